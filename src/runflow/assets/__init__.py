@@ -1,0 +1,1 @@
+"""Assets: uploaded files, `runflow://assets/{uuid}`."""

@@ -1,0 +1,1 @@
+"""PostgreSQL: connections by role, tenant transactions, migrations, notifications, the embedded server."""

@@ -1,0 +1,95 @@
+"""Connections by role.
+
+Nothing else opens a connection: a route gets one only through `Database.tenant`, which sets the tenant inside the
+transaction; the queue, deliveries and sweeps use `Database.system`.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import orjson
+from sqlalchemy import URL, TextClause, make_url, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from runflow.db import roles
+from runflow.master_key import MasterKey
+
+_TENANT = text("SELECT set_config('runflow.org', :org, true)")
+_DURABLE = text("SELECT 1")
+# A claim that a power cut forgets only makes its run wait again, so it need not wait for the disk.
+_RELAXED = text("SELECT set_config('synchronous_commit', 'off', true)")
+
+
+def parse_url(url: str) -> URL:
+    """Return a PostgreSQL URL with the driver that Runflow uses, whatever driver it named."""
+    return make_url(url).set(drivername="postgresql+psycopg")
+
+
+class Database:
+    """The two pools of one server process."""
+
+    def __init__(self, owner_url: URL, key: MasterKey, *, pool: int = 10) -> None:
+        """Prepare pools of `pool` connections per role; nothing is opened before it is needed."""
+        self.api_url = owner_url.set(username=roles.API, password=roles.password(key, roles.API))
+        self.system_url = owner_url.set(username=roles.SYSTEM, password=roles.password(key, roles.SYSTEM))
+        self._api = _engine(self.api_url, pool)
+        self._system = _engine(self.system_url, pool)
+
+    @asynccontextmanager
+    async def tenant(self, org_id: UUID) -> AsyncIterator[AsyncConnection]:
+        """Open a transaction that sees and writes only this organization's rows; commits on a clean exit."""
+        async with _begin(self._api, _TENANT, {"org": str(org_id)}) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def system(self, *, durable: bool = True) -> AsyncIterator[AsyncConnection]:
+        """Open a transaction over all tenants. Only the files that `tests/db/test_database.py` lists may use it."""
+        async with _begin(self._system, _DURABLE if durable else _RELAXED, {}) as connection:
+            yield connection
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._api.dispose()
+        await self._system.dispose()
+
+
+def _engine(url: URL, pool: int) -> AsyncEngine:
+    return create_async_engine(
+        url,
+        pool_size=pool,
+        max_overflow=0,
+        pool_timeout=10,
+        pool_reset_on_return=None,
+        json_serializer=lambda value: orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode(),
+        json_deserializer=orjson.loads,
+        connect_args={"connect_timeout": 5, "options": "-c timezone=UTC"},
+    )
+
+
+@asynccontextmanager
+async def _begin(engine: AsyncEngine, first: TextClause, values: dict[str, str]) -> AsyncIterator[AsyncConnection]:
+    """Begin with a first statement. A pooled connection whose server went away shows there and is replaced once."""
+    for last in (False, True):
+        connection = await engine.connect()
+        try:
+            await connection.execute(first, values)
+        except DBAPIError as error:
+            await connection.close()
+            if last or not error.connection_invalidated:
+                raise
+            continue
+        except BaseException:
+            await connection.close()
+            raise
+        break
+    try:
+        yield connection
+        await connection.commit()
+    except BaseException:
+        if not connection.closed and not connection.invalidated:
+            await connection.rollback()
+        raise
+    finally:
+        await connection.close()

@@ -1,0 +1,132 @@
+"""Hints between server processes: "something waits in a lane", "this run ended", "this key changed".
+
+One LISTEN connection per process; what a process publishes reaches its own listeners at once and the others by NOTIFY,
+many messages in one statement, because NOTIFY makes commits queue up behind each other. A hint may be lost (a process
+died, the connection broke); whoever waits also looks by itself from time to time.
+"""
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+import orjson
+import psycopg
+import structlog
+from sqlalchemy import URL
+
+log = structlog.get_logger()
+
+CHANNEL = "runflow"
+MAX_PAYLOAD_BYTES = 7000
+"""PostgreSQL takes 8,000 bytes in one notification."""
+RECONNECT_SECONDS = 0.5
+
+
+class Hub:
+    """Publishes and receives hints. A hint is a topic and a subject, e.g. `("run", "0197…")`."""
+
+    def __init__(self, url: URL) -> None:
+        """Take the URL of the system role."""
+        self._dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        self._waiters: dict[tuple[str, str], set[asyncio.Event]] = defaultdict(set)
+        self._handlers: dict[str, list[Callable[[str], None]]] = defaultdict(list)
+        self._outbox: list[tuple[str, str]] = []
+        self._outbox_ready = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._sender_pid = 0
+        self.connected = False
+
+    async def start(self) -> None:
+        """Begin to listen and to send."""
+        self._tasks = [asyncio.create_task(self._listen_forever()), asyncio.create_task(self._send_forever())]
+
+    async def stop(self) -> None:
+        """Close both connections."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def publish(self, topic: str, subject: str = "") -> None:
+        """Tell everyone, here at once and in other processes soon. Call it after the commit."""
+        self._dispatch(topic, subject)
+        if (topic, subject) not in self._outbox:
+            self._outbox.append((topic, subject))
+            self._outbox_ready.set()
+
+    def on(self, topic: str, handler: Callable[[str], None]) -> None:
+        """Call `handler(subject)` for every hint of a topic. After a lost connection it is called with `""`."""
+        self._handlers[topic].append(handler)
+
+    @contextlib.contextmanager
+    def waiting(self, topic: str, subject: str = "") -> Iterator[asyncio.Event]:
+        """Give an event that the next hint of this subject sets. Look at the database after entering, then wait."""
+        event = asyncio.Event()
+        waiters = self._waiters[(topic, subject)]
+        waiters.add(event)
+        try:
+            yield event
+        finally:
+            waiters.discard(event)
+            if not waiters:
+                self._waiters.pop((topic, subject), None)
+
+    def _dispatch(self, topic: str, subject: str) -> None:
+        for event in self._waiters.get((topic, subject), ()):
+            event.set()
+        for handler in self._handlers.get(topic, ()):
+            handler(subject)
+
+    def _wake_all(self) -> None:
+        """After a gap nobody knows what was missed: everyone looks."""
+        for events in self._waiters.values():
+            for event in events:
+                event.set()
+        for handlers in self._handlers.values():
+            for handler in handlers:
+                handler("")
+
+    async def _listen_forever(self) -> None:
+        while True:
+            try:
+                async with await psycopg.AsyncConnection.connect(self._dsn, autocommit=True) as connection:
+                    await connection.execute(f"LISTEN {CHANNEL}")
+                    self.connected = True
+                    self._wake_all()
+                    async for notification in connection.notifies():
+                        if notification.pid != self._sender_pid:
+                            for topic, subject in orjson.loads(notification.payload):
+                                self._dispatch(topic, subject)
+            except psycopg.Error as error:
+                log.warning("notifications lost, connecting again", error=str(error).strip().split("\n")[0])
+            finally:
+                self.connected = False
+            self._wake_all()
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def _send_forever(self) -> None:
+        while True:
+            try:
+                async with await psycopg.AsyncConnection.connect(self._dsn, autocommit=True) as connection:
+                    self._sender_pid = connection.info.backend_pid
+                    while True:
+                        await self._outbox_ready.wait()
+                        self._outbox_ready.clear()
+                        while self._outbox:
+                            batch, payload = self._take()
+                            await connection.execute("SELECT pg_notify(%s, %s)", [CHANNEL, payload])
+                            del self._outbox[: len(batch)]
+            except psycopg.Error as error:
+                log.warning("cannot send notifications, connecting again", error=str(error).strip().split("\n")[0])
+            self._outbox_ready.set()
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    def _take(self) -> tuple[list[tuple[str, str]], str]:
+        """Return as many waiting hints as fit one notification, and them as text."""
+        size, batch = 2, []
+        for hint in self._outbox:
+            size += len(hint[0]) + len(hint[1]) + 8
+            if size > MAX_PAYLOAD_BYTES:
+                break
+            batch.append(hint)
+        return batch, orjson.dumps(batch).decode()

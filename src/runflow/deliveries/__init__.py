@@ -1,0 +1,1 @@
+"""Deliveries: the outbox engine that callbacks and webhooks share."""

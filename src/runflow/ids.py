@@ -1,0 +1,24 @@
+"""Identifiers and tokens."""
+
+import hashlib
+import secrets
+from uuid import UUID
+
+import uuid_utils.compat as uuid_utils
+
+ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def new_id() -> UUID:
+    """Return a UUIDv7: unique, and in order of time (decisions.md, "Ids, times, money, enums")."""
+    return uuid_utils.uuid7()
+
+
+def new_token(prefix: str, length: int = 40) -> str:
+    """Return `prefix` and `length` random characters of `[a-z0-9]` (decisions.md, "Organizations, keys, scopes")."""
+    return prefix + "".join(secrets.choice(ALPHABET) for _ in range(length))
+
+
+def token_hash(token: str) -> bytes:
+    """Return what the database keeps of a token. Tokens are random and long, so one SHA-256 is enough."""
+    return hashlib.sha256(token.encode()).digest()

@@ -1,0 +1,1 @@
+"""API keys: scoped, hashed, shown once, revoked everywhere at once."""

@@ -1,0 +1,32 @@
+"""Tables of API keys and worker tokens."""
+
+from sqlalchemy import ARRAY, Column, LargeBinary, Table, Text
+
+from runflow.db.tables import metadata, time_column, uuid_column
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    uuid_column("id", primary_key=True),
+    uuid_column("org_id", nullable=False),
+    Column("name", Text, nullable=False),
+    Column("key_hash", LargeBinary, nullable=False),
+    Column("key_prefix", Text, nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    time_column("expires_at"),
+    time_column("last_used_at"),
+    time_column("revoked_at"),
+    uuid_column("created_by"),
+    time_column("created_at", nullable=False),
+    time_column("updated_at", nullable=False),
+)
+
+worker_tokens = Table(
+    "worker_tokens",
+    metadata,
+    uuid_column("id", primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("token_hash", LargeBinary, nullable=False),
+    time_column("revoked_at"),
+    time_column("created_at", nullable=False),
+)

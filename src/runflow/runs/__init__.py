@@ -1,0 +1,1 @@
+"""Runs: dispatch, the durable queue, leases, completion."""

@@ -1,0 +1,33 @@
+"""Everything a server process holds, made once and handed to the routes."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+
+from runflow.db.database import Database
+from runflow.db.notifications import Hub
+from runflow.master_key import MasterKey
+from runflow.settings import Settings
+
+if TYPE_CHECKING:
+    from runflow.keys.authenticator import KeyRing
+    from runflow.storage.store import Storage
+
+
+@dataclass(slots=True)
+class Services:
+    """The parts of one server process."""
+
+    settings: Settings
+    key: MasterKey
+    db: Database
+    hub: Hub
+    storage: "Storage"
+    authenticator: "KeyRing"
+
+
+def services(request: Request) -> Services:
+    """Return the process's services: the dependency of every route."""
+    found: Services = request.app.state.services
+    return found

@@ -1,0 +1,1 @@
+"""Storage: files behind object keys, with signed URLs."""

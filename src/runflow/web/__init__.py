@@ -1,0 +1,1 @@
+"""What every route shares: the app, errors, CORS, authentication, scopes, lists, request ids."""

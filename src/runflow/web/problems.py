@@ -1,0 +1,81 @@
+"""One error envelope for every way to fail: `{"code", "message", "errors"}` (decisions.md, "Errors")."""
+
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from runflow import errors
+from runflow.web.responses import json_response
+
+log = structlog.get_logger()
+
+_BY_STATUS: dict[int, type[errors.RunflowError]] = {
+    400: errors.BadRequest,
+    401: errors.Unauthorized,
+    403: errors.PermissionDenied,
+    404: errors.NotFound,
+    405: errors.MethodNotAllowed,
+    413: errors.PayloadTooLarge,
+    415: errors.UnsupportedMediaType,
+    422: errors.ValidationFailed,
+    503: errors.Unavailable,
+}
+
+
+def respond(error: errors.RunflowError) -> Response:
+    """Write the envelope."""
+    return json_response(error.envelope(), error.status, error.headers)
+
+
+def translate(error: Exception) -> errors.RunflowError:
+    """Return the contract's error for any exception. What it does not know becomes `INTERNAL`, without details."""
+    if isinstance(error, errors.RunflowError):
+        return error
+    if isinstance(error, RequestValidationError):
+        return _validation(error)
+    if isinstance(error, HTTPException):
+        kind = _BY_STATUS.get(error.status_code, errors.Internal)
+        default = HTTPStatus(error.status_code).phrase
+        message = None if error.detail in (default, "") else str(error.detail)
+        return kind(message, headers=dict(error.headers or {}))
+    if isinstance(error, PoolTimeout) or _database_gone(error):
+        log.warning("database unavailable", error=str(error).splitlines()[0] if str(error) else type(error).__name__)
+        return errors.Unavailable(headers={"Retry-After": "2"})
+    return errors.Internal()
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers of expected errors; `RequestContext` catches the rest."""
+
+    async def handle(request: Request, error: Exception) -> Response:
+        return respond(translate(error))
+
+    for kind in (errors.RunflowError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, handle)
+
+
+def _database_gone(error: Exception) -> bool:
+    return (isinstance(error, DBAPIError) and error.connection_invalidated) or isinstance(
+        error, OperationalError | InterfaceError
+    )
+
+
+def _validation(error: RequestValidationError) -> errors.RunflowError:
+    items: list[dict[str, Any]] = []
+    for item in error.errors():
+        if item["type"] == "json_invalid":
+            position = item["loc"][-1]
+            reason = item.get("ctx", {}).get("error", "")
+            return errors.InvalidJson(f"The request body is not valid JSON at character {position}: {reason}.")
+        items.append({"loc": list(item["loc"]), "msg": item["msg"], "type": item["type"]})
+    first = items[0]
+    where = ".".join(str(part) for part in first["loc"])
+    more = f" (and {len(items) - 1} more)" if len(items) > 1 else ""
+    return errors.ValidationFailed(f"{where}: {first['msg']}{more}", errors=items)

@@ -1,0 +1,1 @@
+"""Workers as the server sees them, and the Worker API."""

@@ -1,0 +1,1 @@
+"""Workflows: deployed endpoints with immutable versions and a typed interface."""
