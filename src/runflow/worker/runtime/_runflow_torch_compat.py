@@ -42,7 +42,7 @@ def _tolerate_missing_library(utils: ModuleType) -> None:
         except (ImportError, OSError):
             return False
 
-    utils._load_lib = load_or_do_without
+    utils.__dict__["_load_lib"] = load_or_do_without
 
 
 _AFTER_IMPORT: dict[str, Callable[[ModuleType], None]] = {
@@ -69,8 +69,8 @@ class _AfterImport:
             run(module)
             patch(module)
 
-        spec.loader.exec_module = run_and_patch  # type: ignore[method-assign]
+        spec.loader.exec_module = run_and_patch  # type: ignore[method-assign,unused-ignore]
         return spec
 
 
-sys.meta_path.insert(0, _AfterImport())  # type: ignore[arg-type]
+sys.meta_path.insert(0, _AfterImport())  # type: ignore[arg-type,unused-ignore]

@@ -44,7 +44,8 @@ def run(
 
     `env` is added to the environment, `timeout` is in seconds, `on_line` is called with each line of standard error as
     it appears (carriage returns end a line too). With `show` the command draws its progress on our standard error
-    itself. Raises CommandFailed, whose message starts with `what`; InstallError when the command does not exist.
+    itself, and nothing is returned. Raises CommandFailed, whose message starts with `what`; InstallError when the
+    command does not exist.
     """
     tail: deque[str] = deque(maxlen=_TAIL_LINES)
     try:
@@ -53,7 +54,7 @@ def run(
             env={**os.environ, **(env or {})},
             cwd=cwd,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=2 if show else subprocess.PIPE,
             stderr=None if show else subprocess.PIPE,
         )
     except FileNotFoundError:
@@ -71,8 +72,7 @@ def run(
             timer.start()
         if not show:
             reader.start()
-        assert process.stdout is not None
-        output = process.stdout.read().decode(errors="replace")
+        output = process.stdout.read().decode(errors="replace") if process.stdout else ""
         code = process.wait()
         if not show:
             reader.join(timeout=5)

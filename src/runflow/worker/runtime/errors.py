@@ -11,3 +11,7 @@ class SourceRefused(InstallError):
 
 class Declined(InstallError):
     """The person at the terminal, or the lack of one, said no to a large download."""
+
+
+class EnvironmentDamaged(InstallError):
+    """The Python environment has everything, but it does not import. The message says what and why."""

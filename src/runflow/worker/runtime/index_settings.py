@@ -107,8 +107,8 @@ def read_uv(environ: Mapping[str, str], home: Path) -> IndexSettings:
     named = [entry.partition("=")[2] or entry for entry in environ.get("UV_INDEX", "").split()]
     return IndexSettings(
         index_url=environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL") or index,
-        extra_index_urls=tuple([*named, *environ.get("UV_EXTRA_INDEX_URL", "").split(), *extra]),
-        find_links=tuple([*environ.get("UV_FIND_LINKS", "").replace(",", " ").split(), *links]),
+        extra_index_urls=(*named, *environ.get("UV_EXTRA_INDEX_URL", "").split(), *extra),
+        find_links=(*environ.get("UV_FIND_LINKS", "").replace(",", " ").split(), *links),
         trusted_hosts=tuple(environ.get("UV_INSECURE_HOST", "").split()),
         cert=environ.get("SSL_CERT_FILE"),
         no_index=no_index,
