@@ -1,0 +1,77 @@
+"""Pure functions between a ComfyUI prompt and an API: read its interface, bind values, collect files.
+
+Needs the standard library only, so the same code runs in the server, in the worker and inside ComfyUI.
+"""
+
+from __future__ import annotations
+
+from .advice import find_warnings
+from .bind import bind, injected_input
+from .coerce import DefaultValue, ValueRefused, ValueRules, coerce_default, coerce_value
+from .interface import read_interface
+from .media import MediaKind, MediaReference, MediaReferenceError, media_reference
+from .paths import path_fault
+from .problems import (
+    BindError,
+    GraphError,
+    GraphProblem,
+    GraphWarning,
+    InterfaceError,
+    OutputError,
+    PromptError,
+)
+from .prompt import MAX_NODES, Prompt, check_prompt, describe_node, is_link, node_order, node_title
+from .results import MissingOutputError, OutputFile, OutputPathError, collect_outputs
+from .slug import MAX_SLUG_LENGTH, SlugError, is_slug, slugify
+from .spec import InputSpec, Interface, OutputSpec
+from .targets import check_targets
+from .types import InputType
+from .values import Validated, ValueProblem, media_inputs, validate_values
+
+__all__ = [
+    "MAX_NODES",
+    "MAX_SLUG_LENGTH",
+    "BindError",
+    "DefaultValue",
+    "GraphError",
+    "GraphProblem",
+    "GraphWarning",
+    "InputSpec",
+    "InputType",
+    "Interface",
+    "InterfaceError",
+    "MediaKind",
+    "MediaReference",
+    "MediaReferenceError",
+    "MissingOutputError",
+    "OutputError",
+    "OutputFile",
+    "OutputPathError",
+    "OutputSpec",
+    "Prompt",
+    "PromptError",
+    "SlugError",
+    "Validated",
+    "ValueProblem",
+    "ValueRefused",
+    "ValueRules",
+    "bind",
+    "check_prompt",
+    "check_targets",
+    "coerce_default",
+    "coerce_value",
+    "collect_outputs",
+    "describe_node",
+    "find_warnings",
+    "injected_input",
+    "is_link",
+    "is_slug",
+    "media_inputs",
+    "media_reference",
+    "node_order",
+    "node_title",
+    "path_fault",
+    "read_interface",
+    "slugify",
+    "validate_values",
+]

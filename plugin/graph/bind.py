@@ -1,0 +1,235 @@
+"""Putting a run's values into its prompt."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from .media import looks_like_reference
+from .paths import path_fault
+from .problems import BindError, GraphProblem
+from .prompt import Prompt, consumers, copy_json, is_link
+from .run_folder import direct_outputs
+from .runflow_nodes import FILE_NAME_FIELD, INPUT_CLASSES, VALUE_FIELD
+from .spec import InputSpec, Interface
+from .targets import has_target, missing_target
+from .types import InputType
+
+INJECTED_META = "runflow_input"
+"""Key in `_meta` of an injected node that holds the name of the input it loads."""
+
+_ANNOTATION = re.compile(r"\[(input|output|temp)\]\s*$")
+_NOT_IN_ID = re.compile(r"[^A-Za-z0-9_]+")
+
+
+def bind(
+    prompt: Prompt,
+    interface: Interface,
+    values: Mapping[str, object],
+    *,
+    files: Mapping[str, str],
+    output_folder: str | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Return a new prompt that carries `values`; `prompt` itself is never changed and shares nothing with the result.
+
+    Args:
+        prompt: the version's API-format prompt, as `check_prompt` accepts it.
+        interface: the version's frozen interface.
+        values: what `validate_values` returned, by input name. Absent and None mean omitted.
+        files: for each image and file input that `media_inputs` lists, where the fetched file lies, relative to
+            ComfyUI's input folder, with forward slashes.
+        output_folder: a folder of this run alone, relative to ComfyUI's output folder: Runflow Output (Image) and every
+            node with a text `filename_prefix` write there.
+
+    Scalars replace the target field. An image for Runflow Input (Image), or for any field that holds no text, arrives
+    through an injected `LoadImage` node; other media targets get the file name. A value for a Runflow Input node goes
+    to every node of that class with the same `input_id`. An omitted optional input takes, first that applies: its
+    `default_value`; the `file_name` of a file node; else every link that leaves the node is removed, so that each
+    consumer's own default applies (decisions.md, Dispatch and values). A field of another node keeps what it holds.
+    Links into the `value` of a bound Runflow Input node are local test wiring and are removed.
+
+    Raises:
+        BindError: a value, file or target is missing, an input is unknown, or a path leaves its folder.
+    """
+    bound: dict[str, dict[str, Any]] = copy_json(prompt)
+    problems = _check(prompt, interface, values, files, output_folder)
+    if problems:
+        raise BindError(problems)
+    # Who consumes whom is read before anything changes: binding only ever adds links from injected nodes.
+    consumed = consumers(prompt)
+    handled: set[str] = set()
+    for spec in interface.inputs:
+        targets = _targets(prompt, spec)
+        handled.update(targets)
+        if spec.variable_type_code.is_media:
+            name = _file_name(spec, values, files)
+            if name is not None:
+                _bind_file(bound, spec, targets, name)
+                continue
+        else:
+            value = values.get(spec.name)
+            value = spec.default_value if value is None else value
+            if value is not None:
+                for node_id in targets:
+                    bound[node_id]["inputs"][spec.comfyui_field_name] = value
+                continue
+        _omit(bound, spec, targets, consumed)
+    _drop_unexposed(bound, handled, consumed)
+    if output_folder is not None:
+        faults = direct_outputs(bound, output_folder)
+        if faults:
+            raise BindError(faults)
+    return bound
+
+
+def injected_input(prompt: Prompt, node_id: str) -> str | None:
+    """The input whose file an injected node loads, or None for a node of the workflow's own.
+
+    An engine that refuses a picture names the injected node; this tells which input the caller has to repair.
+    """
+    meta = prompt.get(node_id, {}).get("_meta")
+    name = meta.get(INJECTED_META) if isinstance(meta, Mapping) else None
+    return name if isinstance(name, str) else None
+
+
+def _check(
+    prompt: Prompt,
+    interface: Interface,
+    values: Mapping[str, object],
+    files: Mapping[str, str],
+    output_folder: str | None,
+) -> list[GraphProblem]:
+    known = {spec.name for spec in interface.inputs}
+    problems = [
+        GraphProblem(f'There is no input "{key}".', "Remove it or add such an input to the workflow.")
+        for key in {**values, **files}
+        if key not in known
+    ]
+    for spec in interface.inputs:
+        who = f'Input "{spec.name}"'
+        node_id, field = spec.comfyui_node_id, spec.comfyui_field_name
+        if not has_target(prompt, node_id, field):
+            problems.append(missing_target(prompt, who, node_id, field))
+        given = values.get(spec.name)
+        if given is None and spec.is_required:
+            problems.append(GraphProblem(f"{who} is required but has no value.", "Send a value for it.", node_id))
+        elif spec.variable_type_code.is_media:
+            problems += _check_file(spec, given, files.get(spec.name))
+    fault = path_fault(output_folder) if output_folder is not None else None
+    if fault:
+        message = f'The output folder "{output_folder}" cannot be used: {fault}.'
+        problems.append(GraphProblem(message, "Name a folder relative to ComfyUI's output folder."))
+    return problems
+
+
+def _check_file(spec: InputSpec, given: object, path: str | None) -> list[GraphProblem]:
+    if path is None:
+        default = spec.default_value if isinstance(spec.default_value, str) else ""
+        if given is None and not looks_like_reference(default):
+            return []
+        message = f'Input "{spec.name}" has a value, but its file was not fetched.'
+        return [GraphProblem(message, "Fetch every file that media_inputs lists before binding.", spec.comfyui_node_id)]
+    fault = path_fault(path)
+    if fault is None and _ANNOTATION.search(path):
+        # ComfyUI reads "x.png [output]" as a file of another folder.
+        fault = "its ending names a folder of ComfyUI"
+    if fault is None:
+        return []
+    message = f'The file "{path}" of input "{spec.name}" cannot be used: {fault}.'
+    return [GraphProblem(message, "Store it under a plain name below ComfyUI's input folder.", spec.comfyui_node_id)]
+
+
+def _targets(prompt: Prompt, spec: InputSpec) -> list[str]:
+    """The nodes that receive the value: the named one and, for a Runflow Input node, its twins."""
+    node = prompt[spec.comfyui_node_id]
+    class_type = node["class_type"]
+    input_id = _input_id(node)
+    if class_type not in INPUT_CLASSES or spec.comfyui_field_name != VALUE_FIELD or not input_id:
+        return [spec.comfyui_node_id]
+    return [
+        node_id
+        for node_id, other in prompt.items()
+        if other["class_type"] == class_type and (node_id == spec.comfyui_node_id or _input_id(other) == input_id)
+    ]
+
+
+def _input_id(node: Mapping[str, Any]) -> str:
+    value = node["inputs"].get("input_id")
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _file_name(spec: InputSpec, values: Mapping[str, object], files: Mapping[str, str]) -> str | None:
+    """Where the file of a media input lies under the input folder; None when the input was omitted without default."""
+    if spec.name in files:
+        return files[spec.name]
+    default = spec.default_value
+    return default if values.get(spec.name) is None and isinstance(default, str) else None
+
+
+def _bind_file(bound: dict[str, dict[str, Any]], spec: InputSpec, targets: list[str], name: str) -> None:
+    field = spec.comfyui_field_name
+    loader: str | None = None
+    for node_id in targets:
+        inputs = bound[node_id]["inputs"]
+        if _takes_file_name(bound[node_id], field, spec.variable_type_code):
+            inputs[field] = name
+            continue
+        if loader is None:
+            loader = _inject_loader(bound, spec, name)
+        inputs[field] = [loader, 0]
+
+
+def _takes_file_name(node: Mapping[str, Any], field: str, kind: InputType) -> bool:
+    declared = INPUT_CLASSES.get(node["class_type"])
+    if declared is not None and field == VALUE_FIELD:
+        return declared is not InputType.IMAGE
+    return kind is InputType.FILE or isinstance(node["inputs"].get(field), str)
+
+
+def _inject_loader(bound: dict[str, dict[str, Any]], spec: InputSpec, name: str) -> str:
+    wanted = "runflow_image_" + _NOT_IN_ID.sub("_", spec.comfyui_node_id)
+    loader, number = wanted, 2
+    while loader in bound:
+        loader, number = f"{wanted}_{number}", number + 1
+    bound[loader] = {
+        "class_type": "LoadImage",
+        "inputs": {"image": name, "upload": "image"},
+        "_meta": {"title": f"Input {spec.name}", INJECTED_META: spec.name},
+    }
+    return loader
+
+
+def _omit(
+    bound: dict[str, dict[str, Any]], spec: InputSpec, targets: list[str], consumed: dict[str, list[tuple[str, str]]]
+) -> None:
+    for node_id in targets:
+        node = bound[node_id]
+        if node["class_type"] not in INPUT_CLASSES or spec.comfyui_field_name != VALUE_FIELD:
+            continue
+        node["inputs"].pop(VALUE_FIELD, None)
+        if not _has_file_name(node):
+            _cut_links(bound, node_id, consumed)
+
+
+def _drop_unexposed(
+    bound: dict[str, dict[str, Any]], handled: set[str], consumed: dict[str, list[tuple[str, str]]]
+) -> None:
+    """A Runflow Input node that no row exposes counts as omitted, unless the prompt still holds a value for it."""
+    for node_id, node in bound.items():
+        if node["class_type"] not in INPUT_CLASSES or node_id in handled:
+            continue
+        if VALUE_FIELD not in node["inputs"] and not _has_file_name(node):
+            _cut_links(bound, node_id, consumed)
+
+
+def _has_file_name(node: Mapping[str, Any]) -> bool:
+    return INPUT_CLASSES[node["class_type"]] is InputType.FILE and bool(node["inputs"].get(FILE_NAME_FIELD))
+
+
+def _cut_links(bound: dict[str, dict[str, Any]], node_id: str, consumed: dict[str, list[tuple[str, str]]]) -> None:
+    for consumer, field in consumed.get(node_id, ()):
+        inputs = bound[consumer]["inputs"]
+        # The field may hold a bound value by now.
+        if is_link(inputs.get(field)) and inputs[field][0] == node_id:
+            del inputs[field]

@@ -1,0 +1,37 @@
+"""The node classes that declare an interface, by the names that stand in prompts (wire.md, section 18)."""
+
+from __future__ import annotations
+
+from .types import InputType
+
+INPUT_CLASSES: dict[str, InputType] = {
+    "RunflowInputString": InputType.STRING,
+    "RunflowInputInt": InputType.INT,
+    "RunflowInputFloat": InputType.FLOAT,
+    "RunflowInputBoolean": InputType.BOOLEAN,
+    "RunflowInputImage": InputType.IMAGE,
+    "RunflowInputFile": InputType.FILE,
+}
+"""Class name of each Runflow Input node and the type it declares."""
+
+OUTPUT_CLASSES: dict[str, InputType] = {
+    "RunflowOutputImage": InputType.IMAGE,
+    "RunflowOutputFile": InputType.FILE,
+}
+"""Class name of each Runflow Output node and the type it declares."""
+
+VALUE_FIELD = "value"
+"""The socket of every Runflow node: an input receives the caller's value here, an output the deliverable."""
+
+FILE_NAME_FIELD = "file_name"
+"""Widget of Runflow Input (File): a file under ComfyUI's input folder, used while `value` is not wired."""
+
+OUTPUT_SUBFOLDER_FIELD = "output_subfolder"
+"""Hidden input of Runflow Output (Image): the folder under output/ that its files go to, so each run has its own."""
+
+
+def default_id(class_type: str) -> str:
+    """The id that a fresh Runflow node carries: `string_input` … `file_input`, `image_output`, `file_output`."""
+    if class_type in INPUT_CLASSES:
+        return f"{INPUT_CLASSES[class_type].value}_input"
+    return f"{OUTPUT_CLASSES[class_type].value}_output"
