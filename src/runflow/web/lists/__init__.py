@@ -1,0 +1,29 @@
+"""The one list engine: filter `q`, order `sort_by`, keyset cursors `pq`, projection `fields` and `embed`.
+
+A list route takes `Depends(list_query)`, its queries.py calls `build` and `page` with the noun's `ListSpec`, its
+serialized rows go through `project`, and the answer is `envelope(page, items)` (decisions.md, Lists).
+"""
+
+from runflow.web.lists.envelope import ListEnvelope, envelope
+from runflow.web.lists.fields import FieldKind, ListField
+from runflow.web.lists.page import Page, build, page
+from runflow.web.lists.projection import check_projection, project
+from runflow.web.lists.query import ListQuery, RecordQuery, list_query, record_query
+from runflow.web.lists.spec import ListSpec
+
+__all__ = [
+    "FieldKind",
+    "ListEnvelope",
+    "ListField",
+    "ListQuery",
+    "ListSpec",
+    "Page",
+    "RecordQuery",
+    "build",
+    "check_projection",
+    "envelope",
+    "list_query",
+    "page",
+    "project",
+    "record_query",
+]
