@@ -25,6 +25,8 @@ class Services:
     hub: Hub
     storage: "Storage"
     authenticator: "KeyRing"
+    base_url: str
+    """Where this installation is reached, for URLs made without a request; no slash at the end."""
 
 
 def services(request: Request) -> Services:

@@ -270,10 +270,14 @@ CREATE TABLE run_attempts (
     upload_ms        integer,
     failure_code     text,
     failure_message  text,
-    result_hash      text
+    result_hash      text,
+    objects_swept    boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE run_attempts IS 'One try of a run on one worker; its id is the lease. An offer that lapses is deleted: it was no attempt.';
 CREATE INDEX run_attempts_of_run ON run_attempts (run_id, offered_at);
+CREATE INDEX run_attempts_unswept ON run_attempts (completed_at)
+    WHERE status_code IN ('failed', 'cancelled', 'lost') AND NOT objects_swept;
+CREATE INDEX run_attempts_of_worker ON run_attempts (worker_id) WHERE status_code IN ('offered', 'live');
 CREATE INDEX run_attempts_open ON run_attempts (expires_at) WHERE status_code IN ('offered', 'live');
 
 CREATE TABLE run_outputs (

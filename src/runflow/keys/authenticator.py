@@ -1,0 +1,93 @@
+"""Finds who holds a token, from memory where it can.
+
+A revocation reaches this process as a hint on the topic "key"; while hints cannot arrive (`Hub.connected` is false)
+every request asks the database.
+"""
+
+import time
+from uuid import UUID
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from runflow.db.database import Database
+from runflow.db.notifications import Hub
+from runflow.ids import token_hash
+from runflow.keys import queries
+from runflow.web.auth import Principal
+
+log = structlog.get_logger()
+
+REMEMBER_SECONDS = 30.0
+MAX_REMEMBERED = 10_000
+
+
+class KeyRing:
+    """The `Authenticator` of a server process. Unknown tokens are never remembered."""
+
+    def __init__(self, db: Database, hub: Hub) -> None:
+        """Forget everything whenever any key changes."""
+        self._db = db
+        self._hub = hub
+        self._principals: dict[bytes, tuple[Principal, float]] = {}
+        self._workers: dict[bytes, float] = {}
+        self._used: set[UUID] = set()
+        self._generation = 0
+        hub.on("key", self._forget)
+
+    async def principal(self, token: str) -> Principal | None:
+        """Return the holder of an API key, or None when it is unknown, expired or revoked."""
+        digest = token_hash(token)
+        found, until = self._principals.get(digest, (None, 0.0))
+        if found is None or until < time.time() or not self._hub.connected:
+            found = await self._look_up(digest)
+        if found is not None:
+            self._used.add(found.key_id)
+        return found
+
+    async def is_worker(self, token: str) -> bool:
+        """Tell whether this is a valid worker token."""
+        digest = token_hash(token)
+        if self._workers.get(digest, 0.0) >= time.time() and self._hub.connected:
+            return True
+        generation = self._generation
+        async with self._db.system() as connection:
+            known = await queries.worker_token_exists(connection, digest)
+        if known and generation == self._generation:
+            self._workers[digest] = time.time() + REMEMBER_SECONDS
+        return known
+
+    async def note_use(self) -> None:
+        """Write `last_used_at` of the keys that were used since the last call. Called by the sweeper."""
+        used, self._used = self._used, set()
+        if not used:
+            return
+        try:
+            async with self._db.system(durable=False) as connection:
+                await queries.touch(connection, list(used))
+        except SQLAlchemyError:
+            self._used |= used
+            raise
+
+    async def _look_up(self, digest: bytes) -> Principal | None:
+        generation = self._generation
+        async with self._db.system() as connection:
+            row = await queries.holder(connection, digest)
+        now = time.time()
+        if row is None or (row.expires_at is not None and row.expires_at.timestamp() <= now):
+            return None
+        found = Principal(row.id, row.org_id, row.slug, frozenset(row.scopes))
+        until = now + REMEMBER_SECONDS
+        if row.expires_at is not None:
+            until = min(until, row.expires_at.timestamp())
+        # A change that arrived while we looked wins over what we saw.
+        if generation == self._generation:
+            if len(self._principals) >= MAX_REMEMBERED:
+                self._principals.clear()
+            self._principals[digest] = (found, until)
+        return found
+
+    def _forget(self, _subject: str) -> None:
+        self._generation += 1
+        self._principals.clear()
+        self._workers.clear()

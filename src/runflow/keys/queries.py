@@ -1,0 +1,82 @@
+"""SQL of API keys and worker tokens."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, insert, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from runflow.keys.tables import api_keys, worker_tokens
+from runflow.orgs.tables import organizations
+
+_HOLDER = (
+    select(api_keys.c.id, api_keys.c.org_id, api_keys.c.scopes, api_keys.c.expires_at, organizations.c.slug)
+    .join(organizations, organizations.c.id == api_keys.c.org_id)
+    .where(api_keys.c.revoked_at.is_(None))
+)
+
+
+async def holder(connection: AsyncConnection, key_hash: bytes) -> Row[Any] | None:
+    """Return who holds a key that is not revoked: key id, organization, scopes, expiry, organization's slug."""
+    return (await connection.execute(_HOLDER.where(api_keys.c.key_hash == key_hash))).one_or_none()
+
+
+async def touch(connection: AsyncConnection, key_ids: Sequence[UUID]) -> None:
+    """Note that these keys were used just now."""
+    statement = text("UPDATE api_keys SET last_used_at = now() WHERE id = ANY(:ids)")
+    await connection.execute(statement, {"ids": list(key_ids)})
+
+
+async def add(
+    connection: AsyncConnection,
+    *,
+    key_id: UUID,
+    org_id: UUID,
+    name: str,
+    key_hash: bytes,
+    key_prefix: str,
+    scopes: Sequence[str],
+    expires_at: datetime | None,
+    created_by: UUID | None,
+) -> Row[Any]:
+    """Insert a key and return its row."""
+    statement = (
+        insert(api_keys)
+        .values(
+            id=key_id,
+            org_id=org_id,
+            name=name,
+            key_hash=key_hash,
+            key_prefix=key_prefix,
+            scopes=list(scopes),
+            expires_at=expires_at,
+            created_by=created_by,
+        )
+        .returning(*api_keys.c)
+    )
+    return (await connection.execute(statement)).one()
+
+
+async def revoke(connection: AsyncConnection, key_id: UUID) -> bool:
+    """Revoke a key; revoking twice keeps the first time. Return whether there is such a key."""
+    statement = (
+        update(api_keys)
+        .where(api_keys.c.id == key_id)
+        .values(revoked_at=text("coalesce(revoked_at, now())"), updated_at=text("now()"))
+    )
+    return (await connection.execute(statement)).rowcount == 1
+
+
+async def worker_token_exists(connection: AsyncConnection, token_hash: bytes) -> bool:
+    """Tell whether a worker token is known and not revoked."""
+    statement = select(worker_tokens.c.id).where(
+        worker_tokens.c.token_hash == token_hash, worker_tokens.c.revoked_at.is_(None)
+    )
+    return (await connection.execute(statement)).first() is not None
+
+
+async def add_worker_token(connection: AsyncConnection, *, token_id: UUID, name: str, token_hash: bytes) -> None:
+    """Insert a worker token."""
+    await connection.execute(insert(worker_tokens).values(id=token_id, name=name, token_hash=token_hash))

@@ -1,0 +1,37 @@
+"""API keys over HTTP."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends
+from starlette.responses import Response
+
+from runflow.keys import service
+from runflow.keys.schemas import ApiKey, CreateApiKey, NewApiKey
+from runflow.services import Services, services
+from runflow.web.auth import Caller
+from runflow.web.lists import ListEnvelope, ListQuery, list_query
+from runflow.web.responses import json_response
+
+router = APIRouter(prefix="/v1/api-keys", tags=["Account"])
+
+Parts = Annotated[Services, Depends(services)]
+
+
+@router.get("", response_model=ListEnvelope[ApiKey], summary="List API keys")
+async def list_keys(caller: Caller, parts: Parts, query: Annotated[ListQuery, Depends(list_query)]) -> Response:
+    """List your organization's API keys, revoked ones included."""
+    return json_response(await service.list_keys(parts, caller, query))
+
+
+@router.post("", status_code=201, response_model=NewApiKey, summary="Create an API key")
+async def create(body: CreateApiKey, caller: Caller, parts: Parts) -> Response:
+    """Create an API key. The answer shows it once; it can hold no scope that the creating key lacks."""
+    return json_response(await service.create_for(parts, caller, body), 201)
+
+
+@router.delete("/{id}", status_code=204, summary="Revoke an API key")
+async def revoke(id: UUID, caller: Caller, parts: Parts) -> Response:
+    """Revoke an API key, at once and on every server process."""
+    await service.revoke(parts, caller, id)
+    return Response(status_code=204)

@@ -1,0 +1,59 @@
+"""Shapes of API keys on the wire."""
+
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
+
+from runflow.web.responses import Timestamp
+from runflow.web.scopes import ALL_SCOPES
+
+
+class CreateApiKey(BaseModel):
+    """A new API key."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(min_length=1, max_length=255, description="What the key is for.", examples=["ci"])]
+    scopes: Annotated[
+        list[str] | None,
+        Field(description="What the key may do; absent: everything the creating key may do.", max_length=64),
+    ] = None
+    expires_at: Annotated[AwareDatetime | None, Field(description="When the key stops working; null: never.")] = None
+
+    @field_validator("scopes")
+    @classmethod
+    def _known(cls, scopes: list[str] | None) -> list[str] | None:
+        unknown = [scope for scope in scopes or () if scope not in ALL_SCOPES]
+        if unknown:
+            raise ValueError(f"unknown scope {unknown[0]!r}; the scopes are {', '.join(ALL_SCOPES)}")
+        return scopes
+
+    @field_validator("name")
+    @classmethod
+    def _printable(cls, name: str) -> str:
+        if "\0" in name:
+            raise ValueError("must not contain NUL characters")
+        return name
+
+
+class ApiKey(BaseModel):
+    """An API key. Its secret is never shown again."""
+
+    id: UUID
+    org_id: UUID
+    name: str
+    key_prefix: str = Field(description="The first characters of the key, to recognise it.")
+    scopes: list[str]
+    expires_at: Timestamp | None
+    last_used_at: Timestamp | None
+    revoked_at: Timestamp | None
+    created_by: UUID | None
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+class NewApiKey(ApiKey):
+    """A new API key with its secret, shown this once."""
+
+    key: str = Field(description="The key itself: store it now.", examples=["rf_live_…"])

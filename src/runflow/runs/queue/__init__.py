@@ -1,0 +1,1 @@
+"""The durable queue: lanes, the choice of the next run, leases, completion, sweeps."""

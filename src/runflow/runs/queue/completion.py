@@ -1,0 +1,211 @@
+"""The end of an attempt: one transaction makes run, attempt, outputs, usage and deliveries final.
+
+Only the holder of the lease can end it, and only once: a stale lease changes nothing, and the same completion again
+gets the same answer (decisions.md, "Worker API").
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+import structlog
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from runflow import errors
+from runflow.runs.failures import TERMINAL, FailureCode, FailureStage
+from runflow.runs.queue import queries
+from runflow.runs.queue.callback import add_callback
+from runflow.runs.queue.leases import OPEN, hold, latest_progress, number_of, store_events
+from runflow.services import Services
+from runflow.workers.schemas import Completion, Failure
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What an attempt's end means for its run."""
+
+    attempt_status: str
+    run_status: str
+    billable: bool
+    failure: Failure | None = None
+
+
+def decide(held: Row[Any], body: Completion) -> Verdict:
+    """Decide how attempt and run go on: a value, not an action (decisions.md, "Runs" and "Metering")."""
+    if held.run_status in TERMINAL:
+        return Verdict("cancelled", held.run_status, billable=True)
+    if body.result == "succeeded":
+        return Verdict("succeeded", "succeeded", billable=True)
+    if body.result == "cancelled":
+        # The server never asked for it: the worker's own doing, so the run goes on elsewhere.
+        return retry_or_fail(number_of(held), _lost("The worker stopped the run without having been asked."))
+    return retry_or_fail(number_of(held), body.error or _lost("The worker gave no reason for the failure."))
+
+
+def retry_or_fail(number: int, failure: Failure) -> Verdict:
+    """A retryable failure waits again until three attempts are used; any other ends the run."""
+    again = failure.retryable and number < queries.ATTEMPT_LIMIT
+    status = "lost" if failure.code is FailureCode.WORKER_LOST else "failed"
+    return Verdict(status, "queued" if again else "failed", billable=False, failure=failure)
+
+
+def _lost(message: str) -> Failure:
+    return Failure(
+        code=FailureCode.WORKER_LOST,
+        stage=FailureStage.EXECUTE,
+        message=f"{message} Look at the worker's log; dispatch the run again when it is back.",
+        retryable=True,
+    )
+
+
+def worker_lost(worker: str) -> Failure:
+    """The failure of an attempt whose worker stopped renewing its lease."""
+    return _lost(f"The worker {worker} stopped answering while it had this run.")
+
+
+async def complete(services: Services, lease: UUID, body: Completion) -> dict[str, Any]:
+    """End an attempt. Raises `LeaseLost`, `LeaseNotFound`, or `ValidationFailed` for outputs that are not there."""
+    fingerprint = _hash(body)
+    if body.result == "succeeded":
+        await _check_outputs(services, lease, body)
+    async with services.db.system() as connection:
+        held = await hold(connection, lease=lease, worker=body.worker_id, instance=body.instance)
+        if held.lease_status not in OPEN:
+            if held.result_hash == fingerprint:
+                return {"run_id": held.run_id, "status_code": held.run_status}
+            raise errors.LeaseLost
+        if body.result == "released" and held.run_status not in TERMINAL:
+            await queries.return_offer(
+                connection, lease=lease, run=held.run_id, lane=held.lane_id, created_at=held.created_at
+            )
+            verdict = Verdict("released", "queued", billable=False)
+        else:
+            if body.result == "succeeded":
+                _check_keys(held, body)
+            verdict = decide(held, body)
+            await _apply(services, connection, held, body, verdict, fingerprint)
+    announce(services, held.run_id, verdict.run_status)
+    return {"run_id": held.run_id, "status_code": verdict.run_status}
+
+
+def announce(services: Services, run_id: UUID, run_status: str) -> None:
+    """Tell who waits that a run ended or waits again."""
+    if run_status == "queued":
+        services.hub.publish("lanes")
+        return
+    services.hub.publish("run", str(run_id))
+    services.hub.publish("delivery")
+
+
+async def _apply(
+    services: Services,
+    connection: AsyncConnection,
+    held: Row[Any],
+    body: Completion,
+    verdict: Verdict,
+    fingerprint: str,
+) -> None:
+    number = number_of(held)
+    if body.events:
+        await store_events(connection, held, number, body.events)
+    outputs = [output.model_dump() for output in body.outputs] if verdict.run_status == "succeeded" else []
+    ended = await queries.finish(
+        connection,
+        {
+            **finish_values(held, verdict, number),
+            "started_at": body.timings.started_at or held.attempt_started_at or held.offered_at,
+            "prepare_ms": body.timings.prepare_ms,
+            "load_ms": body.timings.load_ms,
+            "execute_ms": body.timings.execute_ms,
+            "upload_ms": body.timings.upload_ms,
+            "result_hash": fingerprint,
+            "nodes_completed": latest_progress(body.events).get("nodes_completed"),
+            "nodes_total": latest_progress(body.events).get("nodes_total"),
+            "has_node_runs": bool(body.nodes),
+            "has_logs": any(event.type == "log" for event in body.events),
+            "outputs": orjson.dumps(outputs).decode(),
+            "nodes": orjson.dumps([node.model_dump() for node in body.nodes]).decode(),
+        },
+    )
+    if held.callback_url and verdict.run_status in TERMINAL and held.run_status not in TERMINAL:
+        await add_callback(services, connection, held, verdict.run_status, ended, outputs, verdict.failure)
+
+
+def finish_values(held: Row[Any], verdict: Verdict, number: int) -> dict[str, Any]:
+    """Return the values of `queries.finish` that every way to end an attempt has; the rest is empty."""
+    failure = verdict.failure
+    details = None
+    if failure is not None:
+        details = {"node_id": failure.node_id, "node_type": failure.node_type, "details": failure.details}
+    return {
+        "lease": held.lease_id,
+        "run": held.run_id,
+        "org": held.org_id,
+        "lane": held.lane_id,
+        "number": number,
+        "gpu_code": held.gpu_code,
+        "created_at": held.created_at,
+        "attempt_status": verdict.attempt_status,
+        "run_status": verdict.run_status,
+        "billable": verdict.billable,
+        "failure_code": failure.code.value if failure else None,
+        "failure_stage": failure.stage.value if failure else None,
+        "failure_message": failure.message if failure else None,
+        "failure_details": orjson.dumps(details).decode() if details else None,
+        "started_at": held.attempt_started_at or held.offered_at,
+        "prepare_ms": 0,
+        "load_ms": 0,
+        "execute_ms": 0,
+        "upload_ms": 0,
+        "result_hash": None,
+        "nodes_completed": None,
+        "nodes_total": None,
+        "has_node_runs": False,
+        "has_logs": False,
+        "outputs": "[]",
+        "nodes": "[]",
+    }
+
+
+def _hash(body: Completion) -> str:
+    told = body.model_dump(mode="json", exclude={"events", "timings"})
+    return hashlib.sha256(orjson.dumps(told, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def output_prefix(run_id: UUID, lease_id: UUID) -> str:
+    """Return where an attempt may store outputs (decisions.md, "Runs": object keys)."""
+    return f"runs/{run_id}/{lease_id}/"
+
+
+def _check_keys(held: Row[Any], body: Completion) -> None:
+    prefix = output_prefix(held.run_id, held.lease_id)
+    seen: set[int] = set()
+    for output in body.outputs:
+        if not output.object_key.startswith(prefix):
+            raise errors.ValidationFailed(
+                f"The output key {output.object_key!r} is not below {prefix!r} of this attempt."
+            )
+        if output.ordinal in seen:
+            raise errors.ValidationFailed(f"Two outputs have the ordinal {output.ordinal}.")
+        seen.add(output.ordinal)
+
+
+async def _check_outputs(services: Services, lease: UUID, body: Completion) -> None:
+    """Every named output must be in storage, in the size the worker says, before the run can succeed."""
+    for output in body.outputs:
+        if f"/{lease}/" not in output.object_key:
+            raise errors.ValidationFailed(f"The output key {output.object_key!r} belongs to another attempt.")
+        stored = await services.storage.head(output.object_key)
+        if stored is None:
+            raise errors.ValidationFailed(
+                f"The output {output.filename!r} was never uploaded to {output.object_key!r}."
+            )
+        if stored.size_bytes != output.size_bytes:
+            raise errors.ValidationFailed(
+                f"The output {output.filename!r} has {stored.size_bytes} bytes in storage, not {output.size_bytes}."
+            )

@@ -1,0 +1,119 @@
+"""Takes back what nobody holds any more: lapsed offers, expired leases, objects of attempts that came to nothing."""
+
+import asyncio
+import time
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Row
+
+from runflow.runs.failures import TERMINAL
+from runflow.runs.queue import queries
+from runflow.runs.queue.callback import add_callback
+from runflow.runs.queue.completion import (
+    Verdict,
+    announce,
+    finish_values,
+    output_prefix,
+    retry_or_fail,
+    worker_lost,
+)
+from runflow.runs.queue.leases import OPEN, number_of
+from runflow.services import Services
+
+log = structlog.get_logger()
+
+SWEEP_SECONDS = 1.0
+OBJECTS_AFTER_SECONDS = 3700.0
+"""Objects of a failed attempt are removed once no signed upload URL for them can be valid any more."""
+
+
+class Sweeper:
+    """Runs beside the server, on every process; row locks keep two of them from doing the same thing."""
+
+    def __init__(self, services: Services) -> None:
+        """Prepare; `run` does the work."""
+        self._services = services
+        self._started = time.monotonic()
+
+    async def run(self) -> None:
+        """Sweep every second until cancelled. Trouble is logged and tried again."""
+        rounds = 0
+        while True:
+            try:
+                await self.sweep_offers()
+                # After an outage of the server, workers get one lease time to renew before anything is taken.
+                if time.monotonic() - self._started > self._services.settings.lease_seconds:
+                    await self.sweep_leases()
+                if rounds % 15 == 0:
+                    await self._services.authenticator.note_use()
+                if rounds % 300 == 0:
+                    await self.sweep_objects()
+            except Exception as error:
+                log.warning(
+                    "sweep failed, trying again", error=str(error).splitlines()[0] if str(error) else repr(error)
+                )
+            rounds += 1
+            await asyncio.sleep(SWEEP_SECONDS)
+
+    async def sweep_offers(self) -> int:
+        """Give runs of lapsed offers back to their lanes; return how many."""
+        return await self._take_back(["offered"])
+
+    async def sweep_leases(self) -> int:
+        """End expired leases: their runs wait again or fail as `WORKER_LOST`; return how many."""
+        return await self._take_back(["live"])
+
+    async def end_older_lives(self, worker_id: UUID, instance: UUID) -> int:
+        """End the leases of a worker's earlier processes at once; return how many."""
+        async with self._services.db.system() as connection:
+            leases = await queries.of_older_lives(connection, worker=worker_id, instance=instance)
+        for lease in leases:
+            await self._end(lease, expired_only=False)
+        return len(leases)
+
+    async def sweep_objects(self) -> int:
+        """Remove stored objects of attempts that are not their run's result; return how many attempts."""
+        async with self._services.db.system() as connection:
+            attempts = await queries.unswept(connection, OBJECTS_AFTER_SECONDS)
+        for attempt in attempts:
+            keys = [key async for key in self._services.storage.list(output_prefix(attempt.run_id, attempt.id))]
+            await self._services.storage.delete(keys)
+        async with self._services.db.system() as connection:
+            await queries.mark_swept(connection, [attempt.id for attempt in attempts])
+        return len(attempts)
+
+    async def _take_back(self, states: list[str]) -> int:
+        async with self._services.db.system(durable=False) as connection:
+            leases = await queries.expired(connection, states)
+        for lease in leases:
+            await self._end(lease, expired_only=True)
+        return len(leases)
+
+    async def _end(self, lease: Row[Any], *, expired_only: bool) -> None:
+        async with self._services.db.system() as connection:
+            held = await queries.held(connection, lease=lease.lease, worker=lease.worker, instance=lease.instance)
+            if held is None or held.lease_status not in OPEN:
+                return
+            if expired_only and not await queries.is_expired(connection, lease.lease):
+                return
+            if held.run_status in TERMINAL:
+                await queries.close_cancelled(
+                    connection, lease=held.lease_id, lane=held.lane_id, number=number_of(held)
+                )
+                return
+            if held.lease_status == "offered":
+                await queries.return_offer(
+                    connection, lease=held.lease_id, run=held.run_id, lane=held.lane_id, created_at=held.created_at
+                )
+                verdict = Verdict("lapsed", "queued", billable=False)
+            else:
+                name = await queries.worker_name(connection, lease.worker)
+                verdict = retry_or_fail(number_of(held), worker_lost(name))
+                values = finish_values(held, verdict, number_of(held))
+                ended = await queries.finish(connection, values)
+                if held.callback_url and verdict.run_status in TERMINAL:
+                    await add_callback(self._services, connection, held, verdict.run_status, ended, [], verdict.failure)
+        log.warning("lease lost", lease_id=str(held.lease_id), run_id=str(held.run_id), run=verdict.run_status)
+        announce(self._services, held.run_id, verdict.run_status)

@@ -1,0 +1,113 @@
+"""A run as the wire shows it (wire.md 7.1; decisions.md, "Ids, times, money, enums")."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from runflow.runs.failures import TERMINAL
+from runflow.runs.output import error_document, output_document
+from runflow.runs.references import replaced
+from runflow.services import Services
+
+EMBEDS = frozenset({"node_runs", "logs", "attempts", "comfyui_workflow", "model", "flow"})
+
+
+def record(
+    services: Services,
+    base_url: str,
+    row: Row[Any] | Mapping[str, Any],
+    *,
+    waiting_reason: str | None = None,
+    signed: Mapping[UUID, str] | None = None,
+) -> dict[str, Any]:
+    """Return the record of a run row with `outputs`.
+
+    `signed` maps asset ids to fresh URLs, which stand in `input` and `metadata` where the caller gave references.
+    """
+    run: Mapping[str, Any] = row._mapping if isinstance(row, Row) else row
+    status = run["status_code"]
+    output = None
+    if status == "succeeded" and not run["output_expired"]:
+        outputs = sorted(run["outputs"], key=lambda item: item["ordinal"])
+        output = output_document(services, base_url, outputs, seconds=services.settings.output_url_seconds)
+
+    def fresh(asset: UUID) -> str | None:
+        return (signed or {}).get(asset)
+
+    return {
+        "id": run["id"],
+        "org_id": run["org_id"],
+        "flow_id": None,
+        "model_id": None,
+        "comfyui_workflow_id": run["comfyui_workflow_id"],
+        "target_type": run["target_type"],
+        "target_version": run["target_version"],
+        "status_code": status,
+        "status": status,
+        "is_terminal": status in TERMINAL,
+        "waiting_reason": waiting_reason,
+        "source_code": run["source_code"],
+        "input": replaced(run["input"], fresh),
+        "output": output,
+        "output_expired": run["output_expired"],
+        "context": None,
+        "duration_ms": run["duration_ms"],
+        "cost": run["cost"],
+        "cost_breakdown": run["cost_breakdown"],
+        "nodes_total": run["nodes_total"],
+        "nodes_completed": run["nodes_completed"],
+        "attempt_count": run["attempt_count"],
+        "resolved_template_id": None,
+        "batch_id": run["batch_id"],
+        "client_ref": run["client_ref"],
+        "jurisdiction_code": None,
+        "flow_version_id": None,
+        "request_id": run["request_id"],
+        "created_by": run["created_by"],
+        "created_at": run["created_at"],
+        "started_at": run["started_at"],
+        "completed_at": run["completed_at"],
+        "callback_url": run["callback_url"],
+        "metadata": replaced(run["metadata"], fresh),
+        "has_logs": run["has_logs"],
+        "has_node_runs": run["has_node_runs"],
+        "links": {"self": f"{base_url}/v1/runs/{run['id']}"},
+        "failure_code": run["failure_code"],
+        "failure_stage_code": run["failure_stage_code"],
+        "failure_message": run["failure_message"],
+        "failure_reason": run["failure_message"],
+        "error": error_document(run["failure_code"], run["failure_message"], run["failure_details"]),
+        "feedback_is_positive": None,
+        "feedback_reason": None,
+        "source_chat_message_id": None,
+        "current_evaluation_summary": None,
+    }
+
+
+def attempt_record(row: Row[Any]) -> dict[str, Any]:
+    """Return one attempt."""
+    shown = (
+        "id number worker_id gpu_code status_code started_at completed_at prepare_ms load_ms execute_ms upload_ms "
+        "failure_code failure_message"
+    )
+    return {name: row._mapping[name] for name in shown.split()}
+
+
+def node_run_record(row: Row[Any]) -> dict[str, Any]:
+    """Return one node run."""
+    shown = "id run_id node_id node_type title state_code duration_ms error_message created_at started_at completed_at"
+    return {name: row._mapping[name] for name in shown.split()} | {"flow_id": None}
+
+
+def log_record(row: Row[Any]) -> dict[str, Any]:
+    """Return one log line."""
+    return {
+        "id": f"{row.run_id}:{row.sequence}",
+        "run_id": row.run_id,
+        "level_code": row.data.get("level_code", "info"),
+        "message": row.data.get("message", ""),
+        "timestamp": row.created_at,
+        "meta": None,
+    }

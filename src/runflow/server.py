@@ -1,0 +1,107 @@
+"""The server process: its parts, put together once, and the application that serves them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp
+
+from runflow import __version__
+from runflow.assets import routes as assets
+from runflow.assets.service import sweep_stale_uploads
+from runflow.db.database import Database
+from runflow.db.notifications import Hub
+from runflow.deliveries.sender import DeliveryEngine
+from runflow.keys import routes as keys
+from runflow.keys.authenticator import KeyRing
+from runflow.master_key import MasterKey
+from runflow.outgoing.client import GuardedClient
+from runflow.runs import routes as runs
+from runflow.runs.dispatch import Dispatcher
+from runflow.runs.queue.intake import Intake
+from runflow.runs.queue.sweeper import Sweeper
+from runflow.runs.service import RunReader
+from runflow.services import Services
+from runflow.settings import Settings
+from runflow.storage import routes as storage
+from runflow.storage.store import Storage
+from runflow.web import problems, system
+from runflow.web.body import BodyLimit
+from runflow.web.context import RequestContext
+from runflow.web.cors import allow_every_origin
+from runflow.web.openapi import describe
+from runflow.workers import routes as workers
+from runflow.workers.outlook import Outlook
+from runflow.workers.service import WorkerDesk
+from runflow.workflows import routes as workflows
+
+DEFAULT_ADDRESS = "http://127.0.0.1:8700"
+
+ROUTERS = (
+    system.router,
+    workflows.router,
+    runs.router,
+    assets.router,
+    storage.router,
+    keys.router,
+    workers.router,
+)
+"""In the order in which they are matched."""
+
+
+@asynccontextmanager
+async def build_services(
+    settings: Settings, db: Database, key: MasterKey, *, address: str = DEFAULT_ADDRESS
+) -> AsyncIterator[Services]:
+    """Make the parts of a server process and run what works beside the requests: hints, deliveries, sweeps.
+
+    `address` is where this process is reached when no `RUNFLOW_PUBLIC_URL` says otherwise.
+    """
+    hub = Hub(db.system_url)
+    services = Services(
+        settings=settings,
+        key=key,
+        db=db,
+        hub=hub,
+        storage=Storage(settings.storage_dir, key),
+        authenticator=KeyRing(db, hub),
+        base_url=(settings.public_url or address).rstrip("/"),
+    )
+    await hub.start()
+    client = GuardedClient.from_settings(settings)
+    background = [
+        asyncio.create_task(DeliveryEngine(services, client).run(), name="deliveries"),
+        asyncio.create_task(Sweeper(services).run(), name="sweeper"),
+        asyncio.create_task(sweep_stale_uploads(services), name="uploads"),
+    ]
+    try:
+        yield services
+    finally:
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        await client.close()
+        await hub.stop()
+
+
+def create_app(services: Services) -> ASGIApp:
+    """Return the application: CORS outermost, then request ids and errors, then body limits, then the routes."""
+    app = FastAPI(
+        title="Runflow API",
+        version=__version__,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        middleware=[Middleware(RequestContext), Middleware(BodyLimit, limit=services.settings.max_body_bytes)],
+    )
+    app.state.services = services
+    app.state.dispatcher = Dispatcher(services, Intake(services.db, services.hub))
+    app.state.run_reader = RunReader(services, Outlook(services))
+    app.state.worker_desk = WorkerDesk(services, Sweeper(services))
+    problems.install(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    describe(app)
+    return allow_every_origin(app)

@@ -1,0 +1,65 @@
+"""The Worker API over HTTP (docs/worker-api.md)."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from runflow.runs.queue import completion, leases
+from runflow.services import Services, services
+from runflow.web.auth import worker
+from runflow.web.responses import json_response
+from runflow.workers.schemas import Completion, Heartbeat, LeaseRequest, Registration, Uploads
+from runflow.workers.service import WorkerDesk, require_protocol
+
+router = APIRouter(prefix="/v1/worker", tags=["Workers"], dependencies=[Depends(worker)])
+
+
+def reached_at(request: Request) -> str:
+    """Return the address under which this worker reaches the server: its signed URLs lead there, not to the public one."""
+    return f"{request.url.scheme}://{request.url.netloc}"
+
+
+Parts = Annotated[Services, Depends(services)]
+
+
+def desk(request: Request) -> WorkerDesk:
+    """Return the process's worker desk."""
+    found: WorkerDesk = request.app.state.worker_desk
+    return found
+
+
+Desk = Annotated[WorkerDesk, Depends(desk)]
+
+
+@router.post("/registrations", status_code=201, summary="Register a worker")
+async def register(body: Registration, desk: Desk) -> Response:
+    """Say what this worker is and whether it can work."""
+    return json_response(await desk.register(body), 201)
+
+
+@router.post("/leases", summary="Wait for work")
+async def lease(body: LeaseRequest, request: Request, desk: Desk) -> Response:
+    """Long poll for the next run."""
+    return json_response(await desk.lease(body, reached_at(request)))
+
+
+@router.post("/leases/{id}/heartbeats", summary="Renew a lease")
+async def heartbeat(id: UUID, body: Heartbeat, parts: Parts) -> Response:
+    """Renew a lease, report events, hear of cancellation."""
+    require_protocol(body)
+    return json_response(await leases.heartbeat(parts, id, body))
+
+
+@router.post("/leases/{id}/uploads", summary="Get upload URLs for outputs")
+async def uploads(id: UUID, body: Uploads, request: Request, desk: Desk) -> Response:
+    """Sign upload URLs for the outputs of a lease."""
+    return json_response(await desk.uploads(id, body, reached_at(request)))
+
+
+@router.post("/leases/{id}/completions", summary="End an attempt")
+async def complete(id: UUID, body: Completion, parts: Parts) -> Response:
+    """Report how an attempt ended."""
+    require_protocol(body)
+    return json_response(await completion.complete(parts, id, body))

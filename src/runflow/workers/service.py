@@ -1,0 +1,240 @@
+"""What the server does for workers: registration, leases, signed uploads (docs/worker-api.md)."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from runflow import errors
+from runflow.assets import service as assets
+from runflow.ids import new_id
+from runflow.runs import references
+from runflow.runs.queue.choose import WorkerOffer
+from runflow.runs.queue.completion import output_prefix
+from runflow.runs.queue.leases import OFFER_SECONDS, OPEN, Claimed, hold, next_claim
+from runflow.runs.queue.sweeper import Sweeper
+from runflow.services import Services
+from runflow.workers import queries
+from runflow.workers.schemas import PROTOCOL_VERSION, LeaseRequest, Registration, Uploads, WorkerRequest
+from runflow.workflows.dispatch import version_payload
+
+POLL_SECONDS = 25
+URL_SECONDS = 3600
+"""How long signed URLs for inputs and outputs of a lease live."""
+SEEN_EVERY_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class KnownWorker:
+    """What this process remembers of a worker between its polls."""
+
+    instance: UUID
+    gpu_code: str
+    ready: bool
+    noted_at: float = 0.0
+
+
+class WorkerDesk:
+    """The worker side of one server process."""
+
+    def __init__(self, services: Services, sweeper: Sweeper) -> None:
+        """Serve with these parts."""
+        self._services = services
+        self._sweeper = sweeper
+        self._known: dict[UUID, KnownWorker] = {}
+
+    async def register(self, body: Registration) -> dict[str, Any]:
+        """Take a worker in, or note its new state. A new instance ends the leases of the old one at once."""
+        require_protocol(body)
+        async with self._services.db.system() as connection:
+            worker_id = await queries.register(
+                connection,
+                {
+                    "id": new_id(),
+                    "name": body.name,
+                    "instance": body.instance,
+                    "gpu_code": body.gpu.code,
+                    "gpu_name": body.gpu.name,
+                    "memory_gb": body.gpu.memory_gb,
+                    "labels": body.labels,
+                    "engine": body.engine,
+                    "fingerprints": body.fingerprints,
+                    "status_code": body.status,
+                    "status_detail": body.status_detail,
+                },
+            )
+        self._known[worker_id] = KnownWorker(body.instance, body.gpu.code, body.status == "ready", time.monotonic())
+        await self._sweeper.end_older_lives(worker_id, body.instance)
+        return {
+            "worker_id": worker_id,
+            "lease_seconds": self._services.settings.lease_seconds,
+            "offer_seconds": OFFER_SECONDS,
+            "poll_seconds": POLL_SECONDS,
+        }
+
+    async def lease(self, body: LeaseRequest, base_url: str) -> dict[str, Any]:
+        """Wait for work for this worker. Raises `Conflict` when it has to register first."""
+        require_protocol(body)
+        worker = await self._worker(body.worker_id, body.instance)
+        await self._note_seen(body.worker_id, worker)
+        if not worker.ready:
+            raise errors.Conflict("This worker is not ready. Register it again with the status `ready` first.")
+        claimed = await next_claim(
+            self._services,
+            worker_id=body.worker_id,
+            instance=body.instance,
+            offer=WorkerOffer(worker.gpu_code, frozenset(body.fingerprints)),
+            wait_seconds=body.wait_seconds,
+        )
+        return {"lease": None if claimed is None else await self._document(claimed, base_url)}
+
+    async def uploads(self, lease: UUID, body: Uploads, base_url: str) -> dict[str, Any]:
+        """Sign upload URLs below the attempt's own prefix. Raises `LeaseLost`, `ValidationFailed`."""
+        require_protocol(body)
+        limit = self._services.settings.max_output_bytes
+        for file in body.files:
+            if file.size_bytes > limit:
+                raise errors.ValidationFailed(
+                    f"The output {file.filename!r} has {file.size_bytes} bytes; the limit is {limit} "
+                    "(RUNFLOW_MAX_OUTPUT_BYTES)."
+                )
+        async with self._services.db.system(durable=False) as connection:
+            held = await hold(connection, lease=lease, worker=body.worker_id, instance=body.instance)
+        if held.lease_status not in OPEN:
+            raise errors.LeaseLost
+        prefix = output_prefix(held.run_id, lease)
+        return {
+            "uploads": [
+                {
+                    "ordinal": file.ordinal,
+                    "object_key": (key := f"{prefix}{file.ordinal}-{_basename(file.filename)}"),
+                    "url": self._services.storage.upload_url(
+                        base_url,
+                        key,
+                        content_type=file.content_type,
+                        size_bytes=file.size_bytes,
+                        max_bytes=limit,
+                        seconds=URL_SECONDS,
+                    ),
+                    "method": "PUT",
+                    "headers": {"Content-Type": file.content_type},
+                }
+                for file in body.files
+            ]
+        }
+
+    async def _worker(self, worker_id: UUID, instance: UUID) -> KnownWorker:
+        known = self._known.get(worker_id)
+        if known is None or known.instance != instance:
+            async with self._services.db.system() as connection:
+                row = await queries.by_id(connection, worker_id)
+            if row is None or row.instance != instance:
+                raise errors.Conflict("The server does not know this worker (any more): register it again.")
+            known = KnownWorker(row.instance, row.gpu_code, row.status_code == "ready")
+            self._known[worker_id] = known
+        return known
+
+    async def _note_seen(self, worker_id: UUID, worker: KnownWorker) -> None:
+        if time.monotonic() - worker.noted_at > SEEN_EVERY_SECONDS:
+            worker.noted_at = time.monotonic()
+            async with self._services.db.system(durable=False) as connection:
+                await queries.seen(connection, worker_id)
+
+    async def _document(self, claimed: Claimed, base_url: str) -> dict[str, Any]:
+        version, files, resources = await self._contents(claimed, base_url)
+        return {
+            "id": claimed.lease_id,
+            "run_id": claimed.run_id,
+            "attempt_number": claimed.attempt_number,
+            "expires_at": claimed.expires_at,
+            "version": version,
+            "input": claimed.input,
+            "files": files,
+            "resources": resources,
+            "limits": {
+                "timeout_seconds": claimed.timeout_seconds,
+                "max_output_bytes": self._services.settings.max_output_bytes,
+            },
+        }
+
+    async def _contents(
+        self, claimed: Claimed, base_url: str
+    ) -> tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]:
+        async with self._services.db.system(durable=False) as connection:
+            payload = await version_payload(connection, claimed.version_id)
+        version = {
+            "id": claimed.version_id,
+            "number": payload.number,
+            "fingerprint": payload.fingerprint,
+            "prompt": payload.workflow_json,
+            "interface": payload.interface,
+            "manifest": {
+                "environment": payload.environment,
+                "custom_nodes": payload.custom_nodes,
+                "models": payload.models,
+            },
+        }
+        given = dict(references.found_in(claimed.input))
+        defaults = dict(references.found_in([spec.get("default_value") for spec in payload.interface["inputs"]]))
+        placed = declared_resources(payload.resources)
+        mine = await self._assets(claimed.org_id, set(given.values()))
+        theirs = await self._assets(payload.org_id, {*defaults.values(), *(asset for _, asset, _ in placed)})
+        files = {ref: self._file(base_url, theirs[asset]) for ref, asset in defaults.items() if asset in theirs}
+        files |= {ref: self._file(base_url, mine[asset]) for ref, asset in given.items() if asset in mine}
+        resources = [
+            {**self._file(base_url, theirs[asset]), "path": path, "sha256": sha256 or theirs[asset].sha256}
+            for path, asset, sha256 in placed
+            if asset in theirs
+        ]
+        return version, files, resources
+
+    async def _assets(self, org_id: UUID, ids: set[UUID]) -> dict[UUID, assets.AssetFile]:
+        if not ids:
+            return {}
+        async with self._services.db.tenant(org_id) as connection:
+            return await assets.resolve(connection, ids)
+
+    def _file(self, base_url: str, file: assets.AssetFile) -> dict[str, Any]:
+        url = self._services.storage.download_url(
+            base_url, file.object_key, filename=file.filename, content_type=file.mime_type, seconds=URL_SECONDS
+        )
+        return {
+            "url": url,
+            "filename": file.filename,
+            "mime_type": file.mime_type,
+            "size_bytes": file.size_bytes,
+            "sha256": file.sha256,
+        }
+
+
+def require_protocol(body: WorkerRequest) -> None:
+    """Raise `UpgradeRequired` for another protocol version."""
+    if body.protocol_version != PROTOCOL_VERSION:
+        raise errors.UpgradeRequired(
+            f"This server speaks worker protocol {PROTOCOL_VERSION}, the worker {body.protocol_version}. "
+            "Install the same Runflow release on both."
+        )
+
+
+def declared_resources(resources: Any) -> list[tuple[str, UUID, str | None]]:
+    """Return (path, asset, SHA-256) of a version's resources, whether they came as an object or as an array."""
+    rows: list[tuple[Any, Mapping[str, Any]]] = []
+    if isinstance(resources, dict):
+        rows = [(path, row) for path, row in resources.items() if isinstance(row, dict)]
+    elif isinstance(resources, list):
+        rows = [(row.get("path"), row) for row in resources if isinstance(row, dict)]
+    found = []
+    for path, row in rows:
+        try:
+            found.append((str(path), UUID(str(row.get("asset_id"))), row.get("sha256")))
+        except ValueError:
+            continue
+    return found
+
+
+def _basename(filename: str) -> str:
+    """The last part of a file name, safe as the last part of an object key."""
+    name = filename.replace("\\", "/").rsplit("/", 1)[-1]
+    cleaned = "".join(c if c.isprintable() and c not in '?#%"<>|*:' else "_" for c in name)
+    return cleaned.strip(". ")[:200] or "output"

@@ -1,0 +1,33 @@
+"""Tables of workers and of the GPU catalogue."""
+
+from sqlalchemy import ARRAY, Column, Integer, Numeric, Table, Text
+
+from runflow.db.tables import json_column, metadata, time_column, uuid_column
+
+workers = Table(
+    "workers",
+    metadata,
+    uuid_column("id", primary_key=True),
+    Column("name", Text, nullable=False),
+    uuid_column("instance", nullable=False),
+    Column("gpu_code", Text, nullable=False),
+    Column("gpu_name", Text),
+    Column("memory_gb", Integer, nullable=False),
+    json_column("labels", nullable=False),
+    json_column("engine"),
+    Column("fingerprints", ARRAY(Text), nullable=False),
+    Column("status_code", Text, nullable=False),
+    Column("status_detail", Text),
+    time_column("last_seen_at", nullable=False),
+    time_column("created_at", nullable=False),
+)
+
+gpus = Table(
+    "gpus",
+    metadata,
+    Column("code", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("memory_gb", Integer, nullable=False),
+    Column("price_per_second", Numeric(12, 6), nullable=False),
+    Column("sort_order", Integer, nullable=False),
+)

@@ -1,0 +1,169 @@
+"""Fixtures of the whole suite: one embedded PostgreSQL per session, one server application on it."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from sqlalchemy import URL
+
+from runflow.db.database import Database, parse_url
+from runflow.db.embedded import EmbeddedPostgres
+from runflow.db.migrate import migrate
+from runflow.ids import new_id
+from runflow.keys import service as keys
+from runflow.master_key import MasterKey
+from runflow.orgs import queries as orgs
+from runflow.server import build_services, create_app
+from runflow.services import Services
+from runflow.settings import Settings
+from runflow.web.scopes import ALL_SCOPES
+
+pytest_plugins = ["tests.comfyui_fixtures"] if (Path(__file__).parent / "comfyui_fixtures.py").exists() else []
+
+MakeKey = Callable[..., Awaitable[str]]
+
+
+@pytest.fixture(scope="session")
+def home() -> Iterator[Path]:
+    """A home folder for the session, reachable for the database's own user."""
+    folder = Path(tempfile.mkdtemp(prefix="runflow-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres(home: Path) -> Iterator[EmbeddedPostgres]:
+    """The session's PostgreSQL."""
+    server = EmbeddedPostgres(home)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def owner_url(postgres: EmbeddedPostgres) -> URL:
+    """The owner's URL of the embedded server's own database."""
+    return parse_url(postgres.start().url())
+
+
+@pytest.fixture(scope="session")
+def database_url(owner_url: URL) -> str:
+    """URL of an empty database whose user may create tables."""
+    return _fresh_database(owner_url, "scratch").render_as_string(hide_password=False)
+
+
+def _fresh_database(owner_url: URL, name: str) -> URL:
+    dsn = owner_url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    return owner_url.set(database=name)
+
+
+@pytest.fixture(scope="session")
+def master_key() -> MasterKey:
+    """The installation's key in tests."""
+    return MasterKey("0123456789abcdef" * 4)
+
+
+@pytest.fixture(scope="session")
+async def db_url(owner_url: URL, master_key: MasterKey) -> URL:
+    """Owner's URL of a migrated database."""
+    url = _fresh_database(owner_url, "migrated")
+    await migrate(url, master_key)
+    return url
+
+
+@pytest.fixture(scope="session")
+async def db(db_url: URL, master_key: MasterKey) -> AsyncIterator[Database]:
+    """Connections by role to the migrated database."""
+    database = Database(db_url, master_key, pool=8)
+    yield database
+    await database.close()
+
+
+@pytest.fixture(scope="session")
+async def services(db: Database, db_url: URL, master_key: MasterKey, home: Path) -> AsyncIterator[Services]:
+    """The parts of one server process, background tasks running."""
+    settings = Settings(home=home, public_url="http://testserver", allowed_networks="127.0.0.0/8")
+    async with build_services(settings, db, master_key) as built:
+        yield built
+
+
+@pytest.fixture
+async def make_key(services: Services) -> MakeKey:
+    """Make an API key: `await make_key(scopes=…, org=…)`; without `org` a fresh organization."""
+
+    async def make(scopes: tuple[str, ...] = ALL_SCOPES, org: Any = None) -> str:
+        if org is None:
+            org = await new_org(services)
+        async with services.db.tenant(org) as connection:
+            made = await keys.create(connection, org_id=org, name="test", scopes=scopes)
+        key: str = made["key"]
+        return key
+
+    return make
+
+
+async def new_org(services: Services) -> Any:
+    """Make an organization with a slug of its own and return its id."""
+    org_id = new_id()
+    async with services.db.system() as connection:
+        await orgs.add(connection, org_id=org_id, slug=f"org-{org_id.hex[-12:]}", name="Test")
+    return org_id
+
+
+@contextlib.asynccontextmanager
+async def open_client(services: Services, key: str | None) -> AsyncIterator[httpx.AsyncClient]:
+    """An HTTP client on the application, with this key."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    transport = httpx.ASGITransport(create_app(services), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://testserver", headers=headers) as client:
+        yield client
+
+
+@pytest.fixture
+async def client(services: Services, make_key: MakeKey) -> AsyncIterator[httpx.AsyncClient]:
+    """A caller of a fresh organization with every scope."""
+    async with open_client(services, await make_key()) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def other_client(services: Services, make_key: MakeKey) -> AsyncIterator[httpx.AsyncClient]:
+    """A caller of another organization with every scope."""
+    async with open_client(services, await make_key()) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def anonymous(services: Services) -> AsyncIterator[httpx.AsyncClient]:
+    """A caller without a key."""
+    async with open_client(services, None) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def owner_slug(client: httpx.AsyncClient, services: Services) -> str:
+    """The organization slug of `client`."""
+    principal = await services.authenticator.principal(client.headers["Authorization"].removeprefix("Bearer "))
+    assert principal is not None
+    return principal.org_slug
+
+
+if sys.platform != "win32" and os.environ.get("RUNFLOW_TEST_UVLOOP", "1") == "1":
+    import uvloop
+
+    @pytest.fixture(scope="session")
+    def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
+        """Tests run on the loop that the server runs on."""
+        return uvloop.EventLoopPolicy()
