@@ -1,0 +1,76 @@
+"""`warnings[]` about what a body says beside its prompt: models, GPUs, fields that nobody knows."""
+
+import difflib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from runflow.graph import GraphWarning
+from runflow.workflows.fields import GpuMode
+
+MAX_WARNINGS = 100
+"""At most this many warnings are answered; one more says how many were left out."""
+
+READ_ONLY = frozenset(
+    {
+        "id", "org_id", "owner", "path", "version", "versions", "created_by", "created_at", "updated_at",
+        "deleted_at", "deleted_by", "warnings",
+    }
+)  # fmt: skip
+"""Fields of a record that a client may send back as it read them; they are not changed by it."""
+
+
+def about_models(models: Any) -> Iterator[GraphWarning]:
+    """Warn of models that no worker can fetch."""
+    for name, model in _named(models):
+        if isinstance(model, Mapping) and not model.get("url") and not model.get("sha256"):
+            yield GraphWarning(
+                None,
+                f'The model "{name[:200]}" has neither a url nor a sha256; a worker that lacks it cannot get it.',
+                "Add its download url, or put the file on every worker.",
+            )
+
+
+def about_fields(extra: Collection[str], known: Iterable[str]) -> Iterator[GraphWarning]:
+    """Warn of fields that were sent and mean nothing."""
+    for name in extra:
+        if name in READ_ONLY:
+            continue
+        near = difflib.get_close_matches(name[:100], list(known), n=1)
+        step = f'Did you mean "{near[0]}"?' if near else "Leave it out."
+        yield GraphWarning(None, f'The field "{name[:100]}" is not known and was ignored.', step)
+
+
+def about_gpus(mode: str, wanted: Sequence[str], known: Sequence[str]) -> Iterator[GraphWarning]:
+    """Warn of GPU codes that the catalogue lacks, and of a list that has no effect."""
+    for code in wanted:
+        if code not in known:
+            yield GraphWarning(
+                None,
+                f'The GPU code "{code}" is not in the catalogue ({", ".join(known)}).',
+                "Make sure that a worker registers with exactly this code, or runs on it will wait.",
+            )
+    if wanted and mode == GpuMode.AUTO:
+        yield GraphWarning(
+            None, "gpu_mode is auto, so gpu_explicit_models is not used.", "Set gpu_mode to explicit to use the list."
+        )
+
+
+def answered(warnings: Iterable[GraphWarning]) -> list[dict[str, str | None]]:
+    """Return warnings as the wire has them, each once."""
+    distinct = list(dict.fromkeys(warnings))
+    if len(distinct) > MAX_WARNINGS:
+        left = len(distinct) - MAX_WARNINGS
+        distinct[MAX_WARNINGS:] = [GraphWarning(None, f"{left} more warnings were left out.", "See to these first.")]
+    return [warning.to_dict() for warning in distinct]
+
+
+def _named(models: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(models, Mapping):
+        yield from models.items()
+    for at, row in enumerate(models if isinstance(models, list) else ()):
+        name = next((row[key] for key in ("path", "name", "filename") if row.get(key)), at) if _is_row(row) else at
+        yield str(name), row
+
+
+def _is_row(value: Any) -> bool:
+    return isinstance(value, Mapping)

@@ -1,0 +1,84 @@
+"""Creating a workflow: its first version, its interface, its rows, in one transaction."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.exc import IntegrityError
+
+from runflow import errors
+from runflow.graph import GraphWarning, SlugError
+from runflow.ids import new_id
+from runflow.services import Services
+from runflow.web.auth import Principal
+from runflow.workflows import advice, interface_queries, queries, record, writing
+from runflow.workflows.documents import DOCUMENTS, texts
+from runflow.workflows.fields import GpuMode
+from runflow.workflows.fingerprint import fingerprint
+from runflow.workflows.interface import Settled, first_rows, read_declared, settle
+from runflow.workflows.interface_rows import InputRow, OutputRow
+from runflow.workflows.schemas import CreateWorkflow
+from runflow.workflows.service import TOPIC
+from runflow.workflows.slugs import derived_slug
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """Everything about a new workflow that needs no database."""
+
+    slug: str
+    documents: dict[str, str | None]
+    settled: Settled
+    fingerprint: str
+    warnings: tuple[GraphWarning, ...]
+
+
+async def create(services: Services, caller: Principal, body: CreateWorkflow) -> dict[str, Any]:
+    """Create a workflow and return its record with `warnings`.
+
+    Raises `WorkflowInvalid`, `ValidationFailed`, or `Conflict` where the slug is taken.
+    """
+    writing.check_timeout(services, body.timeout_seconds)
+    # A large graph takes its time to check; the loop serves others meanwhile.
+    draft = await asyncio.to_thread(_draft, body)
+    workflow_id, version_id = new_id(), new_id()
+    values = writing.own_values(body)
+    try:
+        async with services.db.tenant(caller.org_id) as connection:
+            mode, models = values.get("gpu_mode", GpuMode.AUTO), values.get("gpu_explicit_models", [])
+            gpu_warnings = await writing.gpu_warnings(connection, values, mode, models)
+            own = {"id": workflow_id, "org_id": caller.org_id, "created_by": caller.key_id}
+            await queries.insert_workflow(
+                connection, values | own | {"slug": draft.slug, "version_id": version_id, "version": "1"}
+            )
+            version = {"id": version_id, "org_id": caller.org_id, "workflow_id": workflow_id, "number": 1}
+            version |= {"interface": draft.settled.frozen(), "fingerprint": draft.fingerprint}
+            await queries.insert_version(connection, version | {"created_by": caller.key_id}, draft.documents)
+            where = {"org_id": caller.org_id, "workflow_id": workflow_id}
+            await interface_queries.save(connection, InputRow, **where, before=(), merged=draft.settled.inputs)
+            await interface_queries.save(connection, OutputRow, **where, before=(), merged=draft.settled.outputs)
+            row = await queries.one_record(connection, caller.org_id, DOCUMENTS, key=workflow_id)
+            if row is None:
+                raise errors.Internal
+            found = await record.complete(connection, [row], caller.org_slug, record.WHOLE)
+    except IntegrityError as error:
+        conflict = writing.slug_conflict(error, draft.slug)
+        raise conflict or error from error
+    services.hub.publish(TOPIC, str(workflow_id))
+    return {**found[0], "warnings": advice.answered((*draft.warnings, *gpu_warnings))}
+
+
+def _draft(body: CreateWorkflow) -> _Draft:
+    try:
+        slug = body.slug or derived_slug(body.name)
+    except SlugError as error:
+        raise writing.invalid("slug", str(error)) from None
+    documents = texts({name: getattr(body, name) for name in DOCUMENTS})
+    declared = read_declared(body.workflow_json)
+    settled = settle(declared.prompt, *first_rows(declared), writing.stated(body.inputs), writing.stated(body.outputs))
+    warnings = (
+        *settled.warnings,
+        *advice.about_models(body.models),
+        *advice.about_fields(body.model_extra or {}, CreateWorkflow.model_fields),
+    )
+    return _Draft(slug, documents, settled, fingerprint(body.environment, body.custom_nodes), warnings)

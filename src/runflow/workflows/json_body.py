@@ -1,0 +1,82 @@
+"""Request bodies that may be large: read after the caller is known, parsed fast, and off the event loop."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from email.message import Message
+from typing import Any, TypeVar
+
+import orjson
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+
+from runflow import errors
+from runflow.web.auth import Caller
+
+Model = TypeVar("Model", bound=BaseModel)
+
+INLINE_BYTES = 128 * 1024
+"""A body up to this size is handled on the event loop: a thread would cost more than it saves."""
+MAX_REPORTED = 100
+"""At most this many problems of one body are reported."""
+
+
+def json_body(model: type[Model]) -> Callable[..., Awaitable[Model]]:
+    """Return a dependency that reads the request body as `model`.
+
+    Unlike a plain FastAPI body it is read only after authentication. Raises `UnsupportedMediaType`, `InvalidJson` (with
+    the character) or `ValidationFailed` (with each field).
+    """
+
+    async def read(request: Request, _caller: Caller) -> Model:
+        _check_media_type(request.headers.get("content-type"))
+        raw = await request.body()
+        if len(raw) <= INLINE_BYTES:
+            return parse(model, raw)
+        return await asyncio.to_thread(parse, model, raw)
+
+    return read
+
+
+def openapi_body(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the `openapi_extra` of a route that takes `json_body(model)`."""
+    schema = model.model_json_schema()
+    content = {"application/json": {"schema": _inline(schema, schema.pop("$defs", {}))}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def parse(model: type[Model], raw: bytes) -> Model:
+    """Read JSON text as `model`; raises what `json_body` raises."""
+    if not raw.strip():
+        raise errors.InvalidJson("The request body is empty; this route takes a JSON object.")
+    try:
+        content = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise errors.InvalidJson(
+            f"The request body is not valid JSON at character {error.pos}: {error.msg.split(':')[0]}."
+        ) from None
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_REPORTED]
+        raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in found]) from None
+
+
+def _check_media_type(header: str | None) -> None:
+    if header is None:
+        return
+    message = Message()
+    message["content-type"] = header
+    kind = message.get_content_type()
+    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise errors.UnsupportedMediaType(f"The body was sent as {kind}. Send it as `Content-Type: application/json`.")
+
+
+def _inline(schema: Any, definitions: dict[str, Any]) -> Any:
+    """Replace references to `$defs`, which an OpenAPI document does not have."""
+    if isinstance(schema, dict):
+        reference = schema.get("$ref")
+        if isinstance(reference, str):
+            return _inline(definitions[reference.rpartition("/")[2]], definitions)
+        return {key: _inline(value, definitions) for key, value in schema.items()}
+    return [_inline(item, definitions) for item in schema] if isinstance(schema, list) else schema

@@ -1,0 +1,138 @@
+"""Changing a workflow: its own fields in place, everything else as a new immutable version."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import Row
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from runflow import errors
+from runflow.graph import GraphWarning
+from runflow.ids import new_id
+from runflow.services import Services
+from runflow.web.auth import Principal
+from runflow.workflows import advice, interface_queries, queries, record, writing
+from runflow.workflows.documents import DOCUMENTS, texts
+from runflow.workflows.fingerprint import fingerprint
+from runflow.workflows.interface import Declared, Settled, merge_rows, read_declared, settle
+from runflow.workflows.interface_rows import InputRow, Merged, OutputRow
+from runflow.workflows.schemas import PatchWorkflow
+from runflow.workflows.service import TOPIC
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """Everything about the change that needs no database. `declared` is None where no prompt was sent."""
+
+    documents: dict[str, str | None]
+    declared: Declared | None
+    inputs: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
+    warnings: tuple[GraphWarning, ...]
+
+
+async def patch(services: Services, caller: Principal, workflow_id: UUID, body: PatchWorkflow) -> dict[str, Any]:
+    """Change a workflow and return its record with `warnings` about what was sent.
+
+    Raises `WorkflowNotFound`, `WorkflowInvalid`, `ValidationFailed`, or `Conflict` (a taken slug, an old `updated_at`).
+    """
+    writing.check_timeout(services, body.timeout_seconds)
+    # A large graph takes its time to check; the loop serves others meanwhile.
+    draft = await asyncio.to_thread(_draft, body)
+    values = writing.own_values(body)
+    try:
+        async with services.db.tenant(caller.org_id) as connection:
+            current = await queries.lock(connection, workflow_id)
+            if current is None:
+                raise errors.WorkflowNotFound
+            writing.check_unchanged(body.updated_at, current.updated_at)
+            warnings = list(draft.warnings)
+            version, found = await _new_version(connection, caller, current, draft)
+            warnings += found
+            after = {**current._mapping, **values}
+            warnings += await writing.gpu_warnings(connection, values, after["gpu_mode"], after["gpu_explicit_models"])
+            if values or version:
+                await queries.update(connection, workflow_id, {**values, **version})
+            row = await queries.one_record(connection, caller.org_id, DOCUMENTS, key=workflow_id)
+            if row is None:
+                raise errors.WorkflowNotFound
+            changed = await record.complete(connection, [row], caller.org_slug, record.WHOLE)
+    except IntegrityError as error:
+        conflict = writing.slug_conflict(error, str(values.get("slug")))
+        raise conflict or error from error
+    services.hub.publish(TOPIC, str(workflow_id))
+    return {**changed[0], "warnings": advice.answered(warnings)}
+
+
+def _draft(body: PatchWorkflow) -> _Draft:
+    sent = {name: getattr(body, name) for name in DOCUMENTS if name in body.model_fields_set}
+    if sent.get("workflow_json", ...) is None:
+        del sent["workflow_json"]
+    documents = texts(sent)
+    declared = read_declared(sent["workflow_json"]) if "workflow_json" in sent else None
+    warnings = (
+        *advice.about_models(sent.get("models")),
+        *advice.about_fields(body.model_extra or {}, PatchWorkflow.model_fields),
+    )
+    return _Draft(documents, declared, writing.stated(body.inputs), writing.stated(body.outputs), warnings)
+
+
+async def _new_version(
+    connection: AsyncConnection, caller: Principal, current: Row[Any], draft: _Draft
+) -> tuple[dict[str, Any], tuple[GraphWarning, ...]]:
+    """Store the next version, if the change makes one, and return what it changes in the workflow's row."""
+    settled = None
+    if draft.declared or draft.inputs or draft.outputs:
+        settled, is_changed = await _settle(connection, caller, current, draft)
+        if not is_changed and not draft.documents:
+            return {}, settled.warnings
+    elif not draft.documents:
+        return {}, ()
+    version_id, number = new_id(), await queries.last_number(connection, current.id) + 1
+    values: dict[str, Any] = {"id": version_id, "number": number, "created_by": caller.key_id}
+    if settled:
+        values["interface"] = settled.frozen()
+    if {"environment", "custom_nodes"} & set(draft.documents):
+        values["fingerprint"] = await _fingerprint(connection, current.version_id, draft.documents)
+    await queries.insert_next_version(connection, current.version_id, values, draft.documents)
+    return {"version_id": version_id, "version": str(number)}, settled.warnings if settled else ()
+
+
+async def _settle(
+    connection: AsyncConnection, caller: Principal, current: Row[Any], draft: _Draft
+) -> tuple[Settled, bool]:
+    """Bring the rows of the interface up to date; tell whether anything about them changed."""
+    inputs = await interface_queries.stored(connection, InputRow, current.id)
+    outputs = await interface_queries.stored(connection, OutputRow, current.id)
+    stored = None
+    if draft.declared is None:
+        stored = await queries.version_texts(connection, current.version_id, ["workflow_json"])
+
+    def work() -> Settled:
+        if draft.declared is None:
+            prompt = orjson.loads(stored["workflow_json"] or "{}") if stored else {}
+            merged = Merged(tuple(inputs)), Merged(tuple(outputs))
+        else:
+            prompt = draft.declared.prompt
+            merged = merge_rows(draft.declared, inputs, outputs)
+        return settle(prompt, *merged, draft.inputs, draft.outputs)
+
+    settled = await asyncio.to_thread(work)
+    where = {"org_id": caller.org_id, "workflow_id": current.id}
+    await interface_queries.save(connection, InputRow, **where, before=inputs, merged=settled.inputs)
+    await interface_queries.save(connection, OutputRow, **where, before=outputs, merged=settled.outputs)
+    is_changed = settled.inputs.rows != tuple(inputs) or settled.outputs.rows != tuple(outputs)
+    return settled, is_changed
+
+
+async def _fingerprint(connection: AsyncConnection, previous: UUID, documents: Mapping[str, str | None]) -> str:
+    """Return the fingerprint of the manifest that results; the part that was not sent is the previous version's."""
+    needed = ("environment", "custom_nodes")
+    stored = await queries.version_texts(connection, previous, [name for name in needed if name not in documents])
+    parts = {**stored, **{name: documents[name] for name in needed if name in documents}}
+    return fingerprint(*(orjson.loads(parts[name] or "null") for name in needed))

@@ -1,0 +1,175 @@
+"""SQL of workflows and their versions. The rows of their interface have a file of their own."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy import ColumnElement, Row
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from runflow.workers.tables import gpus
+from runflow.workflows.documents import DOCUMENTS
+from runflow.workflows.tables import workflow_versions, workflows
+
+LIVE_SLUG = "workflows_live_slug"
+"""The unique index of slugs of workflows that are not deleted."""
+
+CURRENT = workflows.join(workflow_versions, workflow_versions.c.id == workflows.c.version_id)
+"""Workflows with their current version."""
+
+_NOW = sa.func.clock_timestamp()
+
+
+def _text(name: str) -> ColumnElement[Any]:
+    """A document as its JSON text."""
+    return sa.cast(workflow_versions.c[name], sa.Text).label(name)
+
+
+def _json(text: str | None) -> ColumnElement[Any]:
+    return sa.cast(sa.literal(text, sa.Text), sa.JSON)
+
+
+def record_columns(documents: Collection[str]) -> list[ColumnElement[Any]]:
+    """Return the columns of a record: the workflow's own, and these documents of its current version as text."""
+    return [*workflows.c, *(_text(name) for name in DOCUMENTS if name in documents)]
+
+
+def records(org_id: UUID, documents: Collection[str] = ()) -> sa.Select[Any]:
+    """Return the SELECT of an organization's live workflows with these documents of their current version."""
+    source = CURRENT if documents else workflows
+    # The tenant's policy says the same; said here too, an index on org_id serves the order of a page.
+    return (
+        sa.select(*record_columns(documents))
+        .select_from(source)
+        .where(workflows.c.org_id == org_id, workflows.c.deleted_at.is_(None))
+    )
+
+
+async def one_record(
+    connection: AsyncConnection, org_id: UUID, documents: Collection[str], *, key: UUID | str
+) -> Row[Any] | None:
+    """Return a live workflow by its id or its slug."""
+    by = workflows.c.id == key if isinstance(key, UUID) else workflows.c.slug == key
+    found: Row[Any] | None = (await connection.execute(records(org_id, documents).where(by))).one_or_none()
+    return found
+
+
+async def rows(connection: AsyncConnection, statement: sa.Select[Any]) -> Sequence[Row[Any]]:
+    """Run a list's statement."""
+    found: Sequence[Row[Any]] = (await connection.execute(statement)).all()
+    return found
+
+
+async def insert_workflow(connection: AsyncConnection, values: Mapping[str, Any]) -> None:
+    """Insert a workflow; a taken slug is an IntegrityError on `LIVE_SLUG`."""
+    await connection.execute(sa.insert(workflows).values(**values))
+
+
+async def insert_version(
+    connection: AsyncConnection, values: Mapping[str, Any], documents: Mapping[str, str | None]
+) -> None:
+    """Insert a version with all its documents, given as text."""
+    filled = {name: _json(documents.get(name)) for name in DOCUMENTS}
+    await connection.execute(sa.insert(workflow_versions).values(**values, **filled))
+
+
+async def insert_next_version(
+    connection: AsyncConnection, previous: UUID, values: Mapping[str, Any], documents: Mapping[str, str | None]
+) -> None:
+    """Insert a version with these documents, the others copied from the previous version inside the database."""
+    columns: dict[str, ColumnElement[Any]] = {
+        name: sa.literal(value, workflow_versions.c[name].type) for name, value in values.items()
+    }
+    for name in DOCUMENTS:
+        columns[name] = _json(documents[name]) if name in documents else workflow_versions.c[name]
+    for name in ("interface", "fingerprint", "org_id", "workflow_id"):
+        columns.setdefault(name, workflow_versions.c[name])
+    source = sa.select(*columns.values()).where(workflow_versions.c.id == previous)
+    await connection.execute(sa.insert(workflow_versions).from_select(list(columns), source))
+
+
+async def lock(connection: AsyncConnection, workflow_id: UUID) -> Row[Any] | None:
+    """Return a live workflow, holding off other changes of it until the transaction ends. Dispatches go on."""
+    statement = (
+        sa.select(workflows)
+        .where(workflows.c.id == workflow_id, workflows.c.deleted_at.is_(None))
+        .with_for_update(key_share=True)
+    )
+    return (await connection.execute(statement)).one_or_none()
+
+
+async def last_number(connection: AsyncConnection, workflow_id: UUID) -> int:
+    """Return the highest version number of a workflow."""
+    statement = sa.select(sa.func.max(workflow_versions.c.number)).where(workflow_versions.c.workflow_id == workflow_id)
+    return int((await connection.execute(statement)).scalar_one())
+
+
+async def version_texts(connection: AsyncConnection, version_id: UUID, names: Collection[str]) -> dict[str, str | None]:
+    """Return documents of a version as text."""
+    statement = sa.select(*(_text(name) for name in names)).where(workflow_versions.c.id == version_id)
+    return dict((await connection.execute(statement)).one()._mapping)
+
+
+async def update(connection: AsyncConnection, workflow_id: UUID, values: Mapping[str, Any]) -> None:
+    """Change a workflow's own fields; a taken slug is an IntegrityError on `LIVE_SLUG`."""
+    statement = sa.update(workflows).where(workflows.c.id == workflow_id).values(**values, updated_at=_NOW)
+    await connection.execute(statement)
+
+
+async def delete(connection: AsyncConnection, workflow_id: UUID, deleted_by: UUID) -> bool:
+    """Mark a workflow deleted; a deleted one keeps its time. Return whether there is such a workflow at all."""
+    statement = (
+        sa.update(workflows)
+        .where(workflows.c.id == workflow_id, workflows.c.deleted_at.is_(None))
+        .values(deleted_at=_NOW, deleted_by=deleted_by, updated_at=_NOW)
+    )
+    if (await connection.execute(statement)).rowcount:
+        return True
+    return (
+        await connection.execute(sa.select(workflows.c.id).where(workflows.c.id == workflow_id))
+    ).first() is not None
+
+
+async def versions_of(connection: AsyncConnection, workflow_ids: Collection[UUID], most: int) -> Sequence[Row[Any]]:
+    """Return the newest versions of each workflow, newest first, without their documents."""
+    columns = ("id", "workflow_id", "number", "fingerprint", "created_by", "created_at")
+    place = sa.func.row_number().over(
+        partition_by=workflow_versions.c.workflow_id, order_by=workflow_versions.c.number.desc()
+    )
+    ranked = (
+        sa.select(*(workflow_versions.c[name] for name in columns), place.label("place"))
+        .where(workflow_versions.c.workflow_id == sa.any_(sa.literal(list(workflow_ids), sa.ARRAY(sa.Uuid))))
+        .subquery()
+    )
+    statement = sa.select(ranked).where(ranked.c.place <= most).order_by(ranked.c.workflow_id, ranked.c.place)
+    return (await connection.execute(statement)).all()
+
+
+async def dispatch_row(connection: AsyncConnection, org_id: UUID, slug: str) -> Row[Any] | None:
+    """Return what a dispatch needs of a live workflow and its current version."""
+    own = ("id", "version_id", "version", "status_code", "gpu_mode", "gpu_explicit_models", "timeout_seconds")
+    versioned = ("interface", "resources", "fingerprint")
+    statement = (
+        sa.select(*(workflows.c[name] for name in own), *(workflow_versions.c[name] for name in versioned))
+        .select_from(CURRENT)
+        .where(workflows.c.org_id == org_id, workflows.c.slug == slug, workflows.c.deleted_at.is_(None))
+    )
+    return (await connection.execute(statement)).one_or_none()
+
+
+async def version_row(connection: AsyncConnection, version_id: UUID) -> Row[Any] | None:
+    """Return what a lease needs of a version, its documents and interface as text."""
+    names = ("workflow_json", "interface", "environment", "models", "custom_nodes", "resources")
+    statement = sa.select(
+        workflow_versions.c.org_id,
+        workflow_versions.c.number,
+        workflow_versions.c.fingerprint,
+        *(_text(name) for name in names),
+    ).where(workflow_versions.c.id == version_id)
+    return (await connection.execute(statement)).one_or_none()
+
+
+async def gpu_codes(connection: AsyncConnection) -> list[str]:
+    """Return the codes of the GPU catalogue."""
+    return list((await connection.execute(sa.select(gpus.c.code).order_by(gpus.c.sort_order))).scalars())

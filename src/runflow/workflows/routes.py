@@ -1,0 +1,95 @@
+"""Routes of workflows (wire.md, section 5)."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Path
+from starlette.responses import Response
+
+from runflow.services import Services, services
+from runflow.web.auth import Caller
+from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, list_query, record_query
+from runflow.web.responses import json_response
+from runflow.workflows import create, patch, service
+from runflow.workflows.json_body import json_body, openapi_body
+from runflow.workflows.schemas import CreateWorkflow, ListedWorkflow, PatchWorkflow, Workflow, WrittenWorkflow
+
+router = APIRouter(tags=["ComfyUI workflows"])
+
+Parts = Annotated[Services, Depends(services)]
+WorkflowId = Annotated[UUID, Path(description="Id of the workflow.")]
+
+
+@router.get("/v1/comfyui-workflows", response_model=ListEnvelope[ListedWorkflow])
+async def list_workflows(caller: Caller, parts: Parts, query: Annotated[ListQuery, Depends(list_query)]) -> Response:
+    """List the workflows of the organization, deleted ones excepted.
+
+    Items carry the workflow's own fields. The documents (`workflow_json`, `graph`, `environment`, `models`,
+    `custom_nodes`, `resources`), `inputs` and `outputs` are there where `fields` names them; `embed` adds `inputs`,
+    `outputs` and `versions`.
+    """
+    return json_response(await service.list_page(parts, caller, query))
+
+
+@router.post(
+    "/v1/comfyui-workflows",
+    status_code=201,
+    response_model=WrittenWorkflow,
+    openapi_extra=openapi_body(CreateWorkflow),
+)
+async def create_workflow(
+    caller: Caller, parts: Parts, body: Annotated[CreateWorkflow, Depends(json_body(CreateWorkflow))]
+) -> Response:
+    """Deploy a workflow. Its Runflow Input and Output nodes declare its interface; `inputs` and `outputs` override it.
+
+    The answer's `warnings` tell what works but may surprise later.
+    """
+    return json_response(await create.create(parts, caller, body), 201)
+
+
+@router.get("/v1/comfyui-workflows/{id}", response_model=Workflow)
+async def get_workflow(
+    caller: Caller,
+    parts: Parts,
+    id: WorkflowId,
+    query: Annotated[RecordQuery, Depends(record_query)],
+) -> Response:
+    """Read a workflow with its documents, inputs and outputs. `embed=versions` adds its versions, newest first."""
+    return json_response(await service.get(parts, caller, id, query))
+
+
+@router.get("/v1/comfyui-workflows/{owner}/{slug}", response_model=Workflow)
+async def get_workflow_by_path(
+    caller: Caller,
+    parts: Parts,
+    owner: Annotated[str, Path(description="Slug of the organization.")],
+    slug: Annotated[str, Path(description="Slug of the workflow.")],
+    query: Annotated[RecordQuery, Depends(record_query)],
+) -> Response:
+    """Read a workflow by the path that dispatches it."""
+    return json_response(await service.get_by_path(parts, caller, owner, slug, query))
+
+
+@router.patch("/v1/comfyui-workflows/{id}", response_model=WrittenWorkflow, openapi_extra=openapi_body(PatchWorkflow))
+async def patch_workflow(
+    caller: Caller,
+    parts: Parts,
+    id: WorkflowId,
+    body: Annotated[PatchWorkflow, Depends(json_body(PatchWorkflow))],
+) -> Response:
+    """Change a workflow. A prompt, graph, manifest or interface that is sent makes a new, immutable version.
+
+    Runs that are queued stay on the version that they were dispatched on.
+    """
+    return json_response(await patch.patch(parts, caller, id, body))
+
+
+@router.delete("/v1/comfyui-workflows/{id}", status_code=204)
+async def delete_workflow(
+    caller: Caller,
+    parts: Parts,
+    id: WorkflowId,
+) -> Response:
+    """Delete a workflow: dispatching it is a 404 from now on, its slug is free again, its runs stay readable."""
+    await service.delete(parts, caller, id)
+    return Response(status_code=204)

@@ -1,0 +1,237 @@
+"""Shapes of workflows on the wire (wire.md, sections 5.1 and 5.2; decisions.md, "Workflows, versions, interface")."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool, StrictInt, WithJsonSchema
+
+from runflow.web.responses import Timestamp
+from runflow.workflows.fields import (
+    Attributes,
+    CategoryCode,
+    Code,
+    GpuCode,
+    GpuMode,
+    JsonDocument,
+    JsonObject,
+    Name,
+    Slug,
+    Text,
+    VariableType,
+    WorkflowStatus,
+)
+
+_INT32 = 2**31 - 1
+
+_PROMPT_EXAMPLE = {
+    "1": {"class_type": "RunflowInputString", "inputs": {"input_id": "prompt", "required": True}},
+    "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}},
+}
+
+WorkflowJson = Annotated[
+    Any,
+    Field(
+        description="The prompt: ComfyUI's API-format graph, node id → `{class_type, inputs}`. In ComfyUI: "
+        "Workflow > Export (API). At most 10,000 nodes. Its Runflow Input and Output nodes declare the interface.",
+        examples=[_PROMPT_EXAMPLE],
+    ),
+    WithJsonSchema({"type": "object", "additionalProperties": True}),
+]
+Models = Annotated[
+    JsonDocument, Field(description="Models it loads: path below `models/` → `{url, sha256}`. Kept as sent.")
+]
+CustomNodes = Annotated[
+    JsonDocument, Field(description="Custom nodes it needs: folder → `{origin, commit}`. Kept as sent.")
+]
+Resources = Annotated[
+    JsonDocument, Field(description="Files placed below `input/` for each run: path → `{asset_id, sha256, …}`.")
+]
+Graph = Annotated[
+    JsonObject, Field(description="The UI-format graph, for opening the workflow in ComfyUI again. Kept as sent.")
+]
+Environment = Annotated[
+    JsonObject, Field(description="The runtime: `{comfyui: {origin, commit}, packages, cached_models}`. Kept as sent.")
+]
+ExplicitModels = Annotated[
+    list[GpuCode],
+    Field(max_length=32, description="GPU codes in order of preference.", examples=[["L40S", "A100"]]),
+]
+Timeout = Annotated[
+    StrictInt,
+    Field(ge=1, le=_INT32, description="Time limit of a run in seconds; null: the operator's default (30 minutes)."),
+]
+
+
+class Definition(BaseModel):
+    """What inputs and outputs have in common. Only the fields that are sent take effect."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: Annotated[Name, Field(description="The key in a run's `input`, or the `output_id`.", examples=["prompt"])]
+    variable_type_code: Annotated[VariableType | None, Field(description="Needed where no Runflow node tells it.")] = (
+        None
+    )
+    display_name: Text | None = Field(None, description="Label for people.")
+    description: Text | None = Field(None, description="Helper text for people.")
+    validator_code: Code | None = None
+    validator_attrs: Attributes = None
+    sort_order: Annotated[StrictInt, Field(ge=-_INT32, le=_INT32)] | None = None
+    comfyui_node_id: Annotated[Name | None, Field(description="Node of `workflow_json`.", examples=["6"])] = None
+    comfyui_field_name: Annotated[Name | None, Field(description="Field of that node.", examples=["text"])] = None
+
+
+class InputDefinition(Definition):
+    """An input to declare, or what to change of the one with this `name`."""
+
+    default_behavior_code: Code | None = None
+    is_required: StrictBool | None = None
+    default_value: Annotated[Any, Field(description="Used when a caller omits an optional input.")] = None
+
+
+class OutputDefinition(Definition):
+    """An output to declare, or what to change of the one with this `name`."""
+
+
+class _Workflow(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    slug: Annotated[
+        Slug | None,
+        Field(description="Unique in the organization. Default: made from `name`.", examples=["background-swap-v2"]),
+    ] = None
+    description: Text | None = None
+    is_public: Annotated[StrictBool | None, Field(description="Others may read and dispatch it.")] = None
+    status_code: WorkflowStatus | None = None
+    category_code: CategoryCode | None = None
+    gpu_mode: GpuMode | None = None
+    gpu_explicit_models: ExplicitModels | None = None
+    timeout_seconds: Timeout | None = None
+    graph: Graph = None
+    environment: Environment = None
+    models: Models = None
+    custom_nodes: CustomNodes = None
+    resources: Resources = None
+    inputs: Annotated[
+        list[InputDefinition] | None,
+        Field(max_length=10_000, description="Override or add inputs, by `name`, to those that the prompt declares."),
+    ] = None
+    outputs: Annotated[
+        list[OutputDefinition] | None,
+        Field(max_length=10_000, description="Override or add outputs, by `name`, to those that the prompt declares."),
+    ] = None
+
+
+class CreateWorkflow(_Workflow):
+    """A new workflow. Only `name` and `workflow_json` are required."""
+
+    name: Annotated[Name, Field(examples=["Background swap v2"])]
+    workflow_json: WorkflowJson
+
+
+class PatchWorkflow(_Workflow):
+    """Changes to a workflow; what is not sent stays, and so does a field that cannot be null but is sent as null.
+
+    A prompt, graph, manifest or interface that is sent makes a new version.
+    """
+
+    name: Name | None = Field(None, description="Does not change the slug.")
+    workflow_json: WorkflowJson = None
+    updated_at: Annotated[
+        AwareDatetime | None,
+        Field(description="The `updated_at` that was read: the answer is 409 if the workflow was changed since."),
+    ] = None
+
+
+class Warning(BaseModel):  # noqa: A001 - the wire's own word
+    """Something that works but may surprise later."""
+
+    node_id: str | None = Field(description="The node of the prompt that it is about.")
+    message: str
+    next_step: str = Field(description="What to do about it.")
+
+
+class InterfaceRow(BaseModel):
+    """What inputs and outputs have in common."""
+
+    id: UUID
+    comfyui_workflow_id: UUID
+    name: str
+    variable_type_code: str = Field(examples=["string"])
+    display_name: str
+    description: str
+    validator_code: str | None
+    validator_attrs: dict[str, Any] | None
+    sort_order: int
+    comfyui_node_id: str
+    comfyui_field_name: str
+    origin: str = Field(description="`node`: declared by a Runflow node. `manual`: added by a person.")
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+class WorkflowInput(InterfaceRow):
+    """An input of a workflow."""
+
+    default_behavior_code: str | None
+    is_required: bool
+    default_value: Any
+
+
+class WorkflowOutput(InterfaceRow):
+    """An output of a workflow."""
+
+
+class WorkflowVersion(BaseModel):
+    """An immutable version, without its documents."""
+
+    id: UUID
+    version: str = Field(examples=["3"])
+    fingerprint: str = Field(description="Names the runtime that it needs.")
+    created_by: UUID | None
+    created_at: Timestamp
+
+
+class ListedWorkflow(BaseModel):
+    """A workflow in a list: documents, inputs, outputs and versions only where `fields` or `embed` name them."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: UUID
+    org_id: UUID
+    owner: str = Field(description="Slug of the organization.", examples=["acme"])
+    slug: str
+    path: str = Field(description="`owner/slug`, as in the dispatch route.", examples=["acme/background-swap-v2"])
+    name: str
+    description: str | None
+    version: str = Field(description="The current version.", examples=["3"])
+    is_public: bool
+    status_code: WorkflowStatus
+    category_code: str | None
+    gpu_mode: GpuMode
+    gpu_explicit_models: list[str]
+    timeout_seconds: int | None
+    created_by: UUID | None
+    created_at: Timestamp
+    updated_at: Timestamp
+    deleted_at: Timestamp | None
+    deleted_by: UUID | None
+
+
+class Workflow(ListedWorkflow):
+    """A deployed workflow. Any field may be absent where `fields` was used."""
+
+    workflow_json: dict[str, Any]
+    graph: dict[str, Any] | None
+    environment: dict[str, Any] | None
+    models: dict[str, Any] | list[Any] | None
+    custom_nodes: dict[str, Any] | list[Any] | None
+    resources: dict[str, Any] | list[Any] | None
+    inputs: list[WorkflowInput]
+    outputs: list[WorkflowOutput]
+    versions: list[WorkflowVersion] = Field(default=[], description="Newest first; only where embedded.")
+
+
+class WrittenWorkflow(Workflow):
+    """The workflow after a write, and what may surprise later."""
+
+    warnings: list[Warning]

@@ -1,0 +1,88 @@
+"""What creating and changing a workflow have in common."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from runflow import errors
+from runflow.graph import GraphWarning
+from runflow.services import Services
+from runflow.workflows import advice, queries
+from runflow.workflows.fields import GpuMode
+from runflow.workflows.schemas import CreateWorkflow, Definition, PatchWorkflow
+
+OWN = ("name", "slug", "description", "is_public", "status_code", "category_code", "gpu_mode", "gpu_explicit_models",
+       "timeout_seconds")  # fmt: skip
+"""The fields of a body that are the workflow's own; the others belong to its versions."""
+NULLABLE = frozenset({"description", "category_code", "timeout_seconds"})
+
+
+def own_values(body: CreateWorkflow | PatchWorkflow) -> dict[str, Any]:
+    """Return the workflow's own fields that were sent; null where a field cannot be null counts as not sent."""
+    values = {name: getattr(body, name) for name in OWN if name in body.model_fields_set}
+    if values.get("gpu_explicit_models") is not None:
+        values["gpu_explicit_models"] = list(dict.fromkeys(values["gpu_explicit_models"]))
+    return {name: value for name, value in values.items() if value is not None or name in NULLABLE}
+
+
+def stated(definitions: Sequence[Definition] | None) -> list[dict[str, Any]]:
+    """Return the fields that were sent of each explicit input or output."""
+    return [{name: getattr(item, name) for name in item.model_fields_set} for item in definitions or ()]
+
+
+def check_timeout(services: Services, seconds: int | None) -> None:
+    """Raise `ValidationFailed` where a time limit is beyond what the operator allows."""
+    most = services.settings.max_run_timeout_seconds
+    if seconds is not None and seconds > most:
+        raise invalid(
+            "timeout_seconds", f"The operator allows at most {most} seconds (RUNFLOW_MAX_RUN_TIMEOUT_SECONDS)"
+        )
+
+
+async def gpu_warnings(
+    connection: AsyncConnection, values: Mapping[str, Any], mode: str, models: Sequence[str]
+) -> list[GraphWarning]:
+    """Check the GPU choice that results, and return what may surprise about it.
+
+    Raises `ValidationFailed` where the mode is explicit and no GPU is named.
+    """
+    if mode == GpuMode.EXPLICIT and not models:
+        raise invalid("gpu_explicit_models", "gpu_mode explicit needs at least one GPU code in gpu_explicit_models")
+    if not models or not {"gpu_mode", "gpu_explicit_models"} & set(values):
+        return []
+    return list(advice.about_gpus(mode, models, await queries.gpu_codes(connection)))
+
+
+def check_unchanged(read: datetime | None, updated_at: datetime) -> None:
+    """Raise `Conflict` where a caller read an older state than there is now."""
+    if read is None or read == updated_at:
+        return
+    # JavaScript's dates keep milliseconds only.
+    if read.microsecond % 1000 == 0 and read == updated_at.replace(microsecond=updated_at.microsecond // 1000 * 1000):
+        return
+    message = (
+        f"The workflow was changed at {updated_at.isoformat()}, after the state that you read. "
+        "Read it again and repeat your change, or leave updated_at out."
+    )
+    raise errors.Conflict(message, errors=[{"loc": ["body", "updated_at"], "msg": message, "type": "conflict"}])
+
+
+def slug_conflict(error: IntegrityError, slug: str) -> errors.Conflict | None:
+    """Return the answer where a slug was taken, None for any other violation."""
+    if getattr(getattr(error.orig, "diag", None), "constraint_name", None) != queries.LIVE_SLUG:
+        return None
+    message = (
+        f'A workflow with the slug "{slug}" exists already in this organization. '
+        f"Choose another slug, or find that one with q=slug.eq:'{slug}' and PATCH it."
+    )
+    return errors.Conflict(message, errors=[{"loc": ["body", "slug"], "msg": message, "type": "conflict"}])
+
+
+def invalid(field: str, message: str) -> errors.ValidationFailed:
+    """Return the error about one field of the body."""
+    return errors.ValidationFailed(
+        f"body.{field}: {message}", errors=[{"loc": ["body", field], "msg": message, "type": "value_error"}]
+    )
