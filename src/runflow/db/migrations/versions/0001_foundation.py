@@ -12,4 +12,6 @@ depends_on = None
 
 def upgrade() -> None:
     """Create everything."""
-    op.get_bind().exec_driver_sql(Path(__file__).parent.with_name("0001_foundation.sql").read_text())
+    script = Path(__file__).parent.with_name("0001_foundation.sql").read_text()
+    # The driver would read the format() directives of the script as its own placeholders.
+    op.get_bind().exec_driver_sql(script.replace("%", "%%"))
