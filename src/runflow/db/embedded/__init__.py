@@ -1,0 +1,29 @@
+"""The embedded PostgreSQL: the programs of a wheel, driven by our own code (design.md, Parts, "database")."""
+
+from runflow.db.embedded.connection import ConnectionInfo
+from runflow.db.embedded.errors import (
+    BinariesUnavailable,
+    ConnectionRefused,
+    DatabaseUserUnavailable,
+    EmbeddedPostgresError,
+    HomeUnusable,
+    InitialisationFailed,
+    OtherMajorVersion,
+    StartFailed,
+    StopFailed,
+)
+from runflow.db.embedded.server import EmbeddedPostgres
+
+__all__ = [
+    "BinariesUnavailable",
+    "ConnectionInfo",
+    "ConnectionRefused",
+    "DatabaseUserUnavailable",
+    "EmbeddedPostgres",
+    "EmbeddedPostgresError",
+    "HomeUnusable",
+    "InitialisationFailed",
+    "OtherMajorVersion",
+    "StartFailed",
+    "StopFailed",
+]
