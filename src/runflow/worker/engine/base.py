@@ -1,0 +1,120 @@
+"""What every engine can do, whether we started it or found it: the interface that the worker's lease loop uses."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+from runflow.worker.engine.errors import EngineError
+from runflow.worker.engine.execution import Execution, OnEvent, Prompt
+
+
+class EngineKind(StrEnum):
+    """Whose process it is."""
+
+    OWNED = "owned"
+    ATTACHED = "attached"
+
+
+class Ability(StrEnum):
+    """What not every engine can do; `runflow comfyui check` lists what an attached one lacks."""
+
+    LOCAL_FILES = "local_files"
+    """Inputs and outputs are moved as files, not through HTTP."""
+    OWN_FOLDERS = "own_folders"
+    """Input and output folders are ours alone, and a run's are removed after it."""
+    CACHE_OFF = "cache_off"
+    """Identical prompts are executed again instead of answered with old files."""
+    EXACT_INTERRUPT = "exact_interrupt"
+    """A running prompt can be stopped without hitting another one (ComfyUI 0.3.57)."""
+    KILL = "kill"
+    """A prompt that does not listen to interrupts can be stopped by ending the process."""
+    MEMORY_LIMIT = "memory_limit"
+    """A prompt that eats the machine's memory is stopped before the machine suffers."""
+    NO_METADATA = "no_metadata"
+    """Stock nodes do not write the workflow into the files that they save."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputRef:
+    """A file that a node reported, relative to the engine's folder `type` (`output` or `temp`)."""
+
+    filename: str
+    subfolder: str = ""
+    type: str = "output"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineDescription:
+    """What an engine is. `memory_bytes` is the device's (GPU memory, or the machine's on CPU)."""
+
+    kind: EngineKind
+    url: str
+    version: str
+    python: str
+    torch: str
+    device_type: str
+    device_name: str
+    memory_bytes: int
+    node_types: frozenset[str]
+    plugin: bool
+    abilities: frozenset[Ability]
+    isolation: tuple[str, ...]
+
+
+OnBoot = Callable[[float, str], None]
+"""Called while an engine boots, with the seconds so far and its last log line."""
+
+
+class Engine(Protocol):
+    """One ComfyUI. Everything but `alive` may raise EngineError."""
+
+    @property
+    def kind(self) -> EngineKind:
+        """Whose process it is."""
+
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        """What it can do; known after `start`."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can take prompts now."""
+
+    async def start(self, on_boot: OnBoot | None = None) -> EngineDescription:
+        """Bring it up, or connect to it, and return what it is. May be called again after `stop` or a crash."""
+
+    async def stop(self) -> None:
+        """End it (owned) or let go of it (attached). Prompts in flight raise EngineCrashed."""
+
+    async def wait_dead(self) -> EngineError | None:
+        """Wait until it is gone; the reason, or None when it was stopped on purpose."""
+
+    async def describe(self) -> EngineDescription:
+        """Return what it is now."""
+
+    async def place_input(self, run_folder: str, name: str, path: Path) -> str:
+        """Give it a file for one run, below a folder of its own. Returns the name for a loader node."""
+
+    def local_output(self, output: OutputRef) -> Path | None:
+        """Return the output's path where the worker can read it directly, else None. Raises FileMissing."""
+
+    async def fetch_output(self, output: OutputRef, destination: Path) -> None:
+        """Copy an output to a path of ours. Raises FileMissing."""
+
+    async def execute(
+        self,
+        prompt: Prompt,
+        prompt_id: str,
+        on_event: OnEvent | None = None,
+        *,
+        extra_data: Mapping[str, Any] | None = None,
+    ) -> Execution:
+        """Run one prompt to its end; several may be in flight. See PromptSession.execute."""
+
+    async def cancel(self, prompt_id: str, *, timeout: float = 10.0) -> bool:
+        """Stop exactly that prompt; whether it is off the engine after `timeout` seconds."""
+
+    async def clean(self, run_folder: str) -> None:
+        """Remove what a run left in the engine's folders, as far as it can."""

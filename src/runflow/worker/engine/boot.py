@@ -1,0 +1,116 @@
+"""From a ComfyUI folder to an engine that answers."""
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import structlog
+
+from runflow.worker.engine.base import OnBoot
+from runflow.worker.engine.diagnosis import diagnose
+from runflow.worker.engine.errors import EngineError, EngineStartFailed
+from runflow.worker.engine.flags import engine_arguments, needs_cpu
+from runflow.worker.engine.owned_settings import OwnedSettings
+from runflow.worker.engine.process import EngineProcess
+from runflow.worker.engine.protocol import ComfyClient
+from runflow.worker.engine.scrub import scrubbed_environment
+
+log = structlog.get_logger(__name__)
+
+_PROBE_SECONDS = 0.05
+
+
+def find_python(settings: OwnedSettings) -> Path:
+    """Return the interpreter of the ComfyUI's environment. Raises EngineStartFailed when something is missing."""
+    comfy_dir = settings.comfy_dir
+    if not (comfy_dir / "main.py").is_file():
+        raise EngineStartFailed(f"There is no ComfyUI in {comfy_dir}. Run `runflow comfyui install {comfy_dir}`.")
+    candidates = [settings.python] if settings.python else default_pythons(comfy_dir)
+    found = next((python for python in candidates if python.exists()), None)
+    if found is None:
+        looked = ", ".join(str(python) for python in candidates)
+        raise EngineStartFailed(
+            f"{comfy_dir} has no Python environment (looked for {looked}). Run `runflow comfyui install`, or name its "
+            "interpreter."
+        )
+    if settings.uid is not None and not can_run_as(settings.uid, found, comfy_dir):
+        raise EngineStartFailed(
+            f"The user id {settings.uid} cannot run {found} in {comfy_dir}. Only root can switch users, and that "
+            "user must be able to read both."
+        )
+    return found
+
+
+def default_pythons(comfy_dir: Path) -> list[Path]:
+    """Return where a ComfyUI folder's own interpreter may be."""
+    return [comfy_dir / name / "bin" / "python" for name in (".venv", "venv")]
+
+
+def can_run_as(uid: int, python: Path, comfy_dir: Path) -> bool:
+    """Return whether that user could run this ComfyUI: root may switch, and the files are open to it."""
+    if os.geteuid() != 0:
+        return False
+    code = "import sys; open(sys.argv[1]).close()"
+    try:
+        tried = subprocess.run(
+            [str(python), "-c", code, "main.py"],
+            cwd=comfy_dir,
+            user=uid,
+            group=uid,
+            extra_groups=[],
+            env={"PATH": os.environ.get("PATH", "")},
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return tried.returncode == 0
+
+
+def engine_process(
+    settings: OwnedSettings, python: Path, port: int, arguments: list[str], log_path: Path, pid_path: Path
+) -> EngineProcess:
+    """Return the process of an engine on that port, not started yet. `arguments` are those of its base folder."""
+    base = settings.base_dir.absolute()
+    options = engine_arguments(
+        settings.comfy_dir,
+        base,
+        port,
+        cpu=needs_cpu(settings.comfy_dir) if settings.cpu is None else settings.cpu,
+        cache=settings.cache,
+        metadata=settings.metadata,
+        api_nodes=settings.api_nodes,
+    )
+    return EngineProcess(
+        [str(python), "main.py", *options, *arguments, *settings.extra_arguments],
+        cwd=settings.comfy_dir,
+        env=scrubbed_environment(os.environ, base, settings.extra_environment),
+        log_path=log_path,
+        pid_path=pid_path,
+    )
+
+
+async def until_ready(
+    process: EngineProcess, client: ComfyClient, seconds: float, log_path: Path, on_boot: OnBoot | None
+) -> None:
+    """Wait until the engine answers. Raises EngineStartFailed when it ends before, or takes longer than `seconds`."""
+    began = time.monotonic()
+    shown = ""
+    while (elapsed := time.monotonic() - began) < seconds:
+        if not process.running:
+            why = diagnose(process.returncode, process.log_tail())
+            log.error("the engine did not start", log_tail=process.log_tail()[-4000:])
+            raise EngineStartFailed(f"{why.text} Its log: {log_path}")
+        with contextlib.suppress(EngineError):
+            await client.system_stats(timeout=5.0)
+            return
+        last = (process.log_tail().rstrip().splitlines() or [""])[-1]
+        if on_boot is not None and last != shown:
+            shown = last
+            on_boot(elapsed, last)
+        await asyncio.sleep(_PROBE_SECONDS)
+    raise EngineStartFailed(f"The engine did not answer within {seconds:.0f} seconds. Its log: {log_path}")

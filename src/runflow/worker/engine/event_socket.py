@@ -1,0 +1,97 @@
+"""The engine's websocket: one for every prompt in flight, opened again whenever it is lost.
+
+Each connection has a client id of its own. With the same id again, the late end of the old connection would unregister
+the new one inside ComfyUI, which then hears nothing (seen in 0.3.64 and 0.33.0).
+"""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import aiohttp
+import orjson
+import structlog
+
+from runflow.worker.engine.protocol import ComfyClient
+
+log = structlog.get_logger(__name__)
+
+_PING_SECONDS = 15.0
+_LONGEST_WAIT = 2.0
+
+
+class EventSocket:
+    """Listens, and hands every JSON message to `on_message(type, data)`; says `on_lost(client_id)` when it ends."""
+
+    def __init__(
+        self,
+        client: ComfyClient,
+        on_message: Callable[[str, Mapping[str, Any]], None],
+        on_lost: Callable[[str], None],
+    ) -> None:
+        self._client = client
+        self._on_message = on_message
+        self._on_lost = on_lost
+        self._task: asyncio.Task[None] | None = None
+        self._connected = asyncio.Event()
+        self.client_id: str | None = None
+
+    async def open(self) -> None:
+        """Start listening, and keep at it until `close`."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._listen_forever(), name="engine-websocket")
+
+    async def close(self) -> None:
+        """Stop listening."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    async def ready(self, timeout: float) -> str | None:
+        """Return the client id to submit prompts with, or None when there is no connection within `timeout` seconds."""
+        if self.client_id is None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._connected.wait(), timeout)
+        return self.client_id
+
+    async def _listen_forever(self) -> None:
+        wait = 0.05
+        while True:
+            client_id = uuid.uuid4().hex
+            try:
+                async with self._client.session().ws_connect(
+                    f"{self._client.url}/ws?clientId={client_id}",
+                    heartbeat=_PING_SECONDS,
+                    max_msg_size=0,
+                    compress=0,
+                ) as socket:
+                    self.client_id = client_id
+                    self._connected.set()
+                    wait = 0.05
+                    await self._listen(socket)
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                log.debug("engine websocket lost", url=self._client.url, reason=str(error))
+            finally:
+                if self.client_id == client_id:
+                    self.client_id = None
+                    self._connected.clear()
+                    self._on_lost(client_id)
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, _LONGEST_WAIT)
+
+    async def _listen(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        async for message in socket:
+            # Binary messages are pictures for a person at the editor.
+            if message.type is not aiohttp.WSMsgType.TEXT:
+                continue
+            try:
+                parsed = orjson.loads(message.data)
+                kind, data = parsed["type"], parsed.get("data")
+            except (orjson.JSONDecodeError, TypeError, KeyError):
+                continue
+            if isinstance(data, dict):
+                self._on_message(kind, data)

@@ -1,0 +1,211 @@
+"""The process of an owned engine: started in a session of its own, watched, and ended with everything it started."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import orjson
+import psutil
+
+from runflow.worker.engine.errors import EngineStartFailed
+from runflow.worker.runtime.atomic import write_atomically
+
+_TAIL_BYTES = 16 * 1024
+_LOG_LIMIT_BYTES = 32 * 1024 * 1024
+_GONE_SECONDS = 5.0
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback address that is free at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class EngineProcess:
+    """One start of a command. `pid_path` remembers it, so that a later start finds what is left over."""
+
+    def __init__(
+        self, command: Sequence[str], *, cwd: Path, env: Mapping[str, str], log_path: Path, pid_path: Path
+    ) -> None:
+        self._command = list(command)
+        self._cwd = cwd
+        self._env = dict(env)
+        self._log_path = log_path
+        self._pid_path = pid_path
+        self._process: asyncio.subprocess.Process | None = None
+        self._pipe: int | None = None
+
+    async def start(self, *, uid: int | None = None) -> None:
+        """Start it. Must be called from a thread that lives as long as the engine shall (see launcher)."""
+        self._rotate_log()
+        read_end, write_end = os.pipe()
+        os.set_inheritable(read_end, True)
+        launcher = str(files("runflow.worker.engine").joinpath("launcher.py"))
+        guarded = [self._command[0], "-I", "-S", launcher, str(os.getpid()), str(read_end), str(uid) if uid else "-"]
+        try:
+            with self._log_path.open("ab") as log:
+                self._process = await asyncio.create_subprocess_exec(
+                    *guarded,
+                    *self._command,
+                    cwd=self._cwd,
+                    env=self._env,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    pass_fds=(read_end,),
+                )
+        except OSError as error:
+            os.close(write_end)
+            raise EngineStartFailed(
+                f"{self._command[0]} cannot be started: {error.strerror}. Run `runflow comfyui install` again."
+            ) from error
+        finally:
+            os.close(read_end)
+        self._pipe = write_end
+        _remember(self._pid_path, self._process.pid)
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, which is also that of its group; None before the start."""
+        return self._process.pid if self._process else None
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit status, negative for a signal; None while it runs."""
+        return self._process.returncode if self._process else None
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.returncode is None
+
+    async def wait(self) -> int:
+        """Wait for its end; return the exit status."""
+        assert self._process is not None
+        return await self._process.wait()
+
+    async def stop(self, *, patience: float) -> None:
+        """End it: SIGINT, then SIGTERM, `patience` seconds each, then SIGKILL; the whole group is gone afterwards."""
+        if self._process is None:
+            return
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if not self.running or patience <= 0:
+                break
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._process.wait(), patience)
+        await self.kill()
+
+    async def kill(self) -> None:
+        """End it and everything in its group at once."""
+        if self._process is None:
+            return
+        _kill_group(self._process.pid)
+        await self._process.wait()
+        if self._pipe is not None:
+            os.close(self._pipe)
+            self._pipe = None
+        await _group_gone(self._process.pid)
+        self._pid_path.unlink(missing_ok=True)
+
+    def memory_bytes(self, *, children: bool) -> int:
+        """Return the resident memory of the engine, with `children` also of what it started; 0 when it is gone."""
+        if self._process is None:
+            return 0
+        try:
+            leader = psutil.Process(self._process.pid)
+            members = [leader, *(leader.children(recursive=True) if children else [])]
+        except psutil.Error:
+            return 0
+        total = 0
+        for member in members:
+            with contextlib.suppress(psutil.Error):
+                total += member.memory_info().rss
+        return total
+
+    def log_tail(self) -> str:
+        """Return the end of its log, for the operator."""
+        try:
+            with self._log_path.open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
+                return log.read().decode(errors="replace")
+        except OSError:
+            return ""
+
+    def trim_log(self) -> None:
+        """Start the log anew when it has grown too long; the engine appends to it."""
+        with contextlib.suppress(OSError):
+            if self._log_path.stat().st_size > _LOG_LIMIT_BYTES:
+                self._log_path.with_suffix(".log.1").write_bytes(self.log_tail().encode())
+                os.truncate(self._log_path, 0)
+
+    def _rotate_log(self) -> None:
+        with contextlib.suppress(OSError):
+            self._log_path.replace(self._log_path.with_suffix(".log.1"))
+
+
+def end_leftover(pid_path: Path) -> int | None:
+    """End the engine that an earlier worker left behind, if the remembered process is still that one; return its id."""
+    try:
+        remembered = orjson.loads(pid_path.read_bytes())
+        pid, created = int(remembered["pid"]), float(remembered["created"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    try:
+        # A process id is used again by others; together with the time of its start it is not.
+        is_ours = abs(psutil.Process(pid).create_time() - created) < 1.0
+    except psutil.Error:
+        is_ours = False
+    if is_ours:
+        _kill_group(pid)
+        deadline = time.monotonic() + _GONE_SECONDS
+        while psutil.pid_exists(pid) and time.monotonic() < deadline and _state(pid) != psutil.STATUS_ZOMBIE:
+            time.sleep(0.02)
+    pid_path.unlink(missing_ok=True)
+    return pid if is_ours else None
+
+
+def _remember(path: Path, pid: int) -> None:
+    with contextlib.suppress(psutil.Error):
+        write_atomically(path, orjson.dumps({"pid": pid, "created": psutil.Process(pid).create_time()}))
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+async def _group_gone(group: int) -> None:
+    """Wait until nothing of the group runs. Zombies do not count: nobody may be there to reap those of custom nodes."""
+    deadline = time.monotonic() + _GONE_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except (ProcessLookupError, PermissionError):
+            return
+        if not any(_is_member(process, group) for process in psutil.process_iter()):
+            return
+        await asyncio.sleep(0.01)
+
+
+def _is_member(process: psutil.Process, group: int) -> bool:
+    try:
+        return os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE
+    except (OSError, psutil.Error):
+        return False
+
+
+def _state(pid: int) -> str | None:
+    try:
+        return str(psutil.Process(pid).status())
+    except psutil.Error:
+        return None

@@ -1,0 +1,101 @@
+"""From a history entry to the end of a prompt. The history is the truth; the messages only told when to look."""
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import structlog
+
+from runflow.worker.engine.execution import Execution, NodeError, Outcome, Prompt
+from runflow.worker.engine.failures import read_execution_error
+from runflow.worker.engine.tracker import Tracker
+
+log = structlog.get_logger(__name__)
+
+_ENDS = ("execution_success", "execution_error", "execution_interrupted")
+
+
+def read_history(entry: Mapping[str, Any], tracker: Tracker, prompt_id: str, hidden: tuple[str, ...]) -> Execution:
+    """Read how a prompt ended. The raw error goes to the operator's log, the cleaned one into the result."""
+    status = entry.get("status") or {}
+    messages = dict(_pairs(status.get("messages")))
+    now = time.time()
+    error: NodeError | None = None
+    if "execution_interrupted" in messages:
+        outcome = Outcome.INTERRUPTED
+    elif status.get("status_str") == "error" or "execution_error" in messages:
+        outcome = Outcome.FAILED
+        data = messages.get("execution_error", {})
+        _log_raw(prompt_id, data)
+        error = read_execution_error(data, tracker.prompt, hidden)
+        tracker.take("execution_error", data)
+    else:
+        outcome = Outcome.SUCCEEDED
+    return Execution(
+        outcome=outcome,
+        outputs=_outputs(entry.get("outputs") or {}, tracker.prompt),
+        nodes=tracker.timings(ended_well=outcome is Outcome.SUCCEEDED, at=now),
+        error=error,
+        execute_ms=_measured(messages, tracker, now),
+        started_at=tracker.started_at,
+        finished_at=now,
+    )
+
+
+def rejected(error: NodeError) -> Execution:
+    """Return the end of a prompt that the engine refused."""
+    return Execution(Outcome.FAILED, {}, (), error, 0.0, None, time.time(), rejected=True)
+
+
+def interrupted(tracker: Tracker) -> Execution:
+    """Return the end of a prompt that was taken out of the queue, or stopped without leaving a history entry."""
+    now = time.time()
+    elapsed = (now - tracker.started_at) * 1000 if tracker.started_at else 0.0
+    nodes = tracker.timings(ended_well=False, at=now)
+    return Execution(Outcome.INTERRUPTED, {}, nodes, None, elapsed, tracker.started_at, now)
+
+
+def _pairs(messages: object) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    if isinstance(messages, list):
+        for message in messages:
+            if isinstance(message, list) and len(message) == 2 and isinstance(message[1], Mapping):
+                yield str(message[0]), message[1]
+
+
+def _outputs(outputs: Mapping[str, Any], prompt: Prompt) -> dict[str, Any]:
+    """Return the outputs, with those of its twin for a node that has none.
+
+    ComfyUI runs one of two nodes with the same class and inputs and reports null for the other.
+    """
+    found = {node_id: output for node_id, output in outputs.items() if output}
+    for node_id in outputs.keys() - found.keys():
+        node = prompt.get(node_id)
+        twin = next((other for other in found if node is not None and _same(prompt.get(other), node)), None)
+        if twin is not None:
+            found[node_id] = found[twin]
+    return found
+
+
+def _same(one: Mapping[str, Any] | None, other: Mapping[str, Any]) -> bool:
+    return one is not None and all(one.get(key) == other.get(key) for key in ("class_type", "inputs"))
+
+
+def _measured(messages: Mapping[str, Mapping[str, Any]], tracker: Tracker, now: float) -> float:
+    """Return the engine's own measure in milliseconds, or ours where it keeps none."""
+    start = messages.get("execution_start", {}).get("timestamp")
+    end = next((messages[kind].get("timestamp") for kind in _ENDS if kind in messages), None)
+    if isinstance(start, int | float) and isinstance(end, int | float):
+        return float(end - start)
+    return (now - tracker.started_at) * 1000 if tracker.started_at else 0.0
+
+
+def _log_raw(prompt_id: str, data: Mapping[str, Any]) -> None:
+    log.warning(
+        "a node raised",
+        prompt_id=prompt_id,
+        node_id=data.get("node_id"),
+        node_type=data.get("node_type"),
+        exception_type=data.get("exception_type"),
+        exception_message=data.get("exception_message"),
+        traceback="".join(map(str, data.get("traceback") or [])),
+    )
