@@ -92,6 +92,14 @@ def test_a_chain_as_long_as_allowed_passes_and_one_more_node_does_not() -> None:
     assert "10001 nodes; at most 10000" in str(refusal({**chain, "one more": node()}))
 
 
+def test_nodes_with_many_paths_between_them_are_visited_once() -> None:
+    layers = 60  # 2**60 paths lead through them
+    prompt = {"0": node()}
+    for n in range(1, layers):
+        prompt[str(n)] = node(a=[str(n - 1), 0], b=[str(n - 1), 1])
+    check_prompt(dict(reversed(prompt.items())))
+
+
 def test_many_problems_are_cut_with_their_number() -> None:
     error = refusal({str(n): [] for n in range(200)})
     assert len(error.problems) == 51
