@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import os
 import shutil
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+import uvloop
 from sqlalchemy import URL
 
 from runflow.db.database import Database, parse_url
@@ -160,10 +159,6 @@ async def owner_slug(client: httpx.AsyncClient, services: Services) -> str:
     return principal.org_slug
 
 
-if sys.platform != "win32" and os.environ.get("RUNFLOW_TEST_UVLOOP", "1") == "1":
-    import uvloop
-
-    @pytest.fixture(scope="session")
-    def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
-        """Tests run on the loop that the server runs on."""
-        return uvloop.EventLoopPolicy()
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Tests run on the loop that the server runs on."""
+    return {"uvloop": uvloop.new_event_loop}

@@ -173,6 +173,13 @@ class UnsupportedMediaType(RunflowError):
     code = "UNSUPPORTED_MEDIA_TYPE"
 
 
+class RangeNotSatisfiable(RunflowError):
+    """The file has none of the bytes that the `Range` header asks for."""
+
+    status = 416
+    code = "RANGE_NOT_SATISFIABLE"
+
+
 class ValidationFailed(RunflowError):
     """The request is well-formed but its content is not acceptable; `errors` names each field."""
 

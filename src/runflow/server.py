@@ -10,7 +10,6 @@ from starlette.types import ASGIApp
 
 from runflow import __version__
 from runflow.assets import routes as assets
-from runflow.assets.service import sweep_stale_uploads
 from runflow.db.database import Database
 from runflow.db.notifications import Hub
 from runflow.deliveries.sender import DeliveryEngine
@@ -74,7 +73,6 @@ async def build_services(
     background = [
         asyncio.create_task(DeliveryEngine(services, client).run(), name="deliveries"),
         asyncio.create_task(Sweeper(services).run(), name="sweeper"),
-        asyncio.create_task(sweep_stale_uploads(services), name="uploads"),
     ]
     try:
         yield services

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, insert, select, text, update
+from sqlalchemy import Result, Row, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow.keys.tables import api_keys, worker_tokens
@@ -20,7 +20,8 @@ _HOLDER = (
 
 async def holder(connection: AsyncConnection, key_hash: bytes) -> Row[Any] | None:
     """Return who holds a key that is not revoked: key id, organization, scopes, expiry, organization's slug."""
-    return (await connection.execute(_HOLDER.where(api_keys.c.key_hash == key_hash))).one_or_none()
+    result: Result[Any] = await connection.execute(_HOLDER.where(api_keys.c.key_hash == key_hash))
+    return result.one_or_none()
 
 
 async def touch(connection: AsyncConnection, key_ids: Sequence[UUID]) -> None:

@@ -23,7 +23,8 @@ def selection() -> Select[Any]:
 
 async def by_id(connection: AsyncConnection, run_id: UUID) -> Row[Any] | None:
     """Return a run of the transaction's tenant with its outputs."""
-    return (await connection.execute(selection().where(runs.c.id == run_id))).one_or_none()
+    found: Row[Any] | None = (await connection.execute(selection().where(runs.c.id == run_id))).one_or_none()
+    return found
 
 
 async def node_runs(connection: AsyncConnection, run_ids: list[UUID]) -> list[Row[Any]]:

@@ -26,7 +26,7 @@ def record(
 
     `signed` maps asset ids to fresh URLs, which stand in `input` and `metadata` where the caller gave references.
     """
-    run: Mapping[str, Any] = row._mapping if isinstance(row, Row) else row
+    run: Mapping[Any, Any] = row._mapping if isinstance(row, Row) else row
     status = run["status_code"]
     output = None
     if status == "succeeded" and not run["output_expired"]:

@@ -8,6 +8,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy import Row
 
+from runflow.assets.sweep import sweep_stale_uploads
 from runflow.runs.failures import TERMINAL
 from runflow.runs.queue import queries
 from runflow.runs.queue.callback import add_callback
@@ -50,6 +51,7 @@ class Sweeper:
                     await self._services.authenticator.note_use()
                 if rounds % 300 == 0:
                     await self.sweep_objects()
+                    await sweep_stale_uploads(self._services)
             except Exception as error:
                 log.warning(
                     "sweep failed, trying again", error=str(error).splitlines()[0] if str(error) else repr(error)

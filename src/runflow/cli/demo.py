@@ -1,0 +1,141 @@
+"""`runflow demo`: from nothing to a picture that a real ComfyUI made because an HTTP API asked it to."""
+
+import asyncio
+import contextlib
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+from runflow.cli.console import console, fail
+from runflow.cli.settings import load_settings
+from runflow.client import ApiError, RunFailed, Runflow, RunflowUnreachable
+from runflow.db.embedded.errors import EmbeddedPostgresError
+from runflow.demo import server, workflow
+from runflow.demo.picture import paint
+from runflow.installation import Installation, first_steps, open_installation, write_secret
+from runflow.keys import service as keys
+from runflow.logs import configure
+from runflow.server import DEFAULT_ADDRESS
+from runflow.settings import Settings
+
+SCOPES = (
+    "comfyui-workflows:read",
+    "comfyui-workflows:create",
+    "comfyui-workflows:edit",
+    "runs:create",
+    "runs:read",
+    "assets:create",
+)
+
+
+def demo(
+    output: Annotated[Path | None, typer.Option(help="Where to save the picture; default: in the home folder.")] = None,
+) -> None:
+    """Install a ComfyUI if there is none, deploy a small workflow, run it over HTTP and save the picture."""
+    settings = load_settings()
+    configure("console", level="warning")
+    _require_engine(settings)
+    home = settings.home_dir
+    folder = home / "demo"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with contextlib.ExitStack() as stack:
+            found = server.running(home)
+            url = found or stack.enter_context(_own_server(home))
+            result = _play(url, _key(settings, folder / "demo.key"), folder, output, shown=found or DEFAULT_ADDRESS)
+    except (ApiError, RunFailed, RunflowUnreachable, server.ServerDidNotStart, EmbeddedPostgresError) as error:
+        fail(str(error))
+    typer.echo(orjson.dumps(result).decode())
+
+
+@contextlib.contextmanager
+def _own_server(home: Path) -> Iterator[str]:
+    console.print("Starting Runflow …")
+    with server.own_server(home) as url:
+        yield url
+    console.print("Stopped Runflow.")
+
+
+def _require_engine(settings: Settings) -> None:
+    if settings.comfyui_url is not None or (settings.comfyui_dir / "main.py").is_file():
+        return
+    console.print(f"There is no ComfyUI in {settings.comfyui_dir} yet; installing one.")
+    command = [sys.executable, "-m", "runflow", "comfyui", "install", str(settings.comfyui_dir), "--yes"]
+    ended = subprocess.run(command, check=False, stdout=sys.stderr)
+    if ended.returncode != 0:
+        raise typer.Exit(ended.returncode)
+
+
+def _key(settings: Settings, path: Path) -> str:
+    """Return the demo's own API key, made at the first demo: only the scopes that it needs."""
+    if path.exists():
+        return path.read_text().strip()
+
+    async def make(installation: Installation) -> str:
+        async with installation.database() as db:
+            steps = await first_steps(installation, db)
+            async with db.tenant(steps.org_id) as connection:
+                made = await keys.create(connection, org_id=steps.org_id, name="demo", scopes=SCOPES)
+        return str(made["key"])
+
+    with open_installation(settings) as installation:
+        key = asyncio.run(make(installation))
+    write_secret(path, key)
+    return key
+
+
+def _play(url: str, key: str, folder: Path, output: Path | None, *, shown: str) -> dict[str, Any]:
+    with Runflow(url, key) as client:
+        deployed = client.deploy(workflow.SLUG, workflow.PROMPT, name=workflow.NAME)
+        path = deployed["path"]
+        console.print(f"Deployed [bold]{path}[/], version {deployed['version']}.")
+        photo = client.upload(paint(folder / "photo.png"))
+        console.print(f"Uploaded {folder / 'photo.png'} as {photo}.")
+        inputs = {"photo": photo, "size": 512, "strength": 0.65}
+        started = time.perf_counter()
+        run = client.dispatch(path, inputs)
+        finished = _follow(client, run["id"])
+        elapsed = (time.perf_counter() - started) * 1000
+        produced = finished["output"]["outputs"][0]
+        picture = client.download(produced, output or folder / f"{finished['id']}.png")
+    _report(shown, path, inputs, finished, picture, folder / "demo.key", elapsed)
+    return {"output": str(picture), "run_id": finished["id"], "submit_to_done_ms": round(elapsed, 1)}
+
+
+def _follow(client: Runflow, run_id: str) -> dict[str, Any]:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
+        bar = bars.add_task("queued", total=None)
+
+        def show(run: dict[str, Any]) -> None:
+            text = run["waiting_reason"] or run["status_code"]
+            bars.update(bar, description=text, total=run["nodes_total"], completed=run["nodes_completed"] or 0)
+
+        return client.wait(run_id, progress=show)
+
+
+def _report(
+    url: str, path: str, inputs: dict[str, Any], run: dict[str, Any], picture: Path, key_file: Path, elapsed: float
+) -> None:
+    spent = run["cost_breakdown"] or {}
+    console.print(f"[bold green]Done[/] in {elapsed:.0f} ms (run {run['id']}).")
+    console.print(
+        f"On the server {run['duration_ms']} ms, of which {float(spent.get('execute_seconds', 0)) * 1000:.0f} ms "
+        "in ComfyUI."
+    )
+    console.print(f"Picture: [bold]{picture}[/]")
+    body = orjson.dumps({"input": inputs}).decode()
+    console.print("Do it again (while `runflow up` runs):")
+    typer.echo(
+        f'curl -X POST {url}/v1/comfyui-workflows/{path}/runs -H "Authorization: Bearer $(cat {key_file})" '
+        f"-H 'Content-Type: application/json' -d {shlex.quote(body)}",
+        err=True,
+    )

@@ -1,0 +1,99 @@
+"""`runflow keys`: API keys and worker tokens, without going through the API."""
+
+import asyncio
+from typing import Annotated
+from uuid import UUID
+
+import orjson
+import typer
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from runflow import errors
+from runflow.cli.console import console, fail
+from runflow.cli.settings import load_settings
+from runflow.installation import Installation, announce_key_change, first_steps, open_installation
+from runflow.keys import queries, service
+from runflow.logs import configure
+from runflow.orgs import queries as orgs
+from runflow.web.responses import dumps
+from runflow.web.scopes import ALL_SCOPES
+
+app = typer.Typer(help="Create and revoke API keys and worker tokens.", no_args_is_help=True)
+
+Organization = Annotated[str | None, typer.Option("--org", help="Slug of the organization; default: the first one.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Option(help="What the key is for.")],
+    scope: Annotated[list[str] | None, typer.Option(help="May be given several times; default: every scope.")] = None,
+    org: Organization = None,
+    as_json: Json = False,
+) -> None:
+    """Create an API key and print it, this once."""
+    unknown = [one for one in scope or () if one not in ALL_SCOPES]
+    if unknown:
+        fail(f"There is no scope {unknown[0]!r}. The scopes are: {', '.join(ALL_SCOPES)}")
+
+    async def run(installation: Installation) -> dict[str, object]:
+        async with installation.database() as db:
+            await first_steps(installation, db)
+            async with db.system() as connection:
+                org_id = await _organization(connection, org)
+                return await service.create(connection, org_id=org_id, name=name, scopes=scope or ALL_SCOPES)
+
+    configure("console", level="warning")
+    with open_installation(load_settings()) as installation:
+        made = asyncio.run(run(installation))
+    if as_json:
+        typer.echo(dumps(made).decode())
+    else:
+        console.print(f"API key [bold]{name}[/], shown this once:")
+        typer.echo(made["key"])
+
+
+@app.command()
+def revoke(key_id: Annotated[UUID, typer.Argument(help="The key's id.")]) -> None:
+    """Revoke an API key at once, on every server process."""
+
+    async def run(installation: Installation) -> bool:
+        async with installation.database() as db:
+            async with db.system() as connection:
+                found = await queries.revoke(connection, key_id)
+            await announce_key_change(db)
+            return found
+
+    configure("console", level="warning")
+    with open_installation(load_settings()) as installation:
+        if not asyncio.run(run(installation)):
+            fail(f"There is no API key {key_id}.")
+    console.print(f"Revoked {key_id}.")
+
+
+@app.command("create-worker")
+def create_worker(
+    name: Annotated[str, typer.Option(help="Which machine the token is for.")], as_json: Json = False
+) -> None:
+    """Create a worker token and print it, this once."""
+
+    async def run(installation: Installation) -> str:
+        async with installation.database() as db, db.system() as connection:
+            return await service.create_worker_token(connection, name)
+
+    configure("console", level="warning")
+    with open_installation(load_settings()) as installation:
+        token = asyncio.run(run(installation))
+    if as_json:
+        typer.echo(orjson.dumps({"name": name, "token": token}).decode())
+    else:
+        console.print(f"Worker token [bold]{name}[/], shown this once:")
+        typer.echo(token)
+
+
+async def _organization(connection: AsyncConnection, slug: str | None) -> UUID:
+    row = await orgs.first(connection) if slug is None else await orgs.by_slug(connection, slug)
+    if row is None:
+        raise errors.NotFound(f"There is no organization {slug!r}.")
+    found: UUID = row.id
+    return found

@@ -1,0 +1,16 @@
+"""Settings for a command, with errors that people can read."""
+
+from pydantic import ValidationError
+
+from runflow.cli.console import fail
+from runflow.settings import Settings
+
+
+def load_settings() -> Settings:
+    """Read the settings; a bad one ends the command with its name and what is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "RUNFLOW_" + "_".join(str(part) for part in first["loc"]).upper()
+        fail(f"{name}: {first['msg']}. Correct or unset this environment variable.")

@@ -1,0 +1,54 @@
+"""`runflow up`: everything on one machine."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+
+from runflow.cli.console import console, fail
+from runflow.cli.settings import load_settings
+from runflow.db.embedded.errors import EmbeddedPostgresError
+from runflow.db.migrate import SchemaTooNew
+from runflow.installation import FirstSteps, open_installation
+from runflow.logs import configure
+from runflow.master_key import MasterKeyError
+from runflow.settings import Settings
+from runflow.supervisor import AddressInUse, Listen, Supervisor
+
+
+def up(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8700,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain (PEM): serve https.", exists=True)] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="The certificate's private key (PEM).", exists=True)] = None,
+    worker: Annotated[bool, typer.Option(help="Run a local worker with a ComfyUI engine.")] = True,
+) -> None:
+    """Start the database, the API server and one local worker; stop them all with Ctrl-C."""
+    if (tls_cert is None) != (tls_key is None):
+        fail("Give both --tls-cert and --tls-key, or neither.")
+    settings = load_settings()
+    configure(settings.log_format)
+    listen = Listen(host, port, tls_cert, tls_key)
+
+    def ready(steps: FirstSteps) -> None:
+        _welcome(settings, listen, steps, worker=worker)
+
+    try:
+        with open_installation(settings, lambda line: console.print(line, markup=False)) as installation:
+            supervisor = Supervisor(installation, listen, worker=worker, ready=ready)
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(supervisor.run())
+    except (EmbeddedPostgresError, MasterKeyError, SchemaTooNew, AddressInUse, OSError) as error:
+        fail(str(error))
+    console.print("Stopped.")
+
+
+def _welcome(settings: Settings, listen: Listen, steps: FirstSteps, *, worker: bool) -> None:
+    console.print(f"[bold green]Runflow is up[/] at {listen.url}  (home: {settings.home_dir})")
+    if steps.new_key is not None:
+        console.print(f"Organization [bold]{steps.org_slug}[/]. Your first API key, shown this once:")
+        console.print(f"    {steps.new_key}", markup=False)
+    if worker and settings.comfyui_url is None and not (settings.comfyui_dir / "main.py").is_file():
+        console.print("There is no ComfyUI yet, so runs wait. Install one with:  [bold]runflow comfyui install[/]")

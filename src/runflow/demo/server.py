@@ -1,0 +1,73 @@
+"""The server that the demo talks to: the one that runs already, or one of its own."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+
+START_SECONDS = 600.0
+STOP_SECONDS = 40.0
+
+
+class ServerDidNotStart(Exception):
+    """The demo's server ended before it was ready; its log says why."""
+
+
+def running(home: Path) -> str | None:
+    """Return the address of the server that runs on this home, None when there is none."""
+    try:
+        address = (home / "server.url").read_text().strip()
+        if httpx.get(f"{address}/v1/readiness", timeout=5).status_code == httpx.codes.OK:
+            return address
+    except (OSError, httpx.HTTPError):
+        return None
+    return None
+
+
+@contextlib.contextmanager
+def own_server(home: Path) -> Iterator[str]:
+    """Run `runflow up` on a free port and give its address. Raises `ServerDidNotStart`."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log_path = home / "logs" / "demo-server.log"
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "runflow", "up", "--port", str(port)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "RUNFLOW_HOME": str(home)},
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        _wait(process, address, log_path)
+        yield address
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], address: str, log_path: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            last = "\n".join(log_path.read_text(errors="replace").splitlines()[-15:])
+            raise ServerDidNotStart(f"`runflow up` ended with code {process.returncode}:\n{last}")
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.get(f"{address}/v1/readiness", timeout=2).status_code == httpx.codes.OK:
+                return
+        time.sleep(0.1)
+    raise ServerDidNotStart(f"`runflow up` was not ready after {START_SECONDS:.0f} s; see {log_path}.")

@@ -1,0 +1,109 @@
+"""One installation on this machine: home, master key, database, and what it needs before the first request."""
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import orjson
+from sqlalchemy import URL, text
+
+from runflow.db.database import Database, parse_url
+from runflow.db.embedded import EmbeddedPostgres
+from runflow.db.migrate import migrate
+from runflow.db.notifications import CHANNEL
+from runflow.ids import new_id
+from runflow.keys import service as keys
+from runflow.master_key import MasterKey, load_or_create
+from runflow.orgs import queries as orgs
+from runflow.settings import Settings
+from runflow.web.scopes import ALL_SCOPES
+
+FIRST_ORGANIZATION = ("default", "Default")
+WORKER_TOKEN_FILE = "worker.token"  # noqa: S105 - a file name
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Settings, master key and the owner's database URL; `postgres` is None with an outside database."""
+
+    settings: Settings
+    key: MasterKey
+    owner_url: URL
+    postgres: EmbeddedPostgres | None
+
+    @asynccontextmanager
+    async def database(self) -> AsyncIterator[Database]:
+        """Migrate and open the database."""
+        await migrate(self.owner_url, self.key)
+        db = Database(self.owner_url, self.key, pool=self.settings.database_pool)
+        try:
+            yield db
+        finally:
+            await db.close()
+
+
+@dataclass(frozen=True, slots=True)
+class FirstSteps:
+    """What the first start made: the organization, and the API key that is shown this once."""
+
+    org_id: UUID
+    org_slug: str
+    new_key: str | None
+    worker_token_file: Path
+
+
+@contextmanager
+def open_installation(settings: Settings, progress: Callable[[str], None] | None = None) -> Iterator[Installation]:
+    """Make the home, load the key, start (or attach to) the embedded PostgreSQL; stop it at the end if it is ours."""
+    home = settings.home_dir
+    home.mkdir(parents=True, exist_ok=True)
+    configured = settings.secret_key.get_secret_value() if settings.secret_key else None
+    key = load_or_create(home, configured)
+    if settings.database_url is not None:
+        yield Installation(settings, key, parse_url(settings.database_url.get_secret_value()), None)
+        return
+    postgres = EmbeddedPostgres(home, progress=progress)
+    url = parse_url(postgres.start().url())
+    try:
+        yield Installation(settings, key, url, postgres)
+    finally:
+        postgres.stop()
+
+
+async def first_steps(installation: Installation, db: Database) -> FirstSteps:
+    """Make the first organization with an API key, and the local worker's token, where they are missing."""
+    slug, name = FIRST_ORGANIZATION
+    token_file = installation.settings.home_dir / WORKER_TOKEN_FILE
+    new_key: str | None = None
+    async with db.system() as connection:
+        # Two servers that start together make one organization.
+        await connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('runflow first steps'))"))
+        found = await orgs.first(connection)
+        org_id = new_id() if found is None else found.id
+        if found is None:
+            await orgs.add(connection, org_id=org_id, slug=slug, name=name)
+            made = await keys.create(connection, org_id=org_id, name="first key", scopes=ALL_SCOPES)
+            new_key = made["key"]
+        token = None if token_file.exists() else await keys.create_worker_token(connection, "local worker")
+    if token is not None:
+        write_secret(token_file, token)
+    return FirstSteps(org_id, slug if found is None else found.slug, new_key, token_file)
+
+
+async def announce_key_change(db: Database) -> None:
+    """Make every server process forget what it remembers of keys."""
+    async with db.system() as connection:
+        statement = text("SELECT pg_notify(:channel, :hints)")
+        await connection.execute(statement, {"channel": CHANNEL, "hints": orjson.dumps([["key", ""]]).decode()})
+
+
+def write_secret(path: Path, value: str) -> None:
+    """Write a secret that only its owner can read, whole or not at all."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(value + "\n")
+    fresh.replace(path)

@@ -1,0 +1,219 @@
+"""`runflow up`: database, server and local worker of one machine, started, watched and stopped together."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+import uvicorn
+from starlette.types import ASGIApp
+
+from runflow.db.embedded import EmbeddedPostgres
+from runflow.db.embedded.errors import EmbeddedPostgresError
+from runflow.installation import FirstSteps, Installation, first_steps
+from runflow.server import build_services, create_app
+
+log = structlog.get_logger()
+
+ADDRESS_FILE = "server.url"
+"""In the home folder: where the server that runs on it is reached."""
+
+WORKER_STOP_SECONDS = 20.0
+SERVER_STOP_SECONDS = 3
+RESTART_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
+"""Pause before each restart of a worker that keeps ending; a worker that lived a minute starts from the first again."""
+
+
+class AddressInUse(Exception):
+    """Another program listens at this address already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where the server listens, and with which certificate."""
+
+    host: str
+    port: int
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+    @property
+    def url(self) -> str:
+        """The address to show: a wildcard host is reached as 127.0.0.1."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104 - only compared
+        return f"{'https' if self.tls_cert else 'http'}://{host}:{self.port}"
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to the supervisor."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Supervisor:
+    """Runs everything until it is told to stop."""
+
+    def __init__(
+        self, installation: Installation, listen: Listen, *, worker: bool, ready: Callable[[FirstSteps], None]
+    ) -> None:
+        """`worker`: also run a local worker. `ready` is called once, when requests are answered."""
+        self._installation = installation
+        self._listen = listen
+        self._with_worker = worker
+        self._ready = ready
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until SIGINT or SIGTERM. Raises `AddressInUse`."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stopping.set)
+        outer = _bind(self._listen.host, self._listen.port)
+        async with self._installation.database() as db:
+            steps = await first_steps(self._installation, db)
+            async with build_services(
+                self._installation.settings, db, self._installation.key, address=self._listen.url
+            ) as services:
+                app = create_app(services)
+                async with self._serving(app, outer) as worker_url:
+                    address_file = self._installation.settings.home_dir / ADDRESS_FILE
+                    address_file.write_text(self._listen.url + "\n")
+                    self._ready(steps)
+                    async with contextlib.AsyncExitStack() as stack:
+                        stack.callback(address_file.unlink, missing_ok=True)
+                        if self._installation.postgres is not None and self._installation.postgres.owner:
+                            stack.push_async_callback(_cancelled, asyncio.create_task(self._watch_database()))
+                        if self._with_worker:
+                            task = asyncio.create_task(self._keep_worker(worker_url, steps.worker_token_file))
+                            stack.push_async_callback(_finished, task)
+                        await self._stopping.wait()
+
+    @contextlib.asynccontextmanager
+    async def _serving(self, app: ASGIApp, outer: socket.socket) -> AsyncIterator[str]:
+        """Serve `app`; gives the address for the local worker (plain HTTP on loopback, also beside TLS)."""
+        servers = [(self._server(app, tls=self._listen.tls_cert is not None), outer)]
+        worker_url = self._listen.url
+        if self._listen.tls_cert is not None:
+            inner = _bind("127.0.0.1", 0)
+            servers.append((self._server(app, tls=False), inner))
+            worker_url = f"http://127.0.0.1:{inner.getsockname()[1]}"
+        tasks = [asyncio.create_task(server.serve(sockets=[bound])) for server, bound in servers]
+        try:
+            while not all(server.started for server, _ in servers):
+                for task in tasks:
+                    if task.done():
+                        task.result()
+                        raise RuntimeError("The HTTP server ended while it was starting.")
+                await asyncio.sleep(0.01)
+            yield worker_url
+        finally:
+            for server, _ in servers:
+                server.should_exit = True
+            await asyncio.gather(*tasks)
+
+    def _server(self, app: ASGIApp, *, tls: bool) -> _Server:
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            timeout_graceful_shutdown=SERVER_STOP_SECONDS,
+            timeout_keep_alive=75,
+            ssl_certfile=self._listen.tls_cert if tls else None,
+            ssl_keyfile=self._listen.tls_key if tls else None,
+            ssl_version=ssl.PROTOCOL_TLS_SERVER,
+        )
+        return _Server(config)
+
+    async def _watch_database(self) -> None:
+        """Start PostgreSQL again when it died."""
+        postgres = self._installation.postgres
+        if postgres is None:
+            return
+        while True:
+            await asyncio.sleep(1)
+            if not postgres.alive():
+                log.error("postgres is gone, starting it again")
+                await _restart(postgres)
+
+    async def _keep_worker(self, url: str, token_file: Path) -> None:
+        """Run the local worker as a process of its own; start it again when it ends."""
+        restarts = 0
+        while not self._stopping.is_set():
+            started = time.monotonic()
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "runflow", "worker", "--server", url, "--token-file", str(token_file)),
+                "--die-with-parent",
+                stdin=subprocess.PIPE,
+                env={**os.environ, "RUNFLOW_HOME": str(self._installation.settings.home_dir)},
+                start_new_session=True,
+            )
+            ended = asyncio.create_task(process.wait())
+            stop = asyncio.create_task(self._stopping.wait())
+            await asyncio.wait({ended, stop}, return_when=asyncio.FIRST_COMPLETED)
+            stop.cancel()
+            if not ended.done():
+                await _terminate(process)
+                return
+            restarts = 0 if time.monotonic() - started > 60 else restarts + 1
+            pause = RESTART_SECONDS[min(restarts, len(RESTART_SECONDS) - 1)]
+            log.error("the local worker ended, starting it again", code=process.returncode, pause_seconds=pause)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause)
+
+
+async def _terminate(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), WORKER_STOP_SECONDS)
+        except TimeoutError:
+            log.warning("the worker did not stop in time, killing it")
+            process.kill()
+            await process.wait()
+
+
+async def _restart(postgres: EmbeddedPostgres) -> None:
+    try:
+        await asyncio.to_thread(postgres.restart)
+    except EmbeddedPostgresError as error:
+        log.error("postgres does not start", reason=str(error))
+        await asyncio.sleep(5)
+
+
+async def _cancelled(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _finished(task: "asyncio.Task[None]") -> None:
+    await task
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise AddressInUse(
+            f"Cannot listen on {host}:{port}: {error.strerror}. Choose another port with --port, or stop the program "
+            "that uses it."
+        ) from error
+    bound.listen(1024)
+    bound.setblocking(False)
+    return bound

@@ -1,0 +1,62 @@
+"""Hints between processes: told at once here, soon elsewhere, and everyone looks after a gap."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import psycopg
+import pytest
+from sqlalchemy import URL
+
+from runflow.db.database import Database
+from runflow.db.notifications import Hub
+
+
+async def until(condition: object, seconds: float = 5) -> None:
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not condition():  # type: ignore[operator]
+        assert asyncio.get_running_loop().time() < deadline, "the condition did not come true"
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def hubs(db: Database) -> AsyncIterator[tuple[Hub, Hub]]:
+    pair = (Hub(db.system_url), Hub(db.system_url))
+    for hub in pair:
+        await hub.start()
+    await until(lambda: all(hub.connected for hub in pair))
+    yield pair
+    for hub in pair:
+        await hub.stop()
+
+
+async def test_a_hint_reaches_waiters_here_at_once_and_elsewhere_soon(hubs: tuple[Hub, Hub]) -> None:
+    here, there = hubs
+    with here.waiting("run", "a") as mine, there.waiting("run", "a") as theirs, there.waiting("run", "b") as other:
+        here.publish("run", "a")
+        assert mine.is_set()
+        await asyncio.wait_for(theirs.wait(), 5)
+        assert not other.is_set()
+
+
+async def test_many_hints_fit_few_notifications_and_all_arrive(hubs: tuple[Hub, Hub]) -> None:
+    here, there = hubs
+    seen: list[str] = []
+    there.on("run", seen.append)
+    subjects = [f"subject-{number:05}" for number in range(2000)]
+    for subject in subjects:
+        here.publish("run", subject)
+    await until(lambda: len(seen) >= len(subjects))
+    assert seen == subjects
+
+
+async def test_after_a_broken_connection_everyone_looks(hubs: tuple[Hub, Hub], db_url: URL) -> None:
+    _, there = hubs
+    seen: list[str] = []
+    there.on("key", seen.append)
+    dsn = db_url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with there.waiting("run", "a") as event:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN %'")
+        await asyncio.wait_for(event.wait(), 5)
+    await until(lambda: there.connected)
+    assert "" in seen

@@ -1,0 +1,81 @@
+"""API keys over HTTP: shown once, never more than their maker, revoked at once everywhere."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from runflow.keys.authenticator import KeyRing
+from runflow.services import Services
+from runflow.web.scopes import ALL_SCOPES
+from tests.conftest import MakeKey, open_client
+
+
+async def create(client: httpx.AsyncClient, **body: Any) -> dict[str, Any]:
+    answer = await client.post("/v1/api-keys", json={"name": "ci", **body})
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
+async def test_a_key_is_shown_once_and_works(client: httpx.AsyncClient, services: Services) -> None:
+    made = await create(client, scopes=["runs:read"])
+    assert made["key"].startswith("rf_live_") and len(made["key"]) == 48
+    assert made["scopes"] == ["runs:read"]
+    listed = (await client.get("/v1/api-keys", params={"q": f"id:{made['id']}"})).json()["items"]
+    assert [key["name"] for key in listed] == ["ci"]
+    assert "key" not in listed[0] and "key_hash" not in listed[0]
+    async with open_client(services, made["key"]) as limited:
+        assert (await limited.get("/v1/comfyui-workflows")).json()["code"] == "PERMISSION_DENIED"
+
+
+async def test_a_key_cannot_give_what_it_does_not_hold(services: Services, make_key: MakeKey) -> None:
+    async with open_client(services, await make_key(scopes=("api-keys:create", "runs:read"))) as weak:
+        assert (await weak.post("/v1/api-keys", json={"name": "x", "scopes": ["runs:create"]})).status_code == 403
+        assert (await create(weak))["scopes"] == ["api-keys:create", "runs:read"]
+
+
+async def test_a_revoked_key_stops_at_once_on_every_process(
+    client: httpx.AsyncClient, services: Services, db: Any
+) -> None:
+    made = await create(client)
+    elsewhere = KeyRing(db, services.hub)
+    assert await elsewhere.principal(made["key"]) is not None
+    assert (await client.delete(f"/v1/api-keys/{made['id']}")).status_code == 204
+    assert await elsewhere.principal(made["key"]) is None
+    async with open_client(services, made["key"]) as revoked:
+        answer = await revoked.get("/v1/comfyui-workflows")
+    assert (answer.status_code, answer.json()["code"]) == (401, "UNAUTHORIZED")
+    assert (await client.delete(f"/v1/api-keys/{made['id']}")).status_code == 204
+
+
+async def test_an_expired_key_is_refused(client: httpx.AsyncClient, services: Services) -> None:
+    made = await create(client, expires_at="2020-01-01T00:00:00+00:00")
+    async with open_client(services, made["key"]) as expired:
+        assert (await expired.get("/v1/api-keys")).status_code == 401
+
+
+async def test_a_foreign_key_is_not_found(client: httpx.AsyncClient, other_client: httpx.AsyncClient) -> None:
+    made = await create(client)
+    answer = await other_client.delete(f"/v1/api-keys/{made['id']}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "API_KEY_NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"name": ""}, {"name": "x" * 256}, {"name": "a\0b"}, {"name": "x", "scopes": ["nothing:read"]}]
+    + [{"name": "x", "expires_at": "tomorrow"}, {"name": "x", "surprise": 1}],
+)
+async def test_bad_bodies_are_refused(client: httpx.AsyncClient, body: dict[str, Any]) -> None:
+    assert (await client.post("/v1/api-keys", json=body)).status_code == 422
+
+
+async def test_last_use_is_noted(client: httpx.AsyncClient, services: Services) -> None:
+    await client.get("/v1/api-keys")
+    await services.authenticator.note_use()
+    items = (await client.get("/v1/api-keys")).json()["items"]
+    assert items[0]["last_used_at"].endswith("+00:00")
+
+
+def test_there_is_a_scope_for_every_action() -> None:
+    assert len(set(ALL_SCOPES)) == len(ALL_SCOPES)
+    assert all(scope.count(":") == 1 for scope in ALL_SCOPES)

@@ -1,0 +1,197 @@
+"""Leases through the Worker API: one holder, offers that lapse, renewals, zombies."""
+
+import asyncio
+from typing import Any
+
+import httpx
+from sqlalchemy import text
+
+from runflow.ids import new_id
+from runflow.runs.queue.sweeper import Sweeper
+from runflow.services import Services
+from tests.runs.conftest import Deployed, Dispatch, MakeWorker, Worker
+
+
+async def expire(services: Services, lease: dict[str, Any]) -> None:
+    """Let a lease run out now."""
+    async with services.db.system() as connection:
+        await connection.execute(
+            text("UPDATE run_attempts SET expires_at = now() - interval '1 second' WHERE id = :id"), {"id": lease["id"]}
+        )
+
+
+async def lane_counts(services: Services, run_id: str) -> tuple[int, int]:
+    async with services.db.system() as connection:
+        statement = text("SELECT l.depth, l.running FROM lanes l JOIN runs r ON r.lane_id = l.id WHERE r.id = :id")
+        row = (await connection.execute(statement, {"id": run_id})).one()
+    return row.depth, row.running
+
+
+async def status(client: httpx.AsyncClient, run: dict[str, Any]) -> str:
+    return str((await client.get(f"/v1/runs/{run['id']}")).json()["status_code"])
+
+
+async def test_runs_of_a_lane_are_leased_in_order_and_once(dispatch: Dispatch, worker: Worker) -> None:
+    runs = [await dispatch() for _ in range(3)]
+    leases = [await worker.lease() for _ in range(4)]
+    assert [lease["run_id"] for lease in leases if lease] == [run["id"] for run in runs]
+    assert leases[3] is None
+
+
+async def test_many_workers_never_get_the_same_run(
+    dispatch: Dispatch, make_worker: MakeWorker, workflow: Deployed
+) -> None:
+    runs = await asyncio.gather(*(dispatch() for _ in range(12)))
+    workers = [await make_worker(workflow.gpu) for _ in range(4)]
+    leases = await asyncio.gather(*(worker.lease() for worker in workers for _ in range(3)))
+    assert sorted(lease["run_id"] for lease in leases if lease) == sorted(run["id"] for run in runs)
+
+
+async def test_a_waiting_worker_gets_a_run_as_soon_as_it_is_dispatched(dispatch: Dispatch, worker: Worker) -> None:
+    poll = asyncio.create_task(worker.lease(wait=20))
+    await asyncio.sleep(0)
+    run = await dispatch()
+    lease = await asyncio.wait_for(poll, 5)
+    assert lease is not None and lease["run_id"] == run["id"]
+
+
+async def test_the_lease_holds_what_the_contract_says_and_no_more(
+    workflow: Deployed, dispatch: Dispatch, worker: Worker
+) -> None:
+    await dispatch(client_ref="secret-ref", metadata={"secret": 1}, callback_url="https://example.com/secret")
+    lease = await worker.lease()
+    assert lease is not None
+    assert set(lease) == {
+        *("id", "run_id", "attempt_number", "expires_at", "version", "input", "files", "resources", "limits")
+    }
+    assert "secret" not in str(lease)
+    assert lease["attempt_number"] == 1
+    assert lease["limits"]["timeout_seconds"] == 1800
+    assert [spec["name"] for spec in lease["version"]["interface"]["inputs"]] == ["prompt", "steps", "photo"]
+
+
+async def test_a_lapsed_offer_is_no_attempt(
+    client: httpx.AsyncClient, services: Services, dispatch: Dispatch, worker: Worker
+) -> None:
+    run = await dispatch()
+    lease = await worker.lease()
+    assert lease is not None
+    assert await lane_counts(services, run["id"]) == (0, 1)
+    await expire(services, lease)
+    await Sweeper(services).sweep_offers()
+    assert await status(client, run) == "queued"
+    assert await lane_counts(services, run["id"]) == (1, 0)
+    assert (await worker.heartbeat(lease)).json()["code"] == "LEASE_NOT_FOUND"
+    again = await worker.lease()
+    assert again is not None and again["attempt_number"] == 1
+
+
+async def test_a_heartbeat_makes_the_run_running_and_reports_progress(
+    client: httpx.AsyncClient, dispatch: Dispatch, worker: Worker
+) -> None:
+    run = await dispatch()
+    lease = await worker.lease()
+    assert lease is not None
+    at = "2026-01-01T00:00:00+00:00"
+    events = [
+        {"number": 1, "type": "status", "at": at, "data": {"status_code": "running"}},
+        {"number": 2, "type": "progress", "at": at, "data": {"nodes_completed": 1, "nodes_total": 5}},
+        {"number": 3, "type": "log", "at": at, "data": {"level_code": "info", "message": "hello"}},
+    ]
+    beat = await worker.heartbeat(lease, *events)
+    assert beat.status_code == 200 and beat.json()["cancel"] is False
+    await worker.heartbeat(lease, *events)
+    read = (await client.get(f"/v1/runs/{run['id']}?embed=logs,attempts")).json()
+    assert read["status_code"] == "running" and read["started_at"]
+    assert (read["nodes_completed"], read["nodes_total"]) == (1, 5)
+    assert [line["message"] for line in read["logs"]] == ["hello"]
+    assert [attempt["number"] for attempt in read["attempts"]] == [1]
+
+
+async def test_a_lost_worker_s_run_goes_to_another_and_the_zombie_changes_nothing(
+    client: httpx.AsyncClient, services: Services, dispatch: Dispatch, worker: Worker, make_worker: MakeWorker
+) -> None:
+    run = await dispatch()
+    zombie = await worker.lease()
+    assert zombie is not None
+    await worker.heartbeat(zombie)
+    output = await worker.upload(zombie)
+    await expire(services, zombie)
+    await Sweeper(services).sweep_leases()
+    assert await status(client, run) == "queued"
+    second = await make_worker(worker.gpu)
+    lease = await second.lease()
+    assert lease is not None and lease["attempt_number"] == 2
+    late = await worker.complete(zombie, outputs=[output])
+    assert (late.status_code, late.json()["code"]) == (409, "LEASE_LOST")
+    assert (await worker.heartbeat(zombie)).json()["code"] == "LEASE_LOST"
+    good = await second.upload(lease, b"second")
+    assert (await second.complete(lease, outputs=[good])).json()["status_code"] == "succeeded"
+    read = (await client.get(f"/v1/runs/{run['id']}?embed=attempts")).json()
+    assert [attempt["status_code"] for attempt in read["attempts"]] == ["lost", "succeeded"]
+    assert len(read["output"]["outputs"]) == 1
+    assert (await client.get(read["output"]["outputs"][0]["url"])).content == b"second"
+    assert await lane_counts(services, run["id"]) == (0, 0)
+
+
+async def test_a_run_that_loses_three_workers_fails_with_the_reason(
+    client: httpx.AsyncClient, services: Services, dispatch: Dispatch, worker: Worker
+) -> None:
+    run = await dispatch()
+    for _ in range(3):
+        lease = await worker.lease()
+        assert lease is not None
+        await worker.heartbeat(lease)
+        await expire(services, lease)
+        await Sweeper(services).sweep_leases()
+    read = (await client.get(f"/v1/runs/{run['id']}")).json()
+    assert (read["status_code"], read["failure_code"]) == ("failed", "WORKER_LOST")
+    assert worker.name in read["failure_message"]
+    assert read["error"]["code"] == "WORKER_LOST"
+    assert await lane_counts(services, run["id"]) == (0, 0)
+
+
+async def test_a_renewed_lease_is_not_taken(services: Services, dispatch: Dispatch, worker: Worker) -> None:
+    await dispatch()
+    lease = await worker.lease()
+    assert lease is not None
+    await worker.heartbeat(lease)
+    await Sweeper(services).sweep_leases()
+    assert (await worker.heartbeat(lease)).status_code == 200
+
+
+async def test_a_new_life_of_a_worker_ends_the_leases_of_the_old_one(
+    client: httpx.AsyncClient, dispatch: Dispatch, worker: Worker, make_worker: MakeWorker
+) -> None:
+    run = await dispatch()
+    lease = await worker.lease()
+    assert lease is not None
+    await worker.heartbeat(lease)
+    reborn = await make_worker(worker.gpu, worker.name)
+    assert await status(client, run) == "queued"
+    assert (await worker.heartbeat(lease)).json()["code"] == "LEASE_LOST"
+    again = await reborn.lease()
+    assert again is not None and again["run_id"] == run["id"]
+
+
+async def test_a_worker_that_is_not_ready_or_not_known_gets_no_work(
+    dispatch: Dispatch, worker: Worker, client: httpx.AsyncClient
+) -> None:
+    run = await dispatch()
+    await worker.register("no_engine", status_detail="Install one with `runflow comfyui install`.")
+    answer = await worker.http.post("/v1/worker/leases", json={**worker.me, "wait_seconds": 0})
+    assert (answer.status_code, answer.json()["code"]) == (409, "CONFLICT")
+    stranger = {**worker.me, "worker_id": str(new_id()), "wait_seconds": 0}
+    assert (await worker.http.post("/v1/worker/leases", json=stranger)).status_code == 409
+    assert await status(client, run) == "queued"
+
+
+async def test_other_protocol_versions_are_told_to_upgrade(worker: Worker) -> None:
+    body = {**worker.me, "protocol_version": 99, "wait_seconds": 0}
+    answer = await worker.http.post("/v1/worker/leases", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (426, "UPGRADE_REQUIRED")
+
+
+async def test_an_api_key_is_no_worker_token(client: httpx.AsyncClient, worker: Worker) -> None:
+    answer = await client.post("/v1/worker/leases", json={**worker.me, "wait_seconds": 0})
+    assert answer.status_code == 401

@@ -1,0 +1,192 @@
+"""Dispatch over HTTP: what is accepted, what is refused and how it is said."""
+
+import base64
+import io
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from tests.runs.conftest import Deployed, Dispatch, Worker
+
+
+def png() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+async def test_a_dispatched_run_is_queued_with_the_contract_s_fields(workflow: Deployed, dispatch: Dispatch) -> None:
+    run = await dispatch(client_ref="ticket-1", metadata={"a": [1]}, callback_url="https://example.com/hook")
+    assert run["status_code"] == run["status"] == "queued"
+    assert run["target_type"] == "comfyui_workflow"
+    assert run["comfyui_workflow_id"] == workflow.id
+    assert run["target_version"] == "1"
+    assert run["client_ref"] == "ticket-1"
+    assert run["metadata"] == {"a": [1]}
+    assert run["output"] is None and run["error"] is None and run["is_terminal"] is False
+    assert run["created_at"].endswith("+00:00")
+    assert run["input"] == {"prompt": "an otter"}
+
+
+async def test_a_queued_run_says_why_it_waits(
+    client: httpx.AsyncClient, dispatch: Dispatch, workflow: Deployed
+) -> None:
+    run = await dispatch()
+    read = (await client.get(f"/v1/runs/{run['id']}")).json()
+    assert workflow.gpu in read["waiting_reason"] or "No worker is connected" in read["waiting_reason"]
+
+
+@pytest.mark.parametrize(
+    ("given", "key", "kind"),
+    [
+        ({}, "prompt", "missing"),
+        ({"prompt": None}, "prompt", "missing"),
+        ({"prompt": 3}, "prompt", "type_error"),
+        ({"prompt": "x", "steps": True}, "steps", "type_error"),
+        ({"prompt": "x", "steps": "four"}, "steps", "type_error"),
+        ({"prompt": "x", "photo": "photo.png"}, "photo", "invalid_reference"),
+        ({"prompt": "x", "photo": "http://example.com/a.png"}, "photo", "invalid_reference"),
+        ({"prompt": "x", "promt": "y"}, "promt", "unknown_input"),
+    ],
+)
+async def test_bad_input_names_each_key(
+    client: httpx.AsyncClient, workflow: Deployed, given: dict[str, Any], key: str, kind: str
+) -> None:
+    answer = await client.post(f"/v1/comfyui-workflows/{workflow.path}/runs", json={"input": given})
+    assert answer.status_code == 422
+    body = answer.json()
+    assert body["code"] == "VALIDATION_ERROR"
+    problem = body["errors"][0]
+    assert problem["loc"] == ["body", "input", key]
+    assert problem["type"] == kind
+
+
+async def test_an_unknown_key_gets_the_closest_known_one(client: httpx.AsyncClient, workflow: Deployed) -> None:
+    body = {"input": {"prompt": "x", "promt": "y"}}
+    answer = await client.post(f"/v1/comfyui-workflows/{workflow.path}/runs", json=body)
+    assert '"prompt"' in answer.json()["errors"][0]["msg"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"input": []},
+        {"input": {"prompt": "x"}, "callback_url": "ftp://example.com"},
+        {"input": {"prompt": "x"}, "callback_url": "https://user:secret@example.com"},
+        {"input": {"prompt": "x"}, "callback_url": "https://example.com/" + "x" * 2048},
+        {"input": {"prompt": "x"}, "client_ref": "x" * 256},
+        {"input": {"prompt": "x"}, "client_ref": "a\0b"},
+        {"input": {"prompt": "x"}, "metadata": []},
+        {"input": {"prompt": "x"}, "calback_url": "https://example.com"},
+    ],
+)
+async def test_a_malformed_envelope_is_refused(
+    client: httpx.AsyncClient, workflow: Deployed, body: dict[str, Any]
+) -> None:
+    answer = await client.post(f"/v1/comfyui-workflows/{workflow.path}/runs", json=body)
+    assert answer.status_code == 422
+    assert answer.json()["errors"]
+
+
+async def test_malformed_json_says_where(client: httpx.AsyncClient, workflow: Deployed) -> None:
+    answer = await client.post(
+        f"/v1/comfyui-workflows/{workflow.path}/runs",
+        content=b'{"input": {"prompt": }}',
+        headers={"Content-Type": "application/json"},
+    )
+    assert (answer.status_code, answer.json()["code"]) == (400, "INVALID_JSON")
+    assert "character" in answer.json()["message"]
+
+
+async def test_explicit_nulls_are_fine(dispatch: Dispatch) -> None:
+    run = await dispatch(client_ref=None, callback_url=None, metadata=None)
+    assert run["client_ref"] is None
+
+
+async def test_an_unknown_asset_is_named_and_nothing_else(client: httpx.AsyncClient, workflow: Deployed) -> None:
+    ref = "runflow://assets/0197f3a0-0000-7000-8000-000000000000"
+    body = {"input": {"prompt": "x", "photo": ref}}
+    answer = await client.post(f"/v1/comfyui-workflows/{workflow.path}/runs", json=body)
+    assert answer.status_code == 422
+    assert ref in answer.json()["errors"][0]["msg"]
+
+
+async def test_a_foreign_asset_looks_like_an_unknown_one(
+    client: httpx.AsyncClient, other_client: httpx.AsyncClient, workflow: Deployed
+) -> None:
+    content = png()
+    declared = {"filename": "a.png", "mime_type": "image/png", "size_bytes": len(content)}
+    session = (await other_client.post("/v1/asset-uploads", json=declared)).json()
+    await other_client.put(session["upload_url"], content=content, headers={"Content-Type": "image/png"})
+    foreign = (await other_client.post(f"/v1/asset-uploads/{session['asset_id']}/confirmations")).json()["id"]
+    body = {"input": {"prompt": "x", "photo": f"runflow://assets/{foreign}"}}
+    answer = await client.post(f"/v1/comfyui-workflows/{workflow.path}/runs", json=body)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["type"] == "unknown_asset"
+
+
+async def test_a_data_uri_becomes_an_asset_that_reads_as_a_signed_url(
+    client: httpx.AsyncClient, workflow: Deployed, dispatch: Dispatch, worker: Worker
+) -> None:
+    content = png()
+    uri = "data:image/png;base64," + base64.b64encode(content).decode()
+    run = await dispatch(input={"prompt": "x", "photo": uri}, metadata={"thumb": uri})
+    read = (await client.get(f"/v1/runs/{run['id']}")).json()
+    for url in (read["input"]["photo"], read["metadata"]["thumb"]):
+        assert url.startswith("http://testserver/v1/storage/")
+        assert (await client.get(url)).content == content
+    lease = await worker.lease()
+    assert lease is not None
+    ref = lease["input"]["photo"]
+    assert ref.startswith("runflow://assets/")
+    assert (await worker.http.get(lease["files"][ref]["url"])).content == content
+
+
+async def test_a_foreign_or_deleted_workflow_cannot_be_run(
+    client: httpx.AsyncClient, other_client: httpx.AsyncClient, workflow: Deployed, dispatch: Dispatch
+) -> None:
+    body = {"input": {"prompt": "x"}}
+    foreign = await other_client.post(f"/v1/comfyui-workflows/{workflow.path}/runs", json=body)
+    assert (foreign.status_code, foreign.json()["code"]) == (404, "COMFYUI_WORKFLOW_NOT_FOUND")
+    run = await dispatch()
+    await client.delete(f"/v1/comfyui-workflows/{workflow.id}")
+    gone = await client.post(f"/v1/comfyui-workflows/{workflow.path}/runs", json=body)
+    assert gone.status_code == 404
+    assert (await client.get(f"/v1/runs/{run['id']}")).status_code == 200
+
+
+async def test_a_disabled_workflow_is_a_conflict(client: httpx.AsyncClient, workflow: Deployed) -> None:
+    await client.patch(f"/v1/comfyui-workflows/{workflow.id}", json={"status_code": "disabled"})
+    body = {"input": {"prompt": "x"}}
+    answer = await client.post(f"/v1/comfyui-workflows/{workflow.path}/runs", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (409, "WORKFLOW_DISABLED")
+
+
+async def test_a_run_keeps_the_version_it_was_dispatched_on(
+    client: httpx.AsyncClient, workflow: Deployed, dispatch: Dispatch, worker: Worker
+) -> None:
+    first = await dispatch()
+    changed = {"1": {"class_type": "RunflowInputInt", "inputs": {"input_id": "count"}}}
+    changed["9"] = {"class_type": "RunflowOutputImage", "inputs": {"output_id": "picture", "value": ["1", 0]}}
+    await client.patch(f"/v1/comfyui-workflows/{workflow.id}", json={"workflow_json": changed})
+    second = await dispatch(input={"count": 3})
+    assert (first["target_version"], second["target_version"]) == ("1", "2")
+    leases = {}
+    for _ in range(2):
+        lease = await worker.lease()
+        assert lease is not None
+        leases[lease["run_id"]] = lease
+    assert set(leases[first["id"]]["version"]["prompt"]) == {"1", "2", "3", "4", "9"}
+    assert set(leases[second["id"]]["version"]["prompt"]) == {"1", "9"}
+
+
+async def test_a_key_without_the_scope_is_told_which_would_do(services: Any, make_key: Any, workflow: Deployed) -> None:
+    from tests.conftest import open_client
+
+    async with open_client(services, await make_key(scopes=("runs:read",))) as reader:
+        answer = await reader.post(f"/v1/comfyui-workflows/{workflow.path}/runs", json={"input": {}})
+    assert (answer.status_code, answer.json()["code"]) == (403, "PERMISSION_DENIED")
+    assert "`runs:create`" in answer.json()["message"]
