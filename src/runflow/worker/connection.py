@@ -1,0 +1,201 @@
+"""The worker's side of the Worker API (docs/worker-api.md): one method per route, and what each refusal means."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Self
+from uuid import UUID
+
+import aiohttp
+import orjson
+
+from runflow.worker.proxies import proxy_for
+
+PROTOCOL_VERSION = 1
+
+_CONNECT_SECONDS = 5.0
+_ANSWER_SECONDS = 30.0
+_STALLED_SECONDS = 60.0
+"""A transfer that moves no byte for this long is given up (and tried again by whoever asked for it)."""
+
+_KEEP_CONNECTION_SECONDS = 60.0
+
+_LEASES = "/v1/worker/leases"
+
+
+class ServerUnavailable(Exception):
+    """The server does not answer, or says that it cannot right now (5xx, 429). Trying again may help."""
+
+
+class ServerFailing(ServerUnavailable):
+    """The server, or the storage behind a signed URL, answers, but with 5xx or 429."""
+
+
+class ServerRefused(Exception):
+    """The server refuses for good what was asked; the same request again gets the same answer."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        self.status = status
+        self.code = code
+        self.message = message
+        super().__init__(f"{code} (HTTP {status}): {message}")
+
+
+class NotWelcome(ServerRefused):
+    """The server will never work with this worker: its token is not valid (401), or the versions differ (426)."""
+
+
+class LeaseLost(ServerRefused):
+    """The lease belongs to nobody or somebody else now. Stop its work and say nothing more about it."""
+
+
+class Unregistered(ServerRefused):
+    """The server does not know this worker (any more): register again."""
+
+
+class Connection:
+    """Persistent connections to one server. Nothing here tries twice; `runflow.worker.retry` does.
+
+    The worker token goes to the Worker API only, never to a signed URL (which may lead to another host).
+    """
+
+    def __init__(self, server: str, token: str, *, instance: UUID) -> None:
+        self._server = server.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        self._instance = str(instance)
+        self._worker_id: str | None = None
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_CONNECTION_SECONDS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+        )
+        self._answer_timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS, sock_connect=_CONNECT_SECONDS)
+        self._transfer_timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=_CONNECT_SECONDS, sock_read=_STALLED_SECONDS
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._session.close()
+
+    async def register(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Tell the server what this worker is; `body` without protocol version and instance. Returns its answer."""
+        answer = await self._post("/v1/worker/registrations", body, known=False)
+        self._worker_id = str(answer["worker_id"])
+        return answer
+
+    async def lease(self, *, wait_seconds: float, fingerprints: list[str]) -> dict[str, Any] | None:
+        """Wait up to `wait_seconds` (0..30) for a run. Raises `Unregistered` when the server does not know us."""
+        timeout = aiohttp.ClientTimeout(total=wait_seconds + _ANSWER_SECONDS, sock_connect=_CONNECT_SECONDS)
+        body = {"wait_seconds": wait_seconds, "fingerprints": fingerprints}
+        answer = await self._post(_LEASES, body, timeout)
+        lease: dict[str, Any] | None = answer.get("lease")
+        return lease
+
+    async def heartbeat(self, lease_id: str, events: list[dict[str, Any]]) -> dict[str, Any]:
+        """Renew a lease and hand over events. Returns `{"expires_at", "cancel"}`. Raises `LeaseLost`."""
+        return await self._post(f"{_LEASES}/{lease_id}/heartbeats", {"events": events})
+
+    async def request_uploads(self, lease_id: str, files: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Ask for signed URLs for outputs. Raises `LeaseLost`."""
+        answer = await self._post(f"{_LEASES}/{lease_id}/uploads", {"files": files})
+        uploads: list[dict[str, Any]] = answer["uploads"]
+        return uploads
+
+    async def complete(self, lease_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Say how the lease ended. The same body may be sent again. Raises `LeaseLost`."""
+        return await self._post(f"{_LEASES}/{lease_id}/completions", body)
+
+    async def put(self, url: str, headers: Mapping[str, str], data: Any, method: str = "PUT") -> None:
+        """Send bytes, or an asynchronous iterable of them, to a signed URL.
+
+        Raises `ServerUnavailable` on connection trouble, `ServerFailing` on 5xx, `ServerRefused` on any other status
+        but 2xx.
+        """
+        try:
+            async with self._session.request(
+                method, url, data=data, headers=headers, timeout=self._transfer_timeout, proxy=proxy_for(url)
+            ) as response:
+                if not 200 <= response.status < 300:
+                    raise _refusal(response.status, await response.read(), self._host(url))
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ServerUnavailable(f"{self._host(url)} did not take the file: {_words(error)}") from error
+
+    @asynccontextmanager
+    async def get(self, url: str) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Open a signed URL for reading. Raises like `put`, also while the body is being read."""
+        try:
+            async with self._session.get(url, timeout=self._transfer_timeout, proxy=proxy_for(url)) as response:
+                if response.status != 200:
+                    raise _refusal(response.status, await response.read(), self._host(url))
+                yield response
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ServerUnavailable(f"{self._host(url)} did not send the file: {_words(error)}") from error
+
+    async def _post(
+        self, path: str, body: Mapping[str, Any], timeout: aiohttp.ClientTimeout | None = None, *, known: bool = True
+    ) -> dict[str, Any]:
+        who = {"worker_id": self._worker_id} if known else {}
+        data = orjson.dumps({"protocol_version": PROTOCOL_VERSION, "instance": self._instance, **who, **body})
+        url = self._server + path
+        try:
+            async with self._session.post(
+                url,
+                data=data,
+                headers=self._headers,
+                timeout=timeout or self._answer_timeout,
+                proxy=proxy_for(url),
+                allow_redirects=False,
+            ) as response:
+                content = await response.read()
+                if 200 <= response.status < 300:
+                    return _json_object(content, url)
+                raise _refusal(response.status, content, self._server, path)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ServerUnavailable(f"{self._server} does not answer: {_words(error)}") from error
+
+    @staticmethod
+    def _host(url: str) -> str:
+        """Where a signed URL leads, without the signature: the only part of it that may be logged."""
+        scheme, _, rest = url.partition("://")
+        return f"{scheme}://{rest.partition('/')[0]}"
+
+
+def _words(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+def _json_object(content: bytes, url: str) -> dict[str, Any]:
+    try:
+        answer = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise ServerUnavailable(f"{url} answered with something that is not JSON: is this address a Runflow server?")
+    return answer
+
+
+def _refusal(status: int, content: bytes, host: str, path: str = "") -> Exception:
+    """The exception for an answer that is not 2xx; `path` of a route of the Worker API, empty for a signed URL."""
+    try:
+        envelope = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        envelope = None
+    if not isinstance(envelope, dict):
+        envelope = {}
+    code = str(envelope.get("code") or "HTTP_ERROR")
+    message = str(envelope.get("message") or content[:200].decode("utf-8", "replace") or f"{host} gave no reason")
+    if status >= 500 or status in (408, 425, 429):
+        return ServerFailing(f"{host} answered {status} {code}: {message}")
+    if status in (401, 426):
+        return NotWelcome(status, code, message)
+    if status == 409 and path == _LEASES:
+        return Unregistered(status, code, message)
+    if path.startswith(_LEASES) and (status == 409 or code == "LEASE_NOT_FOUND"):
+        return LeaseLost(status, code, message)
+    return ServerRefused(status, code, message)

@@ -1,0 +1,271 @@
+"""A server that speaks docs/worker-api.md, in the test's own process, with faults to order.
+
+The tester's double: the real pair of server and worker is tested end to end elsewhere.
+"""
+
+import asyncio
+import hashlib
+import uuid
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+DEADLINE = 5.0
+TOKEN = "rf_work_" + "t" * 40
+
+
+class FakeServer:
+    """Hands out `leases` in order, keeps what it is told, and misbehaves as its attributes say."""
+
+    def __init__(self) -> None:
+        self.leases: deque[dict[str, Any]] = deque()
+        self.files: dict[str, bytes] = {}
+        self.registrations: list[dict[str, Any]] = []
+        self.heartbeats: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self.completions: dict[str, dict[str, Any]] = {}
+        self.completion_requests: dict[str, int] = defaultdict(int)
+        self.objects: dict[str, bytes] = {}
+        self.log: list[str] = []
+        """Every request as `route` or `route lease`, in order."""
+        self.cancel: set[str] = set()
+        self.lost: set[str] = set()
+        self.faults: dict[str, deque[int]] = defaultdict(deque)
+        """HTTP statuses to answer next, by route: registrations, leases, heartbeats, uploads, completions, put."""
+        self.polls = 0
+        self.known = True
+        self.lease_seconds = 20
+        self.hold_downloads: asyncio.Event | None = None
+        self.hold_puts: asyncio.Event | None = None
+        self._changed = asyncio.Condition()
+        self._runner: web.AppRunner | None = None
+        self._port = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    async def start(self) -> None:
+        app = web.Application(client_max_size=1 << 30)
+        app.add_routes(
+            [
+                web.post("/v1/worker/registrations", self._register),
+                web.post("/v1/worker/leases", self._lease),
+                web.post("/v1/worker/leases/{id}/heartbeats", self._heartbeat),
+                web.post("/v1/worker/leases/{id}/uploads", self._uploads),
+                web.post("/v1/worker/leases/{id}/completions", self._complete),
+                web.put("/v1/storage/{key:.*}", self._put),
+                web.get("/v1/storage/{key:.*}", self._get),
+            ]
+        )
+        self._runner = web.AppRunner(app, shutdown_timeout=0.01)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True)
+        await site.start()
+        self._port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Go away as if killed; `start` comes back on the same port with the same memory."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    def offer(self, **changes: Any) -> str:
+        """Put a run into the queue; returns its lease id."""
+        lease = make_lease(**changes)
+        self.leases.append(lease)
+        asyncio.get_running_loop().create_task(self._notify())
+        return str(lease["id"])
+
+    def serve(self, name: str, content: bytes, **changes: Any) -> dict[str, Any]:
+        """Make a file available; returns its row in `files`."""
+        self.files[name] = content
+        return {
+            "url": f"{self.url}/v1/storage/{name}?signature=x",
+            "filename": name.rpartition("/")[2],
+            "mime_type": "application/octet-stream",
+            "size_bytes": len(content),
+            "sha256": hashlib.sha256(content).hexdigest(),
+            **changes,
+        }
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait until something that the server was told makes `condition` true."""
+        async with asyncio.timeout(DEADLINE), self._changed:
+            await self._changed.wait_for(condition)
+
+    async def completion(self, lease_id: str) -> dict[str, Any]:
+        await self.until(lambda: lease_id in self.completions)
+        return self.completions[lease_id]
+
+    def events(self, lease_id: str) -> list[dict[str, Any]]:
+        """Every event of a lease, each number once."""
+        told = [event for beat in self.heartbeats[lease_id] for event in beat["events"]]
+        told += self.completions.get(lease_id, {}).get("events", [])
+        return list({event["number"]: event for event in told}.values())
+
+    async def _notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _told(self, request: web.Request, route: str) -> dict[str, Any]:
+        """Check what every request of the protocol must have; raise the next ordered fault."""
+        lease_id = request.match_info.get("id", "")
+        self.log.append(f"{route} {lease_id}".strip())
+        await self._notify()
+        body: dict[str, Any] = orjson.loads(await request.read())
+        assert request.headers["Authorization"] == f"Bearer {TOKEN}"
+        assert body["protocol_version"] == 1
+        assert uuid.UUID(body["instance"])
+        self._fault(route)
+        if lease_id in self.lost:
+            raise problem(409, "LEASE_LOST", "This lease is no longer yours.")
+        return body
+
+    def _fault(self, route: str) -> None:
+        if self.faults[route]:
+            status = self.faults[route].popleft()
+            raise problem(
+                status, {401: "UNAUTHORIZED", 403: "URL_EXPIRED", 426: "UPGRADE_REQUIRED"}.get(status, "FAULT")
+            )
+
+    async def _register(self, request: web.Request) -> web.Response:
+        body = await self._told(request, "registrations")
+        self.registrations.append(body)
+        self.known = True
+        await self._notify()
+        answer = {
+            "worker_id": str(uuid.uuid4()),
+            "lease_seconds": self.lease_seconds,
+            "offer_seconds": 5,
+            "poll_seconds": 25,
+        }
+        return web.json_response(answer, status=201)
+
+    async def _lease(self, request: web.Request) -> web.Response:
+        body = await self._told(request, "leases")
+        if not self.known:
+            raise problem(409, "CONFLICT", "Register first.")
+        self.polls += 1
+        await self._notify()
+        try:
+            async with asyncio.timeout(body["wait_seconds"]), self._changed:
+                await self._changed.wait_for(lambda: self.leases and self.registrations[-1]["status"] == "ready")
+                return web.json_response({"lease": self.leases.popleft()})
+        except TimeoutError:
+            return web.json_response({"lease": None})
+        finally:
+            self.polls -= 1
+
+    async def _heartbeat(self, request: web.Request) -> web.Response:
+        body = await self._told(request, "heartbeats")
+        lease_id = request.match_info["id"]
+        self.heartbeats[lease_id].append(body)
+        await self._notify()
+        return web.json_response({"expires_at": "2030-01-01T00:00:00+00:00", "cancel": lease_id in self.cancel})
+
+    async def _uploads(self, request: web.Request) -> web.Response:
+        body = await self._told(request, "uploads")
+        lease_id = request.match_info["id"]
+        uploads = []
+        for file in body["files"]:
+            key = f"runs/RUN/{lease_id}/{file['ordinal']}-{file['filename']}"
+            uploads.append(
+                {
+                    "ordinal": file["ordinal"],
+                    "object_key": key,
+                    "url": f"{self.url}/v1/storage/{key}?signature=y",
+                    "method": "PUT",
+                    "headers": {"Content-Type": file["content_type"]},
+                }
+            )
+        return web.json_response({"uploads": uploads})
+
+    async def _complete(self, request: web.Request) -> web.Response:
+        lease_id = request.match_info["id"]
+        self.completion_requests[lease_id] += 1
+        body = await self._told(request, "completions")
+        for output in body["outputs"]:
+            assert output["object_key"] in self.objects
+        assert self.completions.setdefault(lease_id, body) == body
+        await self._notify()
+        return web.json_response({"run_id": "RUN", "status_code": body["result"]})
+
+    async def _put(self, request: web.Request) -> web.Response:
+        self.log.append("put")
+        await self._notify()
+        assert "Authorization" not in request.headers
+        assert request.content_length is not None
+        if self.hold_puts is not None:
+            await self.hold_puts.wait()
+        self._fault("put")
+        self.objects[request.match_info["key"]] = await request.read()
+        await self._notify()
+        return web.Response(status=200)
+
+    async def _get(self, request: web.Request) -> web.Response:
+        self.log.append("get")
+        await self._notify()
+        assert "Authorization" not in request.headers
+        if self.hold_downloads is not None:
+            await self.hold_downloads.wait()
+        self._fault("get")
+        content = self.files.get(request.match_info["key"])
+        if content is None:
+            raise problem(404, "NOT_FOUND")
+        return web.Response(body=content)
+
+
+Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+
+def problem(status: int, code: str, message: str = "A fault to order.") -> web.HTTPException:
+    """An answer in the API's error envelope, to be raised."""
+    text = orjson.dumps({"code": code, "message": message, "errors": None}).decode()
+    kinds: dict[int, type[web.HTTPException]] = {
+        each.status_code: each
+        for each in vars(web).values()
+        if isinstance(each, type) and issubclass(each, web.HTTPError) and each.status_code > 0
+    }
+    kind = kinds[status]
+    if status == 413:
+        return web.HTTPRequestEntityTooLarge(1, 2, text=text, content_type="application/json")
+    return kind(text=text, content_type="application/json")
+
+
+PROMPT: dict[str, dict[str, Any]] = {
+    "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
+    "9": {
+        "class_type": "RunflowOutputImage",
+        "inputs": {"output_id": "image", "images": ["1", 0]},
+        "_meta": {"title": "Result"},
+    },
+}
+OUTPUTS = [{"name": "image", "variable_type_code": "image", "comfyui_node_id": "9"}]
+
+
+def make_lease(**changes: Any) -> dict[str, Any]:
+    """A lease as the server sends it; keyword arguments replace `prompt`, `inputs`, `outputs`, `input`, `files`, …"""
+    return {
+        "id": str(uuid.uuid4()),
+        "run_id": str(uuid.uuid4()),
+        "attempt_number": 1,
+        "expires_at": "2030-01-01T00:00:00+00:00",
+        "version": {
+            "id": str(uuid.uuid4()),
+            "number": 3,
+            "fingerprint": changes.get("fingerprint", "f" * 64),
+            "prompt": changes.get("prompt", PROMPT),
+            "interface": {"inputs": changes.get("inputs", []), "outputs": changes.get("outputs", OUTPUTS)},
+            "manifest": {"environment": {}, "custom_nodes": {}, "models": {}},
+        },
+        "input": changes.get("input", {}),
+        "files": changes.get("files", {}),
+        "resources": changes.get("resources", []),
+        "limits": {
+            "timeout_seconds": changes.get("timeout_seconds", 60),
+            "max_output_bytes": changes.get("max_output_bytes", 1 << 30),
+        },
+    }
