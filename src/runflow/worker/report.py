@@ -1,0 +1,181 @@
+"""What a run's caller is told while it runs: numbered events and node timings, no more of them than anyone can read."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from runflow.graph import Prompt, node_title
+
+
+def timestamp(seconds: float) -> str:
+    """Return seconds since the epoch as the wire's time (ISO 8601 UTC)."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+class NodeState(StrEnum):
+    """`state_code` of a node run."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    CACHED = "cached"
+    FAILED = "failed"
+
+
+@dataclass(slots=True)
+class NodeRun:
+    """One node's turn. Times in seconds since the epoch."""
+
+    node_id: str
+    node_type: str
+    title: str | None
+    started_at: float
+    completed_at: float | None = None
+    state: NodeState = NodeState.RUNNING
+    error_message: str | None = None
+
+    @property
+    def duration_ms(self) -> int | None:
+        """Whole milliseconds from start to end, None while it runs."""
+        return None if self.completed_at is None else round((self.completed_at - self.started_at) * 1000)
+
+    def to_wire(self) -> dict[str, Any]:
+        """An element of a completion's `nodes`."""
+        return {
+            "node_id": self.node_id,
+            "node_type": self.node_type,
+            "title": self.title,
+            "state_code": self.state.value,
+            "started_at": timestamp(self.started_at),
+            "completed_at": None if self.completed_at is None else timestamp(self.completed_at),
+            "duration_ms": self.duration_ms,
+            "error_message": self.error_message,
+        }
+
+
+class Report:
+    """Collects the events of one lease.
+
+    An event waits as *staged* until it is sent; a newer progress replaces a staged older one, and so does the newer
+    state of a node, because only the last one still matters. With `take` events get their numbers; from then on they
+    are sent again, unchanged, until `delivered` says that the server has them.
+    """
+
+    def __init__(self, prompt: Prompt) -> None:
+        self._prompt = prompt
+        self._staged: dict[object, dict[str, Any]] = {}
+        self._unconfirmed: list[dict[str, Any]] = []
+        self._last_number = 0
+        self._nodes: dict[str, NodeRun] = {}
+        self._running: dict[str, NodeRun] = {}
+        self._completed = 0
+        self._begun = False
+
+    def use_prompt(self, prompt: Prompt) -> None:
+        """Name nodes as in `prompt`, the bound one: binding adds nodes."""
+        self._prompt = prompt
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the engine has begun, as far as it was told."""
+        return self._begun
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to tell."""
+        return bool(self._staged or self._unconfirmed)
+
+    def running(self, at: float) -> None:
+        """The engine has begun."""
+        self._begun = True
+        self._stage("status", "status", at, {"status_code": "running"})
+
+    def log(self, level: str, message: str, at: float) -> None:
+        """A line for the run's log; `level` is debug, info, warning or error."""
+        self._stage(object(), "log", at, {"level_code": level, "message": message})
+
+    def node_started(self, node_id: str, at: float) -> None:
+        """A node's turn began."""
+        if node_id not in self._running:
+            self._begin(node_id, at)
+
+    def node_finished(self, node_id: str, at: float, state: NodeState = NodeState.SUCCEEDED) -> None:
+        """A node's turn ended."""
+        node = self._nodes.get(node_id) or self._begin(node_id, at)
+        if node.state is not NodeState.RUNNING:
+            return
+        self._running.pop(node_id, None)
+        node.state, node.completed_at = state, at
+        self._completed += state is not NodeState.FAILED
+        self._stage_node(node, at)
+
+    def node_failed(self, node_id: str, at: float, message: str) -> None:
+        """A node raised; `message` is the cleaned one. That it failed may be known already, without the message."""
+        node = self._nodes.get(node_id) or self._begin(node_id, at)
+        node.error_message = message
+        self.node_finished(node_id, at, NodeState.FAILED)
+
+    def end_running(self, at: float, message: str) -> None:
+        """The prompt ended before its running nodes did: they failed, for the reason `message`."""
+        for node_id in list(self._running):
+            self.node_failed(node_id, at, message)
+
+    def progress(self, node_id: str, value: float, maximum: float, at: float) -> None:
+        """A node advanced to `value` of `maximum`."""
+        self._stage(
+            "progress",
+            "progress",
+            at,
+            {
+                "value": value,
+                "max": maximum,
+                "node_id": node_id,
+                "node_type": self._type(node_id),
+                "nodes_completed": self._completed,
+                "nodes_total": len(self._prompt),
+            },
+        )
+
+    def take(self) -> list[dict[str, Any]]:
+        """Return every event that the server does not have yet, oldest first, numbered."""
+        for event in self._staged.values():
+            self._last_number += 1
+            self._unconfirmed.append({"number": self._last_number, **event})
+        self._staged.clear()
+        return list(self._unconfirmed)
+
+    def delivered(self, events: list[dict[str, Any]]) -> None:
+        """The server has what `take` returned."""
+        if events:
+            last = events[-1]["number"]
+            self._unconfirmed = [event for event in self._unconfirmed if event["number"] > last]
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """Every node's turn, in the order in which they began."""
+        return [node.to_wire() for node in self._nodes.values()]
+
+    def _begin(self, node_id: str, at: float) -> NodeRun:
+        title = node_title(self._prompt[node_id]) if node_id in self._prompt else None
+        node = NodeRun(node_id, self._type(node_id), title, at)
+        self._nodes[node_id] = self._running[node_id] = node
+        self._stage_node(node, at)
+        return node
+
+    def _type(self, node_id: str) -> str:
+        node = self._prompt.get(node_id)
+        return str(node["class_type"]) if node is not None else "unknown"
+
+    def _stage_node(self, node: NodeRun, at: float) -> None:
+        data = {
+            "node_id": node.node_id,
+            "node_type": node.node_type,
+            "title": node.title,
+            "state_code": node.state.value,
+            "duration_ms": node.duration_ms,
+        }
+        self._stage(("node", node.node_id), "node", at, data)
+
+    def _stage(self, key: object, kind: str, at: float, data: dict[str, Any]) -> None:
+        # Taken out first, so that the events stay in the order of their times.
+        self._staged.pop(key, None)
+        self._staged[key] = {"type": kind, "at": timestamp(at), "data": data}

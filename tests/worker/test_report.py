@@ -1,0 +1,106 @@
+from datetime import datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runflow.worker.report import NodeState, Report
+from tests.worker.fake_server import PROMPT
+
+
+def test_events_are_numbered_from_one_and_sent_again_until_delivered() -> None:
+    report = Report(PROMPT)
+    report.running(1.0)
+    first = report.take()
+    assert [event["number"] for event in first] == [1]
+    assert first[0]["data"] == {"status_code": "running"}
+    report.log("info", "hello", 2.0)
+    again = report.take()
+    assert again[0] == first[0]
+    assert [event["number"] for event in again] == [1, 2]
+    report.delivered(first)
+    assert [event["number"] for event in report.take()] == [2]
+    report.delivered(again)
+    assert report.take() == []
+    assert not report.waiting
+
+
+def test_only_the_last_progress_between_two_sendings_is_told() -> None:
+    report = Report(PROMPT)
+    for step in range(1, 21):
+        report.progress("1", step, 20, float(step))
+    events = report.take()
+    assert [event["data"]["value"] for event in events] == [20]
+    assert events[0]["data"] == {
+        "value": 20,
+        "max": 20,
+        "node_id": "1",
+        "node_type": "EmptyImage",
+        "nodes_completed": 0,
+        "nodes_total": 2,
+    }
+    report.progress("1", 3, 20, 30.0)
+    assert [event["data"]["value"] for event in report.take()] == [20, 3]
+
+
+def test_a_node_that_begins_and_ends_between_two_sendings_is_one_event() -> None:
+    report = Report(PROMPT)
+    report.node_started("1", 1.0)
+    report.node_finished("1", 1.25)
+    report.node_started("9", 1.25)
+    events = report.take()
+    assert [(event["data"]["node_id"], event["data"]["state_code"]) for event in events] == [
+        ("1", "succeeded"),
+        ("9", "running"),
+    ]
+    assert events[0]["data"]["duration_ms"] == 250
+    report.node_finished("9", 1.5)
+    assert report.take()[-1]["data"]["title"] == "Result"
+
+
+def test_nodes_carry_states_times_and_the_reason_of_a_failure() -> None:
+    report = Report(PROMPT)
+    report.node_finished("1", 5.0, NodeState.CACHED)
+    report.node_started("9", 5.0)
+    report.node_finished("9", 5.5, NodeState.FAILED)
+    report.node_failed("9", 5.6, "no disk")
+    cached, broken = report.nodes()
+    assert (cached["state_code"], cached["duration_ms"]) == ("cached", 0)
+    assert (broken["state_code"], broken["duration_ms"], broken["error_message"]) == ("failed", 500, "no disk")
+    assert datetime.fromisoformat(broken["started_at"]).timestamp() == 5.0
+    assert broken["started_at"].endswith("+00:00")
+
+
+def test_nodes_still_running_at_the_end_failed() -> None:
+    report = Report(PROMPT)
+    report.node_started("1", 1.0)
+    report.end_running(2.0, "The engine crashed.")
+    assert report.nodes()[0]["error_message"] == "The engine crashed."
+
+
+ACTIONS = st.lists(st.sampled_from(["progress", "node", "log", "take", "deliver"]), max_size=40)
+
+
+@given(ACTIONS)
+def test_whatever_happens_each_number_is_given_once_and_none_is_left_out(actions: list[str]) -> None:
+    report = Report(PROMPT)
+    told: dict[int, object] = {}
+    sent: list[dict[str, object]] = []
+    for at, action in enumerate(actions):
+        if action == "progress":
+            report.progress("1", at, 100, float(at))
+        elif action == "node":
+            report.node_started("1", float(at))
+            report.node_finished("1", float(at))
+        elif action == "log":
+            report.log("info", str(at), float(at))
+        elif action == "take":
+            sent = report.take()
+            for event in sent:
+                number = event["number"]
+                assert isinstance(number, int)
+                assert told.setdefault(number, event) == event
+        else:
+            report.delivered(sent)
+    for event in report.take():
+        told.setdefault(event["number"], event)
+    assert sorted(told) == list(range(1, len(told) + 1))
