@@ -46,7 +46,7 @@ def _about_outputs(prompt: Prompt, interface: Interface) -> Iterator[GraphWarnin
                 f"Nothing is wired to {describe_node(prompt, spec.comfyui_node_id)}, so every run will fail.",
                 "Wire its value or remove the node.",
             )
-        if spec.origin == "node" and not str(node["inputs"].get("output_id") or "").strip():
+        if spec.origin == "node" and not _text(node["inputs"].get("output_id")):
             yield GraphWarning(
                 spec.comfyui_node_id,
                 f'{describe_node(prompt, spec.comfyui_node_id)} has no output_id; its files are called "{spec.name}".',
@@ -60,7 +60,7 @@ def _about_inputs(prompt: Prompt, interface: Interface) -> Iterator[GraphWarning
         node = prompt[node_id]
         if node["class_type"] not in INPUT_CLASSES:
             continue
-        if not str(node["inputs"].get("input_id") or "").strip():
+        if not _text(node["inputs"].get("input_id")):
             yield GraphWarning(
                 node_id,
                 f"{describe_node(prompt, node_id)} has no input_id, so callers cannot set it.",
@@ -84,10 +84,10 @@ def _about_omission(
     first = prompt.get(spec.comfyui_node_id)
     if first is None or first["class_type"] not in INPUT_CLASSES:
         return
-    input_id = first["inputs"].get("input_id")
+    input_id = _text(first["inputs"].get("input_id"))
     for node_id in sorted(prompt, key=node_order):
         node = prompt[node_id]
-        if node["class_type"] != first["class_type"] or node["inputs"].get("input_id") != input_id:
+        if node["class_type"] != first["class_type"] or _text(node["inputs"].get("input_id")) != input_id:
             continue
         if INPUT_CLASSES[node["class_type"]] is InputType.FILE and node["inputs"].get(FILE_NAME_FIELD):
             continue
@@ -107,3 +107,7 @@ def _about_omission(
             "a node that requires that socket then fails the run.",
             "Set a default_value for the input, make it required, or wire it to optional sockets only.",
         )
+
+
+def _text(widget: object) -> str:
+    return widget.strip() if isinstance(widget, str) else ""
