@@ -1,0 +1,172 @@
+"""What the whole platform adds to one run, how busy it keeps the engine, how many durable submits it takes.
+
+Starts `runflow up` on a home of its own and measures the floor on the very engine that its worker runs.
+"""
+
+import argparse
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+import psutil
+
+from benchmarks.floor import Direct, direct_run, kept_full, one_by_one
+from benchmarks.workflows import Prompt, half_k, trivial
+from runflow.settings import Settings
+
+WORKFLOWS: dict[str, Callable[[], Prompt]] = {"trivial": trivial, "512 px": half_k}
+
+
+def percentile(values: list[float], share: float) -> float:
+    """Return the value below which `share` of the values lie."""
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
+class Platform:
+    """A caller of the server, over keep-alive connections."""
+
+    def __init__(self, http: aiohttp.ClientSession) -> None:
+        self._http = http
+
+    async def deploy(self, name: str, prompt: Prompt, **more: Any) -> str:
+        """Deploy and return `owner/slug`."""
+        body = {"name": name, "workflow_json": prompt, **more}
+        return str((await self._json("POST", "/v1/comfyui-workflows", body))["path"])
+
+    async def submit(self, path: str, colour: int) -> str:
+        """Dispatch one run; it is durable when this returns."""
+        answer = await self._json("POST", f"/v1/comfyui-workflows/{path}/runs", {"input": {"colour": colour}})
+        return str(answer["id"])
+
+    async def run(self, path: str, colour: int) -> None:
+        """Dispatch one run and wait until the caller sees its stored output."""
+        run_id = await self.submit(path, colour)
+        run = await self._json("GET", f"/v1/runs/{run_id}?wait=30")
+        if run["status_code"] != "succeeded":
+            raise RuntimeError(run["failure_message"] or run["status_code"])
+
+    async def _json(self, method: str, path: str, body: Any = None) -> Any:
+        data = None if body is None else orjson.dumps(body)
+        async with self._http.request(
+            method, path, data=data, headers={"Content-Type": "application/json"} if data else {}
+        ) as answer:
+            content = await answer.read()
+            if answer.status >= 400:
+                raise RuntimeError(content.decode())
+            return orjson.loads(content)
+
+
+def engine_url(server: psutil.Process) -> str | None:
+    """Return the address of the ComfyUI that a worker below `server` runs."""
+    for process in server.children(recursive=True):
+        try:
+            words = process.cmdline()
+        except psutil.Error:
+            continue
+        if any(word.endswith("main.py") for word in words) and "--port" in words:
+            return f"http://127.0.0.1:{words[words.index('--port') + 1]}"
+    return None
+
+
+async def measure(url: str, key: str, server: psutil.Process, runs: int, seconds: float) -> None:
+    """Measure and print everything."""
+    headers = {"Authorization": f"Bearer {key}"}
+    connector = aiohttp.TCPConnector(limit=64)
+    async with aiohttp.ClientSession(url, headers=headers, connector=connector) as http:
+        platform = Platform(http)
+        paths = {name: await platform.deploy(name, make()) for name, make in WORKFLOWS.items()}
+        await platform.run(paths["trivial"], 1)
+        engine = engine_url(server)
+        if engine is None:
+            raise RuntimeError("The worker's ComfyUI was not found among the server's processes.")
+        async with Direct(engine) as direct:
+            for name, make in WORKFLOWS.items():
+                await compare(
+                    name, direct_run(direct, make()), lambda n, p=paths[name]: platform.run(p, n), runs, seconds
+                )
+        await submits(platform, seconds)
+
+
+async def compare(
+    name: str, floor: Callable[[int], Any], whole: Callable[[int], Any], runs: int, seconds: float
+) -> None:
+    """Alternate floor and platform, so that both meet the same machine; print p50, p95 and runs per second."""
+    await one_by_one(floor, 10, 1_000_000)
+    await one_by_one(whole, 10, 2_000_000)
+    floors: list[float] = []
+    wholes: list[float] = []
+    for part in range(4):
+        floors += await one_by_one(floor, runs // 4, 3_000_000 + part * runs)
+        wholes += await one_by_one(whole, runs // 4, 4_000_000 + part * runs)
+    print(f"\n{name}: one run at a time ({len(wholes)} runs)")
+    for label, share in (("p50", 0.5), ("p95", 0.95)):
+        low, high = percentile(floors, share), percentile(wholes, share)
+        print(f"  {label}  floor {low:7.1f} ms   platform {high:7.1f} ms   + {high - low:6.1f} ms")
+    low = await kept_full(floor, 8, seconds, 5_000_000)
+    high = await kept_full(whole, 8, seconds, 6_000_000)
+    print(f"{name}: eight callers\n  floor {low:7.1f} runs/s   platform {high:7.1f} runs/s   {high / low:6.0%}")
+
+
+async def submits(platform: Platform, seconds: float) -> None:
+    """Durable submits alone, into a lane that no worker serves."""
+    path = await platform.deploy("waiting", trivial(), gpu_mode="explicit", gpu_explicit_models=["H100"])
+    print("\ndurable submits alone")
+    for callers in (1, 8, 32):
+        times: list[float] = []
+
+        async def submit(number: int, kept: list[float] = times) -> None:
+            started = time.perf_counter()
+            await platform.submit(path, number)
+            kept.append((time.perf_counter() - started) * 1000)
+
+        rate = await kept_full(submit, callers, seconds, 1)
+        middle, late = statistics.median(times), percentile(times, 0.99)
+        print(f"  {callers:3} callers  {rate:7.0f} runs/s   p50 {middle:6.1f} ms   p99 {late:6.1f} ms")
+
+
+def main() -> None:
+    """Start a server, measure, stop it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=200, help="runs per latency figure")
+    parser.add_argument("--seconds", type=float, default=10, help="seconds per throughput figure")
+    options = parser.parse_args()
+    comfyui = Settings().comfyui_dir
+    if not (comfyui / "main.py").is_file():
+        sys.exit(f"There is no ComfyUI in {comfyui}. Install one with: runflow comfyui install")
+    home = Path(tempfile.mkdtemp(prefix="runflow-bench-"))
+    home.chmod(0o755)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "RUNFLOW_HOME": str(home), "RUNFLOW_COMFYUI": str(comfyui)}
+    runflow = [sys.executable, "-m", "runflow"]
+    log = (home / "up.log").open("wb")
+    server = subprocess.Popen([*runflow, "up", "--port", str(port)], env=environment, stdout=log, stderr=log)
+    try:
+        made = subprocess.run(
+            [*runflow, "keys", "create", "--name", "bench", "--json"], env=environment, check=True, stdout=-1
+        )
+        key = orjson.loads(made.stdout)["key"]
+        url = f"http://127.0.0.1:{port}"
+        asyncio.run(measure(url, key, psutil.Process(server.pid), options.runs, options.seconds))
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(60)
+        log.close()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
