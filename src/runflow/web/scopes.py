@@ -66,6 +66,7 @@ ROUTE_SCOPES: dict[tuple[str, str], frozenset[str] | Access] = {
     ("GET", "/v1/assets/{id}"): frozenset({"assets:read"}),
     ("PUT", "/v1/storage/{key:path}"): Access.SIGNED,
     ("GET", "/v1/storage/{key:path}"): Access.SIGNED,
+    ("HEAD", "/v1/storage/{key:path}"): Access.SIGNED,
     ("GET", "/v1/api-keys"): frozenset({"api-keys:read"}),
     ("POST", "/v1/api-keys"): frozenset({"api-keys:create"}),
     ("DELETE", "/v1/api-keys/{id}"): frozenset({"api-keys:delete"}),

@@ -1,0 +1,51 @@
+"""The headers under which a stored file is served: right for every client, harmless in a browser.
+
+Files come from callers and from workflows, and they are served from the API's own origin. So no file may run there:
+browsers must believe the type (`nosniff`), documents open in a sandbox without scripts, and what a browser would render
+as a document is offered as a download.
+"""
+
+import re
+from urllib.parse import quote
+
+from runflow.storage.signing import DownloadGrant
+
+_POLICY = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox"
+_SHOWN = ("image/", "video/", "audio/", "text/plain", "application/json", "application/pdf")
+_NEVER_SHOWN = ("image/svg+xml",)
+_HEADER_SAFE = re.compile(r"[\x21-\x7e][\x20-\x7e]*")
+
+
+def download_headers(grant: DownloadGrant, etag: str) -> dict[str, str]:
+    """Return the headers of an answer to this grant, all but length and range."""
+    content_type = grant.content_type or ""
+    if not _HEADER_SAFE.fullmatch(content_type):
+        content_type = "application/octet-stream"
+    return {
+        "Content-Type": content_type,
+        "Content-Disposition": _disposition(content_type.lower(), grant.filename),
+        "ETag": etag,
+        "Accept-Ranges": "bytes",
+        "Cache-Control": f"private, max-age={grant.seconds_left}",
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": _POLICY,
+        "Referrer-Policy": "no-referrer",
+    }
+
+
+def is_unchanged(if_none_match: str | None, etag: str | None) -> bool:
+    """Tell whether the client's copy is still the one that we have."""
+    if not if_none_match or not etag:
+        return False
+    known = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+    return etag in known or "*" in known
+
+
+def _disposition(content_type: str, filename: str | None) -> str:
+    shown = content_type.startswith(_SHOWN) and not content_type.startswith(_NEVER_SHOWN)
+    kind = "inline" if shown else "attachment"
+    if not filename:
+        return kind
+    # Old clients read the first form, everyone else the second (RFC 6266, RFC 5987).
+    plain = "".join(char if char.isascii() and char.isprintable() and char not in '"\\%' else "_" for char in filename)
+    return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
