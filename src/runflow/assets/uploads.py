@@ -1,0 +1,174 @@
+"""Rules of the three-step upload: declare, send, confirm.
+
+The signed PUT URL stays valid after the confirmation, so the bytes that were checked are copied to a key that nobody
+can write to: an asset never changes. The copy has a name of its own per confirmation, so that two at the same time do
+not meet; the one that closes the session wins, and the other answers with the same asset.
+"""
+
+import hashlib
+import secrets
+from typing import Any, BinaryIO
+from uuid import UUID
+
+from sqlalchemy import RowMapping
+
+from runflow import errors
+from runflow.assets import queries
+from runflow.assets.images import check_image
+from runflow.assets.kinds import asset_type, essence
+from runflow.assets.record import record
+from runflow.assets.schemas import Confirmation, UploadCreate
+from runflow.ids import new_id
+from runflow.services import Services
+from runflow.storage.keys import segment
+from runflow.web.auth import Principal
+
+UPLOAD_SECONDS = 3600
+"""How long an upload URL is valid (decisions.md, Assets)."""
+UPLOADS = "uploads"
+ASSETS = "assets"
+_CHUNK = 1024 * 1024
+
+
+async def create(services: Services, caller: Principal, body: UploadCreate, base: str) -> dict[str, Any]:
+    """Open an upload session. Raises `ValidationFailed` for a file over the limit."""
+    limit = services.settings.max_upload_bytes
+    if body.size_bytes > limit:
+        message = f"The file has {body.size_bytes} bytes; an upload has at most {limit} (RUNFLOW_MAX_UPLOAD_BYTES)."
+        raise _refused(message, ["body", "size_bytes"], "less_than_equal")
+    upload_id = new_id()
+    key = f"{UPLOADS}/{upload_id}/{segment(body.filename)}"
+    async with services.db.tenant(caller.org_id) as connection:
+        session = await queries.add_upload(
+            connection,
+            lifetime_seconds=UPLOAD_SECONDS,
+            id=upload_id,
+            org_id=caller.org_id,
+            filename=body.filename,
+            mime_type=body.mime_type,
+            size_bytes=body.size_bytes,
+            object_key=key,
+        )
+    url = services.storage.upload_url(
+        base,
+        key,
+        content_type=body.mime_type,
+        size_bytes=body.size_bytes,
+        max_bytes=body.size_bytes,
+        seconds=UPLOAD_SECONDS,
+    )
+    return {"asset_id": upload_id, "upload_url": url, "expires_at": session["expires_at"]}
+
+
+async def confirm(
+    services: Services, caller: Principal, upload_id: UUID, body: Confirmation, base: str
+) -> dict[str, Any]:
+    """Check what was sent and make it an asset; the same asset again when it is one already.
+
+    Raises `AssetNotFound` for an unknown session, `ValidationFailed` when there are no bytes, or others than declared;
+    those are removed, and the right ones can be sent until the URL expires.
+    """
+    if body.folder_id is not None:
+        raise _refused(f"There is no folder {body.folder_id}; leave it out.", ["body", "folder_id"], "not_found")
+    async with services.db.tenant(caller.org_id) as connection:
+        asset = await queries.get_asset(connection, upload_id)
+        session = await queries.get_upload(connection, upload_id)
+    if asset is not None:
+        return record(asset, services, base)
+    if session is None or session["confirmed_at"] is not None:
+        raise errors.AssetNotFound("There is no such upload session. Make one with POST /v1/asset-uploads.")
+    key = f"{ASSETS}/{upload_id}/{secrets.token_hex(4)}/{segment(session['filename'])}"
+    try:
+        asset = await _take_over(services, session, key)
+    except errors.NotFound:
+        # Bytes that vanish between two looks were taken by a confirmation beside this one.
+        async with services.db.tenant(caller.org_id) as connection:
+            asset = await queries.get_asset(connection, upload_id)
+        if asset is None:
+            raise _refused(
+                "No bytes were uploaded for this session. PUT the file to its `upload_url`, then confirm again.",
+                ["path", "id"],
+                "missing",
+            ) from None
+    return record(asset, services, base)
+
+
+async def _take_over(services: Services, session: RowMapping, key: str) -> RowMapping:
+    """Copy the bytes to `key`, check them there, and make the asset. Raises `NotFound` where there are none."""
+    storage = services.storage
+    await storage.copy(session["object_key"], key)
+    try:
+        sha256 = await _check(services, session, key)
+        asset, is_ours = await _insert(services, session, key, sha256)
+    except errors.ValidationFailed:
+        await storage.delete([key, session["object_key"]])
+        raise
+    except BaseException:
+        await storage.delete([key])
+        raise
+    if not is_ours:
+        await storage.delete([key])
+        return asset
+    left_over = [other async for other in storage.list(f"{ASSETS}/{session['id']}") if other != key]
+    await storage.delete([session["object_key"], *left_over])
+    return asset
+
+
+async def _check(services: Services, session: RowMapping, key: str) -> str:
+    """Return the hash of the stored bytes. Raises `ValidationFailed` when they are not what was declared."""
+    stored = await services.storage.head(key)
+    if stored is None:
+        raise errors.NotFound
+    if stored.size_bytes != session["size_bytes"]:
+        raise _refused(
+            f"The uploaded file has {stored.size_bytes} bytes, but {session['size_bytes']} were declared. It was "
+            "removed: send the whole file again, or make a new session.",
+            ["body", "size_bytes"],
+            "size_mismatch",
+        )
+    mime_type = session["mime_type"]
+    if stored.content_type is not None and essence(stored.content_type) != essence(mime_type):
+        raise _refused(
+            f"The uploaded file is {stored.content_type}, but {mime_type} was declared. It was removed: send it with "
+            "the declared type, or make a new session.",
+            ["body", "mime_type"],
+            "type_mismatch",
+        )
+
+    def look(file: BinaryIO) -> str:
+        digest = hashlib.sha256()
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+        file.seek(0)
+        check_image(file, mime_type)
+        return digest.hexdigest()
+
+    return await services.storage.examine(key, look)
+
+
+async def _insert(services: Services, session: RowMapping, key: str, sha256: str) -> tuple[RowMapping, bool]:
+    """Close the session and make its asset; where another confirmation was first, return that one's asset and False."""
+    async with services.db.tenant(session["org_id"]) as connection:
+        if await queries.close_upload(connection, session["id"]):
+            asset = await queries.add_asset(
+                connection,
+                id=session["id"],
+                org_id=session["org_id"],
+                name=session["filename"],
+                object_key=key,
+                mime_type=session["mime_type"],
+                size_bytes=session["size_bytes"],
+                sha256=sha256,
+                asset_type=asset_type(session["mime_type"]),
+                source_type="upload",
+                created_by=session["created_by"],
+            )
+            return asset, True
+        found = await queries.get_asset(connection, session["id"])
+        if found is None:
+            raise errors.AssetNotFound
+        return found, False
+
+
+def _refused(message: str, loc: list[str], kind: str) -> errors.ValidationFailed:
+    return errors.ValidationFailed(message, errors=[{"loc": loc, "msg": message, "type": kind}])

@@ -1,0 +1,69 @@
+import os
+import time
+from pathlib import Path
+
+import httpx
+from sqlalchemy import text
+
+from runflow.assets.sweep import sweep_stale_uploads
+from runflow.services import Services
+from tests.assets.uploading import confirm, open_session, picture, send, upload
+
+
+async def age(services: Services, upload_id: str, hours: int) -> None:
+    """Make a session and its bytes older."""
+    async with services.db.system() as connection:
+        await connection.execute(
+            text("UPDATE asset_uploads SET expires_at = expires_at - make_interval(hours => :hours) WHERE id = :id"),
+            {"hours": hours, "id": upload_id},
+        )
+    folder: Path = services.settings.storage_dir / "uploads" / upload_id
+    then = time.time() - hours * 3600
+    for path in folder.glob("*"):
+        os.utime(path, (then, then))
+
+
+async def keys(services: Services, upload_id: str) -> list[str]:
+    return [key for place in ("uploads", "assets") async for key in services.storage.list(f"{place}/{upload_id}")]
+
+
+async def test_expired_sessions_and_their_bytes_go(client: httpx.AsyncClient, services: Services) -> None:
+    content = picture()
+    stale = await open_session(client, content)
+    await send(stale["upload_url"], content, "image/png", client)
+    empty = await open_session(client, content)
+    fresh = await open_session(client, content)
+    await send(fresh["upload_url"], content, "image/png", client)
+    asset = await upload(client, content)
+    for session in (stale, empty):
+        await age(services, session["asset_id"], 3)
+
+    assert await sweep_stale_uploads(services) >= 2
+    assert await keys(services, stale["asset_id"]) == []
+    for session in (stale, empty):
+        assert (await confirm(client, session["asset_id"])).status_code == 404
+    assert (await confirm(client, fresh["asset_id"])).status_code == 201
+    assert await keys(services, asset["id"]) == [asset["r2_key"]]
+    assert (await client.get(f"/v1/assets/{asset['id']}")).status_code == 200
+
+
+async def test_a_session_in_its_hour_of_grace_can_be_confirmed(client: httpx.AsyncClient, services: Services) -> None:
+    content = picture()
+    session = await open_session(client, content)
+    await send(session["upload_url"], content, "image/png", client)
+    await age(services, session["asset_id"], 1)
+    await sweep_stale_uploads(services)
+    assert (await confirm(client, session["asset_id"])).status_code == 201
+
+
+async def test_bytes_sent_after_the_confirmation_go(client: httpx.AsyncClient, services: Services) -> None:
+    content = picture()
+    session = await open_session(client, content)
+    await send(session["upload_url"], content, "image/png", client)
+    asset = (await confirm(client, session["asset_id"])).json()
+    await send(session["upload_url"], content, "image/png", client)
+    assert len(await keys(services, asset["id"])) == 2
+    await age(services, asset["id"], 3)
+    await sweep_stale_uploads(services)
+    assert await keys(services, asset["id"]) == [asset["r2_key"]]
+    assert (await confirm(client, asset["id"])).json()["r2_key"] == asset["r2_key"]
