@@ -26,51 +26,63 @@ class Settings(BaseSettings):
         "Default: ~/.runflow, as root /var/lib/runflow.",
     )
     database_url: SecretStr | None = Field(
-        None,
+        default=None,
         description="PostgreSQL URL (postgresql://user:password@host/database) of a user that may create roles. "
         "Default: an embedded PostgreSQL below the home folder.",
     )
     public_url: str | None = Field(
-        None,
+        default=None,
         description="The address under which clients reach this server, for signed file URLs, e.g. "
         "https://runflow.example.com. Default: the host that a request was sent to.",
     )
     secret_key: SecretStr | None = Field(
-        None,
+        default=None,
         description="Master key (at least 32 characters) that encrypts stored secrets and signs URLs; the same on "
         "every server process. Default: generated once into the file secret.key of the home folder (mode 0600).",
     )
     comfyui: Path | None = Field(
-        None,
+        default=None,
         description="Folder of an existing ComfyUI that the local worker starts itself (an owned engine). "
         "Default: the folder comfyui below the home folder, made by `runflow comfyui install`.",
     )
     comfyui_url: str | None = Field(
-        None,
+        default=None,
         description="URL of a ComfyUI that already runs (an attached engine); wins over RUNFLOW_COMFYUI.",
     )
     allow_http_inputs: bool = Field(
-        False, description="Accept http:// URLs as image and file inputs, not only https://."
+        default=False, description="Accept http:// URLs as image and file inputs, not only https://."
     )
     allowed_networks: str = Field(
-        "",
+        default="",
         description="Comma-separated CIDRs of private networks that callbacks and inputs may reach, e.g. 10.0.0.0/8. "
         "Default: none; private, loopback and link-local targets are refused.",
     )
-    max_body_bytes: int = Field(32 * 1024 * 1024, description="Largest JSON request body, in bytes.", gt=0)
-    max_upload_bytes: int = Field(50 * 1024 * 1024, description="Largest asset upload, in bytes.", gt=0)
+    max_body_bytes: int = Field(default=32 * 1024 * 1024, description="Largest JSON request body, in bytes.", gt=0)
+    max_upload_bytes: int = Field(default=50 * 1024 * 1024, description="Largest asset upload, in bytes.", gt=0)
     max_output_bytes: int = Field(
-        8 * 1024 * 1024 * 1024, description="Largest single output file of a run, in bytes.", gt=0
+        default=8 * 1024 * 1024 * 1024, description="Largest single output file of a run, in bytes.", gt=0
     )
-    run_timeout_seconds: int = Field(1800, description="Time limit of a run where its workflow sets none.", gt=0)
-    max_run_timeout_seconds: int = Field(86400, description="Largest `timeout_seconds` that a workflow may set.", gt=0)
+    run_timeout_seconds: int = Field(
+        default=1800, description="Time limit of a run where its workflow sets none.", gt=0
+    )
+    max_run_timeout_seconds: int = Field(
+        default=86400, description="Largest `timeout_seconds` that a workflow may set.", gt=0
+    )
     lease_seconds: int = Field(
-        20, description="A lease that is not renewed for this long is lost, and its run goes to another worker.", ge=2
+        default=20,
+        description="A lease that is not renewed for this long is lost, and its run goes to another worker.",
+        ge=2,
     )
-    output_url_seconds: int = Field(86400, description="How long a signed download URL lives, in seconds.", gt=0)
-    output_retention_days: int = Field(30, description="Days that outputs are kept after their run ended.", ge=0)
-    database_pool: int = Field(10, description="Database connections per server process and role.", ge=2)
-    log_format: str = Field("auto", description="Log lines as `json`, `console`, or `auto` (console on a terminal).")
+    output_url_seconds: int = Field(
+        default=86400, description="How long a signed download URL lives, in seconds.", gt=0
+    )
+    output_retention_days: int = Field(
+        default=30, description="Days that outputs are kept after their run ended.", ge=0
+    )
+    database_pool: int = Field(default=10, description="Database connections per server process and role.", ge=2)
+    log_format: str = Field(
+        default="auto", description="Log lines as `json`, `console`, or `auto` (console on a terminal)."
+    )
 
     @cached_property
     def home_dir(self) -> Path:
