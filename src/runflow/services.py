@@ -27,6 +27,13 @@ class Services:
     authenticator: "KeyRing"
     base_url: str
     """Where this installation is reached, for URLs made without a request; no slash at the end."""
+    stopping: bool = False
+    """Set when the server stops: long polls answer at once with what there is."""
+
+    def stop_waiting(self) -> None:
+        """Make every long poll of this process answer now."""
+        self.stopping = True
+        self.hub.wake_all()
 
 
 def services(request: Request) -> Services:

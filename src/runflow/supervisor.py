@@ -98,6 +98,7 @@ class Supervisor:
                             task = asyncio.create_task(self._keep_worker(worker_url, steps.worker_token_file))
                             stack.push_async_callback(_finished, task)
                         await self._stopping.wait()
+                    services.stop_waiting()
 
     @contextlib.asynccontextmanager
     async def _serving(self, app: ASGIApp, outer: socket.socket) -> AsyncIterator[str]:

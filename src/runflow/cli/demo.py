@@ -36,6 +36,10 @@ SCOPES = (
 )
 
 
+app = typer.Typer(add_completion=False, help="Make a picture on a real ComfyUI, because an HTTP API asked it to.")
+
+
+@app.command()
 def demo(
     output: Annotated[Path | None, typer.Option(help="Where to save the picture; default: in the home folder.")] = None,
 ) -> None:
@@ -59,9 +63,14 @@ def demo(
 @contextlib.contextmanager
 def _own_server(home: Path) -> Iterator[str]:
     console.print("Starting Runflow …")
-    with server.own_server(home) as url:
+    with server.own_server(home, on_key=_show_key) as url:
         yield url
     console.print("Stopped Runflow.")
+
+
+def _show_key(key: str) -> None:
+    console.print("Your first API key, shown this once:")
+    console.print(f"    {key}", markup=False)
 
 
 def _require_engine(settings: Settings) -> None:

@@ -18,7 +18,7 @@ from runflow.orgs import queries as orgs
 from runflow.web.responses import dumps
 from runflow.web.scopes import ALL_SCOPES
 
-app = typer.Typer(help="Create and revoke API keys and worker tokens.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="Create and revoke API keys and worker tokens.", no_args_is_help=True)
 
 Organization = Annotated[str | None, typer.Option("--org", help="Slug of the organization; default: the first one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]

@@ -8,7 +8,7 @@ import typer
 from runflow.cli.console import console, fail
 from runflow.plugin_install import Action, PluginInstallError, install_plugin
 
-app = typer.Typer(help="Install the ComfyUI plugin.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="Install the ComfyUI plugin.", no_args_is_help=True)
 
 _SAID = {
     Action.COPIED: "Copied the plugin to",

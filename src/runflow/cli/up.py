@@ -17,7 +17,10 @@ from runflow.master_key import MasterKeyError
 from runflow.settings import Settings
 from runflow.supervisor import AddressInUse, Listen, Supervisor
 
+app = typer.Typer(add_completion=False, help="Start the database, the API server and one local worker.")
 
+
+@app.command()
 def up(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8700,
@@ -49,6 +52,7 @@ def _welcome(settings: Settings, listen: Listen, steps: FirstSteps, *, worker: b
     console.print(f"[bold green]Runflow is up[/] at {listen.url}  (home: {settings.home_dir})")
     if steps.new_key is not None:
         console.print(f"Organization [bold]{steps.org_slug}[/]. Your first API key, shown this once:")
-        console.print(f"    {steps.new_key}", markup=False)
+        # On stdout, beside the logs: they may be kept.
+        typer.echo(steps.new_key)
     if worker and settings.comfyui_url is None and not (settings.comfyui_dir / "main.py").is_file():
         console.print("There is no ComfyUI yet, so runs wait. Install one with:  [bold]runflow comfyui install[/]")

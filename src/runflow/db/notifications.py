@@ -77,8 +77,8 @@ class Hub:
         for handler in self._handlers.get(topic, ()):
             handler(subject)
 
-    def _wake_all(self) -> None:
-        """After a gap nobody knows what was missed: everyone looks."""
+    def wake_all(self) -> None:
+        """Make everyone look: after a gap nobody knows what was missed."""
         for events in self._waiters.values():
             for event in events:
                 event.set()
@@ -92,7 +92,7 @@ class Hub:
                 async with await psycopg.AsyncConnection.connect(self._dsn, autocommit=True) as connection:
                     await connection.execute(f"LISTEN {CHANNEL}")
                     self.connected = True
-                    self._wake_all()
+                    self.wake_all()
                     async for notification in connection.notifies():
                         if notification.pid != self._sender_pid:
                             for topic, subject in orjson.loads(notification.payload):
@@ -101,7 +101,7 @@ class Hub:
                 log.warning("notifications lost, connecting again", error=str(error).strip().split("\n")[0])
             finally:
                 self.connected = False
-            self._wake_all()
+            self.wake_all()
             await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _send_forever(self) -> None:

@@ -6,8 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -32,8 +33,11 @@ def running(home: Path) -> str | None:
 
 
 @contextlib.contextmanager
-def own_server(home: Path) -> Iterator[str]:
-    """Run `runflow up` on a free port and give its address. Raises `ServerDidNotStart`."""
+def own_server(home: Path, on_key: Callable[[str], None]) -> Iterator[str]:
+    """Run `runflow up` on a free port and give its address. Raises `ServerDidNotStart`.
+
+    `on_key` gets the first API key if this is the home's first start: it comes on stdout, and in no log.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -43,11 +47,13 @@ def own_server(home: Path) -> Iterator[str]:
         process = subprocess.Popen(
             [sys.executable, "-m", "runflow", "up", "--port", str(port)],
             stdin=subprocess.DEVNULL,
-            stdout=log,
+            stdout=subprocess.PIPE,
+            text=True,
             stderr=log,
             env={**os.environ, "RUNFLOW_HOME": str(home)},
         )
     address = f"http://127.0.0.1:{port}"
+    threading.Thread(target=_read_keys, args=(process, on_key), daemon=True).start()
     try:
         _wait(process, address, log_path)
         yield address
@@ -60,7 +66,13 @@ def own_server(home: Path) -> Iterator[str]:
             process.wait()
 
 
-def _wait(process: subprocess.Popen[bytes], address: str, log_path: Path) -> None:
+def _read_keys(process: subprocess.Popen[str], on_key: Callable[[str], None]) -> None:
+    for line in process.stdout or ():
+        if line.startswith("rf_live_"):
+            on_key(line.strip())
+
+
+def _wait(process: subprocess.Popen[str], address: str, log_path: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:

@@ -13,6 +13,7 @@ from runflow.runs.schemas import DispatchRequest, Run
 from runflow.runs.service import RunReader
 from runflow.storage.addresses import base_url
 from runflow.web.auth import Caller
+from runflow.web.disconnect import while_connected
 from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, check_projection, list_query, record_query
 from runflow.web.responses import json_response
 
@@ -85,7 +86,8 @@ async def get(
     """Read a run; output URLs are signed anew on every read."""
     check_projection(query, RUN_LIST.response_fields, RUN_LIST.embeds)
     address = base_url(request, request.app.state.services.settings)
-    return json_response(await reader.get(caller, id, address, query, wait))
+    reading = reader.get(caller, id, address, query, wait)
+    return json_response(await (while_connected(request, reading) if wait else reading))
 
 
 @router.post(

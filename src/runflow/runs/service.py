@@ -133,7 +133,7 @@ class RunReader:
                 ended.clear()
                 row = await self._row(caller, run_id)
                 remaining = deadline - time.monotonic()
-                if row.status_code in TERMINAL or remaining <= 0:
+                if row.status_code in TERMINAL or remaining <= 0 or self._services.stopping:
                     return row
                 try:
                     await asyncio.wait_for(ended.wait(), min(remaining, LOOK_AGAIN_SECONDS))

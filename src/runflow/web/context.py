@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runflow import errors
 from runflow.ids import new_id
+from runflow.web.disconnect import CallerGone
 from runflow.web.problems import respond, translate
 
 log = structlog.get_logger()
@@ -41,6 +42,9 @@ class RequestContext:
 
         try:
             await self.app(scope, receive, send_with_id)
+        except CallerGone:
+            log.debug("caller gone", request_id=request_id, path=scope["path"])
+            return
         except Exception as error:
             problem = translate(error)
             if isinstance(problem, errors.Internal):

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from runflow.runs.queue import completion, leases
 from runflow.services import Services, services
 from runflow.web.auth import worker
+from runflow.web.disconnect import while_connected
 from runflow.web.responses import json_response
 from runflow.workers.schemas import Completion, Heartbeat, LeaseRequest, Registration, Uploads
 from runflow.workers.service import WorkerDesk, require_protocol
@@ -42,7 +43,7 @@ async def register(body: Registration, desk: Desk) -> Response:
 @router.post("/leases", summary="Wait for work")
 async def lease(body: LeaseRequest, request: Request, desk: Desk) -> Response:
     """Long poll for the next run."""
-    return json_response(await desk.lease(body, reached_at(request)))
+    return json_response(await while_connected(request, desk.lease(body, reached_at(request))))
 
 
 @router.post("/leases/{id}/heartbeats", summary="Renew a lease")

@@ -49,6 +49,8 @@ async def next_claim(
     with services.hub.waiting("lanes") as work:
         while True:
             work.clear()
+            if services.stopping:
+                return None
             claimed = await _claim(services, worker_id, instance, offer)
             if claimed is not None:
                 return claimed

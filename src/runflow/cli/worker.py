@@ -1,0 +1,116 @@
+"""`runflow worker`: take runs from a server and execute them on this machine's ComfyUI."""
+
+import asyncio
+import os
+import re
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+
+from runflow.cli.console import fail
+from runflow.cli.settings import load_settings
+from runflow.logs import configure
+from runflow.outgoing import InvalidNetworks, InvalidUrl
+from runflow.settings import Settings
+from runflow.worker.agent import Agent
+from runflow.worker.connection import ServerRefused
+from runflow.worker.credentials import TokenMissing, hide_memory, read_token
+from runflow.worker.engine_choice import EngineFinder
+from runflow.worker.gpu import detect
+from runflow.worker.parent import die_with_parent
+from runflow.worker.settings import ENGINE_USER_AUTO, ENGINE_USER_SAME, WorkerSettings, default_name
+
+app = typer.Typer(add_completion=False, help="Run a worker on this machine.", subcommand_metavar="")
+
+_NOT_FOR_A_WORKER = ("RUNFLOW_SECRET_KEY", "RUNFLOW_DATABASE_URL")
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
+
+
+@app.callback(invoke_without_command=True)
+def worker(
+    server: Annotated[str, typer.Option(envvar="RUNFLOW_SERVER", help="Address of the server.")],
+    token_file: Annotated[
+        Path | None, typer.Option(help="File with the worker token; default: the variable RUNFLOW_WORKER_TOKEN.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of this worker; default: the machine's.")] = None,
+    comfyui: Annotated[Path | None, typer.Option(help="Folder of a ComfyUI to start (an owned engine).")] = None,
+    comfyui_url: Annotated[str | None, typer.Option(help="URL of a ComfyUI that runs (an attached engine).")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; may be given several times.")] = None,
+    engine_user: Annotated[
+        str,
+        typer.Option(
+            envvar="RUNFLOW_ENGINE_USER",
+            help="As root, the user id that the engine runs as: a number, `same` (root), or `auto`: one of its own if "
+            "it can read the ComfyUI.",
+        ),
+    ] = ENGINE_USER_AUTO,
+    die_with_parent: Annotated[bool, typer.Option("--die-with-parent", help="Stop when the parent stops.")] = False,
+) -> None:
+    """Take runs from SERVER and execute them on this machine's ComfyUI, until Ctrl-C."""
+    settings = load_settings()
+    configure(settings.log_format)
+    if engine_user not in (ENGINE_USER_AUTO, ENGINE_USER_SAME) and not engine_user.isdecimal():
+        fail(f"--engine-user is a user id, `{ENGINE_USER_SAME}` or `{ENGINE_USER_AUTO}`, not {engine_user!r}.")
+    if comfyui is not None and comfyui_url is not None:
+        fail("Give --comfyui or --comfyui-url, not both.")
+    try:
+        token = read_token(token_file)
+    except TokenMissing as missing:
+        fail(str(missing))
+    for secret in _NOT_FOR_A_WORKER:
+        os.environ.pop(secret, None)
+    hide_memory()
+    chosen = name or default_name()
+    worker_settings = WorkerSettings(
+        server=server,
+        token=token,
+        name=chosen,
+        home=settings.home_dir / "workers" / (_UNSAFE.sub("-", chosen).strip("-") or "worker"),
+        comfyui_dir=(comfyui.expanduser().absolute() if comfyui is not None else settings.comfyui_dir),
+        comfyui_url=comfyui_url if comfyui_url is not None or comfyui is not None else settings.comfyui_url,
+        engine_user=engine_user,
+        labels=_labels(label or []),
+        allowed_networks=settings.allowed_networks,
+        allowed_origins=tuple(url for url in (server, settings.public_url) if url),
+        input_limit=settings.max_upload_bytes,
+    )
+    _run(settings, worker_settings, with_parent=die_with_parent)
+
+
+def _run(settings: Settings, worker_settings: WorkerSettings, *, with_parent: bool) -> None:
+    finder = EngineFinder(worker_settings)
+    finder.clear_leftovers()
+
+    async def work() -> None:
+        agent = Agent(worker_settings, finder, gpu=detect())
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, agent.stop)
+        if with_parent:
+            die_with_parent(agent.stop)
+        await agent.run()
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(work())
+    except ServerRefused as refusal:
+        fail(f"The server {worker_settings.server} refuses this worker: {refusal.message}")
+    except InvalidNetworks as error:
+        fail(f"RUNFLOW_ALLOWED_NETWORKS: {error}")
+    except InvalidUrl as error:
+        fail(f"{error} Give --server as http://HOST:PORT or https://HOST.")
+    except OSError as error:
+        fail(f"The worker cannot use {error.filename or settings.home_dir}: {error.strerror or error}.")
+
+
+def _labels(given: list[str]) -> dict[str, str]:
+    labels = {}
+    for one in given:
+        key, equals, value = one.partition("=")
+        if not equals or not key.strip():
+            fail(f"--label {one!r} is not of the form KEY=VALUE.")
+        labels[key.strip()] = value.strip()
+    return labels
