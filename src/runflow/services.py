@@ -36,7 +36,8 @@ class Services:
         self.hub.wake_all()
 
 
-def services(request: Request) -> Services:
+# A coroutine, though nothing is awaited: FastAPI sends a plain function through its thread pool, at every request.
+async def services(request: Request) -> Services:
     """Return the process's services: the dependency of every route."""
     found: Services = request.app.state.services
     return found
