@@ -68,6 +68,15 @@ def test_bytes_that_are_no_image(content: bytes, mime_type: str) -> None:
         check(content, mime_type)
 
 
+def test_a_failing_disk_is_not_blamed_on_the_image() -> None:
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            raise OSError(5, "Input/output error")
+
+    with pytest.raises(OSError, match="Input/output error"):
+        check_image(Failing(picture()), "image/png")
+
+
 def test_a_damaged_image() -> None:
     damaged = bytearray(picture())
     damaged[len(damaged) // 2] ^= 0xFF

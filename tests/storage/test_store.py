@@ -44,6 +44,15 @@ async def test_what_is_put_is_read_back(storage: Storage, folder: Path, size: in
     assert files(folder) == {KEY}
 
 
+async def test_a_file_in_tiny_pieces(storage: Storage) -> None:
+    async def tiny() -> AsyncIterator[bytes]:
+        for number in range(10_000):
+            yield bytes([number % 256])
+
+    await storage.put(KEY, tiny(), limit=10_000)
+    assert await content(storage, KEY) == bytes(number % 256 for number in range(10_000))
+
+
 async def test_bytes_can_be_put_in_one_piece(storage: Storage) -> None:
     await storage.put(KEY, b"hello", limit=5)
     assert await content(storage, KEY) == b"hello"

@@ -87,6 +87,8 @@ def _read(file: BinaryIO, declared: str) -> str:
     except errors.RunflowError:
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno:
+            raise  # The disk failed, not the image.
         # Pillow's readers raise whatever their parsing stumbles over: SyntaxError, struct.error, KeyError, OSError …
         raise errors.ValidationFailed(
             f"The file was declared as {declared}, but its bytes are not a readable image. Send an image, or declare "

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+MAX_PIECES = 4096
+"""A sender of single bytes must not make us hold a million of them."""
 THREADS = 16
 REMEMBERED = 4096
 """Objects that this process brought to the disk; forgetting one only costs doing it again."""
@@ -222,7 +224,7 @@ class Storage:
                 raise _too_large(most)
             waiting.append(chunk)
             held += len(chunk)
-            if held >= BLOCK_BYTES:
+            if held >= BLOCK_BYTES or len(waiting) >= MAX_PIECES:
                 await self._run(partial.write, waiting)
                 waiting, held = [], 0
         if size_bytes is not None and total != size_bytes:
