@@ -1,0 +1,82 @@
+"""SQL stands in queries.py and nowhere else, and what acts for every tenant stands in files that are listed here."""
+
+import ast
+import re
+
+from tests.architecture.source import Module, server_modules
+
+VALUES = re.compile(r"sqlalchemy\.(Row|RowMapping|URL|exc\.\w+|ext\.asyncio\.AsyncConnection)$")
+"""What every module may import from SQLAlchemy: rows, connections and errors that are handed around."""
+STATEMENT = re.compile(r"\s*(SELECT\s|INSERT\s+INTO\s|UPDATE\s+\S+\s+SET\s|DELETE\s+FROM\s|WITH\s+\w+\s+AS\s)")
+
+SYSTEM_TRANSACTIONS = frozenset(
+    {
+        "assets/sweep.py",
+        "cli/keys.py",
+        "deliveries/sender.py",
+        "installation.py",
+        "keys/authenticator.py",
+        "runs/queue/completion.py",
+        "runs/queue/leases.py",
+        "runs/queue/sweeper.py",
+        "runs/service.py",
+        "web/system.py",
+        "workers/outlook.py",
+        "workers/service.py",
+    }
+)
+"""The files that open the transaction which sees every tenant's rows, each because no tenant is known or all are
+meant: keys are looked up before their organization is known, workers serve all organizations, sweeps and deliveries
+cover all rows, the operator's commands make organizations. A route never does, but readiness."""
+
+
+def holds_sql(module: Module) -> bool:
+    """Return whether SQL may stand in this module."""
+    return (
+        module.path.name in ("queries.py", "tables.py")
+        or module.path.name.endswith("_queries.py")
+        or module.room in ("db", "deliveries")
+        or module.name.startswith("web/lists/")
+        or module.name == "web/system.py"  # readiness asks the database for one row
+    )
+
+
+def others() -> list[Module]:
+    return [module for module in server_modules() if not holds_sql(module)]
+
+
+def test_statements_are_built_in_queries_only() -> None:
+    faults = [
+        f"src/runflow/{module.name}:{line}: {name}"
+        for module in others()
+        for line, name in module.imports()
+        if name.split(".")[0] in ("sqlalchemy", "psycopg") and not VALUES.match(name)
+    ]
+    assert faults == [], "\n".join(faults)
+
+
+def test_no_statement_hides_in_a_string() -> None:
+    faults = [
+        f"src/runflow/{module.name}:{line}: {text.strip()[:40]}"
+        for module in others()
+        for line, text in module.strings()
+        if STATEMENT.match(text)
+    ]
+    assert faults == [], "\n".join(faults)
+
+
+def test_the_list_of_system_transactions_is_complete_and_true() -> None:
+    opened = {module.name for module in server_modules() if opens_system_transaction(module)}
+    assert opened - SYSTEM_TRANSACTIONS == set(), "a tenant's work belongs into db.tenant(…); else list the file"
+    assert SYSTEM_TRANSACTIONS - opened == set(), "no longer there: take it off the list"
+
+
+def opens_system_transaction(module: Module) -> bool:
+    """Return whether the module calls `db.system(…)`, however it reaches `db`."""
+    return any(
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "system"
+        and ast.unparse(node.func.value).split(".")[-1].lstrip("_") in ("db", "database")
+        for node in ast.walk(module.tree)
+    )

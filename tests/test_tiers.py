@@ -1,0 +1,73 @@
+"""The tier report, on small suites of its own."""
+
+import pytest
+
+from tests.architecture.source import ROOT
+
+pytest_plugins = ["pytester"]
+
+SUITE = """
+import pytest
+
+def test_plain(): pass
+
+@pytest.mark.e2e
+def test_real_engine():
+    {engine}
+
+@pytest.mark.chaos
+def test_full_disk(): pytest.skip("no tmpfs here")
+"""
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> "Run":
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    pytester.makeini("[pytest]\nmarkers = e2e\n  browser\n  chaos\n")
+    return Run(pytester, monkeypatch)
+
+
+class Run:
+    """Runs a suite with these tiers required."""
+
+    def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.pytester = pytester
+        self.monkeypatch = monkeypatch
+
+    def __call__(self, required: str, *arguments: str, engine: str = "pass") -> pytest.RunResult:
+        self.monkeypatch.setenv("RUNFLOW_REQUIRE_TIERS", required)
+        self.pytester.makepyfile(SUITE.format(engine=engine))
+        return self.pytester.runpytest_subprocess("-p", "tests.tiers", "-p", "no:cacheprovider", *arguments)
+
+
+def test_without_required_tiers_a_skip_is_only_told(run: Run) -> None:
+    result = run("")
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(["unit: 1 ran", "e2e: 1 ran", "browser: no tests", "chaos: 1 skipped"])
+
+
+def test_a_skip_in_a_required_tier_fails_and_says_why(run: Run) -> None:
+    result = run("e2e,chaos")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*no tmpfs here", "*tier chaos is required here*", "*1 failed, 2 passed*"])
+
+
+def test_a_required_tier_without_a_test_fails(run: Run) -> None:
+    result = run("browser", "-m", "not chaos")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["chaos: 1 not chosen", "FAILED: no test of the tier browser ran*", "*2 passed*"])
+    assert result.outlines[-1].startswith("=")
+
+
+def test_required_tiers_that_ran_pass(run: Run) -> None:
+    assert run("e2e,unit").ret == pytest.ExitCode.OK
+
+
+def test_an_expected_failure_is_no_skip(run: Run) -> None:
+    assert run("unit", engine="pytest.xfail('known')").ret == pytest.ExitCode.OK
+
+
+def test_an_unknown_tier_is_refused(run: Run) -> None:
+    result = run("e3e")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*no tier e3e*"])
