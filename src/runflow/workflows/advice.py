@@ -40,6 +40,16 @@ def about_fields(extra: Collection[str], known: Iterable[str]) -> Iterator[Graph
         yield GraphWarning(None, f'The field "{name[:100]}" is not known and was ignored.', step)
 
 
+def about_version(sent: Any, *actual: str) -> Iterator[GraphWarning]:
+    """Warn of a version that was sent and is not the one that the workflow had or got."""
+    if sent is not None and sent not in actual:
+        yield GraphWarning(
+            None,
+            f"The version {str(sent)[:100]!r} was ignored: the server numbers versions, and this is {actual[-1]}.",
+            "Put a name of your own into the description.",
+        )
+
+
 def about_gpus(mode: str, wanted: Sequence[str], known: Sequence[str]) -> Iterator[GraphWarning]:
     """Warn of GPU codes that the catalogue lacks, and of a list that has no effect."""
     for code in wanted:

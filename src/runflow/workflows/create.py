@@ -80,5 +80,6 @@ def _draft(body: CreateWorkflow) -> _Draft:
         *settled.warnings,
         *advice.about_models(body.models),
         *advice.about_fields(body.model_extra or {}, CreateWorkflow.model_fields),
+        *advice.about_version((body.model_extra or {}).get("version"), "1"),
     )
     return _Draft(slug, documents, settled, fingerprint(body.environment, body.custom_nodes), warnings)

@@ -107,7 +107,7 @@ class _Cache:
     def put(self, key: _Key, target: DispatchTarget) -> None:
         self._entries[key] = target, time.monotonic() + REMEMBER_SECONDS
         self._entries.move_to_end(key)
-        if len(self._entries) > MAX_REMEMBERED:
+        while len(self._entries) > MAX_REMEMBERED:
             self._entries.popitem(last=False)
 
     def forget(self, subject: str) -> None:

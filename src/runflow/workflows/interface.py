@@ -14,7 +14,6 @@ from runflow.graph import (
     InterfaceError,
     OutputSpec,
     Prompt,
-    check_prompt,
     check_targets,
     find_warnings,
     read_interface,
@@ -114,16 +113,12 @@ def settle(
     interface = interface_of(inputs.rows, outputs.rows)
     try:
         check_targets(prompt, interface)
+        _check_outputs(interface)
     except GraphError as error:
         raise workflow_invalid(error) from None
     dropped: tuple[InputRow | OutputRow, ...] = (*inputs.dropped, *outputs.dropped)
     lost = tuple(_lost(row) for row in dropped if row.origin == MANUAL)
     return Settled(inputs, outputs, interface, (*lost, *find_warnings(prompt, interface)))
-
-
-def stored_prompt(workflow_json: Any) -> Prompt:
-    """Return a prompt that was checked when it was stored."""
-    return check_prompt(workflow_json)
 
 
 def interface_of(inputs: Iterable[InputRow], outputs: Iterable[OutputRow]) -> Interface:
@@ -172,6 +167,19 @@ def workflow_invalid(error: GraphError) -> errors.WorkflowInvalid:
     ]
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
     return errors.WorkflowInvalid(f"{error.problems[0]}{more}", errors=details)
+
+
+def _check_outputs(interface: Interface) -> None:
+    """Raise `InterfaceError` where two outputs would deliver the same files."""
+    taken: dict[tuple[str, str], str] = {}
+    problems = []
+    for spec in interface.outputs:
+        first = taken.setdefault((spec.comfyui_node_id, spec.comfyui_field_name), spec.name)
+        if first != spec.name:
+            message = f'The outputs "{first}" and "{spec.name}" both deliver the files of node {spec.comfyui_node_id}.'
+            problems.append(GraphProblem(message, "Remove or rename one of them.", spec.comfyui_node_id))
+    if problems:
+        raise InterfaceError(problems)
 
 
 def _unstorable(prompt: Prompt, row: InputRow | OutputRow) -> GraphProblem | None:

@@ -54,6 +54,8 @@ async def patch(services: Services, caller: Principal, workflow_id: UUID, body: 
             warnings = list(draft.warnings)
             version, found = await _new_version(connection, caller, current, draft)
             warnings += found
+            sent_version = (body.model_extra or {}).get("version")
+            warnings += advice.about_version(sent_version, current.version, version.get("version", current.version))
             after = {**current._mapping, **values}
             warnings += await writing.gpu_warnings(connection, values, after["gpu_mode"], after["gpu_explicit_models"])
             if values or version:
