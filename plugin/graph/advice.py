@@ -56,10 +56,12 @@ def _about_outputs(prompt: Prompt, interface: Interface) -> Iterator[GraphWarnin
 
 def _about_inputs(prompt: Prompt, interface: Interface) -> Iterator[GraphWarning]:
     consumed = consumers(prompt)
+    twins: dict[tuple[str, str], list[str]] = {}
     for node_id in sorted(prompt, key=node_order):
         node = prompt[node_id]
         if node["class_type"] not in INPUT_CLASSES:
             continue
+        twins.setdefault((node["class_type"], _text(node["inputs"].get("input_id"))), []).append(node_id)
         if not _text(node["inputs"].get("input_id")):
             yield GraphWarning(
                 node_id,
@@ -73,22 +75,22 @@ def _about_inputs(prompt: Prompt, interface: Interface) -> Iterator[GraphWarning
                 "Wire it to the nodes that should receive the value, or remove it.",
             )
     for spec in interface.inputs:
-        yield from _about_omission(prompt, spec, consumed)
+        yield from _about_omission(prompt, spec, consumed, twins)
 
 
 def _about_omission(
-    prompt: Prompt, spec: InputSpec, consumed: dict[str, list[tuple[str, str]]]
+    prompt: Prompt,
+    spec: InputSpec,
+    consumed: dict[str, list[tuple[str, str]]],
+    twins: dict[tuple[str, str], list[str]],
 ) -> Iterator[GraphWarning]:
     if spec.is_required or spec.default_value is not None or spec.comfyui_field_name != VALUE_FIELD:
         return
     first = prompt.get(spec.comfyui_node_id)
     if first is None or first["class_type"] not in INPUT_CLASSES:
         return
-    input_id = _text(first["inputs"].get("input_id"))
-    for node_id in sorted(prompt, key=node_order):
+    for node_id in twins[first["class_type"], _text(first["inputs"].get("input_id"))]:
         node = prompt[node_id]
-        if node["class_type"] != first["class_type"] or _text(node["inputs"].get("input_id")) != input_id:
-            continue
         if INPUT_CLASSES[node["class_type"]] is InputType.FILE and node["inputs"].get(FILE_NAME_FIELD):
             continue
         open_fields = [
