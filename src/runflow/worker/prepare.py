@@ -1,0 +1,239 @@
+"""From a lease to a prompt that the engine can execute: files fetched and checked, resources placed, values bound."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from runflow.graph import (
+    BindError,
+    GraphProblem,
+    InputType,
+    MediaKind,
+    MediaReference,
+    bind,
+    media_inputs,
+)
+from runflow.outgoing import (
+    GuardedClient,
+    HttpStatusError,
+    OutgoingConnectionError,
+    OutgoingError,
+    OutgoingTimeout,
+)
+from runflow.worker.backoff import Backoff
+from runflow.worker.connection import Connection
+from runflow.worker.disk import on_disk, size_of
+from runflow.worker.download import DownloadFailed, download
+from runflow.worker.failure import FailureCode, Stage, failed
+from runflow.worker.lease import Lease, Resource
+from runflow.worker.media import NotAnImage, suffix_for, verify_image
+from runflow.worker.names import name_in_url, safe_name
+from runflow.worker.resources import ResourceCache, use_placed
+
+FETCH_TRIES = 3
+"""How often a caller's URL is tried where its host does not answer or answers 5xx."""
+
+PlaceInput = Callable[[Path, str], Awaitable[str]]
+"""Gives a local file to the engine, below a folder of this run, and returns the name by which a prompt uses it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetching:
+    """What fetching needs. Sizes in bytes, times in seconds.
+
+    `patience`: how long a server that is away is waited for. `url_limit`, `url_timeout`: bounds of a caller's URL.
+    """
+
+    connection: Connection
+    outgoing: GuardedClient
+    cache: ResourceCache
+    patience: float
+    url_limit: int
+    url_timeout: float
+
+
+async def prepare(
+    lease: Lease, fetching: Fetching, *, output_folder: str, staging: Path, place_input: PlaceInput
+) -> dict[str, dict[str, Any]]:
+    """Return the bound prompt of the run, its files in the engine's hands.
+
+    `output_folder` is of this run alone, relative to ComfyUI's output folder. `staging` is a folder of this run on the
+    worker, made if it is needed. Raises `RunFailed`, and what `place_input` raises.
+    """
+    try:
+        references = media_inputs(lease.interface, lease.values)
+    except ValueError as error:
+        raise failed(FailureCode.INPUT_VALIDATION_FAILED, Stage.PREPROCESS, str(error)) from error
+    prompt, interface, values = lease.prompt, lease.interface, lease.values
+    files: dict[str, str] = {}
+    if references or lease.resources:
+        await asyncio.to_thread(staging.mkdir, parents=True, exist_ok=True)
+        files, placed = await _bring(lease, references, fetching, staging, place_input)
+        if placed:
+            prompt, interface, values = use_placed(prompt, interface, values, placed)
+    try:
+        return bind(prompt, interface, values, files=files, output_folder=output_folder)
+    except BindError as error:
+        raise _cannot_bind(error.problems[0]) from error
+
+
+async def _bring(
+    lease: Lease,
+    references: dict[str, MediaReference],
+    fetching: Fetching,
+    staging: Path,
+    place_input: PlaceInput,
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Fetch everything at once; the first failure ends the rest. Returns places by input name and by resource path."""
+
+    async def one_input(ordinal: int, name: str, reference: MediaReference) -> tuple[str, str]:
+        path = await _fetch_input(lease, name, reference, fetching, staging, ordinal)
+        return name, await _placed(place_input, path, f'the file of input "{name}"')
+
+    async def one_resource(ordinal: int, resource: Resource) -> tuple[str, str]:
+        path = staging / safe_name(resource.path, ordinal)
+        what = f'the resource "{resource.path}"'
+        try:
+            await fetching.cache.place(fetching.connection, resource.file, path, patience=fetching.patience)
+        except (DownloadFailed, OSError) as error:
+            raise failed(
+                FailureCode.INPUT_FETCH_FAILED,
+                Stage.PREPARE,
+                f"The worker could not get {what} of the workflow. {_reason(error)} Run it again; "
+                "if it fails again, deploy the workflow again so that its files are uploaded anew.",
+                details={"resource": resource.path},
+                retryable=True,
+            ) from error
+        return resource.path, await _placed(place_input, path, what)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            inputs = [
+                group.create_task(one_input(ordinal, name, reference))
+                for ordinal, (name, reference) in enumerate(references.items())
+            ]
+            resources = [
+                group.create_task(one_resource(len(references) + ordinal, resource))
+                for ordinal, resource in enumerate(lease.resources)
+            ]
+    except ExceptionGroup as several:
+        raise several.exceptions[0] from several
+    return dict(task.result() for task in inputs), dict(task.result() for task in resources)
+
+
+async def _fetch_input(
+    lease: Lease, name: str, reference: MediaReference, fetching: Fetching, staging: Path, ordinal: int
+) -> Path:
+    if reference.kind is MediaKind.ASSET:
+        path = await _fetch_asset(lease, name, reference, fetching, staging, ordinal)
+    else:
+        path = await _fetch_url(name, reference.value, fetching, staging, ordinal)
+    spec = lease.interface.find_input(name)
+    if spec is not None and spec.variable_type_code is InputType.IMAGE:
+        path = await _checked_image(name, path)
+    return path
+
+
+async def _fetch_asset(
+    lease: Lease, name: str, reference: MediaReference, fetching: Fetching, staging: Path, ordinal: int
+) -> Path:
+    file = lease.files.get(reference.value)
+    if file is None:
+        raise _not_fetched(name, "The server sent no address for its asset.", "storage", retryable=True)
+    path = staging / safe_name(file.filename, ordinal)
+    try:
+        await download(fetching.connection, file, path, patience=fetching.patience)
+    except (DownloadFailed, OSError) as error:
+        raise _not_fetched(name, _reason(error), "storage", retryable=True) from error
+    return path
+
+
+async def _fetch_url(name: str, url: str, fetching: Fetching, staging: Path, ordinal: int) -> Path:
+    path = staging / safe_name(name_in_url(url), ordinal)
+    backoff = Backoff(first=0.5)
+    for attempt in range(FETCH_TRIES):
+        try:
+            fetched = await fetching.outgoing.fetch(
+                url, limit=fetching.url_limit, timeout=fetching.url_timeout, destination=path
+            )
+        except OutgoingError as error:
+            if attempt + 1 < FETCH_TRIES and _may_pass(error):
+                await asyncio.sleep(backoff.delay())
+                continue
+            raise _not_fetched(name, str(error), error.host) from error
+        except OSError as error:
+            raise _not_fetched(name, _reason(error), "the worker's disk", retryable=True) from error
+        break
+    if fetched.filename and not path.suffix:
+        # The answer's Content-Disposition knew a name with a suffix, which loaders go by.
+        path = path.rename(staging / safe_name(fetched.filename, ordinal))
+    return path
+
+
+async def _checked_image(name: str, path: Path) -> Path:
+    """Make sure that it is a picture, and that its name has a suffix. Returns where it is then."""
+    try:
+        await on_disk(size_of(path), partial(verify_image, path))
+    except NotAnImage as error:
+        raise failed(
+            FailureCode.INPUT_VALIDATION_FAILED,
+            Stage.PREPROCESS,
+            f'Input "{name}" is not an image: {error}. Send a PNG, JPEG or WebP picture.',
+            details={"input": name},
+        ) from error
+    return path if path.suffix else _with_suffix(path)
+
+
+def _with_suffix(path: Path) -> Path:
+    with path.open("rb") as file:
+        suffix = suffix_for(file.read(16))
+    return path.rename(path.with_suffix(suffix)) if suffix else path
+
+
+async def _placed(place_input: PlaceInput, path: Path, what: str) -> str:
+    try:
+        return await place_input(path, path.name)
+    except OSError as error:
+        raise failed(
+            FailureCode.INTERNAL,
+            Stage.PREPARE,
+            f"The worker could not give {what} to the engine. {_reason(error)} Ask the operator to look at the worker.",
+            retryable=True,
+        ) from error
+
+
+def _may_pass(error: OutgoingError) -> bool:
+    """Whether the same request may succeed a moment later."""
+    if isinstance(error, HttpStatusError):
+        return error.status >= 500 or error.status in (408, 425, 429)
+    return isinstance(error, OutgoingConnectionError | OutgoingTimeout)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError):
+        return f"{error.strerror or 'The disk failed'}."
+    return str(error)
+
+
+def _not_fetched(name: str, reason: str, host: str, *, retryable: bool = False) -> Exception:
+    return failed(
+        FailureCode.INPUT_FETCH_FAILED,
+        Stage.PREPROCESS,
+        f'The file of input "{name}" could not be fetched from {host}. {reason} '
+        "Check that it can be downloaded, then run again.",
+        details={"input": name, "host": host},
+        retryable=retryable,
+    )
+
+
+def _cannot_bind(problem: GraphProblem) -> Exception:
+    return failed(
+        FailureCode.WORKFLOW_INVALID,
+        Stage.PREPARE,
+        str(problem),
+        node_id=problem.node_id,
+        node_type=problem.class_type,
+    )
