@@ -1,0 +1,200 @@
+"""From the engine's files to the server's storage, by signed URLs."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from runflow.graph import OutputFile
+from runflow.worker.connection import Connection, LeaseLost, NotWelcome, ServerRefused, ServerUnavailable
+from runflow.worker.disk import INLINE_BYTES, on_disk, size_of
+from runflow.worker.failure import FailureCode, RunFailed, Stage, failed
+from runflow.worker.media import HEAD_BYTES, content_type, image_size
+from runflow.worker.retry import until_answered
+
+FAILING_SECONDS = 60.0
+"""How long storage that answers with errors (a full disk) is tried before the run fails."""
+
+_AT_ONCE = 4
+_CHUNK_BYTES = 1024 * 1024
+_URL_TRIES = 3
+"""How often fresh URLs are asked for where one is no longer accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalOutput:
+    """An output on this machine. `content` is set for small files, so that they are read once."""
+
+    file: OutputFile
+    path: Path
+    size_bytes: int
+    content_type: str
+    size: tuple[int, int] | None
+    content: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Uploading:
+    """Where a run's outputs go, and for how many seconds a server that is away is waited for."""
+
+    connection: Connection
+    lease_id: str
+    patience: float
+
+
+async def inspect(file: OutputFile, path: Path, *, limit_bytes: int) -> LocalOutput:
+    """Look at an output file. Raises `RunFailed`: it is not there, or larger than `limit_bytes`."""
+    try:
+        size = size_of(path)
+        if size > limit_bytes:
+            raise failed(
+                FailureCode.OUTPUT_UPLOAD_FAILED,
+                Stage.UPLOAD,
+                f'The file {file.filename} of output "{file.output_id}" has {size} bytes; at most {limit_bytes} are '
+                "accepted. Make it smaller, or ask the operator to raise RUNFLOW_MAX_OUTPUT_BYTES.",
+                node_id=file.node_id,
+            )
+        return await on_disk(size, partial(_look, file, path, size))
+    except OSError as error:
+        raise missing(file, f"{error.strerror or 'The disk failed'}.") from error
+
+
+def missing(file: OutputFile, reason: str) -> RunFailed:
+    """Return the failure for a file that the engine listed but that cannot be had."""
+    return failed(
+        FailureCode.OUTPUT_MISSING,
+        Stage.COLLECT,
+        f'The file {file.filename} of output "{file.output_id}", which node {file.node_id} reported, cannot be read. '
+        f"{reason} See that the node leaves its file in place, then run again.",
+        node_id=file.node_id,
+    )
+
+
+def _look(file: OutputFile, path: Path, size: int) -> LocalOutput:
+    with path.open("rb") as opened:
+        content = opened.read() if size <= INLINE_BYTES else None
+        head = opened.read(HEAD_BYTES) if content is None else content[:HEAD_BYTES]
+    media_type = content_type(file.filename, head)
+    found = size if content is None else len(content)
+    return LocalOutput(file, path, found, media_type, image_size(media_type, head, path), content)
+
+
+async def upload(outputs: list[LocalOutput], uploading: Uploading) -> list[dict[str, Any]]:
+    """Store the files and return the `outputs` of the completion, in order.
+
+    Raises `RunFailed` where storage does not take a file, and `LeaseLost`.
+    """
+    if not outputs:
+        return []
+    stored: dict[int, dict[str, Any]] = {}
+    for attempt in range(_URL_TRIES):
+        waiting = [ordinal for ordinal in range(len(outputs)) if ordinal not in stored]
+        slots = await _request(outputs, waiting, uploading)
+        limit = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(ordinal: int, slot: dict[str, Any], limit: asyncio.Semaphore = limit) -> None:
+            async with limit:
+                stored[ordinal] = await _store(ordinal, outputs[ordinal], slot, uploading)
+
+        results = await asyncio.gather(
+            *(one(ordinal, slot) for ordinal, slot in zip(waiting, slots, strict=True)), return_exceptions=True
+        )
+        problems = [result for result in results if isinstance(result, BaseException)]
+        if not problems:
+            return [stored[ordinal] for ordinal in range(len(outputs))]
+        # An expired URL is no reason to compute the picture again.
+        if attempt + 1 == _URL_TRIES or not all(_is_stale(problem) for problem in problems):
+            raise _explained(next((each for each in problems if not _is_stale(each)), problems[0]))
+    raise AssertionError("unreachable")
+
+
+async def _request(outputs: list[LocalOutput], ordinals: list[int], uploading: Uploading) -> list[dict[str, Any]]:
+    files = [
+        {
+            "ordinal": ordinal,
+            "filename": outputs[ordinal].file.filename,
+            "content_type": outputs[ordinal].content_type,
+            "size_bytes": outputs[ordinal].size_bytes,
+        }
+        for ordinal in ordinals
+    ]
+    connection, lease_id = uploading.connection, uploading.lease_id
+    try:
+        slots = await until_answered(
+            lambda: connection.request_uploads(lease_id, files), what="upload URLs", seconds=uploading.patience
+        )
+    except (LeaseLost, NotWelcome):
+        raise
+    except (ServerRefused, ServerUnavailable) as error:
+        raise _explained(error) from error
+    by_ordinal = {slot["ordinal"]: slot for slot in slots}
+    return [by_ordinal[ordinal] for ordinal in ordinals]
+
+
+async def _store(ordinal: int, output: LocalOutput, slot: dict[str, Any], uploading: Uploading) -> dict[str, Any]:
+    sha256 = await until_answered(
+        lambda: _put(output, slot, uploading.connection),
+        what="upload",
+        seconds=uploading.patience,
+        failing_seconds=FAILING_SECONDS,
+    )
+    width, height = output.size or (None, None)
+    return {
+        "ordinal": ordinal,
+        "output_id": output.file.output_id,
+        "node_id": output.file.node_id,
+        "object_key": slot["object_key"],
+        "filename": output.file.filename,
+        "content_type": output.content_type,
+        "size_bytes": output.size_bytes,
+        "sha256": sha256,
+        "width": width,
+        "height": height,
+    }
+
+
+async def _put(output: LocalOutput, slot: dict[str, Any], connection: Connection) -> str:
+    """Send the bytes once; return their SHA-256."""
+    headers, method = dict(slot.get("headers") or {}), str(slot.get("method") or "PUT")
+    if output.content is not None:
+        await connection.put(slot["url"], headers, output.content, method)
+        return hashlib.sha256(output.content).hexdigest()
+    digest = hashlib.sha256()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        with await asyncio.to_thread(output.path.open, "rb") as opened:
+            while chunk := await asyncio.to_thread(_read, opened, digest):
+                yield chunk
+
+    # Storage services refuse bodies of unknown length.
+    headers["Content-Length"] = str(output.size_bytes)
+    await connection.put(slot["url"], headers, chunks(), method)
+    return digest.hexdigest()
+
+
+def _read(opened: Any, digest: Any) -> bytes:
+    chunk: bytes = opened.read(_CHUNK_BYTES)
+    digest.update(chunk)
+    return chunk
+
+
+def _is_stale(problem: BaseException) -> bool:
+    return isinstance(problem, ServerRefused) and problem.status in (403, 410)
+
+
+def _explained(problem: BaseException) -> BaseException:
+    """The failure for what went wrong with storage; anything else as it is."""
+    if isinstance(problem, LeaseLost | NotWelcome) or not isinstance(problem, ServerRefused | ServerUnavailable):
+        return problem
+    explained = failed(
+        FailureCode.OUTPUT_UPLOAD_FAILED,
+        Stage.UPLOAD,
+        f"The run's outputs could not be stored: {problem} Ask the operator to look at the server's storage.",
+        # What is too large, or refused by its content, will be so again.
+        retryable=not (isinstance(problem, ServerRefused) and problem.status in (413, 415, 422)),
+    )
+    explained.__cause__ = problem
+    return explained

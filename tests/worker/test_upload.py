@@ -1,0 +1,88 @@
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from runflow.graph import OutputFile
+from runflow.worker.connection import Connection, LeaseLost
+from runflow.worker.failure import RunFailed
+from runflow.worker.upload import Uploading, inspect, upload
+from tests.worker.fake_server import FakeServer
+from tests.worker.scripted_engine import png
+
+
+def output(name: str, index: int = 0) -> OutputFile:
+    return OutputFile("image", "9", name, "", "output", index)
+
+
+async def test_large_files_are_streamed_and_hashed_on_the_way(
+    server: FakeServer, connection: Connection, tmp_path: Path
+) -> None:
+    content = os.urandom(3 * 1024 * 1024 + 17)
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(content)
+    local = await inspect(output("clip.mp4"), path, limit_bytes=1 << 30)
+    assert local.content is None
+    server.faults["put"].append(503)
+    [stored] = await upload([local], Uploading(connection, "L", 5.0))
+    assert server.objects[stored["object_key"]] == content
+    assert stored["sha256"] == hashlib.sha256(content).hexdigest()
+    assert (stored["size_bytes"], stored["content_type"]) == (len(content), "video/mp4")
+    assert (stored["width"], stored["height"]) == (None, None)
+
+
+async def test_many_files_keep_their_order(server: FakeServer, connection: Connection, tmp_path: Path) -> None:
+    outputs = []
+    for index in range(12):
+        path = tmp_path / f"{index}.png"
+        path.write_bytes(png(index + 1, 2))
+        outputs.append(await inspect(output(path.name, index), path, limit_bytes=1 << 30))
+    stored = await upload(outputs, Uploading(connection, "L", 5.0))
+    assert [each["ordinal"] for each in stored] == list(range(12))
+    assert [each["width"] for each in stored] == list(range(1, 13))
+    assert server.log.count("uploads L") == 1
+
+
+async def test_only_what_is_missing_is_sent_again_under_fresh_urls(
+    server: FakeServer, connection: Connection, tmp_path: Path
+) -> None:
+    outputs = []
+    for index in range(3):
+        path = tmp_path / f"{index}.png"
+        path.write_bytes(png())
+        outputs.append(await inspect(output(path.name, index), path, limit_bytes=1 << 30))
+    server.faults["put"].append(403)
+    stored = await upload(outputs, Uploading(connection, "L", 5.0))
+    assert [each["ordinal"] for each in stored] == [0, 1, 2]
+    assert server.log.count("put") == 4
+
+
+@pytest.mark.parametrize(("status", "retryable"), [(413, False), (400, True)])
+async def test_a_refused_file_fails_the_run(
+    server: FakeServer, connection: Connection, tmp_path: Path, status: int, retryable: bool
+) -> None:
+    path = tmp_path / "x.png"
+    path.write_bytes(png())
+    local = await inspect(output("x.png"), path, limit_bytes=1 << 30)
+    server.faults["put"].append(status)
+    with pytest.raises(RunFailed) as ended:
+        await upload([local], Uploading(connection, "L", 5.0))
+    assert ended.value.failure.code == "OUTPUT_UPLOAD_FAILED"
+    assert ended.value.failure.retryable is retryable
+
+
+async def test_a_lost_lease_is_no_failure_of_the_run(
+    server: FakeServer, connection: Connection, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.png"
+    path.write_bytes(png())
+    local = await inspect(output("x.png"), path, limit_bytes=1 << 30)
+    server.lost.add("L")
+    with pytest.raises(LeaseLost):
+        await upload([local], Uploading(connection, "L", 5.0))
+
+
+async def test_no_outputs_need_no_request(server: FakeServer, connection: Connection) -> None:
+    assert await upload([], Uploading(connection, "L", 5.0)) == []
+    assert server.log == []
