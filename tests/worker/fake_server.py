@@ -7,13 +7,14 @@ import asyncio
 import hashlib
 import uuid
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 from aiohttp import web
 
-DEADLINE = 5.0
+from tests.worker.scripted_engine import until
+
 TOKEN = "rf_work_" + "t" * 40
 
 
@@ -39,7 +40,7 @@ class FakeServer:
         self.lease_seconds = 20
         self.hold_downloads: asyncio.Event | None = None
         self.hold_puts: asyncio.Event | None = None
-        self._changed = asyncio.Condition()
+        self.hold_answers: asyncio.Event | None = None
         self._runner: web.AppRunner | None = None
         self._port = 0
 
@@ -76,7 +77,6 @@ class FakeServer:
         """Put a run into the queue; returns its lease id."""
         lease = make_lease(**changes)
         self.leases.append(lease)
-        asyncio.get_running_loop().create_task(self._notify())
         return str(lease["id"])
 
     def serve(self, name: str, content: bytes, **changes: Any) -> dict[str, Any]:
@@ -92,9 +92,8 @@ class FakeServer:
         }
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Wait until something that the server was told makes `condition` true."""
-        async with asyncio.timeout(DEADLINE), self._changed:
-            await self._changed.wait_for(condition)
+        """Wait until `condition` is true."""
+        await until(condition)
 
     async def completion(self, lease_id: str) -> dict[str, Any]:
         await self.until(lambda: lease_id in self.completions)
@@ -106,15 +105,10 @@ class FakeServer:
         told += self.completions.get(lease_id, {}).get("events", [])
         return list({event["number"]: event for event in told}.values())
 
-    async def _notify(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
-
     async def _told(self, request: web.Request, route: str) -> dict[str, Any]:
         """Check what every request of the protocol must have; raise the next ordered fault."""
         lease_id = request.match_info.get("id", "")
         self.log.append(f"{route} {lease_id}".strip())
-        await self._notify()
         body: dict[str, Any] = orjson.loads(await request.read())
         assert request.headers["Authorization"] == f"Bearer {TOKEN}"
         assert body["protocol_version"] == 1
@@ -135,7 +129,6 @@ class FakeServer:
         body = await self._told(request, "registrations")
         self.registrations.append(body)
         self.known = True
-        await self._notify()
         answer = {
             "worker_id": str(uuid.uuid4()),
             "lease_seconds": self.lease_seconds,
@@ -149,11 +142,11 @@ class FakeServer:
         if not self.known:
             raise problem(409, "CONFLICT", "Register first.")
         self.polls += 1
-        await self._notify()
         try:
-            async with asyncio.timeout(body["wait_seconds"]), self._changed:
-                await self._changed.wait_for(lambda: self.leases and self.registrations[-1]["status"] == "ready")
-                return web.json_response({"lease": self.leases.popleft()})
+            async with asyncio.timeout(body["wait_seconds"]):
+                while not self.leases or self.registrations[-1]["status"] != "ready":
+                    await asyncio.sleep(0.001)
+            return web.json_response({"lease": self.leases.popleft()})
         except TimeoutError:
             return web.json_response({"lease": None})
         finally:
@@ -163,7 +156,6 @@ class FakeServer:
         body = await self._told(request, "heartbeats")
         lease_id = request.match_info["id"]
         self.heartbeats[lease_id].append(body)
-        await self._notify()
         return web.json_response({"expires_at": "2030-01-01T00:00:00+00:00", "cancel": lease_id in self.cancel})
 
     async def _uploads(self, request: web.Request) -> web.Response:
@@ -190,24 +182,22 @@ class FakeServer:
         for output in body["outputs"]:
             assert output["object_key"] in self.objects
         assert self.completions.setdefault(lease_id, body) == body
-        await self._notify()
+        if self.hold_answers is not None:
+            await self.hold_answers.wait()
         return web.json_response({"run_id": "RUN", "status_code": body["result"]})
 
     async def _put(self, request: web.Request) -> web.Response:
         self.log.append("put")
-        await self._notify()
         assert "Authorization" not in request.headers
         assert request.content_length is not None
         if self.hold_puts is not None:
             await self.hold_puts.wait()
         self._fault("put")
         self.objects[request.match_info["key"]] = await request.read()
-        await self._notify()
         return web.Response(status=200)
 
     async def _get(self, request: web.Request) -> web.Response:
         self.log.append("get")
-        await self._notify()
         assert "Authorization" not in request.headers
         if self.hold_downloads is not None:
             await self.hold_downloads.wait()
@@ -216,9 +206,6 @@ class FakeServer:
         if content is None:
             raise problem(404, "NOT_FOUND")
         return web.Response(body=content)
-
-
-Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
 def problem(status: int, code: str, message: str = "A fault to order.") -> web.HTTPException:

@@ -1,4 +1,5 @@
 from datetime import datetime
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -84,7 +85,7 @@ ACTIONS = st.lists(st.sampled_from(["progress", "node", "log", "take", "deliver"
 def test_whatever_happens_each_number_is_given_once_and_none_is_left_out(actions: list[str]) -> None:
     report = Report(PROMPT)
     told: dict[int, object] = {}
-    sent: list[dict[str, object]] = []
+    sent: list[dict[str, Any]] = []
     for at, action in enumerate(actions):
         if action == "progress":
             report.progress("1", at, 100, float(at))

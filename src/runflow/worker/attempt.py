@@ -1,0 +1,361 @@
+"""One lease from its arrival to its completion (design.md, "The way of a run", 3 to 5)."""
+
+import asyncio
+import contextlib
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from runflow.graph import OutputError, OutputFile, collect_outputs
+from runflow.worker.connection import Connection, LeaseLost, NotWelcome, ServerRefused, ServerUnavailable
+from runflow.worker.engine.base import Engine, OutputRef
+from runflow.worker.engine.errors import EngineError, FileMissing
+from runflow.worker.engine.execution import Execution
+from runflow.worker.execute import EngineChanged, Executor, GivenBack
+from runflow.worker.failure import Failure, FailureCode, RunFailed, Stage, failed
+from runflow.worker.heart import Heart, Rhythm
+from runflow.worker.lease import Lease
+from runflow.worker.names import safe_name
+from runflow.worker.prepare import Fetching, prepare
+from runflow.worker.report import Report, timestamp
+from runflow.worker.retry import until_answered
+from runflow.worker.upload import LocalOutput, Uploading, inspect, missing, upload
+from runflow.worker.verdict import engine_failure, failure_of, shutdown_failure, timeout_failure
+
+log = structlog.get_logger()
+
+_ENGINE_CHANGES = 3
+"""How often a run is prepared again because the engine was started anew in between."""
+
+
+class Stop(StrEnum):
+    """Why an attempt is stopped before its end."""
+
+    CANCELLED = "cancelled"
+    """The server asked for it."""
+    TIME_UP = "time_up"
+    GIVEN_BACK = "given_back"
+    """It has not begun, and shall not here."""
+    SHUTDOWN = "shutdown"
+    LOST = "lost"
+    """The lease is no longer ours: say nothing more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What attempts share. `staging` is a folder of the worker, in which each attempt has its own."""
+
+    connection: Connection
+    executor: Executor
+    fetching: Fetching
+    rhythm: Rhythm
+    staging: Path
+
+
+class Attempt:
+    """Carries one run through; `run` is its task, `stop` ends it early.
+
+    `on_progress` is called when it needs the engine no more, and when its lease is over.
+    """
+
+    def __init__(self, lease: Lease, place: Place, on_progress: Callable[[], None]) -> None:
+        self.lease = lease
+        self.has_executed = False
+        self._place = place
+        self._on_progress = on_progress
+        self._folder = f"runflow/{lease.id}"
+        self._staging = place.staging / lease.id
+        self._report = Report(lease.prompt)
+        self._heart = Heart(
+            place.connection,
+            lease.id,
+            self._report,
+            place.rhythm,
+            on_cancel=partial(self.stop, Stop.CANCELLED),
+            on_lost=partial(self.stop, Stop.LOST),
+        )
+        self._task: asyncio.Task[Any] | None = None
+        self._stop: Stop | None = None
+        self._closing = False
+        self._abandoned = False
+        self._engine: Engine | None = None
+        self._begun_at: float | None = None
+        self._timings: dict[str, Any] = {
+            "started_at": None,
+            "prepare_ms": 0,
+            "load_ms": 0,
+            "execute_ms": 0,
+            "upload_ms": 0,
+        }
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the engine has begun to execute it."""
+        return self._report.has_begun
+
+    def stop(self, why: Stop) -> None:
+        """End it as soon as that can be done cleanly. Too late when its result is known."""
+        if self._closing or self._stop is Stop.LOST:
+            return
+        is_first = self._stop is None
+        if is_first or why is Stop.LOST:
+            self._stop = why
+        if is_first and self._task is not None:
+            self._task.cancel()
+
+    def abandon(self) -> None:
+        """End it now, without a word to the server, whose lease will expire."""
+        self._abandoned = True
+        if self._task is not None:
+            self._task.cancel()
+
+    async def run(self) -> None:
+        """Carry the run to its completion. Raises nothing but CancelledError, after `abandon`."""
+        self._task = asyncio.current_task()
+        arrived = time.perf_counter()
+        self._heart.start()
+        said = "nothing"
+        completion: dict[str, Any] | None = None
+        try:
+            completion = await self._outcome()
+            self._heart.stop()
+            if completion is not None:
+                said = await self._say(completion)
+        finally:
+            self._heart.stop()
+            self._has_executed()
+            self._on_progress()
+            self._log(completion, said, arrived)
+            await self._clean()
+
+    async def _outcome(self) -> dict[str, Any] | None:
+        """Return the completion to send, or None when there is nothing to say."""
+        try:
+            outputs = await self._work()
+            return self._completion("succeeded", outputs=outputs)
+        except RunFailed as ended:
+            return self._failed(ended.failure)
+        except GivenBack as back:
+            log.info("Giving a run back.", lease_id=self.lease.id, reason=str(back))
+            return self._completion("released")
+        except (LeaseLost, NotWelcome):
+            return None
+        except asyncio.CancelledError:
+            if self._abandoned or self._stop is None or self._task is None:
+                raise
+            self._task.uncancel()
+            return self._stopped(self._stop)
+        except Exception:
+            log.exception("A run met a fault of the worker.", run_id=self.lease.run_id, lease_id=self.lease.id)
+            message = "The worker met an error of its own. The operator finds it in the worker's log."
+            return self._failed(Failure(FailureCode.INTERNAL, Stage.EXECUTE, message, retryable=True))
+        finally:
+            self._closing = True
+
+    async def _work(self) -> list[dict[str, Any]]:
+        execution, prompt = await self._execute()
+        self._has_executed()
+        self._timings["execute_ms"] = round(execution.execute_ms)
+        if execution.started_at is not None:
+            self._timings["started_at"] = timestamp(execution.started_at)
+        failure = failure_of(execution, prompt, attempt_number=self.lease.attempt_number)
+        if failure is not None:
+            if execution.error is not None and failure.node_id is not None and not execution.rejected:
+                self._report.node_failed(failure.node_id, execution.finished_at, execution.error.message)
+            raise RunFailed(failure)
+        began = time.perf_counter()
+        local = await self._collect(execution, prompt)
+        place = self._place
+        outputs = await upload(local, Uploading(place.connection, self.lease.id, place.rhythm.patience))
+        self._timings["upload_ms"] = _milliseconds(began)
+        return outputs
+
+    async def _execute(self) -> tuple[Execution, dict[str, dict[str, Any]]]:
+        """Prepare, take a turn on the engine, and return how the prompt ended and what it was."""
+        for _ in range(_ENGINE_CHANGES):
+            self._engine, life = await self._place.executor.engine()
+            prompt = await self._prepare(self._engine)
+            self._report.use_prompt(prompt)
+            try:
+                execution = await self._place.executor.execute(
+                    self.lease,
+                    prompt,
+                    self._report,
+                    life=life,
+                    on_time_up=partial(self.stop, Stop.TIME_UP),
+                    give_back=partial(self.stop, Stop.GIVEN_BACK),
+                )
+            except EngineChanged:
+                continue
+            except EngineError as error:
+                log.error("The engine failed.", lease_id=self.lease.id, log=getattr(error, "log_tail", ""))
+                failure = engine_failure(error, Stage.EXECUTE)
+                self._report.end_running(time.time(), failure.message)
+                raise RunFailed(failure) from error
+            return execution, prompt
+        raise GivenBack("The engine does not stay up.")
+
+    async def _prepare(self, engine: Engine) -> dict[str, dict[str, Any]]:
+        began = time.perf_counter()
+
+        async def place_input(path: Path, name: str) -> str:
+            return await engine.place_input(self._folder, name, path)
+
+        try:
+            async with asyncio.timeout(self.lease.timeout_seconds):
+                return await prepare(
+                    self.lease,
+                    self._place.fetching,
+                    output_folder=self._folder,
+                    staging=self._staging,
+                    place_input=place_input,
+                )
+        except TimeoutError:
+            raise RunFailed(timeout_failure(self.lease.timeout_seconds, Stage.PREPARE)) from None
+        except EngineError as error:
+            raise RunFailed(engine_failure(error, Stage.PREPARE)) from error
+        finally:
+            self._timings["prepare_ms"] = _milliseconds(began)
+
+    async def _collect(self, execution: Execution, prompt: dict[str, dict[str, Any]]) -> list[LocalOutput]:
+        try:
+            files = collect_outputs(prompt, self.lease.interface, execution.outputs)
+        except OutputError as error:
+            worst = error.problems[0]
+            raise failed(
+                FailureCode.OUTPUT_MISSING, Stage.COLLECT, str(worst), node_id=worst.node_id, node_type=worst.class_type
+            ) from error
+        found = []
+        for ordinal, file in enumerate(files):
+            path = await self._bring(file, ordinal)
+            found.append(await inspect(file, path, limit_bytes=self.lease.max_output_bytes))
+        return found
+
+    async def _bring(self, file: OutputFile, ordinal: int) -> Path:
+        """Return where the worker can read an output."""
+        assert self._engine is not None
+        output = OutputRef(file.filename, file.subfolder, file.type)
+        try:
+            path = self._engine.local_output(output)
+            if path is None:
+                await asyncio.to_thread(self._staging.mkdir, parents=True, exist_ok=True)
+                path = self._staging / f"out-{safe_name(file.filename, ordinal)}"
+                await self._engine.fetch_output(output, path)
+        except FileMissing as error:
+            raise missing(file, str(error)) from error
+        except EngineError as error:
+            raise RunFailed(engine_failure(error, Stage.COLLECT)) from error
+        return path
+
+    def _stopped(self, why: Stop) -> dict[str, Any] | None:
+        """Return what to say after a stop."""
+        now = time.time()
+        if why is Stop.LOST:
+            return None
+        if why is Stop.GIVEN_BACK or (why is Stop.SHUTDOWN and not self.has_begun):
+            return self._completion("released")
+        if why is Stop.CANCELLED:
+            self._report.end_running(now, "The run was cancelled.")
+            return self._completion("cancelled")
+        if why is Stop.TIME_UP:
+            self._report.end_running(now, "The run's time was up.")
+            return self._failed(timeout_failure(self.lease.timeout_seconds, Stage.EXECUTE))
+        self._report.end_running(now, "The worker was stopped.")
+        return self._failed(shutdown_failure())
+
+    def _failed(self, failure: Failure) -> dict[str, Any]:
+        return self._completion("failed", error=failure.to_wire())
+
+    def _completion(
+        self, result: str, *, outputs: list[dict[str, Any]] | None = None, error: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        return {
+            "result": result,
+            "outputs": outputs or [],
+            "error": error,
+            "timings": self._timings,
+            "nodes": self._report.nodes(),
+            "events": self._report.take(),
+        }
+
+    async def _say(self, completion: dict[str, Any]) -> str:
+        """Tell the server until it answers. Returns what became of it, for the log."""
+        try:
+            await self._complete(completion)
+        except ServerRefused as refusal:
+            if isinstance(refusal, LeaseLost | NotWelcome):
+                return refusal.code
+            log.error("The server refused a completion.", lease_id=self.lease.id, reason=str(refusal))
+            message = "The server did not accept what the worker reported. The operator finds it in the worker's log."
+            failure = Failure(FailureCode.INTERNAL, Stage.UPLOAD, message, retryable=True)
+            plain = {
+                "result": "failed",
+                "outputs": [],
+                "error": failure.to_wire(),
+                "timings": {},
+                "nodes": [],
+                "events": [],
+            }
+            with contextlib.suppress(ServerRefused, ServerUnavailable):
+                await self._complete(plain)
+            return refusal.code
+        except ServerUnavailable as trouble:
+            log.error("The server is away; a result is lost.", lease_id=self.lease.id, reason=str(trouble))
+            return "UNAVAILABLE"
+        return "accepted"
+
+    async def _complete(self, completion: dict[str, Any]) -> None:
+        while True:
+            try:
+                await until_answered(
+                    lambda: self._place.connection.complete(self.lease.id, completion),
+                    what="completion",
+                    seconds=self._place.rhythm.patience,
+                )
+                return
+            except asyncio.CancelledError:
+                # A stop that came together with the result; only `abandon` may end this.
+                if self._abandoned or self._stop is None or self._task is None:
+                    raise
+                self._task.uncancel()
+
+    def _has_executed(self) -> None:
+        if not self.has_executed:
+            self.has_executed = True
+            self._on_progress()
+
+    async def _clean(self) -> None:
+        """Leave nothing of the run behind, whatever became of it."""
+        if self._engine is not None:
+            with contextlib.suppress(EngineError, OSError):
+                await self._engine.clean(self._folder)
+        if self._staging.exists():
+            await asyncio.to_thread(shutil.rmtree, self._staging, ignore_errors=True)
+
+    def _log(self, completion: dict[str, Any] | None, said: str, arrived: float) -> None:
+        error = (completion or {}).get("error") or {}
+        log.info(
+            "run",
+            run_id=self.lease.run_id,
+            lease_id=self.lease.id,
+            attempt=self.lease.attempt_number,
+            result=completion["result"] if completion is not None else "dropped",
+            code=error.get("code"),
+            message=error.get("message"),
+            server=said,
+            prepare_ms=self._timings["prepare_ms"],
+            execute_ms=self._timings["execute_ms"],
+            upload_ms=self._timings["upload_ms"],
+            total_ms=_milliseconds(arrived),
+        )
+
+
+def _milliseconds(since: float) -> int:
+    return round((time.perf_counter() - since) * 1000)

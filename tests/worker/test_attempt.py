@@ -1,0 +1,494 @@
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from runflow.worker.engine.base import Ability
+from runflow.worker.engine.errors import EngineRefused, EngineUnreachable
+from runflow.worker.engine.execution import EventKind, Execution, NodeError, Outcome
+from runflow.worker.execute import Limits
+from runflow.worker.failure import FailureCode
+from tests.worker.conftest import StartWorker
+from tests.worker.fake_server import PROMPT, FakeServer
+from tests.worker.scripted_engine import Flight, Hold, ScriptedEngine, png, save_picture
+
+
+def ending(outcome: Outcome, error: NodeError | None = None, **more: Any) -> Callable[..., Any]:
+    async def script(engine: ScriptedEngine, flight: Flight) -> Execution:
+        if error is not None and error.node_id is not None and not more.get("rejected"):
+            engine.tell(flight, EventKind.NODE_STARTED, node_id=error.node_id)
+        return engine.end(outcome, error=error, **more)
+
+    return script
+
+
+@pytest.fixture
+def quick_beats(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.lease_seconds = 1
+    monkeypatch.setattr("runflow.worker.agent._FIRST_BEAT_SECONDS", 0.01)
+
+
+class TestNodeFailures:
+    async def test_a_node_that_raises_fails_the_run_and_names_the_node(
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker
+    ) -> None:
+        error = NodeError(
+            FailureCode.EXECUTION_FAILED,
+            "The node 1 (EmptyImage) raised ValueError: bad size.",
+            "Run it in ComfyUI.",
+            "1",
+            "EmptyImage",
+            "EmptyImage",
+            "ValueError",
+        )
+        engine.script = ending(Outcome.FAILED, error)
+        async with worker():
+            done = await server.completion(server.offer())
+        assert done["result"] == "failed"
+        assert done["error"] == {
+            "code": "EXECUTION_FAILED",
+            "stage": "execute",
+            "message": "The node 1 (EmptyImage) raised ValueError: bad size. Run it in ComfyUI.",
+            "node_id": "1",
+            "node_type": "EmptyImage",
+            "details": {"title": "EmptyImage", "exception_type": "ValueError"},
+            "retryable": False,
+        }
+        [node] = done["nodes"]
+        assert (node["node_id"], node["state_code"]) == ("1", "failed")
+        assert "bad size" in node["error_message"]
+        assert done["outputs"] == []
+
+    @pytest.mark.parametrize(
+        ("code", "stage"),
+        [
+            (FailureCode.NODE_TYPE_MISSING, "prepare"),
+            (FailureCode.WORKFLOW_INVALID, "prepare"),
+            (FailureCode.INPUT_VALIDATION_FAILED, "preprocess"),
+        ],
+    )
+    async def test_a_refused_prompt_failed_before_execution(
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker, code: FailureCode, stage: str
+    ) -> None:
+        problems = ({"node_id": "1", "message": "no"},)
+        error = NodeError(code, "Refused.", "Repair it.", "1", "EmptyImage", None, None, problems)
+        engine.script = ending(Outcome.FAILED, error, rejected=True)
+        async with worker():
+            done = await server.completion(server.offer())
+        assert (done["error"]["code"], done["error"]["stage"]) == (code.value, stage)
+        assert done["error"]["details"] == {"problems": list(problems)}
+        assert done["error"]["retryable"] is False
+
+    async def test_out_of_memory_is_worth_one_more_try(
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker
+    ) -> None:
+        error = NodeError(FailureCode.OUT_OF_MEMORY, "Out of memory.", "Use less.", "1", "EmptyImage")
+        engine.script = ending(Outcome.FAILED, error)
+        async with worker():
+            first, second = server.offer(), server.offer()
+            server.leases[1]["attempt_number"] = 2
+            assert (await server.completion(first))["error"]["retryable"] is True
+            assert (await server.completion(second))["error"]["retryable"] is False
+
+    async def test_an_interrupt_by_somebody_else_is_not_the_runs_fault(
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker
+    ) -> None:
+        engine.script = ending(Outcome.INTERRUPTED)
+        async with worker():
+            done = await server.completion(server.offer())
+        assert (done["error"]["code"], done["error"]["retryable"]) == ("EXECUTION_FAILED", True)
+
+
+class TestOutputs:
+    async def test_a_declared_output_without_a_file_fails_the_run(
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker
+    ) -> None:
+        engine.script = ending(Outcome.SUCCEEDED)
+        async with worker():
+            done = await server.completion(server.offer())
+        assert (done["error"]["code"], done["error"]["stage"], done["error"]["node_id"]) == (
+            "OUTPUT_MISSING",
+            "collect",
+            "9",
+        )
+
+    async def test_a_listed_file_that_is_gone_fails_the_run(
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker
+    ) -> None:
+        async def vanish(engine: ScriptedEngine, flight: Flight) -> Execution:
+            files = [{"filename": "gone.png", "subfolder": "x", "type": "output"}]
+            return engine.end(Outcome.SUCCEEDED, {"9": {"images": files}})
+
+        engine.script = vanish
+        async with worker():
+            done = await server.completion(server.offer())
+            engine.remote = True
+            fetched = await server.completion(server.offer())
+        for each in (done, fetched):
+            assert each["error"]["code"] == "OUTPUT_MISSING"
+            assert "gone.png" in each["error"]["message"]
+
+    async def test_outputs_of_an_engine_elsewhere_are_fetched_first(
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker
+    ) -> None:
+        engine.remote = True
+        async with worker():
+            done = await server.completion(server.offer())
+        assert server.objects[done["outputs"][0]["object_key"]] == png()
+        assert done["outputs"][0]["filename"] == "runflow_00001_.png"
+
+    async def test_a_file_over_the_limit_is_refused_with_the_next_step(
+        self, server: FakeServer, worker: StartWorker
+    ) -> None:
+        async with worker():
+            done = await server.completion(server.offer(max_output_bytes=10))
+        assert done["error"]["code"] == "OUTPUT_UPLOAD_FAILED"
+        assert done["error"]["retryable"] is False
+        assert "RUNFLOW_MAX_OUTPUT_BYTES" in done["error"]["message"]
+
+    async def test_a_workflow_without_declared_outputs_delivers_what_there_is(
+        self, server: FakeServer, worker: StartWorker
+    ) -> None:
+        async with worker():
+            done = await server.completion(server.offer(outputs=[]))
+        assert [output["output_id"] for output in done["outputs"]] == ["9"]
+
+
+class TestCancellation:
+    async def test_a_cancelled_run_is_stopped_exactly_and_completed_as_cancelled(
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker, quick_beats: None
+    ) -> None:
+        engine.script = hold = Hold()
+        async with worker():
+            lease_id = server.offer()
+            await hold.until_began(lease_id)
+            server.cancel.add(lease_id)
+            done = await server.completion(lease_id)
+            await server.until(lambda: engine.cleaned == [f"runflow/{lease_id}"])
+            engine.script = save_picture
+            assert (await server.completion(server.offer()))["result"] == "succeeded"
+        assert done["result"] == "cancelled"
+        assert done["error"] is None
+        assert engine.log.count(f"cancel {lease_id}") == 1
+        assert engine.starts == 1
+
+    async def test_a_run_is_cancelled_while_its_files_are_fetched(
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker, quick_beats: None
+    ) -> None:
+        server.hold_downloads = asyncio.Event()
+        lease = image_lease(server)
+        async with worker():
+            lease_id = server.offer(**lease)
+            await server.until(lambda: "get" in server.log)
+            server.cancel.add(lease_id)
+            assert (await server.completion(lease_id))["result"] == "cancelled"
+            server.hold_downloads.set()
+        assert f"submit {lease_id}" not in engine.log
+
+    async def test_a_run_is_cancelled_while_it_waits_for_its_turn(
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker, quick_beats: None
+    ) -> None:
+        engine.script = hold = Hold()
+        async with worker():
+            first, second = server.offer(), server.offer()
+            await hold.until_began(first)
+            await server.until(lambda: server.heartbeats[second])
+            server.cancel.add(second)
+            assert (await server.completion(second))["result"] == "cancelled"
+            hold.let_go(first)
+            assert (await server.completion(first))["result"] == "succeeded"
+        assert f"submit {second}" not in engine.log
+
+    async def test_a_run_is_cancelled_while_its_outputs_are_stored(
+        self, server: FakeServer, worker: StartWorker, quick_beats: None
+    ) -> None:
+        server.hold_puts = asyncio.Event()
+        async with worker():
+            lease_id = server.offer()
+            await server.until(lambda: "put" in server.log)
+            server.cancel.add(lease_id)
+            done = await server.completion(lease_id)
+            server.hold_puts.set()
+        assert (done["result"], done["outputs"]) == ("cancelled", [])
+
+    async def test_a_node_that_ignores_interrupts_costs_the_engine_its_life(
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker, quick_beats: None
+    ) -> None:
+        engine.script = hold = Hold()
+        engine.obeys = False
+        async with worker():
+            lease_id = server.offer()
+            await hold.until_began(lease_id)
+            server.cancel.add(lease_id)
+            assert (await server.completion(lease_id))["result"] == "cancelled"
+            engine.script = save_picture
+            assert (await server.completion(server.offer()))["result"] == "succeeded"
+        assert engine.starts == 2
+
+    async def test_an_engine_that_is_not_ours_is_left_alone(
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker, quick_beats: None
+    ) -> None:
+        engine.script = hold = Hold()
+        engine.obeys = False
+        engine.abilities = frozenset({Ability.EXACT_INTERRUPT})
+        async with worker():
+            lease_id = server.offer()
+            await hold.until_began(lease_id)
+            server.cancel.add(lease_id)
+            assert (await server.completion(lease_id))["result"] == "cancelled"
+            assert engine.log.count("stop") == 0
+
+
+class TestTimeLimit:
+    async def test_a_run_over_its_time_is_stopped_exactly(
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker
+    ) -> None:
+        engine.script = Hold()
+        async with worker():
+            lease_id = server.offer(timeout_seconds=0.05)
+            done = await server.completion(lease_id)
+        assert (done["error"]["code"], done["error"]["stage"], done["error"]["retryable"]) == (
+            "RUN_TIMEOUT",
+            "execute",
+            False,
+        )
+        assert "0.05 seconds" in done["error"]["message"]
+        assert f"cancel {lease_id}" in engine.log
+
+    async def test_waiting_for_the_engine_does_not_count(
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker
+    ) -> None:
+        async with worker():
+            await server.completion(server.offer())
+            engine.script = hold = Hold()
+            first, second = server.offer(), server.offer(timeout_seconds=0.15)
+            await server.until(lambda: f"submit {second}" in engine.log)
+            await asyncio.sleep(0.2)
+            assert second not in server.completions
+            hold.let_go(second)
+            hold.let_go(first)
+            assert (await server.completion(second))["result"] == "succeeded"
+
+    async def test_fetching_that_takes_longer_is_stopped_too(self, server: FakeServer, worker: StartWorker) -> None:
+        server.hold_downloads = asyncio.Event()
+        lease = image_lease(server)
+        async with worker():
+            done = await server.completion(server.offer(timeout_seconds=0.05, **lease))
+            server.hold_downloads.set()
+        assert (done["error"]["code"], done["error"]["stage"]) == ("RUN_TIMEOUT", "prepare")
+
+
+class TestLostLease:
+    async def finish(self, server: FakeServer, engine: ScriptedEngine, lease_id: str) -> None:
+        """The worker cleans up, says nothing, and goes on with the next run."""
+        await server.until(lambda: engine.cleaned == [f"runflow/{lease_id}"])
+        assert lease_id not in server.completions
+        engine.script = save_picture
+        assert (await server.completion(server.offer()))["result"] == "succeeded"
+
+    async def test_while_files_are_fetched(
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker, quick_beats: None
+    ) -> None:
+        server.hold_downloads = asyncio.Event()
+        lease = image_lease(server)
+        async with worker():
+            lease_id = server.offer(**lease)
+            await server.until(lambda: "get" in server.log)
+            server.lost.add(lease_id)
+            await self.finish(server, engine, lease_id)
+            server.hold_downloads.set()
+
+    async def test_while_it_executes(
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker, quick_beats: None
+    ) -> None:
+        engine.script = hold = Hold()
+        async with worker():
+            lease_id = server.offer()
+            await hold.until_began(lease_id)
+            server.lost.add(lease_id)
+            await self.finish(server, engine, lease_id)
+        assert f"cancel {lease_id}" in engine.log
+
+    async def test_when_upload_urls_are_asked_for(
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker
+    ) -> None:
+        engine.script = hold = Hold()
+        async with worker():
+            lease_id = server.offer()
+            await hold.until_began(lease_id)
+            server.lost.add(lease_id)
+            hold.let_go(lease_id)
+            await self.finish(server, engine, lease_id)
+        assert not any(lease_id in key for key in server.objects)
+
+    async def test_while_outputs_are_stored(
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker
+    ) -> None:
+        server.hold_puts = asyncio.Event()
+        async with worker():
+            lease_id = server.offer()
+            await server.until(lambda: "put" in server.log)
+            server.lost.add(lease_id)
+            server.hold_puts.set()
+            await self.finish(server, engine, lease_id)
+        assert server.completion_requests[lease_id] == 1
+
+    async def test_after_a_cancellation_nothing_is_said_either(
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker, quick_beats: None
+    ) -> None:
+        engine.script = hold = Hold()
+        async with worker():
+            lease_id = server.offer()
+            await hold.until_began(lease_id)
+            server.cancel.add(lease_id)
+            server.lost.add(lease_id)
+            await self.finish(server, engine, lease_id)
+
+
+class TestServerAway:
+    async def test_a_result_waits_for_a_restarted_server(
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker
+    ) -> None:
+        engine.script = hold = Hold()
+        async with worker():
+            lease_id = server.offer()
+            await hold.until_began(lease_id)
+            await server.stop()
+            hold.let_go(lease_id)
+            await server.until(lambda: f"end {lease_id}" in engine.log)
+            await server.start()
+            done = await server.completion(lease_id)
+        assert done["result"] == "succeeded"
+        assert server.objects[done["outputs"][0]["object_key"]] == png()
+
+    @pytest.mark.parametrize("route", ["uploads", "put", "completions"])
+    async def test_errors_of_the_server_are_outlived(self, server: FakeServer, worker: StartWorker, route: str) -> None:
+        async with worker():
+            server.faults[route].extend([503, 500])
+            done = await server.completion(server.offer())
+        assert done["result"] == "succeeded"
+
+    async def test_a_completion_whose_answer_got_lost_is_sent_again_unchanged(
+        self, server: FakeServer, worker: StartWorker
+    ) -> None:
+        server.hold_answers = asyncio.Event()
+        async with worker():
+            lease_id = server.offer()
+            await server.completion(lease_id)
+            await server.stop()
+            server.hold_answers = None
+            await server.start()
+            await server.until(lambda: server.completion_requests[lease_id] == 2)
+
+    async def test_storage_that_stays_broken_fails_the_run_for_another_try(
+        self, server: FakeServer, worker: StartWorker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("runflow.worker.upload.FAILING_SECONDS", 0.05)
+        async with worker():
+            server.faults["put"].extend([507] * 100)
+            done = await server.completion(server.offer())
+        assert (done["error"]["code"], done["error"]["retryable"]) == ("OUTPUT_UPLOAD_FAILED", True)
+
+    async def test_an_expired_upload_url_is_asked_for_again(self, server: FakeServer, worker: StartWorker) -> None:
+        async with worker():
+            server.faults["put"].append(403)
+            lease_id = server.offer()
+            done = await server.completion(lease_id)
+        assert done["result"] == "succeeded"
+        assert server.log.count(f"uploads {lease_id}") == 2
+
+    async def test_a_refused_completion_becomes_a_plain_failure(self, server: FakeServer, worker: StartWorker) -> None:
+        async with worker():
+            server.faults["completions"].append(422)
+            done = await server.completion(server.offer())
+        assert (done["result"], done["error"]["code"], done["error"]["retryable"]) == ("failed", "INTERNAL", True)
+
+
+class TestEngineFaults:
+    async def test_a_crash_fails_the_run_for_another_try_and_the_engine_comes_back(
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker
+    ) -> None:
+        engine.script = hold = Hold()
+        async with worker():
+            lease_id = server.offer()
+            await hold.until_began(lease_id)
+            engine.crash("The engine was killed by signal 9.", "booting\nFile /home/me/secret.py: boom\nbye")
+            done = await server.completion(lease_id)
+            await server.until(lambda: server.registrations[-1]["status"] == "ready" and engine.starts == 2)
+            engine.script = save_picture
+            assert (await server.completion(server.offer()))["result"] == "succeeded"
+        assert done["error"]["code"] == "ENGINE_CRASHED"
+        assert done["error"]["retryable"] is True
+        assert "signal 9" in done["error"]["message"]
+        assert done["error"]["details"]["last_words"] == ["booting", "File secret.py: boom", "bye"]
+        assert "engine_down" in [each["status"] for each in server.registrations]
+
+    async def test_of_two_runs_inside_only_the_one_that_executed_is_blamed(
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker
+    ) -> None:
+        async with worker():
+            await server.completion(server.offer())
+            engine.script = hold = Hold()
+            first, second = server.offer(), server.offer()
+            await hold.until_began(first)
+            await server.until(lambda: f"submit {second}" in engine.log)
+            engine.crash()
+            blamed, innocent = await server.completion(first), await server.completion(second)
+        assert (blamed["result"], blamed["error"]["code"]) == ("failed", "ENGINE_CRASHED")
+        assert innocent["result"] == "released"
+
+    @pytest.mark.parametrize("error", [EngineUnreachable("No answer."), EngineRefused(500, "HTTP 500.")])
+    async def test_an_engine_that_does_not_answer_is_probed_before_more_work(
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker, error: Exception
+    ) -> None:
+        async def unanswered(engine: ScriptedEngine, flight: Flight) -> Execution:
+            raise error
+
+        engine.script = unanswered
+        async with worker():
+            done = await server.completion(server.offer())
+            engine.script = save_picture
+            assert (await server.completion(server.offer()))["result"] == "succeeded"
+        assert (done["error"]["code"], done["error"]["retryable"]) == ("ENGINE_CRASHED", True)
+
+    async def test_files_are_placed_again_in_an_engine_that_was_started_anew(
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker
+    ) -> None:
+        lease = image_lease(server)
+        engine.script = hold = Hold()
+        async with worker():
+            first = server.offer()
+            await hold.until_began(first)
+            second = server.offer(**lease)
+            await server.until(lambda: len(engine.inputs) == 1)
+            engine.inputs.clear()
+            engine.script = save_picture
+            engine.crash()
+            assert (await server.completion(second))["result"] == "succeeded"
+            assert len(engine.inputs) == 1
+
+    async def test_a_run_that_finds_no_engine_is_given_back(
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker
+    ) -> None:
+        engine.script = hold = Hold()
+        async with worker(limits=Limits(engine=0.05)):
+            first = server.offer()
+            await hold.until_began(first)
+            second = server.offer()
+            await server.until(lambda: not server.leases)
+            engine.start_error = EngineUnreachable("It does not come back.")
+            engine.crash()
+            assert (await server.completion(second))["result"] == "released"
+
+
+def image_lease(server: FakeServer) -> dict[str, Any]:
+    """A lease with one picture among its inputs."""
+    reference = "runflow://assets/0198c0de-0000-7000-8000-000000000001"
+    prompt = {**PROMPT, "3": {"class_type": "RunflowInputImage", "inputs": {"input_id": "photo"}}}
+    return {
+        "prompt": prompt,
+        "inputs": [{"name": "photo", "variable_type_code": "image", "comfyui_node_id": "3"}],
+        "input": {"photo": reference},
+        "files": {reference: server.serve("photo.png", png())},
+    }
