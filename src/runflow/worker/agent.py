@@ -1,0 +1,258 @@
+"""The worker: registers, keeps its engine running, takes leases while there is room, and leaves cleanly."""
+
+import asyncio
+import contextlib
+import shutil
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from runflow.outgoing import GuardedClient
+from runflow.worker.attempt import Attempt, Place, Stop
+from runflow.worker.backoff import Backoff
+from runflow.worker.connection import Connection, ServerRefused, ServerUnavailable, Unregistered
+from runflow.worker.engine.base import Engine, EngineDescription
+from runflow.worker.execute import Executor
+from runflow.worker.failure import Failure, FailureCode, Stage
+from runflow.worker.gpu import NO_GPU, Gpu, gpu_from
+from runflow.worker.heart import Rhythm
+from runflow.worker.keeper import EngineKeeper, EngineState, EngineStatus
+from runflow.worker.lease import Lease
+from runflow.worker.prepare import Fetching
+from runflow.worker.resources import ResourceCache
+from runflow.worker.retry import until_answered
+from runflow.worker.settings import WorkerSettings
+from runflow.worker.slots import UNFINISHED_LIMIT, Pace
+
+log = structlog.get_logger()
+
+_FIRST_BEAT_SECONDS = 1.0
+_BEAT_SECONDS = 2.0
+"""More often than the lease needs: the answer carries cancellation, and what computes in vain is paid for."""
+
+
+class Agent:
+    """One life of a worker. `find_engine` returns the engine to use, not started, or raises `NoEngine`.
+
+    `gpu` is what the registration says before an engine has been asked about its device.
+    """
+
+    def __init__(self, settings: WorkerSettings, find_engine: Callable[[], Engine], *, gpu: Gpu = NO_GPU) -> None:
+        self._settings = settings
+        self._instance = uuid.uuid4()
+        self._gpu = gpu
+        self._keeper = EngineKeeper(find_engine, self._engine_changed)
+        self._pace = Pace()
+        self._executor = Executor(self._keeper, self._pace, settings.limits)
+        self._attempts: dict[asyncio.Task[None], Attempt] = {}
+        self._background: set[asyncio.Task[Any]] = set()
+        self._changed = asyncio.Event()
+        self._changed.set()
+        self._registered: EngineState | None = None
+        self._wake = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._rhythm = Rhythm(patience=settings.patience)
+        self._poll_seconds = 25.0
+
+    def stop(self) -> None:
+        """Leave: no new runs, give back what has not begun. Called again: leave at once."""
+        if self._stopping.is_set():
+            self._hurry.set()
+        self._stopping.set()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Work until `stop`. Raises `ServerRefused` where the server will not have this worker."""
+        settings = self._settings
+        staging = settings.home / "staging"
+        cache = await asyncio.to_thread(self._make_folders)
+        async with (
+            Connection(settings.server, settings.token, instance=self._instance) as connection,
+            GuardedClient(settings.allowed_networks, settings.allowed_origins) as outgoing,
+        ):
+            fetching = Fetching(
+                connection, outgoing, cache, settings.patience, settings.input_limit, settings.input_timeout
+            )
+
+            def place() -> Place:
+                return Place(connection, self._executor, fetching, self._rhythm, staging)
+
+            keeping = asyncio.create_task(self._keeper.run(), name="engine keeper")
+            registering = asyncio.create_task(self._keep_registered(connection), name="registration")
+            polling = asyncio.create_task(self._poll(connection, place), name="lease poll")
+            stopping = asyncio.create_task(self._stopping.wait(), name="stop")
+            try:
+                done, _ = await asyncio.wait(
+                    {keeping, registering, polling, stopping}, return_when=asyncio.FIRST_COMPLETED
+                )
+                for task in done - {stopping}:
+                    task.result()
+            finally:
+                await _cancel(polling, stopping)
+                await self._finish_attempts()
+                await _cancel(registering, *self._background)
+                await self._keeper.stop()
+                await _cancel(keeping)
+
+    def _make_folders(self) -> ResourceCache:
+        home = self._settings.home
+        shutil.rmtree(home / "staging", ignore_errors=True)
+        home.mkdir(parents=True, exist_ok=True)
+        cache = ResourceCache(home / "resources")
+        cache.prune()
+        return cache
+
+    def _engine_changed(self, state: EngineState) -> None:
+        description = state.description
+        if description is not None:
+            self._gpu = gpu_from(description.device_type, description.device_name, description.memory_bytes)
+            log.info("Using an engine.", kind=description.kind.value, isolation=description.isolation)
+        else:
+            log.info("No engine yet." if state.status is EngineStatus.NO_ENGINE else "Engine down.", why=state.detail)
+        self._changed.set()
+        self._wake.set()
+
+    async def _keep_registered(self, connection: Connection) -> None:
+        """Register, and again whenever the engine's state changed or the server forgot us."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            told = self._keeper.state
+
+            async def register() -> dict[str, Any]:
+                nonlocal told
+                told = self._keeper.state
+                return await connection.register(self._registration(told))
+
+            answer = await until_answered(register, what="registration", seconds=float("inf"))
+            self._poll_seconds = float(answer["poll_seconds"])
+            self._rhythm = Rhythm(
+                first=min(_FIRST_BEAT_SECONDS, float(answer["offer_seconds"]) / 4),
+                every=min(_BEAT_SECONDS, float(answer["lease_seconds"]) / 4),
+                patience=self._settings.patience,
+            )
+            self._registered = told
+            log.info("Registered.", worker_id=answer["worker_id"], status=told.status.value)
+            self._wake.set()
+
+    def _registration(self, state: EngineState) -> dict[str, Any]:
+        return {
+            "name": self._settings.name,
+            "gpu": self._gpu.to_wire(),
+            "labels": self._settings.labels,
+            "status": state.status.value,
+            "status_detail": state.detail,
+            "engine": _engine_on_wire(state.description) if state.description is not None else None,
+            "fingerprints": self._executor.warm,
+        }
+
+    def _may_ask(self) -> bool:
+        """Whether there is room for one more run, and the server knows that we are ready for it."""
+        ahead = sum(not attempt.has_executed for attempt in self._attempts.values())
+        return (
+            self._registered is not None
+            and self._registered.status is EngineStatus.READY
+            and self._keeper.state.status is EngineStatus.READY
+            and not self._executor.congested
+            and ahead < self._pace.ahead
+            and len(self._attempts) < UNFINISHED_LIMIT
+        )
+
+    async def _poll(self, connection: Connection, place: Callable[[], Place]) -> None:
+        """Ask for a run whenever there is room. The next request waits at the server while runs execute here."""
+        backoff = Backoff()
+        while True:
+            while not self._may_ask():
+                self._wake.clear()
+                await self._wake.wait()
+            try:
+                lease = await connection.lease(wait_seconds=self._poll_seconds, fingerprints=self._executor.warm)
+            except Unregistered:
+                self._registered = None
+                self._changed.set()
+                await asyncio.sleep(backoff.delay())
+            except ServerUnavailable as trouble:
+                delay = backoff.delay()
+                log.warning("The server does not answer.", reason=str(trouble), again_in_seconds=round(delay, 2))
+                await asyncio.sleep(delay)
+            else:
+                backoff.reset()
+                if lease is not None:
+                    self._take(lease, connection, place())
+
+    def _take(self, data: dict[str, Any], connection: Connection, place: Place) -> None:
+        try:
+            lease = Lease.read(data)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            log.exception("The server sent a run that cannot be read.", lease_id=data.get("id"))
+            self._spawn(_refuse(connection, str(data.get("id")), error))
+            return
+        attempt = Attempt(lease, place, self._wake.set)
+        task = asyncio.create_task(attempt.run(), name=f"run {lease.run_id}")
+        self._attempts[task] = attempt
+        task.add_done_callback(self._done)
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        attempt = self._attempts.pop(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("A run ended in a fault.", lease_id=attempt.lease.id, exc_info=task.exception())
+        self._wake.set()
+
+    async def _finish_attempts(self) -> None:
+        """Give back what has not begun, let the rest finish for a while, then end it; at last leave without a word."""
+        for attempt in self._attempts.values():
+            if not attempt.has_begun:
+                attempt.stop(Stop.SHUTDOWN)
+        await self._wait_for_attempts()
+        for attempt in self._attempts.values():
+            attempt.stop(Stop.SHUTDOWN)
+        await self._wait_for_attempts()
+        for attempt in self._attempts.values():
+            attempt.abandon()
+        await asyncio.gather(*self._attempts, return_exceptions=True)
+
+    async def _wait_for_attempts(self) -> None:
+        hurry = asyncio.create_task(self._hurry.wait())
+        until = time.monotonic() + self._settings.grace
+        while self._attempts and not hurry.done() and (left := until - time.monotonic()) > 0:
+            await asyncio.wait({*self._attempts, hurry}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+
+async def _refuse(connection: Connection, lease_id: str, error: Exception) -> None:
+    failure = Failure(
+        FailureCode.INTERNAL,
+        Stage.PREPARE,
+        "The worker could not read the run that the server sent. Install the same Runflow release on both.",
+        details={"reason": type(error).__name__},
+    )
+    with contextlib.suppress(ServerRefused, ServerUnavailable):
+        await connection.complete(lease_id, {"result": "failed", "outputs": [], "error": failure.to_wire()})
+
+
+async def _cancel(*tasks: "asyncio.Task[Any]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _engine_on_wire(description: EngineDescription) -> dict[str, Any]:
+    return {
+        "kind": description.kind.value,
+        "comfyui_version": description.version,
+        "has_plugin": description.plugin,
+        "python": description.python,
+        "torch": description.torch,
+        "device": description.device_name,
+        "abilities": sorted(ability.value for ability in description.abilities),
+        "isolation": list(description.isolation),
+    }

@@ -1,0 +1,84 @@
+"""Which engine a worker uses, and as which user it runs."""
+
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import structlog
+
+from runflow.worker.engine.attached import AttachedEngine, credential_headers
+from runflow.worker.engine.base import Engine
+from runflow.worker.engine.boot import can_run_as, default_pythons
+from runflow.worker.engine.errors import EngineError
+from runflow.worker.engine.owned import OwnedEngine
+from runflow.worker.engine.owned_settings import OwnedSettings
+from runflow.worker.keeper import NoEngine
+from runflow.worker.settings import ENGINE_USER_AUTO, ENGINE_USER_SAME, WorkerSettings
+
+log = structlog.get_logger()
+
+ENGINE_UID = 64_738
+"""The user id, without a name or a login, that an owned engine runs as where the worker is root."""
+
+RUN_FOLDERS = "runflow"
+"""Below the engine's input, output and temp folders: one folder per run."""
+
+
+class EngineFinder:
+    """Finds the engine of a worker, each time anew: it may be installed while the worker waits."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self._base = settings.home / "engine"
+        self._said: str | None = None
+
+    def __call__(self) -> Engine:
+        """Return the engine, not started. Raises `NoEngine`."""
+        settings = self._settings
+        if settings.comfyui_url is not None:
+            try:
+                return AttachedEngine(settings.comfyui_url, headers=credential_headers(os.environ))
+            except EngineError as error:
+                raise NoEngine(str(error)) from error
+        comfyui = settings.comfyui_dir
+        if not (comfyui / "main.py").is_file() or not any(python.exists() for python in default_pythons(comfyui)):
+            raise NoEngine(
+                f"There is no ComfyUI in {comfyui}. Install one: runflow comfyui install {comfyui} "
+                "(or name an existing one with RUNFLOW_COMFYUI or RUNFLOW_COMFYUI_URL)."
+            )
+        return OwnedEngine(OwnedSettings(comfy_dir=comfyui, base_dir=self._base, uid=self._uid()))
+
+    def clear_leftovers(self) -> None:
+        """Remove what runs of an earlier life of this worker left in the owned engine's folders."""
+        for name in ("input", "output", "temp"):
+            shutil.rmtree(self._base / name / RUN_FOLDERS, ignore_errors=True)
+
+    def _uid(self) -> int | None:
+        choice = self._settings.engine_user
+        if os.geteuid() != 0 or choice == ENGINE_USER_SAME:
+            return None
+        if choice != ENGINE_USER_AUTO:
+            return int(choice)
+        python = next(python for python in default_pythons(self._settings.comfyui_dir) if python.exists())
+        why = self._why_not_apart(python)
+        if why is None:
+            return ENGINE_UID
+        if why != self._said:
+            self._said = why
+            log.warning("The engine runs as root, because a user of its own cannot be used.", reason=why)
+        return None
+
+    def _why_not_apart(self, python: Path) -> str | None:
+        if Path("/dev/kfd").exists():
+            return "this GPU's device files belong to a group"
+        closed = [folder for folder in self._base.parents if folder.exists() and not _is_open(folder)]
+        if closed:
+            return f"{closed[-1]} lets nobody else in"
+        if not can_run_as(ENGINE_UID, python, self._settings.comfyui_dir):
+            return f"others cannot read {self._settings.comfyui_dir}, or the Python that it uses"
+        return None
+
+
+def _is_open(folder: Path) -> bool:
+    return bool(folder.stat().st_mode & stat.S_IXOTH)

@@ -1,0 +1,43 @@
+"""How a worker is set up."""
+
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runflow.worker.execute import Limits
+
+ENGINE_USER_AUTO = "auto"
+ENGINE_USER_SAME = "same"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """One worker. Times in seconds, sizes in bytes.
+
+    `home` is the worker's own folder: files in preparation, kept resources, the engine's base folder. `comfyui_url`
+    (an attached engine) wins over `comfyui_dir` (an owned one). `engine_user`: `auto`, `same`, or a user id (see
+    engine_choice). `input_limit` bounds a caller's URL; assets were bounded when they were uploaded.
+    """
+
+    server: str
+    token: str = field(repr=False)
+    name: str
+    home: Path
+    comfyui_dir: Path
+    comfyui_url: str | None = None
+    engine_user: str = ENGINE_USER_AUTO
+    labels: dict[str, str] = field(default_factory=dict)
+    allowed_networks: str = ""
+    allowed_origins: tuple[str, ...] = ()
+    input_limit: int = 50 * 1024 * 1024
+    input_timeout: float = 300.0
+    patience: float = 600.0
+    """How long a server that is away is waited for with a result in hand."""
+    grace: float = 4.0
+    """How long a stopping worker lets runs finish, and then again lets them say goodbye."""
+    limits: Limits = field(default_factory=Limits)
+
+
+def default_name() -> str:
+    """Return the name of a worker that was given none: its machine's."""
+    return socket.gethostname() or "worker"

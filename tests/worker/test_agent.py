@@ -1,0 +1,295 @@
+import asyncio
+import uuid
+from pathlib import Path
+
+import pytest
+
+from runflow.worker.connection import NotWelcome
+from runflow.worker.engine.base import Engine
+from runflow.worker.engine.errors import EngineStartFailed
+from runflow.worker.execute import Limits
+from runflow.worker.keeper import NoEngine
+from runflow.worker.settings import WorkerSettings
+from tests.worker.conftest import StartWorker
+from tests.worker.fake_server import FakeServer
+from tests.worker.scripted_engine import Hold, ScriptedEngine, png
+
+
+async def quicken(server: FakeServer) -> None:
+    """Run one short prompt, so that the worker knows executions to be short."""
+    await server.completion(server.offer())
+
+
+async def test_a_run_goes_from_lease_to_completion(
+    server: FakeServer, engine: ScriptedEngine, worker: StartWorker, tmp_path: Path
+) -> None:
+    async with worker(labels={"rack": "3"}):
+        lease_id = server.offer()
+        done = await server.completion(lease_id)
+        await server.until(lambda: engine.cleaned)
+    first, ready = server.registrations[0], server.registrations[-1]
+    assert first["status"] in ("engine_down", "ready")
+    assert uuid.UUID(ready["instance"]) == uuid.UUID(first["instance"])
+    assert ready["gpu"] == {"code": "L40S", "name": "NVIDIA L40S", "memory_gb": 48}
+    assert ready["labels"] == {"rack": "3"}
+    assert ready["engine"]["comfyui_version"] == "0.30.0"
+    assert ready["engine"]["has_plugin"] is True
+    assert done["result"] == "succeeded"
+    assert done["error"] is None
+    [output] = done["outputs"]
+    assert server.objects[output["object_key"]] == png()
+    assert {key: output[key] for key in ("ordinal", "output_id", "node_id", "content_type", "width", "height")} == {
+        "ordinal": 0,
+        "output_id": "image",
+        "node_id": "9",
+        "content_type": "image/png",
+        "width": 4,
+        "height": 3,
+    }
+    assert len(output["sha256"]) == 64
+    assert [node["state_code"] for node in done["nodes"]] == ["succeeded", "succeeded"]
+    assert done["nodes"][1]["title"] == "Result"
+    assert done["timings"]["execute_ms"] == 4
+    assert done["timings"]["started_at"] is not None
+    assert [event["number"] for event in done["events"]] == [1, 2, 3]
+    assert done["events"][0]["data"] == {"status_code": "running"}
+    assert server.heartbeats[lease_id] == []
+    assert engine.cleaned == [f"runflow/{lease_id}"]
+    assert not (tmp_path / "worker" / "staging").exists()
+    assert engine.log[-1] == "stop"
+
+
+async def test_a_short_run_costs_exactly_three_requests(server: FakeServer, worker: StartWorker) -> None:
+    async with worker():
+        await quicken(server)
+        await server.until(lambda: server.polls)
+        before = len(server.log)
+        lease_id = server.offer()
+        await server.completion(lease_id)
+        made = [line for line in server.log[before:] if line not in ("leases", "registrations")]
+    assert made == [f"uploads {lease_id}", "put", f"completions {lease_id}"]
+
+
+async def test_the_next_poll_waits_before_the_run_ends(
+    server: FakeServer, engine: ScriptedEngine, worker: StartWorker
+) -> None:
+    engine.script = hold = Hold()
+    async with worker():
+        lease_id = server.offer()
+        await hold.until_began(lease_id)
+        await server.until(lambda: server.polls == 1)
+        hold.let_go(lease_id)
+        await server.completion(lease_id)
+
+
+async def test_the_engine_never_waits_for_fetching_or_storing(
+    server: FakeServer, engine: ScriptedEngine, worker: StartWorker
+) -> None:
+    """While one run executes, the next is inside and a third prepared; while one is stored, the next executes."""
+    async with worker():
+        await quicken(server)
+        engine.script = hold = Hold()
+        server.hold_puts = asyncio.Event()
+        first, second, third, fourth = (server.offer() for _ in range(4))
+        await hold.until_began(first)
+        await server.until(lambda: f"submit {second}" in engine.log)
+        await server.until(lambda: len(server.leases) == 1)
+        assert f"submit {third}" not in engine.log
+        hold.let_go(first)
+        await hold.until_began(second)
+        await server.until(lambda: "put" in server.log and not server.leases)
+        assert first not in server.completions
+        await server.until(lambda: f"submit {third}" in engine.log)
+        server.hold_puts.set()
+        for lease_id in (second, third, fourth):
+            hold.let_go(lease_id)
+        for lease_id in (first, second, third, fourth):
+            assert (await server.completion(lease_id))["result"] == "succeeded"
+    assert engine.most_inside == 2
+    begins = [line for line in engine.log if line.startswith("begin")][1:]
+    assert begins == [f"begin {lease_id}" for lease_id in (first, second, third, fourth)]
+
+
+async def test_behind_a_long_run_the_next_is_prepared_but_stays_outside(
+    server: FakeServer, engine: ScriptedEngine, worker: StartWorker
+) -> None:
+    engine.script = hold = Hold()
+    async with worker(limits=Limits(hold=0.05)):
+        first, second = server.offer(), server.offer()
+        await hold.until_began(first)
+        given_back = await server.completion(second)
+        assert given_back["result"] == "released"
+        assert f"submit {second}" not in engine.log
+        # No more is asked for until the long one ends.
+        third = server.offer()
+        await server.until(lambda: server.polls == 0)
+        hold.let_go(first)
+        await hold.until_began(third)
+        hold.let_go(third)
+        assert (await server.completion(third))["result"] == "succeeded"
+
+
+async def test_a_second_prompt_inside_the_engine_is_taken_out_again_when_it_waits_too_long(
+    server: FakeServer, engine: ScriptedEngine, worker: StartWorker
+) -> None:
+    async with worker(limits=Limits(hold=0.05)):
+        await quicken(server)
+        engine.script = hold = Hold()
+        first, second = server.offer(), server.offer()
+        await hold.until_began(first)
+        assert (await server.completion(second))["result"] == "released"
+        assert f"cancel {second}" in engine.log
+        hold.let_go(first)
+        assert (await server.completion(first))["result"] == "succeeded"
+
+
+async def test_a_long_run_is_renewed_and_tells_its_progress(
+    server: FakeServer, engine: ScriptedEngine, worker: StartWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runflow.worker.agent._FIRST_BEAT_SECONDS", 0.01)
+    monkeypatch.setattr("runflow.worker.heart.EVENT_SECONDS", 0.02)
+    engine.script = hold = Hold()
+    server.lease_seconds = 1
+    async with worker():
+        lease_id = server.offer()
+        await server.until(lambda: len(server.heartbeats[lease_id]) >= 3)
+        hold.let_go(lease_id)
+        await server.completion(lease_id)
+    events = server.events(lease_id)
+    assert [event["number"] for event in events] == list(range(1, len(events) + 1))
+    assert events[0]["data"] == {"status_code": "running"}
+
+
+async def test_a_held_lease_that_does_not_execute_is_renewed_too(
+    server: FakeServer, engine: ScriptedEngine, worker: StartWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runflow.worker.agent._FIRST_BEAT_SECONDS", 0.01)
+    engine.script = hold = Hold()
+    async with worker():
+        first, second = server.offer(), server.offer()
+        await hold.until_began(first)
+        await server.until(lambda: server.heartbeats[second])
+        hold.let_go(first)
+        hold.let_go(second)
+        await server.completion(second)
+
+
+async def test_without_an_engine_the_worker_says_so_and_looks_again(
+    server: FakeServer, engine: ScriptedEngine, worker: StartWorker
+) -> None:
+    found: list[Engine] = []
+
+    def find() -> Engine:
+        if not found:
+            raise NoEngine("There is no ComfyUI here. Install one: runflow comfyui install")
+        return found[0]
+
+    async with worker(find=find, ready=False) as agent:
+        agent._keeper._look_again_seconds = 0.01
+        lease_id = server.offer()
+        await server.until(lambda: server.registrations and server.registrations[-1]["status"] == "no_engine")
+        assert "runflow comfyui install" in server.registrations[-1]["status_detail"]
+        assert server.registrations[-1]["engine"] is None
+        assert server.polls == 0
+        found.append(engine)
+        assert (await server.completion(lease_id))["result"] == "succeeded"
+
+
+async def test_an_engine_that_does_not_start_is_tried_again(
+    server: FakeServer, engine: ScriptedEngine, worker: StartWorker
+) -> None:
+    engine.start_error = EngineStartFailed("torch does not import. Run `runflow comfyui install` again.")
+    async with worker(ready=False):
+        await server.until(
+            lambda: any("torch does not import" in (each["status_detail"] or "") for each in server.registrations)
+        )
+        assert server.registrations[-1]["status"] == "engine_down"
+        engine.start_error = None
+        assert (await server.completion(server.offer()))["result"] == "succeeded"
+
+
+async def test_a_server_that_forgot_the_worker_gets_a_new_registration(server: FakeServer, worker: StartWorker) -> None:
+    async with worker():
+        await server.until(lambda: server.polls)
+        count = len(server.registrations)
+        await server.stop()
+        server.known = False
+        await server.start()
+        assert (await server.completion(server.offer()))["result"] == "succeeded"
+        assert len(server.registrations) > count
+        assert len({each["instance"] for each in server.registrations}) == 1
+
+
+@pytest.mark.parametrize("status", [401, 426])
+async def test_a_worker_that_is_not_welcome_ends_with_the_servers_reason(
+    server: FakeServer, engine: ScriptedEngine, worker: StartWorker, status: int
+) -> None:
+    server.faults["registrations"].append(status)
+    with pytest.raises(NotWelcome):
+        async with worker(ready=False):
+            await server.until(lambda: engine.log[-1:] == ["stop"])
+
+
+async def test_a_lease_that_cannot_be_read_fails_and_work_goes_on(server: FakeServer, worker: StartWorker) -> None:
+    async with worker():
+        broken = server.offer()
+        server.leases[-1]["version"]["interface"] = {"inputs": [{"name": ""}], "outputs": []}
+        done = await server.completion(broken)
+        assert done["error"]["code"] == "INTERNAL"
+        await quicken(server)
+
+
+async def test_stopping_gives_back_what_has_not_begun_and_lets_the_rest_finish(
+    server: FakeServer, engine: ScriptedEngine, worker: StartWorker
+) -> None:
+    async with worker(grace=2.0) as agent:
+        await quicken(server)
+        engine.script = hold = Hold()
+        first, second, third = (server.offer() for _ in range(3))
+        await hold.until_began(first)
+        await server.until(lambda: not server.leases and server.polls == 0)
+        agent.stop()
+        for lease_id in (second, third):
+            assert (await server.completion(lease_id))["result"] == "released"
+        hold.let_go(first)
+        assert (await server.completion(first))["result"] == "succeeded"
+    assert engine.log[-1] == "stop"
+    assert engine.log.count("start") == 1
+
+
+async def test_stopping_ends_a_run_that_does_not_finish_in_time_as_lost_to_the_worker(
+    server: FakeServer, engine: ScriptedEngine, worker: StartWorker
+) -> None:
+    engine.script = hold = Hold()
+    async with worker(grace=0.05) as agent:
+        lease_id = server.offer()
+        await hold.until_began(lease_id)
+        agent.stop()
+        done = await server.completion(lease_id)
+    assert (done["result"], done["error"]["code"], done["error"]["retryable"]) == ("failed", "WORKER_LOST", True)
+    assert done["nodes"] == []
+    assert f"cancel {lease_id}" in engine.log
+
+
+async def test_a_second_stop_does_not_wait(server: FakeServer, engine: ScriptedEngine, worker: StartWorker) -> None:
+    engine.script = hold = Hold()
+    async with worker(grace=60.0) as agent:
+        lease_id = server.offer()
+        await hold.until_began(lease_id)
+        agent.stop()
+        agent.stop()
+    assert lease_id not in server.completions
+
+
+async def test_stopping_while_the_server_is_away_does_not_hang(
+    server: FakeServer, engine: ScriptedEngine, worker: StartWorker
+) -> None:
+    engine.script = hold = Hold()
+    async with worker(grace=0.05):
+        lease_id = server.offer()
+        await hold.until_began(lease_id)
+        await server.stop()
+
+
+def test_the_token_is_not_in_the_settings_text() -> None:
+    assert "rf_work_x" not in repr(WorkerSettings("http://x", "rf_work_x", "n", Path(), Path()))

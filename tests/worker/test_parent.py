@@ -1,0 +1,58 @@
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+CHILD = textwrap.dedent(
+    """
+    import asyncio, signal, sys
+    from runflow.worker.parent import die_with_parent
+
+    async def main():
+        stop = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+        die_with_parent(stop.set)
+        print("watching", flush=True)
+        await stop.wait()
+        print("stopped", flush=True)
+
+    asyncio.run(main())
+    """
+)
+
+PARENT = textwrap.dedent(
+    """
+    import subprocess, sys, time
+    child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdin={stdin}, start_new_session=True)
+    time.sleep(60)
+    """
+)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's signal is Linux's")
+@pytest.mark.parametrize("stdin", ["subprocess.PIPE", "subprocess.DEVNULL"])
+def test_a_killed_parent_takes_the_worker_with_it(stdin: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT.format(stdin=stdin), CHILD], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "watching\n"
+        os.kill(parent.pid, signal.SIGKILL)
+        started = time.monotonic()
+        assert parent.stdout.readline() == "stopped\n"
+        assert time.monotonic() - started < 5
+
+
+def test_the_end_of_standard_input_is_the_parents_end() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stdout.readline() == "watching\n"
+        child.stdin.close()
+        assert child.stdout.readline() == "stopped\n"
