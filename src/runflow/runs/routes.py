@@ -22,13 +22,13 @@ router = APIRouter(tags=["Runs"])
 MAX_WAIT_SECONDS = 30
 
 
-def dispatcher(request: Request) -> Dispatcher:
+async def dispatcher(request: Request) -> Dispatcher:
     """Return the process's dispatcher."""
     found: Dispatcher = request.app.state.dispatcher
     return found
 
 
-def reader(request: Request) -> RunReader:
+async def reader(request: Request) -> RunReader:
     """Return the process's run reader."""
     found: RunReader = request.app.state.run_reader
     return found

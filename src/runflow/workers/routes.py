@@ -18,14 +18,14 @@ router = APIRouter(prefix="/v1/worker", tags=["Workers"], dependencies=[Depends(
 
 
 def reached_at(request: Request) -> str:
-    """Return the address under which this worker reaches the server: its signed URLs lead there, not to the public one."""
+    """Return the address under which this worker reaches the server: its signed URLs lead there."""
     return f"{request.url.scheme}://{request.url.netloc}"
 
 
 Parts = Annotated[Services, Depends(services)]
 
 
-def desk(request: Request) -> WorkerDesk:
+async def desk(request: Request) -> WorkerDesk:
     """Return the process's worker desk."""
     found: WorkerDesk = request.app.state.worker_desk
     return found

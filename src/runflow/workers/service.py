@@ -15,8 +15,9 @@ from runflow.runs.queue.completion import output_prefix
 from runflow.runs.queue.leases import OFFER_SECONDS, OPEN, Claimed, hold, next_claim
 from runflow.runs.queue.sweeper import Sweeper
 from runflow.services import Services
+from runflow.storage.keys import segment
 from runflow.workers import queries
-from runflow.workers.schemas import PROTOCOL_VERSION, LeaseRequest, Registration, Uploads, WorkerRequest
+from runflow.workers.schemas import PROTOCOL_VERSION, LeaseRequest, OutputFile, Registration, Uploads, WorkerRequest
 from runflow.workflows.dispatch import version_payload
 
 POLL_SECONDS = 25
@@ -108,7 +109,7 @@ class WorkerDesk:
             "uploads": [
                 {
                     "ordinal": file.ordinal,
-                    "object_key": (key := f"{prefix}{file.ordinal}-{_basename(file.filename)}"),
+                    "object_key": (key := prefix + _name(file)),
                     "url": self._services.storage.upload_url(
                         base_url,
                         key,
@@ -233,8 +234,7 @@ def declared_resources(resources: Any) -> list[tuple[str, UUID, str | None]]:
     return found
 
 
-def _basename(filename: str) -> str:
-    """The last part of a file name, safe as the last part of an object key."""
-    name = filename.replace("\\", "/").rsplit("/", 1)[-1]
-    cleaned = "".join(c if c.isprintable() and c not in '?#%"<>|*:' else "_" for c in name)
-    return cleaned.strip(". ")[:200] or "output"
+def _name(file: OutputFile) -> str:
+    """The last segment of an output's key: `{ordinal}-{basename}` (decisions.md, "Runs")."""
+    basename = file.filename.replace("\\", "/").rsplit("/", 1)[-1]
+    return segment(f"{file.ordinal}-{basename}")

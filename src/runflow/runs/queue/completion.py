@@ -4,6 +4,7 @@ Only the holder of the lease can end it, and only once: a stale lease changes no
 gets the same answer (decisions.md, "Worker API").
 """
 
+import asyncio
 import hashlib
 from dataclasses import dataclass
 from typing import Any
@@ -200,11 +201,10 @@ async def _check_outputs(services: Services, lease: UUID, body: Completion) -> N
     for output in body.outputs:
         if f"/{lease}/" not in output.object_key:
             raise errors.ValidationFailed(f"The output key {output.object_key!r} belongs to another attempt.")
-        stored = await services.storage.head(output.object_key)
+    found = await asyncio.gather(*(services.storage.head(output.object_key) for output in body.outputs))
+    for output, stored in zip(body.outputs, found, strict=True):
         if stored is None:
-            raise errors.ValidationFailed(
-                f"The output {output.filename!r} was never uploaded to {output.object_key!r}."
-            )
+            raise errors.ValidationFailed(f"The output {output.filename!r} is not in storage: upload it first.")
         if stored.size_bytes != output.size_bytes:
             raise errors.ValidationFailed(
                 f"The output {output.filename!r} has {stored.size_bytes} bytes in storage, not {output.size_bytes}."
