@@ -25,6 +25,7 @@ from runflow.outgoing.filename import filename_of
 from runflow.outgoing.resolver import Resolver, system_resolver
 from runflow.outgoing.transport import GuardedTransport
 from runflow.outgoing.urls import check_url, label, parse_origins, redirect_target
+from runflow.settings import Settings
 
 MAX_REDIRECTS = 3
 """decisions.md, "Callbacks and webhooks"."""
@@ -78,13 +79,18 @@ class GuardedClient:
             ssl_context or httpx.create_ssl_context(),
         )
 
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """Return the client of this installation: its allowed networks, and the origin of its public URL."""
+        return cls(settings.allowed_networks, [settings.public_url] if settings.public_url else ())
+
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
+        await self.close()
 
-    async def aclose(self) -> None:
+    async def close(self) -> None:
         """Close every connection."""
         await self._transport.aclose()
 

@@ -55,6 +55,14 @@ def label(url: httpx.URL) -> str:
     return host[:_SHOWN] if url.port is None else f"{host[:_SHOWN]}:{url.port}"
 
 
+def host_of(url: str) -> str:
+    """Return what messages call the target of a URL as text, also of one that cannot be requested."""
+    try:
+        return label(httpx.URL(url)) or "the target"
+    except (httpx.InvalidURL, ValueError):
+        return "the target"
+
+
 def origin(url: httpx.URL) -> Origin:
     """Return the URL's origin, default port filled in."""
     return url.scheme, url.host, url.port or DEFAULT_PORTS[url.scheme]

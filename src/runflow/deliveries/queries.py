@@ -1,0 +1,211 @@
+"""The outbox in SQL. All times are the database's, so server processes need not agree on the time.
+
+A delivery is *due* when it is pending, its `next_attempt_at` has come, and no claim on it is alive. A claim is the
+value that it wrote to `claimed_until`; whoever comes back with another value has lost it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import insert as insert_into
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from runflow.deliveries.outcome import Outcome
+from runflow.deliveries.schedule import MAX_ATTEMPTS, Decision, GiveUp, Retry, Succeeded
+from runflow.deliveries.slots import Candidate
+from runflow.deliveries.tables import deliveries
+from runflow.ids import new_id
+
+HOST = "coalesce(lower(substring(target_url from '^[A-Za-z]+://([^/?#]*)')), '')"
+"""Host and port of a target. The index `deliveries_by_target` is on exactly this expression."""
+
+
+async def insert(
+    connection: AsyncConnection,
+    *,
+    org_id: UUID,
+    kind_code: str,
+    event_type_code: str,
+    target_url: str,
+    payload: bytes,
+    run_id: UUID | None = None,
+    batch_id: UUID | None = None,
+    webhook_id: UUID | None = None,
+    request_id: str | None = None,
+    is_automatic: bool = True,
+    max_attempts: int = MAX_ATTEMPTS,
+) -> UUID:
+    """Put a message into the outbox, due at once, and return its id.
+
+    Call it with the system role inside the transaction that makes the news true, and publish the hint `"delivery"`
+    after the commit. `kind_code` is `callback` or `webhook`. Raises IntegrityError while another delivery of the same
+    run to the same target is pending.
+    """
+    delivery_id = new_id()
+    await connection.execute(
+        insert_into(deliveries).values(
+            id=delivery_id,
+            org_id=org_id,
+            kind_code=kind_code,
+            run_id=run_id,
+            batch_id=batch_id,
+            webhook_id=webhook_id,
+            event_type_code=event_type_code,
+            target_url=target_url,
+            payload=payload,
+            request_id=request_id,
+            is_automatic=is_automatic,
+            max_attempts=max_attempts,
+            next_attempt_at=text("now()"),
+        )
+    )
+    return delivery_id
+
+
+# Jumps from one (organization, host) to the next along the index `deliveries_by_target` and takes the first few due of
+# each, so the cost is O(targets): a million messages for one dead receiver cost as much as one. Ordered by `turn`:
+# every target's first message comes before any target's second.
+_DUE = text(f"""
+WITH RECURSIVE targets AS (
+    (SELECT org_id, {HOST} AS host FROM deliveries WHERE status_code = 'pending' ORDER BY 1, 2 LIMIT 1)
+    UNION ALL
+    SELECT following.org_id, following.host FROM targets CROSS JOIN LATERAL (
+        SELECT org_id, {HOST} AS host FROM deliveries
+        WHERE status_code = 'pending' AND (org_id, {HOST}) > (targets.org_id, targets.host)
+        ORDER BY 1, 2 LIMIT 1
+    ) following
+)
+SELECT due.id, targets.org_id, targets.host FROM targets CROSS JOIN LATERAL (
+    SELECT id, next_attempt_at, row_number() OVER (ORDER BY next_attempt_at) AS turn FROM deliveries
+    WHERE status_code = 'pending' AND org_id = targets.org_id AND {HOST} = targets.host
+      AND next_attempt_at <= now() AND (claimed_until IS NULL OR claimed_until <= now())
+    ORDER BY next_attempt_at LIMIT :each
+) due
+WHERE targets.host <> ALL (CAST(:full_hosts AS text[])) AND targets.org_id <> ALL (CAST(:full_orgs AS uuid[]))
+ORDER BY due.turn, due.next_attempt_at LIMIT :many
+""")  # noqa: S608 - HOST is the constant above
+
+
+async def due(
+    connection: AsyncConnection, *, full_orgs: Sequence[UUID], full_hosts: Sequence[str], each: int, many: int
+) -> list[Candidate]:
+    """Return at most `many` due deliveries, `each` per organization and host, of those that are not full."""
+    values = {"full_orgs": list(full_orgs), "full_hosts": list(full_hosts), "each": each, "many": many}
+    return [Candidate(*row) for row in await connection.execute(_DUE, values)]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to send a delivery until `claimed_until`, and what to send. `attempt_number` counts from 1."""
+
+    id: UUID
+    org_id: UUID
+    target_url: str
+    payload: bytes
+    request_id: str | None
+    attempt_number: int
+    max_attempts: int
+    claimed_until: datetime
+
+
+_CLAIM = text("""
+WITH free AS MATERIALIZED (
+    SELECT id FROM deliveries
+    WHERE id = ANY (CAST(:ids AS uuid[])) AND status_code = 'pending' AND next_attempt_at <= now()
+      AND (claimed_until IS NULL OR claimed_until <= now())
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE deliveries d SET claimed_until = now() + make_interval(secs => :seconds)
+FROM free WHERE d.id = free.id
+RETURNING d.id, d.org_id, d.target_url, d.payload, d.request_id, d.attempt_count + 1, d.max_attempts, d.claimed_until
+""")
+
+
+async def claim(connection: AsyncConnection, ids: Sequence[UUID], seconds: float) -> list[Claim]:
+    """Claim those of these deliveries that nobody else took meanwhile."""
+    rows = await connection.execute(_CLAIM, {"ids": list(ids), "seconds": seconds})
+    return [Claim(*row) for row in rows]
+
+
+_NEXT_DUE = text("""
+SELECT extract(epoch FROM min(next_attempt_at) - now())::double precision FROM deliveries
+WHERE status_code = 'pending' AND next_attempt_at > now()
+""")
+
+
+async def seconds_to_next(connection: AsyncConnection) -> float | None:
+    """Return how long it is until the next attempt is due, leaving out what is due already; None: nothing waits."""
+    seconds: float | None = await connection.scalar(_NEXT_DUE)
+    return seconds
+
+
+# The guard: a claim that lapsed and went to another process has another `claimed_until`.
+_FINISH = text("""
+WITH settled AS (
+    UPDATE deliveries SET
+        status_code = :status_code,
+        failure_reason_code = :reason,
+        failure_detail = :detail,
+        signing_secret_id = coalesce(CAST(:secret_id AS uuid), signing_secret_id),
+        attempt_count = attempt_count + 1,
+        next_attempt_at = now() + make_interval(secs => CAST(:retry_after AS double precision)),
+        completed_at = CASE WHEN :status_code <> 'pending' THEN now() END,
+        claimed_until = NULL,
+        updated_at = now()
+    WHERE id = :id AND status_code = 'pending' AND claimed_until = :claimed_until
+      AND attempt_count = :attempt_number - 1
+    RETURNING id, org_id, attempt_count
+)
+INSERT INTO delivery_attempts
+    (id, org_id, delivery_id, attempt_number, status_code, response_body, response_time_ms, error_message)
+SELECT :attempt_id, org_id, id, attempt_count, :http_status, :body, :elapsed_ms, :message FROM settled
+RETURNING id
+""")
+
+
+async def finish(
+    connection: AsyncConnection, held: Claim, outcome: Outcome, decision: Decision, secret_id: UUID | None
+) -> bool:
+    """Record an attempt and what follows from it. False: the claim was lost, and nothing was changed.
+
+    `failure_reason_code` of a pending delivery is that of its last attempt. `secret_id` names the secret that signed.
+    """
+    status, reason, detail, retry_after = _columns(decision)
+    values = {
+        "id": held.id,
+        "claimed_until": held.claimed_until,
+        "attempt_number": held.attempt_number,
+        "attempt_id": new_id(),
+        "status_code": status,
+        "reason": reason,
+        "detail": detail,
+        "retry_after": retry_after,
+        "secret_id": secret_id,
+        "http_status": outcome.status,
+        "body": outcome.body,
+        "elapsed_ms": outcome.elapsed_ms,
+        "message": outcome.message,
+    }
+    return await connection.scalar(_FINISH, values) is not None
+
+
+def _columns(decision: Decision) -> tuple[str, str | None, str | None, float | None]:
+    match decision:
+        case Succeeded():
+            return "succeeded", None, None, None
+        case Retry(after_seconds, reason, detail):
+            return "pending", reason.value, detail, after_seconds
+        case GiveUp(reason, detail):
+            return "failed", reason.value, detail, None
+
+
+_RELEASE = text("UPDATE deliveries SET claimed_until = NULL WHERE id = :id AND claimed_until = :claimed_until")
+
+
+async def release(connection: AsyncConnection, held: Sequence[Claim]) -> None:
+    """Give claims back: others may send these deliveries at once."""
+    if held:
+        await connection.execute(_RELEASE, [{"id": c.id, "claimed_until": c.claimed_until} for c in held])

@@ -1,0 +1,222 @@
+"""The engine that empties the outbox.
+
+An attempt is claimed in one transaction, made outside of any, and recorded in another that is guarded by the claim. A
+process that dies in between leaves the claim to lapse; then the message is sent again, with the same id. Nothing waits
+in memory: only what is being sent is claimed.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from runflow.db.database import Database
+from runflow.db.notifications import Hub
+from runflow.deliveries import queries
+from runflow.deliveries.outcome import FailureReason, Outcome, outcome_of_answer, outcome_of_error
+from runflow.deliveries.queries import Claim
+from runflow.deliveries.schedule import DELAYS, KEEP_BYTES, TIMEOUT_SECONDS, Decision, GiveUp, Retry, decide
+from runflow.deliveries.signing import Secrets, SigningSecret, delivery_headers, no_secrets
+from runflow.deliveries.slots import Candidate, Slots
+from runflow.outgoing import GuardedClient, OutgoingError
+from runflow.outgoing.urls import host_of
+
+log = structlog.get_logger()
+
+TOPIC = "delivery"
+"""The hint after a delivery was inserted."""
+DATABASE_PAUSE_SECONDS = 1.0
+RECORDING_CONNECTIONS = 3
+"""However many attempts end at once, they leave most of the pool to the queue."""
+
+
+class Outbox(Protocol):
+    """What the engine needs of the server's `Services`."""
+
+    db: Database
+    hub: Hub
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """All in seconds. `margin`: what a claim lasts beyond an attempt's time limit, to record it; `poll`: how often the
+
+    engine looks without being told; `grace`: how long it lets attempts end when it is stopped.
+    """
+
+    timeout: float = TIMEOUT_SECONDS
+    margin: float = 15.0
+    poll: float = 15.0
+    grace: float = 3.0
+    delays: tuple[float, ...] = DELAYS
+
+
+class DeliveryEngine:
+    """Sends what is due, in one server process. Any number of processes may run one."""
+
+    def __init__(
+        self,
+        services: Outbox,
+        client: GuardedClient,
+        *,
+        secrets: Secrets = no_secrets,
+        timing: Timing | None = None,
+        slots: Slots | None = None,
+    ) -> None:
+        """Prepare; `run` does the work."""
+        self._db = services.db
+        self._hub = services.hub
+        self._client = client
+        self._secrets = secrets
+        self._timing = timing or Timing()
+        self._slots = slots or Slots()
+        self._sending: dict[asyncio.Task[None], Claim] = {}
+        self._recording = asyncio.Semaphore(RECORDING_CONNECTIONS)
+        self._look = asyncio.Event()
+
+    async def run(self) -> None:
+        """Send until cancelled; then take nothing new, let attempts end for a moment and give the rest back."""
+        try:
+            with self._hub.waiting(TOPIC) as self._look:
+                while True:
+                    self._look.clear()
+                    pause = await self._send_due()
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._look.wait(), pause)
+        finally:
+            await self._stop()
+
+    async def _send_due(self) -> float:
+        """Start every attempt that is due and has a slot. Returns for how long there will be nothing to do."""
+        try:
+            while self._slots.free:
+                many = 2 * self._slots.total
+                async with self._db.system(durable=False) as connection:
+                    candidates = await queries.due(
+                        connection,
+                        full_orgs=self._slots.full_orgs,
+                        full_hosts=self._slots.full_hosts,
+                        each=self._slots.per_host,
+                        many=many,
+                    )
+                    chosen = self._slots.choose(candidates)
+                    seconds = self._timing.timeout + self._timing.margin
+                    claims = await queries.claim(connection, [found.id for found in chosen], seconds) if chosen else []
+                    to_next = None if claims else await queries.seconds_to_next(connection)
+                by_id = {found.id: found for found in chosen}
+                for held in claims:
+                    self._start(held, by_id[held.id])
+                if not claims:
+                    return self._timing.poll if to_next is None else min(to_next, self._timing.poll)
+        except Exception as error:  # the outbox outlives any failure of the database
+            log.warning("cannot read the outbox, trying again", error=_first_line(error))
+            return DATABASE_PAUSE_SECONDS
+        return self._timing.poll
+
+    def _start(self, held: Claim, candidate: Candidate) -> None:
+        self._slots.take(candidate)
+        task = asyncio.create_task(self._deliver(held), name=f"delivery {held.id}")
+        self._sending[task] = held
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._slots.give_back(candidate)
+            self._look.set()
+            if not task.cancelled():
+                del self._sending[task]
+
+        task.add_done_callback(ended)
+
+    async def _deliver(self, held: Claim) -> None:
+        try:
+            secrets = await self._secrets(held.org_id)
+        except Exception as error:  # the claim lapses, and it is tried again: nothing was sent
+            log.warning("cannot read signing secrets", delivery_id=str(held.id), error=_first_line(error))
+            return
+        outcome = await self._attempt(held, secrets)
+        decision = decide(
+            outcome,
+            held.attempt_number,
+            held.max_attempts,
+            random.random(),  # noqa: S311 - spreads load, hides nothing
+            self._timing.delays,
+        )
+        await self._record(held, outcome, decision, secrets)
+
+    async def _attempt(self, held: Claim, secrets: Sequence[SigningSecret]) -> Outcome:
+        started = time.monotonic()
+        try:
+            headers = delivery_headers(held.id, held.payload, secrets, int(time.time()), held.request_id)
+            answer = await self._client.post(held.target_url, held.payload, headers, self._timing.timeout, KEEP_BYTES)
+        except OutgoingError as error:
+            return outcome_of_error(error, _ms_since(started))
+        except Exception:  # a defect of ours must not keep a message in the outbox for ever
+            log.exception("delivery attempt failed unexpectedly", delivery_id=str(held.id))
+            message = "Runflow could not send this message; the server's log tells why."
+            return Outcome(_ms_since(started), reason=FailureReason.CONNECTION, message=message)
+        return outcome_of_answer(host_of(held.target_url), answer)
+
+    async def _record(
+        self, held: Claim, outcome: Outcome, decision: Decision, secrets: Sequence[SigningSecret]
+    ) -> None:
+        """Record an attempt, for as long as the claim lasts also over failures of the database."""
+        secret_id = secrets[0].id if secrets else None
+        deadline = time.monotonic() + self._timing.margin
+        while True:
+            try:
+                async with self._recording, self._db.system() as connection:
+                    is_ours = await queries.finish(connection, held, outcome, decision, secret_id)
+                break
+            except Exception as error:  # without the record the message would be sent twice
+                log.warning("cannot record a delivery attempt", delivery_id=str(held.id), error=_first_line(error))
+                if time.monotonic() > deadline:
+                    return
+                await asyncio.sleep(DATABASE_PAUSE_SECONDS)
+        _tell(held, outcome, decision, is_ours)
+
+    async def _stop(self) -> None:
+        """Let attempts end for the grace time, interrupt the rest and give their claims back."""
+        try:
+            if self._sending:
+                await asyncio.wait(self._sending, timeout=self._timing.grace)
+        finally:
+            left = list(self._sending)
+            for task in left:
+                task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        claims = list(self._sending.values())
+        self._sending.clear()
+        if claims:
+            with contextlib.suppress(Exception):  # then they lapse
+                async with self._db.system() as connection:
+                    await queries.release(connection, claims)
+                self._hub.publish(TOPIC)
+
+
+def _tell(held: Claim, outcome: Outcome, decision: Decision, is_ours: bool) -> None:
+    about = {
+        "delivery_id": str(held.id),
+        "attempt": held.attempt_number,
+        "host": host_of(held.target_url),
+        "ms": outcome.elapsed_ms,
+    }
+    if not is_ours:
+        log.warning("delivery attempt came too late to be recorded", **about)
+    elif isinstance(decision, GiveUp):
+        log.warning("delivery given up", reason=decision.reason.value, detail=decision.detail, **about)
+    elif isinstance(decision, Retry):
+        log.info("delivery failed, will be tried again", reason=decision.reason.value, detail=decision.detail, **about)
+    else:
+        log.debug("delivered", **about)
+
+
+def _ms_since(started: float) -> int:
+    return round((time.monotonic() - started) * 1000)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).split("\n")[0]

@@ -1,0 +1,77 @@
+"""Signatures that let a receiver know that a message is ours and unchanged. Pure.
+
+Two schemes side by side: `Runflow-Signature` (wire.md, section 8) and the Standard Webhooks headers
+(https://www.standardwebhooks.com), which any of its verifiers understands.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+PREFIX = "whsec_"
+
+
+class InvalidSecret(ValueError):
+    """A signing secret is `whsec_` followed by base64."""
+
+
+@dataclass(frozen=True, slots=True)
+class SigningSecret:
+    """An enabled secret of an organization: `whsec_` and base64. Its text never shows in a representation."""
+
+    id: UUID
+    plain: str = field(repr=False)
+
+
+Secrets = Callable[[UUID], Awaitable[Sequence[SigningSecret]]]
+"""Gives an organization's enabled secrets, the current one first."""
+
+
+async def no_secrets(org_id: UUID) -> Sequence[SigningSecret]:
+    """Return no secrets: deliveries leave unsigned."""
+    return ()
+
+
+def delivery_headers(
+    delivery_id: UUID, body: bytes, secrets: Sequence[SigningSecret], timestamp: int, request_id: str | None
+) -> dict[str, str]:
+    """Return the headers of one attempt at a delivery; `timestamp` in Unix seconds, the attempt's own.
+
+    `webhook-id` is the delivery's id, the same at every attempt, by which a receiver recognises a duplicate. Without
+    secrets there are no signatures. Raises `InvalidSecret`.
+    """
+    headers = {
+        "Content-Type": "application/json",
+        "webhook-id": str(delivery_id),
+        "webhook-timestamp": str(timestamp),
+    }
+    if request_id is not None:
+        headers["Runflow-Request-Id"] = request_id
+    if secrets:
+        headers["Runflow-Signature"] = runflow_signature(secrets[0].plain, body)
+        headers["webhook-signature"] = " ".join(
+            standard_signature(secret.plain, str(delivery_id), timestamp, body) for secret in secrets
+        )
+    return headers
+
+
+def runflow_signature(secret: str, body: bytes) -> str:
+    """Return the lower-case hex HMAC-SHA256 of the raw body; the key is the secret's plain text, prefix included."""
+    return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+
+
+def standard_signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
+    """Return `v1,` and the base64 HMAC-SHA256 of `id.timestamp.body`; the key is what the secret's base64 encodes.
+
+    Raises `InvalidSecret`.
+    """
+    try:
+        key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
+    except binascii.Error as error:
+        raise InvalidSecret("A signing secret is whsec_ followed by base64, and this one is not.") from error
+    signed = f"{message_id}.{timestamp}.".encode() + body
+    return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()

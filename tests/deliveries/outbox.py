@@ -1,0 +1,91 @@
+"""What the tests of the outbox do with it."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, text
+
+from runflow.db.database import Database
+from runflow.db.notifications import Hub
+from runflow.deliveries import queries
+from runflow.deliveries.sender import DeliveryEngine, Timing
+from runflow.ids import new_id
+
+FAST = Timing(timeout=0.5, margin=10, poll=0.2, grace=1, delays=(0, 0.01, 0.02))
+ORG = new_id()
+
+
+@dataclass
+class Outbox:
+    """The database and hints of a server process."""
+
+    db: Database
+    hub: Hub
+
+    async def add(self, url: str, *, org_id: UUID = ORG, payload: bytes = b'{"a": 1}', **options: Any) -> UUID:
+        """Put a message into the outbox as a completion does."""
+        async with self.db.system() as connection:
+            made = await queries.insert(
+                connection,
+                org_id=org_id,
+                kind_code="callback",
+                run_id=options.pop("run_id", new_id()),
+                event_type_code="run.completed",
+                target_url=url,
+                payload=payload,
+                **options,
+            )
+        self.hub.publish("delivery")
+        return made
+
+    async def delivery(self, delivery_id: UUID) -> Row[Any]:
+        async with self.db.system() as connection:
+            found = await connection.execute(text("SELECT * FROM deliveries WHERE id = :id"), {"id": delivery_id})
+            return found.one()
+
+    async def attempts(self, delivery_id: UUID) -> Sequence[Row[Any]]:
+        query = text("SELECT * FROM delivery_attempts WHERE delivery_id = :id ORDER BY attempt_number")
+        async with self.db.system() as connection:
+            return (await connection.execute(query, {"id": delivery_id})).all()
+
+    async def ended(self, *ids: UUID, seconds: float = 20) -> list[Row[Any]]:
+        """Wait until none of these is pending."""
+        query = text("SELECT count(*) FROM deliveries WHERE id = ANY (:ids) AND status_code = 'pending'")
+        async with asyncio.timeout(seconds):
+            while True:
+                async with self.db.system() as connection:
+                    if not await connection.scalar(query, {"ids": list(ids)}):
+                        break
+                await asyncio.sleep(0.02)
+        return [await self.delivery(delivery_id) for delivery_id in ids]
+
+
+@contextlib.asynccontextmanager
+async def running(*engines: DeliveryEngine) -> AsyncIterator[None]:
+    """Run engines as the server does: until cancelled."""
+    tasks = [asyncio.create_task(engine.run()) for engine in engines]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def kill(task: asyncio.Task[None]) -> None:
+    """End an engine in the middle of its work, as a crash of the process does: nothing is given back."""
+    task.cancel()
+    await asyncio.sleep(0.05)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(condition: Any, seconds: float = 10) -> None:
+    """Wait until `condition()` is true."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)

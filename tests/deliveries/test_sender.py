@@ -1,0 +1,323 @@
+import asyncio
+import base64
+import os
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+
+from runflow.deliveries.sender import DeliveryEngine, Timing
+from runflow.deliveries.signing import SigningSecret, runflow_signature, standard_signature
+from runflow.deliveries.slots import Slots
+from runflow.ids import new_id
+from runflow.outgoing import GuardedClient
+from tests.deliveries.outbox import FAST, ORG, Outbox, kill, running, until
+from tests.outgoing.receivers import (
+    Behaviour,
+    Received,
+    Receiver,
+    answering,
+    dripping,
+    endless,
+    hanging,
+    receiver,
+    resetting,
+)
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[GuardedClient]:
+    async with GuardedClient("127.0.0.0/8") as opened:
+        yield opened
+
+
+def answers(*statuses: int) -> Behaviour:
+    """Answer with these statuses in turn, then with 200."""
+    left = list(statuses)
+
+    async def behave(received: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await answering(left.pop(0) if left else 200)(received, reader, writer)
+
+    return behave
+
+
+async def test_a_delivery(outbox: Outbox, client: GuardedClient) -> None:
+    async with receiver(answering(202, b"thanks")) as hook, running(DeliveryEngine(outbox, client)):
+        made = await outbox.add(hook.url("/hook?x=1"), payload=b'{"a":  1}', request_id="req-1")
+        (row,) = await outbox.ended(made)
+    (seen,), (attempt,) = hook.requests, await outbox.attempts(made)
+    assert (seen.method, seen.path, seen.body) == ("POST", "/hook?x=1", b'{"a":  1}')
+    assert seen.headers["content-type"] == "application/json"
+    assert seen.headers["runflow-request-id"] == "req-1"
+    assert seen.headers["webhook-id"] == str(made)
+    assert abs(int(seen.headers["webhook-timestamp"]) - time.time()) < 60
+    assert "runflow-signature" not in seen.headers
+    assert "webhook-signature" not in seen.headers
+    assert (row.status_code, row.attempt_count, row.failure_reason_code) == ("succeeded", 1, None)
+    assert (attempt.status_code, attempt.response_body, attempt.error_message) == (202, "thanks", None)
+    assert attempt.response_time_ms < 5000
+
+
+async def test_a_hint_is_enough(outbox: Outbox, client: GuardedClient) -> None:
+    patient = replace(FAST, poll=60)
+    async with receiver(answering()) as hook, running(DeliveryEngine(outbox, client, timing=patient)):
+        for _ in range(3):
+            await outbox.ended(await outbox.add(hook.url()), seconds=5)
+
+
+async def test_signed_by_every_secret(outbox: Outbox, client: GuardedClient) -> None:
+    both = [SigningSecret(new_id(), "whsec_" + base64.b64encode(os.urandom(32)).decode()) for _ in range(2)]
+
+    async def secrets(org_id: UUID) -> Sequence[SigningSecret]:
+        return both if org_id == ORG else []
+
+    async with receiver(answering()) as hook, running(DeliveryEngine(outbox, client, secrets=secrets)):
+        made = await outbox.add(hook.url())
+        (row,) = await outbox.ended(made)
+    headers, body = hook.requests[0].headers, hook.requests[0].body
+    assert headers["runflow-signature"] == runflow_signature(both[0].plain, body)
+    stamp = int(headers["webhook-timestamp"])
+    assert headers["webhook-signature"].split() == [
+        standard_signature(secret.plain, str(made), stamp, body) for secret in both
+    ]
+    assert row.signing_secret_id == both[0].id
+
+
+async def test_tried_again_until_it_succeeds(outbox: Outbox, client: GuardedClient) -> None:
+    async with receiver(answers(500, 404)) as hook, running(DeliveryEngine(outbox, client, timing=FAST)):
+        made = await outbox.add(hook.url())
+        (row,) = await outbox.ended(made)
+    assert (row.status_code, row.attempt_count, row.failure_reason_code) == ("succeeded", 3, None)
+    attempts = await outbox.attempts(made)
+    assert [(a.attempt_number, a.status_code) for a in attempts] == [(1, 500), (2, 404), (3, 200)]
+    assert {seen.headers["webhook-id"] for seen in hook.requests} == {str(made)}
+    assert {seen.body for seen in hook.requests} == {b'{"a": 1}'}
+
+
+async def test_gone_is_not_tried_again(outbox: Outbox, client: GuardedClient) -> None:
+    async with receiver(answering(410)) as hook, running(DeliveryEngine(outbox, client, timing=FAST)):
+        made = await outbox.add(hook.url())
+        (row,) = await outbox.ended(made)
+    assert (row.status_code, row.failure_reason_code, row.attempt_count) == ("failed", "http_status", 1)
+    assert len(hook.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://10.0.0.1/hook",
+        "http://169.254.169.254/latest",
+        "http://[::1]:80/",
+        "https://user:pw@h.example/",
+        "ftp://h",
+    ],
+)
+async def test_refused_addresses_fail_at_once(outbox: Outbox, client: GuardedClient, url: str) -> None:
+    async with running(DeliveryEngine(outbox, client, timing=FAST)):
+        made = await outbox.add(url)
+        (row,) = await outbox.ended(made)
+    (attempt,) = await outbox.attempts(made)
+    assert (row.status_code, row.failure_reason_code) == ("failed", "blocked_address")
+    assert attempt.status_code is None
+    assert "pw" not in attempt.error_message
+
+
+def _to(location: str) -> Behaviour:
+    return answering(302, b"", Location=location)
+
+
+@pytest.mark.parametrize(
+    ("behave", "reason", "status", "says"),
+    [
+        (hanging, "timeout", None, "did not answer completely within"),
+        (dripping(b"HTTP/1.1 2"), "timeout", None, "did not answer completely within"),
+        (resetting, "connection", None, "127.0.0.1"),
+        (_to("/again"), "too_many_redirects", None, "redirects more than 3 times"),
+        (answering(500, b"x" * 5000), "http_status", 500, "answered with HTTP status 500"),
+    ],
+    ids=["hang", "drip", "reset", "redirects", "500"],
+)
+async def test_every_misbehaviour_ends_with_a_reason(
+    outbox: Outbox, client: GuardedClient, behave: Behaviour, reason: str, status: int | None, says: str
+) -> None:
+    slow = replace(FAST, timeout=0.3, delays=(0, 0.4))
+    async with receiver(behave) as hook, running(DeliveryEngine(outbox, client, timing=slow)):
+        made = await outbox.add(hook.url("/hook?token=secret"), max_attempts=2)
+        async with asyncio.timeout(10):
+            while not (between := await outbox.delivery(made)).attempt_count:
+                await asyncio.sleep(0.01)
+        (row,) = await outbox.ended(made)
+    attempts = await outbox.attempts(made)
+    assert (between.status_code, between.failure_reason_code) == ("pending", reason)
+    assert (row.status_code, row.failure_reason_code, row.attempt_count) == ("failed", "exhausted", 2)
+    assert says in row.failure_detail
+    assert [(a.attempt_number, a.status_code) for a in attempts] == [(1, status), (2, status)]
+    assert all(says in a.error_message and "secret" not in a.error_message for a in attempts)
+    assert all(len(a.response_body or "") <= 2048 for a in attempts)
+
+
+async def test_a_gigabyte_is_cut_off(outbox: Outbox, client: GuardedClient) -> None:
+    made_of: list[Receiver] = []
+    behave = endless(made_of, b"HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n")
+    async with receiver(behave) as hook, running(DeliveryEngine(outbox, client, timing=FAST)):
+        made_of.append(hook)
+        made = await outbox.add(hook.url())
+        (row,) = await outbox.ended(made)
+        await until(lambda: not hook.open)
+    (attempt,) = await outbox.attempts(made)
+    assert (row.status_code, len(attempt.response_body)) == ("succeeded", 2048)
+    assert hook.bytes_sent < 32 * 1024 * 1024
+
+
+async def test_redirects_to_inner_addresses_are_refused(outbox: Outbox, client: GuardedClient) -> None:
+    engine = DeliveryEngine(outbox, client, timing=FAST)
+    async with receiver(_to("http://169.254.169.254/latest/meta-data/")) as hook, running(engine):
+        (row,) = await outbox.ended(await outbox.add(hook.url()))
+    assert (row.failure_reason_code, row.attempt_count) == ("blocked_address", 1)
+
+
+async def test_a_dead_receiver_delays_nobody(outbox: Outbox, client: GuardedClient) -> None:
+    engine = DeliveryEngine(outbox, client, timing=replace(FAST, timeout=30, grace=0), slots=Slots(8, 8, 3))
+    async with receiver(hanging) as dead, receiver(answering()) as alive, running(engine):
+        waiting = [await outbox.add(dead.url()) for _ in range(30)]
+        await until(lambda: dead.open == 3)
+        started = time.monotonic()
+        await outbox.ended(*[await outbox.add(alive.url()) for _ in range(30)])
+        assert time.monotonic() - started < 5
+        assert dead.most_open == 3
+        assert [(await outbox.delivery(made)).status_code for made in waiting] == ["pending"] * 30
+
+
+async def test_an_organization_with_many_dead_receivers_delays_no_other(outbox: Outbox, client: GuardedClient) -> None:
+    engine = DeliveryEngine(outbox, client, timing=replace(FAST, timeout=30, grace=0), slots=Slots(8, 4, 4))
+    async with receiver(hanging) as dead, receiver(answering()) as alive, running(engine):
+        for name in ("127.0.0.1", "localhost", "127.1", "0x7f.1"):
+            for _ in range(4):
+                await outbox.add(dead.url(host=name))
+        await until(lambda: dead.open == 4)
+        await outbox.ended(await outbox.add(alive.url(), org_id=new_id()), seconds=5)
+        assert dead.most_open == 4
+
+
+async def test_engines_share_the_outbox_and_send_everything_once(outbox: Outbox, client: GuardedClient) -> None:
+    engines = [DeliveryEngine(outbox, client, timing=FAST, slots=Slots(6, 6, 6)) for _ in range(3)]
+    async with receiver(answering()) as hook, running(*engines):
+        made = [await outbox.add(hook.url()) for _ in range(60)]
+        rows = await outbox.ended(*made)
+    assert {row.status_code for row in rows} == {"succeeded"}
+    assert sorted(seen.headers["webhook-id"] for seen in hook.requests) == sorted(map(str, made))
+    assert [len(await outbox.attempts(one)) for one in made] == [1] * 60
+
+
+async def test_killed_between_sending_and_recording_it_sends_one_duplicate(
+    outbox: Outbox, client: GuardedClient
+) -> None:
+    short = Timing(timeout=0.5, margin=0.2, poll=0.1, grace=5)
+    async with receiver(hanging) as hook:
+        task = asyncio.create_task(DeliveryEngine(outbox, client, timing=replace(short, timeout=30)).run())
+        made = await outbox.add(hook.url())
+        await until(lambda: len(hook.requests) == 1)
+        await kill(task)
+        row = await outbox.delivery(made)
+        assert (row.status_code, row.attempt_count) == ("pending", 0)
+        assert row.claimed_until is not None, "a dead process gives nothing back"
+        # Nobody waits thirty seconds in a test: its claim lapses now.
+        async with outbox.db.system() as connection:
+            await connection.execute(text("UPDATE deliveries SET claimed_until = now() - interval '1 second'"))
+        hook.behave = answering()
+        async with running(DeliveryEngine(outbox, client, timing=short)):
+            (row,) = await outbox.ended(made)
+    assert (row.status_code, row.attempt_count) == ("succeeded", 1)
+    assert [seen.headers["webhook-id"] for seen in hook.requests] == [str(made)] * 2
+    assert [attempt.attempt_number for attempt in await outbox.attempts(made)] == [1]
+
+
+async def test_a_claim_of_a_dead_process_lapses_by_itself(outbox: Outbox, client: GuardedClient) -> None:
+    short = Timing(timeout=0.3, margin=0.3, poll=0.1, grace=5)
+    async with receiver(hanging) as hook:
+        task = asyncio.create_task(DeliveryEngine(outbox, client, timing=short).run())
+        made = await outbox.add(hook.url())
+        await until(lambda: len(hook.requests) == 1)
+        await kill(task)
+        hook.behave = answering()
+        async with running(DeliveryEngine(outbox, client, timing=short)):
+            (row,) = await outbox.ended(made)
+    assert (row.status_code, row.attempt_count, len(hook.requests)) == ("succeeded", 1, 2)
+
+
+async def test_stopping_lets_attempts_end(outbox: Outbox, client: GuardedClient) -> None:
+    release = asyncio.Event()
+
+    async def behave(received: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await release.wait()
+        await answering()(received, reader, writer)
+
+    async with receiver(behave) as hook:
+        task = asyncio.create_task(DeliveryEngine(outbox, client, timing=replace(FAST, timeout=10, grace=10)).run())
+        made = await outbox.add(hook.url())
+        await until(lambda: len(hook.requests) == 1)
+        task.cancel()
+        await asyncio.sleep(0.05)
+        later = await outbox.add(hook.url())
+        release.set()
+        await asyncio.gather(task, return_exceptions=True)
+    assert (await outbox.delivery(made)).status_code == "succeeded"
+    assert (await outbox.delivery(later)).claimed_until is None, "nothing new is taken"
+
+
+async def test_stopping_gives_back_what_does_not_end(outbox: Outbox, client: GuardedClient) -> None:
+    stubborn = replace(FAST, timeout=30, grace=0.1)
+    async with receiver(hanging) as hook:
+        async with running(DeliveryEngine(outbox, client, timing=stubborn)):
+            made = await outbox.add(hook.url())
+            await until(lambda: len(hook.requests) == 1)
+        assert (await outbox.delivery(made)).claimed_until is None
+        hook.behave = answering()
+        async with running(DeliveryEngine(outbox, client)):
+            await outbox.ended(made, seconds=5)
+
+
+async def test_a_database_that_drops_its_connections_loses_nothing(outbox: Outbox, client: GuardedClient) -> None:
+    drop = text("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+                "WHERE datname = 'outbox' AND pid <> pg_backend_pid()")  # fmt: skip
+
+    async def behave(received: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(hook.requests) <= 2:
+            async with outbox.db.system() as connection:
+                await connection.execute(drop)
+        await answering()(received, reader, writer)
+
+    async with receiver(behave) as hook, running(DeliveryEngine(outbox, client, timing=FAST)):
+        made = [await outbox.add(hook.url()) for _ in range(5)]
+        rows = await outbox.ended(*made)
+    assert {(row.status_code, row.attempt_count) for row in rows} == {("succeeded", 1)}
+    assert sorted(seen.headers["webhook-id"] for seen in hook.requests) == sorted(map(str, made))
+
+
+async def test_unreadable_secrets_send_nothing_unsigned(outbox: Outbox, client: GuardedClient) -> None:
+    calls = 0
+
+    async def secrets(org_id: UUID) -> Sequence[SigningSecret]:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise ConnectionError("no database")
+        return [SigningSecret(new_id(), "whsec_AAAA")]
+
+    timing = Timing(timeout=0.2, margin=0.1, poll=0.1)
+    async with receiver(answering()) as hook, running(DeliveryEngine(outbox, client, secrets=secrets, timing=timing)):
+        await outbox.ended(await outbox.add(hook.url()))
+    assert ["runflow-signature" in seen.headers for seen in hook.requests] == [True]
+
+
+async def test_a_defect_is_an_attempt_with_a_reason(outbox: Outbox, client: GuardedClient) -> None:
+    async def secrets(org_id: UUID) -> Sequence[SigningSecret]:
+        return [SigningSecret(new_id(), "not a secret")]
+
+    async with receiver(answering()) as hook, running(DeliveryEngine(outbox, client, secrets=secrets, timing=FAST)):
+        (row,) = await outbox.ended(await outbox.add(hook.url(), max_attempts=2))
+    assert (row.status_code, row.failure_reason_code, row.attempt_count) == ("failed", "exhausted", 2)
+    assert hook.requests == []

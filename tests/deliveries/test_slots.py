@@ -1,0 +1,41 @@
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runflow.deliveries.slots import Candidate, Slots
+from runflow.ids import new_id
+
+ORGS = [new_id() for _ in range(4)]
+CANDIDATES = st.lists(st.builds(Candidate, st.builds(new_id), st.sampled_from(ORGS), st.sampled_from("abcde")))
+
+
+@given(st.lists(CANDIDATES, max_size=8), st.integers(1, 9), st.integers(1, 9), st.integers(1, 9), st.data())
+def test_no_bound_is_ever_exceeded(
+    rounds: list[list[Candidate]], total: int, per_org: int, per_host: int, data: st.DataObject
+) -> None:
+    slots, on_their_way = Slots(total, per_org, per_host), list[Candidate]()
+    for candidates in rounds:
+        chosen = slots.choose(candidates)
+        for candidate in chosen:
+            slots.take(candidate)
+        on_their_way += chosen
+        assert len(on_their_way) <= total
+        assert slots.free == total - len(on_their_way)
+        orgs, hosts = Counter(c.org_id for c in on_their_way), Counter(c.host for c in on_their_way)
+        assert max(orgs.values(), default=0) <= per_org
+        assert max(hosts.values(), default=0) <= per_host
+        assert set(slots.full_orgs) == {org for org, count in orgs.items() if count == per_org}
+        assert set(slots.full_hosts) == {host for host, count in hosts.items() if count == per_host}
+        for left in set(candidates) - set(chosen):
+            assert not slots.free or orgs[left.org_id] == per_org or hosts[left.host] == per_host
+        for _ in range(data.draw(st.integers(0, len(on_their_way)))):
+            slots.give_back(on_their_way.pop(0))
+    for candidate in on_their_way:
+        slots.give_back(candidate)
+    assert (slots.free, slots.full_orgs, slots.full_hosts) == (total, [], [])
+
+
+def test_first_come_first_served() -> None:
+    first, second = Candidate(new_id(), ORGS[0], "a"), Candidate(new_id(), ORGS[0], "a")
+    assert Slots(10, 10, 1).choose([first, second]) == [first]
