@@ -11,6 +11,7 @@ from typing import Annotated
 import orjson
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
+from rich.status import Status
 
 from runflow.cli.console import console, fail
 from runflow.cli.settings import load_settings
@@ -35,15 +36,24 @@ class _TerminalReporter:
         self.interactive = console.is_terminal
         self._agree = agree
         self._bars: Progress | None = None
+        self._status: Status | None = None
         self._tasks: dict[str, TaskID] = {}
 
     def step(self, text: str) -> None:
         self.close()
-        console.print(f"[bold]›[/] {_escaped(text)}")
+        console.print(f"[bold]›[/] {_escaped(text)}", soft_wrap=True)
 
     def note(self, text: str) -> None:
         self.close()
-        console.print(f"  {_escaped(text)}", style="dim")
+        console.print(f"  {_escaped(text)}", style="dim", soft_wrap=True)
+
+    def activity(self, text: str) -> None:
+        if not self.interactive:
+            return
+        if self._status is None:
+            self._status = console.status("")
+            self._status.start()
+        self._status.update(_escaped(text))
 
     def progress(self, label: str, done: int, total: int | None) -> None:
         if not self.interactive:
@@ -60,11 +70,14 @@ class _TerminalReporter:
     def confirm(self, question: str) -> bool:
         self.close()
         if self._agree:
-            console.print(f"  {_escaped(question)} yes (--yes)", style="dim")
+            console.print(f"  {_escaped(question)} yes (--yes)", style="dim", soft_wrap=True)
             return True
         return sys.stdin.isatty() and typer.confirm(question, err=True)
 
     def close(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
         if self._bars is not None:
             self._bars.stop()
             self._bars, self._tasks = None, {}
@@ -111,7 +124,7 @@ def install(
             fail(str(error))
         except KeyboardInterrupt:
             reporter.close()
-            console.print("Stopped. Run the same command again to go on.")
+            console.print("Stopped. Run the same command again to go on.", soft_wrap=True)
             raise typer.Exit(130) from None
     _tell_installed(installed)
     if as_json:
@@ -164,17 +177,19 @@ def _tell_installed(installed: Installed) -> None:
     record = installed.record
     where = f"{record.origin}{f' at {record.commit[:12]}' if record.commit else ''}"
     done = "Installed" if installed.fresh else "Already there:"
-    console.print(f"[bold green]{done}[/] ComfyUI {record.version} in {_escaped(str(installed.directory))}")
-    console.print(f"  source   {_escaped(where)}")
-    console.print(f"  Python   {record.python}  {_escaped(str(installed.python))}")
+    console.print(
+        f"[bold green]{done}[/] ComfyUI {record.version} in {_escaped(str(installed.directory))}", soft_wrap=True
+    )
+    console.print(f"  source   {_escaped(where)}", soft_wrap=True)
+    console.print(f"  Python   {record.python}  {_escaped(str(installed.python))}", soft_wrap=True)
     torch = f"{record.torch}, torchvision {record.torchvision}, torchaudio {record.torchaudio}"
     module = "  (with our compatibility module)" if record.compatibility_module else ""
-    console.print(f"  torch    {torch} from {_escaped(record.torch_origin)}{module}")
+    console.print(f"  torch    {torch} from {_escaped(record.torch_origin)}{module}", soft_wrap=True)
 
 
 def _tell_report(report: CheckReport) -> None:
     state = "[bold green]usable[/]" if report.usable else "[bold red]not usable[/]"
-    console.print(f"{report.kind.value.capitalize()} ComfyUI at {_escaped(report.where)}: {state}")
+    console.print(f"{report.kind.value.capitalize()} ComfyUI at {_escaped(report.where)}: {state}", soft_wrap=True)
     memory = f", {report.memory_bytes / 2**30:.1f} GiB" if report.memory_bytes else ""
     facts = {
         "version": report.version,
@@ -186,15 +201,17 @@ def _tell_report(report: CheckReport) -> None:
     }
     for name, value in facts.items():
         if value is not None:
-            console.print(f"  {name:9}{_escaped(str(value))}")
+            console.print(f"  {name:9}{_escaped(str(value))}", soft_wrap=True)
     for ability, text in report.lacking.items():
-        console.print(f"  [yellow]lacks[/] {ability}: {_escaped(text)}")
+        console.print(f"  [yellow]lacks[/] {ability}: {_escaped(text)}", soft_wrap=True)
     if report.plugin is False and report.kind == "attached":
-        console.print("  [yellow]lacks[/] the Runflow nodes: install them there with `runflow plugin install`.")
+        console.print(
+            "  [yellow]lacks[/] the Runflow nodes: install them there with `runflow plugin install`.", soft_wrap=True
+        )
     for text in report.isolation:
-        console.print(f"  [dim]isolation: {_escaped(text)}[/]")
+        console.print(f"  [dim]isolation: {_escaped(text)}[/]", soft_wrap=True)
     for problem in report.problems:
-        console.print(f"  [red]problem[/] {_escaped(problem)}")
+        console.print(f"  [red]problem[/] {_escaped(problem)}", soft_wrap=True)
 
 
 def _escaped(text: str) -> str:

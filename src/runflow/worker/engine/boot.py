@@ -17,6 +17,7 @@ from runflow.worker.engine.owned_settings import OwnedSettings
 from runflow.worker.engine.process import EngineProcess
 from runflow.worker.engine.protocol import ComfyClient
 from runflow.worker.engine.scrub import scrubbed_environment
+from runflow.worker.runtime.record import unfinished
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +29,11 @@ def find_python(settings: OwnedSettings) -> Path:
     comfy_dir = settings.comfy_dir
     if not (comfy_dir / "main.py").is_file():
         raise EngineStartFailed(f"There is no ComfyUI in {comfy_dir}. Run `runflow comfyui install {comfy_dir}`.")
+    if unfinished(comfy_dir):
+        raise EngineStartFailed(
+            f"The installation in {comfy_dir} is not finished. Run `runflow comfyui install {comfy_dir}`; it goes on "
+            "where it stopped."
+        )
     candidates = [settings.python] if settings.python else default_pythons(comfy_dir)
     found = next((python for python in candidates if python.exists()), None)
     if found is None:

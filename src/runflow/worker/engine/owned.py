@@ -106,9 +106,11 @@ class OwnedEngine:
         session = PromptSession(client)
         await session.open()
         self._session = session
+        process = self._process
+        assert process is not None
         self._tasks = [
-            asyncio.create_task(self._watch_exit(), name="engine-exit"),
-            asyncio.create_task(self._watch_memory(), name="engine-memory"),
+            asyncio.create_task(self._watch_exit(process, session), name="engine-exit"),
+            asyncio.create_task(self._watch_memory(process), name="engine-memory"),
         ]
         if self.settings.with_plugin and not description.plugin:
             log.warning("the engine runs without the Runflow nodes; its log says why", log_path=str(self.log_path))
@@ -236,10 +238,7 @@ class OwnedEngine:
             return client
         raise AssertionError("the last try returns or raises")
 
-    async def _watch_exit(self) -> None:
-        process, session = self._process, self._session
-        assert process is not None
-        assert session is not None
+    async def _watch_exit(self, process: EngineProcess, session: PromptSession) -> None:
         returncode = await process.wait()
         if self._stopping:
             return
@@ -251,9 +250,7 @@ class OwnedEngine:
         await process.kill()
         self._gone.set()
 
-    async def _watch_memory(self) -> None:
-        process = self._process
-        assert process is not None
+    async def _watch_memory(self, process: EngineProcess) -> None:
         rounds = 0
         while process.running:
             used = process.memory_bytes(children=rounds % _CHILDREN_EVERY == 0)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import socket
 import time
@@ -19,6 +20,7 @@ from runflow.worker.runtime.atomic import write_atomically
 _TAIL_BYTES = 16 * 1024
 _LOG_LIMIT_BYTES = 32 * 1024 * 1024
 _GONE_SECONDS = 5.0
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def free_port() -> int:
@@ -137,7 +139,7 @@ class EngineProcess:
         try:
             with self._log_path.open("rb") as log:
                 log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
-                return log.read().decode(errors="replace")
+                return _COLOURS.sub("", log.read().decode(errors="replace"))
         except OSError:
             return ""
 

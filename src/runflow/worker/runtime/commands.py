@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from runflow.worker.runtime.errors import InstallError
 
@@ -42,12 +43,11 @@ def run(
 ) -> str:
     """Run a command to its end and return its standard output.
 
-    `env` is added to the environment, `timeout` is in seconds, `on_line` is called with each line of standard error as
-    it appears (carriage returns end a line too). With `show` the command draws its progress on our standard error
-    itself, and nothing is returned. Raises CommandFailed, whose message starts with `what`; InstallError when the
-    command does not exist.
+    `env` is added to the environment, `timeout` is in seconds, `on_line` is called with each line of either stream as
+    it appears (carriage returns end a line too), one call at a time. With `show` the command draws its progress on our
+    standard error itself, and nothing is returned. Raises CommandFailed, whose message starts with `what`;
+    InstallError when the command does not exist.
     """
-    tail: deque[str] = deque(maxlen=_TAIL_LINES)
     try:
         process = subprocess.Popen(
             [str(part) for part in command],
@@ -59,50 +59,53 @@ def run(
         )
     except FileNotFoundError:
         raise InstallError(f"{what} failed: the command `{command[0]}` is not installed.") from None
-    killed = threading.Event()
-
-    def expire() -> None:
-        killed.set()
-        process.kill()
-
-    timer = threading.Timer(timeout, expire) if timeout else None
-    reader = threading.Thread(target=_read_lines, args=(process, tail, on_line), daemon=True)
+    said = _Said(on_line)
+    readers = [
+        threading.Thread(target=said.read, args=(stream, keep), daemon=True)
+        for stream, keep in ((process.stdout, True), (process.stderr, False))
+        if stream is not None
+    ]
     try:
-        if timer:
-            timer.start()
-        if not show:
+        for reader in readers:
             reader.start()
-        output = process.stdout.read().decode(errors="replace") if process.stdout else ""
-        code = process.wait()
-        if not show:
-            reader.join(timeout=5)
+        code: int | None = process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        code = None
     finally:
-        if timer:
-            timer.cancel()
         if process.poll() is None:
-            process.terminate()
+            process.kill()
             process.wait()
-    if killed.is_set():
-        raise CommandFailed(what, None, "\n".join(tail))
+    for reader in readers:
+        reader.join(timeout=5)
     if code != 0:
-        lines = [*tail] or ["(see the lines above)" if show else ""]
-        raise CommandFailed(what, code, without_credentials("\n".join([*output.splitlines()[-5:], *lines]).strip()))
-    return output
+        raise CommandFailed(what, code, "(see the lines above)" if show else "\n".join(said.tail))
+    return "\n".join(said.output)
 
 
-def _read_lines(process: subprocess.Popen[bytes], tail: deque[str], on_line: Callable[[str], None] | None) -> None:
-    assert process.stderr is not None
-    pending = b""
-    while chunk := os.read(process.stderr.fileno(), 65536):
-        *lines, pending = re.split(rb"[\r\n]+", pending + chunk)
-        for raw in lines:
-            _take(raw, tail, on_line)
-    _take(pending, tail, on_line)
+class _Said:
+    """Collects what a command says, line by line, without credentials."""
 
+    def __init__(self, on_line: Callable[[str], None] | None) -> None:
+        self.output: list[str] = []
+        self.tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._on_line = on_line
+        self._one_at_a_time = threading.Lock()
 
-def _take(raw: bytes, tail: deque[str], on_line: Callable[[str], None] | None) -> None:
-    line = without_credentials(raw.decode(errors="replace").rstrip())
-    if line:
-        tail.append(line)
-        if on_line:
-            on_line(line)
+    def read(self, stream: IO[bytes], keep: bool) -> None:
+        pending = b""
+        while chunk := os.read(stream.fileno(), 65536):
+            *lines, pending = re.split(rb"[\r\n]+", pending + chunk)
+            for line in lines:
+                self._take(line, keep)
+        self._take(pending, keep)
+
+    def _take(self, raw: bytes, keep: bool) -> None:
+        line = raw.decode(errors="replace").rstrip()
+        if not line:
+            return
+        with self._one_at_a_time:
+            if keep:
+                self.output.append(line)
+            self.tail.append(without_credentials(line))
+            if self._on_line:
+                self._on_line(without_credentials(line))

@@ -14,7 +14,10 @@ from runflow.worker.runtime.errors import InstallError
 from runflow.worker.runtime.index_settings import Indexes
 from runflow.worker.runtime.report import Reporter
 
-_WORTH_SAYING = ("Download", "Resolved", "Prepared", "Installed", "Building", "warning", "error", "ERROR")
+_WORTH_SAYING = {
+    "uv": ("Download", "Resolved", "Prepared", "Installed", "Building", "warning", "error"),
+    "pip": ("Collecting", "Downloading", "Building", "Installing"),
+}
 _UV_ADDS = re.compile(r"^ *\+ ([A-Za-z0-9_.-]+)==(\S+)", re.MULTILINE)
 
 
@@ -133,24 +136,19 @@ class Environment:
             return None
 
     def _run(self, arguments: Sequence[str], what: str, reporter: Reporter, env: Mapping[str, str] | None) -> None:
-
-        def say(line: str) -> None:
-            if line.lstrip().startswith(_WORTH_SAYING):
-                reporter.note(line)
-
         if self.uv:
             command: list[str | Path] = [self.uv, "pip", "install", "--python", self.python, *arguments]
+            show = reporter.interactive  # uv draws better bars than we could
         else:
-            command = [self.python, "-m", "pip", "install", *arguments]
-            if not reporter.interactive:
-                command.insert(4, "--progress-bar=off")
-        run(
-            command,
-            what=f"{what} with {self.tool}",
-            env=self._env(env),
-            show=reporter.interactive,
-            on_line=None if reporter.interactive else say,
-        )
+            command = [self.python, "-m", "pip", "install", "--progress-bar=off", *arguments]
+            show = False
+
+        def say(line: str) -> None:
+            text = line.strip()
+            if text.startswith(_WORTH_SAYING[self.tool]):
+                reporter.note(text) if self.uv else reporter.activity(text[:70])
+
+        run(command, what=f"{what} with {self.tool}", env=self._env(env), show=show, on_line=say)
 
     def _env(self, extra: Mapping[str, str] | None) -> dict[str, str]:
         base = self.indexes.environment_for_uv() if self.uv else self.indexes.environment_for_pip()

@@ -17,10 +17,10 @@ from runflow.worker.runtime.errors import EnvironmentDamaged, InstallError
 from runflow.worker.runtime.index_settings import read_indexes
 from runflow.worker.runtime.lock import install_lock
 from runflow.worker.runtime.place import place_tree
-from runflow.worker.runtime.record import InstallRecord, now, read_record
+from runflow.worker.runtime.record import RECORD_NAME, STATE_FOLDER, InstallRecord, now, read_record
 from runflow.worker.runtime.report import Reporter
 from runflow.worker.runtime.requirements import requirements_of
-from runflow.worker.runtime.source import FetchedSource, SourceAsk, fetch_source, missing_parts
+from runflow.worker.runtime.source import SourceAsk, SourcePlan, fetch_source, missing_parts, plan_source
 from runflow.worker.runtime.torch_build import (
     TRIO,
     Build,
@@ -30,8 +30,8 @@ from runflow.worker.runtime.torch_build import (
     plan_torch,
 )
 
-_STATE = ".runflow"
 _SERVER_PACKAGES = ("aiohttp", "transformers", "safetensors", "pip")
+_DISK_GB = {Build.CPU: 2, Build.CUDA: 6}
 _NEEDED_BYTES = {Build.CPU: 3_000_000_000, Build.CUDA: 10_000_000_000}
 
 
@@ -61,7 +61,7 @@ def install(ask: InstallAsk, reporter: Reporter) -> Installed:
     """Install, resume or verify a ComfyUI. Raises InstallError with what failed, where, and the next step."""
     directory = ask.directory.expanduser().absolute()
     _refuse_foreign(directory)
-    state = directory / _STATE
+    state = directory / STATE_FOLDER
     try:
         state.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -106,16 +106,20 @@ def _install(ask: InstallAsk, directory: Path, stages: _Stages, reporter: Report
         shutil.rmtree(environment.root, ignore_errors=True)
     build = ask.build or fitting_build()
     _refuse_full_disk(directory, build, environment)
-    reporter.note(f"Installing into {directory} (torch for {build}; Python packages in its .venv).")
+    plan = None if _has_source(ask, directory, stages) else plan_source(ask.source, reporter)
+    reporter.step(
+        f"Installing {plan or 'the rest of ComfyUI'} into {directory}, with torch for {build} and all other Python "
+        f"packages in its .venv: about {_DISK_GB[build]} GB on disk"
+    )
     resumed = environment.works()
     try:
-        source, torch_origin, compatibility = _run_stages(ask, build, directory, stages, environment, reporter)
+        source, torch_origin, compatibility = _run_stages(ask, plan, build, directory, stages, environment, reporter)
     except EnvironmentDamaged:
         if not resumed:
             raise
         reporter.note("The Python environment that an interrupted installation left is damaged; making it anew.")
         shutil.rmtree(environment.root)
-        source, torch_origin, compatibility = _run_stages(ask, build, directory, stages, environment, reporter)
+        source, torch_origin, compatibility = _run_stages(ask, plan, build, directory, stages, environment, reporter)
     versions = environment.versions(*TRIO)
     record = InstallRecord(
         version=source["version"],
@@ -137,14 +141,20 @@ def _install(ask: InstallAsk, directory: Path, stages: _Stages, reporter: Report
 
 
 def _run_stages(
-    ask: InstallAsk, build: Build, directory: Path, stages: _Stages, environment: Environment, reporter: Reporter
+    ask: InstallAsk,
+    plan: SourcePlan | None,
+    build: Build,
+    directory: Path,
+    stages: _Stages,
+    environment: Environment,
+    reporter: Reporter,
 ) -> tuple[dict[str, str], str, bool]:
     """Do what is not done yet; return the source's facts, where torch came from, whether the module was needed."""
     if not environment.works():
         stages.mark("torch", None)
         stages.mark("requirements", None)
         environment.make(reporter, python=ask.python)
-    source = _ensure_source(ask, directory, stages, environment, reporter)
+    source = _ensure_source(ask, plan, directory, stages, environment, reporter)
     torch_origin = _ensure_torch(ask, build, stages, environment, reporter)
     _ensure_requirements(ask, directory, stages, environment, reporter)
     reporter.step("Testing that torch, torchvision and torchaudio import")
@@ -172,29 +182,48 @@ def _satisfies(record: InstallRecord, ask: InstallAsk) -> bool:
     return not ask.torch_index and (ask.build is None or (ask.build is Build.CPU) == record.torch.endswith("+cpu"))
 
 
+def _has_source(ask: InstallAsk, directory: Path, stages: _Stages) -> bool:
+    """Return whether the tree that is asked for is in its place already."""
+    return (
+        stages.value("source") is not None
+        and stages.is_done("source asked", _asked(ask.source))
+        and not missing_parts(directory)
+    )
+
+
 def _ensure_source(
-    ask: InstallAsk, directory: Path, stages: _Stages, environment: Environment, reporter: Reporter
+    ask: InstallAsk,
+    plan: SourcePlan | None,
+    directory: Path,
+    stages: _Stages,
+    environment: Environment,
+    reporter: Reporter,
 ) -> dict[str, str]:
-    asked = orjson.dumps([ask.source.version, ask.source.commit, ask.source.source]).decode()
     known = stages.value("source")
-    if known and stages.is_done("source asked", asked) and not missing_parts(directory):
+    if known and (plan is None or _has_source(ask, directory, stages)):
         facts: dict[str, str] = orjson.loads(known)
         return facts
+    assert plan is not None
     staging = stages.folder / "staging"
-    fetched: FetchedSource = fetch_source(ask.source, staging, environment, reporter)
+    fetched = fetch_source(plan, staging, environment, reporter)
     stages.mark("source", None)
+    (directory / RECORD_NAME).unlink(missing_ok=True)  # what is there now is not finished any more
     place_tree(fetched.tree, directory, stages.folder / "placed.json")
     shutil.rmtree(staging)
     facts = {
         "version": fetched.version,
-        "kind": fetched.kind,
+        "kind": fetched.kind.value,
         "origin": fetched.origin,
         "commit": fetched.commit or "",
         "sha256": fetched.sha256 or "",
     }
-    stages.mark("source asked", asked)
+    stages.mark("source asked", _asked(ask.source))
     stages.mark("source", orjson.dumps(facts).decode())
     return facts
+
+
+def _asked(ask: SourceAsk) -> str:
+    return orjson.dumps([ask.version, ask.commit, ask.source]).decode()
 
 
 def _ensure_torch(ask: InstallAsk, build: Build, stages: _Stages, environment: Environment, reporter: Reporter) -> str:
@@ -226,7 +255,7 @@ def _ensure_requirements(
 
 
 def _refuse_foreign(directory: Path) -> None:
-    if not directory.exists() or (directory / _STATE).is_dir():
+    if not directory.exists() or (directory / STATE_FOLDER).is_dir():
         return
     if not directory.is_dir():
         raise InstallError(f"{directory} is a file. Name a folder to install into.")

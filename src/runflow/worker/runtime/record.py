@@ -9,6 +9,8 @@ import orjson
 from runflow.worker.runtime.atomic import write_atomically
 
 RECORD_NAME = "runflow-install.json"
+STATE_FOLDER = ".runflow"
+"""Where an installation keeps its lock and its markers; a folder with it was made by us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +48,13 @@ def read_record(directory: Path) -> InstallRecord | None:
 def now() -> str:
     """Return the present time as it stands in records."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def unfinished(directory: Path) -> bool:
+    """Return whether an installation was begun in a folder and has not been finished."""
+    return (directory / STATE_FOLDER).is_dir() and read_record(directory) is None
+
+
+def is_usable(directory: Path) -> bool:
+    """Return whether a folder holds a ComfyUI that an engine can be started from: somebody's own, or a finished one."""
+    return (directory / "main.py").is_file() and not unfinished(directory)

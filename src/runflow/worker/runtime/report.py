@@ -18,6 +18,9 @@ class Reporter(Protocol):
     def note(self, text: str) -> None:
         """State a fact that the person should know."""
 
+    def activity(self, text: str) -> None:
+        """Show what is being worked on at this moment; the next activity, step or note replaces it."""
+
     def progress(self, label: str, done: int, total: int | None) -> None:
         """Show how far one transfer is; `done` and `total` in bytes, `total` None when unknown."""
 
@@ -40,6 +43,9 @@ class LogReporter:
     def note(self, text: str) -> None:
         """Log the note."""
         _LOG.info("%s", text)
+
+    def activity(self, text: str) -> None:
+        """Say nothing: a log tells what was done."""
 
     def progress(self, label: str, done: int, total: int | None) -> None:
         """Say nothing: a log is no place for a progress bar."""

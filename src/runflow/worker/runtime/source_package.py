@@ -26,7 +26,7 @@ def fetch_archive(environment: Environment, name: str, version: str, folder: Pat
     """Fetch the source archive of one package version into a folder. Raises SourceRefused or InstallError."""
 
     def show(line: str) -> None:
-        if line.startswith("{"):
+        if line.startswith('{"done"'):
             fact = json.loads(line)
             reporter.progress(f"{name} {version}", fact["done"], fact["total"])
 
