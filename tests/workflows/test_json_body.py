@@ -1,11 +1,16 @@
 """Reading JSON bodies."""
 
+from typing import Any
+
+import httpx
 import pytest
 from fastapi.exceptions import RequestValidationError
 
 from runflow import errors
+from runflow.services import Services
 from runflow.workflows.json_body import MAX_REPORTED, openapi_body, parse
 from runflow.workflows.schemas import CreateWorkflow, PatchWorkflow
+from tests.workflows.calls import ROUTE
 
 
 @pytest.mark.parametrize("raw", [b"", b"  ", b"{", b'{"a": Infinity}', b"\xff", b'{"a": "\\ud800"}', b"{} {}"])
@@ -30,3 +35,31 @@ def test_the_description_stands_alone(model: type[CreateWorkflow] | type[PatchWo
     assert "$defs" not in schema
     assert schema["properties"]["inputs"]["description"]
     assert set(schema.get("required", [])) == ({"name", "workflow_json"} if model is CreateWorkflow else set())
+
+
+async def test_malformed_bodies(client: httpx.AsyncClient, anonymous: httpx.AsyncClient) -> None:
+    json = {"Content-Type": "application/json"}
+    answer = await client.post(ROUTE, content=b'{"name": ', headers=json)
+    assert (answer.status_code, answer.json()["code"]) == (400, "INVALID_JSON")
+    assert "character" in answer.json()["message"]
+    answer = await client.post(ROUTE, content=b"", headers=json)
+    assert (answer.status_code, answer.json()["code"]) == (400, "INVALID_JSON")
+    answer = await client.post(ROUTE, content=b'{"name": NaN}', headers=json)
+    assert (answer.status_code, answer.json()["code"]) == (400, "INVALID_JSON")
+    answer = await client.post(ROUTE, content=b"[]", headers=json)
+    assert (answer.status_code, answer.json()["code"]) == (422, "VALIDATION_ERROR")
+    answer = await client.post(ROUTE, content=b"name=x", headers={"Content-Type": "application/x-www-form-urlencoded"})
+    assert (answer.status_code, answer.json()["code"]) == (415, "UNSUPPORTED_MEDIA_TYPE")
+    answer = await anonymous.post(ROUTE, content=b'{"name": ', headers=json)
+    assert (answer.status_code, answer.json()["code"]) == (401, "UNAUTHORIZED")
+
+
+async def test_a_body_over_the_limit_is_a_413(client: httpx.AsyncClient, services: Services) -> None:
+    async def chunks() -> Any:
+        yield b'{"name": "'
+        for _ in range(services.settings.max_body_bytes // 2**20 + 1):
+            yield b"x" * 2**20
+
+    for content in (b"x" * (services.settings.max_body_bytes + 1), chunks()):
+        answer = await client.post(ROUTE, content=content, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["code"]) == (413, "PAYLOAD_TOO_LARGE")

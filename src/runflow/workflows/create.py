@@ -63,7 +63,9 @@ async def create(services: Services, caller: Principal, body: CreateWorkflow) ->
             found = await record.complete(connection, [row], caller.org_slug, record.WHOLE)
     except IntegrityError as error:
         conflict = writing.slug_conflict(error, draft.slug)
-        raise conflict or error from error
+        if conflict is None:
+            raise
+        raise conflict from error
     services.hub.publish(TOPIC, str(workflow_id))
     return {**found[0], "warnings": advice.answered((*draft.warnings, *gpu_warnings))}
 

@@ -66,7 +66,9 @@ async def patch(services: Services, caller: Principal, workflow_id: UUID, body: 
             changed = await record.complete(connection, [row], caller.org_slug, record.WHOLE)
     except IntegrityError as error:
         conflict = writing.slug_conflict(error, str(values.get("slug")))
-        raise conflict or error from error
+        if conflict is None:
+            raise
+        raise conflict from error
     services.hub.publish(TOPIC, str(workflow_id))
     return {**changed[0], "warnings": advice.answered(warnings)}
 
