@@ -7,7 +7,6 @@ import pytest
 from runflow import errors
 from runflow.graph import Interface
 from runflow.workflows.interface import first_rows, merge_rows, read_declared, settle
-from runflow.workflows.interface_rows import Merged
 from tests.workflows.prompts import Prompt, input_node, prompt
 
 
@@ -41,15 +40,13 @@ def test_merging_without_stored_rows_is_a_first_deploy() -> None:
     assert merge_rows(declared, [], []) == first_rows(declared)
 
 
-def test_thousands_of_optional_inputs_take_time_in_proportion() -> None:
-    def seconds(count: int) -> float:
-        nodes: Prompt = {str(number): input_node(f"i{number}", required=False) for number in range(count)}
-        nodes |= {f"1{number:05}": {"class_type": "A", "inputs": {"a": [str(number), 0]}} for number in range(count)}
-        declared = read_declared(nodes)
-        started = time.process_time()
-        settled = settle(declared.prompt, Merged(declared.inputs), Merged(declared.outputs), [], [])
-        assert len(settled.warnings) == count + 1
-        return time.process_time() - started
-
-    # Ten times the inputs: ten times the time when it grows in proportion, a hundred times when each looks at all.
-    assert seconds(4000) < 40 * max(seconds(400), 0.005)
+def test_thousands_of_optional_inputs_take_no_minutes() -> None:
+    count = 4000
+    nodes: Prompt = {str(number): input_node(f"i{number}", required=False) for number in range(count)}
+    nodes |= {f"1{number:05}": {"class_type": "A", "inputs": {"a": [str(number), 0]}} for number in range(count)}
+    declared = read_declared(nodes)
+    started = time.process_time()
+    settled = settle(declared.prompt, *first_rows(declared), [], [])
+    assert len(settled.warnings) == count + 1
+    # Half a second of work; it is minutes where each input looks at every node.
+    assert time.process_time() - started < 15
