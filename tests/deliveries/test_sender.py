@@ -1,14 +1,20 @@
 import asyncio
 import base64
+import contextlib
 import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from typing import cast
 from uuid import UUID
 
+import psycopg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import URL, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from runflow.db.database import Database
 from runflow.deliveries.sender import DeliveryEngine, Timing
 from runflow.deliveries.signing import SigningSecret, runflow_signature, standard_signature
 from runflow.deliveries.slots import Slots
@@ -32,6 +38,23 @@ from tests.outgoing.receivers import (
 async def client() -> AsyncIterator[GuardedClient]:
     async with GuardedClient("127.0.0.0/8") as opened:
         yield opened
+
+
+class Unreachable(Outbox):
+    """A database that fails twice when the first attempt is to be recorded."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self.failures = 2
+        super().__init__(cast(Database, self), outbox.hub)
+        self._real = outbox.db
+
+    @contextlib.asynccontextmanager
+    async def system(self, *, durable: bool = True) -> AsyncIterator[AsyncConnection]:
+        if durable and self.failures:
+            self.failures -= 1
+            raise OperationalError("COMMIT", {}, ConnectionError("the database is away"))
+        async with self._real.system(durable=durable) as connection:
+            yield connection
 
 
 def answers(*statuses: int) -> Behaviour:
@@ -280,21 +303,47 @@ async def test_stopping_gives_back_what_does_not_end(outbox: Outbox, client: Gua
             await outbox.ended(made, seconds=5)
 
 
-async def test_a_database_that_drops_its_connections_loses_nothing(outbox: Outbox, client: GuardedClient) -> None:
-    drop = text("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
-                "WHERE datname = 'outbox' AND pid <> pg_backend_pid()")  # fmt: skip
+async def test_a_database_that_drops_its_connections_loses_nothing(
+    outbox: Outbox, client: GuardedClient, owner_url: URL
+) -> None:
+    dsn = owner_url.set(drivername="postgresql").render_as_string(hide_password=False)
+    drop = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'outbox'"
+    release = asyncio.Event()
 
     async def behave(received: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(hook.requests) <= 2:
-            async with outbox.db.system() as connection:
-                await connection.execute(drop)
+        await release.wait()
         await answering()(received, reader, writer)
 
-    async with receiver(behave) as hook, running(DeliveryEngine(outbox, client, timing=FAST)):
-        made = [await outbox.add(hook.url()) for _ in range(5)]
+    async with receiver(behave) as hook, running(DeliveryEngine(outbox, client, timing=replace(FAST, timeout=10))):
+        made = [await outbox.add(hook.url()) for _ in range(10)]
+        await until(lambda: len(hook.requests) == 10)
+        # Every pooled connection is dead when the attempts are to be recorded.
+        async with await psycopg.AsyncConnection.connect(dsn) as connection:
+            await connection.execute(drop)
+        release.set()
         rows = await outbox.ended(*made)
     assert {(row.status_code, row.attempt_count) for row in rows} == {("succeeded", 1)}
     assert sorted(seen.headers["webhook-id"] for seen in hook.requests) == sorted(map(str, made))
+
+
+async def test_an_attempt_is_recorded_when_the_database_is_back(outbox: Outbox, client: GuardedClient) -> None:
+    engine = DeliveryEngine(Unreachable(outbox), client, timing=FAST)
+    async with receiver(answering()) as hook, running(engine):
+        (row,) = await outbox.ended(await outbox.add(hook.url()))
+    assert (row.status_code, row.attempt_count, len(hook.requests)) == ("succeeded", 1, 1)
+
+
+async def test_stopping_is_heard_at_any_moment(outbox: Outbox, client: GuardedClient) -> None:
+    engine = DeliveryEngine(outbox, client, timing=FAST)
+    for _ in range(20):
+        task = asyncio.create_task(engine.run())
+        await until(lambda: outbox.hub._waiters.get(("delivery", "")))
+        await asyncio.sleep(0.02)
+        # The hint and the end come in the same turn of the loop.
+        outbox.hub.publish("delivery")
+        task.cancel()
+        async with asyncio.timeout(5):
+            await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_unreadable_secrets_send_nothing_unsigned(outbox: Outbox, client: GuardedClient) -> None:

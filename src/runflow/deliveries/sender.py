@@ -86,8 +86,10 @@ class DeliveryEngine:
                 while True:
                     self._look.clear()
                     pause = await self._send_due()
+                    # Not wait_for: in Python 3.11 it swallows a cancellation that comes together with the hint.
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._look.wait(), pause)
+                        async with asyncio.timeout(pause):
+                            await self._look.wait()
         finally:
             await self._stop()
 
