@@ -5,6 +5,7 @@ Starts `runflow up` on a home of its own and measures the floor on the very engi
 
 import argparse
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -136,6 +138,17 @@ async def submits(platform: Platform, seconds: float) -> None:
         print(f"  {callers:3} callers  {rate:7.0f} runs/s   p50 {middle:6.1f} ms   p99 {late:6.1f} ms")
 
 
+def wait_ready(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    """Wait until the server answers that it is ready."""
+    while True:
+        if server.poll() is not None:
+            sys.exit(f"`runflow up` ended:\n{log.read_text()}")
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2) as answer:
+            if answer.status == 200:
+                return
+        time.sleep(0.1)
+
+
 def main() -> None:
     """Start a server, measure, stop it."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -155,6 +168,7 @@ def main() -> None:
     log = (home / "up.log").open("wb")
     server = subprocess.Popen([*runflow, "up", "--port", str(port)], env=environment, stdout=log, stderr=log)
     try:
+        wait_ready(server, f"http://127.0.0.1:{port}/v1/readiness", home / "up.log")
         made = subprocess.run(
             [*runflow, "keys", "create", "--name", "bench", "--json"], env=environment, check=True, stdout=-1
         )

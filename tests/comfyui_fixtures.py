@@ -4,6 +4,7 @@
 engine takes its own with `own_engine`.
 """
 
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -34,9 +35,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def comfyui_dir() -> Path:
-    """The folder of a real ComfyUI: RUNFLOW_COMFYUI, else RUNFLOW_HOME/comfyui, installed when it is missing."""
+    """The folder of a real ComfyUI: RUNFLOW_COMFYUI (which must be there), else RUNFLOW_TEST_COMFYUI or
+    RUNFLOW_HOME/comfyui, where one is installed when it is missing.
+    """
     settings = Settings()
-    directory = settings.comfyui_dir
+    shared = os.environ.get("RUNFLOW_TEST_COMFYUI")
+    directory = Path(shared) if shared and settings.comfyui is None else settings.comfyui_dir
     if is_usable(directory):
         return directory
     if settings.comfyui is not None:
@@ -64,7 +68,7 @@ async def comfyui_engine(comfyui_dir: Path, comfyui_base: Path) -> AsyncIterator
     await engine.stop()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def comfyui_url(comfyui_engine: OwnedEngine) -> str:
     """The base URL of `comfyui_engine`."""
     return comfyui_engine.url

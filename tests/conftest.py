@@ -26,7 +26,7 @@ from runflow.services import Services
 from runflow.settings import Settings
 from runflow.web.scopes import ALL_SCOPES
 
-pytest_plugins = ["tests.comfyui_fixtures"] if (Path(__file__).parent / "comfyui_fixtures.py").exists() else []
+pytest_plugins = ["tests.tiers", "tests.comfyui_fixtures", "tests.platform_fixtures"]
 
 MakeKey = Callable[..., Awaitable[str]]
 

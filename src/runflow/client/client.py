@@ -93,6 +93,10 @@ class Runflow:
                 return found
         raise TimeoutError(f"The run {run_id} had not ended after {timeout:.0f} s.")
 
+    def cancel(self, run_id: str) -> dict[str, Any]:
+        """Cancel a run, queued or running, and return its record; a run that has ended stays as it is."""
+        return self._json("POST", f"/v1/runs/{run_id}/cancellation")
+
     def download(self, output: dict[str, Any], path: Path) -> Path:
         """Save one element of `output.outputs` to `path` and return it."""
         partial = path.with_name(path.name + ".part")

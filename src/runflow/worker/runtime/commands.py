@@ -77,6 +77,9 @@ def run(
             process.wait()
     for reader in readers:
         reader.join(timeout=5)
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
     if code != 0:
         raise CommandFailed(what, code, "(see the lines above)" if show else "\n".join(said.tail))
     return "\n".join(said.output)

@@ -1,0 +1,213 @@
+"""A whole installation in processes of its own: `runflow up` with a real ComfyUI, for the e2e and chaos tiers."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from runflow.client import Runflow
+
+TEST_NODES = Path(__file__).parent / "e2e" / "test_nodes.txt"
+WORKER = "test-worker"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
+    """Return the first true value of `condition`; fail after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(httpx.HTTPError, psutil.Error):
+            found = condition()
+            if found:
+                return found
+        time.sleep(0.05)
+    pytest.fail(f"waited {seconds:.0f} s in vain for: {what}")
+
+
+@dataclass
+class Platform:
+    """One installation. `start` and `kill` may be called again and again; the home stays."""
+
+    home: Path
+    comfyui: Path | None
+    port: int = field(default_factory=free_port)
+    environment: dict[str, str] = field(default_factory=dict)
+    arguments: tuple[str, ...] = ()
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def _env(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("RUNFLOW_")}
+        comfyui = self.comfyui or self.home / "no-comfyui"
+        settings = {"HOME": str(self.home), "COMFYUI": str(comfyui), "ALLOWED_NETWORKS": "127.0.0.0/8"}
+        return {**kept, **{f"RUNFLOW_{name}": value for name, value in settings.items()}, **self.environment}
+
+    def start(self) -> None:
+        """Start `runflow up` and wait until it is ready."""
+        with (self.home / "up.log").open("ab") as log:
+            command = [sys.executable, "-m", "runflow", "up", "--port", str(self.port), *self.arguments]
+            self.process = subprocess.Popen(command, env=self._env, stdout=log, stderr=log)
+        until(self.ready, f"readiness; the log is {self.home / 'up.log'}", 120)
+
+    def ready(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            pytest.fail("`runflow up` ended:\n" + self.log())
+        return httpx.get(f"{self.url}/v1/readiness", timeout=5).status_code == 200
+
+    def log(self) -> str:
+        return "\n".join((self.home / "up.log").read_text(errors="replace").splitlines()[-60:])
+
+    def key(self) -> str:
+        command = [sys.executable, "-m", "runflow", "keys", "create", "--name", "test", "--json"]
+        made = subprocess.run(command, env=self._env, check=True, stdout=subprocess.PIPE)
+        return str(json.loads(made.stdout)["key"])
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process of this installation: they all have the home in their command line or environment."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.pid == os.getpid():
+                    continue
+                words = " ".join(process.cmdline())
+                if str(self.home) in words or process.environ().get("RUNFLOW_HOME") == str(self.home):
+                    found.append(process)
+        return found
+
+    def find(self, *words: str) -> psutil.Process | None:
+        """Return the process whose command line has all these words."""
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                line = process.cmdline()
+                if all(any(word in part for part in line) for word in words):
+                    return process
+        return None
+
+    def server(self) -> psutil.Process:
+        assert self.process is not None
+        return psutil.Process(self.process.pid)
+
+    def worker(self) -> psutil.Process | None:
+        return self.find("worker", "--token-file")
+
+    def engine(self) -> psutil.Process | None:
+        return self.find("main.py", "--port")
+
+    def postmaster(self) -> psutil.Process | None:
+        return self.find("postgres", "-D") or self.find("bin/postgres")
+
+    def kill(self) -> None:
+        """kill -9 the server process only."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self, number: int = signal.SIGINT) -> int:
+        """Stop as Ctrl-C does; return the exit code."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(60)
+
+
+def new_home() -> Path:
+    home = Path(tempfile.mkdtemp(prefix="runflow-e2e-"))
+    home.chmod(0o755)
+    return home
+
+
+def give_test_nodes(home: Path) -> None:
+    """Put the test nodes beside the plugin of every engine that will run on this home."""
+    nodes = home / "workers" / socket.gethostname() / "engine" / "custom_nodes"
+    nodes.mkdir(parents=True)
+    shutil.copy(TEST_NODES, nodes / "runflow_test_nodes.py")
+
+
+@contextlib.contextmanager
+def installation(comfyui: Path | None, **more: Any) -> Iterator[Platform]:
+    """A started installation that leaves nothing behind."""
+    platform = Platform(new_home(), comfyui, **more)
+    if comfyui is not None:
+        give_test_nodes(platform.home)
+    try:
+        platform.start()
+        yield platform
+    finally:
+        if platform.process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                platform.stop()
+        for process in platform.processes():
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        shutil.rmtree(platform.home, ignore_errors=True)
+
+
+@dataclass
+class Receiver:
+    """A callback target on loopback that keeps what it gets."""
+
+    url: str
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A target that answers 200."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            found.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    found = Receiver(f"http://127.0.0.1:{server.server_address[1]}/hook")
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield found
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def platform(comfyui_dir: Path) -> Iterator[Platform]:
+    """The session's installation for tests that kill nothing."""
+    with installation(comfyui_dir) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def api(platform: Platform) -> Iterator[Runflow]:
+    """A client of the session's installation."""
+    with Runflow(platform.url, platform.key()) as client:
+        yield client
