@@ -26,7 +26,7 @@ from runflow.services import Services
 from runflow.settings import Settings
 from runflow.web.scopes import ALL_SCOPES
 
-pytest_plugins = ["tests.tiers", "tests.comfyui_fixtures", "tests.platform_fixtures"]
+pytest_plugins = ["tests.tiers", "tests.plain_root", "pytester", "tests.comfyui_fixtures", "tests.platform_fixtures"]
 
 MakeKey = Callable[..., Awaitable[str]]
 

@@ -4,8 +4,6 @@ import pytest
 
 from tests.architecture.source import ROOT
 
-pytest_plugins = ["pytester"]
-
 SUITE = """
 import pytest
 
