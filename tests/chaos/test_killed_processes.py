@@ -12,7 +12,7 @@ from runflow.client import RunFailed, Runflow
 from tests.e2e import prompts
 from tests.platform_fixtures import Platform, Receiver, installation, until
 
-pytestmark = [pytest.mark.chaos, pytest.mark.e2e]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 
 QUICK_LEASES = {"RUNFLOW_LEASE_SECONDS": "4"}
 
@@ -37,9 +37,14 @@ def dispatch_some(api: Runflow, receiver: Receiver, count: int = 4, seconds: flo
     return runs
 
 
-def all_end_once(api: Runflow, runs: list[dict[str, Any]], receiver: Receiver) -> list[dict[str, Any]]:
+def all_end_once(
+    platform: Platform, api: Runflow, runs: list[dict[str, Any]], receiver: Receiver
+) -> list[dict[str, Any]]:
     """Every run succeeds, has one output set, and its callback comes once."""
-    ended = [api.wait(run["id"], timeout=120) for run in runs]
+    try:
+        ended = [api.wait(run["id"], timeout=120) for run in runs]
+    except (TimeoutError, RunFailed) as stuck:
+        pytest.fail(f"{stuck}\n{[api.run(run['id']) for run in runs]}\n{platform.log()}")
     assert [len(run["output"]["outputs"]) for run in ended] == [1] * len(runs)
     until(lambda: len(receiver.bodies) >= len(runs), "every callback")
     assert sorted(body["run_id"] for body in receiver.bodies) == sorted(run["id"] for run in runs)
@@ -51,7 +56,7 @@ def test_comfyui_killed_in_mid_run(platform: Platform, api: Runflow, receiver: R
     engine = platform.engine()
     assert engine is not None
     engine.kill()
-    ended = all_end_once(api, runs, receiver)
+    ended = all_end_once(platform, api, runs, receiver)
     assert ended[0]["attempt_count"] >= 2
 
 
@@ -61,7 +66,7 @@ def test_worker_killed_in_mid_run_takes_its_engine_along(platform: Platform, api
     assert worker is not None and engine is not None
     worker.kill()
     engine.wait(10)
-    all_end_once(api, runs, receiver)
+    all_end_once(platform, api, runs, receiver)
 
 
 def test_server_killed_with_runs_queued_and_running(platform: Platform, api: Runflow, receiver: Receiver) -> None:
@@ -69,7 +74,7 @@ def test_server_killed_with_runs_queued_and_running(platform: Platform, api: Run
     platform.kill()
     until(lambda: not platform.processes(), "no process of the dead installation is left", 30)
     platform.start()
-    all_end_once(api, runs, receiver)
+    all_end_once(platform, api, runs, receiver)
 
 
 def test_database_killed_with_runs_queued_and_running(platform: Platform, api: Runflow, receiver: Receiver) -> None:
@@ -78,7 +83,7 @@ def test_database_killed_with_runs_queued_and_running(platform: Platform, api: R
     assert postmaster is not None
     postmaster.kill()
     until(platform.ready, "readiness after the database came back", 60)
-    all_end_once(api, runs, receiver)
+    all_end_once(platform, api, runs, receiver)
 
 
 def test_ctrl_c_leaves_no_process_and_loses_nothing(platform: Platform, api: Runflow, receiver: Receiver) -> None:
@@ -86,7 +91,7 @@ def test_ctrl_c_leaves_no_process_and_loses_nothing(platform: Platform, api: Run
     assert platform.stop(signal.SIGINT) == 0, platform.log()
     assert platform.processes() == []
     platform.start()
-    all_end_once(api, runs, receiver)
+    all_end_once(platform, api, runs, receiver)
 
 
 def test_an_engine_that_dies_of_a_run_again_and_again_fails_that_run_with_the_reason(
@@ -113,4 +118,4 @@ def test_nothing_is_left_of_an_installation_that_was_killed_whole(
     assert platform.process is not None
     platform.process.wait()
     platform.start()
-    all_end_once(api, runs, receiver)
+    all_end_once(platform, api, runs, receiver)
