@@ -38,6 +38,6 @@ class Services:
 
 # A coroutine, though nothing is awaited: FastAPI sends a plain function through its thread pool, at every request.
 async def services(request: Request) -> Services:
-    """Return the process's services: the dependency of every route. Async, or each request would cross a thread pool."""
+    """Return the process's services: the dependency of every route."""
     found: Services = request.app.state.services
     return found

@@ -11,6 +11,7 @@ from runflow.assets.schemas import AssetRecord, Confirmation, UploadCreate, Uplo
 from runflow.services import Services, services
 from runflow.storage.addresses import base_url
 from runflow.web.auth import Caller
+from runflow.web.json_body import json_body, openapi_body
 from runflow.web.lists import RecordQuery, record_query
 from runflow.web.responses import json_response
 
@@ -19,8 +20,19 @@ router = APIRouter(tags=["Assets"])
 ServicesDep = Annotated[Services, Depends(services)]
 
 
-@router.post("/v1/asset-uploads", status_code=201, response_model=UploadSession, summary="Open an upload session")
-async def create_upload(body: UploadCreate, caller: Caller, services: ServicesDep, request: Request) -> Response:
+@router.post(
+    "/v1/asset-uploads",
+    status_code=201,
+    response_model=UploadSession,
+    summary="Open an upload session",
+    openapi_extra=openapi_body(UploadCreate),
+)
+async def create_upload(
+    body: Annotated[UploadCreate, Depends(json_body(UploadCreate))],
+    caller: Caller,
+    services: ServicesDep,
+    request: Request,
+) -> Response:
     """Declare a file and get a signed URL to PUT it to, valid for an hour."""
     return json_response(await uploads.create(services, caller, body, base_url(request, services.settings)), 201)
 
@@ -30,17 +42,18 @@ async def create_upload(body: UploadCreate, caller: Caller, services: ServicesDe
     status_code=201,
     response_model=AssetRecord,
     summary="Confirm an upload",
+    openapi_extra=openapi_body(Confirmation, required=False),
 )
 async def confirm_upload(
     id: UUID,
     caller: Caller,
     services: ServicesDep,
     request: Request,
-    body: Confirmation | None = None,
+    body: Annotated[Confirmation, Depends(json_body(Confirmation, optional=True))],
 ) -> Response:
     """Check the uploaded file and make it an asset. May be repeated: the answer is the same asset."""
     base = base_url(request, services.settings)
-    return json_response(await uploads.confirm(services, caller, id, body or Confirmation(), base), 201)
+    return json_response(await uploads.confirm(services, caller, id, body, base), 201)
 
 
 @router.get("/v1/assets/{id}", response_model=AssetRecord, summary="Get an asset")

@@ -71,8 +71,9 @@ async def confirm(
     if body.folder_id is not None:
         raise _refused(f"There is no folder {body.folder_id}; leave it out.", ["body", "folder_id"], "not_found")
     async with services.db.tenant(caller.org_id) as connection:
-        asset = await queries.get_asset(connection, upload_id)
+        # In this order: a session that is seen as confirmed has its asset already.
         session = await queries.get_upload(connection, upload_id)
+        asset = await queries.get_asset(connection, upload_id)
     if asset is not None:
         return record(asset, services, base)
     if session is None or session["confirmed_at"] is not None:

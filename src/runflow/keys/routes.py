@@ -10,6 +10,7 @@ from runflow.keys import service
 from runflow.keys.schemas import ApiKey, CreateApiKey, NewApiKey
 from runflow.services import Services, services
 from runflow.web.auth import Caller
+from runflow.web.json_body import json_body, openapi_body
 from runflow.web.lists import ListEnvelope, ListQuery, list_query
 from runflow.web.responses import json_response
 
@@ -24,8 +25,16 @@ async def list_keys(caller: Caller, parts: Parts, query: Annotated[ListQuery, De
     return json_response(await service.list_keys(parts, caller, query))
 
 
-@router.post("", status_code=201, response_model=NewApiKey, summary="Create an API key")
-async def create(body: CreateApiKey, caller: Caller, parts: Parts) -> Response:
+@router.post(
+    "",
+    status_code=201,
+    response_model=NewApiKey,
+    summary="Create an API key",
+    openapi_extra=openapi_body(CreateApiKey),
+)
+async def create(
+    body: Annotated[CreateApiKey, Depends(json_body(CreateApiKey))], caller: Caller, parts: Parts
+) -> Response:
     """Create an API key. The answer shows it once; it can hold no scope that the creating key lacks."""
     return json_response(await service.create_for(parts, caller, body), 201)
 

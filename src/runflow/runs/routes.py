@@ -14,6 +14,7 @@ from runflow.runs.service import RunReader
 from runflow.storage.addresses import base_url
 from runflow.web.auth import Caller
 from runflow.web.disconnect import while_connected
+from runflow.web.json_body import json_body
 from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, check_projection, list_query, record_query
 from runflow.web.responses import json_response
 
@@ -41,7 +42,7 @@ Reader = Annotated[RunReader, Depends(reader)]
 async def dispatch(
     owner: str,
     slug: str,
-    body: DispatchRequest,
+    body: Annotated[DispatchRequest, Depends(json_body(DispatchRequest))],
     caller: Caller,
     request: Request,
     dispatcher: Annotated[Dispatcher, Depends(dispatcher)],

@@ -10,6 +10,7 @@ from runflow.runs.queue import completion, leases
 from runflow.services import Services, services
 from runflow.web.auth import worker
 from runflow.web.disconnect import while_connected
+from runflow.web.json_body import json_body, openapi_body
 from runflow.web.responses import json_response
 from runflow.workers.schemas import Completion, Heartbeat, LeaseRequest, Registration, Uploads
 from runflow.workers.service import WorkerDesk, require_protocol
@@ -34,33 +35,43 @@ async def desk(request: Request) -> WorkerDesk:
 Desk = Annotated[WorkerDesk, Depends(desk)]
 
 
-@router.post("/registrations", status_code=201, summary="Register a worker")
-async def register(body: Registration, desk: Desk) -> Response:
+@router.post("/registrations", status_code=201, summary="Register a worker", openapi_extra=openapi_body(Registration))
+async def register(
+    body: Annotated[Registration, Depends(json_body(Registration, caller=worker))], desk: Desk
+) -> Response:
     """Say what this worker is and whether it can work."""
     return json_response(await desk.register(body), 201)
 
 
-@router.post("/leases", summary="Wait for work")
-async def lease(body: LeaseRequest, request: Request, desk: Desk) -> Response:
+@router.post("/leases", summary="Wait for work", openapi_extra=openapi_body(LeaseRequest))
+async def lease(
+    body: Annotated[LeaseRequest, Depends(json_body(LeaseRequest, caller=worker))], request: Request, desk: Desk
+) -> Response:
     """Long poll for the next run."""
     return json_response(await while_connected(request, desk.lease(body, reached_at(request))))
 
 
-@router.post("/leases/{id}/heartbeats", summary="Renew a lease")
-async def heartbeat(id: UUID, body: Heartbeat, parts: Parts) -> Response:
+@router.post("/leases/{id}/heartbeats", summary="Renew a lease", openapi_extra=openapi_body(Heartbeat))
+async def heartbeat(
+    id: UUID, body: Annotated[Heartbeat, Depends(json_body(Heartbeat, caller=worker))], parts: Parts
+) -> Response:
     """Renew a lease, report events, hear of cancellation."""
     require_protocol(body)
     return json_response(await leases.heartbeat(parts, id, body))
 
 
-@router.post("/leases/{id}/uploads", summary="Get upload URLs for outputs")
-async def uploads(id: UUID, body: Uploads, request: Request, desk: Desk) -> Response:
+@router.post("/leases/{id}/uploads", summary="Get upload URLs for outputs", openapi_extra=openapi_body(Uploads))
+async def uploads(
+    id: UUID, body: Annotated[Uploads, Depends(json_body(Uploads, caller=worker))], request: Request, desk: Desk
+) -> Response:
     """Sign upload URLs for the outputs of a lease."""
     return json_response(await desk.uploads(id, body, reached_at(request)))
 
 
-@router.post("/leases/{id}/completions", summary="End an attempt")
-async def complete(id: UUID, body: Completion, parts: Parts) -> Response:
+@router.post("/leases/{id}/completions", summary="End an attempt", openapi_extra=openapi_body(Completion))
+async def complete(
+    id: UUID, body: Annotated[Completion, Depends(json_body(Completion, caller=worker))], parts: Parts
+) -> Response:
     """Report how an attempt ended."""
     require_protocol(body)
     return json_response(await completion.complete(parts, id, body))

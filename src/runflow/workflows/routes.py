@@ -8,10 +8,10 @@ from starlette.responses import Response
 
 from runflow.services import Services, services
 from runflow.web.auth import Caller
+from runflow.web.json_body import json_body, openapi_body
 from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, list_query, record_query
 from runflow.web.responses import json_response
 from runflow.workflows import create, patch, service
-from runflow.workflows.json_body import json_body, openapi_body
 from runflow.workflows.schemas import CreateWorkflow, ListedWorkflow, PatchWorkflow, Workflow, WrittenWorkflow
 
 router = APIRouter(tags=["ComfyUI workflows"])

@@ -3,15 +3,15 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from email.message import Message
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import orjson
-from fastapi import Request
+from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
 from runflow import errors
-from runflow.web.auth import Caller
+from runflow.web.auth import principal
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -21,16 +21,21 @@ MAX_REPORTED = 100
 """At most this many problems of one body are reported."""
 
 
-def json_body(model: type[Model]) -> Callable[..., Awaitable[Model]]:
+def json_body(
+    model: type[Model], *, caller: Callable[..., Any] = principal, optional: bool = False
+) -> Callable[..., Awaitable[Model]]:
     """Return a dependency that reads the request body as `model`.
 
-    Unlike a plain FastAPI body it is read only after authentication. Raises `UnsupportedMediaType`, `InvalidJson` (with
-    the character) or `ValidationFailed` (with each field).
+    Unlike a plain FastAPI body it is read only after authentication, by `caller`. An `optional` body may be empty: then
+    every field has its default. Raises `UnsupportedMediaType`, `InvalidJson` (with the character) or `ValidationFailed`
+    (with each field).
     """
 
-    async def read(request: Request, _caller: Caller) -> Model:
+    async def read(request: Request, _caller: Annotated[Any, Depends(caller)]) -> Model:
         _check_media_type(request.headers.get("content-type"))
         raw = await request.body()
+        if optional and not raw.strip():
+            return model()
         if len(raw) <= INLINE_BYTES:
             return parse(model, raw)
         return await asyncio.to_thread(parse, model, raw)
@@ -38,11 +43,11 @@ def json_body(model: type[Model]) -> Callable[..., Awaitable[Model]]:
     return read
 
 
-def openapi_body(model: type[BaseModel]) -> dict[str, Any]:
+def openapi_body(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
     """Return the `openapi_extra` of a route that takes `json_body(model)`."""
     schema = model.model_json_schema()
     content = {"application/json": {"schema": _inline(schema, schema.pop("$defs", {}))}}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": required, "content": content}}
 
 
 def parse(model: type[Model], raw: bytes) -> Model:

@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 
 from runflow import errors
 from runflow.services import Services
-from runflow.workflows.json_body import MAX_REPORTED, openapi_body, parse
+from runflow.web.json_body import MAX_REPORTED, openapi_body, parse
 from runflow.workflows.schemas import CreateWorkflow, PatchWorkflow
 from tests.workflows.calls import ROUTE
 
