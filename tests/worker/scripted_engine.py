@@ -102,6 +102,7 @@ class ScriptedEngine:
         self._gone = asyncio.Event()
         self._death: EngineError | None = None
         self._running = False
+        self._holds_folder = False
 
     @property
     def alive(self) -> bool:
@@ -110,6 +111,8 @@ class ScriptedEngine:
     async def start(self, on_boot: OnBoot | None = None) -> EngineDescription:
         self.log.append("start")
         self.starts += 1
+        assert not self._holds_folder, "an engine that crashed must be stopped before the next one starts"
+        self._holds_folder = True
         if self.start_error is not None:
             raise self.start_error
         self._running, self._death = True, None
@@ -118,6 +121,7 @@ class ScriptedEngine:
 
     async def stop(self) -> None:
         self.log.append("stop")
+        self._holds_folder = False
         if self._running:
             self._end(EngineCrashed("The engine was stopped while it had work."))
             self._death = None

@@ -117,8 +117,10 @@ class EngineKeeper:
             reason: str | None = await self._until_dead(engine)
         except EngineError as error:
             reason = str(error)
-            with contextlib.suppress(EngineError):
-                await engine.stop()
+        # Also after a crash: what it holds (its base folder's lock) is in the way of the next one.
+        self._ready.clear()
+        with contextlib.suppress(EngineError):
+            await engine.stop()
         if self._stopping:
             return
         if loop.time() - began > _HEALTHY_SECONDS:
@@ -126,7 +128,7 @@ class EngineKeeper:
         delay = self._backoff.delay()
         what = reason or "The engine was stopped."
         log.warning("The engine is down.", reason=what, again_in_seconds=round(delay, 2))
-        self._set(EngineState(EngineStatus.ENGINE_DOWN, f"{what} It is started again."))
+        self._set(EngineState(EngineStatus.ENGINE_DOWN, f"{what} The engine is started again."))
         await asyncio.sleep(delay)
 
     async def _until_dead(self, engine: Engine) -> str | None:
