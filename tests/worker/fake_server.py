@@ -226,7 +226,7 @@ PROMPT: dict[str, dict[str, Any]] = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
     "9": {
         "class_type": "RunflowOutputImage",
-        "inputs": {"output_id": "image", "images": ["1", 0]},
+        "inputs": {"output_id": "image", "value": ["1", 0]},
         "_meta": {"title": "Result"},
     },
 }

@@ -51,8 +51,14 @@ async def test_a_run_goes_from_lease_to_completion(
     assert done["nodes"][1]["title"] == "Result"
     assert done["timings"]["execute_ms"] == 4
     assert done["timings"]["started_at"] is not None
-    assert [event["number"] for event in done["events"]] == [1, 2, 3]
+    assert [(event["number"], event["type"]) for event in done["events"]] == [
+        (1, "status"),
+        (2, "node"),
+        (3, "node"),
+        (4, "progress"),
+    ]
     assert done["events"][0]["data"] == {"status_code": "running"}
+    assert done["events"][3]["data"]["nodes_completed"] == 2
     assert server.heartbeats[lease_id] == []
     assert engine.cleaned == [f"runflow/{lease_id}"]
     assert not (tmp_path / "worker" / "staging").exists()

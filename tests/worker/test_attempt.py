@@ -80,6 +80,22 @@ class TestNodeFailures:
         assert done["error"]["details"] == {"problems": list(problems)}
         assert done["error"]["retryable"] is False
 
+    async def test_a_picture_that_the_engine_cannot_load_is_the_inputs_fault(
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker
+    ) -> None:
+        async def refuse(engine: ScriptedEngine, flight: Flight) -> Execution:
+            loader = next(node_id for node_id in flight.prompt if node_id.startswith("runflow_image"))
+            error = NodeError(FailureCode.EXECUTION_FAILED, "It is truncated.", "Repair it.", loader, "LoadImage")
+            return engine.end(Outcome.FAILED, error=error)
+
+        engine.script = refuse
+        async with worker():
+            done = await server.completion(server.offer(**image_lease(server)))
+        assert (done["error"]["code"], done["error"]["stage"]) == ("INPUT_VALIDATION_FAILED", "preprocess")
+        assert 'Input "photo"' in done["error"]["message"]
+        assert done["error"]["details"] == {"input": "photo"}
+        assert done["error"]["node_id"] is None
+
     async def test_out_of_memory_is_worth_one_more_try(
         self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker
     ) -> None:

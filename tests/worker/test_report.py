@@ -48,14 +48,18 @@ def test_a_node_that_begins_and_ends_between_two_sendings_is_one_event() -> None
     report.node_started("1", 1.0)
     report.node_finished("1", 1.25)
     report.node_started("9", 1.25)
-    events = report.take()
-    assert [(event["data"]["node_id"], event["data"]["state_code"]) for event in events] == [
-        ("1", "succeeded"),
-        ("9", "running"),
-    ]
-    assert events[0]["data"]["duration_ms"] == 250
+    first, progress, second = report.take()
+    assert (first["data"]["node_id"], first["data"]["state_code"], first["data"]["duration_ms"]) == (
+        "1",
+        "succeeded",
+        250,
+    )
+    assert (progress["data"]["nodes_completed"], progress["data"]["nodes_total"]) == (1, 2)
+    assert (second["data"]["node_id"], second["data"]["state_code"]) == ("9", "running")
     report.node_finished("9", 1.5)
-    assert report.take()[-1]["data"]["title"] == "Result"
+    *_, last_node, last_progress = report.take()
+    assert last_node["data"]["title"] == "Result"
+    assert last_progress["data"]["nodes_completed"] == 2
 
 
 def test_nodes_carry_states_times_and_the_reason_of_a_failure() -> None:

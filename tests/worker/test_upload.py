@@ -32,7 +32,16 @@ async def test_large_files_are_streamed_and_hashed_on_the_way(
     assert (stored["width"], stored["height"]) == (None, None)
 
 
-async def test_many_files_keep_their_order(server: FakeServer, connection: Connection, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("per_request", "requests"), [(500, 1), (5, 3)])
+async def test_many_files_keep_their_order(
+    server: FakeServer,
+    connection: Connection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    per_request: int,
+    requests: int,
+) -> None:
+    monkeypatch.setattr("runflow.worker.upload._FILES_PER_REQUEST", per_request)
     outputs = []
     for index in range(12):
         path = tmp_path / f"{index}.png"
@@ -41,7 +50,7 @@ async def test_many_files_keep_their_order(server: FakeServer, connection: Conne
     stored = await upload(outputs, Uploading(connection, "L", 5.0))
     assert [each["ordinal"] for each in stored] == list(range(12))
     assert [each["width"] for each in stored] == list(range(1, 13))
-    assert server.log.count("uploads L") == 1
+    assert server.log.count("uploads L") == requests
 
 
 async def test_only_what_is_missing_is_sent_again_under_fresh_urls(

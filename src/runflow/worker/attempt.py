@@ -119,6 +119,8 @@ class Attempt:
     async def run(self) -> None:
         """Carry the run to its completion. Raises nothing but CancelledError, after `abandon`."""
         self._task = asyncio.current_task()
+        if self._task is not None and (self._stop is not None or self._abandoned):
+            self._task.cancel()
         arrived = time.perf_counter()
         self._heart.start()
         said = "nothing"
@@ -195,7 +197,7 @@ class Attempt:
             except EngineChanged:
                 continue
             except EngineError as error:
-                log.error("The engine failed.", lease_id=self.lease.id, log=getattr(error, "log_tail", ""))
+                log.error("The engine failed.", lease_id=self.lease.id, reason=str(error))
                 failure = engine_failure(error, Stage.EXECUTE)
                 self._report.end_running(time.time(), failure.message)
                 raise RunFailed(failure) from error

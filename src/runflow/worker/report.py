@@ -106,8 +106,10 @@ class Report:
             return
         self._running.pop(node_id, None)
         node.state, node.completed_at = state, at
-        self._completed += state is not NodeState.FAILED
         self._stage_node(node, at)
+        if state is not NodeState.FAILED:
+            self._completed += 1
+            self.progress(node_id, 1, 1, at)
 
     def node_failed(self, node_id: str, at: float, message: str) -> None:
         """A node raised; `message` is the cleaned one. That it failed may be known already, without the message."""
@@ -121,7 +123,7 @@ class Report:
             self.node_failed(node_id, at, message)
 
     def progress(self, node_id: str, value: float, maximum: float, at: float) -> None:
-        """A node advanced to `value` of `maximum`."""
+        """A node advanced to `value` of `maximum`; a node without a progress bar goes from nothing to 1 of 1."""
         self._stage(
             "progress",
             "progress",

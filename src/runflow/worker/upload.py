@@ -20,6 +20,7 @@ FAILING_SECONDS = 60.0
 
 _AT_ONCE = 4
 _CHUNK_BYTES = 1024 * 1024
+_FILES_PER_REQUEST = 500
 _URL_TRIES = 3
 """How often fresh URLs are asked for where one is no longer accepted."""
 
@@ -122,10 +123,12 @@ async def _request(outputs: list[LocalOutput], ordinals: list[int], uploading: U
         for ordinal in ordinals
     ]
     connection, lease_id = uploading.connection, uploading.lease_id
+    slots: list[dict[str, Any]] = []
     try:
-        slots = await until_answered(
-            lambda: connection.request_uploads(lease_id, files), what="upload URLs", seconds=uploading.patience
-        )
+        for first in range(0, len(files), _FILES_PER_REQUEST):
+            some = files[first : first + _FILES_PER_REQUEST]
+            ask = partial(connection.request_uploads, lease_id, some)
+            slots += await until_answered(ask, what="upload URLs", seconds=uploading.patience)
     except (LeaseLost, NotWelcome):
         raise
     except (ServerRefused, ServerUnavailable) as error:
