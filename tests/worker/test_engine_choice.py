@@ -1,0 +1,60 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runflow.worker.engine.attached import AttachedEngine
+from runflow.worker.engine.owned import OwnedEngine
+from runflow.worker.engine_choice import EngineFinder
+from runflow.worker.keeper import NoEngine
+from runflow.worker.settings import ENGINE_USER_SAME, WorkerSettings
+
+
+def settings(tmp_path: Path, **changes: Any) -> WorkerSettings:
+    values: dict[str, Any] = {
+        "server": "http://x",
+        "token": "rf_work_x",
+        "name": "box",
+        "home": tmp_path / "worker",
+        "comfyui_dir": tmp_path / "comfyui",
+        "engine_user": ENGINE_USER_SAME,
+    }
+    return WorkerSettings(**{**values, **changes})
+
+
+def test_a_missing_comfyui_names_the_install_command(tmp_path: Path) -> None:
+    with pytest.raises(NoEngine, match="runflow comfyui install"):
+        EngineFinder(settings(tmp_path))()
+
+
+def test_an_installed_comfyui_is_an_owned_engine_with_a_base_folder_of_the_worker(tmp_path: Path) -> None:
+    python = tmp_path / "comfyui" / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    (tmp_path / "comfyui" / "main.py").touch()
+    engine = EngineFinder(settings(tmp_path))()
+    assert isinstance(engine, OwnedEngine)
+    assert engine.base_dir == tmp_path / "worker" / "engine"
+    assert engine.settings.uid is None
+
+
+def test_a_url_wins_and_is_an_attached_engine(tmp_path: Path) -> None:
+    engine = EngineFinder(settings(tmp_path, comfyui_url="http://127.0.0.1:8188/"))()
+    assert isinstance(engine, AttachedEngine)
+
+
+def test_credentials_in_the_url_are_refused_without_repeating_them(tmp_path: Path) -> None:
+    with pytest.raises(NoEngine) as refusal:
+        EngineFinder(settings(tmp_path, comfyui_url="http://me:hunter2@host:8188"))()
+    assert "RUNFLOW_COMFYUI_PASSWORD" in str(refusal.value)
+    assert "hunter2" not in str(refusal.value)
+
+
+def test_what_a_killed_worker_left_of_runs_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    base = tmp_path / "worker" / "engine"
+    for name in ("input", "output", "temp"):
+        (base / name / "runflow" / "lease").mkdir(parents=True)
+        (base / name / "mine.png").touch()
+    EngineFinder(settings(tmp_path)).clear_leftovers()
+    assert sorted(path.name for path in base.rglob("*") if path.is_file()) == ["mine.png"] * 3
+    assert not list(base.rglob("lease"))
