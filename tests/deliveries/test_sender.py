@@ -91,6 +91,15 @@ async def test_a_hint_is_enough(outbox: Outbox, client: GuardedClient) -> None:
             await outbox.ended(await outbox.add(hook.url()), seconds=5)
 
 
+async def test_a_slot_that_gets_free_is_used_at_once(outbox: Outbox, client: GuardedClient) -> None:
+    patient = DeliveryEngine(outbox, client, timing=replace(FAST, poll=60), slots=Slots(1, 1, 1))
+    async with receiver(answering()) as hook:
+        made = [await outbox.add(hook.url()) for _ in range(5)]
+        async with running(patient):
+            await outbox.ended(*made, seconds=10)
+        assert hook.most_open == 1
+
+
 async def test_signed_by_every_secret(outbox: Outbox, client: GuardedClient) -> None:
     both = [SigningSecret(new_id(), "whsec_" + base64.b64encode(os.urandom(32)).decode()) for _ in range(2)]
 

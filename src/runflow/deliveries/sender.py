@@ -78,6 +78,8 @@ class DeliveryEngine:
         self._sending: dict[asyncio.Task[None], Claim] = {}
         self._recording = asyncio.Semaphore(RECORDING_CONNECTIONS)
         self._look = asyncio.Event()
+        # Whether more may be due than had a slot: then a slot that gets free is a reason to look.
+        self._left_behind = False
 
     async def run(self) -> None:
         """Send until cancelled; then take nothing new, let attempts end for a moment and give the rest back."""
@@ -97,28 +99,33 @@ class DeliveryEngine:
         """Start every attempt that is due and has a slot. Returns for how long there will be nothing to do."""
         try:
             while self._slots.free:
-                many = 2 * self._slots.total
-                async with self._db.system(durable=False) as connection:
-                    candidates = await queries.due(
-                        connection,
-                        full_orgs=self._slots.full_orgs,
-                        full_hosts=self._slots.full_hosts,
-                        each=self._slots.per_host,
-                        many=many,
-                    )
-                    chosen = self._slots.choose(candidates)
-                    seconds = self._timing.timeout + self._timing.margin
-                    claims = await queries.claim(connection, [found.id for found in chosen], seconds) if chosen else []
-                    to_next = None if claims else await queries.seconds_to_next(connection)
-                by_id = {found.id: found for found in chosen}
-                for held in claims:
-                    self._start(held, by_id[held.id])
-                if not claims:
+                claims, to_next = await self._claim()
+                if not (claims and self._left_behind):
                     return self._timing.poll if to_next is None else min(to_next, self._timing.poll)
         except Exception as error:  # the outbox outlives any failure of the database
             log.warning("cannot read the outbox, trying again", error=_first_line(error))
             return DATABASE_PAUSE_SECONDS
+        self._left_behind = True
         return self._timing.poll
+
+    async def _claim(self) -> tuple[list[Claim], float | None]:
+        """Claim and start what fits. Returns the claims, and the seconds until more will be due (None: nothing)."""
+        slots, many = self._slots, 2 * self._slots.total
+        full_orgs, full_hosts = slots.full_orgs, slots.full_hosts
+        async with self._db.system(durable=False) as connection:
+            candidates = await queries.due(
+                connection, full_orgs=full_orgs, full_hosts=full_hosts, each=slots.per_host, many=many
+            )
+            chosen = {found.id: found for found in slots.choose(candidates)}
+            seconds = self._timing.timeout + self._timing.margin
+            claims = await queries.claim(connection, list(chosen), seconds) if chosen else []
+            to_next = await queries.seconds_to_next(connection)
+        self._left_behind = bool(full_orgs or full_hosts or len(candidates) >= min(slots.per_host, many)) or (
+            len(chosen) < len(candidates)
+        )
+        for held in claims:
+            self._start(held, chosen[held.id])
+        return claims, to_next
 
     def _start(self, held: Claim, candidate: Candidate) -> None:
         self._slots.take(candidate)
@@ -127,7 +134,8 @@ class DeliveryEngine:
 
         def ended(task: asyncio.Task[None]) -> None:
             self._slots.give_back(candidate)
-            self._look.set()
+            if self._left_behind:
+                self._look.set()
             if not task.cancelled():
                 del self._sending[task]
 

@@ -5,6 +5,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from ipaddress import ip_address
 
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 """Gives the addresses of a host and port as text, in the order to try. Raises OSError."""
@@ -17,6 +18,8 @@ async def system_resolver(host: str, port: int) -> Sequence[str]:
     name servers that never answer would stop every other lookup and everything else in it. A daemon thread does not
     hold up the end of the process either. Callers bound how many run at once.
     """
+    with contextlib.suppress(ValueError):
+        return [str(ip_address(host))]
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[list[str]] = loop.create_future()
 
