@@ -100,6 +100,22 @@ async def test_a_slot_that_gets_free_is_used_at_once(outbox: Outbox, client: Gua
         assert hook.most_open == 1
 
 
+async def test_a_hint_while_every_slot_is_taken_is_not_forgotten(outbox: Outbox, client: GuardedClient) -> None:
+    release = asyncio.Event()
+
+    async def behave(received: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await release.wait()
+        await answering()(received, reader, writer)
+
+    patient = DeliveryEngine(outbox, client, timing=replace(FAST, timeout=30, poll=60), slots=Slots(1, 2, 2))
+    async with receiver(behave) as hook, running(patient):
+        first = await outbox.add(hook.url())
+        await until(lambda: hook.open == 1)
+        second = await outbox.add(hook.url())
+        release.set()
+        await outbox.ended(first, second, seconds=10)
+
+
 async def test_signed_by_every_secret(outbox: Outbox, client: GuardedClient) -> None:
     both = [SigningSecret(new_id(), "whsec_" + base64.b64encode(os.urandom(32)).decode()) for _ in range(2)]
 
