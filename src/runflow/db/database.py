@@ -14,7 +14,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from runflow.db import roles
+from runflow.db.transaction import Pool, Transaction
 from runflow.master_key import MasterKey
+
+_TENANT_SQL = "SELECT set_config('runflow.org', %(org)s, true)"
+_DURABLE_SQL = "SET LOCAL synchronous_commit = on"
+_RELAXED_SQL = "SET LOCAL synchronous_commit = off"
 
 _TENANT = text("SELECT set_config('runflow.org', :org, true)")
 _DURABLE = text("SELECT 1")
@@ -36,6 +41,8 @@ class Database:
         self.system_url = owner_url.set(username=roles.SYSTEM, password=roles.password(key, roles.SYSTEM))
         self._api = _engine(self.api_url, pool)
         self._system = _engine(self.system_url, pool)
+        self._api_pool = Pool(self.api_url, pool)
+        self._system_pool = Pool(self.system_url, pool)
 
     @asynccontextmanager
     async def tenant(self, org_id: UUID) -> AsyncIterator[AsyncConnection]:
@@ -49,8 +56,22 @@ class Database:
         async with _begin(self._system, _DURABLE if durable else _RELAXED, {}) as connection:
             yield connection
 
+    @asynccontextmanager
+    async def tenant_pipeline(self, org_id: UUID) -> AsyncIterator[Transaction]:
+        """The same as `tenant`, for statements of the hot path (see `runflow.db.transaction`)."""
+        async with self._api_pool.transaction(_TENANT_SQL, {"org": str(org_id)}) as transaction:
+            yield transaction
+
+    @asynccontextmanager
+    async def system_pipeline(self, *, durable: bool = True) -> AsyncIterator[Transaction]:
+        """The same as `system`, for statements of the hot path."""
+        async with self._system_pool.transaction(_DURABLE_SQL if durable else _RELAXED_SQL) as transaction:
+            yield transaction
+
     async def close(self) -> None:
         """Close every connection."""
+        await self._api_pool.close()
+        await self._system_pool.close()
         await self._api.dispose()
         await self._system.dispose()
 

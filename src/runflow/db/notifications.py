@@ -22,6 +22,9 @@ MAX_PAYLOAD_BYTES = 7000
 """PostgreSQL takes 8,000 bytes in one notification."""
 RECONNECT_SECONDS = 0.5
 
+GATHER_SECONDS = 0.003
+"""Hints for other processes are gathered this long, so that many go in one notification."""
+
 
 class Hub:
     """Publishes and receives hints. A hint is a topic and a subject, e.g. `("run", "0197…")`."""
@@ -111,6 +114,7 @@ class Hub:
                     self._sender_pid = connection.info.backend_pid
                     while True:
                         await self._outbox_ready.wait()
+                        await asyncio.sleep(GATHER_SECONDS)
                         self._outbox_ready.clear()
                         while self._outbox:
                             batch, payload = self._take()

@@ -7,10 +7,11 @@ value that it wrote to `claimed_until`; whoever comes back with another value ha
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
+from sqlalchemy import Insert, text
 from sqlalchemy import insert as insert_into
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow.deliveries.outcome import Outcome
@@ -23,8 +24,7 @@ HOST = "coalesce(lower(substring(target_url from '^[A-Za-z]+://([^/?#]*)')), '')
 """Host and port of a target. The index `deliveries_by_target` is on exactly this expression."""
 
 
-async def insert(
-    connection: AsyncConnection,
+def insertion(
     *,
     org_id: UUID,
     kind_code: str,
@@ -37,31 +37,36 @@ async def insert(
     request_id: str | None = None,
     is_automatic: bool = True,
     max_attempts: int = MAX_ATTEMPTS,
-) -> UUID:
-    """Put a message into the outbox, due at once, and return its id.
+) -> tuple[UUID, Insert]:
+    """Return the id of a new message and the statement that puts it into the outbox, due at once.
 
-    Call it with the system role inside the transaction that makes the news true, and publish the hint `"delivery"`
-    after the commit. `kind_code` is `callback` or `webhook`. Raises IntegrityError while another delivery of the same
-    run to the same target is pending.
+    Run it as the system role inside the transaction that makes the news true, and publish the hint `"delivery"` after
+    the commit. `kind_code` is `callback` or `webhook`. The statement raises IntegrityError while another delivery of
+    the same run to the same target is pending.
     """
     delivery_id = new_id()
-    await connection.execute(
-        insert_into(deliveries).values(
-            id=delivery_id,
-            org_id=org_id,
-            kind_code=kind_code,
-            run_id=run_id,
-            batch_id=batch_id,
-            webhook_id=webhook_id,
-            event_type_code=event_type_code,
-            target_url=target_url,
-            payload=payload,
-            request_id=request_id,
-            is_automatic=is_automatic,
-            max_attempts=max_attempts,
-            next_attempt_at=text("now()"),
-        )
+    statement = insert_into(deliveries).values(
+        id=delivery_id,
+        org_id=org_id,
+        kind_code=kind_code,
+        run_id=run_id,
+        batch_id=batch_id,
+        webhook_id=webhook_id,
+        event_type_code=event_type_code,
+        target_url=target_url,
+        payload=payload,
+        request_id=request_id,
+        is_automatic=is_automatic,
+        max_attempts=max_attempts,
+        next_attempt_at=text("now()"),
     )
+    return delivery_id, statement
+
+
+async def insert(connection: AsyncConnection, **message: Any) -> UUID:
+    """Run `insertion(**message)` and return the delivery's id."""
+    delivery_id, statement = insertion(**message)
+    await connection.execute(statement)
     return delivery_id
 
 

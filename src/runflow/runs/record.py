@@ -17,16 +17,16 @@ EMBEDS = frozenset({"node_runs", "logs", "attempts", "comfyui_workflow", "model"
 def record(
     services: Services,
     base_url: str,
-    row: Row[Any] | Mapping[str, Any],
+    row: Any,
     *,
     waiting_reason: str | None = None,
     signed: Mapping[UUID, str] | None = None,
 ) -> dict[str, Any]:
-    """Return the record of a run row with `outputs`.
+    """Return the record of a run row with `outputs`: a row of SQLAlchemy or of the hot path, or a mapping.
 
     `signed` maps asset ids to fresh URLs, which stand in `input` and `metadata` where the caller gave references.
     """
-    run: Mapping[Any, Any] = row._mapping if isinstance(row, Row) else row
+    run = _columns(row)
     status = run["status_code"]
     output = None
     if status == "succeeded" and not run["output_expired"]:
@@ -84,6 +84,13 @@ def record(
         "source_chat_message_id": None,
         "current_evaluation_summary": None,
     }
+
+
+def _columns(row: Any) -> Mapping[Any, Any]:
+    if isinstance(row, Row):
+        return row._mapping
+    columns: Mapping[Any, Any] = row if isinstance(row, Mapping) else row._asdict()
+    return columns
 
 
 def attempt_record(row: Row[Any]) -> dict[str, Any]:

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row
-
 from runflow import errors
 from runflow.assets import service as assets
 from runflow.runs import queries, references
@@ -57,7 +55,7 @@ class RunReader:
         Returns False when the run had ended already. Raises `RunNotFound`.
         """
         await self._row(caller, run_id)
-        async with self._services.db.system() as connection:
+        async with self._services.db.system_pipeline() as connection:
             run = await queue.for_cancellation(connection, run_id)
             if run is None or run.org_id != caller.org_id:
                 raise errors.RunNotFound
@@ -68,11 +66,12 @@ class RunReader:
                 await add_callback(self._services, connection, run, "cancelled", ended, [], None)
         self._services.hub.publish("run", str(run_id))
         self._services.hub.publish("cancelled", str(run_id))
-        self._services.hub.publish("delivery")
+        if run.callback_url:
+            self._services.hub.publish("delivery")
         return True
 
     async def records(
-        self, caller: Principal, rows: Sequence[Row[Any]], base_url: str, embed: Iterable[str] = ()
+        self, caller: Principal, rows: Sequence[Any], base_url: str, embed: Iterable[str] = ()
     ) -> list[dict[str, Any]]:
         """Return the wire records of run rows, with fresh URLs and the wanted relations."""
         signed = await self._signed(caller, rows, base_url)
@@ -102,7 +101,7 @@ class RunReader:
             for item in records:
                 item[name] = by_run[item["id"]]
 
-    async def _signed(self, caller: Principal, rows: Sequence[Row[Any]], base_url: str) -> dict[UUID, str]:
+    async def _signed(self, caller: Principal, rows: Sequence[Any], base_url: str) -> dict[UUID, str]:
         wanted = {asset for row in rows for _, asset in references.found_in([row.input, row.metadata])}
         if not wanted:
             return {}
@@ -119,14 +118,13 @@ class RunReader:
             for asset, file in found.items()
         }
 
-    async def _row(self, caller: Principal, run_id: UUID) -> Row[Any]:
-        async with self._services.db.tenant(caller.org_id) as connection:
-            row = await queries.by_id(connection, run_id)
+    async def _row(self, caller: Principal, run_id: UUID) -> Any:
+        row = await queries.by_id(self._services, caller.org_id, run_id)
         if row is None:
             raise errors.RunNotFound
         return row
 
-    async def _wait(self, caller: Principal, run_id: UUID, seconds: float) -> Row[Any]:
+    async def _wait(self, caller: Principal, run_id: UUID, seconds: float) -> Any:
         deadline = time.monotonic() + seconds
         with self._services.hub.waiting("run", str(run_id)) as ended:
             while True:

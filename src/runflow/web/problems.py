@@ -3,6 +3,7 @@
 from http import HTTPStatus
 from typing import Any
 
+import psycopg
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -63,7 +64,7 @@ def install(app: FastAPI) -> None:
 
 def _database_gone(error: Exception) -> bool:
     return (isinstance(error, DBAPIError) and error.connection_invalidated) or isinstance(
-        error, OperationalError | InterfaceError
+        error, OperationalError | InterfaceError | psycopg.OperationalError | psycopg.InterfaceError
     )
 
 

@@ -1,6 +1,7 @@
 """What the server does for workers: registration, leases, signed uploads (docs/worker-api.md)."""
 
 import time
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +18,31 @@ from runflow.runs.queue.sweeper import Sweeper
 from runflow.services import Services
 from runflow.storage.keys import segment
 from runflow.workers import queries
-from runflow.workers.schemas import PROTOCOL_VERSION, LeaseRequest, OutputFile, Registration, Uploads, WorkerRequest
-from runflow.workflows.dispatch import version_payload
+from runflow.workers.schemas import (
+    PROTOCOL_VERSION,
+    LeaseCall,
+    LeaseRequest,
+    OutputFile,
+    Registration,
+    Uploads,
+    WorkerRequest,
+)
+from runflow.workflows.payload import remembered_version, version_payload
 
 POLL_SECONDS = 25
 URL_SECONDS = 3600
 """How long signed URLs for inputs and outputs of a lease live."""
 SEEN_EVERY_SECONDS = 5.0
+MAX_GIVEN = 10_000
+"""How many of the leases that it gave out a process remembers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A lease that this process gave out: for which run, to which life of a worker."""
+
+    run_id: UUID
+    instance: UUID
 
 
 @dataclass(slots=True)
@@ -44,6 +63,7 @@ class WorkerDesk:
         self._services = services
         self._sweeper = sweeper
         self._known: dict[UUID, KnownWorker] = {}
+        self._given: OrderedDict[UUID, Given] = OrderedDict()
 
     async def register(self, body: Registration) -> dict[str, Any]:
         """Take a worker in, or note its new state. A new instance ends the leases of the old one at once."""
@@ -88,7 +108,12 @@ class WorkerDesk:
             offer=WorkerOffer(worker.gpu_code, frozenset(body.fingerprints)),
             wait_seconds=body.wait_seconds,
         )
-        return {"lease": None if claimed is None else await self._document(claimed, base_url)}
+        if claimed is None:
+            return {"lease": None}
+        self._given[claimed.lease_id] = Given(claimed.run_id, body.instance)
+        if len(self._given) > MAX_GIVEN:
+            self._given.popitem(last=False)
+        return {"lease": await self._document(claimed, base_url)}
 
     async def uploads(self, lease: UUID, body: Uploads, base_url: str) -> dict[str, Any]:
         """Sign upload URLs below the attempt's own prefix. Raises `LeaseLost`, `ValidationFailed`."""
@@ -100,11 +125,7 @@ class WorkerDesk:
                     f"The output {file.filename!r} has {file.size_bytes} bytes; the limit is {limit} "
                     "(RUNFLOW_MAX_OUTPUT_BYTES)."
                 )
-        async with self._services.db.system(durable=False) as connection:
-            held = await hold(connection, lease=lease, worker=body.worker_id, instance=body.instance)
-        if held.lease_status not in OPEN:
-            raise errors.LeaseLost
-        prefix = output_prefix(held.run_id, lease)
+        prefix = output_prefix(await self._run_of(lease, body), lease)
         return {
             "uploads": [
                 {
@@ -124,6 +145,22 @@ class WorkerDesk:
                 for file in body.files
             ]
         }
+
+    async def _run_of(self, lease: UUID, body: LeaseCall) -> UUID:
+        """Return the run of a lease that this worker holds, or held a moment ago.
+
+        A lease that this process gave out needs no look into the database: the URLs open only the attempt's own prefix,
+        and what is stored there counts only if the guarded completion names it.
+        """
+        given = self._given.get(lease)
+        if given is not None and given.instance == body.instance:
+            return given.run_id
+        async with self._services.db.system_pipeline(durable=False) as connection:
+            held = await hold(connection, lease=lease, worker=body.worker_id, instance=body.instance)
+        if held.lease_status not in OPEN:
+            raise errors.LeaseLost
+        run_id: UUID = held.run_id
+        return run_id
 
     async def _worker(self, worker_id: UUID, instance: UUID) -> KnownWorker:
         known = self._known.get(worker_id)
@@ -162,8 +199,10 @@ class WorkerDesk:
     async def _contents(
         self, claimed: Claimed, base_url: str
     ) -> tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]:
-        async with self._services.db.system(durable=False) as connection:
-            payload = await version_payload(connection, claimed.version_id)
+        payload = remembered_version(claimed.version_id)
+        if payload is None:
+            async with self._services.db.system(durable=False) as connection:
+                payload = await version_payload(connection, claimed.version_id)
         version = {
             "id": claimed.version_id,
             "number": payload.number,

@@ -43,11 +43,17 @@ class VersionMemory:
         self._bytes = 0
         self._held: OrderedDict[UUID, VersionPayload] = OrderedDict()
 
-    async def get(self, connection: AsyncConnection, version_id: UUID) -> VersionPayload:
-        """Return a version, from memory or by this connection. Raises LookupError where there is none."""
+    def remembered(self, version_id: UUID) -> VersionPayload | None:
+        """Return a version if it is in memory."""
         held = self._held.get(version_id)
         if held is not None:
             self._held.move_to_end(version_id)
+        return held
+
+    async def get(self, connection: AsyncConnection, version_id: UUID) -> VersionPayload:
+        """Return a version, from memory or by this connection. Raises LookupError where there is none."""
+        held = self.remembered(version_id)
+        if held is not None:
             return held
         row = await queries.version_row(connection, version_id)
         if row is None:
@@ -88,3 +94,8 @@ async def version_payload(connection: AsyncConnection, version_id: UUID) -> Vers
     A remembered version is returned whatever the connection may see: ask only for a version of the run at hand.
     """
     return await _memory.get(connection, version_id)
+
+
+def remembered_version(version_id: UUID) -> VersionPayload | None:
+    """Return what a lease needs of a version, if it needs no look into the database."""
+    return _memory.remembered(version_id)

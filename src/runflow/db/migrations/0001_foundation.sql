@@ -426,6 +426,9 @@ CREATE TABLE deliveries (
     completed_at         timestamptz
 );
 CREATE INDEX deliveries_due ON deliveries (next_attempt_at) WHERE status_code = 'pending';
+CREATE INDEX deliveries_by_target ON deliveries (
+    org_id, coalesce(lower(substring(target_url from '^[A-Za-z]+://([^/?#]*)')), ''), next_attempt_at
+) WHERE status_code = 'pending';
 CREATE UNIQUE INDEX deliveries_one_in_flight ON deliveries (run_id, kind_code, coalesce(webhook_id, run_id))
     WHERE status_code = 'pending' AND run_id IS NOT NULL;
 CREATE INDEX deliveries_of_run ON deliveries (run_id, created_at);

@@ -2,9 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Row
-from sqlalchemy.ext.asyncio import AsyncConnection
-
+from runflow.db.transaction import Transaction
 from runflow.deliveries import payload
 from runflow.deliveries import queries as deliveries
 from runflow.runs.output import error_document, output_document
@@ -18,10 +16,10 @@ URL_SECONDS = 7 * 86400
 
 async def add_callback(
     services: Services,
-    connection: AsyncConnection,
-    run: Row[Any],
+    connection: Transaction,
+    run: Any,
     run_status: str,
-    ended: Row[Any],
+    ended: Any,
     outputs: list[dict[str, Any]],
     failure: Failure | None,
 ) -> None:
@@ -43,8 +41,7 @@ async def add_callback(
         client_ref=run.client_ref,
         workflow=await queries.workflow_path(connection, run.comfyui_workflow_id),
     )
-    await deliveries.insert(
-        connection,
+    _, message = deliveries.insertion(
         org_id=run.org_id,
         kind_code="callback",
         run_id=run.run_id,
@@ -53,3 +50,4 @@ async def add_callback(
         payload=body,
         request_id=run.request_id,
     )
+    await connection.run_clause(message)

@@ -12,10 +12,9 @@ from uuid import UUID
 
 import orjson
 import structlog
-from sqlalchemy import Row
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
+from runflow.db.transaction import Transaction
 from runflow.runs.failures import TERMINAL, FailureCode, FailureStage
 from runflow.runs.queue import queries
 from runflow.runs.queue.callback import add_callback
@@ -36,7 +35,7 @@ class Verdict:
     failure: Failure | None = None
 
 
-def decide(held: Row[Any], body: Completion) -> Verdict:
+def decide(held: Any, body: Completion) -> Verdict:
     """Decide how attempt and run go on: a value, not an action (decisions.md, "Runs" and "Metering")."""
     if held.run_status in TERMINAL:
         return Verdict("cancelled", held.run_status, billable=True)
@@ -74,7 +73,7 @@ async def complete(services: Services, lease: UUID, body: Completion) -> dict[st
     fingerprint = _hash(body)
     if body.result == "succeeded":
         await _check_outputs(services, lease, body)
-    async with services.db.system() as connection:
+    async with services.db.system_pipeline() as connection:
         held = await hold(connection, lease=lease, worker=body.worker_id, instance=body.instance)
         if held.lease_status not in OPEN:
             if held.result_hash == fingerprint:
@@ -90,23 +89,24 @@ async def complete(services: Services, lease: UUID, body: Completion) -> dict[st
                 _check_keys(held, body)
             verdict = decide(held, body)
             await _apply(services, connection, held, body, verdict, fingerprint)
-    announce(services, held.run_id, verdict.run_status)
+    announce(services, held.run_id, verdict.run_status, with_callback=bool(held.callback_url))
     return {"run_id": held.run_id, "status_code": verdict.run_status}
 
 
-def announce(services: Services, run_id: UUID, run_status: str) -> None:
-    """Tell who waits that a run ended or waits again."""
+def announce(services: Services, run_id: UUID, run_status: str, *, with_callback: bool = False) -> None:
+    """Tell who waits that a run ended (and perhaps has a callback to send) or waits again."""
     if run_status == "queued":
         services.hub.publish("lanes")
         return
     services.hub.publish("run", str(run_id))
-    services.hub.publish("delivery")
+    if with_callback:
+        services.hub.publish("delivery")
 
 
 async def _apply(
     services: Services,
-    connection: AsyncConnection,
-    held: Row[Any],
+    connection: Transaction,
+    held: Any,
     body: Completion,
     verdict: Verdict,
     fingerprint: str,
@@ -137,7 +137,7 @@ async def _apply(
         await add_callback(services, connection, held, verdict.run_status, ended, outputs, verdict.failure)
 
 
-def finish_values(held: Row[Any], verdict: Verdict, number: int) -> dict[str, Any]:
+def finish_values(held: Any, verdict: Verdict, number: int) -> dict[str, Any]:
     """Return the values of `queries.finish` that every way to end an attempt has; the rest is empty."""
     failure = verdict.failure
     details = None
@@ -183,7 +183,7 @@ def output_prefix(run_id: UUID, lease_id: UUID) -> str:
     return f"runs/{run_id}/{lease_id}/"
 
 
-def _check_keys(held: Row[Any], body: Completion) -> None:
+def _check_keys(held: Any, body: Completion) -> None:
     prefix = output_prefix(held.run_id, held.lease_id)
     seen: set[int] = set()
     for output in body.outputs:

@@ -82,7 +82,7 @@ class Intake:
 
     async def _commit(self, org_id: UUID, batch: list[tuple[NewRun, asyncio.Future[datetime]]]) -> None:
         try:
-            async with self._db.tenant(org_id) as connection:
+            async with self._db.tenant_pipeline(org_id) as connection:
                 times = await queries.insert_runs(connection, [_row(run) for run, _ in batch])
                 for runs in _by_lane(run for run, _ in batch):
                     await queries.enter_lane(

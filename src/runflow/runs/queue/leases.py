@@ -7,10 +7,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from runflow import errors
+from runflow.db.transaction import Transaction
 from runflow.ids import new_id
 from runflow.runs.failures import TERMINAL
 from runflow.runs.queue import queries
@@ -64,7 +62,7 @@ async def next_claim(
 
 
 async def _claim(services: Services, worker_id: UUID, instance: UUID, offer: WorkerOffer) -> Claimed | None:
-    async with services.db.system(durable=False) as connection:
+    async with services.db.system_pipeline(durable=False) as connection:
         lanes = [
             Lane(
                 id=row.id,
@@ -102,7 +100,7 @@ async def _claim(services: Services, worker_id: UUID, instance: UUID, offer: Wor
     return None
 
 
-async def hold(connection: AsyncConnection, *, lease: UUID, worker: UUID, instance: UUID) -> Row[Any]:
+async def hold(connection: Transaction, *, lease: UUID, worker: UUID, instance: UUID) -> Any:
     """Lock a lease and its run. Raises `LeaseNotFound` when this worker never had it (or its offer lapsed)."""
     held = await queries.held(connection, lease=lease, worker=worker, instance=instance)
     if held is None:
@@ -110,7 +108,7 @@ async def hold(connection: AsyncConnection, *, lease: UUID, worker: UUID, instan
     return held
 
 
-def number_of(held: Row[Any]) -> int:
+def number_of(held: Any) -> int:
     """Return the attempt's number; an offer gets the next one."""
     return int(held.number or held.attempt_count + 1)
 
@@ -120,7 +118,7 @@ async def heartbeat(services: Services, lease: UUID, beat: Heartbeat) -> dict[st
     running = any(event.type == "status" for event in beat.events)
     progress = latest_progress(beat.events)
     # A relaxed commit: a renewal that a power cut forgets only makes the lease expire sooner.
-    async with services.db.system(durable=False) as connection:
+    async with services.db.system_pipeline(durable=False) as connection:
         held = await hold(connection, lease=lease, worker=beat.worker_id, instance=beat.instance)
         if held.lease_status not in OPEN:
             raise errors.LeaseLost
@@ -151,7 +149,7 @@ def latest_progress(events: list[Event]) -> dict[str, int]:
     return {}
 
 
-async def store_events(connection: AsyncConnection, held: Row[Any], number: int, events: list[Event]) -> None:
+async def store_events(connection: Transaction, held: Any, number: int, events: list[Event]) -> None:
     """Keep a worker's events under the run; a number that was kept before is ignored."""
     await queries.add_events(
         connection,

@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Row
 
 from runflow.assets.sweep import sweep_stale_uploads
 from runflow.runs.failures import TERMINAL
@@ -69,7 +68,7 @@ class Sweeper:
 
     async def end_older_lives(self, worker_id: UUID, instance: UUID) -> int:
         """End the leases of a worker's earlier processes at once; return how many."""
-        async with self._services.db.system() as connection:
+        async with self._services.db.system_pipeline() as connection:
             leases = await queries.of_older_lives(connection, worker=worker_id, instance=instance)
         for lease in leases:
             await self._end(lease, expired_only=False)
@@ -77,24 +76,24 @@ class Sweeper:
 
     async def sweep_objects(self) -> int:
         """Remove stored objects of attempts that are not their run's result; return how many attempts."""
-        async with self._services.db.system() as connection:
+        async with self._services.db.system_pipeline() as connection:
             attempts = await queries.unswept(connection, OBJECTS_AFTER_SECONDS)
         for attempt in attempts:
             keys = [key async for key in self._services.storage.list(output_prefix(attempt.run_id, attempt.id))]
             await self._services.storage.delete(keys)
-        async with self._services.db.system() as connection:
+        async with self._services.db.system_pipeline() as connection:
             await queries.mark_swept(connection, [attempt.id for attempt in attempts])
         return len(attempts)
 
     async def _take_back(self, states: list[str]) -> int:
-        async with self._services.db.system(durable=False) as connection:
+        async with self._services.db.system_pipeline(durable=False) as connection:
             leases = await queries.expired(connection, states)
         for lease in leases:
             await self._end(lease, expired_only=True)
         return len(leases)
 
-    async def _end(self, lease: Row[Any], *, expired_only: bool) -> None:
-        async with self._services.db.system() as connection:
+    async def _end(self, lease: Any, *, expired_only: bool) -> None:
+        async with self._services.db.system_pipeline() as connection:
             held = await queries.held(connection, lease=lease.lease, worker=lease.worker, instance=lease.instance)
             if held is None or held.lease_status not in OPEN:
                 return
@@ -118,4 +117,4 @@ class Sweeper:
                 if held.callback_url and verdict.run_status in TERMINAL:
                     await add_callback(self._services, connection, held, verdict.run_status, ended, [], verdict.failure)
         log.warning("lease lost", lease_id=str(held.lease_id), run_id=str(held.run_id), run=verdict.run_status)
-        announce(self._services, held.run_id, verdict.run_status)
+        announce(self._services, held.run_id, verdict.run_status, with_callback=bool(held.callback_url))
