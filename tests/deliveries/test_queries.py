@@ -37,7 +37,7 @@ async def finish(outbox: Outbox, held: Claim, outcome: Outcome, decision: Any) -
 
 async def test_what_was_inserted_is_due_and_can_be_claimed_once(outbox: Outbox) -> None:
     made = await outbox.add("https://Hooks.example:8443/x?y", payload=b"\x00\xff", request_id="req", max_attempts=3)
-    assert await due(outbox) == [Candidate(made, ORG, "hooks.example:8443")]
+    assert await due(outbox) == [Candidate(made, ORG, "hooks.example:8443", 2)]
     (held,) = await claim(outbox, made)
     assert (held.id, held.org_id, held.target_url) == (made, ORG, "https://Hooks.example:8443/x?y")
     assert (held.payload, held.request_id, held.attempt_number, held.max_attempts) == (b"\x00\xff", "req", 1, 3)

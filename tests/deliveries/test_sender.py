@@ -239,6 +239,17 @@ async def test_a_dead_receiver_delays_nobody(outbox: Outbox, client: GuardedClie
         assert [(await outbox.delivery(made)).status_code for made in waiting] == ["pending"] * 30
 
 
+async def test_large_payloads_for_a_dead_receiver_do_not_fill_the_memory(outbox: Outbox, client: GuardedClient) -> None:
+    bounded = Slots(total_bytes=10_000, bytes_per_org=5_000)
+    engine = DeliveryEngine(outbox, client, timing=replace(FAST, timeout=30, grace=0), slots=bounded)
+    async with receiver(hanging) as dead, receiver(answering()) as alive, running(engine):
+        for _ in range(6):
+            await outbox.add(dead.url(), payload=b"x" * 2_000)
+        await until(lambda: dead.open == 2)
+        await outbox.ended(await outbox.add(alive.url(), payload=b"x" * 2_000, org_id=new_id()), seconds=5)
+        assert dead.most_open == 2
+
+
 async def test_an_organization_with_many_dead_receivers_delays_no_other(outbox: Outbox, client: GuardedClient) -> None:
     engine = DeliveryEngine(outbox, client, timing=replace(FAST, timeout=30, grace=0), slots=Slots(8, 4, 4))
     async with receiver(hanging) as dead, receiver(answering()) as alive, running(engine):

@@ -7,7 +7,9 @@ from runflow.deliveries.slots import Candidate, Slots
 from runflow.ids import new_id
 
 ORGS = [new_id() for _ in range(4)]
-CANDIDATES = st.lists(st.builds(Candidate, st.builds(new_id), st.sampled_from(ORGS), st.sampled_from("abcde")))
+CANDIDATES = st.lists(
+    st.builds(Candidate, st.builds(new_id), st.sampled_from(ORGS), st.sampled_from("abcde"), st.integers(0, 9))
+)
 
 
 @given(st.lists(CANDIDATES, max_size=8), st.integers(1, 9), st.integers(1, 9), st.integers(1, 9), st.data())
@@ -36,6 +38,23 @@ def test_no_bound_is_ever_exceeded(
     assert (slots.free, slots.full_orgs, slots.full_hosts) == (total, [], [])
 
 
+@given(CANDIDATES, st.integers(1, 30), st.integers(1, 30))
+def test_payloads_in_memory_are_bounded(candidates: list[Candidate], total: int, per_org: int) -> None:
+    chosen = Slots(100, 100, 100, total_bytes=total, bytes_per_org=per_org).choose(candidates)
+    assert chosen or not candidates
+    sized = [candidate for candidate in chosen if candidate.size]
+    assert sum(c.size for c in sized) <= total or len(sized) == 1
+    for org in ORGS:
+        of_org = [c for c in sized if c.org_id == org]
+        assert sum(c.size for c in of_org) <= per_org or len(of_org) == 1
+
+
 def test_first_come_first_served() -> None:
-    first, second = Candidate(new_id(), ORGS[0], "a"), Candidate(new_id(), ORGS[0], "a")
+    first, second = Candidate(new_id(), ORGS[0], "a", 1), Candidate(new_id(), ORGS[0], "a", 1)
     assert Slots(10, 10, 1).choose([first, second]) == [first]
+
+
+def test_choosing_takes_nothing() -> None:
+    slots, candidate = Slots(1, 1, 1), Candidate(new_id(), ORGS[0], "a", 1)
+    assert slots.choose([candidate]) == slots.choose([candidate]) == [candidate]
+    assert slots.free == 1

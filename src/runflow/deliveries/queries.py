@@ -85,8 +85,10 @@ WITH RECURSIVE targets AS (
         ORDER BY org_id, {HOST} LIMIT 1
     ) following
 )
-SELECT due.id, targets.org_id, targets.host FROM targets CROSS JOIN LATERAL (
-    SELECT id, next_attempt_at, row_number() OVER (ORDER BY org_id, {HOST}, next_attempt_at) AS turn FROM deliveries
+SELECT due.id, targets.org_id, targets.host, due.size FROM targets CROSS JOIN LATERAL (
+    SELECT id, next_attempt_at, octet_length(payload) AS size,
+           row_number() OVER (ORDER BY org_id, {HOST}, next_attempt_at) AS turn
+    FROM deliveries
     WHERE status_code = 'pending'
       AND (org_id, {HOST}, next_attempt_at) > (targets.org_id, targets.host, '-infinity')
       AND (org_id, {HOST}, next_attempt_at) <= (targets.org_id, targets.host, now())

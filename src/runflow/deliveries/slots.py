@@ -6,29 +6,34 @@ it that enough slots are left for everyone else.
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 from uuid import UUID
 
 
 class Candidate(NamedTuple):
-    """A delivery that is due."""
+    """A delivery that is due; `size` of its payload in bytes."""
 
     id: UUID
     org_id: UUID
     host: str
+    size: int
 
 
 @dataclass(slots=True)
 class Slots:
-    """How many deliveries are on their way, of how many."""
+    """How many deliveries are on their way, and how many bytes of payloads in memory, of how many."""
 
     total: int = 96
     per_org: int = 48
     per_host: int = 16
+    total_bytes: int = 128 * 1024 * 1024
+    bytes_per_org: int = 32 * 1024 * 1024
+    _taken: int = 0
+    _bytes: int = 0
     _orgs: Counter[UUID] = field(default_factory=Counter)
     _hosts: Counter[str] = field(default_factory=Counter)
-    _taken: int = 0
+    _org_bytes: Counter[UUID] = field(default_factory=Counter)
 
     @property
     def free(self) -> int:
@@ -46,30 +51,44 @@ class Slots:
         return [host for host, count in self._hosts.items() if count >= self.per_host]
 
     def choose(self, candidates: Iterable[Candidate]) -> list[Candidate]:
-        """Return the candidates that fit, first come first served. Takes nothing yet."""
-        chosen: list[Candidate] = []
-        orgs, hosts = self._orgs.copy(), self._hosts.copy()
+        """Return the candidates that fit, first come first served. Takes nothing."""
+        after = replace(self, _orgs=self._orgs.copy(), _hosts=self._hosts.copy(), _org_bytes=self._org_bytes.copy())
+        chosen = []
         for candidate in candidates:
-            if len(chosen) == self.free:
-                break
-            if orgs[candidate.org_id] < self.per_org and hosts[candidate.host] < self.per_host:
-                orgs[candidate.org_id] += 1
-                hosts[candidate.host] += 1
+            if after._fits(candidate):
+                after.take(candidate)
                 chosen.append(candidate)
         return chosen
 
+    def _fits(self, candidate: Candidate) -> bool:
+        return (
+            self._taken < self.total
+            and self._orgs[candidate.org_id] < self.per_org
+            and self._hosts[candidate.host] < self.per_host
+            # A payload beyond the bound goes alone.
+            and (not self._bytes or self._bytes + candidate.size <= self.total_bytes)
+            and (
+                not self._org_bytes[candidate.org_id]
+                or self._org_bytes[candidate.org_id] + candidate.size <= self.bytes_per_org
+            )
+        )
+
     def take(self, candidate: Candidate) -> None:
         """Occupy a slot."""
-        self._taken += 1
-        self._orgs[candidate.org_id] += 1
-        self._hosts[candidate.host] += 1
+        self._count(candidate, 1)
 
     def give_back(self, candidate: Candidate) -> None:
         """Free a slot."""
-        self._taken -= 1
-        self._orgs[candidate.org_id] -= 1
-        self._hosts[candidate.host] -= 1
+        self._count(candidate, -1)
         if not self._orgs[candidate.org_id]:
             del self._orgs[candidate.org_id]
+            del self._org_bytes[candidate.org_id]
         if not self._hosts[candidate.host]:
             del self._hosts[candidate.host]
+
+    def _count(self, candidate: Candidate, sign: int) -> None:
+        self._taken += sign
+        self._bytes += sign * candidate.size
+        self._orgs[candidate.org_id] += sign
+        self._hosts[candidate.host] += sign
+        self._org_bytes[candidate.org_id] += sign * candidate.size
