@@ -134,7 +134,9 @@ async def _apply(
         },
     )
     if held.callback_url and verdict.run_status in TERMINAL and held.run_status not in TERMINAL:
-        await add_callback(services, connection, held, verdict.run_status, ended, outputs, verdict.failure)
+        await add_callback(
+            services, connection, held, verdict.run_status, await ended.fetchone(), outputs, verdict.failure
+        )
 
 
 def finish_values(held: Any, verdict: Verdict, number: int) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from itertools import groupby
 from typing import Any
 from uuid import UUID
 
+import psycopg
+
 from runflow.db.database import Database
 from runflow.db.notifications import Hub
 from runflow.runs.queue import queries
@@ -83,7 +85,7 @@ class Intake:
     async def _commit(self, org_id: UUID, batch: list[tuple[NewRun, asyncio.Future[datetime]]]) -> None:
         try:
             async with self._db.tenant_pipeline(org_id) as connection:
-                times = await queries.insert_runs(connection, [_row(run) for run, _ in batch])
+                inserted = await queries.insert_runs(connection, [_row(run) for run, _ in batch])
                 for runs in _by_lane(run for run, _ in batch):
                     await queries.enter_lane(
                         connection,
@@ -94,9 +96,10 @@ class Intake:
                         count=len(runs),
                         priority=max(run.priority for run in runs),
                     )
+            times = {row.id: row.created_at for row in await inserted.fetchall()}
         except Exception as error:
-            if len(batch) > 1:
-                # One bad row must not fail its neighbours.
+            if len(batch) > 1 and isinstance(error, psycopg.DataError | psycopg.IntegrityError):
+                # One bad row must not fail its neighbours. (After a lost connection nobody knows what was committed.)
                 for single in batch:
                     await self._commit(org_id, [single])
                 return

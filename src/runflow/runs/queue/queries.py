@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+from psycopg import AsyncCursor
 
 from runflow.db.transaction import Transaction
 
@@ -30,10 +31,9 @@ _INSERT_RUNS = """
 _ENTER_LANE = "SELECT enter_lane(%(lane)s, %(version)s, %(gpu_class)s, %(fingerprint)s, %(count)s, %(priority)s)"
 
 
-async def insert_runs(connection: Transaction, rows: list[dict[str, Any]]) -> dict[UUID, Any]:
-    """Insert queued runs of the transaction's tenant; return their creation times by id."""
-    inserted = await connection.rows(_INSERT_RUNS, {"rows": orjson.dumps(rows).decode()})
-    return {row.id: row.created_at for row in inserted}
+async def insert_runs(connection: Transaction, rows: list[dict[str, Any]]) -> AsyncCursor[Any]:
+    """Insert queued runs of the transaction's tenant; after the commit the cursor gives their `id` and `created_at`."""
+    return await connection.later(_INSERT_RUNS, {"rows": orjson.dumps(rows).decode()})
 
 
 async def enter_lane(
@@ -278,12 +278,13 @@ _FINISH = """
 """
 
 
-async def finish(connection: Transaction, values: dict[str, Any]) -> Any:
+async def finish(connection: Transaction, values: dict[str, Any]) -> AsyncCursor[Any]:
     """End a locked attempt and move its run on: outputs, node runs, usage, lane, all in one statement.
 
-    `values["run_status"]` is the run's next status; `queued` gives it back to its lane.
+    `values["run_status"]` is the run's next status; `queued` gives it back to its lane. The cursor gives the run's
+    `completed_at` and `duration_ms`, to whoever wants to wait for them.
     """
-    return await connection.one(_FINISH, values)
+    return await connection.later(_FINISH, values)
 
 
 _RETURN_OFFER = """
@@ -344,44 +345,7 @@ async def cancel(connection: Transaction, *, run: UUID, lane: UUID, queued: bool
     return await connection.one(_CANCEL, {"run": run, "lane": lane, "queued": queued})
 
 
-# ------------------------------------------------------------------------------------------------------------- sweeps
-_EXPIRED = """
-    SELECT a.id AS lease, a.worker_id AS worker, a.worker_instance AS instance FROM run_attempts a
-    WHERE a.status_code = ANY(%(states)s) AND a.expires_at < clock_timestamp() ORDER BY a.expires_at LIMIT 100
-"""
-
-_OF_OLDER_LIVES = """
-    SELECT a.id AS lease, a.worker_id AS worker, a.worker_instance AS instance FROM run_attempts a
-    WHERE a.worker_id = %(worker)s AND a.worker_instance <> %(instance)s AND a.status_code IN ('offered', 'live')
-"""
-
-_UNSWEPT = """
-    SELECT id, run_id FROM run_attempts
-    WHERE status_code IN ('failed', 'cancelled', 'lost') AND NOT objects_swept
-      AND completed_at < clock_timestamp() - make_interval(secs => %(after_seconds)s)
-    ORDER BY completed_at LIMIT 100
-"""
-
-_MARK_SWEPT = "UPDATE run_attempts SET objects_swept = true WHERE id = ANY(%(ids)s)"
-
-
-async def expired(connection: Transaction, states: list[str]) -> list[Any]:
-    """Return leases in these states that were not renewed in time."""
-    return await connection.rows(_EXPIRED, {"states": states})
-
-
-async def is_expired(connection: Transaction, lease: UUID) -> bool:
-    """Tell whether a locked lease has run out: it may have been renewed while we waited for the lock."""
-    statement = "SELECT expires_at < clock_timestamp() FROM run_attempts WHERE id = %(lease)s"
-    return bool((await connection.one(statement, {"lease": lease}))[0])
-
-
-async def worker_name(connection: Transaction, worker: UUID) -> str:
-    """Return the name of a worker, for messages."""
-    statement = "SELECT name FROM workers WHERE id = %(worker)s"
-    return str((await connection.one(statement, {"worker": worker}))[0])
-
-
+# ----------------------------------------------------------------------------------------------------------- callbacks
 async def workflow_path(connection: Transaction, workflow: UUID) -> str:
     """Return `owner/slug` of a workflow, for callbacks."""
     statement = """
@@ -389,18 +353,3 @@ async def workflow_path(connection: Transaction, workflow: UUID) -> str:
         WHERE w.id = %(workflow)s
     """
     return str((await connection.one(statement, {"workflow": workflow}))[0])
-
-
-async def of_older_lives(connection: Transaction, *, worker: UUID, instance: UUID) -> list[Any]:
-    """Return the open leases of a worker's earlier processes."""
-    return await connection.rows(_OF_OLDER_LIVES, {"worker": worker, "instance": instance})
-
-
-async def unswept(connection: Transaction, after_seconds: float) -> list[Any]:
-    """Return attempts that ended without being the run's result and whose uploaded objects may still lie around."""
-    return await connection.rows(_UNSWEPT, {"after_seconds": after_seconds})
-
-
-async def mark_swept(connection: Transaction, attempts: list[UUID]) -> None:
-    """Note that nothing of these attempts is left in storage."""
-    await connection.run(_MARK_SWEPT, {"ids": attempts})

@@ -9,7 +9,7 @@ import structlog
 
 from runflow.assets.sweep import sweep_stale_uploads
 from runflow.runs.failures import TERMINAL
-from runflow.runs.queue import queries
+from runflow.runs.queue import queries, sweep_queries
 from runflow.runs.queue.callback import add_callback
 from runflow.runs.queue.completion import (
     Verdict,
@@ -69,7 +69,7 @@ class Sweeper:
     async def end_older_lives(self, worker_id: UUID, instance: UUID) -> int:
         """End the leases of a worker's earlier processes at once; return how many."""
         async with self._services.db.system_pipeline() as connection:
-            leases = await queries.of_older_lives(connection, worker=worker_id, instance=instance)
+            leases = await sweep_queries.of_older_lives(connection, worker=worker_id, instance=instance)
         for lease in leases:
             await self._end(lease, expired_only=False)
         return len(leases)
@@ -77,17 +77,17 @@ class Sweeper:
     async def sweep_objects(self) -> int:
         """Remove stored objects of attempts that are not their run's result; return how many attempts."""
         async with self._services.db.system_pipeline() as connection:
-            attempts = await queries.unswept(connection, OBJECTS_AFTER_SECONDS)
+            attempts = await sweep_queries.unswept(connection, OBJECTS_AFTER_SECONDS)
         for attempt in attempts:
             keys = [key async for key in self._services.storage.list(output_prefix(attempt.run_id, attempt.id))]
             await self._services.storage.delete(keys)
         async with self._services.db.system_pipeline() as connection:
-            await queries.mark_swept(connection, [attempt.id for attempt in attempts])
+            await sweep_queries.mark_swept(connection, [attempt.id for attempt in attempts])
         return len(attempts)
 
     async def _take_back(self, states: list[str]) -> int:
         async with self._services.db.system_pipeline(durable=False) as connection:
-            leases = await queries.expired(connection, states)
+            leases = await sweep_queries.expired(connection, states)
         for lease in leases:
             await self._end(lease, expired_only=True)
         return len(leases)
@@ -97,7 +97,7 @@ class Sweeper:
             held = await queries.held(connection, lease=lease.lease, worker=lease.worker, instance=lease.instance)
             if held is None or held.lease_status not in OPEN:
                 return
-            if expired_only and not await queries.is_expired(connection, lease.lease):
+            if expired_only and not await sweep_queries.is_expired(connection, lease.lease):
                 return
             if held.run_status in TERMINAL:
                 await queries.close_cancelled(
@@ -110,11 +110,19 @@ class Sweeper:
                 )
                 verdict = Verdict("lapsed", "queued", billable=False)
             else:
-                name = await queries.worker_name(connection, lease.worker)
+                name = await sweep_queries.worker_name(connection, lease.worker)
                 verdict = retry_or_fail(number_of(held), worker_lost(name))
                 values = finish_values(held, verdict, number_of(held))
                 ended = await queries.finish(connection, values)
                 if held.callback_url and verdict.run_status in TERMINAL:
-                    await add_callback(self._services, connection, held, verdict.run_status, ended, [], verdict.failure)
+                    await add_callback(
+                        self._services,
+                        connection,
+                        held,
+                        verdict.run_status,
+                        await ended.fetchone(),
+                        [],
+                        verdict.failure,
+                    )
         log.warning("lease lost", lease_id=str(held.lease_id), run_id=str(held.run_id), run=verdict.run_status)
         announce(self._services, held.run_id, verdict.run_status, with_callback=bool(held.callback_url))
