@@ -55,7 +55,8 @@ class EventSocket:
         """Return the client id to submit prompts with, or None when there is no connection within `timeout` seconds."""
         if self.client_id is None:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._connected.wait(), timeout)
+                async with asyncio.timeout(timeout):
+                    await self._connected.wait()
         return self.client_id
 
     async def _listen_forever(self) -> None:

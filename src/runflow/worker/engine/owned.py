@@ -248,6 +248,7 @@ class OwnedEngine:
         self._death = EngineCrashed(f"{why.text} The run is tried again.", code=why.code, log_tail=tail)
         session.fail_all(self._death)
         await process.kill()
+        await session.close()
         self._gone.set()
 
     async def _watch_memory(self, process: EngineProcess) -> None:

@@ -10,8 +10,8 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Coroutine, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, TypeVar
 
 import structlog
 
@@ -24,6 +24,7 @@ from runflow.worker.engine.tracker import Tracker
 
 log = structlog.get_logger(__name__)
 
+_Answer = TypeVar("_Answer")
 _SOCKET_SECONDS = 2.0
 _WATCH_SECONDS = 0.1
 _SILENCE_SECONDS = 5.0
@@ -148,13 +149,10 @@ class PromptSession:
                     if refusal.partial:
                         self._engine_ids[prompt_id] = refusal.queued_id or prompt_id
                     raise
-                except EngineUnreachable as error:
-                    await asyncio.sleep(_WATCH_SECONDS)
-                    if self._dead is not None:
-                        raise self._dead from error
+                except EngineUnreachable:
                     if last_try:
                         raise
-                    if await self._known(prompt_id):
+                    if await self._patiently(lambda: self._known(prompt_id)):
                         engine_id = prompt_id
                         break
             if engine_id != prompt_id:
@@ -164,6 +162,19 @@ class PromptSession:
             self._submitting -= 1
             if not self._submitting:
                 self._orphans.clear()
+
+    async def _patiently(self, ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        """Ask until the engine answers, is known to be dead, or has not answered for too long."""
+        deadline = time.monotonic() + self._unreachable_seconds
+        while True:
+            try:
+                return await ask()
+            except EngineUnreachable as error:
+                await asyncio.sleep(_WATCH_SECONDS)
+                if self._dead is not None:
+                    raise self._dead from error
+                if time.monotonic() > deadline:
+                    raise
 
     async def _known(self, prompt_id: str) -> bool:
         return prompt_id in await self._client.queue() or await self._client.history(prompt_id) is not None
@@ -201,12 +212,7 @@ class PromptSession:
         for wait in _HISTORY_WAITS:
             if wait:
                 await asyncio.sleep(wait)
-            try:
-                entry = await self._client.history(engine_id)
-            except EngineError:
-                if self._dead is not None:
-                    raise self._dead from None
-                raise
+            entry = await self._patiently(lambda: self._client.history(engine_id))
             if entry is not None:
                 return read_history(entry, tracker, prompt_id, self._client.hidden_folders)
             if tracker.cancelled:
@@ -217,8 +223,10 @@ class PromptSession:
         """Ask about each prompt that no socket tells about, and about each that has been silent for long."""
         unreachable_since: float | None = None
         while True:
+            # Not wait_for: in Python 3.11 it swallows a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._look.wait(), _WATCH_SECONDS)
+                async with asyncio.timeout(_WATCH_SECONDS):
+                    await self._look.wait()
             self._look.clear()
             now = time.monotonic()
             due = [tracker for tracker in self._trackers.values() if _is_due(tracker, now)]

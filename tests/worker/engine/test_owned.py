@@ -1,0 +1,330 @@
+"""An owned engine, for real: boot, runs, refusals, failures, cancellation, crashes, and nothing left behind."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from PIL import Image
+
+from runflow.worker.engine.base import Ability, OutputRef
+from runflow.worker.engine.errors import EngineCrashed, EngineError, EngineStartFailed, FileMissing
+from runflow.worker.engine.execution import EngineEvent, EventKind, Outcome
+from runflow.worker.engine.owned import OwnedEngine
+from runflow.worker.engine.owned_settings import OwnedSettings
+from runflow.worker.failure import FailureCode
+from runflow.worker.report import NodeState
+from tests.comfyui_fixtures import OwnEngine
+from tests.worker.engine.prompts import Prompt, long, new_id, node, picture, text, work
+
+pytestmark = pytest.mark.e2e
+
+
+async def until(condition: Any, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true"
+        await asyncio.sleep(0.01)
+
+
+def processes_of(base: Path) -> list[int]:
+    """The processes that have a base folder on their command line, zombies aside."""
+    found = []
+    for process in psutil.process_iter(["pid", "cmdline", "status"]):
+        if process.info["status"] != psutil.STATUS_ZOMBIE and str(base) in (process.info["cmdline"] or []):
+            found.append(process.info["pid"])
+    return found
+
+
+async def test_it_says_what_it_is(comfyui_engine: OwnedEngine) -> None:
+    description = await comfyui_engine.describe()
+    assert description.version.count(".") == 2
+    assert description.plugin
+    assert "SaveImage" in description.node_types
+    assert {Ability.LOCAL_FILES, Ability.OWN_FOLDERS, Ability.KILL, Ability.CACHE_OFF} <= description.abilities
+    assert description.memory_bytes > 0
+    assert any("user" in line for line in description.isolation)
+
+
+async def test_a_text_comes_back(comfyui_engine: OwnedEngine) -> None:
+    execution = await comfyui_engine.execute(text("a sea otter"), new_id())
+    assert execution.outcome is Outcome.SUCCEEDED
+    assert execution.outputs["2"]["text"] == ["a sea otter"]
+
+
+async def test_a_512_pixel_workflow_with_timings_and_events(comfyui_engine: OwnedEngine, tmp_path: Path) -> None:
+    events: list[EngineEvent] = []
+    execution = await comfyui_engine.execute(work("runs/work"), new_id(), events.append)
+    assert execution.outcome is Outcome.SUCCEEDED
+    (file,) = execution.outputs["5"]["images"]
+    reference = OutputRef(file["filename"], file["subfolder"], file["type"])
+    path = comfyui_engine.local_output(reference)
+    assert path is not None
+    await comfyui_engine.fetch_output(reference, tmp_path / "copy.png")
+    assert (tmp_path / "copy.png").read_bytes() == path.read_bytes()
+    with Image.open(path) as image:
+        assert image.size == (768, 768)
+        assert image.getpixel((0, 0)) == (191, 63, 63)
+        assert not image.info, "stock nodes must not write the workflow into the file"
+    assert [timing.node_id for timing in execution.nodes] == ["1", "2", "3", "4", "5"]
+    assert all(timing.state is NodeState.SUCCEEDED and (timing.duration_ms or 0) >= 0 for timing in execution.nodes)
+    assert events[0].kind is EventKind.STARTED
+    assert [event.nodes_done for event in events if event.kind is EventKind.NODE_FINISHED] == [1, 2, 3, 4, 5]
+    assert 0 < execution.execute_ms < 60_000
+    await comfyui_engine.clean("runs/work")
+    assert not path.parent.exists()
+
+
+async def test_an_identical_prompt_is_executed_again(comfyui_engine: OwnedEngine) -> None:
+    names = []
+    for _ in range(2):
+        execution = await comfyui_engine.execute(picture("runs/again"), new_id())
+        names += [file["filename"] for file in execution.outputs["2"]["images"]]
+    assert len(set(names)) == 2
+
+
+async def test_an_input_is_placed_in_the_folder_of_its_run(comfyui_engine: OwnedEngine, tmp_path: Path) -> None:
+    names = []
+    for run, color in (("runs/one", "red"), ("runs/two", "blue")):
+        Image.new("RGB", (8, 8), color).save(tmp_path / "photo.png")
+        names.append(await comfyui_engine.place_input(run, "photo.png", tmp_path / "photo.png"))
+    assert names == ["runs/one/photo.png", "runs/two/photo.png"]
+    prompt = {
+        "1": node("LoadImage", image=names[0]),
+        "2": node("SaveImage", images=["1", 0], filename_prefix="runs/one/out"),
+    }
+    execution = await comfyui_engine.execute(prompt, new_id())
+    (file,) = execution.outputs["2"]["images"]
+    path = comfyui_engine.local_output(OutputRef(file["filename"], file["subfolder"]))
+    assert path is not None
+    with Image.open(path) as image:
+        assert image.convert("RGB").getpixel((0, 0)) == (255, 0, 0)
+
+
+async def test_no_path_leaves_the_engines_folders(comfyui_engine: OwnedEngine, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"x")
+    for run, name in (("../up", "x"), ("runs/a", "../../x"), ("/etc", "x"), ("runs/a", "C:\\x")):
+        with pytest.raises(EngineError, match="cannot be used"):
+            await comfyui_engine.place_input(run, name, tmp_path / "x")
+    with pytest.raises(EngineError):
+        comfyui_engine.local_output(OutputRef("passwd", "../../../../etc"))
+    with pytest.raises(FileMissing):
+        comfyui_engine.local_output(OutputRef("nope.png", "runs/a"))
+
+
+REFUSED: dict[str, tuple[Prompt, FailureCode, str | None, str]] = {
+    "a missing class": (
+        {"1": node("NoSuchNode", "My node"), "2": node("SaveImage", images=["1", 0], filename_prefix="x")},
+        FailureCode.NODE_TYPE_MISSING,
+        "1",
+        'node 1 "My node" (NoSuchNode)',
+    ),
+    "a missing picture": (
+        {"1": node("LoadImage", image="nope.png"), "2": node("SaveImage", images=["1", 0], filename_prefix="x")},
+        FailureCode.INPUT_VALIDATION_FAILED,
+        "1",
+        "nope.png",
+    ),
+    "a missing model": (
+        {
+            "1": node("UpscaleModelLoader", model_name="4x.pth"),
+            "2": node("EmptyImage", width=8, height=8, batch_size=1, color=0),
+            "3": node("ImageUpscaleWithModel", upscale_model=["1", 0], image=["2", 0]),
+            "4": node("PreviewImage", images=["3", 0]),
+        },
+        FailureCode.MODEL_MISSING,
+        "1",
+        "4x.pth",
+    ),
+    "a value out of range": (
+        {**picture("x"), "1": node("EmptyImage", width=0, height=8, batch_size=1, color=0)},
+        FailureCode.WORKFLOW_INVALID,
+        "1",
+        "smaller than min",
+    ),
+    "no output node": (
+        {"1": node("EmptyImage", width=8, height=8, batch_size=1, color=0)},
+        FailureCode.WORKFLOW_INVALID,
+        None,
+        "no output node",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+async def test_what_the_engine_refuses_is_explained(comfyui_engine: OwnedEngine, what: str) -> None:
+    prompt, code, node_id, words = REFUSED[what]
+    execution = await comfyui_engine.execute(prompt, new_id())
+    assert execution.rejected
+    assert execution.error is not None
+    assert (execution.error.code, execution.error.node_id) == (code, node_id)
+    assert words in execution.error.message
+    assert execution.error.next_step
+
+
+async def test_a_partly_valid_prompt_does_not_run_in_part(comfyui_engine: OwnedEngine) -> None:
+    prompt = {**long("runs/partial"), "bad": node("SaveImage", images=["nowhere", 0], filename_prefix="x")}
+    execution = await comfyui_engine.execute(prompt, new_id())
+    assert execution.rejected
+    assert execution.error is not None
+    assert execution.error.node_id == "bad"
+    after = await asyncio.wait_for(comfyui_engine.execute(text("next"), new_id()), 10)
+    assert after.outcome is Outcome.SUCCEEDED
+    assert not (comfyui_engine.base_dir / "output/runs/partial").exists()
+
+
+async def test_a_picture_that_is_none_is_the_callers_fault(comfyui_engine: OwnedEngine, tmp_path: Path) -> None:
+    (tmp_path / "fake.png").write_bytes(b"this is no picture " * 50)
+    name = await comfyui_engine.place_input("runs/fake", "fake.png", tmp_path / "fake.png")
+    prompt = {"1": node("LoadImage", image=name), "2": node("SaveImage", images=["1", 0], filename_prefix="x")}
+    execution = await comfyui_engine.execute(prompt, new_id())
+    assert execution.error is not None
+    assert execution.error.code is FailureCode.INPUT_VALIDATION_FAILED
+    assert str(comfyui_engine.base_dir) not in str(execution.error)
+
+
+async def test_a_node_that_raises_is_named_without_paths(comfyui_engine: OwnedEngine) -> None:
+    prompt = picture("../../outside")
+    prompt["2"]["_meta"] = {"title": "My save"}
+    execution = await comfyui_engine.execute(prompt, new_id())
+    error = execution.error
+    assert execution.outcome is Outcome.FAILED
+    assert error is not None
+    assert not execution.rejected
+    assert (error.code, error.node_id, error.node_type) == (FailureCode.EXECUTION_FAILED, "2", "SaveImage")
+    assert error.title == "My save"
+    assert "outside the output folder" in error.message
+    for secret in (str(comfyui_engine.base_dir), str(comfyui_engine.settings.comfy_dir), "Traceback"):
+        assert secret not in str(error)
+    states = {timing.node_id: timing.state for timing in execution.nodes}
+    assert states == {"1": NodeState.SUCCEEDED, "2": NodeState.FAILED}
+
+
+async def test_two_prompts_in_flight(comfyui_engine: OwnedEngine) -> None:
+    results = await asyncio.gather(*(comfyui_engine.execute(text(f"number {i}"), new_id()) for i in range(10)))
+    assert [result.outputs["2"]["text"] for result in results] == [[f"number {i}"] for i in range(10)]
+
+
+async def test_cancelling_stops_exactly_one(comfyui_engine: OwnedEngine) -> None:
+    running_id, waiting_id = new_id(), new_id()
+    events: list[EngineEvent] = []
+    running = asyncio.create_task(comfyui_engine.execute(long("runs/cancel"), running_id, events.append))
+    await until(lambda: len(events) > 3, 20)
+    waiting = asyncio.create_task(comfyui_engine.execute(text("waiting"), waiting_id))
+    kept = asyncio.create_task(comfyui_engine.execute(text("kept"), new_id()))
+    await asyncio.sleep(0.1)
+    assert await comfyui_engine.cancel(waiting_id)
+    assert (await waiting).outcome is Outcome.INTERRUPTED
+    assert not running.done()
+    assert await comfyui_engine.cancel(running_id)
+    assert (await running).outcome is Outcome.INTERRUPTED
+    assert (await kept).outcome is Outcome.SUCCEEDED
+    assert await comfyui_engine.cancel(new_id()), "a prompt that is not there is off the engine"
+
+
+async def test_it_cannot_outlive_its_start(own_engine: OwnEngine, tmp_path: Path) -> None:
+    """One engine through its lives: killed in mid-run, started again, stopped; and its folder taken by no other."""
+    engine = await own_engine(base_dir=tmp_path / "base")
+    assert processes_of(engine.base_dir)
+
+    with pytest.raises(EngineStartFailed, match="Another worker"):
+        await OwnedEngine(OwnedSettings(engine.settings.comfy_dir, engine.base_dir)).start()
+
+    events: list[EngineEvent] = []
+    running = asyncio.create_task(engine.execute(long("runs/killed"), new_id(), events.append))
+    await until(lambda: len(events) > 2, 20)
+    assert engine.pid is not None
+    os.kill(engine.pid, signal.SIGKILL)
+    killed_at = time.monotonic()
+    with pytest.raises(EngineCrashed, match="SIGKILL"):
+        await running
+    assert time.monotonic() - killed_at < 2
+    assert isinstance(await engine.wait_dead(), EngineCrashed)
+    assert not engine.alive
+    with pytest.raises(EngineCrashed):
+        await engine.execute(text("dead"), new_id())
+    assert not processes_of(engine.base_dir)
+
+    await engine.start()
+    assert (await engine.execute(text("again"), new_id())).outcome is Outcome.SUCCEEDED
+    await engine.stop()
+    assert await engine.wait_dead() is None
+    assert not processes_of(engine.base_dir)
+    assert not (engine.base_dir / "engine.pid").exists()
+
+
+async def test_memory_beyond_the_limit_ends_the_engine_with_a_reason(own_engine: OwnEngine) -> None:
+    engine = await own_engine(memory_limit_bytes=64 * 2**20)
+    death = await asyncio.wait_for(engine.wait_dead(), 20)
+    assert isinstance(death, EngineCrashed)
+    assert death.code is FailureCode.OUT_OF_MEMORY
+    assert "more than its limit of 0.1 GiB" in str(death)
+
+
+async def test_a_broken_custom_node_hurts_nobody_and_secrets_stay_here(
+    comfyui_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = tmp_path / "base/custom_nodes"
+    (nodes / "broken").mkdir(parents=True)
+    (nodes / "broken/__init__.py").write_text("raise RuntimeError('broken on purpose')")
+    (nodes / "spy").mkdir()
+    report = tmp_path / "seen.txt"
+    (nodes / "spy/__init__.py").write_text(
+        f"import os\nopen({str(report)!r}, 'w').write('\\n'.join(os.environ))\nNODE_CLASS_MAPPINGS = {{}}"
+    )
+    monkeypatch.setenv("RUNFLOW_DATABASE_URL", "postgresql://secret")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    engine = OwnedEngine(OwnedSettings(comfyui_dir, tmp_path / "base"))
+    try:
+        description = await engine.start()
+        assert description.plugin
+    finally:
+        await engine.stop()
+    seen = set(report.read_text().split())
+    assert {"PATH", "HOME"} <= seen
+    assert not {name for name in seen if name.startswith(("RUNFLOW", "AWS", "PIP"))}
+
+
+async def test_an_engine_that_cannot_start_says_why(comfyui_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(EngineStartFailed, match="runflow comfyui install"):
+        await OwnedEngine(OwnedSettings(tmp_path, tmp_path / "base")).start()
+    wrong = OwnedEngine(OwnedSettings(comfyui_dir, tmp_path / "base", extra_arguments=("--no-such-flag",)))
+    with pytest.raises(EngineStartFailed, match="does not know the flags --no-such-flag"):
+        await wrong.start()
+    assert not processes_of(tmp_path / "base")
+
+
+WORKER = """
+import asyncio, sys
+from pathlib import Path
+from runflow.worker.engine.owned import OwnedEngine
+from runflow.worker.engine.owned_settings import OwnedSettings
+
+async def main():
+    engine = OwnedEngine(OwnedSettings(Path(sys.argv[1]), Path(sys.argv[2]), with_plugin=False))
+    await engine.start()
+    print(engine.pid, flush=True)
+    await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_worker_killed_with_9_leaves_no_engine(comfyui_dir: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    worker = subprocess.Popen(
+        [sys.executable, "-c", WORKER, str(comfyui_dir), str(base)], stdout=subprocess.PIPE, text=True
+    )
+    assert worker.stdout is not None
+    pid = int(await asyncio.to_thread(worker.stdout.readline))
+    assert processes_of(base) == [pid] or pid in processes_of(base)
+    worker.kill()
+    worker.wait()
+    worker.stdout.close()
+    await until(lambda: not processes_of(base), 2)
