@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-import orjson
-from sqlalchemy import URL, text
+from sqlalchemy import URL
 
 from runflow.db.database import Database, parse_url
 from runflow.db.embedded import EmbeddedPostgres
 from runflow.db.migrate import migrate
-from runflow.db.notifications import CHANNEL
 from runflow.ids import new_id
+from runflow.keys import queries as key_queries
 from runflow.keys import service as keys
 from runflow.master_key import MasterKey, load_or_create
 from runflow.orgs import queries as orgs
@@ -80,7 +79,7 @@ async def first_steps(installation: Installation, db: Database) -> FirstSteps:
     new_key: str | None = None
     async with db.system() as connection:
         # Two servers that start together make one organization.
-        await connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('runflow first steps'))"))
+        await orgs.lock_first_steps(connection)
         found = await orgs.first(connection)
         org_id = new_id() if found is None else found.id
         if found is None:
@@ -96,8 +95,7 @@ async def first_steps(installation: Installation, db: Database) -> FirstSteps:
 async def announce_key_change(db: Database) -> None:
     """Make every server process forget what it remembers of keys."""
     async with db.system() as connection:
-        statement = text("SELECT pg_notify(:channel, :hints)")
-        await connection.execute(statement, {"channel": CHANNEL, "hints": orjson.dumps([["key", ""]]).decode()})
+        await key_queries.announce_change(connection)
 
 
 def write_secret(path: Path, value: str) -> None:

@@ -172,14 +172,16 @@ class Supervisor:
             pause = RESTART_SECONDS[min(restarts, len(RESTART_SECONDS) - 1)]
             log.error("the local worker ended, starting it again", code=process.returncode, pause_seconds=pause)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._stopping.wait()
 
 
 async def _terminate(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.terminate()
         try:
-            await asyncio.wait_for(process.wait(), WORKER_STOP_SECONDS)
+            async with asyncio.timeout(WORKER_STOP_SECONDS):
+                await process.wait()
         except TimeoutError:
             log.warning("the worker did not stop in time, killing it")
             process.kill()

@@ -72,11 +72,11 @@ def test_the_list_of_system_transactions_is_complete_and_true() -> None:
 
 
 def opens_system_transaction(module: Module) -> bool:
-    """Return whether the module calls `db.system(…)`, however it reaches `db`."""
+    """Return whether the module calls `db.system(…)` or its pipelined twin, however it reaches `db`."""
     return any(
         isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "system"
+        and node.func.attr in ("system", "system_pipeline")
         and ast.unparse(node.func.value).split(".")[-1].lstrip("_") in ("db", "database")
         for node in ast.walk(module.tree)
     )

@@ -50,7 +50,7 @@ def test_only_the_listed_files_open_system_transactions() -> None:
     found = {
         str(path.relative_to(source))
         for path in source.rglob("*.py")
-        if re.search(r"\bdb\.system\(", path.read_text()) and "graph" not in path.parts
+        if re.search(r"\bdb\.system(_pipeline)?\(", path.read_text()) and "graph" not in path.parts
     }
     assert found - SYSTEM_FILES == set()
 

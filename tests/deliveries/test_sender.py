@@ -8,19 +8,17 @@ from dataclasses import replace
 from typing import cast
 from uuid import UUID
 
-import psycopg
 import pytest
-from sqlalchemy import URL, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow.db.database import Database
-from runflow.deliveries.sender import DeliveryEngine, Timing
+from runflow.deliveries.sender import DeliveryEngine
 from runflow.deliveries.signing import SigningSecret, runflow_signature, standard_signature
 from runflow.deliveries.slots import Slots
 from runflow.ids import new_id
 from runflow.outgoing import GuardedClient
-from tests.deliveries.outbox import FAST, ORG, Outbox, kill, running, until
+from tests.deliveries.outbox import FAST, ORG, Outbox, running, until
 from tests.outgoing.receivers import (
     Behaviour,
     Received,
@@ -269,140 +267,3 @@ async def test_engines_share_the_outbox_and_send_everything_once(outbox: Outbox,
     assert {row.status_code for row in rows} == {"succeeded"}
     assert sorted(seen.headers["webhook-id"] for seen in hook.requests) == sorted(map(str, made))
     assert [len(await outbox.attempts(one)) for one in made] == [1] * 60
-
-
-async def test_killed_between_sending_and_recording_it_sends_one_duplicate(
-    outbox: Outbox, client: GuardedClient
-) -> None:
-    short = Timing(timeout=0.5, margin=0.2, poll=0.1, grace=5)
-    async with receiver(hanging) as hook:
-        task = asyncio.create_task(DeliveryEngine(outbox, client, timing=replace(short, timeout=30)).run())
-        made = await outbox.add(hook.url())
-        await until(lambda: len(hook.requests) == 1)
-        await kill(task)
-        row = await outbox.delivery(made)
-        assert (row.status_code, row.attempt_count) == ("pending", 0)
-        assert row.claimed_until is not None, "a dead process gives nothing back"
-        # Nobody waits thirty seconds in a test: its claim lapses now.
-        async with outbox.db.system() as connection:
-            await connection.execute(text("UPDATE deliveries SET claimed_until = now() - interval '1 second'"))
-        hook.behave = answering()
-        async with running(DeliveryEngine(outbox, client, timing=short)):
-            (row,) = await outbox.ended(made)
-    assert (row.status_code, row.attempt_count) == ("succeeded", 1)
-    assert [seen.headers["webhook-id"] for seen in hook.requests] == [str(made)] * 2
-    assert [attempt.attempt_number for attempt in await outbox.attempts(made)] == [1]
-
-
-async def test_a_claim_of_a_dead_process_lapses_by_itself(outbox: Outbox, client: GuardedClient) -> None:
-    short = Timing(timeout=0.3, margin=0.3, poll=0.1, grace=5)
-    async with receiver(hanging) as hook:
-        task = asyncio.create_task(DeliveryEngine(outbox, client, timing=short).run())
-        made = await outbox.add(hook.url())
-        await until(lambda: len(hook.requests) == 1)
-        await kill(task)
-        hook.behave = answering()
-        async with running(DeliveryEngine(outbox, client, timing=short)):
-            (row,) = await outbox.ended(made)
-    assert (row.status_code, row.attempt_count, len(hook.requests)) == ("succeeded", 1, 2)
-
-
-async def test_stopping_lets_attempts_end(outbox: Outbox, client: GuardedClient) -> None:
-    release = asyncio.Event()
-
-    async def behave(received: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await release.wait()
-        await answering()(received, reader, writer)
-
-    async with receiver(behave) as hook:
-        task = asyncio.create_task(DeliveryEngine(outbox, client, timing=replace(FAST, timeout=10, grace=10)).run())
-        made = await outbox.add(hook.url())
-        await until(lambda: len(hook.requests) == 1)
-        task.cancel()
-        await asyncio.sleep(0.05)
-        later = await outbox.add(hook.url())
-        release.set()
-        await asyncio.gather(task, return_exceptions=True)
-    assert (await outbox.delivery(made)).status_code == "succeeded"
-    assert (await outbox.delivery(later)).claimed_until is None, "nothing new is taken"
-
-
-async def test_stopping_gives_back_what_does_not_end(outbox: Outbox, client: GuardedClient) -> None:
-    stubborn = replace(FAST, timeout=30, grace=0.1)
-    async with receiver(hanging) as hook:
-        async with running(DeliveryEngine(outbox, client, timing=stubborn)):
-            made = await outbox.add(hook.url())
-            await until(lambda: len(hook.requests) == 1)
-        assert (await outbox.delivery(made)).claimed_until is None
-        hook.behave = answering()
-        async with running(DeliveryEngine(outbox, client)):
-            await outbox.ended(made, seconds=5)
-
-
-async def test_a_database_that_drops_its_connections_loses_nothing(
-    outbox: Outbox, client: GuardedClient, owner_url: URL
-) -> None:
-    dsn = owner_url.set(drivername="postgresql").render_as_string(hide_password=False)
-    drop = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'outbox'"
-    release = asyncio.Event()
-
-    async def behave(received: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await release.wait()
-        await answering()(received, reader, writer)
-
-    async with receiver(behave) as hook, running(DeliveryEngine(outbox, client, timing=replace(FAST, timeout=10))):
-        made = [await outbox.add(hook.url()) for _ in range(10)]
-        await until(lambda: len(hook.requests) == 10)
-        # Every pooled connection is dead when the attempts are to be recorded.
-        async with await psycopg.AsyncConnection.connect(dsn) as connection:
-            await connection.execute(drop)
-        release.set()
-        rows = await outbox.ended(*made)
-    assert {(row.status_code, row.attempt_count) for row in rows} == {("succeeded", 1)}
-    assert sorted(seen.headers["webhook-id"] for seen in hook.requests) == sorted(map(str, made))
-
-
-async def test_an_attempt_is_recorded_when_the_database_is_back(outbox: Outbox, client: GuardedClient) -> None:
-    engine = DeliveryEngine(Unreachable(outbox), client, timing=FAST)
-    async with receiver(answering()) as hook, running(engine):
-        (row,) = await outbox.ended(await outbox.add(hook.url()))
-    assert (row.status_code, row.attempt_count, len(hook.requests)) == ("succeeded", 1, 1)
-
-
-async def test_stopping_is_heard_at_any_moment(outbox: Outbox, client: GuardedClient) -> None:
-    engine = DeliveryEngine(outbox, client, timing=FAST)
-    for _ in range(20):
-        task = asyncio.create_task(engine.run())
-        await until(lambda: outbox.hub._waiters.get(("delivery", "")))
-        await asyncio.sleep(0.02)
-        # The hint and the end come in the same turn of the loop.
-        outbox.hub.publish("delivery")
-        task.cancel()
-        async with asyncio.timeout(5):
-            await asyncio.gather(task, return_exceptions=True)
-
-
-async def test_unreadable_secrets_send_nothing_unsigned(outbox: Outbox, client: GuardedClient) -> None:
-    calls = 0
-
-    async def secrets(org_id: UUID) -> Sequence[SigningSecret]:
-        nonlocal calls
-        calls += 1
-        if calls == 1:
-            raise ConnectionError("no database")
-        return [SigningSecret(new_id(), "whsec_AAAA")]
-
-    timing = Timing(timeout=0.2, margin=0.1, poll=0.1)
-    async with receiver(answering()) as hook, running(DeliveryEngine(outbox, client, secrets=secrets, timing=timing)):
-        await outbox.ended(await outbox.add(hook.url()))
-    assert ["runflow-signature" in seen.headers for seen in hook.requests] == [True]
-
-
-async def test_a_defect_is_an_attempt_with_a_reason(outbox: Outbox, client: GuardedClient) -> None:
-    async def secrets(org_id: UUID) -> Sequence[SigningSecret]:
-        return [SigningSecret(new_id(), "not a secret")]
-
-    async with receiver(answering()) as hook, running(DeliveryEngine(outbox, client, secrets=secrets, timing=FAST)):
-        (row,) = await outbox.ended(await outbox.add(hook.url(), max_attempts=2))
-    assert (row.status_code, row.failure_reason_code, row.attempt_count) == ("failed", "exhausted", 2)
-    assert hook.requests == []

@@ -28,6 +28,12 @@ _DIALECT = postgresql.psycopg.dialect()  # type: ignore[no-untyped-call]
 
 Parameters = Mapping[str, Any]
 
+REFUSED_VALUES = (psycopg.DataError, psycopg.IntegrityError)
+"""What the database says of values that it does not take: nothing was written, and the connection is fine."""
+
+CONNECTION_TROUBLE = (psycopg.OperationalError, psycopg.InterfaceError)
+"""The database is away, or the connection broke: nobody knows what was committed."""
+
 
 class Transaction:
     """One open transaction. Placeholders are psycopg's: `%(name)s`."""

@@ -5,9 +5,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import orjson
 from sqlalchemy import Result, Row, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from runflow.db.notifications import CHANNEL
 from runflow.keys.tables import api_keys, worker_tokens
 from runflow.orgs.tables import organizations
 
@@ -81,3 +83,9 @@ async def worker_token_exists(connection: AsyncConnection, token_hash: bytes) ->
 async def add_worker_token(connection: AsyncConnection, *, token_id: UUID, name: str, token_hash: bytes) -> None:
     """Insert a worker token."""
     await connection.execute(insert(worker_tokens).values(id=token_id, name=name, token_hash=token_hash))
+
+
+async def announce_change(connection: AsyncConnection) -> None:
+    """Make every server process forget what it remembers of keys, when this transaction commits."""
+    hints = orjson.dumps([["key", ""]]).decode()
+    await connection.execute(text("SELECT pg_notify(:channel, :hints)"), {"channel": CHANNEL, "hints": hints})

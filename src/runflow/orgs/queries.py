@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, insert, select
+from sqlalchemy import Row, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow.orgs.tables import organizations
@@ -22,3 +22,8 @@ async def first(connection: AsyncConnection) -> Row[Any] | None:
 async def by_slug(connection: AsyncConnection, slug: str) -> Row[Any] | None:
     """Return the organization of this slug."""
     return (await connection.execute(select(organizations).where(organizations.c.slug == slug))).one_or_none()
+
+
+async def lock_first_steps(connection: AsyncConnection) -> None:
+    """Let no other process make the first organization until this transaction ends."""
+    await connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('runflow first steps'))"))

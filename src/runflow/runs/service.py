@@ -1,6 +1,7 @@
 """Rules of reading, waiting for and cancelling runs."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -133,7 +134,6 @@ class RunReader:
                 remaining = deadline - time.monotonic()
                 if row.status_code in TERMINAL or remaining <= 0 or self._services.stopping:
                     return row
-                try:
-                    await asyncio.wait_for(ended.wait(), min(remaining, LOOK_AGAIN_SECONDS))
-                except TimeoutError:
-                    continue
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(remaining, LOOK_AGAIN_SECONDS)):
+                        await ended.wait()

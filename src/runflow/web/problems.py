@@ -3,7 +3,6 @@
 from http import HTTPStatus
 from typing import Any
 
-import psycopg
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from runflow import errors
+from runflow.db.transaction import CONNECTION_TROUBLE
 from runflow.web.responses import json_response
 
 log = structlog.get_logger()
@@ -64,7 +64,7 @@ def install(app: FastAPI) -> None:
 
 def _database_gone(error: Exception) -> bool:
     return (isinstance(error, DBAPIError) and error.connection_invalidated) or isinstance(
-        error, OperationalError | InterfaceError | psycopg.OperationalError | psycopg.InterfaceError
+        error, (OperationalError, InterfaceError, *CONNECTION_TROUBLE)
     )
 
 

@@ -14,10 +14,9 @@ from itertools import groupby
 from typing import Any
 from uuid import UUID
 
-import psycopg
-
 from runflow.db.database import Database
 from runflow.db.notifications import Hub
+from runflow.db.transaction import REFUSED_VALUES
 from runflow.runs.queue import queries
 from runflow.runs.queue.lanes import lane_id
 
@@ -98,7 +97,7 @@ class Intake:
                     )
             times = {row.id: row.created_at for row in await inserted.fetchall()}
         except Exception as error:
-            if len(batch) > 1 and isinstance(error, psycopg.DataError | psycopg.IntegrityError):
+            if len(batch) > 1 and isinstance(error, REFUSED_VALUES):
                 # One bad row must not fail its neighbours. (After a lost connection nobody knows what was committed.)
                 for single in batch:
                     await self._commit(org_id, [single])

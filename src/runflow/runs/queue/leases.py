@@ -1,6 +1,7 @@
 """Leases: a worker's exclusive, expiring right to one attempt of one run."""
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass
 from datetime import datetime
@@ -55,10 +56,10 @@ async def next_claim(
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 return None
-            try:
-                await asyncio.wait_for(work.wait(), min(remaining, LOOK_AGAIN_SECONDS))
-            except TimeoutError:
-                continue
+            # Not wait_for: on Python 3.11 it can swallow the cancellation of a caller that went away.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(remaining, LOOK_AGAIN_SECONDS)):
+                    await work.wait()
 
 
 async def _claim(services: Services, worker_id: UUID, instance: UUID, offer: WorkerOffer) -> Claimed | None:
