@@ -115,7 +115,8 @@ async def test_a_lost_socket_loses_no_prompt_and_gets_a_new_client_id(replay: Re
     assert len(set(replay.clients)) == 2
 
 
-async def test_without_any_socket_prompts_still_run(replay: Replay) -> None:
+async def test_without_any_socket_prompts_still_run(replay: Replay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runflow.worker.engine.session._SOCKET_SECONDS", 0.1)
     replay.refuse_sockets = True
     client = ComfyClient(replay.url)
     session = PromptSession(client)

@@ -1,0 +1,157 @@
+"""Real processes: started, ended with everything they started, remembered, and never surviving who started them."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from runflow.worker.engine.errors import EngineStartFailed
+from runflow.worker.engine.process import EngineProcess, end_leftover
+
+FAMILY = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+print("child", child.pid, flush=True)
+time.sleep(60)
+"""
+DEAF = """
+import signal, time
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def process(tmp_path: Path, code: str, **env: str) -> EngineProcess:
+    command = [sys.executable, "-c", code]
+    env = {"PATH": os.environ["PATH"], **env}
+    return EngineProcess(command, cwd=tmp_path, env=env, log_path=tmp_path / "e.log", pid_path=tmp_path / "e.pid")
+
+
+def is_alive(pid: int) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+async def until(condition: Any, seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true"
+        await asyncio.sleep(0.01)
+
+
+async def child_of(engine: EngineProcess) -> int:
+    await until(lambda: "child" in engine.log_tail())
+    return int(engine.log_tail().split()[1])
+
+
+async def test_stopping_ends_children_too_and_leaves_no_trace(tmp_path: Path) -> None:
+    engine = process(tmp_path, FAMILY)
+    await engine.start()
+    child = await child_of(engine)
+    assert (tmp_path / "e.pid").exists()
+    assert engine.memory_bytes(children=True) > engine.memory_bytes(children=False) > 0
+    await engine.stop(patience=5)
+    assert engine.returncode is not None
+    assert not is_alive(child)
+    assert not (tmp_path / "e.pid").exists()
+    await engine.stop(patience=5)
+
+
+async def test_one_that_does_not_listen_is_killed(tmp_path: Path) -> None:
+    engine = process(tmp_path, DEAF)
+    await engine.start()
+    await until(lambda: "ready" in engine.log_tail())
+    await engine.stop(patience=0.2)
+    assert engine.returncode == -signal.SIGKILL
+
+
+async def test_output_and_end_are_known(tmp_path: Path) -> None:
+    (tmp_path / "e.log").write_text("the one before")
+    engine = process(tmp_path, "import sys; print('\\x1b[31mred\\x1b[0m words'); sys.exit(3)", SECRET="1")
+    await engine.start()
+    assert await engine.wait() == 3
+    assert engine.log_tail().strip() == "red words"
+    assert (tmp_path / "e.log.1").read_text() == "the one before"
+    await engine.kill()
+
+
+async def test_an_interpreter_that_is_not_there(tmp_path: Path) -> None:
+    engine = EngineProcess(
+        ["/nowhere/python"], cwd=tmp_path, env={}, log_path=tmp_path / "e.log", pid_path=tmp_path / "e.pid"
+    )
+    with pytest.raises(EngineStartFailed, match="cannot be started"):
+        await engine.start()
+
+
+STARTER = f"""
+import asyncio, sys
+from pathlib import Path
+from runflow.worker.engine.process import EngineProcess
+
+async def main():
+    here = Path(sys.argv[1])
+    engine = EngineProcess(
+        [sys.executable, "-c", {FAMILY!r}], cwd=here, env={{}}, log_path=here / "e.log", pid_path=here / "e.pid"
+    )
+    await engine.start()
+    while "child" not in engine.log_tail():
+        await asyncio.sleep(0.01)
+    print(engine.pid, engine.log_tail().split()[1], flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+async def test_kill_9_of_the_starter_ends_the_whole_family(tmp_path: Path) -> None:
+    starter = subprocess.Popen([sys.executable, "-c", STARTER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert starter.stdout is not None
+    pids = [int(pid) for pid in (await asyncio.to_thread(starter.stdout.readline)).split()]
+    assert len(pids) == 2
+    starter.kill()
+    starter.wait()
+    starter.stdout.close()
+    await until(lambda: not any(is_alive(pid) for pid in pids), 2)
+
+
+def test_a_leftover_is_ended_but_never_a_stranger_with_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "e.pid"
+    assert end_leftover(path) is None
+    path.write_text("nonsense")
+    assert end_leftover(path) is None
+
+    left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    try:
+        created = psutil.Process(left.pid).create_time()
+        path.write_text(f'{{"pid": {left.pid}, "created": {created - 100}}}')
+        assert end_leftover(path) is None
+        assert left.poll() is None
+        path.write_text(f'{{"pid": {left.pid}, "created": {created}}}')
+        assert end_leftover(path) == left.pid
+        assert left.wait(5) == -signal.SIGKILL
+        assert not path.exists()
+    finally:
+        left.kill()
+        left.wait()
+
+
+async def test_a_log_that_grows_too_long_starts_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runflow.worker.engine.process._LOG_LIMIT_BYTES", 1000)
+    engine = process(tmp_path, "import time; print('x' * 2000 + ' the end', flush=True); time.sleep(60)")
+    await engine.start()
+    await until(lambda: "the end" in engine.log_tail())
+    engine.trim_log()
+    assert (tmp_path / "e.log").stat().st_size == 0
+    assert "the end" in (tmp_path / "e.log.1").read_text()
+    await engine.kill()

@@ -1,0 +1,35 @@
+"""An engine sees neither our settings nor anybody's secrets."""
+
+from pathlib import Path
+
+from runflow.worker.engine.scrub import scrubbed_environment
+
+
+def test_an_allow_list_and_folders_of_its_own() -> None:
+    environ = {
+        "PATH": "/bin",
+        "LANG": "C",
+        "LC_ALL": "C",
+        "CUDA_VISIBLE_DEVICES": "1",
+        "HOME": "/root",
+        "RUNFLOW_DATABASE_URL": "postgresql://x",
+        "RUNFLOW_SECRET_KEY": "x",
+        "PGPASSWORD": "x",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "TORCH_API_TOKEN": "x",
+        "HF_TOKEN": "x",
+        "HTTPS_PROXY": "http://proxy:1",
+        "HTTP_PROXY": "http://ann:pw@proxy:1",
+        "PYTHONPATH": "/evil",
+    }
+    seen = scrubbed_environment(environ, Path("/b"), {"MY_SETTING": "1"})
+    assert {name: seen[name] for name in environ if name in seen} == {
+        "PATH": "/bin",
+        "LANG": "C",
+        "LC_ALL": "C",
+        "CUDA_VISIBLE_DEVICES": "1",
+        "HOME": "/b/home",
+        "HTTPS_PROXY": "http://proxy:1",
+    }
+    assert seen["TMPDIR"] == "/b/tmp"
+    assert seen["MY_SETTING"] == "1"
