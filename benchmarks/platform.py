@@ -17,6 +17,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,9 +96,8 @@ async def measure(url: str, key: str, server: psutil.Process, runs: int, seconds
             raise RuntimeError("The worker's ComfyUI was not found among the server's processes.")
         async with Direct(engine) as direct:
             for name, make in WORKFLOWS.items():
-                await compare(
-                    name, direct_run(direct, make()), lambda n, p=paths[name]: platform.run(p, n), runs, seconds
-                )
+                whole = partial(platform.run, paths[name])
+                await compare(name, direct_run(direct, make()), whole, runs, seconds)
         await submits(platform, seconds)
 
 

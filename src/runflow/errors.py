@@ -104,7 +104,7 @@ class NotFound(RunflowError):
 
 
 class WorkflowNotFound(NotFound):
-    """There is no such workflow in your organization, and no public one under this name."""
+    """There is no such workflow in your organization."""
 
     code = "COMFYUI_WORKFLOW_NOT_FOUND"
 

@@ -86,7 +86,9 @@ async def first_steps(installation: Installation, db: Database) -> FirstSteps:
             await orgs.add(connection, org_id=org_id, slug=slug, name=name)
             made = await keys.create(connection, org_id=org_id, name="first key", scopes=ALL_SCOPES)
             new_key = made["key"]
-        token = None if token_file.exists() else await keys.create_worker_token(connection, "local worker")
+        token = None
+        if not token_file.exists():
+            _, token = await keys.create_worker_token(connection, "local worker")
     if token is not None:
         write_secret(token_file, token)
     return FirstSteps(org_id, slug if found is None else found.slug, new_key, token_file)

@@ -76,10 +76,11 @@ class Settings(BaseSettings):
     output_url_seconds: int = Field(
         default=86400, description="How long a signed download URL lives, in seconds.", gt=0
     )
-    output_retention_days: int = Field(
-        default=30, description="Days that outputs are kept after their run ended.", ge=0
+    database_pool: int = Field(
+        default=10,
+        description="Database connections per server process and role (there are two), half for the hot path.",
+        ge=2,
     )
-    database_pool: int = Field(default=10, description="Database connections per server process and role.", ge=2)
     log_format: str = Field(
         default="auto", description="Log lines as `json`, `console`, or `auto` (console on a terminal)."
     )

@@ -31,7 +31,7 @@ def ending() -> Prompt:
 
 
 def blend() -> Prompt:
-    image = {"display_name": "", "description": "", "required": True}
+    image: dict[str, Any] = {"display_name": "", "description": "", "required": True}
     return {
         "1": node("RunflowInputImage", input_id="first", **image),
         "2": node("RunflowInputImage", input_id="second", **image),

@@ -62,8 +62,15 @@ async def test_a_foreign_key_is_not_found(client: httpx.AsyncClient, other_clien
 
 @pytest.mark.parametrize(
     "body",
-    [{}, {"name": ""}, {"name": "x" * 256}, {"name": "a\0b"}, {"name": "x", "scopes": ["nothing:read"]}]
-    + [{"name": "x", "expires_at": "tomorrow"}, {"name": "x", "surprise": 1}],
+    [
+        {},
+        {"name": ""},
+        {"name": "x" * 256},
+        {"name": "a\0b"},
+        {"name": "x", "scopes": ["nothing:read"]},
+        {"name": "x", "expires_at": "tomorrow"},
+        {"name": "x", "surprise": 1},
+    ],
 )
 async def test_bad_bodies_are_refused(client: httpx.AsyncClient, body: dict[str, Any]) -> None:
     assert (await client.post("/v1/api-keys", json=body)).status_code == 422

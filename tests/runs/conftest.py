@@ -78,7 +78,7 @@ MakeWorker = Callable[..., Awaitable[Worker]]
 async def make_worker(services: Services) -> AsyncIterator[MakeWorker]:
     """Make a registered worker; each asks only for the GPU class `gpu`."""
     async with services.db.system() as connection:
-        token = await keys.create_worker_token(connection, "test")
+        _, token = await keys.create_worker_token(connection, "test")
     async with open_client(services, token) as http:
 
         async def make(gpu: str = "CPU", name: str | None = None) -> Worker:

@@ -48,6 +48,7 @@ async def create(services: Services, caller: Principal, body: UploadCreate, base
             mime_type=body.mime_type,
             size_bytes=body.size_bytes,
             object_key=key,
+            created_by=caller.key_id,
         )
     url = services.storage.upload_url(
         base,

@@ -1,11 +1,14 @@
 """The command `runflow`: one module per command or group of commands, imported when it is used."""
 
+import sys
 from importlib import import_module
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 from typer.main import get_command
+
+from runflow.cli.failures import explain
 
 MODULES = ("up", "demo", "worker", "comfyui", "plugin", "keys")
 """Each is a module of this package with a Typer object `app`."""
@@ -44,4 +47,11 @@ def _runflow() -> None:
 
 def main() -> None:
     """Run the command line."""
-    app()
+    try:
+        app()
+    except Exception as error:
+        try:
+            explain(error)
+        except typer.Exit as ended:
+            sys.exit(ended.exit_code)
+        raise

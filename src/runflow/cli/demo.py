@@ -17,7 +17,6 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from runflow.cli.console import console, fail
 from runflow.cli.settings import load_settings
 from runflow.client import ApiError, RunFailed, Runflow, RunflowUnreachable
-from runflow.db.embedded.errors import EmbeddedPostgresError
 from runflow.demo import server, workflow
 from runflow.demo.picture import paint
 from runflow.installation import Installation, first_steps, open_installation, write_secret
@@ -55,7 +54,7 @@ def demo(
             found = server.running(home)
             url = found or stack.enter_context(_own_server(home))
             result = _play(url, _key(settings, folder / "demo.key"), folder, output, shown=found or DEFAULT_ADDRESS)
-    except (ApiError, RunFailed, RunflowUnreachable, server.ServerDidNotStart, EmbeddedPostgresError) as error:
+    except (ApiError, RunFailed, RunflowUnreachable, server.ServerDidNotStart) as error:
         fail(str(error))
     typer.echo(orjson.dumps(result).decode())
 

@@ -4,7 +4,6 @@ import asyncio
 from typing import Annotated
 from uuid import UUID
 
-import orjson
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -77,18 +76,36 @@ def create_worker(
 ) -> None:
     """Create a worker token and print it, this once."""
 
-    async def run(installation: Installation) -> str:
+    async def run(installation: Installation) -> tuple[UUID, str]:
         async with installation.database() as db, db.system() as connection:
             return await service.create_worker_token(connection, name)
 
     configure("console", level="warning")
     with open_installation(load_settings()) as installation:
-        token = asyncio.run(run(installation))
+        token_id, token = asyncio.run(run(installation))
     if as_json:
-        typer.echo(orjson.dumps({"name": name, "token": token}).decode())
+        typer.echo(dumps({"id": token_id, "name": name, "token": token}).decode())
     else:
-        console.print(f"Worker token [bold]{name}[/], shown this once:")
+        console.print(f"Worker token [bold]{name}[/] (id {token_id}), shown this once:")
         typer.echo(token)
+
+
+@app.command("revoke-worker")
+def revoke_worker(token_id: Annotated[UUID, typer.Argument(help="The token's id, as create-worker gave it.")]) -> None:
+    """Revoke a worker token at once, on every server process."""
+
+    async def run(installation: Installation) -> bool:
+        async with installation.database() as db:
+            async with db.system() as connection:
+                found = await queries.revoke_worker_token(connection, token_id)
+            await announce_key_change(db)
+            return found
+
+    configure("console", level="warning")
+    with open_installation(load_settings()) as installation:
+        if not asyncio.run(run(installation)):
+            fail(f"There is no worker token {token_id}.")
+    console.print(f"Revoked {token_id}.")
 
 
 async def _organization(connection: AsyncConnection, slug: str | None) -> UUID:

@@ -9,13 +9,10 @@ import uvloop
 
 from runflow.cli.console import console, fail
 from runflow.cli.settings import load_settings
-from runflow.db.embedded.errors import EmbeddedPostgresError
-from runflow.db.migrate import SchemaTooNew
 from runflow.installation import FirstSteps, open_installation
 from runflow.logs import configure
-from runflow.master_key import MasterKeyError
 from runflow.settings import Settings
-from runflow.supervisor import AddressInUse, Listen, Supervisor
+from runflow.supervisor import Listen, Supervisor
 
 app = typer.Typer(add_completion=False, help="Start the database, the API server and one local worker.")
 
@@ -38,13 +35,10 @@ def up(
     def ready(steps: FirstSteps) -> None:
         _welcome(settings, listen, steps, worker=worker)
 
-    try:
-        with open_installation(settings, lambda line: console.print(line, markup=False)) as installation:
-            supervisor = Supervisor(installation, listen, worker=worker, ready=ready)
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(supervisor.run())
-    except (EmbeddedPostgresError, MasterKeyError, SchemaTooNew, AddressInUse, OSError) as error:
-        fail(str(error))
+    with open_installation(settings, lambda line: console.print(line, markup=False)) as installation:
+        supervisor = Supervisor(installation, listen, worker=worker, ready=ready)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(supervisor.run())
     console.print("Stopped.")
 
 

@@ -36,13 +36,15 @@ class Database:
     """The two pools of one server process."""
 
     def __init__(self, owner_url: URL, key: MasterKey, *, pool: int = 10) -> None:
-        """Prepare pools of `pool` connections per role; nothing is opened before it is needed."""
+        """Prepare `pool` connections per role, half of them for the hot path; none is opened before it is needed."""
+        hot = max(1, pool // 2)
+        rest = max(1, pool - hot)
         self.api_url = owner_url.set(username=roles.API, password=roles.password(key, roles.API))
         self.system_url = owner_url.set(username=roles.SYSTEM, password=roles.password(key, roles.SYSTEM))
-        self._api = _engine(self.api_url, pool)
-        self._system = _engine(self.system_url, pool)
-        self._api_pool = Pool(self.api_url, pool)
-        self._system_pool = Pool(self.system_url, pool)
+        self._api = _engine(self.api_url, rest)
+        self._system = _engine(self.system_url, rest)
+        self._api_pool = Pool(self.api_url, hot)
+        self._system_pool = Pool(self.system_url, hot)
 
     @asynccontextmanager
     async def tenant(self, org_id: UUID) -> AsyncIterator[AsyncConnection]:

@@ -29,9 +29,7 @@ async def provision(connection: AsyncConnection, key: MasterKey) -> None:
             await connection.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(role)))
         verifier = connection.pgconn.encrypt_password(password(key, role).encode(), role.encode(), b"scram-sha-256")
         await connection.execute(
-            sql.SQL("ALTER ROLE {} LOGIN NOCREATEDB NOCREATEROLE PASSWORD {}").format(
-                sql.Identifier(role), sql.Literal(verifier.decode())
-            )
+            sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), sql.Literal(verifier.decode()))
         )
         await connection.execute(
             sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(

@@ -131,7 +131,8 @@ async def _configure(connection: "AsyncConnection[Any]") -> None:
 
 async def _check(connection: "AsyncConnection[Any]") -> None:
     """An idle connection has nothing to read; one whose server went away has an end of file. Costs no round trip."""
-    readable, _, _ = select.select([connection.fileno()], [], [], 0)
-    if readable:
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if poll.poll(0):
         await connection.close()
         raise psycopg.OperationalError("the server closed this connection")

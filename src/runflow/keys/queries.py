@@ -85,6 +85,16 @@ async def add_worker_token(connection: AsyncConnection, *, token_id: UUID, name:
     await connection.execute(insert(worker_tokens).values(id=token_id, name=name, token_hash=token_hash))
 
 
+async def revoke_worker_token(connection: AsyncConnection, token_id: UUID) -> bool:
+    """Revoke a worker token; revoking twice keeps the first time. Return whether there is such a token."""
+    statement = (
+        update(worker_tokens)
+        .where(worker_tokens.c.id == token_id)
+        .values(revoked_at=text("coalesce(revoked_at, now())"))
+    )
+    return (await connection.execute(statement)).rowcount == 1
+
+
 async def announce_change(connection: AsyncConnection) -> None:
     """Make every server process forget what it remembers of keys, when this transaction commits."""
     hints = orjson.dumps([["key", ""]]).decode()

@@ -79,11 +79,11 @@ async def revoke(services: Services, caller: Principal, key_id: UUID) -> None:
     services.hub.publish("key")
 
 
-async def create_worker_token(connection: AsyncConnection, name: str) -> str:
-    """Make a worker token and return it; only its hash is kept."""
-    token = new_token(WORKER_PREFIX)
-    await queries.add_worker_token(connection, token_id=new_id(), name=name, token_hash=token_hash(token))
-    return token
+async def create_worker_token(connection: AsyncConnection, name: str) -> tuple[UUID, str]:
+    """Make a worker token and return its id and the token; only its hash is kept."""
+    token_id, token = new_id(), new_token(WORKER_PREFIX)
+    await queries.add_worker_token(connection, token_id=token_id, name=name, token_hash=token_hash(token))
+    return token_id, token
 
 
 def record(row: Any) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -27,6 +26,7 @@ from runflow.workers.schemas import (
     Uploads,
     WorkerRequest,
 )
+from runflow.workflows import resources
 from runflow.workflows.payload import remembered_version, version_payload
 
 POLL_SECONDS = 25
@@ -180,7 +180,7 @@ class WorkerDesk:
                 await queries.seen(connection, worker_id)
 
     async def _document(self, claimed: Claimed, base_url: str) -> dict[str, Any]:
-        version, files, resources = await self._contents(claimed, base_url)
+        version, files, placed = await self._contents(claimed, base_url)
         return {
             "id": claimed.lease_id,
             "run_id": claimed.run_id,
@@ -189,7 +189,7 @@ class WorkerDesk:
             "version": version,
             "input": claimed.input,
             "files": files,
-            "resources": resources,
+            "resources": placed,
             "limits": {
                 "timeout_seconds": claimed.timeout_seconds,
                 "max_output_bytes": self._services.settings.max_output_bytes,
@@ -217,17 +217,19 @@ class WorkerDesk:
         }
         given = dict(references.found_in(claimed.input))
         defaults = dict(references.found_in([spec.get("default_value") for spec in payload.interface["inputs"]]))
-        placed = declared_resources(payload.resources)
+        placed = [one for one in resources.declared(payload.resources) if one.asset_id is not None]
         mine = await self._assets(claimed.org_id, set(given.values()))
-        theirs = await self._assets(payload.org_id, {*defaults.values(), *(asset for _, asset, _ in placed)})
+        theirs = await self._assets(
+            payload.org_id, {*defaults.values(), *(one.asset_id for one in placed if one.asset_id)}
+        )
         files = {ref: self._file(base_url, theirs[asset]) for ref, asset in defaults.items() if asset in theirs}
         files |= {ref: self._file(base_url, mine[asset]) for ref, asset in given.items() if asset in mine}
-        resources = [
-            {**self._file(base_url, theirs[asset]), "path": path, "sha256": sha256 or theirs[asset].sha256}
-            for path, asset, sha256 in placed
-            if asset in theirs
+        files_of_version = [
+            {**self._file(base_url, file), "path": one.path, "sha256": one.sha256 or file.sha256}
+            for one in placed
+            if one.asset_id is not None and (file := theirs.get(one.asset_id)) is not None
         ]
-        return version, files, resources
+        return version, files, files_of_version
 
     async def _assets(self, org_id: UUID, ids: set[UUID]) -> dict[UUID, assets.AssetFile]:
         if not ids:
@@ -255,22 +257,6 @@ def require_protocol(body: WorkerRequest) -> None:
             f"This server speaks worker protocol {PROTOCOL_VERSION}, the worker {body.protocol_version}. "
             "Install the same Runflow release on both."
         )
-
-
-def declared_resources(resources: Any) -> list[tuple[str, UUID, str | None]]:
-    """Return (path, asset, SHA-256) of a version's resources, whether they came as an object or as an array."""
-    rows: list[tuple[Any, Mapping[str, Any]]] = []
-    if isinstance(resources, dict):
-        rows = [(path, row) for path, row in resources.items() if isinstance(row, dict)]
-    elif isinstance(resources, list):
-        rows = [(row.get("path"), row) for row in resources if isinstance(row, dict)]
-    found = []
-    for path, row in rows:
-        try:
-            found.append((str(path), UUID(str(row.get("asset_id"))), row.get("sha256")))
-        except ValueError:
-            continue
-    return found
 
 
 def _name(file: OutputFile) -> str:

@@ -25,9 +25,19 @@ def about_models(models: Any) -> Iterator[GraphWarning]:
         if isinstance(model, Mapping) and not model.get("url") and not model.get("sha256"):
             yield GraphWarning(
                 None,
-                f'The model "{name[:200]}" has neither a url nor a sha256; a worker that lacks it cannot get it.',
-                "Add its download url, or put the file on every worker.",
+                f'The model "{name[:200]}" has neither a url nor a sha256, so nobody can tell which file is meant.',
+                "Add them, and put the file on every worker.",
             )
+
+
+def about_resources(missing: Iterable[str]) -> Iterator[GraphWarning]:
+    """Warn of resources whose file no run will get."""
+    for path in missing:
+        yield GraphWarning(
+            None,
+            f'The resource "{path[:200]}" names no asset of your organization, so no run gets this file.',
+            "Upload the file and put its asset_id into `resources`.",
+        )
 
 
 def about_fields(extra: Collection[str], known: Iterable[str]) -> Iterator[GraphWarning]:

@@ -11,7 +11,7 @@ from runflow.graph import GraphWarning, SlugError
 from runflow.ids import new_id
 from runflow.services import Services
 from runflow.web.auth import Principal
-from runflow.workflows import advice, interface_queries, queries, record, writing
+from runflow.workflows import advice, interface_queries, queries, record, resources, writing
 from runflow.workflows.documents import DOCUMENTS, texts
 from runflow.workflows.fields import GpuMode
 from runflow.workflows.fingerprint import fingerprint
@@ -46,7 +46,8 @@ async def create(services: Services, caller: Principal, body: CreateWorkflow) ->
     try:
         async with services.db.tenant(caller.org_id) as connection:
             mode, models = values.get("gpu_mode", GpuMode.AUTO), values.get("gpu_explicit_models", [])
-            gpu_warnings = await writing.gpu_warnings(connection, values, mode, models)
+            late = await writing.gpu_warnings(connection, values, mode, models)
+            late += await resources.warnings(connection, body.resources)
             own = {"id": workflow_id, "org_id": caller.org_id, "created_by": caller.key_id}
             await queries.insert_workflow(
                 connection, values | own | {"slug": draft.slug, "version_id": version_id, "version": "1"}
@@ -67,7 +68,7 @@ async def create(services: Services, caller: Principal, body: CreateWorkflow) ->
             raise
         raise conflict from error
     services.hub.publish(TOPIC, str(workflow_id))
-    return {**found[0], "warnings": advice.answered((*draft.warnings, *gpu_warnings))}
+    return {**found[0], "warnings": advice.answered((*draft.warnings, *late))}
 
 
 def _draft(body: CreateWorkflow) -> _Draft:

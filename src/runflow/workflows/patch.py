@@ -16,7 +16,7 @@ from runflow.graph import GraphWarning
 from runflow.ids import new_id
 from runflow.services import Services
 from runflow.web.auth import Principal
-from runflow.workflows import advice, interface_queries, queries, record, writing
+from runflow.workflows import advice, interface_queries, queries, record, resources, writing
 from runflow.workflows.documents import DOCUMENTS, texts
 from runflow.workflows.fingerprint import fingerprint
 from runflow.workflows.interface import Declared, Settled, merge_rows, read_declared, settle
@@ -58,6 +58,7 @@ async def patch(services: Services, caller: Principal, workflow_id: UUID, body: 
             warnings += advice.about_version(sent_version, current.version, version.get("version", current.version))
             after = {**current._mapping, **values}
             warnings += await writing.gpu_warnings(connection, values, after["gpu_mode"], after["gpu_explicit_models"])
+            warnings += await resources.warnings(connection, body.resources)
             if values or version:
                 await queries.update(connection, workflow_id, {**values, **version})
             row = await queries.one_record(connection, caller.org_id, DOCUMENTS, key=workflow_id)

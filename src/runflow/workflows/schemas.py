@@ -100,7 +100,7 @@ class _Workflow(BaseModel):
         Field(description="Unique in the organization. Default: made from `name`.", examples=["background-swap-v2"]),
     ] = None
     description: Text | None = None
-    is_public: Annotated[StrictBool | None, Field(description="Others may read and dispatch it.")] = None
+    is_public: Annotated[StrictBool | None, Field(description="Marks the workflow as public.")] = None
     status_code: WorkflowStatus | None = None
     category_code: CategoryCode | None = None
     gpu_mode: GpuMode | None = None

@@ -32,7 +32,7 @@ _OUT_OF_MEMORY = re.compile(
 
 _NEXT_STEPS: dict[FailureCode, str] = {
     FailureCode.NODE_TYPE_MISSING: "Install the custom node that provides it on the worker, or remove the node.",
-    FailureCode.MODEL_MISSING: "Put it into the worker's models folder, or add it with a URL to the workflow's models.",
+    FailureCode.MODEL_MISSING: "Put the file into the models folder of the worker's ComfyUI.",
     FailureCode.INPUT_VALIDATION_FAILED: "Send a file that this node can read.",
     FailureCode.WORKFLOW_INVALID: "Repair the workflow in ComfyUI and deploy it again.",
     FailureCode.EXECUTION_FAILED: "Run it with the same inputs in ComfyUI; the worker's log has the whole error.",

@@ -1,0 +1,36 @@
+"""What may go wrong in any command, said in one sentence with the next step instead of a traceback."""
+
+import os
+
+from runflow.cli.console import fail
+
+EXPECTED = (
+    "runflow.db.embedded.errors:EmbeddedPostgresError",
+    "runflow.db.migrate:SchemaTooNew",
+    "runflow.master_key:MasterKeyError",
+    "runflow.outgoing:InvalidNetworks",
+    "runflow.supervisor:AddressInUse",
+    "runflow.errors:RunflowError",
+)
+"""Errors whose text is made for people. Named, not imported: a command loads only what it uses."""
+
+DATABASE = ("psycopg:", "psycopg.errors:", "sqlalchemy.exc:")
+
+
+def explain(error: Exception) -> None:
+    """End the command with the error's own sentence, if it is one that is expected; else let it be raised."""
+    names = [f"{kind.__module__}:{kind.__name__}" for kind in type(error).__mro__]
+    if any(name in EXPECTED or _reexported(name) in EXPECTED for name in names):
+        fail(str(error))
+    if any(name.startswith(DATABASE) for name in names):
+        first = str(error).strip().splitlines()[0]
+        where = "RUNFLOW_DATABASE_URL" if os.environ.get("RUNFLOW_DATABASE_URL") else "the embedded PostgreSQL"
+        fail(f"The database does not answer as it should ({where}): {first}. Is it running, and is the user allowed?")
+    if isinstance(error, OSError):
+        fail(f"{error.strerror or error} ({error.filename}). Check that this user may use the path.")
+
+
+def _reexported(name: str) -> str:
+    """Errors of a package are also known by the package's own name."""
+    module, _, kind = name.partition(":")
+    return f"{module.rpartition('.')[0]}:{kind}"
