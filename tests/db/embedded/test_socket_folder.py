@@ -71,3 +71,11 @@ def test_no_usable_folder_names_each_cause(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(socket_folder, "_candidates", lambda location: iter([tmp_path / "missing" / "folder"]))
     with pytest.raises(HomeUnusable, match=r"missing/folder: No such file.*Choose a RUNFLOW_HOME with a short path"):
         socket_folder.prepare(Location(home=tmp_path, folder=tmp_path), US)
+
+
+def test_what_a_killed_server_left_is_cleared(tmp_path: Path) -> None:
+    for name in (".s.PGSQL.5432", ".s.PGSQL.5432.lock"):
+        (tmp_path / name).touch()
+    socket_folder.clear(tmp_path)
+    socket_folder.clear(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -184,6 +184,7 @@ class EmbeddedPostgres:
         programs = binaries.reachable(binaries.find(), user)
         password = cluster.prepare(location, user, programs, self._report)
         sockets = socket_folder.prepare(location, user)
+        socket_folder.clear(sockets)
         info = ConnectionInfo(sockets, socket_folder.PORT, cluster.OWNER, password, cluster.DATABASE)
         postmaster = self._launch(location, user, programs, sockets)
         self._wait(info, postmaster, location)

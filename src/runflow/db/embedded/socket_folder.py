@@ -47,6 +47,16 @@ def prepare(location: Location, user: DatabaseUser) -> Path:
     )
 
 
+def clear(folder: Path) -> None:
+    """Remove the socket and lock file of a server that is gone. Call it when no server of ours runs any more.
+
+    PostgreSQL would ask whether the process in the lock file lives, and a killed one does until its parent has noticed.
+    """
+    socket = socket_path(folder)
+    for stale in (socket, socket.with_name(socket.name + ".lock")):
+        stale.unlink(missing_ok=True)
+
+
 def remove(folder: Path) -> None:
     """Remove the socket folder of a server that has ended; harmless when it is gone or not empty."""
     with contextlib.suppress(OSError):
