@@ -1,18 +1,13 @@
 import asyncio
 import base64
-import contextlib
 import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from typing import cast
 from uuid import UUID
 
 import pytest
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from runflow.db.database import Database
 from runflow.deliveries.sender import DeliveryEngine
 from runflow.deliveries.signing import SigningSecret, runflow_signature, standard_signature
 from runflow.deliveries.slots import Slots
@@ -36,23 +31,6 @@ from tests.outgoing.receivers import (
 async def client() -> AsyncIterator[GuardedClient]:
     async with GuardedClient("127.0.0.0/8") as opened:
         yield opened
-
-
-class Unreachable(Outbox):
-    """A database that fails twice when the first attempt is to be recorded."""
-
-    def __init__(self, outbox: Outbox) -> None:
-        self.failures = 2
-        super().__init__(cast(Database, self), outbox.hub)
-        self._real = outbox.db
-
-    @contextlib.asynccontextmanager
-    async def system(self, *, durable: bool = True) -> AsyncIterator[AsyncConnection]:
-        if durable and self.failures:
-            self.failures -= 1
-            raise OperationalError("COMMIT", {}, ConnectionError("the database is away"))
-        async with self._real.system(durable=durable) as connection:
-            yield connection
 
 
 def answers(*statuses: int) -> Behaviour:

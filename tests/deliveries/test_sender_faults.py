@@ -18,7 +18,6 @@ from runflow.ids import new_id
 from runflow.outgoing import GuardedClient
 from tests.deliveries.outbox import FAST, Outbox, kill, running, until
 from tests.outgoing.receivers import (
-    Behaviour,
     Received,
     answering,
     hanging,
@@ -47,16 +46,6 @@ class Unreachable(Outbox):
             raise OperationalError("COMMIT", {}, ConnectionError("the database is away"))
         async with self._real.system(durable=durable) as connection:
             yield connection
-
-
-def answers(*statuses: int) -> Behaviour:
-    """Answer with these statuses in turn, then with 200."""
-    left = list(statuses)
-
-    async def behave(received: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await answering(left.pop(0) if left else 200)(received, reader, writer)
-
-    return behave
 
 
 async def test_killed_between_sending_and_recording_it_sends_one_duplicate(

@@ -256,3 +256,15 @@ def make_lease(**changes: Any) -> dict[str, Any]:
             "max_output_bytes": changes.get("max_output_bytes", 1 << 30),
         },
     }
+
+
+def image_lease(server: FakeServer, content: bytes) -> dict[str, Any]:
+    """A lease with one picture among its inputs."""
+    reference = "runflow://assets/0198c0de-0000-7000-8000-000000000001"
+    prompt = {**PROMPT, "3": {"class_type": "RunflowInputImage", "inputs": {"input_id": "photo"}}}
+    return {
+        "prompt": prompt,
+        "inputs": [{"name": "photo", "variable_type_code": "image", "comfyui_node_id": "3"}],
+        "input": {"photo": reference},
+        "files": {reference: server.serve("photo.png", content)},
+    }

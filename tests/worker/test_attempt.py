@@ -9,7 +9,7 @@ from runflow.worker.engine.execution import EventKind, Execution, NodeError, Out
 from runflow.worker.execute import Limits
 from runflow.worker.failure import FailureCode
 from tests.worker.conftest import StartWorker
-from tests.worker.fake_server import PROMPT, FakeServer
+from tests.worker.fake_server import FakeServer, image_lease
 from tests.worker.scripted_engine import Flight, Hold, ScriptedEngine, png, save_picture
 
 
@@ -89,7 +89,7 @@ class TestNodeFailures:
 
         engine.script = refuse
         async with worker():
-            done = await server.completion(server.offer(**image_lease(server)))
+            done = await server.completion(server.offer(**image_lease(server, png())))
         assert (done["error"]["code"], done["error"]["stage"]) == ("INPUT_VALIDATION_FAILED", "preprocess")
         assert 'Input "photo"' in done["error"]["message"]
         assert done["error"]["details"] == {"input": "photo"}
@@ -279,7 +279,7 @@ class TestEngineFaults:
     async def test_files_are_placed_again_in_an_engine_that_was_started_anew(
         self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker
     ) -> None:
-        lease = image_lease(server)
+        lease = image_lease(server, png())
         engine.script = hold = Hold()
         async with worker():
             first = server.offer()
@@ -304,15 +304,3 @@ class TestEngineFaults:
             engine.start_error = EngineUnreachable("It does not come back.")
             engine.crash()
             assert (await server.completion(second))["result"] == "released"
-
-
-def image_lease(server: FakeServer) -> dict[str, Any]:
-    """A lease with one picture among its inputs."""
-    reference = "runflow://assets/0198c0de-0000-7000-8000-000000000001"
-    prompt = {**PROMPT, "3": {"class_type": "RunflowInputImage", "inputs": {"input_id": "photo"}}}
-    return {
-        "prompt": prompt,
-        "inputs": [{"name": "photo", "variable_type_code": "image", "comfyui_node_id": "3"}],
-        "input": {"photo": reference},
-        "files": {reference: server.serve("photo.png", png())},
-    }

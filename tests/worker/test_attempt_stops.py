@@ -7,8 +7,8 @@ import pytest
 from runflow.worker.engine.base import Ability
 from runflow.worker.engine.execution import EventKind, Execution, NodeError, Outcome
 from tests.worker.conftest import StartWorker
-from tests.worker.fake_server import FakeServer
-from tests.worker.scripted_engine import Flight, Hold, ScriptedEngine, save_picture
+from tests.worker.fake_server import FakeServer, image_lease
+from tests.worker.scripted_engine import Flight, Hold, ScriptedEngine, png, save_picture
 
 
 def ending(outcome: Outcome, error: NodeError | None = None, **more: Any) -> Callable[..., Any]:
@@ -48,7 +48,7 @@ class TestCancellation:
         self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker, quick_beats: None
     ) -> None:
         server.hold_downloads = asyncio.Event()
-        lease = image_lease(server)
+        lease = image_lease(server, png())
         async with worker():
             lease_id = server.offer(**lease)
             await server.until(lambda: "get" in server.log)
@@ -143,7 +143,7 @@ class TestTimeLimit:
 
     async def test_fetching_that_takes_longer_is_stopped_too(self, server: FakeServer, worker: StartWorker) -> None:
         server.hold_downloads = asyncio.Event()
-        lease = image_lease(server)
+        lease = image_lease(server, png())
         async with worker():
             done = await server.completion(server.offer(timeout_seconds=0.05, **lease))
             server.hold_downloads.set()
@@ -162,7 +162,7 @@ class TestLostLease:
         self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker, quick_beats: None
     ) -> None:
         server.hold_downloads = asyncio.Event()
-        lease = image_lease(server)
+        lease = image_lease(server, png())
         async with worker():
             lease_id = server.offer(**lease)
             await server.until(lambda: "get" in server.log)
