@@ -1,33 +1,22 @@
 """What the whole platform adds to one run, how busy it keeps the engine, how many durable submits it takes.
 
-Starts `runflow up` on a home of its own and measures the floor on the very engine that its worker runs.
+The floor is measured on the very engine that the platform's worker runs, in turns with the platform.
 """
 
 import argparse
 import asyncio
-import contextlib
-import os
-import shutil
-import signal
-import socket
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
-import urllib.request
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import orjson
-import psutil
 
 from benchmarks.floor import Direct, direct_run, kept_full, one_by_one
+from benchmarks.installation import Running, installation
 from benchmarks.workflows import Prompt, half_k, trivial
-from runflow.settings import Settings
 
 WORKFLOWS: dict[str, Callable[[], Prompt]] = {"trivial": trivial, "512 px": half_k}
 
@@ -62,39 +51,23 @@ class Platform:
 
     async def _json(self, method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else orjson.dumps(body)
-        async with self._http.request(
-            method, path, data=data, headers={"Content-Type": "application/json"} if data else {}
-        ) as answer:
+        headers = {"Content-Type": "application/json"} if data else {}
+        async with self._http.request(method, path, data=data, headers=headers) as answer:
             content = await answer.read()
             if answer.status >= 400:
                 raise RuntimeError(content.decode())
             return orjson.loads(content)
 
 
-def engine_url(server: psutil.Process) -> str | None:
-    """Return the address of the ComfyUI that a worker below `server` runs."""
-    for process in server.children(recursive=True):
-        try:
-            words = process.cmdline()
-        except psutil.Error:
-            continue
-        if any(word.endswith("main.py") for word in words) and "--port" in words:
-            return f"http://127.0.0.1:{words[words.index('--port') + 1]}"
-    return None
-
-
-async def measure(url: str, key: str, server: psutil.Process, runs: int, seconds: float) -> None:
+async def measure(running: Running, runs: int, seconds: float) -> None:
     """Measure and print everything."""
-    headers = {"Authorization": f"Bearer {key}"}
+    headers = {"Authorization": f"Bearer {running.key}"}
     connector = aiohttp.TCPConnector(limit=64)
-    async with aiohttp.ClientSession(url, headers=headers, connector=connector) as http:
+    async with aiohttp.ClientSession(running.url, headers=headers, connector=connector) as http:
         platform = Platform(http)
         paths = {name: await platform.deploy(name, make()) for name, make in WORKFLOWS.items()}
         await platform.run(paths["trivial"], 1)
-        engine = engine_url(server)
-        if engine is None:
-            raise RuntimeError("The worker's ComfyUI was not found among the server's processes.")
-        async with Direct(engine) as direct:
+        async with Direct(running.engine_url()) as direct:
             for name, make in WORKFLOWS.items():
                 whole = partial(platform.run, paths[name])
                 await compare(name, direct_run(direct, make()), whole, runs, seconds)
@@ -138,48 +111,14 @@ async def submits(platform: Platform, seconds: float) -> None:
         print(f"  {callers:3} callers  {rate:7.0f} runs/s   p50 {middle:6.1f} ms   p99 {late:6.1f} ms")
 
 
-def wait_ready(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    """Wait until the server answers that it is ready."""
-    while True:
-        if server.poll() is not None:
-            sys.exit(f"`runflow up` ended:\n{log.read_text()}")
-        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2) as answer:
-            if answer.status == 200:
-                return
-        time.sleep(0.1)
-
-
 def main() -> None:
     """Start a server, measure, stop it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=200, help="runs per latency figure")
     parser.add_argument("--seconds", type=float, default=10, help="seconds per throughput figure")
     options = parser.parse_args()
-    comfyui = Settings().comfyui_dir
-    if not (comfyui / "main.py").is_file():
-        sys.exit(f"There is no ComfyUI in {comfyui}. Install one with: runflow comfyui install")
-    home = Path(tempfile.mkdtemp(prefix="runflow-bench-"))
-    home.chmod(0o755)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {**os.environ, "RUNFLOW_HOME": str(home), "RUNFLOW_COMFYUI": str(comfyui)}
-    runflow = [sys.executable, "-m", "runflow"]
-    log = (home / "up.log").open("wb")
-    server = subprocess.Popen([*runflow, "up", "--port", str(port)], env=environment, stdout=log, stderr=log)
-    try:
-        wait_ready(server, f"http://127.0.0.1:{port}/v1/readiness", home / "up.log")
-        made = subprocess.run(
-            [*runflow, "keys", "create", "--name", "bench", "--json"], env=environment, check=True, stdout=-1
-        )
-        key = orjson.loads(made.stdout)["key"]
-        url = f"http://127.0.0.1:{port}"
-        asyncio.run(measure(url, key, psutil.Process(server.pid), options.runs, options.seconds))
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.wait(60)
-        log.close()
-        shutil.rmtree(home, ignore_errors=True)
+    with installation() as running:
+        asyncio.run(measure(running, options.runs, options.seconds))
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def _play(url: str, key: str, folder: Path, output: Path | None, *, shown: str) 
         console.print(f"Deployed [bold]{path}[/], version {deployed['version']}.")
         photo = client.upload(paint(folder / "photo.png"))
         console.print(f"Uploaded {folder / 'photo.png'} as {photo}.")
-        inputs = {"photo": photo, "size": 512, "strength": 0.65}
+        inputs = {"photo": photo, "size": 512, "strength": 0.8}
         started = time.perf_counter()
         run = client.dispatch(path, inputs)
         finished = _follow(client, run["id"])

@@ -31,7 +31,7 @@ PROMPT: dict[str, Any] = {
             "display_name": "Strength",
             "description": "0 keeps the photo, 1 is all effect.",
             "required": False,
-            "value": 0.65,
+            "value": 0.8,
         },
     },
     "4": {
@@ -54,7 +54,7 @@ PROMPT: dict[str, Any] = {
     "7": {
         "class_type": "ImageBlend",
         "_meta": {"title": "Blend"},
-        "inputs": {"image1": ["4", 0], "image2": ["6", 0], "blend_factor": ["3", 0], "blend_mode": "soft_light"},
+        "inputs": {"image1": ["4", 0], "image2": ["6", 0], "blend_factor": ["3", 0], "blend_mode": "difference"},
     },
     "8": {
         "class_type": "RunflowOutputImage",

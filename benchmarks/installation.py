@@ -1,0 +1,91 @@
+"""An installation of its own for a benchmark: `runflow up` on a fresh home, stopped and removed at the end."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+import psutil
+
+from runflow.settings import Settings
+
+RUNFLOW = (sys.executable, "-m", "runflow")
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that answers, and a key for it."""
+
+    url: str
+    key: str
+    process: psutil.Process
+
+    def parts(self) -> dict[str, list[psutil.Process]]:
+        """Return the installation's processes by what they are: server, worker, engine, postgres."""
+        found: dict[str, list[psutil.Process]] = {"server": [self.process], "worker": [], "engine": [], "postgres": []}
+        for process in self.process.children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                words = process.cmdline()
+                if any(word.endswith("main.py") for word in words):
+                    found["engine"].append(process)
+                elif "--token-file" in words:
+                    found["worker"].append(process)
+                elif process.name().startswith("postgres"):
+                    found["postgres"].append(process)
+        return found
+
+    def engine_url(self) -> str:
+        """Return the address of the ComfyUI that the worker runs."""
+        for process in self.parts()["engine"]:
+            words = process.cmdline()
+            if "--port" in words:
+                return f"http://127.0.0.1:{words[words.index('--port') + 1]}"
+        raise RuntimeError("The worker's ComfyUI was not found among the server's processes.")
+
+
+@contextlib.contextmanager
+def installation() -> Iterator[Running]:
+    """Start `runflow up` with the machine's ComfyUI on a home of its own."""
+    comfyui = Settings().comfyui_dir
+    if not (comfyui / "main.py").is_file():
+        sys.exit(f"There is no ComfyUI in {comfyui}. Install one with: .venv/bin/runflow comfyui install")
+    home = Path(tempfile.mkdtemp(prefix="runflow-bench-"))
+    home.chmod(0o755)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "RUNFLOW_HOME": str(home), "RUNFLOW_COMFYUI": str(comfyui)}
+    log = home / "up.log"
+    with log.open("wb") as output:
+        command = [*RUNFLOW, "up", "--port", str(port)]
+        server = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _wait_ready(server, f"{url}/v1/readiness", log)
+        command = [*RUNFLOW, "keys", "create", "--name", "bench", "--json"]
+        made = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
+        yield Running(url, orjson.loads(made.stdout)["key"], psutil.Process(server.pid))
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(60)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _wait_ready(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    while True:
+        if server.poll() is not None:
+            sys.exit(f"`runflow up` ended:\n{log.read_text()}")
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2) as answer:
+            if answer.status == 200:
+                return
+        time.sleep(0.1)
