@@ -68,14 +68,23 @@ class Environment:
         reporter.step(f"Making a Python environment in {self.root} with {'uv' if self.uv else 'venv'}")
         what = "Making the Python environment"
         if self.uv:
-            command: list[str | Path] = [self.uv, "venv", "--seed", "--quiet", "--python", base, self.root]
-            run(command, what=what, env=self._env(None), timeout=600)
+            self._make_with_uv(self.uv, base)
             return
         try:
             run([base, "-m", "venv", self.root], what=what, timeout=600)
         except CommandFailed as error:
             shutil.rmtree(self.root, ignore_errors=True)
             raise InstallError(f"{error}\n{missing_venv_advice()}") from None
+
+    def _make_with_uv(self, uv: Path, base: str) -> None:
+        what = "Making the Python environment with uv"
+        command: list[str | Path] = [uv, "venv", "--quiet", "--clear", *self.indexes.arguments_for_uv, "--python", base]
+        try:
+            run([*command, "--seed", self.root], what=what, env=self._env(None), timeout=600)
+        except CommandFailed:
+            # The index has no pip to seed it with; Python brings one along.
+            run([*command, self.root], what=what, env=self._env(None), timeout=600)
+            run([self.python, "-m", "ensurepip", "--default-pip"], what="Installing pip", timeout=600)
 
     def versions(self, *packages: str) -> dict[str, str]:
         """Return the installed versions of those packages that are installed and whose modules are there."""
@@ -137,7 +146,8 @@ class Environment:
 
     def _run(self, arguments: Sequence[str], what: str, reporter: Reporter, env: Mapping[str, str] | None) -> None:
         if self.uv:
-            command: list[str | Path] = [self.uv, "pip", "install", "--python", self.python, *arguments]
+            index = self.indexes.arguments_for_uv
+            command: list[str | Path] = [self.uv, "pip", "install", "--python", self.python, *index, *arguments]
             show = reporter.interactive  # uv draws better bars than we could
         else:
             command = [self.python, "-m", "pip", "install", "--progress-bar=off", *arguments]

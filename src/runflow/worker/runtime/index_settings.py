@@ -127,6 +127,16 @@ class Indexes:
         """Every find-links place that either tool was told and that exists."""
         return _existing(_union(self.pip.find_links, self.uv.find_links))
 
+    @property
+    def no_index(self) -> bool:
+        """Whether either tool was told to use no index at all."""
+        return self.pip.no_index or self.uv.no_index
+
+    @property
+    def arguments_for_uv(self) -> tuple[str, ...]:
+        """What uv takes on its command line only."""
+        return ("--no-index",) if self.no_index else ()
+
     def environment_for_uv(self) -> dict[str, str]:
         """Return variables that make uv use pip's settings beside its own."""
         env: dict[str, str] = {}
@@ -142,8 +152,6 @@ class Indexes:
             env["UV_INSECURE_HOST"] = " ".join(self.pip.trusted_hosts)
         if self.pip.cert and not self.uv.cert:
             env["SSL_CERT_FILE"] = self.pip.cert
-        if self.pip.no_index or self.uv.no_index:
-            env["UV_NO_INDEX"] = "1"
         return env
 
     def environment_for_pip(self) -> dict[str, str]:
@@ -160,7 +168,7 @@ class Indexes:
             env["PIP_TRUSTED_HOST"] = " ".join(self.uv.trusted_hosts)
         if self.uv.cert and not self.pip.cert:
             env["PIP_CERT"] = self.uv.cert
-        if self.pip.no_index or self.uv.no_index:
+        if self.no_index:
             env["PIP_NO_INDEX"] = "1"
         return env
 

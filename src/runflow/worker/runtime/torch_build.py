@@ -73,7 +73,7 @@ def plan_torch(environment: Environment, build: Build, index: str | None, report
             size = _size_in_links(environment, offered)
             return TorchPlan(origin="find-links", version=offered, size=size)
         reporter.note(f"The find-links places offer torch {offered}, which is not a {build} build; looking further.")
-    if sys.platform == "linux" and not environment.indexes.pip.no_index:
+    if sys.platform == "linux" and not environment.indexes.no_index:
         fitting = _from_backend(environment, build, reporter)
         if fitting:
             return fitting
@@ -93,7 +93,8 @@ def install_torch(environment: Environment, plan: TorchPlan, reporter: Reporter)
     if plan.version:
         links = [part for place in environment.indexes.find_links for part in ("--find-links", place)]
         exact = f"torch=={plan.version}"
-        tool.install([exact], reporter, no_deps=True, arguments=["--no-index", *links])
+        no_index = () if environment.indexes.no_index else ("--no-index",)  # uv takes it once
+        tool.install([exact], reporter, no_deps=True, arguments=[*no_index, *links])
         tool.install(TRIO, reporter, constraint=exact)
         return
     tool.install(TRIO, reporter, env=plan.env, arguments=plan.arguments)
