@@ -241,7 +241,7 @@ def make_lease(**changes: Any) -> dict[str, Any]:
         "attempt_number": 1,
         "expires_at": "2030-01-01T00:00:00+00:00",
         "version": {
-            "id": str(uuid.uuid4()),
+            "id": changes.get("version_id") or str(uuid.uuid4()),
             "number": 3,
             "fingerprint": changes.get("fingerprint", "f" * 64),
             "prompt": changes.get("prompt", PROMPT),

@@ -153,6 +153,38 @@ class TestOutputs:
         assert server.objects[done["outputs"][0]["object_key"]] == png()
         assert done["outputs"][0]["filename"] == "runflow_00001_.png"
 
+    async def test_the_next_run_of_a_version_asks_for_its_upload_urls_while_the_engine_works(
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker
+    ) -> None:
+        version = "0198c0de-0000-7000-8000-00000000aaaa"
+        async with worker():
+            await server.completion(server.offer(version_id=version))
+
+            async def slow(engine: ScriptedEngine, flight: Flight) -> Execution:
+                await server.until(lambda: f"uploads {lease_id}" in server.log)
+                return await save_picture(engine, flight)
+
+            engine.script = slow
+            lease_id = server.offer(version_id=version)
+            done = await server.completion(lease_id)
+        assert server.log.count(f"uploads {lease_id}") == 1
+        assert server.objects[done["outputs"][0]["object_key"]] == png()
+
+    async def test_a_wrong_guess_about_the_outputs_costs_one_more_request(
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker
+    ) -> None:
+        version = "0198c0de-0000-7000-8000-00000000bbbb"
+        async with worker():
+            await server.completion(server.offer(version_id=version))
+
+            async def renamed(engine: ScriptedEngine, flight: Flight) -> Execution:
+                return engine.succeed(flight, name="other.png")
+
+            engine.script = renamed
+            done = await server.completion(server.offer(version_id=version))
+        assert done["outputs"][0]["filename"] == "other.png"
+        assert server.objects[done["outputs"][0]["object_key"]] == png()
+
     async def test_a_file_over_the_limit_is_refused_with_the_next_step(
         self, server: FakeServer, worker: StartWorker
     ) -> None:

@@ -17,6 +17,7 @@ from runflow.worker.connection import Connection, ServerRefused, ServerUnavailab
 from runflow.worker.engine.base import Engine, EngineDescription
 from runflow.worker.execute import Executor
 from runflow.worker.failure import Failure, FailureCode, Stage
+from runflow.worker.foresight import Foresight
 from runflow.worker.gpu import NO_GPU, Gpu, gpu_from
 from runflow.worker.heart import Rhythm
 from runflow.worker.keeper import EngineKeeper, EngineState, EngineStatus
@@ -78,8 +79,10 @@ class Agent:
                 connection, outgoing, cache, settings.patience, settings.input_limit, settings.input_timeout
             )
 
+            foresight = Foresight()
+
             def place() -> Place:
-                return Place(connection, self._executor, fetching, self._rhythm, staging)
+                return Place(connection, self._executor, fetching, self._rhythm, staging, foresight)
 
             keeping = asyncio.create_task(self._keeper.run(), name="engine keeper")
             registering = asyncio.create_task(self._keep_registered(connection), name="registration")

@@ -42,6 +42,7 @@ class Lease:
     id: str
     run_id: str
     attempt_number: int
+    version_id: str
     fingerprint: str
     prompt: dict[str, dict[str, Any]]
     interface: Interface
@@ -62,6 +63,7 @@ class Lease:
             id=str(data["id"]),
             run_id=str(data["run_id"]),
             attempt_number=int(data["attempt_number"]),
+            version_id=str(version["id"]),
             fingerprint=str(version["fingerprint"]),
             prompt=version["prompt"],
             interface=Interface.from_dict(version["interface"]),

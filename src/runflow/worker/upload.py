@@ -2,8 +2,8 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,8 @@ class Uploading:
     connection: Connection
     lease_id: str
     patience: float
+    ready: Mapping[tuple[int, str, str], dict[str, Any]] = field(default_factory=dict)
+    """Upload URLs that were asked for ahead, by ordinal, file name and content type."""
 
 
 async def inspect(file: OutputFile, path: Path, *, limit_bytes: int) -> LocalOutput:
@@ -93,7 +95,7 @@ async def upload(outputs: list[LocalOutput], uploading: Uploading) -> list[dict[
     stored: dict[int, dict[str, Any]] = {}
     for attempt in range(_URL_TRIES):
         waiting = [ordinal for ordinal in range(len(outputs)) if ordinal not in stored]
-        slots = await _request(outputs, waiting, uploading)
+        slots = await _slots(outputs, waiting, uploading, ahead=attempt == 0)
         limit = asyncio.Semaphore(_AT_ONCE)
 
         async def one(ordinal: int, slot: dict[str, Any], limit: asyncio.Semaphore = limit) -> None:
@@ -110,6 +112,22 @@ async def upload(outputs: list[LocalOutput], uploading: Uploading) -> list[dict[
         if attempt + 1 == _URL_TRIES or not all(_is_stale(problem) for problem in problems):
             raise _explained(next((each for each in problems if not _is_stale(each)), problems[0]))
     raise AssertionError("unreachable")
+
+
+async def _slots(
+    outputs: list[LocalOutput], ordinals: list[int], uploading: Uploading, *, ahead: bool
+) -> list[dict[str, Any]]:
+    """Return an upload URL for each ordinal: one that was asked for ahead where it fits, else a fresh one."""
+    found: dict[int, dict[str, Any]] = {}
+    for ordinal in ordinals if ahead else ():
+        output = outputs[ordinal]
+        slot = uploading.ready.get((ordinal, output.file.filename, output.content_type))
+        if slot is not None:
+            found[ordinal] = slot
+    rest = [ordinal for ordinal in ordinals if ordinal not in found]
+    if rest:
+        found |= dict(zip(rest, await _request(outputs, rest, uploading), strict=True))
+    return [found[ordinal] for ordinal in ordinals]
 
 
 async def _request(outputs: list[LocalOutput], ordinals: list[int], uploading: Uploading) -> list[dict[str, Any]]:

@@ -74,13 +74,18 @@ class Heartbeat(LeaseCall):
     events: list[Event] = Field(default=[], max_length=10_000)
 
 
-class OutputFile(BaseModel):
-    """A file that the worker wants to upload."""
+class OutputName(BaseModel):
+    """Where a file stands among a run's outputs, and what it is called."""
 
     ordinal: Annotated[int, Field(ge=0, lt=10_000)]
     filename: Annotated[Short, Field(min_length=1)]
     content_type: Annotated[Short, Field(min_length=1)]
-    size_bytes: Annotated[int, Field(ge=0)]
+
+
+class OutputFile(OutputName):
+    """A file that the worker wants to upload; without a size, one that it only expects."""
+
+    size_bytes: Annotated[int, Field(ge=0)] | None = None
 
 
 class Uploads(LeaseCall):
@@ -89,9 +94,10 @@ class Uploads(LeaseCall):
     files: list[OutputFile] = Field(min_length=1, max_length=1000)
 
 
-class Output(OutputFile):
+class Output(OutputName):
     """An output file that the worker has uploaded."""
 
+    size_bytes: Annotated[int, Field(ge=0)]
     output_id: Short
     node_id: Short
     object_key: Annotated[Text, Field(max_length=1024)]

@@ -120,7 +120,7 @@ class WorkerDesk:
         require_protocol(body)
         limit = self._services.settings.max_output_bytes
         for file in body.files:
-            if file.size_bytes > limit:
+            if file.size_bytes is not None and file.size_bytes > limit:
                 raise errors.ValidationFailed(
                     f"The output {file.filename!r} has {file.size_bytes} bytes; the limit is {limit} "
                     "(RUNFLOW_MAX_OUTPUT_BYTES)."

