@@ -1,0 +1,29 @@
+"""Why a run waits, decided from the connected workers."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from runflow.workers.outlook import reason
+
+
+def worker(**more: Any) -> Any:
+    known = {"name": "box", "gpu_code": "CPU", "status_code": "ready", "status_detail": None}
+    return SimpleNamespace(**{**known, **more})
+
+
+def test_no_worker_at_all() -> None:
+    assert "runflow worker" in reason([], "auto")
+
+
+def test_no_worker_of_the_gpu_class() -> None:
+    text = reason([worker(), worker(gpu_code="L4")], "H100,A100")
+    assert "H100,A100" in text and "CPU, L4" in text and "gpu_mode" in text
+
+
+def test_a_worker_without_an_engine_says_what_to_do() -> None:
+    detail = "There is no ComfyUI. Run `runflow comfyui install`."
+    assert detail in reason([worker(status_code="no_engine", status_detail=detail)], "auto")
+
+
+def test_one_that_could_take_it() -> None:
+    assert reason([worker(), worker(status_code="engine_down")], "CPU") == "Waiting for a free worker."
