@@ -1,8 +1,12 @@
 """The base folder: links to the operator's nodes and models, our plugin, and nothing of a run left."""
 
+import os
 from pathlib import Path
 
-from runflow.worker.engine.folders import PLUGIN_FOLDER, clean_run, prepare_base
+import pytest
+
+from runflow.worker.engine.errors import EngineError
+from runflow.worker.engine.folders import PLUGIN_FOLDER, clean_run, copy_input, give_to, prepare_base
 
 
 def test_the_operators_nodes_are_linked_but_never_their_copy_of_our_plugin(tmp_path: Path) -> None:
@@ -42,5 +46,26 @@ def test_a_run_is_cleaned_without_touching_others(tmp_path: Path) -> None:
     for kind in ("input", "output", "temp"):
         for run in ("runs/a", "runs/b"):
             (tmp_path / kind / run).mkdir(parents=True)
-    clean_run(tmp_path, Path("runs/a"))
+    clean_run(tmp_path, "runs/a")
     assert sorted(path.name for path in tmp_path.glob("*/runs/*")) == ["b", "b", "b"]
+
+
+def test_a_link_that_an_engine_planted_is_not_followed(tmp_path: Path) -> None:
+    prepare_base(tmp_path / "base", tmp_path / "none", None)
+    (tmp_path / "precious/a").mkdir(parents=True)
+    (tmp_path / "base/output/runs").symlink_to(tmp_path / "precious")
+    with pytest.raises(EngineError, match="leads out"):
+        clean_run(tmp_path / "base", "runs/a")
+    assert (tmp_path / "precious/a").is_dir()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_the_engine_writes_is_its_own_and_what_we_write_is_not(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    prepare_base(base, tmp_path / "none", None)
+    give_to(base, 61234)
+    (tmp_path / "x").write_text("x")
+    copy_input(tmp_path / "x", base / "input", "runs/a/x", 61234)
+    owners = {str(path.relative_to(base)): path.lstat().st_uid for path in base.rglob("*")}
+    assert {name for name, uid in owners.items() if uid == 0} == {"custom_nodes", "models"}
+    assert base.stat().st_uid == 0

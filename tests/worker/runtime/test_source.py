@@ -118,6 +118,7 @@ def test_an_archive_is_unpacked_and_may_not_write_elsewhere(tmp_path: Path, envi
         archive.add(tmp_path / "tree/main.py", "../../evil.py")
     with pytest.raises(InstallError, match="cannot be unpacked"):
         fetch(SourceAsk(source=str(tmp_path / "evil.tar.gz")), tmp_path, environment)
+    assert not (tmp_path / "evil.py").exists()
     (tmp_path / "broken.tar.gz").write_bytes(b"nonsense")
     with pytest.raises(InstallError, match="cannot be unpacked"):
         fetch(SourceAsk(source=str(tmp_path / "broken.tar.gz")), tmp_path, environment)

@@ -11,9 +11,12 @@ import os
 import shutil
 from pathlib import Path
 
+from runflow.worker.engine.paths import inside
+
 PLUGIN_FOLDER = "ComfyUI-Runflow"
 EXTRA_MODEL_PATHS = "extra_model_paths.yaml"
-_FOLDERS = ("custom_nodes", "input", "output", "temp", "user", "models", "home", "tmp")
+_WRITTEN_BY_ENGINE = ("input", "output", "temp", "user", "home", "tmp")
+_FOLDERS = (*_WRITTEN_BY_ENGINE, "custom_nodes", "models")
 
 
 def prepare_base(base: Path, comfy_dir: Path, plugin_dir: Path | None) -> list[str]:
@@ -38,19 +41,35 @@ def link_or_copy(source: Path, place: Path) -> None:
         shutil.copytree(source, place, ignore=shutil.ignore_patterns("__pycache__"))
 
 
-def clean_run(base: Path, run_folder: Path) -> None:
-    """Remove what one run left in input, output and temp."""
+def clean_run(base: Path, run_folder: str) -> None:
+    """Remove what one run left in input, output and temp. Raises EngineError for a folder outside of them."""
     for name in ("input", "output", "temp"):
-        shutil.rmtree(base / name / run_folder, ignore_errors=True)
+        shutil.rmtree(inside(base / name, run_folder), ignore_errors=True)
 
 
 def give_to(base: Path, uid: int) -> None:
-    """Make another user the owner of the base folder and what is in it; links are not followed."""
-    os.lchown(base, uid, uid)
-    for folder, folders, files in os.walk(base):
-        for name in (*folders, *files):
-            with contextlib.suppress(FileNotFoundError):
-                os.lchown(os.path.join(folder, name), uid, uid)  # noqa: PTH118 (os.walk speaks strings)
+    """Make another user the owner of the folders that the engine writes to; links are not followed.
+
+    The base folder itself stays ours: whoever owns it could replace our lock, log and pid files by links.
+    """
+    for given in _WRITTEN_BY_ENGINE:
+        os.lchown(base / given, uid, uid)
+        for folder, folders, files in os.walk(base / given):
+            for name in (*folders, *files):
+                with contextlib.suppress(FileNotFoundError):
+                    os.lchown(os.path.join(folder, name), uid, uid)  # noqa: PTH118 (os.walk speaks strings)
+
+
+def copy_input(source: Path, inputs: Path, name: str, uid: int | None) -> None:
+    """Copy a file into the input folder, making folders on the way; all of it belongs to the engine's user."""
+    place = inside(inputs, name)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, place)
+    if uid is not None:
+        for path in (place, *place.parents):
+            if path == inputs:
+                break
+            os.lchown(path, uid, uid)
 
 
 def _link_nodes(theirs: Path, ours: Path) -> None:

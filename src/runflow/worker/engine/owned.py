@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import fcntl
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from runflow.worker.engine.describe import read_description
 from runflow.worker.engine.diagnosis import diagnose
 from runflow.worker.engine.errors import EngineCrashed, EngineError, EngineStartFailed, EngineUnreachable, FileMissing
 from runflow.worker.engine.execution import Execution, OnEvent, Prompt
-from runflow.worker.engine.folders import clean_run, give_to, prepare_base
+from runflow.worker.engine.folders import clean_run, copy_input, give_to, prepare_base
 from runflow.worker.engine.memory import default_limit_bytes
 from runflow.worker.engine.owned_settings import OwnedSettings
 from runflow.worker.engine.paths import inside, relative_path
@@ -148,9 +147,9 @@ class OwnedEngine:
 
         A copy and not a link: custom nodes may write to their inputs, and the file may be other runs' too.
         """
-        place = inside(self.base_dir / "input", run_folder, name)
-        await asyncio.to_thread(_copy, path, place, self.settings.uid)
-        return f"{relative_path(run_folder)}/{relative_path(name)}"
+        input_name = f"{relative_path(run_folder)}/{relative_path(name)}"
+        await asyncio.to_thread(copy_input, path, self.base_dir / "input", input_name, self.settings.uid)
+        return input_name
 
     def local_output(self, output: OutputRef) -> Path | None:
         """Return where an output lies. Raises FileMissing, EngineError for a place outside of the engine's folders."""
@@ -184,7 +183,7 @@ class OwnedEngine:
 
     async def clean(self, run_folder: str) -> None:
         """Remove the run's folders from input, output and temp."""
-        await asyncio.to_thread(clean_run, self.base_dir, Path(relative_path(run_folder)))
+        await asyncio.to_thread(clean_run, self.base_dir, run_folder)
 
     def _take_base(self) -> None:
         """Lock the base folder, and end what an earlier worker left in it."""
@@ -299,10 +298,3 @@ def _installed_plugin() -> Path:
     from runflow.plugin_install import plugin_source
 
     return plugin_source()
-
-
-def _copy(source: Path, place: Path, uid: int | None) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, place)
-    if uid is not None:
-        os.chown(place, uid, uid)

@@ -71,7 +71,7 @@ def install(ask: InstallAsk, reporter: Reporter) -> Installed:
             return _install(ask, directory, _Stages(state), reporter)
     except OSError as error:
         raise InstallError(
-            f"Installing into {directory} stopped at {error.filename or 'one of its files'}: {error.strerror or error}. "
+            f"Installing into {directory} stopped at {error.filename or 'a file'}: {error.strerror or error}. "
             "Put that right and run the same command again; it goes on where it stopped."
         ) from error
 
@@ -254,7 +254,7 @@ def _ensure_requirements(
     fingerprint = _digest("\n".join([*wanted, torch]))
     if stages.is_done("requirements", fingerprint):
         return
-    size = "up to 600 MB" if ask.full else "60 to 150 MB"
+    size = "up to 600 MB" if ask.full else "about 180 MB"
     reporter.step(f"Installing the {len(wanted)} requirements of ComfyUI: {size} of downloads")
     environment.install(wanted, reporter, constraint=f"torch=={torch}")
     stages.mark("requirements", fingerprint)

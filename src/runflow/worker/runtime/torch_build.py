@@ -202,4 +202,5 @@ def _size_in_links(environment: Environment, version: str) -> str:
         if "://" not in place
         for path in Path(place).expanduser().glob(tags)
     ]
-    return f"{sizes[0] / 1e6:.0f} MB from disk" if sizes else "as large as the wheel there"
+    torch = f"{sizes[0] / 1e6:.0f} MB from disk" if sizes else "as large as the wheel there"
+    return f"{torch}, and about 40 MB of downloads for the rest"
