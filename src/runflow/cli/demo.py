@@ -24,6 +24,7 @@ from runflow.keys import service as keys
 from runflow.logs import configure
 from runflow.server import DEFAULT_ADDRESS
 from runflow.settings import Settings
+from runflow.worker.runtime.record import is_usable
 
 SCOPES = (
     "comfyui-workflows:read",
@@ -73,7 +74,7 @@ def _show_key(key: str) -> None:
 
 
 def _require_engine(settings: Settings) -> None:
-    if settings.comfyui_url is not None or (settings.comfyui_dir / "main.py").is_file():
+    if settings.comfyui_url is not None or is_usable(settings.comfyui_dir):
         return
     console.print(f"There is no ComfyUI in {settings.comfyui_dir} yet; installing one.")
     command = [sys.executable, "-m", "runflow", "comfyui", "install", str(settings.comfyui_dir), "--yes"]

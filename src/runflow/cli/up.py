@@ -13,6 +13,7 @@ from runflow.installation import FirstSteps, open_installation
 from runflow.logs import configure
 from runflow.settings import Settings
 from runflow.supervisor import Listen, Supervisor
+from runflow.worker.runtime.record import is_usable
 
 app = typer.Typer(add_completion=False, help="Start the database, the API server and one local worker.")
 
@@ -48,5 +49,5 @@ def _welcome(settings: Settings, listen: Listen, steps: FirstSteps, *, worker: b
         console.print(f"Organization [bold]{steps.org_slug}[/]. Your first API key, shown this once:")
         # On stdout, beside the logs: they may be kept.
         typer.echo(steps.new_key)
-    if worker and settings.comfyui_url is None and not (settings.comfyui_dir / "main.py").is_file():
+    if worker and settings.comfyui_url is None and not is_usable(settings.comfyui_dir):
         console.print("There is no ComfyUI yet, so runs wait. Install one with:  [bold]runflow comfyui install[/]")
