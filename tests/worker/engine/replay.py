@@ -23,6 +23,7 @@ class Replay:
         self.running: list[str] = []
         self.pending: list[str] = []
         self.interrupted: list[str | None] = []
+        self.queue_asked = 0
         self.answer: tuple[int, Any] | None = None
         self.own_ids: list[str] = []
         self.before_answer: Any = None
@@ -119,6 +120,7 @@ class Replay:
         return web.Response()
 
     async def _queue(self, _: web.Request) -> web.StreamResponse:
+        self.queue_asked += 1
         running, pending = ([[0, one, {}, {}, []] for one in ids] for ids in (self.running, self.pending))
         return web.json_response({"queue_running": running, "queue_pending": pending})
 

@@ -228,15 +228,41 @@ async def test_cancelling_the_caller_stops_the_prompt(replay: Replay, session: P
     await until(lambda: replay.interrupted == [prompt_id])
 
 
+class Deaf(list[str]):
+    """A list of running prompts from which none can be removed."""
+
+    def remove(self, _: str) -> None:
+        pass
+
+
+async def test_a_caller_that_left_does_not_make_us_ask_without_end(replay: Replay, session: PromptSession) -> None:
+    running = asyncio.create_task(session.execute(PROMPT, new_id()))
+    await replay.arrived.wait()
+    replay.running = Deaf(replay.running)
+    await asyncio.sleep(0.05)
+    running.cancel()
+    await asyncio.wait([running])
+    await asyncio.sleep(0.5)
+    assert 2 <= replay.queue_asked <= 8
+
+
+async def test_a_listener_that_raises_stops_nothing(replay: Replay, session: PromptSession) -> None:
+    def broken(_: EngineEvent) -> None:
+        raise ValueError("broken listener")
+
+    prompt_id = new_id()
+    running = asyncio.create_task(session.execute(PROMPT, prompt_id, broken))
+    await replay.arrived.wait()
+    await replay.send("execution_start", prompt_id=prompt_id)
+    replay.finish(prompt_id)
+    await replay.send("executing", node=None, prompt_id=prompt_id)
+    assert (await asyncio.wait_for(running, 2)).outcome is Outcome.SUCCEEDED
+
+
 async def test_a_prompt_that_does_not_listen_is_reported_as_still_there(replay: Replay, session: PromptSession) -> None:
     prompt_id = new_id()
     running = asyncio.create_task(session.execute(PROMPT, prompt_id))
     await replay.arrived.wait()
-
-    class Deaf(list[str]):
-        def remove(self, _: str) -> None:
-            pass
-
     replay.running = Deaf(replay.running)
     assert not await session.cancel(prompt_id, timeout=0.3)
     session.fail_all(EngineCrashed("killed for it"))

@@ -95,4 +95,7 @@ class EventSocket:
             except (orjson.JSONDecodeError, TypeError, KeyError):
                 continue
             if isinstance(data, dict):
-                self._on_message(kind, data)
+                try:
+                    self._on_message(kind, data)
+                except Exception:
+                    log.exception("an engine message was not understood", kind=kind)

@@ -240,8 +240,8 @@ class PromptSession:
                 if now - unreachable_since > self._unreachable_seconds:
                     for tracker in due:
                         tracker.fail(error)
-            except EngineError as error:
-                log.warning("the engine does not tell about its prompts", reason=str(error))
+            except Exception:
+                log.exception("the engine's word about its prompts cannot be used; asking again")
 
     async def _look_after(self, due: list[Tracker]) -> None:
         queue = await self._client.queue()
@@ -275,7 +275,10 @@ class PromptSession:
             except EngineUnreachable:
                 if self._dead is not None:
                     return True
-            await asyncio.wait([tracker.done], timeout=_CANCEL_STEP_SECONDS)
+            if tracker.done.done():  # known to have ended here, but not yet off the engine
+                await asyncio.sleep(_CANCEL_STEP_SECONDS)
+            else:
+                await asyncio.wait([tracker.done], timeout=_CANCEL_STEP_SECONDS)
         return False
 
     def _may_still_arrive(self, prompt_id: str, tracker: Tracker, began: float) -> bool:
