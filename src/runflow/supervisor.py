@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -89,6 +90,9 @@ class Supervisor:
                 async with self._serving(app, outer) as worker_url:
                     address_file = self._installation.settings.home_dir / ADDRESS_FILE
                     address_file.write_text(self._listen.url + "\n")
+                    # What was loaded to start lives as long as the process: the collector need not look at it again.
+                    gc.collect()
+                    gc.freeze()
                     self._ready(steps)
                     async with contextlib.AsyncExitStack() as stack:
                         stack.callback(address_file.unlink, missing_ok=True)

@@ -12,6 +12,12 @@ from psycopg import AsyncCursor
 
 from runflow.db.transaction import Transaction
 
+
+def _packed(sql: str) -> str:
+    """Leave out the white space of a long statement: psycopg remembers how to send one of up to 4,096 characters."""
+    return " ".join(sql.split())
+
+
 ATTEMPT_LIMIT = 3
 """Attempts of one run (decisions.md, "Runs")."""
 
@@ -210,7 +216,7 @@ async def add_events(
 
 
 # --------------------------------------------------------------------------------------------------------- completion
-_FINISH = """
+_FINISH = _packed("""
     WITH attempt AS (
         UPDATE run_attempts SET status_code = %(attempt_status)s, number = %(number)s, completed_at = clock_timestamp(),
             started_at = coalesce(started_at, offered_at), prepare_ms = %(prepare_ms)s, load_ms = %(load_ms)s,
@@ -275,7 +281,7 @@ _FINISH = """
         WHERE id = %(lane)s
     )
     SELECT completed_at, duration_ms FROM run
-"""
+""")
 
 
 async def finish(connection: Transaction, values: dict[str, Any]) -> AsyncCursor[Any]:
