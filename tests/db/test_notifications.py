@@ -11,6 +11,9 @@ from runflow.db.database import Database
 from runflow.db.notifications import Hub
 
 
+KILL_LISTENERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'runflow-hub'"
+
+
 async def until(condition: object, seconds: float = 5) -> None:
     deadline = asyncio.get_running_loop().time() + seconds
     while not condition():  # type: ignore[operator]
@@ -56,7 +59,28 @@ async def test_after_a_broken_connection_everyone_looks(hubs: tuple[Hub, Hub], d
     dsn = db_url.set(drivername="postgresql").render_as_string(hide_password=False)
     with there.waiting("run", "a") as event:
         with psycopg.connect(dsn, autocommit=True) as connection:
-            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN %'")
+            connection.execute(KILL_LISTENERS)
         await asyncio.wait_for(event.wait(), 5)
     await until(lambda: there.connected)
     assert "" in seen
+
+
+async def test_a_process_that_is_alone_tells_nobody_else_until_another_starts(
+    db: Database, db_url: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runflow.db.notifications.PEERS_SECONDS", 0.1)
+    monkeypatch.setattr("runflow.db.notifications.LISTENER", "runflow-hub-test")
+    first, second = Hub(db.system_url), Hub(db.system_url)
+    await first.start()
+    try:
+        await until(lambda: first._alone)
+        first.publish("run", "unheard")
+        assert first._outbox == []
+        await second.start()
+        await until(lambda: second.connected and not first._alone)
+        with second.waiting("run", "heard") as event:
+            first.publish("run", "heard")
+            await asyncio.wait_for(event.wait(), 5)
+    finally:
+        await first.stop()
+        await second.stop()

@@ -1,14 +1,16 @@
 """Hints between server processes: "something waits in a lane", "this run ended", "this key changed".
 
 One LISTEN connection per process; what a process publishes reaches its own listeners at once and the others by NOTIFY,
-many messages in one statement, because NOTIFY makes commits queue up behind each other. A hint may be lost (a process
-died, the connection broke); whoever waits also looks by itself from time to time.
+many messages in one statement, because NOTIFY makes commits queue up behind each other. A process that is alone tells
+nobody else. A hint may be lost (a process died, the connection broke); whoever waits also looks by itself from time to
+time.
 """
 
 import asyncio
 import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import orjson
 import psycopg
@@ -18,6 +20,16 @@ from sqlalchemy import URL
 log = structlog.get_logger()
 
 CHANNEL = "runflow"
+LISTENER = "runflow-hub"
+"""The application name of every process's listening connection: how many there are is how many processes there are."""
+PEERS_SECONDS = 5.0
+"""How often a process counts the others. One that starts says so at once."""
+ALWAYS_TOLD = frozenset({"key"})
+"""Topics that go out even when nobody seems to listen: a revoked key must not live on in a process just starting."""
+
+_COUNT_LISTENERS = """
+    SELECT count(*) FROM pg_stat_activity WHERE application_name = %s AND datname = current_database()
+"""
 MAX_PAYLOAD_BYTES = 7000
 """PostgreSQL takes 8,000 bytes in one notification."""
 RECONNECT_SECONDS = 0.5
@@ -38,6 +50,7 @@ class Hub:
         self._outbox_ready = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._sender_pid = 0
+        self._alone = False
         self.connected = False
 
     async def start(self) -> None:
@@ -53,6 +66,8 @@ class Hub:
     def publish(self, topic: str, subject: str = "") -> None:
         """Tell everyone, here at once and in other processes soon. Call it after the commit."""
         self._dispatch(topic, subject)
+        if self._alone and topic not in ALWAYS_TOLD:
+            return
         if (topic, subject) not in self._outbox:
             self._outbox.append((topic, subject))
             self._outbox_ready.set()
@@ -92,20 +107,32 @@ class Hub:
     async def _listen_forever(self) -> None:
         while True:
             try:
-                async with await psycopg.AsyncConnection.connect(self._dsn, autocommit=True) as connection:
+                async with await psycopg.AsyncConnection.connect(
+                    self._dsn, autocommit=True, application_name=LISTENER
+                ) as connection:
                     await connection.execute(f"LISTEN {CHANNEL}")
+                    await connection.execute("SELECT pg_notify(%s, '[]')", [CHANNEL])
                     self.connected = True
                     self.wake_all()
-                    async for notification in connection.notifies():
-                        if notification.pid != self._sender_pid:
-                            for topic, subject in orjson.loads(notification.payload):
-                                self._dispatch(topic, subject)
+                    while True:
+                        await self._listen(connection)
+                        row = await (await connection.execute(_COUNT_LISTENERS, [LISTENER])).fetchone()
+                        self._alone = row is not None and row[0] <= 1
             except psycopg.Error as error:
                 log.warning("notifications lost, connecting again", error=str(error).strip().split("\n")[0])
             finally:
-                self.connected = False
+                self.connected = self._alone = False
             self.wake_all()
             await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def _listen(self, connection: "psycopg.AsyncConnection[Any]") -> None:
+        """Pass on what others say, for a while."""
+        own = (self._sender_pid, connection.info.backend_pid)
+        async for notification in connection.notifies(timeout=PEERS_SECONDS):
+            if notification.pid not in own:
+                self._alone = False
+                for topic, subject in orjson.loads(notification.payload):
+                    self._dispatch(topic, subject)
 
     async def _send_forever(self) -> None:
         while True:

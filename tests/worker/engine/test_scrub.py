@@ -33,3 +33,8 @@ def test_an_allow_list_and_folders_of_its_own() -> None:
     }
     assert seen["TMPDIR"] == "/b/tmp"
     assert seen["MY_SETTING"] == "1"
+
+
+def test_idle_threads_sleep_unless_the_operator_says_otherwise(tmp_path: Path) -> None:
+    assert scrubbed_environment({}, tmp_path)["OMP_WAIT_POLICY"] == "passive"
+    assert scrubbed_environment({"OMP_WAIT_POLICY": "active"}, tmp_path)["OMP_WAIT_POLICY"] == "active"
