@@ -10,7 +10,6 @@ from sqlalchemy import URL
 from runflow.db.database import Database
 from runflow.db.notifications import Hub
 
-
 KILL_LISTENERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'runflow-hub'"
 
 
