@@ -45,7 +45,7 @@ _PREFIXES = (
 )
 _DEFAULTS = {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}
 """Unless the operator says otherwise, the engine's idle threads sleep instead of spinning: they share the cores with
-the worker. On two cores a 512-pixel run costs 30 ms of CPU instead of 48, and takes no longer (docs/performance.md)."""
+the worker, and a spinning engine takes their time without being faster (docs/performance.md)."""
 _PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"})
 _SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "KEY", "CREDENTIAL")
 
