@@ -127,6 +127,120 @@ class ApiKeyNotFound(NotFound):
     code = "API_KEY_NOT_FOUND"
 
 
+class WorkflowVersionNotFound(NotFound):
+    """There is no such version of this workflow."""
+
+    code = "COMFYUI_WORKFLOW_VERSION_NOT_FOUND"
+
+
+class WorkflowInputNotFound(NotFound):
+    """There is no such input of this workflow."""
+
+    code = "COMFYUI_WORKFLOW_INPUT_NOT_FOUND"
+
+
+class WorkflowOutputNotFound(NotFound):
+    """There is no such output of this workflow."""
+
+    code = "COMFYUI_WORKFLOW_OUTPUT_NOT_FOUND"
+
+
+class CategoryNotFound(NotFound):
+    """There is no such category. `GET /v1/comfyui-workflows/categories` lists them."""
+
+    code = "CATEGORY_NOT_FOUND"
+
+
+class RunLogNotFound(NotFound):
+    """There is no such log line of this run."""
+
+    code = "RUN_LOG_NOT_FOUND"
+
+
+class NodeRunNotFound(NotFound):
+    """There is no such node run of this run."""
+
+    code = "NODE_RUN_NOT_FOUND"
+
+
+class BatchNotFound(NotFound):
+    """There is no such batch in your organization."""
+
+    code = "BATCH_NOT_FOUND"
+
+
+class BatchItemNotFound(NotFound):
+    """There is no such item in this batch."""
+
+    code = "BATCH_ITEM_NOT_FOUND"
+
+
+class CallbackSecretNotFound(NotFound):
+    """There is no such callback secret in your organization."""
+
+    code = "CALLBACK_SECRET_NOT_FOUND"
+
+
+class WebhookNotFound(NotFound):
+    """There is no such webhook in your organization."""
+
+    code = "WEBHOOK_NOT_FOUND"
+
+
+class EventTypeNotFound(NotFound):
+    """There is no such event type. `GET /v1/webhooks/event-types` lists them."""
+
+    code = "EVENT_TYPE_NOT_FOUND"
+
+
+class DeliveryNotFound(NotFound):
+    """There is no such delivery in your organization."""
+
+    code = "DELIVERY_NOT_FOUND"
+
+
+class DeliveryAttemptNotFound(NotFound):
+    """There is no such attempt of this delivery."""
+
+    code = "DELIVERY_ATTEMPT_NOT_FOUND"
+
+
+class AssetFolderNotFound(NotFound):
+    """There is no such asset folder in your organization."""
+
+    code = "ASSET_FOLDER_NOT_FOUND"
+
+
+class EvaluationNotFound(NotFound):
+    """There is no such evaluation in your organization."""
+
+    code = "EVALUATION_NOT_FOUND"
+
+
+class OrganizationNotFound(NotFound):
+    """There is no such organization, or your key does not belong to it."""
+
+    code = "ORGANIZATION_NOT_FOUND"
+
+
+class MemberNotFound(NotFound):
+    """There is no such member of this organization."""
+
+    code = "MEMBER_NOT_FOUND"
+
+
+class GpuNotFound(NotFound):
+    """There is no such GPU in the catalogue. `GET /v1/gpus` lists them."""
+
+    code = "GPU_NOT_FOUND"
+
+
+class WorkerNotFound(NotFound):
+    """There is no such worker."""
+
+    code = "WORKER_NOT_FOUND"
+
+
 class LeaseNotFound(NotFound):
     """There is no such lease. It was never given out, or its offer lapsed: ask for a new one."""
 

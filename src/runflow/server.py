@@ -10,12 +10,19 @@ from starlette.types import ASGIApp
 
 from runflow import __version__
 from runflow.assets import routes as assets
+from runflow.audit import routes as audit
+from runflow.batches import routes as batches
+from runflow.callbacks import routes as callbacks
 from runflow.db.database import Database
 from runflow.db.notifications import Hub
 from runflow.deliveries.sender import DeliveryEngine
+from runflow.evaluations import routes as evaluations
+from runflow.gpus import routes as gpus
 from runflow.keys import routes as keys
 from runflow.keys.authenticator import KeyRing
 from runflow.master_key import MasterKey
+from runflow.metering import routes as metering
+from runflow.orgs import routes as orgs
 from runflow.outgoing.client import GuardedClient
 from runflow.runs import routes as runs
 from runflow.runs.dispatch import Dispatcher
@@ -31,6 +38,7 @@ from runflow.web.body import BodyLimit
 from runflow.web.context import RequestContext
 from runflow.web.cors import allow_every_origin
 from runflow.web.openapi import describe
+from runflow.webhooks import routes as webhooks
 from runflow.workers import routes as workers
 from runflow.workers.outlook import Outlook
 from runflow.workers.service import WorkerDesk
@@ -40,14 +48,22 @@ DEFAULT_ADDRESS = "http://127.0.0.1:8700"
 
 ROUTERS = (
     system.router,
+    metering.router,
+    evaluations.router,
     workflows.router,
     runs.router,
+    batches.router,
+    callbacks.router,
+    webhooks.router,
     assets.router,
     storage.router,
+    orgs.router,
     keys.router,
+    audit.router,
+    gpus.router,
     workers.router,
 )
-"""In the order in which they are matched."""
+"""In the order in which they are matched: a fixed second segment below a workflow's id before `{owner}/{slug}`."""
 
 
 @asynccontextmanager

@@ -13,8 +13,9 @@ from tests.architecture.source import ROOT, server_modules
 
 
 def document(name: str) -> str:
-    """Return the text of a document of docs/."""
-    return (ROOT / "docs" / name).read_text()
+    """Return the text of a document of docs/; `api.md` with its pages, one per noun, in docs/api/."""
+    pages = sorted((ROOT / "docs" / "api").glob("*.md")) if name == "api.md" else []
+    return "\n".join(path.read_text() for path in [ROOT / "docs" / name, *pages])
 
 
 def mentions(text: str, words: str) -> bool:

@@ -7,7 +7,8 @@ import pytest
 from tests.architecture.source import PACKAGE, Module, plugin_modules, server_modules
 
 NOUNS = frozenset(
-    "orgs keys workflows runs batches assets callbacks webhooks evaluations gpus workers metering deliveries".split()
+    "orgs keys workflows runs batches assets callbacks webhooks evaluations gpus workers metering deliveries "
+    "audit".split()
 )
 PLAIN = frozenset({"errors", "ids", "settings", "logs", "__version__"})
 """What every room may import: it imports nothing of ours itself, but one of its kind."""

@@ -36,13 +36,14 @@ async def test_migrating_again_and_from_two_processes_at_once_is_safe(db_url: UR
 async def test_a_database_of_a_newer_release_is_refused(db_url: URL, master_key: MasterKey) -> None:
     engine = create_engine(db_url)
     with engine.begin() as connection:
+        newest = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     try:
         with pytest.raises(SchemaTooNew):
             await migrate(db_url, master_key)
     finally:
         with engine.begin() as connection:
-            connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+            connection.execute(text("UPDATE alembic_version SET version_num = :newest"), {"newest": newest})
         engine.dispose()
 
 

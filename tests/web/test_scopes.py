@@ -1,5 +1,6 @@
 """Every route stands in the scope table, and the sweeps that the table generates."""
 
+import re
 from typing import Any
 
 import httpx
@@ -16,8 +17,8 @@ SCOPED = [(route, needed) for route, needed in ROUTE_SCOPES.items() if isinstanc
 
 
 def address(path: str) -> str:
-    filled = path.replace("{owner}/{slug}", "nobody/nothing")
-    return filled.replace("{id}", str(new_id()))
+    filled = path.replace("{owner}/{slug}", "nobody/nothing").replace("{code}", "nothing").replace("{version}", "1")
+    return re.sub(r"\{\w*id\}", lambda _: str(new_id()), filled)
 
 
 def body(method: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from runflow import errors
 from runflow.ids import new_id
 from runflow.web.disconnect import CallerGone
+from runflow.web.origin import MAX_USER_AGENT, Origin, set_origin
 from runflow.web.problems import respond, translate
 
 log = structlog.get_logger()
@@ -30,6 +31,7 @@ class RequestContext:
             return
         request_id = str(new_id())
         scope.setdefault("state", {})["request_id"] = request_id
+        set_origin(_origin(scope, request_id))
         started = time.perf_counter()
         status = 0
 
@@ -61,3 +63,9 @@ class RequestContext:
             status=status,
             ms=round((time.perf_counter() - started) * 1000, 2),
         )
+
+
+def _origin(scope: Scope, request_id: str) -> Origin:
+    peer = scope.get("client")
+    agent = next((value for name, value in scope["headers"] if name == b"user-agent"), b"")
+    return Origin(request_id, peer[0] if peer else None, agent[:MAX_USER_AGENT].decode("latin-1") or None)

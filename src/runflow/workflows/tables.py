@@ -18,6 +18,8 @@ workflows = Table(
     Column("gpu_mode", Text, nullable=False),
     Column("gpu_explicit_models", ARRAY(Text), nullable=False),
     Column("timeout_seconds", Integer),
+    Column("auto_evaluate", Boolean, nullable=False),
+    Column("evaluation_task_type", Text),
     uuid_column("version_id", nullable=False),
     Column("version", Text, nullable=False),
     uuid_column("created_by"),

@@ -1,8 +1,6 @@
 """The foundation: see `0001_foundation.sql`."""
 
-from pathlib import Path
-
-from alembic import op
+from runflow.db.migrations.script import run_script
 
 revision = "0001"
 down_revision = None
@@ -12,6 +10,4 @@ depends_on = None
 
 def upgrade() -> None:
     """Create everything."""
-    script = Path(__file__).parent.with_name("0001_foundation.sql").read_text()
-    # The driver would read the format() directives of the script as its own placeholders.
-    op.get_bind().exec_driver_sql(script.replace("%", "%%"))
+    run_script("0001_foundation.sql")

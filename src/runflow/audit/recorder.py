@@ -1,0 +1,48 @@
+"""Writes down who changed what, in the transaction of the change itself.
+
+Reads are not recorded, nor what has a durable record with the same facts already: dispatched runs and batches carry
+`created_by` and `request_id` (decisions.md, "Organizations, keys, scopes, secrets").
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from runflow.audit import queries
+from runflow.ids import new_id
+from runflow.web.auth import Principal
+from runflow.web.origin import current_origin
+
+
+async def record(
+    connection: AsyncConnection,
+    caller: Principal,
+    action: str,
+    target_type: str,
+    target_id: UUID | str | None,
+    details: Mapping[str, Any] | None = None,
+) -> None:
+    """Record an action, e.g. `record(connection, caller, "comfyui_workflow.deleted", "comfyui_workflow", row.id)`.
+
+    `action` is `TARGET_TYPE.PAST_PARTICIPLE`. `details` says in short what changed (names of fields, not documents)
+    and never holds a secret. The event commits, or not, with the change.
+    """
+    origin = current_origin()
+    await queries.add(
+        connection,
+        {
+            "id": new_id(),
+            "org_id": caller.org_id,
+            "action_code": action,
+            "actor_type": "api_key",
+            "actor_id": caller.key_id,
+            "target_type": target_type,
+            "target_id": None if target_id is None else str(target_id),
+            "details": dict(details) if details else None,
+            "address": origin.address,
+            "user_agent": origin.user_agent,
+            "request_id": origin.request_id,
+        },
+    )

@@ -1,0 +1,7 @@
+"""Audit events over HTTP."""
+
+from fastapi import APIRouter
+
+from runflow.audit import recorder as recorder
+
+router = APIRouter()

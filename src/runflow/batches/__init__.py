@@ -1,0 +1,1 @@
+"""Batches: many runs of one workflow, dispatched together and reported together."""

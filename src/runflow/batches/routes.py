@@ -1,0 +1,5 @@
+"""Batches over HTTP."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

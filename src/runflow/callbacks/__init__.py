@@ -1,0 +1,1 @@
+"""Callbacks of runs and batches: signing secrets, delivery history, redelivery."""

@@ -1,0 +1,3 @@
+-- Batches and what runs need for reruns, logs and events.
+
+SELECT 1;

@@ -1,0 +1,3 @@
+-- Callback secrets, webhooks, and their deliveries.
+
+SELECT 1;

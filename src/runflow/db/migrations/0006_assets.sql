@@ -1,0 +1,3 @@
+-- Asset folders, thumbnails, retention.
+
+SELECT 1;

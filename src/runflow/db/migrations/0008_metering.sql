@@ -1,0 +1,3 @@
+-- Balances, budgets, usage per day.
+
+SELECT 1;

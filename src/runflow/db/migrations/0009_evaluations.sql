@@ -1,0 +1,3 @@
+-- Evaluations, judges, issues, feedback.
+
+SELECT 1;

@@ -1,0 +1,1 @@
+"""Evaluations: quality verdicts on outputs, given by judges."""

@@ -1,0 +1,5 @@
+"""Evaluations over HTTP."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

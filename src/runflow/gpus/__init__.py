@@ -1,0 +1,1 @@
+"""The GPU catalogue: classes, memory, prices, workers online."""

@@ -1,0 +1,5 @@
+"""The GPU catalogue over HTTP."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

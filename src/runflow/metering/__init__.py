@@ -1,0 +1,1 @@
+"""Metering: usage, balances, budgets, run statistics."""

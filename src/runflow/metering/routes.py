@@ -1,0 +1,5 @@
+"""Metering over HTTP."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

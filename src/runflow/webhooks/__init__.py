@@ -1,0 +1,1 @@
+"""Webhooks: what an organization subscribes to, and what was delivered."""
