@@ -13,7 +13,7 @@ from runflow.runs import queries, references
 from runflow.runs.failures import TERMINAL
 from runflow.runs.listing import RUN_LIST
 from runflow.runs.queue import queries as queue
-from runflow.runs.queue.callback import add_callback
+from runflow.runs.queue.ending import Ending, run_ended, something_follows
 from runflow.runs.record import attempt_record, log_record, node_run_record, record
 from runflow.services import Services
 from runflow.web.auth import Principal
@@ -63,11 +63,11 @@ class RunReader:
             if run.status_code in TERMINAL:
                 return False
             ended = await queue.cancel(connection, run=run_id, lane=run.lane_id, queued=run.status_code == "queued")
-            if run.callback_url:
-                await add_callback(self._services, connection, run, "cancelled", ended, [], None)
+            if something_follows(run):
+                await run_ended(self._services, connection, Ending(run, "cancelled", ended))
         self._services.hub.publish("run", str(run_id))
         self._services.hub.publish("cancelled", str(run_id))
-        if run.callback_url:
+        if something_follows(run):
             self._services.hub.publish("delivery")
         return True
 

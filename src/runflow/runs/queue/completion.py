@@ -17,7 +17,7 @@ from runflow import errors
 from runflow.db.transaction import Transaction
 from runflow.runs.failures import TERMINAL, FailureCode, FailureStage
 from runflow.runs.queue import queries
-from runflow.runs.queue.callback import add_callback
+from runflow.runs.queue.ending import Ending, run_ended, something_follows
 from runflow.runs.queue.leases import OPEN, hold, latest_progress, number_of, store_events
 from runflow.services import Services
 from runflow.workers.schemas import Completion, Failure
@@ -89,17 +89,17 @@ async def complete(services: Services, lease: UUID, body: Completion) -> dict[st
                 _check_keys(held, body)
             verdict = decide(held, body)
             await _apply(services, connection, held, body, verdict, fingerprint)
-    announce(services, held.run_id, verdict.run_status, with_callback=bool(held.callback_url))
+    announce(services, held.run_id, verdict.run_status, with_delivery=something_follows(held))
     return {"run_id": held.run_id, "status_code": verdict.run_status}
 
 
-def announce(services: Services, run_id: UUID, run_status: str, *, with_callback: bool = False) -> None:
-    """Tell who waits that a run ended (and perhaps has a callback to send) or waits again."""
+def announce(services: Services, run_id: UUID, run_status: str, *, with_delivery: bool = False) -> None:
+    """Tell who waits that a run ended (and perhaps has something to deliver) or waits again."""
     if run_status == "queued":
         services.hub.publish("lanes")
         return
     services.hub.publish("run", str(run_id))
-    if with_callback:
+    if with_delivery:
         services.hub.publish("delivery")
 
 
@@ -133,10 +133,9 @@ async def _apply(
             "nodes": orjson.dumps([node.model_dump() for node in body.nodes]).decode(),
         },
     )
-    if held.callback_url and verdict.run_status in TERMINAL and held.run_status not in TERMINAL:
-        await add_callback(
-            services, connection, held, verdict.run_status, await ended.fetchone(), outputs, verdict.failure
-        )
+    if verdict.run_status in TERMINAL and held.run_status not in TERMINAL and something_follows(held):
+        ending = Ending(held, verdict.run_status, await ended.fetchone(), outputs, verdict.failure)
+        await run_ended(services, connection, ending)
 
 
 def finish_values(held: Any, verdict: Verdict, number: int) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import structlog
 from runflow.assets.sweep import sweep_stale_uploads
 from runflow.runs.failures import TERMINAL
 from runflow.runs.queue import queries, sweep_queries
-from runflow.runs.queue.callback import add_callback
 from runflow.runs.queue.completion import (
     Verdict,
     announce,
@@ -19,6 +18,7 @@ from runflow.runs.queue.completion import (
     retry_or_fail,
     worker_lost,
 )
+from runflow.runs.queue.ending import Ending, run_ended, something_follows
 from runflow.runs.queue.leases import OPEN, number_of
 from runflow.services import Services
 
@@ -114,15 +114,8 @@ class Sweeper:
                 verdict = retry_or_fail(number_of(held), worker_lost(name))
                 values = finish_values(held, verdict, number_of(held))
                 ended = await queries.finish(connection, values)
-                if held.callback_url and verdict.run_status in TERMINAL:
-                    await add_callback(
-                        self._services,
-                        connection,
-                        held,
-                        verdict.run_status,
-                        await ended.fetchone(),
-                        [],
-                        verdict.failure,
-                    )
+                if verdict.run_status in TERMINAL and something_follows(held):
+                    ending = Ending(held, verdict.run_status, await ended.fetchone(), [], verdict.failure)
+                    await run_ended(self._services, connection, ending)
         log.warning("lease lost", lease_id=str(held.lease_id), run_id=str(held.run_id), run=verdict.run_status)
-        announce(self._services, held.run_id, verdict.run_status, with_callback=bool(held.callback_url))
+        announce(self._services, held.run_id, verdict.run_status, with_delivery=something_follows(held))
