@@ -38,6 +38,7 @@ from runflow.web.body import BodyLimit
 from runflow.web.context import RequestContext
 from runflow.web.cors import allow_every_origin
 from runflow.web.openapi import describe
+from runflow.web.reference import routes as reference
 from runflow.webhooks import routes as webhooks
 from runflow.workers import routes as workers
 from runflow.workers.outlook import Outlook
@@ -48,6 +49,7 @@ DEFAULT_ADDRESS = "http://127.0.0.1:8700"
 
 ROUTERS = (
     system.router,
+    reference.router,
     metering.router,
     evaluations.router,
     workflows.router,

@@ -1,5 +1,6 @@
 """The OpenAPI document, served by the API itself at `/v1/openapi.json`."""
 
+import functools
 from typing import Any
 
 from fastapi import FastAPI
@@ -8,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from runflow.web import error_responses
 from runflow.web.responses import dumps
 from runflow.web.scopes import ROUTE_SCOPES, Access
 
@@ -43,12 +45,19 @@ ERROR_SCHEMA: dict[str, Any] = {
 
 def describe(app: FastAPI) -> None:
     """Serve the document; it is made at the first request."""
-    made: list[bytes] = []
+
+    @functools.cache
+    def reference() -> dict[str, Any]:
+        return document(app)
+
+    @functools.cache
+    def text() -> bytes:
+        return dumps(reference())
 
     async def serve(request: Request) -> Response:
-        if not made:
-            made.append(dumps(document(app)))
-        return Response(made[0], media_type="application/json")
+        return Response(text(), media_type="application/json")
+
+    app.state.reference = reference
 
     app.router.routes.append(Route(PATH, serve, methods=["GET"], name="openapi"))
 
@@ -62,6 +71,7 @@ def document(app: FastAPI) -> dict[str, Any]:
     schemas.pop("HTTPValidationError", None)
     schemas.pop("ValidationError", None)
     schemas["Error"] = ERROR_SCHEMA
+    made["components"]["responses"] = error_responses.components()
     made["components"]["securitySchemes"] = {"HTTPBearer": {"type": "http", "scheme": "bearer"}}
     for path, operations in made["paths"].items():
         for method, operation in operations.items():
@@ -72,6 +82,7 @@ def document(app: FastAPI) -> dict[str, Any]:
                 needs = " or ".join(f"`{scope}`" for scope in sorted(access))
                 operation["description"] = f"{operation.get('description', '')}\n\nScope: {needs}."
             operation["responses"].pop("422", None)
+            operation["responses"] |= error_responses.responses_of(method, path, operation, access)
             operation["responses"]["default"] = {
                 "description": "An error.",
                 "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},

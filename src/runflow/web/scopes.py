@@ -67,6 +67,9 @@ ROUTE_SCOPES: dict[tuple[str, str], frozenset[str] | Access] = {
     ("GET", "/v1/health"): Access.PUBLIC,
     ("GET", "/v1/readiness"): Access.PUBLIC,
     ("GET", "/v1/openapi.json"): Access.PUBLIC,
+    ("GET", "/docs"): Access.PUBLIC,
+    ("GET", "/docs/{name:path}"): Access.PUBLIC,
+    ("GET", "/llms.txt"): Access.PUBLIC,
     # Workflows
     ("GET", _WORKFLOWS): _READ,
     ("POST", _WORKFLOWS): _CREATE,

@@ -1,0 +1,39 @@
+"""`/llms.txt`: the API in one page that fits into a language model's context (llmstxt.org). Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+HEAD = """# Runflow API
+
+> Runs ComfyUI workflows as HTTP endpoints, on machines that the operator of this server owns. JSON in and out. Every
+> request needs `Authorization: Bearer rf_live_…`; every error is `{"code", "message", "errors"}`, and its message says
+> what to do next.
+
+To run a workflow:
+
+1. `GET /v1/comfyui-workflows` lists the workflows; `path` is `{owner}/{slug}`, `inputs[]` names what each one takes.
+2. A file input takes an `https://` URL, a `data:` URI up to 1 MiB, or `runflow://assets/{id}` of an uploaded file:
+   `POST /v1/asset-uploads` with `filename`, `mime_type`, `size_bytes`; `PUT` the bytes to `upload_url` with that
+   `Content-Type`; `POST /v1/asset-uploads/{asset_id}/confirmations`.
+3. `POST /v1/comfyui-workflows/{owner}/{slug}/runs` with `{"input": {NAME: VALUE}}` answers 201 with the run's `id`.
+4. `GET /v1/runs/{id}?wait=30` answers when the run ended, or after 30 seconds. Repeat until `is_terminal`.
+5. `output.outputs[].url` are signed and expire: fetch the files at once. A failed run says why in `failure_message`.
+
+Send `Idempotency-Key` with a POST that you may have to repeat. Lists take `q`, `limit`, `sort_by`, `fields`, `embed`
+and the cursor `pq`.
+
+## Documents
+- [OpenAPI 3.1](/v1/openapi.json): every route, field and error
+- [Interactive reference](/docs): the same, to try out
+- `/v1/comfyui-workflows/{owner}/{slug}/openapi.json`: one workflow with its own input fields
+"""
+
+
+def index(document: Mapping[str, Any]) -> str:
+    """Return the text for an OpenAPI document: how to begin, then each route in a line, by tag."""
+    sections: dict[str, list[str]] = {}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            tag = (operation.get("tags") or ["Other"])[0]
+            sections.setdefault(tag, []).append(f"- `{method.upper()} {path}`: {operation.get('summary', '')}")
+    return HEAD + "".join(f"\n## {tag}\n" + "\n".join(lines) + "\n" for tag, lines in sections.items())

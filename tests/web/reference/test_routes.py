@@ -1,0 +1,34 @@
+"""The reference that the server serves about itself."""
+
+import re
+
+import httpx
+import pytest
+
+
+async def test_the_page_loads_nothing_from_another_host(anonymous: httpx.AsyncClient) -> None:
+    page = await anonymous.get("/docs")
+    assert page.status_code == 200
+    named = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(named) >= 4
+    for address in named:
+        assert not address.startswith(("http:", "https:", "//"))
+        if not address.startswith("data:"):
+            assert (await anonymous.get(f"/{address}")).status_code == 200, address
+    assert "script-src 'self'" in page.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("name", ["../routes.py", "routes.py", "assets/redoc.standalone.js", "..%2fllms.py"])
+async def test_it_serves_its_own_files_only(anonymous: httpx.AsyncClient, name: str) -> None:
+    answer = await anonymous.get(f"/docs/{name}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "NOT_FOUND")
+
+
+async def test_the_index_for_language_models_names_every_route(anonymous: httpx.AsyncClient) -> None:
+    index = (await anonymous.get("/llms.txt")).text
+    document = (await anonymous.get("/v1/openapi.json")).json()
+    assert index.startswith("# Runflow API\n\n> ")
+    assert len(document["paths"]) > 20
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            assert f"- `{method.upper()} {path}`: {operation['summary']}\n" in index

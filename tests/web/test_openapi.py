@@ -1,0 +1,75 @@
+"""The OpenAPI document is complete: every operation says what it does, what it answers and how it fails."""
+
+from typing import Any
+
+import httpx
+import pytest
+from starlette.routing import Route
+
+from runflow.server import ROUTERS
+from runflow.web.scopes import ROUTE_SCOPES, Access
+
+UNDESCRIBED = {"/v1/openapi.json", "/docs", "/docs/{name}", "/llms.txt"}
+
+
+@pytest.fixture
+async def document(anonymous: httpx.AsyncClient) -> dict[str, Any]:
+    found: dict[str, Any] = (await anonymous.get("/v1/openapi.json")).json()
+    return found
+
+
+def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    return [(method, path, one) for path, found in document["paths"].items() for method, one in found.items()]
+
+
+def test_every_route_of_the_table_is_described(document: dict[str, Any]) -> None:
+    described = {(method.upper(), path) for method, path, _ in operations(document)}
+    wanted = {(method, path.replace(":path}", "}")) for method, path in ROUTE_SCOPES}
+    assert {one for one in wanted if one[1] not in UNDESCRIBED} == described
+
+
+def test_every_operation_says_what_it_does(document: dict[str, Any]) -> None:
+    silent = [
+        f"{method} {path}"
+        for method, path, one in operations(document)
+        if not one.get("summary") or not one.get("description") or not one.get("tags")
+    ]
+    assert silent == []
+
+
+def test_every_success_has_a_schema(document: dict[str, Any]) -> None:
+    bare = []
+    for method, path, one in operations(document):
+        for status, answer in one["responses"].items():
+            if status.startswith("2") and status != "204" and not path.startswith("/v1/storage/"):
+                content = answer.get("content", {})
+                if not any(kind.get("schema") or "event-stream" in name for name, kind in content.items()):
+                    bare.append(f"{method} {path} {status}")
+    assert bare == []
+
+
+def test_every_way_to_fail_is_a_response_with_the_one_envelope(document: dict[str, Any]) -> None:
+    for method, path, one in operations(document):
+        failures = {status for status in one["responses"] if status[0] in "45"}
+        assert {"500", "503"} <= failures, f"{method} {path}"
+        access = next(
+            found for (verb, known), found in ROUTE_SCOPES.items()
+            if (verb.lower(), known.replace(":path}", "}")) == (method, path)
+        )  # fmt: skip
+        if access not in (Access.PUBLIC, Access.SIGNED):
+            assert "401" in failures, f"{method} {path}"
+    for name, response in document["components"]["responses"].items():
+        examples = response["content"]["application/json"]["examples"]
+        assert examples, name
+        assert all(set(one["value"]) == {"code", "message", "errors"} for one in examples.values())
+
+
+def test_operations_have_ids_of_their_own(document: dict[str, Any]) -> None:
+    ids = [one["operationId"] for _, _, one in operations(document)]
+    assert len(ids) == len(set(ids))
+
+
+def test_every_route_is_included_once() -> None:
+    seen = [(tuple(sorted(route.methods or ())), route.path) for router in ROUTERS for route in router.routes
+            if isinstance(route, Route)]  # fmt: skip
+    assert len(seen) == len(set(seen))
