@@ -1,4 +1,4 @@
-"""Tables of assets and of the upload sessions that become assets."""
+"""Tables of assets, their folders, and the upload sessions that become assets."""
 
 from sqlalchemy import BigInteger, Column, Table, Text
 
@@ -12,6 +12,7 @@ assets = Table(
     uuid_column("folder_id"),
     Column("name", Text, nullable=False),
     Column("object_key", Text, nullable=False),
+    Column("thumbnail_key", Text),
     Column("mime_type", Text, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("sha256", Text),
@@ -23,6 +24,19 @@ assets = Table(
     time_column("updated_at", nullable=False),
     time_column("deleted_at"),
     uuid_column("deleted_by"),
+    time_column("purge_at"),
+)
+
+asset_folders = Table(
+    "asset_folders",
+    metadata,
+    uuid_column("id", primary_key=True),
+    uuid_column("org_id", nullable=False),
+    uuid_column("parent_id"),
+    Column("name", Text, nullable=False),
+    uuid_column("created_by"),
+    time_column("created_at", nullable=False),
+    time_column("updated_at", nullable=False),
 )
 
 asset_uploads = Table(
