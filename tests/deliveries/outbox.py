@@ -11,7 +11,7 @@ from sqlalchemy import Row, text
 
 from runflow.db.database import Database
 from runflow.db.notifications import Hub
-from runflow.deliveries import queries
+from runflow.deliveries.outbox import insert
 from runflow.deliveries.sender import DeliveryEngine, Timing
 from runflow.ids import new_id
 
@@ -29,7 +29,7 @@ class Outbox:
     async def add(self, url: str, *, org_id: UUID = ORG, payload: bytes = b'{"a": 1}', **options: Any) -> UUID:
         """Put a message into the outbox as a completion does."""
         async with self.db.system() as connection:
-            made = await queries.insert(
+            made = await insert(
                 connection,
                 org_id=org_id,
                 kind_code="callback",

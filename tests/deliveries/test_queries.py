@@ -9,6 +9,7 @@ from sqlalchemy import URL, text
 from sqlalchemy.exc import IntegrityError
 
 from runflow.deliveries import queries
+from runflow.deliveries.outbox import insert
 from runflow.deliveries.outcome import FailureReason, Outcome
 from runflow.deliveries.queries import Claim
 from runflow.deliveries.schedule import GiveUp, Retry, Succeeded
@@ -48,7 +49,7 @@ async def test_what_was_inserted_is_due_and_can_be_claimed_once(outbox: Outbox) 
 async def test_a_rolled_back_completion_leaves_no_delivery(outbox: Outbox) -> None:
     with pytest.raises(ZeroDivisionError):
         async with outbox.db.system() as connection:
-            await queries.insert(
+            await insert(
                 connection, org_id=ORG, kind_code="callback", event_type_code="run.completed",
                 target_url="https://h.example/", payload=b"{}", run_id=new_id(),
             )  # fmt: skip
@@ -158,8 +159,9 @@ async def test_strange_targets_are_not_forgotten(outbox: Outbox) -> None:
 async def test_a_flood_for_a_dead_receiver_costs_the_search_nothing(outbox: Outbox, owner_url: URL) -> None:
     fill = text("""
         INSERT INTO deliveries
-            (id, org_id, kind_code, event_type_code, target_url, payload, max_attempts, next_attempt_at)
-        SELECT gen_random_uuid(), :org, 'callback', 'run.completed', 'https://dead.example/', '', 8, now()
+            (id, run_id, org_id, kind_code, event_type_code, target_url, payload, max_attempts, next_attempt_at)
+        SELECT gen_random_uuid(), gen_random_uuid(), :org, 'callback', 'run.completed', 'https://dead.example/', '',
+               8, now()
         FROM generate_series(1, 150000)""")
     async with outbox.db.system() as connection:
         await connection.execute(fill, {"org": ORG})

@@ -1,4 +1,4 @@
-"""The outbox in SQL. All times are the database's, so server processes need not agree on the time.
+"""Emptying the outbox, in SQL. All times are the database's, so server processes need not agree on the time.
 
 A delivery is *due* when it is pending, its `next_attempt_at` has come, and no claim on it is alive. A claim is the
 value that it wrote to `claimed_until`; whoever comes back with another value has lost it.
@@ -7,67 +7,18 @@ value that it wrote to `claimed_until`; whoever comes back with another value ha
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Insert, text
-from sqlalchemy import insert as insert_into
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow.deliveries.outcome import Outcome
-from runflow.deliveries.schedule import MAX_ATTEMPTS, Decision, GiveUp, Retry, Succeeded
+from runflow.deliveries.schedule import Decision, GiveUp, Retry, Succeeded
 from runflow.deliveries.slots import Candidate
-from runflow.deliveries.tables import deliveries
 from runflow.ids import new_id
 
 HOST = "coalesce(lower(substring(target_url from '^[A-Za-z]+://([^/?#]*)')), '')"
 """Host and port of a target. The index `deliveries_by_target` is on exactly this expression."""
-
-
-def insertion(
-    *,
-    org_id: UUID,
-    kind_code: str,
-    event_type_code: str,
-    target_url: str,
-    payload: bytes,
-    run_id: UUID | None = None,
-    batch_id: UUID | None = None,
-    webhook_id: UUID | None = None,
-    request_id: str | None = None,
-    is_automatic: bool = True,
-    max_attempts: int = MAX_ATTEMPTS,
-) -> tuple[UUID, Insert]:
-    """Return the id of a new message and the statement that puts it into the outbox, due at once.
-
-    Run it as the system role inside the transaction that makes the news true, and publish the hint `"delivery"` after
-    the commit. `kind_code` is `callback` or `webhook`. The statement raises IntegrityError while another delivery of
-    the same run to the same target is pending.
-    """
-    delivery_id = new_id()
-    statement = insert_into(deliveries).values(
-        id=delivery_id,
-        org_id=org_id,
-        kind_code=kind_code,
-        run_id=run_id,
-        batch_id=batch_id,
-        webhook_id=webhook_id,
-        event_type_code=event_type_code,
-        target_url=target_url,
-        payload=payload,
-        request_id=request_id,
-        is_automatic=is_automatic,
-        max_attempts=max_attempts,
-        next_attempt_at=text("now()"),
-    )
-    return delivery_id, statement
-
-
-async def insert(connection: AsyncConnection, **message: Any) -> UUID:
-    """Run `insertion(**message)` and return the delivery's id."""
-    delivery_id, statement = insertion(**message)
-    await connection.execute(statement)
-    return delivery_id
 
 
 # Jumps from one (organization, host) to the next along the index `deliveries_by_target` and takes the first few due of

@@ -1,10 +1,9 @@
-"""The callback of a run that ended: frozen and put into the outbox by the transaction that ends it."""
+"""The messages of a run that ended: frozen and put into the outbox by the transaction that ends it."""
 
 from typing import Any
 
 from runflow.db.transaction import Transaction
-from runflow.deliveries import payload
-from runflow.deliveries import queries as deliveries
+from runflow.deliveries import outbox, payload
 from runflow.runs.output import error_document, output_document
 from runflow.runs.queue import queries
 from runflow.services import Services
@@ -14,7 +13,7 @@ URL_SECONDS = 7 * 86400
 """How long the URLs inside a payload live (decisions.md, "Callbacks and webhooks")."""
 
 
-async def add_callback(
+async def add_messages(
     services: Services,
     connection: Transaction,
     run: Any,
@@ -23,7 +22,10 @@ async def add_callback(
     outputs: list[dict[str, Any]],
     failure: Failure | None,
 ) -> None:
-    """Write the delivery of a run that just became terminal. `run` needs the columns of `queries.held`."""
+    """Write the deliveries of a run that just became terminal: to its `callback_url` and to subscribed webhooks.
+
+    `run` needs the columns of `queries.held`. All of them get the same bytes.
+    """
     output: dict[str, Any] | None = None
     if run_status == "succeeded":
         output = output_document(services, services.base_url, outputs, seconds=URL_SECONDS)
@@ -41,13 +43,20 @@ async def add_callback(
         client_ref=run.client_ref,
         workflow=await queries.workflow_path(connection, run.comfyui_workflow_id),
     )
-    _, message = deliveries.insertion(
-        org_id=run.org_id,
-        kind_code="callback",
-        run_id=run.run_id,
-        event_type_code=event,
-        target_url=run.callback_url,
-        payload=body,
-        request_id=run.request_id,
-    )
-    await connection.run_clause(message)
+    if run.callback_url:
+        _, message = outbox.insertion(
+            org_id=run.org_id,
+            kind_code="callback",
+            run_id=run.run_id,
+            event_type_code=event,
+            target_url=run.callback_url,
+            payload=body,
+            request_id=run.request_id,
+        )
+        await connection.run_clause(message)
+    if run.has_webhooks:
+        await connection.run_clause(
+            outbox.webhook_insertions(
+                org_id=run.org_id, event_type_code=event, payload=body, run_id=run.run_id, request_id=run.request_id
+            )
+        )

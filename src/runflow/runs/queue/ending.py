@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runflow.db.transaction import Transaction
-from runflow.runs.queue.callback import add_callback
+from runflow.runs.queue.callback import add_messages
 from runflow.services import Services
 from runflow.workers.schemas import Failure
 
@@ -32,10 +32,10 @@ class Ending:
 
 async def run_ended(services: Services, connection: Transaction, ending: Ending) -> None:
     """Write everything that a run's end brings about."""
-    if ending.run.callback_url:
-        await add_callback(services, connection, ending.run, ending.status, ending.row, ending.outputs, ending.failure)
+    if ending.run.callback_url or ending.run.has_webhooks:
+        await add_messages(services, connection, ending.run, ending.status, ending.row, ending.outputs, ending.failure)
 
 
 def something_follows(run: Any) -> bool:
     """Tell whether `run_ended` would write anything: only then the statement's row has to be waited for."""
-    return bool(run.callback_url)
+    return bool(run.callback_url or run.has_webhooks)

@@ -24,13 +24,15 @@ ATTEMPT_LIMIT = 3
 # ------------------------------------------------------------------------------------------------------------- intake
 _INSERT_RUNS = """
     INSERT INTO runs (id, org_id, comfyui_workflow_id, version_id, target_version, source_code, input, metadata,
-                      client_ref, callback_url, request_id, created_by, lane_id, gpu_class, priority, timeout_seconds)
+                      client_ref, callback_url, request_id, created_by, lane_id, gpu_class, priority, timeout_seconds,
+                      batch_id, batch_index, rerun_of)
     SELECT id, current_org(), comfyui_workflow_id, version_id, target_version, source_code, input, metadata,
-           client_ref, callback_url, request_id, created_by, lane_id, gpu_class, priority, timeout_seconds
+           client_ref, callback_url, request_id, created_by, lane_id, gpu_class, priority, timeout_seconds,
+           batch_id, batch_index, rerun_of
     FROM json_to_recordset(CAST(%(rows)s AS json)) AS r(
         id uuid, comfyui_workflow_id uuid, version_id uuid, target_version text, source_code text, input json,
         metadata json, client_ref text, callback_url text, request_id text, created_by uuid, lane_id uuid,
-        gpu_class text, priority integer, timeout_seconds integer)
+        gpu_class text, priority integer, timeout_seconds integer, batch_id uuid, batch_index integer, rerun_of uuid)
     RETURNING id, created_at
 """
 
@@ -71,7 +73,7 @@ _WAITING_LANES = """
     SELECT l.id, l.org_id, l.gpu_class, l.fingerprint, l.priority, coalesce(s.virtual_time, 0) AS virtual_time,
            extract(epoch FROM clock_timestamp() - coalesce(l.oldest_at, clock_timestamp()))::float8 AS waited_seconds
     FROM lanes l LEFT JOIN fair_shares s ON s.org_id = l.org_id
-    WHERE l.depth > 0
+    WHERE l.depth > 0 AND NOT EXISTS (SELECT FROM workers WHERE id = %(worker)s AND draining)
 """
 
 _CLAIM = """
@@ -103,9 +105,9 @@ _CLAIM = """
 """
 
 
-async def waiting_lanes(connection: Transaction) -> list[Any]:
-    """Return every lane with waiting runs."""
-    return await connection.rows(_WAITING_LANES)
+async def waiting_lanes(connection: Transaction, worker: UUID) -> list[Any]:
+    """Return every lane with waiting runs; none to a worker that is draining."""
+    return await connection.rows(_WAITING_LANES, {"worker": worker})
 
 
 async def claim(
@@ -134,7 +136,9 @@ async def claim(
 _HELD = """
     SELECT r.id AS run_id, r.org_id, r.comfyui_workflow_id, r.version_id, r.lane_id, r.status_code AS run_status,
            r.attempt_count, r.cancel_requested_at, r.created_at, r.started_at, r.metadata, r.client_ref,
-           r.callback_url, r.request_id, r.created_by, r.nodes_total,
+           r.callback_url, r.request_id, r.created_by, r.nodes_total, r.cost, r.batch_id,
+           EXISTS (SELECT FROM budgets b WHERE b.org_id = r.org_id) AS has_budget,
+           EXISTS (SELECT FROM webhooks w WHERE w.org_id = r.org_id AND w.disabled_at IS NULL) AS has_webhooks,
            a.id AS lease_id, a.status_code AS lease_status, a.number, a.gpu_code, a.expires_at, a.offered_at,
            a.result_hash, a.started_at AS attempt_started_at
     FROM runs r JOIN run_attempts a ON a.run_id = r.id
@@ -161,8 +165,9 @@ _RENEW = """
 """
 
 _EVENTS = """
-    INSERT INTO run_events (org_id, run_id, attempt_id, sequence, type_code, data, created_at)
-    SELECT %(org)s, %(run)s, %(lease)s, %(base)s + number, type, data, at
+    INSERT INTO run_events (org_id, run_id, attempt_id, sequence, id, type_code, data, created_at)
+    SELECT %(org)s, %(run)s, %(lease)s, %(base)s + number, CASE WHEN type = 'log' THEN gen_random_uuid() END, type,
+           data, at
     FROM json_to_recordset(CAST(%(events)s AS json)) AS e(number integer, type text, data json, at timestamptz)
     ON CONFLICT DO NOTHING
 """
@@ -220,31 +225,32 @@ _FINISH = _packed("""
     WITH attempt AS (
         UPDATE run_attempts SET status_code = %(attempt_status)s, number = %(number)s, completed_at = clock_timestamp(),
             started_at = coalesce(started_at, offered_at), prepare_ms = %(prepare_ms)s, load_ms = %(load_ms)s,
-            execute_ms = %(execute_ms)s, upload_ms = %(upload_ms)s, failure_code = %(failure_code)s,
-            failure_message = %(failure_message)s, result_hash = %(result_hash)s
+            execute_ms = %(execute_ms)s, upload_ms = %(upload_ms)s, cold_start = %(cold_start)s,
+            failure_code = %(failure_code)s, failure_message = %(failure_message)s, result_hash = %(result_hash)s
         WHERE id = %(lease)s
     ), usage AS (
         INSERT INTO usage_records (id, org_id, run_id, attempt_id, comfyui_workflow_id, api_key_id, gpu_code,
-                                   prepare_seconds, load_seconds, execute_seconds, price_per_second, is_billable, cost)
+                                   prepare_seconds, load_seconds, execute_seconds, price_per_second, is_billable)
         SELECT gen_random_uuid(), r.org_id, r.id, %(lease)s, r.comfyui_workflow_id, r.created_by, %(gpu_code)s,
-               %(prepare_ms)s / 1000.0, %(load_ms)s / 1000.0, %(execute_ms)s / 1000.0, price, %(billable)s,
-               CASE WHEN %(billable)s THEN round(price * (%(load_ms)s + %(execute_ms)s) / 1000.0, 6) ELSE 0 END
-        FROM runs r, (SELECT coalesce((SELECT price_per_second FROM gpus WHERE code = %(gpu_code)s), 0) AS price) AS p
-        WHERE r.id = %(run)s
-        RETURNING cost, price_per_second
+               %(prepare_ms)s / 1000.0, %(load_ms)s / 1000.0, %(execute_ms)s / 1000.0,
+               coalesce((SELECT price_per_second FROM gpus WHERE code = %(gpu_code)s), 0), %(billable)s
+        FROM runs r WHERE r.id = %(run)s
+        RETURNING *
     ), run AS (
         UPDATE runs r SET status_code = %(run_status)s, attempt_count = greatest(r.attempt_count, %(number)s),
             started_at = CASE WHEN %(run_status)s = 'queued' THEN NULL
-                         ELSE coalesce(r.started_at, CAST(%(started_at)s AS timestamptz)) END,
+                         WHEN r.completed_at IS NOT NULL THEN r.started_at
+                         ELSE coalesce(r.started_at, least(clock_timestamp(),
+                             greatest(r.created_at, CAST(%(started_at)s AS timestamptz)))) END,
             completed_at = CASE WHEN %(run_status)s = 'queued' THEN NULL
                            ELSE coalesce(r.completed_at, clock_timestamp()) END,
             duration_ms = CASE WHEN %(run_status)s = 'queued' THEN NULL
                           WHEN r.completed_at IS NOT NULL THEN r.duration_ms
                           ELSE (extract(epoch FROM clock_timestamp() - r.created_at) * 1000)::integer END,
-            cost = coalesce(r.cost, 0) + usage.cost,
-            cost_breakdown = json_build_object('gpu_code', CAST(%(gpu_code)s AS text),
-                'price_per_second', usage.price_per_second::text, 'load_seconds', %(load_ms)s / 1000.0,
-                'execute_seconds', %(execute_ms)s / 1000.0),
+            cost = coalesce(r.cost, 0) + u.cost, gpu_seconds = coalesce(r.gpu_seconds, 0) + u.gpu_seconds,
+            cold_start = r.cold_start OR %(cold_start)s,
+            cost_breakdown = cost_breakdown(u.gpu_code, u.price_per_second, u.prepare_seconds, u.load_seconds,
+                u.execute_seconds, u.billable_seconds, 1),
             failure_code = CASE WHEN %(run_status)s = 'failed' THEN %(failure_code)s END,
             failure_stage_code = CASE WHEN %(run_status)s = 'failed' THEN %(failure_stage)s END,
             failure_message = CASE WHEN %(run_status)s = 'failed' THEN %(failure_message)s END,
@@ -252,7 +258,7 @@ _FINISH = _packed("""
             nodes_completed = coalesce(%(nodes_completed)s, r.nodes_completed),
             nodes_total = coalesce(%(nodes_total)s, r.nodes_total),
             has_node_runs = r.has_node_runs OR %(has_node_runs)s, has_logs = r.has_logs OR %(has_logs)s
-        FROM usage WHERE r.id = %(run)s
+        FROM usage u WHERE r.id = %(run)s
         RETURNING r.completed_at, r.duration_ms
     ), outputs AS (
         INSERT INTO run_outputs (id, org_id, run_id, attempt_id, ordinal, output_id, node_id, object_key, filename,
@@ -307,32 +313,20 @@ async def return_offer(connection: Transaction, *, lease: UUID, run: UUID, lane:
     await connection.run(_RETURN_OFFER, {"lease": lease, "run": run, "lane": lane, "created_at": created_at})
 
 
-_CLOSE_CANCELLED = """
-    WITH gone AS (
-        UPDATE run_attempts SET status_code = 'cancelled', completed_at = clock_timestamp(), number = %(number)s
-        WHERE id = %(lease)s
-    )
-    UPDATE lanes SET running = running - 1 WHERE id = %(lane)s
-"""
-
-
-async def close_cancelled(connection: Transaction, *, lease: UUID, lane: UUID, number: int) -> None:
-    """End the locked attempt of a run that was cancelled and whose worker is gone."""
-    await connection.run(_CLOSE_CANCELLED, {"lease": lease, "lane": lane, "number": number})
-
-
 # -------------------------------------------------------------------------------------------------------- cancellation
 _FOR_CANCELLATION = """
     SELECT r.id AS run_id, r.org_id, r.comfyui_workflow_id, r.lane_id, r.status_code, r.created_at, r.metadata,
-           r.client_ref, r.callback_url, r.request_id
+           r.client_ref, r.callback_url, r.request_id, r.batch_id,
+           EXISTS (SELECT FROM webhooks w WHERE w.org_id = r.org_id AND w.disabled_at IS NULL) AS has_webhooks
     FROM runs r WHERE r.id = %(run)s FOR UPDATE
 """
 
 _CANCEL = """
     WITH run AS (
         UPDATE runs SET status_code = 'cancelled', cancel_requested_at = clock_timestamp(),
-            completed_at = clock_timestamp(),
-            duration_ms = (extract(epoch FROM clock_timestamp() - created_at) * 1000)::integer
+            cancellation_reason = %(reason)s, completed_at = clock_timestamp(),
+            duration_ms = (extract(epoch FROM clock_timestamp() - created_at) * 1000)::integer,
+            cost = CASE WHEN %(queued)s THEN coalesce(cost, 0) ELSE cost END
         WHERE id = %(run)s RETURNING completed_at, duration_ms
     ), lane AS (
         UPDATE lanes SET depth = depth - CASE WHEN %(queued)s THEN 1 ELSE 0 END WHERE id = %(lane)s
@@ -346,9 +340,9 @@ async def for_cancellation(connection: Transaction, run: UUID) -> Any | None:
     return await connection.first(_FOR_CANCELLATION, {"run": run})
 
 
-async def cancel(connection: Transaction, *, run: UUID, lane: UUID, queued: bool) -> Any:
+async def cancel(connection: Transaction, *, run: UUID, lane: UUID, queued: bool, reason: str | None) -> Any:
     """Make a locked run `cancelled`; return when it ended. An attempt in progress ends when its worker hears of it."""
-    return await connection.one(_CANCEL, {"run": run, "lane": lane, "queued": queued})
+    return await connection.one(_CANCEL, {"run": run, "lane": lane, "queued": queued, "reason": reason})
 
 
 # ----------------------------------------------------------------------------------------------------------- callbacks
