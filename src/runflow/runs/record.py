@@ -97,7 +97,7 @@ def attempt_record(row: Row[Any]) -> dict[str, Any]:
     """Return one attempt."""
     shown = (
         "id number worker_id gpu_code status_code started_at completed_at prepare_ms load_ms execute_ms upload_ms "
-        "failure_code failure_message"
+        "cold_start failure_code failure_message"
     )
     return {name: row._mapping[name] for name in shown.split()}
 

@@ -90,7 +90,6 @@ class Attempt:
         self._engine: Engine | None = None
         self._expected: Expected = ()
         self._ahead: asyncio.Task[list[dict[str, Any]]] | None = None
-        self._begun_at: float | None = None
         self._timings: dict[str, Any] = {
             "started_at": None,
             "prepare_ms": 0,
@@ -311,6 +310,11 @@ class Attempt:
     def _completion(
         self, result: str, *, outputs: list[dict[str, Any]] | None = None, error: dict[str, Any] | None = None
     ) -> dict[str, Any]:
+        if not self.has_executed and self._report.begun_at is not None:
+            # The prompt was stopped, or its engine died: nobody but us measured it.
+            self._timings["execute_ms"] = self._report.engine_ms(time.time())
+            self._timings["started_at"] = timestamp(self._report.begun_at)
+        self._timings["cold_start"] = self._report.cold_start
         return {
             "result": result,
             "outputs": outputs or [],

@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from runflow.worker.engine.base import Ability, Engine
+from runflow.worker.engine.base import Ability, Engine, EngineKind
 from runflow.worker.engine.errors import EngineCrashed, EngineError
 from runflow.worker.engine.execution import EngineEvent, EventKind, Execution
 from runflow.worker.keeper import EngineKeeper
@@ -65,6 +65,10 @@ class Turn:
         if self._limit is None:
             self._limit = asyncio.get_running_loop().call_later(self.lease.timeout_seconds, self._on_time_up)
 
+    def is_cold(self) -> None:
+        """It is the first prompt of an engine that we started."""
+        self._report.cold_start = True
+
     def end(self) -> None:
         """It is over."""
         for timer in (self._hold, self._limit):
@@ -99,6 +103,7 @@ class Executor:
         self._warm: list[str] = []
         self._warm_life = 0
         self._blamed_life = 0
+        self._prompted_life = 0
         self.congested = False
         """Whether a run had to be given back behind one that takes long; until that ends no more are asked for."""
 
@@ -157,6 +162,7 @@ class Executor:
             raise GivenBack(f"The engine is busy with another run for more than {self._limits.hold:g} s.") from None
 
     async def _run(self, engine: Engine, prompt: dict[str, dict[str, Any]], turn: Turn) -> Execution:
+        self._note_prompt(engine, turn)
         executing = asyncio.create_task(engine.execute(prompt, turn.lease.id, turn.take))
         try:
             execution = await asyncio.shield(executing)
@@ -205,6 +211,11 @@ class Executor:
         following = next(iter(self._turns.values()), None)
         if following is not None:
             following.begin()
+
+    def _note_prompt(self, engine: Engine, turn: Turn) -> None:
+        if engine.kind is EngineKind.OWNED and self._prompted_life != turn.life:
+            turn.is_cold()
+        self._prompted_life = turn.life
 
     def _note_warm(self, fingerprint: str) -> None:
         if self._warm_life != self._keeper.life:

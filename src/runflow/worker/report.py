@@ -69,7 +69,10 @@ class Report:
         self._nodes: dict[str, NodeRun] = {}
         self._running: dict[str, NodeRun] = {}
         self._completed = 0
-        self._begun = False
+        self.begun_at: float | None = None
+        """When the engine began, in seconds since the epoch."""
+        self.cold_start = False
+        """Whether the engine had to be started first: this is the first prompt of its life."""
 
     def use_prompt(self, prompt: Prompt) -> None:
         """Name nodes as in `prompt`, the bound one: binding adds nodes."""
@@ -78,7 +81,11 @@ class Report:
     @property
     def has_begun(self) -> bool:
         """Whether the engine has begun, as far as it was told."""
-        return self._begun
+        return self.begun_at is not None
+
+    def engine_ms(self, now: float) -> int:
+        """Return how long the engine has worked until `now`."""
+        return 0 if self.begun_at is None else max(0, round((now - self.begun_at) * 1000))
 
     @property
     def waiting(self) -> bool:
@@ -87,7 +94,7 @@ class Report:
 
     def running(self, at: float) -> None:
         """The engine has begun."""
-        self._begun = True
+        self.begun_at = at
         self._stage("status", "status", at, {"status_code": "running"})
 
     def log(self, level: str, message: str, at: float) -> None:

@@ -126,6 +126,8 @@ class Timings(BaseModel):
     load_ms: Milliseconds = 0
     execute_ms: Milliseconds = 0
     upload_ms: Milliseconds = 0
+    cold_start: bool = False
+    """The engine had to be started first: this was the first prompt of its life."""
 
 
 class NodeRun(BaseModel):

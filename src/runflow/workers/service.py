@@ -235,7 +235,7 @@ class WorkerDesk:
         if not ids:
             return {}
         async with self._services.db.tenant(org_id) as connection:
-            return await assets.resolve(connection, ids)
+            return await assets.resolve(connection, ids, with_deleted=True)
 
     def _file(self, base_url: str, file: assets.AssetFile) -> dict[str, Any]:
         url = self._services.storage.download_url(

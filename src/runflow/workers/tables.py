@@ -1,6 +1,6 @@
 """Tables of workers and of the GPU catalogue."""
 
-from sqlalchemy import ARRAY, Column, Integer, Numeric, Table, Text
+from sqlalchemy import ARRAY, Boolean, Column, Integer, Numeric, Table, Text
 
 from runflow.db.tables import json_column, metadata, time_column, uuid_column
 
@@ -18,6 +18,7 @@ workers = Table(
     Column("fingerprints", ARRAY(Text), nullable=False),
     Column("status_code", Text, nullable=False),
     Column("status_detail", Text),
+    Column("draining", Boolean, nullable=False),
     time_column("last_seen_at", nullable=False),
     time_column("created_at", nullable=False),
 )

@@ -19,6 +19,7 @@ from runflow.runs.failures import TERMINAL, FailureCode, FailureStage
 from runflow.runs.queue import queries
 from runflow.runs.queue.ending import Ending, run_ended, something_follows
 from runflow.runs.queue.leases import OPEN, hold, latest_progress, number_of, store_events
+from runflow.runs.queue.metering import Charged, meter
 from runflow.services import Services
 from runflow.workers.schemas import Completion, Failure
 
@@ -71,6 +72,7 @@ def worker_lost(worker: str) -> Failure:
 async def complete(services: Services, lease: UUID, body: Completion) -> dict[str, Any]:
     """End an attempt. Raises `LeaseLost`, `LeaseNotFound`, or `ValidationFailed` for outputs that are not there."""
     fingerprint = _hash(body)
+    charged: Charged | None = None
     if body.result == "succeeded":
         await _check_outputs(services, lease, body)
     async with services.db.system_pipeline() as connection:
@@ -88,7 +90,9 @@ async def complete(services: Services, lease: UUID, body: Completion) -> dict[st
             if body.result == "succeeded":
                 _check_keys(held, body)
             verdict = decide(held, body)
-            await _apply(services, connection, held, body, verdict, fingerprint)
+            charged = await _apply(services, connection, held, body, verdict, fingerprint)
+    if charged is not None:
+        await charged.tell(services)
     announce(services, held.run_id, verdict.run_status, with_delivery=something_follows(held))
     return {"run_id": held.run_id, "status_code": verdict.run_status}
 
@@ -110,7 +114,7 @@ async def _apply(
     body: Completion,
     verdict: Verdict,
     fingerprint: str,
-) -> None:
+) -> Charged | None:
     number = number_of(held)
     if body.events:
         await store_events(connection, held, number, body.events)
@@ -124,6 +128,7 @@ async def _apply(
             "load_ms": body.timings.load_ms,
             "execute_ms": body.timings.execute_ms,
             "upload_ms": body.timings.upload_ms,
+            "cold_start": body.timings.cold_start,
             "result_hash": fingerprint,
             "nodes_completed": latest_progress(body.events).get("nodes_completed"),
             "nodes_total": latest_progress(body.events).get("nodes_total"),
@@ -133,9 +138,11 @@ async def _apply(
             "nodes": orjson.dumps([node.model_dump() for node in body.nodes]).decode(),
         },
     )
+    charged = await meter(connection, held, number, verdict.run_status)
     if verdict.run_status in TERMINAL and held.run_status not in TERMINAL and something_follows(held):
         ending = Ending(held, verdict.run_status, await ended.fetchone(), outputs, verdict.failure)
         await run_ended(services, connection, ending)
+    return charged
 
 
 def finish_values(held: Any, verdict: Verdict, number: int) -> dict[str, Any]:
@@ -164,6 +171,7 @@ def finish_values(held: Any, verdict: Verdict, number: int) -> dict[str, Any]:
         "load_ms": 0,
         "execute_ms": 0,
         "upload_ms": 0,
+        "cold_start": False,
         "result_hash": None,
         "nodes_completed": None,
         "nodes_total": None,

@@ -74,7 +74,7 @@ async def _claim(services: Services, worker_id: UUID, instance: UUID, offer: Wor
                 waited_seconds=row.waited_seconds,
                 virtual_time=row.virtual_time,
             )
-            for row in await queries.waiting_lanes(connection)
+            for row in await queries.waiting_lanes(connection, worker_id)
         ]
         for lane in choose(lanes, offer):
             lease = new_id()

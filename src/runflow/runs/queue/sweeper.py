@@ -20,7 +20,9 @@ from runflow.runs.queue.completion import (
 )
 from runflow.runs.queue.ending import Ending, run_ended, something_follows
 from runflow.runs.queue.leases import OPEN, number_of
+from runflow.runs.queue.metering import meter
 from runflow.services import Services
+from runflow.web.idempotency import sweep_idempotency_keys
 
 log = structlog.get_logger()
 
@@ -51,6 +53,7 @@ class Sweeper:
                 if rounds % 300 == 0:
                     await self.sweep_objects()
                     await sweep_stale_uploads(self._services)
+                    await sweep_idempotency_keys(self._services.db)
             except Exception as error:
                 log.warning(
                     "sweep failed, trying again", error=str(error).splitlines()[0] if str(error) else repr(error)
@@ -100,9 +103,10 @@ class Sweeper:
             if expired_only and not await sweep_queries.is_expired(connection, lease.lease):
                 return
             if held.run_status in TERMINAL:
-                await queries.close_cancelled(
-                    connection, lease=held.lease_id, lane=held.lane_id, number=number_of(held)
-                )
+                # Its worker is gone and reports no more: the attempt ends with usage of nothing.
+                gone = Verdict("cancelled", held.run_status, billable=False)
+                await queries.finish(connection, finish_values(held, gone, number_of(held)))
+                await meter(connection, held, number_of(held), held.run_status)
                 return
             if held.lease_status == "offered":
                 await queries.return_offer(
@@ -114,6 +118,7 @@ class Sweeper:
                 verdict = retry_or_fail(number_of(held), worker_lost(name))
                 values = finish_values(held, verdict, number_of(held))
                 ended = await queries.finish(connection, values)
+                await meter(connection, held, number_of(held), verdict.run_status)
                 if verdict.run_status in TERMINAL and something_follows(held):
                     ending = Ending(held, verdict.run_status, await ended.fetchone(), [], verdict.failure)
                     await run_ended(self._services, connection, ending)
