@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runflow.master_key import MasterKey, MasterKeyError, load_or_create
+from runflow.master_key import CannotDecrypt, MasterKey, MasterKeyError, OtherMasterKey, load_or_create
 
 
 def test_it_is_made_once_and_closed_to_others(tmp_path: Path) -> None:
@@ -33,3 +33,40 @@ def test_a_configured_key_wins_and_a_short_one_is_refused(tmp_path: Path) -> Non
     with pytest.raises(MasterKeyError, match="at least 32"):
         load_or_create(tmp_path, "short")
     assert list(tmp_path.iterdir()) == []
+
+
+KEY, OTHER = MasterKey("k" * 40), MasterKey("o" * 40)
+
+
+def test_what_is_sealed_opens_for_its_purpose_and_its_row_only() -> None:
+    sealed = KEY.encrypt("secrets", b"whsec_text", "row-1")
+    assert b"whsec" not in sealed
+    assert KEY.decrypt("secrets", sealed, "row-1") == b"whsec_text"
+    for purpose, row in (("secrets", "row-2"), ("other", "row-1"), ("secrets", "")):
+        with pytest.raises(CannotDecrypt, match="belongs to another row"):
+            KEY.decrypt(purpose, sealed, row)
+
+
+def test_no_two_envelopes_are_alike() -> None:
+    assert len({KEY.encrypt("secrets", b"same", "row") for _ in range(100)}) == 100
+
+
+def test_another_key_is_told_from_a_damaged_envelope() -> None:
+    sealed = KEY.encrypt("secrets", b"x", "row")
+    assert (KEY.sealed(sealed), OTHER.sealed(sealed)) == (True, False)
+    with pytest.raises(OtherMasterKey, match="another master key"):
+        OTHER.decrypt("secrets", sealed, "row")
+
+
+@pytest.mark.parametrize("at", [0, 1, 8, 9, 20, 21, -1])
+def test_one_changed_bit_is_noticed(at: int) -> None:
+    damaged = bytearray(KEY.encrypt("secrets", b"whsec_text", "row"))
+    damaged[at] ^= 1
+    with pytest.raises(CannotDecrypt):
+        KEY.decrypt("secrets", bytes(damaged), "row")
+
+
+@pytest.mark.parametrize("length", [0, 1, 9, 15, 21, 30])
+def test_a_cut_envelope_is_noticed(length: int) -> None:
+    with pytest.raises(CannotDecrypt):
+        KEY.decrypt("secrets", KEY.encrypt("secrets", b"whsec_text", "row")[:length], "row")

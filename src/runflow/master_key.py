@@ -1,4 +1,9 @@
-"""The installation's master key: one secret from which every other internal key is derived."""
+"""The installation's master key: one secret from which every other internal key is derived.
+
+Stored secrets are sealed with AES-256-GCM under a key of their purpose. An envelope is: format (1 byte), id of the
+master key (8), nonce (12), ciphertext and tag. What it belongs to is authenticated along, so an envelope that is copied
+to another row does not open there.
+"""
 
 import contextlib
 import hashlib
@@ -7,11 +12,27 @@ import os
 import secrets
 from pathlib import Path
 
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
 MINIMUM_LENGTH = 32
+
+FORMAT = b"\x01"
+KEY_ID_BYTES = 8
+NONCE_BYTES = 12
+_HEADER_BYTES = len(FORMAT) + KEY_ID_BYTES
 
 
 class MasterKeyError(Exception):
     """The master key cannot be read or is too short."""
+
+
+class CannotDecrypt(MasterKeyError):
+    """A stored secret does not open under this master key."""
+
+
+class OtherMasterKey(CannotDecrypt):
+    """A stored secret was encrypted under another master key."""
 
 
 class MasterKey:
@@ -29,6 +50,40 @@ class MasterKey:
     def derive(self, purpose: str) -> bytes:
         """Return the 32-byte key for one purpose, e.g. `"urls"`; no key tells anything about another."""
         return hmac.new(self._value, b"runflow/" + purpose.encode(), hashlib.sha256).digest()
+
+    @property
+    def id(self) -> bytes:
+        """8 bytes that tell this key from others and nothing else about it."""
+        return self.derive("id")[:KEY_ID_BYTES]
+
+    def encrypt(self, purpose: str, plain: bytes, belongs_to: str) -> bytes:
+        """Seal `plain`. `belongs_to` names the one row that the envelope is for, e.g. its id."""
+        header = FORMAT + self.id
+        nonce = os.urandom(NONCE_BYTES)
+        return header + nonce + self._cipher(purpose).encrypt(nonce, plain, header + belongs_to.encode())
+
+    def decrypt(self, purpose: str, envelope: bytes, belongs_to: str) -> bytes:
+        """Open what `encrypt` sealed for the same purpose and row.
+
+        Raises `OtherMasterKey`, and `CannotDecrypt` for an envelope that was altered or belongs to something else.
+        """
+        header, nonce = envelope[:_HEADER_BYTES], envelope[_HEADER_BYTES : _HEADER_BYTES + NONCE_BYTES]
+        if header[: len(FORMAT)] == FORMAT and not self.sealed(envelope):
+            raise OtherMasterKey(
+                "A stored secret was encrypted under another master key. Start the server with the RUNFLOW_SECRET_KEY "
+                "(or secret.key) of then, or make the secret anew."
+            )
+        try:
+            return self._cipher(purpose).decrypt(nonce, envelope[len(header + nonce) :], header + belongs_to.encode())
+        except (InvalidTag, ValueError):
+            raise CannotDecrypt("A stored secret was altered, or belongs to another row. Make it anew.") from None
+
+    def sealed(self, envelope: bytes) -> bool:
+        """Tell whether an envelope was made under this key: in a rotation, whether it is done already."""
+        return envelope[len(FORMAT) : _HEADER_BYTES] == self.id
+
+    def _cipher(self, purpose: str) -> AESGCM:
+        return AESGCM(self.derive(f"encrypt/{purpose}"))
 
 
 def load_or_create(home: Path, configured: str | None) -> MasterKey:
