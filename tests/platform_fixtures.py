@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -55,6 +56,7 @@ class Platform:
     environment: dict[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
+    verify: ssl.SSLContext | bool = True
 
     @property
     def url(self) -> str:
@@ -78,7 +80,7 @@ class Platform:
         assert self.process is not None
         if self.process.poll() is not None:
             pytest.fail("`runflow up` ended:\n" + self.log())
-        return httpx.get(f"{self.url}/v1/readiness", timeout=5).status_code == 200
+        return httpx.get(f"{self.url}/v1/readiness", timeout=5, verify=self.verify).status_code == 200
 
     def log(self) -> str:
         return "\n".join((self.home / "up.log").read_text(errors="replace").splitlines()[-60:])
@@ -150,9 +152,9 @@ def give_test_nodes(home: Path) -> None:
 
 
 @contextlib.contextmanager
-def installation(comfyui: Path | None, **more: Any) -> Iterator[Platform]:
+def installation(comfyui: Path | None, kind: type[Platform] = Platform, **more: Any) -> Iterator[Platform]:
     """A started installation that leaves nothing behind."""
-    platform = Platform(new_home(), comfyui, **more)
+    platform = kind(new_home(), comfyui, **more)
     if comfyui is not None:
         give_test_nodes(platform.home)
     try:

@@ -34,7 +34,7 @@ UNDESCRIBED = {"/v1/openapi.json", "/docs", "/docs/{name:path}", "/llms.txt"}
 OPERATIONS = [
     (method, path.replace(":path}", "}"))
     for (method, path), access in ROUTE_SCOPES.items()
-    if path not in UNDESCRIBED and access is not Access.WORKER
+    if path not in UNDESCRIBED and access is not Access.WORKER and method != "HEAD"
 ]
 """The Worker API is tested by what workers send (`tests/runs`): a token for it is no API key."""
 

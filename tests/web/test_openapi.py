@@ -25,7 +25,8 @@ def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]
 def test_every_route_of_the_table_is_described(document: dict[str, Any]) -> None:
     described = {(method.upper(), path) for method, path, _ in operations(document)}
     wanted = {(method, path.replace(":path}", "}")) for method, path in ROUTE_SCOPES}
-    assert {one for one in wanted if one[1] not in UNDESCRIBED} == described
+    # What GET says holds for HEAD.
+    assert {one for one in wanted if one[1] not in UNDESCRIBED and one[0] != "HEAD"} == described
 
 
 def test_every_operation_says_what_it_does(document: dict[str, Any]) -> None:
