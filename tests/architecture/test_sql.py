@@ -11,6 +11,7 @@ STATEMENT = re.compile(r"\s*(SELECT\s|INSERT\s+INTO\s|UPDATE\s+\S+\s+SET\s|DELET
 
 SYSTEM_TRANSACTIONS = frozenset(
     {
+        "assets/purge.py",
         "assets/sweep.py",
         "cli/keys.py",
         "deliveries/sender.py",
@@ -20,6 +21,7 @@ SYSTEM_TRANSACTIONS = frozenset(
         "runs/queue/leases.py",
         "runs/queue/sweeper.py",
         "runs/service.py",
+        "web/idempotency/sweep.py",
         "web/system.py",
         "workers/outlook.py",
         "workers/service.py",

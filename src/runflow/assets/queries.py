@@ -1,15 +1,19 @@
-"""SQL of assets and upload sessions. Row-level security limits each statement to the transaction's tenant."""
+"""SQL of assets and upload sessions. Row-level security limits each statement to the transaction's tenant.
 
-from collections.abc import Collection, Sequence
+What the sweeps do for every tenant stands in `sweep_queries.py`.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, RowMapping, delete, func, insert, select, text, update
+from sqlalchemy import RowMapping, Select, func, insert, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow.assets.tables import asset_uploads, assets
 
 _LIVE = assets.c.deleted_at.is_(None)
+_STORED = or_(_LIVE, assets.c.purge_at.is_not(None))
 
 
 async def add_upload(connection: AsyncConnection, *, lifetime_seconds: int, **values: Any) -> RowMapping:
@@ -36,19 +40,6 @@ async def close_upload(connection: AsyncConnection, upload_id: UUID) -> bool:
     return (await connection.execute(statement)).rowcount == 1
 
 
-async def take_stale_uploads(connection: AsyncConnection, *, grace_seconds: int, limit: int) -> Sequence[Row[Any]]:
-    """Delete up to `limit` unconfirmed sessions that expired more than `grace_seconds` ago; return their ids."""
-    cutoff = func.now() - text("make_interval(secs => :grace)").bindparams(grace=grace_seconds)
-    stale = (
-        select(asset_uploads.c.id)
-        .where(asset_uploads.c.confirmed_at.is_(None), asset_uploads.c.expires_at < cutoff)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    statement = delete(asset_uploads).where(asset_uploads.c.id.in_(stale)).returning(asset_uploads.c.id)
-    return (await connection.execute(statement)).all()
-
-
 async def add_asset(connection: AsyncConnection, **values: Any) -> RowMapping:
     """Insert an asset."""
     statement = insert(assets).values(created_at=func.now(), updated_at=func.now(), **values)
@@ -62,7 +53,54 @@ async def get_asset(connection: AsyncConnection, asset_id: UUID) -> RowMapping |
     return (await connection.execute(statement)).mappings().one_or_none()
 
 
-async def get_files(connection: AsyncConnection, asset_ids: Collection[UUID]) -> Sequence[RowMapping]:
-    """Return those assets that exist."""
-    statement = select(assets).where(assets.c.id.in_(asset_ids), _LIVE)
+def live(org_id: UUID) -> Select[Any]:
+    """Select an organization's assets that were not deleted, for a list."""
+    # The tenant's policy says the same; said here too, an index on org_id serves the order of a page.
+    return select(assets).where(assets.c.org_id == org_id, _LIVE)
+
+
+async def rows(connection: AsyncConnection, statement: Select[Any]) -> Sequence[RowMapping]:
+    """Run a list's statement."""
+    found: Sequence[RowMapping] = (await connection.execute(statement)).mappings().all()
+    return found
+
+
+async def get_files(
+    connection: AsyncConnection, asset_ids: Collection[UUID], *, with_deleted: bool
+) -> Sequence[RowMapping]:
+    """Return those assets that exist; with `with_deleted`, those too that were deleted but are still stored."""
+    statement = select(assets).where(assets.c.id.in_(asset_ids), _STORED if with_deleted else _LIVE)
     return (await connection.execute(statement)).mappings().all()
+
+
+async def change_asset(connection: AsyncConnection, asset_id: UUID, values: Mapping[str, Any]) -> RowMapping | None:
+    """Change fields of an asset that was not deleted; return its row."""
+    statement = (
+        update(assets).where(assets.c.id == asset_id, _LIVE).values(**values, updated_at=func.now()).returning(assets)
+    )
+    found: RowMapping | None = (await connection.execute(statement)).mappings().one_or_none()
+    return found
+
+
+async def note_thumbnail(connection: AsyncConnection, asset_id: UUID, key: str) -> None:
+    """Note where an asset's thumbnail lies; an empty key says that none can be made."""
+    await connection.execute(update(assets).where(assets.c.id == asset_id, _LIVE).values(thumbnail_key=key))
+
+
+async def delete_asset(
+    connection: AsyncConnection, asset_id: UUID, *, deleted_by: UUID, grace_seconds: int
+) -> bool | None:
+    """Mark an asset as deleted, its objects to go in `grace_seconds`.
+
+    False when it was deleted before, None when there is no such asset.
+    """
+    grace = text("make_interval(secs => :grace)").bindparams(grace=grace_seconds)
+    statement = (
+        update(assets)
+        .where(assets.c.id == asset_id, _LIVE)
+        .values(deleted_at=func.now(), deleted_by=deleted_by, updated_at=func.now(), purge_at=func.now() + grace)
+    )
+    if (await connection.execute(statement)).rowcount:
+        return True
+    known = (await connection.execute(select(assets.c.id).where(assets.c.id == asset_id))).one_or_none()
+    return None if known is None else False

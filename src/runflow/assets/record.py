@@ -10,14 +10,16 @@ EMBEDS = frozenset({"created_by_user"})
 
 
 def record(asset: RowMapping, services: Services, base: str) -> dict[str, Any]:
-    """Return the record with a freshly signed `url` below the address `base`."""
+    """Return the record with freshly signed URLs below the address `base`."""
+    seconds = services.settings.output_url_seconds
     url = services.storage.download_url(
-        base,
-        asset["object_key"],
-        filename=asset["name"],
-        content_type=asset["mime_type"],
-        seconds=services.settings.output_url_seconds,
+        base, asset["object_key"], filename=asset["name"], content_type=asset["mime_type"], seconds=seconds
     )
+    thumbnail_url = None
+    if asset["thumbnail_key"]:
+        thumbnail_url = services.storage.download_url(
+            base, asset["thumbnail_key"], filename="thumbnail.webp", content_type="image/webp", seconds=seconds
+        )
     return {
         "id": asset["id"],
         "org_id": asset["org_id"],
@@ -25,7 +27,7 @@ def record(asset: RowMapping, services: Services, base: str) -> dict[str, Any]:
         "name": asset["name"],
         "r2_key": asset["object_key"],
         "url": url,
-        "thumbnail_url": None,
+        "thumbnail_url": thumbnail_url,
         "mime_type": asset["mime_type"],
         "size_bytes": asset["size_bytes"],
         "asset_type": asset["asset_type"],

@@ -3,21 +3,23 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import Response
 
 from runflow.assets import service, uploads
-from runflow.assets.schemas import AssetRecord, Confirmation, UploadCreate, UploadSession
+from runflow.assets.folders import routes as folders
+from runflow.assets.schemas import AssetRecord, AssetTypes, Confirmation, PatchAsset, UploadCreate, UploadSession
 from runflow.services import Services, services
 from runflow.storage.addresses import base_url
 from runflow.web.auth import Caller
 from runflow.web.json_body import json_body, openapi_body
-from runflow.web.lists import RecordQuery, record_query
+from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, list_query, record_query
 from runflow.web.responses import json_response
 
 router = APIRouter(tags=["Assets"])
 
 ServicesDep = Annotated[Services, Depends(services)]
+AssetId = Annotated[UUID, Path(description="Id of the asset.")]
 
 
 @router.post(
@@ -45,7 +47,7 @@ async def create_upload(
     openapi_extra=openapi_body(Confirmation, required=False),
 )
 async def confirm_upload(
-    id: UUID,
+    id: AssetId,
     caller: Caller,
     services: ServicesDep,
     request: Request,
@@ -56,9 +58,26 @@ async def confirm_upload(
     return json_response(await uploads.confirm(services, caller, id, body, base), 201)
 
 
+@router.get("/v1/assets", response_model=ListEnvelope[AssetRecord], summary="List assets")
+async def list_assets(
+    caller: Caller, services: ServicesDep, request: Request, query: Annotated[ListQuery, Depends(list_query)]
+) -> Response:
+    """List the organization's assets, each with a freshly signed `url`.
+
+    `q=folder_id:ID` gives those in a folder, `q=folder_id.isnull:true` those at the top.
+    """
+    return json_response(await service.list_page(services, caller, query, base_url(request, services.settings)))
+
+
+@router.get("/v1/assets/types", response_model=AssetTypes, summary="List file types")
+async def list_types(caller: Caller, services: ServicesDep) -> Response:
+    """List the file types that workflows usually take. Other types can be uploaded as well."""
+    return json_response(service.types(services))
+
+
 @router.get("/v1/assets/{id}", response_model=AssetRecord, summary="Get an asset")
 async def get_asset(
-    id: UUID,
+    id: AssetId,
     caller: Caller,
     services: ServicesDep,
     request: Request,
@@ -66,3 +85,30 @@ async def get_asset(
 ) -> Response:
     """Return an asset with a freshly signed `url`."""
     return json_response(await service.get(services, caller, id, query, base_url(request, services.settings)))
+
+
+@router.patch(
+    "/v1/assets/{id}",
+    response_model=AssetRecord,
+    summary="Rename or move an asset",
+    openapi_extra=openapi_body(PatchAsset),
+)
+async def change_asset(
+    id: AssetId,
+    caller: Caller,
+    services: ServicesDep,
+    request: Request,
+    body: Annotated[PatchAsset, Depends(json_body(PatchAsset))],
+) -> Response:
+    """Change an asset's name or folder. References to it stay valid."""
+    return json_response(await service.change(services, caller, id, body, base_url(request, services.settings)))
+
+
+@router.delete("/v1/assets/{id}", status_code=204, summary="Delete an asset")
+async def delete_asset(id: AssetId, caller: Caller, services: ServicesDep) -> Response:
+    """Delete an asset; again is no error. Runs that are queued already still get its file."""
+    await service.delete(services, caller, id)
+    return Response(status_code=204)
+
+
+router.include_router(folders.router)

@@ -1,28 +1,25 @@
-"""Rules of assets: reading them, resolving references, and files that come inline."""
+"""Rules of assets: reading, changing and deleting them, and what runs need of them."""
 
-import asyncio
-import io
-import mimetypes
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
-from runflow.assets import queries
-from runflow.assets.data_uri import MAX_DATA_URI_BYTES, parse_data_uri
-from runflow.assets.images import check_image
-from runflow.assets.kinds import asset_type, essence
+from runflow.assets import queries, thumbnails
+from runflow.assets.folders import service as folders
+from runflow.assets.inline import store_data_uri
+from runflow.assets.listing import ASSET_LIST
+from runflow.assets.media_types import MEDIA_TYPES
 from runflow.assets.record import EMBEDS, record
-from runflow.assets.schemas import AssetRecord
-from runflow.assets.sweep import sweep_stale_uploads
-from runflow.ids import new_id
+from runflow.assets.schemas import AssetRecord, PatchAsset
+from runflow.audit import recorder
 from runflow.services import Services
-from runflow.storage.keys import segment
 from runflow.web.auth import Principal
-from runflow.web.lists import RecordQuery, check_projection, project
+from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +34,74 @@ class AssetFile:
     sha256: str | None
 
 
+def types(services: Services) -> dict[str, Any]:
+    """Return the named file types and the largest upload."""
+    return {
+        "items": [asdict(known) for known in MEDIA_TYPES],
+        "max_upload_bytes": services.settings.max_upload_bytes,
+    }
+
+
+async def list_page(services: Services, caller: Principal, query: ListQuery, base: str) -> dict[str, Any]:
+    """Return a page of the organization's assets."""
+    statement = build(ASSET_LIST, query, queries.live(caller.org_id))
+    async with services.db.tenant(caller.org_id) as connection:
+        found = page(ASSET_LIST, query, await queries.rows(connection, statement))
+    items = await _records(services, found.rows, base)
+    return envelope(found, [project(item, query) for item in items])
+
+
 async def get(services: Services, caller: Principal, asset_id: UUID, query: RecordQuery, base: str) -> dict[str, Any]:
-    """Return an asset's record. Raises `AssetNotFound`, `InvalidField`."""
+    """Return an asset's record; make its thumbnail where nobody tried yet. Raises `AssetNotFound`, `InvalidField`."""
     check_projection(query, AssetRecord.model_fields, EMBEDS)
     async with services.db.tenant(caller.org_id) as connection:
         asset = await queries.get_asset(connection, asset_id)
     if asset is None:
         raise errors.AssetNotFound
-    return project(record(asset, services, base), query)
+    if asset["thumbnail_key"] is None:
+        asset = await _with_thumbnail(services, asset)
+    return project((await _records(services, [asset], base))[0], query)
 
 
-async def resolve(connection: AsyncConnection, refs: Collection[UUID]) -> dict[UUID, AssetFile]:
+async def change(services: Services, caller: Principal, asset_id: UUID, body: PatchAsset, base: str) -> dict[str, Any]:
+    """Rename or move an asset. Raises `AssetNotFound`, and `ValidationFailed` for a folder that is not there."""
+    values = {name: getattr(body, name) for name in body.model_fields_set}
+    if values.get("name", "") is None:
+        del values["name"]
+    async with services.db.tenant(caller.org_id) as connection:
+        if values.get("folder_id") is not None:
+            await folders.require(connection, values["folder_id"], "folder_id")
+        asset = await queries.change_asset(connection, asset_id, values)
+        if asset is None:
+            raise errors.AssetNotFound
+        if values:
+            await recorder.record(connection, caller, "asset.edited", "asset", asset_id, {"fields": sorted(values)})
+    return (await _records(services, [asset], base))[0]
+
+
+async def delete(services: Services, caller: Principal, asset_id: UUID) -> None:
+    """Delete an asset; doing it again changes nothing. Raises `AssetNotFound`.
+
+    It can no longer be read or used in new runs. Its bytes go when no URL that was given out for them is valid any
+    more, and no run in hand and no workflow needs them (`assets/purge.py`).
+    """
+    async with services.db.tenant(caller.org_id) as connection:
+        deleted = await queries.delete_asset(
+            connection, asset_id, deleted_by=caller.key_id, grace_seconds=services.settings.output_url_seconds
+        )
+        if deleted is None:
+            raise errors.AssetNotFound
+        if deleted:
+            await recorder.record(connection, caller, "asset.deleted", "asset", asset_id)
+
+
+async def resolve(
+    connection: AsyncConnection, refs: Collection[UUID], *, with_deleted: bool = False
+) -> dict[UUID, AssetFile]:
     """Return the files of these assets, in the caller's tenant transaction, by one query.
 
-    Unknown, deleted and foreign ones are absent from the answer.
+    Unknown and foreign ones are absent from the answer. So are deleted ones, unless a run that is queued already asks
+    (`with_deleted`): it was promised its files, and they are kept for it.
     """
     if not refs:
         return {}
@@ -63,47 +114,23 @@ async def resolve(connection: AsyncConnection, refs: Collection[UUID]) -> dict[U
             size_bytes=row["size_bytes"],
             sha256=row["sha256"],
         )
-        for row in await queries.get_files(connection, set(refs))
+        for row in await queries.get_files(connection, set(refs), with_deleted=with_deleted)
     }
 
 
-async def store_data_uri(services: Services, caller: Principal, data_uri: str, name: str) -> UUID:
-    """Make an asset of a `data:` URI of at most 1 MiB and return its id (decisions.md, "Dispatch and values").
-
-    `name` becomes the file's name, with a suffix for its type where it has none. Raises `ValidationFailed` for a URI
-    that cannot be read, is too large, or holds an image that is none.
-    """
-    mime_type, content = await asyncio.to_thread(_read_data_uri, data_uri)
-    asset_id = new_id()
-    filename = segment(name)
-    if "." not in filename:
-        filename += mimetypes.guess_extension(essence(mime_type)) or ""
-    key = f"assets/{asset_id}/{segment(filename)}"
-    stored = await services.storage.put(key, content, limit=MAX_DATA_URI_BYTES)
-    try:
-        async with services.db.tenant(caller.org_id) as connection:
-            await queries.add_asset(
-                connection,
-                id=asset_id,
-                org_id=caller.org_id,
-                name=filename,
-                object_key=key,
-                mime_type=mime_type,
-                size_bytes=stored.size_bytes,
-                sha256=stored.sha256,
-                asset_type=asset_type(mime_type),
-                source_type="data_uri",
-            )
-    except BaseException:
-        await services.storage.delete([key])
-        raise
-    return asset_id
+async def _records(services: Services, rows: Sequence[RowMapping], base: str) -> list[dict[str, Any]]:
+    return [record(row, services, base) for row in rows]
 
 
-def _read_data_uri(data_uri: str) -> tuple[str, bytes]:
-    mime_type, content = parse_data_uri(data_uri)
-    check_image(io.BytesIO(content), mime_type)
-    return mime_type, content
+async def _with_thumbnail(services: Services, asset: RowMapping) -> RowMapping:
+    key = await thumbnails.make_or_go_without(
+        services, asset["id"], asset["object_key"], asset["mime_type"], asset["size_bytes"]
+    )
+    if key is None:
+        return asset
+    async with services.db.tenant(asset["org_id"]) as connection:
+        await queries.note_thumbnail(connection, asset["id"], key)
+        return await queries.get_asset(connection, asset["id"]) or asset
 
 
-__all__ = ["AssetFile", "get", "resolve", "store_data_uri", "sweep_stale_uploads"]
+__all__ = ["AssetFile", "change", "delete", "get", "list_page", "resolve", "store_data_uri", "types"]

@@ -13,7 +13,8 @@ from uuid import UUID
 from sqlalchemy import RowMapping
 
 from runflow import errors
-from runflow.assets import queries
+from runflow.assets import queries, thumbnails
+from runflow.assets.folders import service as folders
 from runflow.assets.images import check_image
 from runflow.assets.kinds import asset_type, essence
 from runflow.assets.record import record
@@ -66,22 +67,22 @@ async def confirm(
 ) -> dict[str, Any]:
     """Check what was sent and make it an asset; the same asset again when it is one already.
 
-    Raises `AssetNotFound` for an unknown session, `ValidationFailed` when there are no bytes, or others than declared;
-    those are removed, and the right ones can be sent until the URL expires.
+    Raises `AssetNotFound` for an unknown session, `ValidationFailed` for an unknown folder, and when there are no
+    bytes, or others than declared; those are removed, and the right ones can be sent until the URL expires.
     """
-    if body.folder_id is not None:
-        raise _refused(f"There is no folder {body.folder_id}; leave it out.", ["body", "folder_id"], "not_found")
     async with services.db.tenant(caller.org_id) as connection:
         # In this order: a session that is seen as confirmed has its asset already.
         session = await queries.get_upload(connection, upload_id)
         asset = await queries.get_asset(connection, upload_id)
-    if asset is not None:
-        return record(asset, services, base)
+        if asset is not None:
+            return record(asset, services, base)
+        if body.folder_id is not None:
+            await folders.require(connection, body.folder_id, "folder_id")
     if session is None or session["confirmed_at"] is not None:
         raise errors.AssetNotFound("There is no such upload session. Make one with POST /v1/asset-uploads.")
     key = f"{ASSETS}/{upload_id}/{secrets.token_hex(4)}/{segment(session['filename'])}"
     try:
-        asset = await _take_over(services, session, key)
+        asset = await _take_over(services, session, key, body.folder_id)
     except errors.NotFound:
         # Bytes that vanish between two looks were taken by a confirmation beside this one.
         async with services.db.tenant(caller.org_id) as connection:
@@ -95,13 +96,17 @@ async def confirm(
     return record(asset, services, base)
 
 
-async def _take_over(services: Services, session: RowMapping, key: str) -> RowMapping:
+async def _take_over(services: Services, session: RowMapping, key: str, folder_id: UUID | None) -> RowMapping:
     """Copy the bytes to `key`, check them there, and make the asset. Raises `NotFound` where there are none."""
     storage = services.storage
     await storage.copy(session["object_key"], key)
     try:
         sha256 = await _check(services, session, key)
-        asset, is_ours = await _insert(services, session, key, sha256)
+        thumbnail_key = await thumbnails.make_or_go_without(
+            services, session["id"], key, session["mime_type"], session["size_bytes"]
+        )
+        made = {"object_key": key, "sha256": sha256, "thumbnail_key": thumbnail_key}
+        asset, is_ours = await _insert(services, session, made, folder_id)
     except errors.ValidationFailed:
         await storage.delete([key, session["object_key"]])
         raise
@@ -148,19 +153,24 @@ async def _check(services: Services, session: RowMapping, key: str) -> str:
     return await services.storage.examine(key, look)
 
 
-async def _insert(services: Services, session: RowMapping, key: str, sha256: str) -> tuple[RowMapping, bool]:
-    """Close the session and make its asset; where another confirmation was first, return that one's asset and False."""
+async def _insert(
+    services: Services, session: RowMapping, made: dict[str, str | None], folder_id: UUID | None
+) -> tuple[RowMapping, bool]:
+    """Close the session and make its asset; where another confirmation was first, return that one's asset and False.
+
+    A folder that was deleted meanwhile is no reason to lose the file: it goes to the top.
+    """
     async with services.db.tenant(session["org_id"]) as connection:
         if await queries.close_upload(connection, session["id"]):
             asset = await queries.add_asset(
                 connection,
+                **made,
+                folder_id=folder_id if folder_id and await folders.hold(connection, folder_id) else None,
                 id=session["id"],
                 org_id=session["org_id"],
                 name=session["filename"],
-                object_key=key,
                 mime_type=session["mime_type"],
                 size_bytes=session["size_bytes"],
-                sha256=sha256,
                 asset_type=asset_type(session["mime_type"]),
                 source_type="upload",
                 created_by=session["created_by"],

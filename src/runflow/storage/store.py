@@ -85,6 +85,7 @@ class Storage:
         *,
         limit: int,
         size_bytes: int | None = None,
+        content_type: str | None = None,
         settle: bool = True,
     ) -> StoredObject:
         """Store the bytes under the key, replacing what was there, whole or not at all.

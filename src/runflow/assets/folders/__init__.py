@@ -1,0 +1,1 @@
+"""Folders of assets: a tree per organization."""

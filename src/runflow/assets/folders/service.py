@@ -1,0 +1,142 @@
+"""Rules of asset folders: names unique beside each other, no cycles, and nothing deleted that was not meant."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import RowMapping
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from runflow import errors
+from runflow.assets.folders import queries
+from runflow.assets.folders.listing import FOLDER_LIST
+from runflow.assets.folders.schemas import CreateFolder, Folder, PatchFolder
+from runflow.audit import recorder
+from runflow.ids import new_id
+from runflow.services import Services
+from runflow.web.auth import Principal
+from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project
+
+MAX_DEPTH = 32
+"""How many folders may lie within each other."""
+hold = queries.hold
+
+
+async def list_page(services: Services, caller: Principal, query: ListQuery) -> dict[str, Any]:
+    """Return a page of the organization's folders."""
+    statement = build(FOLDER_LIST, query, queries.of_organization(caller.org_id))
+    async with services.db.tenant(caller.org_id) as connection:
+        found = page(FOLDER_LIST, query, await queries.rows(connection, statement))
+    return envelope(found, [project(record(row), query) for row in found.rows])
+
+
+async def get(services: Services, caller: Principal, folder_id: UUID, query: RecordQuery) -> dict[str, Any]:
+    """Return a folder. Raises `AssetFolderNotFound`, `InvalidField`."""
+    check_projection(query, Folder.model_fields, ())
+    async with services.db.tenant(caller.org_id) as connection:
+        row = await queries.get(connection, folder_id)
+    if row is None:
+        raise errors.AssetFolderNotFound
+    return project(record(row), query)
+
+
+async def create(services: Services, caller: Principal, body: CreateFolder) -> dict[str, Any]:
+    """Make a folder. Raises `Conflict` for a taken name, `ValidationFailed` for a parent that is not there."""
+    own = {"id": new_id(), "org_id": caller.org_id, "created_by": caller.key_id}
+    async with _tree(services, caller, body.name) as connection:
+        if body.parent_id is not None:
+            await require(connection, body.parent_id, "parent_id")
+            _check_depth(await queries.path_to(connection, body.parent_id))
+        row = await queries.add(connection, own | body.model_dump())
+        await recorder.record(connection, caller, "asset_folder.created", "asset_folder", own["id"])
+    return record(row)
+
+
+async def change(services: Services, caller: Principal, folder_id: UUID, body: PatchFolder) -> dict[str, Any]:
+    """Rename or move a folder with all that is in it.
+
+    Raises `AssetFolderNotFound`, `Conflict` for a taken name, and `ValidationFailed` for a parent that is not there or
+    lies inside the folder itself.
+    """
+    values = {name: getattr(body, name) for name in body.model_fields_set}
+    if values.get("name", "") is None:
+        del values["name"]
+    async with _tree(services, caller, body.name) as connection:
+        if "parent_id" in values:
+            # Two moves at once could close a circle that neither of them sees.
+            await queries.lock_tree(connection, caller.org_id)
+        if values.get("parent_id") is not None:
+            await require(connection, values["parent_id"], "parent_id")
+            path = await queries.path_to(connection, values["parent_id"])
+            if folder_id in path:
+                raise _refused("A folder cannot be moved into itself or into a folder below it.", "parent_id", "cycle")
+            _check_depth(path)
+        row = await queries.change(connection, folder_id, values)
+        if row is None:
+            raise errors.AssetFolderNotFound
+        if values:
+            details = {"fields": sorted(values)}
+            await recorder.record(connection, caller, "asset_folder.edited", "asset_folder", folder_id, details)
+    return record(row)
+
+
+async def delete(services: Services, caller: Principal, folder_id: UUID, *, recursive: bool) -> None:
+    """Delete a folder; with `recursive` all assets and folders in it as well.
+
+    Raises `AssetFolderNotFound`, and `Conflict` when it is not empty and nobody said `recursive`.
+    """
+    async with _tree(services, caller, None) as connection:
+        await queries.lock_tree(connection, caller.org_id)
+        tree = await queries.tree_below(connection, folder_id)
+        if not tree:
+            raise errors.AssetFolderNotFound
+        count = await queries.assets_in(connection, tree)
+        if not recursive and (count or len(tree) > 1):
+            raise errors.Conflict(
+                f"The folder is not empty: {_counted(count, 'asset')} and {_counted(len(tree) - 1, 'folder')} are in "
+                "it. Move or delete them first, or send `?recursive=true`, which deletes them too."
+            )
+        await queries.delete_assets_in(
+            connection, tree, deleted_by=caller.key_id, grace_seconds=services.settings.output_url_seconds
+        )
+        await queries.remove(connection, tree)
+        details = {"assets": count, "folders": len(tree) - 1}
+        await recorder.record(connection, caller, "asset_folder.deleted", "asset_folder", folder_id, details)
+
+
+async def require(connection: AsyncConnection, folder_id: UUID, field: str) -> None:
+    """Keep a folder that a body's field names from being deleted. Raises `ValidationFailed` when there is none."""
+    if not await queries.hold(connection, folder_id):
+        raise _refused(f"There is no folder {folder_id} in your organization.", field, "not_found")
+
+
+def record(row: RowMapping) -> dict[str, Any]:
+    """Return a folder as the wire shows it."""
+    return {name: row[name] for name in Folder.model_fields}
+
+
+@asynccontextmanager
+async def _tree(services: Services, caller: Principal, name: str | None) -> AsyncIterator[AsyncConnection]:
+    """A transaction on the caller's folders; what the database refuses is a `Conflict`."""
+    try:
+        async with services.db.tenant(caller.org_id) as connection:
+            yield connection
+    except IntegrityError as error:
+        if queries.SAME_NAME in str(error.orig):
+            raise errors.Conflict(f"There is a folder called {name!r} already. Choose another name.") from error
+        raise errors.Conflict("The folder was changed by someone else at the same time. Try again.") from error
+
+
+def _check_depth(path: list[UUID]) -> None:
+    if len(path) >= MAX_DEPTH:
+        raise _refused(f"At most {MAX_DEPTH} folders may lie within each other.", "parent_id", "too_deep")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _refused(message: str, field: str, kind: str) -> errors.ValidationFailed:
+    return errors.ValidationFailed(message, errors=[{"loc": ["body", field], "msg": message, "type": kind}])

@@ -1,0 +1,56 @@
+"""Files that come inside a request become assets (decisions.md, "Dispatch and values")."""
+
+import asyncio
+import io
+import mimetypes
+from uuid import UUID
+
+from runflow.assets import queries
+from runflow.assets.data_uri import MAX_DATA_URI_BYTES, parse_data_uri
+from runflow.assets.images import check_image
+from runflow.assets.kinds import asset_type, essence
+from runflow.ids import new_id
+from runflow.services import Services
+from runflow.storage.keys import segment
+from runflow.web.auth import Principal
+
+
+async def store_data_uri(services: Services, caller: Principal, data_uri: str, name: str) -> UUID:
+    """Make an asset of a `data:` URI of at most 1 MiB and return its id.
+
+    `name` becomes the file's name, with a suffix for its type where it has none. Its thumbnail is made when the asset
+    is read: whoever dispatches a run is not kept waiting for it. Raises `ValidationFailed` for a URI that cannot be
+    read, is too large, or holds an image that is none.
+    """
+    mime_type, content = await asyncio.to_thread(_read_data_uri, data_uri)
+    asset_id = new_id()
+    filename = segment(name)
+    if "." not in filename:
+        filename += mimetypes.guess_extension(essence(mime_type)) or ""
+    key = f"assets/{asset_id}/{segment(filename)}"
+    stored = await services.storage.put(key, content, limit=MAX_DATA_URI_BYTES, content_type=mime_type)
+    try:
+        async with services.db.tenant(caller.org_id) as connection:
+            await queries.add_asset(
+                connection,
+                id=asset_id,
+                org_id=caller.org_id,
+                name=filename,
+                object_key=key,
+                mime_type=mime_type,
+                size_bytes=stored.size_bytes,
+                sha256=stored.sha256,
+                asset_type=asset_type(mime_type),
+                source_type="data_uri",
+                created_by=caller.key_id,
+            )
+    except BaseException:
+        await services.storage.delete([key])
+        raise
+    return asset_id
+
+
+def _read_data_uri(data_uri: str) -> tuple[str, bytes]:
+    mime_type, content = parse_data_uri(data_uri)
+    check_image(io.BytesIO(content), mime_type)
+    return mime_type, content
