@@ -26,7 +26,14 @@ from runflow.services import Services
 from runflow.settings import Settings
 from runflow.web.scopes import ALL_SCOPES
 
-pytest_plugins = ["tests.tiers", "tests.plain_root", "pytester", "tests.comfyui_fixtures", "tests.platform_fixtures"]
+pytest_plugins = [
+    "tests.tiers",
+    "tests.plain_root",
+    "pytester",
+    "tests.comfyui_fixtures",
+    "tests.platform_fixtures",
+    "tests.editor_fixtures",
+]
 
 MakeKey = Callable[..., Awaitable[str]]
 
@@ -96,6 +103,15 @@ async def services(db: Database, db_url: URL, master_key: MasterKey, home: Path)
     settings = Settings(home=home, public_url="http://testserver", allowed_networks="127.0.0.0/8")
     async with build_services(settings, db, master_key) as built:
         yield built
+
+
+@pytest.fixture
+async def elsewhere(services: Services, db_url: URL, master_key: MasterKey, home: Path) -> AsyncIterator[Services]:
+    """The parts of a second server process on the same database, with connections of its own."""
+    database = Database(db_url, master_key, pool=4)
+    async with build_services(services.settings, database, master_key) as built:
+        yield built
+    await database.close()
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from runflow.batches import routes as batches
 from runflow.callbacks import routes as callbacks
 from runflow.db.database import Database
 from runflow.db.notifications import Hub
+from runflow.deliveries.secrets import StoredSecrets
 from runflow.deliveries.sender import DeliveryEngine
 from runflow.evaluations import routes as evaluations
 from runflow.gpus import routes as gpus
@@ -37,6 +38,7 @@ from runflow.web import problems, system
 from runflow.web.body import BodyLimit
 from runflow.web.context import RequestContext
 from runflow.web.cors import allow_every_origin
+from runflow.web.idempotency import Idempotency
 from runflow.web.openapi import describe
 from runflow.web.reference import routes as reference
 from runflow.webhooks import routes as webhooks
@@ -89,7 +91,7 @@ async def build_services(
     await hub.start()
     client = GuardedClient.from_settings(settings)
     background = [
-        asyncio.create_task(DeliveryEngine(services, client).run(), name="deliveries"),
+        asyncio.create_task(DeliveryEngine(services, client, StoredSecrets(key)).run(), name="deliveries"),
         asyncio.create_task(Sweeper(services).run(), name="sweeper"),
     ]
     try:
@@ -103,14 +105,18 @@ async def build_services(
 
 
 def create_app(services: Services) -> ASGIApp:
-    """Return the application: CORS outermost, then request ids and errors, then body limits, then the routes."""
+    """Return the application: CORS, request ids and errors, body limits, idempotency, routes, from outside to inside."""
     app = FastAPI(
         title="Runflow API",
         version=__version__,
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        middleware=[Middleware(RequestContext), Middleware(BodyLimit, limit=services.settings.max_body_bytes)],
+        middleware=[
+            Middleware(RequestContext),
+            Middleware(BodyLimit, limit=services.settings.max_body_bytes),
+            Middleware(Idempotency),
+        ],
     )
     app.state.services = services
     app.state.dispatcher = Dispatcher(services, Intake(services.db, services.hub))

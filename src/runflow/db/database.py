@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from runflow.db import roles
 from runflow.db.transaction import Pool, Transaction
+from runflow.db.unit_of_work import UnitOfWork, current_unit
 from runflow.master_key import MasterKey
 
 _TENANT_SQL = "SELECT set_config('runflow.org', %(org)s, true)"
@@ -48,7 +49,15 @@ class Database:
 
     @asynccontextmanager
     async def tenant(self, org_id: UUID) -> AsyncIterator[AsyncConnection]:
-        """Open a transaction that sees and writes only this organization's rows; commits on a clean exit."""
+        """Open a transaction that sees and writes only this organization's rows; commits on a clean exit.
+
+        Inside a unit of work of this organization it is a savepoint of that one, and commits with it.
+        """
+        unit = current_unit()
+        if unit is not None and unit.serves(self, org_id):
+            async with unit.join() as connection:
+                yield connection
+            return
         async with _begin(self._api, _TENANT, {"org": str(org_id)}) as connection:
             yield connection
 
@@ -61,8 +70,26 @@ class Database:
     @asynccontextmanager
     async def tenant_pipeline(self, org_id: UUID) -> AsyncIterator[Transaction]:
         """The same as `tenant`, for statements of the hot path (see `runflow.db.transaction`)."""
+        unit = current_unit()
+        if unit is not None and unit.serves(self, org_id):
+            async with unit.join_pipeline() as joined:
+                yield joined
+            return
         async with self._api_pool.transaction(_TENANT_SQL, {"org": str(org_id)}) as transaction:
             yield transaction
+
+    @asynccontextmanager
+    async def unit_of_work(self, org_id: UUID) -> AsyncIterator[UnitOfWork]:
+        """Open the one transaction of a request: what it does as this organization commits on a clean exit, or not."""
+        unit: UnitOfWork | None = None
+        try:
+            async with _begin(self._api, _TENANT, {"org": str(org_id)}) as connection:
+                unit = UnitOfWork(connection, self, org_id)
+                async with unit.entered():
+                    yield unit
+        finally:
+            if unit is not None:
+                unit.tell()
 
     @asynccontextmanager
     async def system_pipeline(self, *, durable: bool = True) -> AsyncIterator[Transaction]:

@@ -17,6 +17,8 @@ import psycopg
 import structlog
 from sqlalchemy import URL
 
+from runflow.db.unit_of_work import current_unit
+
 log = structlog.get_logger()
 
 CHANNEL = "runflow"
@@ -64,7 +66,14 @@ class Hub:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def publish(self, topic: str, subject: str = "") -> None:
-        """Tell everyone, here at once and in other processes soon. Call it after the commit."""
+        """Tell everyone, here at once and in other processes soon. Call it after the commit.
+
+        Inside a unit of work the hint goes out when that has ended.
+        """
+        unit = current_unit()
+        if unit is not None:
+            unit.hold(self, topic, subject)
+            return
         self._dispatch(topic, subject)
         if self._alone and topic not in ALWAYS_TOLD:
             return

@@ -15,6 +15,10 @@ bearer = HTTPBearer(auto_error=False, description="An API key: `Authorization: B
 """Only tells OpenAPI about the header; `principal` reads it itself, so that every failure has the one envelope."""
 
 
+_CHECKED = "principal"
+"""In the request's state: its caller, once checked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """A valid API key and the organization it acts for."""
@@ -48,20 +52,27 @@ def _authenticator(request: Request) -> Authenticator:
 
 
 async def principal(request: Request) -> Principal:
-    """Return the caller, if one of the route's scopes is held.
+    """Return the caller, if one of the route's scopes is held. Raises what `authorize` raises."""
+    found: Principal | None = request.scope["state"].get(_CHECKED)
+    return found or await authorize(request, request.method, request.scope["route"].path)
+
+
+async def authorize(request: Request, method: str, path: str) -> Principal:
+    """Return the caller of the route with this template, checked once per request.
 
     Raises `Unauthorized`, `PermissionDenied` (naming the scopes that would do) or `OrganizationMembershipRequired`.
     """
     found = await _authenticator(request).principal(_token(request))
     if found is None:
         raise errors.Unauthorized(headers={"WWW-Authenticate": "Bearer"})
-    needed = ROUTE_SCOPES[(request.method, request.scope["route"].path)]
+    needed = ROUTE_SCOPES[(method, path)]
     if needed is not Access.ANY_KEY and not (isinstance(needed, frozenset) and needed & found.scopes):
         names = " or ".join(f"`{scope}`" for scope in sorted(needed)) if isinstance(needed, frozenset) else str(needed)
         raise errors.PermissionDenied(f"This API key lacks the scope for this route: it needs {names}.")
     organization = request.headers.get("X-Organization-Id")
     if organization and organization.strip().lower() != str(found.org_id):
         raise errors.OrganizationMembershipRequired
+    request.scope["state"][_CHECKED] = found
     return found
 
 

@@ -203,3 +203,9 @@ ROUTE_SCOPES: dict[tuple[str, str], frozenset[str] | Access] = {
     ("POST", "/v1/worker/leases/{id}/completions"): Access.WORKER,
 }
 """Every route of the API. `tests/web/test_scopes.py` fails when a route is missing here."""
+
+IDEMPOTENCY_EXEMPT: frozenset[str] = frozenset()
+"""POST routes of API keys on which `Idempotency-Key` means nothing; on every other one it does."""
+
+SECRET_ANSWERS = frozenset({"/v1/api-keys", "/v1/organizations", "/v1/callback-secrets", "/v1/webhooks"})
+"""POST routes whose answers hold a secret that is shown once: no repeated request gets it again."""

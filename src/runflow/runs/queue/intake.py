@@ -7,16 +7,18 @@ committed.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from typing import Any
 from uuid import UUID
 
+from runflow.batches import queries as batches
 from runflow.db.database import Database
 from runflow.db.notifications import Hub
 from runflow.db.transaction import REFUSED_VALUES
+from runflow.db.unit_of_work import current_unit
 from runflow.runs.queue import queries
 from runflow.runs.queue.lanes import lane_id
 
@@ -43,6 +45,9 @@ class NewRun:
     created_by: UUID | None = None
     source_code: str = "api"
     priority: int = 0
+    batch_id: UUID | None = None
+    batch_index: int | None = None
+    rerun_of: UUID | None = None
 
     @property
     def lane(self) -> UUID:
@@ -61,13 +66,29 @@ class Intake:
         self._committers: dict[UUID, asyncio.Task[None]] = {}
 
     async def submit(self, run: NewRun) -> datetime:
-        """Commit a run as `queued` and return its `created_at`. Raises what the database raised."""
+        """Commit a run as `queued` and return its `created_at`. Raises what the database raised.
+
+        Inside a unit of work it is inserted there, and commits with it.
+        """
+        if current_unit() is not None:
+            times = await self._insert(run.org_id, [run])
+            self._hub.publish("lanes")
+            return times[run.id]
         accepted: asyncio.Future[datetime] = asyncio.get_running_loop().create_future()
         self._waiting[run.org_id].append((run, accepted))
         if run.org_id not in self._committers:
             self._committers[run.org_id] = asyncio.create_task(self._commit_all(run.org_id))
         # A caller that goes away does not take its run back: it may be committed already.
         return await asyncio.shield(accepted)
+
+    async def submit_batch(self, batch: Mapping[str, Any], runs: list[NewRun]) -> datetime:
+        """Commit a batch and its runs, all or none, and return when it was created. Raises what the database raised.
+
+        `batch` is a row of `batches`. The runs are of one organization; they wait among its other runs.
+        """
+        times = await self._insert(runs[0].org_id, runs, batch)
+        self._hub.publish("lanes")
+        return times[runs[0].id]
 
     async def _commit_all(self, org_id: UUID) -> None:
         waiting = self._waiting[org_id]
@@ -83,19 +104,7 @@ class Intake:
 
     async def _commit(self, org_id: UUID, batch: list[tuple[NewRun, asyncio.Future[datetime]]]) -> None:
         try:
-            async with self._db.tenant_pipeline(org_id) as connection:
-                inserted = await queries.insert_runs(connection, [_row(run) for run, _ in batch])
-                for runs in _by_lane(run for run, _ in batch):
-                    await queries.enter_lane(
-                        connection,
-                        lane=runs[0].lane,
-                        version=runs[0].version_id,
-                        gpu_class=runs[0].gpu_class,
-                        fingerprint=runs[0].fingerprint,
-                        count=len(runs),
-                        priority=max(run.priority for run in runs),
-                    )
-            times = {row.id: row.created_at for row in await inserted.fetchall()}
+            times = await self._insert(org_id, [run for run, _ in batch])
         except Exception as error:
             if len(batch) > 1 and isinstance(error, REFUSED_VALUES):
                 # One bad row must not fail its neighbours. (After a lost connection nobody knows what was committed.)
@@ -110,6 +119,26 @@ class Intake:
         for run, accepted in batch:
             if not accepted.done():
                 accepted.set_result(times[run.id])
+
+    async def _insert(
+        self, org_id: UUID, runs: list[NewRun], batch: Mapping[str, Any] | None = None
+    ) -> dict[UUID, datetime]:
+        """Put runs into their lanes in one transaction; return when each was created, by its id."""
+        async with self._db.tenant_pipeline(org_id) as connection:
+            if batch is not None:
+                await batches.insert(connection, batch)
+            inserted = await queries.insert_runs(connection, [_row(run) for run in runs])
+            for of_lane in _by_lane(runs):
+                await queries.enter_lane(
+                    connection,
+                    lane=of_lane[0].lane,
+                    version=of_lane[0].version_id,
+                    gpu_class=of_lane[0].gpu_class,
+                    fingerprint=of_lane[0].fingerprint,
+                    count=len(of_lane),
+                    priority=max(run.priority for run in of_lane),
+                )
+        return {row.id: row.created_at for row in await inserted.fetchall()}
 
 
 def _by_lane(runs: Iterable[NewRun]) -> list[list[NewRun]]:
@@ -135,4 +164,7 @@ def _row(run: NewRun) -> dict[str, Any]:
         "gpu_class": run.gpu_class,
         "priority": run.priority,
         "timeout_seconds": run.timeout_seconds,
+        "batch_id": run.batch_id,
+        "batch_index": run.batch_index,
+        "rerun_of": run.rerun_of,
     }

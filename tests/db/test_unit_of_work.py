@@ -1,0 +1,168 @@
+"""A unit of work: what joins it commits with it, what fails in it leaves the rest, what outlives it is on its own."""
+
+import asyncio
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DataError, IntegrityError
+
+from runflow.db.database import Database
+from runflow.db.notifications import Hub
+from runflow.db.unit_of_work import current_unit
+from runflow.ids import new_id
+from runflow.orgs import queries as orgs
+
+ADD = text(
+    "INSERT INTO api_keys (id, org_id, name, key_hash, key_prefix, scopes) VALUES (:id, :org, :name, :hash, 'x', '{}')"
+)
+ADD_PIPELINED = (
+    "INSERT INTO api_keys (id, org_id, name, key_hash, key_prefix, scopes) "
+    "VALUES (%(id)s, %(org)s, %(name)s, %(hash)s, 'x', '{}')"
+)
+
+
+@pytest.fixture
+async def org(db: Database) -> UUID:
+    org_id = new_id()
+    async with db.system() as connection:
+        await orgs.add(connection, org_id=org_id, slug=f"org-{org_id.hex[-12:]}", name="Test")
+    return org_id
+
+
+def values(org: UUID, name: str) -> dict[str, object]:
+    return {"id": new_id(), "org": org, "name": name, "hash": new_id().bytes}
+
+
+async def names(db: Database, org: UUID) -> set[str]:
+    async with db.tenant(org) as connection:
+        return set((await connection.execute(text("SELECT name FROM api_keys"))).scalars())
+
+
+async def test_what_joins_commits_together_and_is_seen_by_nobody_before(db: Database, org: UUID) -> None:
+    async with db.unit_of_work(org):
+        async with db.tenant(org) as connection:
+            await connection.execute(ADD, values(org, "first"))
+        async with db.tenant_pipeline(org) as pipeline:
+            await pipeline.run(ADD_PIPELINED, values(org, "second"))
+            row = await pipeline.one("SELECT count(*) AS found FROM api_keys")
+        assert row.found == 2
+        async with db.system() as connection:
+            seen = await connection.execute(text("SELECT id FROM api_keys WHERE org_id = :org"), {"org": org})
+            assert seen.all() == []
+    assert await names(db, org) == {"first", "second"}
+
+
+async def test_rows_fetched_after_a_joined_pipeline_are_there(db: Database, org: UUID) -> None:
+    async with db.unit_of_work(org):
+        async with db.tenant_pipeline(org) as pipeline:
+            later = await pipeline.later("SELECT current_org() AS org, '{\"a\": [1]}'::json AS document")
+        assert [(row.org, row.document) for row in await later.fetchall()] == [(org, {"a": [1]})]
+
+
+async def test_an_exception_undoes_everything(db: Database, org: UUID) -> None:
+    with pytest.raises(RuntimeError):
+        async with db.unit_of_work(org):
+            async with db.tenant(org) as connection:
+                await connection.execute(ADD, values(org, "first"))
+            raise RuntimeError
+    assert await names(db, org) == set()
+
+
+async def test_a_cancelled_unit_undoes_everything_and_gives_its_connection_back(db: Database, org: UUID) -> None:
+    written = asyncio.Event()
+
+    async def work() -> None:
+        async with db.unit_of_work(org):
+            async with db.tenant(org) as connection:
+                await connection.execute(ADD, values(org, "first"))
+            written.set()
+            await asyncio.Event().wait()
+
+    for _ in range(20):
+        written.clear()
+        task = asyncio.create_task(work())
+        await written.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert await names(db, org) == set()
+
+
+async def test_an_abandoned_unit_undoes_everything(db: Database, org: UUID) -> None:
+    async with db.unit_of_work(org) as unit:
+        async with db.tenant(org) as connection:
+            await connection.execute(ADD, values(org, "first"))
+        await unit.abandon()
+    assert await names(db, org) == set()
+
+
+@pytest.mark.parametrize("pipelined", [False, True])
+async def test_one_that_fails_leaves_the_others(db: Database, org: UUID, pipelined: bool) -> None:
+    """As with transactions of their own: a caught refusal must not spoil what comes before and after it."""
+    taken = values(org, "first")
+    async with db.unit_of_work(org):
+        async with db.tenant(org) as connection:
+            await connection.execute(ADD, taken)
+        with pytest.raises((IntegrityError, DataError, Exception), match="duplicate key"):
+            if pipelined:
+                async with db.tenant_pipeline(org) as pipeline:
+                    await pipeline.run(ADD_PIPELINED, values(org, "lost"))
+                    await pipeline.run(ADD_PIPELINED, taken)
+            else:
+                async with db.tenant(org) as connection:
+                    await connection.execute(ADD, values(org, "lost"))
+                    await connection.execute(ADD, taken)
+        async with db.tenant(org) as connection:
+            await connection.execute(ADD, values(org, "last"))
+    assert await names(db, org) == {"first", "last"}
+
+
+async def test_another_organization_is_never_joined(db: Database, org: UUID) -> None:
+    other = new_id()
+    async with db.unit_of_work(org):
+        async with db.tenant(other) as connection:
+            assert (await connection.execute(text("SELECT current_org()"))).scalar_one() == other
+        async with db.tenant(org) as connection:
+            assert (await connection.execute(text("SELECT current_org()"))).scalar_one() == org
+
+
+async def test_tasks_of_a_request_take_turns_and_one_may_nest(db: Database, org: UUID) -> None:
+    async def add(name: str) -> None:
+        async with db.tenant(org) as outer:
+            await outer.execute(ADD, values(org, name))
+            async with db.tenant(org) as inner:
+                await inner.execute(ADD, values(org, name + " again"))
+
+    async with db.unit_of_work(org), asyncio.TaskGroup() as group:
+        for number in range(5):
+            group.create_task(add(str(number)))
+    assert len(await names(db, org)) == 10
+
+
+async def test_a_task_that_outlives_the_request_is_on_its_own(db: Database, org: UUID) -> None:
+    ended = asyncio.Event()
+
+    async def later() -> None:
+        await ended.wait()
+        assert current_unit() is None
+        async with db.tenant(org) as connection:
+            await connection.execute(ADD, values(org, "later"))
+
+    async with db.unit_of_work(org) as unit:
+        task = asyncio.create_task(later())
+        await unit.abandon()
+    ended.set()
+    await task
+    assert await names(db, org) == {"later"}
+
+
+async def test_hints_are_held_back_until_the_end(db: Database, org: UUID) -> None:
+    hub = Hub(db.system_url)
+    seen: list[str] = []
+    hub.on("run", seen.append)
+    async with db.unit_of_work(org):
+        hub.publish("run", "a")
+        assert seen == []
+    assert seen == ["a"]
+    hub.publish("run", "b")
+    assert seen == ["a", "b"]
