@@ -29,7 +29,8 @@ OwnEngine = Callable[..., Awaitable[OwnedEngine]]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whichever test needs a ComfyUI first may have to wait for its installation."""
     for item in items:
-        if item.get_closest_marker("e2e") and not item.get_closest_marker("timeout"):
+        slow = item.get_closest_marker("e2e") or item.get_closest_marker("browser")
+        if slow and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(_INSTALL_TIMEOUT_SECONDS))
 
 

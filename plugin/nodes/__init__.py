@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .deploy import RunflowDeploy
 from .inputs import (
     RunflowInputBoolean,
     RunflowInputFile,
@@ -21,6 +22,7 @@ NODE_CLASS_MAPPINGS: dict[str, type] = {
     "RunflowInputFile": RunflowInputFile,
     "RunflowOutputImage": RunflowOutputImage,
     "RunflowOutputFile": RunflowOutputFile,
+    "RunflowDeploy": RunflowDeploy,
 }
 """Class name in a prompt → node class."""
 
@@ -33,5 +35,6 @@ NODE_DISPLAY_NAME_MAPPINGS: dict[str, str] = {
     "RunflowInputFile": "Runflow Input (File)",
     "RunflowOutputImage": "Runflow Output (Image)",
     "RunflowOutputFile": "Runflow Output (File)",
+    "RunflowDeploy": "Runflow Deploy",
 }
 """Class name → name shown in the editor."""

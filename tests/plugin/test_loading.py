@@ -20,6 +20,7 @@ NODES = {
     "RunflowInputFile",
     "RunflowOutputImage",
     "RunflowOutputFile",
+    "RunflowDeploy",
 }
 
 
@@ -38,7 +39,8 @@ def check_nodes(folder: Path) -> None:
         for name, node_class in module.NODE_CLASS_MAPPINGS.items():
             assert node_class.__name__ == name
             assert callable(getattr(node_class(), node_class.FUNCTION))
-            assert node_class.INPUT_TYPES()["required"]
+            assert node_class.INPUT_TYPES().keys() <= {"required", "optional", "hidden"}
+        assert (folder / module.WEB_DIRECTORY / "deploy_node.js").is_file()
 
 
 def test_a_clone_of_the_repository_loads_as_the_plugin(custom_nodes: Path) -> None:

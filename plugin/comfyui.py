@@ -1,0 +1,90 @@
+"""The ComfyUI that runs the plugin: its server, its folders, its events. Everything we take from it goes through here.
+
+Nothing of ComfyUI is imported when the plugin is: the same files also load in tests and where no server runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+LOG = logging.getLogger("runflow")
+_REGISTERED = "_runflow_registered"
+
+
+def server() -> Any:
+    """ComfyUI's PromptServer, or None where none runs."""
+    return getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+
+
+def register() -> None:
+    """Add our routes and middlewares to ComfyUI's server, once; does nothing where there is no server."""
+    running = server()
+    if running is None:
+        return
+    if getattr(running, _REGISTERED, False):
+        LOG.warning("The Runflow plugin is in custom_nodes twice; this copy serves no routes. Remove one of them.")
+        return
+    setattr(running, _REGISTERED, True)
+    from .routes import MIDDLEWARES, add_to
+
+    add_to(running.routes)
+    for middleware in MIDDLEWARES:
+        running.app.middlewares.append(middleware)
+
+
+def send(event: str, data: dict[str, Any], client_id: str | None) -> None:
+    """Send an event to one page, or to every page when `client_id` is None. Any thread may call it."""
+    running = server()
+    if running is not None:
+        running.send_sync(event, data, client_id)
+
+
+def user_id(request: web.Request) -> str:
+    """The user whom ComfyUI takes the request for: `default`, unless it runs with --multi-user.
+
+    Raises:
+        KeyError: the request names a user that does not exist.
+    """
+    return str(server().user_manager.get_request_user_id(request))
+
+
+def user_settings(request: web.Request) -> dict[str, Any]:
+    """The settings of the request's user, as the page reads them."""
+    return dict(server().user_manager.settings.get_settings(request))
+
+
+def save_user_settings(request: web.Request, settings: dict[str, Any]) -> None:
+    """Replace the settings of the request's user."""
+    server().user_manager.settings.save_settings(request, settings)
+
+
+def private_folder() -> Path:
+    """Our folder for what no page may read: in ComfyUI's user folder, but out of reach of its routes; made if missing.
+
+    ComfyUI gives no user whose name begins with two underscores to any request.
+    """
+    import folder_paths
+
+    folder = Path(folder_paths.get_user_directory()) / "__runflow"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
+def input_folder() -> Path:
+    """ComfyUI's input folder."""
+    import folder_paths
+
+    return Path(folder_paths.get_input_directory())
+
+
+def root_folder() -> Path:
+    """The folder that holds ComfyUI's own source."""
+    import folder_paths
+
+    return Path(folder_paths.__file__).resolve().parent

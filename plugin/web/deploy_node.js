@@ -1,0 +1,72 @@
+// The Runflow Deploy node in the editor: never in a prompt, never saved with a host or a key; it carries the buttons.
+import { app } from "../../scripts/app.js"
+
+/** @typedef {import("../../scripts/app.js").GraphNode} GraphNode */
+
+const CLASS = "RunflowDeploy"
+const SECRET = ["host", "api_key"]
+
+/** @type {{label: string, order: number, press: (node: GraphNode) => unknown}[]} */
+const buttons = []
+
+/**
+ * Put a button on every Runflow Deploy node. Call it while the module loads.
+ * @param {string} label
+ * @param {number} order Deploy is 1, Local Playground 2, Auto setup 3.
+ * @param {(node: GraphNode) => unknown} press
+ */
+export function addButton(label, order, press) {
+  buttons.push({ label, order, press })
+  buttons.sort((one, other) => one.order - other.order)
+}
+
+/**
+ * @param {GraphNode} node
+ * @param {string} name
+ */
+export function widget(node, name) {
+  return node.widgets?.find((each) => each.name === name)
+}
+
+/**
+ * Take host and key out of a serialized node, whoever wrote it: another plugin's version saved them.
+ * @param {any} data
+ */
+function forgetSecrets(data) {
+  if (Array.isArray(data.widgets_values)) data.widgets_values = data.widgets_values.slice(0, 1)
+  const named = data.widgets_values_named
+  if (named) data.widgets_values_named = "endpoint_name" in named ? { endpoint_name: named.endpoint_name } : {}
+  return data
+}
+
+/** @param {GraphNode} node */
+function dress(node) {
+  for (const name of SECRET) {
+    const secret = widget(node, name)
+    if (secret) secret.serialize = false
+  }
+  for (const { label, press } of buttons) {
+    const button = node.addWidget("button", label, null, () => press(node), { serialize: false })
+    button.serialize = false
+  }
+}
+
+app.registerExtension({
+  name: "Runflow.DeployNode",
+  beforeRegisterNodeDef(nodeType, nodeData) {
+    if (nodeData.name !== CLASS) return
+    nodeType.prototype.isVirtualNode = true
+    const configure = nodeType.prototype.configure
+    nodeType.prototype.configure = function (/** @type {any} */ data) {
+      return configure.call(this, forgetSecrets({ ...data }))
+    }
+    const onSerialize = nodeType.prototype.onSerialize
+    nodeType.prototype.onSerialize = function (/** @type {any} */ data) {
+      onSerialize?.call(this, data)
+      forgetSecrets(data)
+    }
+  },
+  nodeCreated(node) {
+    if (node.comfyClass === CLASS) dress(node)
+  },
+})

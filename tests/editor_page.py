@@ -1,0 +1,162 @@
+"""ComfyUI's page in a real browser: load a workflow, press a node's buttons, read what the page says."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from playwright.async_api import ConsoleMessage, Dialog, Locator, Page
+
+_READY = "() => window.app?.extensionManager && window.app.vueAppReady !== false && window.app.rootGraph !== null"
+_NODE = "const node = app.graph.nodes.find((each) => String(each.id) === String(id));"
+_OURS = "/extensions/ComfyUI-Runflow/"
+
+
+@dataclass
+class EditorPage:
+    """An open editor. `alerts` and `faults` fill by themselves: native dialogs, and errors of our own scripts."""
+
+    page: Page
+    url: str
+    shots: Path
+    alerts: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("dialog", self._answer)
+        self.page.on("console", self._hear)
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)) if _OURS in str(error.stack) else None)
+
+    async def _answer(self, dialog: Dialog) -> None:
+        self.alerts.append(dialog.message)
+        await dialog.accept()
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type == "error" and (_OURS in message.location.get("url", "") or "Runflow" in message.text):
+            self.faults.append(message.text)
+
+    async def open(self) -> None:
+        """Open the page and wait until the editor can be used."""
+        await self.page.goto(self.url)
+        await self.page.wait_for_function(_READY)
+        await self.page.wait_for_function(
+            "() => document.querySelector('#graph-canvas, canvas.graph-canvas-container, canvas')"
+        )
+
+    async def load(self, graph: dict[str, Any]) -> None:
+        """Load a workflow in UI format."""
+        await self.page.evaluate("async (graph) => { await app.loadGraphData(graph) }", graph)
+
+    async def add(self, class_type: str, x: float = 100, y: float = 100, **widgets: Any) -> str:
+        """Put a node on the canvas and set its widgets. Returns its id."""
+        script = """([type, pos, widgets]) => {
+            const node = LiteGraph.createNode(type)
+            if (!node) throw new Error(`no node ${type}`)
+            node.pos = pos
+            app.graph.add(node)
+            for (const [name, value] of Object.entries(widgets)) {
+                const widget = node.widgets.find((each) => each.name === name)
+                widget.value = value
+                widget.callback?.(value)
+            }
+            return String(node.id)
+        }"""
+        return str(await self.page.evaluate(script, [class_type, [x, y], widgets]))
+
+    async def connect(self, source: str, slot: int, target: str, name: str) -> None:
+        """Link an output of one node to an input of another."""
+        script = """([source, slot, target, name]) => {
+            const from = app.graph.nodes.find((node) => String(node.id) === source)
+            const to = app.graph.nodes.find((node) => String(node.id) === target)
+            const index = to.inputs.findIndex((input) => input.name === name)
+            if (index < 0) throw new Error(`no input ${name} among ${to.inputs.map((input) => input.name)}`)
+            from.connect(slot, to, index)
+        }"""
+        await self.page.evaluate(script, [source, slot, target, name])
+
+    async def find(self, class_type: str) -> list[str]:
+        """The ids of the nodes of that class in the graph that is open."""
+        found = await self.page.evaluate(
+            "(type) => app.graph.nodes.filter((node) => node.type === type).map((node) => String(node.id))", class_type
+        )
+        return list(found)
+
+    async def widget(self, node_id: str, name: str) -> Any:
+        """The value of a widget."""
+        script = f"([id, name]) => {{ {_NODE} return node.widgets.find((each) => each.name === name)?.value }}"
+        return await self.page.evaluate(script, [node_id, name])
+
+    async def set_widget(self, node_id: str, name: str, value: Any) -> None:
+        """Set a widget as typing into it does."""
+        script = f"""([id, name, value]) => {{ {_NODE}
+            const widget = node.widgets.find((each) => each.name === name)
+            widget.value = value
+            widget.callback?.(value, app.canvas, node)
+        }}"""
+        await self.page.evaluate(script, [node_id, name, value])
+
+    async def labels(self, node_id: str) -> list[str]:
+        """The labels of a node's buttons, from the top."""
+        script = f"""(id) => {{ {_NODE}
+            return node.widgets.filter((each) => each.type === "button").map((each) => each.label ?? each.name)
+        }}"""
+        return list(await self.page.evaluate(script, node_id))
+
+    async def press(self, node_id: str, label: str) -> None:
+        """Press a button of a node with the mouse, where it is drawn."""
+        vue = self.page.locator(f'[data-node-id="{node_id}"]').get_by_role("button", name=label, exact=True)
+        if await vue.count():
+            await vue.click()
+            return
+        script = f"""async ([id, label]) => {{ {_NODE}
+            const canvas = app.canvas
+            canvas.ds.scale = 1
+            canvas.centerOnNode(node)
+            canvas.draw(true, true)
+            await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))
+            const button = node.widgets.find((each) => each.type === "button" && (each.label ?? each.name) === label)
+            if (!button) throw new Error(`no button ${{label}}`)
+            const box = canvas.canvas.getBoundingClientRect()
+            const y = button.last_y ?? button.y
+            return [
+                box.left + (node.pos[0] + node.size[0] / 2 + canvas.ds.offset[0]) * canvas.ds.scale,
+                box.top + (node.pos[1] + y + 10 + canvas.ds.offset[1]) * canvas.ds.scale,
+            ]
+        }}"""
+        x, y = await self.page.evaluate(script, [node_id, label])
+        await self.page.mouse.move(x, y)
+        await self.page.mouse.click(x, y)
+
+    @property
+    def toasts(self) -> Locator:
+        """The toasts that are shown: `await expect(editor.toasts).to_contain_text("Deployed ✓")`."""
+        return self.page.locator(".p-toast-message")
+
+    async def prompt(self) -> dict[str, Any]:
+        """What ComfyUI would execute now, in API format."""
+        return dict(await self.page.evaluate("async () => (await app.graphToPrompt()).output"))
+
+    async def graph(self) -> dict[str, Any]:
+        """The workflow as ComfyUI would save it, in UI format."""
+        return dict(
+            await self.page.evaluate("() => JSON.parse(JSON.stringify((app.rootGraph ?? app.graph).serialize()))")
+        )
+
+    async def open_settings(self, section: str = "Runflow") -> Locator:
+        """Open ComfyUI's settings at a section. Returns the dialog."""
+        await self.page.evaluate("() => app.extensionManager.command.execute('Comfy.ShowSettingsDialog')")
+        dialog = self.page.get_by_role("dialog").filter(has_text="Settings").last
+        await dialog.get_by_text(section, exact=True).first.click()
+        return dialog
+
+    async def screenshot(self, name: str) -> Path:
+        """Save what the page shows as NAME.png in the folder of pictures."""
+        self.shots.mkdir(parents=True, exist_ok=True)
+        path = self.shots / f"{name}.png"
+        await self.page.screenshot(path=path)
+        return path
+
+
+def read_graph(path: Path) -> dict[str, Any]:
+    """A workflow file."""
+    return dict(json.loads(path.read_text(encoding="utf-8")))
