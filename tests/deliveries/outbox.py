@@ -12,11 +12,16 @@ from sqlalchemy import Row, text
 from runflow.db.database import Database
 from runflow.db.notifications import Hub
 from runflow.deliveries.outbox import insert
+from runflow.deliveries.secrets import StoredSecrets, seal
 from runflow.deliveries.sender import DeliveryEngine, Timing
 from runflow.ids import new_id
+from runflow.master_key import MasterKey
+from runflow.orgs import queries as orgs
 
 FAST = Timing(timeout=0.5, margin=10, poll=0.2, grace=1, delays=(0, 0.01, 0.02))
 ORG = new_id()
+KEY = MasterKey("0123456789abcdef" * 4)
+SIGNING = StoredSecrets(KEY)
 
 
 @dataclass
@@ -32,7 +37,7 @@ class Outbox:
             made = await insert(
                 connection,
                 org_id=org_id,
-                kind_code="callback",
+                kind_code="webhook" if "webhook_id" in options else "callback",
                 run_id=options.pop("run_id", new_id()),
                 event_type_code="run.completed",
                 target_url=url,
@@ -41,6 +46,48 @@ class Outbox:
             )
         self.hub.publish("delivery")
         return made
+
+    async def new_org(self) -> UUID:
+        """Make an organization."""
+        org_id = new_id()
+        async with self.db.system() as connection:
+            await orgs.add(connection, org_id=org_id, slug=f"org-{org_id.hex[-12:]}", name="Test")
+        return org_id
+
+    async def add_secret(self, org_id: UUID, plain: str, *, current: bool = True, key: MasterKey = KEY) -> UUID:
+        """Store a callback secret."""
+        secret_id = new_id()
+        statement = text("""
+            INSERT INTO callback_secrets (id, org_id, secret, key_prefix, is_current)
+            VALUES (:id, :org, :sealed, 'whsec_xxxx', :current)""")
+        values = {"id": secret_id, "org": org_id, "sealed": seal(key, plain, secret_id), "current": current}
+        async with self.db.system() as connection:
+            await connection.execute(statement, values)
+        return secret_id
+
+    async def add_webhook(self, org_id: UUID, url: str, plain: str, *events: str, previous: str | None = None) -> UUID:
+        """Store a webhook."""
+        webhook_id = new_id()
+        statement = text("""
+            INSERT INTO webhooks (id, org_id, url, event_type_codes, secret, secret_fingerprint, previous_secret,
+                                  previous_secret_until)
+            VALUES (:id, :org, :url, :events, :sealed, '', :previous, now() + interval '1 hour')""")
+        values = {
+            "id": webhook_id,
+            "org": org_id,
+            "url": url,
+            "events": list(events) or ["run.completed"],
+            "sealed": seal(KEY, plain, webhook_id),
+            "previous": seal(KEY, previous, webhook_id) if previous else None,
+        }
+        async with self.db.system() as connection:
+            await connection.execute(statement, values)
+        return webhook_id
+
+    async def webhook(self, webhook_id: UUID) -> Row[Any]:
+        async with self.db.system() as connection:
+            found = await connection.execute(text("SELECT * FROM webhooks WHERE id = :id"), {"id": webhook_id})
+            return found.one()
 
     async def delivery(self, delivery_id: UUID) -> Row[Any]:
         async with self.db.system() as connection:

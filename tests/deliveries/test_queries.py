@@ -33,7 +33,7 @@ async def claim(outbox: Outbox, *ids: Any, seconds: float = 30) -> list[Claim]:
 
 async def finish(outbox: Outbox, held: Claim, outcome: Outcome, decision: Any) -> bool:
     async with outbox.db.system() as connection:
-        return await queries.finish(connection, held, outcome, decision, None)
+        return await queries.finish(connection, held, outcome, decision, ())
 
 
 async def test_what_was_inserted_is_due_and_can_be_claimed_once(outbox: Outbox) -> None:

@@ -1,19 +1,15 @@
 import asyncio
-import base64
-import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from uuid import UUID
 
 import pytest
 
 from runflow.deliveries.sender import DeliveryEngine
-from runflow.deliveries.signing import SigningSecret, runflow_signature, standard_signature
 from runflow.deliveries.slots import Slots
 from runflow.ids import new_id
 from runflow.outgoing import GuardedClient
-from tests.deliveries.outbox import FAST, ORG, Outbox, running, until
+from tests.deliveries.outbox import FAST, SIGNING, Outbox, running, until
 from tests.outgoing.receivers import (
     Behaviour,
     Received,
@@ -44,7 +40,7 @@ def answers(*statuses: int) -> Behaviour:
 
 
 async def test_a_delivery(outbox: Outbox, client: GuardedClient) -> None:
-    async with receiver(answering(202, b"thanks")) as hook, running(DeliveryEngine(outbox, client)):
+    async with receiver(answering(202, b"thanks")) as hook, running(DeliveryEngine(outbox, client, SIGNING)):
         made = await outbox.add(hook.url("/hook?x=1"), payload=b'{"a":  1}', request_id="req-1")
         (row,) = await outbox.ended(made)
     (seen,), (attempt,) = hook.requests, await outbox.attempts(made)
@@ -62,13 +58,13 @@ async def test_a_delivery(outbox: Outbox, client: GuardedClient) -> None:
 
 async def test_a_hint_is_enough(outbox: Outbox, client: GuardedClient) -> None:
     patient = replace(FAST, poll=60)
-    async with receiver(answering()) as hook, running(DeliveryEngine(outbox, client, timing=patient)):
+    async with receiver(answering()) as hook, running(DeliveryEngine(outbox, client, SIGNING, timing=patient)):
         for _ in range(3):
             await outbox.ended(await outbox.add(hook.url()), seconds=5)
 
 
 async def test_a_slot_that_gets_free_is_used_at_once(outbox: Outbox, client: GuardedClient) -> None:
-    patient = DeliveryEngine(outbox, client, timing=replace(FAST, poll=60), slots=Slots(1, 1, 1))
+    patient = DeliveryEngine(outbox, client, SIGNING, timing=replace(FAST, poll=60), slots=Slots(1, 1, 1))
     async with receiver(answering()) as hook:
         made = [await outbox.add(hook.url()) for _ in range(5)]
         async with running(patient):
@@ -83,7 +79,7 @@ async def test_a_hint_while_every_slot_is_taken_is_not_forgotten(outbox: Outbox,
         await release.wait()
         await answering()(received, reader, writer)
 
-    patient = DeliveryEngine(outbox, client, timing=replace(FAST, timeout=30, poll=60), slots=Slots(1, 2, 2))
+    patient = DeliveryEngine(outbox, client, SIGNING, timing=replace(FAST, timeout=30, poll=60), slots=Slots(1, 2, 2))
     async with receiver(behave) as hook, running(patient):
         first = await outbox.add(hook.url())
         await until(lambda: hook.open == 1)
@@ -92,26 +88,8 @@ async def test_a_hint_while_every_slot_is_taken_is_not_forgotten(outbox: Outbox,
         await outbox.ended(first, second, seconds=10)
 
 
-async def test_signed_by_every_secret(outbox: Outbox, client: GuardedClient) -> None:
-    both = [SigningSecret(new_id(), "whsec_" + base64.b64encode(os.urandom(32)).decode()) for _ in range(2)]
-
-    async def secrets(org_id: UUID) -> Sequence[SigningSecret]:
-        return both if org_id == ORG else []
-
-    async with receiver(answering()) as hook, running(DeliveryEngine(outbox, client, secrets=secrets)):
-        made = await outbox.add(hook.url())
-        (row,) = await outbox.ended(made)
-    headers, body = hook.requests[0].headers, hook.requests[0].body
-    assert headers["runflow-signature"] == runflow_signature(both[0].plain, body)
-    stamp = int(headers["webhook-timestamp"])
-    assert headers["webhook-signature"].split() == [
-        standard_signature(secret.plain, str(made), stamp, body) for secret in both
-    ]
-    assert row.signing_secret_id == both[0].id
-
-
 async def test_tried_again_until_it_succeeds(outbox: Outbox, client: GuardedClient) -> None:
-    async with receiver(answers(500, 404)) as hook, running(DeliveryEngine(outbox, client, timing=FAST)):
+    async with receiver(answers(500, 404)) as hook, running(DeliveryEngine(outbox, client, SIGNING, timing=FAST)):
         made = await outbox.add(hook.url())
         (row,) = await outbox.ended(made)
     assert (row.status_code, row.attempt_count, row.failure_reason_code) == ("succeeded", 3, None)
@@ -122,7 +100,7 @@ async def test_tried_again_until_it_succeeds(outbox: Outbox, client: GuardedClie
 
 
 async def test_gone_is_not_tried_again(outbox: Outbox, client: GuardedClient) -> None:
-    async with receiver(answering(410)) as hook, running(DeliveryEngine(outbox, client, timing=FAST)):
+    async with receiver(answering(410)) as hook, running(DeliveryEngine(outbox, client, SIGNING, timing=FAST)):
         made = await outbox.add(hook.url())
         (row,) = await outbox.ended(made)
     assert (row.status_code, row.failure_reason_code, row.attempt_count) == ("failed", "http_status", 1)
@@ -140,7 +118,7 @@ async def test_gone_is_not_tried_again(outbox: Outbox, client: GuardedClient) ->
     ],
 )
 async def test_refused_addresses_fail_at_once(outbox: Outbox, client: GuardedClient, url: str) -> None:
-    async with running(DeliveryEngine(outbox, client, timing=FAST)):
+    async with running(DeliveryEngine(outbox, client, SIGNING, timing=FAST)):
         made = await outbox.add(url)
         (row,) = await outbox.ended(made)
     (attempt,) = await outbox.attempts(made)
@@ -168,7 +146,7 @@ async def test_every_misbehaviour_ends_with_a_reason(
     outbox: Outbox, client: GuardedClient, behave: Behaviour, reason: str, status: int | None, says: str
 ) -> None:
     slow = replace(FAST, timeout=0.3, delays=(0, 0.4))
-    async with receiver(behave) as hook, running(DeliveryEngine(outbox, client, timing=slow)):
+    async with receiver(behave) as hook, running(DeliveryEngine(outbox, client, SIGNING, timing=slow)):
         made = await outbox.add(hook.url("/hook?token=secret"), max_attempts=2)
         async with asyncio.timeout(10):
             while not (between := await outbox.delivery(made)).attempt_count:
@@ -186,7 +164,7 @@ async def test_every_misbehaviour_ends_with_a_reason(
 async def test_a_gigabyte_is_cut_off(outbox: Outbox, client: GuardedClient) -> None:
     made_of: list[Receiver] = []
     behave = endless(made_of, b"HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n")
-    async with receiver(behave) as hook, running(DeliveryEngine(outbox, client, timing=FAST)):
+    async with receiver(behave) as hook, running(DeliveryEngine(outbox, client, SIGNING, timing=FAST)):
         made_of.append(hook)
         made = await outbox.add(hook.url())
         (row,) = await outbox.ended(made)
@@ -197,14 +175,14 @@ async def test_a_gigabyte_is_cut_off(outbox: Outbox, client: GuardedClient) -> N
 
 
 async def test_redirects_to_inner_addresses_are_refused(outbox: Outbox, client: GuardedClient) -> None:
-    engine = DeliveryEngine(outbox, client, timing=FAST)
+    engine = DeliveryEngine(outbox, client, SIGNING, timing=FAST)
     async with receiver(_to("http://169.254.169.254/latest/meta-data/")) as hook, running(engine):
         (row,) = await outbox.ended(await outbox.add(hook.url()))
     assert (row.failure_reason_code, row.attempt_count) == ("blocked_address", 1)
 
 
 async def test_a_dead_receiver_delays_nobody(outbox: Outbox, client: GuardedClient) -> None:
-    engine = DeliveryEngine(outbox, client, timing=replace(FAST, timeout=30, grace=0), slots=Slots(8, 8, 3))
+    engine = DeliveryEngine(outbox, client, SIGNING, timing=replace(FAST, timeout=30, grace=0), slots=Slots(8, 8, 3))
     async with receiver(hanging) as dead, receiver(answering()) as alive, running(engine):
         waiting = [await outbox.add(dead.url()) for _ in range(30)]
         await until(lambda: dead.open == 3)
@@ -217,7 +195,7 @@ async def test_a_dead_receiver_delays_nobody(outbox: Outbox, client: GuardedClie
 
 async def test_large_payloads_for_a_dead_receiver_do_not_fill_the_memory(outbox: Outbox, client: GuardedClient) -> None:
     bounded = Slots(total_bytes=10_000, bytes_per_org=5_000)
-    engine = DeliveryEngine(outbox, client, timing=replace(FAST, timeout=30, grace=0), slots=bounded)
+    engine = DeliveryEngine(outbox, client, SIGNING, timing=replace(FAST, timeout=30, grace=0), slots=bounded)
     async with receiver(hanging) as dead, receiver(answering()) as alive, running(engine):
         for _ in range(6):
             await outbox.add(dead.url(), payload=b"x" * 2_000)
@@ -227,7 +205,7 @@ async def test_large_payloads_for_a_dead_receiver_do_not_fill_the_memory(outbox:
 
 
 async def test_an_organization_with_many_dead_receivers_delays_no_other(outbox: Outbox, client: GuardedClient) -> None:
-    engine = DeliveryEngine(outbox, client, timing=replace(FAST, timeout=30, grace=0), slots=Slots(8, 4, 4))
+    engine = DeliveryEngine(outbox, client, SIGNING, timing=replace(FAST, timeout=30, grace=0), slots=Slots(8, 4, 4))
     async with receiver(hanging) as dead, receiver(answering()) as alive, running(engine):
         for name in ("127.0.0.1", "localhost", "127.1", "0x7f.1"):
             for _ in range(4):
@@ -238,7 +216,7 @@ async def test_an_organization_with_many_dead_receivers_delays_no_other(outbox: 
 
 
 async def test_engines_share_the_outbox_and_send_everything_once(outbox: Outbox, client: GuardedClient) -> None:
-    engines = [DeliveryEngine(outbox, client, timing=FAST, slots=Slots(6, 6, 6)) for _ in range(3)]
+    engines = [DeliveryEngine(outbox, client, SIGNING, timing=FAST, slots=Slots(6, 6, 6)) for _ in range(3)]
     async with receiver(answering()) as hook, running(*engines):
         made = [await outbox.add(hook.url()) for _ in range(60)]
         rows = await outbox.ended(*made)

@@ -1,9 +1,8 @@
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import cast
-from uuid import UUID
 
 import psycopg
 import pytest
@@ -13,10 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow.db.database import Database
 from runflow.deliveries.sender import DeliveryEngine, Timing
-from runflow.deliveries.signing import SigningSecret
-from runflow.ids import new_id
+from runflow.master_key import MasterKey
 from runflow.outgoing import GuardedClient
-from tests.deliveries.outbox import FAST, Outbox, kill, running, until
+from tests.deliveries.outbox import FAST, SIGNING, Outbox, kill, running, until
 from tests.outgoing.receivers import (
     Received,
     answering,
@@ -53,7 +51,7 @@ async def test_killed_between_sending_and_recording_it_sends_one_duplicate(
 ) -> None:
     short = Timing(timeout=0.5, margin=0.2, poll=0.1, grace=5)
     async with receiver(hanging) as hook:
-        task = asyncio.create_task(DeliveryEngine(outbox, client, timing=replace(short, timeout=30)).run())
+        task = asyncio.create_task(DeliveryEngine(outbox, client, SIGNING, timing=replace(short, timeout=30)).run())
         made = await outbox.add(hook.url())
         await until(lambda: len(hook.requests) == 1)
         await kill(task)
@@ -64,7 +62,7 @@ async def test_killed_between_sending_and_recording_it_sends_one_duplicate(
         async with outbox.db.system() as connection:
             await connection.execute(text("UPDATE deliveries SET claimed_until = now() - interval '1 second'"))
         hook.behave = answering()
-        async with running(DeliveryEngine(outbox, client, timing=short)):
+        async with running(DeliveryEngine(outbox, client, SIGNING, timing=short)):
             (row,) = await outbox.ended(made)
     assert (row.status_code, row.attempt_count) == ("succeeded", 1)
     assert [seen.headers["webhook-id"] for seen in hook.requests] == [str(made)] * 2
@@ -74,12 +72,12 @@ async def test_killed_between_sending_and_recording_it_sends_one_duplicate(
 async def test_a_claim_of_a_dead_process_lapses_by_itself(outbox: Outbox, client: GuardedClient) -> None:
     short = Timing(timeout=0.3, margin=0.3, poll=0.1, grace=5)
     async with receiver(hanging) as hook:
-        task = asyncio.create_task(DeliveryEngine(outbox, client, timing=short).run())
+        task = asyncio.create_task(DeliveryEngine(outbox, client, SIGNING, timing=short).run())
         made = await outbox.add(hook.url())
         await until(lambda: len(hook.requests) == 1)
         await kill(task)
         hook.behave = answering()
-        async with running(DeliveryEngine(outbox, client, timing=short)):
+        async with running(DeliveryEngine(outbox, client, SIGNING, timing=short)):
             (row,) = await outbox.ended(made)
     assert (row.status_code, row.attempt_count, len(hook.requests)) == ("succeeded", 1, 2)
 
@@ -92,7 +90,9 @@ async def test_stopping_lets_attempts_end(outbox: Outbox, client: GuardedClient)
         await answering()(received, reader, writer)
 
     async with receiver(behave) as hook:
-        task = asyncio.create_task(DeliveryEngine(outbox, client, timing=replace(FAST, timeout=10, grace=10)).run())
+        task = asyncio.create_task(
+            DeliveryEngine(outbox, client, SIGNING, timing=replace(FAST, timeout=10, grace=10)).run()
+        )
         made = await outbox.add(hook.url())
         await until(lambda: len(hook.requests) == 1)
         task.cancel()
@@ -107,12 +107,12 @@ async def test_stopping_lets_attempts_end(outbox: Outbox, client: GuardedClient)
 async def test_stopping_gives_back_what_does_not_end(outbox: Outbox, client: GuardedClient) -> None:
     stubborn = replace(FAST, timeout=30, grace=0.1)
     async with receiver(hanging) as hook:
-        async with running(DeliveryEngine(outbox, client, timing=stubborn)):
+        async with running(DeliveryEngine(outbox, client, SIGNING, timing=stubborn)):
             made = await outbox.add(hook.url())
             await until(lambda: len(hook.requests) == 1)
         assert (await outbox.delivery(made)).claimed_until is None
         hook.behave = answering()
-        async with running(DeliveryEngine(outbox, client)):
+        async with running(DeliveryEngine(outbox, client, SIGNING)):
             await outbox.ended(made, seconds=5)
 
 
@@ -127,7 +127,10 @@ async def test_a_database_that_drops_its_connections_loses_nothing(
         await release.wait()
         await answering()(received, reader, writer)
 
-    async with receiver(behave) as hook, running(DeliveryEngine(outbox, client, timing=replace(FAST, timeout=10))):
+    async with (
+        receiver(behave) as hook,
+        running(DeliveryEngine(outbox, client, SIGNING, timing=replace(FAST, timeout=10))),
+    ):
         made = [await outbox.add(hook.url()) for _ in range(10)]
         await until(lambda: len(hook.requests) == 10)
         # Every pooled connection is dead when the attempts are to be recorded.
@@ -140,14 +143,14 @@ async def test_a_database_that_drops_its_connections_loses_nothing(
 
 
 async def test_an_attempt_is_recorded_when_the_database_is_back(outbox: Outbox, client: GuardedClient) -> None:
-    engine = DeliveryEngine(Unreachable(outbox), client, timing=FAST)
+    engine = DeliveryEngine(Unreachable(outbox), client, SIGNING, timing=FAST)
     async with receiver(answering()) as hook, running(engine):
         (row,) = await outbox.ended(await outbox.add(hook.url()))
     assert (row.status_code, row.attempt_count, len(hook.requests)) == ("succeeded", 1, 1)
 
 
 async def test_stopping_is_heard_at_any_moment(outbox: Outbox, client: GuardedClient) -> None:
-    engine = DeliveryEngine(outbox, client, timing=FAST)
+    engine = DeliveryEngine(outbox, client, SIGNING, timing=FAST)
     for _ in range(20):
         task = asyncio.create_task(engine.run())
         await until(lambda: outbox.hub._waiters.get(("delivery", "")))
@@ -159,27 +162,20 @@ async def test_stopping_is_heard_at_any_moment(outbox: Outbox, client: GuardedCl
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_unreadable_secrets_send_nothing_unsigned(outbox: Outbox, client: GuardedClient) -> None:
-    calls = 0
-
-    async def secrets(org_id: UUID) -> Sequence[SigningSecret]:
-        nonlocal calls
-        calls += 1
-        if calls == 1:
-            raise ConnectionError("no database")
-        return [SigningSecret(new_id(), "whsec_AAAA")]
-
-    timing = Timing(timeout=0.2, margin=0.1, poll=0.1)
-    async with receiver(answering()) as hook, running(DeliveryEngine(outbox, client, secrets=secrets, timing=timing)):
-        await outbox.ended(await outbox.add(hook.url()))
-    assert ["runflow-signature" in seen.headers for seen in hook.requests] == [True]
+async def test_a_secret_that_does_not_open_sends_nothing_unsigned(outbox: Outbox, client: GuardedClient) -> None:
+    org = await outbox.new_org()
+    await outbox.add_secret(org, "whsec_AAAA", key=MasterKey("another" * 8))
+    async with receiver(answering()) as hook, running(DeliveryEngine(outbox, client, SIGNING, timing=FAST)):
+        (row,) = await outbox.ended(await outbox.add(hook.url(), org_id=org, max_attempts=2))
+    assert (row.status_code, row.failure_reason_code, row.attempt_count) == ("failed", "exhausted", 2)
+    assert "could not sign" in row.failure_detail
+    assert hook.requests == []
 
 
 async def test_a_defect_is_an_attempt_with_a_reason(outbox: Outbox, client: GuardedClient) -> None:
-    async def secrets(org_id: UUID) -> Sequence[SigningSecret]:
-        return [SigningSecret(new_id(), "not a secret")]
-
-    async with receiver(answering()) as hook, running(DeliveryEngine(outbox, client, secrets=secrets, timing=FAST)):
-        (row,) = await outbox.ended(await outbox.add(hook.url(), max_attempts=2))
+    org = await outbox.new_org()
+    await outbox.add_secret(org, "not a secret")
+    async with receiver(answering()) as hook, running(DeliveryEngine(outbox, client, SIGNING, timing=FAST)):
+        (row,) = await outbox.ended(await outbox.add(hook.url(), org_id=org, max_attempts=2))
     assert (row.status_code, row.failure_reason_code, row.attempt_count) == ("failed", "exhausted", 2)
     assert hook.requests == []

@@ -65,6 +65,7 @@ class Claim:
 
     id: UUID
     org_id: UUID
+    webhook_id: UUID | None
     target_url: str
     payload: bytes
     request_id: str | None
@@ -82,7 +83,8 @@ WITH free AS MATERIALIZED (
 )
 UPDATE deliveries d SET claimed_until = now() + make_interval(secs => :seconds)
 FROM free WHERE d.id = free.id
-RETURNING d.id, d.org_id, d.target_url, d.payload, d.request_id, d.attempt_count + 1, d.max_attempts, d.claimed_until
+RETURNING d.id, d.org_id, d.webhook_id, d.target_url, d.payload, d.request_id, d.attempt_count + 1, d.max_attempts,
+    d.claimed_until
 """)
 
 
@@ -119,21 +121,30 @@ WITH settled AS (
         updated_at = now()
     WHERE id = :id AND status_code = 'pending' AND claimed_until = :claimed_until
       AND attempt_count = :attempt_number - 1
-    RETURNING id, org_id, attempt_count
+    RETURNING id, org_id, webhook_id, attempt_count, next_attempt_at
+), used AS (
+    SELECT id FROM callback_secrets WHERE id = ANY (CAST(:secret_ids AS uuid[]))
+      AND (last_used_at IS NULL OR last_used_at < now() - interval '1 second')
+    FOR NO KEY UPDATE SKIP LOCKED
+), noted AS (
+    UPDATE callback_secrets s SET last_used_at = now() FROM used, settled WHERE s.id = used.id
 )
 INSERT INTO delivery_attempts
-    (id, org_id, delivery_id, attempt_number, status_code, response_body, response_time_ms, error_message)
-SELECT :attempt_id, org_id, id, attempt_count, :http_status, :body, :elapsed_ms, :message FROM settled
+    (id, org_id, delivery_id, webhook_id, attempt_number, status_code, response_body, response_time_ms, error_message,
+     next_retry_at)
+SELECT :attempt_id, org_id, id, webhook_id, attempt_count, :http_status, :body, :elapsed_ms, :message, next_attempt_at
+FROM settled
 RETURNING id
 """)
 
 
 async def finish(
-    connection: AsyncConnection, held: Claim, outcome: Outcome, decision: Decision, secret_id: UUID | None
+    connection: AsyncConnection, held: Claim, outcome: Outcome, decision: Decision, secret_ids: Sequence[UUID]
 ) -> bool:
     """Record an attempt and what follows from it. False: the claim was lost, and nothing was changed.
 
-    `failure_reason_code` of a pending delivery is that of its last attempt. `secret_id` names the secret that signed.
+    `failure_reason_code` of a pending delivery is that of its last attempt. `secret_ids` name the callback secrets that
+    signed, the current one first.
     """
     status, reason, detail, retry_after = _columns(decision)
     values = {
@@ -145,7 +156,8 @@ async def finish(
         "reason": reason,
         "detail": detail,
         "retry_after": retry_after,
-        "secret_id": secret_id,
+        "secret_id": next(iter(secret_ids), None),
+        "secret_ids": list(secret_ids),
         "http_status": outcome.status,
         "body": outcome.body,
         "elapsed_ms": outcome.elapsed_ms,

@@ -9,19 +9,22 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+from uuid import UUID
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow.db.database import Database
 from runflow.db.notifications import Hub
 from runflow.deliveries import queries
 from runflow.deliveries.outcome import FailureReason, Outcome, outcome_of_answer, outcome_of_error
 from runflow.deliveries.queries import Claim
+from runflow.deliveries.recording import record
 from runflow.deliveries.schedule import DELAYS, KEEP_BYTES, TIMEOUT_SECONDS, Decision, GiveUp, Retry, decide
-from runflow.deliveries.signing import Secrets, SigningSecret, delivery_headers, no_secrets
+from runflow.deliveries.signing import SigningSecret, Unsendable, delivery_headers
 from runflow.deliveries.slots import Candidate, Slots
 from runflow.outgoing import GuardedClient, OutgoingError
 from runflow.outgoing.urls import host_of
@@ -40,6 +43,15 @@ class Outbox(Protocol):
 
     db: Database
     hub: Hub
+
+
+class Signing(Protocol):
+    """Finds what signs messages, in the transaction that claims them."""
+
+    async def __call__(
+        self, connection: AsyncConnection, claims: Sequence[Claim]
+    ) -> Mapping[UUID, Sequence[SigningSecret] | Unsendable]:
+        """Return, by the id of the delivery, its secrets, the one of `Runflow-Signature` first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +75,8 @@ class DeliveryEngine:
         self,
         services: Outbox,
         client: GuardedClient,
+        signing: Signing,
         *,
-        secrets: Secrets = no_secrets,
         timing: Timing | None = None,
         slots: Slots | None = None,
     ) -> None:
@@ -72,7 +84,7 @@ class DeliveryEngine:
         self._db = services.db
         self._hub = services.hub
         self._client = client
-        self._secrets = secrets
+        self._signing = signing
         self._timing = timing or Timing()
         self._slots = slots or Slots()
         self._sending: dict[asyncio.Task[None], Claim] = {}
@@ -119,17 +131,18 @@ class DeliveryEngine:
             chosen = {found.id: found for found in slots.choose(candidates)}
             seconds = self._timing.timeout + self._timing.margin
             claims = await queries.claim(connection, list(chosen), seconds) if chosen else []
+            signers = await self._signing(connection, claims) if claims else {}
             to_next = await queries.seconds_to_next(connection)
         self._left_behind = bool(full_orgs or full_hosts or len(candidates) >= min(slots.per_host, many)) or (
             len(chosen) < len(candidates)
         )
         for held in claims:
-            self._start(held, chosen[held.id])
+            self._start(held, chosen[held.id], signers[held.id])
         return claims, to_next
 
-    def _start(self, held: Claim, candidate: Candidate) -> None:
+    def _start(self, held: Claim, candidate: Candidate, signers: Sequence[SigningSecret] | Unsendable) -> None:
         self._slots.take(candidate)
-        task = asyncio.create_task(self._deliver(held), name=f"delivery {held.id}")
+        task = asyncio.create_task(self._deliver(held, signers), name=f"delivery {held.id}")
         self._sending[task] = held
 
         def ended(task: asyncio.Task[None]) -> None:
@@ -141,13 +154,13 @@ class DeliveryEngine:
 
         task.add_done_callback(ended)
 
-    async def _deliver(self, held: Claim) -> None:
-        try:
-            secrets = await self._secrets(held.org_id)
-        except Exception as error:  # the claim lapses, and it is tried again: nothing was sent
-            log.warning("cannot read signing secrets", delivery_id=str(held.id), error=_first_line(error))
-            return
-        outcome = await self._attempt(held, secrets)
+    async def _deliver(self, held: Claim, signers: Sequence[SigningSecret] | Unsendable) -> None:
+        if isinstance(signers, Unsendable):
+            reason = FailureReason.EXHAUSTED if signers.is_final else FailureReason.CONNECTION
+            outcome = Outcome(0, reason=reason, message=signers.message, is_final=signers.is_final)
+            signers = ()
+        else:
+            outcome = await self._attempt(held, signers)
         decision = decide(
             outcome,
             held.attempt_number,
@@ -155,7 +168,7 @@ class DeliveryEngine:
             random.random(),  # noqa: S311 - spreads load, hides nothing
             self._timing.delays,
         )
-        await self._record(held, outcome, decision, secrets)
+        await self._record(held, outcome, decision, [secret.id for secret in signers])
 
     async def _attempt(self, held: Claim, secrets: Sequence[SigningSecret]) -> Outcome:
         started = time.monotonic()
@@ -170,23 +183,20 @@ class DeliveryEngine:
             return Outcome(_ms_since(started), reason=FailureReason.CONNECTION, message=message)
         return outcome_of_answer(host_of(held.target_url), answer)
 
-    async def _record(
-        self, held: Claim, outcome: Outcome, decision: Decision, secrets: Sequence[SigningSecret]
-    ) -> None:
+    async def _record(self, held: Claim, outcome: Outcome, decision: Decision, secret_ids: Sequence[UUID]) -> None:
         """Record an attempt, for as long as the claim lasts also over failures of the database."""
-        secret_id = secrets[0].id if secrets else None
         deadline = time.monotonic() + self._timing.margin
         while True:
             try:
                 async with self._recording, self._db.system() as connection:
-                    is_ours = await queries.finish(connection, held, outcome, decision, secret_id)
+                    recorded = await record(connection, held, outcome, decision, secret_ids)
                 break
             except Exception as error:  # without the record the message would be sent twice
                 log.warning("cannot record a delivery attempt", delivery_id=str(held.id), error=_first_line(error))
                 if time.monotonic() > deadline:
                     return
                 await asyncio.sleep(DATABASE_PAUSE_SECONDS)
-        _tell(held, outcome, decision, is_ours)
+        _tell(held, outcome, recorded)
 
     async def _stop(self) -> None:
         """Let attempts end for the grace time, interrupt the rest and give their claims back."""
@@ -207,14 +217,14 @@ class DeliveryEngine:
                 self._hub.publish(TOPIC)
 
 
-def _tell(held: Claim, outcome: Outcome, decision: Decision, is_ours: bool) -> None:
+def _tell(held: Claim, outcome: Outcome, decision: Decision | None) -> None:
     about = {
         "delivery_id": str(held.id),
         "attempt": held.attempt_number,
         "host": host_of(held.target_url),
         "ms": outcome.elapsed_ms,
     }
-    if not is_ours:
+    if decision is None:
         log.warning("delivery attempt came too late to be recorded", **about)
     elif isinstance(decision, GiveUp):
         log.warning("delivery given up", reason=decision.reason.value, detail=decision.detail, **about)

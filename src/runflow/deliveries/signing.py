@@ -8,7 +8,7 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -21,19 +21,18 @@ class InvalidSecret(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SigningSecret:
-    """An enabled secret of an organization: `whsec_` and base64. Its text never shows in a representation."""
+    """An enabled secret: `whsec_` and base64; `id` is that of its row. Its text never shows in a representation."""
 
     id: UUID
     plain: str = field(repr=False)
 
 
-Secrets = Callable[[UUID], Awaitable[Sequence[SigningSecret]]]
-"""Gives an organization's enabled secrets, the current one first."""
+@dataclass(frozen=True, slots=True)
+class Unsendable:
+    """Why a message cannot be sent at all now; `is_final`: nor ever."""
 
-
-async def no_secrets(org_id: UUID) -> Sequence[SigningSecret]:
-    """Return no secrets: deliveries leave unsigned."""
-    return ()
+    message: str
+    is_final: bool
 
 
 def delivery_headers(
