@@ -33,6 +33,7 @@ pytest_plugins = [
     "tests.comfyui_fixtures",
     "tests.platform_fixtures",
     "tests.editor_fixtures",
+    "tests.s3_fixtures",
 ]
 
 MakeKey = Callable[..., Awaitable[str]]

@@ -33,7 +33,7 @@ from runflow.runs.service import RunReader
 from runflow.services import Services
 from runflow.settings import Settings
 from runflow.storage import routes as storage
-from runflow.storage.store import Storage
+from runflow.storage.choice import open_storage
 from runflow.web import problems, system
 from runflow.web.body import BodyLimit
 from runflow.web.context import RequestContext
@@ -46,6 +46,8 @@ from runflow.workers import routes as workers
 from runflow.workers.outlook import Outlook
 from runflow.workers.service import WorkerDesk
 from runflow.workflows import routes as workflows
+from runflow.workflows.definitions import routes as definitions
+from runflow.workflows.versions import routes as versions
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8700"
 
@@ -54,6 +56,8 @@ ROUTERS = (
     reference.router,
     metering.router,
     evaluations.router,
+    definitions.router,
+    versions.router,
     workflows.router,
     runs.router,
     batches.router,
@@ -84,7 +88,7 @@ async def build_services(
         key=key,
         db=db,
         hub=hub,
-        storage=Storage(settings.storage_dir, key),
+        storage=await open_storage(settings, key),
         authenticator=KeyRing(db, hub),
         base_url=(settings.public_url or address).rstrip("/"),
     )
@@ -101,6 +105,7 @@ async def build_services(
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
         await client.close()
+        await services.storage.close()
         await hub.stop()
 
 

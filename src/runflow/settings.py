@@ -4,15 +4,27 @@ A setting is documented by its description here; `docs/operations.md` is tested 
 """
 
 import os
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from runflow.bucket import Bucket
 
 
 def _default_home() -> Path:
     return Path("/var/lib/runflow") if hasattr(os, "geteuid") and os.geteuid() == 0 else Path.home() / ".runflow"
+
+
+def _days(value: object) -> object:
+    return None if isinstance(value, str) and value.strip().lower() == "never" else value
+
+
+Days = Annotated[int | None, Field(ge=1, le=36_500), BeforeValidator(_days)]
+"""A number of days, or `never`."""
 
 
 class Settings(BaseSettings):
@@ -73,8 +85,68 @@ class Settings(BaseSettings):
         description="A lease that is not renewed for this long is lost, and its run goes to another worker.",
         ge=2,
     )
+    storage_url: str | None = Field(
+        default=None,
+        description="Bucket for files, s3://BUCKET or s3://BUCKET/PREFIX, of Amazon S3 or anything that speaks its "
+        "protocol. Default: the folder storage below the home folder.",
+    )
+    storage_endpoint: str | None = Field(
+        default=None,
+        description="Address of the service that has the bucket, e.g. https://ACCOUNT.r2.cloudflarestorage.com or "
+        "http://minio:9000; clients and workers have to reach it. Default: Amazon S3.",
+    )
+    storage_region: str | None = Field(
+        default=None, description="Region of the bucket. Default: AWS_REGION, AWS_DEFAULT_REGION, us-east-1."
+    )
+    storage_access_key: SecretStr | None = Field(
+        default=None,
+        description="Access key of the bucket. Default: what AWS's usual chain finds (environment, profile, role).",
+    )
+    storage_secret_key: SecretStr | None = Field(default=None, description="Secret key that belongs to it.")
+    storage_path_style: bool | None = Field(
+        default=None,
+        description="Put the bucket's name into the path of its addresses instead of the host. Default: true with an "
+        "endpoint, false with Amazon S3.",
+    )
+    output_retention_days: Days = Field(
+        default=30, description="Outputs of runs are removed after this many days, or `never`."
+    )
+    event_retention_days: Days = Field(
+        default=7, description="Events and logs of runs are removed after this many days, or `never`."
+    )
+    run_retention_days: Days = Field(
+        default=None, description="Runs are removed with all that belongs to them after this many days, or `never`."
+    )
     output_url_seconds: int = Field(
         default=86400, description="How long a signed download URL lives, in seconds.", gt=0
+    )
+    evaluation_processes: int = Field(
+        default=1,
+        description="Evaluations judged at the same time by this server process, each in a process of its own that is "
+        "started when there is work; 0: leave them to other server processes.",
+        ge=0,
+        le=64,
+    )
+    evaluation_price: Decimal = Field(
+        default=Decimal(0),
+        description="Price of an evaluation that a caller submits, in USD. Automatic ones are free.",
+        ge=0,
+        lt=10_000,
+        decimal_places=6,
+    )
+    vlm_url: str | None = Field(
+        default=None,
+        description="Base URL of an endpoint that speaks the OpenAI chat protocol, e.g. http://10.0.0.5:8000/v1; it may "
+        "lie in a private network. Default: none, and no vision-language model judges.",
+    )
+    vlm_api_key: SecretStr | None = Field(
+        default=None, description="Sent to the vision-language endpoint as `Authorization: Bearer`."
+    )
+    vlm_model: str | None = Field(
+        default=None, description="Name of the vision-language model; needed with RUNFLOW_VLM_URL."
+    )
+    vlm_timeout_seconds: float = Field(
+        default=60, description="Time limit of one request to the vision-language endpoint, in seconds.", gt=0, le=600
     )
     database_pool: int = Field(
         default=10,
@@ -84,6 +156,37 @@ class Settings(BaseSettings):
     log_format: str = Field(
         default="auto", description="Log lines as `json`, `console`, or `auto` (console on a terminal)."
     )
+
+    @model_validator(mode="after")
+    def _check_storage(self) -> Self:
+        if (self.storage_access_key is None) != (self.storage_secret_key is None):
+            raise ValueError("RUNFLOW_STORAGE_ACCESS_KEY and RUNFLOW_STORAGE_SECRET_KEY belong together")
+        try:
+            _ = self.bucket
+        except ValueError as error:
+            raise ValueError(f"RUNFLOW_STORAGE_URL, RUNFLOW_STORAGE_ENDPOINT: {error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _check_vision(self) -> Self:
+        if self.vlm_url is not None:
+            if not self.vlm_url.startswith(("http://", "https://")):
+                raise ValueError("RUNFLOW_VLM_URL must begin with http:// or https://")
+            if not self.vlm_model:
+                raise ValueError("RUNFLOW_VLM_URL needs RUNFLOW_VLM_MODEL, the name of the model")
+        return self
+
+    @cached_property
+    def bucket(self) -> Bucket | None:
+        """The bucket that files are kept in; None where they lie on the local disk."""
+        if self.storage_url is None:
+            return None
+        return Bucket.of(self.storage_url, self.storage_endpoint, self.storage_region, self.storage_path_style)
+
+    @property
+    def own_origins(self) -> list[str]:
+        """Addresses of this installation itself, which requests to given addresses may reach wherever they lie."""
+        return [*([self.public_url] if self.public_url else []), *([self.bucket.origin] if self.bucket else [])]
 
     @cached_property
     def home_dir(self) -> Path:

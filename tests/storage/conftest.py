@@ -10,12 +10,13 @@ import pytest
 from runflow.master_key import MasterKey
 from runflow.server import create_app
 from runflow.services import Services
+from runflow.storage.local import LocalStorage
 from runflow.storage.store import Storage
 
 
 @pytest.fixture
 def storage(tmp_path: Path, master_key: MasterKey) -> Storage:
-    return Storage(tmp_path / "storage", master_key)
+    return LocalStorage(tmp_path / "storage", master_key)
 
 
 @pytest.fixture

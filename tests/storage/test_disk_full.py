@@ -17,7 +17,7 @@ from runflow.master_key import MasterKey
 from runflow.server import create_app
 from runflow.services import Services
 from runflow.storage.disk import BLOCK_BYTES
-from runflow.storage.store import Storage
+from runflow.storage.local import LocalStorage
 
 pytestmark = pytest.mark.chaos
 
@@ -56,7 +56,7 @@ async def pieces(size: int) -> AsyncIterator[bytes]:
 
 
 async def test_a_file_that_does_not_fit_leaves_nothing(small_disk: Path, master_key: MasterKey) -> None:
-    storage = Storage(small_disk / "storage", master_key)
+    storage = LocalStorage(small_disk / "storage", master_key)
     with pytest.raises(errors.Unavailable, match=r"storage is full.*free space"):
         await storage.put("runs/r/l/0-big", pieces(2 * DISK_BYTES), limit=4 * DISK_BYTES)
     assert files(small_disk) == set()
@@ -65,7 +65,7 @@ async def test_a_file_that_does_not_fit_leaves_nothing(small_disk: Path, master_
 
 
 async def test_a_full_disk_over_http(small_disk: Path, services: Services) -> None:
-    storage = Storage(small_disk / "storage", services.key)
+    storage = LocalStorage(small_disk / "storage", services.key)
     app = create_app(dataclasses.replace(services, storage=storage))
     url = storage.upload_url("", "runs/r/l/0-x", content_type="a/b", size_bytes=None, max_bytes=10**9, seconds=60)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
@@ -89,7 +89,7 @@ async def test_a_full_disk_over_http(small_disk: Path, services: Services) -> No
 
 
 async def test_a_full_disk_keeps_the_old_bytes(small_disk: Path, master_key: MasterKey) -> None:
-    storage = Storage(small_disk / "storage", master_key)
+    storage = LocalStorage(small_disk / "storage", master_key)
     await storage.put("a/b", b"old", limit=10)
     fill(small_disk)
     with pytest.raises(errors.Unavailable):
@@ -98,7 +98,7 @@ async def test_a_full_disk_keeps_the_old_bytes(small_disk: Path, master_key: Mas
 
 
 async def test_storage_may_be_mounted_after_the_start(small_disk: Path, master_key: MasterKey) -> None:
-    storage = Storage(small_disk, master_key)
+    storage = LocalStorage(small_disk, master_key)
     (small_disk / ".incoming").rmdir()
     await storage.put("a/b", b"x", limit=1)
     assert await storage.head("a/b") is not None
@@ -106,7 +106,7 @@ async def test_storage_may_be_mounted_after_the_start(small_disk: Path, master_k
 
 async def test_a_limit_on_file_sizes_is_a_full_disk(tmp_path: Path, master_key: MasterKey) -> None:
     """Needs no privileges: the system refuses files over 2 MiB to this process, as a quota would."""
-    storage = Storage(tmp_path / "storage", master_key)
+    storage = LocalStorage(tmp_path / "storage", master_key)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2 * BLOCK_BYTES, before[1]))
     try:
@@ -120,7 +120,7 @@ async def test_a_limit_on_file_sizes_is_a_full_disk(tmp_path: Path, master_key: 
 
 
 async def test_a_read_only_disk(small_disk: Path, master_key: MasterKey) -> None:
-    storage = Storage(small_disk / "storage", master_key)
+    storage = LocalStorage(small_disk / "storage", master_key)
     await storage.put("a/b", b"x", limit=1)
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     with pytest.raises(errors.Unavailable, match=os.strerror(errno.EROFS)):

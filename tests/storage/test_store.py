@@ -14,6 +14,7 @@ from runflow import errors
 from runflow.master_key import MasterKey
 from runflow.storage.disk import ABANDONED_SECONDS, BLOCK_BYTES
 from runflow.storage.keys import InvalidKey
+from runflow.storage.local import LocalStorage
 from runflow.storage.store import Storage
 
 KEY = "runs/r/l/0-x.bin"
@@ -180,7 +181,7 @@ async def test_head_brings_to_the_disk_what_another_process_stored(
     monkeypatch.setattr(os, "fsync", noted)
     assert await storage.head(KEY) is not None
     assert inode not in synced
-    other = Storage(folder, MasterKey("another-key-of-32-characters-----"))
+    other = LocalStorage(folder, MasterKey("another-key-of-32-characters-----"))
     assert await other.head(KEY) is not None
     assert inode in synced
 

@@ -25,7 +25,15 @@ from runflow.worker.settings import ENGINE_USER_AUTO, ENGINE_USER_SAME, WorkerSe
 
 app = typer.Typer(add_completion=False, help="Run a worker on this machine.", subcommand_metavar="")
 
-_NOT_FOR_A_WORKER = ("RUNFLOW_SECRET_KEY", "RUNFLOW_DATABASE_URL")
+_NOT_FOR_A_WORKER = (
+    "RUNFLOW_SECRET_KEY",
+    "RUNFLOW_DATABASE_URL",
+    "RUNFLOW_STORAGE_ACCESS_KEY",
+    "RUNFLOW_STORAGE_SECRET_KEY",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+)
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -74,7 +82,7 @@ def worker(
         engine_user=engine_user,
         labels=_labels(label or []),
         allowed_networks=settings.allowed_networks,
-        allowed_origins=tuple(url for url in (server, settings.public_url) if url),
+        allowed_origins=(server, *settings.own_origins),
         input_limit=settings.max_upload_bytes,
     )
     _run(settings, worker_settings, with_parent=die_with_parent)

@@ -81,8 +81,8 @@ class GuardedClient:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        """Return the client of this installation: its allowed networks, and the origin of its public URL."""
-        return cls(settings.allowed_networks, [settings.public_url] if settings.public_url else ())
+        """Return the client of this installation: its allowed networks, and its own origins."""
+        return cls(settings.allowed_networks, settings.own_origins)
 
     async def __aenter__(self) -> Self:
         return self

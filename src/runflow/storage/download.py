@@ -18,12 +18,10 @@ _HEADER_SAFE = re.compile(r"[\x21-\x7e][\x20-\x7e]*")
 
 def download_headers(grant: DownloadGrant, etag: str) -> dict[str, str]:
     """Return the headers of an answer to this grant, all but length and range."""
-    content_type = grant.content_type or ""
-    if not _HEADER_SAFE.fullmatch(content_type):
-        content_type = "application/octet-stream"
+    content_type = served_type(grant.content_type)
     return {
         "Content-Type": content_type,
-        "Content-Disposition": _disposition(content_type.lower(), grant.filename),
+        "Content-Disposition": disposition(content_type, grant.filename),
         "ETag": etag,
         "Accept-Ranges": "bytes",
         "Cache-Control": f"private, max-age={grant.seconds_left}",
@@ -41,8 +39,15 @@ def is_unchanged(if_none_match: str | None, etag: str | None) -> bool:
     return etag in known or "*" in known
 
 
-def _disposition(content_type: str, filename: str | None) -> str:
-    shown = content_type.startswith(_SHOWN) and not content_type.startswith(_NEVER_SHOWN)
+def served_type(content_type: str | None) -> str:
+    """Return the type to serve a file under: what was declared, where that can stand in a header."""
+    return content_type if content_type and _HEADER_SAFE.fullmatch(content_type) else "application/octet-stream"
+
+
+def disposition(content_type: str, filename: str | None) -> str:
+    """Return the `Content-Disposition` of a file: shown in the page only where that is harmless."""
+    kind_of = content_type.lower()
+    shown = kind_of.startswith(_SHOWN) and not kind_of.startswith(_NEVER_SHOWN)
     kind = "inline" if shown else "attachment"
     if not filename:
         return kind

@@ -9,11 +9,13 @@ import hmac
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 from urllib.parse import quote, urlencode
 
 import orjson
 
 from runflow import errors
+from runflow.master_key import MasterKey
 from runflow.storage import keys
 
 UPLOAD = "PUT"
@@ -47,6 +49,11 @@ class UrlSigner:
     def __init__(self, key: bytes) -> None:
         """Take the secret, `master_key.derive("urls")`."""
         self._key = key
+
+    @classmethod
+    def of(cls, key: MasterKey) -> Self:
+        """Return the signer of this installation."""
+        return cls(key.derive("urls"))
 
     def sign(self, base: str, method: str, key: str, declared: Mapping[str, str | None], seconds: int) -> str:
         """Return `{base}/v1/storage/{key}?…` that is valid for `seconds`. Raises `InvalidKey`."""

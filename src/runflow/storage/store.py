@@ -1,47 +1,18 @@
-"""Storage: files behind object keys. Nothing above this package knows a path.
+"""Storage: files behind object keys. Nothing above this package knows a path or a bucket.
 
-Today the files lie on the local disk (`disk.py` writes them, obstore lists, deletes and streams them). Everything here
-is what an S3-compatible store can do as well: put, head, read, copy, delete, list, signed URLs.
+`LocalStorage` keeps them on this machine's disk, `S3Storage` in a bucket; `open_storage` chooses by the settings.
 """
 
-import asyncio
-import errno
-import os
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from os import stat_result
-from pathlib import Path
-from stat import S_ISREG
-from typing import TYPE_CHECKING, BinaryIO, ParamSpec, TypeVar
-
-import obstore
-import structlog
-from obstore.exceptions import BaseError as ObstoreError
-from obstore.store import LocalStore
+from datetime import datetime
+from typing import BinaryIO, TypeVar
 
 from runflow import errors
-from runflow.master_key import MasterKey
-from runflow.storage.disk import BLOCK_BYTES, LocalDisk, PartialFile
-from runflow.storage.keys import InvalidKey, validate
-from runflow.storage.signing import DOWNLOAD, UPLOAD, UrlSigner
+from runflow.storage.keys import InvalidKey
+from runflow.storage.signing import UrlSigner
 
-if TYPE_CHECKING:
-    from obstore import GetResult
-
-log = structlog.get_logger()
-
-MAX_PIECES = 4096
-"""A sender of single bytes must not make us hold a million of them."""
-THREADS = 16
-REMEMBERED = 4096
-"""Objects that this process brought to the disk; forgetting one only costs doing it again."""
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR})
-
-P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -57,27 +28,22 @@ class StoredObject:
     modified_at: datetime | None = None
 
 
-class Storage:
+class Storage(ABC):
     """The installation's files.
 
-    Every method raises `Unavailable` when storage cannot be written or read right now (full, read-only, broken), and
-    `InvalidKey` for a key that could name something outside.
+    Every method raises `Unavailable` when storage cannot be written or read right now (full, read-only, broken, out of
+    reach), and `InvalidKey` for a key that could name something outside.
     """
 
-    def __init__(self, directory: Path, key: MasterKey) -> None:
-        """Keep files below `directory`, which is made; sign URLs with a key derived from the master key."""
-        self._disk = LocalDisk(directory)
-        self._objects = LocalStore(directory, automatic_cleanup=True)
-        self._signer = UrlSigner(key.derive("urls"))
-        # Threads of its own: a slow disk must not hold up whatever else the process does in threads.
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="storage")
-        self._settling: OrderedDict[str, Future[stat_result]] = OrderedDict()
+    max_object_bytes: int | None = None
+    """The largest file that one signed upload can bring, where the store itself has such a limit."""
 
     @property
+    @abstractmethod
     def signer(self) -> UrlSigner:
-        """Checks the signed URLs that this storage gave out."""
-        return self._signer
+        """Checks the URLs that the server itself serves: those of the local disk, also after a move to a bucket."""
 
+    @abstractmethod
     async def put(
         self,
         key: str,
@@ -91,240 +57,97 @@ class Storage:
         """Store the bytes under the key, replacing what was there, whole or not at all.
 
         Memory stays flat whatever the size. When it returns, the object survives a power cut; with `settle=False` that
-        goes on in the background, and `head` waits for it. Raises `PayloadTooLarge` past `limit` bytes,
+        may go on in the background, and `head` waits for it. Raises `PayloadTooLarge` past `limit` bytes,
         `ValidationFailed` when `size_bytes` is given and the size is another one.
         """
-        path = self._disk.path(key)
-        partial = self._disk.begin()
-        try:
-            rest = await self._receive(partial, chunks, limit, size_bytes)
-            await self._run(self._disk.finish, partial, rest, path)
-        except asyncio.CancelledError:
-            # A write may still be going on in its thread: the clean-up waits for it there, not here.
-            self._threads.submit(partial.discard)
-            raise
-        except BaseException:
-            await self._run(partial.discard)
-            raise
-        settling = self._begin_to_settle(key, path)
-        if settle:
-            await self._wait(settling)
-        return StoredObject(key, partial.size, sha256=partial.sha256)
 
+    @abstractmethod
     async def head(self, key: str) -> StoredObject | None:
         """Return the object's size and ETag once it is sure to survive a power cut, or None when there is none.
 
         Ask before a record that names the object is committed.
         """
-        try:
-            path = self._disk.path(key)
-            settling = self._settling.get(key)
-            if settling is None:
-                return _stored(key, await self._find(self._disk.settle, path))
-            await self._wait(settling)
-            return _stored(key, await self._find(path.stat))
-        except (errors.NotFound, InvalidKey):
-            return None
 
+    @abstractmethod
     async def glance(self, key: str) -> StoredObject | None:
         """Return what `head` does, without waiting for the disk: enough for whoever only wants to read."""
-        try:
-            return _stored(key, await self._find(self._disk.path(key).stat))
-        except (errors.NotFound, InvalidKey):
-            return None
 
+    @abstractmethod
     async def open(self, key: str, start: int | None = None, end: int | None = None) -> AsyncIterator[bytes]:
         """Return the bytes from `start` up to, not including, `end` (default: all). Raises `NotFound`."""
-        path = self._disk.path(key)
-        begin = start or 0
-        if end is None:
-            found = await self.glance(key)
-            if found is None:
-                raise _not_found()
-            end = found.size_bytes
-        if end - begin <= BLOCK_BYTES:
-            return _once(await self._find(self._disk.read, path, begin, max(end - begin, 0)))
-        try:
-            result = await obstore.get_async(self._objects, key, options={"range": (begin, end)})
-        except FileNotFoundError as error:
-            raise _not_found() from error
-        except (OSError, ObstoreError) as error:
-            raise self._trouble(error) from error
-        return _pass_on(result)
 
+    @abstractmethod
     async def copy(self, source: str, target: str) -> None:
-        """Store the object a second time, under the key `target`; on the local disk the bytes are shared until
-        either is replaced. Raises `NotFound`.
-        """
-        await self._find(self._disk.copy, self._disk.path(source), self._disk.path(target))
+        """Store the object a second time, under the key `target`; later writes to either leave the other alone.
 
+        Raises `NotFound`.
+        """
+
+    @abstractmethod
     async def delete(self, keys: Iterable[str]) -> None:
         """Remove objects; those that are not there are passed over."""
-        for key in keys:
-            self._settling.pop(key, None)
-            try:
-                await obstore.delete_async(self._objects, validate(key))
-            except FileNotFoundError:
-                continue
-            except (OSError, ObstoreError) as error:
-                raise self._trouble(error) from error
 
-    async def list(self, prefix: str, *, before: datetime | None = None) -> AsyncIterator[str]:
+    @abstractmethod
+    def list(self, prefix: str, *, before: datetime | None = None) -> AsyncIterator[str]:
         """Go through the key of every object below a prefix of whole segments, e.g. `runs/0197…/`, in no order.
 
         With `before`, only of those that were stored before that time.
         """
-        async for batch in obstore.list(self._objects, validate(prefix.rstrip("/"))):
-            for found in batch:
-                if before is None or found["last_modified"] < before:
-                    yield found["path"]
 
+    @abstractmethod
     async def examine(self, key: str, look: Callable[[BinaryIO], T]) -> T:
         """Open an object as a blocking, seekable file, give it to `look` in a thread, return what that returns.
 
         Raises `NotFound`.
         """
 
-        def opened() -> T:
-            with self._disk.open(self._disk.path(key)) as file:
-                return look(file)
-
-        return await self._find(opened)
-
+    @abstractmethod
     async def ready(self) -> None:
         """Raise `Unavailable` when nothing can be stored right now (the readiness probe)."""
-        await self._run(self._disk.probe)
 
-    async def sweep_abandoned(self) -> int:
-        """Remove what processes that were killed left half written, and return how many files that were."""
-        return await self._run(self._disk.sweep_abandoned)
-
+    @abstractmethod
     def upload_url(
         self, base: str, key: str, *, content_type: str, size_bytes: int | None, max_bytes: int, seconds: int
     ) -> str:
         """Return a URL to PUT this object to, for `seconds`: of this type, and of this size where it is known."""
-        size = None if size_bytes is None else str(size_bytes)
-        return self._signer.sign(
-            base, UPLOAD, key, {"type": content_type, "size": size, "limit": str(max_bytes)}, seconds
-        )
 
+    @abstractmethod
     def download_url(self, base: str, key: str, *, filename: str | None, content_type: str | None, seconds: int) -> str:
         """Return a URL to GET this object from, for `seconds`, under this name and type."""
-        return self._signer.sign(base, DOWNLOAD, key, {"filename": filename, "type": content_type}, seconds)
 
-    async def _receive(
-        self, partial: PartialFile, chunks: AsyncIterator[bytes] | bytes, limit: int, size_bytes: int | None
-    ) -> Sequence[bytes]:
-        """Write what comes in, a block at a time, stop as soon as it is too much, and return the last block."""
-        most = limit if size_bytes is None else min(limit, size_bytes)
-        waiting: list[bytes] = []
-        held = total = 0
-        async for chunk in _once(chunks) if isinstance(chunks, bytes) else chunks:
-            total += len(chunk)
-            if total > most:
-                raise _too_large(most)
-            waiting.append(chunk)
-            held += len(chunk)
-            if held >= BLOCK_BYTES or len(waiting) >= MAX_PIECES:
-                await self._run(partial.write, waiting)
-                waiting, held = [], 0
-        if size_bytes is not None and total != size_bytes:
-            raise errors.ValidationFailed(
-                f"The file has {total} bytes, but {size_bytes} were declared. Nothing was stored: send the whole file, "
-                "or declare its real size."
-            )
-        return waiting
+    async def check(self) -> None:
+        """Raise `Unavailable`, saying what to correct, when files cannot be written, read and removed: at the start."""
+        await self.ready()
 
-    def _begin_to_settle(self, key: str, path: Path) -> "Future[stat_result]":
-        """Start to bring an object to the disk; remembered for a while, so that `head` need not do it again."""
-        settling = self._threads.submit(self._disk.settle, path)
-        settling.add_done_callback(_log_failure)
-        self._settling[key] = settling
-        self._settling.move_to_end(key)
-        if len(self._settling) > REMEMBERED:
-            self._settling.popitem(last=False)
-        return settling
+    async def sweep_abandoned(self) -> int:
+        """Remove what processes that were killed left half written, and return how many files that were."""
+        return 0
 
-    async def _wait(self, settling: "Future[stat_result]") -> None:
-        try:
-            await asyncio.shield(asyncio.wrap_future(settling))
-        except FileNotFoundError as error:
-            raise _not_found() from error
-        except OSError as error:
-            raise self._trouble(error) from error
-
-    async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do blocking work in one of our threads; the system's errors become the contract's."""
-        try:
-            return await self._in_thread(work, *args, **kwargs)
-        except OSError as error:
-            raise self._trouble(error) from error
-
-    async def _find(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do the same with an object that may be absent. Raises `NotFound`."""
-        try:
-            return await self._in_thread(work, *args, **kwargs)
-        except OSError as error:
-            if _is_absence(error):
-                raise _not_found() from error
-            raise self._trouble(error) from error
-
-    async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*args, **kwargs))
-
-    def _trouble(self, error: OSError | ObstoreError) -> errors.RunflowError:
-        code = error.errno if isinstance(error, OSError) else None
-        log.error("storage failed", folder=str(self._disk.root), error=str(error))
-        if code in _FULL:
-            return errors.Unavailable(
-                "The server's storage is full, so nothing was stored. The operator has to free space on the disk of "
-                "the storage folder (below RUNFLOW_HOME); then send it again.",
-                headers={"Retry-After": "30"},
-            )
-        reason = os.strerror(code) if code else "input/output error"
-        return errors.Unavailable(
-            f"The server's storage failed ({reason}). The operator has to look at the storage folder (below "
-            "RUNFLOW_HOME); then try again.",
-            headers={"Retry-After": "30"},
-        )
+    async def close(self) -> None:
+        """Stop what works beside the requests."""
+        return
 
 
-def _is_absence(error: OSError) -> bool:
-    return isinstance(error, FileNotFoundError) or error.errno in _ABSENT
-
-
-def _log_failure(settling: "Future[stat_result]") -> None:
-    # Nobody may ever ask for this object again, and then this line is all that the operator sees.
-    error = settling.exception()
-    if isinstance(error, OSError) and not _is_absence(error):
-        log.error("a stored file could not be brought to the disk and was removed", error=str(error))
-
-
-def _stored(key: str, found: stat_result) -> StoredObject | None:
-    if not S_ISREG(found.st_mode):
-        return None
-    return StoredObject(
-        key,
-        found.st_size,
-        etag=f'"{found.st_mtime_ns:x}-{found.st_size:x}"',
-        modified_at=datetime.fromtimestamp(found.st_mtime, UTC),
-    )
-
-
-def _not_found() -> errors.NotFound:
+def not_found() -> errors.NotFound:
+    """Return the error for an object that is not there."""
     return errors.NotFound("There is no such file in storage: it was never uploaded, or it was removed since.")
 
 
-def _too_large(limit: int) -> errors.PayloadTooLarge:
+def too_large(limit: int) -> errors.PayloadTooLarge:
+    """Return the error for more bytes than `limit`."""
     return errors.PayloadTooLarge(f"The file is larger than the {limit} bytes that this upload may have.")
 
 
-async def _pass_on(result: "GetResult") -> AsyncIterator[bytes]:
-    async for chunk in result.stream(min_chunk_size=BLOCK_BYTES):
-        yield bytes(chunk)
+def wrong_size(found: int, declared: int) -> errors.ValidationFailed:
+    """Return the error for another size than declared."""
+    return errors.ValidationFailed(
+        f"The file has {found} bytes, but {declared} were declared. Nothing was stored: send the whole file, or "
+        "declare its real size."
+    )
 
 
-async def _once(content: bytes) -> AsyncIterator[bytes]:
+async def once(content: bytes) -> AsyncIterator[bytes]:
+    """Yield the content in one piece."""
     yield content
 
 

@@ -1,0 +1,31 @@
+"""Which storage an installation has."""
+
+from runflow.master_key import MasterKey
+from runflow.settings import Settings
+from runflow.storage.local import LocalStorage
+from runflow.storage.store import Storage
+
+
+async def open_storage(settings: Settings, key: MasterKey) -> Storage:
+    """Open the bucket of `RUNFLOW_STORAGE_URL`, else the folder below the home. Close it when done.
+
+    Raises `Unavailable`, saying what to correct, when files cannot be stored there.
+    """
+    bucket = settings.bucket
+    if bucket is None:
+        return LocalStorage(settings.storage_dir, key)
+    # Here, so that who has no bucket does not carry what one needs: 15 MB and a tenth of a second at the start.
+    from runflow.storage.credentials import BucketCredentials
+    from runflow.storage.s3 import S3Storage
+
+    access_key, secret_key = settings.storage_access_key, settings.storage_secret_key
+    credentials = await BucketCredentials.find(
+        access_key.get_secret_value() if access_key else None, secret_key.get_secret_value() if secret_key else None
+    )
+    storage = S3Storage(bucket, credentials, key)
+    try:
+        await storage.check()
+    except BaseException:
+        await storage.close()
+        raise
+    return storage
