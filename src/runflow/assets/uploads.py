@@ -33,7 +33,7 @@ _CHUNK = 1024 * 1024
 
 async def create(services: Services, caller: Principal, body: UploadCreate, base: str) -> dict[str, Any]:
     """Open an upload session. Raises `ValidationFailed` for a file over the limit."""
-    limit = services.settings.max_upload_bytes
+    limit = services.storage.most(services.settings.max_upload_bytes)
     if body.size_bytes > limit:
         message = f"The file has {body.size_bytes} bytes; an upload has at most {limit} (RUNFLOW_MAX_UPLOAD_BYTES)."
         raise _refused(message, ["body", "size_bytes"], "less_than_equal")

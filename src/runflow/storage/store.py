@@ -115,6 +115,10 @@ class Storage(ABC):
     def download_url(self, base: str, key: str, *, filename: str | None, content_type: str | None, seconds: int) -> str:
         """Return a URL to GET this object from, for `seconds`, under this name and type."""
 
+    def most(self, limit: int) -> int:
+        """Return how many bytes one signed upload may bring: `limit`, or less where the store takes no more."""
+        return limit if self.max_object_bytes is None else min(limit, self.max_object_bytes)
+
     async def check(self) -> None:
         """Raise `Unavailable`, saying what to correct, when files cannot be written, read and removed: at the start."""
         await self.ready()

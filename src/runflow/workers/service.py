@@ -8,6 +8,7 @@ from uuid import UUID
 
 from runflow import errors
 from runflow.assets import service as assets
+from runflow.gpus import queries as gpus
 from runflow.ids import new_id
 from runflow.runs import references
 from runflow.runs.queue.choose import WorkerOffer
@@ -69,6 +70,7 @@ class WorkerDesk:
         """Take a worker in, or note its new state. A new instance ends the leases of the old one at once."""
         require_protocol(body)
         async with self._services.db.system() as connection:
+            await gpus.meet(connection, code=body.gpu.code, name=body.gpu.name, memory_gb=body.gpu.memory_gb)
             worker_id = await queries.register(
                 connection,
                 {
@@ -118,7 +120,7 @@ class WorkerDesk:
     async def uploads(self, lease: UUID, body: Uploads, base_url: str) -> dict[str, Any]:
         """Sign upload URLs below the attempt's own prefix. Raises `LeaseLost`, `ValidationFailed`."""
         require_protocol(body)
-        limit = self._services.settings.max_output_bytes
+        limit = self._services.storage.most(self._services.settings.max_output_bytes)
         for file in body.files:
             if file.size_bytes is not None and file.size_bytes > limit:
                 raise errors.ValidationFailed(
@@ -192,7 +194,7 @@ class WorkerDesk:
             "resources": placed,
             "limits": {
                 "timeout_seconds": claimed.timeout_seconds,
-                "max_output_bytes": self._services.settings.max_output_bytes,
+                "max_output_bytes": self._services.storage.most(self._services.settings.max_output_bytes),
             },
         }
 

@@ -82,6 +82,10 @@ async def complete(services: Services, lease: UUID, body: Completion) -> dict[st
                 return {"run_id": held.run_id, "status_code": held.run_status}
             raise errors.LeaseLost
         if body.result == "released" and held.run_status not in TERMINAL:
+            if held.number is not None:
+                await queries.back_in_lane(
+                    connection, org=held.org_id, run=held.run_id, number=held.number, forgotten_at=held.offered_at
+                )
             await queries.return_offer(
                 connection, lease=lease, run=held.run_id, lane=held.lane_id, created_at=held.created_at
             )
@@ -101,6 +105,7 @@ def announce(services: Services, run_id: UUID, run_status: str, *, with_delivery
     """Tell who waits that a run ended (and perhaps has something to deliver) or waits again."""
     if run_status == "queued":
         services.hub.publish("lanes")
+        services.hub.publish("run-events", str(run_id))
         return
     services.hub.publish("run", str(run_id))
     if with_delivery:
@@ -138,6 +143,8 @@ async def _apply(
             "nodes": orjson.dumps([node.model_dump() for node in body.nodes]).decode(),
         },
     )
+    if verdict.run_status == "queued":
+        await queries.back_in_lane(connection, org=held.org_id, run=held.run_id, number=number)
     charged = await meter(connection, held, number, verdict.run_status)
     if verdict.run_status in TERMINAL and held.run_status not in TERMINAL and something_follows(held):
         ending = Ending(held, verdict.run_status, await ended.fetchone(), outputs, verdict.failure)
@@ -214,6 +221,12 @@ async def _check_outputs(services: Services, lease: UUID, body: Completion) -> N
     for output, stored in zip(body.outputs, found, strict=True):
         if stored is None:
             raise errors.ValidationFailed(f"The output {output.filename!r} is not in storage: upload it first.")
+        # A bucket holds a sender to the size only where it was known when the URL was signed.
+        if stored.size_bytes > (limit := services.settings.max_output_bytes):
+            raise errors.ValidationFailed(
+                f"The output {output.filename!r} has {stored.size_bytes} bytes; the limit is {limit} "
+                "(RUNFLOW_MAX_OUTPUT_BYTES)."
+            )
         if stored.size_bytes != output.size_bytes:
             raise errors.ValidationFailed(
                 f"The output {output.filename!r} has {stored.size_bytes} bytes in storage, not {output.size_bytes}."
