@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow.audit import queries
+from runflow.db.transaction import Transaction
 from runflow.ids import new_id
 from runflow.web.auth import Principal
 from runflow.web.origin import current_origin
@@ -29,20 +30,63 @@ async def record(
     `action` is `TARGET_TYPE.PAST_PARTICIPLE`. `details` says in short what changed (names of fields, not documents)
     and never holds a secret. The event commits, or not, with the change.
     """
-    origin = current_origin()
+    await queries.add(connection, _event(caller, action, target_type, target_id, details))
+
+
+async def record_pipelined(
+    connection: Transaction,
+    caller: Principal,
+    action: str,
+    target_type: str,
+    target_id: UUID | str | None,
+    details: Mapping[str, Any] | None = None,
+) -> None:
+    """The same as `record`, in a transaction of the hot path."""
+    await queries.add_pipelined(connection, _event(caller, action, target_type, target_id, details))
+
+
+async def record_operator(
+    connection: AsyncConnection,
+    org_id: UUID,
+    action: str,
+    target_type: str,
+    target_id: UUID | str | None,
+    details: Mapping[str, Any] | None = None,
+) -> None:
+    """Record what the operator did on the command line to an organization, as the system role."""
     await queries.add(
         connection,
         {
             "id": new_id(),
-            "org_id": caller.org_id,
+            "org_id": org_id,
             "action_code": action,
-            "actor_type": "api_key",
-            "actor_id": caller.key_id,
+            "actor_type": "operator",
+            "actor_id": None,
             "target_type": target_type,
             "target_id": None if target_id is None else str(target_id),
             "details": dict(details) if details else None,
-            "address": origin.address,
-            "user_agent": origin.user_agent,
-            "request_id": origin.request_id,
         },
     )
+
+
+def _event(
+    caller: Principal,
+    action: str,
+    target_type: str,
+    target_id: UUID | str | None,
+    details: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    origin = current_origin()
+    return {
+        "id": new_id(),
+        "org_id": caller.org_id,
+        "action_code": action,
+        "actor_type": "api_key",
+        "actor_id": caller.key_id,
+        "target_type": target_type,
+        "target_id": None if target_id is None else str(target_id),
+        "details": dict(details) if details else None,
+        "address": origin.address,
+        "user_agent": origin.user_agent,
+        "request_id": origin.request_id,
+    }

@@ -1,5 +1,111 @@
 """Batches over HTTP."""
 
-from fastapi import APIRouter
+from typing import Annotated
+from uuid import UUID
 
-router = APIRouter()
+from fastapi import APIRouter, Depends, Path, Request
+from starlette.responses import Response
+
+from runflow.batches.create import create
+from runflow.batches.schemas import Batch, BatchItem, CreateBatch, ListedBatch
+from runflow.batches.service import BatchReader
+from runflow.runs.routes import Dispatches, Lists, Owner, Slug, address
+from runflow.runs.schemas import Cancellation
+from runflow.web.auth import Caller
+from runflow.web.json_body import json_body, openapi_body
+from runflow.web.lists import ListEnvelope, RecordQuery, record_query
+from runflow.web.responses import json_response
+
+router = APIRouter(tags=["Batches"])
+
+BatchId = Annotated[UUID, Path(description="Id of the batch.")]
+Records = Annotated[RecordQuery, Depends(record_query)]
+
+
+async def reader(request: Request) -> BatchReader:
+    """Return the process's reader of batches."""
+    state = request.app.state
+    return BatchReader(state.services, state.run_reader)
+
+
+Reader = Annotated[BatchReader, Depends(reader)]
+
+
+async def dispatch(
+    owner: Owner,
+    slug: Slug,
+    body: Annotated[CreateBatch, Depends(json_body(CreateBatch))],
+    caller: Caller,
+    request: Request,
+    dispatcher: Dispatches,
+) -> Response:
+    """Queue 1 to 100 runs of a workflow together: all of them, or none when one value of one item is wrong.
+
+    Each item is a run like any other. The batch has ended when they all have; its callback tells then what became of
+    each.
+    """
+    made = await create(
+        dispatcher, caller, owner, slug, body, request_id=request.state.request_id, base_url=address(request)
+    )
+    return json_response(made, 201)
+
+
+for path, summary in (
+    ("/v1/comfyui-workflows/{owner}/{slug}/batches", "Dispatch a batch"),
+    ("/v1/models/{owner}/{slug}/batches", "Dispatch a batch, as of a model"),
+):
+    router.add_api_route(
+        path,
+        dispatch,
+        methods=["POST"],
+        status_code=201,
+        response_model=Batch,
+        summary=summary,
+        openapi_extra=openapi_body(CreateBatch),
+    )
+
+
+@router.get("/v1/batches", response_model=ListEnvelope[ListedBatch], summary="List batches")
+async def list_batches(caller: Caller, request: Request, query: Lists, reader: Reader) -> Response:
+    """List your organization's batches, newest first. `items` and `input` are there where `fields` names them."""
+    return json_response(await reader.list_all(caller, address(request), query))
+
+
+@router.get("/v1/batches/{id}", response_model=Batch, summary="Get a batch")
+async def get(id: BatchId, caller: Caller, request: Request, query: Records, reader: Reader) -> Response:
+    """Read a batch with its items in short; once it has ended, `output` holds what became of each."""
+    return json_response(await reader.get(caller, id, address(request), query))
+
+
+@router.get("/v1/batches/{batch_id}/items", response_model=ListEnvelope[BatchItem], summary="List items")
+async def list_items(batch_id: BatchId, caller: Caller, request: Request, query: Lists, reader: Reader) -> Response:
+    """List the items of a batch as they are now, in their order. `embed=run` adds the whole run."""
+    return json_response(await reader.items(caller, batch_id, address(request), query))
+
+
+@router.get("/v1/batches/{batch_id}/items/{id}", response_model=BatchItem, summary="Get an item")
+async def get_item(
+    batch_id: BatchId, id: UUID, caller: Caller, request: Request, query: Records, reader: Reader
+) -> Response:
+    """Read one item of a batch as it is now."""
+    return json_response(await reader.item(caller, batch_id, id, address(request), query))
+
+
+@router.post(
+    "/v1/batches/{id}/cancellation",
+    status_code=201,
+    response_model=Batch,
+    summary="Cancel a batch",
+    responses={200: {"model": Batch, "description": "Every item had ended already; nothing changed."}},
+    openapi_extra=openapi_body(Cancellation, required=False),
+)
+async def cancel(
+    id: BatchId,
+    caller: Caller,
+    request: Request,
+    reader: Reader,
+    body: Annotated[Cancellation, Depends(json_body(Cancellation, optional=True))],
+) -> Response:
+    """Cancel every item that has not ended, at once. A body is not needed."""
+    cancelled = await reader.cancel(caller, id, body.reason)
+    return json_response(await reader.get(caller, id, address(request), RecordQuery()), 201 if cancelled else 200)

@@ -1,15 +1,14 @@
-"""Dispatch: validate against the pinned version's interface, store inline files, enter the queue."""
+"""Dispatch: check against the interface of the workflow's version, store inline files, enter the queue."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from runflow import errors
-from runflow.assets import service as assets
-from runflow.graph.coerce import ValueRules
-from runflow.graph.media import MediaKind
-from runflow.graph.values import media_inputs, validate_values
 from runflow.ids import new_id
-from runflow.runs import references
+from runflow.metering.budget import require_credit
+from runflow.runs.preparation import Given, prepare
 from runflow.runs.queue.intake import Intake, NewRun
 from runflow.runs.schemas import DispatchRequest
 from runflow.services import Services
@@ -32,13 +31,46 @@ class Dispatcher:
         Raises `WorkflowNotFound`, `WorkflowDisabled`, or `ValidationFailed` naming each input.
         """
         target = await dispatch_target(self.services, caller, owner, slug)
+        return await self.queue(
+            caller,
+            target,
+            Given(body.input),
+            metadata=body.metadata,
+            client_ref=body.client_ref,
+            callback_url=body.callback_url,
+            request_id=request_id,
+        )
+
+    async def queue(
+        self,
+        caller: Principal,
+        target: DispatchTarget,
+        given: Given,
+        *,
+        metadata: dict[str, Any] | None,
+        **more: Any,
+    ) -> dict[str, Any]:
+        """Queue a run of this target and return its row; `more` are fields of `NewRun`.
+
+        Raises `WorkflowDisabled`, or `ValidationFailed` naming each input.
+        """
+        await self.admit(caller, target)
+        prepared = await prepare(self.services, caller, target, [given], metadata)
+        run = self.new_run(caller, target, prepared.inputs[0], metadata=prepared.metadata, **more)
+        return fresh_row(run, await self.intake.submit(run))
+
+    async def admit(self, caller: Principal, target: DispatchTarget) -> None:
+        """Let runs of this target pass: the one door of dispatches, batches and reruns.
+
+        Raises `WorkflowDisabled`, or `InsufficientCredit` when the caller's budget is used up.
+        """
         if target.status_code != "active":
             raise errors.WorkflowDisabled
-        values = self._validated(target, body.input)
-        values = await self._with_assets(caller, target, values)
-        metadata = await self._stored_inline(caller, body.metadata)
-        await self._require_assets(caller, values)
-        run = NewRun(
+        await require_credit(self.services, caller.org_id)
+
+    def new_run(self, caller: Principal, target: DispatchTarget, values: dict[str, Any], **more: Any) -> NewRun:
+        """Return a run with these accepted values; `more` are fields of `NewRun`."""
+        return NewRun(
             id=new_id(),
             org_id=caller.org_id,
             comfyui_workflow_id=target.workflow_id,
@@ -48,96 +80,31 @@ class Dispatcher:
             gpu_class=target.gpu_class,
             timeout_seconds=target.timeout_seconds or self.services.settings.run_timeout_seconds,
             input=values,
-            metadata=metadata,
-            client_ref=body.client_ref,
-            callback_url=body.callback_url,
-            request_id=request_id,
             created_by=caller.key_id,
+            **more,
         )
-        created_at = await self.intake.submit(run)
-        return _fresh_row(run, created_at)
-
-    def _validated(self, target: DispatchTarget, values: dict[str, Any]) -> dict[str, Any]:
-        rules = ValueRules(allow_http=self.services.settings.allow_http_inputs)
-        validated = validate_values(target.interface, values, rules)
-        if validated.problems:
-            found = [
-                {"loc": ["body", "input", problem.key], "msg": problem.message, "type": problem.type}
-                for problem in validated.problems
-            ]
-            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-            raise errors.ValidationFailed(f"{found[0]['msg']}{more}", errors=found)
-        return dict(validated.values)
-
-    async def _with_assets(self, caller: Principal, target: DispatchTarget, values: dict[str, Any]) -> dict[str, Any]:
-        """Turn `data:` URIs of image and file inputs into assets of the caller."""
-        for name, media in media_inputs(target.interface, values).items():
-            if media.kind is MediaKind.DATA:
-                stored = await assets.store_data_uri(self.services, caller, media.value, name)
-                values[name] = f"{references.PREFIX}{stored}"
-        return values
-
-    async def _stored_inline(self, caller: Principal, metadata: dict[str, Any] | None) -> dict[str, Any] | None:
-        """Turn `data:` URIs anywhere in the metadata into assets (wire.md 5.4)."""
-        if metadata is None:
-            return None
-
-        async def walk(value: Any, name: str) -> Any:
-            if isinstance(value, dict):
-                return {key: await walk(item, str(key)) for key, item in value.items()}
-            if isinstance(value, list):
-                return [await walk(item, name) for item in value]
-            if isinstance(value, str) and value.startswith("data:") and ";base64," in value[:200]:
-                stored = await assets.store_data_uri(self.services, caller, value, name)
-                return f"{references.PREFIX}{stored}"
-            return value
-
-        stored: dict[str, Any] = await walk(metadata, "metadata")
-        return stored
-
-    async def _require_assets(self, caller: Principal, values: dict[str, Any]) -> None:
-        wanted = dict(references.found_in(values))
-        if not wanted:
-            return
-        async with self.services.db.tenant(caller.org_id) as connection:
-            found = await assets.resolve(connection, set(wanted.values()))
-        problems = [
-            {
-                "loc": ["body", "input", name],
-                "msg": f'Input "{name}": there is no asset {value} in your organization. Upload the file first.',
-                "type": "unknown_asset",
-            }
-            for name, value in values.items()
-            if (asset := references.asset_id(value)) is not None and asset not in found
-        ]
-        if problems:
-            raise errors.ValidationFailed(str(problems[0]["msg"]), errors=problems)
 
 
-def _fresh_row(run: NewRun, created_at: Any) -> dict[str, Any]:
-    """Return the row as the database has it now, without reading it again."""
-    nothing = dict.fromkeys(
-        [
-            *("batch_id", "started_at", "completed_at", "duration_ms", "cost", "cost_breakdown", "nodes_total"),
-            *("nodes_completed", "failure_code", "failure_stage_code", "failure_message", "failure_details"),
-        ]
-    )
+_NOT_YET: Mapping[str, Any] = dict.fromkeys(
+    [
+        *("started_at", "completed_at", "duration_ms", "cost", "cost_breakdown", "nodes_total", "nodes_completed"),
+        *("failure_code", "failure_stage_code", "failure_message", "failure_details", "cancellation_reason"),
+    ]
+)
+_FROM_RUN = (
+    *("id", "org_id", "comfyui_workflow_id", "target_version", "source_code", "input", "metadata", "client_ref"),
+    *("callback_url", "request_id", "created_by", "gpu_class", "batch_id", "batch_index", "rerun_of"),
+)
+
+
+def fresh_row(run: NewRun, created_at: datetime) -> dict[str, Any]:
+    """Return the row of a run that was just committed as the database has it, without reading it again."""
+    values = {name: getattr(run, name) for name in _FROM_RUN}
     return {
-        **nothing,
-        "id": run.id,
-        "org_id": run.org_id,
-        "comfyui_workflow_id": run.comfyui_workflow_id,
+        **_NOT_YET,
+        **values,
         "target_type": "comfyui_workflow",
-        "target_version": run.target_version,
         "status_code": "queued",
-        "source_code": run.source_code,
-        "input": run.input,
-        "metadata": run.metadata,
-        "client_ref": run.client_ref,
-        "callback_url": run.callback_url,
-        "request_id": run.request_id,
-        "created_by": run.created_by,
-        "gpu_class": run.gpu_class,
         "attempt_count": 0,
         "created_at": created_at,
         "has_logs": False,

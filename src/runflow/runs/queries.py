@@ -1,13 +1,16 @@
 """SQL of runs, for their callers. The queue's own statements stand in `queue/queries.py`."""
 
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from runflow.runs.tables import run_attempts, run_events, run_node_runs, run_outputs, runs
+from runflow.runs.record import HEAVY
+from runflow.runs.tables import run_outputs, runs
 from runflow.services import Services
+from runflow.workflows.tables import workflows
 
 _OUTPUTS = (
     select(func.coalesce(func.json_agg(run_outputs.table_valued()), func.json_build_array()))
@@ -17,9 +20,25 @@ _OUTPUTS = (
 )
 
 
-def selection() -> Select[Any]:
-    """Select run rows with their outputs, for one record or for a list."""
-    return select(runs, _OUTPUTS)
+def selection(parts: Collection[str] | None = None) -> Select[Any]:
+    """Select run rows, for one record or for a list; of the heavy columns only those that these fields need."""
+    left_out = {column for field, column in HEAVY.items() if parts is not None and field not in parts}
+    columns: list[Any] = [column for column in runs.c if column.name not in left_out]
+    return select(*columns) if "outputs" in left_out else select(*columns, _OUTPUTS)
+
+
+def of_organization(org_id: UUID, parts: Collection[str] | None, *, with_workflow: bool) -> Select[Any]:
+    """Select the runs of an organization, for a list; `with_workflow` joins the columns of their workflows."""
+    # The tenant's policy says the same; said here too, an index on org_id serves the order of a page.
+    statement = selection(parts).where(runs.c.org_id == org_id)
+    if with_workflow:
+        statement = statement.outerjoin(workflows, workflows.c.id == runs.c.comfyui_workflow_id)
+    return statement
+
+
+def of_workflow(statement: Select[Any], workflow_id: UUID) -> Select[Any]:
+    """Narrow a list to the runs of one workflow."""
+    return statement.where(runs.c.comfyui_workflow_id == workflow_id)
 
 
 _BY_ID = """
@@ -35,24 +54,16 @@ async def by_id(services: Services, org_id: UUID, run_id: UUID) -> Any | None:
     return await found.fetchone()
 
 
-async def node_runs(connection: AsyncConnection, run_ids: list[UUID]) -> list[Row[Any]]:
-    """Return the node runs of these runs, oldest first."""
-    statement = select(run_node_runs).where(run_node_runs.c.run_id.in_(run_ids))
-    return list(await connection.execute(statement.order_by(run_node_runs.c.started_at, run_node_runs.c.id)))
+async def by_ids(connection: AsyncConnection, run_ids: list[UUID]) -> list[Row[Any]]:
+    """Return those of these runs that the transaction's tenant has."""
+    return list(await connection.execute(selection().where(runs.c.id.in_(run_ids))))
 
 
-async def attempts(connection: AsyncConnection, run_ids: list[UUID]) -> list[Row[Any]]:
-    """Return the attempts of these runs, oldest first. Open offers are no attempts yet."""
-    statement = select(run_attempts).where(run_attempts.c.run_id.in_(run_ids), run_attempts.c.number.is_not(None))
-    return list(await connection.execute(statement.order_by(run_attempts.c.number)))
+async def rows(connection: AsyncConnection, statement: Select[Any]) -> list[Row[Any]]:
+    """Run a list's statement."""
+    return list(await connection.execute(statement))
 
 
-async def logs(connection: AsyncConnection, run_ids: list[UUID]) -> list[Row[Any]]:
-    """Return the log events of these runs in order."""
-    statement = select(run_events).where(run_events.c.run_id.in_(run_ids), run_events.c.type_code == "log")
-    return list(await connection.execute(statement.order_by(run_events.c.run_id, run_events.c.sequence)))
-
-
-def of_workflow(workflow_id: UUID) -> Select[Any]:
-    """Select the runs of one workflow with their outputs, for a list."""
-    return selection().where(runs.c.comfyui_workflow_id == workflow_id)
+async def workflows_of(connection: AsyncConnection, ids: list[UUID]) -> list[Row[Any]]:
+    """Return these workflows of the transaction's tenant, deleted ones included."""
+    return list(await connection.execute(select(workflows).where(workflows.c.id.in_(ids))))

@@ -7,9 +7,20 @@ from uuid import UUID
 from sqlalchemy import Row
 
 from runflow.runs.failures import TERMINAL
+from runflow.runs.links import run_links
 from runflow.runs.output import error_document, output_document
 from runflow.runs.references import replaced
 from runflow.services import Services
+
+HEAVY: Mapping[str, str] = {
+    "input": "input",
+    "metadata": "metadata",
+    "output": "outputs",
+    "error": "failure_details",
+    "cost_breakdown": "cost_breakdown",
+}
+"""What a list reads only when `fields` asks for it: field of the record, column of the row."""
+NOT_READ: Mapping[str, Any] = {**dict.fromkeys(HEAVY.values()), "outputs": ()}
 
 EMBEDS = frozenset({"node_runs", "logs", "attempts", "comfyui_workflow", "model", "flow"})
 
@@ -22,11 +33,14 @@ def record(
     waiting_reason: str | None = None,
     signed: Mapping[UUID, str] | None = None,
 ) -> dict[str, Any]:
-    """Return the record of a run row with `outputs`: a row of SQLAlchemy or of the hot path, or a mapping.
+    """Return the record of a run row: a row of SQLAlchemy or of the hot path, or a mapping.
 
-    `signed` maps asset ids to fresh URLs, which stand in `input` and `metadata` where the caller gave references.
+    `signed` maps asset ids to fresh URLs, which stand in `input` and `metadata` where the caller gave references. Of a
+    row that was read without some of the `HEAVY` columns, what is made of them is empty: `fields` leaves it out.
     """
-    run = _columns(row)
+    run = columns(row)
+    if not NOT_READ.keys() <= run.keys():
+        run = {**NOT_READ, **run}
     status = run["status_code"]
     output = None
     if status == "succeeded" and not run["output_expired"]:
@@ -61,6 +75,7 @@ def record(
         "attempt_count": run["attempt_count"],
         "resolved_template_id": None,
         "batch_id": run["batch_id"],
+        "rerun_of": run["rerun_of"],
         "client_ref": run["client_ref"],
         "jurisdiction_code": None,
         "flow_version_id": None,
@@ -73,7 +88,8 @@ def record(
         "metadata": replaced(run["metadata"], fresh),
         "has_logs": run["has_logs"],
         "has_node_runs": run["has_node_runs"],
-        "links": {"self": f"{base_url}/v1/runs/{run['id']}"},
+        "links": run_links(base_url, run["id"], run["comfyui_workflow_id"], run["batch_id"]),
+        "cancellation_reason": run["cancellation_reason"],
         "failure_code": run["failure_code"],
         "failure_stage_code": run["failure_stage_code"],
         "failure_message": run["failure_message"],
@@ -86,35 +102,9 @@ def record(
     }
 
 
-def _columns(row: Any) -> Mapping[Any, Any]:
+def columns(row: Any) -> Mapping[Any, Any]:
+    """Return the columns of a row by name, whatever kind of row it is."""
     if isinstance(row, Row):
         return row._mapping
-    columns: Mapping[Any, Any] = row if isinstance(row, Mapping) else row._asdict()
-    return columns
-
-
-def attempt_record(row: Row[Any]) -> dict[str, Any]:
-    """Return one attempt."""
-    shown = (
-        "id number worker_id gpu_code status_code started_at completed_at prepare_ms load_ms execute_ms upload_ms "
-        "cold_start failure_code failure_message"
-    )
-    return {name: row._mapping[name] for name in shown.split()}
-
-
-def node_run_record(row: Row[Any]) -> dict[str, Any]:
-    """Return one node run."""
-    shown = "id run_id node_id node_type title state_code duration_ms error_message created_at started_at completed_at"
-    return {name: row._mapping[name] for name in shown.split()} | {"flow_id": None}
-
-
-def log_record(row: Row[Any]) -> dict[str, Any]:
-    """Return one log line."""
-    return {
-        "id": f"{row.run_id}:{row.sequence}",
-        "run_id": row.run_id,
-        "level_code": row.data.get("level_code", "info"),
-        "message": row.data.get("message", ""),
-        "timestamp": row.created_at,
-        "meta": None,
-    }
+    found: Mapping[Any, Any] = row if isinstance(row, Mapping) else row._asdict()
+    return found

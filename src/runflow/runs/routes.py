@@ -3,18 +3,21 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.responses import Response
 
+from runflow.runs import statuses
 from runflow.runs.dispatch import Dispatcher
+from runflow.runs.history import routes as history
 from runflow.runs.listing import RUN_LIST
 from runflow.runs.record import record
-from runflow.runs.schemas import DispatchRequest, Run
+from runflow.runs.reruns import rerun
+from runflow.runs.schemas import Cancellation, DispatchRequest, RerunRequest, Run
 from runflow.runs.service import RunReader
 from runflow.storage.addresses import base_url
 from runflow.web.auth import Caller
 from runflow.web.disconnect import while_connected
-from runflow.web.json_body import json_body
+from runflow.web.json_body import json_body, openapi_body
 from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, check_projection, list_query, record_query
 from runflow.web.responses import json_response
 
@@ -35,46 +38,76 @@ async def reader(request: Request) -> RunReader:
     return found
 
 
+def address(request: Request) -> str:
+    """Return the address under which the caller reaches this server."""
+    return base_url(request, request.app.state.services.settings)
+
+
+Dispatches = Annotated[Dispatcher, Depends(dispatcher)]
 Reader = Annotated[RunReader, Depends(reader)]
+Lists = Annotated[ListQuery, Depends(list_query)]
+RunId = Annotated[UUID, Path(description="Id of the run.")]
+Owner = Annotated[str, Path(description="Slug of the organization.")]
+Slug = Annotated[str, Path(description="Slug of the workflow.")]
 
 
-@router.post("/v1/comfyui-workflows/{owner}/{slug}/runs", status_code=201, response_model=Run, summary="Dispatch a run")
+@router.post(
+    "/v1/comfyui-workflows/{owner}/{slug}/runs",
+    status_code=201,
+    response_model=Run,
+    summary="Dispatch a run",
+    openapi_extra=openapi_body(DispatchRequest),
+)
 async def dispatch(
-    owner: str,
-    slug: str,
+    owner: Owner,
+    slug: Slug,
     body: Annotated[DispatchRequest, Depends(json_body(DispatchRequest))],
     caller: Caller,
     request: Request,
-    dispatcher: Annotated[Dispatcher, Depends(dispatcher)],
+    dispatcher: Dispatches,
 ) -> Response:
     """Queue one execution of a workflow and answer at once. Poll `GET /v1/runs/{id}`, or wait for the callback."""
     row = await dispatcher.dispatch(caller, owner, slug, body, request.state.request_id)
-    services = dispatcher.services
-    return json_response(record(services, base_url(request, services.settings), row), 201)
+    return json_response(record(dispatcher.services, address(request), row), 201)
+
+
+router.add_api_route(
+    "/v1/models/{owner}/{slug}/runs",
+    dispatch,
+    methods=["POST"],
+    status_code=201,
+    response_model=Run,
+    summary="Dispatch a run, as of a model",
+    description="The same as `POST /v1/comfyui-workflows/{owner}/{slug}/runs`, for clients that call models.",
+    openapi_extra=openapi_body(DispatchRequest),
+)
 
 
 @router.get(
     "/v1/comfyui-workflows/{owner}/{slug}/runs", response_model=ListEnvelope[Run], summary="List a workflow's runs"
 )
 async def list_of_workflow(
-    owner: str,
-    slug: str,
-    caller: Caller,
-    request: Request,
-    query: Annotated[ListQuery, Depends(list_query)],
-    reader: Reader,
+    owner: Owner, slug: Slug, caller: Caller, request: Request, query: Lists, reader: Reader
 ) -> Response:
     """List your organization's runs of one workflow, newest first."""
-    return json_response(
-        await reader.list_of_workflow(
-            caller, owner, slug, base_url(request, request.app.state.services.settings), query
-        )
-    )
+    return json_response(await reader.list_of_workflow(caller, owner, slug, address(request), query))
+
+
+@router.get("/v1/runs", response_model=ListEnvelope[Run], summary="List runs")
+async def list_runs(caller: Caller, request: Request, query: Lists, reader: Reader) -> Response:
+    """List your organization's runs of all workflows, newest first. Only what `fields` names is read."""
+    return json_response(await reader.list_all(caller, address(request), query))
+
+
+@router.get("/v1/runs/statuses", response_model=ListEnvelope[statuses.Status], summary="List run statuses")
+async def list_statuses(caller: Caller, request: Request, query: Lists) -> Response:
+    """List what `status_code` of runs and batches may be."""
+    return json_response(await statuses.list_page(request.app.state.services, caller, query))
 
 
 @router.get("/v1/runs/{id}", response_model=Run, summary="Get a run")
 async def get(
-    id: UUID,
+    id: RunId,
     caller: Caller,
     request: Request,
     query: Annotated[RecordQuery, Depends(record_query)],
@@ -86,20 +119,69 @@ async def get(
 ) -> Response:
     """Read a run; output URLs are signed anew on every read."""
     check_projection(query, RUN_LIST.response_fields, RUN_LIST.embeds)
-    address = base_url(request, request.app.state.services.settings)
-    reading = reader.get(caller, id, address, query, wait)
+    reading = reader.get(caller, id, address(request), query, wait)
     return json_response(await (while_connected(request, reading) if wait else reading))
 
 
+async def cancel(
+    id: RunId,
+    caller: Caller,
+    request: Request,
+    reader: Reader,
+    body: Annotated[Cancellation, Depends(json_body(Cancellation, optional=True))],
+) -> Response:
+    """Cancel a queued or running run: exactly this run's computation stops. A body is not needed."""
+    cancelled = await reader.cancel(caller, id, body.reason)
+    return json_response(await reader.get(caller, id, address(request), RecordQuery(), 0), 201 if cancelled else 200)
+
+
+async def cancel_as_admin(
+    run_id: RunId,
+    caller: Caller,
+    request: Request,
+    reader: Reader,
+    body: Annotated[Cancellation, Depends(json_body(Cancellation, optional=True))],
+) -> Response:
+    """The same as `POST /v1/runs/{id}/cancellation`, where other clients look for it."""
+    return await cancel(run_id, caller, request, reader, body)
+
+
+for path, endpoint in (
+    ("/v1/runs/{id}/cancellation", cancel),
+    ("/v1/admin/runs/{run_id}/cancellation", cancel_as_admin),
+):
+    router.add_api_route(
+        path,
+        endpoint,
+        methods=["POST"],
+        status_code=201,
+        response_model=Run,
+        summary="Cancel a run",
+        responses={200: {"model": Run, "description": "The run had ended already; nothing changed."}},
+        openapi_extra=openapi_body(Cancellation, required=False),
+    )
+
+
 @router.post(
-    "/v1/runs/{id}/cancellation",
+    "/v1/runs/{id}/reruns",
     status_code=201,
     response_model=Run,
-    summary="Cancel a run",
-    responses={200: {"model": Run, "description": "The run had ended already; nothing changed."}},
+    summary="Run again",
+    openapi_extra=openapi_body(RerunRequest, required=False),
 )
-async def cancel(id: UUID, caller: Caller, request: Request, reader: Reader) -> Response:
-    """Cancel a queued or running run: exactly this run's computation stops."""
-    cancelled = await reader.cancel(caller, id)
-    address = base_url(request, request.app.state.services.settings)
-    return json_response(await reader.get(caller, id, address, RecordQuery(), 0), 201 if cancelled else 200)
+async def repeat(
+    id: RunId,
+    caller: Caller,
+    request: Request,
+    dispatcher: Dispatches,
+    body: Annotated[RerunRequest, Depends(json_body(RerunRequest, optional=True))],
+) -> Response:
+    """Queue a new run of the same input, on the workflow's current version or on the run's own. No body is needed.
+
+    `callback_url`, `client_ref` and `metadata` are taken over unless they are sent; `rerun_of` names the run.
+    """
+    row = await rerun(dispatcher, caller, id, body, request.state.request_id)
+    return json_response(record(dispatcher.services, address(request), row), 201)
+
+
+router.include_router(history.router)

@@ -1,15 +1,24 @@
 """Shapes of runs on the wire."""
 
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from runflow.outgoing import InvalidUrl, check_url
 from runflow.web.responses import Timestamp
 
 MAX_CALLBACK_URL = 2048
 MAX_CLIENT_REF = 255
+
+
+MAX_METADATA_BYTES = 64 * 1024
+"""Of JSON, files inside not counted: the metadata stands in every message about the run."""
+MAX_DEPTH = 32
+"""Deepest nesting of `input` and `metadata`: they are walked at every read."""
+MIN_REASON, MAX_REASON = 3, 500
 
 
 def _storable(text: str) -> str:
@@ -20,15 +29,54 @@ def _storable(text: str) -> str:
 
 def _http_url(url: str) -> str:
     try:
-        parts = urlsplit(_storable(url))
-        host = parts.hostname
-    except ValueError as error:
-        raise ValueError(f"is no valid URL: {error}") from error
-    if parts.scheme not in ("http", "https") or not host:
-        raise ValueError("must be an absolute http:// or https:// URL")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("must not carry a user name or a password")
+        check_url(_storable(url))
+    except InvalidUrl as error:
+        raise ValueError(f"cannot be called: {error}") from None
     return url
+
+
+def _levels(value: dict[str, Any]) -> Iterator[list[Any]]:
+    """Yield the values of each level of a document, outermost first, without recursion."""
+    level: list[Any] = [value]
+    while level:
+        yield level
+        level = [item for outer in level for item in _items(outer)]
+
+
+def _items(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _shallow(value: dict[str, Any]) -> dict[str, Any]:
+    for depth, _ in enumerate(_levels(value)):
+        if depth > MAX_DEPTH:
+            raise ValueError(f"may be nested at most {MAX_DEPTH} deep")
+    return value
+
+
+def _storable_document(value: dict[str, Any]) -> dict[str, Any]:
+    for level in _levels(value):
+        for item in level:
+            for text in item if isinstance(item, dict) else (item,):
+                if isinstance(text, str):
+                    _storable(text)
+    return value
+
+
+InputValues = Annotated[
+    dict[str, Any],
+    AfterValidator(_shallow),
+    Field(
+        description="Values by input name. Image and file inputs take `runflow://assets/{uuid}`, an `https://` URL, or "
+        "a `data:` URI up to 1 MiB."
+    ),
+]
+CallbackUrl = Annotated[str, Field(max_length=MAX_CALLBACK_URL), AfterValidator(_http_url)]
+ClientRef = Annotated[str, Field(max_length=MAX_CLIENT_REF), AfterValidator(_storable)]
+Metadata = Annotated[dict[str, Any], AfterValidator(_shallow), AfterValidator(_storable_document)]
+Reason = Annotated[str, Field(min_length=MIN_REASON, max_length=MAX_REASON), AfterValidator(_storable)]
 
 
 class DispatchRequest(BaseModel):
@@ -47,24 +95,46 @@ class DispatchRequest(BaseModel):
         },
     )
 
-    input: Annotated[
-        dict[str, Any],
-        Field(
-            description="Values by input name. Image and file inputs take `runflow://assets/{uuid}`, an `https://` "
-            "URL, or a `data:` URI up to 1 MiB."
-        ),
-    ]
-    callback_url: Annotated[
-        Annotated[str, Field(max_length=MAX_CALLBACK_URL), AfterValidator(_http_url)] | None,
-        Field(description="Receives one POST when the run has ended."),
-    ] = None
+    input: InputValues
+    callback_url: Annotated[CallbackUrl | None, Field(description="Receives one POST when the run has ended.")] = None
     client_ref: Annotated[
-        Annotated[str, Field(max_length=MAX_CLIENT_REF), AfterValidator(_storable)] | None,
-        Field(description="Your own reference, echoed in callbacks. It does not deduplicate."),
+        ClientRef | None, Field(description="Your own reference, echoed in callbacks. It does not deduplicate.")
     ] = None
     metadata: Annotated[
-        dict[str, Any] | None, Field(description="Any keys and values, stored on the run and echoed in callbacks.")
+        Metadata | None,
+        Field(description="Any keys and values, up to 64 KiB of JSON, stored on the run and echoed in callbacks."),
     ] = None
+
+
+class Cancellation(BaseModel):
+    """Why a run or batch is cancelled."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"reason": "The customer withdrew the order."}]}
+    )
+
+    reason: Annotated[Reason | None, Field(description="Shown on the record as `cancellation_reason`.")] = None
+
+
+class RerunVersion(StrEnum):
+    """Which version of the workflow a rerun takes."""
+
+    CURRENT = "current"
+    PINNED = "pinned"
+
+
+class RerunRequest(BaseModel):
+    """How a run is repeated. What is not sent is taken over from the run."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"version": "pinned"}]})
+
+    version: Annotated[
+        RerunVersion,
+        Field(description="`current`: the workflow's current version; `pinned`: the one that the run was made on."),
+    ] = RerunVersion.CURRENT
+    callback_url: Annotated[CallbackUrl | None, Field(description="Null: no callback.")] = None
+    client_ref: ClientRef | None = None
+    metadata: Metadata | None = None
 
 
 class RunOutputFile(BaseModel):
@@ -125,6 +195,7 @@ class Run(BaseModel):
     attempt_count: int
     resolved_template_id: UUID | None = None
     batch_id: UUID | None
+    rerun_of: UUID | None = Field(description="The run that this one repeats.")
     client_ref: str | None
     jurisdiction_code: str | None = None
     flow_version_id: UUID | None = None
@@ -137,7 +208,8 @@ class Run(BaseModel):
     metadata: dict[str, Any] | None
     has_logs: bool
     has_node_runs: bool
-    links: dict[str, str]
+    links: dict[str, str] = Field(description="Addresses of what belongs to the run.")
+    cancellation_reason: str | None = Field(description="What the one who cancelled said.")
     failure_code: str | None
     failure_stage_code: str | None
     failure_message: str | None = Field(description="What failed, where, and what to do next.")

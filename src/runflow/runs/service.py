@@ -3,18 +3,19 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
 from runflow import errors
-from runflow.assets import service as assets
-from runflow.runs import queries, references
+from runflow.audit import recorder
+from runflow.runs import queries
+from runflow.runs.embeds import embed as embed_relations
 from runflow.runs.failures import TERMINAL
-from runflow.runs.listing import RUN_LIST
-from runflow.runs.queue import queries as queue
-from runflow.runs.queue.ending import Ending, run_ended, something_follows
-from runflow.runs.record import attempt_record, log_record, node_run_record, record
+from runflow.runs.listing import OF_WORKFLOW, RUN_LIST
+from runflow.runs.queue import cancellation
+from runflow.runs.record import columns, record
+from runflow.runs.signing import signed_references
 from runflow.services import Services
 from runflow.web.auth import Principal
 from runflow.web.lists import ListQuery, RecordQuery, build, envelope, page, project
@@ -38,86 +39,73 @@ class RunReader:
         row = await self._row(caller, run_id) if wait <= 0 else await self._wait(caller, run_id, wait)
         return project((await self.records(caller, [row], base_url, query.embed))[0], query)
 
+    async def list_all(
+        self, caller: Principal, base_url: str, query: ListQuery, workflow: UUID | None = None
+    ) -> dict[str, Any]:
+        """Return a page of the organization's runs, of one workflow or of all. Only what `fields` needs is read."""
+        parts = None if query.fields is None else {*query.fields}
+        base = queries.of_organization(caller.org_id, parts, with_workflow=OF_WORKFLOW in (query.q or ""))
+        if workflow is not None:
+            base = queries.of_workflow(base, workflow)
+        async with self._services.db.tenant(caller.org_id) as connection:
+            rows = await queries.rows(connection, build(RUN_LIST, query, base))
+        found = page(RUN_LIST, query, rows)
+        items = await self.records(caller, found.rows, base_url, query.embed, parts)
+        return envelope(found, [project(item, query) for item in items])
+
     async def list_of_workflow(
         self, caller: Principal, owner: str, slug: str, base_url: str, query: ListQuery
     ) -> dict[str, Any]:
         """Return a page of the caller's runs of a workflow. Raises `WorkflowNotFound`."""
         workflow = await workflow_id_of(self._services, caller, owner, slug)
-        base = queries.of_workflow(workflow)
-        async with self._services.db.tenant(caller.org_id) as connection:
-            rows = list(await connection.execute(build(RUN_LIST, query, base)))
-        found = page(RUN_LIST, query, rows)
-        items = await self.records(caller, found.rows, base_url, query.embed)
-        return envelope(found, [project(item, query) for item in items])
+        return await self.list_all(caller, base_url, query, workflow)
 
-    async def cancel(self, caller: Principal, run_id: UUID) -> bool:
+    async def by_ids(self, caller: Principal, run_ids: list[UUID], base_url: str) -> dict[UUID, dict[str, Any]]:
+        """Return the records of those of these runs that the caller's organization has."""
+        async with self._services.db.tenant(caller.org_id) as connection:
+            rows = await queries.by_ids(connection, run_ids)
+        return {item["id"]: item for item in await self.records(caller, rows, base_url)}
+
+    async def cancel(self, caller: Principal, run_id: UUID, reason: str | None = None) -> bool:
         """Cancel a run at once, whatever state it is in; its worker stops exactly that prompt.
 
         Returns False when the run had ended already. Raises `RunNotFound`.
         """
-        await self._row(caller, run_id)
         async with self._services.db.system_pipeline() as connection:
-            run = await queue.for_cancellation(connection, run_id)
-            if run is None or run.org_id != caller.org_id:
+            cancelled = await cancellation.cancel_run(
+                self._services, connection, org_id=caller.org_id, run_id=run_id, reason=reason
+            )
+            if cancelled is None:
                 raise errors.RunNotFound
-            if run.status_code in TERMINAL:
+            if not cancelled:
                 return False
-            ended = await queue.cancel(connection, run=run_id, lane=run.lane_id, queued=run.status_code == "queued")
-            if something_follows(run):
-                await run_ended(self._services, connection, Ending(run, "cancelled", ended))
-        self._services.hub.publish("run", str(run_id))
-        self._services.hub.publish("cancelled", str(run_id))
-        if something_follows(run):
-            self._services.hub.publish("delivery")
+            details = {"reason": reason} if reason else None
+            await recorder.record_pipelined(connection, caller, "run.cancelled", "run", run_id, details)
+        cancellation.announce(self._services, [run_id])
         return True
 
     async def records(
-        self, caller: Principal, rows: Sequence[Any], base_url: str, embed: Iterable[str] = ()
+        self,
+        caller: Principal,
+        rows: Sequence[Any],
+        base_url: str,
+        embed: Iterable[str] = (),
+        parts: Collection[str] | None = None,
     ) -> list[dict[str, Any]]:
-        """Return the wire records of run rows, with fresh URLs and the wanted relations."""
-        signed = await self._signed(caller, rows, base_url)
+        """Return the wire records of run rows, with fresh URLs and the wanted relations.
+
+        `parts` are the fields that will be shown, where not all are: nothing is looked up for the others.
+        """
+        shown = [found.get(part) for found in map(columns, rows) for part in ("input", "metadata")]
+        signed = await signed_references(self._services, caller, shown, base_url)
         records = []
         for row in rows:
             waiting = None
-            if row.status_code == "queued":
+            if row.status_code == "queued" and (parts is None or "waiting_reason" in parts):
                 waiting = await self._outlook.waiting_reason(row.gpu_class)
             records.append(record(self._services, base_url, row, waiting_reason=waiting, signed=signed))
-        await self._embed(caller, records, frozenset(embed))
+        await embed_relations(self._services, caller, records, embed)
         return records
-
-    async def _embed(self, caller: Principal, records: list[dict[str, Any]], embed: frozenset[str]) -> None:
-        relations = {"node_runs": (queries.node_runs, node_run_record), "logs": (queries.logs, log_record)}
-        relations["attempts"] = (queries.attempts, attempt_record)
-        ids = [item["id"] for item in records]
-        for name in embed:
-            if name not in relations:
-                for item in records:
-                    item[name] = None
-                continue
-            read, written = relations[name]
-            by_run: dict[UUID, list[dict[str, Any]]] = {run: [] for run in ids}
-            async with self._services.db.tenant(caller.org_id) as connection:
-                for row in await read(connection, ids):
-                    by_run[row.run_id].append(written(row))
-            for item in records:
-                item[name] = by_run[item["id"]]
-
-    async def _signed(self, caller: Principal, rows: Sequence[Any], base_url: str) -> dict[UUID, str]:
-        wanted = {asset for row in rows for _, asset in references.found_in([row.input, row.metadata])}
-        if not wanted:
-            return {}
-        async with self._services.db.tenant(caller.org_id) as connection:
-            found = await assets.resolve(connection, wanted)
-        return {
-            asset: self._services.storage.download_url(
-                base_url,
-                file.object_key,
-                filename=file.filename,
-                content_type=file.mime_type,
-                seconds=self._services.settings.output_url_seconds,
-            )
-            for asset, file in found.items()
-        }
 
     async def _row(self, caller: Principal, run_id: UUID) -> Any:
         row = await queries.by_id(self._services, caller.org_id, run_id)

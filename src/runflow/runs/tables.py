@@ -1,6 +1,6 @@
 """Tables of runs, their attempts, outputs, node runs and events."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Integer, Numeric, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, FetchedValue, Integer, Numeric, Table, Text
 
 from runflow.db.tables import json_column, metadata, time_column, uuid_column
 
@@ -44,6 +44,7 @@ runs = Table(
     json_column("cost_breakdown"),
     Column("gpu_seconds", Numeric(14, 3)),
     Column("cold_start", Boolean, nullable=False),
+    Column("queue_ms", Integer, FetchedValue()),
     Column("failure_code", Text),
     Column("failure_stage_code", Text),
     Column("failure_message", Text),

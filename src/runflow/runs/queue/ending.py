@@ -7,6 +7,7 @@ A run ends in three ways: its worker completes it, its caller cancels it, or a s
 from dataclasses import dataclass, field
 from typing import Any
 
+from runflow.batches.ending import item_ended
 from runflow.db.transaction import Transaction
 from runflow.runs.queue.callback import add_messages
 from runflow.services import Services
@@ -34,8 +35,10 @@ async def run_ended(services: Services, connection: Transaction, ending: Ending)
     """Write everything that a run's end brings about."""
     if ending.run.callback_url or ending.run.has_webhooks:
         await add_messages(services, connection, ending.run, ending.status, ending.row, ending.outputs, ending.failure)
+    if ending.run.batch_id is not None:
+        await item_ended(services, connection, ending.run.batch_id, ending.status)
 
 
 def something_follows(run: Any) -> bool:
     """Tell whether `run_ended` would write anything: only then the statement's row has to be waited for."""
-    return bool(run.callback_url or run.has_webhooks)
+    return bool(run.callback_url or run.has_webhooks or run.batch_id)

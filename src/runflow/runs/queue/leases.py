@@ -136,7 +136,7 @@ async def heartbeat(services: Services, lease: UUID, beat: Heartbeat) -> dict[st
             nodes_total=progress.get("nodes_total"),
             has_logs=any(event.type == "log" for event in beat.events),
         )
-    if beat.events:
+    if beat.events or held.number is None:
         services.hub.publish("run-events", str(held.run_id))
     return {"expires_at": expires_at, "cancel": held.run_status in TERMINAL}
 
@@ -158,5 +158,26 @@ async def store_events(connection: Transaction, held: Any, number: int, events: 
         run=held.run_id,
         lease=held.lease_id,
         number=number,
-        events=[event.model_dump(mode="json") for event in events],
+        events=[{**event.model_dump(mode="json"), "data": _storable(event)} for event in events],
     )
+
+
+LOG_LEVELS = frozenset({"debug", "info", "warning", "error"})
+
+
+def _storable(event: Event) -> dict[str, Any]:
+    """What PostgreSQL can search: no NUL, and of log lines a level that is one, and a text."""
+    data: dict[str, Any] = _without_nul(event.data)
+    if event.type == "log":
+        level = data.get("level_code")
+        data["level_code"] = level if isinstance(level, str) and level in LOG_LEVELS else "info"
+        data["message"] = str(data.get("message", ""))
+    return data
+
+
+def _without_nul(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd")
+    if isinstance(value, dict):
+        return {_without_nul(key): _without_nul(item) for key, item in value.items()}
+    return [_without_nul(item) for item in value] if isinstance(value, list) else value

@@ -4,6 +4,7 @@ Rows are locked in one order everywhere: run, attempt, lane, fair share. A lane'
 moves its runs.
 """
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -137,7 +138,7 @@ _HELD = """
     SELECT r.id AS run_id, r.org_id, r.comfyui_workflow_id, r.version_id, r.lane_id, r.status_code AS run_status,
            r.attempt_count, r.cancel_requested_at, r.created_at, r.started_at, r.metadata, r.client_ref,
            r.callback_url, r.request_id, r.created_by, r.nodes_total, r.cost, r.batch_id,
-           EXISTS (SELECT FROM budgets b WHERE b.org_id = r.org_id) AS has_budget,
+           EXISTS (SELECT FROM budgets b WHERE b.org_id = r.org_id AND budget_left(b) IS NOT NULL) AS has_budget,
            EXISTS (SELECT FROM webhooks w WHERE w.org_id = r.org_id AND w.disabled_at IS NULL) AS has_webhooks,
            a.id AS lease_id, a.status_code AS lease_status, a.number, a.gpu_code, a.expires_at, a.offered_at,
            a.result_hash, a.started_at AS attempt_started_at
@@ -218,6 +219,27 @@ async def add_events(
         "events": orjson.dumps(events).decode(),
     }
     await connection.run(_EVENTS, values)
+
+
+_BACK_IN_LANE = """
+    INSERT INTO run_events (org_id, run_id, sequence, type_code, data, created_at)
+    SELECT %(org)s, %(run)s, %(base)s + number, 'status', json_build_object('status_code', code), at
+    FROM (VALUES (0, 'dispatching', CAST(%(forgotten_at)s AS timestamptz)), (900001, 'queued', clock_timestamp()))
+        AS told(number, code, at)
+    WHERE at IS NOT NULL
+    ON CONFLICT DO NOTHING
+"""
+
+
+async def back_in_lane(
+    connection: Transaction, *, org: UUID, run: UUID, number: int, forgotten_at: datetime | None = None
+) -> None:
+    """Keep as an event that a run waits again after this attempt (`runs/history/timeline.py` has the numbers).
+
+    `forgotten_at`: when the attempt was offered, if its row goes away and cannot tell any more.
+    """
+    values = {"org": org, "run": run, "base": number * EVENTS_PER_ATTEMPT, "forgotten_at": forgotten_at}
+    await connection.run(_BACK_IN_LANE, values)
 
 
 # --------------------------------------------------------------------------------------------------------- completion

@@ -118,6 +118,8 @@ class Sweeper:
                 verdict = retry_or_fail(number_of(held), worker_lost(name))
                 values = finish_values(held, verdict, number_of(held))
                 ended = await queries.finish(connection, values)
+                if verdict.run_status == "queued":
+                    await queries.back_in_lane(connection, org=held.org_id, run=held.run_id, number=number_of(held))
                 await meter(connection, held, number_of(held), verdict.run_status)
                 if verdict.run_status in TERMINAL and something_follows(held):
                     ending = Ending(held, verdict.run_status, await ended.fetchone(), [], verdict.failure)

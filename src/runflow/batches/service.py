@@ -1,0 +1,155 @@
+"""Rules of reading and cancelling batches."""
+
+from collections import defaultdict
+from collections.abc import Collection
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from runflow import errors
+from runflow.audit import recorder
+from runflow.batches import queries
+from runflow.batches.ending import batch_output
+from runflow.batches.listing import BATCH_LIST, ITEM_LIST
+from runflow.batches.record import item_record, lean_item, record
+from runflow.runs import queries as run_queries
+from runflow.runs.queue import cancellation
+from runflow.runs.references import replaced
+from runflow.runs.service import RunReader
+from runflow.runs.signing import signed_references
+from runflow.services import Services
+from runflow.web.auth import Principal
+from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project
+
+FROM_RUNS = frozenset({"items", "input"})
+"""What stands in the items' runs: a list reads it only where `fields` names it."""
+RECORD_FIELDS = BATCH_LIST.response_fields | {"output"}
+
+
+class BatchReader:
+    """Reads batches for their callers."""
+
+    def __init__(self, services: Services, runs: RunReader) -> None:
+        """Read with these parts."""
+        self._services = services
+        self._runs = runs
+
+    async def list_all(self, caller: Principal, base_url: str, query: ListQuery) -> dict[str, Any]:
+        """Return a page of the organization's batches."""
+        parts = FROM_RUNS.intersection(query.fields or ())
+        async with self._services.db.tenant(caller.org_id) as connection:
+            statement = build(BATCH_LIST, query, queries.of_organization(caller.org_id))
+            found = page(BATCH_LIST, query, await queries.rows(connection, statement))
+            items, inputs = await _parts(connection, found.rows, parts)
+        records = await self._records(caller, found.rows, base_url, parts, items, inputs)
+        return envelope(found, [project(item, query) for item in records])
+
+    async def get(self, caller: Principal, batch_id: UUID, base_url: str, query: RecordQuery) -> dict[str, Any]:
+        """Return a batch with its items, and once it has ended with their outputs. Raises `BatchNotFound`."""
+        check_projection(query, RECORD_FIELDS, BATCH_LIST.embeds)
+        async with self._services.db.tenant(caller.org_id) as connection:
+            row = await queries.by_id(connection, batch_id)
+            if row is None:
+                raise errors.BatchNotFound
+            items, inputs = await _parts(connection, [row], FROM_RUNS)
+        found = (await self._records(caller, [row], base_url, FROM_RUNS, items, inputs))[0]
+        found["output"] = None
+        if row.completed_at is not None and (query.fields is None or "output" in query.fields):
+            seconds = self._services.settings.output_url_seconds
+            async with self._services.db.tenant_pipeline(caller.org_id) as connection:
+                produced = await queries.items_with_outputs(connection, batch_id)
+            found["output"] = batch_output(self._services, base_url, row, produced, seconds=seconds)
+        return project(found, query)
+
+    async def items(self, caller: Principal, batch_id: UUID, base_url: str, query: ListQuery) -> dict[str, Any]:
+        """Return a page of a batch's items as they are now. Raises `BatchNotFound`."""
+        base = queries.narrowed_to_items(run_queries.selection(), batch_id)
+        async with self._services.db.tenant(caller.org_id) as connection:
+            found = page(ITEM_LIST, query, await queries.rows(connection, build(ITEM_LIST, query, base)))
+            if not found.rows and not await queries.is_there(connection, batch_id):
+                raise errors.BatchNotFound
+        records = await self._items(caller, found.rows, base_url, query)
+        return envelope(found, [project(item, query) for item in records])
+
+    async def item(
+        self, caller: Principal, batch_id: UUID, item_id: UUID, base_url: str, query: RecordQuery
+    ) -> dict[str, Any]:
+        """Return one item. Raises `BatchItemNotFound`."""
+        check_projection(query, ITEM_LIST.response_fields, ITEM_LIST.embeds)
+        async with self._services.db.tenant(caller.org_id) as connection:
+            rows = [row for row in await run_queries.by_ids(connection, [item_id]) if row.batch_id == batch_id]
+        if not rows:
+            raise errors.BatchItemNotFound
+        return project((await self._items(caller, rows, base_url, query))[0], query)
+
+    async def cancel(self, caller: Principal, batch_id: UUID, reason: str | None) -> bool:
+        """Cancel every item that has not ended. Returns False when all had. Raises `BatchNotFound`."""
+        async with self._services.db.system_pipeline() as connection:
+            batch = await queries.for_cancellation(connection, batch_id)
+            if batch is None or batch.org_id != caller.org_id:
+                raise errors.BatchNotFound
+            stopped = await queries.open_items(connection, batch=batch_id, org=caller.org_id)
+            for run_id in stopped:
+                await cancellation.cancel_run(
+                    self._services, connection, org_id=caller.org_id, run_id=run_id, reason=reason
+                )
+            if not stopped:
+                return False
+            await queries.set_reason(connection, batch=batch_id, reason=reason)
+            details = {"items": len(stopped), **({"reason": reason} if reason else {})}
+            await recorder.record_pipelined(connection, caller, "batch.cancelled", "batch", batch_id, details)
+        cancellation.announce(self._services, stopped)
+        return True
+
+    async def _records(
+        self,
+        caller: Principal,
+        rows: list[Row[Any]],
+        base_url: str,
+        parts: Collection[str],
+        items: dict[UUID, list[dict[str, Any]]],
+        inputs: dict[UUID, list[Any]],
+    ) -> list[dict[str, Any]]:
+        documents = [*(row.metadata for row in rows), *inputs.values()]
+        signed = await signed_references(self._services, caller, documents, base_url)
+        records = []
+        for row in rows:
+            found = record(row._mapping, base_url)
+            found["metadata"] = replaced(row.metadata, signed.get)
+            if "items" in parts:
+                found["items"] = items[row.id]
+            if "input" in parts:
+                found["input"] = replaced(inputs[row.id], signed.get)
+            records.append(found)
+        return records
+
+    async def _items(
+        self, caller: Principal, rows: list[Row[Any]], base_url: str, query: ListQuery | RecordQuery
+    ) -> list[dict[str, Any]]:
+        wanted = None if "run" in query.embed else ()
+        runs = await self._runs.records(caller, rows, base_url, parts=wanted)
+        found = []
+        for row, run in zip(rows, runs, strict=True):
+            item = item_record(run, row.batch_index)
+            if "run" in query.embed:
+                item["run"] = run
+            found.append(item)
+        return found
+
+
+async def _parts(
+    connection: AsyncConnection, rows: list[Row[Any]], parts: Collection[str]
+) -> tuple[dict[UUID, list[dict[str, Any]]], dict[UUID, list[Any]]]:
+    """Read items and inputs of these batches, where they are wanted."""
+    ids = [row.id for row in rows]
+    items: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
+    inputs: dict[UUID, list[Any]] = defaultdict(list)
+    if ids and "items" in parts:
+        for run in await queries.lean_items(connection, ids):
+            items[run.batch_id].append(lean_item(run._mapping))
+    if ids and "input" in parts:
+        for run in await queries.inputs(connection, ids):
+            inputs[run.batch_id].append(run.input)
+    return items, inputs

@@ -1,0 +1,157 @@
+"""Following a run: its events as they happen, for any number of listeners.
+
+A process has one subscription to the hints about runs. Listeners of one run at one place share each look into the
+database, so a thousand of them cost as much as one; without a hint there is one slow look per followed run.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Iterator
+from typing import Any
+from uuid import UUID
+from weakref import WeakKeyDictionary
+
+import structlog
+
+from runflow import errors
+from runflow.db.notifications import Hub
+from runflow.runs.history import queries
+from runflow.runs.history.timeline import PROGRESS_SECONDS, Look, RunEvent, timeline
+from runflow.services import Services
+from runflow.web.event_stream import KEEP_ALIVE, server_sent_event
+
+log = structlog.get_logger()
+
+LOOK_AGAIN_SECONDS = 5.0
+"""How often a followed run is looked up without a hint: hints may be lost."""
+KEEP_ALIVE_SECONDS = 15.0
+MOST = 500
+"""Stored events that one look reads."""
+
+
+class _Followed:
+    """A run that someone listens to. `changed` is replaced with every hint, and set for those who hold the old one."""
+
+    def __init__(self) -> None:
+        self.listeners = 0
+        self.changed = asyncio.Event()
+        self.ended = asyncio.Event()
+        self.looks: dict[int, asyncio.Task[Look]] = {}
+
+    def hint(self) -> None:
+        """Make everyone look again; looks that have begun may have missed the news."""
+        self.looks = {}
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+class _Followers:
+    """The runs that are followed in this process."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._runs: dict[UUID, _Followed] = {}
+        hub.on("run", self._ended)
+        hub.on("run-events", self._changed)
+
+    @contextlib.contextmanager
+    def following(self, run_id: UUID) -> Iterator[_Followed]:
+        followed = self._runs.setdefault(run_id, _Followed())
+        followed.listeners += 1
+        try:
+            yield followed
+        finally:
+            followed.listeners -= 1
+            if not followed.listeners:
+                self._runs.pop(run_id, None)
+
+    def _ended(self, subject: str) -> None:
+        for followed in self._named(subject):
+            if subject:
+                followed.ended.set()
+            followed.hint()
+
+    def _changed(self, subject: str) -> None:
+        for followed in self._named(subject):
+            followed.hint()
+
+    def _named(self, subject: str) -> list[_Followed]:
+        if not subject:
+            return list(self._runs.values())
+        found = self._runs.get(UUID(subject)) if self._runs else None
+        return [] if found is None else [found]
+
+
+_followers: WeakKeyDictionary[Hub, _Followers] = WeakKeyDictionary()
+
+
+def _of_process(hub: Hub) -> _Followers:
+    found = _followers.get(hub)
+    if found is None:
+        found = _followers[hub] = _Followers(hub)
+    return found
+
+
+async def look_after(services: Services, org_id: UUID, run_id: UUID, after: int) -> Look:
+    """Return the next events of a run after a number, as far as one look reads. Raises `RunNotFound`."""
+    async with services.db.tenant_pipeline(org_id) as connection:
+        cursor = await connection.later(queries.EVENTS, {"run": run_id, "after": after, "most": MOST})
+    row: Any = await cursor.fetchone()
+    if row is None:
+        raise errors.RunNotFound
+    return timeline(row, after, MOST)
+
+
+async def follow(services: Services, org_id: UUID, run_id: UUID, after: int) -> AsyncGenerator[bytes]:
+    """Yield a run's events after a number as Server-Sent Events, until its end, with comments in quiet times.
+
+    Ends early when the server stops; who comes back with the last number goes on where this ended.
+    """
+    spoken = time.monotonic()
+    with _of_process(services.hub).following(run_id) as followed:
+        while not services.stopping:
+            changed = followed.changed
+            try:
+                look = await _look(services, followed, org_id, run_id, after)
+            except errors.RunNotFound:
+                return
+            except Exception as error:  # the stream outlives any failure of the database
+                log.warning("cannot read a run's events, trying again", run_id=str(run_id), error=repr(error)[:200])
+                look = Look([], more=False)
+            if look.events:
+                yield b"".join(_written(run_id, event) for event in look.events)
+                after, spoken = look.events[-1].number, time.monotonic()
+                if look.events[-1].is_end:
+                    return
+                if not look.more and any(event.type == "progress" for event in look.events):
+                    await _wait(followed.ended, PROGRESS_SECONDS)
+                    continue
+            elif time.monotonic() - spoken >= KEEP_ALIVE_SECONDS:
+                yield KEEP_ALIVE
+                spoken = time.monotonic()
+            if not look.more and not await _wait(changed, LOOK_AGAIN_SECONDS) and followed.changed is changed:
+                followed.hint()
+
+
+async def _look(services: Services, followed: _Followed, org_id: UUID, run_id: UUID, after: int) -> Look:
+    task = followed.looks.get(after)
+    if task is None:
+        task = followed.looks[after] = asyncio.create_task(look_after(services, org_id, run_id, after))
+        # Every listener may be gone when it fails; then nobody wants to know.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    # A listener that leaves does not take the look away from the others.
+    return await asyncio.shield(task)
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event; return whether it came in time."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
+
+
+def _written(run_id: UUID, event: RunEvent) -> bytes:
+    return server_sent_event(
+        event.number, event.type, {**event.data, "run_id": str(run_id), "timestamp": event.at.isoformat()}
+    )

@@ -1,0 +1,98 @@
+"""SQL of log lines, node runs and attempts. Log lines are the events of the type `log`."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Row, Select, Text, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from runflow.runs.tables import run_attempts, run_events, run_node_runs, runs
+
+LEVEL: ColumnElement[Any] = func.coalesce(run_events.c.data.op("->>")("level_code"), "info", type_=Text)
+MESSAGE: ColumnElement[Any] = func.coalesce(run_events.c.data.op("->>")("message"), "", type_=Text)
+
+
+# A run's rows are bounded by its id; those of all runs by the organization, which an index on org_id serves.
+def logs(org_id: UUID, run_id: UUID | None = None) -> Select[Any]:
+    """Select the log lines of one run, or of all runs."""
+    statement = select(run_events).where(run_events.c.type_code == "log", run_events.c.org_id == org_id)
+    return statement if run_id is None else statement.where(run_events.c.run_id == run_id)
+
+
+def node_runs(org_id: UUID, run_id: UUID | None = None) -> Select[Any]:
+    """Select the node runs of one run, or of all runs."""
+    statement = select(run_node_runs).where(run_node_runs.c.org_id == org_id)
+    return statement if run_id is None else statement.where(run_node_runs.c.run_id == run_id)
+
+
+def attempts(org_id: UUID, run_id: UUID) -> Select[Any]:
+    """Select the attempts of a run. An offer that its worker has not taken up is none yet."""
+    return select(run_attempts).where(
+        run_attempts.c.org_id == org_id, run_attempts.c.run_id == run_id, run_attempts.c.number.is_not(None)
+    )
+
+
+async def one_log(connection: AsyncConnection, org_id: UUID, run_id: UUID | None, line: UUID) -> Row[Any] | None:
+    """Return a log line by its id."""
+    statement = logs(org_id, run_id).where(run_events.c.id == line)
+    found: Row[Any] | None = (await connection.execute(statement)).one_or_none()
+    return found
+
+
+async def one_node_run(connection: AsyncConnection, org_id: UUID, run_id: UUID | None, one: UUID) -> Row[Any] | None:
+    """Return a node run by its id."""
+    statement = node_runs(org_id, run_id).where(run_node_runs.c.id == one)
+    found: Row[Any] | None = (await connection.execute(statement)).one_or_none()
+    return found
+
+
+async def run_exists(connection: AsyncConnection, run_id: UUID) -> bool:
+    """Tell whether the transaction's tenant has this run."""
+    return (await connection.execute(select(runs.c.id).where(runs.c.id == run_id))).first() is not None
+
+
+async def rows(connection: AsyncConnection, statement: Select[Any]) -> list[Row[Any]]:
+    """Run a list's statement."""
+    return list(await connection.execute(statement))
+
+
+# ------------------------------------------------------------------------------------------------- several runs at once
+async def logs_of(connection: AsyncConnection, run_ids: list[UUID], most: int) -> list[Row[Any]]:
+    """Return the last `most` log lines of each of these runs, oldest first."""
+    place = func.row_number().over(partition_by=run_events.c.run_id, order_by=run_events.c.sequence.desc())
+    ranked = (
+        select(run_events, place.label("place"))
+        .where(run_events.c.run_id.in_(run_ids), run_events.c.type_code == "log")
+        .subquery()
+    )
+    statement = select(ranked).where(ranked.c.place <= most).order_by(ranked.c.run_id, ranked.c.sequence)
+    return list(await connection.execute(statement))
+
+
+async def node_runs_of(connection: AsyncConnection, run_ids: list[UUID]) -> list[Row[Any]]:
+    """Return the node runs of these runs, in the order in which they began."""
+    statement = select(run_node_runs).where(run_node_runs.c.run_id.in_(run_ids))
+    return list(await connection.execute(statement.order_by(run_node_runs.c.started_at, run_node_runs.c.id)))
+
+
+async def attempts_of(connection: AsyncConnection, run_ids: list[UUID]) -> list[Row[Any]]:
+    """Return the attempts of these runs, oldest first."""
+    statement = select(run_attempts).where(run_attempts.c.run_id.in_(run_ids), run_attempts.c.number.is_not(None))
+    return list(await connection.execute(statement.order_by(run_attempts.c.number)))
+
+
+# -------------------------------------------------------------------------------------------------------------- events
+EVENTS = """
+    SELECT r.id, r.status_code, r.created_at, r.completed_at, r.duration_ms, r.failure_code, r.failure_stage_code,
+           r.failure_message, r.cancellation_reason,
+           (SELECT coalesce(json_agg(a ORDER BY a.number), '[]'::json) FROM (
+                SELECT number, offered_at, started_at, status_code = 'succeeded' OR execute_ms > 0 AS ran,
+                       EXISTS (SELECT FROM run_events e WHERE e.run_id = t.run_id AND e.attempt_id = t.id
+                               AND e.type_code = 'status') AS told
+                FROM run_attempts t WHERE t.run_id = r.id AND t.number IS NOT NULL) a) AS attempts,
+           (SELECT coalesce(json_agg(e ORDER BY e.sequence), '[]'::json) FROM (
+                SELECT sequence, id, type_code, data, created_at FROM run_events
+                WHERE run_id = r.id AND sequence > %(after)s ORDER BY sequence LIMIT %(most)s) e) AS events
+    FROM runs r WHERE r.id = %(run)s
+"""
+"""A run and what happened in it after an event, in one snapshot, for `Transaction.later`."""

@@ -1,0 +1,96 @@
+"""Shapes of log lines, node runs and attempts on the wire (wire.md 7.4; decisions.md, "Ids, times, money, enums")."""
+
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from runflow.runs.schemas import Run
+from runflow.web.responses import Timestamp
+
+
+class LogLevel(StrEnum):
+    """How serious a log line is."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class NodeState(StrEnum):
+    """How far a node came."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    CACHED = "cached"
+    FAILED = "failed"
+
+
+class AttemptStatus(StrEnum):
+    """How an attempt stands."""
+
+    LIVE = "live"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+
+class LogLine(BaseModel):
+    """One line of a run's log."""
+
+    id: UUID
+    run_id: UUID
+    number: int = Field(description="Its place among the run's events: the id that the event stream gives it.")
+    level_code: LogLevel
+    message: str
+    timestamp: Timestamp
+    meta: dict[str, Any] | None = Field(default=None, description="What else the worker said.")
+    run: Run | None = Field(default=None, description="With `embed=run`.")
+
+
+class NodeRun(BaseModel):
+    """One node's turn in one attempt of a run."""
+
+    id: UUID
+    run_id: UUID
+    attempt_id: UUID
+    node_id: str
+    node_type: str
+    title: str | None
+    state_code: NodeState
+    duration_ms: int | None
+    error_message: str | None
+    created_at: Timestamp
+    started_at: Timestamp | None
+    completed_at: Timestamp | None
+    flow_id: UUID | None = None
+    input: dict[str, Any] | None = None
+    output: dict[str, Any] | None = None
+    input_signature: str | None = None
+    preview_type: str | None = None
+    preview_value: str | None = None
+    cost: str | None = None
+    retry_count: int = 0
+
+
+class Attempt(BaseModel):
+    """One try of a run on one worker."""
+
+    id: UUID
+    run_id: UUID
+    number: int = Field(description="From 1 to 3.")
+    worker_id: UUID
+    gpu_code: str
+    status_code: AttemptStatus
+    started_at: Timestamp | None
+    completed_at: Timestamp | None
+    prepare_ms: int | None = Field(description="Fetching inputs, placing resources.")
+    load_ms: int | None = Field(description="Starting the engine, loading models.")
+    execute_ms: int | None
+    upload_ms: int | None
+    cold_start: bool
+    failure_code: str | None
+    failure_message: str | None

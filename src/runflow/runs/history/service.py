@@ -1,0 +1,117 @@
+"""Rules of reading logs, node runs and attempts of one run, or with `any` of all runs."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+from uuid import UUID
+
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from runflow import errors
+from runflow.runs.history import queries
+from runflow.runs.history.listing import ATTEMPT_LIST, LOG_LIST, NODE_RUN_LIST
+from runflow.runs.history.record import attempt_record, log_record, node_run_record
+from runflow.services import Services
+from runflow.web.auth import Principal
+from runflow.web.lists import ListQuery, ListSpec, RecordQuery, build, check_projection, envelope, page, project
+
+ANY = "any"
+"""In the place of a run's id: all runs of the organization."""
+
+
+class Runs(Protocol):
+    """What embedding runs needs of `RunReader`."""
+
+    async def by_ids(self, caller: Principal, run_ids: list[UUID], base_url: str) -> dict[UUID, dict[str, Any]]:
+        """Return the records of these runs."""
+
+
+def run_of(text: str) -> UUID | None:
+    """Read a path's run: an id, or None for `any`. Raises `RunNotFound` for what is neither."""
+    if text == ANY:
+        return None
+    try:
+        return UUID(text)
+    except ValueError:
+        raise errors.RunNotFound(f"{text[:60]!r} is no run: send its id, or `{ANY}` for all runs.") from None
+
+
+class History:
+    """Reads what happened in runs, for their callers."""
+
+    def __init__(self, services: Services, runs: Runs) -> None:
+        """Read with these parts."""
+        self._services = services
+        self._runs = runs
+
+    async def logs(self, caller: Principal, run: str, query: ListQuery, base_url: str) -> dict[str, Any]:
+        """Return a page of log lines. Raises `RunNotFound`."""
+        run_id = run_of(run)
+        found = await self._page(caller, run_id, LOG_LIST, query, queries.logs(caller.org_id, run_id), log_record)
+        await self._embed_runs(caller, found["items"], query, base_url)
+        return _projected(found, query)
+
+    async def log(self, caller: Principal, run: str, line: UUID, query: RecordQuery, base_url: str) -> dict[str, Any]:
+        """Return one log line. Raises `RunNotFound`, `RunLogNotFound`."""
+        check_projection(query, LOG_LIST.response_fields, LOG_LIST.embeds)
+        async with self._services.db.tenant(caller.org_id) as connection:
+            row = await queries.one_log(connection, caller.org_id, run_of(run), line)
+        if row is None:
+            raise errors.RunLogNotFound
+        found = log_record(row)
+        await self._embed_runs(caller, [found], query, base_url)
+        return project(found, query)
+
+    async def node_runs(self, caller: Principal, run: str, query: ListQuery) -> dict[str, Any]:
+        """Return a page of node runs. Raises `RunNotFound`."""
+        run_id = run_of(run)
+        base = queries.node_runs(caller.org_id, run_id)
+        return _projected(await self._page(caller, run_id, NODE_RUN_LIST, query, base, node_run_record), query)
+
+    async def node_run(self, caller: Principal, run: str, one: UUID, query: RecordQuery) -> dict[str, Any]:
+        """Return one node run. Raises `RunNotFound`, `NodeRunNotFound`."""
+        check_projection(query, NODE_RUN_LIST.response_fields, NODE_RUN_LIST.embeds)
+        async with self._services.db.tenant(caller.org_id) as connection:
+            row = await queries.one_node_run(connection, caller.org_id, run_of(run), one)
+        if row is None:
+            raise errors.NodeRunNotFound
+        return project(node_run_record(row), query)
+
+    async def attempts(self, caller: Principal, run_id: UUID, query: ListQuery) -> dict[str, Any]:
+        """Return a page of attempts. Raises `RunNotFound`."""
+        base = queries.attempts(caller.org_id, run_id)
+        return _projected(await self._page(caller, run_id, ATTEMPT_LIST, query, base, attempt_record), query)
+
+    async def _page(
+        self,
+        caller: Principal,
+        run_id: UUID | None,
+        spec: ListSpec,
+        query: ListQuery,
+        base: Any,
+        written: Callable[[Row[Any]], dict[str, Any]],
+    ) -> dict[str, Any]:
+        async with self._services.db.tenant(caller.org_id) as connection:
+            rows = await queries.rows(connection, build(spec, query, base))
+            if not rows:
+                await _require_run(connection, run_id)
+        found = page(spec, query, rows)
+        return envelope(found, [written(row) for row in found.rows])
+
+    async def _embed_runs(
+        self, caller: Principal, items: list[dict[str, Any]], query: ListQuery | RecordQuery, base_url: str
+    ) -> None:
+        if "run" in query.embed and items:
+            runs = await self._runs.by_ids(caller, list({item["run_id"] for item in items}), base_url)
+            for item in items:
+                item["run"] = runs.get(item["run_id"])
+
+
+async def _require_run(connection: AsyncConnection, run_id: UUID | None) -> None:
+    """An empty list of a run that is not there is a 404. Where there are rows, the run is there."""
+    if run_id is not None and not await queries.run_exists(connection, run_id):
+        raise errors.RunNotFound
+
+
+def _projected(found: dict[str, Any], query: ListQuery) -> dict[str, Any]:
+    return {**found, "items": [project(item, query) for item in found["items"]]}

@@ -1,0 +1,126 @@
+"""What a caller sends, made ready for the queue: every value checked first, then inline files stored.
+
+Dispatches, batches and reruns go through here, so all of them refuse the same things in the same words, and a request
+with one bad value leaves nothing behind.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from runflow import errors
+from runflow.assets import service as assets
+from runflow.graph.coerce import ValueRules
+from runflow.graph.values import validate_values
+from runflow.runs import inline_files, references
+from runflow.runs.inline_files import InlineFile, Place
+from runflow.runs.schemas import MAX_METADATA_BYTES
+from runflow.services import Services
+from runflow.web.auth import Principal
+from runflow.workflows.dispatch import DispatchTarget
+
+MAX_REPORTED = 1000
+"""At most this many problems of one request are reported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The `input` of one run as it was sent, and where it stands in the request."""
+
+    values: dict[str, Any]
+    place: Place = ("body", "input")
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The accepted values of each run, in the order in which they were given, and the metadata that they share."""
+
+    inputs: list[dict[str, Any]]
+    metadata: dict[str, Any] | None
+
+
+async def prepare(
+    services: Services,
+    caller: Principal,
+    target: DispatchTarget,
+    given: Sequence[Given],
+    metadata: dict[str, Any] | None = None,
+    faults: Iterable[dict[str, Any]] = (),
+) -> Prepared:
+    """Check values against the interface of the target's version and turn `data:` URIs into assets of the caller.
+
+    `faults` are entries of `errors` that were found before.
+
+    Raises `ValidationFailed` naming every faulty value of every run.
+    """
+    rules = ValueRules(allow_http=services.settings.allow_http_inputs)
+    accepted: list[dict[str, Any]] = []
+    problems = list(faults)
+    for one in given:
+        validated = validate_values(target.interface, one.values, rules)
+        accepted.append(dict(validated.values))
+        problems += [
+            {"loc": [*one.place, problem.key], "msg": problem.message, "type": problem.type}
+            for problem in validated.problems
+        ]
+    files = [file for one, values in zip(given, accepted, strict=True) for file in _files(target, one.place, values)]
+    files += inline_files.inline_files(metadata, ("body", "metadata"))
+    problems += await inline_files.check(files)
+    problems += await _unknown_assets(services, caller, given, accepted)
+    problems += _metadata_too_large(metadata, files)
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise errors.ValidationFailed(f"{problems[0]['msg']}{more}", errors=problems[:MAX_REPORTED])
+    if not files:
+        return Prepared(accepted, metadata)
+    stored = await inline_files.store(services, caller, files)
+    return Prepared(
+        [inline_files.with_references(values, stored) for values in accepted],
+        inline_files.with_references(metadata, stored),
+    )
+
+
+def _files(target: DispatchTarget, place: Place, values: dict[str, Any]) -> list[InlineFile]:
+    media = {spec.name for spec in target.interface.inputs if spec.variable_type_code.is_media}
+    found: list[InlineFile] = []
+    for name, value in values.items():
+        if name in media and str(value)[:5].lower() == "data:":
+            found.append(InlineFile((*place, name), str(value)))
+        else:
+            found += inline_files.inline_files(value, (*place, name))
+    return found
+
+
+async def _unknown_assets(
+    services: Services, caller: Principal, given: Sequence[Given], accepted: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    wanted: set[UUID] = {asset for _, asset in references.found_in(list(accepted))}
+    if not wanted:
+        return []
+    async with services.db.tenant(caller.org_id) as connection:
+        found = await assets.resolve(connection, wanted)
+    return [
+        {
+            "loc": [*one.place, name],
+            "msg": f'Input "{name}": there is no asset {value} in your organization. Upload the file first.',
+            "type": "unknown_asset",
+        }
+        for one, values in zip(given, accepted, strict=True)
+        for name, value in values.items()
+        if (asset := references.asset_id(value)) is not None and asset not in found
+    ]
+
+
+def _metadata_too_large(metadata: dict[str, Any] | None, files: list[InlineFile]) -> list[dict[str, Any]]:
+    """The metadata is copied into every message about the run; files in it count as the references they become."""
+    if metadata is None:
+        return []
+    inline = sum(len(file.uri) for file in files if file.place[:2] == ("body", "metadata"))
+    size = len(orjson.dumps(metadata)) - inline
+    if size <= MAX_METADATA_BYTES:
+        return []
+    message = f"metadata has {size} bytes of JSON; the limit is {MAX_METADATA_BYTES}. Keep large things elsewhere."
+    return [{"loc": ["body", "metadata"], "msg": message, "type": "too_long"}]
