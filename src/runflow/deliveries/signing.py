@@ -8,15 +8,41 @@ import base64
 import binascii
 import hashlib
 import hmac
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
 PREFIX = "whsec_"
+SECRET_BYTES = 32
+"""Of a secret that we make."""
+ACCEPTED_BYTES = range(24, 65)
+"""Of a secret that was made elsewhere: what Standard Webhooks asks for."""
 
 
 class InvalidSecret(ValueError):
     """A signing secret is `whsec_` followed by base64."""
+
+
+def new_secret() -> str:
+    """Return a fresh signing secret."""
+    return PREFIX + base64.b64encode(os.urandom(SECRET_BYTES)).decode()
+
+
+def checked_secret(text: str) -> str:
+    """Return `text` if it is a signing secret. Raises `InvalidSecret`, whose message does not repeat it."""
+    try:
+        found = base64.b64decode(text.removeprefix(PREFIX), validate=True)
+    except ValueError:
+        found = b""
+    if not text.startswith(PREFIX) or len(found) not in ACCEPTED_BYTES:
+        raise InvalidSecret("must be whsec_ followed by the base64 of 24 to 64 bytes; leave it out to get a fresh one")
+    return text
+
+
+def fingerprint(secret: str) -> str:
+    """Return what a secret may be recognised by: the first 16 hex digits of the SHA-256 of its text."""
+    return hashlib.sha256(secret.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
