@@ -3,7 +3,8 @@
     python tests/storage/s3_server.py PORT ACCESS_KEY SECRET_KEY
 
 It checks them as S3 does: AWS Signature Version 4 in the query, written from the specification and not with the
-library that signs: expiry, signature, and that every signed header came as it was signed. Requests that sign in a header pass.
+library that signs: expiry, signature, and that every signed header came as it was signed. Requests that sign in a
+header pass.
 """
 
 import hashlib
