@@ -18,6 +18,7 @@ from runflow.db.notifications import Hub
 from runflow.deliveries.secrets import StoredSecrets
 from runflow.deliveries.sender import DeliveryEngine
 from runflow.evaluations import routes as evaluations
+from runflow.evaluations.engine import EvaluationEngine
 from runflow.gpus import routes as gpus
 from runflow.keys import routes as keys
 from runflow.keys.authenticator import KeyRing
@@ -25,6 +26,7 @@ from runflow.master_key import MasterKey
 from runflow.metering import routes as metering
 from runflow.orgs import routes as orgs
 from runflow.outgoing.client import GuardedClient
+from runflow.retention.keeper import RetentionKeeper
 from runflow.runs import routes as runs
 from runflow.runs.dispatch import Dispatcher
 from runflow.runs.queue.intake import Intake
@@ -40,6 +42,7 @@ from runflow.web.context import RequestContext
 from runflow.web.cors import allow_every_origin
 from runflow.web.idempotency import Idempotency
 from runflow.web.openapi import describe
+from runflow.web.rate_limits import RateLimits
 from runflow.web.reference import routes as reference
 from runflow.webhooks import routes as webhooks
 from runflow.workers import routes as workers
@@ -90,6 +93,7 @@ async def build_services(
         hub=hub,
         storage=await open_storage(settings, key),
         authenticator=KeyRing(db, hub),
+        limits=RateLimits(settings.rate_limit),
         base_url=(settings.public_url or address).rstrip("/"),
     )
     await hub.start()
@@ -97,6 +101,8 @@ async def build_services(
     background = [
         asyncio.create_task(DeliveryEngine(services, client, StoredSecrets(key)).run(), name="deliveries"),
         asyncio.create_task(Sweeper(services).run(), name="sweeper"),
+        asyncio.create_task(RetentionKeeper(services).run(), name="retention"),
+        asyncio.create_task(EvaluationEngine(services, client).run(), name="evaluations"),
     ]
     try:
         yield services
@@ -110,7 +116,7 @@ async def build_services(
 
 
 def create_app(services: Services) -> ASGIApp:
-    """Return the application: CORS, request ids and errors, body limits, idempotency, routes, from outside to inside."""
+    """Return the application. From outside to inside: CORS, ids and errors, body limits, idempotency, routes."""
     app = FastAPI(
         title="Runflow API",
         version=__version__,

@@ -153,6 +153,13 @@ class Settings(BaseSettings):
         description="Database connections per server process and role (there are two), half for the hot path.",
         ge=2,
     )
+    rate_limit: int = Field(
+        default=200,
+        description="Most requests per second of one API key, on each server process; twice as many at once after a "
+        "rest. A key can have a limit of its own. 0: none, and none for wrong tokens either.",
+        ge=0,
+        le=1_000_000,
+    )
     log_format: str = Field(
         default="auto", description="Log lines as `json`, `console`, or `auto` (console on a terminal)."
     )

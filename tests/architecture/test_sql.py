@@ -13,10 +13,15 @@ SYSTEM_TRANSACTIONS = frozenset(
     {
         "assets/purge.py",
         "assets/sweep.py",
+        "cli/budget.py",
+        "cli/gpus.py",
         "cli/keys.py",
         "deliveries/sender.py",
+        "evaluations/engine.py",
+        "gpus/service.py",
         "installation.py",
         "keys/authenticator.py",
+        "retention/service.py",
         "runs/queue/completion.py",
         "runs/queue/leases.py",
         "runs/queue/sweeper.py",
@@ -24,12 +29,15 @@ SYSTEM_TRANSACTIONS = frozenset(
         "web/idempotency/sweep.py",
         "web/system.py",
         "workers/outlook.py",
+        "workers/roster.py",
         "workers/service.py",
+        "workflows/public.py",
     }
 )
 """The files that open the transaction which sees every tenant's rows, each because no tenant is known or all are
 meant: keys are looked up before their organization is known, workers serve all organizations, sweeps and deliveries
-cover all rows, the operator's commands make organizations. A route never does, but readiness."""
+cover all rows, the operator's commands make organizations. A route never does, but readiness, and reads of public
+workflows, which stand in one file with a narrow selection."""
 
 
 def holds_sql(module: Module) -> bool:

@@ -33,7 +33,7 @@ class Blur:
     name = "blur"
     category = "sharpness"
     description = "The sharpest edges of the image are sharp when it is seen whole."
-    weight = 1.0
+    weight = 1.5
 
     def judge(self, subject: Subject) -> Verdict | None:
         """Judge pictures that have edges."""

@@ -65,7 +65,7 @@ class NearDuplicate:
     name = "near_duplicate"
     category = "change"
     description = "The image differs from the images that it was made from, where the task is to change them."
-    weight = 1.0
+    weight = 2.0
 
     def judge(self, subject: Subject) -> Verdict | None:
         """Judge where change is expected and there is an input to compare with."""

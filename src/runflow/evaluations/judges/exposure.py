@@ -57,7 +57,7 @@ class ClippingAndExposure:
     name = "exposure"
     category = "exposure"
     description = "The image is neither too dark to see nor burnt out."
-    weight = 0.75
+    weight = 1.0
 
     def judge(self, subject: Subject) -> Verdict | None:
         """Judge every picture with visible pixels."""
@@ -78,7 +78,9 @@ class ClippingAndExposure:
             detail = f"{burnt:.0%} of the image are burnt out to white; {BURNT_LIMIT:.0%} is the limit."
             return Verdict(False, score, detail, (Issue("exposure", "overexposed", detail, Severity.HIGH),))
         score = min(score, score_around(found.brightest, DARK_BEST, DARK_LIMIT, DARK_WORST))
-        reasoning = f"Its brightest parts reach level {found.brightest:.0f} of 255, and {burnt:.0%} of it are burnt out."
+        reasoning = (
+            f"Its brightest parts reach level {found.brightest:.0f} of 255, and {burnt:.0%} of it are burnt out."
+        )
         return Verdict(True, score, reasoning, strength="well exposed" if score >= 0.9 else None)
 
 

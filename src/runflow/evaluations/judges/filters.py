@@ -28,8 +28,9 @@ def _along(levels: Levels, taps: "np.ndarray[tuple[int], np.dtype[np.float64]]",
 
 def gradient(levels: Levels) -> tuple[Levels, Levels]:
     """Return the central differences (down, right) of the inner pixels, in levels per pixel."""
-    down = (levels[2:, 1:-1] - levels[:-2, 1:-1]) / 2
-    right = (levels[1:-1, 2:] - levels[1:-1, :-2]) / 2
+    half = np.float32(0.5)
+    down = (levels[2:, 1:-1] - levels[:-2, 1:-1]) * half
+    right = (levels[1:-1, 2:] - levels[1:-1, :-2]) * half
     return down, right
 
 

@@ -1,9 +1,9 @@
 """How noisy are the calmest parts?
 
-The estimate is Immerkær's ("Fast noise variance estimation", Computer Vision and Image Understanding 64, 1996): the mean
-absolute answer of a mask that ignores constant, linear and quadratic structure. It is taken in tiles at full size, and
-the calmest tiles speak for the picture, because what it reads in textured ones is texture. Noise is white, texture is
-not: averaging 2 × 2 pixels halves the noise and leaves texture, which tells a fabric from a noisy sky.
+The estimate is Immerkær's ("Fast noise variance estimation", Computer Vision and Image Understanding 64, 1996): the
+mean absolute answer of a mask that ignores constant, linear and quadratic structure. It is taken in tiles at full size,
+and the calmest tiles speak for the picture, because what it reads in textured ones is texture. Noise is white, texture
+is not: averaging 2 × 2 pixels halves the noise and leaves texture, which tells a fabric from a noisy sky.
 """
 
 import numpy as np
@@ -32,7 +32,7 @@ class Noise:
     name = "noise"
     category = "noise"
     description = "The calm parts of the image are free of noise."
-    weight = 0.5
+    weight = 0.4
 
     def judge(self, subject: Subject) -> Verdict | None:
         """Judge pictures that are large enough to hold a few tiles."""

@@ -31,10 +31,8 @@ def all_judges() -> tuple[Judge, ...]:
 
     Raises `InvalidJudge`, and whatever a plug-in raises when it is loaded: the operator installed it to be used.
     """
-    offered = []
-    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
-        offered.append((entry.value, entry.load()()))
-    return with_plugins(built_in(), offered)
+    entries = sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
+    return with_plugins(built_in(), [(entry.value, entry.load()()) for entry in entries])
 
 
 def with_plugins(judges: Sequence[Judge], offered: Sequence[tuple[str, object]]) -> tuple[Judge, ...]:

@@ -58,7 +58,7 @@ class RequestedSize:
     name = "requested_size"
     category = "size"
     description = "The image has the width, height and aspect ratio that the inputs ask for."
-    weight = 1.0
+    weight = 1.5
 
     def judge(self, subject: Subject) -> Verdict | None:
         """Judge where the request names a size or a shape."""

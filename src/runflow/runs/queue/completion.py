@@ -98,6 +98,8 @@ async def complete(services: Services, lease: UUID, body: Completion) -> dict[st
     if charged is not None:
         await charged.tell(services)
     announce(services, held.run_id, verdict.run_status, with_delivery=something_follows(held))
+    if held.auto_evaluate and verdict.run_status == "succeeded":
+        services.hub.publish("evaluation")
     return {"run_id": held.run_id, "status_code": verdict.run_status}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from runflow.batches.ending import item_ended
 from runflow.db.transaction import Transaction
+from runflow.evaluations.automatic import evaluate_outputs
 from runflow.runs.queue.callback import add_messages
 from runflow.services import Services
 from runflow.workers.schemas import Failure
@@ -37,8 +38,10 @@ async def run_ended(services: Services, connection: Transaction, ending: Ending)
         await add_messages(services, connection, ending.run, ending.status, ending.row, ending.outputs, ending.failure)
     if ending.run.batch_id is not None:
         await item_ended(services, connection, ending.run.batch_id, ending.status)
+    if ending.run.auto_evaluate and ending.status == "succeeded":
+        await evaluate_outputs(connection, ending.run, ending.outputs)
 
 
 def something_follows(run: Any) -> bool:
     """Tell whether `run_ended` would write anything: only then the statement's row has to be waited for."""
-    return bool(run.callback_url or run.has_webhooks or run.batch_id)
+    return bool(run.callback_url or run.has_webhooks or run.batch_id or run.auto_evaluate)

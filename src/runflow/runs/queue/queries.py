@@ -140,6 +140,7 @@ _HELD = """
            r.callback_url, r.request_id, r.created_by, r.nodes_total, r.cost, r.batch_id,
            EXISTS (SELECT FROM budgets b WHERE b.org_id = r.org_id AND budget_left(b) IS NOT NULL) AS has_budget,
            EXISTS (SELECT FROM webhooks w WHERE w.org_id = r.org_id AND w.disabled_at IS NULL) AS has_webhooks,
+           (SELECT w.auto_evaluate FROM workflows w WHERE w.id = r.comfyui_workflow_id) AS auto_evaluate,
            a.id AS lease_id, a.status_code AS lease_status, a.number, a.gpu_code, a.expires_at, a.offered_at,
            a.result_hash, a.started_at AS attempt_started_at
     FROM runs r JOIN run_attempts a ON a.run_id = r.id
@@ -338,7 +339,7 @@ async def return_offer(connection: Transaction, *, lease: UUID, run: UUID, lane:
 # -------------------------------------------------------------------------------------------------------- cancellation
 _FOR_CANCELLATION = """
     SELECT r.id AS run_id, r.org_id, r.comfyui_workflow_id, r.lane_id, r.status_code, r.created_at, r.metadata,
-           r.client_ref, r.callback_url, r.request_id, r.batch_id,
+           r.client_ref, r.callback_url, r.request_id, r.batch_id, false AS auto_evaluate,
            EXISTS (SELECT FROM webhooks w WHERE w.org_id = r.org_id AND w.disabled_at IS NULL) AS has_webhooks
     FROM runs r WHERE r.id = %(run)s FOR UPDATE
 """

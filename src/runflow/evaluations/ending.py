@@ -1,0 +1,93 @@
+"""The end of an evaluation: verdict, judges, issues and messages in one transaction, exactly once."""
+
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from runflow.deliveries import outbox, payload
+from runflow.evaluations import queue_queries as queue
+from runflow.evaluations.attempt import Judged
+from runflow.evaluations.failures import EvaluationFailed
+from runflow.evaluations.queue_queries import Claim
+
+_NOTHING: dict[str, Any] = {
+    "overall_passed": None,
+    "weighted_pass_rate": None,
+    "score": None,
+    "top_issues": [],
+    "top_strengths": [],
+    "check_summary": None,
+    "modules": 0,
+    "action": None,
+    "failure_code": None,
+    "failure_message": None,
+}
+
+
+async def complete(connection: AsyncConnection, held: Claim, judged: Judged) -> bool:
+    """End an evaluation with its verdict. False: the claim was lost, and nothing was changed."""
+    outcome = judged.outcome
+    verdict = {
+        "overall_passed": outcome.overall_passed,
+        "weighted_pass_rate": outcome.weighted_pass_rate,
+        "score": outcome.score,
+        "top_issues": outcome.top_issues,
+        "top_strengths": outcome.top_strengths,
+    }
+    values = {
+        **_NOTHING,
+        **verdict,
+        "status": "completed",
+        "check_summary": outcome.check_summary,
+        "modules": sum(said["passed"] is not None for said in judged.verdicts),
+        "action": outcome.primary_action_code.value,
+    }
+    ended = await queue.finish(connection, held, values)
+    if ended is None:
+        return False
+    await queue.add_verdicts(connection, held, ended, judged.verdicts)
+    await _tell(connection, held, ended, "completed", {**verdict, "primary_action_code": values["action"]})
+    return True
+
+
+async def fail(connection: AsyncConnection, held: Claim, failure: EvaluationFailed) -> bool:
+    """End an evaluation without a verdict. False: the claim was lost, and nothing was changed."""
+    values = {**_NOTHING, "status": "failed", "failure_code": failure.code, "failure_message": failure.message}
+    ended = await queue.finish(connection, held, values)
+    if ended is None:
+        return False
+    await _tell(connection, held, ended, "failed", {"code": failure.code, "message": failure.message})
+    return True
+
+
+async def _tell(connection: AsyncConnection, held: Claim, ended: Any, status: str, output: dict[str, Any]) -> None:
+    event, body = payload.evaluation_payload(
+        evaluation_id=held.id,
+        run_id=held.run_id,
+        status=status,
+        output=output,
+        duration_ms=ended.eval_duration_ms,
+        created_at=ended.created_at,
+        completed_at=ended.completed_at,
+        client_ref=held.client_ref,
+    )
+    if held.callback_url:
+        await outbox.insert(
+            connection,
+            org_id=held.org_id,
+            kind_code="callback",
+            evaluation_id=held.id,
+            event_type_code=event,
+            target_url=held.callback_url,
+            payload=body,
+            request_id=held.request_id,
+        )
+    await connection.execute(
+        outbox.webhook_insertions(
+            org_id=held.org_id,
+            event_type_code=event,
+            payload=body,
+            evaluation_id=held.id,
+            request_id=held.request_id,
+        )
+    )

@@ -1,0 +1,122 @@
+"""Rules of submitting an image: every reference is checked, inline files become assets, the price is frozen."""
+
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from runflow import errors
+from runflow.assets import service as assets
+from runflow.evaluations import queries
+from runflow.evaluations.classes import price_of
+from runflow.evaluations.schemas import EvaluationCreate
+from runflow.evaluations.service import EvaluationReader
+from runflow.graph import MediaKind, MediaReferenceError, media_reference
+from runflow.ids import new_id
+from runflow.runs.references import PREFIX, asset_id
+from runflow.services import Services
+from runflow.web.auth import Principal
+
+TOPIC = "evaluation"
+"""The hint after an evaluation was queued."""
+_FILES = "/v1/storage/"
+
+
+async def submit(
+    services: Services,
+    reader: EvaluationReader,
+    caller: Principal,
+    body: EvaluationCreate,
+    base_url: str,
+    request_id: str | None,
+) -> dict[str, Any]:
+    """Queue an evaluation and return its record. Raises `ValidationFailed` naming the field."""
+    image = await _stored(services, caller, body.generated_image_url, base_url, ("generated_image_url",))
+    references = [
+        {
+            "url": await _stored(services, caller, reference.url, base_url, ("reference_images", number, "url")),
+            "kind": reference.kind,
+            "description": reference.description,
+        }
+        for number, reference in enumerate(body.reference_images or ())
+    ]
+    values = {
+        "id": new_id(),
+        "org_id": caller.org_id,
+        "run_id": body.run_id,
+        "job_class_code": body.job_class,
+        "task_type": body.task_type,
+        "task_description": body.task_description,
+        "generation_prompt": body.generation_prompt,
+        "evaluation_instructions": body.evaluation_instructions,
+        "generated_image_url": image,
+        "image_object_key": own_file(services, image, base_url),
+        "input_attributes": body.input_attributes,
+        "reference_images": references,
+        "client_ref": body.client_ref,
+        "callback_url": body.callback_url,
+        "request_id": request_id,
+        "created_by": caller.key_id,
+        "price": price_of(services.settings, body.job_class),
+    }
+    async with services.db.tenant(caller.org_id) as connection:
+        await _require_assets(connection, image, references)
+        if body.run_id is not None:
+            values["comfyui_workflow_id"] = await queries.workflow_of_run(connection, body.run_id)
+            if values["comfyui_workflow_id"] is None:
+                raise _refused(("run_id",), f"There is no run {body.run_id} in your organization.", "unknown_run")
+        row = await queries.add(connection, values)
+        made = await reader.created(connection, row, base_url)
+    services.hub.publish(TOPIC)
+    return made
+
+
+async def _stored(services: Services, caller: Principal, url: str, base_url: str, where: tuple[str | int, ...]) -> str:
+    """Return the URL to keep: that of a `data:` URI is a reference to the asset that was made of it."""
+    try:
+        media = media_reference(url)
+    except MediaReferenceError as error:
+        raise _refused(where, str(error), "invalid_reference") from None
+    if media.kind is MediaKind.DATA:
+        return f"{PREFIX}{await assets.store_data_uri(services, caller, url, 'evaluated')}"
+    if (
+        media.kind is MediaKind.HTTP
+        and not services.settings.allow_http_inputs
+        and own_file(services, url, base_url) is None
+    ):
+        message = "Send an https:// URL, runflow://assets/{uuid} or a data: URI. The operator can allow http:// URLs."
+        raise _refused(where, message, "invalid_reference")
+    return media.value
+
+
+def own_file(services: Services, url: str, base_url: str) -> str | None:
+    """Return the object key of a valid signed URL of this server; None for any other URL.
+
+    Whoever holds such a URL may read the file, so it may be judged: without a way over the network, and also after the
+    URL has expired.
+    """
+    for own in {base_url, services.base_url}:
+        if url.startswith(own + _FILES):
+            parts = urlsplit(url)
+            key = unquote(parts.path[len(urlsplit(own).path) + len(_FILES) :])
+            try:
+                return services.storage.signer.download_grant(key, dict(parse_qsl(parts.query))).key
+            except errors.UrlExpired:
+                return None
+    return None
+
+
+async def _require_assets(connection: AsyncConnection, image: str, references: list[dict[str, Any]]) -> None:
+    named: list[tuple[tuple[str | int, ...], str]] = [(("generated_image_url",), image)]
+    named += [(("reference_images", number, "url"), image["url"]) for number, image in enumerate(references)]
+    wanted = {found for _, url in named if (found := asset_id(url)) is not None}
+    known = await assets.resolve(connection, wanted)
+    for where, url in named:
+        found = asset_id(url)
+        if found is not None and found not in known:
+            message = f"There is no asset {url} in your organization. Upload the file first."
+            raise _refused(where, message, "unknown_asset")
+
+
+def _refused(where: tuple[str | int, ...], message: str, kind: str) -> errors.ValidationFailed:
+    return errors.ValidationFailed(message, errors=[{"loc": ["body", *where], "msg": message, "type": kind}])
