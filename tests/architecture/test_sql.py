@@ -13,6 +13,7 @@ SYSTEM_TRANSACTIONS = frozenset(
     {
         "assets/purge.py",
         "assets/sweep.py",
+        "batches/service.py",
         "cli/budget.py",
         "cli/gpus.py",
         "cli/keys.py",
@@ -25,6 +26,7 @@ SYSTEM_TRANSACTIONS = frozenset(
         "runs/queue/completion.py",
         "runs/queue/leases.py",
         "runs/queue/sweeper.py",
+        "runs/reruns.py",
         "runs/service.py",
         "web/idempotency/sweep.py",
         "web/system.py",
@@ -36,7 +38,8 @@ SYSTEM_TRANSACTIONS = frozenset(
 )
 """The files that open the transaction which sees every tenant's rows, each because no tenant is known or all are
 meant: keys are looked up before their organization is known, workers serve all organizations, sweeps and deliveries
-cover all rows, the operator's commands make organizations. A route never does, but readiness, and reads of public
+cover all rows, the operator's commands make organizations, cancelling moves lanes and outbox, a run repeats another
+organization's public workflow. A route never does, but readiness, and reads of public
 workflows, which stand in one file with a narrow selection."""
 
 

@@ -10,7 +10,7 @@ from typer.main import get_command
 
 from runflow.cli.failures import explain
 
-MODULES = ("up", "demo", "worker", "comfyui", "plugin", "keys")
+MODULES = ("up", "demo", "worker", "comfyui", "plugin", "keys", "orgs", "gpus", "budget")
 """Each is a module of this package with a Typer object `app`."""
 
 

@@ -9,9 +9,6 @@ from runflow.runs.queue.choose import ANY_GPU
 from runflow.services import Services
 from runflow.workers import queries
 
-CONNECTED_SECONDS = 40.0
-"""A worker whose last poll is older than this is not connected (a poll waits at most 30 seconds)."""
-
 REMEMBER_SECONDS = 1.0
 
 
@@ -28,7 +25,7 @@ class Outlook:
         """Return why a queued run of this GPU class is not running yet."""
         if time.monotonic() > self._until:
             async with self._services.db.system(durable=False) as connection:
-                self._workers = await queries.connected(connection, CONNECTED_SECONDS)
+                self._workers = await queries.connected(connection, queries.CONNECTED_SECONDS)
             self._until = time.monotonic() + REMEMBER_SECONDS
         return reason(self._workers, gpu_class)
 
@@ -49,4 +46,9 @@ def reason(workers: list[Row[Any]], gpu_class: str) -> str:
         worker = able[0]
         detail = worker.status_detail or "It has no engine that works."
         return f"The worker {worker.name} cannot run anything yet: {detail}"
+    if all(worker.draining for worker in ready):
+        return (
+            f"The worker {ready[0].name} is draining: it takes no new runs. Start another one, or let it work again "
+            'with `PATCH /v1/workers/{id}` and `{"draining": false}`.'
+        )
     return "Waiting for a free worker."

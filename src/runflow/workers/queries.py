@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import Row, select, text
+from sqlalchemy import ColumnElement, Row, Select, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow.workers.tables import workers
@@ -21,10 +21,13 @@ _REGISTER = text("""
     RETURNING id
 """)
 
+CONNECTED_SECONDS = 40.0
+"""A worker whose last poll is older than this is not connected (a poll waits at most 30 seconds)."""
+
 _SEEN = text("UPDATE workers SET last_seen_at = now() WHERE id = :id")
 
 _CONNECTED = text("""
-    SELECT name, gpu_code, status_code, status_detail FROM workers
+    SELECT name, gpu_code, status_code, status_detail, draining FROM workers
     WHERE last_seen_at > now() - make_interval(secs => :seconds)
 """)
 
@@ -50,3 +53,39 @@ async def seen(connection: AsyncConnection, worker_id: UUID) -> None:
 async def connected(connection: AsyncConnection, seconds: float) -> list[Row[Any]]:
     """Return the workers that were seen within the last `seconds`."""
     return list(await connection.execute(_CONNECTED, {"seconds": seconds}))
+
+
+def online() -> ColumnElement[bool]:
+    """Tell of a worker's row whether it is connected."""
+    return workers.c.last_seen_at > func.now() - func.make_interval(0, 0, 0, 0, 0, 0, CONNECTED_SECONDS)
+
+
+def selection() -> Select[Any]:
+    """Select workers with `online` and `fingerprints_count`."""
+    count = func.coalesce(func.array_length(workers.c.fingerprints, 1), 0)
+    return select(workers, online().label("online"), count.label("fingerprints_count"))
+
+
+async def shown(connection: AsyncConnection, worker_id: UUID) -> Row[Any] | None:
+    """Return one row of `selection`."""
+    found: Row[Any] | None = (await connection.execute(selection().where(workers.c.id == worker_id))).one_or_none()
+    return found
+
+
+_RUNS_OF = text("""
+    SELECT a.worker_id, r.id, r.status_code, r.comfyui_workflow_id, r.started_at
+    FROM run_attempts a JOIN runs r ON r.id = a.run_id
+    WHERE a.worker_id = ANY(:workers) AND a.status_code IN ('offered', 'live') AND r.org_id = :org
+    ORDER BY a.offered_at
+""")
+
+
+async def runs_of(connection: AsyncConnection, worker_ids: list[UUID], org_id: UUID) -> list[Row[Any]]:
+    """Return what these workers hold of one organization's runs."""
+    return list(await connection.execute(_RUNS_OF, {"workers": worker_ids, "org": org_id}))
+
+
+async def set_draining(connection: AsyncConnection, worker_id: UUID, draining: bool) -> bool:
+    """Let a worker get no new runs, or again some; False when there is no such worker."""
+    statement = update(workers).where(workers.c.id == worker_id).values(draining=draining)
+    return (await connection.execute(statement)).rowcount > 0

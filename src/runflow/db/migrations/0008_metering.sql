@@ -28,7 +28,9 @@ COMMENT ON FUNCTION cost_breakdown IS 'The `cost_breakdown` of a run: numbers as
 
 ALTER TABLE runs
     ADD COLUMN gpu_seconds numeric(14, 3),
-    ADD COLUMN cold_start boolean NOT NULL DEFAULT false;
+    ADD COLUMN cold_start boolean NOT NULL DEFAULT false,
+    ADD COLUMN queue_ms integer GENERATED ALWAYS AS (
+        least(2147483647, greatest(0, floor(1000 * extract(epoch FROM started_at - created_at))))) STORED;
 COMMENT ON COLUMN runs.gpu_seconds IS 'The sum over its attempts, kept here so that statistics read one index.';
 COMMENT ON COLUMN runs.cold_start IS 'Whether one of its attempts was a cold start.';
 
@@ -42,7 +44,7 @@ ALTER TABLE usage_records FORCE ROW LEVEL SECURITY;
 
 -- Statistics read nothing but these. A run enters `runs_ended` once, when it ends.
 CREATE INDEX runs_ended ON runs (comfyui_workflow_id, org_id, created_at)
-    INCLUDE (status_code, started_at, completed_at, gpu_seconds, cost, failure_code, cold_start)
+    INCLUDE (status_code, queue_ms, duration_ms, gpu_seconds, cost, failure_code, cold_start)
     WHERE completed_at IS NOT NULL;
 CREATE INDEX runs_unfinished ON runs (comfyui_workflow_id, org_id, created_at) WHERE completed_at IS NULL;
 

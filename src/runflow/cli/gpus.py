@@ -1,0 +1,70 @@
+"""`runflow gpus`: the catalogue of GPU classes and their prices."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from runflow.cli.console import console, fail
+from runflow.cli.money import money
+from runflow.cli.settings import load_settings
+from runflow.gpus import queries, service
+from runflow.installation import Installation, open_installation
+from runflow.logs import configure
+from runflow.web.responses import dumps
+
+app = typer.Typer(add_completion=False, help="List GPU classes and set their prices.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_all(as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False) -> None:
+    """List every GPU class with its memory, price and connected workers."""
+    rows = [service.record(row) for row in _with_catalogue(queries.everything)]
+    if as_json:
+        typer.echo(dumps({"items": rows}).decode())
+        return
+    table = Table("code", "name", "memory", "USD per second", "workers online", box=None)
+    for row in rows:
+        table.add_row(
+            row["code"],
+            row["name"],
+            f"{row['memory_gb']} GB",
+            f"{row['price_per_second']:.6f}",
+            str(row["workers_online"]),
+        )
+    Console().print(table)
+
+
+@app.command("set")
+def set_gpu(
+    code: Annotated[str, typer.Argument(help="The class, as workers report it, e.g. L40S.")],
+    price: Annotated[
+        Decimal | None, typer.Option(parser=money, metavar="USD", help="Per second of load and execution.")
+    ] = None,
+    memory: Annotated[int | None, typer.Option(help="Memory in GB.", min=0, max=100_000)] = None,
+    name: Annotated[str | None, typer.Option(help="What people read.")] = None,
+) -> None:
+    """Set price, memory or name of a GPU class; a class that is not there is made."""
+    given = {"price_per_second": price, "memory_gb": memory, "name": name}
+    values = {field: value for field, value in given.items() if value is not None}
+    if not values:
+        fail("Say what to set: --price USD, --memory GB or --name NAME.")
+    if price is not None and price >= 10**6:
+        fail("A price per second is below 1,000,000 USD.")
+    _with_catalogue(lambda connection: queries.put(connection, code, values))
+    console.print(f"Set {code}. Attempts that end from now on have the new price.")
+
+
+def _with_catalogue(work: Callable[[AsyncConnection], Awaitable[Any]]) -> Any:
+    async def run(installation: Installation) -> Any:
+        async with installation.database() as db, db.system() as connection:
+            return await work(connection)
+
+    configure("console", level="warning")
+    with open_installation(load_settings()) as installation:
+        return asyncio.run(run(installation))

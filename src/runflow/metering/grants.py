@@ -1,0 +1,54 @@
+"""What the operator lets an organization spend: set on the command line, as the system role.
+
+Every server process hears of it at the commit.
+"""
+
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from runflow.audit import recorder
+from runflow.metering import budget_queries as queries
+from runflow.runs.queue.metering import BUDGET_TOPIC
+
+
+async def grant(
+    connection: AsyncConnection, org_id: UUID, *, monthly: Decimal | None, credit: Decimal | None
+) -> dict[str, Any]:
+    """Set a monthly limit, a credit, or both; None leaves one as it is. Returns the budget as it is now."""
+    if monthly is not None:
+        await queries.set_monthly(connection, org_id, monthly)
+    if credit is not None:
+        await queries.set_credit(connection, org_id, credit)
+    amounts = {"monthly_limit": monthly, "credit": credit}
+    details = {name: str(amount) for name, amount in amounts.items() if amount is not None}
+    await recorder.record_operator(connection, org_id, "budget.set", "budget", org_id, details)
+    await queries.announce_change(connection, BUDGET_TOPIC, org_id)
+    return await budget(connection, org_id)
+
+
+async def clear(connection: AsyncConnection, org_id: UUID) -> bool:
+    """Let an organization spend as much as it likes; False when it could already."""
+    if not await queries.clear(connection, org_id):
+        return False
+    await recorder.record_operator(connection, org_id, "budget.cleared", "budget", org_id)
+    await queries.announce_change(connection, BUDGET_TOPIC, org_id)
+    return True
+
+
+async def budget(connection: AsyncConnection, org_id: UUID) -> dict[str, Any]:
+    """Return an organization's budget; without one every amount is None."""
+    row = await queries.standing(connection, org_id)
+    names = ("monthly_limit", "spent_this_month", "credit", "credit_spent", "balance", "low_balance_threshold")
+    found = dict.fromkeys(names) if row is None else {name: row._mapping[name] for name in names}
+    return {
+        "org_id": org_id,
+        "monthly_limit": found["monthly_limit"],
+        "month_spent": None if found["monthly_limit"] is None else found["spent_this_month"],
+        "credit": found["credit"],
+        "credit_spent": None if found["credit"] is None else found["credit_spent"],
+        "balance": found["balance"],
+        "low_balance_threshold": found["low_balance_threshold"],
+    }

@@ -1,0 +1,45 @@
+"""Shapes of workers as the operator sees them."""
+
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from runflow.web.responses import Timestamp
+
+
+class HeldRun(BaseModel):
+    """A run of your organization that a worker holds."""
+
+    id: UUID
+    status_code: str
+    comfyui_workflow_id: UUID
+    started_at: Timestamp | None
+
+
+class Worker(BaseModel):
+    """A worker process on a GPU machine."""
+
+    id: UUID
+    name: str
+    gpu_code: str = Field(examples=["L40S"])
+    gpu_name: str | None
+    memory_gb: int
+    labels: dict[str, str]
+    status_code: str = Field(description="`ready`, `no_engine` or `engine_down`, as it said last.")
+    status_detail: str | None = Field(description="What is wrong and what to do, null when it is ready.")
+    online: bool = Field(description="Whether it is connected: it asked for work within the last 40 seconds.")
+    draining: bool = Field(description="Gets no new runs and finishes those it has.")
+    engine: dict[str, Any] | None = Field(description="What its ComfyUI is: kind, versions, device, abilities.")
+    fingerprints_count: int = Field(description="How many runtimes it holds warm, as it registered.")
+    runs: list[HeldRun] = Field(description="What it works on for your organization; others' runs are not shown.")
+    last_seen_at: Timestamp
+    created_at: Timestamp
+
+
+class PatchWorker(BaseModel):
+    """What to change of a worker."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"draining": True}]})
+
+    draining: bool = Field(strict=True)
