@@ -12,11 +12,11 @@ from sqlalchemy import URL
 from runflow.db.database import Database, parse_url
 from runflow.db.embedded import EmbeddedPostgres
 from runflow.db.migrate import migrate
-from runflow.ids import new_id
 from runflow.keys import queries as key_queries
 from runflow.keys import service as keys
 from runflow.master_key import MasterKey, load_or_create
 from runflow.orgs import queries as orgs
+from runflow.orgs import service as organizations
 from runflow.settings import Settings
 from runflow.web.scopes import ALL_SCOPES
 
@@ -81,17 +81,17 @@ async def first_steps(installation: Installation, db: Database) -> FirstSteps:
         # Two servers that start together make one organization.
         await orgs.lock_first_steps(connection)
         found = await orgs.first(connection)
-        org_id = new_id() if found is None else found.id
         if found is None:
-            await orgs.add(connection, org_id=org_id, slug=slug, name=name)
-            made = await keys.create(connection, org_id=org_id, name="first key", scopes=ALL_SCOPES)
-            new_key = made["key"]
+            made = await organizations.create_by_operator(connection, slug=slug, name=name, scopes=list(ALL_SCOPES))
+            org_id, new_key = made["id"], made["api_key"]["key"]
+        else:
+            org_id, slug = found.id, found.slug
         token = None
         if not token_file.exists():
             _, token = await keys.create_worker_token(connection, "local worker")
     if token is not None:
         write_secret(token_file, token)
-    return FirstSteps(org_id, slug if found is None else found.slug, new_key, token_file)
+    return FirstSteps(org_id, slug, new_key, token_file)
 
 
 async def announce_key_change(db: Database) -> None:

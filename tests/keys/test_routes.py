@@ -1,11 +1,12 @@
 """API keys over HTTP: shown once, never more than their maker, revoked at once everywhere."""
 
+import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 
-from runflow.keys.authenticator import KeyRing
 from runflow.services import Services
 from runflow.web.scopes import ALL_SCOPES
 from tests.conftest import MakeKey, open_client
@@ -34,14 +35,11 @@ async def test_a_key_cannot_give_what_it_does_not_hold(services: Services, make_
         assert (await create(weak))["scopes"] == ["api-keys:create", "runs:read"]
 
 
-async def test_a_revoked_key_stops_at_once_on_every_process(
-    client: httpx.AsyncClient, services: Services, db: Any
-) -> None:
+async def test_a_revoked_key_stops_at_once_on_this_process(client: httpx.AsyncClient, services: Services) -> None:
     made = await create(client)
-    elsewhere = KeyRing(db, services.hub)
-    assert await elsewhere.principal(made["key"]) is not None
+    async with open_client(services, made["key"]) as held:
+        assert (await held.get("/v1/api-keys")).status_code == 200
     assert (await client.delete(f"/v1/api-keys/{made['id']}")).status_code == 204
-    assert await elsewhere.principal(made["key"]) is None
     async with open_client(services, made["key"]) as revoked:
         answer = await revoked.get("/v1/comfyui-workflows")
     assert (answer.status_code, answer.json()["code"]) == (401, "UNAUTHORIZED")
@@ -49,9 +47,44 @@ async def test_a_revoked_key_stops_at_once_on_every_process(
 
 
 async def test_an_expired_key_is_refused(client: httpx.AsyncClient, services: Services) -> None:
-    made = await create(client, expires_at="2020-01-01T00:00:00+00:00")
+    made = await create(client, expires_at=(datetime.now(UTC) + timedelta(seconds=0.4)).isoformat())
     async with open_client(services, made["key"]) as expired:
-        assert (await expired.get("/v1/api-keys")).status_code == 401
+        async with asyncio.timeout(10):
+            while (answer := await expired.get("/v1/api-keys")).status_code == 200:
+                await asyncio.sleep(0.05)
+    assert (answer.status_code, answer.json()["code"]) == (401, "UNAUTHORIZED")
+    assert datetime.now(UTC) >= datetime.fromisoformat(made["expires_at"])
+
+
+async def test_a_key_cannot_outlive_or_outrun_itself_by_another(client: httpx.AsyncClient, services: Services) -> None:
+    end = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    limited = await create(client, expires_at=end, rate_limit_per_second=50)
+    async with open_client(services, limited["key"]) as held:
+        child = await create(held)
+        assert (child["expires_at"], child["rate_limit_per_second"]) == (limited["expires_at"], 50)
+        assert (await create(held, rate_limit_per_second=5))["rate_limit_per_second"] == 5
+        later = (datetime.now(UTC) + timedelta(days=2)).isoformat()
+        for more in ({"expires_at": later}, {"rate_limit_per_second": 51}):
+            answer = await held.post("/v1/api-keys", json={"name": "x", **more})
+            assert (answer.status_code, answer.json()["code"]) == (403, "PERMISSION_DENIED")
+
+
+async def test_one_key_is_read_without_its_secret(client: httpx.AsyncClient, other_client: httpx.AsyncClient) -> None:
+    made = await create(client)
+    answer = await client.get(f"/v1/api-keys/{made['id']}")
+    assert answer.json() == {name: value for name, value in made.items() if name != "key"}
+    assert made["key"].startswith(made["key_prefix"]) and len(made["key_prefix"]) == 12
+    assert (await client.get(f"/v1/api-keys/{made['id']}", params={"fields": "name"})).json() == {"name": "ci"}
+    assert (await other_client.get(f"/v1/api-keys/{made['id']}")).json()["code"] == "API_KEY_NOT_FOUND"
+
+
+async def test_two_keys_may_have_one_name_so_that_one_can_replace_the_other(client: httpx.AsyncClient) -> None:
+    assert (await create(client))["id"] != (await create(client))["id"]
+
+
+async def test_a_key_says_which_key_made_it(client: httpx.AsyncClient) -> None:
+    me = (await client.get("/v1/auth/me")).json()["api_key"]
+    assert (await create(client))["created_by"] == me["id"]
 
 
 async def test_a_foreign_key_is_not_found(client: httpx.AsyncClient, other_client: httpx.AsyncClient) -> None:
@@ -69,6 +102,10 @@ async def test_a_foreign_key_is_not_found(client: httpx.AsyncClient, other_clien
         {"name": "a\0b"},
         {"name": "x", "scopes": ["nothing:read"]},
         {"name": "x", "expires_at": "tomorrow"},
+        {"name": "x", "expires_at": "2020-01-01T00:00:00+00:00"},
+        {"name": "x", "expires_at": "2030-01-01T00:00:00"},
+        {"name": "x", "rate_limit_per_second": 0},
+        {"name": "x", "user_id": "nobody"},
         {"name": "x", "surprise": 1},
     ],
 )

@@ -1,6 +1,7 @@
 """`runflow keys`: API keys and worker tokens, without going through the API."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
@@ -28,6 +29,11 @@ def create(
     name: Annotated[str, typer.Option(help="What the key is for.")],
     scope: Annotated[list[str] | None, typer.Option(help="May be given several times; default: every scope.")] = None,
     org: Organization = None,
+    days: Annotated[int | None, typer.Option(help="The key ends after so many days; default: never.", min=1)] = None,
+    rate_limit: Annotated[
+        int | None,
+        typer.Option(help="Most requests per second; default: the server's RUNFLOW_RATE_LIMIT.", min=1, max=1_000_000),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Create an API key and print it, this once."""
@@ -40,7 +46,14 @@ def create(
             await first_steps(installation, db)
             async with db.system() as connection:
                 org_id = await _organization(connection, org)
-                return await service.create(connection, org_id=org_id, name=name, scopes=scope or ALL_SCOPES)
+                return await service.create_by_operator(
+                    connection,
+                    org_id=org_id,
+                    name=name,
+                    scopes=scope or ALL_SCOPES,
+                    expires_at=None if days is None else datetime.now(UTC) + timedelta(days=days),
+                    rate_limit_per_second=rate_limit,
+                )
 
     configure("console", level="warning")
     with open_installation(load_settings()) as installation:
@@ -57,11 +70,8 @@ def revoke(key_id: Annotated[UUID, typer.Argument(help="The key's id.")]) -> Non
     """Revoke an API key at once, on every server process."""
 
     async def run(installation: Installation) -> bool:
-        async with installation.database() as db:
-            async with db.system() as connection:
-                found = await queries.revoke(connection, key_id)
-            await announce_key_change(db)
-            return found
+        async with installation.database() as db, db.system() as connection:
+            return await service.revoke_by_operator(connection, key_id)
 
     configure("console", level="warning")
     with open_installation(load_settings()) as installation:

@@ -35,21 +35,30 @@ class KeyRing:
         self._generation = 0
         hub.on("key", self._forget)
 
+    def remembered(self, token: str) -> Principal | None:
+        """Return the holder of an API key without asking the database; None when that is not enough."""
+        found, until = self._principals.get(token_hash(token), (None, 0.0))
+        if found is None or until < time.time() or not self._hub.connected:
+            return None
+        self._used.add(found.key_id)
+        return found
+
     async def principal(self, token: str) -> Principal | None:
         """Return the holder of an API key, or None when it is unknown, expired or revoked."""
-        digest = token_hash(token)
-        found, until = self._principals.get(digest, (None, 0.0))
-        if found is None or until < time.time() or not self._hub.connected:
-            found = await self._look_up(digest)
+        found = self.remembered(token) or await self._look_up(token_hash(token))
         if found is not None:
             self._used.add(found.key_id)
         return found
 
+    def remembers_worker(self, token: str) -> bool:
+        """Tell whether this is known to be a valid worker token without asking the database."""
+        return self._workers.get(token_hash(token), 0.0) >= time.time() and self._hub.connected
+
     async def is_worker(self, token: str) -> bool:
         """Tell whether this is a valid worker token."""
-        digest = token_hash(token)
-        if self._workers.get(digest, 0.0) >= time.time() and self._hub.connected:
+        if self.remembers_worker(token):
             return True
+        digest = token_hash(token)
         generation = self._generation
         async with self._db.system() as connection:
             known = await queries.worker_token_exists(connection, digest)
@@ -76,7 +85,14 @@ class KeyRing:
         now = time.time()
         if row is None or (row.expires_at is not None and row.expires_at.timestamp() <= now):
             return None
-        found = Principal(row.id, row.org_id, row.slug, frozenset(row.scopes))
+        found = Principal(
+            key_id=row.id,
+            org_id=row.org_id,
+            org_slug=row.slug,
+            scopes=frozenset(row.scopes),
+            expires_at=row.expires_at,
+            rate_limit=row.rate_limit_per_second,
+        )
         until = now + REMEMBER_SECONDS
         if row.expires_at is not None:
             until = min(until, row.expires_at.timestamp())

@@ -13,6 +13,7 @@ KEY_LIST = ListSpec(
         ListField("expires_at", api_keys.c.expires_at, FieldKind.TIMESTAMP, nullable=True),
         ListField("last_used_at", api_keys.c.last_used_at, FieldKind.TIMESTAMP, nullable=True),
         ListField("revoked_at", api_keys.c.revoked_at, FieldKind.TIMESTAMP, nullable=True),
+        ListField("user_id", api_keys.c.user_id, FieldKind.UUID, nullable=True),
         ListField("created_by", api_keys.c.created_by, FieldKind.UUID, nullable=True),
         ListField("created_at", api_keys.c.created_at, FieldKind.TIMESTAMP),
         ListField("updated_at", api_keys.c.updated_at, FieldKind.TIMESTAMP),

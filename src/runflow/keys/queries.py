@@ -11,19 +11,31 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow.db.notifications import CHANNEL
 from runflow.keys.tables import api_keys, worker_tokens
-from runflow.orgs.tables import organizations
+from runflow.orgs.tables import members, organizations
 
 _HOLDER = (
-    select(api_keys.c.id, api_keys.c.org_id, api_keys.c.scopes, api_keys.c.expires_at, organizations.c.slug)
+    select(
+        api_keys.c.id,
+        api_keys.c.org_id,
+        api_keys.c.scopes,
+        api_keys.c.expires_at,
+        api_keys.c.rate_limit_per_second,
+        organizations.c.slug,
+    )
     .join(organizations, organizations.c.id == api_keys.c.org_id)
     .where(api_keys.c.revoked_at.is_(None))
 )
 
 
 async def holder(connection: AsyncConnection, key_hash: bytes) -> Row[Any] | None:
-    """Return who holds a key that is not revoked: key id, organization, scopes, expiry, organization's slug."""
+    """Return who holds a key that is not revoked: id, organization with its slug, scopes, expiry, limit."""
     result: Result[Any] = await connection.execute(_HOLDER.where(api_keys.c.key_hash == key_hash))
     return result.one_or_none()
+
+
+async def is_member(connection: AsyncConnection, user_id: UUID) -> bool:
+    """Tell whether a user is a member of this tenant's organization."""
+    return (await connection.execute(select(members.c.id).where(members.c.user_id == user_id))).first() is not None
 
 
 async def touch(connection: AsyncConnection, key_ids: Sequence[UUID]) -> None:
@@ -43,6 +55,8 @@ async def add(
     scopes: Sequence[str],
     expires_at: datetime | None,
     created_by: UUID | None,
+    user_id: UUID | None,
+    rate_limit_per_second: int | None,
 ) -> Row[Any]:
     """Insert a key and return its row."""
     statement = (
@@ -56,20 +70,41 @@ async def add(
             scopes=list(scopes),
             expires_at=expires_at,
             created_by=created_by,
+            user_id=user_id,
+            rate_limit_per_second=rate_limit_per_second,
         )
         .returning(*api_keys.c)
     )
     return (await connection.execute(statement)).one()
 
 
-async def revoke(connection: AsyncConnection, key_id: UUID) -> bool:
-    """Revoke a key; revoking twice keeps the first time. Return whether there is such a key."""
+async def get(connection: AsyncConnection, key_id: UUID) -> Row[Any] | None:
+    """Return a key, revoked or not."""
+    return (await connection.execute(select(api_keys).where(api_keys.c.id == key_id))).one_or_none()
+
+
+async def revoke(connection: AsyncConnection, key_id: UUID) -> UUID | None:
+    """Revoke a key and return its organization; None when there is no such key, or it was revoked before."""
     statement = (
         update(api_keys)
-        .where(api_keys.c.id == key_id)
-        .values(revoked_at=text("coalesce(revoked_at, now())"), updated_at=text("now()"))
+        .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
+        .values(revoked_at=text("now()"), updated_at=text("now()"))
+        .returning(api_keys.c.org_id)
     )
-    return (await connection.execute(statement)).rowcount == 1
+    org_id: UUID | None = (await connection.execute(statement)).scalar_one_or_none()
+    return org_id
+
+
+async def revoke_of_user(connection: AsyncConnection, user_id: UUID) -> Sequence[UUID]:
+    """Revoke every key of a user in this tenant's organization; return which were not revoked before."""
+    statement = (
+        update(api_keys)
+        .where(api_keys.c.user_id == user_id, api_keys.c.revoked_at.is_(None))
+        .values(revoked_at=text("now()"), updated_at=text("now()"))
+        .returning(api_keys.c.id)
+    )
+    revoked: Sequence[UUID] = (await connection.execute(statement)).scalars().all()
+    return revoked
 
 
 async def worker_token_exists(connection: AsyncConnection, token_hash: bytes) -> bool:

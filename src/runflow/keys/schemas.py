@@ -1,5 +1,6 @@
 """Shapes of API keys on the wire."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -19,7 +20,21 @@ class CreateApiKey(BaseModel):
         list[str] | None,
         Field(description="What the key may do; absent: everything the creating key may do.", max_length=64),
     ] = None
-    expires_at: Annotated[AwareDatetime | None, Field(description="When the key stops working; null: never.")] = None
+    expires_at: Annotated[
+        AwareDatetime | None,
+        Field(description="When the key stops working; absent or null: when the creating key does, or never."),
+    ] = None
+    user_id: Annotated[
+        UUID | None, Field(description="The member whose key this is: it is revoked when that member leaves.")
+    ] = None
+    rate_limit_per_second: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=1_000_000,
+            description="Most requests per second; absent or null: the creating key's, or the server's own limit.",
+        ),
+    ] = None
 
     @field_validator("scopes")
     @classmethod
@@ -32,9 +47,16 @@ class CreateApiKey(BaseModel):
     @field_validator("name")
     @classmethod
     def _printable(cls, name: str) -> str:
-        if "\0" in name:
-            raise ValueError("must not contain NUL characters")
+        if not name.isprintable():
+            raise ValueError("must hold printable characters only")
         return name
+
+    @field_validator("expires_at")
+    @classmethod
+    def _ahead(cls, expires_at: datetime | None) -> datetime | None:
+        if expires_at is not None and expires_at <= datetime.now(UTC):
+            raise ValueError("lies in the past")
+        return expires_at
 
 
 class ApiKey(BaseModel):
@@ -48,7 +70,9 @@ class ApiKey(BaseModel):
     expires_at: Timestamp | None
     last_used_at: Timestamp | None
     revoked_at: Timestamp | None
-    created_by: UUID | None
+    created_by: UUID | None = Field(description="The API key that made this one; null: the operator.")
+    user_id: UUID | None = Field(description="The member whose key this is.")
+    rate_limit_per_second: int | None = Field(description="Most requests per second; null: the server's own limit.")
     created_at: Timestamp
     updated_at: Timestamp
 

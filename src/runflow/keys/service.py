@@ -8,13 +8,14 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
+from runflow.audit import recorder
 from runflow.ids import new_id, new_token, token_hash
 from runflow.keys import queries
 from runflow.keys.listing import KEY_LIST
 from runflow.keys.schemas import ApiKey, CreateApiKey
 from runflow.services import Services
 from runflow.web.auth import Principal
-from runflow.web.lists import ListQuery, build, envelope, page, project
+from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project
 
 KEY_PREFIX = "rf_live_"
 WORKER_PREFIX = "rf_work_"
@@ -29,6 +30,8 @@ async def create(
     scopes: Sequence[str],
     expires_at: datetime | None = None,
     created_by: UUID | None = None,
+    user_id: UUID | None = None,
+    rate_limit_per_second: int | None = None,
 ) -> dict[str, Any]:
     """Make a key and return its record with `key`, the one time it is shown."""
     key = new_token(KEY_PREFIX)
@@ -42,25 +45,50 @@ async def create(
         scopes=list(dict.fromkeys(scopes)),
         expires_at=expires_at,
         created_by=created_by,
+        user_id=user_id,
+        rate_limit_per_second=rate_limit_per_second,
     )
     return {**record(row), "key": key}
 
 
 async def create_for(services: Services, caller: Principal, body: CreateApiKey) -> dict[str, Any]:
-    """Make a key for the caller's organization. No key can give what it does not hold: `PermissionDenied`."""
+    """Make a key for the caller's organization. Without scopes, end or limit it gets the caller's.
+
+    No key can give what it does not hold, nor outlive or outrun itself by another: `PermissionDenied`. Raises
+    `ValidationFailed` when `user_id` is no member.
+    """
     scopes = sorted(caller.scopes) if body.scopes is None else body.scopes
     beyond = [scope for scope in scopes if scope not in caller.scopes]
     if beyond:
         raise errors.PermissionDenied(f"This API key does not hold `{beyond[0]}`, so it cannot give it to another key.")
+    expires_at = body.expires_at or caller.expires_at
+    if caller.expires_at is not None and expires_at is not None and expires_at > caller.expires_at:
+        raise errors.PermissionDenied(
+            f"This API key ends at {caller.expires_at.isoformat()}, so it cannot make one that ends later."
+        )
+    limit = body.rate_limit_per_second or caller.rate_limit
+    if caller.rate_limit is not None and limit is not None and limit > caller.rate_limit:
+        raise errors.PermissionDenied(
+            f"This API key may send {caller.rate_limit} requests per second, so it cannot make one that may send more."
+        )
     async with services.db.tenant(caller.org_id) as connection:
-        return await create(
+        if body.user_id is not None and not await queries.is_member(connection, body.user_id):
+            message = "There is no member with this `user_id` in your organization."
+            found = {"loc": ["body", "user_id"], "msg": message, "type": "unknown_member"}
+            raise errors.ValidationFailed(message, errors=[found])
+        made = await create(
             connection,
             org_id=caller.org_id,
             name=body.name,
             scopes=scopes,
-            expires_at=body.expires_at,
+            expires_at=expires_at,
             created_by=caller.key_id,
+            user_id=body.user_id,
+            rate_limit_per_second=limit,
         )
+        details = {"name": body.name, "scopes": made["scopes"]}
+        await recorder.record(connection, caller, "api_key.created", "api_key", made["id"], details)
+    return made
 
 
 async def list_keys(services: Services, caller: Principal, query: ListQuery) -> dict[str, Any]:
@@ -72,11 +100,47 @@ async def list_keys(services: Services, caller: Principal, query: ListQuery) -> 
 
 
 async def revoke(services: Services, caller: Principal, key_id: UUID) -> None:
-    """Revoke a key of the caller's organization at once, on every server process. Raises `ApiKeyNotFound`."""
+    """Revoke a key of the caller's organization at once, on every server process; again changes nothing.
+
+    Raises `ApiKeyNotFound`.
+    """
     async with services.db.tenant(caller.org_id) as connection:
-        if not await queries.revoke(connection, key_id):
+        if await queries.revoke(connection, key_id) is not None:
+            await recorder.record(connection, caller, "api_key.revoked", "api_key", key_id)
+        elif await queries.get(connection, key_id) is None:
             raise errors.ApiKeyNotFound
+        # Told by the commit itself: a process that dies right after it cannot keep the others from hearing of it.
+        await queries.announce_change(connection)
     services.hub.publish("key")
+
+
+async def get(services: Services, caller: Principal, key_id: UUID, query: RecordQuery) -> dict[str, Any]:
+    """Return a key of the caller's organization, revoked or not. Raises `ApiKeyNotFound` or `InvalidField`."""
+    check_projection(query, KEY_LIST.response_fields, KEY_LIST.embeds)
+    async with services.db.tenant(caller.org_id) as connection:
+        row = await queries.get(connection, key_id)
+    if row is None:
+        raise errors.ApiKeyNotFound
+    return project(record(row), query)
+
+
+async def create_by_operator(connection: AsyncConnection, *, org_id: UUID, **values: Any) -> dict[str, Any]:
+    """Make a key on the command line, as the system role; `values` are those of `create`."""
+    made = await create(connection, org_id=org_id, **values)
+    details = {"name": made["name"], "scopes": made["scopes"]}
+    await recorder.record_operator(connection, org_id, "api_key.created", "api_key", made["id"], details)
+    return made
+
+
+async def revoke_by_operator(connection: AsyncConnection, key_id: UUID) -> bool:
+    """Revoke any organization's key on the command line, as the system role. Return whether there is such a key."""
+    org_id = await queries.revoke(connection, key_id)
+    if org_id is not None:
+        await recorder.record_operator(connection, org_id, "api_key.revoked", "api_key", key_id)
+    elif await queries.get(connection, key_id) is None:
+        return False
+    await queries.announce_change(connection)
+    return True
 
 
 async def create_worker_token(connection: AsyncConnection, name: str) -> tuple[UUID, str]:

@@ -1,6 +1,6 @@
 """Tables of API keys and worker tokens."""
 
-from sqlalchemy import ARRAY, Column, LargeBinary, Table, Text
+from sqlalchemy import ARRAY, Column, Integer, LargeBinary, Table, Text
 
 from runflow.db.tables import metadata, time_column, uuid_column
 
@@ -17,6 +17,8 @@ api_keys = Table(
     time_column("last_used_at"),
     time_column("revoked_at"),
     uuid_column("created_by"),
+    uuid_column("user_id"),
+    Column("rate_limit_per_second", Integer),
     time_column("created_at", nullable=False),
     time_column("updated_at", nullable=False),
 )

@@ -1,17 +1,47 @@
 """SQL of organizations."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, insert, select, text
+from sqlalchemy import Row, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow.orgs.tables import organizations
 
 
 async def add(connection: AsyncConnection, *, org_id: UUID, slug: str, name: str) -> None:
-    """Insert an organization."""
+    """Insert an organization, as the system role."""
     await connection.execute(insert(organizations).values(id=org_id, slug=slug, name=name))
+
+
+async def make(connection: AsyncConnection, *, org_id: UUID, slug: str, name: str) -> Row[Any]:
+    """Insert an organization as a tenant, be that tenant for the rest of the transaction, and return its row."""
+    values = {"id": org_id, "slug": slug, "name": name}
+    await connection.execute(text("SELECT make_organization(:id, :slug, :name)"), values)
+    await act_as(connection, org_id)
+    return (await connection.execute(select(organizations))).one()
+
+
+async def act_as(connection: AsyncConnection, org_id: UUID) -> None:
+    """Be another tenant for the rest of the transaction: for the one that made it, in the transaction that makes it."""
+    await connection.execute(text("SELECT set_config('runflow.org', :org, true)"), {"org": str(org_id)})
+
+
+async def own(connection: AsyncConnection) -> Row[Any]:
+    """Return the organization that this tenant's transaction is of."""
+    return (await connection.execute(select(organizations))).one()
+
+
+async def change(connection: AsyncConnection, values: Mapping[str, Any]) -> Row[Any]:
+    """Change the organization of this tenant's transaction and return its row."""
+    statement = update(organizations).values(**values, updated_at=text("now()")).returning(*organizations.c)
+    return (await connection.execute(statement)).one()
+
+
+async def every(connection: AsyncConnection) -> Sequence[Row[Any]]:
+    """Return all organizations, the oldest first."""
+    return (await connection.execute(select(organizations).order_by(organizations.c.created_at))).all()
 
 
 async def first(connection: AsyncConnection) -> Row[Any] | None:

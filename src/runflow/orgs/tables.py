@@ -1,4 +1,4 @@
-"""Table of organizations."""
+"""Tables of organizations, users and members."""
 
 from sqlalchemy import Column, Table, Text
 
@@ -10,6 +10,29 @@ organizations = Table(
     uuid_column("id", primary_key=True),
     Column("slug", Text, nullable=False),
     Column("name", Text, nullable=False),
+    Column("plan_code", Text, nullable=False),
+    time_column("created_at", nullable=False),
+    time_column("updated_at", nullable=False),
+)
+
+users = Table(
+    "users",
+    metadata,
+    uuid_column("id", primary_key=True),
+    Column("email", Text, nullable=False),
+    time_column("created_at", nullable=False),
+)
+
+members = Table(
+    "members",
+    metadata,
+    uuid_column("id", primary_key=True),
+    uuid_column("org_id", nullable=False),
+    uuid_column("user_id", nullable=False),
+    Column("role_code", Text, nullable=False),
+    Column("first_name", Text),
+    Column("last_name", Text),
+    uuid_column("created_by"),
     time_column("created_at", nullable=False),
     time_column("updated_at", nullable=False),
 )

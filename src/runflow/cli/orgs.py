@@ -1,0 +1,76 @@
+"""`runflow orgs`: organizations of this installation, without going through the API."""
+
+import asyncio
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy.exc import IntegrityError
+
+from runflow.cli.console import console, fail
+from runflow.cli.settings import load_settings
+from runflow.graph.slug import SlugError
+from runflow.installation import Installation, first_steps, open_installation
+from runflow.logs import configure
+from runflow.orgs import queries, service
+from runflow.orgs.slugs import checked_slug, derived_slug
+from runflow.web.responses import dumps
+from runflow.web.scopes import ALL_SCOPES
+
+app = typer.Typer(add_completion=False, help="Create and list organizations.", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Option(help="What people call it.")],
+    slug: Annotated[
+        str | None, typer.Option(help="The `owner` of its workflows' addresses; default: made from the name.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Create an organization and print its first API key, which holds every scope, this once."""
+    try:
+        address = derived_slug(name) if slug is None else checked_slug(slug)
+    except SlugError as error:
+        fail(str(error))
+
+    async def run(installation: Installation) -> dict[str, Any]:
+        async with installation.database() as db:
+            await first_steps(installation, db)
+            async with db.system() as connection:
+                return await service.create_by_operator(connection, slug=address, name=name, scopes=list(ALL_SCOPES))
+
+    configure("console", level="warning")
+    with open_installation(load_settings()) as installation:
+        try:
+            made = asyncio.run(run(installation))
+        except IntegrityError:
+            fail(f"There is an organization with the slug {address!r} already. Choose another with --slug.")
+    if as_json:
+        typer.echo(dumps(made).decode())
+    else:
+        console.print(f"Organization [bold]{made['slug']}[/] ({made['id']}). Its first API key, shown this once:")
+        typer.echo(made["api_key"]["key"])
+
+
+@app.command("list")
+def list_all(as_json: Json = False) -> None:
+    """List the organizations, the oldest first."""
+
+    async def run(installation: Installation) -> list[dict[str, Any]]:
+        async with installation.database() as db, db.system() as connection:
+            return [service.record(row) for row in await queries.every(connection)]
+
+    configure("console", level="warning")
+    with open_installation(load_settings()) as installation:
+        found = asyncio.run(run(installation))
+    if as_json:
+        typer.echo(dumps(found).decode())
+        return
+    table = Table("slug", "name", "id", "created at", box=None)
+    for one in found:
+        table.add_row(one["slug"], one["name"], str(one["id"]), one["created_at"].isoformat(timespec="seconds"))
+    Console().print(table)

@@ -1,0 +1,115 @@
+"""Rules of members: an organization that has an owner keeps one, and who leaves takes no key along."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.exc import IntegrityError
+
+from runflow import errors
+from runflow.audit import recorder
+from runflow.ids import new_id
+from runflow.keys import queries as keys
+from runflow.orgs import member_queries as queries
+from runflow.orgs.listing import MEMBER_LIST
+from runflow.orgs.schemas import CreateMember, Member, PatchMember, Role
+from runflow.orgs.service import require_own
+from runflow.services import Services
+from runflow.web.auth import Principal
+from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project
+
+
+async def list_page(services: Services, caller: Principal, org_id: UUID, query: ListQuery) -> dict[str, Any]:
+    """Return a page of the organization's members. Raises `OrganizationNotFound`."""
+    require_own(caller, org_id)
+    async with services.db.tenant(caller.org_id) as connection:
+        rows = list(await connection.execute(build(MEMBER_LIST, query, queries.MEMBERS)))
+    found = page(MEMBER_LIST, query, rows)
+    return envelope(found, [project(record(row), query) for row in found.rows])
+
+
+async def get(
+    services: Services, caller: Principal, org_id: UUID, member_id: UUID, query: RecordQuery
+) -> dict[str, Any]:
+    """Return a member. Raises `OrganizationNotFound`, `MemberNotFound` or `InvalidField`."""
+    check_projection(query, MEMBER_LIST.response_fields, MEMBER_LIST.embeds)
+    require_own(caller, org_id)
+    async with services.db.tenant(caller.org_id) as connection:
+        row = await queries.get(connection, member_id)
+    if row is None:
+        raise errors.MemberNotFound
+    return project(record(row), query)
+
+
+async def add(services: Services, caller: Principal, org_id: UUID, body: CreateMember) -> dict[str, Any]:
+    """Add a person to the organization. Raises `OrganizationNotFound`, or `Conflict` when it is a member already."""
+    require_own(caller, org_id)
+    member_id = new_id()
+    try:
+        async with services.db.tenant(caller.org_id) as connection:
+            values = {
+                **body.model_dump(exclude={"email"}),
+                "id": member_id,
+                "org_id": org_id,
+                "user_id": await queries.user_of(connection, body.email, new_id()),
+                "created_by": caller.key_id,
+            }
+            row = await queries.add(connection, values)
+            details = {"email": body.email, "role_code": body.role_code}
+            await recorder.record(connection, caller, "member.created", "member", member_id, details)
+    except IntegrityError:
+        raise errors.Conflict(
+            f"{body.email} is a member of this organization already; change that membership."
+        ) from None
+    return record(row)
+
+
+async def change(
+    services: Services, caller: Principal, org_id: UUID, member_id: UUID, body: PatchMember
+) -> dict[str, Any]:
+    """Change a member. Raises `OrganizationNotFound`, `MemberNotFound`, or `Conflict` for the last owner's role."""
+    require_own(caller, org_id)
+    values = body.model_dump(exclude_unset=True)
+    async with services.db.tenant(caller.org_id) as connection:
+        if values.get("role_code", Role.OWNER) is not Role.OWNER:
+            _keep_an_owner(await queries.lock_owners(connection), member_id)
+        row = await (queries.change(connection, member_id, values) if values else queries.get(connection, member_id))
+        if row is None:
+            raise errors.MemberNotFound
+        if values:
+            details = {"changed": sorted(values), "role_code": row.role_code}
+            await recorder.record(connection, caller, "member.updated", "member", member_id, details)
+    return record(row)
+
+
+async def remove(services: Services, caller: Principal, org_id: UUID, member_id: UUID) -> None:
+    """Remove a member, and revoke the keys that belong to it.
+
+    Raises `OrganizationNotFound`, `MemberNotFound`, or `Conflict` for the last owner.
+    """
+    require_own(caller, org_id)
+    async with services.db.tenant(caller.org_id) as connection:
+        _keep_an_owner(await queries.lock_owners(connection), member_id)
+        user_id = await queries.remove(connection, member_id)
+        if user_id is None:
+            raise errors.MemberNotFound
+        revoked = await keys.revoke_of_user(connection, user_id)
+        await recorder.record(
+            connection,
+            caller,
+            "member.deleted",
+            "member",
+            member_id,
+            {"revoked_api_keys": [str(one) for one in revoked]},
+        )
+        await keys.announce_change(connection)
+    services.hub.publish("key")
+
+
+def _keep_an_owner(owners: set[UUID], leaving: UUID) -> None:
+    if owners == {leaving}:
+        raise errors.Conflict("This is the organization's last owner. Make another member an owner first.")
+
+
+def record(row: Any) -> dict[str, Any]:
+    """Return a member as the wire shows it."""
+    return {name: row._mapping[name] for name in Member.model_fields}
