@@ -9,6 +9,7 @@ from runflow.db.database import Database
 from runflow.db.notifications import Hub
 from runflow.master_key import MasterKey
 from runflow.settings import Settings
+from runflow.web.rate_limits import RateLimits
 
 if TYPE_CHECKING:
     from runflow.keys.authenticator import KeyRing
@@ -25,6 +26,7 @@ class Services:
     hub: Hub
     storage: "Storage"
     authenticator: "KeyRing"
+    limits: RateLimits
     base_url: str
     """Where this installation is reached, for URLs made without a request; no slash at the end."""
     stopping: bool = False

@@ -1,6 +1,7 @@
 """Who is calling: API keys and worker tokens, checked against the table in `scopes.py`."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Protocol
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from fastapi.security import HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 
 from runflow import errors
+from runflow.web.rate_limits import RateLimits
 from runflow.web.scopes import ROUTE_SCOPES, Access
 
 bearer = HTTPBearer(auto_error=False, description="An API key: `Authorization: Bearer rf_live_…`.")
@@ -27,10 +29,19 @@ class Principal:
     org_id: UUID
     org_slug: str
     scopes: frozenset[str]
+    expires_at: datetime | None = None
+    rate_limit: int | None = None
+    """Requests per second, instead of the server's own limit."""
 
 
 class Authenticator(Protocol):
     """Finds who holds a token."""
+
+    def remembered(self, token: str) -> Principal | None:
+        """Return the holder of an API key without asking the database; None when that is not enough."""
+
+    def remembers_worker(self, token: str) -> bool:
+        """Tell whether this is known to be a valid worker token without asking the database."""
 
     async def principal(self, token: str) -> Principal | None:
         """Return the holder of an API key, or None when it is unknown, expired or revoked."""
@@ -46,9 +57,20 @@ def _token(request: Request) -> str:
     return token
 
 
-def _authenticator(request: Request) -> Authenticator:
-    authenticator: Authenticator = request.app.state.services.authenticator
-    return authenticator
+class _Parts(Protocol):
+    """What is needed of the process's services, which are made of rooms above this one."""
+
+    authenticator: Authenticator
+    limits: RateLimits
+
+
+def _parts(request: Request) -> _Parts:
+    parts: _Parts = request.app.state.services
+    return parts
+
+
+def _address(request: Request) -> str | None:
+    return request.client.host if request.client else None
 
 
 async def principal(request: Request) -> Principal:
@@ -58,13 +80,21 @@ async def principal(request: Request) -> Principal:
 
 
 async def authorize(request: Request, method: str, path: str) -> Principal:
-    """Return the caller of the route with this template, checked once per request.
+    """Return the caller of the route with this template, checked and counted once per request.
 
-    Raises `Unauthorized`, `PermissionDenied` (naming the scopes that would do) or `OrganizationMembershipRequired`.
+    Raises `Unauthorized`, `RateLimited`, `PermissionDenied` (naming the scopes that would do) or
+    `OrganizationMembershipRequired`.
     """
-    found = await _authenticator(request).principal(_token(request))
+    parts = _parts(request)
+    token = _token(request)
+    found = parts.authenticator.remembered(token)
     if found is None:
+        parts.limits.check_stranger(_address(request))
+        found = await parts.authenticator.principal(token)
+    if found is None:
+        parts.limits.count_wrong_token(_address(request))
         raise errors.Unauthorized(headers={"WWW-Authenticate": "Bearer"})
+    parts.limits.check_key(found.key_id, found.rate_limit)
     needed = ROUTE_SCOPES[(method, path)]
     if needed is not Access.ANY_KEY and not (isinstance(needed, frozenset) and needed & found.scopes):
         names = " or ".join(f"`{scope}`" for scope in sorted(needed)) if isinstance(needed, frozenset) else str(needed)
@@ -77,8 +107,14 @@ async def authorize(request: Request, method: str, path: str) -> Principal:
 
 
 async def worker(request: Request) -> None:
-    """Let only workers pass. Raises `Unauthorized`."""
-    if not await _authenticator(request).is_worker(_token(request)):
+    """Let only workers pass. Raises `Unauthorized`, or `RateLimited` for wrong tokens."""
+    parts = _parts(request)
+    token = _token(request)
+    if parts.authenticator.remembers_worker(token):
+        return
+    parts.limits.check_stranger(_address(request))
+    if not await parts.authenticator.is_worker(token):
+        parts.limits.count_wrong_token(_address(request))
         raise errors.Unauthorized(
             "Send a valid worker token as `Authorization: Bearer rf_work_…`; `runflow keys create-worker` makes one.",
             headers={"WWW-Authenticate": "Bearer"},

@@ -5,7 +5,14 @@ from starlette.types import ASGIApp
 
 METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
 ALLOWED_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "X-Organization-Id", "Last-Event-ID")
-EXPOSED_HEADERS = ("Runflow-Request-Id", "Retry-After", "Idempotency-Replayed")
+EXPOSED_HEADERS = (
+    "Runflow-Request-Id",
+    "Retry-After",
+    "Idempotency-Replayed",
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Reset",
+)
 
 
 def allow_every_origin(app: ASGIApp) -> ASGIApp:
