@@ -4,9 +4,10 @@ from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, func, select
+from sqlalchemy import Label, Row, Select, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from runflow.evaluations import run_summary_queries as evaluation
 from runflow.runs.record import HEAVY
 from runflow.runs.tables import run_outputs, runs
 from runflow.services import Services
@@ -18,12 +19,15 @@ _OUTPUTS = (
     .scalar_subquery()
     .label("outputs")
 )
+_EVALUATION: Label[Any] = literal_column(evaluation.of_run("runs.id")).label("evaluation")
 
 
 def selection(parts: Collection[str] | None = None) -> Select[Any]:
     """Select run rows, for one record or for a list; of the heavy columns only those that these fields need."""
     left_out = {column for field, column in HEAVY.items() if parts is not None and field not in parts}
     columns: list[Any] = [column for column in runs.c if column.name not in left_out]
+    if parts is None or evaluation.FIELDS.intersection(parts):
+        columns.append(_EVALUATION)
     return select(*columns) if "outputs" in left_out else select(*columns, _OUTPUTS)
 
 
@@ -41,10 +45,11 @@ def of_workflow(statement: Select[Any], workflow_id: UUID) -> Select[Any]:
     return statement.where(runs.c.comfyui_workflow_id == workflow_id)
 
 
-_BY_ID = """
-    SELECT r.*, (SELECT coalesce(json_agg(o), '[]'::json) FROM run_outputs o WHERE o.run_id = r.id) AS outputs
+_BY_ID = f"""
+    SELECT r.*, (SELECT coalesce(json_agg(o), '[]'::json) FROM run_outputs o WHERE o.run_id = r.id) AS outputs,
+           {evaluation.of_run("r.id")} AS evaluation
     FROM runs r WHERE r.id = %(id)s
-"""
+"""  # noqa: S608 - a constant
 
 
 async def by_id(services: Services, org_id: UUID, run_id: UUID) -> Any | None:

@@ -22,6 +22,9 @@ HEAVY: Mapping[str, str] = {
 """What a list reads only when `fields` asks for it: field of the record, column of the row."""
 NOT_READ: Mapping[str, Any] = {**dict.fromkeys(HEAVY.values()), "outputs": ()}
 
+EVALUATION_SUMMARY = ("passed", "status_code", "score")
+"""What a run's record says of its evaluations (wire.md 7.1)."""
+
 EMBEDS = frozenset({"node_runs", "logs", "attempts", "comfyui_workflow", "model", "flow"})
 
 
@@ -42,6 +45,8 @@ def record(
     if not NOT_READ.keys() <= run.keys():
         run = {**NOT_READ, **run}
     status = run["status_code"]
+    evaluation: Mapping[str, Any] | None = run.get("evaluation")
+    feedback = (evaluation or {}).get("feedback") or {}
     output = None
     if status == "succeeded" and not run["output_expired"]:
         outputs = sorted(run["outputs"], key=lambda item: item["ordinal"])
@@ -95,10 +100,10 @@ def record(
         "failure_message": run["failure_message"],
         "failure_reason": run["failure_message"],
         "error": error_document(run["failure_code"], run["failure_message"], run["failure_details"]),
-        "feedback_is_positive": None,
-        "feedback_reason": None,
+        "feedback_is_positive": feedback.get("is_positive"),
+        "feedback_reason": feedback.get("reason"),
         "source_chat_message_id": None,
-        "current_evaluation_summary": None,
+        "current_evaluation_summary": evaluation and {name: evaluation[name] for name in EVALUATION_SUMMARY},
     }
 
 

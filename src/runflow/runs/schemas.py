@@ -168,6 +168,14 @@ class RunError(BaseModel):
     details: dict[str, Any] | None
 
 
+class EvaluationSummary(BaseModel):
+    """What the evaluations of a run's outputs came to."""
+
+    passed: bool | None = Field(description="Whether all of them passed; null until all have ended.")
+    status_code: str = Field(description="`pending`, `running`, `completed`, or `failed` if one came to no verdict.")
+    score: float | None = Field(description="Mean of their scores, 0 to 1.")
+
+
 class Run(BaseModel):
     """One dispatched execution of a workflow."""
 
@@ -215,7 +223,7 @@ class Run(BaseModel):
     failure_message: str | None = Field(description="What failed, where, and what to do next.")
     failure_reason: str | None = Field(description="The same as `failure_message`.")
     error: RunError | None
-    feedback_is_positive: bool | None = None
+    feedback_is_positive: bool | None = Field(default=None, description="The last feedback on its evaluations.")
     feedback_reason: str | None = None
     source_chat_message_id: UUID | None = None
-    current_evaluation_summary: dict[str, Any] | None = None
+    current_evaluation_summary: EvaluationSummary | None = None
