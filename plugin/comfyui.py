@@ -88,3 +88,54 @@ def root_folder() -> Path:
     import folder_paths
 
     return Path(folder_paths.__file__).resolve().parent
+
+
+class Catalogue:
+    """The node classes and model folders of this ComfyUI (manifest.node_catalogue.NodeCatalogue)."""
+
+    def __init__(self) -> None:
+        """Look at what is loaded now."""
+        import folder_paths
+
+        self._paths: Any = folder_paths
+        self._classes: dict[str, Any] = sys.modules["nodes"].NODE_CLASS_MAPPINGS
+        self.models_root = Path(folder_paths.models_dir)
+        self.custom_nodes = tuple(Path(folder) for folder in folder_paths.get_folder_paths("custom_nodes"))
+
+    def is_output(self, class_type: str) -> bool:
+        """Whether ComfyUI executes nodes of this class for their own sake."""
+        return bool(getattr(self._classes.get(class_type), "OUTPUT_NODE", False))
+
+    def has(self, class_type: str) -> bool:
+        """Whether this ComfyUI has the class."""
+        return class_type in self._classes
+
+    def module(self, class_type: str) -> str:
+        """Where the class comes from, such as `custom_nodes.ComfyUI-Runflow`; empty for an unknown one."""
+        return str(getattr(self._classes.get(class_type), "RELATIVE_PYTHON_MODULE", ""))
+
+    def field(self, class_type: str, name: str) -> Any:
+        """The declaration of one of its inputs; None for an unknown one, or where the class fails to tell."""
+        try:
+            declared = self._classes[class_type].INPUT_TYPES()
+        except Exception:  # the class is anybody's code
+            return None
+        return next((group[name] for group in declared.values() if isinstance(group, dict) and name in group), None)
+
+    def model_kinds(self) -> list[str]:
+        """The names of the model folders, aliases included."""
+        return list(self._paths.folder_names_and_paths)
+
+    def model_names(self, kind: str) -> list[str]:
+        """The files that a node offers for one kind."""
+        return list(self._paths.get_filename_list(kind))
+
+    def model_path(self, kind: str, name: str) -> Path | None:
+        """The place of a model of one kind; None where there is none of that name."""
+        found = self._paths.get_full_path(kind, name)
+        if found is not None:
+            return Path(found)
+        if "folder" in self._paths.folder_names_and_paths[kind][1] and not set(Path(name).parts) <= {".", ".."}:
+            places = (Path(folder) / name for folder in self._paths.get_folder_paths(kind))
+            return next((place for place in places if place.is_dir()), None)
+        return None

@@ -21,7 +21,9 @@ from .problems import (
     PromptError,
 )
 from .prompt import MAX_NODES, Prompt, check_prompt, describe_node, is_link, node_order, node_title
+from .reach import executed_nodes
 from .results import MissingOutputError, OutputFile, OutputPathError, collect_outputs
+from .scrub import graph_nodes, scrub_graph, scrub_prompt, without_text
 from .slug import MAX_SLUG_LENGTH, SlugError, is_slug, slugify
 from .spec import InputSpec, Interface, OutputSpec
 from .targets import check_targets
@@ -62,7 +64,9 @@ __all__ = [
     "coerce_value",
     "collect_outputs",
     "describe_node",
+    "executed_nodes",
     "find_warnings",
+    "graph_nodes",
     "injected_input",
     "is_link",
     "is_slug",
@@ -72,6 +76,9 @@ __all__ = [
     "node_title",
     "path_fault",
     "read_interface",
+    "scrub_graph",
+    "scrub_prompt",
     "slugify",
     "validate_values",
+    "without_text",
 ]

@@ -20,6 +20,9 @@ OUTPUT_CLASSES: dict[str, InputType] = {
 }
 """Class name of each Runflow Output node and the type it declares."""
 
+DEPLOY_CLASS = "RunflowDeploy"
+"""The node with the Deploy button. It lives in the editor alone and is part of no prompt."""
+
 VALUE_FIELD = "value"
 """The socket of every Runflow node: an input receives the caller's value here, an output the deliverable."""
 

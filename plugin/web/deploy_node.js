@@ -5,6 +5,7 @@ import { app } from "../../scripts/app.js"
 
 const CLASS = "RunflowDeploy"
 const SECRET = ["host", "api_key"]
+const MASK = "••••"
 
 /** @type {{label: string, order: number, press: (node: GraphNode) => unknown}[]} */
 const buttons = []
@@ -28,6 +29,30 @@ export function widget(node, name) {
   return node.widgets?.find((each) => each.name === name)
 }
 
+// The widget shows a mask instead of a typed key, so that no screenshot holds it.
+/** @type {WeakMap<GraphNode, string>} */
+const typedKeys = new WeakMap()
+
+/**
+ * The host and the key that were typed into the node for this session; empty texts mostly.
+ * @param {GraphNode} node
+ * @returns {{host: string, api_key: string}}
+ */
+export function takeSecrets(node) {
+  maskKey(node)
+  return { host: String(widget(node, "host")?.value ?? ""), api_key: typedKeys.get(node) ?? "" }
+}
+
+/** @param {GraphNode} node */
+function maskKey(node) {
+  const key = widget(node, "api_key")
+  const value = String(key?.value ?? "")
+  if (!key || value.startsWith(MASK)) return
+  if (value) typedKeys.set(node, value)
+  else typedKeys.delete(node)
+  key.value = value ? `${MASK}${value.length >= 12 ? value.slice(-4) : ""}` : ""
+}
+
 /**
  * Take host and key out of a serialized node, whoever wrote it: another plugin's version saved them.
  * @param {any} data
@@ -45,6 +70,8 @@ function dress(node) {
     const secret = widget(node, name)
     if (secret) secret.serialize = false
   }
+  const key = widget(node, "api_key")
+  if (key) key.callback = () => maskKey(node)
   for (const { label, press } of buttons) {
     const button = node.addWidget("button", label, null, () => press(node), { serialize: false })
     button.serialize = false

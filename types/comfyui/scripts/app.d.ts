@@ -35,6 +35,7 @@ export interface GraphNode {
 
 export interface Graph {
   nodes: GraphNode[]
+  extra: Record<string, any>
   serialize(): any
   getNodeById(id: number | string): GraphNode | null
   setDirtyCanvas(foreground: boolean, background?: boolean): void

@@ -1,0 +1,213 @@
+"""One press of Deploy: prepared, shown to the person, agreed to, sent. The page follows by events, or by asking."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Coroutine
+from typing import Any
+
+from aiohttp import web
+
+from .. import comfyui
+from ..answers import Refused, read_json
+from ..manifest.hashes import Cancelled, Hashes
+from ..manifest.resources import InputFile
+from . import connection
+from .plan import Machine, Plan, make_plan
+from .platform import DeployFailed, Platform
+from .target import Target
+
+EVENT = "runflow.deploy"
+_KEPT = 20
+_EVENT_SECONDS = 0.1
+_LONG_ENOUGH_TO_SEARCH = 8
+
+
+class DeployJob:
+    """A deployment. `state`: preparing, ready (waits for the person), sending, done, failed, cancelled."""
+
+    def __init__(self, target: Target, client_id: str | None) -> None:
+        self.id = secrets.token_hex(8)
+        self.state = "preparing"
+        self.target = target
+        self.plan: Plan | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.cancelled = threading.Event()
+        self._client_id = client_id
+        self._progress: tuple[str, int, int] = ("Preparing", 0, 0)
+        self._result: dict[str, Any] | None = None
+        self._error: str | None = None
+        self._told = 0.0
+
+    def describe(self) -> dict[str, Any]:
+        """The job as the page sees it: no key, no workflow."""
+        step, done, total = self._progress
+        told: dict[str, Any] = {"id": self.id, "state": self.state, "step": step, "done": done, "total": total}
+        if self.plan is not None:
+            told["summary"] = {**self.plan.summary(), "origin": self.target.origin, "foreign_key": self.target.foreign}
+        return {**told, "result": self._result, "error": self._error}
+
+    def progress(self, step: str, done: int, total: int) -> None:
+        """Say how far it is; any thread may. Events about bytes alone are at least a tenth of a second apart."""
+        new_step, self._progress = step != self._progress[0], (step, done, total)
+        if new_step or done >= total or time.monotonic() - self._told >= _EVENT_SECONDS:
+            self._tell()
+
+    def follow(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do the work in the background and note how it ended."""
+        self.task = asyncio.get_running_loop().create_task(self._watch(work))
+
+    def move(self, state: str, *, result: dict[str, Any] | None = None, error: str | None = None) -> None:
+        """Come into another state and tell the page."""
+        self.state, self._result, self._error = state, result, error
+        self._tell()
+
+    async def _watch(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except (Cancelled, asyncio.CancelledError):
+            self.move("cancelled")
+        except (Refused, DeployFailed) as failure:
+            self.move("failed", error=str(failure))
+        except Exception as fault:
+            comfyui.LOG.exception("Runflow: the deployment failed")
+            self.move(
+                "failed", error=f"deploy failed — {type(fault).__name__} in the plugin; ComfyUI's log says where."
+            )
+
+    def _tell(self) -> None:
+        self._told = time.monotonic()
+        comfyui.send(EVENT, self.describe(), self._client_id)
+
+
+_jobs: OrderedDict[str, DeployJob] = OrderedDict()
+
+
+async def start(request: web.Request) -> dict[str, Any]:
+    """Prepare a deployment of `{endpoint_name, host, api_key, prompt, graph, client_id}`; nothing is sent yet.
+
+    Raises:
+        Refused: there is no key, or no usable address.
+    """
+    body = await read_json(request)
+    host, node_key, name = (_text(body, field) for field in ("host", "api_key", "endpoint_name"))
+    target = connection.target(request, host, node_key)
+    job = DeployJob(target, _text(body, "client_id") or None)
+    _jobs[job.id] = job
+    while len(_jobs) > _KEPT:
+        _jobs.popitem(last=False)
+    machine = Machine(
+        comfyui.root_folder(),
+        comfyui.input_folder(),
+        comfyui.Catalogue(),
+        Hashes(comfyui.private_folder() / "hashes.json"),
+    )
+    job.follow(_prepare(job, name, body, machine))
+    return job.describe()
+
+
+def find(request: web.Request) -> dict[str, Any]:
+    """A job by the id in the address. Raises Refused."""
+    return _job(request).describe()
+
+
+async def confirm(request: web.Request) -> dict[str, Any]:
+    """Send what is ready, after the person saw the summary; the body repeats the origin that was shown.
+
+    Raises:
+        Refused: the job is not ready, or the origin is another one.
+    """
+    job = _job(request)
+    if job.state != "ready" or job.plan is None:
+        raise Refused(f"This deployment is {job.state}. Press Deploy again.", code="CONFLICT", status=409)
+    if (await read_json(request)).get("origin") != job.target.origin:
+        raise Refused("Another server was shown than the one this goes to.", code="CONFLICT", status=409)
+    job.move("sending")
+    job.follow(_send(job, job.plan))
+    return job.describe()
+
+
+def cancel(request: web.Request) -> dict[str, Any]:
+    """Call a deployment off. What the server has accepted already stays."""
+    job = _job(request)
+    job.cancelled.set()
+    if job.state == "ready":
+        job.move("cancelled")
+    elif job.state == "sending" and job.task is not None:
+        job.task.cancel()
+    return job.describe()
+
+
+async def _prepare(job: DeployJob, name: str, body: dict[str, Any], machine: Machine) -> None:
+    key = job.target.key
+    secret = key if len(key) >= _LONG_ENOUGH_TO_SEARCH else ""
+    prompt, graph = body.get("prompt"), body.get("graph")
+    job.plan = await asyncio.to_thread(make_plan, name, prompt, graph, secret, machine, job.progress, job.cancelled)
+    job.move("cancelled" if job.cancelled.is_set() else "ready")
+
+
+async def _send(job: DeployJob, plan: Plan) -> None:
+    uploaded: list[str] = []
+    async with Platform(job.target) as platform:
+        job.progress(f"Looking for {plan.slug}", 0, 0)
+        existing = await platform.find(plan.slug)
+        before = await platform.resources(existing) if existing is not None and plan.files else {}
+        try:
+            resources = {}
+            for number, (file, sha256) in enumerate(plan.files, 1):
+                job.progress(f"Uploading {file.path}, {number} of {len(plan.files)}", 0, 0)
+                resources[file.path] = await _resource(platform, file, sha256, before, uploaded)
+            job.progress("Publishing", 0, 0)
+            saved = await platform.save(existing, plan.slug, {**plan.body, "resources": resources})
+        except DeployFailed:
+            for asset_id in uploaded:
+                await platform.drop_asset(asset_id)
+            raise
+    job.move("done", result=_result(job.target, plan, saved, created=existing is None))
+
+
+async def _resource(
+    platform: Platform, file: InputFile, sha256: str, before: dict[str, Any], uploaded: list[str]
+) -> dict[str, Any]:
+    """The manifest's entry of a file: the asset of the last deployment where it is the same, else a new one."""
+    facts = {"mime_type": file.mime_type, "size_bytes": file.size_bytes, "sha256": sha256}
+    last = before.get(file.path)
+    if isinstance(last, dict) and last.get("sha256") == sha256:
+        asset_id = last.get("asset_id")
+        if isinstance(asset_id, str) and await platform.has_asset(asset_id):
+            return {**last, **facts}
+    sent = await platform.upload(file)
+    uploaded.append(sent["asset_id"])
+    return {**sent, **facts}
+
+
+def _result(target: Target, plan: Plan, saved: dict[str, Any], *, created: bool) -> dict[str, Any]:
+    warnings = saved.get("warnings")
+    rows = [row for row in warnings if isinstance(row, dict)] if isinstance(warnings, list) else []
+    path = saved.get("path") or plan.slug
+    return {
+        "created": created,
+        "id": saved.get("id"),
+        "slug": plan.slug,
+        "path": path,
+        "version": saved.get("version"),
+        "url": f"{target.base}/v1/comfyui-workflows/{path}/runs",
+        "warnings": [str(row.get("message")) for row in rows if row.get("message")],
+        "manifest": plan.body["graph"]["extra"]["runflow"],
+    }
+
+
+def _job(request: web.Request) -> DeployJob:
+    job = _jobs.get(request.match_info["id"])
+    if job is None:
+        raise Refused("This deployment is not known any more. Press Deploy again.", code="NOT_FOUND", status=404)
+    return job
+
+
+def _text(body: dict[str, Any], field: str) -> str:
+    value = body.get(field)
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,178 @@
+"""What a deployment would send: everything that can be known without asking the server. Blocks: runs in a thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..answers import Refused
+from ..graph import (
+    GraphError,
+    SlugError,
+    check_prompt,
+    executed_nodes,
+    find_warnings,
+    read_interface,
+    scrub_graph,
+    scrub_prompt,
+    slugify,
+    without_text,
+)
+from ..manifest import cached_models, comfyui, custom_nodes, packages
+from ..manifest.hashes import Hashes
+from ..manifest.model_sources import model_sources
+from ..manifest.models import ModelFile, find_models, model_entry
+from ..manifest.node_catalogue import NodeCatalogue
+from ..manifest.resources import InputFile, find_resources
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, and how much of how many bytes; 0 of 0 where there is nothing to count."""
+
+MANIFEST = 1
+"""The form of what Deploy writes into a graph's `extra.runflow`."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The ComfyUI to read the manifest from."""
+
+    root: Path
+    input_folder: Path
+    catalogue: NodeCatalogue
+    hashes: Hashes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A deployment that is ready: the body without its resources, the files to upload with their hashes, and what a
+    person should know before.
+    """
+
+    name: str
+    slug: str
+    body: dict[str, Any]
+    files: tuple[tuple[InputFile, str], ...]
+    warnings: tuple[str, ...] = field(default=())
+
+    def summary(self) -> dict[str, Any]:
+        """What goes out, for the person who has to agree."""
+        models: Mapping[str, Any] = self.body["models"]
+        nodes: Mapping[str, Any] = self.body["custom_nodes"]
+        return {
+            "name": self.name,
+            "slug": self.slug,
+            "files": [{"path": file.path, "size_bytes": file.size_bytes} for file, _ in self.files],
+            "models": [
+                {"path": path, "size_bytes": entry.get("size_bytes"), "url": entry.get("url")}
+                for path, entry in models.items()
+            ],
+            "custom_nodes": [
+                {"name": name, **{key: entry.get(key) for key in ("origin", "commit", "dirty", "version", "plugin")}}
+                for name, entry in nodes.items()
+            ],
+            "comfyui": self.body["environment"]["comfyui"],
+            "packages": len(self.body["environment"]["packages"]),
+            "warnings": list(self.warnings),
+        }
+
+
+def make_plan(
+    name: str,
+    prompt: Any,
+    graph: Any,
+    secret: str,
+    machine: Machine,
+    progress: Progress,
+    cancelled: threading.Event,
+) -> Plan:
+    """Scrub the workflow and read its manifest from this machine. `secret` is a text that must not leave with it.
+
+    Raises:
+        Refused: the name gives no slug, or the workflow cannot be deployed; says what to change.
+        Cancelled: `cancelled` was set meanwhile.
+    """
+    slug = _slug(name)
+    if not isinstance(prompt, Mapping) or not isinstance(graph, Mapping):
+        raise Refused("The page sent no workflow. Reload it and deploy again.", code="WORKFLOW_INVALID")
+    try:
+        scrubbed = scrub_prompt(check_prompt(prompt))
+        warnings = [str(warning.message) for warning in find_warnings(scrubbed, read_interface(scrubbed))]
+    except GraphError as error:
+        raise Refused(f"deploy failed — {error}", code="WORKFLOW_INVALID") from None
+    catalogue = machine.catalogue
+    unknown = sorted({node["class_type"] for node in scrubbed.values() if not catalogue.has(node["class_type"])})
+    warnings += [
+        f"This ComfyUI has no node {class_type}, so its custom node is not in the manifest." for class_type in unknown
+    ]
+    executed = executed_nodes(scrubbed, catalogue.is_output)
+    progress("Looking for input files", 0, 0)
+    files, about_files = find_resources(scrubbed, executed, machine.input_folder, catalogue)
+    hashed = tuple((file, machine.hashes.sha256(file.place, None, cancelled)) for file in files)
+    models, about_models = _models(scrubbed, executed, graph, machine, progress, cancelled)
+    progress("Reading custom nodes and packages", 0, 0)
+    environment = {
+        "comfyui": comfyui.comfyui(machine.root),
+        "packages": packages.packages(),
+        "cached_models": cached_models.cached_models(),
+        **comfyui.machine(),
+    }
+    used = custom_nodes.folders_used(
+        scrubbed, {node["class_type"]: catalogue.module(node["class_type"]) for node in scrubbed.values()}
+    )
+    nodes = custom_nodes.custom_nodes(used, catalogue.custom_nodes)
+    manifest = {"version": MANIFEST, "comfyui": environment["comfyui"], "custom_nodes": nodes, "models": models}
+    sent_graph = scrub_graph(graph)
+    extra = sent_graph.get("extra")
+    sent_graph["extra"] = {**(extra if isinstance(extra, dict) else {}), "runflow": manifest}
+    body = {
+        "name": name.strip(),
+        "workflow_json": scrubbed,
+        "graph": sent_graph,
+        "environment": environment,
+        "custom_nodes": nodes,
+        "models": models,
+    }
+    if secret:
+        body = without_text(body, secret)
+    return Plan(name.strip(), slug, body, hashed, (*warnings, *about_files, *about_models))
+
+
+def _slug(name: str) -> str:
+    try:
+        return slugify(name)
+    except SlugError as error:
+        raise Refused(f"endpoint_name must be URL-safe. {error}", code="INVALID_NAME") from None
+
+
+def _models(
+    prompt: Mapping[str, Any],
+    executed: set[str],
+    graph: Mapping[str, Any],
+    machine: Machine,
+    progress: Progress,
+    cancelled: threading.Event,
+) -> tuple[dict[str, Any], list[str]]:
+    sources = model_sources(graph)
+    found = find_models(prompt, executed, machine.catalogue)
+    entries: dict[str, Any] = {}
+    warnings: list[str] = []
+    for number, file in enumerate(found, 1):
+        told = partial(progress, f"Hashing model {number} of {len(found)}, {file.place.name}")
+        size, sha256 = _hash(file, machine.hashes, told, cancelled)
+        entries[file.path], warning = model_entry(file, sha256, size, sources)
+        warnings += [warning] if warning else []
+    return entries, warnings
+
+
+def _hash(
+    file: ModelFile, hashes: Hashes, progress: Callable[[int, int], None], cancelled: threading.Event
+) -> tuple[int, str]:
+    try:
+        return file.place.stat().st_size, hashes.sha256(file.place, progress, cancelled)
+    except OSError as error:
+        message = f"deploy failed — the model {file.place} cannot be read: {error.strerror or error}."
+        raise Refused(message, code="MODEL_UNREADABLE") from None

@@ -1,0 +1,171 @@
+"""Talking to a Runflow server: the requests of a deployment, and in words what a person can do about a failure."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import aiohttp
+
+from ..manifest.resources import InputFile
+from ..version import VERSION
+from .target import Target
+
+_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=20, sock_read=120)
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_NEXT = {
+    401: "The API key is missing, revoked, or for another server. Make a new one there and save it in Settings > "
+    "Runflow > Connection.",
+    403: "Give the key the scopes comfyui-workflows:read, comfyui-workflows:create and comfyui-workflows:edit.",
+    413: "The server takes no request of this size; its operator can raise the limit.",
+    429: "The server asks for a pause. Wait a minute and deploy again.",
+}
+
+
+class DeployFailed(Exception):
+    """A deployment failed; the message names the stage, the cause in the server's words, and the next step."""
+
+    def __init__(self, stage: str, cause: str, next_step: str = "") -> None:
+        super().__init__(f"{stage} failed — {cause}" + (f"\n{next_step}" if next_step else ""))
+
+
+class Platform:
+    """The server of one deployment. Redirects are not followed: the key is meant for one address."""
+
+    def __init__(self, target: Target) -> None:
+        """Prepare; nothing is sent yet."""
+        self._target = target
+        # A proxy of the environment is not asked for addresses of this machine.
+        proxied = urlsplit(target.base).hostname not in _LOOPBACK
+        self._session = aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=proxied)
+
+    async def __aenter__(self) -> Platform:
+        """Use it for one deployment."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+    async def find(self, slug: str) -> dict[str, Any] | None:
+        """The workflow with this slug, or None. Raises DeployFailed("lookup")."""
+        query = quote(f"slug.eq:'{slug}'", safe="")
+        listed = await self._ask("lookup", "GET", f"/v1/comfyui-workflows?q={query}&limit=1")
+        items = listed.get("items")
+        if not isinstance(items, list):
+            raise DeployFailed("lookup", f"{self._target.base} does not answer like a Runflow server.", _CHECK_URL)
+        return items[0] if items and isinstance(items[0], dict) else None
+
+    async def resources(self, existing: Mapping[str, Any]) -> dict[str, Any]:
+        """The resources of a workflow's version, which lists leave out. Raises DeployFailed("lookup")."""
+        whole = await self._ask("lookup", "GET", f"/v1/comfyui-workflows/{quote(str(existing.get('id')), safe='')}")
+        resources = whole.get("resources")
+        return resources if isinstance(resources, dict) else {}
+
+    async def save(self, existing: Mapping[str, Any] | None, slug: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Create the workflow, or give the existing one a new version. Raises DeployFailed("deploy")."""
+        if existing is None:
+            return await self._ask("deploy", "POST", "/v1/comfyui-workflows", {"slug": slug, **body})
+        place = quote(str(existing.get("id")), safe="")
+        return await self._ask("deploy", "PATCH", f"/v1/comfyui-workflows/{place}", body)
+
+    async def upload(self, file: InputFile) -> dict[str, Any]:
+        """Upload a file and return its asset. Raises DeployFailed("upload of …")."""
+        stage = f"upload of {file.path}"
+        declared = {"filename": file.place.name, "mime_type": file.mime_type, "size_bytes": file.size_bytes}
+        session = await self._ask(stage, "POST", "/v1/asset-uploads", declared)
+        asset_id, url = session.get("asset_id"), session.get("upload_url")
+        if not isinstance(asset_id, str) or not isinstance(url, str):
+            raise DeployFailed(stage, "the server named no place to upload to.")
+        await self._put(stage, url, file)
+        place = quote(asset_id, safe="")
+        confirmed = await self._ask(stage, "POST", f"/v1/asset-uploads/{place}/confirmations", {})
+        return {"asset_id": asset_id, "url": confirmed.get("url")}
+
+    async def has_asset(self, asset_id: str) -> bool:
+        """Whether the server still has an asset, as far as this key may know."""
+        try:
+            await self._ask("lookup", "GET", f"/v1/assets/{quote(asset_id, safe='')}")
+        except DeployFailed:
+            return False
+        return True
+
+    async def drop_asset(self, asset_id: str) -> None:
+        """Delete an asset that nothing will use, if this key may."""
+        try:
+            await self._ask("clean-up", "DELETE", f"/v1/assets/{quote(asset_id, safe='')}")
+        except DeployFailed:
+            return
+
+    async def _put(self, stage: str, url: str, file: InputFile) -> None:
+        # The address itself is the permission: it gets no key.
+        try:
+            with file.place.open("rb") as content:
+                headers = {"Content-Type": file.mime_type, "Content-Length": str(file.size_bytes)}
+                async with self._session.put(url, data=content, headers=headers, allow_redirects=False) as answer:
+                    if answer.status not in (200, 201, 204):
+                        raise DeployFailed(stage, explain(answer.status, await answer.read()))
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
+            raise DeployFailed(stage, _words(error), "Deploy again.") from error
+
+    async def _ask(self, stage: str, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {self._target.key}", "Accept": "application/json"}
+        headers["User-Agent"] = f"ComfyUI-Runflow/{VERSION}"
+        data = None
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            data = await asyncio.to_thread(lambda: json.dumps(body).encode())
+        url = self._target.base + path
+        try:
+            async with self._session.request(method, url, data=data, headers=headers, allow_redirects=False) as answer:
+                content, status = await answer.read(), answer.status
+                place = answer.headers.get("Location", "")
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
+            step = f"Is the server running? {_CHECK_URL}"
+            raise DeployFailed(stage, f"no answer from {self._target.base}: {_words(error)}", step) from error
+        if 300 <= status < 400:
+            raise DeployFailed(stage, f"{self._target.base} answers with a redirect to {place[:200]}", _CHECK_URL)
+        if status >= 400:
+            raise DeployFailed(stage, explain(status, content), _NEXT.get(status, ""))
+        try:
+            read = json.loads(content) if content else {}
+        except ValueError:
+            raise DeployFailed(stage, f"{self._target.base} does not answer with JSON.", _CHECK_URL) from None
+        return read if isinstance(read, dict) else {}
+
+
+_CHECK_URL = "Check Runflow.ApiUrl in Settings > Runflow > Connection."
+
+
+def explain(status: int, content: bytes) -> str:
+    """The cause of a refusal in the server's own words: code, message, and its first error with its place."""
+    try:
+        envelope = json.loads(content)
+    except ValueError:
+        envelope = None
+    if not isinstance(envelope, dict) or not envelope.get("message"):
+        text = content.decode("utf-8", "replace").strip()
+        return f"HTTP {status}" + (f": {text[:200]}" if text and not text.startswith("<") else "")
+    code = envelope.get("code") or f"HTTP {status}"
+    cause = f"{code}: {envelope['message']}"
+    errors = envelope.get("errors")
+    first = errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], dict) else None
+    if first is not None and first.get("msg"):
+        place = first.get("loc")
+        where = ".".join(map(str, place)) if isinstance(place, list) else str(place or "")
+        cause += f" ({where}: {first['msg']})" if where else f" ({first['msg']})"
+    return cause
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, asyncio.TimeoutError):
+        return "it took too long"
+    if isinstance(error, aiohttp.InvalidURL):
+        return "its address is not valid"
+    return str(error) or type(error).__name__

@@ -1,0 +1,89 @@
+"""Which server a deployment goes to, and with which key.
+
+The key of Settings belongs to the server of Settings. For another server the node's own key is used, or a person agrees
+that the key of Settings goes there, having seen the address.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from ..answers import Refused
+
+DEFAULT_URL = "https://api.runflow.io"
+"""The value of the setting Runflow.ApiUrl while nobody has changed it."""
+
+_PORTS = {"http": 80, "https": 443}
+_WHERE = "Settings > Runflow > Connection"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A server and the key for it. `foreign`: the key is that of Settings and the server is another one."""
+
+    base: str
+    origin: str
+    key: str
+    foreign: bool
+
+    def __repr__(self) -> str:
+        """Without the key: it must not get into a log."""
+        return f"Target({self.base!r}, foreign={self.foreign})"
+
+
+def choose_target(settings_url: str, settings_key: str | None, host: str = "", node_key: str = "") -> Target:
+    """The target of a deployment; `host` and `node_key` are the widgets of the Deploy node, mostly empty.
+
+    Raises:
+        Refused: no key, no usable address.
+    """
+    settings_key, host, node_key = (settings_key or "").strip(), host.strip(), node_key.strip()
+    base = base_url(host, "host") if host else base_url(settings_url or DEFAULT_URL, "Runflow.ApiUrl")
+    origin = origin_of(base)
+    key = node_key or settings_key
+    if not key:
+        message = f"Unconfigured key or URL: there is no API key for {origin}. Paste one in {_WHERE}, then save."
+        raise Refused(message, code="UNCONFIGURED")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise Refused(
+            f"Unconfigured key or URL: the API key holds characters that no key has. Paste it again in {_WHERE}."
+        )
+    foreign = not node_key and bool(host) and not _is_origin_of(settings_url or DEFAULT_URL, origin)
+    return Target(base, origin, key, foreign)
+
+
+def base_url(text: str, field: str) -> str:
+    """A server's address without a slash at its end.
+
+    Raises:
+        Refused: it is no http or https address, or holds more than one should.
+    """
+    text = text.strip().rstrip("/").removesuffix("/v1")
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port, parts = None, None, urlsplit("")
+    if parts.scheme not in _PORTS or not host or port == 0:
+        message = f'Unconfigured key or URL: "{text[:200]}" in {field} is no address such as {DEFAULT_URL}.'
+        raise Refused(message, code="UNCONFIGURED")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        message = f"Unconfigured key or URL: {field} must be an address alone, without user, password or query."
+        raise Refused(message, code="UNCONFIGURED")
+    return text
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of an address, in one spelling."""
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    port = "" if parts.port in (None, _PORTS.get(parts.scheme)) else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}"
+
+
+def _is_origin_of(settings_url: str, origin: str) -> bool:
+    try:
+        return origin_of(base_url(settings_url, "Runflow.ApiUrl")) == origin
+    except Refused:
+        return False

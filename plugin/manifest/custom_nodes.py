@@ -1,0 +1,88 @@
+"""The custom nodes that a prompt uses: folder, origin, commit, and the packages that they ask for."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..version import VERSION
+from .checkout import read_checkout
+
+_MODULE = "custom_nodes."
+_OURS = Path(__file__).resolve().parents[2]
+_REQUIREMENT = re.compile(r"[A-Za-z0-9]")
+
+
+def folders_used(prompt: Mapping[str, Any], modules: Mapping[str, str]) -> set[str]:
+    """The names below custom_nodes that define a node class of the prompt.
+
+    `modules` maps a class to where ComfyUI found it: `custom_nodes.ComfyUI-Runflow`, `nodes`, `comfy_extras.nodes_x`.
+    """
+    found = (modules.get(str(node.get("class_type")), "") for node in prompt.values())
+    return {module.removeprefix(_MODULE) for module in found if module.startswith(_MODULE)}
+
+
+def custom_nodes(names: Iterable[str], folders: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """The manifest of these custom nodes: name → origin, commit, dirty, and what its own files say.
+
+    Without a commit (a copy, an archive) origin, commit and dirty are null; `version` and `registry_id` come from its
+    pyproject.toml, `dependencies` from there and from requirements.txt. `plugin` marks this plugin, which every worker
+    brings along.
+    """
+    places = list(folders)
+    found: dict[str, dict[str, Any]] = {}
+    for name in sorted(names):
+        candidates = (place / part for place in places for part in (name, f"{name}.py"))
+        path = next((candidate for candidate in candidates if candidate.exists()), None)
+        if path is not None:
+            found[name] = _describe(path)
+    return found
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    checkout = read_checkout(path) if path.is_dir() else None
+    entry: dict[str, Any] = checkout.to_dict() if checkout else {"origin": None, "commit": None, "dirty": None}
+    project = _project(path)
+    if isinstance(project.get("version"), str):
+        entry["version"] = project["version"]
+    if (path / ".tracking").is_file() and isinstance(project.get("name"), str):
+        entry["registry_id"] = project["name"]  # installed from the Comfy Registry
+    declared = project.get("dependencies")
+    asked = [text for text in declared if isinstance(text, str)] if isinstance(declared, list) else []
+    entry["dependencies"] = sorted({*asked, *_requirements(path)})
+    if path.resolve() in (_OURS, _OURS / "plugin"):
+        entry["version"], entry["plugin"] = VERSION, True
+    return entry
+
+
+def _requirements(path: Path) -> list[str]:
+    try:
+        text = (path / "requirements.txt").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    lines = (line.partition(" #")[0].strip() for line in text.splitlines())
+    # Only packages by name: a URL may hold a token, an option names a place of this machine.
+    return [line for line in lines if _REQUIREMENT.match(line) and "://" not in line]
+
+
+def _project(path: Path) -> dict[str, Any]:
+    try:
+        text = (path / "pyproject.toml").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return {}
+    try:
+        document = _toml().loads(text)
+    except (ValueError, ImportError):
+        return {}
+    project = document.get("project")
+    return project if isinstance(project, dict) else {}
+
+
+def _toml() -> Any:
+    try:
+        return importlib.import_module("tomllib")
+    except ImportError:  # Python 3.10
+        return importlib.import_module("pip._vendor.tomli")

@@ -1,0 +1,82 @@
+// What a deployment would send, shown before anything leaves this machine.
+import { choose, make, size } from "./dialog.js"
+
+/**
+ * @param {string} title
+ * @param {Node[]} rows
+ * @param {string} none What to say where there are no rows; empty: nothing at all.
+ * @returns {Node[]}
+ */
+function section(title, rows, none) {
+  if (!rows.length && !none) return []
+  const content = rows.length ? make("ul", null, ...rows) : make("p", { className: "quiet" }, none)
+  return [make("h3", null, rows.length ? `${title} (${rows.length})` : title), content]
+}
+
+/** @param {any} model */
+function modelRow(model) {
+  const row = make("li", null, `${model.path}, ${size(model.size_bytes)}: `)
+  if (model.url) row.append(make("span", { className: "quiet" }, model.url))
+  else row.append(make("span", { className: "warn" }, "no source known; put the file on every worker"))
+  return row
+}
+
+/** @param {any} node */
+function nodeRow(node) {
+  const row = make("li", null, `${node.name}: `)
+  if (node.plugin) {
+    row.append(make("span", { className: "quiet" }, `version ${node.version}; every worker brings its own`))
+    return row
+  }
+  if (!node.commit) {
+    const version = node.version ? `version ${node.version}, ` : ""
+    row.append(make("span", { className: "warn" }, `${version}no commit known; put it on every worker`))
+    return row
+  }
+  row.append(make("span", { className: "quiet" }, `${node.origin ?? "no origin"} at ${node.commit.slice(0, 10)}`))
+  if (node.dirty) row.append(make("span", { className: "warn" }, ", changed since: the changes are not sent"))
+  return row
+}
+
+/**
+ * Show the summary and wait for the person.
+ * @param {any} summary
+ * @returns {Promise<boolean>} Whether to send it.
+ */
+export async function confirmDeploy(summary) {
+  const { comfyui, files, models, custom_nodes: nodes, warnings } = summary
+  const kept = "Both forms of the workflow, without the wires into its Runflow Input nodes, host and key."
+  const version = `ComfyUI ${comfyui.version ?? ""} ${comfyui.commit ? `at ${comfyui.commit.slice(0, 10)}` : ""}`
+  const body = [
+    make("p", null, "To ", make("strong", null, summary.origin), " as ", make("strong", null, summary.slug), "."),
+    make("p", { className: "quiet" }, `${kept} The list of ${summary.packages} Python packages and ${version.trim()}.`),
+  ]
+  /** @type {HTMLInputElement | null} */
+  let agree = null
+  if (summary.foreign_key) {
+    agree = make("input", { type: "checkbox" })
+    const text = `Send my key of Settings to ${summary.origin}, which is not the server of Settings.`
+    body.push(make("p", { className: "notice" }, make("label", null, agree, text)))
+  }
+  const fileRows = files.map((/** @type {any} */ file) => make("li", null, `${file.path}, ${size(file.size_bytes)}`))
+  const warningRows = warnings.map((/** @type {string} */ text) => make("li", { className: "warn" }, text))
+  const parts = [
+    ...body,
+    ...section("Warnings", warningRows, ""),
+    ...section("Files to upload", fileRows, "None: the workflow uses no file of the input folder."),
+    ...section("Models it needs, not uploaded", models.map(modelRow), "None."),
+    ...section("Custom nodes it needs", nodes.map(nodeRow), "None."),
+  ]
+  const actions = [
+    { label: "Deploy", value: "deploy", main: true, disabled: summary.foreign_key },
+    { label: "Cancel", value: "cancel" },
+  ]
+  const chosen = await choose(`Deploy “${summary.name}”`, parts, actions, (dialog) => {
+    /** @type {HTMLButtonElement} */ (dialog.querySelector("button[value=deploy]")).focus()
+    agree?.addEventListener("change", () => {
+      const main = /** @type {HTMLButtonElement} */ (dialog.querySelector("button.main"))
+      main.disabled = !agree?.checked
+    })
+  })
+  return chosen === "deploy"
+}

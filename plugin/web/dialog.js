@@ -1,0 +1,89 @@
+// Dialogs of the plugin in the editor's page: the browser's own <dialog>, in the editor's colours.
+
+const STYLE = `
+.runflow-dialog { width: min(640px, 92vw); max-height: 84vh; padding: 0; overflow: hidden; border-radius: 10px;
+  border: 1px solid var(--border-color, #4e4e4e); background: var(--comfy-menu-bg, #202020);
+  color: var(--input-text, #ddd); font: 14px/1.5 system-ui, sans-serif; }
+.runflow-dialog[open] { display: flex; flex-direction: column; }
+.runflow-dialog::backdrop { background: rgb(0 0 0 / 55%); }
+.runflow-dialog h2 { margin: 0; padding: 16px 20px 8px; font-size: 18px; font-weight: 600; }
+.runflow-dialog .body { padding: 0 20px 12px; overflow: auto; }
+.runflow-dialog h3 { margin: 14px 0 4px; font-size: 14px; font-weight: 600; }
+.runflow-dialog p { margin: 4px 0; }
+.runflow-dialog ul { margin: 0; padding-left: 20px; list-style: disc; }
+.runflow-dialog li { overflow-wrap: anywhere; }
+.runflow-dialog .quiet { color: var(--descrip-text, #999); }
+.runflow-dialog .warn { color: var(--p-yellow-500, #e5b93c); }
+.runflow-dialog .notice { margin: 10px 0; padding: 10px 12px; border-radius: 6px;
+  border: 1px solid var(--p-yellow-500, #e5b93c); }
+.runflow-dialog label { display: flex; gap: 8px; align-items: baseline; }
+.runflow-dialog footer { display: flex; gap: 8px; justify-content: flex-end; padding: 12px 20px;
+  border-top: 1px solid var(--border-color, #4e4e4e); }
+.runflow-dialog button { padding: 6px 16px; border-radius: 6px; cursor: pointer; font: inherit;
+  border: 1px solid var(--border-color, #4e4e4e); background: var(--comfy-input-bg, #333); color: inherit; }
+.runflow-dialog button.main { background: #0b6bcb; border-color: #0b6bcb; color: #fff; }
+.runflow-dialog button:disabled { opacity: 0.5; cursor: default; }
+.runflow-dialog button:focus-visible { outline: 2px solid #6bb3ff; outline-offset: 2px; }
+`
+
+/**
+ * Make an element.
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Record<string, any> | null} [properties]
+ * @param {...(Node | string)} children Strings become text, never markup.
+ * @returns {HTMLElementTagNameMap[Tag]}
+ */
+export function make(tag, properties, ...children) {
+  const element = Object.assign(document.createElement(tag), properties ?? {})
+  element.append(...children)
+  return element
+}
+
+/** @param {number | null | undefined} bytes */
+export function size(bytes) {
+  if (bytes === null || bytes === undefined) return ""
+  const units = ["bytes", "kB", "MB", "GB", "TB"]
+  let value = bytes
+  let unit = 0
+  while (value >= 1000 && unit < units.length - 1) {
+    value /= 1000
+    unit += 1
+  }
+  return `${unit && value < 10 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`
+}
+
+/**
+ * Show a dialog and wait for the person's choice. Escape is the same as the last button.
+ * @param {string} title
+ * @param {Node[]} body
+ * @param {{label: string, value: string, main?: boolean, disabled?: boolean}[]} actions
+ * @param {(dialog: HTMLDialogElement) => void} [shown] Called with the open dialog.
+ * @returns {Promise<string>} The value of the button.
+ */
+export function choose(title, body, actions, shown) {
+  if (!document.getElementById("runflow-dialog-style"))
+    document.head.append(make("style", { id: "runflow-dialog-style", textContent: STYLE }))
+  const dialog = make("dialog", { className: "runflow-dialog" })
+  const heading = make("h2", { id: `runflow-title-${Date.now()}` }, title)
+  dialog.setAttribute("aria-labelledby", heading.id)
+  const footer = make("footer", null)
+  dialog.append(heading, make("div", { className: "body" }, ...body), footer)
+  // The editor has shortcuts for many keys, Delete and Ctrl+Enter among them.
+  dialog.addEventListener("keydown", (event) => event.stopPropagation())
+  return new Promise((resolve) => {
+    for (const { label, value, main, disabled } of [...actions].reverse()) {
+      const button = make("button", { type: "button", disabled: disabled ?? false, value }, label)
+      if (main) button.className = "main"
+      button.addEventListener("click", () => dialog.close(value))
+      footer.append(button)
+    }
+    dialog.addEventListener("close", () => {
+      dialog.remove()
+      resolve(dialog.returnValue || actions[actions.length - 1].value)
+    })
+    document.body.append(dialog)
+    dialog.showModal()
+    shown?.(dialog)
+  })
+}

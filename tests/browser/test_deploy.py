@@ -1,0 +1,153 @@
+"""Deploy in the real editors against a real Runflow server, and a run of what was deployed."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.async_api import expect
+
+from runflow.client import Runflow
+from tests.editor import Editor
+from tests.editor_fixtures import OpenPage
+from tests.editor_page import EditorPage
+from tests.platform_fixtures import Platform
+from tests.plugin.comfyui_client import execute
+
+pytestmark = pytest.mark.browser
+
+EMPTY: dict[str, Any] = {"nodes": [], "links": [], "version": 0.4}
+
+
+def save_noise(path: Path, seed: int) -> None:
+    pixels = np.random.default_rng(seed).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def connected(editor: Editor, platform: Platform) -> Iterator[Editor]:
+    """An editor whose settings name the session's server and a key of it."""
+    with httpx.Client(base_url=editor.url) as client:
+        client.post("/settings/Runflow.ApiUrl", json=platform.url).raise_for_status()
+        client.put("/runflow/connection/key", json={"api_key": platform.key()}).raise_for_status()
+        yield editor
+        client.delete("/runflow/connection/key").raise_for_status()
+        client.post("/settings/Runflow.ApiUrl", json="").raise_for_status()
+
+
+@pytest.fixture
+def server(platform: Platform) -> Iterator[httpx.Client]:
+    """Plain requests to the session's server."""
+    with httpx.Client(base_url=platform.url, headers={"Authorization": f"Bearer {platform.key()}"}) as client:
+        yield client
+
+
+def workflow_of(server: httpx.Client, slug: str) -> dict[str, Any]:
+    answer = server.get(f"/v1/comfyui-workflows/default/{slug}")
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+async def build(page: EditorPage, editor: Editor, name: str) -> str:
+    """A workflow with a constant file, an input wired to a local one, and a Deploy node. Returns the node's id."""
+    for number, file in enumerate(("constant.png", "local.png", "unused.png")):
+        save_noise(editor.base / "input" / file, number)
+    await page.load(EMPTY)
+    local = await page.add("LoadImage", 40, 40, image="local.png")
+    constant = await page.add("LoadImage", 40, 460, image="constant.png")
+    given = await page.add("RunflowInputImage", 400, 40, input_id="photo")
+    blend = await page.add("ImageBlend", 720, 40, blend_factor=0.25)
+    output = await page.add("RunflowOutputImage", 1000, 40, output_id="blended")
+    deploy = await page.add("RunflowDeploy", 400, 460, endpoint_name=name)
+    await page.connect(local, 0, given, "value")
+    await page.connect(given, 0, blend, "image1")
+    await page.connect(constant, 0, blend, "image2")
+    await page.connect(blend, 0, output, "value")
+    return deploy
+
+
+async def press_deploy(page: EditorPage, deploy: str) -> None:
+    await page.press(deploy, "Deploy")
+    await expect(page.page.get_by_role("dialog", name="Deploy “")).to_be_visible()
+
+
+async def agree(page: EditorPage) -> None:
+    await page.page.get_by_role("dialog", name="Deploy “").get_by_role("button", name="Deploy", exact=True).click()
+
+
+async def test_what_was_deployed_gives_the_picture_of_the_local_run(
+    connected: Editor, open_page: OpenPage, api: Runflow, server: httpx.Client, tmp_path: Path
+) -> None:
+    name = f"Blend It {connected.port}"
+    page = await open_page(connected)
+    deploy = await build(page, connected, name)
+    (image,) = execute(connected.url, await page.prompt()).outputs["5"]["images"]
+    local_run = (connected.base / "output" / image["subfolder"] / image["filename"]).read_bytes()
+
+    assert await page.labels(deploy) == ["Deploy", "Local Playground", "Auto setup"][: len(await page.labels(deploy))]
+    await press_deploy(page, deploy)
+    summary = page.page.get_by_role("dialog", name="Deploy “")
+    await expect(summary).to_contain_text(f"as blend-it-{connected.port}")
+    await expect(summary).to_contain_text("Files to upload (1)constant.png")
+    await expect(summary).not_to_contain_text("unused.png")
+    await expect(summary).not_to_contain_text("local.png")
+    await page.screenshot("summary")
+    await agree(page)
+    await expect(page.toasts).to_contain_text("Deployed ✓")
+    await page.screenshot("deployed")
+    assert page.alerts == []
+
+    workflow = workflow_of(server, f"blend-it-{connected.port}")
+    sent = json.dumps(workflow)
+    assert list(workflow["resources"]) == ["constant.png"]
+    assert "value" not in workflow["workflow_json"]["3"]["inputs"]
+    assert "RunflowDeploy" not in json.dumps(workflow["workflow_json"])
+    assert "rf_live_" not in sent
+    assert workflow["environment"]["comfyui"]["version"]
+    assert set(workflow["custom_nodes"]) == {"ComfyUI-Runflow"}
+
+    asset = api.upload(connected.base / "input/local.png")
+    run = api.wait(api.dispatch(workflow["path"], {"photo": asset})["id"])
+    assert run["status_code"] == "succeeded", run["failure_message"]
+    api.download(run["output"]["outputs"][0], tmp_path / "remote.png")
+    assert (tmp_path / "remote.png").read_bytes() == local_run
+
+    # The live workflow keeps its wire, and gets the manifest for Auto setup.
+    graph = await page.graph()
+    assert len(graph["links"]) == 4
+    assert graph["extra"]["runflow"]["custom_nodes"].keys() == {"ComfyUI-Runflow"}
+    assert "rf_live_" not in json.dumps(graph)
+
+
+async def test_a_second_deployment_is_a_new_version_of_the_same_workflow(
+    connected: Editor, open_page: OpenPage, server: httpx.Client
+) -> None:
+    name = f"Again {connected.port}"
+    page = await open_page(connected)
+    deploy = await build(page, connected, name)
+    records = []
+    for number, factor in enumerate((0.25, 0.75), 1):
+        await page.set_widget((await page.find("ImageBlend"))[0], "blend_factor", factor)
+        await press_deploy(page, deploy)
+        await agree(page)
+        await expect(page.toasts.filter(has_text=f"version {number}")).to_be_visible()
+        records.append(workflow_of(server, f"again-{connected.port}"))
+    assert records[0]["id"] == records[1]["id"]
+    assert [record["workflow_json"]["4"]["inputs"]["blend_factor"] for record in records] == [0.25, 0.75]
+    assets = [record["resources"]["constant.png"]["asset_id"] for record in records]
+    assert assets[0] == assets[1]  # the file is the same, so it is not uploaded again
+
+
+async def test_cancel_sends_nothing(connected: Editor, open_page: OpenPage, server: httpx.Client) -> None:
+    page = await open_page(connected)
+    deploy = await build(page, connected, f"Never {connected.port}")
+    await press_deploy(page, deploy)
+    await page.page.keyboard.press("Escape")
+    await expect(page.page.get_by_role("dialog", name="Deploy “")).to_have_count(0)
+    listed = server.get("/v1/comfyui-workflows", params={"q": f"slug.eq:'never-{connected.port}'"})
+    assert listed.json()["items"] == []
+    assert await page.labels(deploy) and (await page.labels(deploy))[0] == "Deploy"
