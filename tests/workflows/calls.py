@@ -7,6 +7,9 @@ import orjson
 
 ROUTE = "/v1/comfyui-workflows"
 
+NOWHERE: dict[str, Any] = {"gpu_mode": "explicit", "gpu_explicit_models": ["NOWHERE"]}
+"""For workflows that are dispatched: no worker of another test takes such a run."""
+
 
 async def created(client: httpx.AsyncClient, sent: dict[str, Any]) -> dict[str, Any]:
     """Create a workflow and return its record."""

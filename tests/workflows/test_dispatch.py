@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -13,7 +14,7 @@ from runflow import errors
 from runflow.graph import InputType
 from runflow.services import Services
 from runflow.web.auth import Principal
-from runflow.workflows import dispatch, queries
+from runflow.workflows import dispatch, public_queries, queries
 from runflow.workflows.dispatch import DispatchTarget, dispatch_target, workflow_id_of
 from tests.workflows.prompts import body, input_node, plugin_body, prompt
 
@@ -182,8 +183,71 @@ async def test_memory_is_bounded(
 async def test_what_is_not_the_callers_is_not_found(
     client: httpx.AsyncClient, other_client: httpx.AsyncClient, services: Services, caller: Principal
 ) -> None:
-    record = await made(other_client, body(slug="theirs", is_public=True))
+    record = await made(other_client, body(slug="theirs"))
     theirs = record["owner"]
     for owner, slug in ((theirs, "theirs"), (caller.org_slug, "theirs"), (caller.org_slug, "a\0b"), ("a\0", "theirs")):
         with pytest.raises(errors.WorkflowNotFound):
             await dispatch_target(services, caller, owner, slug)
+
+
+async def is_open(services: Services, caller: Principal, owner: str, slug: str) -> bool:
+    try:
+        await dispatch_target(services, caller, owner, slug)
+    except errors.WorkflowNotFound:
+        return False
+    return True
+
+
+@pytest.mark.usefixtures("connected")
+async def test_a_public_workflow_of_another_organization_is_remembered_once_for_all(
+    client: httpx.AsyncClient, other_client: httpx.AsyncClient, services: Services, caller: Principal,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    record = await made(other_client, body(slug="theirs", is_public=True))
+    counted = 0
+    real = public_queries.dispatch_row
+
+    async def look(*arguments: Any) -> Any:
+        nonlocal counted
+        counted += 1
+        return await real(*arguments)
+
+    monkeypatch.setattr(public_queries, "dispatch_row", look)
+    for _ in range(3):
+        target = await dispatch_target(services, caller, record["owner"], "theirs")
+    assert (counted, str(target.org_id), str(target.workflow_id)) == (1, record["org_id"], record["id"])
+    stranger = Principal(caller.key_id, UUID(int=7), "stranger", caller.scopes)
+    await dispatch_target(services, stranger, record["owner"], "theirs")
+    assert counted == 1
+
+
+@pytest.mark.usefixtures("connected")
+@pytest.mark.parametrize("closing", [{"is_public": False}, {"status_code": "disabled"}, {"slug": "renamed"}, None])
+async def test_it_is_gone_at_once_when_it_is_no_longer_open(
+    other_client: httpx.AsyncClient, services: Services, caller: Principal, closing: dict[str, Any] | None
+) -> None:
+    record = await made(other_client, body(slug="theirs"))
+    address = f"{ROUTE}/{record['id']}"
+    assert not await is_open(services, caller, record["owner"], "theirs")
+    await other_client.patch(address, json={"is_public": True})
+    assert await is_open(services, caller, record["owner"], "theirs")
+    if closing is None:
+        await other_client.delete(address)
+    else:
+        await other_client.patch(address, json=closing)
+    assert not await is_open(services, caller, record["owner"], "theirs")
+
+
+@pytest.mark.usefixtures("connected")
+async def test_the_hot_path_of_own_workflows_never_looks_at_public_ones(
+    client: httpx.AsyncClient, services: Services, caller: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await made(client, body(slug="mine", is_public=True))
+
+    async def look(*_: Any) -> Any:
+        raise AssertionError
+
+    monkeypatch.setattr(public_queries, "dispatch_row", look)
+    await dispatch_target(services, caller, caller.org_slug, "mine")
+    with pytest.raises(errors.WorkflowNotFound):
+        await dispatch_target(services, caller, caller.org_slug, "nothing")

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from runflow.services import Services
+from tests.workflows.calls import NOWHERE
 from tests.workflows.prompts import body, plugin_body
 
 ROUTE = "/v1/comfyui-workflows"
@@ -44,7 +45,9 @@ async def test_fields_and_embeds(client: httpx.AsyncClient, made: dict[str, Any]
     (version,) = found["versions"]
     assert version["version"] == "1"
     assert version["fingerprint"].startswith("rt1-")
-    assert set(version) == {"id", "version", "fingerprint", "created_by", "created_at"}
+    assert set(version) == {
+        "id", "comfyui_workflow_id", "version", "is_current", "fingerprint", "created_by", "created_at",
+    }  # fmt: skip
     assert found["workflow_json"] == made["workflow_json"]
     for bad in ("fields=nope", "embed=nope", "embed=judges"):
         answer = await client.get(f"{ROUTE}/{made['id']}?{bad}")
@@ -88,11 +91,44 @@ async def test_delete_hides_and_can_be_repeated(
     for _ in range(2):
         answer = await client.delete(address)
         assert (answer.status_code, answer.content) == (204, b"")
-    for gone in (address, f"{ROUTE}/{made['path']}"):
-        answer = await client.get(gone)
-        assert (answer.status_code, answer.json()["code"]) == (404, "COMFYUI_WORKFLOW_NOT_FOUND")
+    answer = await client.get(f"{ROUTE}/{made['path']}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "COMFYUI_WORKFLOW_NOT_FOUND")
     assert (await client.get(ROUTE)).json()["items"] == []
     assert (await client.delete(f"{ROUTE}/{UNKNOWN}")).status_code == 404
+
+
+async def test_the_history_of_a_deleted_workflow_is_readable_by_its_owner(
+    client: httpx.AsyncClient, other_client: httpx.AsyncClient, made: dict[str, Any]
+) -> None:
+    address = f"{ROUTE}/{made['id']}"
+    made |= (await client.patch(address, json=NOWHERE)).json()
+    run = (await client.post(f"{ROUTE}/{made['path']}/runs", json={"input": {"prompt": "a"}})).json()
+    await client.delete(address)
+    found = (await client.get(address)).json()
+    own = ("deleted_at", "deleted_by", "updated_at")
+    assert {k: v for k, v in found.items() if k not in own} == {
+        k: v for k, v in made.items() if k not in (*own, "warnings")
+    }
+    assert found["deleted_at"] is not None
+    assert found["deleted_by"] == made["created_by"]
+    assert (await client.get(f"{address}/inputs")).json()["items"] != []
+    assert (await client.get(f"/v1/runs/{run['id']}")).json()["comfyui_workflow_id"] == made["id"]
+    answer = await client.post(f"{ROUTE}/{made['path']}/runs", json={"input": {"prompt": "a"}})
+    assert (answer.status_code, answer.json()["code"]) == (404, "COMFYUI_WORKFLOW_NOT_FOUND")
+    assert (await other_client.get(address)).status_code == 404
+
+
+async def test_evaluation_settings(client: httpx.AsyncClient, made: dict[str, Any]) -> None:
+    assert (made["auto_evaluate"], made["evaluation_task_type"]) == (False, None)
+    sent = {"auto_evaluate": True, "evaluation_task_type": "headshot"}
+    changed = (await client.patch(f"{ROUTE}/{made['id']}", json=sent)).json()
+    assert (changed["auto_evaluate"], changed["evaluation_task_type"], changed["version"]) == (True, "headshot", "1")
+    for q, count in (("auto_evaluate:true AND evaluation_task_type:headshot", 1), ("auto_evaluate:false", 0)):
+        assert len((await client.get(ROUTE, params={"q": q})).json()["items"]) == count
+    found = (await client.patch(f"{ROUTE}/{made['id']}", json={"evaluation_task_type": None})).json()
+    assert (found["auto_evaluate"], found["evaluation_task_type"]) == (True, None)
+    off = (await client.patch(f"{ROUTE}/{made['id']}", json={**sent, "auto_evaluate": False})).json()
+    assert "no effect" in off["warnings"][0]["message"]
 
 
 async def test_each_route_needs_its_scope(

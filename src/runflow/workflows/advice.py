@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from runflow.graph import GraphWarning
+from runflow.graph import GraphWarning, InputType
 from runflow.workflows.fields import GpuMode
 
 MAX_WARNINGS = 100
@@ -28,6 +28,48 @@ def about_models(models: Any) -> Iterator[GraphWarning]:
                 f'The model "{name[:200]}" has neither a url nor a sha256, so nobody can tell which file is meant.',
                 "Add them, and put the file on every worker.",
             )
+
+
+def about_environment(environment: Any, custom_nodes: Any) -> Iterator[GraphWarning]:
+    """Warn of code that nobody else can install as it is on the author's machine."""
+    core = environment.get("comfyui") if isinstance(environment, Mapping) else None
+    sources = [("ComfyUI", core)] if isinstance(core, Mapping) else []
+    for name, node in _named(custom_nodes):
+        # The worker brings the Runflow nodes that fit it.
+        if isinstance(node, Mapping) and name != "ComfyUI-Runflow":
+            sources.append((f'The custom node "{name[:200]}"', node))
+    for what, source in sources:
+        if not source.get("commit") and not source.get("version"):
+            yield GraphWarning(
+                None,
+                f"{what} names no commit, so nobody can tell which state of it is meant.",
+                "Install it from a git repository and deploy again, or put the same state on every worker.",
+            )
+        elif source.get("dirty"):
+            yield GraphWarning(
+                None,
+                f"{what} has local changes that its commit does not hold; another machine runs without them.",
+                "Commit and push them and deploy again, or put the same state on every worker.",
+            )
+
+
+def about_evaluation(workflow: Mapping[str, Any]) -> Iterator[GraphWarning]:
+    """Warn of evaluation settings of a workflow's record that have no effect."""
+    if not workflow["auto_evaluate"]:
+        if workflow["evaluation_task_type"] is not None:
+            yield GraphWarning(
+                None,
+                "evaluation_task_type has no effect while auto_evaluate is off.",
+                "Set auto_evaluate to true, or leave evaluation_task_type out.",
+            )
+        return
+    kinds = {row["variable_type_code"] for row in workflow["outputs"]}
+    if kinds and InputType.IMAGE not in kinds:
+        yield GraphWarning(
+            None,
+            "auto_evaluate is on, but no output of the workflow is an image, so nothing is evaluated.",
+            "Add a Runflow Output (Image) node, or set auto_evaluate to false.",
+        )
 
 
 def about_resources(missing: Iterable[str]) -> Iterator[GraphWarning]:
@@ -88,7 +130,11 @@ def _named(models: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(models, Mapping):
         yield from models.items()
     for at, row in enumerate(models if isinstance(models, list) else ()):
-        name = next((row[key] for key in ("path", "name", "filename") if row.get(key)), at) if _is_row(row) else at
+        name = (
+            next((row[key] for key in ("path", "name", "directory", "filename") if row.get(key)), at)
+            if _is_row(row)
+            else at
+        )
         yield str(name), row
 
 

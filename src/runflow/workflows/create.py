@@ -7,11 +7,12 @@ from typing import Any
 from sqlalchemy.exc import IntegrityError
 
 from runflow import errors
+from runflow.audit import recorder
 from runflow.graph import GraphWarning, SlugError
 from runflow.ids import new_id
 from runflow.services import Services
 from runflow.web.auth import Principal
-from runflow.workflows import advice, interface_queries, queries, record, resources, writing
+from runflow.workflows import advice, file_advice, interface_queries, queries, record, resources, writing
 from runflow.workflows.documents import DOCUMENTS, texts
 from runflow.workflows.fields import GpuMode
 from runflow.workflows.fingerprint import fingerprint
@@ -58,6 +59,10 @@ async def create(services: Services, caller: Principal, body: CreateWorkflow) ->
             where = {"org_id": caller.org_id, "workflow_id": workflow_id}
             await interface_queries.save(connection, InputRow, **where, before=(), merged=draft.settled.inputs)
             await interface_queries.save(connection, OutputRow, **where, before=(), merged=draft.settled.outputs)
+            details = {"slug": draft.slug, "version": "1"}
+            await recorder.record(
+                connection, caller, "comfyui_workflow.created", "comfyui_workflow", workflow_id, details
+            )
             row = await queries.one_record(connection, caller.org_id, DOCUMENTS, key=workflow_id)
             if row is None:
                 raise errors.Internal
@@ -68,6 +73,7 @@ async def create(services: Services, caller: Principal, body: CreateWorkflow) ->
             raise
         raise conflict from error
     services.hub.publish(TOPIC, str(workflow_id))
+    late += advice.about_evaluation(found[0])
     return {**found[0], "warnings": advice.answered((*draft.warnings, *late))}
 
 
@@ -82,6 +88,9 @@ def _draft(body: CreateWorkflow) -> _Draft:
     warnings = (
         *settled.warnings,
         *advice.about_models(body.models),
+        *advice.about_environment(body.environment, body.custom_nodes),
+        *file_advice.about_input_files(declared.prompt, settled.interface, resources.paths(body.resources)),
+        *file_advice.about_named_models(declared.prompt, settled.interface, body.models),
         *advice.about_fields(body.model_extra or {}, CreateWorkflow.model_fields),
         *advice.about_version((body.model_extra or {}).get("version"), "1"),
     )

@@ -12,7 +12,7 @@ from runflow.db.notifications import Hub
 from runflow.graph import Interface, is_slug
 from runflow.services import Services
 from runflow.web.auth import Principal
-from runflow.workflows import queries
+from runflow.workflows import public, queries
 from runflow.workflows.fields import GpuMode
 from runflow.workflows.payload import VersionPayload, version_payload
 from runflow.workflows.service import TOPIC
@@ -28,7 +28,10 @@ MAX_REMEMBERED = 4096
 
 @dataclass(frozen=True, slots=True)
 class DispatchTarget:
-    """A live workflow and its current version. `gpu_class` is `auto` or GPU codes in order, `L40S,A100`."""
+    """A live workflow and its current version. `gpu_class` is `auto` or GPU codes in order, `L40S,A100`.
+
+    `org_id` is the owner's, which for a public workflow is not the caller's: a run belongs to its caller.
+    """
 
     workflow_id: UUID
     org_id: UUID
@@ -45,26 +48,33 @@ class DispatchTarget:
 
 
 async def dispatch_target(services: Services, caller: Principal, owner: str, slug: str) -> DispatchTarget:
-    """Return the workflow to run, disabled ones included. Raises `WorkflowNotFound`.
+    """Return the workflow to run: an own one, disabled ones included, or a public one of another organization.
+
+    Raises `WorkflowNotFound`.
 
     Once a change of a workflow was answered by this process, it is seen here; another process's change is seen with
     its hint. While hints cannot arrive, every call asks the database.
     """
-    if owner != caller.org_slug or not is_slug(slug):
+    if not is_slug(owner) or not is_slug(slug):
         raise errors.WorkflowNotFound
     cache = _cache(services.hub)
-    key = caller.org_id, owner, slug
+    is_own = owner == caller.org_slug
+    # What is public is the same for every caller from outside.
+    key = caller.org_id if is_own else None, owner, slug
     found = cache.get(key) if services.hub.connected else None
     if found is not None:
         return found
     generation = cache.generation
-    async with services.db.tenant(caller.org_id) as connection:
-        row = await queries.dispatch_row(connection, caller.org_id, slug)
+    if is_own:
+        async with services.db.tenant(caller.org_id) as connection:
+            row = await queries.dispatch_row(connection, caller.org_id, slug)
+    else:
+        row = await public.dispatch_row(services, (owner, slug))
     if row is None:
         raise errors.WorkflowNotFound
     target = DispatchTarget(
         workflow_id=row.id,
-        org_id=caller.org_id,
+        org_id=row.org_id,
         owner=owner,
         slug=slug,
         version_id=row.version_id,
@@ -83,11 +93,11 @@ async def dispatch_target(services: Services, caller: Principal, owner: str, slu
 
 
 async def workflow_id_of(services: Services, caller: Principal, owner: str, slug: str) -> UUID:
-    """Return the id of a live workflow by its path. Raises `WorkflowNotFound`."""
+    """Return the id of a live workflow by its path, own or public. Raises `WorkflowNotFound`."""
     return (await dispatch_target(services, caller, owner, slug)).workflow_id
 
 
-_Key = tuple[UUID, str, str]
+_Key = tuple[UUID | None, str, str]
 
 
 class _Cache:

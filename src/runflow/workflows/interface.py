@@ -109,15 +109,19 @@ def settle(
     faults = [*_details("inputs", input_faults), *_details("outputs", output_faults)]
     if faults:
         raise errors.ValidationFailed(faults[0]["msg"], errors=faults[:100])
-    inputs, outputs = replace(inputs, rows=input_rows), replace(outputs, rows=output_rows)
-    interface = interface_of(inputs.rows, outputs.rows)
     try:
-        check_targets(prompt, interface)
-        _check_outputs(interface)
+        return assemble(prompt, replace(inputs, rows=input_rows), replace(outputs, rows=output_rows))
     except GraphError as error:
         raise workflow_invalid(error) from None
+
+
+def assemble(prompt: Prompt, inputs: Merged[InputRow], outputs: Merged[OutputRow]) -> Settled:
+    """Check the rows against each other and the prompt. Raises `GraphError`."""
+    interface = interface_of(inputs.rows, outputs.rows)
+    check_targets(prompt, interface)
+    _check_outputs(interface)
     dropped: tuple[InputRow | OutputRow, ...] = (*inputs.dropped, *outputs.dropped)
-    lost = tuple(_lost(row) for row in dropped if row.origin == MANUAL)
+    lost = tuple(_lost(row) for row in dropped if row.origin == MANUAL and not row.deleted)
     return Settled(inputs, outputs, interface, (*lost, *find_warnings(prompt, interface)))
 
 

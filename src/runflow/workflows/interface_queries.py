@@ -1,6 +1,7 @@
 """SQL of the rows of a workflow's interface."""
 
 from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from runflow.graph import InputType
 from runflow.ids import new_id
 from runflow.workflows import interface_rows
 from runflow.workflows.interface_rows import InputRow, Merged, OutputRow
-from runflow.workflows.tables import workflow_inputs, workflow_outputs
+from runflow.workflows.tables import workflow_inputs, workflow_outputs, workflows
 
 _TABLES: dict[type[InputRow] | type[OutputRow], Table] = {InputRow: workflow_inputs, OutputRow: workflow_outputs}
 _NOW = sa.func.clock_timestamp()
@@ -27,6 +28,39 @@ async def shown(
     ids = sa.literal(list(workflow_ids), sa.ARRAY(sa.Uuid))
     statement = sa.select(table).where(table.c.comfyui_workflow_id == sa.any_(ids), table.c.deleted_at.is_(None))
     return (await connection.execute(statement)).all()
+
+
+def listed(kind: type[InputRow] | type[OutputRow]) -> Table:
+    """Return the table behind a list of this kind."""
+    return _TABLES[kind]
+
+
+def of_workflow(kind: type[InputRow] | type[OutputRow], org_id: UUID, workflow_id: UUID) -> sa.Select[Any]:
+    """Return the SELECT of the rows of one workflow, deleted or not, that callers see."""
+    table = _TABLES[kind]
+    # The tenant's policy says the same of org_id; said here too, an index on it serves the order of a page.
+    return sa.select(table).where(
+        table.c.org_id == org_id, table.c.comfyui_workflow_id == workflow_id, table.c.deleted_at.is_(None)
+    )
+
+
+def of_all(kind: type[InputRow] | type[OutputRow], org_id: UUID) -> sa.Select[Any]:
+    """Return the SELECT of the rows of an organization's live workflows that callers see."""
+    table = _TABLES[kind]
+    lives = sa.exists().where(workflows.c.id == table.c.comfyui_workflow_id, workflows.c.deleted_at.is_(None))
+    return sa.select(table).where(table.c.org_id == org_id, table.c.deleted_at.is_(None), lives)
+
+
+def only(statement: sa.Select[Any], row_id: UUID) -> sa.Select[Any]:
+    """Return the SELECT of the row of this id among those of `of_workflow` or `of_all`."""
+    table = statement.get_final_froms()[0]
+    return statement.where(table.c.id == row_id)
+
+
+async def one(connection: AsyncConnection, statement: sa.Select[Any], row_id: UUID) -> Row[Any] | None:
+    """Return the row of this id among those of `of_workflow` or `of_all`."""
+    found: Row[Any] | None = (await connection.execute(only(statement, row_id))).one_or_none()
+    return found
 
 
 async def stored(
@@ -53,13 +87,13 @@ async def save(
     before: Iterable[interface_rows.Row],
     merged: Merged[interface_rows.Row],
 ) -> None:
-    """Make the stored rows those of `merged`: drop, then change what differs from `before`, then insert."""
+    """Make the stored rows those of `merged`: drop, then change what differs from `before`, then insert the others."""
     table = _TABLES[kind]
     known = {row.id: row for row in before}
     if merged.dropped:
         gone = sa.literal([row.id for row in merged.dropped], sa.ARRAY(sa.Uuid))
         await connection.execute(sa.delete(table).where(table.c.id == sa.any_(gone)))
-    changed = [row for row in merged.rows if row.id is not None and row != known.get(row.id)]
+    changed = [row for row in merged.rows if row.id in known and row != known[row.id]]
     if changed:
         names = [column.name for column in table.c if column.name not in _OUTSIDE]
         statement = (
@@ -82,10 +116,12 @@ async def save(
             for row in changed
         ]
         await connection.execute(statement, parameters)
+    own = {"org_id": org_id, "comfyui_workflow_id": workflow_id}
+    now = datetime.now(UTC)
     fresh = [
-        {"id": new_id(), "org_id": org_id, "comfyui_workflow_id": workflow_id, **_values(table, row)}
+        {**own, **_values(table, row), "id": row.id or new_id(), "deleted_at": now if row.deleted else None}
         for row in merged.rows
-        if row.id is None
+        if row.id not in known
     ]
     if fresh:
         await connection.execute(sa.insert(table), fresh)

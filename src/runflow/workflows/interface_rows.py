@@ -7,11 +7,12 @@ interface":
 - what a person changed survives unless the node's own widget changed since (`node_widgets` is what the node last said);
 - a node row whose node vanished is dropped;
 - a node row that was deleted by hand stays deleted (as a tombstone) until no node has that name any more;
-- a manual row survives while its target exists, and stands in for a node row of the same name.
+- a manual row survives while its target exists, and stands in for a node row of the same name. Deleted by hand it is
+  gone: it leaves a tombstone only so that deleting it twice is no error.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -48,6 +49,11 @@ class _Row:
     def target(self) -> tuple[str, str]:
         """The node and its field."""
         return self.comfyui_node_id, self.comfyui_field_name
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it is the tombstone of a manual row, which nothing brings back."""
+        return self.deleted and self.origin == MANUAL
 
     @property
     def order(self) -> tuple[Any, ...]:
@@ -138,6 +144,37 @@ def output_of_node(spec: OutputSpec) -> OutputRow:
     )
 
 
+def row_of_version(kind: type[Row], frozen: Mapping[str, Any]) -> Row:
+    """Return a row as a version froze it; who said what of it has to be filled in."""
+    names = {one.name for one in fields(kind)} - {"id", "deleted", "node_widgets"}
+    values = {name: value for name, value in frozen.items() if name in names}
+    made: Row = kind(**{**values, "variable_type_code": InputType(frozen["variable_type_code"])})
+    return made
+
+
+def restore(kept: Sequence[Row], declared: Sequence[Row], stored: Sequence[Row]) -> Merged[Row]:
+    """Return the rows of an earlier version: exactly those that it froze, `kept`.
+
+    `declared` are those that its prompt declares; `stored` are the ones of today, which lend their ids. What the nodes
+    said is remembered, so that a person's edits are still known as such at the next deploy. A declared row that the
+    version did not have was deleted by hand then, and is so again. Manual rows that it did not have are dropped.
+    """
+    ids: dict[Hashable, UUID | None] = {}
+    for row in sorted(stored, key=lambda row: not row.deleted):
+        if not row.is_gone:
+            ids[row.key] = row.id
+    said = {row.key: row.node_widgets for row in declared}
+    rows = [
+        replace(row, id=ids.get(row.key), node_widgets=said.get(row.key) if row.origin == NODE else None)
+        for row in kept
+    ]
+    shown = {row.key for row in kept}
+    rows += [replace(row, id=ids.get(row.key), deleted=True) for row in declared if row.key not in shown]
+    rows += [row for row in stored if row.is_gone]
+    used = {row.id for row in rows}
+    return Merged(tuple(rows), tuple(row for row in stored if row.id not in used))
+
+
 def merge(stored: Sequence[Row], declared: Sequence[Row], has_target: Callable[[Row], bool]) -> Merged[Row]:
     """Return what the stored rows become when the prompt declares other ones.
 
@@ -154,6 +191,7 @@ def merge(stored: Sequence[Row], declared: Sequence[Row], has_target: Callable[[
     # A Runflow node that is now where a manual row pointed speaks for itself.
     taken = {row.target for row in kept if not row.deleted}
     kept += [row for row in manual if row.target not in taken]
+    kept += [row for row in stored if row.is_gone]
     kept_ids = {row.id for row in kept}
     return Merged(tuple(kept), tuple(row for row in stored if row.id not in kept_ids))
 

@@ -24,6 +24,8 @@ SPEC = ListSpec(
         ListField("category_code", workflows.c.category_code, FieldKind.ENUM, nullable=True, choices=tuple(CATEGORIES)),
         ListField("gpu_mode", workflows.c.gpu_mode, FieldKind.ENUM, choices=tuple(GpuMode)),
         ListField("timeout_seconds", workflows.c.timeout_seconds, FieldKind.INT, nullable=True),
+        ListField("auto_evaluate", workflows.c.auto_evaluate, FieldKind.BOOL),
+        ListField("evaluation_task_type", workflows.c.evaluation_task_type, FieldKind.STRING, nullable=True),
         ListField("created_by", workflows.c.created_by, FieldKind.UUID, nullable=True),
         ListField("created_at", workflows.c.created_at, FieldKind.TIMESTAMP),
         ListField("updated_at", workflows.c.updated_at, FieldKind.TIMESTAMP),

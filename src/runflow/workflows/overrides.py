@@ -40,12 +40,12 @@ def override(
     result = list(rows)
     places: dict[str, list[int]] = {}
     for at, row in enumerate(result):
-        places.setdefault(row.name, []).append(at)
+        if not row.is_gone:
+            places.setdefault(row.name, []).append(at)
     faults: list[Fault] = []
     seen: set[object] = set()
     for index, item in enumerate(stated):
-        values = {name: value for name, value in item.items() if value is not None or name in _NULLABLE}
-        values |= {name: values[name] or "" for name in _TEXTS if name in values}
+        values = effective(item)
         place = _find(kind, result, places.get(values["name"], []), values)
         applied, found = _applied(kind, None if place is None else result[place], values, index)
         faults += found
@@ -63,6 +63,27 @@ def override(
         else:
             result[place] = checked
     return tuple(result), faults
+
+
+def effective(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an item changes: null clears what can be null, and anywhere else counts as not sent."""
+    values = {name: value for name, value in item.items() if value is not None or name in _NULLABLE}
+    return values | {name: values[name] or "" for name in _TEXTS if name in values}
+
+
+def change(row: Row, item: Mapping[str, Any], prompt: Prompt) -> tuple[Row, list[Fault]]:
+    """Return one row with an item applied to it, which may rename it if it is manual, and what is wrong with that."""
+    values = effective(item)
+    changed, faults = _applied(type(row), row, values, 0)
+    if changed is None:
+        return row, faults
+    if changed.origin == NODE and changed.name != row.name:
+        why = (
+            f'"{row.name}" is declared by node {row.comfyui_node_id}, whose id is its name. '
+            "Rename it in that node and deploy again."
+        )
+        return row, [Fault(0, "name", why)]
+    return _checked(changed, 0, prompt)
 
 
 def _find(kind: type[Row], rows: Sequence[Row], named: Sequence[int], values: Mapping[str, Any]) -> int | None:

@@ -12,17 +12,20 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
-from runflow.graph import GraphWarning
-from runflow.ids import new_id
+from runflow.audit import recorder
+from runflow.graph import GraphWarning, Interface
 from runflow.services import Services
 from runflow.web.auth import Principal
-from runflow.workflows import advice, interface_queries, queries, record, resources, writing
+from runflow.workflows import advice, file_advice, queries, record, resources, revision, writing
 from runflow.workflows.documents import DOCUMENTS, texts
-from runflow.workflows.fingerprint import fingerprint
+from runflow.workflows.fingerprint import fingerprint as runtime_fingerprint
 from runflow.workflows.interface import Declared, Settled, merge_rows, read_declared, settle
-from runflow.workflows.interface_rows import InputRow, Merged, OutputRow
+from runflow.workflows.interface_rows import Merged
 from runflow.workflows.schemas import PatchWorkflow
 from runflow.workflows.service import TOPIC
+
+_FILES = frozenset({"workflow_json", "models", "resources"})
+"""The documents that name files, or say where they come from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +62,14 @@ async def patch(services: Services, caller: Principal, workflow_id: UUID, body: 
             after = {**current._mapping, **values}
             warnings += await writing.gpu_warnings(connection, values, after["gpu_mode"], after["gpu_explicit_models"])
             warnings += await resources.warnings(connection, body.resources)
+            if _FILES & set(draft.documents):
+                warnings += await _file_warnings(connection, version.get("version_id", current.version_id))
             if values or version:
                 await queries.update(connection, workflow_id, {**values, **version})
+                details = {"fields": sorted(body.model_fields_set), "version": version.get("version", current.version)}
+                await recorder.record(
+                    connection, caller, "comfyui_workflow.updated", "comfyui_workflow", workflow_id, details
+                )
             row = await queries.one_record(connection, caller.org_id, DOCUMENTS, key=workflow_id)
             if row is None:
                 raise errors.WorkflowNotFound
@@ -71,6 +80,8 @@ async def patch(services: Services, caller: Principal, workflow_id: UUID, body: 
             raise
         raise conflict from error
     services.hub.publish(TOPIC, str(workflow_id))
+    if {"auto_evaluate", "evaluation_task_type"} & set(values):
+        warnings += advice.about_evaluation(changed[0])
     return {**changed[0], "warnings": advice.answered(warnings)}
 
 
@@ -82,6 +93,7 @@ def _draft(body: PatchWorkflow) -> _Draft:
     declared = read_declared(sent["workflow_json"]) if "workflow_json" in sent else None
     warnings = (
         *advice.about_models(sent.get("models")),
+        *advice.about_environment(sent.get("environment"), sent.get("custom_nodes")),
         *advice.about_fields(body.model_extra or {}, PatchWorkflow.model_fields),
     )
     return _Draft(documents, declared, writing.stated(body.inputs), writing.stated(body.outputs), warnings)
@@ -98,22 +110,20 @@ async def _new_version(
             return {}, settled.warnings
     elif not draft.documents:
         return {}, ()
-    version_id, number = new_id(), await queries.last_number(connection, current.id) + 1
-    values: dict[str, Any] = {"id": version_id, "number": number, "created_by": caller.key_id}
-    if settled:
-        values["interface"] = settled.frozen()
+    fingerprint = None
     if {"environment", "custom_nodes"} & set(draft.documents):
-        values["fingerprint"] = await _fingerprint(connection, current.version_id, draft.documents)
-    await queries.insert_next_version(connection, current.version_id, values, draft.documents)
-    return {"version_id": version_id, "version": str(number)}, settled.warnings if settled else ()
+        fingerprint = await _fingerprint(connection, current.version_id, draft.documents)
+    version = await revision.add_version(
+        connection, caller, current, documents=draft.documents, settled=settled, fingerprint=fingerprint
+    )
+    return version, settled.warnings if settled else ()
 
 
 async def _settle(
     connection: AsyncConnection, caller: Principal, current: Row[Any], draft: _Draft
 ) -> tuple[Settled, bool]:
     """Bring the rows of the interface up to date; tell whether anything about them changed."""
-    inputs = await interface_queries.stored(connection, InputRow, current.id)
-    outputs = await interface_queries.stored(connection, OutputRow, current.id)
+    before = await revision.stored_rows(connection, current.id)
     stored = None
     if draft.declared is None:
         stored = await queries.version_texts(connection, current.version_id, ["workflow_json"])
@@ -121,18 +131,32 @@ async def _settle(
     def work() -> Settled:
         if draft.declared is None:
             prompt = orjson.loads(stored["workflow_json"] or "{}") if stored else {}
-            merged = Merged(tuple(inputs)), Merged(tuple(outputs))
+            merged = Merged(before.inputs), Merged(before.outputs)
         else:
             prompt = draft.declared.prompt
-            merged = merge_rows(draft.declared, inputs, outputs)
+            merged = merge_rows(draft.declared, before.inputs, before.outputs)
         return settle(prompt, *merged, draft.inputs, draft.outputs)
 
     settled = await asyncio.to_thread(work)
-    where = {"org_id": caller.org_id, "workflow_id": current.id}
-    await interface_queries.save(connection, InputRow, **where, before=inputs, merged=settled.inputs)
-    await interface_queries.save(connection, OutputRow, **where, before=outputs, merged=settled.outputs)
-    is_changed = settled.inputs.rows != tuple(inputs) or settled.outputs.rows != tuple(outputs)
-    return settled, is_changed
+    return settled, await revision.save_rows(connection, caller, current.id, before, settled)
+
+
+async def _file_warnings(connection: AsyncConnection, version_id: UUID) -> list[GraphWarning]:
+    """Compare the files that the new version's prompt names with those that it declares."""
+    texts = await queries.version_texts(connection, version_id, ["workflow_json", "models", "resources"])
+    interface = await queries.version_interface(connection, version_id)
+
+    def work() -> list[GraphWarning]:
+        prompt, models, placed = (
+            orjson.loads(texts[name] or "null") for name in ("workflow_json", "models", "resources")
+        )
+        known = Interface.from_dict(interface)
+        return [
+            *file_advice.about_input_files(prompt, known, resources.paths(placed)),
+            *file_advice.about_named_models(prompt, known, models),
+        ]
+
+    return await asyncio.to_thread(work)
 
 
 async def _fingerprint(connection: AsyncConnection, previous: UUID, documents: Mapping[str, str | None]) -> str:
@@ -140,4 +164,4 @@ async def _fingerprint(connection: AsyncConnection, previous: UUID, documents: M
     needed = ("environment", "custom_nodes")
     stored = await queries.version_texts(connection, previous, [name for name in needed if name not in documents])
     parts = {**stored, **{name: documents[name] for name in needed if name in documents}}
-    return fingerprint(*(orjson.loads(parts[name] or "null") for name in needed))
+    return runtime_fingerprint(*(orjson.loads(parts[name] or "null") for name in needed))

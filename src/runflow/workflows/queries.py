@@ -18,6 +18,22 @@ LIVE_SLUG = "workflows_live_slug"
 CURRENT = workflows.join(workflow_versions, workflow_versions.c.id == workflows.c.version_id)
 """Workflows with their current version."""
 
+DISPATCH_COLUMNS: tuple[ColumnElement[Any], ...] = (
+    *(
+        workflows.c[name]
+        for name in ("id", "org_id", "version_id", "version", "status_code", "gpu_mode", "gpu_explicit_models")
+    ),
+    workflows.c.timeout_seconds,
+    *(workflow_versions.c[name] for name in ("interface", "resources", "fingerprint")),
+)
+"""What a dispatch needs of a workflow and its current version."""
+
+DESCRIBED_COLUMNS: tuple[ColumnElement[Any], ...] = (
+    *(workflows.c[name] for name in ("id", "name", "description", "version", "slug")),
+    workflow_versions.c.interface,
+)
+"""What the OpenAPI document of a workflow tells."""
+
 _NOW = sa.func.clock_timestamp()
 
 
@@ -37,22 +53,31 @@ def record_columns(documents: Collection[str]) -> list[ColumnElement[Any]]:
 
 def records(org_id: UUID, documents: Collection[str] = ()) -> sa.Select[Any]:
     """Return the SELECT of an organization's live workflows with these documents of their current version."""
+    return _all_records(org_id, documents).where(workflows.c.deleted_at.is_(None))
+
+
+def _all_records(org_id: UUID, documents: Collection[str]) -> sa.Select[Any]:
     source = CURRENT if documents else workflows
     # The tenant's policy says the same; said here too, an index on org_id serves the order of a page.
-    return (
-        sa.select(*record_columns(documents))
-        .select_from(source)
-        .where(workflows.c.org_id == org_id, workflows.c.deleted_at.is_(None))
-    )
+    return sa.select(*record_columns(documents)).select_from(source).where(workflows.c.org_id == org_id)
 
 
 async def one_record(
     connection: AsyncConnection, org_id: UUID, documents: Collection[str], *, key: UUID | str
 ) -> Row[Any] | None:
-    """Return a live workflow by its id or its slug."""
-    by = workflows.c.id == key if isinstance(key, UUID) else workflows.c.slug == key
-    found: Row[Any] | None = (await connection.execute(records(org_id, documents).where(by))).one_or_none()
+    """Return a workflow by its id, deleted or not, or a live one by its slug."""
+    if isinstance(key, UUID):
+        statement = _all_records(org_id, documents).where(workflows.c.id == key)
+    else:
+        statement = records(org_id, documents).where(workflows.c.slug == key)
+    found: Row[Any] | None = (await connection.execute(statement)).one_or_none()
     return found
+
+
+async def is_there(connection: AsyncConnection, workflow_id: UUID) -> bool:
+    """Tell whether the transaction's tenant has this workflow, deleted or not."""
+    statement = sa.select(workflows.c.id).where(workflows.c.id == workflow_id)
+    return (await connection.execute(statement)).first() is not None
 
 
 async def rows(connection: AsyncConnection, statement: sa.Select[Any]) -> Sequence[Row[Any]]:
@@ -91,11 +116,13 @@ async def insert_next_version(
 
 async def lock(connection: AsyncConnection, workflow_id: UUID) -> Row[Any] | None:
     """Return a live workflow, holding off other changes of it until the transaction ends. Dispatches go on."""
-    statement = (
-        sa.select(workflows)
-        .where(workflows.c.id == workflow_id, workflows.c.deleted_at.is_(None))
-        .with_for_update(key_share=True)
-    )
+    found = await lock_any(connection, workflow_id)
+    return None if found is None or found.deleted_at is not None else found
+
+
+async def lock_any(connection: AsyncConnection, workflow_id: UUID) -> Row[Any] | None:
+    """The same as `lock`, for a workflow that may be deleted."""
+    statement = sa.select(workflows).where(workflows.c.id == workflow_id).with_for_update(key_share=True)
     return (await connection.execute(statement)).one_or_none()
 
 
@@ -111,6 +138,13 @@ async def version_texts(connection: AsyncConnection, version_id: UUID, names: Co
     return dict((await connection.execute(statement)).one()._mapping)
 
 
+async def version_interface(connection: AsyncConnection, version_id: UUID) -> dict[str, Any]:
+    """Return the frozen interface of a version."""
+    statement = sa.select(workflow_versions.c.interface).where(workflow_versions.c.id == version_id)
+    found: dict[str, Any] = (await connection.execute(statement)).scalar_one()
+    return found
+
+
 async def update(connection: AsyncConnection, workflow_id: UUID, values: Mapping[str, Any]) -> None:
     """Change a workflow's own fields; a taken slug is an IntegrityError on `LIVE_SLUG`."""
     statement = sa.update(workflows).where(workflows.c.id == workflow_id).values(**values, updated_at=_NOW)
@@ -118,17 +152,13 @@ async def update(connection: AsyncConnection, workflow_id: UUID, values: Mapping
 
 
 async def delete(connection: AsyncConnection, workflow_id: UUID, deleted_by: UUID) -> bool:
-    """Mark a workflow deleted; a deleted one keeps its time. Return whether there is such a workflow at all."""
+    """Mark a live workflow deleted. Return whether there was one."""
     statement = (
         sa.update(workflows)
         .where(workflows.c.id == workflow_id, workflows.c.deleted_at.is_(None))
         .values(deleted_at=_NOW, deleted_by=deleted_by, updated_at=_NOW)
     )
-    if (await connection.execute(statement)).rowcount:
-        return True
-    return (
-        await connection.execute(sa.select(workflows.c.id).where(workflows.c.id == workflow_id))
-    ).first() is not None
+    return (await connection.execute(statement)).rowcount == 1
 
 
 async def versions_of(connection: AsyncConnection, workflow_ids: Collection[UUID], most: int) -> Sequence[Row[Any]]:
@@ -148,10 +178,19 @@ async def versions_of(connection: AsyncConnection, workflow_ids: Collection[UUID
 
 async def dispatch_row(connection: AsyncConnection, org_id: UUID, slug: str) -> Row[Any] | None:
     """Return what a dispatch needs of a live workflow and its current version."""
-    own = ("id", "version_id", "version", "status_code", "gpu_mode", "gpu_explicit_models", "timeout_seconds")
-    versioned = ("interface", "resources", "fingerprint")
+    return await _current(connection, DISPATCH_COLUMNS, org_id, slug)
+
+
+async def described(connection: AsyncConnection, org_id: UUID, slug: str) -> Row[Any] | None:
+    """Return what the OpenAPI document of a live workflow tells."""
+    return await _current(connection, DESCRIBED_COLUMNS, org_id, slug)
+
+
+async def _current(
+    connection: AsyncConnection, columns: Collection[ColumnElement[Any]], org_id: UUID, slug: str
+) -> Row[Any] | None:
     statement = (
-        sa.select(*(workflows.c[name] for name in own), *(workflow_versions.c[name] for name in versioned))
+        sa.select(*columns)
         .select_from(CURRENT)
         .where(workflows.c.org_id == org_id, workflows.c.slug == slug, workflows.c.deleted_at.is_(None))
     )

@@ -4,18 +4,20 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
+from pydantic import BaseModel
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow.graph import node_order
 from runflow.workflows import interface_queries, queries
+from runflow.workflows.definitions.schemas import WorkflowInput, WorkflowOutput
 from runflow.workflows.documents import DOCUMENTS, fragment
 from runflow.workflows.interface_rows import InputRow, OutputRow
 
 OWN_FIELDS = (
     "id", "org_id", "owner", "slug", "path", "name", "description", "version", "is_public", "status_code",
-    "category_code", "gpu_mode", "gpu_explicit_models", "timeout_seconds", "created_by", "created_at", "updated_at",
-    "deleted_at", "deleted_by",
+    "category_code", "gpu_mode", "gpu_explicit_models", "timeout_seconds", "auto_evaluate", "evaluation_task_type",
+    "created_by", "created_at", "updated_at", "deleted_at", "deleted_by",
 )  # fmt: skip
 """The workflow's own fields, in the order in which a record has them."""
 
@@ -27,8 +29,6 @@ WHOLE = frozenset({*DOCUMENTS, "inputs", "outputs"})
 
 MAX_VERSIONS = 100
 """Newest versions that `embed=versions` gives per workflow."""
-
-_HIDDEN = frozenset({"org_id", "node_widgets", "deleted_at"})
 
 
 def documents_of(parts: Collection[str]) -> list[str]:
@@ -46,11 +46,12 @@ async def complete(
     ids = [row.id for row in rows]
     inputs = outputs = versions = None
     if ids and "inputs" in parts:
-        inputs = _by_workflow(await interface_queries.shown(connection, InputRow, ids))
+        inputs = _by_workflow(await interface_queries.shown(connection, InputRow, ids), WorkflowInput)
     if ids and "outputs" in parts:
-        outputs = _by_workflow(await interface_queries.shown(connection, OutputRow, ids))
+        outputs = _by_workflow(await interface_queries.shown(connection, OutputRow, ids), WorkflowOutput)
     if ids and "versions" in parts:
-        versions = _versions(await queries.versions_of(connection, ids, MAX_VERSIONS))
+        current = {row.version_id for row in rows}
+        versions = _versions(await queries.versions_of(connection, ids, MAX_VERSIONS), current)
     records = []
     for row in rows:
         values = row._mapping
@@ -66,28 +67,34 @@ async def complete(
     return records
 
 
-def interface_record(row: Row[Any]) -> dict[str, Any]:
+def interface_record(row: Row[Any], kind: type[BaseModel]) -> dict[str, Any]:
     """Return an input or output as the wire shows it."""
-    return {name: value for name, value in row._mapping.items() if name not in _HIDDEN}
+    values = row._mapping
+    return {name: values[name] for name in kind.model_fields}
 
 
-def _by_workflow(rows: Iterable[Row[Any]]) -> dict[UUID, list[dict[str, Any]]]:
+def version_record(row: Row[Any], *, is_current: bool) -> dict[str, Any]:
+    """Return a version without its documents."""
+    return {
+        "id": row.id,
+        "comfyui_workflow_id": row.workflow_id,
+        "version": str(row.number),
+        "is_current": is_current,
+        "fingerprint": row.fingerprint,
+        "created_by": row.created_by,
+        "created_at": row.created_at,
+    }
+
+
+def _by_workflow(rows: Iterable[Row[Any]], kind: type[BaseModel]) -> dict[UUID, list[dict[str, Any]]]:
     found: dict[UUID, list[dict[str, Any]]] = {}
     for row in sorted(rows, key=lambda row: (row.sort_order, node_order(row.comfyui_node_id), row.name)):
-        found.setdefault(row.comfyui_workflow_id, []).append(interface_record(row))
+        found.setdefault(row.comfyui_workflow_id, []).append(interface_record(row, kind))
     return found
 
 
-def _versions(rows: Iterable[Row[Any]]) -> dict[UUID, list[dict[str, Any]]]:
+def _versions(rows: Iterable[Row[Any]], current: Collection[UUID]) -> dict[UUID, list[dict[str, Any]]]:
     found: dict[UUID, list[dict[str, Any]]] = {}
     for row in rows:
-        found.setdefault(row.workflow_id, []).append(
-            {
-                "id": row.id,
-                "version": str(row.number),
-                "fingerprint": row.fingerprint,
-                "created_by": row.created_by,
-                "created_at": row.created_at,
-            }
-        )
+        found.setdefault(row.workflow_id, []).append(version_record(row, is_current=row.id in current))
     return found

@@ -31,6 +31,11 @@ def declared(resources: Any) -> list[Resource]:
     return [_resource(str(path), row) for path, row in rows]
 
 
+def paths(resources: Any) -> list[str]:
+    """Return where the resources are placed, relative to `input/`."""
+    return [one.path for one in declared(resources)]
+
+
 async def warnings(connection: AsyncConnection, resources: Any) -> list[GraphWarning]:
     """Warn of resources whose asset the transaction's tenant does not have."""
     wanted = declared(resources)

@@ -1,18 +1,28 @@
 """Routes of workflows (wire.md, section 5)."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import Response
 
 from runflow.services import Services, services
+from runflow.storage.addresses import base_url
 from runflow.web.auth import Caller
 from runflow.web.json_body import json_body, openapi_body
 from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, list_query, record_query
 from runflow.web.responses import json_response
-from runflow.workflows import create, patch, service
-from runflow.workflows.schemas import CreateWorkflow, ListedWorkflow, PatchWorkflow, Workflow, WrittenWorkflow
+from runflow.workflows import category_listing, create, patch, restoration, service
+from runflow.workflows.description import document
+from runflow.workflows.schemas import (
+    CategoryRecord,
+    CreateWorkflow,
+    ListedWorkflow,
+    PatchWorkflow,
+    Restoration,
+    Workflow,
+    WrittenWorkflow,
+)
 
 router = APIRouter(tags=["ComfyUI workflows"])
 
@@ -20,7 +30,7 @@ Parts = Annotated[Services, Depends(services)]
 WorkflowId = Annotated[UUID, Path(description="Id of the workflow.")]
 
 
-@router.get("/v1/comfyui-workflows", response_model=ListEnvelope[ListedWorkflow])
+@router.get("/v1/comfyui-workflows", response_model=ListEnvelope[ListedWorkflow], summary="List workflows")
 async def list_workflows(caller: Caller, parts: Parts, query: Annotated[ListQuery, Depends(list_query)]) -> Response:
     """List the workflows of the organization, deleted ones excepted.
 
@@ -35,6 +45,7 @@ async def list_workflows(caller: Caller, parts: Parts, query: Annotated[ListQuer
     "/v1/comfyui-workflows",
     status_code=201,
     response_model=WrittenWorkflow,
+    summary="Deploy a workflow",
     openapi_extra=openapi_body(CreateWorkflow),
 )
 async def create_workflow(
@@ -47,18 +58,39 @@ async def create_workflow(
     return json_response(await create.create(parts, caller, body), 201)
 
 
-@router.get("/v1/comfyui-workflows/{id}", response_model=Workflow)
+@router.get("/v1/comfyui-workflows/categories", response_model=ListEnvelope[CategoryRecord], summary="List categories")
+async def list_categories(caller: Caller, parts: Parts, query: Annotated[ListQuery, Depends(list_query)]) -> Response:
+    """List what `category_code` of a workflow may be."""
+    return json_response(await category_listing.list_page(parts, caller, query))
+
+
+@router.get("/v1/comfyui-workflows/categories/{code}", response_model=CategoryRecord, summary="Get a category")
+async def get_category(
+    caller: Caller,
+    code: Annotated[str, Path(description="Code of the category.", examples=["image-to-image"])],
+    query: Annotated[RecordQuery, Depends(record_query)],
+) -> Response:
+    """Read one category."""
+    return json_response(category_listing.get(code, query))
+
+
+@router.get("/v1/comfyui-workflows/{id}", response_model=Workflow, summary="Get a workflow")
 async def get_workflow(
     caller: Caller,
     parts: Parts,
     id: WorkflowId,
     query: Annotated[RecordQuery, Depends(record_query)],
 ) -> Response:
-    """Read a workflow with its documents, inputs and outputs. `embed=versions` adds its versions, newest first."""
+    """Read a workflow with its documents, inputs and outputs. `embed=versions` adds its versions, newest first.
+
+    A deleted workflow of your organization is still read here: `deleted_at` says when. A public, active one of another
+    organization is read without its documents (`workflow_json`, `graph`, `environment`, `models`, `custom_nodes`,
+    `resources`) and versions.
+    """
     return json_response(await service.get(parts, caller, id, query))
 
 
-@router.get("/v1/comfyui-workflows/{owner}/{slug}", response_model=Workflow)
+@router.get("/v1/comfyui-workflows/{owner}/{slug}", response_model=Workflow, summary="Get a workflow by its path")
 async def get_workflow_by_path(
     caller: Caller,
     parts: Parts,
@@ -66,11 +98,16 @@ async def get_workflow_by_path(
     slug: Annotated[str, Path(description="Slug of the workflow.")],
     query: Annotated[RecordQuery, Depends(record_query)],
 ) -> Response:
-    """Read a workflow by the path that dispatches it."""
+    """Read a workflow by the path that dispatches it: your own, or a public one of another organization."""
     return json_response(await service.get_by_path(parts, caller, owner, slug, query))
 
 
-@router.patch("/v1/comfyui-workflows/{id}", response_model=WrittenWorkflow, openapi_extra=openapi_body(PatchWorkflow))
+@router.patch(
+    "/v1/comfyui-workflows/{id}",
+    response_model=WrittenWorkflow,
+    summary="Change a workflow",
+    openapi_extra=openapi_body(PatchWorkflow),
+)
 async def patch_workflow(
     caller: Caller,
     parts: Parts,
@@ -84,7 +121,7 @@ async def patch_workflow(
     return json_response(await patch.patch(parts, caller, id, body))
 
 
-@router.delete("/v1/comfyui-workflows/{id}", status_code=204)
+@router.delete("/v1/comfyui-workflows/{id}", status_code=204, summary="Delete a workflow")
 async def delete_workflow(
     caller: Caller,
     parts: Parts,
@@ -93,3 +130,42 @@ async def delete_workflow(
     """Delete a workflow: dispatching it is a 404 from now on, its slug is free again, its runs stay readable."""
     await service.delete(parts, caller, id)
     return Response(status_code=204)
+
+
+@router.post(
+    "/v1/comfyui-workflows/{id}/restorations",
+    status_code=201,
+    response_model=Workflow,
+    summary="Restore a deleted workflow",
+    responses={200: {"model": Workflow, "description": "The workflow was not deleted; nothing changed."}},
+    openapi_extra=openapi_body(Restoration, required=False),
+)
+async def restore_workflow(
+    caller: Caller,
+    parts: Parts,
+    id: WorkflowId,
+    body: Annotated[Restoration, Depends(json_body(Restoration, optional=True))],
+) -> Response:
+    """Undo a deletion: the workflow is there again as it was. 409 where its slug was taken meanwhile."""
+    found, was_deleted = await restoration.restore(parts, caller, id, body)
+    return json_response(found, 201 if was_deleted else 200)
+
+
+@router.get(
+    "/v1/comfyui-workflows/{owner}/{slug}/openapi.json",
+    response_model=dict[str, Any],
+    summary="Get a workflow's OpenAPI document",
+)
+async def describe_workflow(
+    caller: Caller,
+    parts: Parts,
+    request: Request,
+    owner: Annotated[str, Path(description="Slug of the organization.")],
+    slug: Annotated[str, Path(description="Slug of the workflow.")],
+) -> Response:
+    """Describe one workflow to a machine: an OpenAPI 3.1 document with its real inputs, their types and defaults.
+
+    It holds the route that dispatches the workflow and the one that reads its runs, for generated clients and forms.
+    """
+    described = await service.described(parts, caller, owner, slug)
+    return json_response(document(described, base_url(request, parts.settings)))

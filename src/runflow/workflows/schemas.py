@@ -6,8 +6,14 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool, StrictInt, WithJsonSchema
 
 from runflow.web.responses import Timestamp
+from runflow.workflows.definitions.schemas import (
+    InputDefinition,
+    OutputDefinition,
+    Warning,  # noqa: A004 - the wire's own word
+    WorkflowInput,
+    WorkflowOutput,
+)
 from runflow.workflows.fields import (
-    Attributes,
     CategoryCode,
     Code,
     GpuCode,
@@ -17,9 +23,9 @@ from runflow.workflows.fields import (
     Name,
     Slug,
     Text,
-    VariableType,
     WorkflowStatus,
 )
+from runflow.workflows.versions.schemas import WorkflowVersion
 
 _INT32 = 2**31 - 1
 
@@ -62,36 +68,6 @@ Timeout = Annotated[
 ]
 
 
-class Definition(BaseModel):
-    """What inputs and outputs have in common. Only the fields that are sent take effect."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    name: Annotated[Name, Field(description="The key in a run's `input`, or the `output_id`.", examples=["prompt"])]
-    variable_type_code: Annotated[VariableType | None, Field(description="Needed where no Runflow node tells it.")] = (
-        None
-    )
-    display_name: Text | None = Field(None, description="Label for people.")
-    description: Text | None = Field(None, description="Helper text for people.")
-    validator_code: Code | None = None
-    validator_attrs: Attributes = None
-    sort_order: Annotated[StrictInt, Field(ge=-_INT32, le=_INT32)] | None = None
-    comfyui_node_id: Annotated[Name | None, Field(description="Node of `workflow_json`.", examples=["6"])] = None
-    comfyui_field_name: Annotated[Name | None, Field(description="Field of that node.", examples=["text"])] = None
-
-
-class InputDefinition(Definition):
-    """An input to declare, or what to change of the one with this `name`."""
-
-    default_behavior_code: Code | None = None
-    is_required: StrictBool | None = None
-    default_value: Annotated[Any, Field(description="Used when a caller omits an optional input.")] = None
-
-
-class OutputDefinition(Definition):
-    """An output to declare, or what to change of the one with this `name`."""
-
-
 class _Workflow(BaseModel):
     model_config = ConfigDict(extra="allow")
 
@@ -100,12 +76,21 @@ class _Workflow(BaseModel):
         Field(description="Unique in the organization. Default: made from `name`.", examples=["background-swap-v2"]),
     ] = None
     description: Text | None = None
-    is_public: Annotated[StrictBool | None, Field(description="Marks the workflow as public.")] = None
+    is_public: Annotated[
+        StrictBool | None,
+        Field(description="Other organizations may read (without documents and manifest) and run an active one."),
+    ] = None
     status_code: WorkflowStatus | None = None
     category_code: CategoryCode | None = None
     gpu_mode: GpuMode | None = None
     gpu_explicit_models: ExplicitModels | None = None
     timeout_seconds: Timeout | None = None
+    auto_evaluate: Annotated[
+        StrictBool | None, Field(description="Evaluate every image output of every run. Default: false.")
+    ] = None
+    evaluation_task_type: Annotated[
+        Code | None, Field(description="Task type of automatic evaluations.", examples=["headshot"])
+    ] = None
     graph: Graph = None
     environment: Environment = None
     models: Models = None
@@ -142,55 +127,6 @@ class PatchWorkflow(_Workflow):
     ] = None
 
 
-class Warning(BaseModel):  # noqa: A001 - the wire's own word
-    """Something that works but may surprise later."""
-
-    node_id: str | None = Field(description="The node of the prompt that it is about.")
-    message: str
-    next_step: str = Field(description="What to do about it.")
-
-
-class InterfaceRow(BaseModel):
-    """What inputs and outputs have in common."""
-
-    id: UUID
-    comfyui_workflow_id: UUID
-    name: str
-    variable_type_code: str = Field(examples=["string"])
-    display_name: str
-    description: str
-    validator_code: str | None
-    validator_attrs: dict[str, Any] | None
-    sort_order: int
-    comfyui_node_id: str
-    comfyui_field_name: str
-    origin: str = Field(description="`node`: declared by a Runflow node. `manual`: added by a person.")
-    created_at: Timestamp
-    updated_at: Timestamp
-
-
-class WorkflowInput(InterfaceRow):
-    """An input of a workflow."""
-
-    default_behavior_code: str | None
-    is_required: bool
-    default_value: Any
-
-
-class WorkflowOutput(InterfaceRow):
-    """An output of a workflow."""
-
-
-class WorkflowVersion(BaseModel):
-    """An immutable version, without its documents."""
-
-    id: UUID
-    version: str = Field(examples=["3"])
-    fingerprint: str = Field(description="Names the runtime that it needs.")
-    created_by: UUID | None
-    created_at: Timestamp
-
-
 class ListedWorkflow(BaseModel):
     """A workflow in a list: documents, inputs, outputs and versions only where `fields` or `embed` name them."""
 
@@ -210,7 +146,9 @@ class ListedWorkflow(BaseModel):
     gpu_mode: GpuMode
     gpu_explicit_models: list[str]
     timeout_seconds: int | None
-    created_by: UUID | None
+    auto_evaluate: bool = Field(description="Every image output of every run is evaluated.")
+    evaluation_task_type: str | None
+    created_by: UUID | None = Field(description="The API key that created it; null to other organizations.")
     created_at: Timestamp
     updated_at: Timestamp
     deleted_at: Timestamp | None
@@ -235,3 +173,22 @@ class WrittenWorkflow(Workflow):
     """The workflow after a write, and what may surprise later."""
 
     warnings: list[Warning]
+
+
+class Restoration(BaseModel):
+    """How to bring a deleted workflow back. The body may be left out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    slug: Annotated[
+        Slug | None, Field(description="Another slug, where the old one was taken meanwhile. Default: the old one.")
+    ] = None
+
+
+class CategoryRecord(BaseModel):
+    """What a workflow can be for."""
+
+    code: str = Field(examples=["image-to-image"])
+    name: str
+    description: str
+    sort_order: int

@@ -17,6 +17,7 @@ RESERVED = frozenset(
         "evaluation-stats",
         "run-performance-stats",
         "evaluation-issue-categories",
+        "openapi.json",
     }
 )
 """Fixed words of the routes below `/v1/comfyui-workflows`; as slugs they would be unreachable."""

@@ -11,13 +11,14 @@ from runflow import errors
 from runflow.graph import GraphWarning
 from runflow.services import Services
 from runflow.workflows import advice, queries
+from runflow.workflows.definitions.schemas import Definition
 from runflow.workflows.fields import GpuMode
-from runflow.workflows.schemas import CreateWorkflow, Definition, PatchWorkflow
+from runflow.workflows.schemas import CreateWorkflow, PatchWorkflow
 
 OWN = ("name", "slug", "description", "is_public", "status_code", "category_code", "gpu_mode", "gpu_explicit_models",
-       "timeout_seconds")  # fmt: skip
+       "timeout_seconds", "auto_evaluate", "evaluation_task_type")  # fmt: skip
 """The fields of a body that are the workflow's own; the others belong to its versions."""
-NULLABLE = frozenset({"description", "category_code", "timeout_seconds"})
+NULLABLE = frozenset({"description", "category_code", "timeout_seconds", "evaluation_task_type"})
 
 
 def own_values(body: CreateWorkflow | PatchWorkflow) -> dict[str, Any]:
@@ -56,7 +57,7 @@ async def gpu_warnings(
     return list(advice.about_gpus(mode, models, await queries.gpu_codes(connection)))
 
 
-def check_unchanged(read: datetime | None, updated_at: datetime) -> None:
+def check_unchanged(read: datetime | None, updated_at: datetime, noun: str = "workflow") -> None:
     """Raise `Conflict` where a caller read an older state than there is now."""
     if read is None or read == updated_at:
         return
@@ -64,7 +65,7 @@ def check_unchanged(read: datetime | None, updated_at: datetime) -> None:
     if read.microsecond % 1000 == 0 and read == updated_at.replace(microsecond=updated_at.microsecond // 1000 * 1000):
         return
     message = (
-        f"The workflow was changed at {updated_at.isoformat()}, after the state that you read. "
+        f"The {noun} was changed at {updated_at.isoformat()}, after the state that you read. "
         "Read it again and repeat your change, or leave updated_at out."
     )
     raise errors.Conflict(message, errors=[{"loc": ["body", "updated_at"], "msg": message, "type": "conflict"}])

@@ -1,0 +1,72 @@
+"""Public workflows of other organizations: the one place that reads them, with a narrow selection.
+
+A public, active workflow that is not deleted can be read and dispatched by everyone (decisions.md, "Errors"). Row-level
+security does not know that, on purpose: requests stay inside their organization, and only these functions look beyond.
+Each raises `WorkflowNotFound` for what is private, disabled, deleted or not there.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from runflow import errors
+from runflow.services import Services
+from runflow.web.lists import RecordQuery, check_projection, project
+from runflow.workflows import interface_queries, public_queries, queries, record
+from runflow.workflows.interface_rows import InputRow, OutputRow
+from runflow.workflows.public_queries import Path
+
+EMBEDS = record.EMBEDS - {"versions"}
+"""What `embed` may name: versions hold what is the owner's own."""
+
+
+async def get(services: Services, key: UUID | Path, query: RecordQuery) -> dict[str, Any]:
+    """Return the record: without the documents, and without who made it. Raises `InvalidField` too."""
+    async with _opened(services, key) as (connection, row):
+        check_projection(query, record.RECORD_FIELDS, EMBEDS)
+        parts = {"inputs", "outputs"} if query.fields is None else {*query.fields} & {"inputs", "outputs"}
+        found = await record.complete(connection, [row], row.owner, parts | {*query.embed})
+    return project(found[0], query)
+
+
+async def definitions(
+    services: Services,
+    kind: type[InputRow] | type[OutputRow],
+    workflow_id: UUID,
+    narrowed: Callable[[Any], Any],
+) -> Sequence[Row[Any]]:
+    """Return rows of the interface: those that `narrowed` leaves of the statement for all of them."""
+    async with _opened(services, workflow_id) as (connection, row):
+        base = interface_queries.of_workflow(kind, row.org_id, workflow_id)
+        return await queries.rows(connection, narrowed(base))
+
+
+async def dispatch_row(services: Services, path: Path) -> Row[Any]:
+    """Return what a dispatch needs of the workflow."""
+    async with services.db.system(durable=False) as connection:
+        row = await public_queries.dispatch_row(connection, path)
+    if row is None:
+        raise errors.WorkflowNotFound
+    return row
+
+
+async def described(services: Services, path: Path) -> Row[Any]:
+    """Return what the workflow's OpenAPI document tells."""
+    async with services.db.system(durable=False) as connection:
+        row = await public_queries.described(connection, path)
+    if row is None:
+        raise errors.WorkflowNotFound
+    return row
+
+
+@asynccontextmanager
+async def _opened(services: Services, key: UUID | Path) -> AsyncIterator[tuple[AsyncConnection, Row[Any]]]:
+    async with services.db.system(durable=False) as connection:
+        row = await public_queries.one_record(connection, key)
+        if row is None:
+            raise errors.WorkflowNotFound
+        yield connection, row

@@ -1,0 +1,53 @@
+"""SQL of public workflows, for callers of other organizations: nothing but what everyone may know is selected."""
+
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from runflow.orgs.tables import organizations
+from runflow.workflows import queries
+from runflow.workflows.fields import WorkflowStatus
+from runflow.workflows.tables import workflows
+
+Path = tuple[str, str]
+"""`owner/slug`."""
+
+_OPEN = sa.and_(
+    workflows.c.is_public, workflows.c.status_code == WorkflowStatus.ACTIVE, workflows.c.deleted_at.is_(None)
+)
+_OWNED = queries.CURRENT.join(organizations, organizations.c.id == workflows.c.org_id)
+_NOT_SHOWN = ("created_by", "deleted_by")
+
+
+def _at(key: UUID | Path) -> sa.ColumnElement[bool]:
+    if isinstance(key, UUID):
+        return sa.and_(workflows.c.id == key, _OPEN)
+    owner, slug = key
+    return sa.and_(organizations.c.slug == owner, workflows.c.slug == slug, _OPEN)
+
+
+async def one_record(connection: AsyncConnection, key: UUID | Path) -> Row[Any] | None:
+    """Return the own fields of a public workflow with its `owner`, who made it excepted."""
+    shown: list[sa.ColumnElement[Any]] = [column for column in workflows.c if column.name not in _NOT_SHOWN]
+    hidden = [sa.literal(None, workflows.c[name].type).label(name) for name in _NOT_SHOWN]
+    columns = [*shown, *hidden, organizations.c.slug.label("owner")]
+    statement: sa.Select[Any] = sa.select(*columns).select_from(_OWNED).where(_at(key))
+    found: Row[Any] | None = (await connection.execute(statement)).one_or_none()
+    return found
+
+
+async def dispatch_row(connection: AsyncConnection, path: Path) -> Row[Any] | None:
+    """Return what a dispatch needs of a public workflow and its current version."""
+    statement = sa.select(*queries.DISPATCH_COLUMNS).select_from(_OWNED).where(_at(path))
+    found: Row[Any] | None = (await connection.execute(statement)).one_or_none()
+    return found
+
+
+async def described(connection: AsyncConnection, path: Path) -> Row[Any] | None:
+    """Return what the OpenAPI document of a public workflow tells."""
+    statement = sa.select(*queries.DESCRIBED_COLUMNS).select_from(_OWNED).where(_at(path))
+    found: Row[Any] | None = (await connection.execute(statement)).one_or_none()
+    return found

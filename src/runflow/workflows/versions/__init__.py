@@ -1,0 +1,1 @@
+"""The immutable versions of a workflow, and going back to one."""

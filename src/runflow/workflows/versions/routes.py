@@ -1,0 +1,69 @@
+"""Routes of versions (decisions.md, "Workflows, versions, interface")."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Path
+from starlette.responses import Response
+
+from runflow.services import Services, services
+from runflow.web.auth import Caller
+from runflow.web.json_body import json_body, openapi_body
+from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, list_query, record_query
+from runflow.web.responses import json_response
+from runflow.workflows.schemas import WrittenWorkflow
+from runflow.workflows.versions import rollback, service
+from runflow.workflows.versions.schemas import Rollback, WholeVersion, WorkflowVersion
+
+router = APIRouter(tags=["ComfyUI workflows"])
+
+Parts = Annotated[Services, Depends(services)]
+WorkflowId = Annotated[UUID, Path(description="Id of the workflow.")]
+
+
+@router.get(
+    "/v1/comfyui-workflows/{id}/versions",
+    response_model=ListEnvelope[WorkflowVersion],
+    summary="List a workflow's versions",
+)
+async def list_versions(
+    caller: Caller, parts: Parts, id: WorkflowId, query: Annotated[ListQuery, Depends(list_query)]
+) -> Response:
+    """List the versions of a workflow, newest first; those of a deleted one too.
+
+    The documents and the frozen `interface` are in the items where `fields` names them.
+    """
+    return json_response(await service.list_page(parts, caller, id, query))
+
+
+@router.get(
+    "/v1/comfyui-workflows/{id}/versions/{version}", response_model=WholeVersion, summary="Get a workflow's version"
+)
+async def get_version(
+    caller: Caller,
+    parts: Parts,
+    id: WorkflowId,
+    version: Annotated[str, Path(description="Number of the version.", examples=["3"])],
+    query: Annotated[RecordQuery, Depends(record_query)],
+) -> Response:
+    """Read one version with its documents and its frozen interface."""
+    return json_response(await service.get(parts, caller, id, version, query))
+
+
+@router.post(
+    "/v1/comfyui-workflows/{id}/rollbacks",
+    status_code=201,
+    response_model=WrittenWorkflow,
+    summary="Go back to an earlier version",
+    openapi_extra=openapi_body(Rollback),
+)
+async def roll_back(
+    caller: Caller, parts: Parts, id: WorkflowId, body: Annotated[Rollback, Depends(json_body(Rollback))]
+) -> Response:
+    """Make a new version with the documents of an earlier one, and its inputs and outputs exactly as they were.
+
+    Rows that were added or edited by hand come back as they stood in that version, rows deleted by hand then are
+    deleted again, and rows added by hand since are removed, with a warning. The workflow's own fields (name, slug, GPU
+    choice, …) stay.
+    """
+    return json_response(await rollback.roll_back(parts, caller, id, body), 201)
