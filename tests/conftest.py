@@ -66,10 +66,11 @@ def owner_url(postgres: EmbeddedPostgres) -> URL:
 @pytest.fixture(scope="session")
 def database_url(owner_url: URL) -> str:
     """URL of an empty database whose user may create tables."""
-    return _fresh_database(owner_url, "scratch").render_as_string(hide_password=False)
+    return fresh_database(owner_url, "scratch").render_as_string(hide_password=False)
 
 
-def _fresh_database(owner_url: URL, name: str) -> URL:
+def fresh_database(owner_url: URL, name: str) -> URL:
+    """Make an empty database on the session's server and return its owner's URL."""
     dsn = owner_url.set(drivername="postgresql").render_as_string(hide_password=False)
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}"')
@@ -85,7 +86,7 @@ def master_key() -> MasterKey:
 @pytest.fixture(scope="session")
 async def db_url(owner_url: URL, master_key: MasterKey) -> URL:
     """Owner's URL of a migrated database."""
-    url = _fresh_database(owner_url, "migrated")
+    url = fresh_database(owner_url, "migrated")
     await migrate(url, master_key)
     return url
 
