@@ -112,7 +112,8 @@ class Settings(BaseSettings):
         default=30, description="Outputs of runs are removed after this many days, or `never`."
     )
     event_retention_days: Days = Field(
-        default=7, description="Events and logs of runs are removed after this many days, or `never`."
+        default=7,
+        description="Events and logs of runs, and ended deliveries, are removed after so many days, or `never`.",
     )
     run_retention_days: Days = Field(
         default=None, description="Runs are removed with all that belongs to them after this many days, or `never`."
