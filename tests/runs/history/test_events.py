@@ -1,0 +1,260 @@
+"""The event stream over a real socket: complete, resumable, shared by listeners, and gone when nobody listens."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from runflow.runs.history import follow
+from runflow.runs.queue.sweeper import Sweeper
+from runflow.services import Services
+from tests.runs.conftest import Dispatch, Worker
+from tests.runs.queue.test_leases import expire
+
+AT = "2026-01-01T00:00:00+00:00"
+
+
+class Stream:
+    """What a listener heard so far."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.comments = 0
+
+    @property
+    def ids(self) -> list[int]:
+        return [event["id"] for event in self.events]
+
+    @property
+    def statuses(self) -> list[str]:
+        return [event["data"]["status_code"] for event in self.events if event["event"] == "status"]
+
+    async def listen(self, http: httpx.AsyncClient, run: dict[str, Any], **headers: str) -> "Stream":
+        async with http.stream("GET", f"/v1/runs/{run['id']}/events", headers=headers) as answer:
+            assert answer.status_code == 200, await answer.aread()
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            async for block in blocks(answer):
+                if block.startswith(":"):
+                    self.comments += 1
+                elif block.startswith("id:"):
+                    fields = dict(line.split(": ", 1) for line in block.splitlines())
+                    self.events.append(
+                        {"id": int(fields["id"]), "event": fields["event"], "data": orjson.loads(fields["data"])}
+                    )
+        return self
+
+    async def heard(self, count: int) -> None:
+        async with asyncio.timeout(10):
+            while len(self.events) < count:
+                await asyncio.sleep(0.01)
+
+
+async def blocks(answer: httpx.Response) -> AsyncIterator[str]:
+    text = ""
+    async for part in answer.aiter_text():
+        text += part
+        while "\n\n" in text:
+            block, text = text.split("\n\n", 1)
+            yield block
+
+
+def event(number: int, type_: str, **data: Any) -> dict[str, Any]:
+    return {"number": number, "type": type_, "at": AT, "data": data}
+
+
+async def leased(dispatch: Dispatch, worker: Worker) -> tuple[dict[str, Any], dict[str, Any]]:
+    run = await dispatch()
+    lease = await worker.lease()
+    assert lease is not None
+    return run, lease
+
+
+async def test_a_listener_hears_everything_as_it_happens_until_the_end(
+    http: httpx.AsyncClient, dispatch: Dispatch, worker: Worker
+) -> None:
+    run = await dispatch()
+    stream = Stream()
+    async with asyncio.timeout(20):
+        listening = asyncio.create_task(stream.listen(http, run, Origin="https://app.example"))
+        await stream.heard(1)
+        lease = await worker.lease()
+        assert lease is not None
+        await worker.heartbeat(lease, event(1, "status", status_code="running"), event(2, "log", message="hello"))
+        await stream.heard(4)
+        await worker.heartbeat(lease, event(3, "progress", value=1, max=4), event(4, "progress", value=2, max=4))
+        await stream.heard(5)
+        await worker.fail(lease, "EXECUTION_FAILED")
+        await listening
+    assert stream.statuses == ["queued", "dispatching", "running", "failed"]
+    assert [one["event"] for one in stream.events] == ["status", "status", "status", "log", "progress", "status"]
+    assert stream.events[3]["data"]["message"] == "hello" and stream.events[4]["data"]["value"] == 2
+    last = stream.events[-1]["data"]
+    assert last["is_terminal"] is True and last["failure_code"] == "EXECUTION_FAILED"
+    assert all(one["data"]["run_id"] == run["id"] and one["data"]["timestamp"] for one in stream.events)
+    line = (await http.get(f"/v1/runs/any/logs/{stream.events[3]['data']['id']}")).json()
+    assert (line["message"], line["number"]) == ("hello", stream.events[3]["id"])
+
+
+async def test_a_listener_that_comes_back_misses_nothing_and_hears_nothing_twice(
+    http: httpx.AsyncClient, dispatch: Dispatch, worker: Worker
+) -> None:
+    run, lease = await leased(dispatch, worker)
+    await worker.heartbeat(lease, *(event(number, "log", message=str(number)) for number in range(1, 6)))
+    await worker.fail(lease, "ENGINE_CRASHED", retryable=True)
+    second = await worker.lease()
+    assert second is not None
+    await worker.complete(second, outputs=[await worker.upload(second)], events=[event(1, "log", message="again")])
+    whole = await Stream().listen(http, run)
+    assert whole.statuses == ["queued", "dispatching", "queued", "dispatching", "running", "succeeded"]
+    assert whole.ids == sorted(set(whole.ids))
+    for at, number in enumerate(whole.ids[:-1]):
+        rest = await Stream().listen(http, run, **{"Last-Event-ID": str(number)})
+        assert rest.events == whole.events[at + 1 :]
+    by_query = await http.get(f"/v1/runs/{run['id']}/events?last_event_id={whole.ids[-1]}")
+    assert (by_query.status_code, by_query.content) == (204, b"")
+
+
+async def test_many_stored_events_come_in_several_looks(
+    http: httpx.AsyncClient, dispatch: Dispatch, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "MOST", 7)
+    run, lease = await leased(dispatch, worker)
+    await worker.heartbeat(lease, *(event(number, "log", message=str(number)) for number in range(1, 40)))
+    await worker.fail(lease, "EXECUTION_FAILED")
+    async with asyncio.timeout(10):
+        stream = await Stream().listen(http, run)
+    assert [one["data"]["message"] for one in stream.events if one["event"] == "log"] == [str(n) for n in range(1, 40)]
+    assert stream.statuses[-1] == "failed"
+
+
+async def test_a_released_run_and_a_lost_worker_are_told(
+    http: httpx.AsyncClient, services: Services, dispatch: Dispatch, worker: Worker
+) -> None:
+    run, lease = await leased(dispatch, worker)
+    stream = Stream()
+    async with asyncio.timeout(20):
+        listening = asyncio.create_task(stream.listen(http, run))
+        await stream.heard(1)
+        await worker.heartbeat(lease)
+        await stream.heard(2)
+        await worker.complete(lease, "released")
+        await stream.heard(3)
+        lease = await worker.lease() or {}
+        await worker.heartbeat(lease)
+        await stream.heard(4)
+        await expire(services, lease)
+        await Sweeper(services).sweep_leases()
+        await stream.heard(5)
+        await http.post(f"/v1/runs/{run['id']}/cancellation", json={"reason": "changed my mind"})
+        await listening
+    assert stream.statuses == ["queued", "dispatching", "queued", "dispatching", "queued", "cancelled"]
+    assert stream.events[-1]["data"]["cancellation_reason"] == "changed my mind"
+    assert (await Stream().listen(http, run)).events == stream.events
+
+
+async def test_listeners_of_one_run_share_each_look(
+    http: httpx.AsyncClient, dispatch: Dispatch, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    look_after = follow.look_after
+
+    async def counted(*arguments: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return await look_after(*arguments)
+
+    run, lease = await leased(dispatch, worker)
+    monkeypatch.setattr(follow, "look_after", counted)
+    async with asyncio.timeout(20):
+        streams = [Stream() for _ in range(20)]
+        listening = [asyncio.create_task(stream.listen(http, run)) for stream in streams]
+        await asyncio.gather(*(stream.heard(1) for stream in streams))
+        looks = 0
+        await worker.heartbeat(lease, event(1, "log", message="one"))
+        await asyncio.gather(*(stream.heard(3) for stream in streams))
+        assert looks <= 2
+        await worker.fail(lease, "EXECUTION_FAILED")
+        await asyncio.gather(*listening)
+    assert all(stream.events == streams[0].events for stream in streams)
+
+
+async def test_a_hint_that_was_lost_costs_one_slow_look_and_quiet_times_have_comments(
+    http: httpx.AsyncClient,
+    services: Services,
+    dispatch: Dispatch,
+    worker: Worker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(follow, "LOOK_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(follow, "KEEP_ALIVE_SECONDS", 0.1)
+    run, lease = await leased(dispatch, worker)
+    stream = Stream()
+    async with asyncio.timeout(20):
+        listening = asyncio.create_task(stream.listen(http, run))
+        await stream.heard(1)
+        while stream.comments < 2:
+            await asyncio.sleep(0.01)
+        monkeypatch.setattr(services.hub, "publish", lambda *hint: None)
+        await worker.fail(lease, "EXECUTION_FAILED")
+        await listening
+    assert stream.statuses[-1] == "failed"
+
+
+async def test_a_listener_that_leaves_leaves_nothing_behind(
+    http: httpx.AsyncClient, services: Services, dispatch: Dispatch
+) -> None:
+    run = await dispatch()
+    followed = follow._of_process(services.hub)._runs
+    listening = asyncio.create_task(Stream().listen(http, run))
+    async with asyncio.timeout(10):
+        while not followed:
+            await asyncio.sleep(0.01)
+        listening.cancel()
+        while followed:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_server_that_stops_ends_the_stream_without_an_end(
+    http: httpx.AsyncClient, services: Services, dispatch: Dispatch
+) -> None:
+    run = await dispatch()
+    stream = Stream()
+    try:
+        async with asyncio.timeout(10):
+            listening = asyncio.create_task(stream.listen(http, run))
+            await stream.heard(1)
+            services.stop_waiting()
+            await listening
+    finally:
+        services.stopping = False
+    assert stream.statuses == ["queued"]
+
+
+async def test_what_cannot_be_followed_is_said_in_the_one_envelope(
+    http: httpx.AsyncClient, address: str, other_client: httpx.AsyncClient, dispatch: Dispatch
+) -> None:
+    run = await dispatch()
+    path = f"/v1/runs/{run['id']}/events"
+    foreign = {"Authorization": other_client.headers["Authorization"]}
+    async with httpx.AsyncClient(base_url=address, headers=foreign) as stranger:
+        refused = await stranger.get(path)
+    assert (refused.status_code, refused.json()["code"]) == (404, "RUN_NOT_FOUND")
+    for bad in ("x", "-1", "1.5", "9" * 19, "١"):
+        answer = await http.get(path, params={"last_event_id": bad})
+        assert (answer.status_code, answer.json()["code"]) == (422, "VALIDATION_ERROR"), bad
+    preflight = await http.options(
+        path,
+        headers={
+            "Origin": "https://app.example",
+            "Access-Control-Request-Method": "GET",
+            "Access-Control-Request-Headers": "Authorization, Last-Event-ID",
+        },
+    )
+    assert preflight.status_code == 200
+    done = await http.post(f"/v1/runs/{run['id']}/cancellation")
+    assert done.status_code == 201
+    answer = await http.get(path, headers={"Origin": "https://app.example"})
+    assert answer.headers["access-control-allow-origin"] == "*"
