@@ -73,6 +73,7 @@ ROUTERS = (
     audit.router,
     gpus.router,
     workers.router,
+    workers.roster_router,
 )
 """In the order in which they are matched: a fixed second segment below a workflow's id before `{owner}/{slug}`."""
 

@@ -8,7 +8,7 @@ from tests.architecture.source import PACKAGE, Module, plugin_modules, server_mo
 
 NOUNS = frozenset(
     "orgs keys workflows runs batches assets callbacks webhooks evaluations gpus workers metering deliveries "
-    "audit".split()
+    "audit retention".split()
 )
 PLAIN = frozenset({"bucket", "errors", "ids", "settings", "logs", "__version__"})
 """What every room may import: it imports nothing of ours itself, but one of its kind."""

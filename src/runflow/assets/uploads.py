@@ -19,6 +19,7 @@ from runflow.assets.images import check_image
 from runflow.assets.kinds import asset_type, essence
 from runflow.assets.record import record
 from runflow.assets.schemas import Confirmation, UploadCreate
+from runflow.db.unit_of_work import current_unit
 from runflow.ids import new_id
 from runflow.services import Services
 from runflow.storage.keys import segment
@@ -116,8 +117,10 @@ async def _take_over(services: Services, session: RowMapping, key: str, folder_i
     if not is_ours:
         await storage.delete([key])
         return asset
-    left_over = [other async for other in storage.list(f"{ASSETS}/{session['id']}") if other != key]
-    await storage.delete([session["object_key"], *left_over])
+    if current_unit() is None:
+        left_over = [other async for other in storage.list(f"{ASSETS}/{session['id']}") if other != key]
+        await storage.delete([session["object_key"], *left_over])
+    # Else the asset is not committed yet, and may never be: the sweep removes what was sent once its URL has expired.
     return asset
 
 

@@ -7,7 +7,6 @@ from uuid import UUID
 
 import structlog
 
-from runflow.assets.sweep import sweep_stale_uploads
 from runflow.runs.failures import TERMINAL
 from runflow.runs.queue import queries, sweep_queries
 from runflow.runs.queue.completion import (
@@ -22,7 +21,6 @@ from runflow.runs.queue.ending import Ending, run_ended, something_follows
 from runflow.runs.queue.leases import OPEN, number_of
 from runflow.runs.queue.metering import meter
 from runflow.services import Services
-from runflow.web.idempotency import sweep_idempotency_keys
 
 log = structlog.get_logger()
 
@@ -50,10 +48,6 @@ class Sweeper:
                     await self.sweep_leases()
                 if rounds % 15 == 0:
                     await self._services.authenticator.note_use()
-                if rounds % 300 == 0:
-                    await self.sweep_objects()
-                    await sweep_stale_uploads(self._services)
-                    await sweep_idempotency_keys(self._services.db)
             except Exception as error:
                 log.warning(
                     "sweep failed, trying again", error=str(error).splitlines()[0] if str(error) else repr(error)

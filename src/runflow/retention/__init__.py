@@ -1,0 +1,1 @@
+"""Retention: what is removed by itself, and when (decisions.md, "Runs")."""
