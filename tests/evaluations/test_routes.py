@@ -129,7 +129,9 @@ async def test_another_organization_sees_and_changes_nothing(
     assert (await client.get(f"/v1/evaluations/{made['id']}")).json()["feedback_is_positive"] is None
 
 
-async def test_lists_filter_sort_project_and_embed(client: httpx.AsyncClient, good_png: bytes, black_png: bytes) -> None:
+async def test_lists_filter_sort_project_and_embed(
+    client: httpx.AsyncClient, good_png: bytes, black_png: bytes
+) -> None:
     good = await ended(client, (await submit(client, good_png))["id"])
     black = await ended(client, (await submit(client, black_png))["id"])
     query = {"q": "overall_passed:false", "fields": "id,score", "embed": "gate_failures"}

@@ -1,4 +1,4 @@
-"""SQL of what a run's record tells of its evaluations: one look at an index, inside the statement that reads the run."""
+"""SQL of what a run's record tells of its evaluations: one look at an index, in the statement that reads the run."""
 
 FIELDS = frozenset({"feedback_is_positive", "feedback_reason", "current_evaluation_summary"})
 """The fields of a run's record that are made of it."""

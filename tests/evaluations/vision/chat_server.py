@@ -1,0 +1,94 @@
+"""A real HTTP server that speaks the OpenAI chat protocol; the test decides what the model says."""
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+Answer = Callable[[dict[str, Any]], Any]
+
+
+@dataclass
+class ChatServer:
+    """`answers` are used one after the other, the last one again and again.
+
+    An answer gives the text of the message, or (status, body), or an exception to break the connection with.
+    """
+
+    url: str
+    answers: list[Answer]
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+
+
+def check_of(request: dict[str, Any]) -> str:
+    """Return the word that the instructions want repeated."""
+    found = re.search(r'Set "check" to (\w+)\.', request["messages"][0]["content"])
+    assert found is not None
+    return found[1]
+
+
+def verdict(request: dict[str, Any], **changes: Any) -> str:
+    """A verdict as a good model gives it."""
+    issue = {"category": "anatomy", "subcategory": "extra_finger", "detail": "The left hand has six fingers."}
+    content = {
+        "check": check_of(request),
+        "passed": False,
+        "score": 0.3,
+        "confidence": 0.9,
+        "reasoning": "A hand is wrong.",
+        "strengths": ["good light"],
+        "issues": [{**issue, "severity": "high"}],
+    }
+    return json.dumps({**content, **changes})
+
+
+@contextmanager
+def chat_server(*answers: Answer) -> Iterator[ChatServer]:
+    """Serve until the end of the block."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            found.requests.append(request)
+            found.headers.append({name.lower(): value for name, value in self.headers.items()})
+            answer = found.answers[min(len(found.requests), len(found.answers)) - 1](request)
+            if isinstance(answer, Exception):
+                self.close_connection = True
+                self.connection.close()
+                return
+            status, body = answer if isinstance(answer, tuple) else (200, _completion(answer))
+            raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(raw)))
+            if status == 302:
+                self.send_header("Location", found.url)
+            self.end_headers()
+            self.wfile.write(raw)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    found = ChatServer(f"http://127.0.0.1:{server.server_address[1]}/v1", list(answers))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield found
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _completion(text: str) -> dict[str, Any]:
+    message = {"role": "assistant", "content": text}
+    return {"object": "chat.completion", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
