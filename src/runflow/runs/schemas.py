@@ -12,8 +12,6 @@ from runflow.web.responses import Timestamp
 
 MAX_CALLBACK_URL = 2048
 MAX_CLIENT_REF = 255
-
-
 MAX_METADATA_BYTES = 64 * 1024
 """Of JSON, files inside not counted: the metadata stands in every message about the run."""
 MAX_DEPTH = 32
@@ -50,8 +48,8 @@ def _items(value: Any) -> Iterable[Any]:
 
 
 def _shallow(value: dict[str, Any]) -> dict[str, Any]:
-    for depth, _ in enumerate(_levels(value)):
-        if depth > MAX_DEPTH:
+    for depth, level in enumerate(_levels(value)):
+        if depth >= MAX_DEPTH and any(isinstance(item, dict | list) for item in level):
             raise ValueError(f"may be nested at most {MAX_DEPTH} deep")
     return value
 

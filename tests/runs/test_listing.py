@@ -1,0 +1,130 @@
+"""The list of all runs: search, projection, relations, statuses, links."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from runflow.runs import service
+from runflow.runs.schemas import Run
+from runflow.services import Services
+from tests.runs.conftest import Deployed, Dispatch, Worker
+
+
+async def searched(client: httpx.AsyncClient, q: str, **more: str) -> list[str]:
+    answer = await client.get("/v1/runs", params={"q": q, "fields": "id", **more})
+    assert answer.status_code == 200, answer.text
+    return [item["id"] for item in answer.json()["items"]]
+
+
+async def test_runs_are_searched_by_everything_they_have(
+    client: httpx.AsyncClient, workflow: Deployed, dispatch: Dispatch, worker: Worker
+) -> None:
+    first = await dispatch(client_ref="ref-1")
+    lease = await worker.lease()
+    assert lease is not None
+    await worker.fail(lease, "EXECUTION_FAILED")
+    second = await dispatch(client_ref="ref-2")
+    slug = workflow.path.partition("/")[2]
+    for q, found in (
+        ("status_code:failed", [first["id"]]),
+        ("failure_code:EXECUTION_FAILED AND failure_message.ilike:'%MEND%'", [first["id"]]),
+        (f"comfyui_workflow_id:{workflow.id}", [second["id"], first["id"]]),
+        (f"workflow_slug:{slug} AND status_code:queued", [second["id"]]),
+        ("workflow_slug.isnull:true", []),
+        ("workflow_slug.eq:'nobody'", []),
+        ("client_ref.in:(ref-1, ref-2) AND duration_ms >= 0", [first["id"]]),
+        ("completed_at.isnull:true", [second["id"]]),
+        ("cost:0 AND source_code:api", [first["id"]]),
+        (f"request_id:{second['request_id']}", [second["id"]]),
+        ("batch_id.isnull:false OR rerun_of.isnull:false", []),
+    ):
+        assert await searched(client, q) == found, q
+    by_end = await searched(client, "target_type:comfyui_workflow", sort_by="completed_at:asc,created_at:desc")
+    assert by_end == [first["id"], second["id"]]
+
+
+async def test_only_what_fields_asks_for_is_read(
+    client: httpx.AsyncClient, services: Services, dispatch: Dispatch, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await dispatch(metadata={"large": "x" * 1000})
+    lease = await worker.lease()
+    assert lease is not None
+    await worker.complete(lease, outputs=[await worker.upload(lease)])
+    statements: list[str] = []
+    rows = service.queries.rows
+
+    async def spied(connection: Any, statement: Any) -> Any:
+        statements.append(str(statement))
+        return await rows(connection, statement)
+
+    monkeypatch.setattr(service.queries, "rows", spied)
+    lean = (await client.get("/v1/runs?fields=id,status_code")).json()["items"]
+    assert [set(item) for item in lean] == [{"id", "status_code"}]
+    output = (await client.get("/v1/runs?fields=output")).json()["items"]
+    assert output[0]["output"]["outputs"][0]["size_bytes"] == 3
+    whole = (await client.get("/v1/runs")).json()["items"][0]
+    assert whole["metadata"] == {"large": "x" * 1000} and whole["input"] == {"prompt": "an otter"}
+    heavy = [[name in statement for name in ("run_outputs", "runs.input", "runs.metadata")] for statement in statements]
+    assert heavy == [[False, False, False], [True, False, False], [True, True, True]]
+
+
+async def test_the_list_and_the_record_say_the_same(
+    client: httpx.AsyncClient, workflow: Deployed, dispatch: Dispatch, worker: Worker
+) -> None:
+    run = await dispatch()
+    lease = await worker.lease()
+    assert lease is not None
+    await worker.fail(lease, "EXECUTION_FAILED")
+    embeds = "node_runs,logs,attempts,comfyui_workflow,model,flow"
+    one = (await client.get(f"/v1/runs/{run['id']}", params={"embed": embeds})).json()
+    (listed,) = (await client.get("/v1/runs", params={"embed": embeds})).json()["items"]
+    assert listed == one
+    Run.model_validate(one)
+    assert one["comfyui_workflow"]["path"] == workflow.path
+    assert one["model"] is None and one["flow"] is None and len(one["attempts"]) == 1
+
+
+async def test_links_lead_where_they_say(client: httpx.AsyncClient, workflow: Deployed, dispatch: Dispatch) -> None:
+    run = await dispatch()
+    assert {
+        "self",
+        "events",
+        "logs",
+        "node_runs",
+        "callback",
+        "evaluations",
+        "cancellation",
+        "reruns",
+        "workflow",
+    } <= set(run["links"])
+    for name in ("self", "logs", "node_runs", "attempts", "workflow"):
+        assert (await client.get(run["links"][name])).status_code == 200, name
+    for name in ("cancellation", "reruns"):
+        assert (await client.post(run["links"][name])).status_code == 201, name
+
+
+async def test_statuses_are_reference_data(client: httpx.AsyncClient) -> None:
+    items = (await client.get("/v1/runs/statuses")).json()["items"]
+    assert [item["code"] for item in items] == [
+        *("queued", "dispatching", "running", "succeeded", "partial_succeeded", "failed", "cancelled")
+    ]
+    assert [item["code"] for item in items if item["is_batch_only"]] == ["partial_succeeded"]
+    assert all(set(item) >= {"code", "name", "description", "is_terminal", "sort_order"} for item in items)
+    terminal = (await client.get("/v1/runs/statuses", params={"q": "is_terminal:true", "fields": "code"})).json()
+    assert len(terminal["items"]) == 4
+
+
+async def test_another_organization_s_runs_are_not_there(
+    client: httpx.AsyncClient, other_client: httpx.AsyncClient, dispatch: Dispatch
+) -> None:
+    run = await dispatch()
+    assert (await other_client.get("/v1/runs")).json()["items"] == []
+    assert await searched(other_client, f"id:{run['id']}") == []
+
+
+async def test_the_models_route_dispatches_the_same(client: httpx.AsyncClient, workflow: Deployed) -> None:
+    answer = await client.post(f"/v1/models/{workflow.path}/runs", json={"input": {"prompt": "x"}})
+    assert answer.status_code == 201, answer.text
+    Run.model_validate(answer.json())
+    assert answer.json()["comfyui_workflow_id"] == workflow.id
