@@ -54,13 +54,19 @@ class FirstSteps:
     worker_token_file: Path
 
 
+LoadKey = Callable[[Path, str | None], MasterKey]
+"""Returns the master key of a home, given RUNFLOW_SECRET_KEY."""
+
+
 @contextmanager
-def open_installation(settings: Settings, progress: Callable[[str], None] | None = None) -> Iterator[Installation]:
+def open_installation(
+    settings: Settings, progress: Callable[[str], None] | None = None, *, load_key: LoadKey = load_or_create
+) -> Iterator[Installation]:
     """Make the home, load the key, start (or attach to) the embedded PostgreSQL; stop it at the end if it is ours."""
     home = settings.home_dir
     home.mkdir(parents=True, exist_ok=True)
     configured = settings.secret_key.get_secret_value() if settings.secret_key else None
-    key = load_or_create(home, configured)
+    key = load_key(home, configured)
     if settings.database_url is not None:
         yield Installation(settings, key, parse_url(settings.database_url.get_secret_value()), None)
         return

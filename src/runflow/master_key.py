@@ -17,6 +17,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 MINIMUM_LENGTH = 32
 
+FILE = "secret.key"
+NEXT_FILE = "secret.key.new"
+"""In the home folder: the key in force, and during a rotation the one to come."""
 FORMAT = b"\x01"
 KEY_ID_BYTES = 8
 NONCE_BYTES = 12
@@ -25,6 +28,13 @@ _HEADER_BYTES = len(FORMAT) + KEY_ID_BYTES
 
 class MasterKeyError(Exception):
     """The master key cannot be read or is too short."""
+
+
+class RotationUnfinished(MasterKeyError):
+    """A rotation of the master key was interrupted. Run `runflow keys rotate-master` again: it goes on and finishes."""
+
+    def __str__(self) -> str:
+        return type(self).__doc__ or ""
 
 
 class CannotDecrypt(MasterKeyError):
@@ -89,13 +99,39 @@ class MasterKey:
 def load_or_create(home: Path, configured: str | None) -> MasterKey:
     """Return the configured key, else the one in `home/secret.key`, which is made on first use (mode 0600).
 
-    Two processes that start together end up with the same key. Raises `MasterKeyError` when the file cannot be read.
+    Two processes that start together end up with the same key. Raises `MasterKeyError` when the file cannot be read,
+    and `RotationUnfinished` while a new key waits beside it.
     """
     if configured:
         return MasterKey(configured)
-    path = home / "secret.key"
+    if (home / NEXT_FILE).exists():
+        raise RotationUnfinished
+    return _read_or_make(home / FILE)
+
+
+def load_current(home: Path, configured: str | None) -> MasterKey:
+    """Return the key that is in force, also in the middle of a rotation. Raises `MasterKeyError`."""
+    return MasterKey(configured) if configured else _read_or_make(home / FILE)
+
+
+def load_or_create_next(home: Path) -> MasterKey:
+    """Return the key that a rotation leads to; one that was interrupted goes on with the key that it made."""
+    return _read_or_make(home / NEXT_FILE)
+
+
+def promote_next(home: Path) -> None:
+    """Put the next key in the place of the current one, whole or not at all: the rotation's last step."""
+    (home / NEXT_FILE).replace(home / FILE)
+    folder = os.open(home, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _read_or_make(path: Path) -> MasterKey:
     if not path.exists():
-        fresh = path.with_name(f".secret.key.{secrets.token_hex(4)}")
+        fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(32) + "\n")

@@ -22,6 +22,7 @@ SYSTEM_TRANSACTIONS = frozenset(
         "evaluations/engine.py",
         "gpus/service.py",
         "installation.py",
+        "key_rotation.py",
         "keys/authenticator.py",
         "retention/service.py",
         "runs/queue/completion.py",

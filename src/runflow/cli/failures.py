@@ -7,6 +7,7 @@ from runflow.cli.console import fail
 EXPECTED = (
     "runflow.db.embedded.errors:EmbeddedPostgresError",
     "runflow.db.migrate:SchemaTooNew",
+    "runflow.db.exclusive:ServersRun",
     "runflow.master_key:MasterKeyError",
     "runflow.outgoing:InvalidNetworks",
     "runflow.supervisor:AddressInUse",

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated
 from uuid import UUID
 
@@ -12,8 +13,10 @@ from runflow import errors
 from runflow.cli.console import console, fail
 from runflow.cli.settings import load_settings
 from runflow.installation import Installation, announce_key_change, first_steps, open_installation
+from runflow.key_rotation import rotate
 from runflow.keys import queries, service
 from runflow.logs import configure
+from runflow.master_key import FILE, MasterKey, load_current, load_or_create_next, promote_next
 from runflow.orgs import queries as orgs
 from runflow.web.responses import dumps
 from runflow.web.scopes import ALL_SCOPES
@@ -116,6 +119,38 @@ def revoke_worker(token_id: Annotated[UUID, typer.Argument(help="The token's id,
         if not asyncio.run(run(installation)):
             fail(f"There is no worker token {token_id}.")
     console.print(f"Revoked {token_id}.")
+
+
+@app.command("rotate-master")
+def rotate_master(
+    new_key_file: Annotated[
+        Path | None,
+        typer.Option(help="File with the new key, where RUNFLOW_SECRET_KEY holds the present one.", exists=True),
+    ] = None,
+) -> None:
+    """Replace the master key and put everything that depends on it under the new one. Stop every server first."""
+    configure("console", level="warning")
+    settings = load_settings()
+    if (settings.secret_key is None) is not (new_key_file is None):
+        fail(
+            "RUNFLOW_SECRET_KEY holds the master key: give the new one with --new-key-file."
+            if new_key_file is None
+            else "The master key is in secret.key and its successor is made here: leave --new-key-file out."
+        )
+    with open_installation(settings, load_key=load_current) as installation:
+        if new_key_file is None:
+            new = load_or_create_next(settings.home_dir)
+        else:
+            new = MasterKey(new_key_file.read_text().strip())
+        count = asyncio.run(rotate(installation, new))
+        if new_key_file is None:
+            promote_next(settings.home_dir)
+    console.print(f"The master key is a new one; {count} stored secrets were sealed under it.")
+    console.print("Signed URLs given out before are not valid any more. API keys and worker tokens stay as they are.")
+    if new_key_file is None:
+        console.print(f"Copy {settings.home_dir / FILE} to the other server machines, if there are any.")
+    else:
+        console.print(f"Now set RUNFLOW_SECRET_KEY to the content of {new_key_file} for every server.")
 
 
 async def _organization(connection: AsyncConnection, slug: str | None) -> UUID:
