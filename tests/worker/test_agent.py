@@ -50,6 +50,7 @@ async def test_a_run_goes_from_lease_to_completion(
     assert [node["state_code"] for node in done["nodes"]] == ["succeeded", "succeeded"]
     assert done["nodes"][1]["title"] == "Result"
     assert done["timings"]["execute_ms"] == 4
+    assert done["timings"]["cold_start"] is True
     assert done["timings"]["started_at"] is not None
     assert [(event["number"], event["type"]) for event in done["events"]] == [
         (1, "status"),
@@ -299,3 +300,11 @@ async def test_stopping_while_the_server_is_away_does_not_hang(
 
 def test_the_token_is_not_in_the_settings_text() -> None:
     assert "rf_work_x" not in repr(WorkerSettings("http://x", "rf_work_x", "n", Path(), Path()))
+
+
+async def test_only_the_first_prompt_of_an_engine_s_life_is_a_cold_start(
+    server: FakeServer, worker: StartWorker
+) -> None:
+    async with worker():
+        runs = [await server.completion(server.offer()) for _ in range(3)]
+    assert [done["timings"]["cold_start"] for done in runs] == [True, False, False]

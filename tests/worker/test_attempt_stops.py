@@ -41,6 +41,8 @@ class TestCancellation:
             assert (await server.completion(server.offer()))["result"] == "succeeded"
         assert done["result"] == "cancelled"
         assert done["error"] is None
+        assert done["timings"]["execute_ms"] > 0, "the engine worked for it until the stop"
+        assert done["timings"]["started_at"] is not None
         assert engine.log.count(f"cancel {lease_id}") == 1
         assert engine.starts == 1
 
@@ -53,7 +55,8 @@ class TestCancellation:
             lease_id = server.offer(**lease)
             await server.until(lambda: "get" in server.log)
             server.cancel.add(lease_id)
-            assert (await server.completion(lease_id))["result"] == "cancelled"
+            done = await server.completion(lease_id)
+            assert (done["result"], done["timings"]["execute_ms"]) == ("cancelled", 0)
             server.hold_downloads.set()
         assert f"submit {lease_id}" not in engine.log
 

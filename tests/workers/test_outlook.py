@@ -7,7 +7,7 @@ from runflow.workers.outlook import reason
 
 
 def worker(**more: Any) -> Any:
-    known = {"name": "box", "gpu_code": "CPU", "status_code": "ready", "status_detail": None}
+    known = {"name": "box", "gpu_code": "CPU", "status_code": "ready", "status_detail": None, "draining": False}
     return SimpleNamespace(**{**known, **more})
 
 
@@ -27,3 +27,8 @@ def test_a_worker_without_an_engine_says_what_to_do() -> None:
 
 def test_one_that_could_take_it() -> None:
     assert reason([worker(), worker(status_code="engine_down")], "CPU") == "Waiting for a free worker."
+
+
+def test_a_worker_that_drains_is_no_help() -> None:
+    assert reason([worker(draining=True)], "CPU").startswith("The worker box is draining")
+    assert reason([worker(draining=True), worker()], "CPU") == "Waiting for a free worker."

@@ -52,9 +52,11 @@ def demo(
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with contextlib.ExitStack() as stack:
-            found = server.running(home)
+            found = server.running(home, settings.ca_file)
             url = found or stack.enter_context(_own_server(home))
-            result = _play(url, _key(settings, folder / "demo.key"), folder, output, shown=found or DEFAULT_ADDRESS)
+            key = _key(settings, folder / "demo.key")
+            with Runflow(url, key, ca_file=settings.ca_file) as client:
+                result = _play(client, folder, output, shown=found or DEFAULT_ADDRESS)
     except (ApiError, RunFailed, RunflowUnreachable, server.ServerDidNotStart) as error:
         fail(str(error))
     typer.echo(orjson.dumps(result).decode())

@@ -11,6 +11,7 @@ EXPECTED = (
     "runflow.master_key:MasterKeyError",
     "runflow.outgoing:InvalidNetworks",
     "runflow.supervisor:AddressInUse",
+    "runflow.trust:CertificateUnusable",
     "runflow.errors:RunflowError",
 )
 """Errors whose text is made for people. Named, not imported: a command loads only what it uses."""

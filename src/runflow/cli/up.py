@@ -13,6 +13,7 @@ from runflow.installation import FirstSteps, open_installation
 from runflow.logs import configure
 from runflow.settings import Settings
 from runflow.supervisor import Listen, Supervisor
+from runflow.trust import check_pair
 from runflow.worker.runtime.record import is_usable
 
 app = typer.Typer(add_completion=False, help="Start the database, the API server and one local worker.")
@@ -27,11 +28,14 @@ def up(
     worker: Annotated[bool, typer.Option(help="Run a local worker with a ComfyUI engine.")] = True,
 ) -> None:
     """Start the database, the API server and one local worker; stop them all with Ctrl-C."""
-    if (tls_cert is None) != (tls_key is None):
-        fail("Give both --tls-cert and --tls-key, or neither.")
     settings = load_settings()
+    certificate, key = tls_cert or settings.tls_cert, tls_key or settings.tls_key
+    if (certificate is None) != (key is None):
+        fail("Give both --tls-cert and --tls-key (or RUNFLOW_TLS_CERT and RUNFLOW_TLS_KEY), or neither.")
+    if certificate is not None and key is not None:
+        check_pair(certificate, key)
     configure(settings.log_format)
-    listen = Listen(host, port, tls_cert, tls_key)
+    listen = Listen(host, port, certificate, key)
 
     def ready(steps: FirstSteps) -> None:
         _welcome(settings, listen, steps, worker=worker)

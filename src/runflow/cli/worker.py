@@ -83,6 +83,7 @@ def worker(
         labels=_labels(label or []),
         allowed_networks=settings.allowed_networks,
         allowed_origins=(server, *settings.own_origins),
+        ca_file=settings.ca_file,
         input_limit=settings.max_upload_bytes,
     )
     _run(settings, worker_settings, with_parent=die_with_parent)

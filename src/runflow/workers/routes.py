@@ -18,8 +18,8 @@ from runflow.workers.roster_schemas import PatchWorker, Worker
 from runflow.workers.schemas import Completion, Heartbeat, LeaseRequest, Registration, Uploads
 from runflow.workers.service import WorkerDesk, require_protocol
 
-worker_api = APIRouter(prefix="/v1/worker", tags=["Workers"], dependencies=[Depends(worker)])
-roster_api = APIRouter(prefix="/v1/workers", tags=["Workers"])
+router = APIRouter(prefix="/v1/worker", tags=["Workers"], dependencies=[Depends(worker)])
+roster_router = APIRouter(prefix="/v1/workers", tags=["Workers"])
 
 
 def reached_at(request: Request) -> str:
@@ -39,9 +39,7 @@ async def desk(request: Request) -> WorkerDesk:
 Desk = Annotated[WorkerDesk, Depends(desk)]
 
 
-@worker_api.post(
-    "/registrations", status_code=201, summary="Register a worker", openapi_extra=openapi_body(Registration)
-)
+@router.post("/registrations", status_code=201, summary="Register a worker", openapi_extra=openapi_body(Registration))
 async def register(
     body: Annotated[Registration, Depends(json_body(Registration, caller=worker))], desk: Desk
 ) -> Response:
@@ -49,7 +47,7 @@ async def register(
     return json_response(await desk.register(body), 201)
 
 
-@worker_api.post("/leases", summary="Wait for work", openapi_extra=openapi_body(LeaseRequest))
+@router.post("/leases", summary="Wait for work", openapi_extra=openapi_body(LeaseRequest))
 async def lease(
     body: Annotated[LeaseRequest, Depends(json_body(LeaseRequest, caller=worker))], request: Request, desk: Desk
 ) -> Response:
@@ -57,7 +55,7 @@ async def lease(
     return json_response(await while_connected(request, desk.lease(body, reached_at(request))))
 
 
-@worker_api.post("/leases/{id}/heartbeats", summary="Renew a lease", openapi_extra=openapi_body(Heartbeat))
+@router.post("/leases/{id}/heartbeats", summary="Renew a lease", openapi_extra=openapi_body(Heartbeat))
 async def heartbeat(
     id: UUID, body: Annotated[Heartbeat, Depends(json_body(Heartbeat, caller=worker))], parts: Parts
 ) -> Response:
@@ -66,7 +64,7 @@ async def heartbeat(
     return json_response(await leases.heartbeat(parts, id, body))
 
 
-@worker_api.post("/leases/{id}/uploads", summary="Get upload URLs for outputs", openapi_extra=openapi_body(Uploads))
+@router.post("/leases/{id}/uploads", summary="Get upload URLs for outputs", openapi_extra=openapi_body(Uploads))
 async def uploads(
     id: UUID, body: Annotated[Uploads, Depends(json_body(Uploads, caller=worker))], request: Request, desk: Desk
 ) -> Response:
@@ -74,7 +72,7 @@ async def uploads(
     return json_response(await desk.uploads(id, body, reached_at(request)))
 
 
-@worker_api.post("/leases/{id}/completions", summary="End an attempt", openapi_extra=openapi_body(Completion))
+@router.post("/leases/{id}/completions", summary="End an attempt", openapi_extra=openapi_body(Completion))
 async def complete(
     id: UUID, body: Annotated[Completion, Depends(json_body(Completion, caller=worker))], parts: Parts
 ) -> Response:
@@ -83,13 +81,13 @@ async def complete(
     return json_response(await completion.complete(parts, id, body))
 
 
-@roster_api.get("", response_model=ListEnvelope[Worker], summary="List workers")
+@roster_router.get("", response_model=ListEnvelope[Worker], summary="List workers")
 async def list_workers(caller: Caller, parts: Parts, query: Annotated[ListQuery, Depends(list_query)]) -> Response:
     """List the workers of the installation, those that are gone included. For keys of the operator's organization."""
     return json_response(await roster.list_workers(parts, caller, query))
 
 
-@roster_api.get("/{id}", response_model=Worker, summary="Get a worker")
+@roster_router.get("/{id}", response_model=Worker, summary="Get a worker")
 async def get_worker(
     id: UUID, caller: Caller, parts: Parts, query: Annotated[RecordQuery, Depends(record_query)]
 ) -> Response:
@@ -97,7 +95,7 @@ async def get_worker(
     return json_response(await roster.get(parts, caller, id, query))
 
 
-@roster_api.patch(
+@roster_router.patch(
     "/{id}", response_model=Worker, summary="Drain a worker, or end it", openapi_extra=openapi_body(PatchWorker)
 )
 async def patch_worker(
@@ -108,8 +106,3 @@ async def patch_worker(
     Draining outlives a restart of the worker. For keys of the operator's organization.
     """
     return json_response(await roster.patch(parts, caller, id, body))
-
-
-router = APIRouter()
-router.include_router(worker_api)
-router.include_router(roster_api)

@@ -30,7 +30,8 @@ ALTER TABLE runs
     ADD COLUMN gpu_seconds numeric(14, 3),
     ADD COLUMN cold_start boolean NOT NULL DEFAULT false,
     ADD COLUMN queue_ms integer GENERATED ALWAYS AS (
-        least(2147483647, greatest(0, floor(1000 * extract(epoch FROM started_at - created_at))))) STORED;
+        CASE WHEN started_at IS NOT NULL
+             THEN least(2147483647, greatest(0, floor(1000 * extract(epoch FROM started_at - created_at)))) END) STORED;
 COMMENT ON COLUMN runs.gpu_seconds IS 'The sum over its attempts, kept here so that statistics read one index.';
 COMMENT ON COLUMN runs.cold_start IS 'Whether one of its attempts was a cold start.';
 

@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import Any
 
 import structlog
-from psycopg import AsyncCursor
 
 from runflow.db.transaction import Transaction
 from runflow.runs.queue import usage_queries
@@ -23,11 +22,11 @@ BUDGET_TOPIC = "budget"
 
 @dataclass(frozen=True, slots=True)
 class Charged:
-    """What was sent to the database about a budget; `tell` reads the answers after the commit."""
+    """What was sent to the database about a budget: two cursors, which `tell` reads after the commit."""
 
     org_id: Any
-    spent: AsyncCursor[Any]
-    low: AsyncCursor[Any]
+    spent: Any
+    low: Any
 
     async def tell(self, services: Services) -> None:
         """Let every process know of a budget that is used up now, and the operator of a low balance."""
