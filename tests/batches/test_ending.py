@@ -121,6 +121,7 @@ async def test_a_retry_counts_only_at_its_end_and_a_lost_worker_counts_too(
         if number < 2:
             await worker.fail(lease, "ENGINE_CRASHED", retryable=True)
             assert (await client.get(f"/v1/batches/{batch['id']}")).json()["status_code"] == "running"
+    assert lease is not None
     await worker.heartbeat(lease)
     await expire(services, lease)
     await Sweeper(services).sweep_leases()
@@ -177,10 +178,10 @@ async def test_cancelling_while_workers_end_items_ends_the_batch_once(
             await worker.fail(lease, "EXECUTION_FAILED")
 
     async with asyncio.timeout(60):
-        _, *answers = await asyncio.gather(
-            asyncio.gather(*(serve(worker) for worker in workers)),
-            *(client.post(f"/v1/batches/{batch['id']}/cancellation") for _ in range(3)),
-        )
+        serving = asyncio.gather(*(serve(worker) for worker in workers))
+        path = f"/v1/batches/{batch['id']}/cancellation"
+        answers = await asyncio.gather(*(client.post(path) for _ in range(3)))
+        await serving
     assert {answer.status_code for answer in answers} <= {200, 201}
     read = (await client.get(f"/v1/batches/{batch['id']}")).json()
     assert read["is_terminal"] and sum(counts(read)) == 16

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from runflow.runs import service
+from runflow.runs import queries
 from runflow.runs.schemas import Run
 from runflow.services import Services
 from tests.runs.conftest import Deployed, Dispatch, Worker
@@ -52,13 +52,13 @@ async def test_only_what_fields_asks_for_is_read(
     assert lease is not None
     await worker.complete(lease, outputs=[await worker.upload(lease)])
     statements: list[str] = []
-    rows = service.queries.rows
+    rows = queries.rows
 
     async def spied(connection: Any, statement: Any) -> Any:
         statements.append(str(statement))
         return await rows(connection, statement)
 
-    monkeypatch.setattr(service.queries, "rows", spied)
+    monkeypatch.setattr(queries, "rows", spied)
     lean = (await client.get("/v1/runs?fields=id,status_code")).json()["items"]
     assert [set(item) for item in lean] == [{"id", "status_code"}]
     output = (await client.get("/v1/runs?fields=output")).json()["items"]
