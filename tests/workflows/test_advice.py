@@ -1,7 +1,18 @@
 """Warnings about models, GPUs and unknown fields."""
 
+from typing import Any
+
 from runflow.graph import GraphWarning
-from runflow.workflows.advice import MAX_WARNINGS, about_fields, about_gpus, about_models, about_version, answered
+from runflow.workflows.advice import (
+    MAX_WARNINGS,
+    about_environment,
+    about_evaluation,
+    about_fields,
+    about_gpus,
+    about_models,
+    about_version,
+    answered,
+)
 
 
 def test_models_that_nobody_can_fetch() -> None:
@@ -10,6 +21,33 @@ def test_models_that_nobody_can_fetch() -> None:
     rows = [{"path": "p"}, {"name": "n", "url": "u"}, {}, "text"]
     assert [warning.message.split('"')[1] for warning in about_models(rows)] == ["p", "2"]
     assert list(about_models(None)) == []
+
+
+def test_code_that_nobody_else_can_install() -> None:
+    clean = {"origin": "https://host/x", "commit": "a" * 40, "dirty": False}
+    environment = {"comfyui": {**clean, "commit": None}, "packages": []}
+    nodes: dict[str, dict[str, Any]] = {
+        "Fine": clean,
+        "Dirty": {**clean, "dirty": True},
+        "Loose": {},
+        "ComfyUI-Runflow": {"dirty": True},
+    }
+    core, dirty, loose = about_environment(environment, nodes)
+    assert ("ComfyUI" in core.message, '"Dirty"' in dirty.message, '"Loose"' in loose.message) == (True, True, True)
+    assert "local changes" in dirty.message
+    as_rows = [{**node, "name": name} for name, node in nodes.items()]
+    assert len(list(about_environment(None, as_rows))) == 2
+    assert list(about_environment({"comfyui": None}, None)) == list(about_environment("x", 5)) == []
+
+
+def test_evaluations_that_never_happen() -> None:
+    workflow = {"auto_evaluate": True, "evaluation_task_type": "headshot", "outputs": []}
+    assert list(about_evaluation(workflow)) == []
+    assert list(about_evaluation({**workflow, "outputs": [{"variable_type_code": "image"}]})) == []
+    (no_image,) = about_evaluation({**workflow, "outputs": [{"variable_type_code": "file"}]})
+    assert "no output" in no_image.message
+    (off,) = about_evaluation({**workflow, "auto_evaluate": False})
+    assert "no effect" in off.message
 
 
 def test_unknown_fields_get_the_nearest_name() -> None:

@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runflow.graph import InputType
-from runflow.workflows.interface_rows import MANUAL, NODE, InputRow, Merged, OutputRow, live, merge
+from runflow.workflows.interface_rows import (
+    MANUAL,
+    NODE,
+    InputRow,
+    Merged,
+    OutputRow,
+    live,
+    merge,
+    restore,
+    row_of_version,
+)
 
 STRING, INT = InputType.STRING, InputType.INT
 
@@ -277,3 +287,50 @@ def _by_name(merged: Merged[InputRow]) -> dict[tuple[str, bool], InputRow]:
 
 def test_identity_does_not_count_as_a_difference() -> None:
     assert kept(declared("a")) == replace(declared("a"), id=UUID(int=0))
+
+
+def test_the_tombstone_of_a_manual_row_stays_and_stands_for_nothing() -> None:
+    gone = kept(manual("seed"), deleted=True)
+    assert gone.is_gone
+    merged = merge([gone], [declared("seed")], everywhere)
+    assert ([row.origin for row in merged.live], gone in merged.rows, merged.dropped) == ([NODE], True, ())
+
+
+def test_a_version_comes_back_exactly() -> None:
+    node, hand = declared("prompt"), manual("seed")
+    edited = replace(node, display_name="Mine", node_widgets=None)
+    newer = kept(manual("steps", field="steps"))
+    today = [kept(node, display_name="Other"), newer]
+    merged = restore([edited, hand], [node], today)
+    assert [(row.name, row.display_name) for row in merged.rows] == [("prompt", "Mine"), ("seed", "seed")]
+    assert (merged.rows[0].id, merged.rows[1].id, merged.dropped) == (today[0].id, None, (newer,))
+    # What the node says is known again, so the edit survives the next deploy of the same node.
+    assert merge([kept(row) for row in merged.rows], [node], everywhere).rows[0].display_name == "Mine"
+
+
+def test_what_the_version_did_not_have_is_deleted_by_hand_again() -> None:
+    first, second = declared("prompt"), declared("style", "2")
+    today = [kept(first), kept(second)]
+    merged = restore([first], [first, second], today)
+    assert [(row.name, row.deleted, row.id) for row in merged.rows] == [
+        ("prompt", False, today[0].id),
+        ("style", True, today[1].id),
+    ]
+    assert [row.name for row in merge(merged.rows, [first, second], everywhere).live] == ["prompt"]
+
+
+def test_a_live_row_lends_its_id_before_a_deleted_one() -> None:
+    dead, alive = kept(declared("prompt"), deleted=True), kept(declared("prompt", "4"))
+    merged = restore([declared("prompt")], [declared("prompt")], [dead, alive])
+    assert (merged.rows[0].id, merged.dropped) == (alive.id, (dead,))
+
+
+def test_a_frozen_row_is_read_with_what_came_later() -> None:
+    frozen = {
+        "name": "seed", "variable_type_code": "int", "display_name": "Seed", "description": "", "is_required": False,
+        "default_value": 7, "sort_order": 2, "comfyui_node_id": "7", "comfyui_field_name": "seed", "origin": MANUAL,
+        "validator_attrs": {"min": 0}, "unknown": 1,
+    }  # fmt: skip
+    row = row_of_version(InputRow, frozen)
+    assert (row.variable_type_code, row.default_value, row.validator_attrs) == (INT, 7, {"min": 0})
+    assert (row.id, row.deleted, row.node_widgets) == (None, False, None)

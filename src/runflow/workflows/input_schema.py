@@ -1,10 +1,11 @@
 """JSON Schema of one input, from its frozen row, and a value that it accepts. Pure."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from runflow.graph import InputType
+from runflow.graph import InputType, ValueRefused, coerce_value
 
 _JSON_TYPES = {InputType.INT: "integer", InputType.FLOAT: "number", InputType.BOOLEAN: "boolean"}
 _FORMS = "Takes `runflow://assets/{uuid}`, an `https://` URL, or a `data:` URI of up to 1 MiB."
@@ -79,7 +80,9 @@ def _limits(kind: InputType, attributes: Any) -> dict[str, Any]:
     else:
         for name, spellings in _NUMBERS.items():
             value = _first(attributes, spellings)
-            if _is_number(value):
+            if _is_number(value) and kind is InputType.INT:
+                value = math.ceil(value) if name == "minimum" else math.floor(value)
+            if _fits(kind, value):
                 limits[name] = value
     choices = _first(attributes, _CHOICES)
     if isinstance(choices, list) and choices and all(_fits(kind, choice) for choice in choices):
@@ -96,9 +99,15 @@ def _is_number(value: Any) -> bool:
 
 
 def _fits(kind: InputType, value: Any) -> bool:
+    """Tell whether a value is of the type, and one that a dispatch accepts."""
     if kind is InputType.STRING:
-        return isinstance(value, str)
-    return _is_number(value) and (kind is InputType.FLOAT or isinstance(value, int))
+        is_of_type = isinstance(value, str)
+    else:
+        is_of_type = _is_number(value) and (kind is InputType.FLOAT or isinstance(value, int))
+    try:
+        return is_of_type and coerce_value(kind, value) == value
+    except ValueRefused:
+        return False
 
 
 def _is_pattern(pattern: str) -> bool:

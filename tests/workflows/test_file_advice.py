@@ -1,0 +1,84 @@
+"""Warnings about files that a prompt names and no run would find."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from runflow.graph import Interface, read_interface
+from runflow.workflows.file_advice import about_input_files, about_named_models
+from tests.workflows.calls import ROUTE, created
+from tests.workflows.prompts import body, input_node, prompt
+
+
+def loads(name: Any, class_type: str = "LoadImage", field: str = "image") -> dict[str, Any]:
+    nodes = prompt(n3={"class_type": class_type, "inputs": {field: name}})
+    nodes["7"]["inputs"]["picture"] = ["3", 0]
+    return nodes
+
+
+def about(nodes: dict[str, Any], *resources: str) -> list[str | None]:
+    return [warning.node_id for warning in about_input_files(nodes, read_interface(nodes), resources)]
+
+
+@pytest.mark.parametrize(
+    ("class_type", "field"),
+    [("LoadImage", "image"), ("LoadImageMask", "image"), ("LoadAudio", "audio"), ("LoadVideo", "file")],
+)
+def test_a_file_that_is_no_resource(class_type: str, field: str) -> None:
+    assert about(loads("a/photo.png", class_type, field)) == ["3"]
+    assert about(loads("a/photo.png", class_type, field), "a/photo.png") == []
+
+
+def test_spellings_of_one_path() -> None:
+    for name in ("photo.png [input]", "./photo.png", "photo.png"):
+        assert about(loads(name), "photo.png") == []
+    assert about(loads("a\\photo.png"), "a/photo.png") == []
+    assert about(loads("photo.png [output]"), "photo.png") == ["3"]
+
+
+def test_what_is_wired_or_unused_or_bound_is_no_fixed_file() -> None:
+    nodes = loads(["9", 0])
+    nodes["9"]["inputs"].pop("source")
+    assert about(nodes) == []
+    unused = prompt(n3={"class_type": "LoadImage", "inputs": {"image": "photo.png"}})
+    assert about(unused) == []
+    nodes = loads("photo.png")
+    spec = {"name": "photo", "variable_type_code": "image", "comfyui_node_id": "3", "comfyui_field_name": "image"}
+    assert list(about_input_files(nodes, Interface.from_dict({"inputs": [spec]}), [])) == []
+
+
+def test_a_default_that_is_no_resource() -> None:
+    nodes = prompt(n2=input_node("script", "File", required=False, file_name="a.txt"))
+    assert about(nodes) == ["2"]
+    assert about(nodes, "a.txt") == []
+    assert about(prompt(n2=input_node("script", "File", required=True, file_name="a.txt"))) == []
+
+
+def test_models_that_the_manifest_lacks() -> None:
+    nodes = prompt(
+        n2={"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "sub/a.safetensors"}},
+        n3={"class_type": "LoraLoader", "inputs": {"lora_name": "b.SAFETENSORS", "note": "c.txt"}},
+    )
+    interface = read_interface(nodes)
+
+    def named(models: Any) -> list[str | None]:
+        return [warning.node_id for warning in about_named_models(nodes, interface, models)]
+
+    assert named(None) == named({}) == []
+    assert named({"checkpoints/sub/a.safetensors": {}}) == ["3"]
+    assert named([{"path": "checkpoints/sub/a.safetensors"}, {"name": "loras/b.SAFETENSORS"}]) == []
+    assert named({"checkpoints/other-a.safetensors": {}}) == ["2", "3"]
+
+
+async def test_create_and_patch_answer_them(client: httpx.AsyncClient) -> None:
+    made = await created(client, body(workflow_json=loads("photo.png")))
+    assert [item["node_id"] for item in made["warnings"]] == ["3"]
+    assert "photo.png" in made["warnings"][0]["message"]
+    address = f"{ROUTE}/{made['id']}"
+    changed = (await client.patch(address, json={"models": {"a.ckpt": {"url": "u"}}})).json()
+    assert [item["node_id"] for item in changed["warnings"]] == ["3"]
+    assert (await client.patch(address, json={"description": "x"})).json()["warnings"] == []
+    placed = {"photo.png": {"asset_id": "0197f3a0-0000-7000-8000-000000000001"}}
+    changed = (await client.patch(address, json={"resources": placed})).json()
+    assert ["no asset" in item["message"] for item in changed["warnings"]] == [True]
