@@ -66,7 +66,7 @@ def night(random: Random, width: int, height: int) -> Image.Image:
     image = _image(levels)
     draw = ImageDraw.Draw(image)
     for _ in range(25):
-        x, y = random.integers(0, width), random.integers(height // 3, height)
+        x, y = int(random.integers(0, width)), int(random.integers(height // 3, height))
         side = max(3, width // 90)
         draw.rectangle((x, y, x + side, y + int(side * 1.6)), fill=(250, 220, int(random.integers(120, 200))))
     glow = np.asarray(image.filter(ImageFilter.GaussianBlur(width / 40)), float)

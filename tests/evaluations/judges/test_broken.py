@@ -68,7 +68,11 @@ def test_every_mode_of_a_good_picture_passes(tmp_path: Path, mode: str) -> None:
     held = io.BytesIO()
     if mode in ("I;16", "I", "F"):
         grey = np.asarray(PHOTO.convert("L"))
-        levels = {"I;16": grey.astype(np.uint16) * 257, "I": grey.astype(np.int32) * 257, "F": grey / np.float32(255)}
+        levels: dict[str, np.ndarray] = {
+            "I;16": grey.astype(np.uint16) * 257,
+            "I": grey.astype(np.int32) * 257,
+            "F": grey / np.float32(255),
+        }
         Image.fromarray(levels[mode]).save(held, kind)
     else:
         PHOTO.convert(mode).save(held, kind)

@@ -56,14 +56,21 @@ def work(job: dict[str, Any], judges: tuple[Judge, ...]) -> Iterator[dict[str, A
             continue
         if verdict is not None:
             yield {"verdict": spoken(judge, verdict, round((time.perf_counter() - started) * 1000))}
+            if is_gate(judge) and not verdict.passed:
+                break  # what shows nothing is not badly lit as well
+    else:
+        yield from previews(job, subject)
+    yield {"done": {"size": subject.picture and [subject.picture.width, subject.picture.height]}}
+
+
+def previews(job: dict[str, Any], subject: Subject) -> Iterator[dict[str, Any]]:
+    """Write small copies of the picture and its references, where they are wanted."""
     if job["preview"] and subject.picture is not None:
         yield {"begin": PREVIEW}
         pictures = [subject.picture, *(reference.picture for reference in subject.references)]
         for number, picture in enumerate(pictures):
             if picture is not None:
                 write_preview(picture, Path(job["folder"]) / f"preview-{number}.jpg")
-    size = subject.picture and [subject.picture.width, subject.picture.height]
-    yield {"done": {"size": size}}
 
 
 def read_subject(job: dict[str, Any]) -> Subject:
