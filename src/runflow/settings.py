@@ -47,6 +47,18 @@ class Settings(BaseSettings):
         description="The address under which clients reach this server, for signed file URLs, e.g. "
         "https://runflow.example.com. Default: the host that a request was sent to.",
     )
+    tls_cert: Path | None = Field(
+        default=None,
+        description="Certificate chain (PEM) with which `runflow up` serves https; RUNFLOW_TLS_KEY is its private key.",
+    )
+    tls_key: Path | None = Field(
+        default=None, description="Private key (PEM, without a password) of the certificate in RUNFLOW_TLS_CERT."
+    )
+    ca_file: Path | None = Field(
+        default=None,
+        description="PEM file with certificates that server, worker and demo trust beside the public authorities, "
+        "e.g. that of a private authority.",
+    )
     secret_key: SecretStr | None = Field(
         default=None,
         description="Master key (at least 32 characters) that encrypts stored secrets and signs URLs; the same on "

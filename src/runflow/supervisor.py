@@ -153,6 +153,13 @@ class Supervisor:
                 log.error("postgres is gone, starting it again")
                 await _restart(postgres)
 
+    def _worker_environment(self) -> dict[str, str]:
+        """What the local worker is told besides its arguments: it trusts this server's own certificate."""
+        settings = self._installation.settings
+        trusted = settings.ca_file or self._listen.tls_cert
+        home = {"RUNFLOW_HOME": str(settings.home_dir)}
+        return home if trusted is None else {**home, "RUNFLOW_CA_FILE": str(trusted)}
+
     async def _keep_worker(self, url: str, token_file: Path) -> None:
         """Run the local worker as a process of its own; start it again when it ends."""
         restarts = 0
@@ -162,7 +169,7 @@ class Supervisor:
                 *(sys.executable, "-m", "runflow", "worker", "--server", url, "--token-file", str(token_file)),
                 "--die-with-parent",
                 stdin=subprocess.PIPE,
-                env={**os.environ, "RUNFLOW_HOME": str(self._installation.settings.home_dir)},
+                env={**os.environ, **self._worker_environment()},
                 start_new_session=True,
             )
             ended = asyncio.create_task(process.wait())

@@ -10,7 +10,7 @@ NOUNS = frozenset(
     "orgs keys workflows runs batches assets callbacks webhooks evaluations gpus workers metering deliveries "
     "audit retention".split()
 )
-PLAIN = frozenset({"bucket", "errors", "ids", "settings", "logs", "__version__"})
+PLAIN = frozenset({"bucket", "errors", "ids", "settings", "logs", "trust", "__version__"})
 """What every room may import: it imports nothing of ours itself, but one of its kind."""
 TOP = frozenset({"cli", "demo", "supervisor", "server", "installation", "__main__", "worker", "client"})
 """What stands above the nouns, or beside the server."""

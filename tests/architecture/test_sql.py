@@ -17,6 +17,7 @@ SYSTEM_TRANSACTIONS = frozenset(
         "cli/budget.py",
         "cli/gpus.py",
         "cli/keys.py",
+        "cli/orgs.py",
         "deliveries/retention.py",
         "deliveries/sender.py",
         "evaluations/engine.py",

@@ -103,20 +103,19 @@ def _key(settings: Settings, path: Path) -> str:
     return key
 
 
-def _play(url: str, key: str, folder: Path, output: Path | None, *, shown: str) -> dict[str, Any]:
-    with Runflow(url, key) as client:
-        deployed = client.deploy(workflow.SLUG, workflow.PROMPT, name=workflow.NAME)
-        path = deployed["path"]
-        console.print(f"Deployed [bold]{path}[/], version {deployed['version']}.")
-        photo = client.upload(paint(folder / "photo.png"))
-        console.print(f"Uploaded {folder / 'photo.png'} as {photo}.")
-        inputs = {"photo": photo, "size": 512, "strength": 0.8}
-        started = time.perf_counter()
-        run = client.dispatch(path, inputs)
-        finished = _follow(client, run["id"])
-        elapsed = (time.perf_counter() - started) * 1000
-        produced = finished["output"]["outputs"][0]
-        picture = client.download(produced, output or folder / f"{finished['id']}.png")
+def _play(client: Runflow, folder: Path, output: Path | None, *, shown: str) -> dict[str, Any]:
+    deployed = client.deploy(workflow.SLUG, workflow.PROMPT, name=workflow.NAME)
+    path = deployed["path"]
+    console.print(f"Deployed [bold]{path}[/], version {deployed['version']}.")
+    photo = client.upload(paint(folder / "photo.png"))
+    console.print(f"Uploaded {folder / 'photo.png'} as {photo}.")
+    inputs = {"photo": photo, "size": 512, "strength": 0.8}
+    started = time.perf_counter()
+    run = client.dispatch(path, inputs)
+    finished = _follow(client, run["id"])
+    elapsed = (time.perf_counter() - started) * 1000
+    produced = finished["output"]["outputs"][0]
+    picture = client.download(produced, output or folder / f"{finished['id']}.png")
     _report(shown, path, inputs, finished, picture, folder / "demo.key", elapsed)
     return {"output": str(picture), "run_id": finished["id"], "submit_to_done_ms": round(elapsed, 1)}
 

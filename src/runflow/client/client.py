@@ -11,6 +11,7 @@ from urllib.parse import quote
 import httpx
 
 from runflow.client.errors import ApiError, RunFailed, RunflowUnreachable
+from runflow.trust import trusting
 
 POLL_SECONDS = 20
 """How long one request for a running run waits on the server."""
@@ -22,10 +23,14 @@ class Runflow:
     Every method raises `ApiError` when the server refuses, `RunflowUnreachable` when there is none.
     """
 
-    def __init__(self, url: str, key: str, *, timeout: float = 60, verify: bool | str = True) -> None:
-        """`url` is the server's address without `/v1`; `timeout` in seconds."""
+    def __init__(self, url: str, key: str, *, timeout: float = 60, ca_file: Path | None = None) -> None:
+        """`url` is the server's address without `/v1`; `timeout` in seconds.
+
+        `ca_file` names certificates to trust beside the public authorities. Raises `CertificateUnusable`.
+        """
+        self._trusted = trusting(httpx.create_ssl_context(), ca_file)
         self._http = httpx.Client(
-            base_url=url.rstrip("/"), headers={"Authorization": f"Bearer {key}"}, timeout=timeout, verify=verify
+            base_url=url.rstrip("/"), headers={"Authorization": f"Bearer {key}"}, timeout=timeout, verify=self._trusted
         )
 
     def __enter__(self) -> Self:
@@ -59,7 +64,7 @@ class Runflow:
         session = self._json("POST", "/v1/asset-uploads", json=body)
         with path.open("rb") as file:
             headers = {"Content-Type": mime, "Content-Length": str(body["size_bytes"])}
-            answer = httpx.put(session["upload_url"], content=file, headers=headers, timeout=300)
+            answer = httpx.put(session["upload_url"], content=file, headers=headers, timeout=300, verify=self._trusted)
         if answer.is_error:
             raise ApiError(answer)
         asset = self._json("POST", f"/v1/asset-uploads/{session['asset_id']}/confirmations", json={})
@@ -100,7 +105,7 @@ class Runflow:
     def download(self, output: dict[str, Any], path: Path) -> Path:
         """Save one element of `output.outputs` to `path` and return it."""
         partial = path.with_name(path.name + ".part")
-        with httpx.stream("GET", output["url"], timeout=300) as answer:
+        with httpx.stream("GET", output["url"], timeout=300, verify=self._trusted) as answer:
             if answer.is_error:
                 answer.read()
                 raise ApiError(answer)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import httpx
 
+from runflow.trust import trusting
+
 START_SECONDS = 600.0
 STOP_SECONDS = 40.0
 
@@ -21,11 +23,13 @@ class ServerDidNotStart(Exception):
     """The demo's server ended before it was ready; its log says why."""
 
 
-def running(home: Path) -> str | None:
-    """Return the address of the server that runs on this home, None when there is none."""
+def running(home: Path, ca_file: Path | None = None) -> str | None:
+    """Return the address of the server that runs on this home, None when there is none that can be trusted."""
+    trusted = trusting(httpx.create_ssl_context(), ca_file)
     try:
         address = (home / "server.url").read_text().strip()
-        if httpx.get(f"{address}/v1/readiness", timeout=5).status_code == httpx.codes.OK:
+        answer = httpx.get(f"{address}/v1/readiness", timeout=5, verify=trusted)
+        if answer.status_code == httpx.codes.OK:
             return address
     except (OSError, httpx.HTTPError):
         return None
@@ -50,7 +54,8 @@ def own_server(home: Path, on_key: Callable[[str], None]) -> Iterator[str]:
             stdout=subprocess.PIPE,
             text=True,
             stderr=log,
-            env={**os.environ, "RUNFLOW_HOME": str(home)},
+            # On loopback, for one picture: a certificate would be for another name.
+            env={**os.environ, "RUNFLOW_HOME": str(home), "RUNFLOW_TLS_CERT": "", "RUNFLOW_TLS_KEY": ""},
         )
     address = f"http://127.0.0.1:{port}"
     threading.Thread(target=_read_keys, args=(process, on_key), daemon=True).start()

@@ -26,6 +26,7 @@ from runflow.outgoing.resolver import Resolver, system_resolver
 from runflow.outgoing.transport import GuardedTransport
 from runflow.outgoing.urls import check_url, label, parse_origins, redirect_target
 from runflow.settings import Settings
+from runflow.trust import trusting
 
 MAX_REDIRECTS = 3
 """decisions.md, "Callbacks and webhooks"."""
@@ -82,7 +83,8 @@ class GuardedClient:
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
         """Return the client of this installation: its allowed networks, and its own origins."""
-        return cls(settings.allowed_networks, settings.own_origins)
+        trusted = trusting(httpx.create_ssl_context(), settings.ca_file)
+        return cls(settings.allowed_networks, settings.own_origins, ssl_context=trusted)
 
     async def __aenter__(self) -> Self:
         return self

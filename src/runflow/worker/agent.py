@@ -8,9 +8,11 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import structlog
 
 from runflow.outgoing import GuardedClient
+from runflow.trust import trusting
 from runflow.worker.attempt import Attempt, Place, Stop
 from runflow.worker.backoff import Backoff
 from runflow.worker.connection import Connection, ServerRefused, ServerUnavailable, Unregistered
@@ -72,8 +74,14 @@ class Agent:
         staging = settings.home / "staging"
         cache = await asyncio.to_thread(self._make_folders)
         async with (
-            Connection(settings.server, settings.token, instance=self._instance) as connection,
-            GuardedClient(settings.allowed_networks, settings.allowed_origins) as outgoing,
+            Connection(
+                settings.server, settings.token, instance=self._instance, ca_file=settings.ca_file
+            ) as connection,
+            GuardedClient(
+                settings.allowed_networks,
+                settings.allowed_origins,
+                ssl_context=trusting(httpx.create_ssl_context(), settings.ca_file),
+            ) as outgoing,
         ):
             fetching = Fetching(
                 connection, outgoing, cache, settings.patience, settings.input_limit, settings.input_timeout

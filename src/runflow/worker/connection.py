@@ -1,13 +1,16 @@
 """The worker's side of the Worker API (docs/worker-api.md): one method per route, and what each refusal means."""
 
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Self
 from uuid import UUID
 
 import aiohttp
 import orjson
 
+from runflow.trust import trusting
 from runflow.worker.proxies import proxy_for
 
 PROTOCOL_VERSION = 1
@@ -58,13 +61,18 @@ class Connection:
     The worker token goes to the Worker API only, never to a signed URL (which may lead to another host).
     """
 
-    def __init__(self, server: str, token: str, *, instance: UUID) -> None:
+    def __init__(self, server: str, token: str, *, instance: UUID, ca_file: Path | None = None) -> None:
+        """Prepare connections to `server`; `ca_file` names certificates to trust beside the public authorities.
+
+        Raises `CertificateUnusable`.
+        """
+        trusted = trusting(ssl.create_default_context(), ca_file) if ca_file is not None else True
         self._server = server.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         self._instance = str(instance)
         self._worker_id: str | None = None
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_CONNECTION_SECONDS),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_CONNECTION_SECONDS, ssl=trusted),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
         )

@@ -29,6 +29,8 @@ class WorkerSettings:
     labels: dict[str, str] = field(default_factory=dict)
     allowed_networks: str = ""
     allowed_origins: tuple[str, ...] = ()
+    ca_file: Path | None = None
+    """Certificates to trust beside the public authorities: of the server, and of where inputs come from."""
     input_limit: int = 50 * 1024 * 1024
     input_timeout: float = 300.0
     patience: float = 600.0

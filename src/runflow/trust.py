@@ -1,0 +1,38 @@
+"""Certificates that are trusted beside the public authorities (RUNFLOW_CA_FILE), the same for every connection."""
+
+import ssl
+from pathlib import Path
+
+
+class CertificateUnusable(Exception):
+    """A certificate file cannot be used; the message says which, and why."""
+
+
+def trusting(context: ssl.SSLContext, ca_file: Path | None) -> ssl.SSLContext:
+    """Make a client's context trust the certificates of a PEM file too, and return it.
+
+    A server's own certificate may be among them: it need not come from an authority. Raises `CertificateUnusable`.
+    """
+    if ca_file is None:
+        return context
+    try:
+        context.load_verify_locations(ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        raise CertificateUnusable(
+            f"RUNFLOW_CA_FILE {ca_file}: {error.strerror or error}. Give a PEM file with certificates that this user "
+            "can read."
+        ) from error
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context
+
+
+def check_pair(certificate: Path, key: Path) -> None:
+    """Raise `CertificateUnusable` unless a server can serve with this certificate chain and private key."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except (OSError, ValueError) as error:
+        raise CertificateUnusable(
+            f"Cannot serve https with the certificate {certificate} and the key {key}: "
+            f"{getattr(error, 'strerror', None) or error}. Give a certificate chain and its private key without a "
+            "password, both in PEM form, that this user can read."
+        ) from error
