@@ -2,9 +2,9 @@
 
 import sys
 
-from benchmarks import idle, platform
+from benchmarks import deliveries, evaluations, idle, platform
 
-ALL = {"platform": platform.main, "idle": idle.main}
+ALL = {"platform": platform.main, "deliveries": deliveries.main, "idle": idle.main, "evaluations": evaluations.main}
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,17 +54,21 @@ class Running:
 
 
 @contextlib.contextmanager
-def installation() -> Iterator[Running]:
-    """Start `runflow up` with the machine's ComfyUI on a home of its own."""
-    comfyui = Settings().comfyui_dir
-    if not (comfyui / "main.py").is_file():
+def installation(*, engine: bool = True, environment: Mapping[str, str] | None = None) -> Iterator[Running]:
+    """Start `runflow up` on a home of its own, with the machine's ComfyUI unless `engine` is false.
+
+    `environment` holds further variables for it.
+    """
+    comfyui = Settings().comfyui_dir if engine else Path("no-comfyui")
+    if engine and not (comfyui / "main.py").is_file():
         sys.exit(f"There is no ComfyUI in {comfyui}. Install one with: .venv/bin/runflow comfyui install")
     home = Path(tempfile.mkdtemp(prefix="runflow-bench-"))
     home.chmod(0o755)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = {**os.environ, "RUNFLOW_HOME": str(home), "RUNFLOW_COMFYUI": str(comfyui)}
+    own = {"RUNFLOW_HOME": str(home), "RUNFLOW_COMFYUI": str(home / comfyui)}
+    environment = {**os.environ, **own, **(environment or {})}
     # One key sends all of a benchmark's requests.
     environment["RUNFLOW_RATE_LIMIT"] = "0"
     log = home / "up.log"

@@ -34,6 +34,8 @@ log = structlog.get_logger()
 TOPIC = "delivery"
 """The hint after a delivery was inserted."""
 DATABASE_PAUSE_SECONDS = 1.0
+GATHER_SECONDS = 0.01
+"""How long slots that get free are gathered before the engine looks what is due: looking costs as much for one."""
 RECORDING_CONNECTIONS = 3
 """However many attempts end at once, they leave most of the pool to the queue."""
 
@@ -92,6 +94,7 @@ class DeliveryEngine:
         self._look = asyncio.Event()
         # Whether more may be due than had a slot: then a slot that gets free is a reason to look.
         self._left_behind = False
+        self._gathering: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Send until cancelled; then take nothing new, let attempts end for a moment and give the rest back."""
@@ -147,12 +150,16 @@ class DeliveryEngine:
 
         def ended(task: asyncio.Task[None]) -> None:
             self._slots.give_back(candidate)
-            if self._left_behind:
-                self._look.set()
+            if self._left_behind and self._gathering is None:
+                self._gathering = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._gathered)
             if not task.cancelled():
                 del self._sending[task]
 
         task.add_done_callback(ended)
+
+    def _gathered(self) -> None:
+        self._gathering = None
+        self._look.set()
 
     async def _deliver(self, held: Claim, signers: Sequence[SigningSecret] | Unsendable) -> None:
         if isinstance(signers, Unsendable):
