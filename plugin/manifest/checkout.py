@@ -51,11 +51,11 @@ def public_origin(url: str) -> str | None:
     if "://" not in url:
         found = _SCP_LIKE.fullmatch(url)
         return f"ssh://git@{found['host']}/{found['path'].lstrip('/')}" if found else None
-    scheme = urlsplit(url).scheme.lower()
-    if scheme == "file":
-        return None
-    if scheme in ("ssh", "git+ssh"):
+    try:
         parts = urlsplit(url)
+    except ValueError:
+        return None
+    if parts.scheme.lower() in ("ssh", "git+ssh"):
         user = f"{parts.username}@" if parts.username else ""
         return urlunsplit((parts.scheme, user + parts.netloc.rpartition("@")[2], parts.path, "", ""))
     return without_credentials(url)

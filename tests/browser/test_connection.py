@@ -1,0 +1,60 @@
+"""Settings > Runflow > Connection."""
+
+import json
+
+import httpx
+import pytest
+from playwright.async_api import expect
+
+from tests.editor import Editor
+from tests.editor_fixtures import OpenPage
+
+pytestmark = pytest.mark.browser
+
+KEY = "rf_live_" + "s" * 36 + "4321"
+
+
+async def test_a_key_is_saved_shown_by_its_end_and_forgotten(editor: Editor, open_page: OpenPage) -> None:
+    page = await open_page(editor)
+    dialog = await page.open_settings()
+    field = dialog.get_by_role("textbox", name="API key")
+    await expect(field).to_have_attribute("placeholder", "rf_live_…")
+    await field.fill(KEY)
+    await field.press("Enter")
+    await expect(page.toasts).to_contain_text("API key saved")
+    await expect(field).to_have_attribute("placeholder", "stored, ends in 4321")
+    await expect(field).to_have_value("")
+    await page.screenshot("settings")
+
+    settings = httpx.get(f"{editor.url}/settings").text
+    assert KEY not in settings
+    assert KEY not in (editor.base / "user/default/comfy.settings.json").read_text()
+    kept = editor.base / "user/__runflow/keys.json"
+    assert json.loads(kept.read_text()) == {"default": KEY}
+    assert kept.stat().st_mode & 0o777 == 0o600
+    for route in ("/userdata/..%2F__runflow%2Fkeys.json", "/userdata/__runflow%2Fkeys.json", "/runflow/connection"):
+        assert KEY not in httpx.get(editor.url + route).text
+
+    await dialog.get_by_role("button", name="Forget").click()
+    await expect(field).to_have_attribute("placeholder", "rf_live_…")
+    assert json.loads(kept.read_text()) == {}
+
+
+async def test_a_key_that_a_script_puts_into_comfyuis_settings_is_taken_out(
+    editor: Editor, open_page: OpenPage
+) -> None:
+    with httpx.Client(base_url=editor.url) as client:
+        for route, body in {"/settings/Runflow.ApiKey": KEY, "/api/settings": {"Runflow.ApiKey": KEY}}.items():
+            client.post(route, json=body).raise_for_status()
+            assert KEY not in (editor.base / "user/default/comfy.settings.json").read_text()
+            assert client.get("/runflow/connection").json()["key_hint"] == "4321"
+            assert client.delete("/runflow/connection/key").json()["key_hint"] is None
+        # As an older plugin left it.
+        file = editor.base / "user/default/comfy.settings.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "Runflow.ApiKey": KEY}))
+        page = await open_page(editor)
+        assert "Runflow.ApiKey" not in client.get("/settings").json()
+        assert await page.page.evaluate("app.extensionManager.setting.get('Runflow.ApiKey')") in ("", None)
+        assert client.get("/runflow/connection").json()["key_hint"] == "4321"
+        client.post("/settings/Runflow.ApiKey", json="").raise_for_status()
+        assert client.get("/runflow/connection").json()["key_hint"] is None

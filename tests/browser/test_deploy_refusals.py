@@ -1,0 +1,175 @@
+"""What the person is told when a deployment cannot be, and that nothing went out before they agreed."""
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote
+
+import httpx
+import pytest
+from playwright.async_api import expect
+
+from tests.browser.connection import connection
+from tests.editor import Editor
+from tests.editor_fixtures import OpenPage
+from tests.editor_page import EditorPage
+from tests.platform_fixtures import Platform, free_port
+
+pytestmark = pytest.mark.browser
+
+KEY = "rf_live_" + "x" * 36 + "ab12"
+
+
+async def build(page: EditorPage, **widgets: Any) -> str:
+    """A workflow without files, and a Deploy node. Returns the node's id."""
+    await page.load({"nodes": [], "links": [], "version": 0.4})
+    picture = await page.add("EmptyImage", 40, 40, width=16, height=16)
+    output = await page.add("RunflowOutputImage", 400, 40)
+    await page.connect(picture, 0, output, "value")
+    return await page.add("RunflowDeploy", 40, 300, **{"endpoint_name": "Refused", **widgets})
+
+
+async def agree(page: EditorPage) -> None:
+    await page.page.get_by_role("dialog", name="Deploy “").get_by_role("button", name="Deploy", exact=True).click()
+
+
+async def alert(page: EditorPage) -> str:
+    """The next alert."""
+    if not page.alerts:
+        await page.page.wait_for_event("dialog")
+    return page.alerts.pop()
+
+
+async def idle(page: EditorPage, deploy: str) -> bool:
+    """Whether the button can be pressed again."""
+    return (await page.labels(deploy))[0] == "Deploy"
+
+
+@dataclass
+class Stranger:
+    """A server that answers 200 to everything and keeps what it was asked."""
+
+    url: str
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
+
+
+@pytest.fixture
+def stranger() -> Iterator[Stranger]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found.asked.append((self.path, self.headers["Authorization"]))
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(json.dumps({"hello": "I am no Runflow server"}).encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    found = Stranger(f"http://127.0.0.1:{server.server_address[1]}")
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield found
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+async def test_without_a_key(editor: Editor, open_page: OpenPage) -> None:
+    page = await open_page(editor)
+    deploy = await build(page)
+    await page.press(deploy, "Deploy")
+    text = await alert(page)
+    assert text.startswith("Runflow: Unconfigured key or URL: there is no API key for https://api.runflow.io.")
+    assert "Settings > Runflow > Connection" in text
+    assert await idle(page, deploy)
+
+
+async def test_without_a_usable_name(newest_editor: Editor, open_page: OpenPage) -> None:
+    page = await open_page(newest_editor)
+    with connection(newest_editor, "http://127.0.0.1:1", KEY):
+        deploy = await build(page, endpoint_name="日本語 !!!")
+        await page.press(deploy, "Deploy")
+        assert "endpoint_name must be URL-safe" in await alert(page)
+
+
+async def test_with_a_wrong_key(editor: Editor, open_page: OpenPage, platform: Platform) -> None:
+    page = await open_page(editor)
+    with connection(editor, platform.url, KEY):
+        deploy = await build(page)
+        await page.press(deploy, "Deploy")
+        await agree(page)
+        text = await alert(page)
+        assert "lookup failed — UNAUTHORIZED: " in text
+        assert "Make a new one there and save it in Settings" in text
+        assert KEY not in text
+        assert await idle(page, deploy)
+
+
+async def test_with_a_key_that_may_only_read(newest_editor: Editor, open_page: OpenPage, platform: Platform) -> None:
+    with httpx.Client(base_url=platform.url, headers={"Authorization": f"Bearer {platform.key()}"}) as client:
+        made = client.post("/v1/api-keys", json={"name": "reader", "scopes": ["comfyui-workflows:read"]}).json()
+    page = await open_page(newest_editor)
+    with connection(newest_editor, platform.url, made["key"]):
+        await page.press(await build(page), "Deploy")
+        await agree(page)
+        text = await alert(page)
+        assert "deploy failed — PERMISSION_DENIED: " in text
+        assert "comfyui-workflows:create" in text
+
+
+async def test_while_the_server_is_down(newest_editor: Editor, open_page: OpenPage) -> None:
+    page = await open_page(newest_editor)
+    url = f"http://127.0.0.1:{free_port()}"
+    with connection(newest_editor, url, KEY):
+        await page.press(await build(page), "Deploy")
+        await agree(page)
+        text = await alert(page)
+        assert f"lookup failed — no answer from {url}" in text
+        assert "Is the server running?" in text
+
+
+async def test_the_key_of_settings_goes_to_another_host_only_when_the_person_agrees(
+    newest_editor: Editor, open_page: OpenPage, stranger: Stranger
+) -> None:
+    page = await open_page(newest_editor)
+    with connection(newest_editor, "http://127.0.0.1:1", KEY):
+        deploy = await build(page, host=stranger.url)
+        await page.press(deploy, "Deploy")
+        dialog = page.page.get_by_role("dialog", name="Deploy “")
+        await expect(dialog).to_contain_text(f"Send my key of Settings to {stranger.url}")
+        button = dialog.get_by_role("button", name="Deploy", exact=True)
+        await expect(button).to_be_disabled()
+        await page.screenshot("foreign-host")
+        assert stranger.asked == []
+        await dialog.get_by_role("checkbox").check()
+        await button.click()
+        assert "does not answer like a Runflow server" in await alert(page)
+        assert [key for _, key in stranger.asked] == [f"Bearer {KEY}"]
+
+
+async def test_a_key_in_the_node_is_used_for_its_host_and_never_shown(
+    newest_editor: Editor, open_page: OpenPage, stranger: Stranger
+) -> None:
+    page = await open_page(newest_editor)
+    with connection(newest_editor, "http://127.0.0.1:1", KEY):
+        own = "rf_live_" + "o" * 36 + "9z9z"
+        deploy = await build(page, host=stranger.url, api_key=own)
+        assert await page.widget(deploy, "api_key") == "••••9z9z"
+        assert own not in json.dumps(await page.graph())
+        await page.press(deploy, "Deploy")
+        await agree(page)
+        await alert(page)
+        assert [key for _, key in stranger.asked] == [f"Bearer {own}"]
+        (path,) = [path for path, _ in stranger.asked]
+        assert unquote(path) == "/v1/comfyui-workflows?q=slug.eq:'refused'&limit=1"
+
+
+async def test_the_pages_of_these_tests_may_speak_with_comfyui_alone(editor: Editor) -> None:
+    policy = httpx.get(editor.url).headers["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    assert "connect-src 'self' data:;" in policy

@@ -1,0 +1,101 @@
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plugin.answers import Refused
+from plugin.deploy.plan import Machine, Plan, make_plan
+from plugin.manifest.hashes import Cancelled, Hashes
+from tests.plugin.manifest.catalogue import FakeCatalogue, write
+
+PROMPT: dict[str, Any] = {
+    "1": {"class_type": "LoadImage", "inputs": {"image": "local.png"}},
+    "2": {"class_type": "RunflowInputImage", "inputs": {"input_id": "photo", "value": ["1", 0]}},
+    "3": {"class_type": "LoadImage", "inputs": {"image": "constant.png"}},
+    "4": {"class_type": "Blend", "inputs": {"a": ["2", 0], "b": ["3", 0], "ckpt_name": "m.safetensors"}},
+    "5": {"class_type": "RunflowOutputImage", "inputs": {"output_id": "out", "value": ["4", 0]}},
+    "6": {"class_type": "Strange", "inputs": {}},
+}
+SECRET = "rf_live_SECRET"
+GRAPH: dict[str, Any] = {
+    "nodes": [
+        {"id": 9, "type": "RunflowDeploy", "widgets_values": ["My Flow", "http://h", SECRET]},
+        {"id": 4, "type": "Note", "widgets_values": [f"my key is {SECRET}"]},
+    ],
+    "links": [],
+    "extra": {"ds": 1},
+}
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    for name in ("local.png", "constant.png"):
+        write(tmp_path / "input" / name, name)
+    write(tmp_path / "models/checkpoints/m.safetensors", "weights")
+    write(tmp_path / "custom_nodes/pack/a.py")
+    ours = "custom_nodes.pack"
+    classes: dict[str, Any] = {
+        "LoadImage": (False, "nodes", {}),
+        "RunflowInputImage": (False, ours, {}),
+        "RunflowOutputImage": (True, ours, {}),
+        "Blend": (False, "comfy_extras.nodes_blend", {}),
+    }
+    catalogue = FakeCatalogue(tmp_path, classes, {"checkpoints": [tmp_path / "models/checkpoints"]})
+    return Machine(tmp_path, tmp_path / "input", catalogue, Hashes(tmp_path / "hashes.json"))
+
+
+def plan(machine: Machine, name: str = " My Flow ", prompt: Any = PROMPT, graph: Any = GRAPH) -> Plan:
+    return make_plan(name, prompt, graph, SECRET, machine, lambda *_: None, threading.Event())
+
+
+def test_a_whole_plan(machine: Machine) -> None:
+    made = plan(machine)
+    assert (made.name, made.slug) == ("My Flow", "my-flow")
+    assert [file.path for file, _ in made.files] == ["constant.png"]
+    body = made.body
+    assert body["workflow_json"]["2"]["inputs"] == {"input_id": "photo"}
+    assert set(body["models"]) == {"checkpoints/m.safetensors"}
+    assert set(body["custom_nodes"]) == {"pack"}
+    assert body["graph"]["extra"]["ds"] == 1
+    assert body["graph"]["extra"]["runflow"]["models"] == body["models"]
+    assert {"comfyui", "packages", "cached_models", "python"} <= set(body["environment"])
+    assert SECRET not in json.dumps(body)
+    assert "http://h" not in json.dumps(body)
+    assert any("no node Strange" in warning for warning in made.warnings)
+    assert SECRET in json.dumps(GRAPH)  # the caller's own stays as it is
+
+
+def test_the_summary_names_what_goes_out_and_what_has_no_source(machine: Machine) -> None:
+    summary = plan(machine).summary()
+    assert summary["files"] == [{"path": "constant.png", "size_bytes": 12}]
+    assert summary["models"] == [{"path": "checkpoints/m.safetensors", "size_bytes": 7, "url": None}]
+    assert summary["custom_nodes"][0]["commit"] is None
+    assert "workflow_json" not in summary
+
+
+@pytest.mark.parametrize("name", ["", "   ", "日本語", "--__"])
+def test_a_name_without_a_slug(machine: Machine, name: str) -> None:
+    with pytest.raises(Refused, match="endpoint_name must be URL-safe"):
+        plan(machine, name)
+
+
+@pytest.mark.parametrize(
+    "prompt", [None, [], {}, {"1": {"class_type": "X"}}, {"1": {"class_type": "X", "inputs": {"a": ["9", 0]}}}]
+)
+def test_a_workflow_that_is_none(machine: Machine, prompt: Any) -> None:
+    with pytest.raises(Refused) as raised:
+        plan(machine, prompt=prompt)
+    assert raised.value.code == "WORKFLOW_INVALID"
+
+
+def test_progress_names_the_model_and_cancelling_stops_it(machine: Machine) -> None:
+    steps: list[str] = []
+    make_plan("x", PROMPT, GRAPH, "", machine, lambda step, *_: steps.append(step), threading.Event())
+    assert "Hashing model 1 of 1, m.safetensors" in steps
+    cancelled = threading.Event()
+    cancelled.set()
+    write(machine.input_folder / "constant.png", "changed now")
+    with pytest.raises(Cancelled):
+        make_plan("x", PROMPT, GRAPH, "", machine, lambda *_: None, cancelled)
