@@ -172,3 +172,15 @@ async def test_a_large_batch_does_not_keep_another_organization_waiting(
     worker = await make_worker(workflow.gpu)
     leases = [await worker.lease() for _ in range(3)]
     assert run.json()["id"] in [lease["run_id"] for lease in leases if lease]
+
+
+async def test_a_repeated_request_with_one_idempotency_key_is_one_batch(
+    client: httpx.AsyncClient, workflow: Deployed, worker: Worker
+) -> None:
+    body = {"input": [{"prompt": "one"}, {"prompt": "two"}]}
+    path = f"/v1/comfyui-workflows/{workflow.path}/batches"
+    first, second = [await client.post(path, json=body, headers={"Idempotency-Key": "k"}) for _ in range(2)]
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert first.json() == second.json() and second.headers["Idempotency-Replayed"] == "true"
+    assert len(await runs_of(client)) == 2
+    assert len([lease for lease in [await worker.lease() for _ in range(3)] if lease]) == 2

@@ -1,6 +1,6 @@
 """SQL of the queue, run pipelined (`runflow.db.transaction`).
 
-Rows are locked in one order everywhere: run, attempt, lane, fair share. A lane's counts move in the transaction that
+Rows are locked in one order everywhere: run, attempt, lane, fair share, batch. A lane's counts move in the transaction that
 moves its runs.
 """
 
