@@ -2,9 +2,15 @@
 
 import sys
 
-from benchmarks import deliveries, evaluations, idle, platform
+from benchmarks import deliveries, evaluations, idle, lists, platform
 
-ALL = {"platform": platform.main, "deliveries": deliveries.main, "idle": idle.main, "evaluations": evaluations.main}
+ALL = {
+    "platform": platform.main,
+    "deliveries": deliveries.main,
+    "lists": lists.main,
+    "idle": idle.main,
+    "evaluations": evaluations.main,
+}
 
 
 def main() -> None:

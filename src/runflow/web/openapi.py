@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from runflow.web import error_responses
+from runflow.web.lists.optional import free_projected
 from runflow.web.responses import dumps
 from runflow.web.scopes import ROUTE_SCOPES, Access
 
@@ -87,6 +88,7 @@ def document(app: FastAPI) -> dict[str, Any]:
                 "description": "An error.",
                 "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
             }
+    free_projected(made)
     return made
 
 
