@@ -6,6 +6,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from runflow.ids import new_id
 from runflow.services import Services
 from tests.assets.uploading import confirm, open_session, picture, send, upload
 
@@ -133,3 +134,32 @@ async def test_the_types(client: httpx.AsyncClient, services: Services) -> None:
     assert {item["asset_type"] for item in answer["items"]} == {
         "image", "video", "audio", "3d", "text", "archive", "other"
     }  # fmt: skip
+
+
+async def test_who_uploaded_it(client: httpx.AsyncClient, services: Services) -> None:
+    asset = await upload(client, picture())
+    url, embed = f"/v1/assets/{asset['id']}", {"embed": "created_by_user"}
+    assert asset["created_by"] is not None
+    assert (await client.get(url, params=embed)).json()["created_by_user"] is None, "a key of nobody in particular"
+    values = {"key": asset["created_by"], "org": asset["org_id"], "user": new_id(), "member": new_id()}
+    values["email"] = f"{values['user']}@example.com"
+    async with services.db.system() as connection:
+        for statement in (
+            "INSERT INTO users (id, email) VALUES (:user, :email)",
+            "INSERT INTO members (id, org_id, user_id, role_code, first_name) "
+            "VALUES (:member, :org, :user, 'owner', 'Ada')",
+            "UPDATE api_keys SET user_id = :user WHERE id = :key",
+        ):
+            await connection.execute(text(statement), values)
+    expected = {
+        "id": str(values["user"]),
+        "email": values["email"],
+        "first_name": "Ada",
+        "last_name": None,
+        "avatar_url": None,
+    }
+    assert (await client.get(url, params=embed)).json()["created_by_user"] == expected
+    assert (await client.get(url)).json()["created_by_user"] is None
+    listed = (await client.get("/v1/assets", params={**embed, "fields": "id"})).json()["items"]
+    assert listed == [{"id": asset["id"], "created_by_user": expected}]
+    assert (await client.get(url, params={"embed": "folder"})).json()["code"] == "INVALID_FIELD"

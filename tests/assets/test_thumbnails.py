@@ -35,8 +35,8 @@ def test_every_kind_of_picture(mode: str) -> None:
     image = drawn(content)
     assert image.size == (512, 256)
     plain = image.convert("L")
-    darkest, brightest = plain.getextrema()
-    assert darkest < 60 and brightest > 190, "sixteen bits and palettes keep their range"
+    shades = plain.tobytes()
+    assert min(shades) < 60 and max(shades) > 190, "sixteen bits and palettes keep their range"
 
 
 def test_small_pictures_are_not_enlarged() -> None:
@@ -51,13 +51,13 @@ def test_a_picture_stands_upright_and_says_nothing_about_its_owner() -> None:
     exif[0x010F] = "Somebody's camera"
     image = drawn(encoded(source, "JPEG", exif=exif))
     assert image.size == (200, 400)
-    assert image.convert("L").getpixel((100, 50)) < 60
+    assert image.convert("L").tobytes()[50 * 200 + 100] < 60
     assert not image.getexif()
 
 
 def test_transparency_stays() -> None:
     image = drawn(encoded(Image.new("RGBA", (600, 600), (255, 0, 0, 0)), "PNG"))
-    assert image.mode == "RGBA" and image.getpixel((5, 5))[3] == 0
+    assert image.mode == "RGBA" and set(image.getchannel("A").tobytes()) == {0}
 
 
 def test_bombs_and_broken_files_have_none() -> None:

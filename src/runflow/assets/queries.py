@@ -7,10 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, Select, func, insert, or_, select, text, update
+from sqlalchemy import RowMapping, Select, and_, func, insert, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow.assets.tables import asset_uploads, assets
+from runflow.keys.tables import api_keys
+from runflow.orgs.tables import members, users
 
 _LIVE = assets.c.deleted_at.is_(None)
 _STORED = or_(_LIVE, assets.c.purge_at.is_not(None))
@@ -57,6 +59,17 @@ def live(org_id: UUID) -> Select[Any]:
     """Select an organization's assets that were not deleted, for a list."""
     # The tenant's policy says the same; said here too, an index on org_id serves the order of a page.
     return select(assets).where(assets.c.org_id == org_id, _LIVE)
+
+
+async def creators(connection: AsyncConnection, key_ids: Collection[UUID]) -> dict[UUID, RowMapping]:
+    """Return, by API key, the users that these keys belong to; a key of nobody in particular is absent."""
+    statement = (
+        select(api_keys.c.id.label("key_id"), users.c.id, users.c.email, members.c.first_name, members.c.last_name)
+        .select_from(api_keys.join(users, users.c.id == api_keys.c.user_id))
+        .outerjoin(members, and_(members.c.user_id == users.c.id, members.c.org_id == api_keys.c.org_id))
+        .where(api_keys.c.id.in_(key_ids))
+    )
+    return {row["key_id"]: row for row in (await connection.execute(statement)).mappings()}
 
 
 async def rows(connection: AsyncConnection, statement: Select[Any]) -> Sequence[RowMapping]:

@@ -47,8 +47,8 @@ async def list_page(services: Services, caller: Principal, query: ListQuery, bas
     statement = build(ASSET_LIST, query, queries.live(caller.org_id))
     async with services.db.tenant(caller.org_id) as connection:
         found = page(ASSET_LIST, query, await queries.rows(connection, statement))
-    items = await _records(services, found.rows, base)
-    return envelope(found, [project(item, query) for item in items])
+        creators = await _creators(connection, found.rows, query.embed)
+    return envelope(found, [project(_record(services, row, base, creators), query) for row in found.rows])
 
 
 async def get(services: Services, caller: Principal, asset_id: UUID, query: RecordQuery, base: str) -> dict[str, Any]:
@@ -56,11 +56,12 @@ async def get(services: Services, caller: Principal, asset_id: UUID, query: Reco
     check_projection(query, AssetRecord.model_fields, EMBEDS)
     async with services.db.tenant(caller.org_id) as connection:
         asset = await queries.get_asset(connection, asset_id)
-    if asset is None:
-        raise errors.AssetNotFound
+        if asset is None:
+            raise errors.AssetNotFound
+        creators = await _creators(connection, [asset], query.embed)
     if asset["thumbnail_key"] is None:
         asset = await _with_thumbnail(services, asset)
-    return project((await _records(services, [asset], base))[0], query)
+    return project(_record(services, asset, base, creators), query)
 
 
 async def change(services: Services, caller: Principal, asset_id: UUID, body: PatchAsset, base: str) -> dict[str, Any]:
@@ -76,7 +77,7 @@ async def change(services: Services, caller: Principal, asset_id: UUID, body: Pa
             raise errors.AssetNotFound
         if values:
             await recorder.record(connection, caller, "asset.edited", "asset", asset_id, {"fields": sorted(values)})
-    return (await _records(services, [asset], base))[0]
+    return record(asset, services, base)
 
 
 async def delete(services: Services, caller: Principal, asset_id: UUID) -> None:
@@ -118,8 +119,19 @@ async def resolve(
     }
 
 
-async def _records(services: Services, rows: Sequence[RowMapping], base: str) -> list[dict[str, Any]]:
-    return [record(row, services, base) for row in rows]
+async def _creators(
+    connection: AsyncConnection, rows: Sequence[RowMapping], embed: Collection[str]
+) -> dict[UUID, RowMapping]:
+    keys = {row["created_by"] for row in rows if row["created_by"] is not None}
+    return await queries.creators(connection, keys) if keys and "created_by_user" in embed else {}
+
+
+def _record(services: Services, row: RowMapping, base: str, creators: dict[UUID, RowMapping]) -> dict[str, Any]:
+    shown = record(row, services, base)
+    if (user := creators.get(row["created_by"])) is not None:
+        names = ("id", "email", "first_name", "last_name")
+        shown["created_by_user"] = {**{name: user[name] for name in names}, "avatar_url": None}
+    return shown
 
 
 async def _with_thumbnail(services: Services, asset: RowMapping) -> RowMapping:

@@ -40,7 +40,7 @@ class RetentionKeeper:
         """Prepare; `run` does the work."""
         self._services = services
         sweeper = Sweeper(services)
-        self.jobs = (
+        self.jobs: tuple[Job, ...] = (
             Job("outputs of failed attempts", sweeper.sweep_objects),
             Job("uploads that nobody confirmed", lambda: sweep_stale_uploads(services)),
             Job("deleted assets", lambda: purge_deleted_assets(services)),
