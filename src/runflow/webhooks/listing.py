@@ -1,7 +1,5 @@
 """What webhooks, event types, deliveries and attempts can be filtered and sorted by."""
 
-from sqlalchemy import ColumnElement
-
 from runflow.deliveries.schemas import REASONS, STATUSES
 from runflow.deliveries.tables import deliveries, delivery_attempts
 from runflow.web.lists import FieldKind, ListField, ListSpec
@@ -78,7 +76,7 @@ DELIVERY_LIST = ListSpec(
     embeds=frozenset({"webhook", "attempts"}),
 )
 
-_SUCCEEDED: ColumnElement[bool] = delivery_attempts.c.error_message.is_(None)
+_SUCCEEDED = delivery_attempts.c.error_message.is_(None)
 
 ATTEMPT_LIST = ListSpec(
     from_=delivery_attempts,
