@@ -23,6 +23,7 @@ ALTER TABLE run_events ADD COLUMN id uuid DEFAULT gen_random_uuid();
 ALTER TABLE run_events ALTER COLUMN id DROP DEFAULT;
 COMMENT ON COLUMN run_events.id IS 'The id of a log line; other events have none.';
 CREATE UNIQUE INDEX run_logs_id ON run_events (id) WHERE type_code = 'log';
+CREATE INDEX run_logs_of_run ON run_events (run_id, created_at DESC, sequence DESC, id DESC) WHERE type_code = 'log';
 CREATE INDEX run_logs_page ON run_events (org_id, created_at DESC, sequence DESC, id DESC) WHERE type_code = 'log';
 
 --------------------------------------------------------------------------------------------------------------- batches
