@@ -81,7 +81,7 @@ class RunPerformanceStats(BaseModel):
 class UsageSums(BaseModel):
     """What was used and what it cost."""
 
-    runs: int = Field(description="Runs with at least one attempt that ended in the period.")
+    runs: int = Field(description="Runs whose first attempt ended here, so that groups add up.")
     attempts: int
     gpu_seconds: float = Field(description="Prepare, load and execute seconds of all attempts, failed ones included.")
     billable_seconds: float = Field(description="The load and execute seconds that are billed.")

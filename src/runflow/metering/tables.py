@@ -22,6 +22,7 @@ usage_records = Table(
     Column("gpu_seconds", Numeric(14, 3), FetchedValue(), nullable=False),
     Column("billable_seconds", Numeric(14, 3), FetchedValue(), nullable=False),
     Column("cost", Numeric(14, 6), FetchedValue(), nullable=False),
+    Column("is_first", Boolean, nullable=False),
     time_column("created_at", nullable=False),
 )
 """One row per attempt. The three sums follow from the other columns; the database computes them."""

@@ -1,4 +1,4 @@
-"""SQL of usage: what attempts used and cost, grouped by the caller's choice."""
+"""SQL of usage, grouped by the caller's choice: what attempts used and cost. Reads only `usage_records_sums`."""
 
 from enum import StrEnum
 from functools import lru_cache
@@ -14,7 +14,6 @@ from sqlalchemy import (
     Text,
     bindparam,
     cast,
-    distinct,
     func,
     literal,
     select,
@@ -45,7 +44,7 @@ KEYS: dict[Group, ColumnElement[Any]] = {
 """The column of each grouping, under its name in the answer."""
 
 _SUMS: tuple[ColumnElement[Any], ...] = (
-    func.count(distinct(u.c.run_id)).label("runs"),
+    func.count().filter(u.c.is_first).label("runs"),
     func.count().label("attempts"),
     func.coalesce(func.sum(u.c.gpu_seconds), 0).label("gpu_seconds"),
     func.coalesce(func.sum(u.c.billable_seconds), 0).label("billable_seconds"),

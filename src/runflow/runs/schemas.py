@@ -174,6 +174,18 @@ class EvaluationSummary(BaseModel):
     score: float | None = Field(description="Mean of their scores, 0 to 1.")
 
 
+class CostBreakdown(BaseModel):
+    """How a run's cost came about: sums over its attempts, as decimal strings; class and price of the last one."""
+
+    gpu_code: str = Field(examples=["L40S"])
+    price_per_second: str = Field(examples=["0.000444"])
+    prepare_seconds: str = Field(examples=["0.412"])
+    load_seconds: str = Field(examples=["0.000"])
+    execute_seconds: str = Field(examples=["9.870"])
+    billable_seconds: str = Field(examples=["9.870"])
+    attempts: int
+
+
 class Run(BaseModel):
     """One dispatched execution of a workflow."""
 
@@ -195,7 +207,7 @@ class Run(BaseModel):
     context: dict[str, Any] | None = None
     duration_ms: int | None
     cost: str | None
-    cost_breakdown: dict[str, Any] | None
+    cost_breakdown: CostBreakdown | None
     nodes_total: int | None
     nodes_completed: int | None
     attempt_count: int

@@ -13,8 +13,13 @@ ALTER TABLE usage_records
         GENERATED ALWAYS AS (CASE WHEN is_billable THEN load_seconds + execute_seconds ELSE 0 END) STORED,
     ADD COLUMN cost numeric(14, 6) NOT NULL
         GENERATED ALWAYS AS (CASE WHEN is_billable THEN price_per_second * (load_seconds + execute_seconds) ELSE 0 END)
-        STORED;
+        STORED,
+    ADD COLUMN is_first boolean NOT NULL DEFAULT true;
+COMMENT ON COLUMN usage_records.is_first IS 'Of the first attempt of its run: counting these counts runs.';
 CREATE INDEX usage_records_of_run ON usage_records (run_id);
+DROP INDEX usage_records_page;
+CREATE INDEX usage_records_sums ON usage_records (org_id, created_at)
+    INCLUDE (comfyui_workflow_id, api_key_id, gpu_code, gpu_seconds, billable_seconds, cost, is_first);
 
 CREATE FUNCTION cost_breakdown(gpu text, price numeric, prepare numeric, load numeric, execute numeric,
                                billable numeric, attempts bigint)
@@ -38,10 +43,20 @@ COMMENT ON COLUMN runs.cold_start IS 'Whether one of its attempts was a cold sta
 -- Nobody's policy names the owner of the tables, so forced row-level security would hide every row from it.
 ALTER TABLE runs NO FORCE ROW LEVEL SECURITY;
 ALTER TABLE usage_records NO FORCE ROW LEVEL SECURITY;
-UPDATE runs r SET gpu_seconds = u.gpu_seconds
-    FROM (SELECT run_id, sum(gpu_seconds) AS gpu_seconds FROM usage_records GROUP BY run_id) u WHERE r.id = u.run_id;
+ALTER TABLE run_attempts NO FORCE ROW LEVEL SECURITY;
+UPDATE usage_records u SET is_first = false FROM run_attempts a WHERE a.id = u.attempt_id AND a.number > 1;
+UPDATE runs r SET gpu_seconds = u.gpu_seconds,
+        cost_breakdown = cost_breakdown(u.gpu_code, u.price, u.prepare, u.load, u.execute, u.billable, u.attempts)
+    FROM (
+        SELECT run_id, (array_agg(gpu_code ORDER BY created_at DESC))[1] AS gpu_code,
+               (array_agg(price_per_second ORDER BY created_at DESC))[1] AS price, sum(prepare_seconds) AS prepare,
+               sum(load_seconds) AS load, sum(execute_seconds) AS execute, sum(billable_seconds) AS billable,
+               sum(gpu_seconds) AS gpu_seconds, count(*) AS attempts
+        FROM usage_records GROUP BY run_id
+    ) AS u WHERE r.id = u.run_id;
 ALTER TABLE runs FORCE ROW LEVEL SECURITY;
 ALTER TABLE usage_records FORCE ROW LEVEL SECURITY;
+ALTER TABLE run_attempts FORCE ROW LEVEL SECURITY;
 
 -- Statistics read nothing but these. A run enters `runs_ended` once, when it ends.
 CREATE INDEX runs_ended ON runs (comfyui_workflow_id, org_id, created_at)

@@ -50,6 +50,7 @@ async def meter(connection: Transaction, held: Any, number: int, run_status: str
     succeeds. Returns what to tell after the commit; None without a budget.
     """
     if number > 1:
+        await usage_queries.note_later_attempt(connection, held.lease_id)
         if run_status == "succeeded":
             await usage_queries.bill_out_of_memory(connection, held.run_id)
         await usage_queries.sum_attempts(connection, held.run_id)

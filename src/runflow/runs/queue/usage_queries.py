@@ -11,6 +11,8 @@ from psycopg import AsyncCursor
 
 from runflow.db.transaction import Transaction
 
+_NOT_FIRST = "UPDATE usage_records SET is_first = false WHERE attempt_id = %(lease)s"
+
 _BILL_OUT_OF_MEMORY = """
     UPDATE usage_records u SET is_billable = true FROM run_attempts a
     WHERE u.run_id = %(run)s AND a.id = u.attempt_id AND a.failure_code = 'OUT_OF_MEMORY'
@@ -27,6 +29,11 @@ _SUM_ATTEMPTS = """
         FROM usage_records WHERE run_id = %(run)s
     ) AS u WHERE r.id = %(run)s
 """
+
+
+async def note_later_attempt(connection: Transaction, lease: UUID) -> None:
+    """Say of an attempt's usage that it is not of the first one: its run is counted there."""
+    await connection.run(_NOT_FIRST, {"lease": lease})
 
 
 async def bill_out_of_memory(connection: Transaction, run: UUID) -> None:
