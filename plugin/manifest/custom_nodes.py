@@ -12,7 +12,7 @@ from ..version import VERSION
 from .checkout import read_checkout
 
 _MODULE = "custom_nodes."
-_OURS = Path(__file__).resolve().parents[2]
+_PLUGIN = Path(__file__).resolve().parents[1]
 _REQUIREMENT = re.compile(r"[A-Za-z0-9]")
 
 
@@ -53,7 +53,7 @@ def _describe(path: Path) -> dict[str, Any]:
     declared = project.get("dependencies")
     asked = [text for text in declared if isinstance(text, str)] if isinstance(declared, list) else []
     entry["dependencies"] = sorted({*asked, *_requirements(path)})
-    if path.resolve() in (_OURS, _OURS / "plugin"):
+    if _PLUGIN in (path.resolve(), (path / "plugin").resolve()):
         entry["version"], entry["plugin"] = VERSION, True
     return entry
 

@@ -38,12 +38,15 @@ function follow(id, node) {
   return new Promise((resolve, reject) => {
     const end = listen(EVENT, (job) => job.id === id && hear(job))
     const timer = setInterval(() => ask("GET", `/runflow/deploy/jobs/${id}`).then(hear, fail), LOOK_EVERY_MS)
+    let over = false
     const stop = () => {
+      over = true
       end()
       clearInterval(timer)
     }
     /** @param {any} job */
     const hear = (job) => {
+      if (over) return // an answer that was on its way when an event overtook it
       const part = job.total ? job.done / job.total : 0
       const percent = job.total ? ` ${Math.floor(part * 100)} %` : "…"
       show(node, `${job.step}${percent}`, part)

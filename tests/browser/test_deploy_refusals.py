@@ -169,6 +169,23 @@ async def test_a_key_in_the_node_is_used_for_its_host_and_never_shown(
         assert unquote(path) == "/v1/comfyui-workflows?q=slug.eq:'refused'&limit=1"
 
 
+async def test_the_buttons_of_the_new_node_design(newest_editor: Editor, open_page: OpenPage) -> None:
+    page = await open_page(newest_editor)
+    await page.page.evaluate("app.extensionManager.setting.set('Comfy.VueNodes.Enabled', true)")
+    try:
+        with connection(newest_editor, "http://127.0.0.1:1", KEY):
+            deploy = await build(page)
+            drawn = page.page.locator(f'[data-node-id="{deploy}"]')
+            await expect(drawn.get_by_role("button", name="Deploy", exact=True)).to_be_visible()
+            await page.press(deploy, "Deploy")
+            await page.screenshot("new-design")
+            await agree(page)
+            assert "lookup failed" in await alert(page)
+            await expect(drawn.get_by_role("button", name="Deploy", exact=True)).to_be_visible()
+    finally:
+        await page.page.evaluate("app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
+
+
 async def test_the_pages_of_these_tests_may_speak_with_comfyui_alone(editor: Editor) -> None:
     policy = httpx.get(editor.url).headers["Content-Security-Policy"]
     assert "default-src 'self'" in policy

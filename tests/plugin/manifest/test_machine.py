@@ -1,6 +1,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from plugin.manifest.cached_models import cached_models
 from plugin.manifest.comfyui import comfyui, machine
 from plugin.manifest.custom_nodes import custom_nodes, folders_used
@@ -65,8 +67,10 @@ def test_custom_nodes_are_those_that_the_prompt_uses(tmp_path: Path) -> None:
     assert "version" not in custom_nodes(["pack"], [tmp_path])["pack"]
 
 
-def test_this_plugin_is_marked_and_has_its_version() -> None:
-    entry = custom_nodes(["plugin"], [Path(__file__).parents[3]])["plugin"]
+@pytest.mark.parametrize("place", ["plugin", "."])
+def test_this_plugin_is_marked_as_a_folder_and_as_a_clone(place: str) -> None:
+    folder = (Path(__file__).parents[3] / place).resolve()
+    entry = custom_nodes([folder.name], [folder.parent])[folder.name]
     assert (entry["version"], entry["plugin"]) == (VERSION, True)
 
 
