@@ -1,7 +1,7 @@
 """SQL of the queue, run pipelined (`runflow.db.transaction`).
 
-Rows are locked in one order everywhere: run, attempt, lane, fair share, batch. A lane's counts move in the transaction that
-moves its runs.
+Rows are locked in one order everywhere: run, attempt, lane, fair share, batch. A lane's counts move in the transaction
+that moves its runs.
 """
 
 from datetime import datetime
