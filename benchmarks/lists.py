@@ -50,7 +50,7 @@ _RUNS = """
     SELECT uuidv7(), w.org_id, w.id, w.version_id, w.version,
            CASE WHEN n % 100 = 0 THEN 'failed' ELSE 'succeeded' END, json_build_object('colour', n),
            'ticket-' || n % 100, w.id, 'auto', 1800, at, at + interval '1 second', at + interval '3 seconds',
-           1000 + n * 7919 % 60000, 0.000444
+           1000 + n % 60000 * 7 % 60000, 0.000444
     FROM workflows w, generate_series(1, :count) AS n,
          LATERAL (SELECT timestamptz '2026-01-01' + make_interval(secs => n * 10) AS at) AS moment
     WHERE w.id = :workflow

@@ -98,33 +98,40 @@ def test_there_and_back_again(samples: Samples, connection: sa.Connection, sort_
     "sort_by",
     ["created_at:desc", "created_at:asc", "completed_at:asc", "stage_code:desc,steps:asc", "note:asc,id:desc"],
 )
+@pytest.mark.parametrize("backwards", [False, True])
 def test_rows_that_come_and_go_while_paging_move_no_other(
-    samples: Samples, connection: sa.Connection, sort_by: str
+    samples: Samples, connection: sa.Connection, sort_by: str, backwards: bool
 ) -> None:
     walker = _Walker(samples, connection, sort_by=sort_by, limit=7)
     coming = iter(sample_rows(count=200, seed=11))
     table = samples.table
+
+    def walked(keys: list[Any]) -> list[Any]:
+        return keys[::-1] if backwards else keys
+
     seen: list[Any] = []
     gone: set[Any] = set()
-    ids, found = walker.get()
+    ids, found = walker.get(from_prev=backwards)
+    ids = walked(ids)
     seen += ids
-    while found.next is not None:
+    while (cursor := found.previous if backwards else found.next) is not None:
         connection.execute(table.insert(), [next(coming) | {"id": uuid4()} for _ in range(5)])
         # The very row that the cursor stands at, and one that was not reached yet.
-        ahead = [key for key in _in_order(samples.rows, sort_by) if key not in seen and key not in gone]
+        order = walked(_in_order(samples.rows, sort_by))
+        ahead = [key for key in order if key not in seen and key not in gone]
         leaving = {ids[-1], *ahead[3:4]}
         gone |= leaving
         connection.execute(table.delete().where(table.c.id.in_(leaving)))
-        ids, found = walker.get(found.next)
+        ids, found = walker.get(cursor, from_prev=backwards)
+        ids = walked(ids)
         seen += ids
-        if len(seen) > 400:
+        if not ids or len(seen) > 400:
             break
     assert len(seen) == len(set(seen)), "no row twice"
     originals = {row["id"] for row in samples.rows}
     assert originals - gone <= set(seen), "no row that stayed is lost"
-    assert [key for key in seen if key in originals] == [
-        key for key in _in_order(samples.rows, sort_by) if key in set(seen)
-    ]
+    order = walked(_in_order(samples.rows, sort_by))
+    assert [key for key in seen if key in originals] == [key for key in order if key in set(seen)]
 
 
 def test_a_page_left_empty_by_deletions_still_leads_back(samples: Samples, connection: sa.Connection) -> None:
