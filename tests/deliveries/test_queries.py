@@ -23,7 +23,8 @@ BAD = Outcome(15, 500, "oh no", FailureReason.HTTP_STATUS, "h answered with HTTP
 
 async def due(outbox: Outbox, **options: Any) -> list[Candidate]:
     async with outbox.db.system() as connection:
-        return await queries.due(connection, **{"full_orgs": [], "full_hosts": [], "each": 10, "many": 100, **options})
+        found = await queries.due(connection, **{"full_orgs": [], "full_hosts": [], "each": 10, "many": 100, **options})
+    return found.candidates
 
 
 async def claim(outbox: Outbox, *ids: Any, seconds: float = 30) -> list[Claim]:
@@ -89,7 +90,9 @@ async def test_a_retry_waits_for_its_time(outbox: Outbox) -> None:
     assert row.completed_at is None
     assert await due(outbox) == []
     async with outbox.db.system() as connection:
-        assert await queries.seconds_to_next(connection) == pytest.approx(60, abs=5)
+        assert (
+            await queries.due(connection, full_orgs=[], full_hosts=[], each=1, many=1)
+        ).seconds_to_next == pytest.approx(60, abs=5)
 
 
 async def test_given_up(outbox: Outbox) -> None:
@@ -176,6 +179,6 @@ async def test_a_flood_for_a_dead_receiver_costs_the_search_nothing(outbox: Outb
         explain = text("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + queries._DUE.text)
         (plan,) = (await connection.execute(explain, values)).scalar_one()
         assert plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"] < 100
-        assert [found.id for found in await queries.due(connection, **values)] == [alive]
+        assert [found.id for found in (await queries.due(connection, **values)).candidates] == [alive]
     with psycopg.connect(dsn, autocommit=True) as owner:
         owner.execute("TRUNCATE deliveries CASCADE")

@@ -1,6 +1,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
@@ -191,6 +192,23 @@ async def test_a_dead_receiver_delays_nobody(outbox: Outbox, client: GuardedClie
         assert time.monotonic() - started < 5
         assert dead.most_open == 3
         assert [(await outbox.delivery(made)).status_code for made in waiting] == ["pending"] * 30
+
+
+async def test_many_dead_receivers_delay_others_once_and_not_again(outbox: Outbox, client: GuardedClient) -> None:
+    slots = Slots(8, 8, 2, per_hanging_host=1)
+    engine = DeliveryEngine(outbox, client, SIGNING, timing=replace(FAST, timeout=2, delays=(0, 0.01)), slots=slots)
+    async with AsyncExitStack() as stack:
+        dead = [await stack.enter_async_context(receiver(hanging)) for _ in range(4)]
+        alive = await stack.enter_async_context(receiver(answering()))
+        for hook in dead:
+            for _ in range(20):
+                await outbox.add(hook.url())
+        await stack.enter_async_context(running(engine))
+        await until(lambda: all(len(hook.requests) >= 3 for hook in dead))
+        started = time.monotonic()
+        await outbox.ended(*[await outbox.add(alive.url()) for _ in range(20)])
+        assert time.monotonic() - started < 2
+        assert [hook.open for hook in dead] == [1] * 4
 
 
 async def test_large_payloads_for_a_dead_receiver_do_not_fill_the_memory(outbox: Outbox, client: GuardedClient) -> None:

@@ -58,3 +58,21 @@ def test_choosing_takes_nothing() -> None:
     slots, candidate = Slots(1, 1, 1), Candidate(new_id(), ORGS[0], "a", 1)
     assert slots.choose([candidate]) == slots.choose([candidate]) == [candidate]
     assert slots.free == 1
+
+
+def test_a_host_that_hangs_gets_few_slots_until_it_answers() -> None:
+    slots = Slots(10, 10, 4)
+    at_once = [Candidate(new_id(), ORGS[0], host, 1) for host in "aaaabbbb"]
+    slots.note("a", hangs=True)
+    assert [found.host for found in slots.choose(at_once)] == ["a", "a", "b", "b", "b", "b"]
+    slots.take(at_once[0])
+    slots.take(at_once[1])
+    assert slots.full_hosts == ["a"]
+    slots.note("a", hangs=False)
+    assert slots.full_hosts == [] and len(slots.choose(at_once[2:])) == 6
+
+
+def test_no_bound_is_widened_for_a_host_that_hangs() -> None:
+    slots = Slots(10, 10, 1)
+    slots.note("a", hangs=True)
+    assert len(slots.choose([Candidate(new_id(), ORGS[0], "a", 1)] * 2)) == 1

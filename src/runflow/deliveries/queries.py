@@ -36,27 +36,44 @@ WITH RECURSIVE targets AS (
         ORDER BY org_id, {HOST} LIMIT 1
     ) following
 )
-SELECT due.id, targets.org_id, targets.host, due.size FROM targets CROSS JOIN LATERAL (
-    SELECT id, next_attempt_at, octet_length(payload) AS size,
-           row_number() OVER (ORDER BY org_id, {HOST}, next_attempt_at) AS turn
-    FROM deliveries
-    WHERE status_code = 'pending'
-      AND (org_id, {HOST}, next_attempt_at) > (targets.org_id, targets.host, '-infinity')
-      AND (org_id, {HOST}, next_attempt_at) <= (targets.org_id, targets.host, now())
-      AND (claimed_until IS NULL OR claimed_until <= now())
-    ORDER BY org_id, {HOST}, next_attempt_at LIMIT :each
-) due
-WHERE targets.host <> ALL (CAST(:full_hosts AS text[])) AND targets.org_id <> ALL (CAST(:full_orgs AS uuid[]))
-ORDER BY due.turn, due.next_attempt_at LIMIT :many
+, found AS (
+    SELECT due.id, targets.org_id, targets.host, due.size, due.turn, due.next_attempt_at
+    FROM targets CROSS JOIN LATERAL (
+        SELECT id, next_attempt_at, octet_length(payload) AS size,
+               row_number() OVER (ORDER BY org_id, {HOST}, next_attempt_at) AS turn
+        FROM deliveries
+        WHERE status_code = 'pending'
+          AND (org_id, {HOST}, next_attempt_at) > (targets.org_id, targets.host, '-infinity')
+          AND (org_id, {HOST}, next_attempt_at) <= (targets.org_id, targets.host, now())
+          AND (claimed_until IS NULL OR claimed_until <= now())
+        ORDER BY org_id, {HOST}, next_attempt_at LIMIT :each
+    ) due
+    WHERE targets.host <> ALL (CAST(:full_hosts AS text[])) AND targets.org_id <> ALL (CAST(:full_orgs AS uuid[]))
+    ORDER BY due.turn, due.next_attempt_at LIMIT :many
+), later AS (
+    SELECT extract(epoch FROM min(next_attempt_at) - now())::double precision AS seconds FROM deliveries
+    WHERE status_code = 'pending' AND next_attempt_at > now()
+)
+SELECT later.seconds, found.id, found.org_id, found.host, found.size FROM later LEFT JOIN found ON true
+ORDER BY found.turn, found.next_attempt_at
 """)  # noqa: S608 - HOST is the constant above
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What is due, and how many seconds it is until the next attempt that is not due yet; None: nothing waits."""
+
+    candidates: list[Candidate]
+    seconds_to_next: float | None
 
 
 async def due(
     connection: AsyncConnection, *, full_orgs: Sequence[UUID], full_hosts: Sequence[str], each: int, many: int
-) -> list[Candidate]:
+) -> Due:
     """Return at most `many` due deliveries, `each` per organization and host, of those that are not full."""
     values = {"full_orgs": list(full_orgs), "full_hosts": list(full_hosts), "each": each, "many": many}
-    return [Candidate(*row) for row in await connection.execute(_DUE, values)]
+    rows = (await connection.execute(_DUE, values)).all()
+    return Due([Candidate(*row[1:]) for row in rows if row.id is not None], rows[0].seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +109,6 @@ async def claim(connection: AsyncConnection, ids: Sequence[UUID], seconds: float
     """Claim those of these deliveries that nobody else took meanwhile."""
     rows = await connection.execute(_CLAIM, {"ids": list(ids), "seconds": seconds})
     return [Claim(*row) for row in rows]
-
-
-_NEXT_DUE = text("""
-SELECT extract(epoch FROM min(next_attempt_at) - now())::double precision FROM deliveries
-WHERE status_code = 'pending' AND next_attempt_at > now()
-""")
-
-
-async def seconds_to_next(connection: AsyncConnection) -> float | None:
-    """Return how long it is until the next attempt is due, leaving out what is due already; None: nothing waits."""
-    seconds: float | None = await connection.scalar(_NEXT_DUE)
-    return seconds
 
 
 # The guard: a claim that lapsed and went to another process has another `claimed_until`.

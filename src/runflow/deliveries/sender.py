@@ -128,24 +128,24 @@ class DeliveryEngine:
         slots, many = self._slots, 2 * self._slots.total
         full_orgs, full_hosts = slots.full_orgs, slots.full_hosts
         async with self._db.system(durable=False) as connection:
-            candidates = await queries.due(
+            due = await queries.due(
                 connection, full_orgs=full_orgs, full_hosts=full_hosts, each=slots.per_host, many=many
             )
+            candidates = due.candidates
             chosen = {found.id: found for found in slots.choose(candidates)}
             seconds = self._timing.timeout + self._timing.margin
             claims = await queries.claim(connection, list(chosen), seconds) if chosen else []
             signers = await self._signing(connection, claims) if claims else {}
-            to_next = await queries.seconds_to_next(connection)
         self._left_behind = bool(full_orgs or full_hosts or len(candidates) >= min(slots.per_host, many)) or (
             len(chosen) < len(candidates)
         )
         for held in claims:
             self._start(held, chosen[held.id], signers[held.id])
-        return claims, to_next
+        return claims, due.seconds_to_next
 
     def _start(self, held: Claim, candidate: Candidate, signers: Sequence[SigningSecret] | Unsendable) -> None:
         self._slots.take(candidate)
-        task = asyncio.create_task(self._deliver(held, signers), name=f"delivery {held.id}")
+        task = asyncio.create_task(self._deliver(held, signers, candidate.host), name=f"delivery {held.id}")
         self._sending[task] = held
 
         def ended(task: asyncio.Task[None]) -> None:
@@ -161,13 +161,14 @@ class DeliveryEngine:
         self._gathering = None
         self._look.set()
 
-    async def _deliver(self, held: Claim, signers: Sequence[SigningSecret] | Unsendable) -> None:
+    async def _deliver(self, held: Claim, signers: Sequence[SigningSecret] | Unsendable, host: str) -> None:
         if isinstance(signers, Unsendable):
             reason = FailureReason.EXHAUSTED if signers.is_final else FailureReason.CONNECTION
             outcome = Outcome(0, reason=reason, message=signers.message, is_final=signers.is_final)
             signers = ()
         else:
             outcome = await self._attempt(held, signers)
+            self._slots.note(host, hangs=outcome.reason is FailureReason.TIMEOUT)
         decision = decide(
             outcome,
             held.attempt_number,

@@ -1,7 +1,7 @@
 """Who may be sent to at the same time. Pure bookkeeping, one per engine.
 
 A receiver that hangs holds each of its slots for the whole time limit; the bounds per host and per organization see to
-it that enough slots are left for everyone else.
+it that enough slots are left for everyone else. Who was seen to hang gets fewer, so that many of them harm nobody.
 """
 
 from collections import Counter
@@ -9,6 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 from uuid import UUID
+
+MAX_REMEMBERED = 10_000
+"""Hosts that hang. Forgetting them all costs each a time limit."""
 
 
 class Candidate(NamedTuple):
@@ -27,6 +30,7 @@ class Slots:
     total: int = 96
     per_org: int = 48
     per_host: int = 16
+    per_hanging_host: int = 2
     total_bytes: int = 128 * 1024 * 1024
     bytes_per_org: int = 32 * 1024 * 1024
     _taken: int = 0
@@ -34,6 +38,7 @@ class Slots:
     _orgs: Counter[UUID] = field(default_factory=Counter)
     _hosts: Counter[str] = field(default_factory=Counter)
     _org_bytes: Counter[UUID] = field(default_factory=Counter)
+    _hanging: set[str] = field(default_factory=set)
 
     @property
     def free(self) -> int:
@@ -48,7 +53,16 @@ class Slots:
     @property
     def full_hosts(self) -> list[str]:
         """Hosts that have to wait."""
-        return [host for host, count in self._hosts.items() if count >= self.per_host]
+        return [host for host, count in self._hosts.items() if count >= self._limit(host)]
+
+    def note(self, host: str, *, hangs: bool) -> None:
+        """Remember whether a host let the last attempt run into its time limit."""
+        if not hangs:
+            self._hanging.discard(host)
+            return
+        if len(self._hanging) >= MAX_REMEMBERED:
+            self._hanging.clear()
+        self._hanging.add(host)
 
     def choose(self, candidates: Iterable[Candidate]) -> list[Candidate]:
         """Return the candidates that fit, first come first served. Takes nothing."""
@@ -64,7 +78,7 @@ class Slots:
         return (
             self._taken < self.total
             and self._orgs[candidate.org_id] < self.per_org
-            and self._hosts[candidate.host] < self.per_host
+            and self._hosts[candidate.host] < self._limit(candidate.host)
             # A payload beyond the bound goes alone.
             and (not self._bytes or self._bytes + candidate.size <= self.total_bytes)
             and (
@@ -72,6 +86,9 @@ class Slots:
                 or self._org_bytes[candidate.org_id] + candidate.size <= self.bytes_per_org
             )
         )
+
+    def _limit(self, host: str) -> int:
+        return min(self.per_host, self.per_hanging_host) if host in self._hanging else self.per_host
 
     def take(self, candidate: Candidate) -> None:
         """Occupy a slot."""
