@@ -16,9 +16,6 @@ CREATE INDEX runs_by_client_ref ON runs (org_id, client_ref, created_at DESC, id
 CREATE INDEX runs_by_failure ON runs (org_id, failure_code, created_at DESC, id DESC) WHERE failure_code IS NOT NULL;
 CREATE INDEX runs_again ON runs (rerun_of) WHERE rerun_of IS NOT NULL;
 
--- With the organization in it, for the list of a run's rows carries both; else the planner may walk all its rows.
-DROP INDEX run_node_runs_of_run;
-CREATE INDEX run_node_runs_of_run ON run_node_runs (run_id, org_id, created_at DESC, id DESC);
 CREATE INDEX run_node_runs_page ON run_node_runs (org_id, created_at DESC, id DESC);
 
 -- A default that is evaluated per row fills the lines that are there, whatever row-level security lets us see.
@@ -26,8 +23,6 @@ ALTER TABLE run_events ADD COLUMN id uuid DEFAULT gen_random_uuid();
 ALTER TABLE run_events ALTER COLUMN id DROP DEFAULT;
 COMMENT ON COLUMN run_events.id IS 'The id of a log line; other events have none.';
 CREATE UNIQUE INDEX run_logs_id ON run_events (id) WHERE type_code = 'log';
-CREATE INDEX run_logs_of_run ON run_events (run_id, org_id, created_at DESC, sequence DESC, id DESC)
-    WHERE type_code = 'log';
 CREATE INDEX run_logs_page ON run_events (org_id, created_at DESC, sequence DESC, id DESC) WHERE type_code = 'log';
 
 --------------------------------------------------------------------------------------------------------------- batches
