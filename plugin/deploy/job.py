@@ -81,7 +81,8 @@ class DeployJob:
 
     def _tell(self) -> None:
         self._told = time.monotonic()
-        comfyui.send(EVENT, self.describe(), self._client_id)
+        if self._client_id is not None:
+            comfyui.send(EVENT, self.describe(), self._client_id)
 
 
 _jobs: OrderedDict[str, DeployJob] = OrderedDict()

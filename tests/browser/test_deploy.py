@@ -1,5 +1,6 @@
 """Deploy in the real editors against a real Runflow server, and a run of what was deployed."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,6 +138,67 @@ async def test_a_second_deployment_is_a_new_version_of_the_same_workflow(
     assert [record["workflow_json"]["4"]["inputs"]["blend_factor"] for record in records] == [0.25, 0.75]
     assets = [record["resources"]["constant.png"]["asset_id"] for record in records]
     assert assets[0] == assets[1]  # the file is the same, so it is not uploaded again
+
+
+async def test_subgraphs_and_models(connected: Editor, open_page: OpenPage, server: httpx.Client) -> None:
+    models = connected.base / "models/upscale_models/sub"
+    models.mkdir(parents=True, exist_ok=True)
+    for name in ("known.safetensors", "homemade.safetensors"):
+        (models / name).write_bytes(name.encode() * 1_000_000)
+    page = await open_page(connected)
+    await page.load(EMPTY)
+    local = await page.add("LoadImage", 40, 40)
+    given = await page.add("RunflowInputImage", 400, 40, input_id="photo")
+    loaders = [await page.add("UpscaleModelLoader", 400, 400 + 100 * number) for number in range(2)]
+    sizers = [await page.add("ImageUpscaleWithModel", 800, 40 + 150 * number) for number in range(2)]
+    output = await page.add("RunflowOutputImage", 1200, 40)
+    deploy = await page.add("RunflowDeploy", 40, 500, endpoint_name=f"Subgraph {connected.port}")
+    await page.connect(local, 0, given, "value")
+    for loader, sizer, source, name in zip(loaders, sizers, (given, sizers[0]), ("known", "homemade"), strict=True):
+        await page.set_widget(loader, "model_name", f"sub/{name}.safetensors")
+        await page.connect(loader, 0, sizer, "upscale_model")
+        await page.connect(source, 0, sizer, "image")
+    await page.connect(sizers[1], 0, output, "value")
+    url = "https://user:secret@models.example/known.safetensors?token=secret"
+    await page.page.evaluate(
+        """([inside, loader, url]) => {
+            const nodes = app.graph.nodes.filter((node) => inside.includes(String(node.id)))
+            const known = nodes.find((node) => String(node.id) === loader)
+            known.properties.models = [{ name: "known.safetensors", url, directory: "upscale_models" }]
+            app.graph.convertToSubgraph(new Set(nodes))
+        }""",
+        [[given, *loaders], loaders[0], url],
+    )
+    inside = f"{await page.page.evaluate('app.graph.nodes.find((node) => node.subgraph).id')}:"
+    before = await page.graph()
+
+    await press_deploy(page, deploy)
+    summary = page.page.get_by_role("dialog", name="Deploy “")
+    await expect(summary).to_contain_text("sub/known.safetensors, 17 MB: https://models.example/known.safetensors")
+    await expect(summary).to_contain_text("sub/homemade.safetensors, 20 MB: no source known")
+    await page.screenshot("models")
+    await agree(page)
+    await expect(page.toasts).to_contain_text("Deployed ✓")
+
+    workflow = workflow_of(server, f"subgraph-{connected.port}")
+    inputs = [node["inputs"] for node_id, node in workflow["workflow_json"].items() if node_id.startswith(inside)]
+    assert len(inputs) == 3
+    assert not any("value" in each for each in inputs)
+    assert [row["name"] for row in workflow["inputs"]] == ["photo"]
+    known = workflow["models"]["upscale_models/sub/known.safetensors"]
+    assert known["url"] == "https://models.example/known.safetensors"
+    assert known["sha256"] == hashlib.sha256((models / "known.safetensors").read_bytes()).hexdigest()
+    assert "url" not in workflow["models"]["upscale_models/sub/homemade.safetensors"]
+    assert workflow["resources"] == {}  # the picture of the local wire stays here
+    (definition,) = workflow["graph"]["definitions"]["subgraphs"]
+    (photo,) = [node for node in definition["nodes"] if node["type"] == "RunflowInputImage"]
+    assert [slot["link"] for slot in photo["inputs"] if slot["name"] == "value"] == [None]
+    there = {link["id"] for link in definition["links"]}
+    assert all(set(row["linkIds"]) <= there for row in definition["inputs"] + definition["outputs"])
+
+    after = await page.graph()
+    assert after["definitions"] == before["definitions"]
+    assert after["links"] == before["links"]
 
 
 async def test_cancel_sends_nothing(connected: Editor, open_page: OpenPage, server: httpx.Client) -> None:
