@@ -239,3 +239,31 @@ async def test_one_delivery_of_an_event_at_a_time(client: httpx.AsyncClient, dis
         refused = await client.post(f"{PATH}/{webhook['id']}/deliveries/{pending['id']}/redeliveries")
         assert (refused.status_code, refused.json()["code"]) == (409, "CONFLICT")
         await client.patch(f"{PATH}/{webhook['id']}", json={"url": "http://127.0.0.1:9/"})
+
+
+async def test_a_redelivery_that_is_asked_for_twice_with_one_key_is_made_once(
+    client: httpx.AsyncClient, dispatch: Dispatch
+) -> None:
+    key = {"Idempotency-Key": "again-1"}
+    async with receiver(answering()) as hook:
+        webhook = await subscribe(client, hook)
+        run = await cancelled(client, dispatch, callback_url=hook.url("/callback"))
+        (first,) = await deliveries(client, webhook["id"])
+        for path in (
+            f"{PATH}/{webhook['id']}/deliveries/{first['id']}/redeliveries",
+            f"/v1/runs/{run['id']}/callback-redeliveries",
+        ):
+            answers = [await client.post(path, headers=key) for _ in range(2)]
+            assert [answer.status_code for answer in answers] == [201, 201], answers[0].text
+            assert answers[0].json() == answers[1].json()
+            assert answers[1].headers["idempotency-replayed"] == "true"
+        assert len(await deliveries(client, webhook["id"], count=2)) == 2
+
+
+async def test_an_answer_with_a_secret_is_not_kept(client: httpx.AsyncClient) -> None:
+    for path, body in ((PATH, {"url": "https://h.example/"}), ("/v1/callback-secrets", {})):
+        headers = {"Idempotency-Key": "once"}
+        assert (await client.post(path, json=body, headers=headers)).status_code == 201
+        again = await client.post(path, json=body, headers=headers)
+        assert (again.status_code, again.json()["code"]) == (409, "CONFLICT")
+        assert len((await client.get(path)).json()["items"]) == 1
