@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -194,7 +195,7 @@ async def test_who_lost_a_claim_changes_nothing(services: Services) -> None:
 
     async with services.db.system() as connection:
         failure = EvaluationFailed(FailureCode.INTERNAL, "x", is_final=True)
-        assert not await ending.fail(connection, stale, failure)
+        assert not (await ending.fail(connection, stale, failure)).is_ours
         await queue.give_back(connection, stale, 0.0)
         await queue.renew(connection, [stale.claim_id], 60)
     assert (await state(services, held)).status_code == "running"
@@ -234,3 +235,29 @@ async def test_a_stopping_server_gives_its_work_back_uncounted(services: Service
         await engine._stop()
     found = await state(services, waiting)
     assert (found.status_code, found.attempt_number) in (("pending", 0), ("running", 1), ("pending", 1))
+
+
+async def test_a_priced_verdict_costs_and_a_used_up_budget_stops_the_next(
+    services: Services, client: httpx.AsyncClient, good_png: bytes
+) -> None:
+    settings = services.settings.model_copy(update={"evaluation_price": Decimal("0.25")})
+    key = client.headers["Authorization"].removeprefix("Bearer ")
+    principal = await services.authenticator.principal(key)
+    assert principal is not None
+    async with services.db.system() as connection:
+        await connection.execute(
+            text("INSERT INTO budgets (org_id, credit) VALUES (:org, 0.2)"), {"org": principal.org_id}
+        )
+    async with open_client(replace(services, settings=settings), key) as priced:
+        listed = (await priced.get("/v1/evaluations/job-classes")).json()["items"]
+        assert listed[0]["price"] == "0.250000"
+        made = await submit(priced, good_png)
+        assert made["cost"] is None
+        found = await ended(priced, made["id"])
+        assert found["cost"] == "0.250000"
+        refused = await priced.post(
+            "/v1/evaluations", json={"generated_image_url": "https://a.example/", "task_type": "x"}
+        )
+        assert (refused.status_code, refused.json()["code"]) == (402, "INSUFFICIENT_CREDIT")
+    body = {"generated_image_url": "https://10.0.0.1/", "task_type": "x"}
+    assert (await client.post("/v1/evaluations", json=body)).status_code == 202

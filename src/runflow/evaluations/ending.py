@@ -1,5 +1,6 @@
 """The end of an evaluation: verdict, judges, issues and messages in one transaction, exactly once."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -24,8 +25,16 @@ _NOTHING: dict[str, Any] = {
 }
 
 
-async def complete(connection: AsyncConnection, held: Claim, judged: Judged) -> bool:
-    """End an evaluation with its verdict. False: the claim was lost, and nothing was changed."""
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What is to be told after the commit. `is_ours`: false when the claim was lost, and nothing was changed."""
+
+    is_ours: bool
+    budget_used_up: bool = False
+
+
+async def complete(connection: AsyncConnection, held: Claim, judged: Judged) -> Ended:
+    """End an evaluation with its verdict, and count its price."""
     outcome = judged.outcome
     verdict = {
         "overall_passed": outcome.overall_passed,
@@ -44,20 +53,20 @@ async def complete(connection: AsyncConnection, held: Claim, judged: Judged) -> 
     }
     ended = await queue.finish(connection, held, values)
     if ended is None:
-        return False
+        return Ended(is_ours=False)
     await queue.add_verdicts(connection, held, ended, judged.verdicts)
     await _tell(connection, held, ended, "completed", {**verdict, "primary_action_code": values["action"]})
-    return True
+    return Ended(is_ours=True, budget_used_up=bool(held.price) and await queue.charge(connection, held))
 
 
-async def fail(connection: AsyncConnection, held: Claim, failure: EvaluationFailed) -> bool:
-    """End an evaluation without a verdict. False: the claim was lost, and nothing was changed."""
+async def fail(connection: AsyncConnection, held: Claim, failure: EvaluationFailed) -> Ended:
+    """End an evaluation without a verdict."""
     values = {**_NOTHING, "status": "failed", "failure_code": failure.code, "failure_message": failure.message}
     ended = await queue.finish(connection, held, values)
     if ended is None:
-        return False
+        return Ended(is_ours=False)
     await _tell(connection, held, ended, "failed", {"code": failure.code, "message": failure.message})
-    return True
+    return Ended(is_ours=True)
 
 
 async def _tell(connection: AsyncConnection, held: Claim, ended: Any, status: str, output: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ from runflow.evaluations.queue_queries import Claim
 from runflow.evaluations.submission import TOPIC
 from runflow.evaluations.vision import configured_vision_judge
 from runflow.outgoing import GuardedClient
+from runflow.runs.queue.metering import BUDGET_TOPIC
 from runflow.services import Services
 
 log = structlog.get_logger()
@@ -137,9 +138,9 @@ class EvaluationEngine:
             try:
                 async with self._services.db.system() as connection:
                     if not isinstance(outcome, EvaluationFailed):
-                        is_ours = await ending.complete(connection, held, outcome)
+                        ended = await ending.complete(connection, held, outcome)
                     elif outcome.is_final or held.attempt_number >= MAX_ATTEMPTS:
-                        is_ours = await ending.fail(connection, held, outcome)
+                        ended = await ending.fail(connection, held, outcome)
                     else:
                         delays = self._timing.delays
                         await queue.give_back(connection, held, delays[min(held.attempt_number, len(delays)) - 1])
@@ -150,8 +151,10 @@ class EvaluationEngine:
                 if asyncio.get_running_loop().time() > deadline:
                     return  # the claim lapses, and it is tried again
                 await asyncio.sleep(DATABASE_PAUSE_SECONDS)
-        if is_ours:
+        if ended.is_ours:
             self._services.hub.publish("delivery")
+            if ended.budget_used_up:
+                self._services.hub.publish(BUDGET_TOPIC, str(held.org_id))
         else:
             log.warning("evaluation came too late to be recorded", evaluation_id=str(held.id))
 

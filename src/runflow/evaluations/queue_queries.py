@@ -138,6 +138,20 @@ async def finish(connection: AsyncConnection, held: Claim, values: dict[str, Any
     return row
 
 
+_CHARGE = text("""
+UPDATE budgets b SET month = month_of(now()),
+    month_spent = CASE WHEN b.month = month_of(now()) THEN b.month_spent ELSE 0 END + :cost,
+    credit_spent = b.credit_spent + :cost
+WHERE b.org_id = :org RETURNING budget_left(b)
+""")
+
+
+async def charge(connection: AsyncConnection, held: Claim) -> bool:
+    """Count the price of a verdict to the organization's budget, if it has one; tell whether that is used up now."""
+    left = await connection.scalar(_CHARGE, {"org": held.org_id, "cost": held.price})
+    return left is not None and left <= 0
+
+
 _ADD_VERDICTS = text("""
 WITH judged AS (
     INSERT INTO evaluation_judges (id, org_id, evaluation_id, ordinal, name, description, category, is_gate, passed,

@@ -77,8 +77,8 @@ def action_record(code: str | None) -> dict[str, Any] | None:
 def _image_url(services: Services, base_url: str, stored: Mapping[Any, Any], signed: Mapping[UUID, str]) -> str | None:
     if stored["generated_image_url"] is not None:
         return _fresh(stored["generated_image_url"], signed)
-    if stored.get("output_expired"):
-        return None
+    if stored.get("output_expired") or stored["run_id"] is None:
+        return None  # the output went with its run, or with its time
     key = stored["image_object_key"]
     return services.storage.download_url(
         base_url,

@@ -13,6 +13,9 @@ from runflow.evaluations.schemas import EvaluationCreate
 from runflow.evaluations.service import EvaluationReader
 from runflow.graph import MediaKind, MediaReferenceError, media_reference
 from runflow.ids import new_id
+from runflow.metering.budget import require_credit
+from runflow.outgoing import InvalidUrl, check_url
+from runflow.outgoing.urls import origin, parse_origins
 from runflow.runs.references import PREFIX, asset_id
 from runflow.services import Services
 from runflow.web.auth import Principal
@@ -30,7 +33,13 @@ async def submit(
     base_url: str,
     request_id: str | None,
 ) -> dict[str, Any]:
-    """Queue an evaluation and return its record. Raises `ValidationFailed` naming the field."""
+    """Queue an evaluation and return its record.
+
+    Raises `ValidationFailed` naming the field, or `InsufficientCredit` when it has a price and the budget is used up.
+    """
+    price = price_of(services.settings, body.job_class)
+    if price:
+        await require_credit(services, caller.org_id)
     image = await _stored(services, caller, body.generated_image_url, base_url, ("generated_image_url",))
     references = [
         {
@@ -57,7 +66,7 @@ async def submit(
         "callback_url": body.callback_url,
         "request_id": request_id,
         "created_by": caller.key_id,
-        "price": price_of(services.settings, body.job_class),
+        "price": price,
     }
     async with services.db.tenant(caller.org_id) as connection:
         await _require_assets(connection, image, references)
@@ -83,6 +92,7 @@ async def _stored(services: Services, caller: Principal, url: str, base_url: str
         media.kind is MediaKind.HTTP
         and not services.settings.allow_http_inputs
         and own_file(services, url, base_url) is None
+        and not _is_in_own_bucket(services, url)
     ):
         message = "Send an https:// URL, runflow://assets/{uuid} or a data: URI. The operator can allow http:// URLs."
         raise _refused(where, message, "invalid_reference")
@@ -104,6 +114,15 @@ def own_file(services: Services, url: str, base_url: str) -> str | None:
             except errors.UrlExpired:
                 return None
     return None
+
+
+def _is_in_own_bucket(services: Services, url: str) -> bool:
+    """Tell whether this is an address of the bucket that the operator configured, whatever its scheme."""
+    bucket = services.settings.bucket
+    try:
+        return bucket is not None and origin(check_url(url)) in parse_origins([bucket.origin])
+    except InvalidUrl:
+        return False
 
 
 async def _require_assets(connection: AsyncConnection, image: str, references: list[dict[str, Any]]) -> None:

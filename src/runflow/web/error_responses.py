@@ -76,7 +76,7 @@ def responses_of(
         statuses |= {400, 409, 413, 415, 422}
     if method in ("post", "patch", "delete"):
         statuses.add(409)
-    if method == "post" and path.endswith(("/runs", "/batches", "/reruns")):
+    if method == "post" and path.endswith(("/runs", "/batches", "/reruns", "/evaluations")):
         statuses.add(402)
     if path.startswith("/v1/storage/"):
         statuses |= {413, 415} if method == "put" else {416}
