@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 
 from runflow import __version__
 from runflow.assets import routes as assets
+from runflow.assets.folders import routes as asset_folders
 from runflow.audit import routes as audit
 from runflow.batches import routes as batches
 from runflow.callbacks import routes as callbacks
@@ -67,6 +68,7 @@ ROUTERS = (
     callbacks.router,
     webhooks.router,
     assets.router,
+    asset_folders.router,
     storage.router,
     orgs.router,
     keys.router,

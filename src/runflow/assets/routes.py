@@ -7,7 +7,6 @@ from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import Response
 
 from runflow.assets import service, uploads
-from runflow.assets.folders import routes as folders
 from runflow.assets.schemas import AssetRecord, AssetTypes, Confirmation, PatchAsset, UploadCreate, UploadSession
 from runflow.services import Services, services
 from runflow.storage.addresses import base_url
@@ -109,6 +108,3 @@ async def delete_asset(id: AssetId, caller: Caller, services: ServicesDep) -> Re
     """Delete an asset; again is no error. Runs that are queued already still get its file."""
     await service.delete(services, caller, id)
     return Response(status_code=204)
-
-
-router.include_router(folders.router)
