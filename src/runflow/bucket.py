@@ -39,6 +39,8 @@ class Bucket:
             where = urlsplit(service)
             if where.scheme not in ("http", "https") or not where.hostname or where.path or where.query:
                 raise ValueError("the storage endpoint has the form https://HOST or http://HOST:PORT")
+            # Clients leave a scheme's own port out of the Host header, which is part of what is signed.
+            service = service.removesuffix(":443" if where.scheme == "https" else ":80")
         by_path = endpoint is not None if path_style is None else path_style
         return cls(parts.netloc, parts.path.strip("/"), region, service, by_path)
 
