@@ -122,12 +122,7 @@ async def make_key(services: Services) -> MakeKey:
     """Make an API key: `await make_key(scopes=…, org=…)`; without `org` a fresh organization."""
 
     async def make(scopes: tuple[str, ...] = ALL_SCOPES, org: Any = None) -> str:
-        if org is None:
-            org = await new_org(services)
-        async with services.db.tenant(org) as connection:
-            made = await keys.create(connection, org_id=org, name="test", scopes=scopes)
-        key: str = made["key"]
-        return key
+        return await fresh_key(services, scopes, org)
 
     return make
 
@@ -138,6 +133,16 @@ async def new_org(services: Services) -> Any:
     async with services.db.system() as connection:
         await orgs.add(connection, org_id=org_id, slug=f"org-{org_id.hex[-12:]}", name="Test")
     return org_id
+
+
+async def fresh_key(services: Services, scopes: tuple[str, ...], org: Any = None) -> str:
+    """Make an API key; without `org` in a fresh organization."""
+    if org is None:
+        org = await new_org(services)
+    async with services.db.tenant(org) as connection:
+        made = await keys.create(connection, org_id=org, name="test", scopes=scopes)
+    key: str = made["key"]
+    return key
 
 
 @contextlib.asynccontextmanager

@@ -126,6 +126,8 @@ def create_app(services: Services) -> ASGIApp:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        # A browser does not follow the redirect of a preflight, and a POST may come as a GET.
+        redirect_slashes=False,
         middleware=[
             Middleware(RequestContext),
             Middleware(BodyLimit, limit=services.settings.max_body_bytes),

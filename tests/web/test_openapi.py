@@ -22,14 +22,14 @@ def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]
     return [(method, path, one) for path, found in document["paths"].items() for method, one in found.items()]
 
 
-def test_every_route_of_the_table_is_described(document: dict[str, Any]) -> None:
+async def test_every_route_of_the_table_is_described(document: dict[str, Any]) -> None:
     described = {(method.upper(), path) for method, path, _ in operations(document)}
     wanted = {(method, path.replace(":path}", "}")) for method, path in ROUTE_SCOPES}
     # What GET says holds for HEAD.
     assert {one for one in wanted if one[1] not in UNDESCRIBED and one[0] != "HEAD"} == described
 
 
-def test_every_operation_says_what_it_does(document: dict[str, Any]) -> None:
+async def test_every_operation_says_what_it_does(document: dict[str, Any]) -> None:
     silent = [
         f"{method} {path}"
         for method, path, one in operations(document)
@@ -38,7 +38,7 @@ def test_every_operation_says_what_it_does(document: dict[str, Any]) -> None:
     assert silent == []
 
 
-def test_every_success_has_a_schema(document: dict[str, Any]) -> None:
+async def test_every_success_has_a_schema(document: dict[str, Any]) -> None:
     bare = []
     for method, path, one in operations(document):
         for status, answer in one["responses"].items():
@@ -49,7 +49,7 @@ def test_every_success_has_a_schema(document: dict[str, Any]) -> None:
     assert bare == []
 
 
-def test_every_way_to_fail_is_a_response_with_the_one_envelope(document: dict[str, Any]) -> None:
+async def test_every_way_to_fail_is_a_response_with_the_one_envelope(document: dict[str, Any]) -> None:
     for method, path, one in operations(document):
         failures = {status for status in one["responses"] if status[0] in "45"}
         assert {"500", "503"} <= failures, f"{method} {path}"
@@ -65,7 +65,7 @@ def test_every_way_to_fail_is_a_response_with_the_one_envelope(document: dict[st
         assert all(set(one["value"]) == {"code", "message", "errors"} for one in examples.values())
 
 
-def test_operations_have_ids_of_their_own(document: dict[str, Any]) -> None:
+async def test_operations_have_ids_of_their_own(document: dict[str, Any]) -> None:
     ids = [one["operationId"] for _, _, one in operations(document)]
     assert len(ids) == len(set(ids))
 

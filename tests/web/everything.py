@@ -1,0 +1,339 @@
+"""An organization that has one of everything, and how each route of the table is called for it.
+
+A new route needs nothing here when its parameters are known; a new resource needs a line in `make`, a new body one in
+`BODIES`. The sweeps fail where one is missing.
+"""
+
+import asyncio
+import re
+import threading
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
+from typing import Any
+
+import httpx
+from sqlalchemy import text
+
+from runflow.ids import new_id
+from runflow.keys import service as keys
+from runflow.services import Services
+from runflow.web.scopes import ALL_SCOPES, ROUTE_SCOPES, Access
+from tests.conftest import new_org, open_client
+from tests.evaluations.conftest import data_uri, png
+from tests.evaluations.corpus import good
+from tests.runs.conftest import PROMPT, Worker
+
+Route = tuple[str, str]
+
+OF_KEYS: list[Route] = [
+    route for route, needed in ROUTE_SCOPES.items() if isinstance(needed, frozenset) or needed is Access.ANY_KEY
+]
+"""Every route that an API key opens."""
+
+RESOURCE_OF_ID = {
+    "/v1/comfyui-workflows/{id}": "workflow",
+    "/v1/comfyui-workflows/{comfyui_workflow_id}/inputs/{id}": "input",
+    "/v1/comfyui-workflows/{comfyui_workflow_id}/outputs/{id}": "output",
+    "/v1/runs/{id}": "run",
+    "/v1/runs/{run_id}/logs/{id}": "log",
+    "/v1/runs/{run_id}/node-runs/{id}": "node_run",
+    "/v1/batches/{id}": "batch",
+    "/v1/batches/{batch_id}/items/{id}": "item",
+    "/v1/callback-secrets/{id}": "callback_secret",
+    "/v1/webhooks/{id}": "webhook",
+    "/v1/webhooks/{webhook_id}/deliveries/{id}": "delivery",
+    "/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/attempts/{id}": "attempt",
+    "/v1/asset-uploads/{id}": "upload",
+    "/v1/assets/{id}": "asset",
+    "/v1/asset-folders/{id}": "folder",
+    "/v1/evaluations/{id}": "evaluation",
+    "/v1/organizations/{id}": "organization",
+    "/v1/organizations/{organization_id}/members/{id}": "member",
+    "/v1/api-keys/{id}": "api_key",
+    "/v1/workers/{id}": "worker",
+}
+"""What `{id}` is, by the longest beginning of a route."""
+
+NAMED = {
+    "comfyui_workflow_id": "workflow",
+    "run_id": "run",
+    "batch_id": "batch",
+    "webhook_id": "webhook",
+    "delivery_id": "delivery",
+    "evaluation_id": "evaluation",
+    "organization_id": "organization",
+    "owner": "owner",
+    "slug": "slug",
+    "version": "version",
+}
+"""What every other parameter is."""
+
+CODES = {
+    "/v1/comfyui-workflows/categories/{code}": "audio",
+    "/v1/webhooks/event-types/{code}": "run.completed",
+    "/v1/gpus/{code}": "L4",
+}
+"""Codes of tables that are the same for everybody."""
+
+_IMAGE = data_uri(png(good("portrait", 1, 64, 64)))
+_GRAPH = {**PROMPT, "4": {**PROMPT["4"], "inputs": {**PROMPT["4"]["inputs"], "free": "x"}}}
+_RUN = {"input": {"prompt": "an otter"}}
+
+BODIES: dict[Route, Any] = {
+    ("POST", "/v1/comfyui-workflows"): {"name": "Another", "workflow_json": _GRAPH},
+    ("PATCH", "/v1/comfyui-workflows/{id}"): {"name": "Renamed"},
+    ("POST", "/v1/comfyui-workflows/{id}/rollbacks"): {"version": "1"},
+    ("POST", "/v1/comfyui-workflows/{id}/restorations"): {},
+    ("POST", "/v1/comfyui-workflows/{comfyui_workflow_id}/inputs"): {
+        "name": "free",
+        "variable_type_code": "string",
+        "comfyui_node_id": "4",
+        "comfyui_field_name": "free",
+        "is_required": False,
+    },
+    ("PATCH", "/v1/comfyui-workflows/{comfyui_workflow_id}/inputs/{id}"): {"display_name": "Words"},
+    ("POST", "/v1/comfyui-workflows/{comfyui_workflow_id}/outputs"): {
+        "name": "other",
+        "variable_type_code": "image",
+        "comfyui_node_id": "4",
+        "comfyui_field_name": "other",
+    },
+    ("PATCH", "/v1/comfyui-workflows/{comfyui_workflow_id}/outputs/{id}"): {"display_name": "Picture"},
+    ("POST", "/v1/comfyui-workflows/{owner}/{slug}/runs"): _RUN,
+    ("POST", "/v1/models/{owner}/{slug}/runs"): _RUN,
+    ("POST", "/v1/runs/{id}/cancellation"): {},
+    ("POST", "/v1/admin/runs/{run_id}/cancellation"): {"reason": "because"},
+    ("POST", "/v1/runs/{id}/reruns"): {},
+    ("POST", "/v1/comfyui-workflows/{owner}/{slug}/batches"): {"items": [_RUN]},
+    ("POST", "/v1/models/{owner}/{slug}/batches"): {"items": [_RUN]},
+    ("POST", "/v1/batches/{id}/cancellation"): {},
+    ("POST", "/v1/callback-secrets"): {"label": "x"},
+    ("PATCH", "/v1/callback-secrets/{id}"): {"label": "y"},
+    ("POST", "/v1/webhooks"): {"url": "https://hooks.example/x", "event_subscriptions": ["run.failed"]},
+    ("PATCH", "/v1/webhooks/{id}"): {"label": "y"},
+    ("POST", "/v1/asset-uploads"): {"filename": "a.txt", "mime_type": "text/plain", "size_bytes": 5},
+    ("POST", "/v1/asset-uploads/{id}/confirmations"): {},
+    ("PATCH", "/v1/assets/{id}"): {"name": "b.txt"},
+    ("POST", "/v1/asset-folders"): {"name": "Folder 2"},
+    ("PATCH", "/v1/asset-folders/{id}"): {"name": "Folder 3"},
+    ("POST", "/v1/evaluations"): {"generated_image_url": _IMAGE, "task_type": "headshot"},
+    ("PATCH", "/v1/evaluations/{evaluation_id}/feedback"): {"is_positive": True},
+    ("PATCH", "/v1/runs/{run_id}/evaluations/{evaluation_id}/feedback"): {"is_positive": True},
+    ("POST", "/v1/organizations"): {"name": "Another one"},
+    ("PATCH", "/v1/organizations/{id}"): {"name": "Renamed"},
+    ("POST", "/v1/organizations/{organization_id}/members"): {"email": "one-more@example.com"},
+    ("PATCH", "/v1/organizations/{organization_id}/members/{id}"): {"first_name": "Ada"},
+    ("POST", "/v1/api-keys"): {"name": "another", "scopes": []},
+    ("PATCH", "/v1/gpus/{code}"): {"name": "NVIDIA L4"},
+    ("PATCH", "/v1/workers/{id}"): {"draining": False},
+    ("PATCH", "/v1/billing/balance"): {"low_balance_threshold": "1"},
+}
+"""A body that each route takes."""
+
+
+_TABLES = text("""
+    SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'org_id'
+    WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace ORDER BY c.relname
+""")
+
+
+@dataclass
+class Everything:
+    """One organization, a caller of it, and the ids of what it has, by the word for it."""
+
+    services: Services
+    client: httpx.AsyncClient
+    org_id: Any
+    ids: dict[str, str] = field(default_factory=dict)
+
+    async def call(self, route: Route, client: httpx.AsyncClient | None = None, **options: Any) -> httpx.Response:
+        """Call a route for what this organization has, as its own caller or as another."""
+        method, path = route
+        if route in BODIES and "content" not in options:
+            options.setdefault("json", fresh(BODIES[route]))
+        return await (client or self.client).request(method, address(path, self.ids), **options)
+
+    async def rows(self) -> dict[str, Any]:
+        """Return a hash of all rows of the organization, by table; when a key was last used does not count."""
+        async with self.services.db.system() as connection:
+            names = (await connection.execute(_TABLES)).scalars().all()
+            parts = [
+                f"SELECT '{name}' AS name, (SELECT md5(coalesce(string_agg(row, '|' ORDER BY row), '')) FROM "
+                f"(SELECT (to_jsonb(t) - 'last_used_at')::text AS row FROM {name} t WHERE org_id = :org) rows) AS hash"
+                for name in names
+            ]
+            parts.append("SELECT 'organizations', (SELECT md5(t::text) FROM organizations t WHERE id = :org)")
+            found = await connection.execute(text(" UNION ALL ".join(parts)), {"org": self.org_id})
+            return {row.name: row.hash for row in found}
+
+
+def fresh(body: Any) -> Any:
+    """Return the body with a name that nothing has yet, where names must differ."""
+    if isinstance(body, dict) and body.get("name") in ("Another", "Another one", "Folder 2", "free", "other"):
+        return {**body, "name": f"{body['name'].lower().replace(' ', '_')}_{new_id().hex[-12:]}"}
+    if isinstance(body, dict) and "email" in body:
+        return {**body, "email": f"{new_id().hex}@example.com"}
+    return body
+
+
+def address(path: str, ids: dict[str, str], instead: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Fill in a route's parameters, those that `instead` names with its values."""
+    if path in CODES and "code" not in instead:
+        return path.replace("{code}", CODES[path])
+    resource = next(
+        (
+            word
+            for start, word in sorted(RESOURCE_OF_ID.items(), key=lambda item: -len(item[0]))
+            if path.startswith(start)
+        ),
+        None,
+    )
+
+    def value(match: "re.Match[str]") -> str:
+        name = match[1]
+        if name in instead:
+            return instead[name]
+        word = resource if name == "id" else NAMED.get(name)
+        assert word is not None, f"say in tests/web/everything.py what {{{name}}} of {path} is"
+        return ids[word]
+
+    return re.sub(r"\{(\w+)(?::path)?\}", value, path)
+
+
+@asynccontextmanager
+async def make(services: Services) -> AsyncIterator[Everything]:
+    """Make an organization that has one of everything, by the API as its users do, and let it come to rest."""
+    # The installation's first organization is the operator's: this one shall be one like any other.
+    _, org = await new_org(services), await new_org(services)
+    async with services.db.tenant(org) as connection:
+        key = await keys.create(connection, org_id=org, name="everything", scopes=ALL_SCOPES)
+    async with services.db.system() as connection:
+        _, token = await keys.create_worker_token(connection, "everything")
+    with _Receiver() as target:
+        async with open_client(services, key["key"]) as client, open_client(services, token) as http:
+            made = Everything(services, client, org)
+            await _workflow(made)
+            await _rest(made, target)
+            await _runs(made, Worker(http, f"worker-{new_id().hex[-8:]}", made.ids["gpu"]), target)
+            await _settled(services, org)
+            yield made
+
+
+async def _post(made: Everything, path: str, body: Any, status: int = 201) -> dict[str, Any]:
+    answer = await made.client.post(path, json=body)
+    assert answer.status_code == status, f"POST {path}: {answer.text}"
+    return dict(answer.json())
+
+
+async def _workflow(made: Everything) -> None:
+    gpu = f"GPU-{new_id().hex[-8:]}"
+    body = {"name": "Portrait", "workflow_json": _GRAPH, "gpu_mode": "explicit", "gpu_explicit_models": [gpu]}
+    workflow = await _post(made, "/v1/comfyui-workflows", body)
+    owner, slug = workflow["path"].split("/")
+    made.ids |= {"workflow": workflow["id"], "owner": owner, "slug": slug, "version": "1", "gpu": gpu}
+    for word in ("input", "output"):
+        listed = await made.client.get(f"/v1/comfyui-workflows/{workflow['id']}/{word}s")
+        made.ids[word] = listed.json()["items"][0]["id"]
+
+
+async def _rest(made: Everything, target: str) -> None:
+    ids = made.ids
+    ids["organization"] = str(made.org_id)
+    ids["callback_secret"] = (await _post(made, "/v1/callback-secrets", {"label": "x"}))["id"]
+    hook = {"url": target, "event_subscriptions": ["run.completed"]}
+    ids["webhook"] = (await _post(made, "/v1/webhooks", hook))["id"]
+    ids["folder"] = (await _post(made, "/v1/asset-folders", {"name": "Folder"}))["id"]
+    for word in ("upload", "asset"):
+        session = await _post(made, "/v1/asset-uploads", BODIES[("POST", "/v1/asset-uploads")])
+        stored = await made.client.put(session["upload_url"], content=b"hello", headers={"Content-Type": "text/plain"})
+        assert stored.is_success, stored.text
+        if word == "asset":
+            await _post(made, f"/v1/asset-uploads/{session['asset_id']}/confirmations", {})
+        ids[word] = session["asset_id"]
+    members = f"/v1/organizations/{made.org_id}/members"
+    await _post(made, members, {"email": f"{new_id().hex}@example.com", "role_code": "owner"})
+    ids["member"] = (await _post(made, members, {"email": f"{new_id().hex}@example.com"}))["id"]
+    ids["api_key"] = (await _post(made, "/v1/api-keys", {"name": "x", "scopes": []}))["id"]
+
+
+async def _runs(made: Everything, worker: Worker, target: str) -> None:
+    ids = made.ids
+    await worker.register()
+    ids["worker"] = worker.worker_id
+    path = f"/v1/comfyui-workflows/{ids['owner']}/{ids['slug']}"
+    ids["run"] = (await _post(made, f"{path}/runs", {**_RUN, "callback_url": target}))["id"]
+    ids["batch"] = (await _post(made, f"{path}/batches", {"items": [_RUN], "callback_url": target}))["id"]
+    for _ in range(2):
+        lease = await worker.lease(wait=10)
+        assert lease is not None
+        at = "2026-01-01T00:00:00+00:00"
+        await worker.heartbeat(lease, {"number": 1, "type": "log", "at": at, "data": {"message": "hello"}})
+        node = {"node_id": "4", "node_type": "Anything", "state_code": "succeeded", "duration_ms": 1}
+        answer = await worker.complete(lease, outputs=[await worker.upload(lease)], nodes=[node])
+        assert answer.status_code == 200, answer.text
+    for word, route in (
+        ("log", f"/v1/runs/{ids['run']}/logs"),
+        ("node_run", f"/v1/runs/{ids['run']}/node-runs"),
+        ("item", f"/v1/batches/{ids['batch']}/items"),
+    ):
+        listed = await made.client.get(route)
+        assert listed.status_code == 200 and listed.json()["items"], f"{route}: {listed.text}"
+        ids[word] = listed.json()["items"][0]["id"]
+    body = {"generated_image_url": _IMAGE, "task_type": "headshot", "run_id": ids["run"]}
+    ids["evaluation"] = (await _post(made, "/v1/evaluations", body, 202))["id"]
+    async with asyncio.timeout(30):
+        while not (await _items(made, f"/v1/webhooks/{ids['webhook']}/deliveries?q=status_code:succeeded")):
+            await asyncio.sleep(0.05)
+    ids["delivery"] = (await _items(made, f"/v1/webhooks/{ids['webhook']}/deliveries"))[0]["id"]
+    attempts = await _items(made, f"/v1/webhooks/{ids['webhook']}/deliveries/{ids['delivery']}/attempts")
+    ids["attempt"] = attempts[0]["id"]
+
+
+async def _items(made: Everything, path: str) -> list[dict[str, Any]]:
+    answer = await made.client.get(path)
+    assert answer.status_code == 200, f"{path}: {answer.text}"
+    return list(answer.json()["items"])
+
+
+_UNSETTLED = text("""
+    SELECT (SELECT count(*) FROM deliveries WHERE org_id = :org AND status_code = 'pending')
+         + (SELECT count(*) FROM evaluations WHERE org_id = :org AND completed_at IS NULL)
+""")
+
+
+async def _settled(services: Services, org: Any) -> None:
+    """Wait until nothing of the organization changes by itself any more."""
+    async with asyncio.timeout(60):
+        while True:
+            async with services.db.system() as connection:
+                if (await connection.execute(_UNSETTLED, {"org": org})).scalar_one() == 0:
+                    break
+            await asyncio.sleep(0.1)
+    await services.authenticator.note_use()
+
+
+class _Receiver:
+    """A target that answers 200 to everything."""
+
+    def __enter__(self) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+        return f"http://127.0.0.1:{self._server.server_address[1]}/hook"
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
