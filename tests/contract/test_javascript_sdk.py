@@ -193,7 +193,8 @@ async def test_an_upload_goes_to_https_and_is_an_input_afterwards(
     assert (asset["name"], asset["mime_type"], asset["size_bytes"]) == ("photo.png", "image/png", len(picture))
     assert (await sdk.request("GET", f"/v1/assets/{asset['id']}"))["url"].startswith("https://")
     run = await sdk.run(model, {"input": {"prompt": "an otter", "photo": f"runflow://assets/{asset['id']}"}})
-    assert (await sdk.http.get(run["input"]["photo"])).content == picture
+    read = await sdk.request("GET", f"/v1/runs/{run['id']}")
+    assert (await sdk.http.get(read["input"]["photo"])).content == picture, "a reference is signed at every read"
     await work(worker)
     assert (await sdk.wait(run["id"]))["status_code"] == "succeeded"
 
