@@ -35,10 +35,12 @@ class DeployJob:
         self.state = "preparing"
         self.target = target
         self.plan: Plan | None = None
+        """What is ready to be sent; dropped when the job is over, because it is large."""
         self.task: asyncio.Task[None] | None = None
         self.cancelled = threading.Event()
         self._client_id = client_id
         self._progress: tuple[str, int, int] = ("Preparing", 0, 0)
+        self._summary: dict[str, Any] | None = None
         self._result: dict[str, Any] | None = None
         self._error: str | None = None
         self._told = 0.0
@@ -47,9 +49,16 @@ class DeployJob:
         """The job as the page sees it: no key, no workflow."""
         step, done, total = self._progress
         told: dict[str, Any] = {"id": self.id, "state": self.state, "step": step, "done": done, "total": total}
-        if self.plan is not None:
-            told["summary"] = {**self.plan.summary(), "origin": self.target.origin, "foreign_key": self.target.foreign}
-        return {**told, "result": self._result, "error": self._error}
+        return {**told, "summary": self._summary, "result": self._result, "error": self._error}
+
+    def ready(self, plan: Plan) -> None:
+        """Wait for the person, unless the job was called off meanwhile."""
+        if self.cancelled.is_set():
+            self.move("cancelled")
+            return
+        self.plan = plan
+        self._summary = {**plan.summary(), "origin": self.target.origin, "foreign_key": self.target.foreign}
+        self.move("ready")
 
     def progress(self, step: str, done: int, total: int) -> None:
         """Say how far it is; any thread may. Events about bytes alone are at least a tenth of a second apart."""
@@ -64,6 +73,8 @@ class DeployJob:
     def move(self, state: str, *, result: dict[str, Any] | None = None, error: str | None = None) -> None:
         """Come into another state and tell the page."""
         self.state, self._result, self._error = state, result, error
+        if state in ("done", "failed", "cancelled"):
+            self.plan = None
         self._tell()
 
     async def _watch(self, work: Coroutine[Any, Any, None]) -> None:
@@ -122,10 +133,10 @@ async def confirm(request: web.Request) -> dict[str, Any]:
     Raises:
         Refused: the job is not ready, or the origin is another one.
     """
-    job = _job(request)
+    job, body = _job(request), await read_json(request)
     if job.state != "ready" or job.plan is None:
         raise Refused(f"This deployment is {job.state}. Press Deploy again.", code="CONFLICT", status=409)
-    if (await read_json(request)).get("origin") != job.target.origin:
+    if body.get("origin") != job.target.origin:
         raise Refused("Another server was shown than the one this goes to.", code="CONFLICT", status=409)
     job.move("sending")
     job.follow(_send(job, job.plan))
@@ -147,8 +158,7 @@ async def _prepare(job: DeployJob, name: str, body: dict[str, Any], machine: Mac
     key = job.target.key
     secret = key if len(key) >= _LONG_ENOUGH_TO_SEARCH else ""
     prompt, graph = body.get("prompt"), body.get("graph")
-    job.plan = await asyncio.to_thread(make_plan, name, prompt, graph, secret, machine, job.progress, job.cancelled)
-    job.move("cancelled" if job.cancelled.is_set() else "ready")
+    job.ready(await asyncio.to_thread(make_plan, name, prompt, graph, secret, machine, job.progress, job.cancelled))
 
 
 async def _send(job: DeployJob, plan: Plan) -> None:
@@ -164,8 +174,9 @@ async def _send(job: DeployJob, plan: Plan) -> None:
                 resources[file.path] = await _resource(platform, file, sha256, before, uploaded)
             job.progress("Publishing", 0, 0)
             saved = await platform.save(existing, plan.slug, {**plan.body, "resources": resources})
-        except DeployFailed:
-            for asset_id in uploaded:
+        except DeployFailed as failure:
+            # Without an answer the workflow may be there, and needs its files.
+            for asset_id in uploaded if failure.refused else ():
                 await platform.drop_asset(asset_id)
             raise
     job.move("done", result=_result(job.target, plan, saved, created=existing is None))

@@ -27,10 +27,14 @@ _NEXT = {
 
 
 class DeployFailed(Exception):
-    """A deployment failed; the message names the stage, the cause in the server's words, and the next step."""
+    """A deployment failed; the message names the stage, the cause in the server's words, and the next step.
 
-    def __init__(self, stage: str, cause: str, next_step: str = "") -> None:
+    `refused`: the server said so, so that nothing came of it. Without an answer nobody knows.
+    """
+
+    def __init__(self, stage: str, cause: str, next_step: str = "", *, refused: bool = False) -> None:
         super().__init__(f"{stage} failed — {cause}" + (f"\n{next_step}" if next_step else ""))
+        self.refused = refused
 
 
 class Platform:
@@ -110,7 +114,7 @@ class Platform:
                 headers = {"Content-Type": file.mime_type, "Content-Length": str(file.size_bytes)}
                 async with self._session.put(url, data=content, headers=headers, allow_redirects=False) as answer:
                     if answer.status not in (200, 201, 204):
-                        raise DeployFailed(stage, explain(answer.status, await answer.read()))
+                        raise DeployFailed(stage, explain(answer.status, await answer.read()), refused=True)
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
             raise DeployFailed(stage, _words(error), "Deploy again.") from error
 
@@ -132,7 +136,7 @@ class Platform:
         if 300 <= status < 400:
             raise DeployFailed(stage, f"{self._target.base} answers with a redirect to {place[:200]}", _CHECK_URL)
         if status >= 400:
-            raise DeployFailed(stage, explain(status, content), _NEXT.get(status, ""))
+            raise DeployFailed(stage, explain(status, content), _NEXT.get(status, ""), refused=status < 500)
         try:
             read = json.loads(content) if content else {}
         except ValueError:

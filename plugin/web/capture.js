@@ -8,5 +8,5 @@ import { app } from "../../scripts/app.js"
  */
 export async function capture() {
   const { output, workflow } = await app.graphToPrompt()
-  return { prompt: structuredClone(output), graph: JSON.parse(JSON.stringify(workflow)) }
+  return JSON.parse(JSON.stringify({ prompt: output, graph: workflow }))
 }

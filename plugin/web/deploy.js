@@ -12,8 +12,8 @@ const LABEL = "Deploy"
 const LOOK_EVERY_MS = 2000
 const OVER = ["ready", "done", "failed", "cancelled"]
 
-/** @type {WeakSet<GraphNode>} */
-const busy = new WeakSet()
+/** The jobs under way; an empty id while there is none yet. @type {WeakMap<GraphNode, string>} */
+const busy = new WeakMap()
 
 /**
  * Show on the node how far it is; an empty text puts the button back.
@@ -36,12 +36,12 @@ function show(node, text, part) {
  */
 function follow(id, node) {
   return new Promise((resolve, reject) => {
-    const end = listen(EVENT, (job) => job.id === id && hear(job))
+    const deafen = listen(EVENT, (job) => job.id === id && hear(job))
     const timer = setInterval(() => ask("GET", `/runflow/deploy/jobs/${id}`).then(hear, fail), LOOK_EVERY_MS)
     let over = false
     const stop = () => {
       over = true
-      end()
+      deafen()
       clearInterval(timer)
     }
     /** @param {any} job */
@@ -49,7 +49,7 @@ function follow(id, node) {
       if (over) return // an answer that was on its way when an event overtook it
       const part = job.total ? job.done / job.total : 0
       const percent = job.total ? ` ${Math.floor(part * 100)} %` : "…"
-      show(node, `${job.step}${percent}`, part)
+      show(node, `${job.step}${percent} (stop)`, part)
       if (!OVER.includes(job.state)) return
       stop()
       resolve(job)
@@ -75,19 +75,35 @@ function succeed(result) {
     toast.add({ severity: "warn", summary: "Runflow: please look at this", detail: result.warnings.join("\n") })
 }
 
+/**
+ * Whether a job got where it should; one that was stopped is told, one that failed is thrown.
+ * @param {any} job
+ * @param {string} stopped What it means that it was stopped.
+ */
+function end(job, stopped) {
+  if (job.state === "failed") throw new Error(job.error)
+  if (job.state !== "cancelled") return true
+  app.extensionManager.toast.add({ severity: "info", summary: "Runflow: stopped", detail: stopped, life: 5000 })
+  return false
+}
+
 /** @param {GraphNode} node */
 async function deploy(node) {
-  if (busy.has(node)) return
-  busy.add(node)
+  const running = busy.get(node)
+  if (running !== undefined) {
+    if (running) await ask("DELETE", `/runflow/deploy/jobs/${running}`)
+    return
+  }
+  busy.set(node, "")
   try {
     show(node, "Preparing…")
     const { host, api_key } = takeSecrets(node)
     const endpoint_name = String(widget(node, "endpoint_name")?.value ?? "")
     const body = { endpoint_name, host, api_key, client_id: pageId(), ...(await capture()) }
     const started = await ask("POST", "/runflow/deploy/jobs", body)
+    busy.set(node, started.id)
     const ready = await follow(started.id, node)
-    if (ready.state === "failed") throw new Error(ready.error)
-    if (ready.state !== "ready") return
+    if (!end(ready, "Nothing was sent.")) return
     show(node, "Waiting for you…")
     if (!(await confirmDeploy(ready.summary))) {
       await ask("DELETE", `/runflow/deploy/jobs/${started.id}`)
@@ -96,8 +112,7 @@ async function deploy(node) {
     show(node, "Deploying…")
     await ask("POST", `/runflow/deploy/jobs/${started.id}/confirmation`, { origin: ready.summary.origin })
     const ended = await follow(started.id, node)
-    if (ended.state === "failed") throw new Error(ended.error)
-    if (ended.state === "done") succeed(ended.result)
+    if (end(ended, "It may have been published already.")) succeed(ended.result)
   } catch (error) {
     alert(`Runflow: ${error instanceof Error ? error.message : error}`)
   } finally {

@@ -190,3 +190,29 @@ async def test_the_pages_of_these_tests_may_speak_with_comfyui_alone(editor: Edi
     policy = httpx.get(editor.url).headers["Content-Security-Policy"]
     assert "default-src 'self'" in policy
     assert "connect-src 'self' data:;" in policy
+
+
+async def test_a_second_press_stops_it(newest_editor: Editor, open_page: OpenPage) -> None:
+    models = newest_editor.base / "models/upscale_models"
+    models.mkdir(parents=True, exist_ok=True)
+    with (models / "huge.safetensors").open("wb") as sparse:
+        sparse.truncate(20 * 1024**3)
+    try:
+        page = await open_page(newest_editor)
+        with connection(newest_editor, "http://127.0.0.1:1", KEY):
+            deploy = await build(page)
+            loader = await page.add("UpscaleModelLoader", 40, 500)
+            sizer = await page.add("ImageUpscaleWithModel", 400, 500)
+            await page.connect(loader, 0, sizer, "upscale_model")
+            await page.connect((await page.find("EmptyImage"))[0], 0, sizer, "image")
+            await page.connect(sizer, 0, (await page.find("RunflowOutputImage"))[0], "value")
+            await page.press(deploy, "Deploy")
+            hashing = "app.graph.nodes.some((node) => node.widgets?.some((one) => /huge.*[1-9] %/.test(one.label)))"
+            await page.page.wait_for_function(hashing)
+            await page.screenshot("hashing")
+            await page.press(deploy, (await page.labels(deploy))[0])
+            await expect(page.toasts).to_contain_text("Nothing was sent.")
+            assert await idle(page, deploy)
+            assert page.alerts == []
+    finally:
+        (models / "huge.safetensors").unlink()

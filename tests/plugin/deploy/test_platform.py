@@ -118,3 +118,16 @@ async def test_a_redirect_does_not_take_the_key_along() -> None:
 )
 def test_a_refusal_in_the_servers_words(content: bytes, text: str) -> None:
     assert explain(418, content) == text
+
+
+async def test_only_an_answer_tells_that_nothing_came_of_it() -> None:
+    for status, refused in ((422, True), (403, True), (500, False), (302, False)):
+        async with platform(says(status)) as opened:
+            with pytest.raises(DeployFailed) as raised:
+                await opened.save(None, "x", {})
+        assert raised.value.refused is refused
+    nobody = Target("http://127.0.0.1:1", "http://127.0.0.1:1", "rf_live_x", foreign=False)
+    async with Platform(nobody) as opened:
+        with pytest.raises(DeployFailed, match="Is the server running") as raised:
+            await opened.save({"id": "1"}, "x", {})
+    assert raised.value.refused is False
