@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterator
 
 import httpx
+import psutil
 import pytest
 from PIL import Image
 
@@ -20,6 +21,12 @@ def platform() -> Iterator[Platform]:
         yield started
 
 
+def judging_processes(platform: Platform) -> list[psutil.Process]:
+    """Find them as children: their environment does not name the installation."""
+    children = platform.server().children(recursive=True)
+    return [child for child in children if "runflow.evaluations.judges.process" in child.cmdline()]
+
+
 def test_the_server_is_killed_in_mid_evaluation(platform: Platform, receiver: Receiver) -> None:
     held = io.BytesIO()
     corpus.good("portrait", 1, 512, 512).save(held, "JPEG", quality=90)
@@ -33,8 +40,10 @@ def test_the_server_is_killed_in_mid_evaluation(platform: Platform, receiver: Re
             return [http.get(f"/v1/evaluations/{one}").json()["status_code"] for one in made]
 
         until(lambda: "running" in states(), "an evaluation is running")
+        judging = judging_processes(platform)
         platform.kill()
         until(lambda: not platform.processes(), "no process of the dead installation is left", 30)
+        until(lambda: not any(child.is_running() for child in judging), "no judging process is left", 30)
         platform.start()
         until(lambda: set(states()) == {"completed"}, "every evaluation has ended", 120)
         for one in made:
@@ -52,8 +61,8 @@ def test_the_judging_process_is_killed_in_mid_evaluation(platform: Platform) -> 
         http.headers["Authorization"] = f"Bearer {platform.key()}"
         body = {"generated_image_url": image, "task_type": "x"}
         made = http.post("/v1/evaluations", json=body).raise_for_status().json()["id"]
-        child = until(lambda: platform.find("runflow.evaluations.judges.process"), "the judging process")
-        child.kill()
+        for child in until(lambda: judging_processes(platform), "the judging process"):
+            child.kill()
         found = until(
             lambda: (one := http.get(f"/v1/evaluations/{made}").json())["status_code"] == "completed" and one,
             "the verdict",
