@@ -161,7 +161,7 @@ def _models(
     entries: dict[str, Any] = {}
     warnings: list[str] = []
     for number, file in enumerate(found, 1):
-        told = partial(progress, f"Hashing model {number} of {len(found)}, {file.place.name}")
+        told = partial(progress, f"Hashing {file.place.name} ({number} of {len(found)})")
         size, sha256 = _hash(file, machine.hashes, told, cancelled)
         entries[file.path], warning = model_entry(file, sha256, size, sources)
         warnings += [warning] if warning else []

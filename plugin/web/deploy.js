@@ -10,6 +10,7 @@ import { ask, listen, pageId } from "./server.js"
 const EVENT = "runflow.deploy"
 const LABEL = "Deploy"
 const LOOK_EVERY_MS = 2000
+const STEP_FITS = 24
 const OVER = ["ready", "done", "failed", "cancelled"]
 
 /** The jobs under way; an empty id while there is none yet. @type {WeakMap<GraphNode, string>} */
@@ -48,8 +49,9 @@ function follow(id, node) {
     const hear = (job) => {
       if (over) return // an answer that was on its way when an event overtook it
       const part = job.total ? job.done / job.total : 0
-      const percent = job.total ? ` ${Math.floor(part * 100)} %` : "…"
-      show(node, `${job.step}${percent} (stop)`, part)
+      const percent = job.total ? ` ${Math.floor(part * 100)} %` : ""
+      const step = job.step.length > STEP_FITS ? `${job.step.slice(0, STEP_FITS)}…` : job.step
+      show(node, `${step}${percent} (stop)`, part)
       if (!OVER.includes(job.state)) return
       stop()
       resolve(job)

@@ -93,7 +93,7 @@ def test_a_workflow_that_is_none(machine: Machine, prompt: Any) -> None:
 def test_progress_names_the_model_and_cancelling_stops_it(machine: Machine) -> None:
     steps: list[str] = []
     make_plan("x", PROMPT, GRAPH, "", machine, lambda step, *_: steps.append(step), threading.Event())
-    assert "Hashing model 1 of 1, m.safetensors" in steps
+    assert "Hashing m.safetensors (1 of 1)" in steps
     cancelled = threading.Event()
     cancelled.set()
     write(machine.input_folder / "constant.png", "changed now")
