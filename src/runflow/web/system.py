@@ -1,8 +1,9 @@
 """Is the server up, can it serve: health and readiness."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends
+from pydantic import BaseModel, Field
 from sqlalchemy import text
 from starlette.responses import Response
 
@@ -13,13 +14,30 @@ from runflow.web.responses import json_response
 router = APIRouter(tags=["Status"])
 
 
-@router.get("/v1/health", summary="Is the process alive")
+class Health(BaseModel):
+    """The process is alive."""
+
+    status: Literal["ok"]
+    ok: Literal[True]
+    version: str = Field(description="Release of the server.")
+
+
+class Readiness(BaseModel):
+    """The server can serve."""
+
+    status: Literal["ready"]
+    ok: Literal[True]
+    database: Literal["ok"]
+    storage: Literal["ok"]
+
+
+@router.get("/v1/health", response_model=Health, summary="Is the process alive")
 async def health() -> Response:
     """Answer without looking at anything else (wire.md 14: clients read `status` or `ok`)."""
     return json_response({"status": "ok", "ok": True, "version": __version__})
 
 
-@router.get("/v1/readiness", summary="Can it serve requests")
+@router.get("/v1/readiness", response_model=Readiness, summary="Can it serve requests")
 async def readiness(parts: Annotated[Services, Depends(services)]) -> Response:
     """Answer 200 when database and storage work, else 503. A missing worker never makes a server unready."""
     async with parts.db.system() as connection:

@@ -14,6 +14,7 @@ from runflow.web.json_body import json_body, openapi_body
 from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, list_query, record_query
 from runflow.web.responses import json_response
 from runflow.workers import roster
+from runflow.workers.answers import CompletionAnswer, HeartbeatAnswer, LeaseAnswer, Registered, UploadsAnswer
 from runflow.workers.roster_schemas import PatchWorker, Worker
 from runflow.workers.schemas import Completion, Heartbeat, LeaseRequest, Registration, Uploads
 from runflow.workers.service import WorkerDesk, require_protocol
@@ -39,7 +40,13 @@ async def desk(request: Request) -> WorkerDesk:
 Desk = Annotated[WorkerDesk, Depends(desk)]
 
 
-@router.post("/registrations", status_code=201, summary="Register a worker", openapi_extra=openapi_body(Registration))
+@router.post(
+    "/registrations",
+    response_model=Registered,
+    status_code=201,
+    summary="Register a worker",
+    openapi_extra=openapi_body(Registration),
+)
 async def register(
     body: Annotated[Registration, Depends(json_body(Registration, caller=worker))], desk: Desk
 ) -> Response:
@@ -47,7 +54,7 @@ async def register(
     return json_response(await desk.register(body), 201)
 
 
-@router.post("/leases", summary="Wait for work", openapi_extra=openapi_body(LeaseRequest))
+@router.post("/leases", response_model=LeaseAnswer, summary="Wait for work", openapi_extra=openapi_body(LeaseRequest))
 async def lease(
     body: Annotated[LeaseRequest, Depends(json_body(LeaseRequest, caller=worker))], request: Request, desk: Desk
 ) -> Response:
@@ -55,7 +62,12 @@ async def lease(
     return json_response(await while_connected(request, desk.lease(body, reached_at(request))))
 
 
-@router.post("/leases/{id}/heartbeats", summary="Renew a lease", openapi_extra=openapi_body(Heartbeat))
+@router.post(
+    "/leases/{id}/heartbeats",
+    response_model=HeartbeatAnswer,
+    summary="Renew a lease",
+    openapi_extra=openapi_body(Heartbeat),
+)
 async def heartbeat(
     id: UUID, body: Annotated[Heartbeat, Depends(json_body(Heartbeat, caller=worker))], parts: Parts
 ) -> Response:
@@ -64,7 +76,12 @@ async def heartbeat(
     return json_response(await leases.heartbeat(parts, id, body))
 
 
-@router.post("/leases/{id}/uploads", summary="Get upload URLs for outputs", openapi_extra=openapi_body(Uploads))
+@router.post(
+    "/leases/{id}/uploads",
+    response_model=UploadsAnswer,
+    summary="Get upload URLs for outputs",
+    openapi_extra=openapi_body(Uploads),
+)
 async def uploads(
     id: UUID, body: Annotated[Uploads, Depends(json_body(Uploads, caller=worker))], request: Request, desk: Desk
 ) -> Response:
@@ -72,7 +89,12 @@ async def uploads(
     return json_response(await desk.uploads(id, body, reached_at(request)))
 
 
-@router.post("/leases/{id}/completions", summary="End an attempt", openapi_extra=openapi_body(Completion))
+@router.post(
+    "/leases/{id}/completions",
+    response_model=CompletionAnswer,
+    summary="End an attempt",
+    openapi_extra=openapi_body(Completion),
+)
 async def complete(
     id: UUID, body: Annotated[Completion, Depends(json_body(Completion, caller=worker))], parts: Parts
 ) -> Response:
