@@ -113,7 +113,7 @@ def affected(owner: Connection[dict[str, Any]], statement: str, table: str, valu
     """Return how many rows a statement saw or changed; None where the role may not do it at all."""
     try:
         with owner.transaction():
-            return owner.execute(sql.SQL(statement).format(sql.Identifier(table)), values).rowcount  # type: ignore[arg-type]
+            return owner.execute(sql.SQL(statement).format(sql.Identifier(table)), values).rowcount
     except errors.InsufficientPrivilege:
         return None
 

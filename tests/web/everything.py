@@ -7,7 +7,7 @@ A new route needs nothing here when its parameters are known; a new resource nee
 import asyncio
 import re
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -79,7 +79,7 @@ CODES = {
 """Codes of tables that are the same for everybody."""
 
 _IMAGE = data_uri(png(good("portrait", 1, 64, 64)))
-_GRAPH = {**PROMPT, "4": {**PROMPT["4"], "inputs": {**PROMPT["4"]["inputs"], "free": "x"}}}
+_GRAPH: dict[str, Any] = {**PROMPT, "5": {"class_type": "Anything", "inputs": {"free": "x", "image": ["4", 0]}}}
 _RUN = {"input": {"prompt": "an otter"}}
 
 BODIES: dict[Route, Any] = {
@@ -90,7 +90,7 @@ BODIES: dict[Route, Any] = {
     ("POST", "/v1/comfyui-workflows/{comfyui_workflow_id}/inputs"): {
         "name": "free",
         "variable_type_code": "string",
-        "comfyui_node_id": "4",
+        "comfyui_node_id": "5",
         "comfyui_field_name": "free",
         "is_required": False,
     },
@@ -98,7 +98,7 @@ BODIES: dict[Route, Any] = {
     ("POST", "/v1/comfyui-workflows/{comfyui_workflow_id}/outputs"): {
         "name": "other",
         "variable_type_code": "image",
-        "comfyui_node_id": "4",
+        "comfyui_node_id": "5",
         "comfyui_field_name": "other",
     },
     ("PATCH", "/v1/comfyui-workflows/{comfyui_workflow_id}/outputs/{id}"): {"display_name": "Picture"},
@@ -168,6 +168,12 @@ class Everything:
             parts.append("SELECT 'organizations', (SELECT md5(t::text) FROM organizations t WHERE id = :org)")
             found = await connection.execute(text(" UNION ALL ".join(parts)), {"org": self.org_id})
             return {row.name: row.hash for row in found}
+
+
+def served_order(routes: Iterable[Route]) -> list[Route]:
+    """Return routes in an order in which one organization can be served all of them: what is deleted goes last."""
+    last = ("PATCH", "POST", "DELETE")
+    return sorted(routes, key=lambda route: (last.index(route[0]) + 1 if route[0] in last else 0, -len(route[1])))
 
 
 def fresh(body: Any) -> Any:
@@ -242,7 +248,8 @@ async def _workflow(made: Everything) -> None:
 async def _rest(made: Everything, target: str) -> None:
     ids = made.ids
     ids["organization"] = str(made.org_id)
-    ids["callback_secret"] = (await _post(made, "/v1/callback-secrets", {"label": "x"}))["id"]
+    for label in ("the current one, which stays", "x"):
+        ids["callback_secret"] = (await _post(made, "/v1/callback-secrets", {"label": label}))["id"]
     hook = {"url": target, "event_subscriptions": ["run.completed"]}
     ids["webhook"] = (await _post(made, "/v1/webhooks", hook))["id"]
     ids["folder"] = (await _post(made, "/v1/asset-folders", {"name": "Folder"}))["id"]

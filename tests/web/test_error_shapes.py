@@ -132,12 +132,12 @@ async def test_bad_bodies(
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "nonsense"):
         answer = await everything.call(route, caller, content=b'{"a": 1}', headers={"Content-Type": kind})
         check(answer, "UNSUPPORTED_MEDIA_TYPE")
-    for body in ([], "text", 1, None):
-        check(
-            await everything.call(route, caller, content=_json(body), headers=JSON), "VALIDATION_ERROR", "INVALID_JSON"
-        )
-    for body in ({"name": "a\0b"}, {"input": {"a": "\0"}}, {"\0": 1}, {"limit": 10**400}):
-        answer = await everything.call(route, caller, content=_json(body), headers=JSON)
+    for content in (b"[]", b'"text"', b"1", b"null"):
+        answer = await everything.call(route, caller, content=content, headers=JSON)
+        check(answer, "VALIDATION_ERROR", "INVALID_JSON")
+    odd: list[dict[str, Any]] = [{"name": "a\0b"}, {"input": {"a": "\0"}}, {"\0": 1}, {"limit": 10**400}]
+    for body in odd:
+        answer = await everything.call(route, caller, content=json.dumps(body).encode(), headers=JSON)
         if answer.status_code >= 400:
             check(answer)
 
@@ -197,11 +197,7 @@ async def test_addresses_of_nothing(caller: httpx.AsyncClient, method: str, path
 async def test_odd_headers(caller: httpx.AsyncClient, header: str) -> None:
     for value in (b"", b"\x80\xff", b"x" * 5000, b"0", b"bytes=9-1"):
         for method, path in (("POST", "/v1/asset-folders"), ("GET", "/v1/runs")):
-            body = {"json": {}} if method == "POST" else {}
-            answer = await caller.request(method, path, headers=[(header.encode(), value)], **body)  # type: ignore[arg-type]
+            body: dict[str, Any] | None = {} if method == "POST" else None
+            answer = await caller.request(method, path, headers=[(header.encode(), value)], json=body)
             if answer.status_code >= 400:
                 check(answer)
-
-
-def _json(body: Any) -> bytes:
-    return json.dumps(body).encode()

@@ -13,7 +13,7 @@ from runflow.services import Services
 from runflow.web.scopes import ALL_SCOPES
 from tests.conftest import fresh_key, open_client
 from tests.web import everything as of_everything
-from tests.web.everything import BODIES, CODES, OF_KEYS, Everything, Route
+from tests.web.everything import BODIES, CODES, OF_KEYS, Everything, Route, served_order
 
 FOR_EVERYBODY = {
     ("GET", "/v1/comfyui-workflows/categories/{code}"): "the same categories for all",
@@ -21,8 +21,6 @@ FOR_EVERYBODY = {
     ("GET", "/v1/gpus/{code}"): "the installation's catalogue",
 }
 """Routes with a parameter that name nothing of an organization."""
-
-ENDS_LAST = ("PATCH", "POST", "DELETE")
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +68,8 @@ async def test_the_routes_with_a_body_are_called_with_one(services: Services) ->
 async def test_the_same_calls_work_for_the_organization_itself(services: Services) -> None:
     """What the sweep sends is meant: its owner is served. What is deleted goes last, the inner before the outer."""
     async with of_everything.make(services) as own:
-        order = sorted(
-            OF_KEYS, key=lambda route: (ENDS_LAST.index(route[0]) + 1 if route[0] in ENDS_LAST else 0, -len(route[1]))
-        )
         faults = []
-        for route in order:
+        for route in served_order(OF_KEYS):
             answer = await own.call(route)
             if answer.status_code >= 400 and not expected(route, answer):
                 faults.append(f"{' '.join(route)}: {answer.status_code} {answer.text[:200]}")
