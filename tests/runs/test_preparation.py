@@ -35,14 +35,17 @@ def test_files_are_found_wherever_they_stand_and_prose_is_not() -> None:
     assert with_references(value, {PICTURE: "ref"}) == {**value, "a": ["ref", "data: see below"], "b": {"c": "ref"}}
 
 
-async def test_a_file_in_a_text_input_becomes_an_asset_and_equal_files_are_one(
+async def test_equal_files_become_one_asset_and_a_text_stays_the_text_that_it_is(
     client: httpx.AsyncClient, dispatch: Dispatch, worker: Worker
 ) -> None:
     run = await dispatch(input={"prompt": PICTURE, "photo": PICTURE}, metadata={"deep": [{"er": PICTURE}]})
     assert len((await client.get("/v1/assets")).json()["items"]) == 1
     read = (await client.get(f"/v1/runs/{run['id']}")).json()
-    for url in (read["input"]["prompt"], read["input"]["photo"], read["metadata"]["deep"][0]["er"]):
+    for url in (read["input"]["photo"], read["metadata"]["deep"][0]["er"]):
         assert (await client.get(url)).content == picture()
+    assert read["input"]["prompt"] == PICTURE
+    lease = await worker.lease(wait=5)
+    assert lease is not None and lease["input"]["prompt"] == PICTURE
 
 
 async def test_one_bad_file_leaves_nothing_behind(client: httpx.AsyncClient, workflow: Deployed) -> None:

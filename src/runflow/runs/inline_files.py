@@ -1,4 +1,7 @@
-"""Files that come inside a request: `data:` URIs anywhere in `input` or `metadata` become assets (wire.md 5.4)."""
+"""Files that come inside a request: `data:` URIs of image and file inputs, and anywhere in `metadata`, become assets
+
+(wire.md 5.4, but for text inputs, which nodes may want as they are).
+"""
 
 import asyncio
 import io

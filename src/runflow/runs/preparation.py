@@ -4,7 +4,7 @@ Dispatches, batches and reruns go through here, so all of them refuse the same t
 with one bad value leaves nothing behind.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -78,20 +78,28 @@ async def prepare(
         return Prepared(accepted, metadata)
     stored = await inline_files.store(services, caller, files)
     return Prepared(
-        [inline_files.with_references(values, stored) for values in accepted],
+        [_with_files(target, values, stored) for values in accepted],
         inline_files.with_references(metadata, stored),
     )
 
 
 def _files(target: DispatchTarget, place: Place, values: dict[str, Any]) -> list[InlineFile]:
-    media = {spec.name for spec in target.interface.inputs if spec.variable_type_code.is_media}
-    found: list[InlineFile] = []
-    for name, value in values.items():
-        if name in media and str(value)[:5].lower() == "data:":
-            found.append(InlineFile((*place, name), str(value)))
-        else:
-            found += inline_files.inline_files(value, (*place, name))
-    return found
+    """A text input is text: a node that decodes a `data:` URI itself gets what the caller sent."""
+    media = _media_names(target)
+    return [
+        InlineFile((*place, name), value)
+        for name, value in values.items()
+        if name in media and isinstance(value, str) and value[:5].lower() == "data:"
+    ]
+
+
+def _with_files(target: DispatchTarget, values: dict[str, Any], stored: Mapping[str, str]) -> dict[str, Any]:
+    media = _media_names(target)
+    return {name: stored.get(value, value) if name in media else value for name, value in values.items()}
+
+
+def _media_names(target: DispatchTarget) -> set[str]:
+    return {spec.name for spec in target.interface.inputs if spec.variable_type_code.is_media}
 
 
 async def _unknown_assets(
