@@ -1,8 +1,10 @@
 """Whatever a person can meet is documented: settings, error codes, routes, commands."""
 
 import re
+from pathlib import Path
 from typing import Any
 
+import pytest
 import typer
 
 from runflow import cli
@@ -10,6 +12,9 @@ from runflow.errors import ALL_ERRORS
 from runflow.settings import Settings
 from runflow.web.scopes import ROUTE_SCOPES
 from tests.architecture.source import ROOT, server_modules
+
+API_PAGES = [ROOT / "docs" / "api.md", *sorted((ROOT / "docs" / "api").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def document(name: str) -> str:
@@ -21,6 +26,18 @@ def document(name: str) -> str:
 def mentions(text: str, words: str) -> bool:
     """Return whether `words` stand in the text, not as a part of longer ones."""
     return re.search(rf"(?<![\w/-]){re.escape(words)}(?![\w/{{-])", text) is not None
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the names by which the headings of a page can be linked to, as GitHub makes them."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
+
+
+def table_rows(page: Path) -> list[tuple[str, str, str]]:
+    """Return method, path and scopes of each row of a page's table of routes."""
+    return re.findall(r"^\| `([A-Z]+) (/[^`]*)` \|.*\| ([^|]+) \|$", page.read_text(), flags=re.MULTILINE)
 
 
 def environment_names() -> set[str]:
@@ -62,6 +79,35 @@ def test_every_route_is_in_a_guide() -> None:
         if not any(mentions(line, method) and mentions(line, shown) for line in document(name).splitlines()):
             missing.append(f"docs/{name}: {method} {shown}")
     assert missing == []
+
+
+@pytest.mark.parametrize("page", API_PAGES, ids=lambda page: page.name)
+def test_a_table_of_routes_is_in_the_order_of_the_scope_table_and_names_the_same_scopes(page: Path) -> None:
+    order = {(method, path.replace(":path}", "}")): scopes for (method, path), scopes in ROUTE_SCOPES.items()}
+    rows = table_rows(page)
+    assert rows
+    assert [(method, path) for method, path, _ in rows] == sorted(
+        ((method, path) for method, path, _ in rows), key=list(order).index
+    )
+    for method, path, shown in rows:
+        scopes = order[method, path]
+        if isinstance(scopes, frozenset):
+            assert set(re.findall(r"`([^`]+)`", shown)) == scopes, f"{method} {path}"
+        else:
+            assert re.findall(r"`([^`]+)`", shown) == [], f"{method} {path}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_between_pages_leads_somewhere(page: Path) -> None:
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        if not link.startswith(("https:", "http:")) and (
+            not target.exists() or (anchor and anchor not in anchors(target))
+        ):
+            broken.append(link)
+    assert broken == []
 
 
 def test_every_command_is_in_the_command_line_guide() -> None:
