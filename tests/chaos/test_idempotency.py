@@ -1,0 +1,77 @@
+"""kill -9 of the server amid requests with an Idempotency-Key: whoever repeats them gets exactly one of each."""
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.platform_fixtures import Platform, installation
+from tests.runs.conftest import PROMPT
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
+
+ROUNDS = 5
+CALLERS = 8
+
+
+@pytest.fixture(scope="module")
+def platform() -> Iterator[Platform]:
+    with installation(None, arguments=("--no-worker",)) as started:
+        yield started
+
+
+def test_each_key_makes_one_run_whatever_dies_when(platform: Platform) -> None:
+    key = platform.key()
+    headers = {"Authorization": f"Bearer {key}"}
+    workflows = f"{platform.url}/v1/comfyui-workflows"
+    deployed = httpx.post(workflows, json={"name": "Portrait", "workflow_json": PROMPT}, headers=headers)
+    runs = f"{workflows}/{deployed.json()['path']}/runs"
+
+    def call(name: str) -> httpx.Response | None:
+        body = {"input": {"prompt": "an otter"}, "client_ref": name}
+        try:
+            return httpx.post(runs, json=body, headers={**headers, "Idempotency-Key": name}, timeout=30)
+        except httpx.TransportError:
+            return None
+
+    names = []
+    for round_ in range(ROUNDS):
+        stop = threading.Event()
+
+        def send(caller: int, round_: int = round_, stop: threading.Event = stop) -> None:
+            number = 0
+            while not stop.is_set():
+                names.append(f"{round_}-{caller}-{number}")
+                if call(names[-1]) is None:
+                    return
+                number += 1
+
+        callers = [threading.Thread(target=send, args=(caller,)) for caller in range(CALLERS)]
+        for thread in callers:
+            thread.start()
+        time.sleep(random.uniform(0.2, 1.0))
+        platform.kill()
+        stop.set()
+        for thread in callers:
+            thread.join()
+        platform.start()
+    answers = {}
+    for name in names:
+        answer = call(name)
+        assert answer is not None and answer.status_code == 201, answer and answer.text
+        answers[name] = answer.json()["id"]
+        assert answer.json()["client_ref"] == name
+    found = []
+    cursor = None
+    while True:
+        query = {"limit": "500", "fields": "id,client_ref"} | ({"pq": cursor} if cursor else {})
+        page = httpx.get(runs, params=query, headers=headers).json()
+        found += [(run["client_ref"], run["id"]) for run in page["items"]]
+        cursor = page["next"]
+        if cursor is None:
+            break
+    assert sorted(found) == sorted(answers.items()), "one run for each key, the one that every answer names"
+    assert len(names) > ROUNDS * CALLERS

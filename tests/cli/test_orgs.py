@@ -1,0 +1,83 @@
+"""The operator's commands for organizations and keys, on a home of their own, as processes."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.platform_fixtures import new_home
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    folder = new_home()
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def runflow(home: Path, *words: str, code: int = 0, **environment: str) -> "subprocess.CompletedProcess[str]":
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RUNFLOW_")}
+    ended = subprocess.run(
+        [sys.executable, "-m", "runflow", *words],
+        env={**kept, "RUNFLOW_HOME": str(home), "COLUMNS": "200", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == code, ended.stderr
+    return ended
+
+
+def made(home: Path, *words: str) -> Any:
+    return json.loads(runflow(home, *words, "--json").stdout)
+
+
+def test_organizations_and_their_keys(home: Path) -> None:
+    acme = made(home, "orgs", "create", "--name", "Acme & Sons")
+    assert acme["slug"] == "acme-sons" and acme["api_key"]["key"].startswith("rf_live_")
+    assert [one["slug"] for one in made(home, "orgs", "list")] == ["default", "acme-sons"]
+    assert "acme-sons" in runflow(home, "orgs", "list").stdout
+    key = made(home, "keys", "create", "--name", "x", "--org", "acme-sons", "--days", "3", "--rate-limit", "7")
+    assert (key["org_id"], key["rate_limit_per_second"]) == (acme["id"], 7) and key["expires_at"] is not None
+    runflow(home, "keys", "revoke", key["id"])
+    for words, sentence in (
+        (("orgs", "create", "--name", "x", "--slug", "acme-sons"), "already"),
+        (("orgs", "create", "--name", "categories"), "fixed word"),
+        (("keys", "create", "--name", "x", "--org", "nobody"), "no organization"),
+        (("keys", "revoke", "0197f3a0-0000-7000-8000-000000000000"), "no API key"),
+    ):
+        assert sentence in runflow(home, *words, code=1).stderr
+
+
+def test_a_new_master_key(home: Path) -> None:
+    before = (home / "secret.key").read_text()
+    assert "given out before" in runflow(home, "keys", "rotate-master").stderr
+    after = (home / "secret.key").read_text()
+    assert after != before and not (home / "secret.key.new").exists()
+    assert len(made(home, "orgs", "list")) == 2, "the roles of the database have passwords of the new key"
+
+
+def test_an_interrupted_rotation_stops_everything_but_its_end(home: Path) -> None:
+    (home / "secret.key.new").write_text("n" * 64 + "\n")
+    assert "rotate-master" in runflow(home, "orgs", "list", code=1).stderr
+    runflow(home, "keys", "rotate-master")
+    assert (home / "secret.key").read_text() == "n" * 64 + "\n"
+    assert len(made(home, "orgs", "list")) == 2
+
+
+def test_a_key_in_the_environment_is_rotated_from_a_file(home: Path, tmp_path: Path) -> None:
+    old, new, file = "a" * 40, "b" * 40, tmp_path / "new.key"
+    file.write_text(new + "\n")
+    assert "--new-key-file" in runflow(home, "keys", "rotate-master", code=1, RUNFLOW_SECRET_KEY=old).stderr
+    words = ("keys", "rotate-master", "--new-key-file", str(file))
+    assert "RUNFLOW_SECRET_KEY" in runflow(home, *words, RUNFLOW_SECRET_KEY=old).stderr
+    runflow(home, "orgs", "list", RUNFLOW_SECRET_KEY=new)
+    assert "leave --new-key-file out" in runflow(
+        home, "keys", "rotate-master", "--new-key-file", str(home / "secret.key"), code=1
+    ).stderr.replace("\n", " ")
