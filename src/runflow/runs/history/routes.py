@@ -31,6 +31,16 @@ EVENTS_DESCRIPTION = (
     "Server-Sent Events `status`, `progress`, `log` and `node`: `id` a growing number, `data` an object with `run_id` "
     "and `timestamp`. The last one is the status with `is_terminal` true."
 )
+EVENT_SCHEMA = {
+    "type": "object",
+    "description": "One event of the stream.",
+    "properties": {
+        "id": {"type": "string", "description": "Send the last one as `Last-Event-ID` to go on behind it."},
+        "event": {"type": "string", "enum": ["status", "progress", "log", "node"]},
+        "data": {"type": "string", "description": "A JSON object."},
+        "retry": {"type": "integer", "description": "Milliseconds to wait before connecting again."},
+    },
+}
 
 
 async def history(request: Request) -> History:
@@ -43,7 +53,7 @@ Reader = Annotated[History, Depends(history)]
 
 
 @router.get("/v1/runs/{id}/events", response_class=Response, summary="Follow a run", responses={
-    200: {"description": EVENTS_DESCRIPTION, "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+    200: {"description": EVENTS_DESCRIPTION, "content": {"text/event-stream": {"schema": EVENT_SCHEMA}}},
     204: {"description": "The end was told before `Last-Event-ID`: nothing follows, do not connect again."},
 })  # fmt: skip
 async def events(
