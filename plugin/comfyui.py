@@ -5,6 +5,7 @@ Nothing of ComfyUI is imported when the plugin is: the same files also load in t
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("runflow")
 _REGISTERED = "_runflow_registered"
+_closing: set[asyncio.Future[Any]] = set()
 
 
 def server() -> Any:
@@ -34,8 +36,16 @@ def register() -> None:
     from .routes import MIDDLEWARES, add_to
 
     add_to(running.routes)
-    for middleware in MIDDLEWARES:
-        running.app.middlewares.append(middleware)
+    middlewares = running.app.middlewares
+    own = [place for place, each in enumerate(middlewares) if _is_comfyuis(each)]
+    after_own = own[-1] + 1 if own else 0
+    for place, middleware in enumerate(MIDDLEWARES, start=after_own):
+        middlewares.insert(place, middleware)
+
+
+def _is_comfyuis(middleware: Any) -> bool:
+    """Whether a middleware is ComfyUI's own. They answer preflights and add headers, but serve nothing."""
+    return str(getattr(middleware, "__module__", "")).partition(".")[0] in ("server", "middleware")
 
 
 def send(event: str, data: dict[str, Any], client_id: str | None) -> None:
@@ -43,6 +53,40 @@ def send(event: str, data: dict[str, Any], client_id: str | None) -> None:
     running = server()
     if running is not None:
         running.send_sync(event, data, client_id)
+
+
+def close_sockets() -> None:
+    """Close every page's websocket. Pages open a new one at once; for that they need the password that is valid now."""
+    running = server()
+    if running is None:
+        return
+    for socket in list(running.sockets.values()):
+        closing = asyncio.ensure_future(socket.close())
+        _closing.add(closing)
+        closing.add_done_callback(_closing.discard)
+
+
+def prompts_left() -> int:
+    """How many prompts ComfyUI executes or has waiting."""
+    return int(server().prompt_queue.get_tasks_remaining())
+
+
+def allowed_origin() -> str | None:
+    """The web site whose pages ComfyUI was told to answer (`--enable-cors-header`); `*` for all, None for none."""
+    return _arguments().enable_cors_header or None
+
+
+def listening() -> tuple[list[str], int, bool]:
+    """The addresses and the port that ComfyUI was told to listen at, and whether it serves TLS there."""
+    arguments = _arguments()
+    addresses = [address.strip() for address in str(arguments.listen).split(",") if address.strip()]
+    return addresses, int(arguments.port), bool(arguments.tls_keyfile and arguments.tls_certfile)
+
+
+def _arguments() -> Any:
+    from comfy.cli_args import args
+
+    return args
 
 
 def user_id(request: web.Request) -> str:
@@ -81,6 +125,13 @@ def input_folder() -> Path:
     import folder_paths
 
     return Path(folder_paths.get_input_directory())
+
+
+def result_folders() -> dict[str, Path]:
+    """ComfyUI's folders for what nodes save, by the type under which they report it."""
+    import folder_paths
+
+    return {"output": Path(folder_paths.get_output_directory()), "temp": Path(folder_paths.get_temp_directory())}
 
 
 def root_folder() -> Path:
@@ -125,6 +176,10 @@ class Catalogue:
     def model_kinds(self) -> list[str]:
         """The names of the model folders, aliases included."""
         return list(self._paths.folder_names_and_paths)
+
+    def model_folders(self, kind: str) -> list[Path]:
+        """The folders of one kind, the one that ComfyUI looks into first at the beginning."""
+        return [Path(folder) for folder in self._paths.get_folder_paths(kind)]
 
     def model_names(self, kind: str) -> list[str]:
         """The files that a node offers for one kind."""

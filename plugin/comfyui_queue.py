@@ -1,0 +1,110 @@
+"""ComfyUI's own queue, reached from inside its process: no address, no password, no TLS stand between.
+
+Prompts go through the very handlers that serve `POST /prompt`, `/queue` and `/interrupt`, so they are treated as those
+of any page. Events come through an entry in the server's table of websockets; they are hints, the history is the truth.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from .comfyui import LOG, server
+
+Hear = Callable[[str, Mapping[str, Any]], None]
+"""Called on the event loop with an event's type and data."""
+
+
+class Place(str, Enum):
+    """Where a prompt is."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    NOWHERE = "nowhere"
+
+
+class _Request:
+    """What ComfyUI's handlers read of a request."""
+
+    def __init__(self, body: dict[str, Any]) -> None:
+        self._body = body
+        self.headers: CIMultiDict[str] = CIMultiDict()
+
+    async def json(self) -> dict[str, Any]:
+        return self._body
+
+
+class _Ear:
+    """Takes the place of a page's websocket."""
+
+    closed = False
+
+    def __init__(self, hear: Hear) -> None:
+        self._hear = hear
+
+    async def send_json(self, message: Mapping[str, Any], *_: Any, **__: Any) -> None:
+        try:
+            self._hear(str(message.get("type")), message.get("data") or {})
+        except Exception:  # what we fail at must not disturb the server's other listeners
+            LOG.exception("Runflow: an event of ComfyUI was not understood")
+
+    async def send_str(self, text: str, *_: Any, **__: Any) -> None:
+        await self.send_json(json.loads(text))
+
+    async def send_bytes(self, *_: Any, **__: Any) -> None:
+        """Previews of the sampler are for editors."""
+
+    async def close(self, *_: Any, **__: Any) -> None:
+        """There is nothing to close."""
+
+
+async def submit(prompt: dict[str, Any], prompt_id: str, client_id: str) -> tuple[int, dict[str, Any]]:
+    """Put a prompt into the queue. ComfyUI keeps and changes it. Returns status and body as `POST /prompt` does."""
+    return await _ask("/prompt", {"prompt": prompt, "prompt_id": prompt_id, "client_id": client_id})
+
+
+async def stop(prompt_id: str) -> None:
+    """Take exactly this prompt out of the queue, or interrupt it when it is the one that runs."""
+    place = find(prompt_id)
+    if place is Place.PENDING:
+        await _ask("/queue", {"delete": [prompt_id]})
+    elif place is Place.RUNNING:
+        await _ask("/interrupt", {"prompt_id": prompt_id})
+
+
+def find(prompt_id: str) -> Place:
+    """Where the prompt is in the queue."""
+    queue = server().prompt_queue
+    read = getattr(queue, "get_current_queue_volatile", None) or queue.get_current_queue
+    running, pending = read()
+    if any(item[1] == prompt_id for item in running):
+        return Place.RUNNING
+    return Place.PENDING if any(item[1] == prompt_id for item in pending) else Place.NOWHERE
+
+
+def history(prompt_id: str) -> Mapping[str, Any] | None:
+    """The history entry of a prompt that has ended; None before that."""
+    entry: Mapping[str, Any] | None = server().prompt_queue.get_history(prompt_id=prompt_id).get(prompt_id)
+    return entry
+
+
+def listen(client_id: str, hear: Hear) -> None:
+    """Hear the events of all prompts that are submitted under `client_id`, for as long as the process lives."""
+    server().sockets[client_id] = _Ear(hear)
+
+
+async def _ask(path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    # ComfyUI's handlers are taken for any callable: what they read of a request is what `_Request` has.
+    handler: Any = next(
+        route.handler
+        for route in server().routes
+        if isinstance(route, web.RouteDef) and (route.method, route.path) == ("POST", path)
+    )
+    answer = await handler(_Request(body))
+    text = getattr(answer, "text", None)
+    return int(answer.status), json.loads(text) if text else {}

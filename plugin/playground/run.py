@@ -1,0 +1,114 @@
+"""One run of a captured workflow, and its record: the platform's own shape, so that the same components show both."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Any
+
+from ..graph import Interface
+from .captures import Capture, now
+from .progress import Progress
+
+TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class Run:
+    """A run that this process started. `hint` is set when it is worth looking for its end."""
+
+    def __init__(self, run_id: str, number: int, capture: Capture, values: dict[str, Any]) -> None:
+        self.id = run_id
+        self.slug = capture.slug
+        self.prompt: dict[str, Any] = {}
+        self.interface: Interface = capture.interface
+        self.progress = Progress({}, set())
+        self.hint = asyncio.Event()
+        self.cancelling = False
+        self.task: asyncio.Task[None] | None = None
+        self._number = number
+        self._captured_at = capture.captured_at
+        self._values = values
+        self._status = "queued"
+        self._created_at = now()
+        self._started_at: str | None = None
+        self._completed_at: str | None = None
+        self._output: dict[str, Any] | None = None
+        self._error: dict[str, Any] | None = None
+        self._stage: str | None = None
+        self._waiting: str | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether it has ended."""
+        return self._status in TERMINAL
+
+    def execute(self, prompt: dict[str, Any], executed: set[str]) -> None:
+        """Note what runs: the bound prompt, and which of its nodes are executed."""
+        self.prompt = prompt
+        self.progress = Progress(prompt, executed)
+
+    def start(self) -> None:
+        """Note that ComfyUI works on it."""
+        if self._status == "queued":
+            self._status, self._started_at, self._waiting = "running", now(), None
+
+    def wait(self, reason: str | None) -> None:
+        """Note why it does not run yet."""
+        if self._status == "queued":
+            self._waiting = reason
+
+    def succeed(self, output: dict[str, Any]) -> None:
+        """Note its files."""
+        self._output = output
+        self._end("succeeded")
+
+    def fail(self, error: dict[str, Any], stage: str) -> None:
+        """Note why it failed, and in which stage."""
+        self._error, self._stage = error, stage
+        self._end("failed")
+
+    def cancel(self) -> None:
+        """Note that it was stopped."""
+        self._end("cancelled")
+
+    def describe(self) -> dict[str, Any]:
+        """The run's record (wire.md, Run record; decisions.md, Ids), and beside it `slug`, `number`, `captured_at`,
+        `progress` (the node that works now) and `cancelling`.
+        """
+        error = self._error
+        return {
+            "id": self.id,
+            "target_type": "comfyui_workflow",
+            "source_code": "playground",
+            "slug": self.slug,
+            "number": self._number,
+            "captured_at": self._captured_at,
+            "status_code": self._status,
+            "is_terminal": self.is_terminal,
+            "cancelling": self.cancelling and not self.is_terminal,
+            "waiting_reason": self._waiting,
+            "input": self._values,
+            "output": self._output,
+            "error": error,
+            "failure_code": error["code"] if error else None,
+            "failure_message": error["message"] if error else None,
+            "failure_stage_code": self._stage,
+            "nodes_total": self.progress.total,
+            "nodes_completed": self.progress.total if self._status == "succeeded" else self.progress.completed,
+            "progress": self.progress.current() if self._status == "running" else None,
+            "created_at": self._created_at,
+            "started_at": self._started_at,
+            "completed_at": self._completed_at,
+            "duration_ms": _milliseconds(self._started_at, self._completed_at),
+        }
+
+    def _end(self, status: str) -> None:
+        self._status, self._waiting, self._completed_at = status, None, now()
+        self._started_at = self._started_at or (self._completed_at if status == "succeeded" else None)
+        self.prompt = {}  # only the record is kept
+
+
+def _milliseconds(start: str | None, end: str | None) -> int | None:
+    if start is None or end is None:
+        return None
+    return round((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds() * 1000)

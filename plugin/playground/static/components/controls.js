@@ -1,0 +1,115 @@
+// The controls of a form for texts, numbers and switches.
+import { make } from "./dom.js"
+
+/** @typedef {import("./types").Control} Control @typedef {import("./types").InputRow} InputRow */
+/** @typedef {import("./types").FormTools} FormTools @typedef {import("./types").Value} Value */
+
+/** What a person has to change in a field. */
+export class FieldProblem extends Error {}
+
+/** @param {InputRow} row @param {FormTools} tools @returns {Control} */
+export function textControl(row, tools) {
+  const area = make("textarea", { class: "rf-text", rows: 3, spellcheck: true })
+  area.addEventListener("input", () => {
+    fit(area)
+    tools.changed()
+  })
+  return {
+    element: area,
+    focusable: area,
+    read() {
+      if (area.value !== "") return area.value
+      if (row.is_required) throw new FieldProblem("Write a text.")
+      return null
+    },
+    write(value) {
+      area.value = value === null ? "" : String(value)
+      requestAnimationFrame(() => fit(area))
+    },
+  }
+}
+
+/** Where the browser does not grow the field by itself. @param {HTMLTextAreaElement} area */
+function fit(area) {
+  if (CSS.supports("field-sizing", "content") || !area.scrollHeight) return
+  area.style.height = "auto"
+  area.style.height = `${area.scrollHeight + 2}px`
+}
+
+const INTEGER = /^[+-]?\d+$/
+const NUMBER = /^[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i
+
+/** @param {InputRow} row @param {FormTools} tools @returns {Control} */
+export function numberControl(row, tools) {
+  const whole = row.variable_type_code === "int"
+  const input = make("input", { type: "number", class: "rf-number", step: whole ? "1" : "any", autocomplete: "off" })
+  input.inputMode = whole ? "numeric" : "decimal"
+  input.addEventListener("input", tools.changed)
+  // A wheel over a focused number would change it while the page is scrolled.
+  input.addEventListener("wheel", () => input.blur(), { passive: true })
+  const element = make("div", { class: "rf-row" }, input)
+  if (whole && /seed/i.test(row.name)) {
+    const dice = make("button", { type: "button", class: "rf-button", title: "Another random seed" }, "Random")
+    dice.addEventListener("click", () => {
+      const [high, low] = crypto.getRandomValues(new Uint32Array(2))
+      input.value = String((high & 0x1fffff) * 2 ** 32 + low)
+      tools.changed()
+    })
+    element.append(dice)
+  }
+  return {
+    element,
+    focusable: input,
+    read() {
+      const text = input.value.trim()
+      if (input.validity.badInput) throw new FieldProblem(whole ? "Write an integer." : "Write a number.")
+      if (text === "") {
+        if (row.is_required) throw new FieldProblem(whole ? "Write an integer." : "Write a number.")
+        return null
+      }
+      if (!(whole ? INTEGER : NUMBER).test(text)) throw new FieldProblem(whole ? "Write an integer." : "Write a number.")
+      const number = Number(text)
+      // Seeds use 64 bits, more than a JavaScript number holds: those travel as text, which the API takes too.
+      return whole && !Number.isSafeInteger(number) ? text : number
+    },
+    write(value) {
+      input.value = value === null ? "" : String(value)
+    },
+  }
+}
+
+/** A switch; an optional one without a default can also be left to the workflow. @param {InputRow} row @param {FormTools} tools @returns {Control} */
+export function switchControl(row, tools) {
+  const input = make("input", { type: "checkbox", class: "rf-switch", role: "switch" })
+  const word = make("span", { class: "rf-switch-word", "aria-hidden": "true" })
+  const clear = make("button", { type: "button", class: "rf-link" }, "Leave it to the workflow")
+  const optional = !row.is_required
+  let unset = optional
+  const show = () => {
+    word.textContent = unset ? "not set: the workflow’s own value" : input.checked ? "on" : "off"
+    clear.hidden = !optional || unset
+  }
+  input.addEventListener("change", () => {
+    unset = false
+    show()
+    tools.changed()
+  })
+  clear.addEventListener("click", () => {
+    unset = true
+    input.checked = row.default_value === true
+    show()
+    input.focus()
+    tools.changed()
+  })
+  show()
+  return {
+    element: make("div", { class: "rf-row" }, input, word, clear),
+    focusable: input,
+    read: () => (unset ? null : input.checked),
+    write(value) {
+      unset = optional && value === null
+      input.checked = value === true
+      show()
+    },
+  }
+}
