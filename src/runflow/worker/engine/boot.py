@@ -21,7 +21,15 @@ from runflow.worker.runtime.record import unfinished
 
 log = structlog.get_logger(__name__)
 
+SECRET_VARIABLE = "RUNFLOW_ENGINE_SECRET"
+"""Hands the engine's plugin the secret of its worker; the plugin takes it out of the environment before nodes load."""
+
 _PROBE_SECONDS = 0.05
+
+
+def secret_headers(secret: str) -> dict[str, str]:
+    """Return the headers by which an engine's plugin knows its worker (plugin/security/internal.py)."""
+    return {"X-Runflow-Internal": secret}
 
 
 def find_python(settings: OwnedSettings) -> Path:
@@ -78,9 +86,19 @@ def can_run_as(uid: int, python: Path, comfy_dir: Path) -> bool:
 
 
 def engine_process(
-    settings: OwnedSettings, python: Path, port: int, arguments: list[str], log_path: Path, pid_path: Path
+    settings: OwnedSettings,
+    python: Path,
+    port: int,
+    arguments: list[str],
+    log_path: Path,
+    pid_path: Path,
+    *,
+    secret: str,
 ) -> EngineProcess:
-    """Return the process of an engine on that port, not started yet. `arguments` are those of its base folder."""
+    """Return the process of an engine on that port, not started yet. `arguments` are those of its base folder.
+
+    With `secret_headers(secret)` a request passes the password that the plugin may ask for in this ComfyUI.
+    """
     base = settings.base_dir.absolute()
     options = engine_arguments(
         settings.comfy_dir,
@@ -94,7 +112,7 @@ def engine_process(
     return EngineProcess(
         [str(python), "main.py", *options, *arguments, *settings.extra_arguments],
         cwd=settings.comfy_dir,
-        env=scrubbed_environment(os.environ, base, settings.extra_environment),
+        env={**scrubbed_environment(os.environ, base, settings.extra_environment), SECRET_VARIABLE: secret},
         log_path=log_path,
         pid_path=pid_path,
     )

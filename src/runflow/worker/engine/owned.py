@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import fcntl
+import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import IO, Any
 import structlog
 
 from runflow.worker.engine.base import Ability, EngineDescription, EngineKind, OnBoot, OutputRef
-from runflow.worker.engine.boot import engine_process, find_python, until_ready
+from runflow.worker.engine.boot import engine_process, find_python, secret_headers, until_ready
 from runflow.worker.engine.describe import read_description
 from runflow.worker.engine.diagnosis import diagnose
 from runflow.worker.engine.errors import EngineCrashed, EngineError, EngineStartFailed, EngineUnreachable, FileMissing
@@ -221,10 +222,13 @@ class OwnedEngine:
         """Start the process, again where another process was faster to take its port."""
         for tries_left in reversed(range(_PORT_TRIES)):
             port = free_port()
-            self._process = engine_process(self.settings, python, port, arguments, self.log_path, self._pid_path)
+            secret = secrets.token_urlsafe(32)
+            self._process = engine_process(
+                self.settings, python, port, arguments, self.log_path, self._pid_path, secret=secret
+            )
             await self._process.start(uid=self.settings.uid)
             folders = (str(self.base_dir), str(self.settings.comfy_dir), str(Path.home()))
-            client = ComfyClient(f"http://127.0.0.1:{port}", hidden_folders=folders)
+            client = ComfyClient(f"http://127.0.0.1:{port}", headers=secret_headers(secret), hidden_folders=folders)
             try:
                 await until_ready(self._process, client, self.settings.boot_seconds, self.log_path, on_boot)
             except BaseException as error:
