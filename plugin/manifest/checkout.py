@@ -13,7 +13,8 @@ _REMOTE = re.compile(r'^\s*\[remote "origin"\]\s*$(.*?)(?=^\s*\[|\Z)', re.MULTIL
 _URL = re.compile(r"^\s*url\s*=\s*(.+?)\s*$", re.MULTILINE)
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SCP_LIKE = re.compile(r"(?:[^/@:]+@)?(?P<host>[^/@:]{2,}):(?!//)(?P<path>.+)")
-_SECRET_PARAMETER = re.compile(r"token|key|secret|signature|password|credential|auth|policy", re.IGNORECASE)
+SECRET_PARAMETER = re.compile(r"token|key|secret|signature|password|credential|auth|policy", re.IGNORECASE)
+"""Names of query parameters that hold a secret."""
 _STATUS_SECONDS = 20
 
 
@@ -35,14 +36,19 @@ def read_checkout(folder: Path) -> Checkout | None:
     git = _git_folder(folder)
     if git is None:
         return None
-    common = _common_folder(git)
+    return Checkout(read_origin(folder), _commit(git, _common_folder(git)), _is_dirty(folder))
+
+
+def read_origin(folder: Path) -> str | None:
+    """Where the checkout in `folder` comes from, as others may know it; None where it is none or does not tell."""
+    git = _git_folder(folder)
     try:
-        config = (common / "config").read_text(encoding="utf-8", errors="replace")
+        config = (_common_folder(git) / "config").read_text(encoding="utf-8", errors="replace") if git else ""
     except OSError:
         config = ""
     remote = _REMOTE.search(config)
     url = _URL.search(remote.group(1)) if remote else None
-    return Checkout(public_origin(url.group(1)) if url else None, _commit(git, common), _is_dirty(folder))
+    return public_origin(url.group(1)) if url else None
 
 
 def public_origin(url: str) -> str | None:
@@ -70,7 +76,7 @@ def without_credentials(url: str) -> str | None:
         return None
     if parts.scheme.lower() not in ("https", "http", "git") or not parts.hostname:
         return None
-    kept = [(name, value) for name, value in query if not _SECRET_PARAMETER.search(name)]
+    kept = [(name, value) for name, value in query if not SECRET_PARAMETER.search(name)]
     text = parts.query if len(kept) == len(query) else urlencode(kept)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, text, ""))
 

@@ -8,7 +8,7 @@ from tests.architecture.source import PACKAGE, Module, plugin_modules, server_mo
 
 NOUNS = frozenset(
     "orgs keys workflows runs batches assets callbacks webhooks evaluations gpus workers metering deliveries "
-    "audit retention".split()
+    "audit retention models".split()
 )
 PLAIN = frozenset({"bucket", "errors", "ids", "settings", "logs", "trust", "__version__"})
 """What every room may import: it imports nothing of ours itself, but one of its kind."""
@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 """Rooms with few friends: what each may import beside itself. storage/routes.py is a route, see below."""
 
 COMFYUI_BRINGS = frozenset(
-    "numpy PIL torch torchaudio av aiohttp folder_paths comfy comfy_api comfy_execution server nodes".split()
+    "numpy PIL torch torchaudio av aiohttp yarl folder_paths comfy comfy_api comfy_execution server nodes".split()
 )
 """What the plugin may import beside the standard library: ComfyUI installs or is it."""
 

@@ -1,0 +1,45 @@
+"""The plan: what is missing, from where it would come, what would be executed, and what is refused and why."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .fetch import Fetcher
+from .lines import Line
+from .machine import Machine
+from .plan_models import plan_models
+from .plan_packs import plan_packs
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The lines of a plan, by id. Nothing of it is done before a person approves it."""
+
+    id: str
+    lines: dict[str, Line]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as the page shows it."""
+        return {"id": self.id, "lines": [line.to_dict() for line in self.lines.values()]}
+
+
+async def make_plan(
+    graph: Mapping[str, Any],
+    page_knows: Collection[str],
+    machine: Machine,
+    fetcher: Fetcher,
+    registry: str | None,
+    *,
+    packs: bool,
+    models: bool,
+) -> Plan:
+    """Plan for a UI-format graph. The hosts that it names are asked for sizes and commits; nothing is downloaded."""
+    lines: list[Line] = []
+    if packs:
+        lines += await plan_packs(graph, page_knows, machine, fetcher, registry)
+    if models:
+        lines += await plan_models(graph, machine, fetcher)
+    return Plan(secrets.token_hex(8), {line.id: line for line in lines})

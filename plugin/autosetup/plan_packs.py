@@ -1,0 +1,224 @@
+"""The packs of a plan: which node classes are unknown here, and for each pack where it would come from."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import threading
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..manifest.checkout import read_origin
+from . import declared, git
+from .commands import CommandFailed
+from .declared import DeclaredPack
+from .fetch import Fetcher, FetchFailed
+from .lines import PackLine
+from .machine import Machine
+from .places import PlaceRefused, pack_name
+from .registry import look_up
+from .repository import archive_url, find_repository, pinned_addresses
+from .requirements import Requirements, read_requirements
+from .sources import SourceRefused
+
+_AT_ONCE = 6
+_SECONDS = 40
+_UNSURE = "The workflow does not say which pack brings these nodes; this one is in its manifest and is missing here."
+_DIRTY = "The author's copy had changes that are in no repository; the original is installed."
+_NEWEST = "The workflow names no commit. This is the newest one, looked up now."
+_ARCHIVE = "There is no git of version 2.37 or newer here, so it is downloaded as an archive and not kept under git."
+
+
+async def plan_packs(
+    graph: Mapping[str, Any], page_knows: Collection[str], machine: Machine, fetcher: Fetcher, registry: str | None
+) -> list[PackLine]:
+    """A line for each pack that the workflow needs and this machine lacks.
+
+    `page_knows` are classes that exist in the page alone.
+    """
+    known = frozenset(page_knows)
+    classes = declared.unknown_classes(graph, lambda name: name in known or machine.has(name))
+    if not classes:
+        return []
+    wanted = _with_manifest(declared.packs_of_nodes(classes), declared.packs_of_manifest(graph))
+    installed = await asyncio.to_thread(_installed, machine.custom_nodes)
+    with_git = await asyncio.to_thread(git.usable)
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def plan(pack: DeclaredPack) -> PackLine:
+        async with gate:
+            try:
+                return await asyncio.wait_for(_line(pack, machine, fetcher, registry, installed, with_git), _SECONDS)
+            except asyncio.TimeoutError:
+                return replace(_blank(pack), refused="its host takes too long to answer.")
+
+    lines = await asyncio.gather(*(plan(pack) for pack in wanted))
+    return _once(line for line in lines if line is not None)
+
+
+def _with_manifest(packs: list[DeclaredPack], manifest: list[DeclaredPack]) -> list[DeclaredPack]:
+    """What the nodes name, completed by the manifest; where nodes are left over, the rest of the manifest follows."""
+    found, left = [], list(manifest)
+    unsolved = False
+    for pack in packs:
+        match = next((row for row in left if _is_same(pack, row)), None)
+        if match is None:
+            found.append(pack)
+            unsolved = unsolved or (pack.repository is None and pack.registry_id != declared.CORE)
+            continue
+        left.remove(match)
+        found.append(
+            replace(
+                pack,
+                name=match.name,
+                repository=pack.repository or match.repository,
+                commit=pack.commit or match.commit,
+                dependencies=match.dependencies,
+                dirty=match.dirty,
+            )
+        )
+    return found + (left if unsolved else [])
+
+
+def _is_same(pack: DeclaredPack, row: DeclaredPack) -> bool:
+    if pack.repository and row.repository:
+        return _spelling(pack.repository) == _spelling(row.repository)
+    if pack.registry_id is None:
+        return False
+    names = (row.registry_id, row.name, (row.repository or "").rstrip("/").rpartition("/")[2].removesuffix(".git"))
+    return _folded(pack.registry_id) in {_folded(name) for name in names if name}
+
+
+async def _line(
+    pack: DeclaredPack,
+    machine: Machine,
+    fetcher: Fetcher,
+    registry: str | None,
+    installed: dict[str, str],
+    with_git: bool,
+) -> PackLine:
+    line = _blank(pack)
+    try:
+        if pack.registry_id == declared.CORE:
+            version = f" {pack.version}" if pack.version else ""
+            raise PlaceRefused(f"these nodes are part of ComfyUI{version}, not of a pack. Update ComfyUI.")
+        archive = None
+        if pack.registry_id and registry and pack.commit is None:
+            found = await look_up(fetcher, registry, pack.registry_id, pack.version)
+            if found.refused:
+                raise PlaceRefused(found.refused)
+            pack = replace(pack, repository=found.repository or pack.repository, version=found.version)
+            pack = replace(pack, dependencies=found.dependencies or pack.dependencies)
+            archive = found.archive
+        elif pack.registry_id and registry and pack.repository is None:
+            pack = replace(pack, repository=(await look_up(fetcher, registry, pack.registry_id, None)).repository)
+        if pack.repository is None and archive is None:
+            raise PlaceRefused(_no_source(pack, registry))
+        name = pack_name(pack.registry_id if archive and pack.registry_id else urlsplit(pack.repository or "").path)
+        line = replace(line, name=name, folder=machine.custom_nodes[0], url=archive or pack.repository or "")
+        _refuse_installed(pack, name, installed)
+        if archive:
+            url = fetcher.sources.check(archive).url
+            return replace(line, url=url, method="archive", archive=url, version=pack.version, notes=_notes(pack))
+        return await _from_repository(replace(pack, name=name), line, fetcher, with_git)
+    except (PlaceRefused, SourceRefused, FetchFailed, CommandFailed) as refused:
+        return replace(line, refused=str(refused))
+
+
+async def _from_repository(pack: DeclaredPack, line: PackLine, fetcher: Fetcher, with_git: bool) -> PackLine:
+    source = fetcher.sources.check(pack.repository)
+    notes = _notes(pack)
+    if source.scheme == "file":
+        if not with_git:
+            raise PlaceRefused("a repository of this machine needs git.")
+        newest = pack.commit or await asyncio.to_thread(git.newest, source, threading.Event())
+    else:
+        await pinned_addresses(source)
+        repository = await find_repository(fetcher, source.url)
+        source, newest = repository.source, repository.newest or ""
+    commit = pack.commit or newest
+    if not commit:
+        raise FetchFailed("the repository is empty.")
+    if pack.commit is None:
+        notes = (*notes, _NEWEST)
+    line = replace(line, url=source.url, commit=commit, expected=_expected(pack))
+    if with_git:
+        return replace(line, notes=notes)
+    archive = fetcher.sources.check(archive_url(source.url, commit)).url
+    return replace(line, method="archive", archive=archive, notes=(*notes, _ARCHIVE))
+
+
+def _blank(pack: DeclaredPack) -> PackLine:
+    name = (pack.name or pack.registry_id or (pack.repository or "").rpartition("/")[2] or "unknown pack")[:100]
+    identity = f"{pack.registry_id}|{pack.repository}|{pack.name}|{','.join(pack.classes)}"
+    digest = hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest()[:16]
+    shown = (pack.repository or "")[:500]
+    if "@" in shown:
+        shown = shown.partition("://")[0] + "://…@" + shown.rpartition("@")[2]
+    line = PackLine(digest, name, pack.classes, shown)
+    return replace(line, commit=pack.commit, version=pack.version, expected=_expected(pack))
+
+
+def _expected(pack: DeclaredPack) -> Requirements | None:
+    return None if pack.dependencies is None else read_requirements("\n".join(pack.dependencies))
+
+
+def _notes(pack: DeclaredPack) -> tuple[str, ...]:
+    unsure = () if pack.classes else (_UNSURE,)
+    return (*unsure, *((_DIRTY,) if pack.dirty else ()))
+
+
+def _no_source(pack: DeclaredPack, registry: str | None) -> str:
+    if pack.registry_id is None:
+        return "the workflow does not say which pack brings these nodes. Ask its author."
+    step = "It has no repository there." if registry else "The operator can name one in RUNFLOW_AUTOSETUP_REGISTRY."
+    return f'the workflow names it only as "{pack.registry_id}" of the Comfy Registry. {step}'
+
+
+def _refuse_installed(pack: DeclaredPack, name: str, installed: dict[str, str]) -> None:
+    there = installed.get(_folded(name)) or installed.get(_spelling(pack.repository or ""))
+    if there and not pack.classes:
+        raise PlaceRefused(f'it is here already, as "{there}".')
+    if there:
+        step = "Its import may have failed (ComfyUI's log says why), or it is off, or it needs another version."
+        raise PlaceRefused(f'it is here already, as "{there}", but brings no such nodes. {step} It is left as it is.')
+
+
+def _installed(folders: Collection[Path]) -> dict[str, str]:
+    """The entries of the folders, by their names and by where they come from, in one spelling."""
+    found: dict[str, str] = {}
+    for folder in folders:
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError:
+            continue
+        for entry in entries:
+            name = entry.name.removesuffix(".disabled").removesuffix(".py")
+            found.setdefault(_folded(name), entry.name)
+            origin = read_origin(Path(entry.path)) if entry.is_dir() else None
+            if origin:
+                found.setdefault(_spelling(origin), entry.name)
+    found.pop("", None)
+    return found
+
+
+def _once(lines: Any) -> list[PackLine]:
+    """One line for each folder: what two declarations would put there is taken from the first."""
+    found: dict[str, PackLine] = {}
+    for line in lines:
+        key = _folded(line.name) if line.refused is None else line.id
+        before = found.get(key)
+        found[key] = line if before is None else replace(before, classes=(*before.classes, *line.classes))
+    return list(found.values())
+
+
+def _folded(name: str) -> str:
+    return name.casefold().replace("-", "").replace("_", "").replace(".", "")
+
+
+def _spelling(url: str) -> str:
+    return url.casefold().partition("://")[2].rpartition("@")[2].rstrip("/").removesuffix(".git")
