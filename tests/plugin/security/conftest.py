@@ -1,0 +1,73 @@
+"""A ComfyUI of aiohttp alone behind the real guard, with its security file in a folder of the test's."""
+
+import base64
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from plugin import comfyui
+from plugin.routes import add_to
+from plugin.security import guard
+from plugin.security.gate import Gate
+from plugin.security.password_file import NAME, Account, PasswordFile
+from plugin.security.scrypt import Hash
+
+Client = TestClient[web.Request, web.Application]
+PASSWORD = "correct horse battery"
+ANN = Account("ann", Hash.of(PASSWORD))
+"""Hashed once: a hash is slow on purpose."""
+
+
+def login(username: str = "ann", password: str = PASSWORD) -> dict[str, str]:
+    """The header of a request with these credentials."""
+    return {"Authorization": "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()}
+
+
+@pytest.fixture
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
+    """The gate of the test's ComfyUI; its password is off."""
+    made = Gate(PasswordFile(tmp_path / NAME))
+    monkeypatch.setattr(guard, "gate", lambda: made)
+    monkeypatch.setattr(comfyui, "allowed_origin", lambda: None)
+    monkeypatch.setattr(comfyui, "listening", lambda: (["0.0.0.0"], 8188, False))
+    return made
+
+
+@pytest.fixture
+async def client(gate: Gate) -> AsyncIterator[Client]:
+    """A client of that ComfyUI: a page, a file, a writing route, a websocket, and the plugin's own routes."""
+
+    async def page(_request: web.Request) -> web.Response:
+        return web.Response(text="the editor")
+
+    async def queue(request: web.Request) -> web.Response:
+        return web.json_response(await request.json())
+
+    async def socket(request: web.Request) -> web.WebSocketResponse:
+        opened = web.WebSocketResponse()
+        await opened.prepare(request)
+        await opened.send_json({"type": "status"})
+        await opened.close()
+        return opened
+
+    table = web.RouteTableDef()
+    add_to(table)
+    table.get("/")(page)
+    table.post("/prompt")(queue)
+    table.get("/ws")(socket)
+    app: Any = web.Application(middlewares=[guard.ask_for_password])
+    app.add_routes(table)
+    async with TestClient(TestServer(app)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def switched_on(gate: Gate) -> Gate:
+    """The same gate with ann's password."""
+    gate.file.write(ANN)
+    gate.look()
+    return gate
