@@ -80,8 +80,8 @@ def _write(files: list[_File], folder: Path, cancelled: threading.Event) -> list
     total = 0
     for file, parts in zip(files, paths):  # noqa: B905 (Python 3.10 in the field; the lengths are equal)
         relative = "/".join(parts[cut:])
-        if relative.casefold() in written or parts[cut].casefold() == ".git":
-            raise ArchiveRefused(f'The archive holds "{relative[:200]}" twice, or a git folder.')
+        if relative.casefold() in written or ".git" in relative.casefold().split("/"):
+            raise ArchiveRefused(f'The archive holds "{relative[:200]}" twice, or as a part of git.')
         written[relative.casefold()] = relative
         place = folder.joinpath(*parts[cut:])
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
 _VERSION = r"\s*(?:===|==|~=|!=|<=|>=|<|>)\s*[A-Za-z0-9.*+!_-]+\s*"
-_MARKER = r"[A-Za-z0-9_.\s'\"=!<>~(),+-]*"
+_MARKED = r"(?:python_version|python_full_version|os_name|sys_platform|platform_\w+|implementation_\w+|extra)"
+_MARKER = rf"[\s(]*{_MARKED}[A-Za-z0-9_.\s'\"=!<>~(),+-]*"
 _LINE = re.compile(
     rf"{_NAME}\s*(?:\[[A-Za-z0-9._,\s-]*\])?\s*"
     rf"(?:\({_VERSION}(?:,{_VERSION})*\)|{_VERSION}(?:,{_VERSION})*)?\s*(?:;{_MARKER})?"

@@ -21,6 +21,7 @@ VARIABLE = "RUNFLOW_AUTOSETUP_ALLOWED_SOURCES"
 _PORTS = {"https": 443, "http": 80}
 _MAX_URL = 2000
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-\[\]-~]+")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
 class SourceRefused(Exception):
@@ -108,6 +109,10 @@ def _host(parts: SplitResult) -> tuple[str, int]:
     host = parts.hostname or ""
     if not host or host.startswith("-"):
         raise SourceRefused("the address names no host.")
+    # Some name services take 127.1, 2130706433 or 0x7f000001 for addresses, and some clients then ask nobody.
+    last = host.rstrip(".").rpartition(".")[2]
+    if (_NUMBER.fullmatch(last) or ":" in host) and not is_literal(host):
+        raise SourceRefused(f"{host} is an odd way to write an address.")
     return host, parts.port or _PORTS[parts.scheme]
 
 
