@@ -89,6 +89,12 @@ class PermissionDenied(RunflowError):
     code = "PERMISSION_DENIED"
 
 
+class ModelUploadsDisabled(PermissionDenied):
+    """This server takes no models: put the file on the workers, or ask the operator to set RUNFLOW_ACCEPT_MODELS."""
+
+    code = "MODEL_UPLOADS_DISABLED"
+
+
 class OrganizationMembershipRequired(RunflowError):
     """`X-Organization-Id` names an organization that this API key does not belong to. Leave the header out."""
 
@@ -104,7 +110,7 @@ class NotFound(RunflowError):
 
 
 class WorkflowNotFound(NotFound):
-    """There is no such workflow in your organization."""
+    """There is no such workflow in your organization, and no public one. `GET /v1/comfyui-workflows` lists yours."""
 
     code = "COMFYUI_WORKFLOW_NOT_FOUND"
 
@@ -203,6 +209,18 @@ class DeliveryAttemptNotFound(NotFound):
     """There is no such attempt of this delivery."""
 
     code = "DELIVERY_ATTEMPT_NOT_FOUND"
+
+
+class ModelNotFound(NotFound):
+    """There is no such model in your organization."""
+
+    code = "MODEL_NOT_FOUND"
+
+
+class ModelUploadNotFound(NotFound):
+    """There is no such upload of a model: it was confirmed, given up, or nobody went on with it for a week."""
+
+    code = "MODEL_UPLOAD_NOT_FOUND"
 
 
 class AssetFolderNotFound(NotFound):

@@ -25,6 +25,8 @@ from runflow.keys import routes as keys
 from runflow.keys.authenticator import KeyRing
 from runflow.master_key import MasterKey
 from runflow.metering import routes as metering
+from runflow.models import routes as models
+from runflow.models.uploads import ModelUploads
 from runflow.orgs import routes as orgs
 from runflow.outgoing.client import GuardedClient
 from runflow.retention.keeper import RetentionKeeper
@@ -69,6 +71,7 @@ ROUTERS = (
     webhooks.router,
     assets.router,
     asset_folders.router,
+    models.router,
     storage.router,
     orgs.router,
     keys.router,
@@ -137,6 +140,7 @@ def create_app(services: Services) -> ASGIApp:
     app.state.services = services
     app.state.dispatcher = Dispatcher(services, Intake(services.db, services.hub))
     app.state.run_reader = RunReader(services, Outlook(services))
+    app.state.model_uploads = ModelUploads(services)
     app.state.worker_desk = WorkerDesk(services, Sweeper(services))
     problems.install(app)
     for router in ROUTERS:

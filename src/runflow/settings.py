@@ -83,6 +83,17 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(default=32 * 1024 * 1024, description="Largest JSON request body, in bytes.", gt=0)
     max_upload_bytes: int = Field(default=50 * 1024 * 1024, description="Largest asset upload, in bytes.", gt=0)
+    accept_models: bool = Field(
+        default=False,
+        description="Let callers who may publish workflows upload models, for the workers to fetch: files of many "
+        "gigabytes, in formats that can hold code.",
+    )
+    max_model_bytes: int = Field(
+        default=64 * 1024 * 1024 * 1024,
+        description="Largest model upload, in bytes; at most 80,000,000,000, what a bucket takes in our parts.",
+        gt=0,
+        le=80_000_000_000,
+    )
     max_output_bytes: int = Field(
         default=8 * 1024 * 1024 * 1024, description="Largest single output file of a run, in bytes.", gt=0
     )

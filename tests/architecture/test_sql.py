@@ -25,6 +25,7 @@ SYSTEM_TRANSACTIONS = frozenset(
         "installation.py",
         "key_rotation.py",
         "keys/authenticator.py",
+        "models/sweep.py",
         "retention/service.py",
         "runs/queue/completion.py",
         "runs/queue/leases.py",

@@ -11,6 +11,7 @@ import structlog
 from runflow.assets.purge import purge_deleted_assets
 from runflow.assets.sweep import sweep_stale_uploads
 from runflow.deliveries.retention import sweep_deliveries
+from runflow.models.sweep import sweep_model_uploads
 from runflow.retention import service
 from runflow.runs.queue.sweeper import Sweeper
 from runflow.services import Services
@@ -43,6 +44,7 @@ class RetentionKeeper:
         self.jobs: tuple[Job, ...] = (
             Job("outputs of failed attempts", sweeper.sweep_objects),
             Job("uploads that nobody confirmed", lambda: sweep_stale_uploads(services)),
+            Job("uploads of models that nobody went on with", lambda: sweep_model_uploads(services)),
             Job("deleted assets", lambda: purge_deleted_assets(services)),
             Job("outputs", lambda: service.expire_outputs(services, datetime.now(UTC))),
             Job("deliveries", lambda: sweep_deliveries(services)),

@@ -7,6 +7,8 @@ from runflow.web.problems import respond
 
 STREAMED_PREFIX = "/v1/storage/"
 """Signed uploads: streamed, and bounded by their own signature."""
+CHUNK_SUFFIX = "/chunks"
+"""Chunks of models: streamed, and bounded by what they say they are."""
 
 
 class BodyLimit:
@@ -19,7 +21,7 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or scope["path"].startswith(STREAMED_PREFIX):
+        if scope["type"] != "http" or _is_streamed(scope["path"]):
             await self.app(scope, receive, send)
             return
         declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
@@ -40,3 +42,7 @@ class BodyLimit:
 
     def _too_large(self) -> errors.PayloadTooLarge:
         return errors.PayloadTooLarge(f"The request body is larger than {self.limit} bytes (RUNFLOW_MAX_BODY_BYTES).")
+
+
+def _is_streamed(path: str) -> bool:
+    return path.startswith(STREAMED_PREFIX) or (path.startswith("/v1/model-uploads/") and path.endswith(CHUNK_SUFFIX))

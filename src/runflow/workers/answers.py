@@ -47,6 +47,15 @@ class LeasedResource(BaseModel):
     sha256: str | None
 
 
+class LeasedModel(BaseModel):
+    """A model of the version that its organization has uploaded. Only an owned engine's worker places it."""
+
+    path: str = Field(description="Its place below ComfyUI's `models/`.", examples=["checkpoints/mine.safetensors"])
+    url: str
+    size_bytes: int
+    sha256: str
+
+
 class Limits(BaseModel):
     """What this run may use."""
 
@@ -65,6 +74,7 @@ class Lease(BaseModel):
     input: dict[str, Any]
     files: dict[str, LeasedFile] = Field(description="By reference, `runflow://assets/…`.")
     resources: list[LeasedResource]
+    models: list[LeasedModel]
     limits: Limits
 
 

@@ -10,6 +10,7 @@ from runflow import errors
 from runflow.assets import service as assets
 from runflow.gpus import queries as gpus
 from runflow.ids import new_id
+from runflow.models import service as models
 from runflow.runs import references
 from runflow.runs.queue.choose import WorkerOffer
 from runflow.runs.queue.completion import output_prefix
@@ -28,7 +29,7 @@ from runflow.workers.schemas import (
     WorkerRequest,
 )
 from runflow.workflows import resources
-from runflow.workflows.payload import remembered_version, version_payload
+from runflow.workflows.payload import VersionPayload, remembered_version, version_payload
 
 POLL_SECONDS = 25
 URL_SECONDS = 3600
@@ -182,7 +183,7 @@ class WorkerDesk:
                 await queries.seen(connection, worker_id)
 
     async def _document(self, claimed: Claimed, base_url: str) -> dict[str, Any]:
-        version, files, placed = await self._contents(claimed, base_url)
+        version, files, placed, needed = await self._contents(claimed, base_url)
         return {
             "id": claimed.lease_id,
             "run_id": claimed.run_id,
@@ -192,6 +193,7 @@ class WorkerDesk:
             "input": claimed.input,
             "files": files,
             "resources": placed,
+            "models": needed,
             "limits": {
                 "timeout_seconds": claimed.timeout_seconds,
                 "max_output_bytes": self._services.storage.most(self._services.settings.max_output_bytes),
@@ -200,7 +202,7 @@ class WorkerDesk:
 
     async def _contents(
         self, claimed: Claimed, base_url: str
-    ) -> tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]:
+    ) -> tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
         payload = remembered_version(claimed.version_id)
         if payload is None:
             async with self._services.db.system(durable=False) as connection:
@@ -231,7 +233,31 @@ class WorkerDesk:
             for one in placed
             if one.asset_id is not None and (file := theirs.get(one.asset_id)) is not None
         ]
-        return version, files, files_of_version
+        return version, files, files_of_version, await self._models(payload, base_url)
+
+    async def _models(self, payload: VersionPayload, base_url: str) -> list[dict[str, Any]]:
+        """Return those models of a version that its organization has uploaded, with where each is fetched."""
+        wanted = payload.models_by_content
+        if not wanted:
+            return []
+        async with self._services.db.tenant(payload.org_id) as connection:
+            held = await models.held(connection, {one.sha256 for one in wanted})
+        return [
+            {
+                "path": one.path,
+                "url": self._services.storage.download_url(
+                    base_url,
+                    file.object_key,
+                    filename=file.filename,
+                    content_type="application/octet-stream",
+                    seconds=URL_SECONDS,
+                ),
+                "size_bytes": file.size_bytes,
+                "sha256": file.sha256,
+            }
+            for one in wanted
+            if (file := held.get(one.sha256)) is not None
+        ]
 
     async def _assets(self, org_id: UUID, ids: set[UUID]) -> dict[UUID, assets.AssetFile]:
         if not ids:

@@ -8,6 +8,7 @@ from uuid import UUID
 import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from runflow.models.declared import DeclaredModel, declared
 from runflow.workflows import queries
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -30,6 +31,7 @@ class VersionPayload:
     environment: orjson.Fragment
     models: orjson.Fragment
     custom_nodes: orjson.Fragment
+    models_by_content: tuple[DeclaredModel, ...]
     resources: Any
     size: int
 
@@ -69,6 +71,7 @@ class VersionMemory:
             environment=orjson.Fragment(row.environment or "{}"),
             models=orjson.Fragment(row.models or "{}"),
             custom_nodes=orjson.Fragment(row.custom_nodes or "{}"),
+            models_by_content=declared(orjson.loads(row.models or "null")),
             resources=orjson.loads(row.resources or "null"),
             size=sum(len(text) for text in documents if text),
         )

@@ -1,0 +1,92 @@
+"""Rules of uploaded models: which are there, reading and deleting them, and what leases need of them."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from runflow import errors
+from runflow.audit import recorder
+from runflow.models import queries
+from runflow.models.listing import MODEL_LIST
+from runflow.models.record import model_record
+from runflow.models.schemas import ModelLookups, ModelRecord
+from runflow.services import Services
+from runflow.web.auth import Principal
+from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """What a worker needs to know of a model's file."""
+
+    object_key: str
+    filename: str
+    size_bytes: int
+    sha256: str
+
+
+async def look_up(services: Services, caller: Principal, body: ModelLookups) -> dict[str, Any]:
+    """Return which of these contents the organization has, and how much of the others was sent already."""
+    hashes = {item.sha256 for item in body.items}
+    async with services.db.tenant(caller.org_id) as connection:
+        found = await queries.by_hashes(connection, hashes)
+        sessions = await queries.open_uploads(connection, hashes)
+    received = {(row["sha256"], row["size_bytes"]): row["received_bytes"] for row in sessions}
+    items = []
+    for item in body.items:
+        model = found.get(item.sha256)
+        known = model is not None and model["size_bytes"] == item.size_bytes
+        items.append(
+            {
+                "sha256": item.sha256,
+                "size_bytes": item.size_bytes,
+                "model_id": model["id"] if model is not None and known else None,
+                "received_bytes": item.size_bytes if known else received.get((item.sha256, item.size_bytes), 0),
+            }
+        )
+    settings = services.settings
+    return {"accepts_uploads": settings.accept_models, "max_bytes": settings.max_model_bytes, "items": items}
+
+
+async def list_page(services: Services, caller: Principal, query: ListQuery) -> dict[str, Any]:
+    """Return a page of the organization's models."""
+    statement = build(MODEL_LIST, query, queries.owned(caller.org_id))
+    async with services.db.tenant(caller.org_id) as connection:
+        found = page(MODEL_LIST, query, await queries.rows(connection, statement))
+    return envelope(found, [project(model_record(row), query) for row in found.rows])
+
+
+async def get(services: Services, caller: Principal, model_id: UUID, query: RecordQuery) -> dict[str, Any]:
+    """Return a model's record. Raises `ModelNotFound`, `InvalidField`."""
+    check_projection(query, ModelRecord.model_fields, frozenset())
+    async with services.db.tenant(caller.org_id) as connection:
+        model = await queries.get_model(connection, model_id)
+    if model is None:
+        raise errors.ModelNotFound
+    return project(model_record(model), query)
+
+
+async def delete(services: Services, caller: Principal, model_id: UUID) -> None:
+    """Delete a model with its bytes. Raises `ModelNotFound`.
+
+    A worker that has it already keeps it; any other fails the runs that need it.
+    """
+    async with services.db.tenant(caller.org_id) as connection:
+        model = await queries.remove_model(connection, model_id)
+        if model is None:
+            raise errors.ModelNotFound
+        await recorder.record(connection, caller, "model.deleted", "model", model_id, {"sha256": model["sha256"]})
+        await services.storage.delete([model["object_key"]])
+
+
+async def held(connection: AsyncConnection, hashes: Collection[str]) -> dict[str, ModelFile]:
+    """Return the files of those contents that the transaction's tenant has uploaded, by hash."""
+    if not hashes:
+        return {}
+    return {
+        sha256: ModelFile(row["object_key"], row["filename"], row["size_bytes"], sha256)
+        for sha256, row in (await queries.by_hashes(connection, hashes)).items()
+    }

@@ -1,0 +1,201 @@
+"""Rules of uploading a model: declare its content, send its chunks, confirm. Every step may be repeated."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import RowMapping
+
+from runflow import errors
+from runflow.audit import recorder
+from runflow.db.unit_of_work import current_unit
+from runflow.ids import new_id
+from runflow.models import queries
+from runflow.models.parts import PartMissing, part_key, parts_prefix, read_chunk, whole, whole_key
+from runflow.models.record import model_record, upload_record
+from runflow.models.schemas import ModelUploadCreate
+from runflow.services import Services
+from runflow.web.auth import Principal
+
+OFFSET_HEADER = "Upload-Offset"
+"""Holds the right offset where a chunk came at a wrong one."""
+_AGAIN_SECONDS = 5
+
+
+class ModelUploads:
+    """The uploads of one server process. Each method raises `ModelUploadsDisabled` where the operator wants none."""
+
+    def __init__(self, services: Services) -> None:
+        """Serve with these parts."""
+        self._services = services
+        self._joining: set[UUID] = set()
+
+    async def create(self, caller: Principal, body: ModelUploadCreate) -> tuple[dict[str, Any], bool]:
+        """Return the session that is open for this content, or a new one; where the model is there already, its
+        record and True. Raises `ValidationFailed` for a size that cannot be.
+        """
+        self._require_enabled()
+        limit = self._services.settings.max_model_bytes
+        if body.size_bytes > limit:
+            raise _wrong_size(f"The model has {body.size_bytes} bytes; this server takes {limit} at most.")
+        async with self._services.db.tenant(caller.org_id) as connection:
+            model = (await queries.by_hashes(connection, [body.sha256])).get(body.sha256)
+            if model is not None and model["size_bytes"] != body.size_bytes:
+                raise _wrong_size(f"The file with this SHA-256 has {model['size_bytes']} bytes.")
+            if model is not None:
+                return model_record(model), True
+            session = await queries.open_upload(
+                connection,
+                id=new_id(),
+                org_id=caller.org_id,
+                sha256=body.sha256,
+                size_bytes=body.size_bytes,
+                filename=body.filename,
+                created_by=caller.key_id,
+            )
+        return upload_record(session), False
+
+    async def get(self, caller: Principal, upload_id: UUID) -> dict[str, Any]:
+        """Return an open session: where to go on. Raises `ModelUploadNotFound`."""
+        self._require_enabled()
+        return upload_record(await self._open_session(caller, upload_id))
+
+    async def receive(
+        self,
+        caller: Principal,
+        upload_id: UUID,
+        content_range: str | None,
+        body: AsyncIterator[bytes],
+    ) -> dict[str, Any]:
+        """Store a chunk, and return the session with its new offset.
+
+        Raises `ModelUploadNotFound`, `Conflict` for a chunk behind a gap, and what `read_chunk` and storage raise.
+        """
+        self._require_enabled()
+        session = await self._open_session(caller, upload_id)
+        chunk = read_chunk(content_range, session["size_bytes"])
+        if chunk.start > session["received_bytes"]:
+            raise _wrong_offset(session["received_bytes"])
+        storage, key = self._services.storage, part_key(upload_id, chunk.start)
+        await storage.put(key, body, limit=chunk.size, size_bytes=chunk.size)
+        async with self._services.db.tenant(caller.org_id) as connection:
+            noted = await queries.note_received(connection, upload_id, start=chunk.start, end=chunk.end)
+        if noted is None:
+            await storage.delete([key])
+            raise errors.ModelUploadNotFound
+        return upload_record(noted)
+
+    async def confirm(self, caller: Principal, upload_id: UUID) -> dict[str, Any]:
+        """Put the chunks together, check them, and return the model; the same model again when it is one already.
+
+        Raises `ModelUploadNotFound`, `Conflict` when bytes are missing or another request is at it in this process,
+        `ValidationFailed` when the content has another hash; then nothing stays.
+        """
+        self._require_enabled()
+        async with self._services.db.tenant(caller.org_id) as connection:
+            session = await queries.get_upload(connection, upload_id)
+            if session is None:
+                raise errors.ModelUploadNotFound
+            model = (await queries.by_hashes(connection, [session["sha256"]])).get(session["sha256"])
+            if model is None:
+                await queries.touch(connection, upload_id)
+        if model is not None:
+            await self._close(session)
+            return model_record(model)
+        if session["confirmed_at"] is not None:
+            raise errors.ModelUploadNotFound
+        if session["received_bytes"] != session["size_bytes"]:
+            raise _wrong_offset(session["received_bytes"])
+        if upload_id in self._joining:
+            raise errors.Conflict(
+                "This model is being put together and checked for another request. Ask again in a moment.",
+                headers={"Retry-After": str(_AGAIN_SECONDS)},
+            )
+        self._joining.add(upload_id)
+        try:
+            return model_record(await self._join(caller, session))
+        finally:
+            self._joining.discard(upload_id)
+
+    async def _join(self, caller: Principal, session: RowMapping) -> RowMapping:
+        """Make one object of the chunks, and the model of it."""
+        storage, upload_id, size = self._services.storage, session["id"], session["size_bytes"]
+        key = whole_key(session["org_id"], session["sha256"], upload_id)
+        try:
+            # Storage hashes in threads what passes through it.
+            stored = await storage.put(key, whole(storage, upload_id, size), limit=size, size_bytes=size)
+        except PartMissing as missing:
+            async with self._services.db.tenant(caller.org_id) as connection:
+                await queries.fall_back(connection, upload_id, missing.start)
+            raise _wrong_offset(missing.start) from missing
+        try:
+            if stored.sha256 != session["sha256"]:
+                await self._give_up(session)
+                raise _wrong_content(session["sha256"], str(stored.sha256))
+            model, is_ours = await self._insert(caller, session, key)
+        except BaseException:
+            await storage.delete([key])
+            raise
+        if not is_ours:
+            await storage.delete([key])
+        await self._clear(upload_id)
+        return model
+
+    async def _insert(self, caller: Principal, session: RowMapping, key: str) -> tuple[RowMapping, bool]:
+        shared = {name: session[name] for name in ("org_id", "sha256", "size_bytes", "filename", "created_by")}
+        async with self._services.db.tenant(caller.org_id) as connection:
+            model = await queries.add_model(connection, id=new_id(), object_key=key, **shared)
+            await queries.close_upload(connection, session["id"])
+            if model is not None:
+                details = {"sha256": session["sha256"], "filename": session["filename"]}
+                await recorder.record(connection, caller, "model.created", "model", model["id"], details)
+                return model, True
+            return (await queries.by_hashes(connection, [session["sha256"]]))[session["sha256"]], False
+
+    async def _open_session(self, caller: Principal, upload_id: UUID) -> RowMapping:
+        async with self._services.db.tenant(caller.org_id) as connection:
+            session = await queries.get_upload(connection, upload_id)
+        if session is None or session["confirmed_at"] is not None:
+            raise errors.ModelUploadNotFound
+        return session
+
+    async def _close(self, session: RowMapping) -> None:
+        if session["confirmed_at"] is None:
+            async with self._services.db.tenant(session["org_id"]) as connection:
+                await queries.close_upload(connection, session["id"])
+            await self._clear(session["id"])
+
+    async def _give_up(self, session: RowMapping) -> None:
+        async with self._services.db.tenant(session["org_id"]) as connection:
+            await queries.drop_upload(connection, session["id"])
+        storage = self._services.storage
+        await storage.delete([key async for key in storage.list(parts_prefix(session["id"]))])
+
+    async def _clear(self, upload_id: UUID) -> None:
+        """Remove the chunks of a confirmed session, unless it is not committed yet: then the sweep does it."""
+        if current_unit() is None:
+            storage = self._services.storage
+            await storage.delete([key async for key in storage.list(parts_prefix(upload_id))])
+
+    def _require_enabled(self) -> None:
+        if not self._services.settings.accept_models:
+            raise errors.ModelUploadsDisabled
+
+
+def _wrong_offset(offset: int) -> errors.Conflict:
+    return errors.Conflict(
+        f"The server has the first {offset} bytes of this model. Go on with the chunk that begins there.",
+        headers={OFFSET_HEADER: str(offset)},
+    )
+
+
+def _wrong_size(message: str) -> errors.ValidationFailed:
+    return errors.ValidationFailed(message, errors=[{"loc": ["body", "size_bytes"], "msg": message, "type": "size"}])
+
+
+def _wrong_content(declared: str, found: str) -> errors.ValidationFailed:
+    message = (
+        f"The SHA-256 of what was sent is {found}, not {declared}. It was removed. Did the file change meanwhile? Hash "
+        "it again and upload it anew."
+    )
+    return errors.ValidationFailed(message, errors=[{"loc": ["body", "sha256"], "msg": message, "type": "sha256"}])
