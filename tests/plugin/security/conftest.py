@@ -1,6 +1,7 @@
 """A ComfyUI of aiohttp alone behind the real guard, with its security file in a folder of the test's."""
 
 import base64
+import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,22 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from plugin import comfyui
 from plugin.routes import add_to
-from plugin.security import guard
+from plugin.security import guard, scrypt
 from plugin.security.gate import Gate
 from plugin.security.password_file import NAME, Account, PasswordFile
 from plugin.security.scrypt import Hash
 
 Client = TestClient[web.Request, web.Application]
 PASSWORD = "correct horse battery"
-ANN = Account("ann", Hash.of(PASSWORD))
-"""Hashed once: a hash is slow on purpose."""
+
+
+def quick_hash(password: str) -> Hash:
+    """A hash with parameters that cost nothing; real ones are slow on purpose."""
+    value = hashlib.scrypt(password.encode(), salt=bytes(16), n=1024, r=8, p=1, dklen=32)
+    return Hash(1024, 8, 1, bytes(16), value)
+
+
+ANN = Account("ann", quick_hash(PASSWORD))
 
 
 def login(username: str = "ann", password: str = PASSWORD) -> dict[str, str]:
@@ -29,7 +37,9 @@ def login(username: str = "ann", password: str = PASSWORD) -> dict[str, str]:
 
 @pytest.fixture
 def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
-    """The gate of the test's ComfyUI; its password is off."""
+    """The gate of the test's ComfyUI; its password is off. Its hashes cost little."""
+    monkeypatch.setattr(scrypt, "N", 1024)
+    monkeypatch.setattr(scrypt, "P", 1)
     made = Gate(PasswordFile(tmp_path / NAME))
     monkeypatch.setattr(guard, "gate", lambda: made)
     monkeypatch.setattr(comfyui, "allowed_origin", lambda: None)

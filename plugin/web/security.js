@@ -1,0 +1,238 @@
+// Settings > Runflow: password authentication, and the button of the port exposure scan.
+import { app } from "../../scripts/app.js"
+import { choose, make } from "./dialog.js"
+import { scan } from "./security_scan.js"
+import { ask } from "./server.js"
+
+const PASSWORD = "/runflow/security/password"
+const PLAIN = location.protocol === "http:" && !["localhost", "127.0.0.1", "[::1]"].includes(location.hostname)
+
+/** @typedef {{enabled: boolean, username: string, least_characters: number, file: string}} Security */
+
+/** The elements of the panel that is shown; Settings makes them anew each time it opens. */
+const panel = {
+  toggle: /** @type {HTMLInputElement | null} */ (null),
+  username: /** @type {HTMLInputElement | null} */ (null),
+  password: /** @type {HTMLInputElement | null} */ (null),
+  save: /** @type {HTMLButtonElement | null} */ (null),
+  state: /** @type {Security | null} */ (null),
+}
+
+/** @param {HTMLElement} element @param {string} [more] */
+function style(element, more = "") {
+  element.style.cssText =
+    "padding: 6px 10px; border-radius: 6px; font: inherit; border: 1px solid var(--border-color, #4e4e4e);" +
+    `background: var(--comfy-input-bg, #222); color: var(--input-text, #ddd); ${more}`
+  return element
+}
+
+/** @param {string} summary @param {string} [detail] */
+const told = (summary, detail) => app.extensionManager.toast.add({ severity: "success", summary, detail, life: 8000 })
+
+/** @param {Security} state */
+function show(state) {
+  panel.state = state
+  const { toggle, username, password, save } = panel
+  if (toggle) toggle.checked = state.enabled
+  if (username && document.activeElement !== username && !username.value) username.value = state.username
+  if (password) password.placeholder = state.enabled ? "set; type to change" : `${state.least_characters} characters or more`
+  if (save) {
+    save.hidden = !state.enabled
+    save.disabled = !changed()
+  }
+}
+
+const changed = () => !!panel.password?.value
+
+/** Have the plugin's answer shown, also where the panel was made before it came. */
+async function refresh() {
+  try {
+    show(await ask("GET", "/runflow/security"))
+  } catch (error) {
+    alert(`Runflow: ${/** @type {Error} */ (error).message}`)
+  }
+}
+
+/**
+ * Ask for the password that is valid now.
+ * @param {string} title @param {string} action @param {string[]} lines
+ * @returns {Promise<string | null>} Null: the person went back.
+ */
+async function currentPassword(title, action, lines) {
+  const input = make("input", { type: "password", autocomplete: "current-password", ariaLabel: "Current password" })
+  style(input, "flex: 1")
+  const label = make("label", null, "Current password", input)
+  label.style.cssText = "display: flex; gap: 10px; align-items: center; margin-top: 12px"
+  const body = [...lines.map((line) => make("p", null, line)), label]
+  const actions = [
+    { label: action, value: "go", main: true },
+    { label: "Cancel", value: "cancel" },
+  ]
+  const choice = await choose(title, body, actions, (dialog) => {
+    input.focus()
+    input.addEventListener("keydown", (event) => {
+      if (event.key === "Enter") dialog.close("go")
+    })
+  })
+  return choice === "go" ? input.value : null
+}
+
+/** @param {Security} state */
+function whatHappens(state) {
+  const lines = [
+    "From now on ComfyUI answers nobody without this username and password: not this page, not its other windows, not programs.",
+    "Your browser asks for them once, next, and keeps them until it is closed.",
+    "A worker that uses this ComfyUI by its address needs RUNFLOW_COMFYUI_USERNAME and RUNFLOW_COMFYUI_PASSWORD.",
+    `Forgotten? Delete ${state.file} in ComfyUI's folder on its machine.`,
+  ]
+  const body = [make("ul", null, ...lines.map((line) => make("li", null, line)))]
+  if (PLAIN) {
+    const warning =
+      "This page came over plain http: whoever can watch the network between here and ComfyUI can read the password. " +
+      "Use TLS (--tls-keyfile, --tls-certfile, or a proxy) or a tunnel."
+    body.push(/** @type {any} */ (make("p", { className: "notice" }, `⚠ ${warning}`)))
+  }
+  return body
+}
+
+async function switchOn() {
+  const state = panel.state
+  const username = panel.username?.value.trim() ?? ""
+  const password = panel.password?.value ?? ""
+  if (!state) return
+  if (!username || !password) {
+    const empty = username ? panel.password : panel.username
+    empty?.focus()
+    return alert("Runflow: Fill in Username and Password first.")
+  }
+  const actions = [
+    { label: "Switch on", value: "on", main: true },
+    { label: "Cancel", value: "cancel" },
+  ]
+  if ((await choose("Enable password authentication?", whatHappens(state), actions)) !== "on") return
+  await ask("PUT", PASSWORD, { username, password })
+  emptyPassword()
+  told("Password authentication is on", "Your browser asks for the username and password next.")
+}
+
+async function switchOff() {
+  const current = await currentPassword("Switch password authentication off?", "Switch off", [
+    "Everybody who reaches this ComfyUI can use it then, and run code on this machine.",
+  ])
+  if (current === null) return
+  await ask("DELETE", PASSWORD, { current_password: current })
+  if (panel.username) panel.username.value = ""
+  emptyPassword()
+  told("Password authentication is off")
+}
+
+async function change() {
+  const lines = ["Every browser and program has to send the new password from then on. Yours asks for it next."]
+  const current = await currentPassword("Change username and password?", "Change", lines)
+  if (current === null) return
+  const account = { username: panel.username?.value.trim() ?? "", password: panel.password?.value ?? "" }
+  await ask("PUT", PASSWORD, { ...account, current_password: current })
+  emptyPassword()
+  told("Username and password are changed", "Your browser asks for them next.")
+}
+
+function emptyPassword() {
+  if (panel.password) panel.password.value = ""
+}
+
+/** @param {() => Promise<void>} action Run it, show what came of it. */
+async function act(action) {
+  try {
+    await action()
+  } catch (error) {
+    alert(`Runflow: ${/** @type {Error} */ (error).message}`)
+  }
+  await refresh() // the first request with the new state: here the browser asks
+}
+
+function toggleField() {
+  const toggle = make("input", { type: "checkbox", ariaLabel: "Enable password authentication" })
+  toggle.setAttribute("role", "switch")
+  toggle.style.cssText = "width: 18px; height: 18px; accent-color: #0b6bcb; cursor: pointer"
+  toggle.addEventListener("change", () => {
+    const on = toggle.checked
+    toggle.checked = panel.state?.enabled ?? false // it shows what is, and changes when that has
+    act(on ? switchOn : switchOff)
+  })
+  panel.toggle = toggle
+  refresh()
+  return toggle
+}
+
+/** @param {"username" | "password"} name @param {HTMLInputElement} input */
+function textField(name, input) {
+  style(input, "min-width: 220px")
+  input.addEventListener("keydown", (event) => event.stopPropagation())
+  panel[name] = input
+  return input
+}
+
+function usernameField() {
+  const input = make("input", { type: "text", autocomplete: "off", spellcheck: false, ariaLabel: "Username" })
+  return textField("username", input)
+}
+
+function passwordField() {
+  const input = textField("password", make("input", { type: "password", autocomplete: "new-password", ariaLabel: "Password" }))
+  const save = make("button", { type: "button", hidden: true, disabled: true }, "Change")
+  style(save)
+  save.addEventListener("click", () => act(change))
+  input.addEventListener("input", () => (save.disabled = !changed()))
+  panel.save = save
+  const field = make("div", null, input, save)
+  field.style.cssText = "display: flex; gap: 6px; align-items: center"
+  return field
+}
+
+function scanButton() {
+  const button = make("button", { type: "button" }, "Run security scan")
+  style(button, "cursor: pointer")
+  button.addEventListener("click", () => scan())
+  return button
+}
+
+const GROUP = "Password authentication"
+
+app.registerExtension({
+  name: "Runflow.Security",
+  // None of these has a value that ComfyUI stores: the fields send to the plugin, which keeps a hash in a file.
+  settings: [
+    {
+      id: "Runflow.Security.Scan",
+      category: ["Runflow", "Port exposure scan", "Scan"],
+      name: "Is this ComfyUI reachable from the internet?",
+      tooltip: "Shows where ComfyUI listens, and asks before it tells any service your public address.",
+      type: scanButton,
+      defaultValue: null,
+    },
+    {
+      id: "Runflow.Security.Password",
+      category: ["Runflow", GROUP, "Password"],
+      name: "Password",
+      tooltip: "Kept as a salted scrypt hash in runflow_security.json in ComfyUI's folder; never in ComfyUI's settings.",
+      type: passwordField,
+      defaultValue: null,
+    },
+    {
+      id: "Runflow.Security.Username",
+      category: ["Runflow", GROUP, "Username"],
+      name: "Username",
+      tooltip: "Credentials checked by the auth layer.",
+      type: usernameField,
+      defaultValue: null,
+    },
+    {
+      id: "Runflow.Security.Enabled",
+      category: ["Runflow", GROUP, "Enabled"],
+      name: "Enable password authentication",
+      tooltip: "Require HTTP Basic auth for all requests to this ComfyUI server.",
+      type: toggleField,
+      defaultValue: null,
+    },
+  ],
+})
