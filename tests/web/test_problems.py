@@ -43,6 +43,23 @@ async def test_errors_have_one_shape(
     UUID(answer.headers["Runflow-Request-Id"])
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/v1/comfyui-workflows", {"GET", "POST"}),
+        ("POST", "/v1/webhooks/0197f3a0-0000-7000-8000-000000000000", {"GET", "PATCH", "DELETE"}),
+        ("PATCH", "/v1/storage/a/b", {"GET", "HEAD", "PUT"}),
+        ("GET", "/v1/worker/leases", {"POST"}),
+    ],
+)
+async def test_a_wrong_method_is_told_every_right_one(
+    client: httpx.AsyncClient, method: str, path: str, allowed: set[str]
+) -> None:
+    answer = await client.request(method, path)
+    assert (answer.status_code, answer.json()["code"]) == (405, "METHOD_NOT_ALLOWED")
+    assert set(answer.headers["Allow"].split(", ")) == allowed
+
+
 async def test_a_body_that_is_too_large_is_refused_before_it_is_read(client: httpx.AsyncClient) -> None:
     headers = {"Content-Length": str(10**12), "Content-Type": "application/json"}
     answer = await client.post("/v1/comfyui-workflows", content=b"{}", headers=headers)

@@ -10,12 +10,16 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import compile_path
 
 from runflow import errors
 from runflow.db.transaction import CONNECTION_TROUBLE
 from runflow.web.responses import json_response
+from runflow.web.scopes import ROUTE_SCOPES
 
 log = structlog.get_logger()
+
+_ROUTES = [(method, compile_path(path)[0]) for method, path in ROUTE_SCOPES]
 
 _BY_STATUS: dict[int, type[errors.RunflowError]] = {
     400: errors.BadRequest,
@@ -56,10 +60,19 @@ def install(app: FastAPI) -> None:
     """Register the handlers of expected errors; `RequestContext` catches the rest."""
 
     async def handle(request: Request, error: Exception) -> Response:
-        return respond(translate(error))
+        problem = translate(error)
+        if isinstance(problem, errors.MethodNotAllowed):
+            problem.headers = {"Allow": _methods_at(request)}
+        return respond(problem)
 
     for kind in (errors.RunflowError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, handle)
+
+
+def _methods_at(request: Request) -> str:
+    """Return the methods of every route at this address; the router knows those of the first one only."""
+    path = request.scope["path"]
+    return ", ".join(sorted({method for method, pattern in _ROUTES if pattern.match(path)}))
 
 
 def _database_gone(error: Exception) -> bool:

@@ -1,6 +1,7 @@
 """Logs, node runs and attempts over HTTP."""
 
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -85,6 +86,23 @@ async def test_node_runs_and_attempts_are_listed_and_read(
         Attempt.model_validate(attempt)
     last = await client.get(f"/v1/runs/{run['id']}/attempts", params={"q": "number > 1", "fields": "number"})
     assert last.json()["items"] == [{"number": 2}]
+
+
+async def test_node_runs_of_one_report_are_listed_by_their_turn_the_last_one_first(
+    client: httpx.AsyncClient, dispatch: Dispatch, worker: Worker
+) -> None:
+    run = await dispatch()
+    lease = await worker.lease()
+    assert lease is not None
+    turns = [str(number) for number in (7, 3, 12, 1, 9, 4, 30, 2, 8)]
+    nodes = [{"node_id": turn, "node_type": "Paint", "state_code": "succeeded"} for turn in turns]
+    error = {"code": "EXECUTION_FAILED", "stage": "execute", "message": "It broke. Mend it."}
+    await worker.complete(lease, "failed", error=error, nodes=nodes, events=[line(1, "info", "done")])
+    listed = (await client.get(f"/v1/runs/{run['id']}/node-runs")).json()["items"]
+    assert [node["node_id"] for node in listed] == turns[::-1]
+    embedded = (await client.get(f"/v1/runs/{run['id']}?embed=node_runs,logs")).json()
+    assert [node["node_id"] for node in embedded["node_runs"]] == turns
+    assert {UUID(one["id"]).version for one in embedded["node_runs"] + embedded["logs"]} == {7}
 
 
 async def test_an_offer_is_no_attempt_yet(client: httpx.AsyncClient, dispatch: Dispatch, worker: Worker) -> None:

@@ -15,6 +15,7 @@ import structlog
 
 from runflow import errors
 from runflow.db.transaction import Transaction
+from runflow.ids import new_id
 from runflow.runs.failures import TERMINAL, FailureCode, FailureStage
 from runflow.runs.queue import queries
 from runflow.runs.queue.ending import Ending, run_ended, something_follows
@@ -142,7 +143,8 @@ async def _apply(
             "has_node_runs": bool(body.nodes),
             "has_logs": any(event.type == "log" for event in body.events),
             "outputs": orjson.dumps(outputs).decode(),
-            "nodes": orjson.dumps([node.model_dump() for node in body.nodes]).decode(),
+            # Their ids grow with their order, by which lists tell apart what one transaction made.
+            "nodes": orjson.dumps([{"id": new_id(), **node.model_dump()} for node in body.nodes]).decode(),
         },
     )
     if verdict.run_status == "queued":

@@ -158,7 +158,10 @@ async def store_events(connection: Transaction, held: Any, number: int, events: 
         run=held.run_id,
         lease=held.lease_id,
         number=number,
-        events=[{**event.model_dump(mode="json"), "data": _storable(event)} for event in events],
+        events=[
+            {**event.model_dump(mode="json"), "id": new_id() if event.type == "log" else None, "data": _storable(event)}
+            for event in events
+        ],
     )
 
 

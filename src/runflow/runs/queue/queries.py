@@ -168,9 +168,9 @@ _RENEW = """
 
 _EVENTS = """
     INSERT INTO run_events (org_id, run_id, attempt_id, sequence, id, type_code, data, created_at)
-    SELECT %(org)s, %(run)s, %(lease)s, %(base)s + number, CASE WHEN type = 'log' THEN gen_random_uuid() END, type,
-           data, at
-    FROM json_to_recordset(CAST(%(events)s AS json)) AS e(number integer, type text, data json, at timestamptz)
+    SELECT %(org)s, %(run)s, %(lease)s, %(base)s + number, e.id, type, data, at
+    FROM json_to_recordset(CAST(%(events)s AS json))
+        AS e(id uuid, number integer, type text, data json, at timestamptz)
     ON CONFLICT DO NOTHING
 """
 
@@ -294,10 +294,10 @@ _FINISH = _packed("""
     ), nodes AS (
         INSERT INTO run_node_runs (id, org_id, run_id, attempt_id, node_id, node_type, title, state_code, started_at,
                                    completed_at, duration_ms, error_message)
-        SELECT gen_random_uuid(), %(org)s, %(run)s, %(lease)s, node_id, node_type, title, state_code,
+        SELECT id, %(org)s, %(run)s, %(lease)s, node_id, node_type, title, state_code,
                started_at, completed_at, duration_ms, error_message
         FROM json_to_recordset(CAST(%(nodes)s AS json)) AS n(
-            node_id text, node_type text, title text, state_code text, started_at timestamptz,
+            id uuid, node_id text, node_type text, title text, state_code text, started_at timestamptz,
             completed_at timestamptz, duration_ms integer, error_message text)
     ), lane AS (
         UPDATE lanes SET running = running - 1,
