@@ -79,6 +79,12 @@ async def confirm_deploy(request: web.Request) -> dict[str, Any]:
     return await deploy_job.confirm(request)
 
 
+@_on("POST", "/runflow/deploy/jobs/{id}/models")
+async def choose_models(request: web.Request) -> dict[str, Any]:
+    """Say which models to upload."""
+    return await deploy_job.choose_models(request)
+
+
 @_on("DELETE", "/runflow/deploy/jobs/{id}")
 async def cancel_deploy(request: web.Request) -> dict[str, Any]:
     """Call a deployment off."""

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -17,6 +18,7 @@ from ..answers import Refused, read_json
 from ..manifest.hashes import Cancelled, Hashes
 from ..manifest.resources import InputFile
 from . import connection
+from .model_upload import LocalModel, Offer, offers, send_model
 from .plan import Machine, Plan, make_plan
 from .platform import DeployFailed, Platform
 from .target import Target
@@ -28,7 +30,9 @@ _LONG_ENOUGH_TO_SEARCH = 8
 
 
 class DeployJob:
-    """A deployment. `state`: preparing, ready (waits for the person), sending, done, failed, cancelled."""
+    """A deployment. `state`: preparing, ready (waits for the person), sending, choosing (waits for the person: which
+    models to upload), done, failed, cancelled.
+    """
 
     def __init__(self, target: Target, client_id: str | None) -> None:
         self.id = secrets.token_hex(8)
@@ -43,12 +47,15 @@ class DeployJob:
         self._summary: dict[str, Any] | None = None
         self._result: dict[str, Any] | None = None
         self._error: str | None = None
+        self._offers: list[Offer] = []
+        self._choice: asyncio.Future[list[str]] | None = None
         self._told = 0.0
 
     def describe(self) -> dict[str, Any]:
         """The job as the page sees it: no key, no workflow."""
         step, done, total = self._progress
         told: dict[str, Any] = {"id": self.id, "state": self.state, "step": step, "done": done, "total": total}
+        told["offers"] = [offer.describe() for offer in self._offers]
         return {**told, "summary": self._summary, "result": self._result, "error": self._error}
 
     def ready(self, plan: Plan) -> None:
@@ -65,6 +72,22 @@ class DeployJob:
         new_step, self._progress = step != self._progress[0], (step, done, total)
         if new_step or done >= total or time.monotonic() - self._told >= _EVENT_SECONDS:
             self._tell()
+
+    async def choose(self, offers: list[Offer]) -> list[LocalModel]:
+        """Wait until the person has said which of these models to upload."""
+        if not offers:
+            return []
+        self._offers, self._choice = offers, asyncio.get_running_loop().create_future()
+        self.move("choosing")
+        paths = await self._choice
+        return [offer.model for offer in offers if offer.model.path in paths]
+
+    def chosen(self, paths: list[str]) -> None:
+        """The person has said so. Raises Refused where nobody asked."""
+        if self.state != "choosing" or self._choice is None or self._choice.done():
+            raise Refused(f"This deployment is {self.state}. Press Deploy again.", code="CONFLICT", status=409)
+        self._choice.set_result(paths)
+        self.move("sending")
 
     def follow(self, work: Coroutine[Any, Any, None]) -> None:
         """Do the work in the background and note how it ended."""
@@ -143,13 +166,24 @@ async def confirm(request: web.Request) -> dict[str, Any]:
     return job.describe()
 
 
+async def choose_models(request: web.Request) -> dict[str, Any]:
+    """Say which of the offered models to upload, `{"paths": […]}`.
+
+    Raises:
+        Refused: the job does not wait for that.
+    """
+    job, paths = _job(request), (await read_json(request)).get("paths")
+    job.chosen([str(path) for path in paths] if isinstance(paths, list) else [])
+    return job.describe()
+
+
 def cancel(request: web.Request) -> dict[str, Any]:
     """Call a deployment off. What the server has accepted already stays."""
     job = _job(request)
     job.cancelled.set()
     if job.state == "ready":
         job.move("cancelled")
-    elif job.state == "sending" and job.task is not None:
+    elif job.state in ("sending", "choosing") and job.task is not None:
         job.task.cancel()
     return job.describe()
 
@@ -167,6 +201,8 @@ async def _send(job: DeployJob, plan: Plan) -> None:
         job.progress(f"Looking for {plan.slug}", 0, 0)
         existing = await platform.find(plan.slug)
         before = await platform.resources(existing) if existing is not None and plan.files else {}
+        for model in await job.choose(await offers(platform, plan.local_models)):
+            await send_model(platform, model, partial(job.progress, f"Uploading {model.place.name}"))
         try:
             resources = {}
             for number, (file, sha256) in enumerate(plan.files, 1):

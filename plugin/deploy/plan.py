@@ -28,6 +28,7 @@ from ..manifest.model_sources import model_sources
 from ..manifest.models import ModelFile, find_models, model_entry
 from ..manifest.node_catalogue import NodeCatalogue
 from ..manifest.resources import InputFile, find_resources
+from .model_upload import LocalModel
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, and how much of how many bytes; 0 of 0 where there is nothing to count."""
@@ -56,6 +57,8 @@ class Plan:
     slug: str
     body: dict[str, Any]
     files: tuple[tuple[InputFile, str], ...]
+    local_models: tuple[LocalModel, ...] = ()
+    """The models that nobody but this machine is known to have."""
     warnings: tuple[str, ...] = field(default=())
 
     def summary(self) -> dict[str, Any]:
@@ -112,7 +115,7 @@ def make_plan(
     progress("Looking for input files", 0, 0)
     files, about_files = find_resources(scrubbed, executed, machine.input_folder, catalogue)
     hashed = tuple((file, machine.hashes.sha256(file.place, None, cancelled)) for file in files)
-    models, about_models = _models(scrubbed, executed, graph, machine, progress, cancelled)
+    models, local, about_models = _models(scrubbed, executed, graph, machine, progress, cancelled)
     progress("Reading custom nodes and packages", 0, 0)
     environment = {
         "comfyui": comfyui.comfyui(machine.root),
@@ -138,7 +141,7 @@ def make_plan(
     }
     if secret:
         body = without_text(body, secret)
-    return Plan(name.strip(), slug, body, hashed, (*warnings, *about_files, *about_models))
+    return Plan(name.strip(), slug, body, hashed, local, (*warnings, *about_files, *about_models))
 
 
 def _slug(name: str) -> str:
@@ -155,17 +158,20 @@ def _models(
     machine: Machine,
     progress: Progress,
     cancelled: threading.Event,
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[dict[str, Any], tuple[LocalModel, ...], list[str]]:
     sources = model_sources(graph)
     found = find_models(prompt, executed, machine.catalogue)
     entries: dict[str, Any] = {}
+    local: list[LocalModel] = []
     warnings: list[str] = []
     for number, file in enumerate(found, 1):
         told = partial(progress, f"Hashing {file.place.name} ({number} of {len(found)})")
         size, sha256 = _hash(file, machine.hashes, told, cancelled)
         entries[file.path], warning = model_entry(file, sha256, size, sources)
         warnings += [warning] if warning else []
-    return entries, warnings
+        if "url" not in entries[file.path]:
+            local.append(LocalModel(file.path, file.place, size, sha256))
+    return entries, tuple(local), warnings
 
 
 def _hash(

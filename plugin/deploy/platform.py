@@ -29,12 +29,16 @@ _NEXT = {
 class DeployFailed(Exception):
     """A deployment failed; the message names the stage, the cause in the server's words, and the next step.
 
-    `refused`: the server said so, so that nothing came of it. Without an answer nobody knows.
+    `refused`: the server said so, so that nothing came of it. Without an answer nobody knows. `status`: that of the
+    answer, where there was one.
     """
 
-    def __init__(self, stage: str, cause: str, next_step: str = "", *, refused: bool = False) -> None:
+    def __init__(
+        self, stage: str, cause: str, next_step: str = "", *, refused: bool = False, status: int | None = None
+    ) -> None:
         super().__init__(f"{stage} failed — {cause}" + (f"\n{next_step}" if next_step else ""))
         self.refused = refused
+        self.status = status
 
 
 class Platform:
@@ -60,7 +64,7 @@ class Platform:
     async def find(self, slug: str) -> dict[str, Any] | None:
         """The workflow with this slug, or None. Raises DeployFailed("lookup")."""
         query = quote(f"slug.eq:'{slug}'", safe="")
-        listed = await self._ask("lookup", "GET", f"/v1/comfyui-workflows?q={query}&limit=1")
+        listed = await self.ask("lookup", "GET", f"/v1/comfyui-workflows?q={query}&limit=1")
         items = listed.get("items")
         if not isinstance(items, list):
             raise DeployFailed("lookup", f"{self._target.base} does not answer like a Runflow server.", _CHECK_URL)
@@ -68,34 +72,34 @@ class Platform:
 
     async def resources(self, existing: Mapping[str, Any]) -> dict[str, Any]:
         """The resources of a workflow's version, which lists leave out. Raises DeployFailed("lookup")."""
-        whole = await self._ask("lookup", "GET", f"/v1/comfyui-workflows/{quote(str(existing.get('id')), safe='')}")
+        whole = await self.ask("lookup", "GET", f"/v1/comfyui-workflows/{quote(str(existing.get('id')), safe='')}")
         resources = whole.get("resources")
         return resources if isinstance(resources, dict) else {}
 
     async def save(self, existing: Mapping[str, Any] | None, slug: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Create the workflow, or give the existing one a new version. Raises DeployFailed("deploy")."""
         if existing is None:
-            return await self._ask("deploy", "POST", "/v1/comfyui-workflows", {"slug": slug, **body})
+            return await self.ask("deploy", "POST", "/v1/comfyui-workflows", {"slug": slug, **body})
         place = quote(str(existing.get("id")), safe="")
-        return await self._ask("deploy", "PATCH", f"/v1/comfyui-workflows/{place}", body)
+        return await self.ask("deploy", "PATCH", f"/v1/comfyui-workflows/{place}", body)
 
     async def upload(self, file: InputFile) -> dict[str, Any]:
         """Upload a file and return its asset. Raises DeployFailed("upload of …")."""
         stage = f"upload of {file.path}"
         declared = {"filename": file.place.name, "mime_type": file.mime_type, "size_bytes": file.size_bytes}
-        session = await self._ask(stage, "POST", "/v1/asset-uploads", declared)
+        session = await self.ask(stage, "POST", "/v1/asset-uploads", declared)
         asset_id, url = session.get("asset_id"), session.get("upload_url")
         if not isinstance(asset_id, str) or not isinstance(url, str):
             raise DeployFailed(stage, "the server named no place to upload to.")
         await self._put(stage, url, file)
         place = quote(asset_id, safe="")
-        confirmed = await self._ask(stage, "POST", f"/v1/asset-uploads/{place}/confirmations", {})
+        confirmed = await self.ask(stage, "POST", f"/v1/asset-uploads/{place}/confirmations", {})
         return {"asset_id": asset_id, "url": confirmed.get("url")}
 
     async def has_asset(self, asset_id: str) -> bool:
         """Whether the server still has an asset, as far as this key may know."""
         try:
-            await self._ask("lookup", "GET", f"/v1/assets/{quote(asset_id, safe='')}")
+            await self.ask("lookup", "GET", f"/v1/assets/{quote(asset_id, safe='')}")
         except DeployFailed:
             return False
         return True
@@ -103,7 +107,7 @@ class Platform:
     async def drop_asset(self, asset_id: str) -> None:
         """Delete an asset that nothing will use, if this key may."""
         try:
-            await self._ask("clean-up", "DELETE", f"/v1/assets/{quote(asset_id, safe='')}")
+            await self.ask("clean-up", "DELETE", f"/v1/assets/{quote(asset_id, safe='')}")
         except DeployFailed:
             return
 
@@ -118,16 +122,44 @@ class Platform:
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
             raise DeployFailed(stage, _words(error), "Deploy again.") from error
 
-    async def _ask(self, stage: str, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        headers = {"Authorization": f"Bearer {self._target.key}", "Accept": "application/json"}
-        headers["User-Agent"] = f"ComfyUI-Runflow/{VERSION}"
-        data = None
+    async def ask(
+        self,
+        stage: str,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        answer_seconds: float | None = None,
+    ) -> dict[str, Any]:
+        """Send a request with the key and a JSON body, and read the object that comes back.
+
+        `answer_seconds`: how long the answer may take, instead of two minutes. Raises DeployFailed.
+        """
+        headers, data = {}, None
         if body is not None:
             headers["Content-Type"] = "application/json"
             data = await asyncio.to_thread(lambda: json.dumps(body).encode())
+        return await self.send(stage, method, path, data, headers, answer_seconds=answer_seconds)
+
+    async def send(
+        self,
+        stage: str,
+        method: str,
+        path: str,
+        data: Any,
+        headers: Mapping[str, str],
+        *,
+        answer_seconds: float | None = None,
+    ) -> dict[str, Any]:
+        """Send a request with the key and any body, and read the object that comes back. Raises DeployFailed."""
+        own = {"Authorization": f"Bearer {self._target.key}", "Accept": "application/json"}
+        own["User-Agent"] = f"ComfyUI-Runflow/{VERSION}"
         url = self._target.base + path
+        timeout = _TIMEOUT if answer_seconds is None else aiohttp.ClientTimeout(connect=20, sock_read=answer_seconds)
         try:
-            async with self._session.request(method, url, data=data, headers=headers, allow_redirects=False) as answer:
+            async with self._session.request(
+                method, url, data=data, headers={**own, **headers}, allow_redirects=False, timeout=timeout
+            ) as answer:
                 content, status = await answer.read(), answer.status
                 place = answer.headers.get("Location", "")
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
@@ -136,7 +168,9 @@ class Platform:
         if 300 <= status < 400:
             raise DeployFailed(stage, f"{self._target.base} answers with a redirect to {place[:200]}", _CHECK_URL)
         if status >= 400:
-            raise DeployFailed(stage, explain(status, content), _NEXT.get(status, ""), refused=status < 500)
+            raise DeployFailed(
+                stage, explain(status, content), _NEXT.get(status, ""), refused=status < 500, status=status
+            )
         try:
             read = json.loads(content) if content else {}
         except ValueError:

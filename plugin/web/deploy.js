@@ -2,7 +2,7 @@
 import { app } from "../../scripts/app.js"
 import { capture } from "./capture.js"
 import { addButton, takeSecrets, widget } from "./deploy_node.js"
-import { confirmDeploy } from "./deploy_summary.js"
+import { chooseModels, confirmDeploy } from "./deploy_summary.js"
 import { ask, listen, pageId } from "./server.js"
 
 /** @typedef {import("../../scripts/app.js").GraphNode} GraphNode */
@@ -11,7 +11,7 @@ const EVENT = "runflow.deploy"
 const LABEL = "Deploy"
 const LOOK_EVERY_MS = 2000
 const STEP_FITS = 24
-const OVER = ["ready", "done", "failed", "cancelled"]
+const OVER = ["ready", "choosing", "done", "failed", "cancelled"]
 
 /** The jobs under way; an empty id while there is none yet. @type {WeakMap<GraphNode, string>} */
 const busy = new WeakMap()
@@ -113,7 +113,17 @@ async function deploy(node) {
     }
     show(node, "Deploying…")
     await ask("POST", `/runflow/deploy/jobs/${started.id}/confirmation`, { origin: ready.summary.origin })
-    const ended = await follow(started.id, node)
+    let ended = await follow(started.id, node)
+    if (ended.state === "choosing") {
+      show(node, "Waiting for you…")
+      const paths = await chooseModels(ended.offers, ready.summary)
+      if (!paths) {
+        await ask("DELETE", `/runflow/deploy/jobs/${started.id}`)
+        return
+      }
+      await ask("POST", `/runflow/deploy/jobs/${started.id}/models`, { paths })
+      ended = await follow(started.id, node)
+    }
     if (end(ended, "It may have been published already.")) succeed(ended.result)
   } catch (error) {
     alert(`Runflow: ${error instanceof Error ? error.message : error}`)

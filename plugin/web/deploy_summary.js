@@ -17,7 +17,7 @@ function section(title, rows, none) {
 function modelRow(model) {
   const row = make("li", null, `${model.path}, ${size(model.size_bytes)}: `)
   if (model.url) row.append(make("span", { className: "quiet" }, model.url))
-  else row.append(make("span", { className: "warn" }, "no source known; put the file on every worker"))
+  else row.append(make("span", { className: "warn" }, "no source known; upload it where the server offers that, or put it on every worker"))
   return row
 }
 
@@ -64,7 +64,7 @@ export async function confirmDeploy(summary) {
     ...body,
     ...section("Warnings", warningRows, ""),
     ...section("Files to upload", fileRows, "None: the workflow uses no file of the input folder."),
-    ...section("Models it needs, not uploaded", models.map(modelRow), "None."),
+    ...section("Models it needs", models.map(modelRow), "None."),
     ...section("Custom nodes it needs", nodes.map(nodeRow), "None."),
   ]
   const actions = [
@@ -79,4 +79,36 @@ export async function confirmDeploy(summary) {
     })
   })
   return chosen === "deploy"
+}
+
+// A larger one takes minutes, and the person decides.
+const UPLOADED_UNASKED = 1e9
+
+/**
+ * Ask which of the models that exist only here shall go to the server.
+ * @param {any[]} offers
+ * @param {any} summary
+ * @returns {Promise<string[] | null>} The paths of those chosen; null: stop here.
+ */
+export async function chooseModels(offers, summary) {
+  /** @type {Map<string, HTMLInputElement>} */
+  const boxes = new Map()
+  const rows = offers.map((offer) => {
+    const checked = offer.size_bytes <= UPLOADED_UNASKED || offer.received_bytes > 0
+    const box = make("input", { type: "checkbox", checked })
+    boxes.set(offer.path, box)
+    const there = offer.received_bytes ? `, ${size(offer.received_bytes)} of it there already` : ""
+    const text = `${offer.path}: upload (${size(offer.size_bytes)}${there})`
+    return make("p", null, make("label", null, box, text))
+  })
+  const why = `${summary.origin} takes models that exist only on this machine and passes them to its workers. A model that is not uploaded has to be put on every worker.`
+  const actions = [
+    { label: "Continue", value: "continue", main: true },
+    { label: "Cancel", value: "cancel" },
+  ]
+  const chosen = await choose("Upload models?", [make("p", null, why), ...rows], actions, (dialog) => {
+    /** @type {HTMLButtonElement} */ (dialog.querySelector("button[value=continue]")).focus()
+  })
+  if (chosen !== "continue") return null
+  return [...boxes].filter(([, box]) => box.checked).map(([path]) => path)
 }
