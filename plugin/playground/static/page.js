@@ -45,13 +45,18 @@ function showCapture(fresh) {
   document.title = `${fresh.name} · Local Playground`
   const workflow = /** @type {HTMLAnchorElement} */ (get("workflow"))
   workflow.href = address(`${CAPTURE}/workflow`)
-  const warnings = fresh.warnings.map((/** @type {any} */ each) =>
-    make("p", { class: "warning" }, `${each.message} ${each.next_step}`),
-  )
-  get("warnings").replaceChildren(...warnings)
+  showWarnings(fresh.warnings)
   form.inputs = fresh.inputs
   if (before) form.values = before
   shown.labels = Object.fromEntries(fresh.outputs.map((/** @type {any} */ row) => [row.name, row.display_name]))
+}
+
+/** @param {{message: string, next_step: string}[]} warnings */
+function showWarnings(warnings) {
+  const title = warnings.length === 1 ? "One thing to know about this workflow" : `${warnings.length} things to know about this workflow`
+  const texts = warnings.map((each) => make("p", null, `${each.message} ${each.next_step}`))
+  get("warnings").hidden = !warnings.length
+  get("warnings").replaceChildren(make("summary", null, title), ...texts)
 }
 
 /** @returns {any} What was typed before the page was loaded again. */

@@ -1,0 +1,62 @@
+"""The Local Playground from the button in the real editors to the result in its page."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+from playwright.async_api import expect
+
+from tests.browser.playground import Playground, build_picture_flow, save_picture
+from tests.editor import Editor
+from tests.editor_fixtures import OpenPage
+
+pytestmark = pytest.mark.browser
+
+
+async def test_fill_run_and_see(editor: Editor, open_page: OpenPage, tmp_path: Path) -> None:
+    page = await open_page(editor)
+    deploy = await build_picture_flow(page, "Invert It")
+    assert await page.labels(deploy) == ["Deploy", "Local Playground", *(await page.labels(deploy))[2:]]
+    before = await page.graph()
+    play = await Playground.opened_by(page, deploy)
+    assert play.page.url == f"{editor.url}/runflow/playground/invert-it"
+    await expect(play.page.get_by_role("heading", name="Invert It")).to_be_visible()
+    await expect(play.field("Photo")).to_contain_text("The picture to invert.")
+    await play.shot("empty")
+
+    await play.run()
+    await expect(play.field("Photo").get_by_role("alert")).to_have_text("Choose a picture.")
+    await expect(play.field("Width").get_by_role("alert")).to_have_text("Write an integer.")
+    await expect(play.page.get_by_label("Photo", exact=True)).to_be_focused()
+    await play.shot("problems")
+
+    await play.choose("Photo", save_picture(tmp_path / "otter.png"))
+    await play.page.get_by_label("Width", exact=True).fill("48")
+    await play.page.get_by_label("Caption", exact=True).fill("two lines\nof text")
+    await expect(play.field("Photo").locator("img")).to_be_visible()
+    await play.run()
+    await play.ended("Succeeded")
+    picture = play.page.get_by_role("img", name="Inverted picture")
+    await expect(picture).to_be_visible()
+    assert await picture.evaluate("(image) => [image.naturalWidth, image.naturalHeight]") == [48, 32]
+    await play.shot("result", whole=True)
+
+    source = await picture.get_attribute("src")
+    assert source is not None
+    (tmp_path / "result.png").write_bytes(httpx.get(source).content)
+    with Image.open(tmp_path / "otter.png") as sent, Image.open(tmp_path / "result.png") as got:
+        expected = [255 - value for value in sent.resize((48, 32), Image.Resampling.BILINEAR).getpixel((24, 16))]  # type: ignore[union-attr]
+        assert max(abs(a - b) for a, b in zip(expected, got.getpixel((24, 16)), strict=True)) < 16  # type: ignore[arg-type]
+
+    await play.page.get_by_role("button", name="Inverted picture: full size").click()
+    await expect(play.page.get_by_role("dialog", name="Inverted picture")).to_be_visible()
+    await play.shot("full")
+    await play.page.keyboard.press("Escape")
+
+    await play.page.reload()
+    await play.ended("Succeeded")
+    await expect(play.page.get_by_role("img", name="Inverted picture")).to_be_visible()
+    await expect(play.page.get_by_label("Width", exact=True)).to_have_value("48")
+    assert (await page.graph())["links"] == before["links"]  # the live workflow keeps its test wire
+    assert play.faults == []

@@ -1,0 +1,240 @@
+"""Runs of the playground: progress, several at once, cancel, failures, every kind of file, a restart, a stale capture."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.async_api import expect
+
+from tests.browser import playground_nodes
+from tests.browser.playground import EMPTY, Playground, build_picture_flow, save_picture
+from tests.editor import Editor
+from tests.editor_fixtures import NEWEST, OpenPage
+from tests.editor_page import EditorPage
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def slow_editor(comfyui_dirs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Editor]:
+    """The newest ComfyUI with the test's own nodes."""
+    made = Editor(comfyui_dirs[NEWEST], tmp_path_factory.mktemp("slow") / "editor")
+    shutil.copy(playground_nodes.__file__, made.base / "custom_nodes/playground_nodes.py")
+    made.start()
+    yield made
+    made.stop()
+
+
+async def build_slow_flow(page: EditorPage, name: str) -> str:
+    await page.load(EMPTY)
+    steps = await page.add("RunflowInputInt", 40, 40, input_id="steps", display_name="Steps")
+    empty = await page.add("EmptyImage", 40, 400, width=256, height=160, color=0x2266CC)
+    slow = await page.add("RunflowTestSlow", 500, 40)
+    output = await page.add("RunflowOutputImage", 900, 40, output_id="picture")
+    deploy = await page.add("RunflowDeploy", 500, 400, endpoint_name=name)
+    await page.connect(empty, 0, slow, "image")
+    await page.connect(steps, 0, slow, "steps")
+    await page.connect(slow, 0, output, "value")
+    return deploy
+
+
+async def start(play: Playground, steps: int) -> None:
+    await play.page.get_by_label("Steps", exact=True).fill(str(steps))
+    await play.run()
+
+
+async def test_two_runs_at_once_and_cancel_stops_only_one(slow_editor: Editor, open_page: OpenPage) -> None:
+    page = await open_page(slow_editor)
+    play = await Playground.opened_by(page, await build_slow_flow(page, "Two at once"))
+    run = play.page.locator("runflow-run")
+    await start(play, 400)
+    await expect(run.locator(".rf-status")).to_have_text("Running")
+    await expect(run.locator(".rf-doing")).to_contain_text("(node 3), step 4")
+    await expect(run.locator(".rf-doing")).to_contain_text("2 of 4 nodes done")
+    await start(play, 3)
+    await expect(run.locator(".rf-status")).to_have_text("Waiting")
+    await expect(run.locator(".rf-doing")).to_have_text("ComfyUI works on something else.")
+    await expect(play.page.get_by_role("tab")).to_have_count(2)
+    await play.page.get_by_role("tab", name="Run 2").press("ArrowRight")
+    await expect(play.page.get_by_role("tab", name="Run 1, Running")).to_be_focused()
+    await play.shot("two")
+
+    await run.get_by_role("button", name="Cancel").click()
+    await play.ended("Cancelled")
+    await play.page.get_by_role("tab", name="Run 2").click()
+    await play.ended("Succeeded")
+    await expect(run.get_by_role("img", name="picture")).to_be_visible()
+    assert httpx.get(f"{slow_editor.url}/queue").json() == {"queue_running": [], "queue_pending": []}
+    assert play.faults == []
+
+
+async def test_cancel_of_a_waiting_run(slow_editor: Editor, open_page: OpenPage) -> None:
+    page = await open_page(slow_editor)
+    play = await Playground.opened_by(page, await build_slow_flow(page, "Waiting"))
+    await start(play, 40)
+    await start(play, 400)
+    run = play.page.locator("runflow-run")
+    await expect(run.locator(".rf-status")).to_have_text("Waiting")
+    await run.get_by_role("button", name="Cancel").click()
+    await play.ended("Cancelled")
+    await play.page.get_by_role("tab", name="Run 1").click()
+    await play.ended("Succeeded")
+    await run.get_by_role("button", name="Use these inputs").click()
+    await expect(play.page.get_by_label("Steps", exact=True)).to_have_value("40")
+
+
+async def test_a_failing_node_is_named_with_its_field(slow_editor: Editor, open_page: OpenPage) -> None:
+    page = await open_page(slow_editor)
+    play = await Playground.opened_by(page, await build_slow_flow(page, "Fails"))
+    await start(play, -5)
+    await play.ended("Failed")
+    error = play.page.get_by_role("region", name="Error")
+    await expect(error).to_contain_text("(RunflowTestSlow) raised ValueError: steps must be positive, not -5.")
+    await expect(error).to_contain_text('Check the values: its "steps" comes from input "steps".')
+    await expect(error).to_contain_text("steps (goes to “steps”)")
+    await error.locator("summary").click()
+    await expect(error.locator("pre")).to_contain_text("playground_nodes.py")
+    await play.shot("failed", whole=True)
+
+
+async def test_a_refused_field_is_named(slow_editor: Editor, open_page: OpenPage) -> None:
+    page = await open_page(slow_editor)
+    deploy = await build_slow_flow(page, "Refused")
+    await page.set_widget((await page.find("EmptyImage"))[0], "width", 0)
+    await page.page.evaluate("app.graph.nodes.find((n) => n.type === 'EmptyImage').widgets[0].value = 0")
+    play = await Playground.opened_by(page, deploy)
+    await start(play, 1)
+    await play.ended("Failed")
+    error = play.page.get_by_role("region", name="Error")
+    await expect(error).to_contain_text('ComfyUI does not accept field "width" of node 2')
+    await expect(error).to_contain_text("Repair it in the editor and capture the workflow again.")
+    await expect(error.locator("dd").nth(1)).to_have_text("width")
+
+
+async def test_every_kind_of_file(slow_editor: Editor, open_page: OpenPage, tmp_path: Path) -> None:
+    page = await open_page(slow_editor)
+    await page.load(EMPTY)
+    for number, kind in enumerate(("mp4", "wav", "glb", "zip")):
+        made = await page.add("RunflowTestMake", 400, 40 + 160 * number, kind=kind)
+        output = await page.add("RunflowOutputFile", 800, 40 + 160 * number, output_id=kind, output_name=f"The {kind}")
+        await page.connect(made, 0, output, "value")
+    given = await page.add("RunflowInputFile", 40, 40, input_id="archive", display_name="Archive")
+    await page.connect(given, 0, made, "copy_of")
+    flag = await page.add("RunflowInputBoolean", 40, 300, input_id="flag", display_name="Flag", required=False)
+    shown = await page.add("PreviewAny", 40, 560)
+    await page.connect(flag, 0, shown, "source")
+    deploy = await page.add("RunflowDeploy", 1200, 40, endpoint_name="Every kind")
+    play = await Playground.opened_by(page, deploy)
+    (tmp_path / "sub").mkdir()
+    archive = tmp_path / "sub" / "my archive.zip"
+    archive.write_bytes(bytes(range(256)) * 4000)
+    await play.choose("Archive", archive)
+    await play.page.get_by_role("switch", name="Flag").check()
+    await play.run()
+    await play.ended("Succeeded")
+    result = play.page.locator("runflow-run")
+    video = result.locator("video")
+    await expect(video).to_have_js_property("videoWidth", 160)
+    await expect(result.locator("audio")).to_have_js_property("duration", 1)
+    await expect(result.locator("runflow-model")).to_have_count(1)
+    async with play.page.expect_download() as download:
+        await result.get_by_role("link", name="Download made.zip").click()
+    assert Path(await (await download.value).path()).read_bytes() == archive.read_bytes()
+    await play.shot("kinds", whole=True)
+    assert [fault for fault in play.faults if "WebGL" not in fault] == []
+
+
+async def test_a_capture_and_its_runs_survive_a_restart(
+    comfyui_dirs: dict[str, Path], own_editor: Callable[..., Editor], open_page: OpenPage, tmp_path: Path
+) -> None:
+    custom_nodes = tmp_path / "editor-0/custom_nodes"
+    custom_nodes.mkdir(parents=True)
+    shutil.copy(playground_nodes.__file__, custom_nodes)
+    editor = own_editor()
+    page = await open_page(editor)
+    play = await Playground.opened_by(page, await build_slow_flow(page, "Survivor"))
+    await start(play, 2)
+    await play.ended("Succeeded")
+    await start(play, 900)
+    await expect(play.page.locator("runflow-run .rf-status")).to_have_text("Running")
+    assert editor.process is not None
+    editor.process.kill()
+    editor.process.wait()
+    await expect(play.page.get_by_text("ComfyUI does not answer.")).to_be_visible()
+    editor.start()
+    await expect(play.page.get_by_text("ComfyUI does not answer.")).to_be_hidden(timeout=20_000)
+    await play.ended("Failed")
+    await expect(play.page.get_by_role("region", name="Error")).to_contain_text("ComfyUI was stopped before")
+    await play.page.get_by_role("tab", name="Run 1").click()
+    await expect(play.page.locator("runflow-run").get_by_role("img", name="picture")).to_be_visible()
+    await start(play, 2)
+    await play.ended("Succeeded")
+    await expect(play.page.get_by_role("tab", name="Run 3")).to_be_visible()
+    page.faults.clear()
+
+
+async def test_the_capture_is_older_than_the_editor(newest_editor: Editor, open_page: OpenPage) -> None:
+    page = await open_page(newest_editor)
+    await page.load(EMPTY)
+    local = await page.add("PrimitiveInt", 40, 40, value=3)
+    width = await page.add("RunflowInputInt", 400, 40, input_id="width")
+    picture = await page.add("EmptyImage", 760, 40, height=64)
+    output = await page.add("RunflowOutputImage", 1100, 40)
+    deploy = await page.add("RunflowDeploy", 400, 400, endpoint_name="Grows old")
+    await page.connect(local, 0, width, "value")
+    await page.connect(width, 0, picture, "width")
+    await page.connect(picture, 0, output, "value")
+    play = await Playground.opened_by(page, deploy)
+    stale = play.page.get_by_text("has changed since it was captured")
+    changed = "app.extensionManager.workflow.activeWorkflow.changeTracker.checkState()"
+
+    # A local test value is no part of what was captured.
+    async with page.page.expect_response(lambda answer: answer.url.endswith("/runflow/playground/shown")):
+        await page.set_widget(local, "value", 99)
+        await page.page.evaluate(changed)
+    await expect(stale).to_be_hidden()
+    await page.set_widget(picture, "height", 80)
+    await page.page.evaluate(changed)
+    await expect(stale).to_be_visible()
+    await play.page.get_by_label("width", exact=True).fill("32")
+    await play.shot("stale")
+    await play.page.get_by_role("button", name="Capture again").click()
+    await expect(stale).to_be_hidden()
+    await expect(play.page.get_by_label("width", exact=True)).to_have_value("32")
+    await play.run()
+    await play.ended("Succeeded")
+    image = play.page.locator("runflow-run img")
+    await expect(image).to_have_js_property("naturalHeight", 80)
+    await page.page.goto("about:blank")
+    await play.page.get_by_role("button", name="Capture again").click()
+    await expect(play.page.get_by_text("No editor shows this workflow now.")).to_be_visible()
+
+
+async def test_nothing_captured(newest_editor: Editor, open_page: OpenPage) -> None:
+    page = await open_page(newest_editor)
+    await page.page.goto(f"{newest_editor.url}/runflow/playground/never-seen")
+    await expect(page.page.get_by_role("alert")).to_contain_text("There is no captured workflow “never-seen”")
+    await expect(page.page.get_by_role("link", name="Open the editor")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_on_a_phone(slow_editor: Editor, open_page: OpenPage, tmp_path: Path, scheme: Any) -> None:
+    page = await open_page(slow_editor, color_scheme=scheme)
+    play = await Playground.opened_by(page, await build_picture_flow(page, "Postcard from the sea"))
+    await play.page.set_viewport_size({"width": 390, "height": 844})
+    await play.shot("phone-form")
+    await play.choose("Photo", save_picture(tmp_path / "a sea otter holding a smooth pebble.png", size=(1200, 800)))
+    await play.page.get_by_label("Width", exact=True).fill("900")
+    await play.page.get_by_label("Caption", exact=True).fill("Greetings")
+    await play.run()
+    await play.ended("Succeeded")
+    await expect(play.page.locator("runflow-run img")).to_have_js_property("naturalWidth", 900)
+    wide = "() => document.documentElement.scrollWidth > document.documentElement.clientWidth"
+    assert not await play.page.evaluate(wide)
+    await play.shot("phone-result")
+    await play.shot("phone-whole", whole=True)
+    await play.page.set_viewport_size({"width": 1280, "height": 860})
+    await play.shot("desktop")
