@@ -1,9 +1,10 @@
+import contextlib
 import io
 import struct
 import zlib
 
 import pytest
-from PIL import Image, features
+from PIL import Image, ImageFile, features
 
 from runflow import errors
 from runflow.assets.images import MAX_PIXELS, check_image
@@ -116,3 +117,18 @@ def test_images_that_pillow_does_not_read(content: bytes, mime_type: str) -> Non
     check(content, mime_type)
     with pytest.raises(errors.ValidationFailed, match="not such an image"):
         check(b"something else", mime_type)
+
+
+@pytest.mark.parametrize("mime_type", ["image/x-icon", "image/x-something-new"])
+def test_no_icon_is_decoded_to_tell_that_it_is_one(monkeypatch: pytest.MonkeyPatch, mime_type: str) -> None:
+    loaded: list[object] = []
+    monkeypatch.setattr(ImageFile.ImageFile, "load", loaded.append)
+    with contextlib.suppress(errors.ValidationFailed):
+        check(b"\0\0\1\0\1\0" + struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, 99, 22) + picture(), mime_type)
+    assert not loaded
+
+
+def test_an_icon_is_an_icon() -> None:
+    check(picture("ICO"), "image/x-icon")
+    with pytest.raises(errors.ValidationFailed):
+        check(picture("PNG"), "image/x-icon")

@@ -1,8 +1,10 @@
 import io
+import struct
+import zlib
 
 import httpx
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image, ImageFile
 
 from runflow.assets import service, thumbnails
 from runflow.services import Services
@@ -15,6 +17,19 @@ def encoded(image: Image.Image, kind: str, **more: object) -> bytes:
     out = io.BytesIO()
     image.save(out, kind, **more)
     return out.getvalue()
+
+
+def icon_of(png: bytes) -> bytes:
+    """Return an icon whose header says 16x16, whatever the PNG inside has."""
+    return b"\0\0\1\0\1\0" + struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(png), 22) + png
+
+
+def tiff_of_one_tile(side: int) -> bytes:
+    """Return a TIFF of 16x16 pixels, whose only tile has `side` x `side`."""
+    tile = zlib.compress(bytes(side * side))
+    tags = {256: 16, 257: 16, 258: 8, 259: 8, 262: 1, 277: 1, 322: side, 323: side, 324: 8, 325: len(tile)}
+    directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return struct.pack("<2sHI", b"II", 42, 8 + len(tile)) + tile + struct.pack("<H", len(tags)) + directory + bytes(4)
 
 
 def drawn(content: bytes) -> Image.Image:
@@ -122,3 +137,19 @@ async def test_a_second_confirmation_keeps_it(client: httpx.AsyncClient, service
     await confirm(client, session["asset_id"])
     again = (await confirm(client, session["asset_id"])).json()
     assert (await client.get(again["thumbnail_url"])).status_code == 200
+
+
+def test_no_program_is_started_for_a_picture_that_says_it_is_another_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[object] = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *values, **_: started.append(values))
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n%<svg\n%%EndComments\nshowpage\n"
+    assert thumbnails.draw(eps) is None and not started
+
+
+def test_no_header_hides_how_many_pixels_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert thumbnails.draw(tiff_of_one_tile(256)) is not None
+    loaded: list[object] = []
+    load = ImageFile.ImageFile.load
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: loaded.append(image) or load(image))
+    for content in (icon_of(encoded(Image.new("1", (6000, 6000)), "PNG")), tiff_of_one_tile(6000)):
+        assert thumbnails.draw(content) is None and not loaded

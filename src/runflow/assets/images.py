@@ -21,7 +21,6 @@ _TYPES_BY_FORMAT: dict[str, frozenset[str]] = {
     "BMP": frozenset({"image/bmp", "image/x-bmp", "image/x-ms-bmp"}),
     "TIFF": frozenset({"image/tiff", "image/tiff-fx", "image/x-tiff"}),
     "AVIF": frozenset({"image/avif", "image/avif-sequence"}),
-    "ICO": frozenset({"image/x-icon", "image/vnd.microsoft.icon", "image/ico"}),
     "JPEG2000": frozenset({"image/jp2", "image/jpx", "image/jpm", "image/j2k", "image/jpeg2000"}),
     "TGA": frozenset({"image/x-tga", "image/x-targa", "image/tga"}),
     "PPM": frozenset({f"image/x-portable-{kind}" for kind in ("anymap", "bitmap", "graymap", "pixmap", "floatmap")}),
@@ -29,8 +28,10 @@ _TYPES_BY_FORMAT: dict[str, frozenset[str]] = {
 }
 _COMPARABLE = frozenset().union(*_TYPES_BY_FORMAT.values())
 
-# Images that Pillow does not read: what their first bytes must hold, and where.
+# Images that Pillow does not read, or reads only with all their pixels: an icon's header says 16x16 whatever the PNG
+# inside has, and Pillow decodes that one to tell. What their first bytes must hold, and where.
 _SIGNATURES: dict[str, tuple[tuple[int, bytes], ...]] = {
+    **dict.fromkeys(("image/x-icon", "image/vnd.microsoft.icon", "image/ico"), ((0, b"\0\0\1\0"),)),
     "image/heic": ((4, b"ftyp"),),
     "image/heif": ((4, b"ftyp"),),
     "image/heic-sequence": ((4, b"ftyp"),),

@@ -20,11 +20,15 @@ MAX_SOURCE_BYTES = 64 * 1024 * 1024
 MAX_SOURCE_PIXELS = 32_000_000
 """What is decoded for a thumbnail: 128 MB in memory at four bytes a pixel. Larger images go without one."""
 MAX_THUMBNAIL_BYTES = 4 * 1024 * 1024
+FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "PSD")
+"""What is decoded, whatever type was declared. Pillow reads more: some with other programs' help (EPS), and some that
+decode more pixels than their header says (icons)."""
 NONE = ""
 """Instead of a key: no thumbnail can be made of this asset, so it is not tried again."""
 _AT_ONCE = 1
 
 _ORIENTATION = 0x0112
+_TILE_WIDTH, _TILE_HEIGHT = 322, 323
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -73,10 +77,10 @@ async def make_or_go_without(
 def draw(content: bytes) -> bytes | None:
     """Return the thumbnail of an image, upright, without metadata; None for what Pillow cannot read. Blocking."""
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(content), formats=_readable()) as image:
             # A JPEG is decoded at a fraction of its size, so the limit is on what is really decoded.
             image.draft("RGB", (2 * SIDE, 2 * SIDE))
-            if image.width * image.height > MAX_SOURCE_PIXELS:
+            if max(image.width * image.height, _tile_pixels(image)) > MAX_SOURCE_PIXELS:
                 return None
             turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
             small = _eight_bit(image)
@@ -90,6 +94,21 @@ def draw(content: bytes) -> bytes | None:
         log.info("no thumbnail", error=str(error) or repr(error))
         return None
     return out.getvalue()
+
+
+def _readable() -> list[str]:
+    """Return those of `FORMATS` that this Pillow was built with."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+def _tile_pixels(image: Image.Image) -> int:
+    """Return how many pixels one tile of a TIFF has, 0 of anything else: a tile is decoded whole, however small the
+    image that it is a tile of.
+    """
+    tags = getattr(image, "tag_v2", None) or {}
+    width, height = tags.get(_TILE_WIDTH, 0), tags.get(_TILE_HEIGHT, 0)
+    return int(width) * int(height)
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
