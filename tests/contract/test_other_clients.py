@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from tests.runs.conftest import Deployed, Dispatch, Worker
+from tests.workflows.calls import NOWHERE
 
 
 async def finished(client: httpx.AsyncClient, worker: Worker, run: dict[str, Any], *, fails: bool = False) -> Any:
@@ -68,7 +69,8 @@ async def test_input_names_may_contain_spaces(client: httpx.AsyncClient, name: s
         "2": {"class_type": "Anything", "inputs": {"text": ["1", 0]}},
         "3": {"class_type": "RunflowOutputImage", "inputs": {"output_id": "image", "value": ["2", 0]}},
     }
-    made = await client.post("/v1/comfyui-workflows", json={"name": f"Spaces {name}", "workflow_json": prompt})
+    body = {"name": f"Spaces {name}", "workflow_json": prompt, **NOWHERE}
+    made = await client.post("/v1/comfyui-workflows", json=body)
     run = await client.post(f"/v1/comfyui-workflows/{made.json()['path']}/runs", json={"input": {name: "an otter"}})
     assert (run.status_code, run.json()["input"]) == (201, {name: "an otter"})
 
