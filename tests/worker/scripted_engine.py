@@ -148,6 +148,8 @@ class ScriptedEngine:
             isolation=(),
         )
 
+    model_folders: tuple[Path, ...] = ()
+
     async def place_input(self, run_folder: str, name: str, path: Path) -> str:
         place = f"{run_folder}/{name}"
         assert place not in self.inputs

@@ -11,6 +11,8 @@ from runflow.outgoing import Fetched, GuardedClient, HttpStatusError, OutgoingTi
 from runflow.worker.connection import Connection
 from runflow.worker.failure import Failure, RunFailed
 from runflow.worker.lease import Lease
+from runflow.worker.model_store import ModelStore
+from runflow.worker.models import ModelPlacer
 from runflow.worker.prepare import Fetching, prepare
 from runflow.worker.resources import ResourceCache
 from tests.worker.fake_server import PROMPT, FakeServer, make_lease
@@ -39,7 +41,8 @@ class Desk:
     def __init__(self, connection: Connection, folder: Path) -> None:
         self.outgoing = Outgoing()
         self.cache = folder / "resources"
-        self.fetching = Fetching(connection, self.outgoing, ResourceCache(self.cache), 0.2, 1 << 20, 5.0)
+        models = ModelPlacer(ModelStore(folder / "models"), allow_pickle=False)
+        self.fetching = Fetching(connection, self.outgoing, ResourceCache(self.cache), models, 0.2, 1 << 20, 5.0)
         self.staging = folder / "staging"
         self.placed: dict[str, bytes] = {}
 

@@ -55,6 +55,14 @@ def worker(
             "it can read the ComfyUI.",
         ),
     ] = ENGINE_USER_AUTO,
+    allow_pickle: Annotated[
+        bool,
+        typer.Option(
+            "--allow-pickle",
+            envvar="RUNFLOW_WORKER_ALLOW_PICKLE",
+            help="Place uploaded models of formats that can hold code (.ckpt, .pt, .pth, .bin) as well.",
+        ),
+    ] = False,
     die_with_parent: Annotated[bool, typer.Option("--die-with-parent", help="Stop when the parent stops.")] = False,
 ) -> None:
     """Take runs from SERVER and execute them on this machine's ComfyUI, until Ctrl-C."""
@@ -80,6 +88,7 @@ def worker(
         comfyui_dir=(comfyui.expanduser().absolute() if comfyui is not None else settings.comfyui_dir),
         comfyui_url=comfyui_url if comfyui_url is not None or comfyui is not None else settings.comfyui_url,
         engine_user=engine_user,
+        allow_pickle=allow_pickle,
         labels=_labels(label or []),
         allowed_networks=settings.allowed_networks,
         allowed_origins=(server, *settings.own_origins),

@@ -24,6 +24,8 @@ from runflow.worker.gpu import NO_GPU, Gpu, gpu_from
 from runflow.worker.heart import Rhythm
 from runflow.worker.keeper import EngineKeeper, EngineState, EngineStatus
 from runflow.worker.lease import Lease
+from runflow.worker.model_store import ModelStore
+from runflow.worker.models import ModelPlacer
 from runflow.worker.prepare import Fetching
 from runflow.worker.resources import ResourceCache
 from runflow.worker.retry import until_answered
@@ -83,8 +85,9 @@ class Agent:
                 ssl_context=trusting(httpx.create_ssl_context(), settings.ca_file),
             ) as outgoing,
         ):
+            models = ModelPlacer(ModelStore(settings.home / "models"), allow_pickle=settings.allow_pickle)
             fetching = Fetching(
-                connection, outgoing, cache, settings.patience, settings.input_limit, settings.input_timeout
+                connection, outgoing, cache, models, settings.patience, settings.input_limit, settings.input_timeout
             )
 
             foresight = Foresight()

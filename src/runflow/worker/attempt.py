@@ -238,10 +238,6 @@ class Attempt:
 
     async def _prepare(self, engine: Engine) -> dict[str, dict[str, Any]]:
         began = time.perf_counter()
-
-        async def place_input(path: Path, name: str) -> str:
-            return await engine.place_input(self._folder, name, path)
-
         try:
             async with asyncio.timeout(self.lease.timeout_seconds):
                 return await prepare(
@@ -249,7 +245,8 @@ class Attempt:
                     self._place.fetching,
                     output_folder=self._folder,
                     staging=self._staging,
-                    place_input=place_input,
+                    place_input=lambda path, name: engine.place_input(self._folder, name, path),
+                    model_folders=engine.model_folders,
                 )
         except TimeoutError:
             raise RunFailed(timeout_failure(self.lease.timeout_seconds, Stage.PREPARE)) from None

@@ -135,11 +135,17 @@ class Connection:
             raise ServerUnavailable(f"{self._host(url)} did not take the file: {_words(error)}") from error
 
     @asynccontextmanager
-    async def get(self, url: str) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Open a signed URL for reading. Raises like `put`, also while the body is being read."""
+    async def get(self, url: str, *, offset: int = 0) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Open a signed URL for reading, from `offset` on: status 206, or 200 where all comes anew.
+
+        Raises like `put`, also while the body is being read.
+        """
+        headers = {"Range": f"bytes={offset}-"} if offset else {}
         try:
-            async with self._session.get(url, timeout=self._transfer_timeout, proxy=proxy_for(url)) as response:
-                if response.status != 200:
+            async with self._session.get(
+                url, headers=headers, timeout=self._transfer_timeout, proxy=proxy_for(url)
+            ) as response:
+                if response.status not in ((200, 206) if offset else (200,)):
                     raise _refusal(response.status, await response.read(), self._host(url))
                 yield response
         except (aiohttp.ClientError, TimeoutError) as error:

@@ -49,6 +49,8 @@ class Lease:
     values: dict[str, Any]
     files: dict[str, RemoteFile]
     resources: tuple[Resource, ...]
+    models: tuple[Resource, ...]
+    """Uploaded models; each `path` is below ComfyUI's models folder."""
     timeout_seconds: float
     max_output_bytes: int
 
@@ -71,6 +73,9 @@ class Lease:
             files={name: RemoteFile.read(row, str(row["filename"])) for name, row in data.get("files", {}).items()},
             resources=tuple(
                 Resource(str(row["path"]), RemoteFile.read(row, str(row["path"]))) for row in data.get("resources", ())
+            ),
+            models=tuple(
+                Resource(str(row["path"]), RemoteFile.read(row, str(row["path"]))) for row in data.get("models", ())
             ),
             timeout_seconds=float(limits["timeout_seconds"]),
             max_output_bytes=int(limits["max_output_bytes"]),

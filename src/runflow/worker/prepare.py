@@ -30,6 +30,7 @@ from runflow.worker.download import DownloadFailed, download
 from runflow.worker.failure import FailureCode, Stage, failed
 from runflow.worker.lease import Lease, Resource
 from runflow.worker.media import NotAnImage, suffix_for, verify_image
+from runflow.worker.models import ModelPlacer
 from runflow.worker.names import name_in_url, safe_name
 from runflow.worker.resources import ResourceCache, use_placed
 
@@ -50,18 +51,26 @@ class Fetching:
     connection: Connection
     outgoing: GuardedClient
     cache: ResourceCache
+    models: ModelPlacer
     patience: float
     url_limit: int
     url_timeout: float
 
 
 async def prepare(
-    lease: Lease, fetching: Fetching, *, output_folder: str, staging: Path, place_input: PlaceInput
+    lease: Lease,
+    fetching: Fetching,
+    *,
+    output_folder: str,
+    staging: Path,
+    place_input: PlaceInput,
+    model_folders: tuple[Path, ...] = (),
 ) -> dict[str, dict[str, Any]]:
     """Return the bound prompt of the run, its files in the engine's hands.
 
     `output_folder` is of this run alone, relative to ComfyUI's output folder. `staging` is a folder of this run on the
-    worker, made if it is needed. Raises `RunFailed`, and what `place_input` raises.
+    worker, made if it is needed. `model_folders` are the engine's, where missing models are placed. Raises `RunFailed`,
+    and what `place_input` raises.
     """
     try:
         references = media_inputs(lease.interface, lease.values)
@@ -69,6 +78,8 @@ async def prepare(
         raise failed(FailureCode.INPUT_VALIDATION_FAILED, Stage.PREPROCESS, str(error)) from error
     prompt, interface, values = lease.prompt, lease.interface, lease.values
     files: dict[str, str] = {}
+    if lease.models:
+        await fetching.models.place(fetching.connection, lease.models, model_folders, patience=fetching.patience)
     if references or lease.resources:
         await asyncio.to_thread(staging.mkdir, parents=True, exist_ok=True)
         files, placed = await _bring(lease, references, fetching, staging, place_input)

@@ -35,6 +35,8 @@ class WorkerSettings:
     input_timeout: float = 300.0
     patience: float = 600.0
     """How long a server that is away is waited for with a result in hand."""
+    allow_pickle: bool = False
+    """Place uploaded models of formats that can hold code, too."""
     grace: float = 4.0
     """How long a stopping worker lets runs finish, and then again lets them say goodbye."""
     limits: Limits = field(default_factory=Limits)

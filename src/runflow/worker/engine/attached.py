@@ -107,6 +107,11 @@ class AttachedEngine:
         self._abilities = description.abilities
         return description
 
+    @property
+    def model_folders(self) -> tuple[Path, ...]:
+        """Return none: its folders are not ours."""
+        return ()
+
     async def place_input(self, run_folder: str, name: str, path: Path) -> str:
         """Upload a file below the run's folder. Returns the name for a loader node."""
         place = PurePosixPath(relative_path(run_folder), relative_path(name))

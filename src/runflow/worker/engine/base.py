@@ -82,6 +82,10 @@ class Engine(Protocol):
     def alive(self) -> bool:
         """Whether it can take prompts now."""
 
+    @property
+    def model_folders(self) -> tuple[Path, ...]:
+        """Where it looks for models, below which each kind has a folder; the first is ours to write. None attached."""
+
     async def start(self, on_boot: OnBoot | None = None) -> EngineDescription:
         """Bring it up, or connect to it, and return what it is. May be called again after `stop` or a crash."""
 

@@ -143,6 +143,11 @@ class OwnedEngine:
         """The file that the engine's own output goes to; the one before it ends in `.log.1`."""
         return self.base_dir / "engine.log"
 
+    @property
+    def model_folders(self) -> tuple[Path, ...]:
+        """The folder of its own, and that of the ComfyUI that it was started from."""
+        return (self.base_dir / "models", self.settings.comfy_dir / "models")
+
     async def place_input(self, run_folder: str, name: str, path: Path) -> str:
         """Copy a file below the run's folder in input/. Returns the name for a loader node.
 
