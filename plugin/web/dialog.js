@@ -1,5 +1,10 @@
 // Dialogs of the plugin in the editor's page: the browser's own <dialog>, in the editor's colours.
 
+/**
+ * A button of a dialog: `press` is called, else the dialog closes with `value`.
+ * @typedef {{label: string, value?: string, main?: boolean, disabled?: boolean, press?: () => unknown}} Action
+ */
+
 const STYLE = `
 .runflow-dialog { width: min(640px, 92vw); max-height: 84vh; padding: 0; overflow: hidden; border-radius: 10px;
   border: 1px solid var(--border-color, #4e4e4e); background: var(--comfy-menu-bg, #202020);
@@ -54,36 +59,54 @@ export function size(bytes) {
 }
 
 /**
- * Show a dialog and wait for the person's choice. Escape is the same as the last button.
+ * Open a dialog whose content may be replaced while it is open. Escape closes it.
  * @param {string} title
- * @param {Node[]} body
- * @param {{label: string, value: string, main?: boolean, disabled?: boolean}[]} actions
- * @param {(dialog: HTMLDialogElement) => void} [shown] Called with the open dialog.
- * @returns {Promise<string>} The value of the button.
+ * @returns {{dialog: HTMLDialogElement, show: (body: Node[], actions: Action[]) => void}}
  */
-export function choose(title, body, actions, shown) {
+export function openDialog(title) {
   if (!document.getElementById("runflow-dialog-style"))
     document.head.append(make("style", { id: "runflow-dialog-style", textContent: STYLE }))
   const dialog = make("dialog", { className: "runflow-dialog" })
   const heading = make("h2", { id: `runflow-title-${Date.now()}` }, title)
   dialog.setAttribute("aria-labelledby", heading.id)
+  const content = make("div", { className: "body" })
   const footer = make("footer", null)
-  dialog.append(heading, make("div", { className: "body" }, ...body), footer)
+  dialog.append(heading, content, footer)
   // The editor has shortcuts for many keys, Delete and Ctrl+Enter among them.
   dialog.addEventListener("keydown", (event) => event.stopPropagation())
-  return new Promise((resolve) => {
-    for (const { label, value, main, disabled } of [...actions].reverse()) {
-      const button = make("button", { type: "button", disabled: disabled ?? false, value }, label)
+  // Its own dialogs, Settings among them, close when something outside of them is pressed or focused.
+  for (const type of ["pointerdown", "mousedown", "click", "focusin"])
+    dialog.addEventListener(type, (event) => event.stopPropagation())
+  dialog.addEventListener("close", () => dialog.remove())
+  document.body.append(dialog)
+  dialog.showModal()
+  /** @type {(body: Node[], actions: Action[]) => void} */
+  const show = (body, actions) => {
+    content.replaceChildren(...body)
+    footer.replaceChildren()
+    for (const { label, value, main, disabled, press } of [...actions].reverse()) {
+      const button = make("button", { type: "button", disabled: disabled ?? false, value: value ?? "" }, label)
       if (main) button.className = "main"
-      button.addEventListener("click", () => dialog.close(value))
+      button.addEventListener("click", () => (press ? press() : dialog.close(value)))
       footer.append(button)
     }
-    dialog.addEventListener("close", () => {
-      dialog.remove()
-      resolve(dialog.returnValue || actions[actions.length - 1].value)
-    })
-    document.body.append(dialog)
-    dialog.showModal()
+  }
+  return { dialog, show }
+}
+
+/**
+ * Show a dialog and wait for the person's choice. Escape is the same as the last button.
+ * @param {string} title
+ * @param {Node[]} body
+ * @param {Action[]} actions
+ * @param {(dialog: HTMLDialogElement) => void} [shown] Called with the open dialog.
+ * @returns {Promise<string>} The value of the button.
+ */
+export function choose(title, body, actions, shown) {
+  return new Promise((resolve) => {
+    const { dialog, show } = openDialog(title)
+    show(body, actions)
+    dialog.addEventListener("close", () => resolve(dialog.returnValue || (actions[actions.length - 1].value ?? "")))
     shown?.(dialog)
   })
 }

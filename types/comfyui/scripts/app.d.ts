@@ -75,6 +75,7 @@ export interface App {
   canvas: any
   registerExtension(extension: Extension): void
   graphToPrompt(graph?: Graph): Promise<{ output: Record<string, any>; workflow: Record<string, any> }>
+  refreshComboInNodes?(): Promise<unknown>
   loadGraphData(graph: object): Promise<unknown>
   extensionManager: {
     toast: { add(toast: Toast): void }
