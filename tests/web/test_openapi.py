@@ -22,6 +22,12 @@ def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]
     return [(method, path, one) for path, found in document["paths"].items() for method, one in found.items()]
 
 
+async def test_every_group_of_routes_is_described_and_has_its_place(document: dict[str, Any]) -> None:
+    used = {tag for _, _, one in operations(document) for tag in one["tags"]}
+    assert used == {tag["name"] for tag in document["tags"]}
+    assert all(tag["description"] for tag in document["tags"])
+
+
 async def test_every_route_of_the_table_is_described(document: dict[str, Any]) -> None:
     described = {(method.upper(), path) for method, path, _ in operations(document)}
     wanted = {(method, path.replace(":path}", "}")) for method, path in ROUTE_SCOPES}

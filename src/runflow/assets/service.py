@@ -76,7 +76,7 @@ async def change(services: Services, caller: Principal, asset_id: UUID, body: Pa
         if asset is None:
             raise errors.AssetNotFound
         if values:
-            await recorder.record(connection, caller, "asset.edited", "asset", asset_id, {"fields": sorted(values)})
+            await recorder.record(connection, caller, "asset.updated", "asset", asset_id, {"fields": sorted(values)})
     return record(asset, services, base)
 
 

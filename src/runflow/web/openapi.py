@@ -23,6 +23,25 @@ Authenticate with `Authorization: Bearer rf_live_…`. Every error has the body 
 answer carries `Runflow-Request-Id`.
 """
 
+TAGS = {
+    "ComfyUI workflows": "Deploy, change and describe workflows, their versions, inputs and outputs.",
+    "Runs": "Dispatch workflows; read, follow, cancel and repeat runs.",
+    "Batches": "Many runs of one workflow, dispatched together.",
+    "Assets": "Files for inputs and resources, in folders.",
+    "Callbacks": "What was told about one run or batch, and the secrets that sign it.",
+    "Webhooks": "Addresses that are told of every event.",
+    "Evaluations": "Verdicts on the quality of images.",
+    "Statistics": "How the runs of a workflow did.",
+    "Billing": "Usage, costs and budgets.",
+    "Account": "Organizations, members, API keys and audit events.",
+    "GPUs": "GPU classes and their prices.",
+    "Models": "Model files that workers fetch from this server.",
+    "Workers": "The machines, and the API that they speak.",
+    "Storage": "Files behind signed URLs.",
+    "Status": "Is the server alive and ready.",
+}
+"""The groups of routes, in the order in which a reader wants them."""
+
 ERROR_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["code", "message", "errors"],
@@ -68,6 +87,7 @@ def document(app: FastAPI) -> dict[str, Any]:
     made = get_openapi(
         title=app.title, version=app.version, openapi_version="3.1.0", description=DESCRIPTION, routes=app.routes
     )
+    made["tags"] = [{"name": name, "description": text} for name, text in TAGS.items()]
     schemas = made.setdefault("components", {}).setdefault("schemas", {})
     schemas.pop("HTTPValidationError", None)
     schemas.pop("ValidationError", None)

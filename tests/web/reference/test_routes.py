@@ -29,6 +29,7 @@ async def test_the_index_for_language_models_names_every_route(anonymous: httpx.
     document = (await anonymous.get("/v1/openapi.json")).json()
     assert index.startswith("# Runflow API\n\n> ")
     assert len(document["paths"]) > 20
+    assert index.index("## ComfyUI workflows\n") < index.index("## Runs\n") < index.index("## Status\n")
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             assert f"- `{method.upper()} {path}`: {operation['summary']}\n" in index

@@ -78,7 +78,7 @@ async def change(services: Services, caller: Principal, folder_id: UUID, body: P
             raise errors.AssetFolderNotFound
         if values:
             details = {"fields": sorted(values)}
-            await recorder.record(connection, caller, "asset_folder.edited", "asset_folder", folder_id, details)
+            await recorder.record(connection, caller, "asset_folder.updated", "asset_folder", folder_id, details)
     return record(row)
 
 

@@ -31,9 +31,8 @@ and the cursor `pq`.
 
 def index(document: Mapping[str, Any]) -> str:
     """Return the text for an OpenAPI document: how to begin, then each route in a line, by tag."""
-    sections: dict[str, list[str]] = {}
+    sections: dict[str, list[str]] = {tag["name"]: [] for tag in document["tags"]}
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            tag = (operation.get("tags") or ["Other"])[0]
-            sections.setdefault(tag, []).append(f"- `{method.upper()} {path}`: {operation.get('summary', '')}")
+            sections[operation["tags"][0]].append(f"- `{method.upper()} {path}`: {operation.get('summary', '')}")
     return HEAD + "".join(f"\n## {tag}\n" + "\n".join(lines) + "\n" for tag, lines in sections.items())
