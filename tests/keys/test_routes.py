@@ -1,13 +1,19 @@
 """API keys over HTTP: shown once, never more than their maker, revoked at once everywhere."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 
+from runflow import errors
+from runflow.keys.schemas import CreateApiKey
+from runflow.keys.service import create_for
 from runflow.services import Services
+from runflow.web.auth import Principal
 from runflow.web.scopes import ALL_SCOPES
 from tests.conftest import MakeKey, open_client
 
@@ -67,6 +73,19 @@ async def test_a_key_cannot_outlive_or_outrun_itself_by_another(client: httpx.As
         for more in ({"expires_at": later}, {"rate_limit_per_second": 51}):
             answer = await held.post("/v1/api-keys", json={"name": "x", **more})
             assert (answer.status_code, answer.json()["code"]) == (403, "PERMISSION_DENIED")
+
+
+@pytest.mark.parametrize(("servers", "allowed"), [(200, 200), (0, 1_000_000)])
+async def test_a_key_held_to_the_servers_limit_makes_none_that_is_not(
+    client: httpx.AsyncClient, services: Services, servers: int, allowed: int
+) -> None:
+    held = Principal(UUID((await create(client))["id"]), UUID((await create(client))["org_id"]), "x", frozenset())
+    limiting = replace(services, settings=services.settings.model_copy(update={"rate_limit": servers}))
+    made = await create_for(limiting, held, CreateApiKey(name="x", rate_limit_per_second=allowed))
+    assert made["rate_limit_per_second"] == allowed
+    if servers:
+        with pytest.raises(errors.PermissionDenied):
+            await create_for(limiting, held, CreateApiKey(name="x", rate_limit_per_second=servers + 1))
 
 
 async def test_one_key_is_read_without_its_secret(client: httpx.AsyncClient, other_client: httpx.AsyncClient) -> None:

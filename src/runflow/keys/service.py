@@ -67,9 +67,12 @@ async def create_for(services: Services, caller: Principal, body: CreateApiKey) 
             f"This API key ends at {caller.expires_at.isoformat()}, so it cannot make one that ends later."
         )
     limit = body.rate_limit_per_second or caller.rate_limit
-    if caller.rate_limit is not None and limit is not None and limit > caller.rate_limit:
+    # A key without a limit of its own is held to the server's (0: to none).
+    most = caller.rate_limit or services.settings.rate_limit
+    if most and limit is not None and limit > most:
         raise errors.PermissionDenied(
-            f"This API key may send {caller.rate_limit} requests per second, so it cannot make one that may send more."
+            f"This API key may send {most} requests per second, so it cannot make one that may send more. The operator "
+            "can: `runflow keys create`."
         )
     async with services.db.tenant(caller.org_id) as connection:
         if body.user_id is not None and not await queries.is_member(connection, body.user_id):
