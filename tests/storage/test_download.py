@@ -29,6 +29,21 @@ def test_a_type_that_is_no_header_is_not_sent(content_type: str) -> None:
     assert headers(content_type)["Content-Type"] == "application/octet-stream"
 
 
+@pytest.mark.parametrize(
+    ("declared", "served"),
+    [
+        ("image/png, text/html", "application/octet-stream"),
+        ("image/png; a=b, text/html", "image/png"),
+        ("video/webm;codecs=vp9,opus", "video/webm"),
+        ("text/plain; charset=utf-8", "text/plain; charset=utf-8"),
+        (",text/html", "application/octet-stream"),
+        (";,text/html", "application/octet-stream"),
+    ],
+)
+def test_no_type_hides_behind_another(declared: str, served: str) -> None:
+    assert headers(declared)["Content-Type"] == served
+
+
 def test_a_file_name_survives_in_both_forms() -> None:
     assert headers("image/png", 'grüße "1" 日本.png')["Content-Disposition"] == (
         "inline; filename=\"gr__e _1_ __.png\"; filename*=UTF-8''gr%C3%BC%C3%9Fe%20%221%22%20%E6%97%A5%E6%9C%AC.png"

@@ -13,6 +13,7 @@ from runflow.storage.signing import DownloadGrant
 _POLICY = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox"
 _SHOWN = ("image/", "video/", "audio/", "text/plain", "application/json", "application/pdf")
 _NEVER_SHOWN = ("image/svg+xml",)
+_UNKNOWN = "application/octet-stream"
 _HEADER_SAFE = re.compile(r"[\x21-\x7e][\x20-\x7e]*")
 
 
@@ -40,8 +41,16 @@ def is_unchanged(if_none_match: str | None, etag: str | None) -> bool:
 
 
 def served_type(content_type: str | None) -> str:
-    """Return the type to serve a file under: what was declared, where that can stand in a header."""
-    return content_type if content_type and _HEADER_SAFE.fullmatch(content_type) else "application/octet-stream"
+    """Return the type to serve a file under: what was declared, where that can stand in a header and is one type.
+
+    Browsers read `image/png, text/html` as two types, also behind a semicolon, and believe the last one.
+    """
+    if not content_type or not _HEADER_SAFE.fullmatch(content_type):
+        return _UNKNOWN
+    if "," not in content_type:
+        return content_type
+    essence = content_type.partition(";")[0].strip()  # video/webm;codecs=vp9,opus
+    return _UNKNOWN if "," in essence or not essence else essence
 
 
 def disposition(content_type: str, filename: str | None) -> str:
