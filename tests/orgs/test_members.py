@@ -3,6 +3,7 @@
 import asyncio
 import json
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -51,6 +52,18 @@ async def test_one_person_in_two_organizations_is_one_user_but_each_says_its_own
     other = await add_member(other_client, theirs, email)
     assert mine["user_id"] == other["user_id"]
     assert (other["first_name"], other["role_code"]) == (None, "member")
+
+
+async def test_nobody_learns_whether_another_organization_knows_a_person(
+    client: httpx.AsyncClient, other_client: httpx.AsyncClient, org: dict[str, Any]
+) -> None:
+    theirs = (await other_client.get("/v1/organizations")).json()["items"][0]
+    known, unknown = somebody(), somebody()
+    await add_member(client, org, known.title())
+    for email in (known, unknown):
+        made = await add_member(other_client, theirs, email.upper())
+        assert made["email"] == email, "not the spelling of whoever wrote it first"
+        assert UUID(made["user_id"]).version == 5, "no time of birth in it"
 
 
 async def test_the_last_owner_stays(client: httpx.AsyncClient, org: dict[str, Any]) -> None:

@@ -32,10 +32,13 @@ Email = Annotated[
     Field(
         max_length=320,
         pattern=r"^[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,255}$",
-        description="The person's address; the same person in every organization. Nothing is sent to it.",
+        description="The person's address, kept in lower case; the same person in every organization. Nothing is sent "
+        "to it.",
         examples=["ada@example.com"],
     ),
     AfterValidator(_printable),
+    # One spelling for all: that of whoever wrote it first would tell another organization that somebody did.
+    AfterValidator(str.lower),
 ]
 
 
