@@ -189,3 +189,15 @@ def test_the_functions_that_act_as_the_owner_are_known(owner: Connection[dict[st
         [roles.API],
     ).fetchall()
     assert {row["name"] for row in found} <= {"enter_lane", "make_organization", "user_of"}
+
+
+def test_no_temporary_table_stands_in_for_ours_in_them(owner: Connection[dict[str, Any]]) -> None:
+    """A schema search that does not name pg_temp begins there."""
+    found = owner.execute(
+        "SELECT proname AS name, proconfig AS settings FROM pg_proc "
+        "WHERE prosecdef AND pronamespace = 'public'::regnamespace"
+    ).fetchall()
+    assert found
+    assert [
+        row["name"] for row in found if "search_path=pg_catalog, public, pg_temp" not in (row["settings"] or [])
+    ] == []

@@ -27,11 +27,14 @@ GRANT UPDATE (name, updated_at) ON organizations TO runflow_api;
 -- The one way to a new organization for runflow_api; forced row security holds for the owner of the schema too.
 CREATE POLICY maker ON organizations FOR INSERT TO CURRENT_USER WITH CHECK (true);
 CREATE FUNCTION make_organization(fresh uuid, address text, title text) RETURNS void
-    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
     INSERT INTO public.organizations (id, slug, name) VALUES (fresh, address, title)
 $$;
 REVOKE EXECUTE ON FUNCTION make_organization(uuid, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION make_organization(uuid, text, text) TO runflow_api;
+
+-- Named last, temporary tables of a caller cannot stand in for ours in what runs with the rights of the owner.
+ALTER FUNCTION enter_lane(uuid, uuid, text, text, integer, integer) SET search_path = pg_catalog, public, pg_temp;
 
 CREATE TABLE users (
     id          uuid PRIMARY KEY,
@@ -66,7 +69,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON users TO runflow_system;
 
 -- The one way to a user for runflow_api, which must not learn who else is a user of this installation.
 CREATE FUNCTION user_of(address text, fresh uuid) RETURNS uuid
-    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
     INSERT INTO public.users AS u (id, email) VALUES (fresh, address)
         ON CONFLICT (lower(email)) DO UPDATE SET email = u.email
         RETURNING u.id
