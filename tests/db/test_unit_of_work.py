@@ -166,3 +166,29 @@ async def test_hints_are_held_back_until_the_end(db: Database, org: UUID) -> Non
     assert seen == ["a"]
     hub.publish("run", "b")
     assert seen == ["a", "b"]
+
+
+async def test_units_of_one_organization_keep_nobody_else_waiting(db: Database, org: UUID) -> None:
+    """A unit lasts as long as its request: many slow ones must not take what others need."""
+    other, held, rest = new_id(), asyncio.Event(), asyncio.Event()
+    waiting = 0
+
+    async def slow() -> None:
+        nonlocal waiting
+        waiting += 1
+        async with db.unit_of_work(org):
+            held.set()
+            await rest.wait()
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(20):
+            tasks.create_task(slow())
+        await held.wait()
+        while waiting < 20:
+            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            async with db.tenant(org):
+                pass
+            async with db.unit_of_work(other), db.tenant(other):
+                pass
+        rest.set()

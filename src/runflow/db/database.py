@@ -4,17 +4,20 @@ Nothing else opens a connection: a route gets one only through `Database.tenant`
 transaction; the queue, deliveries and sweeps use `Database.system`.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 import orjson
 from sqlalchemy import URL, TextClause, make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from runflow import errors
 from runflow.db import roles
-from runflow.db.transaction import Pool, Transaction
+from runflow.db.transaction import CHECKOUT_SECONDS, Pool, Transaction
 from runflow.db.unit_of_work import UnitOfWork, current_unit
 from runflow.master_key import MasterKey
 
@@ -34,7 +37,7 @@ def parse_url(url: str) -> URL:
 
 
 class Database:
-    """The two pools of one server process."""
+    """The pools of one server process: two per role, and one for units of work."""
 
     def __init__(self, owner_url: URL, key: MasterKey, *, pool: int = 10) -> None:
         """Prepare `pool` connections per role, half of them for the hot path; none is opened before it is needed."""
@@ -43,6 +46,11 @@ class Database:
         self.api_url = owner_url.set(username=roles.API, password=roles.password(key, roles.API))
         self.system_url = owner_url.set(username=roles.SYSTEM, password=roles.password(key, roles.SYSTEM))
         self._api = _engine(self.api_url, rest)
+        # A unit holds its connection as long as its request takes, and a caller decides how long that is: apart from
+        # the others', it can neither keep who sends no Idempotency-Key waiting, nor alone those who do.
+        self._units = _engine(self.api_url, rest)
+        self._units_of_one = max(1, rest - 1)
+        self._turns: WeakValueDictionary[UUID, asyncio.Semaphore] = WeakValueDictionary()
         self._system = _engine(self.system_url, rest)
         self._api_pool = Pool(self.api_url, hot)
         self._system_pool = Pool(self.system_url, hot)
@@ -80,10 +88,13 @@ class Database:
 
     @asynccontextmanager
     async def unit_of_work(self, org_id: UUID) -> AsyncIterator[UnitOfWork]:
-        """Open the one transaction of a request: what it does as this organization commits on a clean exit, or not."""
+        """Open the one transaction of a request: what it does as this organization commits on a clean exit, or not.
+
+        Raises `Unavailable` when the organization's other units leave none to this one for too long.
+        """
         unit: UnitOfWork | None = None
         try:
-            async with _begin(self._api, _TENANT, {"org": str(org_id)}) as connection:
+            async with self._turn(org_id), _begin(self._units, _TENANT, {"org": str(org_id)}) as connection:
                 unit = UnitOfWork(connection, self, org_id)
                 async with unit.entered():
                     yield unit
@@ -97,11 +108,28 @@ class Database:
         async with self._system_pool.transaction(_DURABLE_SQL if durable else _RELAXED_SQL) as transaction:
             yield transaction
 
+    @asynccontextmanager
+    async def _turn(self, org_id: UUID) -> AsyncIterator[None]:
+        turns = self._turns.setdefault(org_id, asyncio.Semaphore(self._units_of_one))
+        try:
+            async with asyncio.timeout(CHECKOUT_SECONDS):
+                await turns.acquire()
+        except TimeoutError:
+            raise errors.Unavailable(
+                "Too many requests of your organization with an Idempotency-Key are under way. Try again in a moment.",
+                headers={"Retry-After": "2"},
+            ) from None
+        try:
+            yield
+        finally:
+            turns.release()
+
     async def close(self) -> None:
         """Close every connection."""
         await self._api_pool.close()
         await self._system_pool.close()
         await self._api.dispose()
+        await self._units.dispose()
         await self._system.dispose()
 
 
@@ -110,7 +138,7 @@ def _engine(url: URL, pool: int) -> AsyncEngine:
         url,
         pool_size=pool,
         max_overflow=0,
-        pool_timeout=10,
+        pool_timeout=CHECKOUT_SECONDS,
         pool_reset_on_return=None,
         json_serializer=lambda value: orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode(),
         json_deserializer=orjson.loads,
