@@ -19,7 +19,7 @@ from playwright.async_api import Browser, async_playwright
 from runflow.settings import Settings
 from runflow.worker.runtime.errors import InstallError
 from runflow.worker.runtime.record import read_record
-from tests.editor import Editor
+from tests.editor import Editor, copy_comfyui
 from tests.editor_page import EditorPage
 from tests.oldest_comfyui import OLDEST, make_oldest
 
@@ -84,11 +84,17 @@ def oldest_editor(editors: Callable[[str], Editor]) -> Editor:
 
 @pytest.fixture
 def own_editor(comfyui_dirs: dict[str, Path], tmp_path: Path) -> Iterator[StartEditor]:
-    """Start editors of the test's own: `own_editor(version=NEWEST, **fields of Editor)`; all are stopped afterwards."""
+    """Start editors of the test's own: `own_editor(version=NEWEST, **fields of Editor)`; all are stopped afterwards.
+
+    `separate`: with a copy of ComfyUI's own folder, for tests that write into that.
+    """
     started: list[Editor] = []
 
-    def start(version: str = NEWEST, **fields: Any) -> Editor:
-        made = Editor(comfyui_dirs[version], tmp_path / f"editor-{len(started)}", **fields)
+    def start(version: str = NEWEST, *, separate: bool = False, **fields: Any) -> Editor:
+        comfyui = comfyui_dirs[version]
+        if separate:
+            comfyui = copy_comfyui(comfyui, tmp_path / f"comfyui-{len(started)}")
+        made = Editor(comfyui, tmp_path / f"editor-{len(started)}", **fields)
         started.append(made)
         made.start()
         return made

@@ -7,6 +7,16 @@ import { ask } from "./server.js"
 const PASSWORD = "/runflow/security/password"
 const PLAIN = location.protocol === "http:" && !["localhost", "127.0.0.1", "[::1]"].includes(location.hostname)
 
+const SWITCH = `
+.runflow-switch { appearance: none; position: relative; width: 40px; height: 22px; border-radius: 11px; cursor: pointer;
+  background: #6e7781; transition: background 0.15s; }
+.runflow-switch::before { content: ""; position: absolute; top: 3px; left: 3px; width: 16px; height: 16px;
+  border-radius: 50%; background: #fff; transition: left 0.15s; }
+.runflow-switch:checked { background: #0b6bcb; }
+.runflow-switch:checked::before { left: 21px; }
+.runflow-switch:focus-visible { outline: 2px solid #6bb3ff; outline-offset: 2px; }
+`
+
 /** @typedef {{enabled: boolean, username: string, least_characters: number, file: string}} Security */
 
 /** The elements of the panel that is shown; Settings makes them anew each time it opens. */
@@ -153,7 +163,9 @@ async function act(action) {
 function toggleField() {
   const toggle = make("input", { type: "checkbox", ariaLabel: "Enable password authentication" })
   toggle.setAttribute("role", "switch")
-  toggle.style.cssText = "width: 18px; height: 18px; accent-color: #0b6bcb; cursor: pointer"
+  toggle.className = "runflow-switch"
+  if (!document.getElementById("runflow-switch-style"))
+    document.head.append(make("style", { id: "runflow-switch-style", textContent: SWITCH }))
   toggle.addEventListener("change", () => {
     const on = toggle.checked
     toggle.checked = panel.state?.enabled ?? false // it shows what is, and changes when that has

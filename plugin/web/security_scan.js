@@ -43,8 +43,8 @@ function local(found) {
   ])
   const open = found.bindings.some((/** @type {any} */ each) => each.level !== "good")
   rows.push([found.password ? "good" : open ? "danger" : "warning", "Password authentication", found.password ? "on" : "off"])
-  const plain = open ? "warning" : "good"
-  rows.push([found.tls ? "good" : plain, found.tls ? "TLS: traffic is encrypted" : "TLS: ComfyUI serves plain http", found.tls ? "on" : "off"])
+  if (found.tls) rows.push(["good", "TLS: ComfyUI encrypts its traffic", "on"])
+  else if (open) rows.push(["warning", "TLS: ComfyUI sends everything unencrypted, the password too", "off"])
   const parts = [make("h3", null, "On this machine"), table(rows)]
   if (found.urls.length) parts.push(make("p", { className: "quiet" }, `Others reach it at ${found.urls.join(", ")}`))
   return parts

@@ -1,0 +1,35 @@
+"""What the tests of the security panel share: an account, and a prompt that is queued and heard of as a person does."""
+
+import httpx
+
+from tests.editor import Editor
+from tests.editor_page import EditorPage
+
+PASSWORD = "correct horse battery"
+ACCOUNT = {"username": "ann", "password": PASSWORD}
+LOGIN = ("ann", PASSWORD)
+
+_PROMPT = {
+    "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
+    "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+}
+_QUEUE = """(prompt) => new Promise(async (resolve, reject) => {
+    app.api.addEventListener("execution_success", () => resolve(true))
+    setTimeout(() => reject(new Error("nothing heard on the websocket")), 20000)
+    const answer = await app.api.fetchApi("/prompt", {
+        method: "POST", headers: {"Content-Type": "application/json"},
+        body: JSON.stringify({prompt, client_id: app.api.clientId}),
+    })
+    if (!answer.ok) reject(new Error(`HTTP ${answer.status}`))
+})"""
+
+
+def switch_on(editor: Editor) -> None:
+    """Switch password authentication on, past the page."""
+    httpx.put(f"{editor.url}/runflow/security/password", json=ACCOUNT, timeout=30).raise_for_status()
+
+
+async def queue(page: EditorPage) -> None:
+    """Queue a prompt from the page and wait until its websocket tells the end."""
+    await page.page.wait_for_function("() => app.api.socket?.readyState === 1")
+    assert await page.page.evaluate(_QUEUE, _PROMPT)

@@ -1,0 +1,129 @@
+"""Settings > Runflow: password authentication switched on, worked with, changed and off again in the real editor."""
+
+import httpx
+import pytest
+from playwright.async_api import Locator, expect
+
+from tests.browser.security import ACCOUNT, LOGIN, PASSWORD, queue
+from tests.editor import Editor
+from tests.editor_fixtures import NEWEST, OpenPage, StartEditor
+from tests.editor_page import EditorPage
+from tests.oldest_comfyui import OLDEST
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(params=[OLDEST, NEWEST])
+def guarded(own_editor: StartEditor, request: pytest.FixtureRequest) -> Editor:
+    """An editor of each version whose ComfyUI folder is the test's own."""
+    return own_editor(request.param, separate=True, as_clone=request.param == OLDEST)
+
+
+def toggle(dialog: Locator) -> Locator:
+    return dialog.get_by_role("switch", name="Enable password authentication")
+
+
+async def answer(page: EditorPage, button: str, current: str = "") -> None:
+    """Press a button of our own dialog, with the current password where one is given."""
+    dialog = page.page.locator(".runflow-dialog")
+    if current:
+        await dialog.get_by_label("Current password").fill(current)
+    await dialog.get_by_role("button", name=button).click()
+
+
+async def test_the_password_is_switched_on_asked_for_and_switched_off(guarded: Editor, open_page: OpenPage) -> None:
+    page = await open_page(guarded, http_credentials=ACCOUNT)
+    dialog = await page.open_settings()
+    username, password = (dialog.get_by_role("textbox", name=name) for name in ("Username", "Password"))
+    await expect(toggle(dialog)).not_to_be_checked()
+    await expect(password).to_have_attribute("placeholder", "12 characters or more")
+
+    await toggle(dialog).click()
+    assert page.alerts == ["Runflow: Fill in Username and Password first."]
+    await username.fill("ann")
+    await password.fill("too short")
+    await toggle(dialog).click()
+    async with page.page.expect_event("dialog"):
+        await answer(page, "Switch on")
+    assert page.alerts[-1].startswith("Runflow: Take a password of 12 to 200 characters")
+    await expect(toggle(dialog)).not_to_be_checked()
+
+    await password.fill(PASSWORD)
+    await page.page.evaluate("() => { window.before = app.api.socket }")
+    await toggle(dialog).click()
+    await expect(page.page.locator(".runflow-dialog")).to_contain_text("runflow_security.json")
+    await page.screenshot("what-happens")
+    await answer(page, "Switch on")
+    await expect(toggle(dialog)).to_be_checked()
+    await expect(page.toasts.first).to_contain_text("Password authentication is on")
+    await expect(password).to_have_value("")
+    await page.screenshot("on")
+    assert httpx.get(f"{guarded.url}/prompt").status_code == 401
+    assert httpx.get(f"{guarded.url}/prompt", auth=LOGIN).status_code == 200
+    stored = guarded.comfyui / "runflow_security.json"
+    assert stored.stat().st_mode & 0o777 == 0o600
+    for file in (stored, guarded.base / "user/default/comfy.settings.json", guarded.base / "comfyui.log"):
+        assert PASSWORD not in file.read_text()
+
+    # Its websocket was closed and is open again, with the password.
+    await page.page.wait_for_function("() => app.api.socket !== window.before")
+    await queue(page)
+
+    stranger = await open_page_anyway(page, guarded)
+    assert stranger == (401, "runflow_security.json")
+
+    await toggle(dialog).click()
+    async with page.page.expect_event("dialog"):
+        await answer(page, "Switch off", "not the password")
+    assert page.alerts[-1] == "Runflow: That is not the current password."
+    await expect(toggle(dialog)).to_be_checked()
+    await toggle(dialog).click()
+    await page.screenshot("switch-off")
+    await answer(page, "Switch off", PASSWORD)
+    await expect(toggle(dialog)).not_to_be_checked()
+    await expect(username).to_have_value("")
+    assert not stored.exists()
+    assert httpx.get(f"{guarded.url}/prompt").status_code == 200
+    await queue(page)
+    page.faults.clear()  # requests of the page that were refused until the browser knew the password
+
+
+async def open_page_anyway(page: EditorPage, editor: Editor) -> tuple[int, str]:
+    """Open the editor in a profile with a wrong password: the status, and the way back that the page names."""
+    assert page.page.context.browser
+    wrong = {"username": "ann", "password": "a wrong password"}
+    context = await page.page.context.browser.new_context(http_credentials=wrong)  # type: ignore[arg-type]
+    try:
+        opened = await context.new_page()
+        shown = await opened.goto(editor.url)
+        assert shown
+        text = await opened.inner_text("body")
+        return shown.status, "runflow_security.json" if "runflow_security.json" in text else text
+    finally:
+        await context.close()
+
+
+async def test_a_changed_password_is_asked_for_anew(own_editor: StartEditor, open_page: OpenPage) -> None:
+    editor = own_editor(separate=True)
+    httpx.put(f"{editor.url}/runflow/security/password", json=ACCOUNT, timeout=30).raise_for_status()
+    page = await open_page(editor, http_credentials=ACCOUNT)
+    dialog = await page.open_settings()
+    username, password = (dialog.get_by_role("textbox", name=name) for name in ("Username", "Password"))
+    await expect(username).to_have_value("ann")
+    await expect(password).to_have_attribute("placeholder", "set; type to change")
+    change = dialog.get_by_role("button", name="Change")
+    await expect(change).to_be_disabled()
+    await username.fill("änn")
+    await password.fill("a new password 密码")
+    await change.click()
+    await page.screenshot("change")
+    await answer(page, "Change", PASSWORD)
+    await expect(page.toasts.first).to_contain_text("are changed")
+    assert httpx.get(f"{editor.url}/prompt", auth=LOGIN).status_code == 401
+    assert httpx.get(f"{editor.url}/prompt", auth=("änn", "a new password 密码")).status_code == 200
+    page.faults.clear()  # this browser has the old password still
+    # The next start asks for it too, and this page's stale password is one guess, however often it is sent.
+    editor.stop()
+    editor.start()
+    assert httpx.get(f"{editor.url}/", auth=("änn", "a new password 密码"), timeout=30).status_code == 200
+    assert httpx.get(f"{editor.url}/").status_code == 401
