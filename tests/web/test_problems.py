@@ -60,6 +60,13 @@ async def test_a_wrong_method_is_told_every_right_one(
     assert set(answer.headers["Allow"].split(", ")) == allowed
 
 
+async def test_a_rule_of_ours_is_told_in_its_own_words(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/webhooks", json={"url": "https://receiver.example", "secret": "short"})
+    rule = "must be whsec_ and the base64 of 24 to 64 bytes, as of `openssl rand -base64 32`"
+    assert answer.json()["message"] == f"body.secret: {rule}"
+    assert answer.json()["errors"] == [{"loc": ["body", "secret"], "msg": rule, "type": "value_error"}]
+
+
 async def test_a_body_that_is_too_large_is_refused_before_it_is_read(client: httpx.AsyncClient) -> None:
     headers = {"Content-Length": str(10**12), "Content-Type": "application/json"}
     answer = await client.post("/v1/comfyui-workflows", content=b"{}", headers=headers)

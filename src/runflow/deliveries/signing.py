@@ -36,7 +36,7 @@ def checked_secret(text: str) -> str:
     except ValueError:
         found = b""
     if not text.startswith(PREFIX) or len(found) not in ACCEPTED_BYTES:
-        raise InvalidSecret("must be whsec_ followed by the base64 of 24 to 64 bytes; leave it out to get a fresh one")
+        raise InvalidSecret("must be whsec_ and the base64 of 24 to 64 bytes, as of `openssl rand -base64 32`")
     return text
 
 

@@ -87,7 +87,10 @@ async def _stored(services: Services, caller: Principal, url: str, base_url: str
     except MediaReferenceError as error:
         raise _refused(where, str(error), "invalid_reference") from None
     if media.kind is MediaKind.DATA:
-        return f"{PREFIX}{await assets.store_data_uri(services, caller, url, 'evaluated')}"
+        try:
+            return f"{PREFIX}{await assets.store_data_uri(services, caller, url, 'evaluated')}"
+        except errors.ValidationFailed as error:
+            raise _refused(where, error.message, "invalid_reference") from None
     if (
         media.kind is MediaKind.HTTP
         and not services.settings.allow_http_inputs

@@ -6,6 +6,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from psycopg.errors import QueryCanceled
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
@@ -50,6 +51,12 @@ def translate(error: Exception) -> errors.RunflowError:
         default = HTTPStatus(error.status_code).phrase
         message = None if error.detail in (default, "") else str(error.detail)
         return kind(message, headers=dict(error.headers or {}))
+    if isinstance(error, DBAPIError) and isinstance(error.orig, QueryCanceled):
+        return errors.Unavailable(
+            "The database did not answer this request in time. Ask for less at once: a narrower filter (q), or a "
+            "shorter range of time.",
+            headers={"Retry-After": "2"},
+        )
     if isinstance(error, PoolTimeout) or _database_gone(error):
         log.warning("database unavailable", error=str(error).splitlines()[0] if str(error) else type(error).__name__)
         return errors.Unavailable(headers={"Retry-After": "2"})
@@ -88,7 +95,8 @@ def _validation(error: RequestValidationError) -> errors.RunflowError:
             position = item["loc"][-1]
             reason = item.get("ctx", {}).get("error", "")
             return errors.InvalidJson(f"The request body is not valid JSON at character {position}: {reason}.")
-        items.append({"loc": list(item["loc"]), "msg": item["msg"], "type": item["type"]})
+        message = item["msg"].removeprefix("Value error, ")  # Pydantic's own words before ours
+        items.append({"loc": list(item["loc"]), "msg": message, "type": item["type"]})
     first = items[0]
     where = ".".join(str(part) for part in first["loc"])
     more = f" (and {len(items) - 1} more)" if len(items) > 1 else ""
