@@ -11,7 +11,10 @@ def configure(log_format: str = "auto", *, level: str = "info", stream: TextIO |
     """Send structlog's lines to stderr. `log_format`: `json`, `console` or `auto` (console on a terminal)."""
     out = stream or sys.stderr
     console = log_format == "console" or (log_format == "auto" and out.isatty())
-    renderer = structlog.dev.ConsoleRenderer(colors=out.isatty()) if console else structlog.processors.JSONRenderer()
+    renderer: structlog.types.Processor = structlog.processors.JSONRenderer()
+    if console:
+        # structlog's own choice, where Rich is installed, shows every local variable: tokens, secrets, prompts.
+        renderer = structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError
 from runflow.db.database import Database
 from runflow.ids import new_id
 from runflow.orgs import queries as orgs
+from runflow.web.problems import translate
 
 
 @pytest.fixture
@@ -54,3 +55,23 @@ async def test_a_failed_transaction_leaves_nothing(db: Database) -> None:
             raise RuntimeError
     async with db.tenant(org) as connection:
         assert (await connection.execute(text("SELECT id FROM organizations"))).all() == []
+
+
+async def test_no_filter_keeps_a_connection_for_long(db: Database, two_orgs: tuple[UUID, UUID]) -> None:
+    async with db.tenant(two_orgs[0]) as connection:
+        assert (await connection.execute(text("SHOW statement_timeout"))).scalar_one() == "30s"
+    async with db.unit_of_work(two_orgs[0]), db.tenant(two_orgs[0]) as connection:
+        assert (await connection.execute(text("SHOW statement_timeout"))).scalar_one() == "30s"
+    with pytest.raises(DBAPIError) as caught:
+        async with db.tenant(two_orgs[0]) as connection:
+            await connection.execute(text("SET LOCAL statement_timeout = 20"))
+            await connection.execute(text("SELECT pg_sleep(10)"))
+    problem = translate(caught.value)
+    assert problem.status == 503 and "narrower filter" in problem.message
+
+
+async def test_what_callers_sent_is_in_no_error(db: Database) -> None:
+    with pytest.raises(DBAPIError) as caught:
+        async with db.tenant(new_id()) as connection:
+            await connection.execute(text("SELECT CAST(:value AS text), 1/0"), {"value": "a planted secret"})
+    assert "a planted secret" not in str(caught.value)

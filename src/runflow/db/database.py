@@ -36,6 +36,10 @@ def parse_url(url: str) -> URL:
     return make_url(url).set(drivername="postgresql+psycopg")
 
 
+QUERY_SECONDS = 30
+"""Longest that one statement of a request runs: callers choose filters, and few connections serve all of them."""
+
+
 class Database:
     """The pools of one server process: two per role, and one for units of work."""
 
@@ -45,10 +49,10 @@ class Database:
         rest = max(1, pool - hot)
         self.api_url = owner_url.set(username=roles.API, password=roles.password(key, roles.API))
         self.system_url = owner_url.set(username=roles.SYSTEM, password=roles.password(key, roles.SYSTEM))
-        self._api = _engine(self.api_url, rest)
+        self._api = _engine(self.api_url, rest, seconds=QUERY_SECONDS)
         # A unit holds its connection as long as its request takes, and a caller decides how long that is: apart from
         # the others', it can neither keep who sends no Idempotency-Key waiting, nor alone those who do.
-        self._units = _engine(self.api_url, rest)
+        self._units = _engine(self.api_url, rest, seconds=QUERY_SECONDS)
         self._units_of_one = max(1, rest - 1)
         self._turns: WeakValueDictionary[UUID, asyncio.Semaphore] = WeakValueDictionary()
         self._system = _engine(self.system_url, rest)
@@ -133,7 +137,7 @@ class Database:
         await self._system.dispose()
 
 
-def _engine(url: URL, pool: int) -> AsyncEngine:
+def _engine(url: URL, pool: int, *, seconds: int = 0) -> AsyncEngine:
     return create_async_engine(
         url,
         pool_size=pool,
@@ -142,7 +146,9 @@ def _engine(url: URL, pool: int) -> AsyncEngine:
         pool_reset_on_return=None,
         json_serializer=lambda value: orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode(),
         json_deserializer=orjson.loads,
-        connect_args={"connect_timeout": 5, "options": "-c timezone=UTC"},
+        # Errors are logged, and parameters are what callers sent.
+        hide_parameters=True,
+        connect_args={"connect_timeout": 5, "options": f"-c timezone=UTC -c statement_timeout={seconds}s"},
     )
 
 
