@@ -86,16 +86,18 @@ def packs_of_manifest(graph: Mapping[str, Any]) -> list[DeclaredPack]:
     for name, row in list(rows.items())[:_MOST] if isinstance(rows, Mapping) else ():
         if not isinstance(name, str) or not isinstance(row, Mapping) or row.get("plugin"):
             continue
-        listed = row.get("dependencies")
+        listed, classes = row.get("dependencies"), row.get("classes")
         found.append(
             DeclaredPack(
-                (),
+                tuple(each for each in classes if isinstance(each, str)) if isinstance(classes, list) else (),
                 registry_id=_text(row.get("registry_id"), _REGISTRY_ID),
                 repository=row["origin"] if isinstance(row.get("origin"), str) else None,
                 commit=_text(row.get("commit"), _COMMIT),
                 version=_text(row.get("version"), _VERSION),
                 name=name,
-                dependencies=tuple(text for text in listed if isinstance(text, str)) if listed else None,
+                dependencies=tuple(text for text in listed if isinstance(text, str))
+                if isinstance(listed, list)
+                else None,
                 dirty=row.get("dirty") is True,
                 by="manifest",
             )

@@ -18,7 +18,7 @@ from .fetch import Fetcher, FetchFailed
 from .lines import ModelLine
 from .machine import Machine
 from .places import NO_MODELS, PlaceRefused, inside, is_pickle, model_parts
-from .sources import SourceRefused
+from .sources import SourceRefused, shown
 
 _AT_ONCE = 8
 _SECONDS = 25
@@ -40,8 +40,8 @@ async def plan_models(graph: Mapping[str, Any], machine: Machine, fetcher: Fetch
 
 
 def _line(model: declared.DeclaredModel, machine: Machine, fetcher: Fetcher) -> ModelLine | None:
-    shown = "/".join(str(part)[:200] for part in (model.directory, model.name) if part)
-    line = ModelLine(_id("model", shown), str(model.directory)[:60], shown, _shown(model.url), notes=model.notes)
+    name = "/".join(str(part)[:200] for part in (model.directory, model.name) if part)
+    line = ModelLine(_id("model", name), str(model.directory)[:60], name, shown(model.url), notes=model.notes)
     try:
         kind, relative = model_parts(model.directory, model.name)
         kind = _kind(kind, machine)
@@ -124,15 +124,6 @@ def _direct(url: Any) -> Any:
     if isinstance(url, str) and url.startswith("https://huggingface.co/"):
         return url.replace("/blob/", "/resolve/", 1)
     return url
-
-
-def _shown(url: Any) -> str:
-    text = url if isinstance(url, str) else ""
-    head, found, rest = text.partition("://")
-    authority = rest.partition("/")[0]
-    if found and "@" in authority:
-        text = f"{head}://…@{rest.partition('@')[2]}"
-    return text[:500]
 
 
 def _id(kind: str, name: str) -> str:

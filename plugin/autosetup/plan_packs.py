@@ -23,11 +23,11 @@ from .places import PlaceRefused, pack_name
 from .registry import look_up
 from .repository import archive_url, find_repository, pinned_addresses
 from .requirements import Requirements, read_requirements
-from .sources import SourceRefused
+from .sources import SourceRefused, shown
 
 _AT_ONCE = 6
 _SECONDS = 40
-_UNSURE = "The workflow does not say which pack brings these nodes; this one is in its manifest and is missing here."
+_UNSURE = "The workflow does not say which of its packs brings which nodes; its manifest names this one."
 _DIRTY = "The author's copy had changes that are in no repository; the original is installed."
 _NEWEST = "The workflow names no commit. This is the newest one, looked up now."
 _ARCHIVE = "There is no git of version 2.37 or newer here, so it is downloaded as an archive and not kept under git."
@@ -44,8 +44,8 @@ async def plan_packs(
     classes = declared.unknown_classes(graph, lambda name: name in known or machine.has(name))
     if not classes:
         return []
-    wanted = _with_manifest(declared.packs_of_nodes(classes), declared.packs_of_manifest(graph))
     installed = await asyncio.to_thread(_installed, machine.custom_nodes)
+    wanted = _with_manifest(declared.packs_of_nodes(classes), declared.packs_of_manifest(graph), installed)
     with_git = await asyncio.to_thread(git.usable)
     gate = asyncio.Semaphore(_AT_ONCE)
 
@@ -60,19 +60,18 @@ async def plan_packs(
     return _once(line for line in lines if line is not None)
 
 
-def _with_manifest(packs: list[DeclaredPack], manifest: list[DeclaredPack]) -> list[DeclaredPack]:
-    """What the nodes name, completed by the manifest; where nodes are left over, the rest of the manifest follows."""
-    found, left = [], list(manifest)
-    unsolved = False
+def _with_manifest(
+    packs: list[DeclaredPack], manifest: list[DeclaredPack], installed: Collection[str]
+) -> list[DeclaredPack]:
+    """What the nodes name, completed by the manifest; where nodes are left over, what else it names and is not here."""
+    found: list[DeclaredPack] = []
+    unsolved: list[DeclaredPack] = []
+    left = list(manifest)
     for pack in packs:
         match = next((row for row in left if _is_same(pack, row)), None)
-        if match is None:
-            found.append(pack)
-            unsolved = unsolved or (pack.repository is None and pack.registry_id != declared.CORE)
-            continue
-        left.remove(match)
-        found.append(
-            replace(
+        if match is not None:
+            left.remove(match)
+            pack = replace(
                 pack,
                 name=match.name,
                 repository=pack.repository or match.repository,
@@ -80,8 +79,25 @@ def _with_manifest(packs: list[DeclaredPack], manifest: list[DeclaredPack]) -> l
                 dependencies=match.dependencies,
                 dirty=match.dirty,
             )
-        )
-    return found + (left if unsolved else [])
+        nameless = pack.registry_id is None and pack.repository is None
+        (unsolved if nameless else found).append(pack)
+    classes = dict.fromkeys(name for pack in unsolved for name in pack.classes)
+    for row in left:
+        brought = tuple(name for name in row.classes if name in classes)
+        if brought or (classes and not row.classes and not _there(row, installed)):
+            found.append(replace(row, classes=brought))
+            for name in brought:
+                del classes[name]
+    unsure = [pack for pack in found if not pack.classes]
+    if len(unsure) == 1 and classes:
+        found[found.index(unsure[0])] = replace(unsure[0], classes=tuple(classes))
+    elif classes and not unsure:
+        found.append(DeclaredPack(tuple(classes)))
+    return found
+
+
+def _there(pack: DeclaredPack, installed: Collection[str]) -> bool:
+    return any(name in installed for name in (_folded(pack.name or ""), _spelling(pack.repository or "")))
 
 
 def _is_same(pack: DeclaredPack, row: DeclaredPack) -> bool:
@@ -118,6 +134,7 @@ async def _line(
             pack = replace(pack, repository=(await look_up(fetcher, registry, pack.registry_id, None)).repository)
         if pack.repository is None and archive is None:
             raise PlaceRefused(_no_source(pack, registry))
+        fetcher.sources.check(archive or pack.repository)
         name = pack_name(pack.registry_id if archive and pack.registry_id else urlsplit(pack.repository or "").path)
         line = replace(line, name=name, folder=machine.custom_nodes[0], url=archive or pack.repository or "")
         _refuse_installed(pack, name, installed)
@@ -156,10 +173,7 @@ def _blank(pack: DeclaredPack) -> PackLine:
     name = (pack.name or pack.registry_id or (pack.repository or "").rpartition("/")[2] or "unknown pack")[:100]
     identity = f"{pack.registry_id}|{pack.repository}|{pack.name}|{','.join(pack.classes)}"
     digest = hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest()[:16]
-    shown = (pack.repository or "")[:500]
-    if "@" in shown:
-        shown = shown.partition("://")[0] + "://…@" + shown.rpartition("@")[2]
-    line = PackLine(digest, name, pack.classes, shown)
+    line = PackLine(digest, name, pack.classes, shown(pack.repository))
     return replace(line, commit=pack.commit, version=pack.version, expected=_expected(pack))
 
 
@@ -181,8 +195,6 @@ def _no_source(pack: DeclaredPack, registry: str | None) -> str:
 
 def _refuse_installed(pack: DeclaredPack, name: str, installed: dict[str, str]) -> None:
     there = installed.get(_folded(name)) or installed.get(_spelling(pack.repository or ""))
-    if there and not pack.classes:
-        raise PlaceRefused(f'it is here already, as "{there}".')
     if there:
         step = "Its import may have failed (ComfyUI's log says why), or it is off, or it needs another version."
         raise PlaceRefused(f'it is here already, as "{there}", but brings no such nodes. {step} It is left as it is.')

@@ -14,12 +14,13 @@ from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 from urllib.request import url2pathname
 
-from ..manifest.checkout import SECRET_PARAMETER
+from ..manifest.checkout import SECRET_PARAMETER, without_credentials
 from .addresses import is_literal, is_public
 
 VARIABLE = "RUNFLOW_AUTOSETUP_ALLOWED_SOURCES"
 _PORTS = {"https": 443, "http": 80}
 _MAX_URL = 2000
+_SHOWN = 500
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-\[\]-~]+")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
@@ -81,6 +82,12 @@ class Sources:
         if not any(place.is_relative_to(Path(url2pathname(prefix.path)).resolve()) for prefix in allowed):
             raise SourceRefused("files of this machine are no source, unless its operator allows the folder.")
         return source
+
+
+def shown(url: object) -> str:
+    """An address as a page may show it, whatever it is: short, without user, password and token."""
+    text = url[:_SHOWN] if isinstance(url, str) else ""
+    return without_credentials(text) or re.sub(r"[^/\s]*@", "…@", text).partition("?")[0]
 
 
 def _split(url: object) -> SplitResult:

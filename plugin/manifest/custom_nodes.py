@@ -16,17 +16,21 @@ _PLUGIN = Path(__file__).resolve().parents[1]
 _REQUIREMENT = re.compile(r"[A-Za-z0-9]")
 
 
-def folders_used(prompt: Mapping[str, Any], modules: Mapping[str, str]) -> set[str]:
-    """The names below custom_nodes that define a node class of the prompt.
+def folders_used(prompt: Mapping[str, Any], modules: Mapping[str, str]) -> dict[str, list[str]]:
+    """The names below custom_nodes that define a node class of the prompt, and for each its classes there.
 
     `modules` maps a class to where ComfyUI found it: `custom_nodes.ComfyUI-Runflow`, `nodes`, `comfy_extras.nodes_x`.
     """
-    found = (modules.get(str(node.get("class_type")), "") for node in prompt.values())
-    return {module.removeprefix(_MODULE) for module in found if module.startswith(_MODULE)}
+    found: dict[str, list[str]] = {}
+    for class_type in sorted({str(node.get("class_type")) for node in prompt.values()}):
+        module = modules.get(class_type, "")
+        if module.startswith(_MODULE):
+            found.setdefault(module.removeprefix(_MODULE), []).append(class_type)
+    return found
 
 
-def custom_nodes(names: Iterable[str], folders: Iterable[Path]) -> dict[str, dict[str, Any]]:
-    """The manifest of these custom nodes: name → origin, commit, dirty, and what its own files say.
+def custom_nodes(names: Mapping[str, list[str]], folders: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """The manifest of these custom nodes: name → origin, commit, dirty, what its own files say, and the classes used.
 
     Without a commit (a copy, an archive) origin, commit and dirty are null; `version` and `registry_id` come from its
     pyproject.toml, `dependencies` from there and from requirements.txt. `plugin` marks this plugin, which every worker
@@ -38,7 +42,7 @@ def custom_nodes(names: Iterable[str], folders: Iterable[Path]) -> dict[str, dic
         candidates = (place / part for place in places for part in (name, f"{name}.py"))
         path = next((candidate for candidate in candidates if candidate.exists()), None)
         if path is not None:
-            found[name] = _describe(path)
+            found[name] = {**_describe(path), "classes": names[name]}
     return found
 
 

@@ -5,6 +5,7 @@ const STYLE = `
 .runflow-job progress { width: 100%; height: 8px; accent-color: #0b6bcb; }
 .runflow-job .current { display: flex; justify-content: space-between; gap: 12px; font-size: 13px; min-height: 20px; }
 .runflow-job .current span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.runflow-job [hidden] { display: none; }
 .runflow-job ul { list-style: none; padding: 0; }
 .runflow-job li { white-space: pre-wrap; }
 .runflow-job .asks { margin: 8px 0; padding: 10px 12px; border: 1px solid var(--p-yellow-500, #e5b93c); border-radius: 6px; }

@@ -1,7 +1,6 @@
 """Real hosts for the tests of Auto setup: git over HTTP by git's own backend, model files with ranges and accidents."""
 
 import asyncio
-import functools
 import hashlib
 import io
 import os
@@ -182,12 +181,16 @@ class Host:
         if self.gives_single_commits and "Git-Protocol" in request.headers:
             env["GIT_PROTOCOL"] = request.headers["Git-Protocol"]
         asked = await request.read()
-        run = functools.partial(subprocess.run, ["git", "http-backend"], env=env, input=asked, capture_output=True)
-        output = (await asyncio.to_thread(run)).stdout
+        output = await asyncio.to_thread(_backend, env, asked)
         head, _, body = output.partition(b"\r\n\r\n")
         headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
         status = int(headers.pop("Status", "200").split()[0])
         return web.Response(status=status, body=body, headers=headers)
+
+
+def _backend(environment: dict[str, str], asked: bytes) -> bytes:
+    command = ["git", "http-backend"]
+    return subprocess.run(command, env=environment, input=asked, capture_output=True, check=True).stdout
 
 
 @asynccontextmanager

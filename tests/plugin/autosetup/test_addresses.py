@@ -1,6 +1,6 @@
 """The plugin cannot import the server's tables of addresses: here both are asked the same."""
 
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import pytest
 from hypothesis import given
@@ -16,7 +16,8 @@ def test_any_address_is_judged_as_the_server_judges_it(address: IPv4Address | IP
 
 
 def test_the_edges_of_every_refused_network_are_judged_alike() -> None:
-    for network in (*theirs.REFUSED_V4, *theirs.REFUSED_V6):
+    networks: list[IPv4Network | IPv6Network] = [*theirs.REFUSED_V4, *theirs.REFUSED_V6]
+    for network in networks:
         for number in (int(network[0]) - 1, int(network[0]), int(network[-1]), int(network[-1]) + 1):
             if 0 <= number < 2**network.max_prefixlen:
                 address = str(type(network[0])(number))

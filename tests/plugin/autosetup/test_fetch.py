@@ -10,8 +10,8 @@ from plugin.autosetup.sources import VARIABLE, SourceRefused, Sources
 from tests.plugin.autosetup.hosts import Host, Served
 
 
-async def read(fetcher: Fetcher, url: str, **options: bool) -> bytes:
-    async with fetcher.get(url, **options) as answer:
+async def read(fetcher: Fetcher, url: str, *, one_host: bool = False) -> bytes:
+    async with fetcher.get(url, one_host=one_host) as answer:
         return await answer.read()
 
 

@@ -43,7 +43,7 @@ def test_the_machine_names_its_python() -> None:
 def test_custom_nodes_are_those_that_the_prompt_uses(tmp_path: Path) -> None:
     modules = {"A": "custom_nodes.pack", "B": "nodes", "C": "comfy_extras.nodes_x", "D": "custom_nodes.single"}
     prompt = {str(number): {"class_type": name} for number, name in enumerate("ABCDE")}
-    assert folders_used(prompt, modules) == {"pack", "single"}
+    assert folders_used(prompt, modules) == {"pack": ["A"], "single": ["D"]}
 
     pack = tmp_path / "pack"
     write(pack / "pyproject.toml", '[project]\nname = "a-pack"\nversion = "1.2.3"\ndependencies = ["numpy>=1"]\n')
@@ -54,23 +54,24 @@ def test_custom_nodes_are_those_that_the_prompt_uses(tmp_path: Path) -> None:
     write(pack / ".tracking")
     write(tmp_path / "single.py")
     nothing = {"origin": None, "commit": None, "dirty": None}
-    assert custom_nodes(["single", "pack", "gone"], [tmp_path / "nowhere", tmp_path]) == {
+    assert custom_nodes({"single": ["D"], "pack": ["A"], "gone": ["X"]}, [tmp_path / "nowhere", tmp_path]) == {
         "pack": {
             **nothing,
             "version": "1.2.3",
             "registry_id": "a-pack",
             "dependencies": ["numpy>=1", "opencv-python"],
+            "classes": ["A"],
         },
-        "single": {**nothing, "dependencies": []},
+        "single": {**nothing, "dependencies": [], "classes": ["D"]},
     }
     write(pack / "pyproject.toml", "= broken")
-    assert "version" not in custom_nodes(["pack"], [tmp_path])["pack"]
+    assert "version" not in custom_nodes({"pack": ["A"]}, [tmp_path])["pack"]
 
 
 @pytest.mark.parametrize("place", ["plugin", "."])
 def test_this_plugin_is_marked_as_a_folder_and_as_a_clone(place: str) -> None:
     folder = (Path(__file__).parents[3] / place).resolve()
-    entry = custom_nodes([folder.name], [folder.parent])[folder.name]
+    entry = custom_nodes({folder.name: []}, [folder.parent])[folder.name]
     assert (entry["version"], entry["plugin"]) == (VERSION, True)
 
 
