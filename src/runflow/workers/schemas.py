@@ -3,7 +3,8 @@
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, Field
+import orjson
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, Field
 
 from runflow.runs.failures import FailureCode, FailureStage
 
@@ -13,6 +14,28 @@ Text = Annotated[str, AfterValidator(lambda value: value.replace("\0", "\ufffd")
 """Text from custom nodes and engines: PostgreSQL stores no NUL."""
 Short = Annotated[Text, Field(max_length=255)]
 Sentence = Annotated[Text, AfterValidator(lambda value: value[:4000])]
+MAX_DOCUMENT_BYTES = 64 * 1024
+"""Longest JSON document in what a worker tells: each is stored, and shown to callers."""
+MAX_LINE = 16 * 1024
+"""Longest log line, in characters; the rest is cut off."""
+
+
+def _bounded(document: dict[str, Any]) -> dict[str, Any]:
+    try:
+        size = len(orjson.dumps(document))
+    except TypeError:
+        raise ValueError("is nested too deeply") from None
+    if size > MAX_DOCUMENT_BYTES:
+        raise ValueError(f"has more than {MAX_DOCUMENT_BYTES} bytes as JSON")
+    return document
+
+
+def _cut(data: Any) -> Any:
+    line = data.get("message") if isinstance(data, dict) else None
+    return {**data, "message": line[:MAX_LINE]} if isinstance(line, str) and len(line) > MAX_LINE else data
+
+
+Document = Annotated[dict[str, Any], AfterValidator(_bounded)]
 Milliseconds = Annotated[int, Field(ge=0, le=10**9)]
 
 
@@ -39,7 +62,7 @@ class Registration(WorkerRequest):
     labels: dict[Short, Short] = Field(default={}, max_length=64)
     status: Literal["ready", "no_engine", "engine_down"]
     status_detail: Sentence | None = None
-    engine: dict[str, Any] | None = Field(default=None, max_length=64)
+    engine: Annotated[Document, Field(max_length=64)] | None = None
     fingerprints: list[Short] = Field(default=[], max_length=256)
 
 
@@ -65,7 +88,7 @@ class Event(BaseModel):
     number: Annotated[int, Field(ge=1, lt=900_000)]
     type: Literal["status", "progress", "log", "node"]
     at: AwareDatetime
-    data: dict[str, Any] = Field(max_length=32)
+    data: Annotated[dict[str, Any], BeforeValidator(_cut), AfterValidator(_bounded), Field(max_length=32)]
 
 
 class Heartbeat(LeaseCall):
@@ -114,7 +137,7 @@ class Failure(BaseModel):
     message: Sentence
     node_id: Short | None = None
     node_type: Short | None = None
-    details: dict[str, Any] | None = None
+    details: Document | None = None
     retryable: bool = False
 
 
