@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import mimetypes
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -52,7 +52,16 @@ def static(name: str) -> web.StreamResponse:
     return _file(place)
 
 
+class _StrictFile(web.FileResponse):
+    """A file with our headers. With --disable-api-nodes ComfyUI replaces the policy of every answer by a laxer one of
+    its own, after the handler; so ours are set last.
+    """
+
+    async def prepare(self, request: web.BaseRequest) -> Any:
+        self.headers.update(_HEADERS)
+        return await super().prepare(request)
+
+
 def _file(place: Path) -> web.StreamResponse:
-    kind = _TYPES.get(place.suffix) or mimetypes.guess_type(place.name)[0] or "application/octet-stream"
-    # The system's table of types must not decide: Windows registries are known to hold text/plain for .js.
-    return web.FileResponse(place, headers={**_HEADERS, "Content-Type": f"{kind}; charset=utf-8"})
+    # Not by the system's table of types: Windows registries are known to hold text/plain for .js.
+    return _StrictFile(place, headers={"Content-Type": f"{_TYPES[place.suffix]}; charset=utf-8"})

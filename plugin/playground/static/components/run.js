@@ -114,7 +114,8 @@ function errorCard(error) {
   const details = error.details ?? {}
   /** @type {[string, string][]} */
   const facts = []
-  const node = [error.node_id && `node ${error.node_id}`, details.title && `“${details.title}”`, error.node_type]
+  const title = details.title && details.title !== error.node_type ? `“${details.title}”` : ""
+  const node = [`node ${error.node_id}`, title, error.node_type]
   if (error.node_id) facts.push(["Node", node.filter(Boolean).join(" ")])
   if (details.field) facts.push(["Field", details.field])
   for (const each of details.inputs ?? []) facts.push(["Input", `${each.name} (goes to “${each.field}”)`])
