@@ -103,7 +103,13 @@ async def db(db_url: URL, master_key: MasterKey) -> AsyncIterator[Database]:
 async def services(db: Database, db_url: URL, master_key: MasterKey, home: Path) -> AsyncIterator[Services]:
     """The parts of one server process, background tasks running."""
     # Tests are faster than callers may be; those of the rate limits have limits of their own.
-    settings = Settings(home=home, public_url="http://testserver", allowed_networks="127.0.0.0/8", rate_limit=0)
+    settings = Settings(
+        home=home,
+        public_url="http://testserver",
+        allowed_networks="127.0.0.0/8",
+        rate_limit=0,
+        accept_models=True,
+    )
     async with build_services(settings, db, master_key) as built:
         yield built
 

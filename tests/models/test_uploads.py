@@ -16,7 +16,7 @@ from runflow.services import Services
 from runflow.settings import Settings
 from runflow.storage.choice import open_storage
 from runflow.web.auth import Principal
-from tests.conftest import MakeKey, open_client
+from tests.conftest import MakeKey
 from tests.models.uploading import accepting, begin, content, declaration, send, upload
 from tests.s3_fixtures import moto_settings
 
@@ -190,7 +190,7 @@ async def test_a_foreign_upload_and_model_do_not_exist(
 
 async def test_a_server_takes_none_unless_told_to(services: Services, key: str, caller: httpx.AsyncClient) -> None:
     session = await begin(caller, content(1))
-    async with open_client(services, key) as client:
+    async with accepting(services, key, settings={"accept_models": False}) as client:
         answers = [
             await client.post("/v1/model-uploads", json=declaration(content(1))),
             await client.get(f"/v1/model-uploads/{session['id']}"),

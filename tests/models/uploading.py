@@ -15,7 +15,7 @@ from tests.conftest import open_client
 
 @asynccontextmanager
 async def accepting(services: Services, key: str, **changed: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """A caller of a server that takes models; `changed` parts of the server besides."""
+    """A caller of a server that takes models; `changed` settings and parts of the server besides."""
     settings = services.settings.model_copy(update={"accept_models": True, **changed.pop("settings", {})})
     async with open_client(dataclasses.replace(services, settings=settings, **changed), key) as client:
         yield client

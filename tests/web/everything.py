@@ -5,6 +5,7 @@ A new route needs nothing here when its parameters are known; a new resource nee
 """
 
 import asyncio
+import hashlib
 import re
 import threading
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -48,6 +49,8 @@ RESOURCE_OF_ID = {
     "/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/attempts/{id}": "attempt",
     "/v1/asset-uploads/{id}": "upload",
     "/v1/assets/{id}": "asset",
+    "/v1/model-uploads/{id}": "model_upload",
+    "/v1/comfyui-models/{id}": "model",
     "/v1/asset-folders/{id}": "folder",
     "/v1/evaluations/{id}": "evaluation",
     "/v1/organizations/{id}": "organization",
@@ -114,6 +117,9 @@ BODIES: dict[Route, Any] = {
     ("PATCH", "/v1/callback-secrets/{id}"): {"label": "y"},
     ("POST", "/v1/webhooks"): {"url": "https://hooks.example/x", "event_subscriptions": ["run.failed"]},
     ("PATCH", "/v1/webhooks/{id}"): {"label": "y"},
+    ("POST", "/v1/model-lookups"): {"items": []},
+    ("POST", "/v1/model-uploads"): {"sha256": "0" * 64, "size_bytes": 5, "filename": "a.safetensors"},
+    ("POST", "/v1/model-uploads/{id}/confirmations"): {},
     ("POST", "/v1/asset-uploads"): {"filename": "a.txt", "mime_type": "text/plain", "size_bytes": 5},
     ("POST", "/v1/asset-uploads/{id}/confirmations"): {},
     ("PATCH", "/v1/assets/{id}"): {"name": "b.txt"},
@@ -260,6 +266,13 @@ async def _rest(made: Everything, target: str) -> None:
         if word == "asset":
             await _post(made, f"/v1/asset-uploads/{session['asset_id']}/confirmations", {})
         ids[word] = session["asset_id"]
+    for word, content in (("model_upload", b"hello"), ("model", b"world")):
+        declared = {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": 5, "filename": "a.safetensors"}
+        ids[word] = (await _post(made, "/v1/model-uploads", declared))["id"]
+        place, whole = f"/v1/model-uploads/{ids[word]}", {"Content-Range": "bytes 0-4/5"}
+        assert (await made.client.put(f"{place}/chunks", content=content, headers=whole)).is_success
+        if word == "model":
+            ids[word] = (await _post(made, f"{place}/confirmations", {}))["id"]
     members = f"/v1/organizations/{made.org_id}/members"
     await _post(made, members, {"email": f"{new_id().hex}@example.com", "role_code": "owner"})
     ids["member"] = (await _post(made, members, {"email": f"{new_id().hex}@example.com"}))["id"]
