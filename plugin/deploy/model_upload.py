@@ -5,6 +5,7 @@ last one ended, in this ComfyUI's life or an earlier one.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,7 @@ async def send_model(platform: Platform, model: LocalModel, progress: Callable[[
         DeployFailed: the server refuses, does not answer for long, or the file cannot be read.
     """
     stage, failures, furthest = f"upload of {model.path}", 0, -1
+    patience_ends = time.monotonic() + _JOINING_SECONDS
     while True:
         try:
             session = await _begin(platform, stage, model)
@@ -91,10 +93,12 @@ async def send_model(platform: Platform, model: LocalModel, progress: Callable[[
             await platform.ask(stage, "POST", path, {}, answer_seconds=_JOINING_SECONDS)
             return
         except DeployFailed as failure:
-            failures += 1
+            # All bytes are there, and a request whose answer was lost still puts them together.
+            joining = failure.status == 409 and furthest == model.size_bytes and time.monotonic() < patience_ends
+            failures += 0 if joining else 1
             if failures >= _TRIES or (failure.refused and failure.status not in _MAY_PASS):
                 raise
-        await asyncio.sleep(min(2.0 ** (failures - 1), _LONGEST_PAUSE))
+        await asyncio.sleep(min(2.0 ** max(failures - 1, 0), _LONGEST_PAUSE))
 
 
 @dataclass(frozen=True)

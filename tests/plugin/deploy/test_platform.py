@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from plugin.deploy.model_upload import LocalModel, send_model
 from plugin.deploy.platform import DeployFailed, Platform, explain
 from plugin.deploy.target import Target
 from plugin.manifest.resources import InputFile
@@ -131,3 +132,24 @@ async def test_only_an_answer_tells_that_nothing_came_of_it() -> None:
         with pytest.raises(DeployFailed, match="Is the server running") as raised:
             await opened.save({"id": "1"}, "x", {})
     assert raised.value.refused is False
+
+
+async def test_a_model_that_is_being_put_together_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("plugin.deploy.model_upload._LONGEST_PAUSE", 0.01)
+    place = write(tmp_path / "m.safetensors", b"model")
+    tries = 0
+
+    async def answer(request: web.Request) -> web.Response:
+        nonlocal tries
+        if not request.path.endswith("/confirmations"):
+            return web.json_response({"id": "u", "offset": 5, "chunk_bytes": 16}, status=201)
+        tries += 1
+        if tries < 12:
+            return web.json_response({"code": "CONFLICT", "message": "Being put together."}, status=409)
+        return web.json_response({"id": "m"}, status=201)
+
+    async with platform(answer) as opened:
+        await send_model(opened, LocalModel("loras/m.safetensors", place, 5, "0" * 64), lambda _done, _total: None)
+    assert tries == 12
