@@ -31,6 +31,9 @@ Parameters = Mapping[str, Any]
 REFUSED_VALUES = (psycopg.DataError, psycopg.IntegrityError)
 """What the database says of values that it does not take: nothing was written, and the connection is fine."""
 
+TOOK_TOO_LONG = psycopg.errors.QueryCanceled
+"""A statement was stopped at its time limit; the connection is fine."""
+
 CONNECTION_TROUBLE = (psycopg.OperationalError, psycopg.InterfaceError)
 """The database is away, or the connection broke: nobody knows what was committed."""
 

@@ -6,7 +6,6 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from psycopg.errors import QueryCanceled
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
@@ -14,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import compile_path
 
 from runflow import errors
-from runflow.db.transaction import CONNECTION_TROUBLE
+from runflow.db.transaction import CONNECTION_TROUBLE, TOOK_TOO_LONG
 from runflow.web.responses import json_response
 from runflow.web.scopes import ROUTE_SCOPES
 
@@ -51,7 +50,7 @@ def translate(error: Exception) -> errors.RunflowError:
         default = HTTPStatus(error.status_code).phrase
         message = None if error.detail in (default, "") else str(error.detail)
         return kind(message, headers=dict(error.headers or {}))
-    if isinstance(error, DBAPIError) and isinstance(error.orig, QueryCanceled):
+    if isinstance(error, DBAPIError) and isinstance(error.orig, TOOK_TOO_LONG):
         return errors.Unavailable(
             "The database did not answer this request in time. Ask for less at once: a narrower filter (q), or a "
             "shorter range of time.",
