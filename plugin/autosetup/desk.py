@@ -90,6 +90,7 @@ async def answer(request: web.Request) -> dict[str, Any]:
 
 async def cancel(request: web.Request) -> dict[str, Any]:
     """End the job. Raises Refused."""
+    refuse_strangers(request)
     await read_json(request)
     job = _job()
     job.cancel()

@@ -70,8 +70,7 @@ async def install_pack(
         else:
             await _from_archive(line, fetcher, made, aside / "archive", cancelled, progress)
         wanted = await asyncio.to_thread(_requirements, made)
-        announced = line.expected.plain if line.expected else ()
-        if not set(wanted.plain) <= set(announced) and not await ask(wanted):
+        if not _is_announced(wanted, line.expected) and not await ask(wanted):
             raise LeftOut
         if wanted.plain:
             progress("Installing packages", 0, 0)
@@ -122,6 +121,12 @@ def _requirements(folder: Path) -> Requirements:
         return read_requirements(file.read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return Requirements((), ())
+
+
+def _is_announced(wanted: Requirements, expected: Requirements | None) -> bool:
+    """Whether the person has seen all of it in the plan, what is left out included."""
+    seen = expected or Requirements((), ())
+    return set(wanted.plain) <= set(seen.plain) and set(wanted.left_out) <= set(seen.left_out)
 
 
 def _refuse_existing(place: Path) -> None:

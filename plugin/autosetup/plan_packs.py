@@ -140,7 +140,8 @@ async def _line(
         _refuse_installed(pack, name, installed)
         if archive:
             url = fetcher.sources.check(archive).url
-            return replace(line, url=url, method="archive", archive=url, version=pack.version, notes=_notes(pack))
+            line = replace(line, version=pack.version, expected=_expected(pack), notes=_notes(pack))
+            return replace(line, url=url, method="archive", archive=url)
         return await _from_repository(replace(pack, name=name), line, fetcher, with_git)
     except (PlaceRefused, SourceRefused, FetchFailed, CommandFailed) as refused:
         return replace(line, refused=str(refused))

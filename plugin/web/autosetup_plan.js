@@ -94,6 +94,7 @@ function packFacts(line) {
     facts.push(fact("Its requirements.txt is shown to you before anything of it is installed. No script of it is run."))
   else if (line.packages.length) facts.push(fact(`pip install ${line.packages.join("  ")}`), fact("No script of it is run."))
   else facts.push(fact("It announces no packages; if it has some after all, you are asked. No script of it is run."))
+  facts.push(fact("Its size is not known beforehand; more than 2 GiB are refused."))
   if (line.left_out.length) facts.push(warning(`Not installed: ${line.left_out.join("  ")}`))
   return [...facts, ...line.notes.map(warning)]
 }

@@ -104,13 +104,16 @@ function itemRow(item) {
 
 /** @param {any} item @param {(line: string, approved: boolean) => void} answer */
 function question(item, answer) {
-  const yes = make("button", { type: "button", className: "main" }, "Install these packages")
+  const some = item.asks.packages.length > 0
+  const label = some ? "Install these packages" : "Install without them"
+  const yes = make("button", { type: "button", className: "main" }, label)
   const no = make("button", { type: "button" }, "Leave this pack out")
   yes.addEventListener("click", () => answer(item.id, true))
   no.addEventListener("click", () => answer(item.id, false))
   const box = make("div", { className: "asks" })
-  box.append(make("p", null, make("strong", null, item.name), " wants these packages in ComfyUI's Python:"))
-  box.append(make("p", null, make("code", null, `pip install ${item.asks.packages.join("  ")}`)))
+  const text = some ? " wants these packages in ComfyUI's Python:" : " asks for what is never installed from here:"
+  box.append(make("p", null, make("strong", null, item.name), text))
+  if (some) box.append(make("p", null, make("code", null, `pip install ${item.asks.packages.join("  ")}`)))
   if (item.asks.left_out.length)
     box.append(make("p", { className: "warn" }, `Not installed: ${item.asks.left_out.join("  ")}`))
   box.append(make("p", { className: "quiet" }, "Packages are programs, too. torch stays at its version."), yes, " ", no)

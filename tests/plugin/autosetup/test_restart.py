@@ -1,0 +1,35 @@
+import asyncio
+import sys
+
+from plugin.autosetup import restart
+from plugin.autosetup.speed import Speed
+
+
+def test_the_command_is_that_of_the_start_without_another_page() -> None:
+    started = ["python", "-s", "main.py", "--port", "8189"]
+    assert restart.command("/venv/python", started) == ["/venv/python", *started[1:], "--disable-auto-launch"]
+    quiet = [*started, "--disable-auto-launch"]
+    assert restart.command("/venv/python", quiet) == ["/venv/python", *quiet[1:]]
+
+
+async def test_the_answer_leaves_before_the_process_does() -> None:
+    done: list[object] = []
+    restart.restart_soon(lambda *given: done.append(given), windows=False)
+    restart.restart_soon(spawn=lambda given: done.append(given), leave=lambda code: done.append(code), windows=True)
+    assert done == []
+    async with asyncio.timeout(5):
+        while len(done) < 3:
+            await asyncio.sleep(0.01)
+    assert done == [(sys.executable, restart.command()), restart.command(), 0]
+
+
+def test_speed_is_that_of_the_last_seconds() -> None:
+    speed = Speed()
+    assert speed.rate() is None
+    for second in range(10):
+        speed.add(second * 100, float(second))
+    assert speed.rate() == 100
+    speed.add(900, 20.0)  # a pause
+    rate = speed.rate()
+    assert rate is not None
+    assert rate < 50
