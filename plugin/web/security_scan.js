@@ -13,9 +13,9 @@ const STYLE = `
   border-radius: 50%; color: #fff; font-size: 12px; }
 .runflow-scan .word { font-weight: 600; text-align: right; white-space: nowrap; }
 .runflow-scan .what { overflow-wrap: anywhere; }
-.runflow-scan .good.mark { background: #1a7f37; } .runflow-scan .good.word { color: #3fb950; }
-.runflow-scan .warning.mark { background: #9a6700; } .runflow-scan .warning.word { color: #d29922; }
-.runflow-scan .danger.mark { background: #cf222e; } .runflow-scan .danger.word { color: #ff6b66; }
+.runflow-scan .good.mark { background: #1a7f37; } .runflow-scan .good.word { color: #2ea043; }
+.runflow-scan .warning.mark { background: #9a6700; } .runflow-scan .warning.word { color: #bf8700; }
+.runflow-scan .danger.mark { background: #cf222e; } .runflow-scan .danger.word { color: #e5534b; }
 .runflow-scan .unknown.mark { background: #6e7781; } .runflow-scan .unknown.word { color: var(--descrip-text, #999); }
 `
 

@@ -53,7 +53,7 @@ async def test_a_local_comfyui_is_safe_and_nobody_is_asked_before_consent(editor
 async def test_an_exposed_comfyui_is_told_with_what_to_do(
     own_editor: StartEditor, open_page: OpenPage, services: Services
 ) -> None:
-    everywhere = ("--listen", "0.0.0.0,127.0.0.1")
+    everywhere = ("--listen", "0.0.0.0")
     editor = own_editor(separate=True, arguments=everywhere, environment=environment(services))
     services.open = {editor.port, 443}
     page = await open_page(editor)

@@ -21,8 +21,8 @@ from runflow.worker.runtime.record import unfinished
 
 log = structlog.get_logger(__name__)
 
-SECRET_VARIABLE = "RUNFLOW_ENGINE_SECRET"
-"""Hands the engine's plugin the secret of its worker; the plugin takes it out of the environment before nodes load."""
+SECRET_VARIABLE = "RUNFLOW_ENGINE_SECRET"  # noqa: S105 (a name)
+"""Hands the engine's plugin the secret of its worker; the plugin takes it out of the environment when it loads."""
 
 _PROBE_SECONDS = 0.05
 

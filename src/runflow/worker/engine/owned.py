@@ -78,7 +78,7 @@ class OwnedEngine:
         uid = self.settings.uid
         return (
             "a session and process group of its own, which ends with the worker",
-            "a scrubbed environment without any setting or secret of Runflow",
+            "a scrubbed environment without any setting or secret of Runflow but the engine's own",
             f"a memory limit of {self._limit / 2**30:.1f} GiB",
             f"user id {uid} of its own"
             if uid
