@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from .coerce import DEFAULT_RULES, ValueRefused, ValueRules, coerce_value
@@ -16,6 +16,8 @@ MAX_VALUE_PROBLEMS = 100
 """At most this many problems of one `input` are reported."""
 
 _MAX_SUGGESTED_LENGTH = 100
+_MAX_SUGGESTIONS = 3
+_MAX_COMPARED = 100
 _LISTED_NAMES = 20
 
 
@@ -77,11 +79,12 @@ def validate_values(interface: Interface, values: object, rules: ValueRules = DE
             problems.append(ValueProblem(spec.name, f'Input "{spec.name}" {refused}', refused.type))
     names = [spec.name for spec in interface.inputs]
     known = frozenset(names)
-    for key in values:
-        if key not in known:
-            if len(problems) >= MAX_VALUE_PROBLEMS:
-                break
-            problems.append(ValueProblem(str(key), _unknown(key, names), "unknown_input"))
+    for at, key in enumerate(key for key in values if key not in known):
+        if len(problems) >= MAX_VALUE_PROBLEMS:
+            break
+        # To find the nearest name takes a while, and callers choose how many keys they send.
+        message = _unknown(key, names, suggest=at < _MAX_SUGGESTIONS and len(names) <= _MAX_COMPARED)
+        problems.append(ValueProblem(str(key), message, "unknown_input"))
     return Validated(accepted, tuple(problems[:MAX_VALUE_PROBLEMS]))
 
 
@@ -105,12 +108,11 @@ def media_inputs(interface: Interface, values: Mapping[str, object]) -> dict[str
     return found
 
 
-def _unknown(key: object, names: Iterable[str]) -> str:
-    known = list(names)
+def _unknown(key: object, known: list[str], *, suggest: bool) -> str:
     text = str(key)
     if not known:
         return f"Unknown input {shorten(text)}. This workflow takes no inputs."
-    close = _closest(text, known) if len(text) <= _MAX_SUGGESTED_LENGTH else None
+    close = _closest(text, known) if suggest and len(text) <= _MAX_SUGGESTED_LENGTH else None
     listed = ", ".join(known[:_LISTED_NAMES]) + (", …" if len(known) > _LISTED_NAMES else "")
     hint = f' Did you mean "{close}"?' if close else ""
     return f"Unknown input {shorten(text)}.{hint} This workflow takes: {listed}."

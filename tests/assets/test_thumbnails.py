@@ -150,6 +150,11 @@ def test_no_header_hides_how_many_pixels_are_decoded(monkeypatch: pytest.MonkeyP
     assert thumbnails.draw(tiff_of_one_tile(256)) is not None
     loaded: list[object] = []
     load = ImageFile.ImageFile.load
-    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: loaded.append(image) or load(image))
+
+    def note(image: ImageFile.ImageFile) -> object:
+        loaded.append(image)
+        return load(image)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", note)
     for content in (icon_of(encoded(Image.new("1", (6000, 6000)), "PNG")), tiff_of_one_tile(6000)):
         assert thumbnails.draw(content) is None and not loaded

@@ -1,6 +1,9 @@
 """Warnings about models, GPUs and unknown fields."""
 
+import difflib
 from typing import Any
+
+import pytest
 
 from runflow.graph import GraphWarning
 from runflow.workflows.advice import (
@@ -54,6 +57,18 @@ def test_unknown_fields_get_the_nearest_name() -> None:
     (typo, strange) = about_fields({"is_pubic": 1, "id": 2, "zzzzzz": 3}, ["is_public", "name"])
     assert "is_public" in typo.next_step
     assert "Leave it out" in strange.next_step
+
+
+def test_no_nearest_name_is_sought_for_what_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    sought: list[str] = []
+
+    def seek(name: str, *_: object, **__: object) -> list[str]:
+        sought.append(name)
+        return []
+
+    monkeypatch.setattr(difflib, "get_close_matches", seek)
+    assert len(list(about_fields([f"x{at}" for at in range(1000)], ["slug"]))) == 1000
+    assert len(sought) == MAX_WARNINGS
 
 
 def test_a_version_is_the_servers() -> None:

@@ -1,5 +1,6 @@
 """Warnings about files that a prompt names and no run would find."""
 
+import time
 from typing import Any
 
 import httpx
@@ -82,3 +83,15 @@ async def test_create_and_patch_answer_them(client: httpx.AsyncClient) -> None:
     placed = {"photo.png": {"asset_id": "0197f3a0-0000-7000-8000-000000000001"}}
     changed = (await client.patch(address, json={"resources": placed})).json()
     assert ["no asset" in item["message"] for item in changed["warnings"]] == [True]
+
+
+def test_the_time_does_not_grow_with_names_times_paths() -> None:
+    nodes: dict[str, Any] = {
+        str(at): {"class_type": "A", "inputs": {"name": f"m{at}.pt", "image": "x"}} for at in range(5000)
+    }
+    nodes["0"]["inputs"] |= {"deep": "b/c.pt", "spaces": " " * 1_000_000 + "x.pt"}
+    models: dict[str, Any] = {f"models/{at}/n{at}.pt": {} for at in range(20_000)} | {"models/a/b/c.pt": {}}
+    started = time.process_time()
+    found = list(about_named_models(nodes, read_interface(nodes), models))
+    assert time.process_time() - started < 5
+    assert len(found) == 5001 and not any("b/c.pt" in warning.message for warning in found)

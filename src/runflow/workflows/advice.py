@@ -84,10 +84,10 @@ def about_resources(missing: Iterable[str]) -> Iterator[GraphWarning]:
 
 def about_fields(extra: Collection[str], known: Iterable[str]) -> Iterator[GraphWarning]:
     """Warn of fields that were sent and mean nothing."""
-    for name in extra:
-        if name in READ_ONLY:
-            continue
-        near = difflib.get_close_matches(name[:100], list(known), n=1)
+    names = list(known)
+    for at, name in enumerate(name for name in extra if name not in READ_ONLY):
+        # More are not shown, and to find the nearest name takes a while.
+        near = difflib.get_close_matches(name[:100], names, n=1) if at < MAX_WARNINGS else []
         step = f'Did you mean "{near[0]}"?' if near else "Leave it out."
         yield GraphWarning(None, f'The field "{name[:100]}" is not known and was ignored.', step)
 

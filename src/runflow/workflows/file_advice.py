@@ -18,7 +18,9 @@ INPUT_FILES = {
 """Nodes that read a file of ComfyUI's input folder, and the field that names it."""
 
 _MODEL = re.compile(r".\.(safetensors|sft|ckpt|pt|pth|gguf|onnx)$", re.IGNORECASE)
-_INPUT_ANNOTATION = re.compile(r"\s*\[input\]\s*$")
+_INPUT_ANNOTATION = "[input]"
+_SEGMENTS = 16
+"""Deepest name of a model that is recognized at the end of a longer path."""
 
 
 def about_input_files(prompt: Prompt, interface: Interface, resources: Iterable[str]) -> Iterator[GraphWarning]:
@@ -54,7 +56,8 @@ def about_input_files(prompt: Prompt, interface: Interface, resources: Iterable[
 
 def about_named_models(prompt: Prompt, interface: Interface, models: Any) -> Iterator[GraphWarning]:
     """Warn of model files that the prompt names and `models` lacks, where `models` names any at all."""
-    known = set(map(_plain, _paths(models)))
+    # Every end of every path, so that the time does not grow with names times paths.
+    known = {end for path in _paths(models) for end in _ends(_plain(path))}
     if not known:
         return
     bound = _bound(interface)
@@ -62,8 +65,7 @@ def about_named_models(prompt: Prompt, interface: Interface, models: Any) -> Ite
         for field, name in prompt[node_id]["inputs"].items():
             if not isinstance(name, str) or not _MODEL.search(name) or (node_id, field) in bound:
                 continue
-            plain = _plain(name)
-            if not any(path == plain or path.endswith(f"/{plain}") for path in known):
+            if _plain(name) not in known:
                 yield GraphWarning(
                     node_id,
                     f'{describe_node(prompt, node_id)} loads "{name[:200]}", which is not among the models.',
@@ -76,7 +78,16 @@ def _bound(interface: Interface) -> set[tuple[str, str]]:
 
 
 def _plain(path: str) -> str:
-    return _INPUT_ANNOTATION.sub("", path).replace("\\", "/").removeprefix("./").strip()
+    # No pattern for the spaces: on a text of nothing else it would take the square of its length.
+    bare = path.rstrip().removesuffix(_INPUT_ANNOTATION)
+    return bare.replace("\\", "/").removeprefix("./").strip()
+
+
+def _ends(path: str) -> Iterator[str]:
+    """Yield a path, and what it is called from inside each of its folders."""
+    yield path
+    segments = path.rsplit("/", _SEGMENTS)
+    yield from ("/".join(segments[first:]) for first in range(1, len(segments)))
 
 
 def _paths(models: Any) -> Iterator[str]:

@@ -1,3 +1,4 @@
+import time
 from typing import Any
 
 import pytest
@@ -130,3 +131,12 @@ def test_each_key_is_either_accepted_or_reported(values: dict[str, Any]) -> None
     for key, value in values.items():
         assert key in result.values or key in reported or value is None
     assert all(problem.message.startswith(('Input "', "Unknown input ")) for problem in result.problems)
+
+
+def test_many_wrong_keys_on_many_inputs_are_told_in_no_time() -> None:
+    many = Interface(tuple(spec(f"a_long_name_of_an_input_{at:05d}", InputType.STRING) for at in range(10_000)))
+    started = time.process_time()
+    problems = validate_values(many, {f"a_long_name_of_an_input_x{at:04d}": 1 for at in range(200)}).problems
+    assert len(problems) == 100 and time.process_time() - started < 5
+    few = validate_values(INTERFACE, {"prompt": "x", **{f"step{at}": 1 for at in range(50)}}).problems
+    assert sum("Did you mean" in problem.message for problem in few) == 3
