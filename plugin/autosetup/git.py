@@ -61,7 +61,7 @@ def clone(
 
     def git(what: str, *arguments: str) -> str:
         command = ["git", *_settings(source, addresses), *arguments]
-        return run(
+        output = run(
             command,
             what=what,
             environment=_environment(source, folder.parent),
@@ -70,6 +70,8 @@ def clone(
             check=lambda: _check_size(folder),
             on_line=received,
         )
+        _check_size(folder)
+        return output
 
     at = ("-C", str(folder))
     progress("Cloning", 0, 0)
@@ -82,20 +84,23 @@ def clone(
             progress("Cloning all of it, because the host gives out no single commit", 0, 0)
             everything = ("+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*")
             git("git fetch", *at, "fetch", "--unshallow", "--progress", "origin", *everything)
-    progress("Checking out", 0, 0)
     try:
-        git("git checkout", *at, "checkout", "--quiet", "--force", "--detach", commit)
+        git("git cat-file", *at, "cat-file", "-e", f"{commit}^{{commit}}")
     except CommandFailed as error:
-        raise CommandFailed("git checkout", f"failed: the repository has no commit {commit}") from error
+        raise CommandFailed("Cloning", f"failed: the repository has no commit {commit}") from error
+    progress("Checking out", 0, 0)
+    git("git checkout", *at, "checkout", "--quiet", "--force", "--detach", commit)
     if _head(git, at) != commit:
         raise CommandFailed("git checkout", f"made something else than {commit}")
 
 
 def _head(git: Callable[..., str], at: Sequence[str]) -> str:
     try:
-        return git("git rev-parse", *at, "rev-parse", "--verify", "HEAD").strip()
+        output = git("git rev-parse", *at, "rev-parse", "--verify", "HEAD")
     except CommandFailed:
         return ""  # an empty default branch
+    # git may warn of something beside its answer.
+    return next((line for line in output.splitlines() if _COMMIT.fullmatch(line)), "")
 
 
 def newest(source: Source, cancelled: threading.Event) -> str:
@@ -103,7 +108,7 @@ def newest(source: Source, cancelled: threading.Event) -> str:
     command = ["git", *_settings(source, ()), "ls-remote", "--", source.url, "HEAD"]
     environment = _environment(source, Path.cwd())
     output = run(command, what="git ls-remote", environment=environment, cancelled=cancelled, seconds=_ASK_SECONDS)
-    found = re.match(r"([0-9a-f]{40,64})\s+HEAD", output)
+    found = re.search(r"^([0-9a-f]{40,64})\s+HEAD$", output, re.MULTILINE)
     if not found:
         raise CommandFailed("git ls-remote", "finds no commit there")
     return found[1]

@@ -15,7 +15,7 @@ from ..answers import Refused
 from ..security import guard
 
 _NEXT = (
-    "Switch password authentication on (Settings > Runflow > Security), or open ComfyUI on its own machine, "
+    "Switch password authentication on (Settings > Runflow), or open ComfyUI on its own machine, "
     "at http://127.0.0.1 and its port."
 )
 
