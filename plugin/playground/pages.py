@@ -11,11 +11,14 @@ from ..answers import Refused
 
 STATIC = Path(__file__).parent / "static"
 
+VIEWER_STYLE = "sha256-PXtZZkJMMyc18o/DN1ZEFOJ2qEGq95IQbVaJFMOXOb0="
+"""The one style that the 3D viewer (static/vendor) brings inline."""
+
 POLICY = "; ".join(
     (
         "default-src 'none'",
         "script-src 'self'",
-        "style-src 'self'",
+        f"style-src 'self' '{VIEWER_STYLE}'",
         "img-src 'self' blob: data:",
         "media-src 'self' blob:",
         "connect-src 'self' blob: data:",  # the 3D viewer reads a model's textures from such addresses
@@ -24,7 +27,7 @@ POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-"""No inline script or style, nothing from another host, in no other page's frame."""
+"""No other inline script or style, nothing from another host, in no other page's frame."""
 
 _HEADERS = {
     "Content-Security-Policy": POLICY,

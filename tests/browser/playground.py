@@ -13,13 +13,15 @@ from tests.editor_page import EditorPage
 EMPTY: dict[str, Any] = {"nodes": [], "links": [], "version": 0.4}
 
 
-def save_picture(path: Path, seed: int = 0, size: tuple[int, int] = (96, 64)) -> Path:
-    """A soft gradient with some noise."""
+def save_picture(path: Path, size: tuple[int, int] = (96, 64)) -> Path:
+    """A sun over the sea, in soft colours."""
     width, height = size
-    x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
-    noise = np.random.default_rng(seed).random((height, width)) * 0.04
-    pixels = np.stack([0.2 + 0.7 * x, 0.3 + 0.5 * y, 0.9 - 0.6 * x * y], axis=-1) + noise[..., None]
-    Image.fromarray((pixels.clip(0, 1) * 255).astype(np.uint8)).save(path)
+    x, y = np.meshgrid(np.linspace(0, width / height, width), np.linspace(0, 1, height))
+    sea = y > 0.62
+    red, green, blue = np.where(sea, 0.1, 0.95 - 0.3 * y), np.where(sea, 0.5 - 0.3 * y, 0.55), np.where(sea, 0.6, 0.4)
+    sun = (np.hypot(x - 0.75, y - 0.42) < 0.16) & ~sea
+    pixels = np.stack([np.where(sun, 1, red), np.where(sun, 0.9, green), np.where(sun, 0.6, blue)], axis=-1)
+    Image.fromarray((pixels * 255).astype(np.uint8)).save(path)
     return path
 
 

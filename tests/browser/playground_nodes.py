@@ -1,5 +1,6 @@
 """Custom nodes for the tests of the playground, placed into a ComfyUI: slow, failing, and file-making ones."""
 
+import json
 import shutil
 import struct
 import time
@@ -84,13 +85,24 @@ def _zip(place: Path) -> None:
 
 
 def _glb(place: Path) -> None:
-    points = struct.pack("<9f", 0, 0, 0, 1, 0, 0, 0, 1, 0)
-    text = (
-        b'{"asset":{"version":"2.0"},"scene":0,"scenes":[{"nodes":[0]}],"nodes":[{"mesh":0}],'
-        b'"meshes":[{"primitives":[{"attributes":{"POSITION":0}}]}],"buffers":[{"byteLength":36}],'
-        b'"bufferViews":[{"buffer":0,"byteLength":36}],"accessors":[{"bufferView":0,"componentType":5126,'
-        b'"count":3,"type":"VEC3","min":[0,0,0],"max":[1,1,0]}]}'
-    )
+    """A pyramid, orange on both sides."""
+    corners = [(-1, 0, -1), (1, 0, -1), (1, 0, 1), (-1, 0, 1), (0, 1.5, 0)]
+    faces = [(0, 1, 4), (1, 2, 4), (2, 3, 4), (3, 0, 4), (0, 2, 1), (0, 3, 2)]
+    points = b"".join(struct.pack("<3f", *corners[corner]) for face in faces for corner in face)
+    material = {"doubleSided": True, "pbrMetallicRoughness": {"baseColorFactor": [0.9, 0.4, 0.1, 1]}}
+    bounds = {"min": [-1, 0, -1], "max": [1, 1.5, 1]}
+    scene = {
+        "asset": {"version": "2.0"},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0}],
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "material": 0}]}],
+        "materials": [material],
+        "buffers": [{"byteLength": len(points)}],
+        "bufferViews": [{"buffer": 0, "byteLength": len(points)}],
+        "accessors": [{"bufferView": 0, "componentType": 5126, "count": 3 * len(faces), "type": "VEC3", **bounds}],
+    }
+    text = json.dumps(scene).encode()
     text += b" " * (-len(text) % 4)
     chunks = struct.pack("<II", len(text), 0x4E4F534A) + text + struct.pack("<II", len(points), 0x004E4942) + points
     place.write_bytes(struct.pack("<III", 0x46546C67, 2, 12 + len(chunks)) + chunks)

@@ -140,7 +140,8 @@ async def test_every_kind_of_file(slow_editor: Editor, open_page: OpenPage, tmp_
     await expect(video).to_have_js_property("videoWidth", 160)
     await expect(result.locator("audio")).to_have_js_property("duration", 1)
     if await play.page.evaluate("() => Boolean(document.createElement('canvas').getContext('webgl2'))"):
-        await expect(result.locator("model-viewer")).to_have_js_property("loaded", True, timeout=30_000)
+        await result.locator("model-viewer").scroll_into_view_if_needed()
+        await expect(result.locator("model-viewer")).to_have_js_property("modelIsVisible", True, timeout=30_000)
     else:
         await expect(result.locator("runflow-model")).to_contain_text("Download the file instead.")
     async with play.page.expect_download() as download:

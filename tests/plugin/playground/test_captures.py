@@ -87,5 +87,5 @@ def test_a_damaged_file_says_what_to_do(tmp_path: Path, prompt: dict[str, Any], 
     kept = Captures(tmp_path)
     kept.save("flow", prompt, graph, "")
     (kept.folder("flow") / "capture.json").write_text('{"name": "flow"')
-    with pytest.raises(Refused, match="cannot be read .* press Local Playground"):
+    with pytest.raises(Refused, match="press Local Playground"):
         kept.load("flow")

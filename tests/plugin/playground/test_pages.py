@@ -1,3 +1,4 @@
+import base64
 import hashlib
 import re
 
@@ -12,6 +13,13 @@ def test_the_foreign_file_is_the_one_that_its_note_names() -> None:
     found = re.search(r"SHA-256: `([0-9a-f]{64})`", note)
     assert found is not None
     assert hashlib.sha256((pages.STATIC / "vendor/model-viewer.min.js").read_bytes()).hexdigest() == found[1]
+
+
+def test_the_viewers_style_is_the_one_that_the_policy_allows() -> None:
+    script = (pages.STATIC / "vendor/model-viewer.min.js").read_text(encoding="utf-8")
+    (style,) = re.findall(r"<style>(.*?)</style>", script, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"sha256-{digest}" == pages.VIEWER_STYLE
 
 
 def test_the_page_needs_nothing_that_its_policy_forbids() -> None:

@@ -25,8 +25,9 @@ export class RunflowModel extends HTMLElement {
     try {
       await loadViewer()
       const viewer = document.createElement("model-viewer")
-      for (const [name, value] of Object.entries({ src: this.src, alt: this.label, "camera-controls": "" }))
-        viewer.setAttribute(name, value)
+      const looks = { loading: "eager", "shadow-intensity": "0.6", "interaction-prompt": "none", "touch-action": "pan-y" }
+      const attributes = { src: this.src, alt: this.label, "camera-controls": "", ...looks }
+      for (const [name, value] of Object.entries(attributes)) viewer.setAttribute(name, value)
       viewer.addEventListener("error", () => this.#giveUp("This model cannot be shown here."))
       this.replaceChildren(viewer)
     } catch {
