@@ -17,7 +17,7 @@ VIEWER_STYLE = "sha256-PXtZZkJMMyc18o/DN1ZEFOJ2qEGq95IQbVaJFMOXOb0="
 POLICY = "; ".join(
     (
         "default-src 'none'",
-        "script-src 'self'",
+        "script-src 'self' 'wasm-unsafe-eval'",  # the 3D viewer's decoder of compressed models
         f"style-src 'self' '{VIEWER_STYLE}'",
         "img-src 'self' blob: data:",
         "media-src 'self' blob:",
