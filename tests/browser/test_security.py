@@ -69,6 +69,12 @@ async def test_the_password_is_switched_on_asked_for_and_switched_off(guarded: E
     await page.page.wait_for_function("() => app.api.socket !== window.before")
     await queue(page)
 
+    # It goes on across a restart: the browser sends the password, and the page finds its way back.
+    guarded.stop()
+    guarded.start()
+    await page.page.wait_for_function("async () => (await fetch('/runflow/info').catch(() => ({}))).status === 200")
+    await queue(page)
+
     stranger = await open_page_anyway(page, guarded)
     assert stranger == (401, "runflow_security.json")
 

@@ -1,9 +1,13 @@
 """The middleware: who gets in, and what the others are told."""
 
+from typing import Any
+
 import aiohttp
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
+from plugin import comfyui
 from plugin.routes import MIDDLEWARES
 from plugin.security import guard, internal
 from plugin.security.gate import Gate
@@ -145,3 +149,28 @@ class Connection:
 def test_the_secret_is_good_on_this_machine_only(peer: object, own: object, here: bool) -> None:
     request = make_mocked_request("GET", "/", headers=internal.headers(), transport=Connection(peer, own))
     assert internal.accepts(request) is here
+
+
+def test_it_stands_inside_of_comfyuis_own_middlewares_and_outside_of_everybody_elses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def middleware(module: str) -> Any:
+        @web.middleware
+        async def pass_on(request: web.Request, handler: Any) -> web.StreamResponse:
+            answer: web.StreamResponse = await handler(request)
+            return answer
+
+        pass_on.__module__ = module
+        return pass_on
+
+    caching, cors = middleware("middleware.cache_middleware"), middleware("server")
+    manager, other = middleware("comfyui_manager.middleware"), middleware("custom_nodes.other.server")
+
+    class Server:
+        app = web.Application(middlewares=[caching, cors, manager, other])
+        routes = web.RouteTableDef()
+
+    monkeypatch.setattr(comfyui, "server", lambda: Server)
+    comfyui.register()
+    comfyui.register()
+    assert list(Server.app.middlewares) == [caching, cors, *MIDDLEWARES, manager, other]
