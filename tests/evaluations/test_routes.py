@@ -6,7 +6,8 @@ import httpx
 import pytest
 
 from runflow.ids import new_id
-from tests.evaluations.conftest import data_uri, ended, submit
+from tests.evaluations.conftest import data_uri, ended, png, submit
+from tests.evaluations.corpus import good
 
 IMAGE = "https://images.example/a.png"
 
@@ -147,3 +148,10 @@ async def test_statuses_and_job_classes(client: httpx.AsyncClient) -> None:
     assert [status["code"] for status in statuses] == ["pending", "running", "completed", "failed"]
     (standard,) = (await client.get("/v1/evaluations/job-classes")).json()["items"]
     assert (standard["code"], standard["price"]) == ("standard", "0.000000")
+
+
+async def test_an_unknown_run_is_refused_before_anything_is_stored(client: httpx.AsyncClient) -> None:
+    body = {"generated_image_url": data_uri(png(good("portrait", 1, 64, 64))), "task_type": "headshot"}
+    answer = await client.post("/v1/evaluations", json={**body, "run_id": str(new_id())})
+    assert answer.status_code == 422 and answer.json()["errors"][0]["loc"] == ["body", "run_id"]
+    assert (await client.get("/v1/assets")).json()["items"] == []

@@ -98,9 +98,9 @@ async def test_the_numbers_are_those_of_a_plain_computation(
     for name, values in expected.items():
         latency = found["latency_ms"][name]
         for label, share in (("p50", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99)):
-            assert latency[label] == pytest.approx(percentile(values, share)), (name, label)
+            assert latency[label] == pytest.approx(percentile(values, share), abs=0.051), (name, label)
         assert latency["max"] == (max(values) if values else None)
-        assert latency["avg"] == (pytest.approx(sum(values) / len(values)) if values else None)
+        assert latency["avg"] == (pytest.approx(sum(values) / len(values), abs=0.051) if values else None)
     assert [step["start"] for step in found["series"]] == ["2026-03-10T00:00:00+00:00", "2026-03-11T00:00:00+00:00"]
     for day, step in enumerate(found["series"]):
         of_day = [run for run in runs if (run["created"] - DAY).days == day]

@@ -2,6 +2,7 @@
 
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -40,6 +41,7 @@ async def submit(
     price = price_of(services.settings, body.job_class)
     if price:
         await require_credit(services, caller.org_id)
+    workflow_id = await _workflow_of(services, caller, body.run_id)
     image = await _stored(services, caller, body.generated_image_url, base_url, ("generated_image_url",))
     references = [
         {
@@ -53,6 +55,7 @@ async def submit(
         "id": new_id(),
         "org_id": caller.org_id,
         "run_id": body.run_id,
+        "comfyui_workflow_id": workflow_id,
         "job_class_code": body.job_class,
         "task_type": body.task_type,
         "task_description": body.task_description,
@@ -70,14 +73,21 @@ async def submit(
     }
     async with services.db.tenant(caller.org_id) as connection:
         await _require_assets(connection, image, references)
-        if body.run_id is not None:
-            values["comfyui_workflow_id"] = await queries.workflow_of_run(connection, body.run_id)
-            if values["comfyui_workflow_id"] is None:
-                raise _refused(("run_id",), f"There is no run {body.run_id} in your organization.", "unknown_run")
         row = await queries.add(connection, values)
         made = await reader.created(connection, row, base_url)
     services.hub.publish(TOPIC)
     return made
+
+
+async def _workflow_of(services: Services, caller: Principal, run_id: UUID | None) -> UUID | None:
+    """Return the workflow of the run that made the image; looked up before any inline file is stored."""
+    if run_id is None:
+        return None
+    async with services.db.tenant(caller.org_id) as connection:
+        found: UUID | None = await queries.workflow_of_run(connection, run_id)
+    if found is None:
+        raise _refused(("run_id",), f"There is no run {run_id} in your organization.", "unknown_run")
+    return found
 
 
 async def _stored(services: Services, caller: Principal, url: str, base_url: str, where: tuple[str | int, ...]) -> str:

@@ -47,10 +47,12 @@ def percentiles(latency: Row[Any], name: str) -> dict[str, Any]:
     """Return one latency with its percentiles, average and maximum."""
     columns = latency._mapping
     found = columns[name] or [None] * len(queries.PERCENTILES)
-    return dict(zip(queries.PERCENTILES, found, strict=True)) | {
+    shown = dict(zip(queries.PERCENTILES, found, strict=True)) | {
         "avg": columns[f"{name}_average"],
         "max": columns[f"{name}_max"],
     }
+    # A millisecond is what is measured; interpolation leaves a tail of digits that mean nothing.
+    return {key: None if value is None else round(float(value), 1) for key, value in shown.items()}
 
 
 def step(row: Row[Any]) -> dict[str, Any]:

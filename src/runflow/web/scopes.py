@@ -65,7 +65,9 @@ _EVALUATION_EDIT = frozenset({"evaluations:edit"})
 ROUTE_SCOPES: dict[tuple[str, str], frozenset[str] | Access] = {
     # The installation
     ("GET", "/v1/health"): Access.PUBLIC,
+    ("HEAD", "/v1/health"): Access.PUBLIC,
     ("GET", "/v1/readiness"): Access.PUBLIC,
+    ("HEAD", "/v1/readiness"): Access.PUBLIC,
     ("GET", "/v1/openapi.json"): Access.PUBLIC,
     ("GET", "/docs"): Access.PUBLIC,
     ("GET", "/docs/{name:path}"): Access.PUBLIC,

@@ -31,12 +31,14 @@ class Readiness(BaseModel):
     storage: Literal["ok"]
 
 
+@router.head("/v1/health", include_in_schema=False)
 @router.get("/v1/health", response_model=Health, summary="Is the process alive")
 async def health() -> Response:
     """Answer without looking at anything else (wire.md 14: clients read `status` or `ok`)."""
     return json_response({"status": "ok", "ok": True, "version": __version__})
 
 
+@router.head("/v1/readiness", include_in_schema=False)
 @router.get("/v1/readiness", response_model=Readiness, summary="Can it serve requests")
 async def readiness(parts: Annotated[Services, Depends(services)]) -> Response:
     """Answer 200 when database and storage work, else 503. A missing worker never makes a server unready."""

@@ -62,7 +62,7 @@ async def test_the_lease_holds_what_the_contract_says_and_no_more(
     lease = await worker.lease()
     assert lease is not None
     assert set(lease) == {
-        *("id", "run_id", "attempt_number", "expires_at", "version", "input", "files", "resources", "limits")
+        *("id", "run_id", "attempt_number", "expires_at", "version", "input", "files", "resources", "limits", "models")
     }
     assert "secret" not in str(lease)
     assert lease["attempt_number"] == 1
