@@ -160,8 +160,8 @@ class Settings(BaseSettings):
     )
     vlm_url: str | None = Field(
         default=None,
-        description="Base URL of an endpoint that speaks the OpenAI chat protocol, e.g. http://10.0.0.5:8000/v1; it may "
-        "lie in a private network. Default: none, and no vision-language model judges.",
+        description="Base URL of an endpoint that speaks the OpenAI chat protocol, e.g. http://10.0.0.5:8000/v1; it "
+        "may lie in a private network. Default: none, and no vision-language model judges.",
     )
     vlm_api_key: SecretStr | None = Field(
         default=None, description="Sent to the vision-language endpoint as `Authorization: Bearer`."

@@ -29,7 +29,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 """Rooms with few friends: what each may import beside itself. storage/routes.py is a route, see below."""
 
 COMFYUI_BRINGS = frozenset(
-    "numpy PIL torch torchaudio av aiohttp yarl psutil folder_paths comfy comfy_api comfy_execution server nodes".split()
+    "numpy PIL torch torchaudio av aiohttp multidict yarl psutil folder_paths comfy comfy_api comfy_execution server "
+    "nodes".split()
 )
 """What the plugin may import beside the standard library: ComfyUI installs or is it."""
 

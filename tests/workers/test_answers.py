@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from runflow.workers import answers
 from tests.runs.conftest import Dispatch, MakeWorker, Worker, dispatch, make_worker, worker, workflow  # noqa: F401
 
-PARTS = {
+PARTS: dict[type[BaseModel], dict[str, type[BaseModel]]] = {
     answers.LeaseAnswer: {"lease": answers.Lease},
     answers.Lease: {"version": answers.LeasedVersion, "limits": answers.Limits},
 }
