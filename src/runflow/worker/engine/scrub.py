@@ -1,6 +1,6 @@
 """The environment of an owned engine: an allow-list, because custom nodes are other people's code.
 
-Never passed on: anything named RUNFLOW_*, database or cloud settings, tokens. HOME and the temporary folder are the
+Never passed on: anything named RUNFLOW_* of ours, database or cloud settings, tokens. HOME and the temporary folder are the
 engine's own, below its base folder.
 """
 
