@@ -1,7 +1,7 @@
 """The environment of an owned engine: an allow-list, because custom nodes are other people's code.
 
-Never passed on: anything named RUNFLOW_* of ours, database or cloud settings, tokens. HOME and the temporary folder are the
-engine's own, below its base folder.
+Never passed on: anything named RUNFLOW_*, database or cloud settings, tokens. HOME and the temporary folder are the
+engine's own, below its base folder. `boot` adds the one secret by which the engine's plugin knows its worker.
 """
 
 from collections.abc import Mapping
