@@ -2,10 +2,11 @@
 
 import sys
 
-from benchmarks import deliveries, evaluations, idle, lists, platform
+from benchmarks import deliveries, evaluations, idle, lists, platform, reads
 
 ALL = {
     "platform": platform.main,
+    "reads": reads.main,
     "deliveries": deliveries.main,
     "lists": lists.main,
     "idle": idle.main,
