@@ -1,0 +1,28 @@
+"""What the Comfy Registry is told of the plugin agrees with what the plugin is."""
+
+import tomllib
+from typing import Any
+
+from plugin.version import VERSION
+from tests.architecture.source import ROOT
+from tests.oldest_comfyui import OLDEST
+
+
+def described(path: str) -> dict[str, Any]:
+    return tomllib.loads((ROOT / path).read_text())
+
+
+def test_the_registry_hears_of_the_version_that_is_there() -> None:
+    plugin, platform = described("plugin/pyproject.toml"), described("pyproject.toml")
+    assert plugin["project"]["version"] == platform["project"]["version"] == VERSION
+
+
+def test_it_asks_for_nothing_that_comfyui_does_not_install_and_for_a_comfyui_that_is_tested() -> None:
+    plugin = described("plugin/pyproject.toml")
+    assert plugin["project"]["dependencies"] == []
+    assert plugin["tool"]["comfy"]["requires-comfyui"] == f">={OLDEST}"
+    assert plugin["tool"]["comfy"]["PublisherId"] and plugin["tool"]["comfy"]["DisplayName"]
+
+
+def test_the_folder_of_the_plugin_is_no_package_of_its_own() -> None:
+    assert "build-system" not in described("plugin/pyproject.toml")
