@@ -5,6 +5,7 @@ from tests.web import everything as of_everything
 from tests.web.everything import OF_KEYS, Route, served_order
 
 _RECORDED = "its record says who made it, with which request"
+_UNCONFIRMED = "there is no model before the confirmation, which leaves an event"
 EXEMPT: dict[Route, str] = {
     ("POST", "/v1/comfyui-workflows/{owner}/{slug}/runs"): _RECORDED,
     ("POST", "/v1/models/{owner}/{slug}/runs"): _RECORDED,
@@ -14,6 +15,9 @@ EXEMPT: dict[Route, str] = {
     ("POST", "/v1/asset-uploads"): _RECORDED,
     ("POST", "/v1/asset-uploads/{id}/confirmations"): _RECORDED,
     ("POST", "/v1/evaluations"): _RECORDED,
+    ("POST", "/v1/model-lookups"): "it changes nothing",
+    ("POST", "/v1/model-uploads"): _UNCONFIRMED,
+    ("PUT", "/v1/model-uploads/{id}/chunks"): _UNCONFIRMED,
 }
 """Writes that leave no event."""
 
