@@ -7,7 +7,7 @@ from typing import Any
 
 from .problems import GraphProblem
 from .prompt import describe_node, is_link, node_problem
-from .runflow_nodes import OUTPUT_SUBFOLDER_FIELD, VALUE_FIELD
+from .runflow_nodes import OUTPUT_SUBFOLDER_FIELD, SAVING_CLASSES, VALUE_FIELD
 
 PREFIX_FIELD = "filename_prefix"
 """The input by which ComfyUI's saving nodes, and most custom ones, choose folder and name."""
@@ -27,7 +27,8 @@ def direct_outputs(bound: dict[str, dict[str, Any]], folder: str) -> list[GraphP
     problems: list[GraphProblem] = []
     for node_id, node in bound.items():
         inputs = node["inputs"]
-        if node["class_type"] == "RunflowOutputImage":
+        ours = node["class_type"] in SAVING_CLASSES
+        if ours:
             inputs[OUTPUT_SUBFOLDER_FIELD] = folder
         prefix = _prefix(bound, inputs.get(PREFIX_FIELD))
         if prefix is None:
@@ -36,6 +37,8 @@ def direct_outputs(bound: dict[str, dict[str, Any]], folder: str) -> list[GraphP
         if ".." in parts:
             message = f'The {PREFIX_FIELD} of {describe_node(bound, node_id)} leaves the folder of the run with "..".'
             problems.append(node_problem(bound, node_id, message, "Use a prefix without '..'."))
+            continue
+        if ours:
             continue
         # Without a name of its own ComfyUI would take the last folder for the start of the file name.
         inputs[PREFIX_FIELD] = "/".join([folder, *(parts or [NAME_WITHOUT_PREFIX])])

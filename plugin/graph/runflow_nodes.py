@@ -30,7 +30,19 @@ FILE_NAME_FIELD = "file_name"
 """Widget of Runflow Input (File): a file under ComfyUI's input folder, used while `value` is not wired."""
 
 OUTPUT_SUBFOLDER_FIELD = "output_subfolder"
-"""Hidden input of Runflow Output (Image): the folder under output/ that its files go to, so each run has its own."""
+"""Hidden input of the nodes that save: the folder under output/ that their files go to, so each run has its own."""
+
+SAVING_CLASSES = frozenset(
+    {
+        "RunflowOutputImage",
+        "RunflowSaveAudioFLAC",
+        "RunflowSaveAudioMP3",
+        "RunflowSaveAudioOpus",
+        "RunflowSaveVideoMP4",
+        "RunflowSaveVideoWEBM",
+    }
+)
+"""The nodes with that hidden input. They put it in front of a `filename_prefix` themselves, a linked one too."""
 
 
 def default_id(class_type: str) -> str:

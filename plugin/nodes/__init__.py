@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+
+from . import encoding
 from .deploy import RunflowDeploy
 from .inputs import (
     RunflowInputBoolean,
@@ -12,6 +15,8 @@ from .inputs import (
     RunflowInputString,
 )
 from .outputs import RunflowOutputFile, RunflowOutputImage
+from .save_audio import RunflowSaveAudioFLAC, RunflowSaveAudioMP3, RunflowSaveAudioOpus
+from .save_video import RunflowSaveVideoMP4, RunflowSaveVideoWEBM
 
 NODE_CLASS_MAPPINGS: dict[str, type] = {
     "RunflowInputString": RunflowInputString,
@@ -38,3 +43,24 @@ NODE_DISPLAY_NAME_MAPPINGS: dict[str, str] = {
     "RunflowDeploy": "Runflow Deploy",
 }
 """Class name → name shown in the editor."""
+
+_missing = encoding.lacking()
+if _missing is None:
+    NODE_CLASS_MAPPINGS |= {
+        "RunflowSaveAudioFLAC": RunflowSaveAudioFLAC,
+        "RunflowSaveAudioMP3": RunflowSaveAudioMP3,
+        "RunflowSaveAudioOpus": RunflowSaveAudioOpus,
+        "RunflowSaveVideoMP4": RunflowSaveVideoMP4,
+        "RunflowSaveVideoWEBM": RunflowSaveVideoWEBM,
+    }
+    NODE_DISPLAY_NAME_MAPPINGS |= {
+        "RunflowSaveAudioFLAC": "Runflow Save Audio (FLAC)",
+        "RunflowSaveAudioMP3": "Runflow Save Audio (MP3)",
+        "RunflowSaveAudioOpus": "Runflow Save Audio (Opus)",
+        "RunflowSaveVideoMP4": "Runflow Save Video (MP4)",
+        "RunflowSaveVideoWEBM": "Runflow Save Video (WEBM)",
+    }
+else:
+    logging.getLogger(__name__).warning(
+        "Runflow: the nodes of Runflow/Save are left out, because they need a newer ComfyUI (%s).", _missing
+    )

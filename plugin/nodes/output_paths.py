@@ -9,7 +9,7 @@ from pathlib import Path
 from ..graph import path_fault
 
 _NOT_IN_NAME = re.compile(r"[^A-Za-z0-9_-]+")
-_NUMBERED = re.compile(r"_(\d{1,15})\.png")
+_NUMBERED = re.compile(r"_(\d{1,15})")
 
 
 class OutputPathError(ValueError):
@@ -62,13 +62,13 @@ def existing_file(root: Path, given: str) -> tuple[str, str]:
     return relative.name, "" if subfolder == "." else subfolder
 
 
-def next_number(folder: Path, stem: str) -> int:
-    """One more than the highest number among `{stem}_{number}.png` in `folder`; 1 for a new folder."""
+def next_number(folder: Path, stem: str, suffix: str = ".png") -> int:
+    """One more than the highest number among `{stem}_{number}{suffix}` in `folder`; 1 for a new folder."""
     highest = 0
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith(stem):
-                found = _NUMBERED.fullmatch(entry.name, len(stem))
+            if entry.name.startswith(stem) and entry.name.endswith(suffix):
+                found = _NUMBERED.fullmatch(entry.name, len(stem), len(entry.name) - len(suffix))
                 if found:
                     highest = max(highest, int(found.group(1)))
     return highest + 1

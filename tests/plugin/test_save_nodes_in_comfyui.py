@@ -1,0 +1,258 @@
+"""The Runflow Save nodes in real ComfyUIs, oldest and newest: what they write is opened again and looked at."""
+
+import json
+import math
+import struct
+import subprocess
+import uuid
+import wave
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from runflow.graph import bind, collect_outputs, read_interface
+from tests.editor import Editor
+from tests.plugin.comfyui_client import execute
+
+pytestmark = pytest.mark.e2e
+
+PROBE = """
+import av, json, sys
+with av.open(sys.argv[1]) as file:
+    streams = [
+        {"type": s.type, "codec": s.codec_context.name, "rate": float(getattr(s, "average_rate", None) or s.rate or 0),
+         "channels": getattr(s, "channels", None), "bit_rate": s.bit_rate,
+         "size": [getattr(s, "width", 0), getattr(s, "height", 0)], "tags": dict(s.metadata)}
+        for s in file.streams
+    ]
+    print(json.dumps({
+        "format": file.format.name, "seconds": file.duration / 1e6, "tags": dict(file.metadata), "streams": streams,
+        "frames": sum(1 for _ in file.decode(video=0)) if file.streams.video else None,
+    }))
+"""
+HARMLESS = {"encoder", "major_brand", "minor_version", "compatible_brands"}
+PLAIN_WORDS = ("prompt", "workflow", "class_type", "RunflowSave")
+
+
+def node(class_type: str, /, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": class_type, "inputs": inputs}
+
+
+def probe(editor: Editor, path: Path) -> dict[str, Any]:
+    """What ComfyUI's own PyAV says about a file; fails if the file names prompt or workflow."""
+    assert not [word for word in PLAIN_WORDS if word.encode() in path.read_bytes()]
+    python = str(editor.comfyui / ".venv/bin/python")
+    done = subprocess.run([python, "-c", PROBE, str(path)], check=True, capture_output=True, text=True, timeout=120)
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert {key.lower() for key in found["tags"]} <= HARMLESS
+    return found
+
+
+def save_wave(path: Path, *, rate: int = 44_100, channels: int = 2, seconds: float = 1.5) -> None:
+    """A tone of 440 Hz."""
+    tone = [int(12_000 * math.sin(2 * math.pi * 440 * n / rate)) for n in range(int(rate * seconds))]
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(b"".join(struct.pack("<h", value) * channels for value in tone))
+
+
+@pytest.fixture
+def tag() -> str:
+    return uuid.uuid4().hex[:12]
+
+
+def delivered(editor: Editor, prompt: dict[str, Any], node_id: str = "9") -> list[Path]:
+    """Run a prompt; the files that its Runflow Output (File) delivered."""
+    execution = execute(editor.url, prompt)
+    assert execution.error is None, execution.error
+    files = execution.outputs[node_id]["files"]
+    return [editor.base / "output" / entry["subfolder"] / entry["filename"] for entry in files]
+
+
+def test_they_are_there_by_name_and_category(editor: Editor) -> None:
+    info = httpx.get(f"{editor.url}/object_info", timeout=30).json()
+    found = {name: info[name] for name in info if name.startswith("RunflowSave")}
+    assert {name: each["display_name"] for name, each in found.items()} == {
+        "RunflowSaveAudioFLAC": "Runflow Save Audio (FLAC)",
+        "RunflowSaveAudioMP3": "Runflow Save Audio (MP3)",
+        "RunflowSaveAudioOpus": "Runflow Save Audio (Opus)",
+        "RunflowSaveVideoMP4": "Runflow Save Video (MP4)",
+        "RunflowSaveVideoWEBM": "Runflow Save Video (WEBM)",
+    }
+    assert {each["category"] for each in found.values()} == {"Runflow/Save"}
+    assert {tuple(each["output"]) for each in found.values()} == {("STRING",)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "widgets", "codec", "rate", "bits"),
+    [
+        ("FLAC", {}, "flac", 44_100, None),
+        ("MP3", {"quality": "V0"}, "mp3float", 44_100, None),
+        ("MP3", {"quality": "320k"}, "mp3float", 44_100, 320_000),
+        ("Opus", {"bitrate": "64k"}, "opus", 48_000, None),
+    ],
+)
+def test_audio_is_encoded_and_delivered(
+    editor: Editor, tag: str, kind: str, widgets: dict[str, str], codec: str, rate: int, bits: int | None
+) -> None:
+    save_wave(editor.base / "input" / f"{tag}.wav")
+    prompt = {
+        "1": node("LoadAudio", audio=f"{tag}.wav"),
+        "2": node(f"RunflowSaveAudio{kind}", audio=["1", 0], filename_prefix=f"{tag}/my song", **widgets),
+        "9": node("RunflowOutputFile", output_id="song", value=["2", 0]),
+    }
+    (path,) = delivered(editor, prompt)
+    assert path == editor.base / "output" / tag / f"my_song_00001.{kind.lower()}"
+    found = probe(editor, path)
+    (stream,) = found["streams"]
+    assert (stream["codec"], stream["rate"], stream["channels"]) == (codec, rate, 2)
+    assert found["seconds"] == pytest.approx(1.5, abs=0.06)
+    assert bits is None or stream["bit_rate"] == bits
+    (again,) = delivered(editor, prompt)
+    assert again.name == f"my_song_00002.{kind.lower()}"
+
+
+def test_flac_keeps_every_sample(editor: Editor, tag: str) -> None:
+    save_wave(editor.base / "input" / f"{tag}.wav", channels=1, seconds=0.25)
+    prompt = {
+        "1": node("LoadAudio", audio=f"{tag}.wav"),
+        "2": node("RunflowSaveAudioFLAC", audio=["1", 0], filename_prefix=tag),
+        "9": node("RunflowOutputFile", output_id="song", value=["2", 0]),
+    }
+    (path,) = delivered(editor, prompt)
+    decode = """
+import av, numpy, sys
+def samples(name):
+    with av.open(name) as file:
+        kind = av.AudioResampler(format="s16", layout="mono")
+        return numpy.concatenate([o.to_ndarray().ravel() for f in file.decode(audio=0) for o in kind.resample(f)])
+a, b = map(samples, sys.argv[1:])
+assert len(a) == len(b) > 11000 and abs(a.astype(int) - b).max() <= 1, (len(a), len(b))
+"""
+    python = str(editor.comfyui / ".venv/bin/python")
+    source = editor.base / "input" / f"{tag}.wav"
+    subprocess.run([python, "-c", decode, str(source), str(path)], check=True, timeout=120)
+
+
+def test_each_audio_of_a_batch_becomes_a_file(editor: Editor, tag: str) -> None:
+    prompt = {
+        "1": node("TestAudioBatch", count=3),
+        "2": node("RunflowSaveAudioFLAC", audio=["1", 0], filename_prefix=tag),
+        "9": node("RunflowOutputFile", output_id="songs", value=["2", 0]),
+    }
+    info = httpx.get(f"{editor.url}/object_info/TestAudioBatch", timeout=30).json()
+    if not info:
+        pytest.skip("no batch")
+    paths = delivered(editor, prompt)
+    assert [path.name for path in paths] == [f"{tag}_{n:05d}.flac" for n in (1, 2, 3)]
+
+
+def test_a_video_is_saved_as_mp4_with_its_sound(editor: Editor, tag: str) -> None:
+    save_wave(editor.base / "input" / f"{tag}.wav", seconds=1.0)
+    prompt = {
+        "1": node("EmptyImage", width=64, height=48, batch_size=12, color=0x336699),
+        "2": node("LoadAudio", audio=f"{tag}.wav"),
+        "3": node("CreateVideo", images=["1", 0], audio=["2", 0], fps=12.0),
+        "4": node("RunflowSaveVideoMP4", video=["3", 0], filename_prefix=tag),
+        "9": node("RunflowOutputFile", output_id="film", value=["4", 0]),
+    }
+    (path,) = delivered(editor, prompt)
+    found = probe(editor, path)
+    assert path.suffix == ".mp4"
+    assert {stream["type"]: stream["codec"] for stream in found["streams"]} == {"video": "h264", "audio": "aac"}
+    assert (found["frames"], found["streams"][0]["rate"], found["streams"][0]["size"]) == (12, 12.0, [64, 48])
+    assert found["seconds"] == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_loaded_video_loses_the_workflow_that_it_brings_along(editor: Editor, tag: str) -> None:
+    made = execute(
+        editor.url,
+        {
+            "1": node("EmptyImage", width=64, height=48, batch_size=6, color=0x996633),
+            "2": node("CreateVideo", images=["1", 0], fps=6.0),
+            "3": node("SaveVideo", video=["2", 0], filename_prefix=tag, format="mp4", codec="h264"),
+        },
+    )
+    (entry,) = made.outputs["3"]["images"]
+    source = editor.base / "output" / entry["subfolder"] / entry["filename"]
+    assert b"class_type" in source.read_bytes()
+    source.rename(editor.base / "input" / f"{tag}.mp4")
+    prompt = {
+        "1": node("LoadVideo", file=f"{tag}.mp4"),
+        "2": node("RunflowSaveVideoMP4", video=["1", 0], filename_prefix=f"{tag}-clean"),
+        "9": node("RunflowOutputFile", output_id="film", value=["2", 0]),
+    }
+    (path,) = delivered(editor, prompt)
+    found = probe(editor, path)
+    assert (found["frames"], [stream["codec"] for stream in found["streams"]]) == (6, ["h264"])
+
+
+@pytest.mark.parametrize("codec", ["vp9", "av1"])
+def test_images_become_a_webm(editor: Editor, tag: str, codec: str) -> None:
+    prompt = {
+        "1": node("EmptyImage", width=96, height=64, batch_size=10, color=0x224466),
+        "2": node("RunflowSaveVideoWEBM", images=["1", 0], filename_prefix=tag, codec=codec, fps=12.5, crf=40.0),
+        "9": node("RunflowOutputFile", output_id="film", value=["2", 0]),
+    }
+    (path,) = delivered(editor, prompt)
+    found = probe(editor, path)
+    (stream,) = found["streams"]
+    assert path.suffix == ".webm"
+    assert "webm" in found["format"]
+    assert stream["codec"] in {"vp9": ("vp9", "libvpx-vp9"), "av1": ("av1", "libdav1d", "libaom-av1")}[codec]
+    assert (found["frames"], stream["rate"], stream["size"]) == (10, 12.5, [96, 64])
+    assert found["seconds"] == pytest.approx(0.8, abs=0.05)
+
+
+def test_a_run_saves_into_its_own_folder_also_by_a_linked_prefix(editor: Editor, tag: str) -> None:
+    save_wave(editor.base / "input" / f"{tag}.wav", seconds=0.2)
+    prompt = {
+        "1": node("LoadAudio", audio=f"{tag}.wav"),
+        "2": node("PrimitiveString", value="audio/linked"),
+        "3": node("RunflowSaveAudioMP3", audio=["1", 0], filename_prefix=["2", 0], quality="128k"),
+        "9": node("RunflowOutputFile", output_id="song", value=["3", 0]),
+    }
+    interface = read_interface(prompt)
+    bound = bind(prompt, interface, {}, files={}, output_folder=f"runs/{tag}")
+    execution = execute(editor.url, bound)
+    assert execution.error is None
+    (file,) = collect_outputs(prompt, interface, execution.outputs)
+    assert (file.output_id, file.subfolder, file.filename) == ("song", f"runs/{tag}/audio", "linked_00001.mp3")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "reason"),
+    [({"output_subfolder": "../x"}, '".."'), ({"filename_prefix": "../x"}, '".."'), ({"filename_prefix": ".."}, '".."')],
+)
+def test_no_name_leaves_the_output_folder(editor: Editor, tag: str, inputs: dict[str, str], reason: str) -> None:
+    save_wave(editor.base / "input" / f"{tag}.wav", seconds=0.1)
+    saver = node("RunflowSaveAudioFLAC", **{"audio": ["1", 0], "filename_prefix": "x", **inputs})
+    prompt = {"1": node("LoadAudio", audio=f"{tag}.wav"), "2": saver}
+    error = execute(editor.url, prompt).error
+    assert error is not None
+    assert "Runflow Save Audio (FLAC) (node 2)" in error["exception_message"]
+    assert reason in error["exception_message"]
+
+
+def test_a_video_without_sound_and_a_rate_that_mp3_lacks_fail_with_the_node(editor: Editor, tag: str) -> None:
+    save_wave(editor.base / "input" / f"{tag}.wav", rate=96_000, seconds=0.1)
+    odd = {
+        "1": node("LoadAudio", audio=f"{tag}.wav"),
+        "2": node("RunflowSaveAudioMP3", audio=["1", 0], filename_prefix=tag, quality="V0"),
+    }
+    silent = {
+        "1": node("EmptyImage", width=16, height=16, batch_size=2, color=1),
+        "2": node("CreateVideo", images=["1", 0], fps=2.0),
+        "3": node("GetVideoComponents", video=["2", 0]),
+        "4": node("RunflowSaveAudioMP3", audio=["3", 1], filename_prefix=tag, quality="V0"),
+    }
+    errors = [execute(editor.url, prompt).error for prompt in (odd, silent)]
+    messages = [error["exception_message"] for error in errors if error]
+    assert "Runflow Save Audio (MP3) (node 2): " in messages[0]
+    assert "Runflow Save Audio (MP3) (node 4): it received no audio" in messages[1]
+    assert not list((editor.base / "output").glob(f"{tag}*"))
+    assert not list((editor.base / "temp").glob("runflow-save-*"))
