@@ -50,7 +50,18 @@ def encode_audio(audio: dict[str, Any], folder: Path, file_format: str, quality:
 
 
 def encode_mp4(video: Any, path: Path) -> None:
-    """Write a VIDEO as MP4 with H.264, by its own `save_to`, which copies the streams where they fit already."""
+    """Write a VIDEO as MP4 with H.264, by its own `save_to`, which copies the streams where they fit already.
+
+    Raises:
+        ValueError: it has an odd width or height, and the encoder does not take that.
+    """
     from comfy_api.latest import Types
 
-    video.save_to(str(path), format=Types.VideoContainer.MP4, codec=Types.VideoCodec.H264, metadata=None)
+    try:
+        video.save_to(str(path), format=Types.VideoContainer.MP4, codec=Types.VideoCodec.H264, metadata=None)
+    except Exception as error:
+        width, height = video.get_dimensions()
+        if width % 2 == height % 2 == 0:
+            raise
+        message = f"H.264 needs an even width and height; the video has {width} x {height}. Crop or scale it before"
+        raise ValueError(message) from error

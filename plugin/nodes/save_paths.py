@@ -37,6 +37,8 @@ def naming(title: str, unique_id: object) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # FFmpeg's have no kind in common with others
+        if type(error).__name__ == "InterruptProcessingException":  # a person pressed Cancel; ComfyUI knows it by type
+            raise
         raise ValueError(f"{title} (node {unique_id}): {str(error).rstrip('.') or type(error).__name__}.") from error
 
 

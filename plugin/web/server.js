@@ -16,14 +16,16 @@ export class Refusal extends Error {
  * Send a request and return the JSON of its answer.
  * @param {"GET" | "POST" | "PUT" | "DELETE"} method
  * @param {string} route Below ComfyUI's address, such as /runflow/info.
- * @param {object} [body]
+ * @param {object} [body] JSON, or a form.
  * @returns {Promise<any>}
  * @throws {Refusal} The plugin refused, or ComfyUI is not there.
  */
 export async function ask(method, route, body) {
   /** @type {RequestInit} */
   const options = { method, cache: "no-store" }
-  if (body !== undefined) {
+  if (body instanceof FormData) {
+    options.body = body
+  } else if (body !== undefined) {
     options.headers = { "Content-Type": "application/json" }
     options.body = JSON.stringify(body)
   }

@@ -6,6 +6,7 @@ import struct
 import subprocess
 import uuid
 import wave
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from runflow.graph import bind, collect_outputs, read_interface
 from tests.editor import Editor
+from tests.editor_fixtures import NEWEST
 from tests.plugin.comfyui_client import execute
 
 pytestmark = pytest.mark.e2e
@@ -63,6 +65,34 @@ def save_wave(path: Path, *, rate: int = 44_100, channels: int = 2, seconds: flo
 @pytest.fixture
 def tag() -> str:
     return uuid.uuid4().hex[:12]
+
+
+AUDIO_BATCH = """
+import torch
+
+class TestAudioBatch:
+    CATEGORY, FUNCTION, RETURN_TYPES = "Test", "make", ("AUDIO",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"count": ("INT", {"default": 3}), "channels": ("INT", {"default": 1})}}
+
+    def make(self, count, channels):
+        tones = [0.3 * torch.sin(torch.arange(16_000) * (n + 1) * 0.1).repeat(channels, 1) for n in range(count)]
+        return ({"waveform": torch.stack(tones), "sample_rate": 16_000},)
+
+NODE_CLASS_MAPPINGS = {"TestAudioBatch": TestAudioBatch}
+"""
+
+
+@pytest.fixture
+def batch_editor(comfyui_dirs: dict[str, Path], tmp_path: Path) -> Iterator[Editor]:
+    """The newest ComfyUI with a node that makes several audios: no stock node does without a model."""
+    made = Editor(comfyui_dirs[NEWEST], tmp_path)
+    (made.base / "custom_nodes/audio_batch.py").write_text(AUDIO_BATCH)
+    made.start()
+    yield made
+    made.stop()
 
 
 def delivered(editor: Editor, prompt: dict[str, Any], node_id: str = "9") -> list[Path]:
@@ -138,17 +168,21 @@ assert len(a) == len(b) > 11000 and abs(a.astype(int) - b).max() <= 1, (len(a), 
     subprocess.run([python, "-c", decode, str(source), str(path)], check=True, timeout=120)
 
 
-def test_each_audio_of_a_batch_becomes_a_file(editor: Editor, tag: str) -> None:
+def test_each_audio_of_a_batch_becomes_a_file(batch_editor: Editor, tag: str) -> None:
     prompt = {
-        "1": node("TestAudioBatch", count=3),
+        "1": node("TestAudioBatch", count=3, channels=1),
         "2": node("RunflowSaveAudioFLAC", audio=["1", 0], filename_prefix=tag),
         "9": node("RunflowOutputFile", output_id="songs", value=["2", 0]),
+        "3": node("TestAudioBatch", count=1, channels=6),
     }
-    info = httpx.get(f"{editor.url}/object_info/TestAudioBatch", timeout=30).json()
-    if not info:
-        pytest.skip("no batch")
-    paths = delivered(editor, prompt)
+    paths = delivered(batch_editor, prompt)
     assert [path.name for path in paths] == [f"{tag}_{n:05d}.flac" for n in (1, 2, 3)]
+    assert [probe(batch_editor, path)["seconds"] for path in paths] == pytest.approx([1.0] * 3)
+    assert len({path.read_bytes() for path in paths}) == 3
+    prompt["2"]["inputs"]["audio"] = ["3", 0]
+    error = execute(batch_editor.url, prompt).error
+    assert error is not None
+    assert "(node 2): the audio has 6 channels" in error["exception_message"]
 
 
 def test_a_video_is_saved_as_mp4_with_its_sound(editor: Editor, tag: str) -> None:
@@ -208,6 +242,31 @@ def test_images_become_a_webm(editor: Editor, tag: str, codec: str) -> None:
     assert found["seconds"] == pytest.approx(0.8, abs=0.05)
 
 
+def test_transparency_goes_into_a_vp9_webm(editor: Editor, tag: str) -> None:
+    prompt = {
+        "1": node("EmptyImage", width=33, height=31, batch_size=3, color=0x224466),
+        "2": node("SolidMask", value=0.5, width=33, height=31),
+        "3": node("JoinImageWithAlpha", image=["1", 0], alpha=["2", 0]),
+        "4": node("RunflowSaveVideoWEBM", images=["3", 0], filename_prefix=tag, codec="vp9", fps=24.0, crf=32.0),
+        "9": node("RunflowOutputFile", output_id="film", value=["4", 0]),
+    }
+    (path,) = delivered(editor, prompt)
+    (stream,) = probe(editor, path)["streams"]
+    assert (stream["tags"]["alpha_mode"], stream["size"]) == ("1", [33, 31])
+
+
+def test_an_odd_size_is_no_mp4_and_says_so(editor: Editor, tag: str) -> None:
+    prompt = {
+        "1": node("EmptyImage", width=33, height=31, batch_size=2, color=1),
+        "2": node("CreateVideo", images=["1", 0], fps=2.0),
+        "3": node("RunflowSaveVideoMP4", video=["2", 0], filename_prefix=tag),
+    }
+    error = execute(editor.url, prompt).error
+    assert error is not None
+    assert "Runflow Save Video (MP4) (node 3): H.264 needs an even width" in error["exception_message"]
+    assert "33 x 31" in error["exception_message"]
+
+
 def test_a_run_saves_into_its_own_folder_also_by_a_linked_prefix(editor: Editor, tag: str) -> None:
     save_wave(editor.base / "input" / f"{tag}.wav", seconds=0.2)
     prompt = {
@@ -226,7 +285,11 @@ def test_a_run_saves_into_its_own_folder_also_by_a_linked_prefix(editor: Editor,
 
 @pytest.mark.parametrize(
     ("inputs", "reason"),
-    [({"output_subfolder": "../x"}, '".."'), ({"filename_prefix": "../x"}, '".."'), ({"filename_prefix": ".."}, '".."')],
+    [
+        ({"output_subfolder": "../x"}, '".."'),
+        ({"filename_prefix": "../x"}, '".."'),
+        ({"filename_prefix": ".."}, '".."'),
+    ],
 )
 def test_no_name_leaves_the_output_folder(editor: Editor, tag: str, inputs: dict[str, str], reason: str) -> None:
     save_wave(editor.base / "input" / f"{tag}.wav", seconds=0.1)
