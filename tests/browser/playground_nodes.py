@@ -59,7 +59,7 @@ class Make:
 
 
 def _mp4(place: Path) -> None:
-    import av  # type: ignore[import-not-found]
+    import av
     import numpy as np
 
     with av.open(str(place), "w") as container:
