@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from runflow.ids import new_id
-from runflow.retention import queries, service
+from runflow.retention import service
 from runflow.services import Services
 from tests.runs.conftest import Dispatch, Worker
 
@@ -161,15 +161,3 @@ def test_the_smallest_id_of_a_moment() -> None:
     before, fresh = datetime.now(UTC) - timedelta(seconds=1), new_id()
     assert service.smallest_id(before) < fresh < service.smallest_id(before + timedelta(seconds=10))
     assert service.smallest_id(datetime(1970, 1, 1, tzinfo=UTC)) == UUID(int=0)
-
-
-async def test_sweeping_takes_index_scans(services: Services) -> None:
-    """A table of a million runs is not read from end to end every five minutes."""
-    parameters = {"before": await in_days(0), "limit": 100, "first_id": service.smallest_id(await in_days(0))}
-    async with services.db.system() as connection:
-        await connection.execute(text("SET LOCAL enable_seqscan = off"))
-        for statement in (queries._EXPIRE_OUTPUTS, queries._OLD_RUNS, queries._FORGET_EVENTS):
-            rows = await connection.execute(text(f"EXPLAIN {statement.text}"), parameters)
-            plan = "\n".join(row[0] for row in rows)
-            # Which index depends on what other tests left in the tables; that it is entered at a place does not.
-            assert "Index Cond" in plan and "Seq Scan on run" not in plan, plan

@@ -119,7 +119,6 @@ BODIES: dict[Route, Any] = {
     ("PATCH", "/v1/webhooks/{id}"): {"label": "y"},
     ("POST", "/v1/model-lookups"): {"items": []},
     ("POST", "/v1/model-uploads"): {"sha256": "0" * 64, "size_bytes": 5, "filename": "a.safetensors"},
-    ("POST", "/v1/model-uploads/{id}/confirmations"): {},
     ("POST", "/v1/asset-uploads"): {"filename": "a.txt", "mime_type": "text/plain", "size_bytes": 5},
     ("POST", "/v1/asset-uploads/{id}/confirmations"): {},
     ("PATCH", "/v1/assets/{id}"): {"name": "b.txt"},
@@ -138,6 +137,11 @@ BODIES: dict[Route, Any] = {
     ("PATCH", "/v1/billing/balance"): {"low_balance_threshold": "1"},
 }
 """A body that each route takes."""
+
+RAW: dict[Route, tuple[bytes, dict[str, str]]] = {
+    ("PUT", "/v1/model-uploads/{id}/chunks"): (b"hello", {"Content-Range": "bytes 0-4/5"}),
+}
+"""Bytes that each route takes which takes no JSON, with the headers that say what they are."""
 
 
 _TABLES = text("""
@@ -160,6 +164,9 @@ class Everything:
         method, path = route
         if route in BODIES and "content" not in options:
             options.setdefault("json", fresh(BODIES[route]))
+        if route in RAW and not {"content", "json"} & set(options):
+            options["content"], headers = RAW[route]
+            options["headers"] = {"Content-Type": "application/octet-stream"} | headers | options.get("headers", {})
         return await (client or self.client).request(method, address(path, self.ids), **options)
 
     async def rows(self) -> dict[str, Any]:
