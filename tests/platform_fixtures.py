@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -28,10 +29,22 @@ TEST_NODES = Path(__file__).parent / "e2e" / "test_nodes.txt"
 WORKER = "test-worker"
 
 
+_GIVEN: set[int] = set()
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that nobody listens on and that no other call of this process got.
+
+    It is below those that systems give to outgoing connections (from 32768 on), which would else take it before the
+    server that it is meant for starts.
+    """
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in _GIVEN:
+                _GIVEN.add(port)
+                return port
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
