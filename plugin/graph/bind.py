@@ -58,9 +58,10 @@ def bind(
         raise BindError(problems)
     # Who consumes whom is read before anything changes: binding only ever adds links from injected nodes.
     consumed = consumers(prompt)
+    twins = _twins(prompt)
     handled: set[str] = set()
     for spec in interface.inputs:
-        targets = _targets(prompt, spec)
+        targets = _targets(prompt, spec, twins)
         handled.update(targets)
         if spec.variable_type_code.is_media:
             name = _file_name(spec, values, files)
@@ -140,18 +141,22 @@ def _check_file(spec: InputSpec, given: object, path: str | None) -> list[GraphP
     return [GraphProblem(message, "Store it under a plain name below ComfyUI's input folder.", spec.comfyui_node_id)]
 
 
-def _targets(prompt: Prompt, spec: InputSpec) -> list[str]:
+def _targets(prompt: Prompt, spec: InputSpec, twins: Mapping[tuple[str, str], list[str]]) -> list[str]:
     """The nodes that receive the value: the named one and, for a Runflow Input node, its twins."""
     node = prompt[spec.comfyui_node_id]
-    class_type = node["class_type"]
     input_id = _input_id(node)
-    if class_type not in INPUT_CLASSES or spec.comfyui_field_name != VALUE_FIELD or not input_id:
+    if node["class_type"] not in INPUT_CLASSES or spec.comfyui_field_name != VALUE_FIELD or not input_id:
         return [spec.comfyui_node_id]
-    return [
-        node_id
-        for node_id, other in prompt.items()
-        if other["class_type"] == class_type and (node_id == spec.comfyui_node_id or _input_id(other) == input_id)
-    ]
+    return twins[node["class_type"], input_id]
+
+
+def _twins(prompt: Prompt) -> dict[tuple[str, str], list[str]]:
+    """The Runflow Input nodes by class and `input_id`."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for node_id, node in prompt.items():
+        if node["class_type"] in INPUT_CLASSES:
+            found.setdefault((node["class_type"], _input_id(node)), []).append(node_id)
+    return found
 
 
 def _input_id(node: Mapping[str, Any]) -> str:

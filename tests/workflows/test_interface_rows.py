@@ -1,5 +1,6 @@
 """Merging the rows of an interface with a new prompt: the rules of decisions.md, as examples and as properties."""
 
+import time
 from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
@@ -334,3 +335,12 @@ def test_a_frozen_row_is_read_with_what_came_later() -> None:
     row = row_of_version(InputRow, frozen)
     assert (row.variable_type_code, row.default_value, row.validator_attrs) == (INT, 7, {"min": 0})
     assert (row.id, row.deleted, row.node_widgets) == (None, False, None)
+
+
+def test_thousands_of_rows_of_one_name_are_merged_in_no_time() -> None:
+    rows = [output("same", str(at)) for at in range(9_000)]
+    before = [replace(row, id=uuid4()) for row in rows]
+    started = time.process_time()
+    merged = merge(before, [*rows[1:], output("same", "new")], lambda _row: True)
+    assert [row.id for row in merged.rows] == [row.id for row in (*before[1:], before[0])]
+    assert time.process_time() - started < 2

@@ -11,6 +11,7 @@ interface":
   gone: it leaves a tombstone only so that deleting it twice is no error.
 """
 
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Generic, TypeVar
@@ -198,19 +199,24 @@ def merge(stored: Sequence[Row], declared: Sequence[Row], has_target: Callable[[
 
 def _match(stored: Sequence[Row], declared: Sequence[Row]) -> list[tuple[Row, Row | None]]:
     """Pair each declared row with the stored row of its name: the same node first, then any that is left."""
-    pool: dict[str, list[Row]] = {}
-    for row in sorted(stored, key=lambda row: row.deleted):
-        pool.setdefault(row.name, []).append(row)
-    found: dict[int, Row] = {}
+    live_first = sorted(stored, key=lambda row: row.deleted)
+    at_place: dict[tuple[str, str], int] = {}
+    for number, row in enumerate(live_first):
+        at_place.setdefault((row.name, row.comfyui_node_id), number)
+    matched: dict[int, int] = {}
     for at, fresh in enumerate(declared):
-        same_node = [row for row in pool.get(fresh.name, ()) if row.comfyui_node_id == fresh.comfyui_node_id]
-        if same_node:
-            found[at] = same_node[0]
-            pool[fresh.name].remove(same_node[0])
+        number = at_place.pop((fresh.name, fresh.comfyui_node_id), -1)
+        if number >= 0:
+            matched[at] = number
+    used = set(matched.values())
+    left: dict[str, deque[int]] = {}
+    for number, row in enumerate(live_first):
+        if number not in used:
+            left.setdefault(row.name, deque()).append(number)
     for at, fresh in enumerate(declared):
-        if at not in found and pool.get(fresh.name):
-            found[at] = pool[fresh.name].pop(0)
-    return [(fresh, found.get(at)) for at, fresh in enumerate(declared)]
+        if at not in matched and left.get(fresh.name):
+            matched[at] = left[fresh.name].popleft()
+    return [(fresh, live_first[matched[at]] if at in matched else None) for at, fresh in enumerate(declared)]
 
 
 def _merge_row(old: Row, fresh: Row) -> Row:

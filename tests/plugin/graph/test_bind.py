@@ -1,4 +1,5 @@
 import copy
+import time
 from typing import Any
 
 import pytest
@@ -376,3 +377,12 @@ def test_with_a_folder_every_saving_node_writes_below_it(case: Any) -> None:
         assert not isinstance(prefix, str) or prefix.startswith("runs/a/")
         if bound_node["class_type"] == "RunflowOutputImage":
             assert bound_node["inputs"]["output_subfolder"] == "runs/a"
+
+
+def test_thousands_of_inputs_are_bound_in_no_time() -> None:
+    inputs = {str(at): node("RunflowInputInt", input_id=f"i{at}", required=False, value=at) for at in range(9_000)}
+    prompt = inputs | {"x": node("Sink", value=["5", 0])}
+    interface = read_interface(prompt)
+    started = time.process_time()
+    bound = bind(prompt, interface, {"i5": 7}, files={})
+    assert bound["5"]["inputs"]["value"] == 7 and time.process_time() - started < 5

@@ -163,7 +163,7 @@ def _settle(
     except GraphError as error:
         _refuse([Fault(0, "comfyui_node_id", str(problem)) for problem in error.problems])
         raise
-    known = find_warnings(prompt, interface_of(before.inputs, before.outputs))
+    known = set(find_warnings(prompt, interface_of(before.inputs, before.outputs)))
     return changed.about, settled, [warning for warning in settled.warnings if warning not in known]
 
 
