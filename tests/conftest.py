@@ -28,6 +28,7 @@ from runflow.web.scopes import ALL_SCOPES
 
 pytest_plugins = [
     "tests.tiers",
+    "tests.groups",
     "tests.plain_root",
     "pytester",
     "tests.comfyui_fixtures",

@@ -21,6 +21,7 @@ def test_full_disk(): pytest.skip("no tmpfs here")
 @pytest.fixture
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> "Run":
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # the others take seconds to import
     pytester.makeini("[pytest]\nmarkers = e2e\n  browser\n  chaos\n")
     return Run(pytester, monkeypatch)
 
@@ -35,7 +36,8 @@ class Run:
     def __call__(self, required: str, *arguments: str, engine: str = "pass") -> pytest.RunResult:
         self.monkeypatch.setenv("RUNFLOW_REQUIRE_TIERS", required)
         self.pytester.makepyfile(SUITE.format(engine=engine))
-        return self.pytester.runpytest_subprocess("-p", "tests.tiers", "-p", "no:cacheprovider", *arguments)
+        plugins = ("-p", "tests.tiers", "-p", "tests.groups", "-p", "xdist", "-p", "no:cacheprovider")
+        return self.pytester.runpytest_subprocess(*plugins, *arguments)
 
 
 def test_without_required_tiers_a_skip_is_only_told(run: Run) -> None:
@@ -63,6 +65,15 @@ def test_required_tiers_that_ran_pass(run: Run) -> None:
 
 def test_an_expected_failure_is_no_skip(run: Run) -> None:
     assert run("unit", engine="pytest.xfail('known')").ret == pytest.ExitCode.OK
+
+
+def test_several_processes_are_told_as_one(run: Run) -> None:
+    result = run("e2e,browser", "-n2", "-m", "not chaos")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["unit: 1 ran", "e2e: 1 ran", "chaos: 1 not chosen", "*no test of the tier browser*"])
+    result.stdout.fnmatch_lines(["*2 passed*"])
+    skipped = run("chaos", "-n2")
+    skipped.stdout.fnmatch_lines(["*tier chaos is required here*", "chaos: 1 skipped", "*1 failed, 2 passed*"])
 
 
 def test_an_unknown_tier_is_refused(run: Run) -> None:

@@ -8,12 +8,14 @@ Each run ends by saying how many tests of each tier ran and which were skipped o
 import os
 from collections import Counter
 from collections.abc import Generator, Sequence
+from typing import Any
 
 import pytest
 
 TIERS = ("e2e", "browser", "chaos")
 UNIT = "unit"
 REQUIRE = "RUNFLOW_REQUIRE_TIERS"
+_NOT_CHOSEN = "runflow_not_chosen"
 
 
 def tier_of(item: pytest.Item) -> str:
@@ -29,40 +31,56 @@ class TierReport:
         self.ran: Counter[str] = Counter()
         self.skipped: Counter[str] = Counter()
         self.not_chosen: Counter[str] = Counter()
-        self.faults: list[str] = []
+        self.faults: dict[str, None] = {}
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
         """Count what `-k` and `-m` left out."""
         self.not_chosen.update(tier_of(item) for item in items)
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Learn what a process of pytest-xdist left out: each collects all tests, so any one tells of all."""
+        self.not_chosen = Counter(getattr(node, "workeroutput", {}).get(_NOT_CHOSEN, self.not_chosen))
+
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Count each test once; turn a skip in a required tier into a failure."""
+        """Say of each report which tier it is of; turn a skip in a required tier into a failure."""
         report = yield
         tier = tier_of(item)
-        if report.skipped and not hasattr(report, "wasxfail"):
-            self.skipped[tier] += 1
-            if tier in self.required:
-                reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-                report.outcome = "failed"
-                report.longrepr = f"{reason}\nThe tier {tier} is required here ({REQUIRE}), so this skip is a failure."
-        elif report.when == "call":
-            self.ran[tier] += 1
+        skipped = report.skipped and not hasattr(report, "wasxfail")
+        report.user_properties.append(("tier", tier))
+        report.user_properties.append(("skipped", skipped))
+        if skipped and tier in self.required:
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+            report.outcome = "failed"
+            report.longrepr = f"{reason}\nThe tier {tier} is required here ({REQUIRE}), so this skip is a failure."
         return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count each test once, wherever it ran: with `-n` the reports come from other processes."""
+        of = dict(report.user_properties)
+        if of["skipped"]:
+            self.skipped[str(of["tier"])] += 1
+        elif report.when == "call":
+            self.ran[str(of["tier"])] += 1
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """A module that skips itself hides its tests, whatever their tier is."""
         if report.skipped and self.required:
-            self.faults.append(f"{report.nodeid} skipped itself as a whole")
+            self.faults[f"{report.nodeid} skipped itself as a whole"] = None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Fail the run when a required tier ran nothing."""
         if session.config.getoption("collectonly"):
             return
-        self.faults += [f"no test of the tier {tier} ran" for tier in sorted(self.required) if not self.ran[tier]]
+        if hasattr(session.config, "workeroutput"):
+            session.config.workeroutput[_NOT_CHOSEN] = dict(self.not_chosen)
+            return
+        missing = sorted(tier for tier in self.required if not self.ran[tier])
+        self.faults |= {f"no test of the tier {tier} ran": None for tier in missing}
         if self.faults and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

@@ -1,0 +1,46 @@
+"""Which tests share a process when the suite runs on several cores (`pytest -n 2`, as `scripts/test` does).
+
+Tests of one file stay together, as they share what its fixtures made. The files with browser tests share their editors,
+those of the tiers `e2e` and `chaos` their engine and platform. These two groups are the longest: they start first, and
+the other files fill the time beside and after them.
+
+pytest-xdist's own groups (`--dist loadgroup`, 3.8.0) have no effect with pytest 9.2, hence a scheduler with a rule.
+"""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
+
+_MARKER = re.compile(r"mark\.(browser|e2e|chaos)\b")
+_GROUPS = ("browser", "processes")
+
+
+@cache
+def group_of(file: Path) -> str:
+    """Return the name of the group that a file of tests belongs to: its own, unless it has tests of a slow tier."""
+    tiers = set(_MARKER.findall(file.read_text()))
+    return "browser" if "browser" in tiers else "processes" if tiers else str(file)
+
+
+class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Hands out the tests by group, in the order in which they were collected."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(self.config.rootpath / nodeid.partition("::")[0])
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupScheduling:
+    """Schedule by group, whatever `--dist` says."""
+    config.option.loadscopereorder = False
+    return GroupScheduling(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the long groups first where pytest-xdist hands out the tests, in the order of collection."""
+    if hasattr(config, "workerinput"):
+        order = {group: place for place, group in enumerate(_GROUPS)}
+        items.sort(key=lambda item: order.get(group_of(item.path), len(order)))

@@ -1,0 +1,28 @@
+"""Who runs beside whom, in a small suite of its own."""
+
+import pytest
+
+from tests.architecture.source import ROOT
+
+FILE = """
+import os, pytest
+
+@pytest.mark.{tier}
+def test_{tier}(): open("{name}.place", "w").write(str(os.getpid()))
+
+def test_plain(): pass
+"""
+
+
+def test_the_tests_of_slow_tiers_share_a_process(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # other plugins take seconds to import
+    pytester.makeini("[pytest]\nmarkers = e2e\n  browser\n  chaos\n")
+    for number in range(3):
+        files = {f"test_{tier}_{number}": FILE.format(tier=tier, name=f"{tier}-{number}") for tier in ("e2e", "chaos")}
+        pytester.makepyfile(**files, **{f"test_{number}": "def test_quick(): pass"})
+    result = pytester.runpytest_subprocess("-p", "tests.groups", "-p", "xdist", "-n2")
+    result.assert_outcomes(passed=15)
+    written = list(pytester.path.glob("*.place"))
+    assert len(written) == 6
+    assert len({path.read_text() for path in written}) == 1
