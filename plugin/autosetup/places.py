@@ -60,7 +60,7 @@ def check_part(part: str, *, hidden: bool = False) -> None:
     Raises:
         PlaceRefused: it leaves the folder, or some system gives it another meaning.
     """
-    if part in ("", ".", "..", "/"):
+    if part in ("", ".", "..") or "/" in part:
         raise PlaceRefused("the path leaves its folder.")
     first = part[0] in "-~." and not hidden
     if first or part[-1] in ". " or _FORBIDDEN.search(part) or len(part.encode()) > _MAX_PART:

@@ -42,7 +42,20 @@ def test_files_beside_each_other_stay_where_they_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../x.py", "a/../../x.py", "/etc/x.py", "C:/x.py", "a\\..\\..\\x.py", "a/con", "a/x:y", "x/.git/config"]
+    "name",
+    [
+        "../x.py",
+        "a/../../x.py",
+        "/etc/x.py",
+        "//x.py",
+        "///etc/x.py",
+        "\\\\x.py",
+        "C:/x.py",
+        "a\\..\\..\\x.py",
+        "a/con",
+        "a/x:y",
+        "x/.git/config",
+    ],
 )
 def test_paths_that_lead_out_refuse_the_archive(name: str, tmp_path: Path) -> None:
     for number, content in enumerate((tar(**{"a/ok.py": b"1", name: b"2"}), zipped({"a/ok.py": b"1", name: b"2"}))):
@@ -51,6 +64,14 @@ def test_paths_that_lead_out_refuse_the_archive(name: str, tmp_path: Path) -> No
             unpacked(content, tmp_path / str(number))
     assert not list(tmp_path.rglob("x.py"))
     assert not list(tmp_path.rglob("config"))
+
+
+def test_two_slashes_do_not_lead_to_the_root(tmp_path: Path) -> None:
+    """A path of two slashes is absolute, and its first part is neither / nor empty."""
+    place = f"/{tmp_path}/owned.py"
+    with pytest.raises(ArchiveRefused):
+        unpacked(tar(**{"a/ok.py": b"1", place: b"2"}), tmp_path)
+    assert not (tmp_path / "owned.py").exists()
 
 
 def test_links_and_devices_are_left_out(tmp_path: Path) -> None:
