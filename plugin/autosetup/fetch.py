@@ -115,7 +115,8 @@ class Fetcher:
                         raise FetchFailed(f"{source.host} answers {response.status}: {reason}.")
                     yield response
                     return
-                target = self.sources.check(urljoin(source.url, response.headers.get("Location", "")))
+                location = urljoin(source.url, response.headers.get("Location", ""))
+                target = self.sources.check(location, redirected=True)
                 if target.scheme == "file":
                     raise SourceRefused(f"{source.host} redirects to a file of this machine.")
                 if one_host and (target.host, target.port) != (source.host, source.port):

@@ -13,6 +13,8 @@ _LINE = re.compile(
     rf"{_NAME}\s*(?:\[[A-Za-z0-9._,\s-]*\])?\s*"
     rf"(?:\({_VERSION}(?:,{_VERSION})*\)|{_VERSION}(?:,{_VERSION})*)?\s*(?:;{_MARKER})?"
 )
+# What ends like a file is one for pip: of the folder in which it runs, where such a file is there.
+_ARCHIVES = (".whl", ".zip", ".tar", ".tgz", ".tbz", ".txz", ".tlz", ".gz", ".bz2", ".xz", ".lz", ".lzma", ".egg")
 _MAX_LINES = 300
 _MAX_LENGTH = 300
 
@@ -43,4 +45,6 @@ def read_requirements(text: str) -> Requirements:
 
 def is_plain(line: str) -> bool:
     """Whether a line names a package of the index: no option, no address, no path, no variable."""
-    return len(line) <= _MAX_LENGTH and " --" not in line and _LINE.fullmatch(line) is not None
+    if len(line) > _MAX_LENGTH or " --" in line or _LINE.fullmatch(line) is None:
+        return False
+    return not re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0].lower().endswith(_ARCHIVES)

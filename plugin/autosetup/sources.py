@@ -20,6 +20,7 @@ from .addresses import is_literal, is_public
 VARIABLE = "RUNFLOW_AUTOSETUP_ALLOWED_SOURCES"
 _PORTS = {"https": 443, "http": 80}
 _MAX_URL = 2000
+_MAX_REDIRECT = 8000
 _SHOWN = 500
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-\[\]-~]+")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -53,13 +54,15 @@ class Sources:
         texts = re.split(r"[,\s]+", environment.get(VARIABLE, ""))
         self._prefixes = [urlsplit(text) for text in texts if text]
 
-    def check(self, url: object) -> Source:
-        """The source that an address means.
+    def check(self, url: object, *, redirected: bool = False) -> Source:
+        """The source that an address means. `redirected`: a host gave it, and signs what it gives (as storage does).
 
         Raises:
             SourceRefused: it must not be asked.
         """
-        parts = _split(url)
+        parts = _split(url, _MAX_REDIRECT if redirected else _MAX_URL)
+        if not redirected and any(SECRET_PARAMETER.search(pair.partition("=")[0]) for pair in parts.query.split("&")):
+            raise SourceRefused("the address carries a token or a signature. Remove it, or get the file by hand.")
         if parts.scheme == "file":
             return self._check_file(parts)
         if parts.scheme not in _PORTS:
@@ -90,10 +93,10 @@ def shown(url: object) -> str:
     return without_credentials(text) or re.sub(r"[^/\s]*@", "…@", text).partition("?")[0]
 
 
-def _split(url: object) -> SplitResult:
+def _split(url: object, most: int) -> SplitResult:
     if not isinstance(url, str) or not url:
         raise SourceRefused("no address is given.")
-    if len(url) > _MAX_URL or not _PLAIN.fullmatch(url):
+    if len(url) > most or not _PLAIN.fullmatch(url):
         raise SourceRefused("this is not a plain web address.")
     try:
         parts = urlsplit(url)
@@ -104,8 +107,6 @@ def _split(url: object) -> SplitResult:
         raise SourceRefused("git's remote helpers are not allowed; only https is.")
     if "@" in parts.netloc:
         raise SourceRefused("the address carries a user or a password. Remove it; a shared file is no place for one.")
-    if any(SECRET_PARAMETER.search(pair.partition("=")[0]) for pair in parts.query.split("&")):
-        raise SourceRefused("the address carries a token or a signature. Remove it, or get the file by hand.")
     path = unquote(unquote(parts.path))
     if "\\" in path or ".." in path.split("/") or any(ord(letter) < 32 for letter in path):
         raise SourceRefused("the path of the address steps out of its folder.")

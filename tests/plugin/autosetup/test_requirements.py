@@ -8,7 +8,7 @@ NOT_PLAIN = ["-r other.txt", "--index-url https://evil.example", "-e .", "git+ht
              "foo @ https://evil.example/foo.whl", "https://evil.example/foo.whl", "foo==${SECRET}",
              "foo --hash=sha256:x",
              "foo; import os", "$(touch x)", "foo==1 --global-option=x", "../up", "C:\\x.whl",
-             "-c constraints.txt", "foo.whl/"]  # fmt: skip
+             "-c constraints.txt", "foo.whl/", "foo.whl", "Evil-1.0.tar.gz", "foo.zip==1"]  # fmt: skip
 
 
 @pytest.mark.parametrize("line", PLAIN)
