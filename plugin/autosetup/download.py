@@ -19,8 +19,10 @@ import aiohttp
 
 from ..manifest.hashes import Cancelled
 from .fetch import Fetcher, FetchFailed
+from .forms import fault
 from .lines import ModelLine
 from .places import PlaceRefused, inside
+from .waiting import unless_cancelled
 
 Progress = Callable[[str, int, int], None]
 """Called with the step, and with done and total of it (0: not known)."""
@@ -28,8 +30,9 @@ Progress = Callable[[str, int, int], None]
 _CHUNK = 1 << 20
 _TRIES = 5
 _FIRST_PAUSE_SECONDS = 1.0
-_FREE_BYTES = 256 << 20
-_MAX_HEADER = 100 << 20
+KEPT_FREE_BYTES = 256 << 20
+"""What a download leaves free on a disk."""
+
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
@@ -89,7 +92,9 @@ async def inspect_file(url: str, fetcher: Fetcher) -> int | None:
         except OSError as error:
             raise FetchFailed(f"the file is not there ({error.strerror}).") from None
     async with fetcher.get(url, {"Range": "bytes=0-0"}) as answer:
-        _refuse_page(answer)
+        _refuse_what_is_no_file(answer)
+        if answer.status == 416:
+            raise FetchFailed(f"{source.host} has only an empty file there.")
         span = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
         return int(span[2]) if answer.status == 206 and span else answer.content_length
 
@@ -109,7 +114,7 @@ async def download(line: ModelLine, fetcher: Fetcher, cancelled: threading.Event
         if source.scheme == "file":
             await asyncio.to_thread(_copy, source.path, part, cancelled, progress)
         else:
-            await _with_patience(line, fetcher, part, cancelled, progress)
+            await unless_cancelled(_with_patience(line, fetcher, part, cancelled, progress), cancelled)
         await asyncio.to_thread(_check, line, part, cancelled, progress)
         await asyncio.to_thread(_put, part, inside(line.folder, line.relative))
     except FetchFailed:
@@ -140,8 +145,6 @@ async def _with_patience(
         progress("Waiting for the host", part.size(), line.size_bytes or 0)
         await asyncio.sleep(pause)
         pause = _FIRST_PAUSE_SECONDS if part.size() > before else min(pause * 2, 30)
-        if cancelled.is_set():
-            raise Cancelled
 
 
 async def _transfer(
@@ -155,7 +158,7 @@ async def _transfer(
         if validator:
             headers["If-Range"] = validator
     async with fetcher.get(line.url, headers) as answer:
-        _refuse_page(answer)
+        _refuse_what_is_no_file(answer)
         if answer.status == 416:  # what is there is all of it, or too much; the check will tell
             if line.size_bytes != done:
                 part.drop()
@@ -209,8 +212,8 @@ async def _receive(
 
 
 def _write(file: Any, content: bytes, folder: Path) -> None:
-    free = shutil.disk_usage(folder).free if folder.is_dir() else _FREE_BYTES
-    if content and free < _FREE_BYTES + len(content):
+    free = shutil.disk_usage(folder).free if folder.is_dir() else KEPT_FREE_BYTES
+    if content and free < KEPT_FREE_BYTES + len(content):
         raise DownloadFailed("The disk is full but for a little that other programs need. Make room, then try again.")
     file.write(content)
 
@@ -230,8 +233,9 @@ def _check(line: ModelLine, part: _Part, cancelled: threading.Event, progress: P
     size, done = part.size(), 0
     if line.size_bytes is not None and size != line.size_bytes:
         raise DownloadFailed(f"The file has {size:,} bytes instead of {line.size_bytes:,}; it was deleted.")
+    if wrong := fault(part.place, line.relative.suffix.lower()):
+        raise DownloadFailed(f"{wrong}; it was deleted.")
     if line.sha256 is None:
-        _check_beginning(line.relative.suffix.lower(), part.place, size)
         return
     digest = hashlib.sha256()
     with part.place.open("rb") as file:
@@ -246,18 +250,6 @@ def _check(line: ModelLine, part: _Part, cancelled: threading.Event, progress: P
         raise DownloadFailed(f"Its SHA-256 is {found[:12]}… and not {line.sha256[:12]}…; the file was deleted.")
 
 
-def _check_beginning(ending: str, place: Path, size: int) -> None:
-    """Without a hash, at least a login page or half a file must not pass for a model."""
-    with place.open("rb") as file:
-        head = file.read(9)
-    if ending in (".safetensors", ".sft"):
-        length = int.from_bytes(head[:8], "little")
-        if len(head) < 9 or head[8:] != b"{" or length > min(size - 8, _MAX_HEADER):
-            raise DownloadFailed("What arrived is no safetensors file; it was deleted.")
-    if ending == ".gguf" and head[:4] != b"GGUF":
-        raise DownloadFailed("What arrived is no GGUF file; it was deleted.")
-
-
 def _put(part: _Part, place: Path) -> None:
     try:
         os.link(part.place, place)
@@ -268,9 +260,14 @@ def _put(part: _Part, place: Path) -> None:
     part.drop()
 
 
-def _refuse_page(answer: aiohttp.ClientResponse) -> None:
+def _refuse_what_is_no_file(answer: aiohttp.ClientResponse) -> None:
+    host = answer.url.host
     if answer.content_type == "text/html":
-        raise FetchFailed(f"{answer.url.host} answers with a web page instead of a file. It may want a login.")
+        raise FetchFailed(f"{host} answers with a web page instead of a file. It may want a login.")
+    if answer.headers.get("Content-Encoding", "identity").lower() not in ("", "identity"):
+        raise FetchFailed(f"{host} sends the file compressed, although it was asked not to.")
+    if answer.status not in (200, 206, 416):
+        raise FetchFailed(f"{host} answers {answer.status} instead of a file.")
 
 
 def _validator(answer: aiohttp.ClientResponse) -> str | None:

@@ -27,6 +27,7 @@ from .packages import install
 from .places import PlaceRefused
 from .repository import pinned_addresses
 from .requirements import Requirements, read_requirements
+from .waiting import unless_cancelled
 
 Progress = Callable[[str, int, int], None]
 Ask = Callable[[Requirements], Awaitable[bool]]
@@ -64,11 +65,14 @@ async def install_pack(
         made = aside / line.name
         if line.method == "git":
             source = fetcher.sources.check(line.url)
-            pins = await pinned_addresses(source)
+            pins = await unless_cancelled(pinned_addresses(source), cancelled)
             assert line.commit is not None
             await asyncio.to_thread(git.clone, source, pins, line.commit, made, cancelled, progress)
         else:
-            await _from_archive(line, fetcher, made, aside / "archive", cancelled, progress)
+            archive = aside / "archive"
+            await unless_cancelled(_download(line, fetcher, archive, progress), cancelled)
+            progress("Unpacking", 0, 0)
+            await asyncio.to_thread(_unpack, line, archive, made, cancelled)
         wanted = await asyncio.to_thread(_requirements, made)
         if not _is_announced(wanted, line.expected) and not await ask(wanted):
             raise LeftOut
@@ -87,9 +91,7 @@ def clean_up(folder: Path) -> None:
         _remove(left)
 
 
-async def _from_archive(
-    line: PackLine, fetcher: Fetcher, folder: Path, archive: Path, cancelled: threading.Event, progress: Progress
-) -> None:
+async def _download(line: PackLine, fetcher: Fetcher, archive: Path, progress: Progress) -> None:
     assert line.archive is not None
     done = 0
     async with fetcher.get(line.archive) as answer:
@@ -106,8 +108,10 @@ async def _from_archive(
                 raise FetchFailed("The connection broke off.") from error
     if total and done != total:
         raise FetchFailed("The connection broke off.")
-    progress("Unpacking", 0, 0)
-    paths = await asyncio.to_thread(unpack, archive, folder, cancelled)
+
+
+def _unpack(line: PackLine, archive: Path, folder: Path, cancelled: threading.Event) -> None:
+    paths = unpack(archive, folder, cancelled)
     if line.version is not None:
         # As the registry's own tools mark what came from it; the manifest of Deploy reads it too.
         (folder / ".tracking").write_text("\n".join(paths), encoding="utf-8")

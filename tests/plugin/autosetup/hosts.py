@@ -83,10 +83,11 @@ def tar(**files: bytes) -> bytes:
 
 
 def safetensors(size: int, seed: bytes = b"x") -> bytes:
-    """A file that begins as safetensors files do."""
-    head = b'{"a":1}'
-    body = hashlib.shake_256(seed).digest(size)
-    return (len(head).to_bytes(8, "little") + head + body)[:size]
+    """A safetensors file of that size with one tensor."""
+    room = 80
+    body = size - 8 - room
+    head = f'{{"a":{{"dtype":"U8","shape":[{body}],"data_offsets":[0,{body}]}}}}'.ljust(room).encode()
+    return room.to_bytes(8, "little") + head + hashlib.shake_256(seed).digest(body)
 
 
 @dataclass
@@ -100,6 +101,8 @@ class Served:
     content_type: str = "application/octet-stream"
     announces: int | None = None
     pause: float = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    stalls: asyncio.Event | None = None
 
 
 @dataclass
@@ -136,7 +139,7 @@ class Host:
         total = len(file.content) if file.announces is None else file.announces
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range", ""))
         fresh = request.headers.get("If-Range") in (None, file.etag)
-        headers = {"Content-Type": file.content_type, **({"ETag": file.etag} if file.etag else {})}
+        headers = {"Content-Type": file.content_type, **({"ETag": file.etag} if file.etag else {}), **file.headers}
         if asked and file.ranges and fresh:
             first, last = int(asked[1]), min(int(asked[2] or total - 1), total - 1)
             if first >= total:
@@ -160,6 +163,8 @@ class Host:
                 request.transport.abort()
                 return response
             await response.write(chunk)
+            if file.stalls is not None and not probing:
+                await file.stalls.wait()
             if file.pause and not probing:
                 await asyncio.sleep(file.pause)
         return response

@@ -112,7 +112,14 @@ async def test_a_host_without_ranges_sends_all_of_it_again(host: Host, fetcher: 
         (Served(CONTENT[:-1]), {"size_bytes": SIZE}, "instead of"),
         (Served(b"not what it says"), {}, "no safetensors"),
         (Served(b"\xff" * 100), {}, "no safetensors"),
-        (Served(b""), {}, "no safetensors"),
+        (Served(b""), {}, "empty file"),
+        (Served(CONTENT[:-1]), {}, "not all of one"),
+        (
+            Served(b"\x80\x04cos\nsystem"),
+            {"sha256": hashlib.sha256(b"\x80\x04cos\nsystem").hexdigest()},
+            "no safetensors",
+        ),
+        (Served((7).to_bytes(8, "little") + b'{"a":1}'), {}, "no safetensors"),
         (Served(b"nope"), {"relative": PurePosixPath("a.gguf")}, "no GGUF"),
     ],
 )
@@ -149,15 +156,31 @@ async def test_nothing_is_overwritten_even_what_came_meanwhile(host: Host, fetch
         await get(line(host, folder), fetcher)
 
 
-async def test_cancel_leaves_nothing(host: Host, fetcher: Fetcher, folder: Path) -> None:
-    host.files["/a"] = Served(CONTENT, pause=0.05)
+async def test_a_compressed_answer_is_no_model(host: Host, fetcher: Fetcher, folder: Path) -> None:
+    host.files["/a"] = Served(CONTENT, headers={"Content-Encoding": "gzip"})
+    with pytest.raises(FetchFailed, match="compressed"):
+        await inspect_file(f"{host.url}/a", fetcher)
+    with pytest.raises(FetchFailed, match="compressed"):
+        await get(line(host, folder), fetcher)
+    host.files["/a"] = Served(b"")
+    with pytest.raises(FetchFailed, match="empty"):
+        await inspect_file(f"{host.url}/a", fetcher)
+
+
+@pytest.mark.parametrize("stalls", [False, True])
+async def test_cancel_leaves_nothing(stalls: bool, host: Host, fetcher: Fetcher, folder: Path) -> None:
+    """Also while the host stalls: nobody waits for it."""
+    served = host.files["/a"] = Served(CONTENT, pause=0.05, stalls=asyncio.Event() if stalls else None)
     cancelled = threading.Event()
-    work = asyncio.ensure_future(get(line(host, folder), fetcher, cancelled))
-    while not existing_part(line(host, folder)):
-        await asyncio.sleep(0.01)
-    cancelled.set()
-    with pytest.raises(Cancelled):
-        await work
+    async with asyncio.timeout(10):
+        work = asyncio.ensure_future(get(line(host, folder), fetcher, cancelled))
+        while not (host.asked if stalls else existing_part(line(host, folder))):
+            await asyncio.sleep(0.01)
+        cancelled.set()
+        with pytest.raises(Cancelled):
+            await work
+    if served.stalls is not None:
+        served.stalls.set()
     assert left(folder) == []
 
 

@@ -251,6 +251,22 @@ async def test_cancel_ends_git_and_leaves_nothing(host: Host, fetcher: Fetcher, 
     assert names(folder) == []
 
 
+async def test_cancel_ends_the_download_of_an_archive(host: Host, fetcher: Fetcher, folder: Path) -> None:
+    stuck = asyncio.Event()
+    host.files["/x.zip"] = Served(b"0" * 200_000, stalls=stuck)
+    wanted = line(host, folder, "", method="archive", archive=f"{host.url}/x.zip")
+    cancelled = threading.Event()
+    work = asyncio.ensure_future(put(wanted, fetcher, cancelled=cancelled))
+    while not host.asked:
+        await asyncio.sleep(0.01)
+    cancelled.set()
+    with pytest.raises(Cancelled):
+        async with asyncio.timeout(5):
+            await work
+    stuck.set()
+    assert names(folder) == []
+
+
 async def test_a_repository_that_grows_too_large_is_given_up(
     host: Host, fetcher: Fetcher, folder: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
