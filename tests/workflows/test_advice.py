@@ -16,6 +16,7 @@ from runflow.workflows.advice import (
     about_version,
     answered,
 )
+from runflow.workflows.schemas import PatchWorkflow
 
 
 def test_models_that_nobody_can_fetch() -> None:
@@ -54,9 +55,11 @@ def test_evaluations_that_never_happen() -> None:
 
 
 def test_unknown_fields_get_the_nearest_name() -> None:
-    (typo, strange) = about_fields({"is_pubic": 1, "id": 2, "zzzzzz": 3}, ["is_public", "name"])
+    sent = {"is_pubic": 1, "id": 2, "zzzzzz": 3, "inputs": [{"name": "a", "origin": "node", "defalt_value": 1}]}
+    (typo, strange, nested) = about_fields(PatchWorkflow.model_validate(sent))
     assert "is_public" in typo.next_step
     assert "Leave it out" in strange.next_step
+    assert '"inputs.0.defalt_value"' in nested.message and "default_value" in nested.next_step
 
 
 def test_no_nearest_name_is_sought_for_what_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +70,7 @@ def test_no_nearest_name_is_sought_for_what_is_not_shown(monkeypatch: pytest.Mon
         return []
 
     monkeypatch.setattr(difflib, "get_close_matches", seek)
-    assert len(list(about_fields([f"x{at}" for at in range(1000)], ["slug"]))) == 1000
+    assert len(list(about_fields(PatchWorkflow.model_validate({f"x{at}": 1 for at in range(1000)})))) == 1000
     assert len(sought) == MAX_WARNINGS
 
 

@@ -1,8 +1,10 @@
 """`warnings[]` about what a body says beside its prompt: models, GPUs, fields that nobody knows."""
 
 import difflib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+from pydantic import BaseModel
 
 from runflow.graph import GraphWarning, InputType
 from runflow.workflows.fields import GpuMode
@@ -13,7 +15,7 @@ MAX_WARNINGS = 100
 READ_ONLY = frozenset(
     {
         "id", "org_id", "owner", "path", "version", "versions", "created_by", "created_at", "updated_at",
-        "deleted_at", "deleted_by", "warnings",
+        "deleted_at", "deleted_by", "warnings", "comfyui_workflow_id", "origin",
     }
 )  # fmt: skip
 """Fields of a record that a client may send back as it read them; they are not changed by it."""
@@ -82,14 +84,13 @@ def about_resources(missing: Iterable[str]) -> Iterator[GraphWarning]:
         )
 
 
-def about_fields(extra: Collection[str], known: Iterable[str]) -> Iterator[GraphWarning]:
-    """Warn of fields that were sent and mean nothing."""
-    names = list(known)
-    for at, name in enumerate(name for name in extra if name not in READ_ONLY):
+def about_fields(body: BaseModel) -> Iterator[GraphWarning]:
+    """Warn of fields that were sent and mean nothing, those of nested inputs and outputs included."""
+    for at, (place, name, known) in enumerate(_unknown(body)):
         # More are not shown, and to find the nearest name takes a while.
-        near = difflib.get_close_matches(name[:100], names, n=1) if at < MAX_WARNINGS else []
+        near = difflib.get_close_matches(name[:100], known, n=1) if at < MAX_WARNINGS else []
         step = f'Did you mean "{near[0]}"?' if near else "Leave it out."
-        yield GraphWarning(None, f'The field "{name[:100]}" is not known and was ignored.', step)
+        yield GraphWarning(None, f'The field "{place}{name[:100]}" is not known and was ignored.', step)
 
 
 def about_version(sent: Any, *actual: str) -> Iterator[GraphWarning]:
@@ -124,6 +125,15 @@ def answered(warnings: Iterable[GraphWarning]) -> list[dict[str, str | None]]:
         left = len(distinct) - MAX_WARNINGS
         distinct[MAX_WARNINGS:] = [GraphWarning(None, f"{left} more warnings were left out.", "See to these first.")]
     return [warning.to_dict() for warning in distinct]
+
+
+def _unknown(body: BaseModel, place: str = "") -> Iterator[tuple[str, str, list[str]]]:
+    """Yield where an unknown field stands, its name, and the names that are known there."""
+    known = list(type(body).model_fields)
+    yield from ((place, name, known) for name in body.model_extra or () if name not in READ_ONLY)
+    for field in ("inputs", "outputs"):
+        for index, row in enumerate(getattr(body, field, None) or ()):
+            yield from _unknown(row, f"{field}.{index}.")
 
 
 def _named(models: Any) -> Iterator[tuple[str, Any]]:

@@ -91,7 +91,7 @@ def _draft(body: CreateWorkflow) -> _Draft:
         *advice.about_environment(body.environment, body.custom_nodes),
         *file_advice.about_input_files(declared.prompt, settled.interface, resources.paths(body.resources)),
         *file_advice.about_named_models(declared.prompt, settled.interface, body.models),
-        *advice.about_fields(body.model_extra or {}, CreateWorkflow.model_fields),
+        *advice.about_fields(body),
         *advice.about_version((body.model_extra or {}).get("version"), "1"),
     )
     return _Draft(slug, documents, settled, fingerprint(body.environment, body.custom_nodes), warnings)

@@ -94,7 +94,7 @@ def _draft(body: PatchWorkflow) -> _Draft:
     warnings = (
         *advice.about_models(sent.get("models")),
         *advice.about_environment(sent.get("environment"), sent.get("custom_nodes")),
-        *advice.about_fields(body.model_extra or {}, PatchWorkflow.model_fields),
+        *advice.about_fields(body),
     )
     return _Draft(documents, declared, writing.stated(body.inputs), writing.stated(body.outputs), warnings)
 

@@ -31,7 +31,7 @@ def own_values(body: CreateWorkflow | PatchWorkflow) -> dict[str, Any]:
 
 def stated(definitions: Sequence[Definition] | None) -> list[dict[str, Any]]:
     """Return the fields that were sent of each explicit input or output."""
-    return [{name: getattr(item, name) for name in item.model_fields_set} for item in definitions or ()]
+    return [item.stated() for item in definitions or ()]
 
 
 def check_timeout(services: Services, seconds: int | None) -> None:

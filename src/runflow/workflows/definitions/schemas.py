@@ -21,7 +21,7 @@ _ReadAt = Annotated[
 class Definition(BaseModel):
     """What the bodies of inputs and outputs have in common. Only the fields that are sent take effect."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="allow")
 
     variable_type_code: Annotated[VariableType | None, Field(description="Needed where no Runflow node tells it.")] = (
         None
@@ -39,6 +39,11 @@ class Definition(BaseModel):
     sort_order: Annotated[StrictInt, Field(ge=-_INT32, le=_INT32)] | None = None
     comfyui_node_id: Annotated[Name | None, Field(description="Node of `workflow_json`.", examples=["6"])] = None
     comfyui_field_name: Annotated[Name | None, Field(description="Field of that node.", examples=["text"])] = None
+
+    def stated(self) -> dict[str, Any]:
+        """Return the known fields that were sent, of the row itself: a state that was read is none."""
+        known = type(self).model_fields.keys() - {"updated_at"}
+        return {name: getattr(self, name) for name in self.model_fields_set if name in known}
 
 
 class _Input(Definition):

@@ -17,7 +17,13 @@ from runflow.services import Services
 from runflow.web.auth import Principal
 from runflow.workflows import advice, interface_queries, queries, revision
 from runflow.workflows.definitions.listing import INPUTS, Kind
-from runflow.workflows.definitions.schemas import InputChange, InputDefinition, OutputChange, OutputDefinition
+from runflow.workflows.definitions.schemas import (
+    Definition,
+    InputChange,
+    InputDefinition,
+    OutputChange,
+    OutputDefinition,
+)
 from runflow.workflows.interface import Settled, assemble, interface_of
 from runflow.workflows.interface_rows import Merged, Row
 from runflow.workflows.overrides import Fault, change, override
@@ -49,7 +55,7 @@ async def create(
 
     Raises `WorkflowNotFound`, `ValidationFailed`, or `Conflict` where there is a row of that name.
     """
-    item = body.model_dump(exclude_unset=True)
+    item = body.stated()
 
     def work(rows: tuple[Row, ...], prompt: Prompt) -> _Changed[Row]:
         alive = {row.id for row in rows if not row.deleted}
@@ -63,7 +69,7 @@ async def create(
         named = tuple(replace(row, id=new_id()) if row.id is None else row for row in stated)
         return _Changed(named, next(row for row in named if not row.deleted and row.id not in alive))
 
-    return await _write(services, caller, kind, workflow_id, work, "created")
+    return await _write(services, caller, kind, workflow_id, work, "created", body)
 
 
 async def patch(
@@ -79,7 +85,7 @@ async def patch(
     Raises `WorkflowNotFound`, `WorkflowInputNotFound`, `WorkflowOutputNotFound`, `ValidationFailed`, or `Conflict`
     (another row has the name, an old `updated_at`).
     """
-    item = body.model_dump(exclude_unset=True, exclude={"updated_at"})
+    item = body.stated()
 
     def work(rows: tuple[Row, ...], prompt: Prompt) -> _Changed[Row]:
         row = _find(kind, rows, row_id)
@@ -98,7 +104,7 @@ async def patch(
         if row is not None:
             check_unchanged(body.updated_at, row.updated_at, kind.noun)
 
-    return await _write(services, caller, kind, workflow_id, work, "updated", unchanged_since)
+    return await _write(services, caller, kind, workflow_id, work, "updated", body, unchanged_since)
 
 
 async def delete(services: Services, caller: Principal, kind: Kind[Row], workflow_id: UUID, row_id: UUID) -> None:
@@ -121,6 +127,7 @@ async def _write(
     workflow_id: UUID,
     work: _Work[Row],
     verb: str,
+    body: Definition | None = None,
     check: Callable[[AsyncConnection], Any] | None = None,
 ) -> dict[str, Any]:
     async with services.db.tenant(caller.org_id) as connection:
@@ -147,6 +154,8 @@ async def _write(
     if is_changed:
         services.hub.publish(TOPIC, str(workflow_id))
     record = {} if row is None else interface_record(row, kind.record)
+    if body is not None:
+        warnings += advice.about_fields(body)
     return {**record, "warnings": advice.answered(warnings)}
 
 
