@@ -100,8 +100,13 @@ async def test_no_token_or_a_bad_one(nobody: httpx.AsyncClient, route: Route, to
 
 
 @pytest.mark.parametrize("route", [route for route in OF_KEYS if "{" in route[1]], ids=" ".join)
-async def test_ids_of_nothing(everything: Everything, caller: httpx.AsyncClient, route: Route) -> None:
+async def test_ids_of_nothing(
+    everything: Everything, caller: httpx.AsyncClient, operations: dict[Route, dict[str, Any]], route: Route
+) -> None:
     """Each parameter in turn, the others being right; then in forms that no id or slug has."""
+    shapes = {found["name"]: str(found["schema"]) for found in operations[route]["parameters"] if found["in"] == "path"}
+    of_uuids = {name: "'any'" in shape for name, shape in shapes.items() if "'uuid'" in shape}
+    assert all(name in of_uuids for name in shapes if name == "id" or name.endswith("_id")), "an id is a UUID"
     for name in re.findall(r"\{(\w+)\}", route[1]):
         for value in (
             str(new_id()),
@@ -117,6 +122,11 @@ async def test_ids_of_nothing(everything: Everything, caller: httpx.AsyncClient,
             path = address(route[1], everything.ids, {name: value})
             answer = await caller.request(route[0], path, json=BODIES.get(route, {}))
             check(answer)
+            if value == "not-an-id" and name in of_uuids:
+                check(answer, "VALIDATION_ERROR")
+                (fault,) = answer.json()["errors"]
+                assert (fault["loc"], fault["type"]) == (["path", name], "uuid_parsing"), answer.text
+                assert ("`any`" in fault["msg"]) == of_uuids[name] and "'not-an-id'" in fault["msg"], answer.text
 
 
 async def test_bodies_are_known(operations: dict[Route, dict[str, Any]]) -> None:

@@ -34,6 +34,17 @@ _BY_STATUS: dict[int, type[errors.RunflowError]] = {
 }
 
 
+_AN_ID = "a UUID such as 0190d3a1-4b1c-7e2f-8a55-1f2e3d4c5b6a"
+_PLAIN = {
+    "model_type": "Must be a JSON object",
+    "model_attributes_type": "Must be a JSON object",
+    "dict_type": "Must be a JSON object",
+    "list_type": "Must be a JSON array",
+    "extra_forbidden": "Unknown field: correct its name, or leave it out",
+}
+"""What to say of a fault, by its type, where Pydantic's text is for programmers of Python."""
+
+
 def respond(error: errors.RunflowError) -> Response:
     """Write the envelope."""
     return json_response(error.envelope(), error.status, error.headers)
@@ -81,6 +92,12 @@ def _methods_at(request: Request) -> str:
     return ", ".join(sorted({method for method, pattern in _ROUTES if pattern.match(path)}))
 
 
+def _no_id(name: str, sent: Any, *, or_any: bool) -> dict[str, Any]:
+    """Return the fault of an id in an address that cannot be one: the same on every route."""
+    message = f"Must be {_AN_ID}{', or `any`' if or_any else ''}; found {str(sent)[:60]!r}"
+    return {"loc": ["path", name], "msg": message, "type": "uuid_parsing"}
+
+
 def _database_gone(error: Exception) -> bool:
     return (isinstance(error, DBAPIError) and error.connection_invalidated) or isinstance(
         error, (OperationalError, InterfaceError, *CONNECTION_TROUBLE)
@@ -89,12 +106,21 @@ def _database_gone(error: Exception) -> bool:
 
 def _validation(error: RequestValidationError) -> errors.RunflowError:
     items: list[dict[str, Any]] = []
-    for item in error.errors():
+    faults = list(error.errors())
+    # Where an id may also be the literal `any`, each of the two has its fault.
+    literal = {item["loc"][1] for item in faults if item["loc"][0] == "path" and item["type"] == "literal_error"}
+    for item in faults:
         if item["type"] == "json_invalid":
             position = item["loc"][-1]
             reason = item.get("ctx", {}).get("error", "")
             return errors.InvalidJson(f"The request body is not valid JSON at character {position}: {reason}.")
-        message = item["msg"].removeprefix("Value error, ")  # Pydantic's own words before ours
+        if item["loc"][0] == "path" and item["type"] == "literal_error":
+            continue
+        if item["loc"][0] == "path" and item["type"] == "uuid_parsing":
+            items.append(_no_id(item["loc"][1], item.get("input"), or_any=item["loc"][1] in literal))
+            continue
+        # Pydantic's own words before ours, or those that name what only Python has.
+        message = _PLAIN.get(item["type"]) or item["msg"].removeprefix("Value error, ")
         items.append({"loc": list(item["loc"]), "msg": message, "type": item["type"]})
     first = items[0]
     where = ".".join(str(part) for part in first["loc"])

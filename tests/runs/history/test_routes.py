@@ -4,7 +4,6 @@ from typing import Any
 from uuid import UUID
 
 import httpx
-import pytest
 
 from runflow.ids import new_id
 from runflow.runs.history.schemas import Attempt, LogLine, NodeRun
@@ -127,8 +126,7 @@ async def test_another_organization_sees_nothing(
             assert answer.status_code == 404 and answer.json()["code"] == code
 
 
-@pytest.mark.parametrize("run", ["nothing", str(new_id()), "x\0y", "ANY", "%F0%9F%92%A9"])
-async def test_a_run_that_is_not_there_is_a_404(client: httpx.AsyncClient, run: str) -> None:
+async def test_a_run_that_is_not_there_is_a_404(client: httpx.AsyncClient) -> None:
     for name in ("logs", "node-runs"):
-        answer = await client.get(f"/v1/runs/{run}/{name}".replace("\0", "%00"))
+        answer = await client.get(f"/v1/runs/{new_id()}/{name}")
         assert (answer.status_code, answer.json()["code"]) == (404, "RUN_NOT_FOUND")

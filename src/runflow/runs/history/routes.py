@@ -1,7 +1,7 @@
 """Logs, node runs, attempts and events of runs over HTTP."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request
@@ -22,7 +22,7 @@ from runflow.web.responses import json_response
 router = APIRouter(tags=["Runs"])
 
 Parts = Annotated[Services, Depends(services)]
-RunOrAny = Annotated[str, Path(description="Id of the run, or `any` for all runs.", examples=["any"])]
+RunOrAny = Annotated[UUID | Literal["any"], Path(description="Id of the run, or `any` for all runs.", examples=["any"])]
 RunId = Annotated[UUID, Path(description="Id of the run.")]
 Lists = Annotated[ListQuery, Depends(list_query)]
 Records = Annotated[RecordQuery, Depends(record_query)]
@@ -93,7 +93,7 @@ def _number(text: str | None, where: list[str]) -> int | None:
 @router.get("/v1/runs/{run_id}/logs", response_model=ListEnvelope[LogLine], summary="List log lines")
 async def list_logs(run_id: RunOrAny, caller: Caller, request: Request, query: Lists, reader: Reader) -> Response:
     """List the log lines of a run, or of all runs, newest first."""
-    return json_response(await reader.logs(caller, run_id, query, _address(request)))
+    return json_response(await reader.logs(caller, _one(run_id), query, _address(request)))
 
 
 @router.get("/v1/runs/{run_id}/logs/{id}", response_model=LogLine, summary="Get a log line")
@@ -101,25 +101,29 @@ async def get_log(
     run_id: RunOrAny, id: UUID, caller: Caller, request: Request, query: Records, reader: Reader
 ) -> Response:
     """Read one log line."""
-    return json_response(await reader.log(caller, run_id, id, query, _address(request)))
+    return json_response(await reader.log(caller, _one(run_id), id, query, _address(request)))
 
 
 @router.get("/v1/runs/{run_id}/node-runs", response_model=ListEnvelope[NodeRun], summary="List node runs")
 async def list_node_runs(run_id: RunOrAny, caller: Caller, query: Lists, reader: Reader) -> Response:
     """List the nodes that ComfyUI executed in a run, or in all runs. They are known when an attempt has ended."""
-    return json_response(await reader.node_runs(caller, run_id, query))
+    return json_response(await reader.node_runs(caller, _one(run_id), query))
 
 
 @router.get("/v1/runs/{run_id}/node-runs/{id}", response_model=NodeRun, summary="Get a node run")
 async def get_node_run(run_id: RunOrAny, id: UUID, caller: Caller, query: Records, reader: Reader) -> Response:
     """Read one node run."""
-    return json_response(await reader.node_run(caller, run_id, id, query))
+    return json_response(await reader.node_run(caller, _one(run_id), id, query))
 
 
 @router.get("/v1/runs/{run_id}/attempts", response_model=ListEnvelope[Attempt], summary="List attempts")
 async def list_attempts(run_id: RunId, caller: Caller, query: Lists, reader: Reader) -> Response:
     """List the tries of a run, the first one first: on which worker and GPU, how long, and why it failed."""
     return json_response(await reader.attempts(caller, run_id, query))
+
+
+def _one(run: UUID | str) -> UUID | None:
+    return run if isinstance(run, UUID) else None
 
 
 def _address(request: Request) -> str:

@@ -15,25 +15,12 @@ from runflow.services import Services
 from runflow.web.auth import Principal
 from runflow.web.lists import ListQuery, ListSpec, RecordQuery, build, check_projection, envelope, page, project
 
-ANY = "any"
-"""In the place of a run's id: all runs of the organization."""
-
 
 class Runs(Protocol):
     """What embedding runs needs of `RunReader`."""
 
     async def by_ids(self, caller: Principal, run_ids: list[UUID], base_url: str) -> dict[UUID, dict[str, Any]]:
         """Return the records of these runs."""
-
-
-def run_of(text: str) -> UUID | None:
-    """Read a path's run: an id, or None for `any`. Raises `RunNotFound` for what is neither."""
-    if text == ANY:
-        return None
-    try:
-        return UUID(text)
-    except ValueError:
-        raise errors.RunNotFound(f"{text[:60]!r} is no run: send its id, or `{ANY}` for all runs.") from None
 
 
 class History:
@@ -44,35 +31,35 @@ class History:
         self._services = services
         self._runs = runs
 
-    async def logs(self, caller: Principal, run: str, query: ListQuery, base_url: str) -> dict[str, Any]:
-        """Return a page of log lines. Raises `RunNotFound`."""
-        run_id = run_of(run)
+    async def logs(self, caller: Principal, run_id: UUID | None, query: ListQuery, base_url: str) -> dict[str, Any]:
+        """Return a page of log lines of a run; None: of all runs. Raises `RunNotFound`."""
         found = await self._page(caller, run_id, LOG_LIST, query, queries.logs(caller.org_id, run_id), log_record)
         await self._embed_runs(caller, found["items"], query, base_url)
         return _projected(found, query)
 
-    async def log(self, caller: Principal, run: str, line: UUID, query: RecordQuery, base_url: str) -> dict[str, Any]:
-        """Return one log line. Raises `RunNotFound`, `RunLogNotFound`."""
+    async def log(
+        self, caller: Principal, run_id: UUID | None, line: UUID, query: RecordQuery, base_url: str
+    ) -> dict[str, Any]:
+        """Return one log line of a run, or of any. Raises `RunNotFound`, `RunLogNotFound`."""
         check_projection(query, LOG_LIST.response_fields, LOG_LIST.embeds)
         async with self._services.db.tenant(caller.org_id) as connection:
-            row = await queries.one_log(connection, caller.org_id, run_of(run), line)
+            row = await queries.one_log(connection, caller.org_id, run_id, line)
         if row is None:
             raise errors.RunLogNotFound
         found = log_record(row)
         await self._embed_runs(caller, [found], query, base_url)
         return project(found, query)
 
-    async def node_runs(self, caller: Principal, run: str, query: ListQuery) -> dict[str, Any]:
-        """Return a page of node runs. Raises `RunNotFound`."""
-        run_id = run_of(run)
+    async def node_runs(self, caller: Principal, run_id: UUID | None, query: ListQuery) -> dict[str, Any]:
+        """Return a page of node runs of a run; None: of all runs. Raises `RunNotFound`."""
         base = queries.node_runs(caller.org_id, run_id)
         return _projected(await self._page(caller, run_id, NODE_RUN_LIST, query, base, node_run_record), query)
 
-    async def node_run(self, caller: Principal, run: str, one: UUID, query: RecordQuery) -> dict[str, Any]:
-        """Return one node run. Raises `RunNotFound`, `NodeRunNotFound`."""
+    async def node_run(self, caller: Principal, run_id: UUID | None, one: UUID, query: RecordQuery) -> dict[str, Any]:
+        """Return one node run of a run, or of any. Raises `RunNotFound`, `NodeRunNotFound`."""
         check_projection(query, NODE_RUN_LIST.response_fields, NODE_RUN_LIST.embeds)
         async with self._services.db.tenant(caller.org_id) as connection:
-            row = await queries.one_node_run(connection, caller.org_id, run_of(run), one)
+            row = await queries.one_node_run(connection, caller.org_id, run_id, one)
         if row is None:
             raise errors.NodeRunNotFound
         return project(node_run_record(row), query)
