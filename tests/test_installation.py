@@ -24,4 +24,4 @@ async def test_first_steps_are_taken_once_even_by_two_at_once(
     token_file = tmp_path / "worker.token"
     assert stat.S_IMODE(token_file.stat().st_mode) == 0o600
     async with db.system() as connection:
-        assert await keys.worker_token_exists(connection, token_hash(token_file.read_text().strip()))
+        assert await keys.worker_token(connection, token_hash(token_file.read_text().strip()))

@@ -279,6 +279,12 @@ class Conflict(RunflowError):
     code = "CONFLICT"
 
 
+class LimitReached(Conflict):
+    """The organization has as much of this as it may have."""
+
+    code = "LIMIT_REACHED"
+
+
 class WorkflowDisabled(Conflict):
     """The workflow is disabled. Set its `status_code` to `active` to run it again."""
 

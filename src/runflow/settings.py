@@ -185,6 +185,27 @@ class Settings(BaseSettings):
         ge=0,
         le=1_000_000,
     )
+    max_organizations: int = Field(
+        default=1000, description="Callers may make organizations until the installation has so many.", ge=0
+    )
+    max_api_keys: int = Field(default=1000, description="Most API keys of an organization that still work.", ge=1)
+    max_members: int = Field(default=1000, description="Most members of an organization.", ge=0)
+    max_asset_folders: int = Field(default=10_000, description="Most asset folders of an organization.", ge=0)
+    max_webhooks: int = Field(
+        default=100, description="Most webhooks of an organization: each event is written once for each.", ge=0
+    )
+    max_stored_bytes: int | None = Field(
+        default=None,
+        description="Most bytes that an organization's uploads and models may have together. Default: no limit. "
+        "Outputs do not count; retention removes them.",
+        ge=0,
+    )
+    storage_reserve_bytes: int = Field(
+        default=1024 * 1024 * 1024,
+        description="Free bytes that files leave on the disk of the home folder, for the database and everything "
+        "else; below, uploads are answered as if the disk were full. 0: none.",
+        ge=0,
+    )
     log_format: str = Field(
         default="auto", description="Log lines as `json`, `console`, or `auto` (console on a terminal)."
     )

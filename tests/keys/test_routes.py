@@ -142,3 +142,27 @@ async def test_last_use_is_noted(client: httpx.AsyncClient, services: Services) 
 def test_there_is_a_scope_for_every_action() -> None:
     assert len(set(ALL_SCOPES)) == len(ALL_SCOPES)
     assert all(scope.count(":") == 1 for scope in ALL_SCOPES)
+
+
+async def test_what_was_made_with_a_revoked_key_stays_and_is_named(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    parent = (await client.post("/v1/api-keys", json={"name": "parent"})).json()
+    async with open_client(services, parent["key"]) as holder:
+        child = (await holder.post("/v1/api-keys", json={"name": "child"})).json()
+        ended = (await holder.post("/v1/api-keys", json={"name": "ended"})).json()
+        await holder.delete(f"/v1/api-keys/{ended['id']}")
+        organization = (await holder.post("/v1/organizations", json={"name": f"Made {parent['id'][-12:]}"})).json()
+    async with open_client(services, child["key"]) as holder:
+        grandchild = (await holder.post("/v1/api-keys", json={"name": "grandchild"})).json()
+    assert (await client.delete(f"/v1/api-keys/{parent['id']}")).status_code == 204
+    async with open_client(services, grandchild["key"]) as holder:
+        assert (await holder.get("/v1/auth/me")).status_code == 200
+    events = (await client.get("/v1/audit-events")).json()["items"]
+    revoked = next(
+        event for event in events if event["target_id"] == parent["id"] and "revoked" in event["action_code"]
+    )
+    assert revoked["details"] == {"made_with_it": [child["id"], grandchild["id"]]}
+    assert organization["api_key"]["created_by"] == parent["id"]
+    made = next(event for event in events if event["action_code"] == "organization.created")
+    assert made["details"]["api_key_id"] == organization["api_key"]["id"]

@@ -128,3 +128,14 @@ async def test_a_read_only_disk(small_disk: Path, master_key: MasterKey) -> None
     with pytest.raises(errors.Unavailable):
         await storage.ready()
     assert b"".join([chunk async for chunk in await storage.open("a/b")]) == b"x"
+
+
+async def test_the_reserve_is_left_to_the_database(small_disk: Path, master_key: MasterKey) -> None:
+    storage = LocalStorage(small_disk / "storage", master_key, reserve_bytes=DISK_BYTES // 2)
+    await storage.put("a/b", bytes(BLOCK_BYTES), limit=DISK_BYTES)
+    with pytest.raises(errors.Unavailable, match="RUNFLOW_STORAGE_RESERVE_BYTES"):
+        await storage.put("a/c", pieces(DISK_BYTES), limit=DISK_BYTES)
+    free = os.statvfs(small_disk)
+    assert free.f_bavail * free.f_frsize >= DISK_BYTES // 2 - 2 * BLOCK_BYTES, "but for the block on its way"
+    assert files(small_disk) == {"storage/a/b"}
+    await storage.put("a/c", b"x", limit=1)

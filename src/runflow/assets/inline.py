@@ -10,6 +10,7 @@ from runflow.assets.data_uri import MAX_DATA_URI_BYTES, parse_data_uri
 from runflow.assets.images import check_image
 from runflow.assets.kinds import asset_type, essence
 from runflow.ids import new_id
+from runflow.orgs.limits import require_storage
 from runflow.services import Services
 from runflow.storage.keys import segment
 from runflow.web.auth import Principal
@@ -20,7 +21,7 @@ async def store_data_uri(services: Services, caller: Principal, data_uri: str, n
 
     `name` becomes the file's name, with a suffix for its type where it has none. Its thumbnail is made when the asset
     is read: whoever dispatches a run is not kept waiting for it. Raises `ValidationFailed` for a URI that cannot be
-    read, is too large, or holds an image that is none.
+    read, is too large, or holds an image that is none, `LimitReached` where the organization stores too much already.
     """
     mime_type, content = await asyncio.to_thread(_read_data_uri, data_uri)
     asset_id = new_id()
@@ -31,6 +32,7 @@ async def store_data_uri(services: Services, caller: Principal, data_uri: str, n
     stored = await services.storage.put(key, content, limit=MAX_DATA_URI_BYTES, content_type=mime_type)
     try:
         async with services.db.tenant(caller.org_id) as connection:
+            await require_storage(connection, services.settings, caller.org_id, stored.size_bytes)
             await queries.add_asset(
                 connection,
                 id=asset_id,

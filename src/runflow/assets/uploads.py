@@ -21,6 +21,7 @@ from runflow.assets.record import record
 from runflow.assets.schemas import Confirmation, UploadCreate
 from runflow.db.unit_of_work import current_unit
 from runflow.ids import new_id
+from runflow.orgs.limits import require_storage
 from runflow.services import Services
 from runflow.storage.keys import segment
 from runflow.web.auth import Principal
@@ -33,7 +34,7 @@ _CHUNK = 1024 * 1024
 
 
 async def create(services: Services, caller: Principal, body: UploadCreate, base: str) -> dict[str, Any]:
-    """Open an upload session. Raises `ValidationFailed` for a file over the limit."""
+    """Open an upload session. Raises `ValidationFailed` for a file over the limit, `LimitReached` for one too many."""
     limit = services.storage.most(services.settings.max_upload_bytes)
     if body.size_bytes > limit:
         message = f"The file has {body.size_bytes} bytes; an upload has at most {limit} (RUNFLOW_MAX_UPLOAD_BYTES)."
@@ -41,6 +42,7 @@ async def create(services: Services, caller: Principal, body: UploadCreate, base
     upload_id = new_id()
     key = f"{UPLOADS}/{upload_id}/{segment(body.filename)}"
     async with services.db.tenant(caller.org_id) as connection:
+        await require_storage(connection, services.settings, caller.org_id, body.size_bytes)
         session = await queries.add_upload(
             connection,
             lifetime_seconds=UPLOAD_SECONDS,

@@ -32,14 +32,14 @@ TARGET = "callback_secret"
 async def create(services: Services, caller: Principal, body: CreateCallbackSecret) -> dict[str, Any]:
     """Store a secret and return its record with the text, this once. The first one becomes the current one.
 
-    Raises `Conflict` when there are `MAX_SECRETS`.
+    Raises `LimitReached` when there are `MAX_SECRETS`.
     """
     plain, secret_id = body.secret or new_secret(), new_id()
     async with services.db.tenant(caller.org_id) as connection:
         await queries.lock(connection, caller.org_id)
         count = await queries.count(connection)
         if count >= MAX_SECRETS:
-            raise errors.Conflict(f"An organization has at most {MAX_SECRETS} callback secrets. Delete one first.")
+            raise errors.LimitReached(f"An organization has at most {MAX_SECRETS} callback secrets. Delete one first.")
         row = await queries.add(
             connection,
             {

@@ -72,15 +72,20 @@ def create(
 def revoke(key_id: Annotated[UUID, typer.Argument(help="The key's id.")]) -> None:
     """Revoke an API key at once, on every server process."""
 
-    async def run(installation: Installation) -> bool:
+    async def run(installation: Installation) -> list[UUID] | None:
         async with installation.database() as db, db.system() as connection:
             return await service.revoke_by_operator(connection, key_id)
 
     configure("console", level="warning")
     with open_installation(load_settings()) as installation:
-        if not asyncio.run(run(installation)):
+        made_with_it = asyncio.run(run(installation))
+        if made_with_it is None:
             fail(f"There is no API key {key_id}.")
     console.print(f"Revoked {key_id}.")
+    if made_with_it:
+        console.print("These keys were made with it and still work; revoke those that should not:")
+        for one in made_with_it:
+            typer.echo(one)
 
 
 @app.command("create-worker")

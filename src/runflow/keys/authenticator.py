@@ -30,7 +30,7 @@ class KeyRing:
         self._db = db
         self._hub = hub
         self._principals: dict[bytes, tuple[Principal, float]] = {}
-        self._workers: dict[bytes, float] = {}
+        self._workers: dict[bytes, tuple[UUID, float]] = {}
         self._used: set[UUID] = set()
         self._generation = 0
         hub.on("key", self._forget)
@@ -50,21 +50,22 @@ class KeyRing:
             self._used.add(found.key_id)
         return found
 
-    def remembers_worker(self, token: str) -> bool:
-        """Tell whether this is known to be a valid worker token without asking the database."""
-        return self._workers.get(token_hash(token), 0.0) >= time.time() and self._hub.connected
+    def remembered_worker(self, token: str) -> UUID | None:
+        """Return the id of a worker token without asking the database; None when that is not enough."""
+        found, until = self._workers.get(token_hash(token), (None, 0.0))
+        return found if until >= time.time() and self._hub.connected else None
 
-    async def is_worker(self, token: str) -> bool:
-        """Tell whether this is a valid worker token."""
-        if self.remembers_worker(token):
-            return True
+    async def worker(self, token: str) -> UUID | None:
+        """Return the id of a worker token, or None when it is unknown or revoked."""
+        if (remembered := self.remembered_worker(token)) is not None:
+            return remembered
         digest = token_hash(token)
         generation = self._generation
         async with self._db.system() as connection:
-            known = await queries.worker_token_exists(connection, digest)
-        if known and generation == self._generation:
-            self._workers[digest] = time.time() + REMEMBER_SECONDS
-        return known
+            found = await queries.worker_token(connection, digest)
+        if found is not None and generation == self._generation:
+            self._workers[digest] = (found, time.time() + REMEMBER_SECONDS)
+        return found
 
     async def note_use(self) -> None:
         """Write `last_used_at` of the keys that were used since the last call. Called by the sweeper."""

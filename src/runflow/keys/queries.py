@@ -95,6 +95,22 @@ async def revoke(connection: AsyncConnection, key_id: UUID) -> UUID | None:
     return org_id
 
 
+_MADE_WITH = text("""
+    WITH RECURSIVE made AS (
+        SELECT id, revoked_at, expires_at, created_at, org_id FROM api_keys WHERE created_by = :id
+        UNION
+        SELECT k.id, k.revoked_at, k.expires_at, k.created_at, k.org_id
+        FROM api_keys k JOIN made ON k.created_by = made.id AND k.org_id = made.org_id
+    )
+    SELECT id FROM made WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) ORDER BY created_at
+""")
+
+
+async def made_with(connection: AsyncConnection, key_id: UUID) -> list[UUID]:
+    """Return the keys that still work of those made with this key, and with keys made with it, the oldest first."""
+    return list((await connection.execute(_MADE_WITH, {"id": key_id})).scalars())
+
+
 async def revoke_of_user(connection: AsyncConnection, user_id: UUID) -> Sequence[UUID]:
     """Revoke every key of a user in this tenant's organization; return which were not revoked before."""
     statement = (
@@ -107,12 +123,13 @@ async def revoke_of_user(connection: AsyncConnection, user_id: UUID) -> Sequence
     return revoked
 
 
-async def worker_token_exists(connection: AsyncConnection, token_hash: bytes) -> bool:
-    """Tell whether a worker token is known and not revoked."""
+async def worker_token(connection: AsyncConnection, token_hash: bytes) -> UUID | None:
+    """Return the id of a worker token; None when it is unknown or revoked."""
     statement = select(worker_tokens.c.id).where(
         worker_tokens.c.token_hash == token_hash, worker_tokens.c.revoked_at.is_(None)
     )
-    return (await connection.execute(statement)).first() is not None
+    found: UUID | None = (await connection.execute(statement)).scalar_one_or_none()
+    return found
 
 
 async def add_worker_token(connection: AsyncConnection, *, token_id: UUID, name: str, token_hash: bytes) -> None:

@@ -13,6 +13,7 @@ from runflow.ids import new_id, new_token, token_hash
 from runflow.keys import queries
 from runflow.keys.listing import KEY_LIST
 from runflow.keys.schemas import ApiKey, CreateApiKey
+from runflow.orgs.limits import Limited, require_place
 from runflow.services import Services
 from runflow.web.auth import Principal
 from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project
@@ -55,7 +56,7 @@ async def create_for(services: Services, caller: Principal, body: CreateApiKey) 
     """Make a key for the caller's organization. Without scopes, end or limit it gets the caller's.
 
     No key can give what it does not hold, nor outlive or outrun itself by another: `PermissionDenied`. Raises
-    `ValidationFailed` when `user_id` is no member.
+    `ValidationFailed` when `user_id` is no member, `LimitReached` when there are too many keys.
     """
     scopes = sorted(caller.scopes) if body.scopes is None else body.scopes
     beyond = [scope for scope in scopes if scope not in caller.scopes]
@@ -79,6 +80,7 @@ async def create_for(services: Services, caller: Principal, body: CreateApiKey) 
             message = "There is no member with this `user_id` in your organization."
             found = {"loc": ["body", "user_id"], "msg": message, "type": "unknown_member"}
             raise errors.ValidationFailed(message, errors=[found])
+        await require_place(connection, services.settings, caller.org_id, Limited.API_KEYS)
         made = await create(
             connection,
             org_id=caller.org_id,
@@ -105,11 +107,12 @@ async def list_keys(services: Services, caller: Principal, query: ListQuery) -> 
 async def revoke(services: Services, caller: Principal, key_id: UUID) -> None:
     """Revoke a key of the caller's organization at once, on every server process; again changes nothing.
 
-    Raises `ApiKeyNotFound`.
+    The keys that were made with it stay: they are others' by now. The audit event names them. Raises `ApiKeyNotFound`.
     """
     async with services.db.tenant(caller.org_id) as connection:
         if await queries.revoke(connection, key_id) is not None:
-            await recorder.record(connection, caller, "api_key.revoked", "api_key", key_id)
+            details = await _left_by(connection, key_id)
+            await recorder.record(connection, caller, "api_key.revoked", "api_key", key_id, details)
         elif await queries.get(connection, key_id) is None:
             raise errors.ApiKeyNotFound
         # Told by the commit itself: a process that dies right after it cannot keep the others from hearing of it.
@@ -135,15 +138,19 @@ async def create_by_operator(connection: AsyncConnection, *, org_id: UUID, **val
     return made
 
 
-async def revoke_by_operator(connection: AsyncConnection, key_id: UUID) -> bool:
-    """Revoke any organization's key on the command line, as the system role. Return whether there is such a key."""
+async def revoke_by_operator(connection: AsyncConnection, key_id: UUID) -> list[UUID] | None:
+    """Revoke any organization's key on the command line, as the system role.
+
+    Return the keys made with it that still work; None where there is no such key.
+    """
     org_id = await queries.revoke(connection, key_id)
     if org_id is not None:
-        await recorder.record_operator(connection, org_id, "api_key.revoked", "api_key", key_id)
+        details = await _left_by(connection, key_id)
+        await recorder.record_operator(connection, org_id, "api_key.revoked", "api_key", key_id, details)
     elif await queries.get(connection, key_id) is None:
-        return False
+        return None
     await queries.announce_change(connection)
-    return True
+    return await queries.made_with(connection, key_id)
 
 
 async def create_worker_token(connection: AsyncConnection, name: str) -> tuple[UUID, str]:
@@ -156,3 +163,7 @@ async def create_worker_token(connection: AsyncConnection, name: str) -> tuple[U
 def record(row: Any) -> dict[str, Any]:
     """Return a key as the wire shows it: everything but its hash."""
     return {name: row._mapping[name] for name in ApiKey.model_fields}
+
+
+async def _left_by(connection: AsyncConnection, key_id: UUID) -> dict[str, Any]:
+    return {"made_with_it": [str(one) for one in await queries.made_with(connection, key_id)]}

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, Select, case, delete, func, select, text, update
+from sqlalchemy import RowMapping, Select, and_, case, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -62,6 +62,12 @@ async def open_upload(connection: AsyncConnection, **values: Any) -> RowMapping:
     )
     row: RowMapping = (await connection.execute(statement.returning(model_uploads))).mappings().one()
     return row
+
+
+async def is_open(connection: AsyncConnection, sha256: str, size_bytes: int) -> bool:
+    """Tell whether a session is open for this content."""
+    is_this = and_(model_uploads.c.sha256 == sha256, model_uploads.c.size_bytes == size_bytes, _OPEN)
+    return (await connection.execute(select(model_uploads.c.id).where(is_this))).first() is not None
 
 
 async def get_upload(connection: AsyncConnection, upload_id: UUID) -> RowMapping | None:

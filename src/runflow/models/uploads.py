@@ -14,6 +14,7 @@ from runflow.models import queries
 from runflow.models.parts import PartMissing, part_key, parts_prefix, read_chunk, whole, whole_key
 from runflow.models.record import model_record, upload_record
 from runflow.models.schemas import ModelUploadCreate
+from runflow.orgs.limits import require_storage
 from runflow.services import Services
 from runflow.web.auth import Principal
 
@@ -32,7 +33,7 @@ class ModelUploads:
 
     async def create(self, caller: Principal, body: ModelUploadCreate) -> tuple[dict[str, Any], bool]:
         """Return the session that is open for this content, or a new one; where the model is there already, its
-        record and True. Raises `ValidationFailed` for a size that cannot be.
+        record and True. Raises `ValidationFailed` for a size that cannot be, `LimitReached` for one too much.
         """
         self._require_enabled()
         limit = self._services.settings.max_model_bytes
@@ -44,6 +45,8 @@ class ModelUploads:
                 raise _wrong_size(f"The file with this SHA-256 has {model['size_bytes']} bytes.")
             if model is not None:
                 return model_record(model), True
+            if not await queries.is_open(connection, body.sha256, body.size_bytes):
+                await require_storage(connection, self._services.settings, caller.org_id, body.size_bytes)
             session = await queries.open_upload(
                 connection,
                 id=new_id(),

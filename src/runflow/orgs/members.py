@@ -10,6 +10,7 @@ from runflow.audit import recorder
 from runflow.ids import new_id
 from runflow.keys import queries as keys
 from runflow.orgs import member_queries as queries
+from runflow.orgs.limits import Limited, require_place
 from runflow.orgs.listing import MEMBER_LIST
 from runflow.orgs.schemas import CreateMember, Member, PatchMember, Role
 from runflow.orgs.service import require_own
@@ -41,11 +42,15 @@ async def get(
 
 
 async def add(services: Services, caller: Principal, org_id: UUID, body: CreateMember) -> dict[str, Any]:
-    """Add a person to the organization. Raises `OrganizationNotFound`, or `Conflict` when it is a member already."""
+    """Add a person to the organization.
+
+    Raises `OrganizationNotFound`, `Conflict` when it is a member already, `LimitReached` when there are too many.
+    """
     require_own(caller, org_id)
     member_id = new_id()
     try:
         async with services.db.tenant(caller.org_id) as connection:
+            await require_place(connection, services.settings, org_id, Limited.MEMBERS)
             values = {
                 **body.model_dump(exclude={"email"}),
                 "id": member_id,

@@ -12,6 +12,7 @@ from runflow.graph.slug import SlugError
 from runflow.ids import new_id
 from runflow.keys import service as keys
 from runflow.orgs import queries
+from runflow.orgs.limits import require_place_for_organization
 from runflow.orgs.listing import ORGANIZATION_LIST
 from runflow.orgs.schemas import CreateOrganization, Organization, PatchOrganization
 from runflow.orgs.slugs import derived_slug
@@ -25,7 +26,8 @@ FIRST_KEY = "first key"
 async def create_for(services: Services, caller: Principal, body: CreateOrganization) -> dict[str, Any]:
     """Make an organization with a first key, which holds the scopes, the end and the rate limit of the caller's.
 
-    Raises `Conflict` when the slug is taken, `ValidationFailed` when the name gives none.
+    Raises `Conflict` when the slug is taken, `ValidationFailed` when the name gives none, `LimitReached` when the
+    installation takes no more.
     """
     try:
         slug = body.slug or derived_slug(body.name)
@@ -36,9 +38,7 @@ async def create_for(services: Services, caller: Principal, body: CreateOrganiza
     org_id = new_id()
     try:
         async with services.db.tenant(caller.org_id) as connection:
-            await recorder.record(
-                connection, caller, "organization.created", "organization", org_id, {"slug": slug, "name": body.name}
-            )
+            await require_place_for_organization(connection, services.settings)
             row = await queries.make(connection, org_id=org_id, slug=slug, name=body.name)
             key = await keys.create(
                 connection,
@@ -46,10 +46,13 @@ async def create_for(services: Services, caller: Principal, body: CreateOrganiza
                 name=FIRST_KEY,
                 scopes=sorted(caller.scopes),
                 expires_at=caller.expires_at,
+                created_by=caller.key_id,
                 rate_limit_per_second=caller.rate_limit,
             )
-            # An enclosing unit of work goes on as the caller.
+            # Back to the caller, for its audit event and for an enclosing unit of work.
             await queries.act_as(connection, caller.org_id)
+            details = {"slug": slug, "name": body.name, "api_key_id": str(key["id"])}
+            await recorder.record(connection, caller, "organization.created", "organization", org_id, details)
     except IntegrityError:
         raise errors.Conflict(
             f"There is an organization with the slug {slug!r} already. Choose another slug."

@@ -13,7 +13,7 @@ async def open_storage(settings: Settings, key: MasterKey) -> Storage:
     """
     bucket = settings.bucket
     if bucket is None:
-        return LocalStorage(settings.storage_dir, key)
+        return LocalStorage(settings.storage_dir, key, reserve_bytes=settings.storage_reserve_bytes)
     # Here, so that who has no bucket does not carry what one needs: 15 MB and a tenth of a second at the start.
     from runflow.storage.credentials import BucketCredentials
     from runflow.storage.s3 import S3Storage

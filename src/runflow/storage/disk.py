@@ -36,9 +36,10 @@ _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV)
 class LocalDisk:
     """Objects as files below one folder, which only the server's own user can read."""
 
-    def __init__(self, root: Path) -> None:
-        """Use (and make) the folder `root`."""
+    def __init__(self, root: Path, reserve_bytes: int = 0) -> None:
+        """Use (and make) the folder `root`; leave `reserve_bytes` of its file system free."""
         self.root = root
+        self._reserve_bytes = reserve_bytes
         self._incoming = root / INCOMING
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._incoming.mkdir(mode=0o700, exist_ok=True)
@@ -49,7 +50,7 @@ class LocalDisk:
 
     def begin(self) -> "PartialFile":
         """Return a file to write to, still without a key and without a place on disk."""
-        return PartialFile(self._incoming / secrets.token_hex(16))
+        return PartialFile(self._incoming / secrets.token_hex(16), self._reserve_bytes)
 
     def finish(self, partial: "PartialFile", rest: Iterable[bytes], path: Path) -> None:
         """Write the last bytes, and give the file its key. It is visible now, and not yet settled."""
@@ -130,9 +131,10 @@ class LocalDisk:
 class PartialFile:
     """A file on its way in. Its methods may be called from different threads, and `discard` at any time."""
 
-    def __init__(self, path: Path) -> None:
-        """Remember where to write; the file is made by the first `write`."""
+    def __init__(self, path: Path, reserve_bytes: int) -> None:
+        """Remember where to write, and what to leave free; the file is made by the first `write`."""
         self._path = path
+        self._reserve_bytes = reserve_bytes
         self._descriptor = -1
         self._over = False
         # Without it, a discard during a write would close a descriptor that the write still uses.
@@ -146,18 +148,26 @@ class PartialFile:
         return self._hash.hexdigest()
 
     def write(self, chunks: Iterable[bytes]) -> None:
-        """Append. Raises OSError, e.g. when the disk is full."""
+        """Append. Raises OSError, e.g. when the disk is full, or only the reserve is left."""
         with self._lock:
             if self._over:
                 return
             if self._descriptor < 0:
                 self._descriptor = self._create()
+            self._keep_reserve()
             for chunk in chunks:
                 view = memoryview(chunk)
                 while view:
                     view = view[os.write(self._descriptor, view) :]
                 self._hash.update(chunk)
                 self.size += len(chunk)
+
+    def _keep_reserve(self) -> None:
+        # The database lies on the same disk as a rule, and a full one stops it.
+        if self._reserve_bytes:
+            found = os.fstatvfs(self._descriptor)
+            if found.f_bavail * found.f_frsize < self._reserve_bytes:
+                raise OSError(errno.ENOSPC, "only the reserve is left (RUNFLOW_STORAGE_RESERVE_BYTES)")
 
     def _create(self) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

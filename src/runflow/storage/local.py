@@ -44,9 +44,12 @@ T = TypeVar("T")
 class LocalStorage(Storage):
     """Keeps the installation's files below one folder, and serves them by this server's own signed URLs."""
 
-    def __init__(self, directory: Path, key: MasterKey) -> None:
-        """Keep files below `directory`, which is made; sign URLs with a key derived from the master key."""
-        self._disk = LocalDisk(directory)
+    def __init__(self, directory: Path, key: MasterKey, *, reserve_bytes: int = 0) -> None:
+        """Keep files below `directory`, which is made; sign URLs with a key derived from the master key.
+
+        `reserve_bytes` of that disk stay free.
+        """
+        self._disk = LocalDisk(directory, reserve_bytes)
         self._objects = LocalStore(directory, automatic_cleanup=True)
         self._signer = UrlSigner.of(key)
         # Threads of its own: a slow disk must not hold up whatever else the process does in threads.
@@ -255,7 +258,8 @@ class LocalStorage(Storage):
         if code in _FULL:
             return errors.Unavailable(
                 "The server's storage is full, so nothing was stored. The operator has to free space on the disk of "
-                "the storage folder (below RUNFLOW_HOME); then send it again.",
+                "the storage folder (below RUNFLOW_HOME), of which RUNFLOW_STORAGE_RESERVE_BYTES stay free. Then send "
+                "it again.",
                 headers={"Retry-After": "30"},
             )
         reason = os.strerror(code) if code else "input/output error"

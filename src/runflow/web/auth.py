@@ -40,14 +40,14 @@ class Authenticator(Protocol):
     def remembered(self, token: str) -> Principal | None:
         """Return the holder of an API key without asking the database; None when that is not enough."""
 
-    def remembers_worker(self, token: str) -> bool:
-        """Tell whether this is known to be a valid worker token without asking the database."""
+    def remembered_worker(self, token: str) -> UUID | None:
+        """Return the id of a worker token without asking the database; None when that is not enough."""
 
     async def principal(self, token: str) -> Principal | None:
         """Return the holder of an API key, or None when it is unknown, expired or revoked."""
 
-    async def is_worker(self, token: str) -> bool:
-        """Tell whether this is a valid worker token."""
+    async def worker(self, token: str) -> UUID | None:
+        """Return the id of a worker token, or None when it is unknown or revoked."""
 
 
 def _token(request: Request) -> str:
@@ -106,20 +106,24 @@ async def authorize(request: Request, method: str, path: str) -> Principal:
     return found
 
 
-async def worker(request: Request) -> None:
-    """Let only workers pass. Raises `Unauthorized`, or `RateLimited` for wrong tokens."""
+async def worker(request: Request) -> UUID:
+    """Let only workers pass; return the id of their token. Raises `Unauthorized`, or `RateLimited` for wrong tokens."""
     parts = _parts(request)
     token = _token(request)
-    if parts.authenticator.remembers_worker(token):
-        return
-    parts.limits.check_stranger(_address(request))
-    if not await parts.authenticator.is_worker(token):
+    found = parts.authenticator.remembered_worker(token)
+    if found is None:
+        parts.limits.check_stranger(_address(request))
+        found = await parts.authenticator.worker(token)
+    if found is None:
         parts.limits.count_wrong_token(_address(request))
         raise errors.Unauthorized(
             "Send a valid worker token as `Authorization: Bearer rf_work_…`; `runflow keys create-worker` makes one.",
             headers={"WWW-Authenticate": "Bearer"},
         )
+    return found
 
 
 Caller = Annotated[Principal, Depends(principal)]
 """The authenticated caller of a route."""
+WorkerToken = Annotated[UUID, Depends(worker)]
+"""The id of the token that a worker sent."""

@@ -10,17 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from runflow.webhooks.tables import webhooks
 
 
-async def lock_organization(connection: AsyncConnection, org_id: UUID) -> None:
-    """Let no other request make a webhook for this organization until this transaction ends."""
-    statement = text("SELECT pg_advisory_xact_lock(hashtextextended('webhooks ' || CAST(:org AS text), 0))")
-    await connection.execute(statement, {"org": str(org_id)})
-
-
-async def count(connection: AsyncConnection) -> int:
-    """Return how many webhooks the organization has."""
-    return int((await connection.execute(select(func.count()).select_from(webhooks))).scalar_one())
-
-
 async def by_id(connection: AsyncConnection, webhook_id: UUID) -> Row[Any] | None:
     """Return a webhook of the organization."""
     found: Row[Any] | None = (

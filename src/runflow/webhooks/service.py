@@ -12,6 +12,7 @@ from runflow.deliveries.health import DisabledReason
 from runflow.deliveries.secrets import seal
 from runflow.deliveries.signing import fingerprint, new_secret
 from runflow.ids import new_id
+from runflow.orgs.limits import Limited, require_place
 from runflow.services import Services
 from runflow.web.auth import Principal
 from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project
@@ -20,8 +21,6 @@ from runflow.webhooks.event_types import EVENT_TYPES
 from runflow.webhooks.listing import EVENT_TYPE_LIST, WEBHOOK_LIST
 from runflow.webhooks.schemas import CreateWebhook, EventType, PatchWebhook, Subscription, Webhook
 
-MAX_WEBHOOKS = 100
-"""Of one organization: the end of a run writes one message for each that is subscribed."""
 PREVIOUS_SECRET_SECONDS = 24 * 3600
 """How long the secret before signs beside a new one."""
 
@@ -29,13 +28,14 @@ TARGET = "webhook"
 
 
 async def create(services: Services, caller: Principal, body: CreateWebhook) -> dict[str, Any]:
-    """Make a webhook and return its record with the secret, this once. Raises `Conflict` when there are too many."""
+    """Make a webhook and return its record with the secret, this once.
+
+    Raises `LimitReached` when there are too many.
+    """
     secret, webhook_id = body.secret or new_secret(), new_id()
     codes = list(EVENT_TYPES) if body.event_subscriptions is None else _codes(body.event_subscriptions)
     async with services.db.tenant(caller.org_id) as connection:
-        await queries.lock_organization(connection, caller.org_id)
-        if await queries.count(connection) >= MAX_WEBHOOKS:
-            raise errors.Conflict(f"An organization has at most {MAX_WEBHOOKS} webhooks. Delete one first.")
+        await require_place(connection, services.settings, caller.org_id, Limited.WEBHOOKS)
         row = await queries.add(
             connection,
             {

@@ -11,13 +11,15 @@ from runflow.workers.tables import workers
 
 _REGISTER = text("""
     INSERT INTO workers AS w (id, name, instance, gpu_code, gpu_name, memory_gb, labels, engine, fingerprints,
-                              status_code, status_detail)
+                              status_code, status_detail, token_id)
     VALUES (:id, :name, :instance, :gpu_code, :gpu_name, :memory_gb, CAST(:labels AS json), CAST(:engine AS json),
-            :fingerprints, :status_code, :status_detail)
+            :fingerprints, :status_code, :status_detail, :token_id)
     ON CONFLICT (name) DO UPDATE SET instance = excluded.instance, gpu_code = excluded.gpu_code,
         gpu_name = excluded.gpu_name, memory_gb = excluded.memory_gb, labels = excluded.labels,
         engine = excluded.engine, fingerprints = excluded.fingerprints, status_code = excluded.status_code,
-        status_detail = excluded.status_detail, last_seen_at = now()
+        status_detail = excluded.status_detail, token_id = excluded.token_id, last_seen_at = now()
+    WHERE w.token_id IS NULL OR w.token_id = excluded.token_id
+        OR EXISTS (SELECT FROM worker_tokens t WHERE t.id = w.token_id AND t.revoked_at IS NOT NULL)
     RETURNING id
 """)
 
@@ -32,12 +34,17 @@ _CONNECTED = text("""
 """)
 
 
-async def register(connection: AsyncConnection, values: dict[str, Any]) -> UUID:
-    """Insert or update the worker of this name; return its id."""
+async def register(connection: AsyncConnection, values: dict[str, Any]) -> UUID | None:
+    """Insert or update the worker of this name; return its id, or None when the name belongs to another token."""
     row = {**values, "labels": orjson.dumps(values["labels"]).decode()}
     row["engine"] = None if values["engine"] is None else orjson.dumps(values["engine"]).decode()
-    found: UUID = (await connection.execute(_REGISTER, row)).scalar_one()
+    found: UUID | None = (await connection.execute(_REGISTER, row)).scalar_one_or_none()
     return found
+
+
+async def token_of(connection: AsyncConnection, name: str) -> UUID | None:
+    """Return which token the name of a worker belongs to."""
+    return (await connection.execute(select(workers.c.token_id).where(workers.c.name == name))).scalar_one_or_none()
 
 
 async def by_id(connection: AsyncConnection, worker_id: UUID) -> Row[Any] | None:

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from runflow.runs.queue import completion, leases
 from runflow.services import Services, services
-from runflow.web.auth import Caller, worker
+from runflow.web.auth import Caller, WorkerToken, worker
 from runflow.web.disconnect import while_connected
 from runflow.web.json_body import json_body, openapi_body
 from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, list_query, record_query
@@ -48,10 +48,13 @@ Desk = Annotated[WorkerDesk, Depends(desk)]
     openapi_extra=openapi_body(Registration),
 )
 async def register(
-    body: Annotated[Registration, Depends(json_body(Registration, caller=worker))], desk: Desk
+    body: Annotated[Registration, Depends(json_body(Registration, caller=worker))], token: WorkerToken, desk: Desk
 ) -> Response:
-    """Say what this worker is and whether it can work."""
-    return json_response(await desk.register(body), 201)
+    """Say what this worker is and whether it can work.
+
+    A name belongs to the token that registered it first: with another one 409, until that token is revoked.
+    """
+    return json_response(await desk.register(body, token), 201)
 
 
 @router.post("/leases", response_model=LeaseAnswer, summary="Wait for work", openapi_extra=openapi_body(LeaseRequest))

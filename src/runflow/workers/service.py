@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from runflow import errors
 from runflow.assets import service as assets
 from runflow.gpus import queries as gpus
@@ -67,8 +69,11 @@ class WorkerDesk:
         self._known: dict[UUID, KnownWorker] = {}
         self._given: OrderedDict[UUID, Given] = OrderedDict()
 
-    async def register(self, body: Registration) -> dict[str, Any]:
-        """Take a worker in, or note its new state. A new instance ends the leases of the old one at once."""
+    async def register(self, body: Registration, token_id: UUID) -> dict[str, Any]:
+        """Take a worker in, or note its new state. A new instance ends the leases of the old one at once.
+
+        Raises `Conflict` when the name belongs to another token.
+        """
         require_protocol(body)
         async with self._services.db.system() as connection:
             await gpus.meet(connection, code=body.gpu.code, name=body.gpu.name, memory_gb=body.gpu.memory_gb)
@@ -86,8 +91,11 @@ class WorkerDesk:
                     "fingerprints": body.fingerprints,
                     "status_code": body.status,
                     "status_detail": body.status_detail,
+                    "token_id": token_id,
                 },
             )
+            if worker_id is None:
+                raise errors.Conflict(await _taken(connection, body.name))
         self._known[worker_id] = KnownWorker(body.instance, body.gpu.code, body.status == "ready", time.monotonic())
         await self._sweeper.end_older_lives(worker_id, body.instance)
         return {
@@ -291,3 +299,12 @@ def _name(file: OutputFile) -> str:
     """The last segment of an output's key: `{ordinal}-{basename}` (decisions.md, "Runs")."""
     basename = file.filename.replace("\\", "/").rsplit("/", 1)[-1]
     return segment(f"{file.ordinal}-{basename}")
+
+
+async def _taken(connection: AsyncConnection, name: str) -> str:
+    owner = await queries.token_of(connection, name)
+    return (
+        f"The worker name {name!r} belongs to another worker token ({owner}). Start this worker under another name "
+        f"(`runflow worker --name …`); or, if it is the same machine with a new token, let the operator revoke the old "
+        f"one: `runflow keys revoke-worker {owner}`."
+    )

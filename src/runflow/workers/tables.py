@@ -19,6 +19,7 @@ workers = Table(
     Column("status_code", Text, nullable=False),
     Column("status_detail", Text),
     Column("draining", Boolean, nullable=False),
+    uuid_column("token_id"),
     time_column("last_seen_at", nullable=False),
     time_column("created_at", nullable=False),
 )

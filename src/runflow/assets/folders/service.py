@@ -15,6 +15,7 @@ from runflow.assets.folders.listing import FOLDER_LIST
 from runflow.assets.folders.schemas import CreateFolder, Folder, PatchFolder
 from runflow.audit import recorder
 from runflow.ids import new_id
+from runflow.orgs.limits import Limited, require_place
 from runflow.services import Services
 from runflow.web.auth import Principal
 from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project
@@ -43,9 +44,14 @@ async def get(services: Services, caller: Principal, folder_id: UUID, query: Rec
 
 
 async def create(services: Services, caller: Principal, body: CreateFolder) -> dict[str, Any]:
-    """Make a folder. Raises `Conflict` for a taken name, `ValidationFailed` for a parent that is not there."""
+    """Make a folder.
+
+    Raises `Conflict` for a taken name, `ValidationFailed` for a parent that is not there, `LimitReached` when there are
+    too many.
+    """
     own = {"id": new_id(), "org_id": caller.org_id, "created_by": caller.key_id}
     async with _tree(services, caller, body.name) as connection:
+        await require_place(connection, services.settings, caller.org_id, Limited.ASSET_FOLDERS)
         if body.parent_id is not None:
             await require(connection, body.parent_id, "parent_id")
             _check_depth(await queries.path_to(connection, body.parent_id))
