@@ -22,7 +22,6 @@ from runflow.db.unit_of_work import UnitOfWork, current_unit
 from runflow.master_key import MasterKey
 
 _TENANT_SQL = "SELECT set_config('runflow.org', %(org)s, true)"
-_DURABLE_SQL = "SET LOCAL synchronous_commit = on"
 _RELAXED_SQL = "SET LOCAL synchronous_commit = off"
 
 _TENANT = text("SELECT set_config('runflow.org', :org, true)")
@@ -109,7 +108,7 @@ class Database:
     @asynccontextmanager
     async def system_pipeline(self, *, durable: bool = True) -> AsyncIterator[Transaction]:
         """The same as `system`, for statements of the hot path."""
-        async with self._system_pool.transaction(_DURABLE_SQL if durable else _RELAXED_SQL) as transaction:
+        async with self._system_pool.transaction(None if durable else _RELAXED_SQL) as transaction:
             yield transaction
 
     @asynccontextmanager

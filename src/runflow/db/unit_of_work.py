@@ -12,11 +12,13 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from psycopg import AsyncCursor
+import psycopg
 from psycopg.rows import namedtuple_row
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql import ClauseElement
 
-from runflow.db.transaction import Parameters, Transaction
+from runflow.db.transaction import Fetched, Transaction, compiled
+from runflow.db.wire import Parameters
 
 if TYPE_CHECKING:
     from runflow.db.notifications import Hub
@@ -93,9 +95,18 @@ class UnitOfWork:
 
 
 class _Joined(Transaction):
-    """A transaction on SQLAlchemy's connection, whose rows are named as the hot path expects them."""
+    """A transaction on SQLAlchemy's connection: each statement by itself, its rows named as the hot path names them."""
 
-    async def _execute(self, sql: str, parameters: Parameters | None) -> "AsyncCursor[Any]":
+    def __init__(self, connection: "psycopg.AsyncConnection[Any]") -> None:
+        self._connection = connection
+
+    async def later(self, sql: str, parameters: Parameters | None = None) -> Fetched:
+        return await self._now(sql, parameters)
+
+    async def run_clause(self, clause: ClauseElement) -> None:
+        await self._now(*compiled(clause))
+
+    async def _now(self, sql: str, parameters: Parameters | None) -> Fetched:
         cursor = self._connection.cursor(row_factory=namedtuple_row)
         await cursor.execute(sql, parameters)
         return cursor
