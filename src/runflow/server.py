@@ -58,6 +58,9 @@ from runflow.workflows.versions import routes as versions
 DEFAULT_ADDRESS = "http://127.0.0.1:8700"
 
 ROUTERS = (
+    workers.router,
+    storage.router,
+    runs.router,
     system.router,
     reference.router,
     metering.router,
@@ -65,22 +68,20 @@ ROUTERS = (
     definitions.router,
     versions.router,
     workflows.router,
-    runs.router,
     batches.router,
     callbacks.router,
     webhooks.router,
     assets.router,
     asset_folders.router,
     models.router,
-    storage.router,
     orgs.router,
     keys.router,
     audit.router,
     gpus.router,
-    workers.router,
     workers.roster_router,
 )
-"""In the order in which they are matched: a fixed second segment below a workflow's id before `{owner}/{slug}`."""
+"""In the order in which they are tried, one route after the other: first what every run passes several times; a fixed
+second segment below a workflow's id before `{owner}/{slug}`."""
 
 
 @asynccontextmanager
@@ -99,7 +100,7 @@ async def build_services(
         hub=hub,
         storage=await open_storage(settings, key),
         authenticator=KeyRing(db, hub),
-        limits=RateLimits(settings.rate_limit),
+        limits=RateLimits(settings.rate_limit, settings.max_waiting),
         base_url=(settings.public_url or address).rstrip("/"),
     )
     await hub.start()

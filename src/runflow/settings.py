@@ -185,6 +185,12 @@ class Settings(BaseSettings):
         ge=0,
         le=1_000_000,
     )
+    max_waiting: int = Field(
+        default=500,
+        description="Most event streams and waiting reads (`?wait=`) of an organization at the same time, on each "
+        "server process. 0: no limit.",
+        ge=0,
+    )
     max_organizations: int = Field(
         default=1000, description="Callers may make organizations until the installation has so many.", ge=0
     )

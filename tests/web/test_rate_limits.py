@@ -100,7 +100,7 @@ def test_it_costs_next_to_nothing() -> None:
 @pytest.fixture
 async def limited(services: Services) -> AsyncIterator[Services]:
     """The same process with limits that a test can reach."""
-    yield replace(services, limits=RateLimits(2))
+    yield replace(services, limits=RateLimits(2, clock=Clock()))
 
 
 async def test_a_key_over_its_limit_is_told_when_to_come_again(limited: Services, make_key: MakeKey) -> None:
@@ -171,3 +171,16 @@ async def test_a_worker_may_ask_as_often_as_it_likes(limited: Services, anonymou
     async with open_client(limited, token) as worker:
         answers = {(await worker.post("/v1/worker/leases", json={})).status_code for _ in range(20)}
     assert answers == {422}
+
+
+def test_an_organization_has_so_many_places_to_wait() -> None:
+    limits = RateLimits(0, most_waiting=2)
+    with limits.waiting("a"), limits.waiting("b"):
+        with limits.waiting("a"):
+            with pytest.raises(errors.RateLimited) as refused, limits.waiting("a"):
+                pytest.fail("there is no third place")
+            assert refused.value.headers == {"Retry-After": "5"}
+        with limits.waiting("a"), limits.waiting("b"):
+            pass
+    with RateLimits(0).waiting("a"):
+        pass

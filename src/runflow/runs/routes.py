@@ -119,8 +119,10 @@ async def get(
 ) -> Response:
     """Read a run; output URLs are signed anew on every read."""
     check_projection(query, RUN_LIST.response_fields, RUN_LIST.embeds)
-    reading = reader.get(caller, id, address(request), query, wait)
-    return json_response(await (while_connected(request, reading) if wait else reading))
+    if not wait:
+        return json_response(await reader.get(caller, id, address(request), query, 0))
+    with request.app.state.services.limits.waiting(caller.org_id):
+        return json_response(await while_connected(request, reader.get(caller, id, address(request), query, wait)))
 
 
 async def cancel(
@@ -146,9 +148,9 @@ async def cancel_as_admin(
     return await cancel(run_id, caller, request, reader, body)
 
 
-for path, endpoint in (
-    ("/v1/runs/{id}/cancellation", cancel),
-    ("/v1/admin/runs/{run_id}/cancellation", cancel_as_admin),
+for path, endpoint, summary in (
+    ("/v1/runs/{id}/cancellation", cancel, "Cancel a run"),
+    ("/v1/admin/runs/{run_id}/cancellation", cancel_as_admin, "Cancel a run, by its other address"),
 ):
     router.add_api_route(
         path,
@@ -156,7 +158,7 @@ for path, endpoint in (
         methods=["POST"],
         status_code=201,
         response_model=Run,
-        summary="Cancel a run",
+        summary=summary,
         responses={200: {"model": Run, "description": "The run had ended already; nothing changed."}},
         openapi_extra=openapi_body(Cancellation, required=False),
     )

@@ -1,7 +1,7 @@
 """Server-Sent Events: an answer that goes on until its source ends, its caller leaves, or the server stops."""
 
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from typing import Any
 
 from starlette.requests import Request
@@ -25,19 +25,24 @@ def server_sent_event(number: int, type_: str, data: Mapping[str, Any]) -> bytes
 
 
 class EventStream(Response):
-    """Sends what a generator yields, as it yields it, and closes it when the caller is gone."""
+    """Sends what a generator yields, as it yields it, and closes it when the caller is gone.
+
+    `place` is held while it is open, and may raise before anything is sent.
+    """
 
     media_type = "text/event-stream"
 
-    def __init__(self, parts: AsyncGenerator[bytes]) -> None:
+    def __init__(self, parts: AsyncGenerator[bytes], place: AbstractContextManager[None]) -> None:
         """Answer 200 with these parts."""
         super().__init__(status_code=200, headers=_HEADERS)
         del self.headers["content-length"]
         self._parts = parts
+        self._place = place
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one caller. Raises `CallerGone`."""
-        await while_connected(Request(scope, receive), self._send(send))
+        """Serve one caller. Raises `CallerGone`, and what `place` raises."""
+        with self._place:
+            await while_connected(Request(scope, receive), self._send(send))
 
     async def _send(self, send: Send) -> None:
         async with aclosing(self._parts) as parts:

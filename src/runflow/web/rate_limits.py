@@ -6,7 +6,9 @@ interval, and is refused where that would be further ahead of now than a burst. 
 
 import math
 import time
-from collections.abc import Callable, Hashable
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 
 from runflow import errors
 
@@ -15,6 +17,8 @@ BURST_SECONDS = 2
 WRONG_TOKENS_PER_SECOND = 1.0
 WRONG_TOKENS_BURST = 30
 """Wrong tokens that one address may send at once; after them one per second."""
+WAIT_AGAIN_SECONDS = 5
+"""When to come again where an organization has no place left to wait."""
 MAX_NAMES = 20_000
 """More names than this are looked through for those whose allowance is full again."""
 
@@ -60,9 +64,11 @@ class RateLimit:
 class RateLimits:
     """The limits of one server process. `per_second` 0 switches those off for which no key has one of its own."""
 
-    def __init__(self, per_second: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """Limit each key to `per_second` requests (RUNFLOW_RATE_LIMIT)."""
+    def __init__(self, per_second: int, most_waiting: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
+        """Limit each key to `per_second` requests (RUNFLOW_RATE_LIMIT), and how many wait (RUNFLOW_MAX_WAITING)."""
         self._per_second = per_second
+        self._most_waiting = most_waiting
+        self._waiting: Counter[Hashable] = Counter()
         self._keys = RateLimit(clock)
         self._strangers = RateLimit(clock)
 
@@ -75,6 +81,23 @@ class RateLimits:
         wait = self._keys.take(key, rate, burst)
         if wait:
             raise _limited(f"this API key may send {rate} requests per second", wait, burst, self._keys.full_after(key))
+
+    @contextmanager
+    def waiting(self, organization: Hashable) -> Iterator[None]:
+        """Hold one of an organization's places for requests that stay open. Raises `RateLimited` if none is left."""
+        if self._most_waiting and self._waiting[organization] >= self._most_waiting:
+            raise errors.RateLimited(
+                f"Rate limit exceeded: {self._most_waiting} event streams and waiting reads of your organization are "
+                f"open on this server (RUNFLOW_MAX_WAITING). End some, or try again in {WAIT_AGAIN_SECONDS} seconds.",
+                headers={"Retry-After": str(WAIT_AGAIN_SECONDS)},
+            )
+        self._waiting[organization] += 1
+        try:
+            yield
+        finally:
+            self._waiting[organization] -= 1
+            if not self._waiting[organization]:
+                del self._waiting[organization]
 
     def check_stranger(self, address: str | None) -> None:
         """Raise `RateLimited` when an address has sent too many wrong tokens: its next ones are not looked up."""

@@ -11,6 +11,7 @@ import pytest
 from runflow.runs.history import follow
 from runflow.runs.queue.sweeper import Sweeper
 from runflow.services import Services
+from runflow.web.rate_limits import RateLimits
 from tests.runs.conftest import Dispatch, Worker
 from tests.runs.queue.test_leases import expire
 
@@ -258,3 +259,20 @@ async def test_what_cannot_be_followed_is_said_in_the_one_envelope(
     assert done.status_code == 201
     answer = await http.get(path, headers={"Origin": "https://app.example"})
     assert answer.headers["access-control-allow-origin"] == "*"
+
+
+async def test_one_that_waits_too_many_is_told_to_come_later(
+    http: httpx.AsyncClient, dispatch: Dispatch, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await dispatch()
+    monkeypatch.setattr(services, "limits", RateLimits(0, most_waiting=1))
+    stream = Stream()
+    listening = asyncio.create_task(stream.listen(http, run))
+    await stream.heard(1)
+    for waiting in ("/events", "?wait=1"):
+        answer = await http.get(f"/v1/runs/{run['id']}{waiting}")
+        assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (429, "RATE_LIMITED", "5")
+    assert (await http.get(f"/v1/runs/{run['id']}")).status_code == 200
+    await http.post(f"/v1/runs/{run['id']}/cancellation")
+    await listening
+    assert (await http.get(f"/v1/runs/{run['id']}?wait=1")).json()["is_terminal"]

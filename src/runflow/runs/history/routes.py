@@ -19,7 +19,7 @@ from runflow.web.event_stream import EventStream
 from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, list_query, record_query
 from runflow.web.responses import json_response
 
-router = APIRouter(tags=["Runs"])
+router = APIRouter()
 
 Parts = Annotated[Services, Depends(services)]
 RunOrAny = Annotated[UUID | Literal["any"], Path(description="Id of the run, or `any` for all runs.", examples=["any"])]
@@ -78,7 +78,7 @@ async def events(
     await look_after(parts, caller.org_id, id, END)
     if after >= END:
         return Response(status_code=204)
-    return EventStream(follow(parts, caller.org_id, id, after))
+    return EventStream(follow(parts, caller.org_id, id, after), parts.limits.waiting(caller.org_id))
 
 
 def _number(text: str | None, where: list[str]) -> int | None:
@@ -116,7 +116,7 @@ async def get_node_run(run_id: RunOrAny, id: UUID, caller: Caller, query: Record
     return json_response(await reader.node_run(caller, _one(run_id), id, query))
 
 
-@router.get("/v1/runs/{run_id}/attempts", response_model=ListEnvelope[Attempt], summary="List attempts")
+@router.get("/v1/runs/{run_id}/attempts", response_model=ListEnvelope[Attempt], summary="List attempts at a run")
 async def list_attempts(run_id: RunId, caller: Caller, query: Lists, reader: Reader) -> Response:
     """List the tries of a run, the first one first: on which worker and GPU, how long, and why it failed."""
     return json_response(await reader.attempts(caller, run_id, query))
