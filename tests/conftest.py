@@ -13,6 +13,7 @@ import psycopg
 import pytest
 import uvloop
 from sqlalchemy import URL
+from starlette.types import ASGIApp
 
 from runflow.db.database import Database, parse_url
 from runflow.db.embedded import EmbeddedPostgres
@@ -152,11 +153,22 @@ async def fresh_key(services: Services, scopes: tuple[str, ...], org: Any = None
     return key
 
 
+_APPLICATIONS: dict[int, tuple[Services, Settings, ASGIApp]] = {}
+
+
+def application_of(services: Services) -> ASGIApp:
+    """Return the application on these parts: one for all tests, as it takes a while to make and holds nothing else."""
+    known = _APPLICATIONS.get(id(services))
+    if known is None or known[0] is not services or known[1] is not services.settings:
+        known = _APPLICATIONS[id(services)] = (services, services.settings, create_app(services))
+    return known[2]
+
+
 @contextlib.asynccontextmanager
 async def open_client(services: Services, key: str | None) -> AsyncIterator[httpx.AsyncClient]:
     """An HTTP client on the application, with this key."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    transport = httpx.ASGITransport(create_app(services), raise_app_exceptions=False)
+    transport = httpx.ASGITransport(application_of(services), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://testserver", headers=headers) as client:
         yield client
 
