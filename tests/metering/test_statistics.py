@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from runflow.ids import new_id
+from runflow.metering import statistics_queries
 from runflow.services import Services
 from tests.metering.conftest import Execute
 from tests.runs.conftest import Deployed
@@ -149,6 +150,20 @@ async def test_sums_rates_and_failures(services: Services, client: httpx.AsyncCl
         {"failure_code": "OUT_OF_MEMORY", "count": 2},
         {"failure_code": "EXECUTION_FAILED", "count": 1},
     ]
+
+
+async def test_percentiles_of_very_many_runs_are_those_of_a_sample(
+    services: Services, client: httpx.AsyncClient, workflow: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statistics_queries, "SAMPLE", 400)
+    await keep(services, workflow, [made(1, queue=at, execution=1000) for at in range(2000)])
+    range_ = {"from": "2026-03-10", "to": "2026-03-10"}
+    found = await stats(client, workflow, **range_)
+    queue = found["latency_ms"]["queue"]
+    assert queue["p50"] == pytest.approx(1000, abs=200)  # four standard errors: 4 √(0.25 / 400) · 2000
+    assert queue["p50"] != 999.5
+    assert (found["totals"]["succeeded"], queue["max"], queue["avg"]) == (2000, 1999, 999.5)
+    assert await stats(client, workflow, **range_) == found
 
 
 async def test_hours_of_another_time_zone_are_the_same_moments(

@@ -21,13 +21,14 @@ async def run_performance(services: Services, caller: Principal, workflow_id: UU
     await workflows.get(services, caller, workflow_id, RecordQuery(fields=("id",)))
     async with services.db.tenant(caller.org_id) as connection:
         series = await queries.series(connection, workflow_id, period)
-        latency = await queries.latency(connection, workflow_id, period)
+        sums = totals(series)
+        latency = await queries.latency(connection, workflow_id, period, sums["succeeded"] + sums["failed"])
         failures = await queries.failures(connection, workflow_id, period)
     return {
         "from": period.start,
         "to": period.end,
         "bucket": period.bucket,
-        "totals": totals(series),
+        "totals": sums,
         "latency_ms": {name: percentiles(latency, name) for name in ("queue", "execution", "total")},
         "failures": [{"failure_code": row.failure_code, "count": row.count} for row in failures],
         "series": [step(row) for row in series],
