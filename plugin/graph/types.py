@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class InputType(str, Enum):  # StrEnum needs Python 3.11; ComfyUI users are on 3.10 and later
-    """`variable_type_code` of an input or output row; always lower case on the wire (decisions.md, enums)."""
+    """`variable_type_code` of an input or output row; always lower case in answers."""
 
     STRING = "string"
     INT = "int"

@@ -71,9 +71,31 @@ async def test_every_way_to_fail_is_a_response_with_the_one_envelope(document: d
         assert all(set(one["value"]) == {"code", "message", "errors"} for one in examples.values())
 
 
-async def test_operations_have_ids_of_their_own(document: dict[str, Any]) -> None:
-    ids = [one["operationId"] for _, _, one in operations(document)]
-    assert len(ids) == len(set(ids))
+async def test_operations_have_names_of_their_own(document: dict[str, Any]) -> None:
+    names = [one["operationId"] for _, _, one in operations(document)]
+    assert len(names) == len(set(names))
+    assert {"list_runs", "get_run", "create_comfyui_workflow_run", "list_run_logs", "get_batch_item"} <= set(names)
+    assert {"get_comfyui_workflow", "get_comfyui_workflow_by_path", "get_comfyui_workflow_openapi"} <= set(names)
+    summaries = [one["summary"] for _, _, one in operations(document)]
+    assert len(summaries) == len(set(summaries))
+
+
+async def test_a_missing_thing_is_named_by_what_the_route_reads(document: dict[str, Any]) -> None:
+    paths = document["paths"]
+    of_log = paths["/v1/runs/{run_id}/logs/{id}"]["get"]["responses"]["404"]["$ref"]
+    assert of_log == "#/components/responses/RUN_LOG_NOT_FOUND-RUN_NOT_FOUND"
+    for method, path, one in operations(document):
+        if "{" in path:
+            assert "404" in one["responses"], f"{method} {path}"
+
+
+async def test_the_document_says_where_the_server_is_and_nothing_of_how_it_was_made(
+    anonymous: httpx.AsyncClient,
+) -> None:
+    answer = await anonymous.get("/v1/openapi.json")
+    assert answer.json()["servers"] == [{"url": "http://testserver"}]
+    for name in ("wire.md", "decisions.md", "design.md", "Successful Response"):
+        assert name not in answer.text
 
 
 def test_every_route_is_included_once() -> None:

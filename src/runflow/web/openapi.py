@@ -9,8 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from runflow.storage.addresses import base_url
 from runflow.web import error_responses
 from runflow.web.lists.optional import free_projected
+from runflow.web.operation_ids import operation_id
 from runflow.web.responses import dumps
 from runflow.web.scopes import ROUTE_SCOPES, Access
 
@@ -63,6 +65,10 @@ ERROR_SCHEMA: dict[str, Any] = {
 }
 
 
+_UNSAID = "Successful Response"
+"""What FastAPI says of an answer that its route says nothing of."""
+
+
 def describe(app: FastAPI) -> None:
     """Serve the document; it is made at the first request."""
 
@@ -70,12 +76,9 @@ def describe(app: FastAPI) -> None:
     def reference() -> dict[str, Any]:
         return document(app)
 
-    @functools.cache
-    def text() -> bytes:
-        return dumps(reference())
-
     async def serve(request: Request) -> Response:
-        return Response(text(), media_type="application/json")
+        servers = [{"url": base_url(request, request.app.state.services.settings)}]
+        return Response(dumps(reference() | {"servers": servers}), media_type="application/json")
 
     app.state.reference = reference
 
@@ -85,31 +88,62 @@ def describe(app: FastAPI) -> None:
 def document(app: FastAPI) -> dict[str, Any]:
     """Return the OpenAPI document: routes with the scopes that open them, and the one error body everywhere."""
     made = get_openapi(
-        title=app.title, version=app.version, openapi_version="3.1.0", description=DESCRIPTION, routes=app.routes
+        title=app.title,
+        version=app.version,
+        openapi_version="3.1.0",
+        description=DESCRIPTION,
+        license_info={"name": "Apache License 2.0", "identifier": "Apache-2.0"},
+        routes=app.routes,
     )
     made["tags"] = [{"name": name, "description": text} for name, text in TAGS.items()]
     schemas = made.setdefault("components", {}).setdefault("schemas", {})
     schemas.pop("HTTPValidationError", None)
     schemas.pop("ValidationError", None)
     schemas["Error"] = ERROR_SCHEMA
-    made["components"]["responses"] = error_responses.components()
-    made["components"]["securitySchemes"] = {"HTTPBearer": {"type": "http", "scheme": "bearer"}}
+    made["components"]["securitySchemes"] = {
+        "HTTPBearer": {"type": "http", "scheme": "bearer", "description": "An API key, `rf_live_…`."},
+        "WorkerToken": {"type": "http", "scheme": "bearer", "description": "A worker's token."},
+    }
+    failures = []
     for path, operations in made["paths"].items():
         for method, operation in operations.items():
-            access = _access(method.upper(), path)
-            open_to_all = access in (Access.PUBLIC, Access.SIGNED)
-            operation["security"] = [] if open_to_all else [{"HTTPBearer": []}]
-            if isinstance(access, frozenset):
-                needs = " or ".join(f"`{scope}`" for scope in sorted(access))
-                operation["description"] = f"{operation.get('description', '')}\n\nScope: {needs}."
-            operation["responses"].pop("422", None)
-            operation["responses"] |= error_responses.responses_of(method, path, operation, access)
+            codes = _complete(method, path, operation)
+            operation["responses"] |= error_responses.responses_of(codes)
             operation["responses"]["default"] = {
-                "description": "An error.",
+                "description": "Any other error.",
                 "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
             }
+            failures.append(codes)
+            for status, answer in operation["responses"].items():
+                if status.startswith("2"):
+                    answer["description"] = _told(answer, schemas)
+    made["components"]["responses"] = error_responses.components(failures)
     free_projected(made)
     return made
+
+
+def _complete(method: str, path: str, operation: dict[str, Any]) -> set[str]:
+    """Give an operation its name and what opens it. Returns the codes of its errors."""
+    access = _access(method.upper(), path)
+    is_list = any(parameter["name"] == "q" for parameter in operation.get("parameters", ()))
+    operation["operationId"] = operation_id(method, path, is_list=is_list)
+    scheme = "WorkerToken" if access is Access.WORKER else "HTTPBearer"
+    operation["security"] = [] if access in (Access.PUBLIC, Access.SIGNED) else [{scheme: []}]
+    if isinstance(access, frozenset):
+        needs = " or ".join(f"`{scope}`" for scope in sorted(access))
+        operation["description"] = f"{operation.get('description', '')}\n\nScope: {needs}."
+    operation["responses"].pop("422", None)
+    return error_responses.codes_of(method, path, operation, access)
+
+
+def _told(answer: dict[str, Any], schemas: dict[str, Any]) -> str:
+    """Return what an answer is: what its route says, else the first sentence about its schema."""
+    said: str = answer["description"]
+    if said != _UNSAID:
+        return said
+    name = answer.get("content", {}).get("application/json", {}).get("schema", {}).get("$ref", "").rpartition("/")[2]
+    about: str = schemas.get(name, {}).get("description", "")
+    return about.partition("\n")[0] or ("One page of the list." if name.startswith("ListEnvelope") else "Done.")
 
 
 def _access(method: str, path: str) -> frozenset[str] | Access:

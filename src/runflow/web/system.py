@@ -34,7 +34,7 @@ class Readiness(BaseModel):
 @router.head("/v1/health", include_in_schema=False)
 @router.get("/v1/health", response_model=Health, summary="Is the process alive")
 async def health() -> Response:
-    """Answer without looking at anything else (wire.md 14: clients read `status` or `ok`)."""
+    """Answer without looking at anything else. Some clients read `status`, others `ok`."""
     return json_response({"status": "ok", "ok": True, "version": __version__})
 
 

@@ -108,7 +108,9 @@ async def redeliver(webhook_id: WebhookId, id: UUID, caller: Caller, parts: Part
 
 
 @router.get(
-    DELIVERIES + "/{delivery_id}/attempts", response_model=ListEnvelope[WebhookAttempt], summary="List attempts"
+    DELIVERIES + "/{delivery_id}/attempts",
+    response_model=ListEnvelope[WebhookAttempt],
+    summary="List attempts at a delivery",
 )
 async def list_attempts(
     webhook_id: WebhookId, delivery_id: DeliveryId, caller: Caller, parts: Parts, query: Lists
