@@ -128,3 +128,23 @@ async def test_the_models_route_dispatches_the_same(client: httpx.AsyncClient, w
     assert answer.status_code == 201, answer.text
     Run.model_validate(answer.json())
     assert answer.json()["comfyui_workflow_id"] == workflow.id
+
+
+async def test_runs_of_others_public_workflows_are_found_by_slug(
+    client: httpx.AsyncClient, other_client: httpx.AsyncClient, workflow: Deployed
+) -> None:
+    path, slug = f"/v1/comfyui-workflows/{workflow.id}", workflow.path.partition("/")[2]
+    await client.patch(path, json={"is_public": True})
+    run = await other_client.post(f"/v1/comfyui-workflows/{workflow.path}/runs", json={"input": {"prompt": "x"}})
+    found = [run.json()["id"]]
+    for q, seen, hidden in (
+        (f"workflow_slug:{slug}", found, []),
+        (f"workflow_slug.ilike:'{slug.upper()}' AND workflow_slug.in:({slug}, other)", found, []),
+        (f"NOT workflow_slug:{slug}", [], found),
+        ("workflow_slug.isnull:true", [], found),
+    ):
+        await client.patch(path, json={"is_public": True})
+        assert await searched(other_client, q) == seen, q
+        assert await searched(client, q) == [], q
+        await client.patch(path, json={"is_public": False})
+        assert await searched(other_client, q) == hidden, q

@@ -1,11 +1,13 @@
 """What run lists can be filtered and sorted by."""
 
+from runflow.runs.queries import WORKFLOW_SLUG
 from runflow.runs.record import EMBEDS
 from runflow.runs.schemas import Run
 from runflow.runs.tables import runs
 from runflow.web.lists import FieldKind, ListField, ListSpec
-from runflow.workflows.tables import workflows
 
+OF_WORKFLOW = "workflow_slug"
+"""The one field that needs a join; a list whose filter does not name it goes without."""
 STATUSES = ("queued", "dispatching", "running", "succeeded", "failed", "cancelled")
 SOURCES = ("api", "playground", "batch", "rerun", "mcp")
 
@@ -17,7 +19,7 @@ RUN_LIST = ListSpec(
         ListField("source_code", runs.c.source_code, FieldKind.ENUM, choices=SOURCES),
         ListField("target_version", runs.c.target_version, FieldKind.STRING),
         ListField("comfyui_workflow_id", runs.c.comfyui_workflow_id, FieldKind.UUID),
-        ListField("workflow_slug", workflows.c.slug, FieldKind.STRING, sortable=False, nullable=True),
+        ListField(OF_WORKFLOW, WORKFLOW_SLUG, FieldKind.STRING, sortable=False, nullable=True),
         ListField("target_type", runs.c.target_type, FieldKind.STRING, sortable=False),
         ListField("batch_id", runs.c.batch_id, FieldKind.UUID, nullable=True),
         ListField("batch_index", runs.c.batch_index, FieldKind.INT, nullable=True),
@@ -41,6 +43,3 @@ RUN_LIST = ListSpec(
     response_fields=frozenset(Run.model_fields),
     embeds=EMBEDS,
 )
-
-OF_WORKFLOW = "workflow_slug"
-"""The one field that needs a join; a list whose filter does not name it goes without."""

@@ -1,10 +1,22 @@
 """SQL of runs, for their callers. The queue's own statements stand in `queue/queries.py`."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Label, Row, Select, func, literal_column, select
+from sqlalchemy import (
+    ColumnElement,
+    Label,
+    Row,
+    Select,
+    Text,
+    Uuid,
+    column,
+    func,
+    literal_column,
+    select,
+    values,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow.evaluations import run_summary_queries as evaluation
@@ -22,6 +34,11 @@ _OUTPUTS = (
 _EVALUATION: Label[Any] = literal_column(evaluation.of_run("runs.id")).label("evaluation")
 
 
+_NAMED = "named_workflows"
+WORKFLOW_SLUG: ColumnElement[Any] = literal_column(f"{_NAMED}.slug", Text)
+"""The slug of a run's workflow, in a statement that names workflows."""
+
+
 def selection(parts: Collection[str] | None = None) -> Select[Any]:
     """Select run rows, for one record or for a list; of the heavy columns only those that these fields need."""
     left_out = {column for field, column in HEAVY.items() if parts is not None and field not in parts}
@@ -31,13 +48,23 @@ def selection(parts: Collection[str] | None = None) -> Select[Any]:
     return select(*columns) if "outputs" in left_out else select(*columns, _OUTPUTS)
 
 
-def of_organization(org_id: UUID, parts: Collection[str] | None, *, with_workflow: bool) -> Select[Any]:
-    """Select the runs of an organization, for a list; `with_workflow` joins the columns of their workflows."""
+def of_organization(
+    org_id: UUID, parts: Collection[str] | None, *, foreign: Sequence[Row[Any]] | None = None
+) -> Select[Any]:
+    """Select the runs of an organization, for a list.
+
+    With `foreign`, `WORKFLOW_SLUG` is there too: of these workflows (id, slug) and of the organization's own ones.
+    """
     # The tenant's policy says the same; said here too, an index on org_id serves the order of a page.
     statement = selection(parts).where(runs.c.org_id == org_id)
-    if with_workflow:
-        statement = statement.outerjoin(workflows, workflows.c.id == runs.c.comfyui_workflow_id)
-    return statement
+    if foreign is None:
+        return statement
+    named: Any = select(workflows.c.id, workflows.c.slug)
+    if foreign:
+        others = values(column("id", Uuid), column("slug", Text), name="others")
+        named = named.union_all(select(others.data([(row.id, row.slug) for row in foreign])))
+    named = named.subquery(_NAMED)
+    return statement.outerjoin(named, named.c.id == runs.c.comfyui_workflow_id)
 
 
 def of_workflow(statement: Select[Any], workflow_id: UUID) -> Select[Any]:

@@ -20,6 +20,7 @@ from runflow.services import Services
 from runflow.web.auth import Principal
 from runflow.web.lists import ListQuery, RecordQuery, build, envelope, page, project
 from runflow.workers.outlook import Outlook
+from runflow.workflows import public
 from runflow.workflows.dispatch import workflow_id_of
 
 LOOK_AGAIN_SECONDS = 2.0
@@ -44,7 +45,10 @@ class RunReader:
     ) -> dict[str, Any]:
         """Return a page of the organization's runs, of one workflow or of all. Only what `fields` needs is read."""
         parts = None if query.fields is None else {*query.fields}
-        base = queries.of_organization(caller.org_id, parts, with_workflow=OF_WORKFLOW in (query.q or ""))
+        foreign = None
+        if OF_WORKFLOW in (query.q or ""):
+            foreign = await public.run_by(self._services, caller.org_id)
+        base = queries.of_organization(caller.org_id, parts, foreign=foreign)
         if workflow is not None:
             base = queries.of_workflow(base, workflow)
         async with self._services.db.tenant(caller.org_id) as connection:

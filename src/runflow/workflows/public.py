@@ -63,6 +63,12 @@ async def described(services: Services, path: Path) -> Row[Any]:
     return row
 
 
+async def run_by(services: Services, org_id: UUID) -> Sequence[Row[Any]]:
+    """Return id and slug of the other organizations' workflows that this organization has run. Raises nothing."""
+    async with services.db.system(durable=False) as connection:
+        return await public_queries.run_by(connection, org_id)
+
+
 @asynccontextmanager
 async def _opened(services: Services, key: UUID | Path) -> AsyncIterator[tuple[AsyncConnection, Row[Any]]]:
     async with services.db.system(durable=False) as connection:

@@ -1,5 +1,6 @@
 """SQL of public workflows, for callers of other organizations: nothing but what everyone may know is selected."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -8,6 +9,7 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow.orgs.tables import organizations
+from runflow.runs.tables import runs
 from runflow.workflows import queries
 from runflow.workflows.fields import WorkflowStatus
 from runflow.workflows.tables import workflows
@@ -50,4 +52,12 @@ async def described(connection: AsyncConnection, path: Path) -> Row[Any] | None:
     """Return what the OpenAPI document of a public workflow tells."""
     statement = sa.select(*queries.DESCRIBED_COLUMNS).select_from(_OWNED).where(_at(path))
     found: Row[Any] | None = (await connection.execute(statement)).one_or_none()
+    return found
+
+
+async def run_by(connection: AsyncConnection, org_id: UUID) -> Sequence[Row[Any]]:
+    """Return id and slug of the public workflows of other organizations that this organization has run."""
+    has_run = sa.exists().where(runs.c.comfyui_workflow_id == workflows.c.id, runs.c.org_id == org_id)
+    statement = sa.select(workflows.c.id, workflows.c.slug).where(_OPEN, workflows.c.org_id != org_id, has_run)
+    found: Sequence[Row[Any]] = (await connection.execute(statement)).all()
     return found
