@@ -58,6 +58,8 @@ async def described(connection: AsyncConnection, path: Path) -> Row[Any] | None:
 async def run_by(connection: AsyncConnection, org_id: UUID) -> Sequence[Row[Any]]:
     """Return id and slug of the public workflows of other organizations that this organization has run."""
     has_run = sa.exists().where(runs.c.comfyui_workflow_id == workflows.c.id, runs.c.org_id == org_id)
-    statement = sa.select(workflows.c.id, workflows.c.slug).where(_OPEN, workflows.c.org_id != org_id, has_run)
+    statement: sa.Select[Any] = sa.select(workflows.c.id, workflows.c.slug).where(
+        _OPEN, workflows.c.org_id != org_id, has_run
+    )
     found: Sequence[Row[Any]] = (await connection.execute(statement)).all()
     return found
