@@ -11,11 +11,9 @@ import ssl
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ import psutil
 import pytest
 
 from runflow.client import Runflow
+from tests.http_server import QuietHandler, serving
 
 TEST_NODES = Path(__file__).parent / "e2e" / "test_nodes.txt"
 WORKER = "test-worker"
@@ -195,23 +194,15 @@ class Receiver:
 def receiver() -> Iterator[Receiver]:
     """A target that answers 200."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
             found.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(200)
             self.end_headers()
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    found = Receiver(f"http://127.0.0.1:{server.server_address[1]}/hook")
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield found
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Handler) as base:
+        found = Receiver(f"{base}/hook")
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,9 @@
 
 import asyncio
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
@@ -18,6 +16,7 @@ from runflow.ids import new_id
 from runflow.services import Services
 from tests.conftest import new_org, open_client
 from tests.evaluations.conftest import ended, submit
+from tests.http_server import QuietHandler, serving
 
 
 @dataclass
@@ -32,7 +31,7 @@ class Site:
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             status, content = found.answers[min(found.gets, len(found.answers) - 1)]
             found.gets += 1
@@ -46,17 +45,9 @@ def site() -> Iterator[Site]:
             self.send_response(200)
             self.end_headers()
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    found = Site(f"http://127.0.0.1:{server.server_address[1]}")
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield found
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Handler) as base:
+        found = Site(base)
+        yield found
 
 
 @pytest.fixture

@@ -7,11 +7,9 @@ A new route needs nothing here when its parameters are known; a new resource nee
 import asyncio
 import hashlib
 import re
-import threading
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import MappingProxyType
 from typing import Any
 
@@ -25,6 +23,7 @@ from runflow.web.scopes import ALL_SCOPES, ROUTE_SCOPES, Access
 from tests.conftest import new_org, open_client
 from tests.evaluations.conftest import data_uri, png
 from tests.evaluations.corpus import good
+from tests.http_server import QuietHandler, serving
 from tests.runs.conftest import PROMPT, Worker
 
 Route = tuple[str, str]
@@ -231,7 +230,7 @@ async def make(services: Services) -> AsyncIterator[Everything]:
         key = await keys.create(connection, org_id=org, name="everything", scopes=ALL_SCOPES)
     async with services.db.system() as connection:
         _, token = await keys.create_worker_token(connection, "everything")
-    with _Receiver() as target:
+    with serving(_Receiver) as target:
         async with open_client(services, key["key"]) as client, open_client(services, token) as http:
             made = Everything(services, client, org)
             await _workflow(made)
@@ -342,25 +341,10 @@ async def _settled(services: Services, org: Any) -> None:
     await services.authenticator.note_use()
 
 
-class _Receiver:
+class _Receiver(QuietHandler):
     """A target that answers 200 to everything."""
 
-    def __enter__(self) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["Content-Length"]))
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-        return f"http://127.0.0.1:{self._server.server_address[1]}/hook"
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.end_headers()

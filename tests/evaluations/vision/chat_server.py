@@ -2,12 +2,12 @@
 
 import json
 import re
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.http_server import QuietHandler, serving
 
 Answer = Callable[[dict[str, Any]], Any]
 
@@ -51,7 +51,7 @@ def verdict(request: dict[str, Any], **changes: Any) -> str:
 def chat_server(*answers: Answer) -> Iterator[ChatServer]:
     """Serve until the end of the block."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
@@ -73,20 +73,9 @@ def chat_server(*answers: Answer) -> Iterator[ChatServer]:
             self.end_headers()
             self.wfile.write(raw)
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    found = ChatServer(f"http://127.0.0.1:{server.server_address[1]}/v1", list(answers))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with serving(Handler) as base:
+        found = ChatServer(f"{base}/v1", list(answers))
         yield found
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def _completion(text: str) -> dict[str, Any]:

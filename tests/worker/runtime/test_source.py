@@ -4,7 +4,6 @@ import hashlib
 import http.server
 import subprocess
 import tarfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from runflow.worker.runtime.errors import InstallError, SourceRefused
 from runflow.worker.runtime.releases import PackagedRelease
 from runflow.worker.runtime.report import LogReporter
 from runflow.worker.runtime.source import FetchedSource, SourceAsk, fetch_source, plan_source
+from tests.http_server import serving
 from tests.worker.runtime.trees import git, make_repository, make_tree
 
 REPORTER = LogReporter()
@@ -174,11 +174,8 @@ def index_url(package: Path) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://ann:s3cret@127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    server.server_close()
+    with serving(Handler) as base:
+        yield f"{base.replace('//', '//ann:s3cret@')}/"
 
 
 @pytest.mark.usefixtures("no_host")
