@@ -9,6 +9,7 @@ import asyncio
 import logging
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -96,6 +97,14 @@ def user_id(request: web.Request) -> str:
         KeyError: the request names a user that does not exist.
     """
     return str(server().user_manager.get_request_user_id(request))
+
+
+def asked_by(request: web.Request) -> Any:
+    """The request of a page that names its user in its address (`?user=`), because it cannot send ComfyUI's header:
+    for `user_id` and `user_settings`.
+    """
+    named = request.query.get("user")
+    return request if named is None else SimpleNamespace(headers={"comfy-user": named})
 
 
 def user_settings(request: web.Request) -> dict[str, Any]:

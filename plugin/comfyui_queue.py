@@ -7,6 +7,7 @@ of any page. Events come through an entry in the server's table of websockets; t
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any
@@ -18,6 +19,12 @@ from .comfyui import LOG, server
 
 Hear = Callable[[str, Mapping[str, Any]], None]
 """Called on the event loop with an event's type and data."""
+
+See = Callable[[bytes, str], None]
+"""Called on the event loop with a picture that the sampler shows of its work, and the picture's media type."""
+
+_PREVIEW = 1
+_PREVIEW_TYPES = {1: "image/jpeg", 2: "image/png"}
 
 
 class Place(str, Enum):
@@ -44,8 +51,9 @@ class _Ear:
 
     closed = False
 
-    def __init__(self, hear: Hear) -> None:
+    def __init__(self, hear: Hear, see: See) -> None:
         self._hear = hear
+        self._see = see
 
     async def send_json(self, message: Mapping[str, Any], *_: Any, **__: Any) -> None:
         try:
@@ -56,16 +64,22 @@ class _Ear:
     async def send_str(self, text: str, *_: Any, **__: Any) -> None:
         await self.send_json(json.loads(text))
 
-    async def send_bytes(self, *_: Any, **__: Any) -> None:
-        """Previews of the sampler are for editors."""
+    async def send_bytes(self, message: bytes | bytearray, *_: Any, **__: Any) -> None:
+        """Take a preview: the event's number and the picture's type, four bytes each, then the picture."""
+        event, kind = struct.unpack(">II", message[:8]) if len(message) > 8 else (0, 0)
+        if event == _PREVIEW and kind in _PREVIEW_TYPES:
+            self._see(bytes(message[8:]), _PREVIEW_TYPES[kind])
 
     async def close(self, *_: Any, **__: Any) -> None:
         """There is nothing to close."""
 
 
-async def submit(prompt: dict[str, Any], prompt_id: str, client_id: str) -> tuple[int, dict[str, Any]]:
+async def submit(
+    prompt: dict[str, Any], prompt_id: str, client_id: str, extra_data: dict[str, Any]
+) -> tuple[int, dict[str, Any]]:
     """Put a prompt into the queue. ComfyUI keeps and changes it. Returns status and body as `POST /prompt` does."""
-    return await _ask("/prompt", {"prompt": prompt, "prompt_id": prompt_id, "client_id": client_id})
+    body = {"prompt": prompt, "prompt_id": prompt_id, "client_id": client_id, "extra_data": extra_data}
+    return await _ask("/prompt", body)
 
 
 async def stop(prompt_id: str) -> None:
@@ -93,9 +107,9 @@ def history(prompt_id: str) -> Mapping[str, Any] | None:
     return entry
 
 
-def listen(client_id: str, hear: Hear) -> None:
+def listen(client_id: str, hear: Hear, see: See) -> None:
     """Hear the events of all prompts that are submitted under `client_id`, for as long as the process lives."""
-    server().sockets[client_id] = _Ear(hear)
+    server().sockets[client_id] = _Ear(hear, see)
 
 
 async def _ask(path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:

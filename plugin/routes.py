@@ -139,6 +139,12 @@ async def start_playground_run(request: web.Request) -> dict[str, Any]:
     return await playground.start(request)
 
 
+@_on("GET", "/runflow/playground/runs/{id}/preview")
+async def get_playground_preview(request: web.Request) -> web.StreamResponse:
+    """What the sampler shows of a run that works now."""
+    return playground.preview(request)
+
+
 @_on("POST", "/runflow/playground/runs/{id}/cancellation")
 async def cancel_playground_run(request: web.Request) -> dict[str, Any]:
     """Stop exactly one run."""

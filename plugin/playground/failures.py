@@ -30,11 +30,14 @@ def failure(code: str, message: str, next_step: str, **where: Any) -> dict[str, 
     }
 
 
-def refused_prompt(body: Mapping[str, Any], prompt: Prompt) -> dict[str, Any]:
-    """The error of a prompt that ComfyUI did not take, or took only a part of (`POST /prompt`'s answer)."""
+def refused_prompt(body: Mapping[str, Any], prompt: Prompt, captured: Prompt) -> dict[str, Any]:
+    """The error of a prompt that ComfyUI did not take, or took only a part of (`POST /prompt`'s answer).
+
+    `captured` is the prompt before values were bound: it also holds the wires of inputs that got no value.
+    """
     nodes = body.get("node_errors")
     if isinstance(nodes, Mapping) and nodes:
-        return _node_errors(nodes, prompt)
+        return _node_errors(nodes, prompt, captured)
     error = body.get("error")
     error = error if isinstance(error, Mapping) else {"message": str(error or "ComfyUI gave no reason")}
     extra = error.get("extra_info")
@@ -70,25 +73,30 @@ def failed_node(data: Mapping[str, Any], prompt: Prompt) -> dict[str, Any]:
     return failure("EXECUTION_FAILED", f"The {node} raised {exception}: {said or 'no message'}", fed or _LOOK, **where)
 
 
-def _node_errors(nodes: Mapping[str, Any], prompt: Prompt) -> dict[str, Any]:
+def _node_errors(nodes: Mapping[str, Any], prompt: Prompt, captured: Prompt) -> dict[str, Any]:
     problems: list[dict[str, Any]] = []
+    steps: list[str] = []
     for node_id, entry in nodes.items():
         for error in entry.get("errors") or [{}]:
             field = (error.get("extra_info") or {}).get("input_name")
             where = _where(prompt, node_id, entry.get("class_type"), field)
+            step = _CHANGE if where["inputs"] else _REPAIR
+            if field and not where["inputs"] and error.get("type") == "required_input_missing":
+                where["inputs"] = _inputs_behind(captured, node_id, field)
+                step = f'Give input "{where["inputs"][0]["name"]}" a value.' if where["inputs"] else step
             said = ": ".join(str(error[name]) for name in ("message", "details") if error.get(name))
             what = f'field "{field}" of {describe_node(prompt, node_id)}' if field else describe_node(prompt, node_id)
             name = injected_input(prompt, node_id)
             what = f'the picture of input "{name}"' if name is not None else what
+            steps.append(step)
             problems.append(
                 {**where, "message": f"ComfyUI does not accept {what}: {said[:_SHOWN] or 'no reason given'}"}
             )
     first, *others = problems
     more = f" ({len(others)} more {'problem' if len(others) == 1 else 'problems'}.)" if others else ""
     code = "INPUT_VALIDATION_FAILED" if first["inputs"] else "WORKFLOW_INVALID"
-    next_step = _CHANGE if first["inputs"] else _REPAIR
     where = {name: value for name, value in first.items() if name != "message"}
-    return failure(code, _sentence(first["message"]) + more, next_step, **where, problems=problems if others else None)
+    return failure(code, _sentence(first["message"]) + more, steps[0], **where, problems=problems if others else None)
 
 
 def _where(prompt: Prompt, node_id: str, node_type: str | None = None, field: str | None = None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from ..answers import Refused
 
-STATIC = Path(__file__).parent / "static"
+STATIC = Path(__file__).resolve().parent / "static"
 
 VIEWER_STYLE = "sha256-PXtZZkJMMyc18o/DN1ZEFOJ2qEGq95IQbVaJFMOXOb0="
 """The one style that the 3D viewer (static/vendor) brings inline."""

@@ -25,6 +25,9 @@ class Run:
         self.hint = asyncio.Event()
         self.cancelling = False
         self.task: asyncio.Task[None] | None = None
+        self.preview: tuple[bytes, str] | None = None
+        self.previews = 0
+        self.captured_prompt = capture.prompt
         self._number = number
         self._captured_at = capture.captured_at
         self._values = values
@@ -52,6 +55,11 @@ class Run:
         if self._status == "queued":
             self._status, self._started_at, self._waiting = "running", now(), None
 
+    def show(self, picture: bytes, media_type: str) -> None:
+        """Note what the sampler shows of its work."""
+        self.preview = picture, media_type
+        self.previews += 1
+
     def wait(self, reason: str | None) -> None:
         """Note why it does not run yet."""
         if self._status == "queued":
@@ -73,7 +81,7 @@ class Run:
 
     def describe(self) -> dict[str, Any]:
         """The run's record (wire.md, Run record; decisions.md, Ids), and beside it `slug`, `number`, `captured_at`,
-        `progress` (the node that works now) and `cancelling`.
+        `progress` (the node that works now), `preview_url` and `cancelling`.
         """
         error = self._error
         return {
@@ -96,6 +104,7 @@ class Run:
             "nodes_total": self.progress.total,
             "nodes_completed": self.progress.total if self._status == "succeeded" else self.progress.completed,
             "progress": self.progress.current() if self._status == "running" else None,
+            "preview_url": self._preview_url(),
             "created_at": self._created_at,
             "started_at": self._started_at,
             "completed_at": self._completed_at,
@@ -105,7 +114,10 @@ class Run:
     def _end(self, status: str) -> None:
         self._status, self._waiting, self._completed_at = status, None, now()
         self._started_at = self._started_at or (self._completed_at if status == "succeeded" else None)
-        self.prompt = {}  # only the record is kept
+        self.prompt, self.preview = {}, None  # only the record is kept
+
+    def _preview_url(self) -> str | None:
+        return f"runflow/playground/runs/{self.id}/preview?number={self.previews}" if self.preview else None
 
 
 def _milliseconds(start: str | None, end: str | None) -> int | None:

@@ -60,4 +60,4 @@ def _interrupted(record: dict[str, Any]) -> dict[str, Any]:
     error = failure("ENGINE_CRASHED", "ComfyUI was stopped before this run ended.", "Run it again.")
     ended: dict[str, Any] = {"status_code": "failed", "is_terminal": True, "cancelling": False, "completed_at": now()}
     told = {"failure_code": error["code"], "failure_message": error["message"], "failure_stage_code": "execute"}
-    return {**record, **ended, **told, "error": error, "waiting_reason": None, "progress": None}
+    return {**record, **ended, **told, "error": error, "waiting_reason": None, "progress": None, "preview_url": None}

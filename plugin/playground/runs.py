@@ -58,8 +58,15 @@ class Runs:
             return self._live[run_id].describe()
         return next((records[run_id] for records in self._ended.values() if run_id in records), None)
 
-    async def start(self, capture: Capture, values: object) -> dict[str, Any]:
+    def preview(self, run_id: str) -> tuple[bytes, str] | None:
+        """What the sampler shows of a run that works now, and its media type."""
+        run = self._live.get(run_id)
+        return run.preview if run else None
+
+    async def start(self, capture: Capture, values: object, extra_data: dict[str, Any]) -> dict[str, Any]:
         """Put a capture with these values into ComfyUI's queue. Returns the run's record.
+
+        `extra_data` goes to ComfyUI beside the prompt.
 
         Raises:
             Refused: the values do not fit, or too many runs are waiting.
@@ -74,7 +81,7 @@ class Runs:
         run = Run(run_id, number, capture, dict(values) if isinstance(values, Mapping) else {})
         run.execute(prompt, executed_nodes(prompt, comfyui.Catalogue().is_output))
         self._live[run_id] = run
-        run.task = asyncio.get_running_loop().create_task(self._watch(run))
+        run.task = asyncio.get_running_loop().create_task(self._watch(run, extra_data))
         self._tell(run)
         return run.describe()
 
@@ -94,10 +101,10 @@ class Runs:
             raise Refused("There is no such run (any more).", code="RUN_NOT_FOUND", status=404)
         return record
 
-    async def _watch(self, run: Run) -> None:
+    async def _watch(self, run: Run, extra_data: dict[str, Any]) -> None:
         try:
             await self._save(run.describe())
-            await self._run(run)
+            await self._run(run, extra_data)
         except Exception as fault:
             comfyui.LOG.exception("Runflow: a run of the playground could not be followed")
             message = f"{type(fault).__name__} in the plugin"
@@ -111,13 +118,13 @@ class Runs:
         self._changed(run.slug, run.id)
         await self._save(record)
 
-    async def _run(self, run: Run) -> None:
-        comfyui_queue.listen(self._client_id, self._hear)
-        status, answer = await comfyui_queue.submit(copy_json(run.prompt), run.id, self._client_id)
+    async def _run(self, run: Run, extra_data: dict[str, Any]) -> None:
+        comfyui_queue.listen(self._client_id, self._hear, self._see)
+        status, answer = await comfyui_queue.submit(copy_json(run.prompt), run.id, self._client_id, extra_data)
         if status != 200 or answer.get("node_errors"):
             # With one valid and one invalid output ComfyUI takes the valid part; half a result is no result.
             await comfyui_queue.stop(run.id)
-            run.fail(refused_prompt(answer, run.prompt), "dispatch")
+            run.fail(refused_prompt(answer, run.prompt, run.captured_prompt), "dispatch")
             return
         missed = 0
         while missed < _MISSES:
@@ -168,6 +175,13 @@ class Runs:
         if run.progress.started:
             run.start()
         self._tell(run)
+
+    def _see(self, picture: bytes, media_type: str) -> None:
+        # It comes without a name. ComfyUI works on one prompt at a time, in the order in which they were sent.
+        working = [run for run in self._live.values() if run.progress.started and not run.is_terminal]
+        if working:
+            working[-1].show(picture, media_type)
+            self._tell(working[-1])
 
     def _tell(self, run: Run) -> None:
         self._changed(run.slug, run.id)

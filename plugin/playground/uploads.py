@@ -51,6 +51,8 @@ async def receive(request: web.Request) -> dict[str, Any]:
                 return {"name": place.name, "subfolder": "", "type": "input"}
     except ValueError:
         raise Refused("The body is no multipart form.", code="INVALID_BODY") from None
+    except ConnectionError:  # the person stopped it, or went away: no fault of ours
+        raise Refused("The upload was broken off.", code="UPLOAD_BROKEN_OFF") from None
     raise Refused(f'Send the file as the part "{FIELD}", with its name.', code="FILE_MISSING")
 
 

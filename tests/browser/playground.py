@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
 from PIL import Image
 from playwright.async_api import ConsoleMessage, Page, expect
 
@@ -76,6 +77,23 @@ class Playground:
         await tab.wait_for_url(re.compile("/runflow/playground/"))
         await expect(tab.get_by_role("button", name="Run", exact=True)).to_be_visible()
         return ours
+
+    async def is_accessible(self) -> None:
+        """axe-core finds nothing that keeps people out who use a keyboard or a screen reader, or see little."""
+        found = await Axe().run(self.page)
+        assert found.violations_count == 0, found.generate_report()
+
+    async def drop(self, label: str, name: str, size: int) -> None:
+        """Drop a file whose bytes count 0 to 255, again and again, on a field."""
+        script = """([name, size]) => {
+            const dropped = new DataTransfer()
+            const bytes = Uint8Array.from({ length: size }, (_, index) => index % 256)
+            dropped.items.add(new File([bytes], name))
+            return dropped
+        }"""
+        dropped = await self.page.evaluate_handle(script, [name, size])
+        await self.field(label).locator(".rf-drop").dispatch_event("drop", {"dataTransfer": dropped})
+        await expect(self.field(label).locator(".rf-drop")).to_contain_text(Path(name).stem)
 
     async def run(self) -> None:
         await self.page.get_by_role("button", name="Run", exact=True).click()

@@ -22,6 +22,7 @@ class Slow:
     def run(self, image: Any, steps: int) -> tuple[Any]:
         import comfy.model_management  # type: ignore[import-not-found]
         import comfy.utils  # type: ignore[import-not-found]
+        from PIL import Image
 
         if steps < 0:
             raise ValueError(f"steps must be positive, not {steps}")
@@ -29,7 +30,7 @@ class Slow:
         for step in range(steps):
             comfy.model_management.throw_exception_if_processing_interrupted()
             time.sleep(0.05)
-            bar.update_absolute(step + 1)
+            bar.update_absolute(step + 1, steps, ("JPEG", Image.new("RGB", (48, 30), (255 - step % 200, 120, 40)), 64))
         return (image,)
 
 

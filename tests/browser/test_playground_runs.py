@@ -1,5 +1,6 @@
 """Runs of the playground: progress, several at once, cancel, failures, files, a restart, a stale capture, phones."""
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from playwright.async_api import expect
 
 from tests.browser import playground_nodes
 from tests.browser.playground import EMPTY, Playground, build_picture_flow, save_picture
-from tests.editor import Editor
+from tests.editor import CLONE, Editor
 from tests.editor_fixtures import NEWEST, OpenPage
 from tests.editor_page import EditorPage
 
@@ -23,6 +24,9 @@ def slow_editor(comfyui_dirs: dict[str, Path], tmp_path_factory: pytest.TempPath
     """The newest ComfyUI with the test's own nodes."""
     made = Editor(comfyui_dirs[NEWEST], tmp_path_factory.mktemp("slow") / "editor")
     shutil.copy(playground_nodes.__file__, made.base / "custom_nodes/playground_nodes.py")
+    # As a developer installs it (`ln -s`): our own files must be found behind the link.
+    shutil.rmtree(made.plugin)
+    made.plugin.symlink_to(CLONE / "plugin")
     made.start()
     yield made
     made.stop()
@@ -41,6 +45,9 @@ async def build_slow_flow(page: EditorPage, name: str) -> str:
     return deploy
 
 
+WIDE = "() => document.documentElement.scrollWidth > document.documentElement.clientWidth"
+
+
 async def start(play: Playground, steps: int) -> None:
     await play.page.get_by_label("Steps", exact=True).fill(str(steps))
     await play.run()
@@ -54,6 +61,7 @@ async def test_two_runs_at_once_and_cancel_stops_only_one(slow_editor: Editor, o
     await expect(run.locator(".rf-status")).to_have_text("Running")
     await expect(run.locator(".rf-doing")).to_contain_text("(node 3), step 4")
     await expect(run.locator(".rf-doing")).to_contain_text("2 of 4 nodes done")
+    await expect(run.get_by_role("img", name="Unfinished picture")).to_have_js_property("naturalWidth", 64)
     await start(play, 3)
     await expect(run.locator(".rf-status")).to_have_text("Waiting")
     await expect(run.locator(".rf-doing")).to_have_text("ComfyUI works on something else.")
@@ -62,8 +70,10 @@ async def test_two_runs_at_once_and_cancel_stops_only_one(slow_editor: Editor, o
     await expect(play.page.get_by_role("tab", name="Run 1, Running")).to_be_focused()
     await play.shot("two")
 
-    await run.get_by_role("button", name="Cancel").click()
+    await run.get_by_role("button", name="Cancel").press("Enter")
     await play.ended("Cancelled")
+    await expect(run.locator(".rf-status")).to_be_focused()  # the button is gone, the keyboard's place is not
+    await expect(run.locator(".rf-preview")).to_be_hidden()
     await play.page.get_by_role("tab", name="Run 2").click()
     await play.ended("Succeeded")
     await expect(run.get_by_role("img", name="picture")).to_be_visible()
@@ -98,6 +108,7 @@ async def test_a_failing_node_is_named_with_its_field(slow_editor: Editor, open_
     await error.locator("summary").click()
     await expect(error.locator("pre")).to_contain_text("playground_nodes.py")
     await play.shot("failed", whole=True)
+    await play.is_accessible()
 
 
 async def test_a_refused_field_is_named(slow_editor: Editor, open_page: OpenPage) -> None:
@@ -105,7 +116,11 @@ async def test_a_refused_field_is_named(slow_editor: Editor, open_page: OpenPage
     deploy = await build_slow_flow(page, "Refused")
     await page.set_widget((await page.find("EmptyImage"))[0], "width", 0)
     await page.page.evaluate("app.graph.nodes.find((n) => n.type === 'EmptyImage').widgets[0].value = 0")
+    markup = "<img src=x onerror=alert(1)>" + "W" * 400
+    await page.set_widget((await page.find("RunflowInputInt"))[0], "description", markup)
     play = await Playground.opened_by(page, deploy)
+    await expect(play.field("Steps")).to_contain_text(markup)
+    assert not await play.page.evaluate(WIDE)
     await start(play, 1)
     await play.ended("Failed")
     error = play.page.get_by_role("region", name="Error")
@@ -123,15 +138,17 @@ async def test_every_kind_of_file(slow_editor: Editor, open_page: OpenPage, tmp_
         await page.connect(made, 0, output, "value")
     given = await page.add("RunflowInputFile", 40, 40, input_id="archive", display_name="Archive")
     await page.connect(given, 0, made, "copy_of")
+    pictures = await page.add("EmptyImage", 40, 760, width=96, height=64, color=0x2266CC, batch_size=2)
+    batch = await page.add("RunflowOutputImage", 400, 760, output_id="batch", output_name="Batch")
+    await page.connect(pictures, 0, batch, "value")
     flag = await page.add("RunflowInputBoolean", 40, 300, input_id="flag", display_name="Flag", required=False)
     shown = await page.add("PreviewAny", 40, 560)
     await page.connect(flag, 0, shown, "source")
     deploy = await page.add("RunflowDeploy", 1200, 40, endpoint_name="Every kind")
     play = await Playground.opened_by(page, deploy)
-    (tmp_path / "sub").mkdir()
-    archive = tmp_path / "sub" / "my archive.zip"
-    archive.write_bytes(bytes(range(256)) * 4000)
-    await play.choose("Archive", archive)
+    missed = "document.body.dispatchEvent(new DragEvent('drop', { bubbles: true, cancelable: true }))"
+    assert await play.page.evaluate(missed) is False  # a file that misses its field does not replace the page
+    await play.drop("Archive", "my archive.zip", 1_024_000)
     await play.page.get_by_role("switch", name="Flag").check()
     await play.run()
     await play.ended("Succeeded")
@@ -146,7 +163,10 @@ async def test_every_kind_of_file(slow_editor: Editor, open_page: OpenPage, tmp_
         await expect(result.locator("runflow-model")).to_contain_text("Download the file instead.")
     async with play.page.expect_download() as download:
         await result.get_by_role("link", name="Download made.zip").click()
-    assert Path(await (await download.value).path()).read_bytes() == archive.read_bytes()
+    assert Path(await (await download.value).path()).read_bytes() == bytes(range(256)) * 4000
+    batch = result.get_by_role("img", name=re.compile("^Batch [12] of 2$"))
+    await expect(batch).to_have_count(2)
+    await play.is_accessible()
     await play.shot("kinds", whole=True)
     assert [fault for fault in play.faults if "WebGL" not in fault] == []
 
@@ -210,8 +230,16 @@ async def test_the_capture_is_older_than_the_editor(newest_editor: Editor, open_
     await expect(play.page.get_by_label("width", exact=True)).to_have_value("32")
     await play.run()
     await play.ended("Succeeded")
-    image = play.page.locator("runflow-run img")
+    image = play.page.get_by_role("img", name="image_output", exact=True)
     await expect(image).to_have_js_property("naturalHeight", 80)
+
+    # What was typed stays; a new input shows its default.
+    prompt = await page.prompt()
+    prompt["99"] = {"class_type": "RunflowInputInt", "inputs": {"input_id": "depth", "value": 7}}
+    body = {"endpoint_name": "Grows old", "prompt": prompt, "graph": {}, "fingerprint": "other"}
+    httpx.post(f"{newest_editor.url}/runflow/playground/captures", json=body).raise_for_status()
+    await expect(play.page.get_by_label("depth", exact=True)).to_have_value("7")
+    await expect(play.page.get_by_label("width", exact=True)).to_have_value("32")
     await page.page.goto("about:blank")
     await play.page.get_by_role("button", name="Capture again").click()
     await expect(play.page.get_by_text("No editor shows this workflow now.")).to_be_visible()
@@ -230,14 +258,16 @@ async def test_on_a_phone(slow_editor: Editor, open_page: OpenPage, tmp_path: Pa
     play = await Playground.opened_by(page, await build_picture_flow(page, "Postcard from the sea"))
     await play.page.set_viewport_size({"width": 390, "height": 844})
     await play.shot("phone-form")
+    await play.run()
+    await play.is_accessible()
     await play.choose("Photo", save_picture(tmp_path / "a sea otter holding a smooth pebble.png", size=(1200, 800)))
     await play.page.get_by_label("Width", exact=True).fill("900")
     await play.page.get_by_label("Caption", exact=True).fill("Greetings")
     await play.run()
     await play.ended("Succeeded")
     await expect(play.page.locator("runflow-run img")).to_have_js_property("naturalWidth", 900)
-    wide = "() => document.documentElement.scrollWidth > document.documentElement.clientWidth"
-    assert not await play.page.evaluate(wide)
+    assert not await play.page.evaluate(WIDE)
+    await play.is_accessible()
     await play.shot("phone-result")
     await play.shot("phone-whole", whole=True)
     await play.page.set_viewport_size({"width": 1280, "height": 860})

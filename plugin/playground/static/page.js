@@ -34,11 +34,11 @@ function say(text) {
 /** @param {any} fresh */
 function showCapture(fresh) {
   const changed = fresh.captured_at !== capture?.captured_at
-  const before = capture ? form.values : draft()
+  const before = capture ? form.edits : draft()
   capture = fresh
   get("stale").hidden = !fresh.stale
   if (!changed) return
-  for (const id of ["title", "main"]) get(id).hidden = false
+  for (const id of ["title", "columns"]) get(id).hidden = false
   get("missing").hidden = true
   get("name").textContent = fresh.name
   get("facts").textContent = `${fresh.nodes} nodes, captured ${clock(fresh.captured_at)}`
@@ -47,7 +47,7 @@ function showCapture(fresh) {
   workflow.href = address(`${CAPTURE}/workflow`)
   showWarnings(fresh.warnings)
   form.inputs = fresh.inputs
-  if (before) form.values = before
+  if (before) form.edits = before
   shown.labels = Object.fromEntries(fresh.outputs.map((/** @type {any} */ row) => [row.name, row.display_name]))
 }
 
@@ -59,7 +59,7 @@ function showWarnings(warnings) {
   get("warnings").replaceChildren(make("summary", null, title), ...texts)
 }
 
-/** @returns {any} What was typed before the page was loaded again. */
+/** @returns {any} What was filled in before the page was loaded again. */
 function draft() {
   try {
     return JSON.parse(sessionStorage.getItem(DRAFT) ?? "null")
@@ -71,6 +71,7 @@ function draft() {
 /** @param {RunRecord} run */
 function showRun(run) {
   for (const file of run.output?.outputs ?? []) file.url = address(file.url)
+  if (run.preview_url) run.preview_url = address(run.preview_url)
   const isNew = !runs.has(run.id)
   runs.set(run.id, run)
   if (isNew) tabs.prepend(makeTab(run))
@@ -102,6 +103,7 @@ function select(id) {
     tab.tabIndex = mine ? 0 : -1
   }
   get("panel").hidden = false
+  get("runs").scrollTop = 0
   get("panel").setAttribute("aria-labelledby", `tab-${id}`)
   shown.run = runs.get(id) ?? null
 }
@@ -122,7 +124,7 @@ form.upload = upload
 form.preview = inputAddress
 form.addEventListener("runflow-change", () => {
   try {
-    sessionStorage.setItem(DRAFT, JSON.stringify(form.values))
+    sessionStorage.setItem(DRAFT, JSON.stringify(form.edits))
   } catch {
     // The browser keeps nothing here; then a reload starts with the defaults.
   }
@@ -167,6 +169,9 @@ get("recapture").addEventListener("click", async () => {
   button.disabled = false
 })
 
+// A file that misses its field must not replace the page.
+for (const type of ["dragover", "drop"]) document.addEventListener(type, (event) => event.preventDefault())
+
 /** Follow the capture and its runs; everything comes again after each interruption. */
 function follow() {
   const events = new EventSource(address(`${CAPTURE}/events`))
@@ -194,7 +199,7 @@ function follow() {
     try {
       await ask("GET", CAPTURE)
     } catch (error) {
-      if (error instanceof Refusal && [404, 409].includes(error.status)) return showMissing(error.message)
+      if (error instanceof Refusal && [403, 404, 409].includes(error.status)) return showMissing(error.message)
     }
     setTimeout(follow, RETRY_SECONDS * 1000)
   })
@@ -202,7 +207,7 @@ function follow() {
 
 /** @param {string} message */
 function showMissing(message) {
-  for (const id of ["title", "main", "offline"]) get(id).hidden = true
+  for (const id of ["title", "columns", "offline"]) get(id).hidden = true
   const again = make("a", { class: "rf-button rf-main", href: address("") }, "Open the editor")
   get("missing").replaceChildren(make("h1", null, "Nothing captured here"), make("p", null, message), again)
   get("missing").hidden = false

@@ -3,8 +3,21 @@
 /** ComfyUI's own address: the page is at …/runflow/playground/SLUG. */
 export const COMFYUI = new URL("../../", location.href)
 
-/** @param {string} path Below ComfyUI's address. */
-export const address = (path) => new URL(path, COMFYUI).href
+/** @returns {string} The user whom the editor of this browser has chosen, where ComfyUI runs with --multi-user. */
+function user() {
+  try {
+    return localStorage.getItem("Comfy.userId") ?? ""
+  } catch {
+    return ""
+  }
+}
+
+/** @param {string} path Below ComfyUI's address; the plugin's also name the user, for they cannot all send a header. */
+export function address(path) {
+  const url = new URL(path, COMFYUI)
+  if (path.startsWith("runflow/") && user()) url.searchParams.set("user", user())
+  return url.href
+}
 
 /** A refusal, in the platform's envelope. */
 export class Refusal extends Error {
@@ -38,7 +51,7 @@ export async function ask(method, path, body) {
  * Store a file in ComfyUI's input folder: pictures by ComfyUI's own route, the rest by the plugin's.
  * @type {import("./components/types").Upload}
  */
-export function upload(file, row, progress) {
+export function upload(file, row, progress, signal) {
   const picture = row.variable_type_code === "image"
   const form = new FormData()
   form.append(picture ? "image" : "file", file, file.name)
@@ -54,6 +67,8 @@ export function upload(file, row, progress) {
       else reject(new Refusal(stored ?? {}, request.status))
     })
     request.addEventListener("error", () => reject(new Refusal({}, 0)))
+    request.addEventListener("abort", () => reject(new Error("The upload was stopped.")))
+    signal.addEventListener("abort", () => request.abort())
     request.send(form)
   })
 }

@@ -48,7 +48,7 @@ def test_a_refused_field_is_named() -> None:
         "details": "height",
         "extra_info": {"input_name": "height"},
     }
-    error = refused_prompt({"node_errors": {"5": {"errors": [problem], "class_type": "ImageScale"}}}, PROMPT)
+    error = refused_prompt({"node_errors": {"5": {"errors": [problem], "class_type": "ImageScale"}}}, PROMPT, PROMPT)
     assert error["message"] == (
         'ComfyUI does not accept field "height" of node 5 "Scale it" (ImageScale): '
         "Value -1 smaller than min of 0: height. Repair it in the editor and capture the workflow again."
@@ -57,14 +57,31 @@ def test_a_refused_field_is_named() -> None:
     assert error["code"] == "WORKFLOW_INVALID"
 
 
+def test_an_input_without_a_value_is_named_where_a_node_needs_it() -> None:
+    problem = {
+        "type": "required_input_missing",
+        "message": "Required input is missing",
+        "details": "width",
+        "extra_info": {"input_name": "width"},
+    }
+    bound = {"5": {**PROMPT["5"], "inputs": {"height": 64}}}
+    error = refused_prompt({"node_errors": {"5": {"errors": [problem], "class_type": "ImageScale"}}}, bound, PROMPT)
+    assert error["message"].endswith('Required input is missing: width. Give input "width" a value.')
+    assert error["code"] == "INPUT_VALIDATION_FAILED"
+
+
 def test_a_class_that_is_not_installed_is_named() -> None:
     extra = {"node_id": "5", "class_type": "ImageScale", "node_title": "Scale it"}
-    error = refused_prompt({"error": {"type": "missing_node_type", "message": "x", "extra_info": extra}}, PROMPT)
+    error = refused_prompt(
+        {"error": {"type": "missing_node_type", "message": "x", "extra_info": extra}}, PROMPT, PROMPT
+    )
     assert error["code"] == "NODE_TYPE_MISSING"
     assert 'node 5 "Scale it" (ImageScale)' in error["message"]
 
 
 def test_other_refusals_keep_comfyuis_words() -> None:
-    assert "no output node" in refused_prompt({"error": {"type": "prompt_no_outputs"}}, PROMPT)["message"]
-    assert "because so" in refused_prompt({"error": {"type": "odd", "message": "because so"}}, PROMPT)["message"]
-    assert "gave no reason" in refused_prompt({}, PROMPT)["message"]
+    assert "no output node" in refused_prompt({"error": {"type": "prompt_no_outputs"}}, PROMPT, PROMPT)["message"]
+    assert (
+        "because so" in refused_prompt({"error": {"type": "odd", "message": "because so"}}, PROMPT, PROMPT)["message"]
+    )
+    assert "gave no reason" in refused_prompt({}, PROMPT, PROMPT)["message"]

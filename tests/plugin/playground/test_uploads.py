@@ -110,3 +110,16 @@ def test_long_names_keep_their_ending() -> None:
     assert name.endswith("ü.safetensors")
     assert len(name.encode()) <= 180
     assert len(safe_name("a." + "b" * 300).encode()) <= 180
+
+
+async def test_an_upload_that_is_broken_off_is_no_fault(
+    client: Client, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def lost(*_: object) -> bytes:
+        raise ConnectionResetError("Connection lost")
+
+    monkeypatch.setattr("aiohttp.BodyPartReader.read_chunk", lost)
+    status, body = await send(client, "a.bin", b"one")
+    assert (status, body["code"]) == (400, "UPLOAD_BROKEN_OFF")
+    assert list(folder.iterdir()) == []
+    assert "failed" not in caplog.text

@@ -9,7 +9,7 @@ export class FieldProblem extends Error {}
 
 /** @param {InputRow} row @param {FormTools} tools @returns {Control} */
 export function textControl(row, tools) {
-  const area = make("textarea", { class: "rf-text", rows: 3, spellcheck: true })
+  const area = make("textarea", { class: "rf-text", rows: 3, spellcheck: true, dir: "auto" })
   area.addEventListener("input", () => {
     fit(area)
     tools.changed()
@@ -39,21 +39,38 @@ function fit(area) {
 const INTEGER = /^[+-]?\d+$/
 const NUMBER = /^[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i
 
-/** @param {InputRow} row @param {FormTools} tools @returns {Control} */
+/** The decimal sign of this browser's language; the point is taken too. */
+const DECIMAL = new Intl.NumberFormat().formatToParts(1.5).find((part) => part.type === "decimal")?.value ?? "."
+
+/**
+ * A text field: number fields of browsers drop what they do not know, so that "0,5" becomes 5 without a word.
+ * @param {InputRow} row @param {FormTools} tools @returns {Control}
+ */
 export function numberControl(row, tools) {
   const whole = row.variable_type_code === "int"
-  const input = make("input", { type: "number", class: "rf-number", step: whole ? "1" : "any", autocomplete: "off" })
+  const wanted = whole ? "Write an integer." : `Write a number, such as 0${DECIMAL}5.`
+  const input = make("input", { type: "text", class: "rf-number", autocomplete: "off", spellcheck: false })
   input.inputMode = whole ? "numeric" : "decimal"
+  const text = () => (whole ? input.value.trim() : input.value.trim().replace(DECIMAL, "."))
+  /** @param {string} written */
+  const put = (written) => {
+    input.value = written
+    tools.changed()
+  }
   input.addEventListener("input", tools.changed)
-  // A wheel over a focused number would change it while the page is scrolled.
-  input.addEventListener("wheel", () => input.blur(), { passive: true })
+  input.addEventListener("keydown", (event) => {
+    const step = { ArrowUp: 1n, ArrowDown: -1n }[event.key]
+    if (!step || !INTEGER.test(text())) return
+    event.preventDefault()
+    put(String(BigInt(text().replace("+", "")) + step))
+  })
   const element = make("div", { class: "rf-row" }, input)
   if (whole && /seed/i.test(row.name)) {
-    const dice = make("button", { type: "button", class: "rf-button", title: "Another random seed" }, "Random")
+    const dice = make("button", { type: "button", class: "rf-button" }, "Random")
+    dice.setAttribute("aria-label", `Random ${row.display_name || row.name}`)
     dice.addEventListener("click", () => {
       const [high, low] = crypto.getRandomValues(new Uint32Array(2))
-      input.value = String((high & 0x1fffff) * 2 ** 32 + low)
-      tools.changed()
+      put(String((high & 0x1fffff) * 2 ** 32 + low))
     })
     element.append(dice)
   }
@@ -61,16 +78,11 @@ export function numberControl(row, tools) {
     element,
     focusable: input,
     read() {
-      const text = input.value.trim()
-      if (input.validity.badInput) throw new FieldProblem(whole ? "Write an integer." : "Write a number.")
-      if (text === "") {
-        if (row.is_required) throw new FieldProblem(whole ? "Write an integer." : "Write a number.")
-        return null
-      }
-      if (!(whole ? INTEGER : NUMBER).test(text)) throw new FieldProblem(whole ? "Write an integer." : "Write a number.")
-      const number = Number(text)
+      if (text() === "" && !row.is_required) return null
+      if (!(whole ? INTEGER : NUMBER).test(text())) throw new FieldProblem(wanted)
+      const number = Number(text())
       // Seeds use 64 bits, more than a JavaScript number holds: those travel as text, which the API takes too.
-      return whole && !Number.isSafeInteger(number) ? text : number
+      return whole && !Number.isSafeInteger(number) ? text() : number
     },
     write(value) {
       input.value = value === null ? "" : String(value)

@@ -11,16 +11,17 @@ export function fileControl(row, tools) {
   const noun = picture ? "picture" : "file"
   /** @type {string | null} */
   let value = null
-  let uploading = 0
+  /** @type {AbortController | null} The upload that is under way. */
+  let sending = null
   let failure = ""
 
   const input = make("input", { type: "file", class: "rf-hidden", accept: picture ? "image/*" : "" })
   const image = make("img", { class: "rf-thumb", alt: "", hidden: true })
-  const title = make("span", { class: "rf-drop-title" })
+  const title = make("span", { class: "rf-drop-title", dir: "auto" })
   const hint = make("span", { class: "rf-quiet" })
   const bar = make("progress", { max: 1, hidden: true, "aria-label": "Upload" })
   const zone = make("label", { class: "rf-drop" }, input, image, make("span", { class: "rf-drop-text" }, title, hint, bar))
-  const remove = make("button", { type: "button", class: "rf-button", hidden: true }, "Remove")
+  const remove = make("button", { type: "button", class: "rf-button", hidden: true })
   const element = make("div", { class: "rf-file" }, zone, remove)
 
   const show = () => {
@@ -29,32 +30,60 @@ export function fileControl(row, tools) {
     if (preview) {
       if (image.getAttribute("src") !== preview) image.src = preview
     } else image.removeAttribute("src")
-    bar.hidden = !uploading
-    title.textContent = uploading ? "Uploading…" : (value ?? `Choose a ${noun}`)
-    hint.textContent = uploading ? "" : value === null ? "or drop it here" : "choose or drop another one"
+    bar.hidden = !sending
+    title.textContent = value ?? `Choose a ${noun}`
+    hint.textContent = value === null ? "or drop it here" : "choose or drop another one"
     zone.classList.toggle("rf-filled", value !== null)
-    remove.hidden = value === null || uploading > 0
+    remove.textContent = sending ? "Stop" : "Remove"
+    remove.setAttribute("aria-label", `${sending ? "Stop the upload of" : "Remove"} ${row.display_name || row.name}`)
+    remove.hidden = value === null && !sending
+  }
+
+  const stop = () => {
+    sending?.abort()
+    sending = null
+  }
+
+  /** @param {string} problem */
+  const refuse = (problem) => {
+    failure = problem
+    element.dispatchEvent(new CustomEvent("rf-problem", { detail: failure, bubbles: true }))
   }
 
   /** @param {File} file */
   const take = async (file) => {
-    uploading += 1
-    const turn = uploading
+    stop()
     failure = ""
+    if (picture && file.type && !file.type.startsWith("image/")) {
+      show()
+      refuse(`“${file.name}” is no picture. Choose a picture.`)
+      return
+    }
+    const mine = new AbortController()
+    sending = mine
     bar.removeAttribute("value")
     show()
-    title.textContent = `Uploading ${file.name}, ${size(file.size)}…`
-    try {
-      const stored = await tools.upload(file, row, (part) => (bar.value = part))
-      if (turn === uploading) value = stored
-    } catch (error) {
-      if (turn === uploading) failure = error instanceof Error ? error.message : String(error)
+    title.textContent = `Uploading ${file.name}`
+    hint.textContent = size(file.size)
+    /** @param {number} part */
+    const progress = (part) => {
+      if (sending !== mine) return
+      bar.value = part
+      hint.textContent = `${Math.floor(part * 100)} % of ${size(file.size)}`
     }
-    if (turn !== uploading) return // another file was chosen meanwhile
-    uploading = 0
+    let problem = ""
+    let stored = value
+    try {
+      stored = await tools.upload(file, row, progress, mine.signal)
+    } catch (error) {
+      problem = error instanceof Error ? error.message : String(error)
+    }
+    if (sending !== mine) return // stopped, or another file was chosen meanwhile
+    sending = null
+    value = stored
     show()
     tools.changed()
-    if (failure) element.dispatchEvent(new CustomEvent("rf-problem", { detail: failure, bubbles: true }))
+    if (problem) refuse(problem)
   }
 
   input.addEventListener("change", () => {
@@ -64,7 +93,8 @@ export function fileControl(row, tools) {
   })
   image.addEventListener("error", () => (image.hidden = true))
   remove.addEventListener("click", () => {
-    value = null
+    if (!sending) value = null
+    stop()
     failure = ""
     show()
     input.focus()
@@ -89,13 +119,14 @@ export function fileControl(row, tools) {
     element,
     focusable: input,
     read() {
-      if (uploading) throw new FieldProblem(`Wait until the ${noun} is uploaded.`)
+      if (sending) throw new FieldProblem(`Wait until the ${noun} is uploaded.`)
       if (failure) throw new FieldProblem(failure)
       if (value !== null) return value
       if (row.is_required) throw new FieldProblem(`Choose a ${noun}.`)
       return null
     },
     write(given) {
+      stop()
       value = given === null || given === "" ? null : String(given)
       failure = ""
       show()

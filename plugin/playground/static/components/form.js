@@ -52,7 +52,7 @@ export class RunflowForm extends HTMLElement {
   set inputs(rows) {
     /** @type {FormTools} */
     const tools = {
-      upload: (file, row, progress) => this.upload(file, row, progress),
+      upload: (...given) => this.upload(...given),
       preview: (value, row) => this.preview(value, row),
       changed: () => {
         this.#forgetProblems()
@@ -83,6 +83,18 @@ export class RunflowForm extends HTMLElement {
   /** Fill the fields that are named; an absent one is emptied. */
   set values(values) {
     for (const { row, control } of this.#fields) control.write(values[row.name] ?? null)
+    this.#forgetProblems()
+  }
+
+  /** What differs from the defaults: kept when the interface changes, whose new defaults then show. */
+  get edits() {
+    const values = this.values
+    const changed = this.#fields.filter(({ row }) => (values[row.name] ?? null) !== row.default_value)
+    return Object.fromEntries(changed.map(({ row }) => [row.name, values[row.name] ?? null]))
+  }
+
+  set edits(edits) {
+    for (const { row, control } of this.#fields) if (row.name in edits) control.write(edits[row.name])
     this.#forgetProblems()
   }
 
@@ -126,21 +138,26 @@ function makeField(row, tools) {
   control.focusable.id = id
   control.focusable.setAttribute("aria-describedby", `${id}-help ${id}-problem`)
   if (row.is_required) control.focusable.setAttribute("aria-required", "true")
-  const label = make("label", { htmlFor: id, class: "rf-label" }, row.display_name || row.name)
+  const label = make("label", { htmlFor: id, class: "rf-label", dir: "auto" }, row.display_name || row.name)
   const key = make("span", { class: "rf-key" }, make("code", null, row.name), ` ${row.variable_type_code}`)
   const optional = row.is_required ? null : make("span", { class: "rf-optional" }, "optional")
-  const help = make("p", { class: "rf-help", id: `${id}-help`, hidden: !row.description }, row.description)
-  const problem = make("p", { class: "rf-problem", id: `${id}-problem`, role: "alert", hidden: true })
+  const help = make("p", { class: "rf-help", dir: "auto", id: `${id}-help`, hidden: !row.description }, row.description)
+  const problem = make("p", { class: "rf-problem", id: `${id}-problem`, hidden: true })
   const frame = make("div", { class: "rf-field" }, make("div", { class: "rf-head" }, label, optional, key))
   frame.append(help, control.element, problem)
   const field = { row, control, frame, problem }
-  frame.addEventListener("rf-problem", (event) => mark(field, /** @type {CustomEvent} */ (event).detail))
+  frame.addEventListener("rf-problem", (event) => {
+    // Spoken at once: nobody pressed Run, so no summary speaks and the focus stays.
+    problem.setAttribute("role", "alert")
+    mark(field, /** @type {CustomEvent} */ (event).detail)
+  })
   control.write(row.default_value)
   return field
 }
 
 /** @param {Field} field @param {string} text */
 function mark(field, text) {
+  if (!text) field.problem.removeAttribute("role")
   field.problem.textContent = text
   field.problem.hidden = !text
   field.frame.classList.toggle("rf-wrong", Boolean(text))

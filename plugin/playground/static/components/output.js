@@ -22,7 +22,7 @@ export class RunflowOutput extends HTMLElement {
     link.setAttribute("aria-label", `Download ${name}`)
     const facts = [name, file.content_type, size(file.size_bytes)].filter(Boolean).join(" · ")
     const caption = make("figcaption", { class: "rf-caption" })
-    caption.append(make("div", null, make("strong", null, title), make("div", { class: "rf-quiet" }, facts)), link)
+    caption.append(make("div", null, make("strong", { dir: "auto" }, title), make("div", { class: "rf-quiet" }, facts)), link)
     this.append(make("figure", { class: "rf-output" }, preview(file, title), caption))
   }
 }

@@ -22,12 +22,13 @@ export class RunflowRun extends HTMLElement {
   labels = {}
   /** @type {RunRecord | null} */
   #run = null
-  #status = make("span", { class: "rf-status" })
+  #status = make("span", { class: "rf-status", tabIndex: -1 })
   #when = make("span", { class: "rf-quiet" })
   #cancel = make("button", { type: "button", class: "rf-button" }, "Cancel")
   #reuse = make("button", { type: "button", class: "rf-button" }, "Use these inputs")
   #bar = make("progress", { class: "rf-bar", "aria-label": "Progress" })
   #doing = make("p", { class: "rf-doing" })
+  #preview = make("img", { class: "rf-preview", alt: "Unfinished picture", hidden: true })
   #live = make("p", { class: "rf-hidden", role: "status", "aria-live": "polite" })
   #result = make("div", { class: "rf-result" })
   #input = make("details", { class: "rf-input" })
@@ -36,8 +37,8 @@ export class RunflowRun extends HTMLElement {
   connectedCallback() {
     if (this.firstChild) return
     const head = make("div", { class: "rf-run-head" }, this.#status, this.#when, this.#cancel, this.#reuse)
-    this.append(head, this.#bar, this.#doing, this.#live, this.#result, this.#input)
-    this.#cancel.addEventListener("click", () => this.#tell("runflow-cancel"))
+    this.append(head, this.#bar, this.#doing, this.#preview, this.#live, this.#result, this.#input)
+    this.#cancel.addEventListener("click", () => this.#run?.cancelling || this.#tell("runflow-cancel"))
     this.#reuse.addEventListener("click", () => this.#tell("runflow-reuse"))
   }
 
@@ -62,8 +63,10 @@ export class RunflowRun extends HTMLElement {
     this.#status.className = `rf-status rf-${run.status_code}`
     const took = run.is_terminal && run.duration_ms !== null ? ` · ${duration(run.duration_ms)}` : ""
     this.#when.textContent = `${clock(run.created_at)}${took}`
+    // A button that goes away must not take the keyboard's place with it.
+    if (run.is_terminal && document.activeElement === this.#cancel) this.#status.focus()
     this.#cancel.hidden = run.is_terminal
-    this.#cancel.disabled = Boolean(run.cancelling)
+    this.#cancel.setAttribute("aria-disabled", String(Boolean(run.cancelling)))
     this.#reuse.hidden = !Object.keys(run.input).length
     this.#progress(run)
     const announced = run.is_terminal && run.error ? `${word}. ${run.error.message}` : word
@@ -80,6 +83,10 @@ export class RunflowRun extends HTMLElement {
   /** @param {RunRecord} run */
   #progress(run) {
     this.#bar.hidden = this.#doing.hidden = run.is_terminal
+    const preview = run.status_code === "running" ? run.preview_url : null
+    this.#preview.hidden = !preview
+    if (!preview) this.#preview.removeAttribute("src")
+    else if (this.#preview.getAttribute("src") !== preview) this.#preview.src = preview
     if (run.is_terminal) return
     const total = run.nodes_total ?? 0
     const now = run.progress
@@ -102,10 +109,20 @@ export class RunflowRun extends HTMLElement {
     if (run.status_code === "cancelled") return [make("p", { class: "rf-quiet" }, "This run was stopped. It has no result.")]
     if (!run.output) return []
     if (!run.output.outputs.length) return [make("p", { class: "rf-quiet" }, "The run ended well and saved no file.")]
-    return run.output.outputs.map((file) => {
-      const element = new RunflowOutput()
-      return Object.assign(element, { output: file, label: this.labels[file.output_id] ?? "" })
+    /** @type {Record<string, RunflowOutput[]>} */
+    const batches = {}
+    const elements = run.output.outputs.map((file) => {
+      const label = this.labels[file.output_id] || file.output_id
+      const element = Object.assign(new RunflowOutput(), { output: file, label })
+      ;(batches[file.output_id] ??= []).push(element)
+      return element
     })
+    for (const batch of Object.values(batches).filter((each) => each.length > 1))
+      for (const [index, element] of batch.entries()) {
+        element.label += ` ${index + 1} of ${batch.length}`
+        element.classList.toggle("rf-of-batch", batch.every((each) => each.output?.content_type.startsWith("image/")))
+      }
+    return elements
   }
 }
 
@@ -122,7 +139,7 @@ function errorCard(error) {
   facts.push(["Code", error.code])
   const list = make("dl", { class: "rf-facts" })
   for (const [name, text] of facts) list.append(make("dt", null, name), make("dd", null, text))
-  const card = make("section", { class: "rf-error", "aria-label": "Error" }, make("p", null, error.message), list)
+  const card = make("section", { class: "rf-error", "aria-label": "Error" }, make("p", { dir: "auto" }, error.message), list)
   for (const other of (details.problems ?? []).slice(1)) card.append(make("p", null, other.message))
   if (details.trace)
     card.append(make("details", null, make("summary", null, "ComfyUI’s own words"), make("pre", null, details.trace)))
@@ -133,7 +150,7 @@ function errorCard(error) {
 function values(run) {
   const list = make("dl", { class: "rf-facts" })
   for (const [name, value] of Object.entries(run.input))
-    list.append(make("dt", null, name), make("dd", null, value === null ? "not set" : String(value)))
+    list.append(make("dt", null, name), make("dd", { dir: "auto" }, value === null ? "not set" : String(value)))
   return list
 }
 

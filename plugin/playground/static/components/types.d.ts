@@ -35,11 +35,13 @@ export interface RunRecord {
   duration_ms: number | null
   progress?: { node_id: string; node_type: string | null; title: string | null; value: number | null; max: number | null } | null
   cancelling?: boolean
+  /** The address of what the sampler shows of its work; another one for each picture. */
+  preview_url?: string | null
   number?: number
 }
 
-/** How a form stores a file; it returns the value to send, such as a name or a reference. */
-export type Upload = (file: File, row: InputRow, progress: (part: number) => void) => Promise<string>
+/** How a form stores a file; it returns the value to send, such as a name or a reference. `signal` calls it off. */
+export type Upload = (file: File, row: InputRow, progress: (part: number) => void, signal: AbortSignal) => Promise<string>
 
 /** One control of a form. `read` throws `FieldProblem` when the person has to change something. */
 export interface Control {
