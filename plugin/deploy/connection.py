@@ -51,6 +51,12 @@ def forget_key(request: web.Request) -> dict[str, Any]:
     return describe(request)
 
 
+def known_keys(request: web.Request) -> set[str]:
+    """The stored key of the request's user, which no workflow may take along; empty without one."""
+    key = keys().get(comfyui.user_id(request))
+    return {key} if key else set()
+
+
 def target(request: web.Request, host: str, node_key: str) -> Target:
     """Where a deployment of the request's user goes. Raises Refused."""
     return choose_target(_settings_url(request), keys().get(comfyui.user_id(request)), host, node_key)

@@ -42,6 +42,8 @@ class DeployJob:
         """What is ready to be sent; dropped when the job is over, because it is large."""
         self.task: asyncio.Task[None] | None = None
         self.cancelled = threading.Event()
+        self.published_perhaps = False
+        """Whether the request that publishes it was begun, so that its end is unknown without an answer."""
         self._client_id = client_id
         self._progress: tuple[str, int, int] = ("Preparing", 0, 0)
         self._summary: dict[str, Any] | None = None
@@ -56,6 +58,7 @@ class DeployJob:
         step, done, total = self._progress
         told: dict[str, Any] = {"id": self.id, "state": self.state, "step": step, "done": done, "total": total}
         told["offers"] = [offer.describe() for offer in self._offers]
+        told["published_perhaps"] = self.published_perhaps
         return {**told, "summary": self._summary, "result": self._result, "error": self._error}
 
     def ready(self, plan: Plan) -> None:
@@ -141,7 +144,7 @@ async def start(request: web.Request) -> dict[str, Any]:
         comfyui.Catalogue(),
         Hashes(comfyui.private_folder() / "hashes.json"),
     )
-    job.follow(_prepare(job, name, body, machine))
+    job.follow(_prepare(job, name, body, connection.known_keys(request) | {target.key}, machine))
     return job.describe()
 
 
@@ -188,11 +191,10 @@ def cancel(request: web.Request) -> dict[str, Any]:
     return job.describe()
 
 
-async def _prepare(job: DeployJob, name: str, body: dict[str, Any], machine: Machine) -> None:
-    key = job.target.key
-    secret = key if len(key) >= _LONG_ENOUGH_TO_SEARCH else ""
+async def _prepare(job: DeployJob, name: str, body: dict[str, Any], keys: set[str], machine: Machine) -> None:
+    private = {key for key in keys if len(key) >= _LONG_ENOUGH_TO_SEARCH}
     prompt, graph = body.get("prompt"), body.get("graph")
-    job.ready(await asyncio.to_thread(make_plan, name, prompt, graph, secret, machine, job.progress, job.cancelled))
+    job.ready(await asyncio.to_thread(make_plan, name, prompt, graph, private, machine, job.progress, job.cancelled))
 
 
 async def _send(job: DeployJob, plan: Plan) -> None:
@@ -209,10 +211,12 @@ async def _send(job: DeployJob, plan: Plan) -> None:
                 job.progress(f"Uploading {file.path}, {number} of {len(plan.files)}", 0, 0)
                 resources[file.path] = await _resource(platform, file, sha256, before, uploaded)
             job.progress("Publishing", 0, 0)
+            job.published_perhaps = True
             saved = await platform.save(existing, plan.slug, {**plan.body, "resources": resources})
-        except DeployFailed as failure:
-            # Without an answer the workflow may be there, and needs its files.
-            for asset_id in uploaded if failure.refused else ():
+        except (DeployFailed, asyncio.CancelledError) as end:
+            # Where the workflow may be there, it needs its files.
+            refused = isinstance(end, DeployFailed) and end.refused
+            for asset_id in uploaded if refused or not job.published_perhaps else ():
                 await platform.drop_asset(asset_id)
             raise
     job.move("done", result=_result(job.target, plan, saved, created=existing is None))

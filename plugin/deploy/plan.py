@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from ..graph import (
     GraphError,
     SlugError,
     check_prompt,
+    describe_node,
     executed_nodes,
     find_warnings,
     read_interface,
@@ -25,14 +26,17 @@ from ..graph import (
 from ..manifest import cached_models, comfyui, custom_nodes, packages
 from ..manifest.hashes import Hashes
 from ..manifest.model_sources import model_sources
-from ..manifest.models import ModelFile, find_models, model_entry
+from ..manifest.models import find_models, model_entry
 from ..manifest.node_catalogue import NodeCatalogue
 from ..manifest.resources import InputFile, find_resources
+from ..manifest.separators import with_forward_slashes
 from .model_upload import LocalModel
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, and how much of how many bytes; 0 of 0 where there is nothing to count."""
 
+_NAMED = 5
+_SHOWN = ("origin", "commit", "dirty", "version", "registry_id", "plugin")
 MANIFEST = 1
 """The form of what Deploy writes into a graph's `extra.runflow`."""
 
@@ -74,8 +78,7 @@ class Plan:
                 for path, entry in models.items()
             ],
             "custom_nodes": [
-                {"name": name, **{key: entry.get(key) for key in ("origin", "commit", "dirty", "version", "plugin")}}
-                for name, entry in nodes.items()
+                {"name": name, **{key: entry.get(key) for key in _SHOWN}} for name, entry in nodes.items()
             ],
             "comfyui": self.body["environment"]["comfyui"],
             "packages": len(self.body["environment"]["packages"]),
@@ -87,12 +90,12 @@ def make_plan(
     name: str,
     prompt: Any,
     graph: Any,
-    secret: str,
+    secrets: Iterable[str],
     machine: Machine,
     progress: Progress,
     cancelled: threading.Event,
 ) -> Plan:
-    """Scrub the workflow and read its manifest from this machine. `secret` is a text that must not leave with it.
+    """Scrub the workflow and read its manifest from this machine. `secrets` are texts that must not leave with it.
 
     Raises:
         Refused: the name gives no slug, or the workflow cannot be deployed; says what to change.
@@ -107,14 +110,14 @@ def make_plan(
     except GraphError as error:
         raise Refused(f"deploy failed — {error}", code="WORKFLOW_INVALID") from None
     catalogue = machine.catalogue
-    unknown = sorted({node["class_type"] for node in scrubbed.values() if not catalogue.has(node["class_type"])})
-    warnings += [
-        f"This ComfyUI has no node {class_type}, so its custom node is not in the manifest." for class_type in unknown
-    ]
+    _refuse_missing(scrubbed, catalogue)
     executed = executed_nodes(scrubbed, catalogue.is_output)
     progress("Looking for input files", 0, 0)
     files, about_files = find_resources(scrubbed, executed, machine.input_folder, catalogue)
-    hashed = tuple((file, machine.hashes.sha256(file.place, None, cancelled)) for file in files)
+    hashed = tuple(
+        (file, _hash(file.place, machine.hashes, partial(progress, f"Hashing {file.path}"), cancelled))
+        for file in files
+    )
     models, local, about_models = _models(scrubbed, executed, graph, machine, progress, cancelled)
     progress("Reading custom nodes and packages", 0, 0)
     environment = {
@@ -133,13 +136,13 @@ def make_plan(
     sent_graph["extra"] = {**(extra if isinstance(extra, dict) else {}), "runflow": manifest}
     body = {
         "name": name.strip(),
-        "workflow_json": scrubbed,
+        "workflow_json": with_forward_slashes(scrubbed, [*models, *(file.path for file in files)]),
         "graph": sent_graph,
         "environment": environment,
         "custom_nodes": nodes,
         "models": models,
     }
-    if secret:
+    for secret in secrets:
         body = without_text(body, secret)
     return Plan(name.strip(), slug, body, hashed, local, (*warnings, *about_files, *about_models))
 
@@ -149,6 +152,19 @@ def _slug(name: str) -> str:
         return slugify(name)
     except SlugError as error:
         raise Refused(f"endpoint_name must be URL-safe. {error}", code="INVALID_NAME") from None
+
+
+def _refuse_missing(prompt: Mapping[str, Any], catalogue: NodeCatalogue) -> None:
+    """ComfyUI refuses the whole prompt for one unknown class, and the editor knows no names for its fields."""
+    missing = [node_id for node_id, node in prompt.items() if not catalogue.has(node["class_type"])]
+    if missing:
+        named = ", ".join(describe_node(prompt, node_id) for node_id in missing[:_NAMED])
+        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        raise Refused(
+            f"deploy failed — this ComfyUI lacks the custom nodes of {named}{more}. Install them with Auto setup, "
+            "restart ComfyUI and deploy again; or mute or remove these nodes.",
+            code="NODE_TYPE_MISSING",
+        )
 
 
 def _models(
@@ -166,7 +182,8 @@ def _models(
     warnings: list[str] = []
     for number, file in enumerate(found, 1):
         told = partial(progress, f"Hashing {file.place.name} ({number} of {len(found)})")
-        size, sha256 = _hash(file, machine.hashes, told, cancelled)
+        sha256 = _hash(file.place, machine.hashes, told, cancelled)
+        size = file.place.stat().st_size
         entries[file.path], warning = model_entry(file, sha256, size, sources)
         warnings += [warning] if warning else []
         if "url" not in entries[file.path]:
@@ -174,11 +191,9 @@ def _models(
     return entries, tuple(local), warnings
 
 
-def _hash(
-    file: ModelFile, hashes: Hashes, progress: Callable[[int, int], None], cancelled: threading.Event
-) -> tuple[int, str]:
+def _hash(place: Path, hashes: Hashes, progress: Callable[[int, int], None], cancelled: threading.Event) -> str:
     try:
-        return file.place.stat().st_size, hashes.sha256(file.place, progress, cancelled)
+        return hashes.sha256(place, progress, cancelled)
     except OSError as error:
-        message = f"deploy failed — the model {file.place} cannot be read: {error.strerror or error}."
-        raise Refused(message, code="MODEL_UNREADABLE") from None
+        message = f"deploy failed — the file {place} cannot be read: {error.strerror or error}."
+        raise Refused(message, code="FILE_UNREADABLE") from None

@@ -16,6 +16,7 @@ from ..version import VERSION
 from .target import Target
 
 _TIMEOUT = aiohttp.ClientTimeout(total=None, connect=20, sock_read=120)
+_CLEAN_UP_SECONDS = 10.0
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _NEXT = {
     401: "The API key is missing, revoked, or for another server. Make a new one there and save it in Settings > "
@@ -107,7 +108,8 @@ class Platform:
     async def drop_asset(self, asset_id: str) -> None:
         """Delete an asset that nothing will use, if this key may."""
         try:
-            await self.ask("clean-up", "DELETE", f"/v1/assets/{quote(asset_id, safe='')}")
+            place = quote(asset_id, safe="")
+            await self.ask("clean-up", "DELETE", f"/v1/assets/{place}", answer_seconds=_CLEAN_UP_SECONDS)
         except DeployFailed:
             return
 

@@ -13,7 +13,7 @@ from .checkout import read_checkout
 
 _MODULE = "custom_nodes."
 _PLUGIN = Path(__file__).resolve().parents[1]
-_REQUIREMENT = re.compile(r"[A-Za-z0-9]")
+_REQUIREMENT = re.compile(r"[A-Za-z0-9][^/\\]*")
 
 
 def folders_used(prompt: Mapping[str, Any], modules: Mapping[str, str]) -> dict[str, list[str]]:
@@ -56,7 +56,7 @@ def _describe(path: Path) -> dict[str, Any]:
         entry["registry_id"] = project["name"]  # installed from the Comfy Registry
     declared = project.get("dependencies")
     asked = [text for text in declared if isinstance(text, str)] if isinstance(declared, list) else []
-    entry["dependencies"] = sorted({*asked, *_requirements(path)})
+    entry["dependencies"] = sorted({text for text in (*asked, *_requirements(path)) if _is_by_name(text)})
     if _PLUGIN in (path.resolve(), (path / "plugin").resolve()):
         entry["version"], entry["plugin"] = VERSION, True
     return entry
@@ -67,9 +67,12 @@ def _requirements(path: Path) -> list[str]:
         text = (path / "requirements.txt").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
-    lines = (line.partition(" #")[0].strip() for line in text.splitlines())
-    # Only packages by name: a URL may hold a token, an option names a place of this machine.
-    return [line for line in lines if _REQUIREMENT.match(line) and "://" not in line]
+    return [line.partition(" #")[0].strip() for line in text.splitlines()]
+
+
+def _is_by_name(requirement: str) -> bool:
+    """Whether it only names a package: an address may hold a token, an option or a path a place of this machine."""
+    return bool(_REQUIREMENT.fullmatch(requirement))
 
 
 def _project(path: Path) -> dict[str, Any]:

@@ -1,4 +1,5 @@
 // The Deploy button: prepare on the server, show what would go out, send it, say how it ended.
+import { api } from "../../scripts/api.js"
 import { app } from "../../scripts/app.js"
 import { capture } from "./capture.js"
 import { addButton, takeSecrets, widget } from "./deploy_node.js"
@@ -6,15 +7,17 @@ import { chooseModels, confirmDeploy } from "./deploy_summary.js"
 import { ask, listen, pageId } from "./server.js"
 
 /** @typedef {import("../../scripts/app.js").GraphNode} GraphNode */
+/** @typedef {import("../../scripts/app.js").OpenWorkflow} OpenWorkflow */
 
 const EVENT = "runflow.deploy"
 const LABEL = "Deploy"
 const LOOK_EVERY_MS = 2000
+const UNANSWERED = 15
 const STEP_FITS = 24
 const OVER = ["ready", "choosing", "done", "failed", "cancelled"]
 
-/** The jobs under way; an empty id while there is none yet. @type {WeakMap<GraphNode, string>} */
-const busy = new WeakMap()
+/** The jobs under way; an empty id while there is none yet. @type {Map<GraphNode, string>} */
+const busy = new Map()
 
 /**
  * Show on the node how far it is; an empty text puts the button back.
@@ -38,8 +41,10 @@ function show(node, text, part) {
 function follow(id, node) {
   return new Promise((resolve, reject) => {
     const deafen = listen(EVENT, (job) => job.id === id && hear(job))
-    const timer = setInterval(() => ask("GET", `/runflow/deploy/jobs/${id}`).then(hear, fail), LOOK_EVERY_MS)
+    const look = () => ask("GET", `/runflow/deploy/jobs/${id}`).then(hear, fail)
+    const timer = setInterval(look, LOOK_EVERY_MS)
     let over = false
+    let unanswered = 0
     const stop = () => {
       over = true
       deafen()
@@ -48,6 +53,7 @@ function follow(id, node) {
     /** @param {any} job */
     const hear = (job) => {
       if (over) return // an answer that was on its way when an event overtook it
+      unanswered = 0
       const part = job.total ? job.done / job.total : 0
       const percent = job.total ? ` ${Math.floor(part * 100)} %` : ""
       const step = job.step.length > STEP_FITS ? `${job.step.slice(0, STEP_FITS)}…` : job.step
@@ -58,18 +64,39 @@ function follow(id, node) {
     }
     /** @param {any} error */
     const fail = (error) => {
+      // A connection that breaks for a moment does not end what goes on in ComfyUI.
+      unanswered += 1
+      if (error.status === 0 && unanswered < UNANSWERED) return
       stop()
       reject(error)
     }
-    ask("GET", `/runflow/deploy/jobs/${id}`).then(hear, fail)
+    look()
   })
 }
 
-/** @param {any} result */
-function succeed(result) {
-  const graph = app.rootGraph ?? app.graph
-  // What Auto setup needs on another machine travels with the workflow file.
-  graph.extra = { ...graph.extra, runflow: result.manifest }
+/**
+ * Let what Auto setup needs on another machine travel with the workflow file. It is no step that a person could undo.
+ * @param {any} manifest
+ * @param {OpenWorkflow | null} workflow The tab that was deployed; another one may be shown by now.
+ */
+function keepManifest(manifest, workflow) {
+  const { activeWorkflow } = app.extensionManager.workflow
+  if (activeWorkflow === workflow) {
+    const graph = app.rootGraph ?? app.graph
+    graph.extra = { ...graph.extra, runflow: manifest }
+  }
+  const tracker = workflow?.changeTracker
+  if (!tracker?.activeState) return
+  tracker.activeState.extra = { ...tracker.activeState.extra, runflow: manifest }
+  tracker.updateModified?.()
+}
+
+/**
+ * @param {any} result
+ * @param {OpenWorkflow | null} workflow
+ */
+function succeed(result, workflow) {
+  keepManifest(result.manifest, workflow)
   const version = result.version ? `, version ${result.version}` : ""
   const toast = app.extensionManager.toast
   toast.add({ severity: "success", summary: "Deployed ✓", detail: `${result.path}${version}`, life: 8000 })
@@ -80,20 +107,25 @@ function succeed(result) {
 /**
  * Whether a job got where it should; one that was stopped is told, one that failed is thrown.
  * @param {any} job
- * @param {string} stopped What it means that it was stopped.
  */
-function end(job, stopped) {
+function end(job) {
   if (job.state === "failed") throw new Error(job.error)
   if (job.state !== "cancelled") return true
-  app.extensionManager.toast.add({ severity: "info", summary: "Runflow: stopped", detail: stopped, life: 5000 })
+  const detail = job.published_perhaps ? "It may have been published already." : "Nothing was published."
+  app.extensionManager.toast.add({ severity: "info", summary: "Runflow: stopped", detail, life: 5000 })
   return false
+}
+
+/** @param {unknown} error */
+function tell(error) {
+  alert(`Runflow: ${error instanceof Error ? error.message : error}`)
 }
 
 /** @param {GraphNode} node */
 async function deploy(node) {
   const running = busy.get(node)
   if (running !== undefined) {
-    if (running) await ask("DELETE", `/runflow/deploy/jobs/${running}`)
+    if (running) await ask("DELETE", `/runflow/deploy/jobs/${running}`).catch(tell)
     return
   }
   busy.set(node, "")
@@ -101,11 +133,12 @@ async function deploy(node) {
     show(node, "Preparing…")
     const { host, api_key } = takeSecrets(node)
     const endpoint_name = String(widget(node, "endpoint_name")?.value ?? "")
+    const workflow = app.extensionManager.workflow.activeWorkflow
     const body = { endpoint_name, host, api_key, client_id: pageId(), ...(await capture()) }
     const started = await ask("POST", "/runflow/deploy/jobs", body)
     busy.set(node, started.id)
     const ready = await follow(started.id, node)
-    if (!end(ready, "Nothing was sent.")) return
+    if (!end(ready)) return
     show(node, "Waiting for you…")
     if (!(await confirmDeploy(ready.summary))) {
       await ask("DELETE", `/runflow/deploy/jobs/${started.id}`)
@@ -124,9 +157,9 @@ async function deploy(node) {
       await ask("POST", `/runflow/deploy/jobs/${started.id}/models`, { paths })
       ended = await follow(started.id, node)
     }
-    if (end(ended, "It may have been published already.")) succeed(ended.result)
+    if (end(ended)) succeed(ended.result, workflow)
   } catch (error) {
-    alert(`Runflow: ${error instanceof Error ? error.message : error}`)
+    tell(error)
   } finally {
     busy.delete(node)
     show(node, "")
@@ -134,3 +167,7 @@ async function deploy(node) {
 }
 
 addButton(LABEL, 1, deploy)
+// Nobody could see or stop it in a page that is gone.
+window.addEventListener("pagehide", () => {
+  for (const id of busy.values()) if (id) api.fetchApi(`/runflow/deploy/jobs/${id}`, { method: "DELETE", keepalive: true })
+})

@@ -28,6 +28,10 @@ function nodeRow(node) {
     row.append(make("span", { className: "quiet" }, `version ${node.version}; every worker brings its own`))
     return row
   }
+  if (!node.commit && node.registry_id) {
+    row.append(make("span", { className: "quiet" }, `${node.registry_id} ${node.version ?? ""} of the Comfy Registry`))
+    return row
+  }
   if (!node.commit) {
     const version = node.version ? `version ${node.version}, ` : ""
     row.append(make("span", { className: "warn" }, `${version}no commit known; put it on every worker`))

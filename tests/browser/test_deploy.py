@@ -138,6 +138,24 @@ async def test_a_second_deployment_is_a_new_version_of_the_same_workflow(
     assert [record["workflow_json"]["4"]["inputs"]["blend_factor"] for record in records] == [0.25, 0.75]
     assets = [record["resources"]["constant.png"]["asset_id"] for record in records]
     assert assets[0] == assets[1]  # the file is the same, so it is not uploaded again
+    # The manifest in the open workflow is no step that a person could undo.
+    tracked = "app.extensionManager.workflow.activeWorkflow.changeTracker"
+    steps = await page.page.evaluate(f"{tracked}.undoQueue.length")
+    assert "runflow" in await page.page.evaluate(f"{tracked}.activeState.extra")
+    await page.page.evaluate(f"({tracked}.captureCanvasState ?? {tracked}.checkState).call({tracked})")
+    assert await page.page.evaluate(f"{tracked}.undoQueue.length") == steps
+
+    # It goes to the workflow that was deployed, whichever is shown by then.
+    await page.page.evaluate("delete app.graph.extra.runflow")
+    await press_deploy(page, deploy)
+    await page.page.evaluate(
+        "async () => { window.deployed = app.extensionManager.workflow.activeWorkflow;"
+        " await app.extensionManager.command.execute('Comfy.NewBlankWorkflow') }"
+    )
+    await agree(page)
+    await expect(page.toasts.filter(has_text="version 3")).to_be_visible()
+    assert "runflow" not in (await page.graph())["extra"]
+    assert "runflow" in await page.page.evaluate("window.deployed.changeTracker.activeState.extra")
 
 
 async def test_subgraphs_and_models(connected: Editor, open_page: OpenPage, server: httpx.Client) -> None:

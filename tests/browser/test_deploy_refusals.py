@@ -1,10 +1,8 @@
 """What the person is told when a deployment cannot be, and that nothing went out before they agreed."""
 
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
 
@@ -16,6 +14,7 @@ from tests.browser.connection import connection
 from tests.editor import Editor
 from tests.editor_fixtures import OpenPage
 from tests.editor_page import EditorPage
+from tests.http_server import QuietHandler, serving
 from tests.platform_fixtures import Platform, free_port
 
 pytestmark = pytest.mark.browser
@@ -58,7 +57,7 @@ class Stranger:
 
 @pytest.fixture
 def stranger() -> Iterator[Stranger]:
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             found.asked.append((self.path, self.headers["Authorization"]))
             self.send_response(200)
@@ -66,17 +65,9 @@ def stranger() -> Iterator[Stranger]:
             self.end_headers()
             self.wfile.write(json.dumps({"hello": "I am no Runflow server"}).encode())
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    found = Stranger(f"http://127.0.0.1:{server.server_address[1]}")
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield found
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Handler) as base:
+        found = Stranger(base)
+        yield found
 
 
 async def test_without_a_key(editor: Editor, open_page: OpenPage) -> None:
@@ -95,6 +86,20 @@ async def test_without_a_usable_name(newest_editor: Editor, open_page: OpenPage)
         deploy = await build(page, endpoint_name="日本語 !!!")
         await page.press(deploy, "Deploy")
         assert "endpoint_name must be URL-safe" in await alert(page)
+
+
+async def test_with_a_node_that_is_not_installed(editor: Editor, open_page: OpenPage) -> None:
+    page = await open_page(editor)
+    with connection(editor, "http://127.0.0.1:1", KEY):
+        await build(page)
+        graph = await page.graph()
+        graph["nodes"].append({"id": 99, "type": "NobodysNode", "pos": [40, 500], "size": [200, 100]})
+        await page.load(graph)
+        # ComfyUI's own notice about missing nodes lies over the canvas, where the mouse would press.
+        deploy = "app.graph.nodes.find(({ type }) => type === 'RunflowDeploy')"
+        await page.page.evaluate(f"void {deploy}.widgets.find(({{ type }}) => type === 'button').callback()")
+        assert "this ComfyUI lacks the custom nodes of node 99 (NobodysNode). Install them" in await alert(page)
+        page.faults.clear()  # the notice asks a site of ComfyUI's about nodes, which the page may not
 
 
 async def test_with_a_wrong_key(editor: Editor, open_page: OpenPage, platform: Platform) -> None:

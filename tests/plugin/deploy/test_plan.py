@@ -16,13 +16,12 @@ PROMPT: dict[str, Any] = {
     "3": {"class_type": "LoadImage", "inputs": {"image": "constant.png"}},
     "4": {"class_type": "Blend", "inputs": {"a": ["2", 0], "b": ["3", 0], "ckpt_name": "m.safetensors"}},
     "5": {"class_type": "RunflowOutputImage", "inputs": {"output_id": "out", "value": ["4", 0]}},
-    "6": {"class_type": "Strange", "inputs": {}},
 }
-SECRET = "rf_live_SECRET"
+SECRET, OTHER_SECRET = "rf_live_SECRET", "rf_live_OTHER"
 GRAPH: dict[str, Any] = {
     "nodes": [
         {"id": 9, "type": "RunflowDeploy", "widgets_values": ["My Flow", "http://h", SECRET]},
-        {"id": 4, "type": "Note", "widgets_values": [f"my key is {SECRET}"]},
+        {"id": 4, "type": "Note", "widgets_values": [f"my keys are {SECRET} and {OTHER_SECRET}"]},
     ],
     "links": [],
     "extra": {"ds": 1},
@@ -47,7 +46,7 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def plan(machine: Machine, name: str = " My Flow ", prompt: Any = PROMPT, graph: Any = GRAPH) -> Plan:
-    return make_plan(name, prompt, graph, SECRET, machine, lambda *_: None, threading.Event())
+    return make_plan(name, prompt, graph, (SECRET, OTHER_SECRET), machine, lambda *_: None, threading.Event())
 
 
 def test_a_whole_plan(machine: Machine) -> None:
@@ -61,9 +60,8 @@ def test_a_whole_plan(machine: Machine) -> None:
     assert body["graph"]["extra"]["ds"] == 1
     assert body["graph"]["extra"]["runflow"]["models"] == body["models"]
     assert {"comfyui", "packages", "cached_models", "python"} <= set(body["environment"])
-    assert SECRET not in json.dumps(body)
+    assert "rf_live" not in json.dumps(body)
     assert "http://h" not in json.dumps(body)
-    assert any("no node Strange" in warning for warning in made.warnings)
     assert SECRET in json.dumps(GRAPH)  # the caller's own stays as it is
 
 
@@ -92,10 +90,29 @@ def test_a_workflow_that_is_none(machine: Machine, prompt: Any) -> None:
 
 def test_progress_names_the_model_and_cancelling_stops_it(machine: Machine) -> None:
     steps: list[str] = []
-    make_plan("x", PROMPT, GRAPH, "", machine, lambda step, *_: steps.append(step), threading.Event())
+    make_plan("x", PROMPT, GRAPH, (), machine, lambda step, *_: steps.append(step), threading.Event())
     assert "Hashing m.safetensors (1 of 1)" in steps
     cancelled = threading.Event()
     cancelled.set()
     write(machine.input_folder / "constant.png", "changed now")
     with pytest.raises(Cancelled):
-        make_plan("x", PROMPT, GRAPH, "", machine, lambda *_: None, cancelled)
+        make_plan("x", PROMPT, GRAPH, (), machine, lambda *_: None, cancelled)
+
+
+def test_a_missing_node_is_named(machine: Machine) -> None:
+    strange = {"class_type": "Strange", "inputs": {"UNKNOWN": 1}, "_meta": {"title": "Mine"}}
+    prompt = {**PROMPT, "6": strange, **{str(number): strange for number in range(10, 16)}}
+    with pytest.raises(Refused) as raised:
+        plan(machine, prompt=prompt)
+    assert raised.value.code == "NODE_TYPE_MISSING"
+    assert 'node 6 "Mine" (Strange)' in raised.value.message
+    assert "and 2 more. Install them with Auto setup" in raised.value.message
+
+
+def test_a_file_that_cannot_be_read_is_named(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(*_: Any) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Hashes, "sha256", locked)
+    with pytest.raises(Refused, match=r"constant\.png cannot be read: Permission denied"):
+        plan(machine)

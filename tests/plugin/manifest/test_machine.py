@@ -46,10 +46,13 @@ def test_custom_nodes_are_those_that_the_prompt_uses(tmp_path: Path) -> None:
     assert folders_used(prompt, modules) == {"pack": ["A"], "single": ["D"]}
 
     pack = tmp_path / "pack"
-    write(pack / "pyproject.toml", '[project]\nname = "a-pack"\nversion = "1.2.3"\ndependencies = ["numpy>=1"]\n')
+    write(
+        pack / "pyproject.toml",
+        '[project]\nname = "a-pack"\nversion = "1.2.3"\ndependencies = ["numpy>=1", "own @ https://t@h/x"]\n',
+    )
     write(
         pack / "requirements.txt",
-        "opencv-python  # eyes\n--extra-index-url https://u:p@x\n# no\ngit+https://t@h/x\nnumpy>=1\n",
+        "opencv-python  # eyes\n--extra-index-url https://u:p@x\n# no\ngit+https://t@h/x\nnumpy>=1\nC:\\me\\x.whl\nlibs/x.whl\n",
     )
     write(pack / ".tracking")
     write(tmp_path / "single.py")

@@ -25,6 +25,7 @@ export interface GraphNode {
   properties: Record<string, unknown>
   isVirtualNode?: boolean
   graph: Graph | null
+  subgraph?: Graph
   addWidget(type: string, name: string, value: unknown, callback: ((...args: any[]) => unknown) | null, options?: Record<string, unknown>): Widget
   computeSize(): [number, number]
   setSize(size: [number, number]): void
@@ -69,6 +70,13 @@ export interface Toast {
   life?: number
 }
 
+/** A tab of the editor. Its tracker holds what undo compares with and what the tab shows when it is opened again. */
+export interface OpenWorkflow {
+  path?: string
+  filename?: string
+  changeTracker?: { activeState?: { extra?: Record<string, any> }; updateModified?(): void } | null
+}
+
 export interface App {
   graph: Graph
   rootGraph?: Graph
@@ -81,7 +89,7 @@ export interface App {
     toast: { add(toast: Toast): void }
     setting: { get(id: string): any; set(id: string, value: unknown): Promise<void> }
     command: { execute(id: string): Promise<void> }
-    workflow: { activeWorkflow: { path?: string; filename?: string } | null }
+    workflow: { activeWorkflow: OpenWorkflow | null }
   }
 }
 
