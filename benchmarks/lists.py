@@ -40,7 +40,8 @@ PAGES: dict[str, tuple[str, dict[str, Any]]] = {
     "one status (1 in 100)": ("/v1/runs", {"q": "status_code:failed"}),
     "one client_ref (1 in 100)": ("/v1/runs", {"q": "client_ref:'ticket-7'"}),
     "of one workflow": ("/v1/comfyui-workflows/{path}/runs", {}),
-    "no index: by duration": ("/v1/runs", {"sort_by": "duration_ms:desc"}),
+    "longest first": ("/v1/runs", {"sort_by": "duration_ms:desc", "q": "duration_ms >= 0"}),
+    "no index: by cost": ("/v1/runs", {"sort_by": "cost:desc"}),
 }
 """What is asked for: a name, the address, the parameters."""
 

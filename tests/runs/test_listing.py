@@ -4,10 +4,13 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy.dialects.postgresql import psycopg
 
 from runflow.runs import queries
+from runflow.runs.listing import RUN_LIST
 from runflow.runs.schemas import Run
 from runflow.services import Services
+from runflow.web.lists import ListQuery, build
 from tests.runs.conftest import Deployed, Dispatch, Worker
 
 
@@ -148,3 +151,17 @@ async def test_runs_of_others_public_workflows_are_found_by_slug(
         assert await searched(client, q) == [], q
         await client.patch(path, json={"is_public": False})
         assert await searched(other_client, q) == hidden, q
+
+
+async def test_the_longest_runs_come_from_an_index(client: httpx.AsyncClient, services: Services) -> None:
+    caller = await services.authenticator.principal(client.headers["Authorization"].removeprefix("Bearer "))
+    assert caller is not None
+    for direction in ("asc", "desc"):
+        query = ListQuery(q="duration_ms >= 0", sort_by=f"duration_ms:{direction}", fields=("id",))
+        statement = build(RUN_LIST, query, queries.of_organization(caller.org_id, {"id"}))
+        compiled = statement.compile(dialect=psycopg.dialect())  # type: ignore[no-untyped-call]
+        async with services.db.tenant(caller.org_id) as connection:
+            await connection.exec_driver_sql("SET LOCAL enable_sort = off")  # so few rows are sorted sooner than found
+            found = await connection.exec_driver_sql(f"EXPLAIN {compiled}", compiled.params)
+            plan = "\n".join(found.scalars())
+        assert "runs_by_duration" in plan and "Sort" not in plan, plan
