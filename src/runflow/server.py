@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 
 from runflow import __version__
 from runflow.assets import routes as assets
+from runflow.assets.drawing_process import DrawingProcess
 from runflow.assets.folders import routes as asset_folders
 from runflow.audit import routes as audit
 from runflow.batches import routes as batches
@@ -101,6 +102,7 @@ async def build_services(
         storage=await open_storage(settings, key),
         authenticator=KeyRing(db, hub),
         limits=RateLimits(settings.rate_limit, settings.max_waiting),
+        drawing=DrawingProcess(),
         base_url=(settings.public_url or address).rstrip("/"),
     )
     await hub.start()
@@ -118,6 +120,7 @@ async def build_services(
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
         await client.close()
+        await services.drawing.close()
         await services.storage.close()
         await hub.stop()
 

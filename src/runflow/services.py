@@ -12,6 +12,7 @@ from runflow.settings import Settings
 from runflow.web.rate_limits import RateLimits
 
 if TYPE_CHECKING:
+    from runflow.assets.drawing_process import DrawingProcess
     from runflow.keys.authenticator import KeyRing
     from runflow.storage.store import Storage
 
@@ -27,6 +28,7 @@ class Services:
     storage: "Storage"
     authenticator: "KeyRing"
     limits: RateLimits
+    drawing: "DrawingProcess"
     base_url: str
     """Where this installation is reached, for URLs made without a request; no slash at the end."""
     stopping: bool = False

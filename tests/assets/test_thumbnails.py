@@ -6,7 +6,7 @@ import httpx
 import pytest
 from PIL import EpsImagePlugin, Image, ImageFile
 
-from runflow.assets import service, thumbnails
+from runflow.assets import drawing, service
 from runflow.services import Services
 from runflow.web.auth import Principal
 from tests.assets.uploading import confirm, open_session, picture, send, upload
@@ -33,7 +33,7 @@ def tiff_of_one_tile(side: int) -> bytes:
 
 
 def drawn(content: bytes) -> Image.Image:
-    small = thumbnails.draw(content)
+    small = drawing.draw(content)
     assert small is not None
     image = Image.open(io.BytesIO(small))
     assert image.format == "WEBP"
@@ -78,10 +78,10 @@ def test_transparency_stays() -> None:
 def test_bombs_and_broken_files_have_none() -> None:
     bomb = encoded(Image.new("L", (20_000, 8_000)), "PNG")
     assert len(bomb) < 200_000
-    assert thumbnails.draw(bomb) is None
+    assert drawing.draw(bomb) is None
     whole = picture("JPEG", (1000, 1000))
     for broken in (b"", b"nonsense", whole[: len(whole) // 2], picture()[:60]):
-        assert thumbnails.draw(broken) is None
+        assert drawing.draw(broken) is None
 
 
 def test_a_large_photo_is_decoded_small() -> None:
@@ -143,11 +143,11 @@ def test_no_program_is_started_for_a_picture_that_says_it_is_another_kind(monkey
     started: list[object] = []
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *values, **_: started.append(values))
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n%<svg\n%%EndComments\nshowpage\n"
-    assert thumbnails.draw(eps) is None and not started
+    assert drawing.draw(eps) is None and not started
 
 
 def test_no_header_hides_how_many_pixels_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert thumbnails.draw(tiff_of_one_tile(256)) is not None
+    assert drawing.draw(tiff_of_one_tile(256)) is not None
     loaded: list[object] = []
     load = ImageFile.ImageFile.load
 
@@ -157,4 +157,4 @@ def test_no_header_hides_how_many_pixels_are_decoded(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", note)
     for content in (icon_of(encoded(Image.new("1", (6000, 6000)), "PNG")), tiff_of_one_tile(6000)):
-        assert thumbnails.draw(content) is None and not loaded
+        assert drawing.draw(content) is None and not loaded

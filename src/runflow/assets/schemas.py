@@ -73,7 +73,8 @@ class AssetRecord(BaseModel):
     r2_key: str = Field(description="Its key in storage, for the operator.")
     url: str = Field(description="Signed URL of the file, valid for RUNFLOW_OUTPUT_URL_SECONDS (24 hours).")
     thumbnail_url: str | None = Field(
-        description="Signed URL of a WebP of at most 512 pixels a side; null for what is no image, or too large a one."
+        description="Signed URL of a WebP of at most 512 pixels a side; null for what is no image, or too large a one, "
+        "and of some files until their record is read."
     )
     mime_type: str
     size_bytes: int

@@ -7,7 +7,6 @@ hangs takes the judge down that it was running, and nothing else: the others go 
 
 import asyncio
 import contextlib
-import os
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -17,6 +16,7 @@ from typing import Any
 import orjson
 import structlog
 
+from runflow.confined import environment
 from runflow.evaluations.steps import OPENING, PREVIEW
 
 log = structlog.get_logger()
@@ -29,7 +29,6 @@ IDLE_SECONDS = 60.0
 MOST_CRASHES = 3
 """Of one subject."""
 LINE_BYTES = 4 * 1024 * 1024
-_SECRET_PREFIXES = ("RUNFLOW_", "PG")
 
 
 class JudgingFailed(Exception):
@@ -163,7 +162,7 @@ class JudgingPool:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=LINE_BYTES,
-            env=_environment(),
+            env=environment(),
             start_new_session=True,  # Ctrl-C is the server's to handle
         )
         held = _Process(process)
@@ -235,13 +234,6 @@ async def judging_pool(size: int, **options: Any) -> AsyncIterator[JudgingPool]:
         yield pool
     finally:
         await pool.close()
-
-
-def _environment() -> dict[str, str]:
-    """Return the server's environment without its settings, of which some are secret."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_SECRET_PREFIXES)}
-    # One picture at a time needs no second thread, and each would reserve memory of its own.
-    return {**kept, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 def _ending(code: int) -> str:

@@ -13,12 +13,12 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 from PIL import Image
 
+from runflow.confined import confine
 from runflow.evaluations.judges.judge import Judge
 from runflow.evaluations.judges.picture import MAX_PIXELS, Picture, shrunk
 from runflow.evaluations.judges.registry import all_judges, is_gate
@@ -141,29 +141,13 @@ def write_preview(picture: Picture, path: Path) -> None:
     shrunk(picture.image, PREVIEW_SIDE).save(path, "JPEG", quality=PREVIEW_QUALITY)
 
 
-def limit_resources() -> None:
-    """Bound memory and files, and leave the processors to the server. Where the system has no such limit, go on."""
-    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
-    with suppress(ImportError, AttributeError, OSError):
-        os.nice(10)
-    with suppress(ImportError):
-        import resource
-
-        for kind, limit in (
-            (resource.RLIMIT_AS, MEMORY_BYTES),
-            (resource.RLIMIT_FSIZE, FILE_BYTES),
-            (resource.RLIMIT_CORE, 0),
-        ):
-            with suppress(ValueError, OSError):
-                resource.setrlimit(kind, (limit, limit))
-
-
 def main() -> None:
     """Serve until the input ends."""
     # What a plug-in prints must not get between the answers.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    limit_resources()
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+    confine(memory_bytes=MEMORY_BYTES, file_bytes=FILE_BYTES)
     judges = all_judges()
     jobs: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(jobs,), daemon=True).start()
