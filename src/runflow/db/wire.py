@@ -51,7 +51,7 @@ def parse(sql: str) -> Statement:
 
 
 class Rows:
-    """The rows of a statement, there once it was exchanged."""
+    """The rows of a statement; whoever asks for them before they are there waits for an exchange."""
 
     __slots__ = ("_position", "_result", "_wire")
 
@@ -66,18 +66,24 @@ class Rows:
 
     async def fetchone(self) -> Any | None:
         """Return the next row as a named tuple, None after the last."""
+        await self._wait()
         rows = self._load(self._position, self._position + 1)
         self._position += 1
         return rows[0] if rows else None
 
     async def fetchall(self) -> list[Any]:
         """Return the rows that were not fetched yet."""
+        await self._wait()
         first, self._position = self._position, self._result.ntuples if self._result else 0
         return self._load(first, self._position)
 
+    async def _wait(self) -> None:
+        if self._result is None:
+            await self._wire.exchange()
+
     def _load(self, first: int, end: int) -> list[Any]:
         if self._result is None:
-            raise RuntimeError("These rows are not there yet: wait for a later statement, or for the commit.")
+            raise RuntimeError("These rows never came: their transaction failed.")
         end = min(end, self._result.ntuples)
         return self._wire.load(self._result, first, end) if first < end else []
 
