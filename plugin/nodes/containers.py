@@ -9,6 +9,8 @@ from typing import Any
 from .png import to_pictures
 
 _ENCODERS = {"vp9": "libvpx-vp9", "av1": "libsvtav1"}
+_AV1_MOST_FPS = 240
+_AV1_LEAST_SIDE = 4
 # What every MP4 says: its brand, and which program wrote it.
 _OF_THE_FORMAT = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder"})
 
@@ -26,6 +28,11 @@ def write_webm(path: Path, images: Any, *, codec: str, fps: float, crf: float) -
     if len(shape) != 4 or 0 in shape:
         raise ValueError(f"expected an image batch (batch, height, width, channels), got shape {shape}")
     height, width, channels = shape[1:]
+    if codec == "av1" and (fps > _AV1_MOST_FPS or min(height, width) < _AV1_LEAST_SIDE):
+        raise ValueError(
+            f"AV1 takes {_AV1_MOST_FPS} images per second at most and images of {_AV1_LEAST_SIDE} x {_AV1_LEAST_SIDE} "
+            f"pixels at least; these are {width} x {height} at {fps:g}. Choose vp9"
+        )
     alpha = channels == 4 and codec == "vp9"
     options = {"crf": str(round(crf)), **({"preset": "6"} if codec == "av1" else {})}
     with av.open(str(path), mode="w", format="webm") as container:

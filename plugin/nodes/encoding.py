@@ -53,15 +53,24 @@ def encode_mp4(video: Any, path: Path) -> None:
     """Write a VIDEO as MP4 with H.264, by its own `save_to`, which copies the streams where they fit already.
 
     Raises:
-        ValueError: it has an odd width or height, and the encoder does not take that.
+        ValueError: it is transparent, or has an odd width or height, and the encoder does not take that.
     """
     from comfy_api.latest import Types
 
     try:
         video.save_to(str(path), format=Types.VideoContainer.MP4, codec=Types.VideoCodec.H264, metadata=None)
     except Exception as error:
-        width, height = video.get_dimensions()
-        if width % 2 == height % 2 == 0:
+        reason = _why_not_mp4(video)
+        if reason is None:
             raise
-        message = f"H.264 needs an even width and height; the video has {width} x {height}. Crop or scale it before"
-        raise ValueError(message) from error
+        raise ValueError(reason) from error
+
+
+def _why_not_mp4(video: Any) -> str | None:
+    width, height = video.get_dimensions()
+    if width % 2 or height % 2:
+        return f"H.264 needs an even width and height; the video has {width} x {height}. Crop or scale it before"
+    # Of a video from a file this would decode everything.
+    if type(video).__name__ == "VideoFromComponents" and video.get_components().images.shape[-1] == 4:
+        return "MP4 has no transparency. Take it away before, or save the images as WEBM (vp9)"
+    return None

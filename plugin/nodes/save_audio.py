@@ -12,9 +12,10 @@ from .encoding import encode_audio, staging
 from .save_paths import naming, place, relative_name, reported, save_types
 
 _PREFIX = "audio/runflow"
+_MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 
-def _check(audio: Any) -> None:
+def _check(audio: Any, file_format: str, quality: str) -> None:
     if audio is None:
         raise ValueError("it received no audio. Does the video that it comes from have sound?")
     shape = tuple(getattr(audio.get("waveform") if isinstance(audio, dict) else None, "shape", ()))
@@ -24,6 +25,13 @@ def _check(audio: Any) -> None:
         raise ValueError(f"the audio is empty (batch, channels, samples: {shape})")
     if shape[1] > 2:
         raise ValueError(f"the audio has {shape[1]} channels; ComfyUI encodes one or two. Mix it down before")
+    # The encoders' own refusals name no reason.
+    rate = audio.get("sample_rate")
+    if file_format == "mp3" and rate not in _MP3_RATES:
+        rates = ", ".join(map(str, _MP3_RATES))
+        raise ValueError(f"MP3 knows no sample rate of {rate} Hz, only {rates}. Resample it, or save as FLAC or Opus")
+    if file_format == "opus" and quality == "320k" and shape[1] == 1:
+        raise ValueError("Opus takes at most 256k for one channel. Choose a bitrate of 192k or less")
 
 
 class _SaveAudio:
@@ -46,7 +54,7 @@ class _SaveAudio:
 
     def _save(self, audio: Any, prefix: str, quality: str, subfolder: str, unique_id: object) -> dict[str, Any]:
         with naming(self.TITLE, unique_id):
-            _check(audio)
+            _check(audio, self.FORMAT, quality)
             with staging() as folder:
                 saved = [place(each, prefix, subfolder) for each in encode_audio(audio, folder, self.FORMAT, quality)]
         return {"ui": {"audio": [reported(path) for path in saved]}, "result": ([relative_name(p) for p in saved],)}

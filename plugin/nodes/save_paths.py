@@ -7,13 +7,16 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from ..graph.runflow_nodes import OUTPUT_SUBFOLDER_FIELD
+from .name_tokens import fill_in
 from .output_paths import file_stem, inside, next_number, output_folder
 
-_PREFIX_TOOLTIP = "Start of the file name; folders below output/ may stand in front."
+_PREFIX_TOOLTIP = "Start of the file name; folders below output/ may stand in front. Dates: %date:yyyy-MM-dd%."
+_NOT_IN_FOLDER = re.compile(r'[\x00-\x1f<>:"|?*]')  # what no name may have on Windows
 
 
 def save_types(socket: str, kind: str, prefix: str, **widgets: Any) -> dict[str, dict[str, Any]]:
@@ -51,7 +54,8 @@ def place(encoded: Path, prefix: str, subfolder: str) -> Path:
     """
     root = output_folder()
     top = inside(root, subfolder) if subfolder else root
-    *above, name = [part for part in re.split(r"[/\\]", prefix.strip()) if part not in ("", ".")] or [""]
+    parts = re.split(r"[/\\]", _NOT_IN_FOLDER.sub("_", fill_in(prefix.strip(), datetime.now())))
+    *above, name = [part for part in parts if part not in ("", ".")] or [""]
     if name == "..":
         above.append(name)
     folder = inside(top, "/".join(above)) if above else top

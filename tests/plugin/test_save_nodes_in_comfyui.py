@@ -255,7 +255,7 @@ def test_transparency_goes_into_a_vp9_webm(editor: Editor, tag: str) -> None:
     assert (stream["tags"]["alpha_mode"], stream["size"]) == ("1", [33, 31])
 
 
-def test_an_odd_size_is_no_mp4_and_says_so(editor: Editor, tag: str) -> None:
+def test_an_odd_size_and_transparency_are_no_mp4_and_say_so(editor: Editor, tag: str) -> None:
     prompt = {
         "1": node("EmptyImage", width=33, height=31, batch_size=2, color=1),
         "2": node("CreateVideo", images=["1", 0], fps=2.0),
@@ -265,6 +265,15 @@ def test_an_odd_size_is_no_mp4_and_says_so(editor: Editor, tag: str) -> None:
     assert error is not None
     assert "Runflow Save Video (MP4) (node 3): H.264 needs an even width" in error["exception_message"]
     assert "33 x 31" in error["exception_message"]
+    prompt |= {
+        "1": node("EmptyImage", width=32, height=32, batch_size=2, color=1),
+        "4": node("SolidMask", value=0.5, width=32, height=32),
+        "5": node("JoinImageWithAlpha", image=["1", 0], alpha=["4", 0]),
+        "2": node("CreateVideo", images=["5", 0], fps=2.0),
+    }
+    error = execute(editor.url, prompt).error
+    assert error is not None
+    assert "Runflow Save Video (MP4) (node 3): MP4 has no transparency." in error["exception_message"]
 
 
 def test_a_run_saves_into_its_own_folder_also_by_a_linked_prefix(editor: Editor, tag: str) -> None:
@@ -301,8 +310,8 @@ def test_no_name_leaves_the_output_folder(editor: Editor, tag: str, inputs: dict
     assert reason in error["exception_message"]
 
 
-def test_a_video_without_sound_and_a_rate_that_mp3_lacks_fail_with_the_node(editor: Editor, tag: str) -> None:
-    save_wave(editor.base / "input" / f"{tag}.wav", rate=96_000, seconds=0.1)
+def test_what_an_encoder_does_not_take_fails_with_the_node_and_the_reason(editor: Editor, tag: str) -> None:
+    save_wave(editor.base / "input" / f"{tag}.wav", rate=96_000, channels=1, seconds=0.1)
     odd = {
         "1": node("LoadAudio", audio=f"{tag}.wav"),
         "2": node("RunflowSaveAudioMP3", audio=["1", 0], filename_prefix=tag, quality="V0"),
@@ -313,9 +322,19 @@ def test_a_video_without_sound_and_a_rate_that_mp3_lacks_fail_with_the_node(edit
         "3": node("GetVideoComponents", video=["2", 0]),
         "4": node("RunflowSaveAudioMP3", audio=["3", 1], filename_prefix=tag, quality="V0"),
     }
-    errors = [execute(editor.url, prompt).error for prompt in (odd, silent)]
+    loud = {
+        "1": node("LoadAudio", audio=f"{tag}.wav"),
+        "2": node("RunflowSaveAudioOpus", audio=["1", 0], filename_prefix=tag, bitrate="320k"),
+    }
+    fast = {
+        "1": node("EmptyImage", width=16, height=16, batch_size=2, color=1),
+        "2": node("RunflowSaveVideoWEBM", images=["1", 0], filename_prefix=tag, codec="av1", fps=250.0, crf=32.0),
+    }
+    errors = [execute(editor.url, prompt).error for prompt in (odd, silent, loud, fast)]
     messages = [error["exception_message"] for error in errors if error]
-    assert "Runflow Save Audio (MP3) (node 2): " in messages[0]
+    assert "Runflow Save Audio (MP3) (node 2): MP3 knows no sample rate of 96000 Hz" in messages[0]
+    assert "Runflow Save Audio (Opus) (node 2): Opus takes at most 256k for one channel" in messages[2]
+    assert "Runflow Save Video (WEBM) (node 2): AV1 takes 240 images per second at most" in messages[3]
     assert "Runflow Save Audio (MP3) (node 4): it received no audio" in messages[1]
     assert not list((editor.base / "output").glob(f"{tag}*"))
     assert not list((editor.base / "temp").glob("runflow-save-*"))

@@ -21,6 +21,7 @@ def encoded(tmp_path: Path, content: bytes = b"song") -> Path:
         ("a\\b/c", "runs/7", "runs/7/a/b/c_00001.mp3"),
         ("", "runs/7", "runs/7/output_00001.mp3"),
         ("/etc/./passwd", "", "etc/passwd_00001.mp3"),
+        ('C:/a "b"?/c', "", "C_/a _b__/c_00001.mp3"),
     ],
 )
 def test_a_file_gets_its_place_and_name(output: Path, tmp_path: Path, prefix: str, subfolder: str, name: str) -> None:
