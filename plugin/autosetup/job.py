@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import threading
 import time
 from collections.abc import Collection, Coroutine, Sequence
 from typing import Any
@@ -18,12 +17,13 @@ from .archive import ArchiveRefused
 from .commands import CommandFailed
 from .download import DownloadFailed, download
 from .fetch import Fetcher, FetchFailed
-from .lines import Line, ModelLine, PackLine
+from .lines import MOST_ERROR, MOST_TEXT, Line, ModelLine, PackLine, readable, readable_all
 from .nodes import LeftOut, clean_up, install_pack
 from .places import PlaceRefused
 from .requirements import Requirements
 from .sources import SourceRefused, Sources
 from .speed import Speed
+from .waiting import Cancellation
 
 EVENT = "runflow.autosetup"
 _EVENT_SECONDS = 0.25
@@ -45,18 +45,20 @@ class Item:
     def describe(self) -> dict[str, Any]:
         """The item as the page shows it. `done` and `total` are bytes for a model, percent for a pack."""
         kind = "model" if isinstance(self.line, ModelLine) else "custom_node"
-        asked = {"packages": list(self.asked.plain), "left_out": list(self.asked.left_out)} if self.asked else None
+        asked = None
+        if self.asked and self.state == "asking":
+            asked = {"packages": list(self.asked.plain), "left_out": readable_all(self.asked.left_out)}
         return {
             "id": self.line.id,
             "kind": kind,
-            "name": self.line.name,
+            "name": readable(self.line.name, MOST_TEXT),
             "state": self.state,
             "step": self.step,
             "done": self.done,
             "total": self.total,
             "bytes_per_second": self.speed.rate() if kind == "model" and self.state == "working" else None,
-            "error": self.error,
-            "asks": asked if self.state == "asking" else None,
+            "error": None if self.error is None else readable(self.error, MOST_ERROR),
+            "asks": asked,
         }
 
 
@@ -66,7 +68,7 @@ class SetupJob:
     def __init__(self, lines: Sequence[Line], sources: Sources) -> None:
         self.id = secrets.token_hex(8)
         self.items = {line.id: Item(line) for line in lines}
-        self.cancelled = threading.Event()
+        self.cancelled = Cancellation()
         self.state = "running"
         self.task: asyncio.Task[None] | None = None
         self._sources = sources

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .requirements import Requirements
+
+MOST_TEXT = 300
+MOST_ERROR = 2000
+"""Characters of a stranger's words that a page shows."""
+
+
+def readable(text: str, most: int) -> str:
+    """Words of a stranger as a page may show them: no more than `most`, and no letter that hides or turns others."""
+    cut = text if len(text) <= most else f"{text[:most]}…"
+    return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in cut)
+
+
+def readable_all(texts: Iterable[str]) -> list[str]:
+    """The same of each."""
+    return [readable(text, MOST_TEXT) for text in texts]
 
 
 @dataclass(frozen=True)
@@ -34,24 +50,27 @@ class PackLine:
         return {
             "id": self.id,
             "kind": "custom_node",
-            "name": self.name,
-            "classes": list(self.classes),
-            "source": self.url,
+            "name": readable(self.name, MOST_TEXT),
+            "classes": readable_all(self.classes),
+            "source": readable(self.url, MOST_ERROR),
             "method": self.method,
             "commit": self.commit,
             "version": self.version,
             "size_bytes": None,
             "packages": list(self.expected.plain) if self.expected else None,
-            "left_out": list(self.expected.left_out) if self.expected else [],
+            "left_out": readable_all(self.expected.left_out) if self.expected else [],
             "pickle": False,
             "notes": list(self.notes),
-            "refused": self.refused,
+            "refused": None if self.refused is None else readable(self.refused, MOST_ERROR),
         }
 
 
 @dataclass(frozen=True)
 class ModelLine:
-    """A model file. Without `refused` it can be downloaded from `url` to `relative` below `folder`."""
+    """A model file. Without `refused` it can be downloaded from `url` to `relative` below `folder`.
+
+    `part_bytes` of it are here already; its disk, which `disk` numbers, has room for `free_bytes`.
+    """
 
     id: str
     kind: str
@@ -61,23 +80,34 @@ class ModelLine:
     relative: PurePosixPath = field(default_factory=PurePosixPath)
     sha256: str | None = None
     size_bytes: int | None = None
+    part_bytes: int = 0
+    disk: int = 0
+    free_bytes: int = 0
     pickle: bool = False
     notes: tuple[str, ...] = ()
     refused: str | None = None
+
+    @property
+    def missing_bytes(self) -> int:
+        """How much is to be downloaded, as far as that is known."""
+        return max(0, (self.size_bytes or 0) - self.part_bytes)
 
     def to_dict(self) -> dict[str, Any]:
         """The line as the page shows it."""
         return {
             "id": self.id,
             "kind": "model",
-            "name": self.name,
-            "directory": self.kind,
-            "source": self.url,
+            "name": readable(self.name, MOST_TEXT),
+            "directory": readable(self.kind, MOST_TEXT),
+            "source": readable(self.url, MOST_ERROR),
             "sha256": self.sha256,
             "size_bytes": self.size_bytes,
+            "missing_bytes": self.missing_bytes,
+            "disk": self.disk,
+            "free_bytes": self.free_bytes,
             "pickle": self.pickle,
             "notes": list(self.notes),
-            "refused": self.refused,
+            "refused": None if self.refused is None else readable(self.refused, MOST_ERROR),
         }
 
 

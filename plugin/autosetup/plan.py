@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -37,9 +38,12 @@ async def make_plan(
     models: bool,
 ) -> Plan:
     """Plan for a UI-format graph. The hosts that it names are asked for sizes and commits; nothing is downloaded."""
-    lines: list[Line] = []
-    if packs:
-        lines += await plan_packs(graph, page_knows, machine, fetcher, registry)
-    if models:
-        lines += await plan_models(graph, machine, fetcher)
-    return Plan(secrets.token_hex(8), {line.id: line for line in lines})
+    pack_lines, model_lines = await asyncio.gather(
+        plan_packs(graph, page_knows, machine, fetcher, registry) if packs else _nothing(),
+        plan_models(graph, machine, fetcher) if models else _nothing(),
+    )
+    return Plan(secrets.token_hex(8), {line.id: line for line in (*pack_lines, *model_lines)})
+
+
+async def _nothing() -> list[Any]:
+    return []

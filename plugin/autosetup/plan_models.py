@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from ..manifest.model_sources import same_kind
 from . import declared
-from .download import existing_part, inspect_file
+from .download import KEPT_FREE_BYTES, existing_part, inspect_file
 from .fetch import Fetcher, FetchFailed
 from .lines import ModelLine
 from .machine import Machine
@@ -22,6 +22,7 @@ from .sources import SourceRefused, shown
 
 _AT_ONCE = 8
 _SECONDS = 25
+_SECONDS_FOR_ALL = 90
 _PICKLE = "This format can run code when it is loaded. Allow it only from somebody whom you trust."
 _NO_HASH = "No SHA-256 is known, so nobody can tell whether the file is the one that the author used."
 
@@ -30,13 +31,14 @@ async def plan_models(graph: Mapping[str, Any], machine: Machine, fetcher: Fetch
     """A line for each model that the workflow declares or names and that is not here."""
     lines = [line for model in declared.models(graph) if (line := _line(model, machine, fetcher)) is not None]
     gate = asyncio.Semaphore(_AT_ONCE)
-    lines = list(await asyncio.gather(*(_ask(line, fetcher, gate) for line in lines)))
+    until = asyncio.get_running_loop().time() + _SECONDS_FOR_ALL
+    lines = list(await asyncio.gather(*(_ask(line, fetcher, gate, until) for line in lines)))
     known = {PurePosixPath(line.name).name for line in lines}
     for name in declared.named_files(graph):
         if PurePosixPath(name.replace("\\", "/")).name not in known and not _is_here(name, machine):
             reason = "the workflow does not say where this file comes from. Ask its author, or put it there by hand."
             lines.append(ModelLine(_id("file", name), "", name, refused=reason))
-    return _with_space(lines)
+    return [_with_space(line) for line in lines]
 
 
 def _line(model: declared.DeclaredModel, machine: Machine, fetcher: Fetcher) -> ModelLine | None:
@@ -59,13 +61,14 @@ def _line(model: declared.DeclaredModel, machine: Machine, fetcher: Fetcher) -> 
     return replace(line, url=url, sha256=model.sha256, size_bytes=model.size_bytes, notes=tuple(notes))
 
 
-async def _ask(line: ModelLine, fetcher: Fetcher, gate: asyncio.Semaphore) -> ModelLine:
+async def _ask(line: ModelLine, fetcher: Fetcher, gate: asyncio.Semaphore, until: float) -> ModelLine:
     """The line with the size that its host tells; what the host refuses is refused here."""
     if line.refused is not None:
         return line
     async with gate:
         try:
-            size = await asyncio.wait_for(inspect_file(line.url, fetcher), _SECONDS)
+            seconds = min(_SECONDS, max(0, until - asyncio.get_running_loop().time()))
+            size = await asyncio.wait_for(inspect_file(line.url, fetcher), seconds)
         except SourceRefused as refused:
             return replace(line, refused=str(refused))
         except FetchFailed as failed:
@@ -79,19 +82,20 @@ async def _ask(line: ModelLine, fetcher: Fetcher, gate: asyncio.Semaphore) -> Mo
     part = existing_part(line)
     if part:
         notes = (*notes, f"{part / 1e6:,.0f} MB of it are here already; the download goes on from there.")
-    return replace(line, size_bytes=size if size is not None else line.size_bytes, notes=notes)
+    return replace(line, size_bytes=size if size is not None else line.size_bytes, part_bytes=part, notes=notes)
 
 
-def _with_space(lines: Sequence[ModelLine]) -> list[ModelLine]:
-    done = []
-    for line in lines:
-        if line.refused is None and line.size_bytes is not None:
-            free = shutil.disk_usage(existing(line.folder)).free
-            if line.size_bytes > free:
-                reason = f"it needs {line.size_bytes / 1e9:.1f} GB, and the disk has {free / 1e9:.1f} GB free."
-                line = replace(line, refused=reason)
-        done.append(line)
-    return done
+def _with_space(line: ModelLine) -> ModelLine:
+    """The line with the room that its disk has; refused where it alone is too large for that."""
+    if line.refused is not None:
+        return line
+    folder = existing(line.folder)
+    free = max(0, shutil.disk_usage(folder).free - KEPT_FREE_BYTES)
+    line = replace(line, disk=folder.stat().st_dev, free_bytes=free)
+    if line.missing_bytes <= free:
+        return line
+    reason = f"it needs {line.missing_bytes / 1e9:.1f} GB, and the disk has room for {free / 1e9:.1f} GB."
+    return replace(line, refused=reason)
 
 
 def existing(folder: Path) -> Path:

@@ -27,9 +27,10 @@ from .sources import SourceRefused, shown
 
 _AT_ONCE = 6
 _SECONDS = 40
+_SECONDS_FOR_ALL = 90
 _UNSURE = "The workflow does not say which of its packs brings which nodes; its manifest names this one."
 _DIRTY = "The author's copy had changes that are in no repository; the original is installed."
-_NEWEST = "The workflow names no commit. This is the newest one, looked up now."
+_NEWEST = "This is the newest commit, looked up now."
 _ARCHIVE = "There is no git of version 2.37 or newer here, so it is downloaded as an archive and not kept under git."
 
 
@@ -48,11 +49,14 @@ async def plan_packs(
     wanted = _with_manifest(declared.packs_of_nodes(classes), declared.packs_of_manifest(graph), installed)
     with_git = await asyncio.to_thread(git.usable)
     gate = asyncio.Semaphore(_AT_ONCE)
+    loop = asyncio.get_running_loop()
+    until = loop.time() + _SECONDS_FOR_ALL
 
     async def plan(pack: DeclaredPack) -> PackLine:
         async with gate:
+            seconds = min(_SECONDS, max(0, until - loop.time()))
             try:
-                return await asyncio.wait_for(_line(pack, machine, fetcher, registry, installed, with_git), _SECONDS)
+                return await asyncio.wait_for(_line(pack, machine, fetcher, registry, installed, with_git), seconds)
             except asyncio.TimeoutError:
                 return replace(_blank(pack), refused="its host takes too long to answer.")
 
@@ -124,12 +128,7 @@ async def _line(
             raise PlaceRefused(f"these nodes are part of ComfyUI{version}, not of a pack. Update ComfyUI.")
         archive = None
         if pack.registry_id and registry and pack.commit is None:
-            found = await look_up(fetcher, registry, pack.registry_id, pack.version)
-            if found.refused:
-                raise PlaceRefused(found.refused)
-            pack = replace(pack, repository=found.repository or pack.repository, version=found.version)
-            pack = replace(pack, dependencies=found.dependencies or pack.dependencies)
-            archive = found.archive
+            pack, archive = await _registered(pack, pack.registry_id, fetcher, registry)
         elif pack.registry_id and registry and pack.repository is None:
             pack = replace(pack, repository=(await look_up(fetcher, registry, pack.registry_id, None)).repository)
         if pack.repository is None and archive is None:
@@ -147,6 +146,23 @@ async def _line(
         return replace(line, refused=str(refused))
 
 
+async def _registered(
+    pack: DeclaredPack, name: str, fetcher: Fetcher, registry: str
+) -> tuple[DeclaredPack, str | None]:
+    """The pack and its archive as the registry knows them; as the workflow knows it where there is no answer."""
+    try:
+        found = await look_up(fetcher, registry, name, pack.version)
+    except FetchFailed:
+        if pack.repository is None:
+            raise
+        return pack, None
+    if found.refused:
+        raise PlaceRefused(found.refused)
+    dependencies = found.dependencies or pack.dependencies
+    repository = found.repository or pack.repository
+    return replace(pack, repository=repository, version=found.version, dependencies=dependencies), found.archive
+
+
 async def _from_repository(pack: DeclaredPack, line: PackLine, fetcher: Fetcher, with_git: bool) -> PackLine:
     source = fetcher.sources.check(pack.repository)
     notes = _notes(pack)
@@ -162,7 +178,8 @@ async def _from_repository(pack: DeclaredPack, line: PackLine, fetcher: Fetcher,
     if not commit:
         raise FetchFailed("the repository is empty.")
     if pack.commit is None:
-        notes = (*notes, _NEWEST)
+        named = f"version {pack.version}, but not its commit" if pack.version else "no commit"
+        notes = (*notes, f"The workflow names {named}. {_NEWEST}")
     line = replace(line, url=source.url, commit=commit, expected=_expected(pack))
     if with_git:
         return replace(line, notes=notes)
@@ -190,7 +207,7 @@ def _notes(pack: DeclaredPack) -> tuple[str, ...]:
 def _no_source(pack: DeclaredPack, registry: str | None) -> str:
     if pack.registry_id is None:
         return "the workflow does not say which pack brings these nodes. Ask its author."
-    step = "It has no repository there." if registry else "The operator can name one in RUNFLOW_AUTOSETUP_REGISTRY."
+    step = "It has no repository there." if registry else "RUNFLOW_AUTOSETUP_REGISTRY is empty, so it is not asked."
     return f'the workflow names it only as "{pack.registry_id}" of the Comfy Registry. {step}'
 
 
@@ -225,8 +242,15 @@ def _once(lines: Any) -> list[PackLine]:
     for line in lines:
         key = _folded(line.name) if line.refused is None else line.id
         before = found.get(key)
-        found[key] = line if before is None else replace(before, classes=(*before.classes, *line.classes))
+        found[key] = line if before is None else _joined(before, line)
     return list(found.values())
+
+
+def _joined(line: PackLine, other: PackLine) -> PackLine:
+    notes = line.notes
+    if _spelling(line.url) != _spelling(other.url):
+        notes = (*notes, f"The workflow names {other.url} for a pack of this name, too. That one is not installed.")
+    return replace(line, classes=tuple(dict.fromkeys((*line.classes, *other.classes))), notes=notes)
 
 
 def _folded(name: str) -> str:

@@ -1,6 +1,6 @@
 """The Comfy Registry: from the name of a pack to its repository and to the archive of a version.
 
-Asked only where the operator names it in `RUNFLOW_AUTOSETUP_REGISTRY`, such as https://api.comfy.org.
+`RUNFLOW_AUTOSETUP_REGISTRY` in the process environment names another one, or, left empty, none.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from .fetch import Fetcher, FetchFailed
 from .sources import SourceRefused
 
 VARIABLE = "RUNFLOW_AUTOSETUP_REGISTRY"
+PUBLIC = "https://api.comfy.org"
 _ACTIVE = "NodeVersionStatusActive"
 
 
@@ -30,8 +31,8 @@ class Registered:
 
 
 def registry_url(environment: Mapping[str, str] = os.environ) -> str | None:
-    """The registry that the operator names, or None."""
-    return environment.get(VARIABLE, "").strip().rstrip("/") or None
+    """The registry to ask; None: the operator wants none to be asked."""
+    return environment.get(VARIABLE, PUBLIC).strip().rstrip("/") or None
 
 
 async def look_up(fetcher: Fetcher, registry: str, name: str, version: str | None) -> Registered:

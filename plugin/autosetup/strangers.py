@@ -1,7 +1,8 @@
 """Who may let this machine fetch and run somebody's code: the person at it, or who knows the password.
 
 Without a password anybody who reaches the port could. A page of another site reaches it too, under a name of its own
-that leads here, so the name that was asked for counts as well as the address that asks.
+that leads here, so the name that was asked for counts as well as the address that asks. A proxy on this machine passes
+on what the whole world asks; most of them say so.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from aiohttp import web
 from ..answers import Refused
 from ..security import guard
 
+_OF_PROXIES = ("Forwarded", "Via", "X-Forwarded-For", "X-Real-IP")
 _NEXT = (
     "Switch password authentication on (Settings > Runflow), or open ComfyUI on its own machine, "
     "at http://127.0.0.1 and its port."
@@ -30,6 +32,9 @@ def refuse_strangers(request: web.Request) -> None:
         return
     if not _is_loopback(request.remote or ""):
         message = f"Auto setup installs programs, so it takes no orders from other machines without a password. {_NEXT}"
+        raise Refused(message, code="NOT_AT_THIS_MACHINE", status=403)
+    if any(name in request.headers for name in _OF_PROXIES):
+        message = f"Auto setup takes no orders through a proxy without a password: anybody may be behind it. {_NEXT}"
         raise Refused(message, code="NOT_AT_THIS_MACHINE", status=403)
     host = urlsplit(f"//{request.host}").hostname or ""
     if not (_is_loopback(host) or host == "localhost" or host.endswith(".localhost")):

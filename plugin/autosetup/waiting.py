@@ -1,4 +1,4 @@
-"""Waiting for a host, but no longer than the person wants."""
+"""Waiting for hosts and programs, but no longer than the person wants, and not when ComfyUI ends."""
 
 from __future__ import annotations
 
@@ -11,6 +11,19 @@ from ..manifest.hashes import Cancelled
 
 _LOOK_SECONDS = 0.2
 Result = TypeVar("Result")
+
+
+class Cancellation(threading.Event):
+    """Set by the person, or because ComfyUI ends: Python waits for threads then, and nobody for what they do."""
+
+    def __init__(self) -> None:
+        """Belong to the loop that runs."""
+        super().__init__()
+        self._loop = asyncio.get_running_loop()
+
+    def is_set(self) -> bool:
+        """Whether to stop."""
+        return super().is_set() or not self._loop.is_running()
 
 
 async def unless_cancelled(work: Coroutine[Any, Any, Result], cancelled: threading.Event) -> Result:

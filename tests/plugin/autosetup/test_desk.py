@@ -124,6 +124,8 @@ async def test_strangers_need_a_password(path: str, client: Client, monkeypatch:
     assert (status, answer["code"]) == (403, "NOT_AT_THIS_MACHINE")
     for name in ("localhost:8188", "[::1]:8188", "127.0.0.1"):
         assert (await ask(client, path, {}, Host=name))[1].get("code") != "NOT_AT_THIS_MACHINE"
+    for header in ("X-Forwarded-For", "Via"):  # a proxy on this machine asks for anybody
+        assert (await ask(client, path, {}, **{header: "1.2.3.4"}))[1]["code"] == "NOT_AT_THIS_MACHINE"
     monkeypatch.setattr(web.Request, "remote", property(lambda _request: "192.168.1.7"))
     assert (await ask(client, path, {}))[1]["code"] == "NOT_AT_THIS_MACHINE"
     monkeypatch.setattr(guard, "gate", lambda: SimpleNamespace(account="somebody"))

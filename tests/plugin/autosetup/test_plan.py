@@ -1,13 +1,18 @@
+import asyncio
 import hashlib
+import shutil
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from plugin.autosetup import git as git_module
-from plugin.autosetup import plan_packs
+from plugin.autosetup import plan_models, plan_packs
+from plugin.autosetup.download import KEPT_FREE_BYTES
 from plugin.autosetup.fetch import Fetcher
 from plugin.autosetup.lines import ModelLine, PackLine
 from plugin.autosetup.plan import make_plan
+from plugin.autosetup.registry import registry_url
 from plugin.autosetup.repository import Repository
 from plugin.autosetup.requirements import Requirements
 from tests.plugin.autosetup.hosts import Host, Served, commit, safetensors
@@ -186,6 +191,10 @@ async def test_the_registry_that_the_operator_names_is_asked(
     banned = {"type": "A", "properties": {"cnr_id": "banned", "ver": "1.2.3"}}
     (line,) = await lines(graph(banned), machine, fetcher, host.url)
     assert "does not release" in line.refused
+    row = {"origin": f"{host.url}/Pack", "registry_id": "gone"}
+    gone = graph({"type": "A", "properties": {"cnr_id": "gone", "ver": "1.2.3"}}, custom_nodes={"Pack": row})
+    (line,) = await lines(gone, machine, fetcher, host.url)
+    assert (line.method, line.commit, line.refused) == ("git", head, None), "the workflow itself knows where it is"
     unknown = {"type": "A", "properties": {"cnr_id": "unknown"}}
     (line,) = await lines(graph(unknown), machine, fetcher, host.url)
     assert "404" in line.refused
@@ -208,11 +217,70 @@ async def test_a_pack_that_is_here_is_left_as_it_is(
     assert f'as "{there}"' in line.refused
 
 
-async def test_what_an_earlier_try_left_is_announced(host: Host, machine: SmallMachine, fetcher: Fetcher) -> None:
+async def test_what_an_earlier_try_left_is_announced(
+    host: Host, machine: SmallMachine, fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
     host.files["/a"] = Served(CONTENT)
     wanted = graph(models={"loras/a.safetensors": {"url": f"{host.url}/a", "sha256": SHA256}})
     (line,) = await lines(wanted, machine, fetcher)
     line.folder.mkdir()
     (line.folder / f".a.safetensors.{line.id}.runflow-part").write_bytes(b"x" * 3000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=KEPT_FREE_BYTES + 2000))
     (line,) = await lines(wanted, machine, fetcher)
     assert any("are here already" in note for note in line.notes)
+    assert line.refused is None, "only the rest needs room"
+    told = line.to_dict()
+    assert (told["size_bytes"], told["missing_bytes"], told["free_bytes"]) == (5000, 2000, 2000)
+    (line.folder / f".a.safetensors.{line.id}.runflow-part").unlink()
+    (line,) = await lines(wanted, machine, fetcher)
+    assert "room for" in line.refused
+
+
+async def test_two_packs_of_one_name_and_what_they_hide(host: Host, machine: SmallMachine, fetcher: Fetcher) -> None:
+    """The folder can hold one of them, and the person is told of the other; names show every letter."""
+    for place in ("Pack", "other/Pack"):
+        commit(host.repositories / place, {"__init__.py": "1"})
+    rows = {
+        "Pack": {"origin": f"{host.url}/Pack", "classes": ["A"], "version": "1.2.3"},
+        "Other": {"origin": f"{host.url}/other/Pack", "classes": ["B\u202e" + "x" * 9000]},
+    }
+    (line,) = await lines(
+        graph(*({"type": row["classes"][0]} for row in rows.values()), custom_nodes=rows), machine, fetcher
+    )
+    assert line.url == f"{host.url}/Pack"
+    assert any("version 1.2.3" in note and "newest" in note for note in line.notes)
+    assert any(f"{host.url}/other/Pack" in note for note in line.notes)
+    shown = line.to_dict()["classes"]
+    assert shown[0] == "A"
+    assert shown[1].startswith("B\\u202ex")
+    assert len(shown[1]) < 400
+
+
+async def test_hosts_that_stall_do_not_keep_the_person_waiting(
+    host: Host, machine: SmallMachine, fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_packs, "_SECONDS_FOR_ALL", 0.2)
+    monkeypatch.setattr(plan_models, "_SECONDS_FOR_ALL", 0.2)
+    stuck = asyncio.Event()
+
+    async def stall(*_asked: object) -> object:
+        await stuck.wait()
+        raise AssertionError
+
+    host._git = host._file = stall  # type: ignore[method-assign, assignment]
+    host.files["/m"] = Served(CONTENT)
+    packs = {f"P{n}": {"origin": f"{host.url}/P{n}", "classes": [f"A{n}"]} for n in range(20)}
+    models = {f"loras/{n}.safetensors": {"url": f"{host.url}/m"} for n in range(20)}
+    async with asyncio.timeout(10):
+        found = await lines(
+            graph(*({"type": f"A{n}"} for n in range(20)), custom_nodes=packs, models=models), machine, fetcher
+        )
+    stuck.set()
+    assert len(found) == 40
+    assert all("too long" in line.refused for line in found)
+
+
+def test_the_public_registry_is_asked_unless_the_operator_wants_another_or_none() -> None:
+    assert registry_url({}) == "https://api.comfy.org"
+    assert registry_url({"RUNFLOW_AUTOSETUP_REGISTRY": "https://registry.intern/"}) == "https://registry.intern"
+    assert registry_url({"RUNFLOW_AUTOSETUP_REGISTRY": ""}) is None

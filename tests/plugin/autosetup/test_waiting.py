@@ -1,0 +1,51 @@
+import asyncio
+import os
+import threading
+import time
+
+import pytest
+
+from plugin.autosetup.commands import run
+from plugin.autosetup.waiting import Cancellation, unless_cancelled
+from plugin.manifest.hashes import Cancelled
+
+
+async def test_the_result_and_the_failure_of_the_work_come_through() -> None:
+    async def work(number: int) -> float:
+        await asyncio.sleep(0)
+        return 1 / number
+
+    assert await unless_cancelled(work(2), threading.Event()) == 0.5
+    with pytest.raises(ZeroDivisionError):
+        await unless_cancelled(work(0), threading.Event())
+
+
+async def test_work_that_waits_is_ended() -> None:
+    ended = []
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    cancelled = Cancellation()
+    asyncio.get_running_loop().call_later(0.05, cancelled.set)
+    with pytest.raises(Cancelled):
+        await unless_cancelled(work(), cancelled)
+    assert ended == [True]
+
+
+def test_comfyui_can_end_while_a_program_runs() -> None:
+    """Its loop stands still then, and Python waits for the threads that run programs."""
+
+    async def begin() -> Cancellation:
+        cancelled = Cancellation()
+        assert not cancelled.is_set()
+        return cancelled
+
+    cancelled = asyncio.run(begin())
+    began = time.monotonic()
+    with pytest.raises(Cancelled):
+        run(["sleep", "60"], what="sleep", environment=os.environ, cancelled=cancelled, seconds=60)
+    assert time.monotonic() - began < 10
