@@ -4,7 +4,9 @@ from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
+from runflow.services import Services
 from tests.workflows.calls import ROUTE, created
 from tests.workflows.prompts import plugin_body, prompt
 
@@ -28,6 +30,16 @@ async def test_newest_first_without_documents(client: httpx.AsyncClient, made: d
     assert {item["comfyui_workflow_id"] for item in items} == {made["id"]}
     embedded = (await client.get(f"{ROUTE}/{made['id']}?fields=id&embed=versions")).json()["versions"]
     assert embedded == items
+
+
+async def test_the_order_is_that_of_the_numbers(
+    client: httpx.AsyncClient, services: Services, made: dict[str, Any]
+) -> None:
+    async with services.db.system() as connection:  # as when the third change began before the second
+        earlier = "UPDATE workflow_versions SET created_at = created_at - interval '1 hour' WHERE number = 3"
+        await connection.execute(sa.text(f"{earlier} AND workflow_id = :id"), {"id": made["id"]})
+    items = (await client.get(f"{ROUTE}/{made['id']}/versions")).json()["items"]
+    assert [item["version"] for item in items] == ["3", "2", "1"]
 
 
 async def test_filters_orders_and_fields(client: httpx.AsyncClient, made: dict[str, Any]) -> None:

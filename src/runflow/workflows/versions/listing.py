@@ -24,6 +24,8 @@ VERSION_LIST = ListSpec(
         ListField("created_at", workflow_versions.c.created_at, FieldKind.TIMESTAMP),
     ),
     response_fields=frozenset(WholeVersion.model_fields),
+    # Times are those at which the changes began; the numbers are the order in which they came to be.
+    default_sort="version:desc",
 )
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
