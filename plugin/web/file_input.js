@@ -50,8 +50,27 @@ function dress(node) {
   button.serialize = false
 }
 
+const REQUIRED = 3
+
+/**
+ * Files of the plugin's first versions have no `required`, and file_name in its place.
+ * @param {any} data
+ */
+function withRequired(data) {
+  const values = data.widgets_values
+  if (!Array.isArray(values) || typeof values[REQUIRED] !== "string") return data
+  return { ...data, widgets_values: [...values.slice(0, REQUIRED), true, ...values.slice(REQUIRED)] }
+}
+
 app.registerExtension({
   name: "Runflow.FileInput",
+  beforeRegisterNodeDef(nodeType, nodeData) {
+    if (nodeData.name !== CLASS) return
+    const configure = nodeType.prototype.configure
+    nodeType.prototype.configure = function (/** @type {any} */ data) {
+      return configure.call(this, withRequired(data))
+    }
+  },
   nodeCreated(node) {
     if (node.comfyClass === CLASS) dress(node)
   },
