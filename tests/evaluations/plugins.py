@@ -16,7 +16,7 @@ class {name}:
 
 def install_plugin(folder: Path, judges: dict[str, str]) -> None:
     """Write a package into a folder of the module path: judges by name, each with the body of its `judge`."""
-    module = "import os, sys, time\nfrom runflow.evaluations.judges import Verdict\n"
+    module = "import os, sys, time\nfrom runflow.evaluations.judges import Issue, Verdict\n"
     (folder / "judges_of_tests.py").write_text(
         module + "".join(_JUDGE.format(name=name, body=body) for name, body in judges.items())
     )

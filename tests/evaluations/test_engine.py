@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from runflow.evaluations import queue_queries as queue
 from runflow.ids import new_id
+from runflow.metering import grants
 from runflow.services import Services
 from tests.conftest import new_org, open_client
 from tests.evaluations.conftest import ended, submit
@@ -237,7 +238,8 @@ async def test_a_priced_verdict_costs_and_a_used_up_budget_stops_the_next(
     assert principal is not None
     async with services.db.system() as connection:
         await connection.execute(
-            text("INSERT INTO budgets (org_id, credit) VALUES (:org, 0.2)"), {"org": principal.org_id}
+            text("INSERT INTO budgets (org_id, credit, low_balance_threshold) VALUES (:org, 0.2, 0.1)"),
+            {"org": principal.org_id},
         )
     async with open_client(replace(services, settings=settings), key) as priced:
         listed = (await priced.get("/v1/evaluations/job-classes")).json()["items"]
@@ -246,9 +248,14 @@ async def test_a_priced_verdict_costs_and_a_used_up_budget_stops_the_next(
         assert made["cost"] is None
         found = await ended(priced, made["id"])
         assert found["cost"] == "0.250000"
+        balance = (await priced.get("/v1/billing/balance")).json()
+        assert (balance["balance"], balance["low_balance_notified_at"] is None) == ("-0.050000", False)
         refused = await priced.post(
             "/v1/evaluations", json={"generated_image_url": "https://a.example/", "task_type": "x"}
         )
         assert (refused.status_code, refused.json()["code"]) == (402, "INSUFFICIENT_CREDIT")
+        async with services.db.system() as connection:
+            granted = await grants.grant(connection, principal.org_id, monthly=Decimal(1), credit=None)
+        assert granted["month_spent"] == Decimal("0.25"), "of the month, evaluations included"
     body = {"generated_image_url": "https://10.0.0.1/", "task_type": "x"}
     assert (await client.post("/v1/evaluations", json=body)).status_code == 202

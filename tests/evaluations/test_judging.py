@@ -79,7 +79,8 @@ async def test_a_judge_that_raises_prints_or_eats_memory_is_contained(
         a_raise="raise KeyError('x')",
         b_print="print('{}'); sys.stdout.flush(); " + PASSES,
         c_memory="bytearray(64 * 1024 ** 3)",
-        d_wild="return Verdict(True, float('nan'), 'wild')",
+        d_wild="return Verdict(True, float('nan'), 'wild', (Issue('a\\0b', 'c', '\\ud800'),))",
+        e_severity="return Verdict(True, 1.0, 'x', (Issue('a', 'b', 'c', 'dreadful'),))",
     )
     found = await pool.judge(job(tmp_path))
     said = {verdict["name"]: verdict for verdict in found.verdicts}
@@ -87,6 +88,8 @@ async def test_a_judge_that_raises_prints_or_eats_memory_is_contained(
     assert said["b_print"]["passed"] is True
     assert said["c_memory"]["passed"] is None and "MemoryError" in said["c_memory"]["reasoning"]
     assert said["d_wild"]["score"] == 0.0
+    assert said["d_wild"]["issues"] == [{"category": "ab", "subcategory": "c", "detail": "?", "severity": "medium"}]
+    assert said["e_severity"]["passed"] is None and "ValueError" in said["e_severity"]["reasoning"]
     assert pool.running == 1
 
 

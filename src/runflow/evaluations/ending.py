@@ -1,6 +1,7 @@
 """The end of an evaluation: verdict, judges, issues and messages in one transaction, exactly once."""
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -27,10 +28,15 @@ _NOTHING: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What is to be told after the commit. `is_ours`: false when the claim was lost, and nothing was changed."""
+    """What is to be told after the commit.
+
+    - `is_ours`: false when the claim was lost, and nothing was changed.
+    - `balance_low`: the balance, when the verdict's price made it fall below its threshold.
+    """
 
     is_ours: bool
     budget_used_up: bool = False
+    balance_low: Decimal | None = None
 
 
 async def complete(connection: AsyncConnection, held: Claim, judged: Judged) -> Ended:
@@ -56,7 +62,12 @@ async def complete(connection: AsyncConnection, held: Claim, judged: Judged) -> 
         return Ended(is_ours=False)
     await queue.add_verdicts(connection, held, ended, judged.verdicts)
     await _tell(connection, held, ended, "completed", {**verdict, "primary_action_code": values["action"]})
-    return Ended(is_ours=True, budget_used_up=bool(held.price) and await queue.charge(connection, held))
+    left, is_low = await queue.charge(connection, held) if held.price else (None, False)
+    return Ended(
+        is_ours=True,
+        budget_used_up=left is not None and left <= 0,
+        balance_low=left if is_low else None,
+    )
 
 
 async def fail(connection: AsyncConnection, held: Claim, failure: EvaluationFailed) -> Ended:

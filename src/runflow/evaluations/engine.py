@@ -155,6 +155,8 @@ class EvaluationEngine:
             self._services.hub.publish("delivery")
             if ended.budget_used_up:
                 self._services.hub.publish(BUDGET_TOPIC, str(held.org_id))
+            if ended.balance_low is not None:
+                log.warning("balance low", org_id=str(held.org_id), balance=str(ended.balance_low))
         else:
             log.warning("evaluation came too late to be recorded", evaluation_id=str(held.id))
 

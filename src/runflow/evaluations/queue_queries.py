@@ -141,15 +141,27 @@ async def finish(connection: AsyncConnection, held: Claim, values: dict[str, Any
 _CHARGE = text("""
 UPDATE budgets b SET month = month_of(now()),
     month_spent = CASE WHEN b.month = month_of(now()) THEN b.month_spent ELSE 0 END + :cost,
-    credit_spent = b.credit_spent + :cost
+    credit_spent = b.credit_spent + :cost,
+    low_balance_notified_at = CASE WHEN b.month = month_of(now()) OR b.monthly_limit IS NULL
+                              THEN b.low_balance_notified_at END
 WHERE b.org_id = :org RETURNING budget_left(b)
 """)
 
+_NOTE_LOW = text("""
+UPDATE budgets b SET low_balance_notified_at = clock_timestamp()
+WHERE b.org_id = :org AND b.low_balance_notified_at IS NULL AND budget_left(b) < b.low_balance_threshold
+RETURNING b.org_id
+""")
 
-async def charge(connection: AsyncConnection, held: Claim) -> bool:
-    """Count the price of a verdict to the organization's budget, if it has one; tell whether that is used up now."""
-    left = await connection.scalar(_CHARGE, {"org": held.org_id, "cost": held.price})
-    return left is not None and left <= 0
+
+async def charge(connection: AsyncConnection, held: Claim) -> tuple[Decimal | None, bool]:
+    """Count the price of a verdict to the organization's budget, if it has one, as runs are counted.
+
+    Returns what is left, None without a limit, and whether that fell below the threshold just now.
+    """
+    left: Decimal | None = await connection.scalar(_CHARGE, {"org": held.org_id, "cost": held.price})
+    is_low = left is not None and await connection.scalar(_NOTE_LOW, {"org": held.org_id}) is not None
+    return left, is_low
 
 
 _ADD_VERDICTS = text("""

@@ -25,9 +25,14 @@ _SET_THRESHOLD = text("""
     RETURNING b.org_id
 """)
 
+# Whoever completes a run meanwhile waits, and adds its cost afterwards: none is lost between reading and writing.
+_LOCK = text("SELECT 1 FROM budgets WHERE org_id = :org FOR UPDATE")
+
 _SPENT_THIS_MONTH = text("""
-    SELECT coalesce(sum(cost), 0) FROM usage_records
-    WHERE org_id = :org AND created_at >= date_trunc('month', now(), 'UTC')
+    SELECT (SELECT coalesce(sum(cost), 0) FROM usage_records
+            WHERE org_id = :org AND created_at >= date_trunc('month', now(), 'UTC'))
+         + (SELECT coalesce(sum(cost), 0) FROM evaluations
+            WHERE org_id = :org AND completed_at >= date_trunc('month', now(), 'UTC'))
 """)
 
 _SET_MONTHLY = text("""
@@ -63,7 +68,8 @@ async def set_threshold(
 
 
 async def set_monthly(connection: AsyncConnection, org_id: UUID, amount: Decimal) -> None:
-    """Limit what an organization spends per UTC month; what it spent in this one counts."""
+    """Limit what an organization spends per UTC month; what it spent in this one counts, evaluations included."""
+    await connection.execute(_LOCK, {"org": org_id})
     spent = (await connection.execute(_SPENT_THIS_MONTH, {"org": org_id})).scalar_one()
     await connection.execute(_SET_MONTHLY, {"org": org_id, "amount": amount, "spent": spent})
 

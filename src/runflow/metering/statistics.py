@@ -52,11 +52,15 @@ def percentiles(latency: Row[Any], name: str) -> dict[str, Any]:
         "avg": columns[f"{name}_average"],
         "max": columns[f"{name}_max"],
     }
-    # A millisecond is what is measured; interpolation leaves a tail of digits that mean nothing.
-    return {key: None if value is None else round(float(value), 1) for key, value in shown.items()}
+    return {key: None if value is None else _shown(float(value)) for key, value in shown.items()}
 
 
 def step(row: Row[Any]) -> dict[str, Any]:
     """Return one step of the series."""
     shown = ("start", "runs", "succeeded", "failed", "p50_total_ms", "p95_total_ms")
-    return {name: row._mapping[name] for name in shown} | {"gpu_seconds": float(row.gpu_seconds)}
+    return {name: _shown(row._mapping[name]) for name in shown} | {"gpu_seconds": float(row.gpu_seconds)}
+
+
+def _shown(value: Any) -> Any:
+    """Return a latency as it is measured, in milliseconds: interpolation leaves a tail of digits that mean nothing."""
+    return round(value, 1) if isinstance(value, float) else value

@@ -29,10 +29,11 @@ def test_built_in_judges_keep_the_interface_and_have_names_of_their_own() -> Non
 
 def test_a_plug_in_joins_and_a_bad_one_is_named() -> None:
     assert with_plugins(built_in(), [("mine:Brightness", Brightness())])[-1].name == "brightness"
-    double, weightless = Brightness(), Brightness()
+    double, weightless, endless = Brightness(), Brightness(), Brightness()
     double.name = "blur"
     weightless.weight = 0
-    for bad in (object(), double, weightless):
+    endless.weight = float("inf")
+    for bad in (object(), double, weightless, endless):
         with pytest.raises(InvalidJudge, match="mine:Bad"):
             with_plugins(built_in(), [("mine:Bad", bad)])
 

@@ -16,7 +16,8 @@ Answer = Callable[[dict[str, Any]], Any]
 class ChatServer:
     """`answers` are used one after the other, the last one again and again.
 
-    An answer gives the text of the message, or (status, body), or an exception to break the connection with.
+    An answer gives the text of the message, or (status, body) with headers if need be, or an exception to break the
+    connection with.
     """
 
     url: str
@@ -63,11 +64,14 @@ def chat_server(*answers: Answer) -> Iterator[ChatServer]:
                 self.close_connection = True
                 self.connection.close()
                 return
-            status, body = answer if isinstance(answer, tuple) else (200, _completion(answer))
+            status, body, *more = answer if isinstance(answer, tuple) else (200, _completion(answer))
+            headers: dict[str, str] = more[0] if more else {}
             raw = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(raw)))
+            for name, value in headers.items():
+                self.send_header(name, value)
             if status == 302:
                 self.send_header("Location", found.url)
             self.end_headers()

@@ -119,6 +119,7 @@ async def test_an_endpoint_without_structured_output_is_asked_more_simply() -> N
     ("answer", "reason", "requests"),
     [
         (lambda _: (503, {}), "HTTP status 503", 3),
+        (lambda _: (503, {}, {"Retry-After": "\u00b2"}), "HTTP status 503", 3),
         (lambda _: (401, {}), "HTTP status 401", 1),
         (lambda _: (302, {}), "HTTP status 302", 1),
         (lambda _: (200, b"<html>"), "not one of the chat protocol", 3),

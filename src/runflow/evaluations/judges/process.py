@@ -23,7 +23,7 @@ from runflow.evaluations.judges.judge import Judge
 from runflow.evaluations.judges.picture import MAX_PIXELS, Picture, shrunk
 from runflow.evaluations.judges.registry import all_judges, is_gate
 from runflow.evaluations.judges.subject import Reference, Subject
-from runflow.evaluations.judges.verdict import Verdict
+from runflow.evaluations.judges.verdict import Severity, Verdict
 from runflow.evaluations.steps import OPENING, PREVIEW
 
 MEMORY_BYTES = 3 * 1024**3
@@ -50,13 +50,15 @@ def work(job: dict[str, Any], judges: tuple[Judge, ...]) -> Iterator[dict[str, A
         started = time.perf_counter()
         try:
             verdict = judge.judge(subject)
+            milliseconds = round((time.perf_counter() - started) * 1000)
+            said = None if verdict is None else spoken(judge, verdict, milliseconds)
         except Exception as error:
             traceback.print_exc()
             yield {"verdict": failed(judge, f"This judge failed ({type(error).__name__}) and was left out.")}
             continue
-        if verdict is not None:
-            yield {"verdict": spoken(judge, verdict, round((time.perf_counter() - started) * 1000))}
-            if is_gate(judge) and not verdict.passed:
+        if said is not None:
+            yield {"verdict": said}
+            if said["is_gate"] and not said["passed"]:
                 break  # what shows nothing is not badly lit as well
     else:
         yield from previews(job, subject)
@@ -102,21 +104,24 @@ def introduced(judge: Judge) -> dict[str, Any]:
 
 
 def spoken(judge: Judge, verdict: Verdict, duration_ms: int) -> dict[str, Any]:
-    """Return a verdict as JSON values; numbers outside 0..1 are brought into it."""
+    """Return a verdict as JSON values that can be stored. Numbers outside 0..1 are brought into it.
+
+    Raises what a verdict of wrong types gives, e.g. ValueError for a severity that there is not.
+    """
     return {
         **introduced(judge),
         "passed": bool(verdict.passed),
         "score": _share(verdict.score),
         "confidence": _share(verdict.confidence),
-        "reasoning": str(verdict.reasoning),
-        "strength": verdict.strength,
+        "reasoning": _storable(verdict.reasoning),
+        "strength": None if verdict.strength is None else _storable(verdict.strength),
         "duration_ms": duration_ms,
         "issues": [
             {
-                "category": str(issue.category),
-                "subcategory": str(issue.subcategory),
-                "detail": str(issue.detail),
-                "severity": str(issue.severity),
+                "category": _storable(issue.category),
+                "subcategory": _storable(issue.subcategory),
+                "detail": _storable(issue.detail),
+                "severity": Severity(issue.severity).value,
             }
             for issue in verdict.issues
         ],
@@ -165,6 +170,11 @@ def _read(jobs: "queue.SimpleQueue[str]") -> None:
 
 def _answer(answers: TextIO, message: dict[str, Any]) -> None:
     answers.write(json.dumps(message) + "\n")
+
+
+def _storable(text: object) -> str:
+    """Return a text without what neither JSON nor the database takes: NUL characters and halves of pairs."""
+    return str(text).replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def _share(value: float) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import entry_points
+from math import inf
 
 from runflow.evaluations.judges.blur import Blur
 from runflow.evaluations.judges.broken import BrokenOutput
@@ -41,8 +42,9 @@ def with_plugins(judges: Sequence[Judge], offered: Sequence[tuple[str, object]])
     for origin, judge in offered:
         if not isinstance(judge, Judge):
             raise InvalidJudge(f"{origin} is no judge: it lacks name, category, description, weight or judge().")
-        if not judge.weight > 0:
-            raise InvalidJudge(f"{origin}: the judge {judge.name!r} has the weight {judge.weight}; it must be above 0.")
+        if not 0 < judge.weight < inf:
+            reason = f"the judge {judge.name!r} has the weight {judge.weight}; it must be a number above 0."
+            raise InvalidJudge(f"{origin}: {reason}")
         if any(judge.name == known.name for known in found):
             raise InvalidJudge(f"{origin}: there is a judge {judge.name!r} already.")
         found.append(judge)

@@ -4,6 +4,7 @@ The address is the operator's own setting, so it may lie in a private network: t
 has no say here. Redirects are not followed, so the key goes nowhere else.
 """
 
+import re
 from typing import Any
 
 import httpx
@@ -55,7 +56,7 @@ class Endpoint:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise EndpointError(f"it cannot be reached ({type(error).__name__})", is_final=False) from error
         if status != 200:
-            seconds = float(retry_after) if retry_after.isdigit() else 0.0
+            seconds = float(retry_after) if re.fullmatch(r"[0-9]{1,9}", retry_after) else 0.0
             reason = f"it answered with HTTP status {status}"
             raise EndpointError(reason, is_final=status not in AGAIN, status=status, retry_after=seconds)
         return _text(raw)
