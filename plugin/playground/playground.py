@@ -143,10 +143,10 @@ async def _describe(ours: Playground, slug: str) -> dict[str, Any]:
 
 
 def preview(request: web.Request) -> web.StreamResponse:
-    """What the sampler shows of the run in the address. Raises Refused."""
+    """What the sampler shows of the run in the address; nothing when it has ended. Raises Refused."""
     shown = _of(request).runs.preview(request.match_info["id"])
     if shown is None:
-        raise Refused("There is no unfinished picture of this run (any more).", code="NOT_FOUND", status=404)
+        return web.Response(status=204)
     picture, media_type = shown
     return web.Response(body=picture, content_type=media_type, headers={"Cache-Control": "no-store"})
 

@@ -164,8 +164,7 @@ async def test_every_kind_of_file(slow_editor: Editor, open_page: OpenPage, tmp_
     async with play.page.expect_download() as download:
         await result.get_by_role("link", name="Download made.zip").click()
     assert Path(await (await download.value).path()).read_bytes() == bytes(range(256)) * 4000
-    batch = result.get_by_role("img", name=re.compile("^Batch [12] of 2$"))
-    await expect(batch).to_have_count(2)
+    await expect(result.get_by_role("img", name=re.compile("^Batch [12] of 2$"))).to_have_count(2)
     await play.is_accessible()
     await play.shot("kinds", whole=True)
     assert [fault for fault in play.faults if "WebGL" not in fault] == []
@@ -265,7 +264,7 @@ async def test_on_a_phone(slow_editor: Editor, open_page: OpenPage, tmp_path: Pa
     await play.page.get_by_label("Caption", exact=True).fill("Greetings")
     await play.run()
     await play.ended("Succeeded")
-    await expect(play.page.locator("runflow-run img")).to_have_js_property("naturalWidth", 900)
+    await expect(play.page.locator("runflow-run .rf-picture")).to_have_js_property("naturalWidth", 900)
     assert not await play.page.evaluate(WIDE)
     await play.is_accessible()
     await play.shot("phone-result")

@@ -141,8 +141,11 @@ function errorCard(error) {
   for (const [name, text] of facts) list.append(make("dt", null, name), make("dd", null, text))
   const card = make("section", { class: "rf-error", "aria-label": "Error" }, make("p", { dir: "auto" }, error.message), list)
   for (const other of (details.problems ?? []).slice(1)) card.append(make("p", null, other.message))
-  if (details.trace)
-    card.append(make("details", null, make("summary", null, "ComfyUI’s own words"), make("pre", null, details.trace)))
+  if (details.trace) {
+    // It scrolls, so the keyboard must reach it.
+    const trace = make("pre", { tabIndex: 0, role: "group", "aria-label": "Traceback" }, details.trace)
+    card.append(make("details", null, make("summary", null, "ComfyUI’s own words"), trace))
+  }
   return card
 }
 
