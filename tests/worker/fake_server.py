@@ -146,7 +146,10 @@ class FakeServer:
             async with asyncio.timeout(body["wait_seconds"]):
                 while not self.leases or self.registrations[-1]["status"] != "ready":
                     await asyncio.sleep(0.001)
-            return web.json_response({"lease": self.leases.popleft()})
+            lease = self.leases.popleft()
+            expected = [one["files"] for one in body["expected"] if one["version_id"] == lease["version"]["id"]]
+            uploads = [{**self._upload(lease["id"], file), **file} for files in expected for file in files]
+            return web.json_response({"lease": {**lease, "uploads": uploads}})
         except TimeoutError:
             return web.json_response({"lease": None})
         finally:
@@ -160,20 +163,17 @@ class FakeServer:
 
     async def _uploads(self, request: web.Request) -> web.Response:
         body = await self._told(request, "uploads")
-        lease_id = request.match_info["id"]
-        uploads = []
-        for file in body["files"]:
-            key = f"runs/RUN/{lease_id}/{file['ordinal']}-{file['filename']}"
-            uploads.append(
-                {
-                    "ordinal": file["ordinal"],
-                    "object_key": key,
-                    "url": f"{self.url}/v1/storage/{key}?signature=y",
-                    "method": "PUT",
-                    "headers": {"Content-Type": file["content_type"]},
-                }
-            )
-        return web.json_response({"uploads": uploads})
+        return web.json_response({"uploads": [self._upload(request.match_info["id"], file) for file in body["files"]]})
+
+    def _upload(self, lease_id: str, file: dict[str, Any]) -> dict[str, Any]:
+        key = f"runs/RUN/{lease_id}/{file['ordinal']}-{file['filename']}"
+        return {
+            "ordinal": file["ordinal"],
+            "object_key": key,
+            "url": f"{self.url}/v1/storage/{key}?signature=y",
+            "method": "PUT",
+            "headers": {"Content-Type": file["content_type"]},
+        }
 
     async def _complete(self, request: web.Request) -> web.Response:
         lease_id = request.match_info["id"]

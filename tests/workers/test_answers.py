@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from runflow.ids import new_id
 from runflow.workers import answers
 from tests.runs.conftest import Dispatch, MakeWorker, Worker, dispatch, make_worker, worker, workflow  # noqa: F401
 
@@ -22,15 +23,27 @@ def check(model: type[BaseModel], answer: dict[str, Any]) -> None:
 
 
 async def test_each_answer_is_as_described(worker: Worker, dispatch: Dispatch) -> None:  # noqa: F811
-    run = await dispatch()
+    await dispatch()
     check(answers.Registered, await worker.register())
-    answer = await worker.http.post("/v1/worker/leases", json={**worker.me, "wait_seconds": 5})
+    first = await worker.lease()
+    assert first is not None
+    assert first["uploads"] == []
+    run = await dispatch()
+    file = {"ordinal": 0, "filename": "a.png", "content_type": "image/png"}
+    expected = [{"version_id": str(new_id()), "files": []}, {"version_id": first["version"]["id"], "files": [file]}]
+    ask = {**worker.me, "wait_seconds": 5, "expected": expected}
+    answer = await worker.http.post("/v1/worker/leases", json=ask)
     check(answers.LeaseAnswer, answer.json())
     lease = answer.json()["lease"]
     assert lease["run_id"] == run["id"]
+    (upload,) = lease["uploads"]
+    check(answers.ExpectedUpload, upload)
+    assert upload["object_key"] == f"runs/{run['id']}/{lease['id']}/0-a.png"
+    stored = await worker.http.put(upload["url"], content=b"png", headers=upload["headers"])
+    assert stored.status_code == 200, stored.text
     check(answers.HeartbeatAnswer, (await worker.heartbeat(lease)).json())
-    file = {"ordinal": 0, "filename": "a.png", "content_type": "image/png", "size_bytes": 3}
-    uploads = await worker.http.post(f"/v1/worker/leases/{lease['id']}/uploads", json={**worker.me, "files": [file]})
+    files = [{**file, "size_bytes": 3}]
+    uploads = await worker.http.post(f"/v1/worker/leases/{lease['id']}/uploads", json={**worker.me, "files": files})
     check(answers.UploadsAnswer, uploads.json())
     check(answers.Upload, uploads.json()["uploads"][0])
     check(answers.CompletionAnswer, (await worker.fail(lease, "EXECUTION_FAILED")).json())

@@ -51,6 +51,7 @@ class Agent:
         self._gpu = gpu
         self._keeper = EngineKeeper(find_engine, self._engine_changed)
         self._pace = Pace()
+        self._foresight = Foresight()
         self._executor = Executor(self._keeper, self._pace, settings.limits)
         self._attempts: dict[asyncio.Task[None], Attempt] = {}
         self._background: set[asyncio.Task[Any]] = set()
@@ -90,10 +91,8 @@ class Agent:
                 connection, outgoing, cache, models, settings.patience, settings.input_limit, settings.input_timeout
             )
 
-            foresight = Foresight()
-
             def place() -> Place:
-                return Place(connection, self._executor, fetching, self._rhythm, staging, foresight)
+                return Place(connection, self._executor, fetching, self._rhythm, staging, self._foresight)
 
             keeping = asyncio.create_task(self._keeper.run(), name="engine keeper")
             registering = asyncio.create_task(self._keep_registered(connection), name="registration")
@@ -184,7 +183,11 @@ class Agent:
                 self._wake.clear()
                 await self._wake.wait()
             try:
-                lease = await connection.lease(wait_seconds=self._poll_seconds, fingerprints=self._executor.warm)
+                lease = await connection.lease(
+                    wait_seconds=self._poll_seconds,
+                    fingerprints=self._executor.warm,
+                    expected=self._foresight.expected,
+                )
             except Unregistered:
                 self._registered = None
                 self._changed.set()

@@ -20,7 +20,7 @@ from runflow.worker.engine.errors import EngineError, FileMissing
 from runflow.worker.engine.execution import Execution
 from runflow.worker.execute import EngineChanged, Executor, GivenBack
 from runflow.worker.failure import Failure, FailureCode, RunFailed, Stage, failed
-from runflow.worker.foresight import Expected, Foresight, as_request
+from runflow.worker.foresight import Foresight
 from runflow.worker.heart import Heart, Rhythm
 from runflow.worker.lease import Lease
 from runflow.worker.names import safe_name
@@ -88,8 +88,6 @@ class Attempt:
         self._closing = False
         self._abandoned = False
         self._engine: Engine | None = None
-        self._expected: Expected = ()
-        self._ahead: asyncio.Task[list[dict[str, Any]]] | None = None
         self._timings: dict[str, Any] = {
             "started_at": None,
             "prepare_ms": 0,
@@ -163,9 +161,6 @@ class Attempt:
             return self._failed(Failure(FailureCode.INTERNAL, Stage.EXECUTE, message, retryable=True))
         finally:
             self._closing = True
-            if self._ahead is not None:
-                self._ahead.cancel()
-                await asyncio.gather(self._ahead, return_exceptions=True)
 
     async def _work(self) -> list[dict[str, Any]]:
         execution, prompt = await self._execute()
@@ -181,8 +176,8 @@ class Attempt:
         began = time.perf_counter()
         local = await self._collect(execution, prompt)
         place = self._place
-        ready = await self._asked_ahead()
-        outputs = await upload(local, Uploading(place.connection, self.lease.id, place.rhythm.patience, ready))
+        uploading = Uploading(place.connection, self.lease.id, place.rhythm.patience, self.lease.uploads)
+        outputs = await upload(local, uploading)
         place.foresight.learn(self.lease.version_id, local)
         self._timings["upload_ms"] = _milliseconds(began)
         return outputs
@@ -193,7 +188,6 @@ class Attempt:
             self._engine, life = await self._place.executor.engine()
             prompt = await self._prepare(self._engine)
             self._report.use_prompt(prompt)
-            self._ask_ahead()
             try:
                 execution = await self._place.executor.execute(
                     self.lease,
@@ -212,29 +206,6 @@ class Attempt:
                 raise RunFailed(failure) from error
             return execution, prompt
         raise GivenBack("The engine does not stay up.")
-
-    def _ask_ahead(self) -> None:
-        """Ask for the upload URLs that will probably be needed, beside the engine's work."""
-        if self._ahead is not None:
-            return
-        self._expected = self._place.foresight.expected(self.lease.version_id)
-        if self._expected:
-            asking = self._place.connection.request_uploads(self.lease.id, as_request(self._expected))
-            self._ahead = asyncio.create_task(asking)
-
-    async def _asked_ahead(self) -> dict[tuple[int, str, str], dict[str, Any]]:
-        """Return what `_ask_ahead` got; nothing where it failed: then `upload` asks, and hears why."""
-        if self._ahead is None:
-            return {}
-        try:
-            slots = {slot["ordinal"]: slot for slot in await self._ahead}
-        except (ServerRefused, ServerUnavailable):
-            return {}
-        return {
-            (ordinal, filename, kind): slots[ordinal]
-            for ordinal, (filename, kind) in enumerate(self._expected)
-            if ordinal in slots
-        }
 
     async def _prepare(self, engine: Engine) -> dict[str, dict[str, Any]]:
         began = time.perf_counter()

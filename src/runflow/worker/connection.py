@@ -97,10 +97,15 @@ class Connection:
         self._worker_id = str(answer["worker_id"])
         return answer
 
-    async def lease(self, *, wait_seconds: float, fingerprints: list[str]) -> dict[str, Any] | None:
-        """Wait up to `wait_seconds` (0..30) for a run. Raises `Unregistered` when the server does not know us."""
+    async def lease(
+        self, *, wait_seconds: float, fingerprints: list[str], expected: list[dict[str, Any]] | None = None
+    ) -> dict[str, Any] | None:
+        """Wait up to `wait_seconds` (0..30) for a run. Raises `Unregistered` when the server does not know us.
+
+        Upload URLs for the outputs that are `expected` of its version come with it.
+        """
         timeout = aiohttp.ClientTimeout(total=wait_seconds + _ANSWER_SECONDS, sock_connect=_CONNECT_SECONDS)
-        body = {"wait_seconds": wait_seconds, "fingerprints": fingerprints}
+        body = {"wait_seconds": wait_seconds, "fingerprints": fingerprints, "expected": expected or []}
         answer = await self._post(_LEASES, body, timeout)
         lease: dict[str, Any] | None = answer.get("lease")
         return lease

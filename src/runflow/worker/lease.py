@@ -1,7 +1,7 @@
 """What the server hands over with a lease, as values (docs/worker-api.md, `POST /v1/worker/leases`)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from runflow.graph import Interface
@@ -53,6 +53,8 @@ class Lease:
     """Uploaded models; each `path` is below ComfyUI's models folder."""
     timeout_seconds: float
     max_output_bytes: int
+    uploads: Mapping[tuple[int, str, str], dict[str, Any]] = field(default_factory=dict)
+    """Upload URLs for the outputs that we said to expect, by ordinal, file name and content type."""
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> "Lease":
@@ -79,4 +81,8 @@ class Lease:
             ),
             timeout_seconds=float(limits["timeout_seconds"]),
             max_output_bytes=int(limits["max_output_bytes"]),
+            uploads={
+                (int(row["ordinal"]), str(row["filename"]), str(row["content_type"])): row
+                for row in data.get("uploads", ())
+            },
         )

@@ -45,7 +45,7 @@ class Uploading:
     lease_id: str
     patience: float
     ready: Mapping[tuple[int, str, str], dict[str, Any]] = field(default_factory=dict)
-    """Upload URLs that were asked for ahead, by ordinal, file name and content type."""
+    """Upload URLs that came with the lease, by ordinal, file name and content type."""
 
 
 async def inspect(file: OutputFile, path: Path, *, limit_bytes: int) -> LocalOutput:
@@ -117,7 +117,7 @@ async def upload(outputs: list[LocalOutput], uploading: Uploading) -> list[dict[
 async def _slots(
     outputs: list[LocalOutput], ordinals: list[int], uploading: Uploading, *, ahead: bool
 ) -> list[dict[str, Any]]:
-    """Return an upload URL for each ordinal: one that was asked for ahead where it fits, else a fresh one."""
+    """Return an upload URL for each ordinal: one that came with the lease where it fits, else a fresh one."""
     found: dict[int, dict[str, Any]] = {}
     for ordinal in ordinals if ahead else ():
         output = outputs[ordinal]

@@ -63,6 +63,23 @@ class Limits(BaseModel):
     max_output_bytes: int
 
 
+class Upload(BaseModel):
+    """Where one output goes."""
+
+    ordinal: int
+    object_key: str
+    url: str
+    method: Literal["PUT"]
+    headers: dict[str, str]
+
+
+class ExpectedUpload(Upload):
+    """Where an output goes that the worker said to expect."""
+
+    filename: str
+    content_type: str
+
+
 class Lease(BaseModel):
     """One attempt of one run."""
 
@@ -75,6 +92,7 @@ class Lease(BaseModel):
     files: dict[str, LeasedFile] = Field(description="By reference, `runflow://assets/…`.")
     resources: list[LeasedResource]
     models: list[LeasedModel]
+    uploads: list[ExpectedUpload] = Field(description="For the outputs that the request said to expect.")
     limits: Limits
 
 
@@ -89,16 +107,6 @@ class HeartbeatAnswer(BaseModel):
 
     expires_at: Timestamp
     cancel: bool = Field(description="Stop exactly this prompt, then complete with `cancelled`.")
-
-
-class Upload(BaseModel):
-    """Where one output goes."""
-
-    ordinal: int
-    object_key: str
-    url: str
-    method: Literal["PUT"]
-    headers: dict[str, str]
 
 
 class UploadsAnswer(BaseModel):

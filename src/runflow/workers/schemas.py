@@ -66,15 +66,6 @@ class Registration(WorkerRequest):
     fingerprints: list[Short] = Field(default=[], max_length=256)
 
 
-class LeaseRequest(WorkerRequest):
-    """A worker asks for work."""
-
-    worker_id: UUID
-    instance: UUID
-    wait_seconds: Annotated[float, Field(ge=0, le=30)] = 25
-    fingerprints: list[Short] = Field(default=[], max_length=256)
-
-
 class LeaseCall(WorkerRequest):
     """A worker speaks about a lease that it holds."""
 
@@ -103,6 +94,23 @@ class OutputName(BaseModel):
     ordinal: Annotated[int, Field(ge=0, lt=10_000)]
     filename: Annotated[Short, Field(min_length=1)]
     content_type: Annotated[Short, Field(min_length=1)]
+
+
+class Expected(BaseModel):
+    """What this worker's last run of a version produced; the next one's files will probably have the same names."""
+
+    version_id: UUID
+    files: list[OutputName] = Field(max_length=16)
+
+
+class LeaseRequest(WorkerRequest):
+    """A worker asks for work."""
+
+    worker_id: UUID
+    instance: UUID
+    wait_seconds: Annotated[float, Field(ge=0, le=30)] = 25
+    fingerprints: list[Short] = Field(default=[], max_length=256)
+    expected: list[Expected] = Field(default=[], max_length=16)
 
 
 class OutputFile(OutputName):

@@ -25,7 +25,7 @@ from runflow.workers.schemas import (
     PROTOCOL_VERSION,
     LeaseCall,
     LeaseRequest,
-    OutputFile,
+    OutputName,
     Registration,
     Uploads,
     WorkerRequest,
@@ -124,37 +124,38 @@ class WorkerDesk:
         self._given[claimed.lease_id] = Given(claimed.run_id, body.instance)
         if len(self._given) > MAX_GIVEN:
             self._given.popitem(last=False)
-        return {"lease": await self._document(claimed, base_url)}
+        return {"lease": await self._document(claimed, body, base_url)}
 
     async def uploads(self, lease: UUID, body: Uploads, base_url: str) -> dict[str, Any]:
         """Sign upload URLs below the attempt's own prefix. Raises `LeaseLost`, `ValidationFailed`."""
         require_protocol(body)
-        limit = self._services.storage.most(self._services.settings.max_output_bytes)
+        storage, allowed = self._services.storage, self._services.settings.max_output_bytes
+        limit = storage.most(allowed)
         for file in body.files:
             if file.size_bytes is not None and file.size_bytes > limit:
                 raise errors.ValidationFailed(
                     f"The output {file.filename!r} has {file.size_bytes} bytes; the limit is {limit} "
-                    "(RUNFLOW_MAX_OUTPUT_BYTES)."
+                    f"({storage.reason(allowed, 'RUNFLOW_MAX_OUTPUT_BYTES')})."
                 )
         prefix = output_prefix(await self._run_of(lease, body), lease)
+        return {"uploads": [self._upload(prefix, file, file.size_bytes, base_url) for file in body.files]}
+
+    def _upload(self, prefix: str, file: OutputName, size_bytes: int | None, base_url: str) -> dict[str, Any]:
+        key = prefix + _name(file)
+        url = self._services.storage.upload_url(
+            base_url,
+            key,
+            content_type=file.content_type,
+            size_bytes=size_bytes,
+            max_bytes=self._services.storage.most(self._services.settings.max_output_bytes),
+            seconds=URL_SECONDS,
+        )
         return {
-            "uploads": [
-                {
-                    "ordinal": file.ordinal,
-                    "object_key": (key := prefix + _name(file)),
-                    "url": self._services.storage.upload_url(
-                        base_url,
-                        key,
-                        content_type=file.content_type,
-                        size_bytes=file.size_bytes,
-                        max_bytes=limit,
-                        seconds=URL_SECONDS,
-                    ),
-                    "method": "PUT",
-                    "headers": {"Content-Type": file.content_type},
-                }
-                for file in body.files
-            ]
+            "ordinal": file.ordinal,
+            "object_key": key,
+            "url": url,
+            "method": "PUT",
+            "headers": {"Content-Type": file.content_type},
         }
 
     async def _run_of(self, lease: UUID, body: LeaseCall) -> UUID:
@@ -190,8 +191,10 @@ class WorkerDesk:
             async with self._services.db.system(durable=False) as connection:
                 await queries.seen(connection, worker_id)
 
-    async def _document(self, claimed: Claimed, base_url: str) -> dict[str, Any]:
+    async def _document(self, claimed: Claimed, body: LeaseRequest, base_url: str) -> dict[str, Any]:
         version, files, placed, needed = await self._contents(claimed, base_url)
+        expected = next((one.files for one in body.expected if one.version_id == claimed.version_id), [])
+        prefix = output_prefix(claimed.run_id, claimed.lease_id)
         return {
             "id": claimed.lease_id,
             "run_id": claimed.run_id,
@@ -202,6 +205,7 @@ class WorkerDesk:
             "files": files,
             "resources": placed,
             "models": needed,
+            "uploads": [{**self._upload(prefix, file, None, base_url), **file.model_dump()} for file in expected],
             "limits": {
                 "timeout_seconds": claimed.timeout_seconds,
                 "max_output_bytes": self._services.storage.most(self._services.settings.max_output_bytes),
@@ -295,7 +299,7 @@ def require_protocol(body: WorkerRequest) -> None:
         )
 
 
-def _name(file: OutputFile) -> str:
+def _name(file: OutputName) -> str:
     """The last segment of an output's key: `{ordinal}-{basename}` (decisions.md, "Runs")."""
     basename = file.filename.replace("\\", "/").rsplit("/", 1)[-1]
     return segment(f"{file.ordinal}-{basename}")
