@@ -71,12 +71,12 @@ class Runs:
         Raises:
             Refused: the values do not fit, or too many runs are waiting.
         """
-        if len(self._live) >= MAX_ACTIVE:
-            message = f"{MAX_ACTIVE} runs are waiting or working. Wait for one to end, or cancel one."
-            raise Refused(message, code="TOO_MANY_RUNS", status=429)
         await self.open(capture.slug)
         run_id = str(uuid.uuid4())
         prompt = await asyncio.to_thread(bind_values, capture, values, run_id[:8], comfyui.input_folder())
+        if len(self._live) >= MAX_ACTIVE:
+            message = f"{MAX_ACTIVE} runs are waiting or working. Wait for one to end, or cancel one."
+            raise Refused(message, code="TOO_MANY_RUNS", status=429)
         number = max((record["number"] for record in self.list(capture.slug)), default=0) + 1
         run = Run(run_id, number, capture, dict(values) if isinstance(values, Mapping) else {})
         run.execute(prompt, executed_nodes(prompt, comfyui.Catalogue().is_output))
