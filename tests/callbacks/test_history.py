@@ -6,8 +6,10 @@ import hmac
 from typing import Any
 
 import httpx
+import pytest
 from standardwebhooks import Webhook
 
+from runflow.callbacks import history_queries
 from runflow.ids import new_id
 from runflow.services import Services
 from tests.outgoing.receivers import Receiver, answering, hanging, receiver
@@ -91,7 +93,7 @@ async def test_rotation_without_a_gap(client: httpx.AsyncClient, dispatch: Dispa
 
 
 async def test_a_redelivery_tells_the_present_state_with_fresh_urls(
-    client: httpx.AsyncClient, dispatch: Dispatch, worker: Worker
+    client: httpx.AsyncClient, dispatch: Dispatch, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with receiver(answering()) as hook:
         run = await ended(dispatch, worker, hook, metadata={"a": 1})
@@ -106,6 +108,9 @@ async def test_a_redelivery_tells_the_present_state_with_fresh_urls(
     urls = [one["payload"]["output"]["outputs"][0].pop("url") for one in deliveries]
     assert urls[0] != urls[1] and (await client.get(urls[0])).content == b"the picture"
     assert again["payload"] == first["payload"]
+    # However often it is redelivered, an answer stays small.
+    monkeypatch.setattr(history_queries, "MOST_BYTES", len(again["payload_bytes"]))
+    assert [one["id"] for one in await history(client, run)] == [again["id"]]
 
 
 async def test_what_failed_is_told_again(client: httpx.AsyncClient, dispatch: Dispatch, worker: Worker) -> None:

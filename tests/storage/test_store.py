@@ -308,3 +308,10 @@ async def test_memory_stays_flat(storage: Storage) -> None:
         peak = max(peak, process.memory_info().rss)
     assert read == size
     assert peak - before < 60 * 1024 * 1024
+
+
+def test_a_refusal_names_what_the_limit_is(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert storage.reason(100, "RUNFLOW_MAX_UPLOAD_BYTES") == "RUNFLOW_MAX_UPLOAD_BYTES"
+    monkeypatch.setattr(storage, "max_object_bytes", 10)
+    assert storage.reason(10, "RUNFLOW_MAX_UPLOAD_BYTES") == "RUNFLOW_MAX_UPLOAD_BYTES"
+    assert "bucket" in storage.reason(11, "RUNFLOW_MAX_UPLOAD_BYTES")

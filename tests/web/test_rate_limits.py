@@ -184,3 +184,14 @@ def test_an_organization_has_so_many_places_to_wait() -> None:
             pass
     with RateLimits(0).waiting("a"):
         pass
+
+
+def test_a_network_of_ipv6_addresses_is_one_stranger() -> None:
+    limits = RateLimits(1, clock=lambda: 0.0)
+    for number in range(rate_limits.WRONG_TOKENS_BURST):
+        limits.count_wrong_token(f"2001:db8:0:1::{number:x}")
+    with pytest.raises(errors.RateLimited):
+        limits.check_stranger("2001:db8:0:1:ffff::1")
+    limits.check_stranger("2001:db8:0:2::1")
+    for odd in (None, "fe80::1%eth0", "not:an:address"):
+        limits.check_stranger(odd)

@@ -13,8 +13,8 @@ from runflow.assets.drawing import SIZE_BYTES
 from runflow.confined import environment
 from runflow.storage.store import once
 
-DRAW_SECONDS = 10.0
-PATIENCE_SECONDS = 1.0
+DRAW_SECONDS = 5.0
+PATIENCE_SECONDS = 5.0
 """How long one picture waits for those before it; then it goes without, until somebody reads its asset."""
 IDLE_SECONDS = 60.0
 """Without a picture for so long the process ends: an idle server keeps none."""

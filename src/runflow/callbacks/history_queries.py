@@ -8,22 +8,29 @@ from runflow.db.transaction import Transaction
 MOST = 500
 """Deliveries of one run or batch that are shown, the newest: their number is up to whoever asks for redeliveries."""
 
-_OF_RUN = """
-    SELECT * FROM deliveries WHERE run_id = %(id)s AND kind_code = 'callback' ORDER BY created_at DESC LIMIT %(most)s
+MOST_BYTES = 8 * 1024 * 1024
+"""Of their payloads together, the newest one always whole: an answer is composed in memory."""
+
+_NEWEST = """
+    SELECT d.* FROM (
+        SELECT id, sum(octet_length(payload)) OVER (ORDER BY created_at DESC, id DESC) - octet_length(payload) AS newer
+        FROM deliveries WHERE {subject} = %(id)s AND kind_code = 'callback'
+        ORDER BY created_at DESC, id DESC LIMIT %(most)s
+    ) found JOIN deliveries d ON d.id = found.id
+    WHERE found.newer < %(bytes)s ORDER BY d.created_at DESC, d.id DESC
 """
-_OF_BATCH = """
-    SELECT * FROM deliveries WHERE batch_id = %(id)s AND kind_code = 'callback' ORDER BY created_at DESC LIMIT %(most)s
-"""
+_OF_RUN = _NEWEST.format(subject="run_id")
+_OF_BATCH = _NEWEST.format(subject="batch_id")
 
 
 async def of_run(connection: Transaction, run_id: UUID) -> list[Any]:
     """Return the callback deliveries of a run, newest first."""
-    return await connection.rows(_OF_RUN, {"id": run_id, "most": MOST})
+    return await connection.rows(_OF_RUN, {"id": run_id, "most": MOST, "bytes": MOST_BYTES})
 
 
 async def of_batch(connection: Transaction, batch_id: UUID) -> list[Any]:
     """Return the callback deliveries of a batch, newest first."""
-    return await connection.rows(_OF_BATCH, {"id": batch_id, "most": MOST})
+    return await connection.rows(_OF_BATCH, {"id": batch_id, "most": MOST, "bytes": MOST_BYTES})
 
 
 _ATTEMPTS = "SELECT * FROM delivery_attempts WHERE delivery_id = ANY (%(ids)s) ORDER BY delivery_id, attempt_number"

@@ -119,6 +119,10 @@ class Storage(ABC):
         """Return how many bytes one signed upload may bring: `limit`, or less where the store takes no more."""
         return limit if self.max_object_bytes is None else min(limit, self.max_object_bytes)
 
+    def reason(self, limit: int, setting: str) -> str:
+        """Return what to name for `most(limit)`: the setting that `limit` is, or the store."""
+        return setting if self.most(limit) == limit else "the bucket takes no more in one upload"
+
     async def check(self) -> None:
         """Raise `Unavailable`, saying what to correct, when files cannot be written, read and removed: at the start."""
         await self.ready()

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from ipaddress import IPv6Network
 
 from runflow import errors
 
@@ -103,15 +104,26 @@ class RateLimits:
         """Raise `RateLimited` when an address has sent too many wrong tokens: its next ones are not looked up."""
         if not self._per_second:
             return
-        wait = self._strangers.wait(address, WRONG_TOKENS_PER_SECOND, WRONG_TOKENS_BURST)
+        network = _network(address)
+        wait = self._strangers.wait(network, WRONG_TOKENS_PER_SECOND, WRONG_TOKENS_BURST)
         if wait > 1e-9:
-            full = self._strangers.full_after(address)
+            full = self._strangers.full_after(network)
             raise _limited("too many requests with wrong tokens from this address", wait, WRONG_TOKENS_BURST, full)
 
     def count_wrong_token(self, address: str | None) -> None:
         """Count a token that is unknown, expired or revoked."""
         if self._per_second:
-            self._strangers.take(address, WRONG_TOKENS_PER_SECOND, WRONG_TOKENS_BURST)
+            self._strangers.take(_network(address), WRONG_TOKENS_PER_SECOND, WRONG_TOKENS_BURST)
+
+
+def _network(address: str | None) -> str | None:
+    """Return what one stranger has: an IPv4 address, or the 2^64 IPv6 addresses that a connection comes with."""
+    if address is None or ":" not in address:
+        return address
+    try:
+        return str(IPv6Network((address.partition("%")[0], 64), strict=False))
+    except ValueError:
+        return address
 
 
 def _limited(what: str, wait: float, burst: int, full_after: float) -> errors.RateLimited:
