@@ -87,3 +87,20 @@ async def test_a_callback_that_could_never_be_called_is_refused(
     client: httpx.AsyncClient, workflow: Deployed, url: str
 ) -> None:
     assert (await refused(client, workflow, callback_url=url))[0]["loc"] == ["body", "callback_url"]
+
+
+async def test_the_values_of_a_run_have_a_size_together(client: httpx.AsyncClient) -> None:
+    texts = {
+        name: {"class_type": "RunflowInputString", "inputs": {"input_id": name, "required": False}} for name in "abc"
+    }
+    made = (await client.post("/v1/comfyui-workflows", json={"name": "Texts", "workflow_json": texts})).json()
+    address, text = f"/v1/comfyui-workflows/{made['path']}", "x" * 1_000_000
+    assert (await client.post(f"{address}/runs", json={"input": {"a": text, "b": text}})).status_code == 201
+    items = [{"input": {"a": "x"}}, {"input": dict.fromkeys("abc", text)}]
+    for route, body, loc in (
+        ("runs", {"input": dict.fromkeys("abc", text)}, ["body", "input"]),
+        ("batches", {"items": items}, ["body", "items", 1, "input"]),
+    ):
+        answer = await client.post(f"{address}/{route}", json=body)
+        assert answer.status_code == 422, answer.text
+        assert [(fault["loc"], fault["type"]) for fault in answer.json()["errors"]] == [(loc, "too_long")]

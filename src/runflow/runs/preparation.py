@@ -17,7 +17,7 @@ from runflow.graph.coerce import ValueRules
 from runflow.graph.values import validate_values
 from runflow.runs import inline_files, references
 from runflow.runs.inline_files import InlineFile, Place
-from runflow.runs.schemas import MAX_METADATA_BYTES
+from runflow.runs.schemas import MAX_INPUT_BYTES, MAX_METADATA_BYTES
 from runflow.services import Services
 from runflow.web.auth import Principal
 from runflow.workflows.dispatch import DispatchTarget
@@ -70,7 +70,9 @@ async def prepare(
     files += inline_files.inline_files(metadata, ("body", "metadata"))
     problems += await inline_files.check(files)
     problems += await _unknown_assets(services, caller, given, accepted)
-    problems += _metadata_too_large(metadata, files)
+    for one, values in zip(given, accepted, strict=True):
+        problems += _too_large("input", values, files, one.place, MAX_INPUT_BYTES)
+    problems += _too_large("metadata", metadata, files, ("body", "metadata"), MAX_METADATA_BYTES)
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise errors.ValidationFailed(f"{problems[0]['msg']}{more}", errors=problems[:MAX_REPORTED])
@@ -122,13 +124,18 @@ async def _unknown_assets(
     ]
 
 
-def _metadata_too_large(metadata: dict[str, Any] | None, files: list[InlineFile]) -> list[dict[str, Any]]:
-    """The metadata is copied into every message about the run; files in it count as the references they become."""
-    if metadata is None:
+def _too_large(
+    noun: str, document: dict[str, Any] | None, files: list[InlineFile], place: Place, most: int
+) -> list[dict[str, Any]]:
+    """A run's documents are read with it, and the metadata stands in every message about it.
+
+    Files in them count as the references that they become.
+    """
+    if document is None:
         return []
-    inline = sum(len(file.uri) for file in files if file.place[:2] == ("body", "metadata"))
-    size = len(orjson.dumps(metadata)) - inline
-    if size <= MAX_METADATA_BYTES:
+    inline = sum(len(file.uri) for file in files if file.place[: len(place)] == place)
+    size = len(orjson.dumps(document)) - inline
+    if size <= most:
         return []
-    message = f"metadata has {size} bytes of JSON; the limit is {MAX_METADATA_BYTES}. Keep large things elsewhere."
-    return [{"loc": ["body", "metadata"], "msg": message, "type": "too_long"}]
+    message = f"{noun} has {size} bytes of JSON; the limit is {most}. Keep large things elsewhere."
+    return [{"loc": list(place), "msg": message, "type": "too_long"}]

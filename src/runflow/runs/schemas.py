@@ -14,6 +14,8 @@ MAX_CALLBACK_URL = 2048
 MAX_CLIENT_REF = 255
 MAX_METADATA_BYTES = 64 * 1024
 """Of JSON, files inside not counted: the metadata stands in every message about the run."""
+MAX_INPUT_BYTES = 2 * 1024 * 1024
+"""Of JSON, files inside not counted: a page of runs holds up to 500 inputs."""
 MAX_DEPTH = 32
 """Deepest nesting of `input` and `metadata`: they are walked at every read."""
 MIN_REASON, MAX_REASON = 3, 500
