@@ -82,6 +82,7 @@ class Plan:
             ],
             "comfyui": self.body["environment"]["comfyui"],
             "packages": len(self.body["environment"]["packages"]),
+            "cached_models": sum(map(len, self.body["environment"]["cached_models"].values())),
             "warnings": list(self.warnings),
         }
 

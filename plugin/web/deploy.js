@@ -13,10 +13,11 @@ const EVENT = "runflow.deploy"
 const LABEL = "Deploy"
 const LOOK_EVERY_MS = 2000
 const UNANSWERED = 15
+const DOUBLE_CLICK_MS = 600
 const STEP_FITS = 24
 const OVER = ["ready", "choosing", "done", "failed", "cancelled"]
 
-/** The jobs under way; an empty id while there is none yet. @type {Map<GraphNode, string>} */
+/** The jobs under way; an empty id while there is none yet. @type {Map<GraphNode, {id: string, since: number}>} */
 const busy = new Map()
 
 /**
@@ -124,11 +125,13 @@ function tell(error) {
 /** @param {GraphNode} node */
 async function deploy(node) {
   const running = busy.get(node)
-  if (running !== undefined) {
-    if (running) await ask("DELETE", `/runflow/deploy/jobs/${running}`).catch(tell)
+  if (running) {
+    const again = performance.now() - running.since > DOUBLE_CLICK_MS
+    if (running.id && again) await ask("DELETE", `/runflow/deploy/jobs/${running.id}`).catch(tell)
     return
   }
-  busy.set(node, "")
+  const since = performance.now()
+  busy.set(node, { id: "", since })
   try {
     show(node, "Preparing…")
     const { host, api_key } = takeSecrets(node)
@@ -136,7 +139,7 @@ async function deploy(node) {
     const workflow = app.extensionManager.workflow.activeWorkflow
     const body = { endpoint_name, host, api_key, client_id: pageId(), ...(await capture()) }
     const started = await ask("POST", "/runflow/deploy/jobs", body)
-    busy.set(node, started.id)
+    busy.set(node, { id: started.id, since })
     const ready = await follow(started.id, node)
     if (!end(ready)) return
     show(node, "Waiting for you…")
@@ -169,5 +172,5 @@ async function deploy(node) {
 addButton(LABEL, 1, deploy)
 // Nobody could see or stop it in a page that is gone.
 window.addEventListener("pagehide", () => {
-  for (const id of busy.values()) if (id) api.fetchApi(`/runflow/deploy/jobs/${id}`, { method: "DELETE", keepalive: true })
+  for (const { id } of busy.values()) if (id) api.fetchApi(`/runflow/deploy/jobs/${id}`, { method: "DELETE", keepalive: true })
 })

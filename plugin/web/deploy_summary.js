@@ -51,9 +51,10 @@ export async function confirmDeploy(summary) {
   const { comfyui, files, models, custom_nodes: nodes, warnings } = summary
   const kept = "Both forms of the workflow, without the wires into its Runflow Input nodes, host and key."
   const version = `ComfyUI ${comfyui.version ?? ""} ${comfyui.commit ? `at ${comfyui.commit.slice(0, 10)}` : ""}`
+  const cached = summary.cached_models ? ` and of ${summary.cached_models} models in caches of libraries` : ""
   const body = [
     make("p", null, "To ", make("strong", null, summary.origin), " as ", make("strong", null, summary.slug), "."),
-    make("p", { className: "quiet" }, `${kept} The list of ${summary.packages} Python packages and ${version.trim()}.`),
+    make("p", { className: "quiet" }, `${kept} The names of ${summary.packages} Python packages${cached}; ${version.trim()}.`),
   ]
   /** @type {HTMLInputElement | null} */
   let agree = null

@@ -1,5 +1,6 @@
 """What the person is told when a deployment cannot be, and that nothing went out before they agreed."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from tests.editor import Editor
 from tests.editor_fixtures import OpenPage
 from tests.editor_page import EditorPage
 from tests.http_server import QuietHandler, serving
-from tests.platform_fixtures import Platform, free_port
+from tests.platform_fixtures import Platform, free_port, until
 
 pytestmark = pytest.mark.browser
 
@@ -197,7 +198,7 @@ async def test_the_pages_of_these_tests_may_speak_with_comfyui_alone(editor: Edi
     assert "connect-src 'self' data:;" in policy
 
 
-async def test_a_second_press_stops_it(newest_editor: Editor, open_page: OpenPage) -> None:
+async def test_a_second_press_stops_it_and_so_does_leaving_the_page(newest_editor: Editor, open_page: OpenPage) -> None:
     models = newest_editor.base / "models/upscale_models"
     models.mkdir(parents=True, exist_ok=True)
     with (models / "huge.safetensors").open("wb") as sparse:
@@ -216,8 +217,15 @@ async def test_a_second_press_stops_it(newest_editor: Editor, open_page: OpenPag
             await page.page.wait_for_function(hashing)
             await page.screenshot("hashing")
             await page.press(deploy, (await page.labels(deploy))[0])
-            await expect(page.toasts).to_contain_text("Nothing was sent.")
+            await expect(page.toasts).to_contain_text("Nothing was published.")
             assert await idle(page, deploy)
             assert page.alerts == []
+
+            async with page.page.expect_response("**/runflow/deploy/jobs") as answered:
+                await page.press(deploy, "Deploy")
+            job = f"{newest_editor.url}/runflow/deploy/jobs/{(await (await answered.value).json())['id']}"
+            await page.page.wait_for_function(hashing)
+            await page.page.reload()
+            await asyncio.to_thread(until, lambda: httpx.get(job).json()["state"] == "cancelled", "the end of the job")
     finally:
         (models / "huge.safetensors").unlink()

@@ -70,6 +70,7 @@ def test_the_summary_names_what_goes_out_and_what_has_no_source(machine: Machine
     assert summary["files"] == [{"path": "constant.png", "size_bytes": 12}]
     assert summary["models"] == [{"path": "checkpoints/m.safetensors", "size_bytes": 7, "url": None}]
     assert summary["custom_nodes"][0]["commit"] is None
+    assert isinstance(summary["cached_models"], int)
     assert "workflow_json" not in summary
 
 
