@@ -4,6 +4,7 @@ import { approvedLines, planView } from "./autosetup_plan.js"
 import { jobView } from "./autosetup_progress.js"
 import { addButton } from "./deploy_node.js"
 import { make, openDialog } from "./dialog.js"
+import { graphModels } from "./graph_models.js"
 import { ask, listen } from "./server.js"
 
 const EVENT = "runflow.autosetup"
@@ -15,6 +16,9 @@ const LONG_MS = 90_000
 
 /** @type {Frame | null} */
 let open = null
+
+/** The job that this page shows or showed last, and the one whose outcome the person saw. */
+const jobs = { followed: "", seen: "" }
 
 /** The one dialog of Auto setup; a second press of the button finds the open one. */
 function frame() {
@@ -66,6 +70,7 @@ async function look(dialog, nodes, models) {
   dialog.show([make("p", { role: "status" }, "Looking for what is missing…")], [{ label: "Cancel" }])
   try {
     const graph = JSON.parse(JSON.stringify((app.rootGraph ?? app.graph).serialize()))
+    graph.models = graphModels(graph)
     const body = { graph, page_knows: pageKnows(graph), custom_nodes: nodes, models }
     const plan = await ask("POST", "/runflow/autosetup/plans", body)
     if (!dialog.dialog.open) return
@@ -94,6 +99,7 @@ async function start(dialog, plan, approved) {
 
 /** Show a job until it is over or the dialog is closed. @param {Frame} dialog @param {any} first */
 function follow(dialog, first) {
+  jobs.followed = first.id
   const view = jobView(answerPackages)
   const cancel = () => ask("POST", `${JOB}/cancellation`, {}).then(hear, (error) => fail(dialog, error))
   let over = false
@@ -126,14 +132,19 @@ function answerPackages(line, approved) {
   ask("POST", `${JOB}/answers`, { line, approved }).catch((error) => alert(`Runflow: ${error.message}`))
 }
 
-/** @param {Frame} dialog @param {any} job @param {Node[]} body */
-function finish(dialog, job, body) {
+/** @param {any} job */
+const broughtPacks = (job) => job.items.some((/** @type {any} */ item) => item.kind === "custom_node" && item.state === "done")
+
+/** @param {Frame} dialog @param {any} job @param {Node[]} body @param {boolean} [again] Offer to begin anew. */
+function finish(dialog, job, body, again = false) {
+  jobs.seen = job.id
   const done = job.items.filter((/** @type {any} */ item) => item.state === "done")
-  const packs = done.some((/** @type {any} */ item) => item.kind === "custom_node")
+  const packs = broughtPacks(job)
   const first = { label: "Restart ComfyUI", main: true, press: () => restart(dialog, false) }
   if (done.length > 0 && !packs) app.refreshComboInNodes?.() // new models show up without a restart
+  const look = { label: "Look again", press: () => begin(dialog) }
   const last = { label: "Close", main: !packs }
-  dialog.show(body, packs ? [first, last] : [last])
+  dialog.show(body, [...(packs ? [first] : []), ...(again ? [look] : []), last])
   dialog.dialog.querySelector("button")?.focus()
 }
 
@@ -169,13 +180,21 @@ async function comeBack(dialog, gone) {
   location.reload()
 }
 
-/** Where a job is at work or its outcome was not seen yet, show that; else begin. */
+/** Show how a job ended that nobody looked at, or whose packs wait for the restart. @param {Frame} dialog @param {any} job */
+function outcome(dialog, job) {
+  const view = jobView(answerPackages)
+  view.update(job)
+  finish(dialog, job, view.body, true)
+}
+
+/** Where a job is at work, or its outcome was not seen yet or waits for the restart, show that; else begin. */
 async function press() {
   const dialog = frame()
   if (!dialog) return
   const told = await ask("GET", JOB).catch((error) => fail(dialog, error))
   if (!told) return
   if (told.job?.state === "running") follow(dialog, told.job)
+  else if (told.job && (told.job.id !== jobs.seen || broughtPacks(told.job))) outcome(dialog, told.job)
   else begin(dialog)
 }
 
@@ -184,6 +203,13 @@ addButton("Auto setup", 3, press)
 app.registerExtension({
   name: "Runflow.AutoSetup",
   async setup() {
+    listen(EVENT, (job) => {
+      if (job.state === "running" || open || job.id !== jobs.followed || job.id === jobs.seen) return
+      jobs.followed = ""
+      const failed = job.items.some((/** @type {any} */ item) => item.state === "failed")
+      const detail = "Press Auto setup to see what became of it."
+      app.extensionManager.toast.add({ severity: failed ? "warn" : "success", summary: "Auto setup has ended", detail })
+    })
     // A page that was reloaded amid an installation shows it again.
     const told = await ask("GET", JOB).catch(() => null)
     if (told?.job?.state !== "running") return

@@ -8,7 +8,7 @@ const STYLE = `
 .runflow-plan .facts { margin: 2px 0 0 24px; font-size: 13px; }
 .runflow-plan .facts p { margin: 1px 0; }
 .runflow-plan .refused { border-style: dashed; }
-.runflow-plan code { font-size: 12px; }
+.runflow-plan .facts strong { color: var(--input-text, #ddd); }
 `
 
 /**
@@ -34,9 +34,11 @@ export function planView(lines) {
   if (!lines.length) body.push(make("p", null, "Nothing is missing: this ComfyUI has all that the workflow names."))
   if (packs.length) {
     const text =
-      "Custom nodes are programs. From the next start of ComfyUI on they run with your rights on this machine. " +
-      "The workflow file names these; nobody has checked them. Approve only what you trust."
-    body.push(heading("Custom nodes", packs.length), make("p", { className: "notice" }, text))
+      "Custom nodes are programs. From the next start of ComfyUI on they run with your rights on this machine; the " +
+      "packages that they want can run code while they are installed. The workflow file names these; nobody has " +
+      "checked them. Approve only what you trust."
+    const quiet = "No script of a pack is run to install it. Sizes are not known beforehand; more than 2 GiB are refused."
+    body.push(heading("Custom nodes", packs.length), make("p", { className: "notice" }, text), fact(quiet))
     body.push(make("ul", { className: "runflow-plan" }, ...packs.map((line) => row(line, packFacts(line), boxes))))
   }
   if (models.length) {
@@ -47,7 +49,9 @@ export function planView(lines) {
     body.push(heading("Missing, but not installed", refused.length))
     body.push(make("ul", { className: "runflow-plan" }, ...refused.map(refusedRow)))
   }
-  return { body, boxes, count: (button) => counted(boxes, button) }
+  const room = make("p", { className: "warn", role: "status" })
+  body.push(room)
+  return { body, boxes, count: (button) => counted(boxes, button, room) }
 }
 
 /**
@@ -59,16 +63,29 @@ export function approvedLines(boxes) {
   return { lines: ticked.map((line) => line.id), pickles: ticked.filter((line) => line.pickle).map((line) => line.id) }
 }
 
-/** @param {Choice[]} boxes @param {HTMLButtonElement} button */
-function counted(boxes, button) {
+/** @param {Choice[]} boxes @param {HTMLButtonElement} button @param {HTMLElement} room Where a lack of it is told. */
+function counted(boxes, button, room) {
   const update = () => {
     const ticked = boxes.filter(({ box }) => box.checked).map(({ line }) => line)
-    const bytes = ticked.reduce((sum, line) => sum + (line.size_bytes ?? 0), 0)
-    button.disabled = !ticked.length
+    const bytes = ticked.reduce((sum, line) => sum + (line.missing_bytes ?? 0), 0)
+    room.textContent = lack(ticked)
+    button.disabled = !ticked.length || !!room.textContent
     button.textContent = `Install ${ticked.length} of ${boxes.length}${bytes ? `, ${size(bytes)}` : ""}`
+    if (room.textContent) room.scrollIntoView({ block: "nearest" })
   }
   for (const { box } of boxes) box.addEventListener("change", update)
   update()
+}
+
+/** What of the ticked lines a disk has no room for, in words. @param {any[]} lines @returns {string} */
+function lack(lines) {
+  for (const disk of new Set(lines.map((line) => line.disk))) {
+    const wanted = lines.filter((line) => line.missing_bytes && line.disk === disk)
+    const bytes = wanted.reduce((sum, line) => sum + line.missing_bytes, 0)
+    const free = wanted[0]?.free_bytes
+    if (bytes > free) return `The ticked models need ${size(bytes)}, but their disk has room for ${size(free)}. Untick some.`
+  }
+  return ""
 }
 
 /** @param {string} text @param {number} count */
@@ -88,13 +105,12 @@ function row(line, facts, boxes) {
 /** @param {any} line */
 function packFacts(line) {
   const pinned = line.commit ? ` at ${line.commit.slice(0, 12)}` : line.version ? `, version ${line.version}` : ""
-  const facts = [fact(`${line.method === "git" ? "git clone of" : "Archive of"} ${line.source}${pinned}`, line.commit)]
+  const how = line.method === "git" ? "git clone of " : "Archive of "
+  const facts = [fact([how, ...address(line.source), pinned], line.commit)]
   if (line.classes.length) facts.push(fact(`For the nodes ${some(line.classes)}`))
-  if (line.packages === null)
-    facts.push(fact("Its requirements.txt is shown to you before anything of it is installed. No script of it is run."))
-  else if (line.packages.length) facts.push(fact(`pip install ${line.packages.join("  ")}`), fact("No script of it is run."))
-  else facts.push(fact("It announces no packages; if it has some after all, you are asked. No script of it is run."))
-  facts.push(fact("Its size is not known beforehand; more than 2 GiB are refused."))
+  if (line.packages === null) facts.push(fact("Its requirements.txt is shown to you before anything of it is installed."))
+  else if (line.packages.length) facts.push(fact(`pip install ${line.packages.join("  ")}`))
+  else facts.push(fact("It announces no packages; if it has some after all, you are asked."))
   if (line.left_out.length) facts.push(warning(`Not installed: ${line.left_out.join("  ")}`))
   return [...facts, ...line.notes.map(warning)]
 }
@@ -103,7 +119,7 @@ function packFacts(line) {
 function modelFacts(line) {
   const hash = line.sha256 ? `, SHA-256 ${line.sha256.slice(0, 12)}…` : ""
   const unknown = line.size_bytes === null ? "The host does not tell its size. " : ""
-  return [fact(`${unknown}From ${line.source}${hash}`, line.sha256), ...line.notes.map(warning)]
+  return [fact([`${unknown}From `, ...address(line.source), hash], line.sha256), ...line.notes.map(warning)]
 }
 
 /** @param {any} line */
@@ -120,9 +136,15 @@ function some(names) {
   return names.slice(0, 6).join(", ") + (names.length > 6 ? ` and ${names.length - 6} more` : "")
 }
 
-/** @param {string} text @param {string | null} [title] */
-function fact(text, title) {
-  return make("p", { className: "quiet", title: title ?? "" }, text)
+/** A URL in which its host stands out: who sends the file matters most. @param {string} url @returns {(Node | string)[]} */
+function address(url) {
+  const [, scheme, host, path] = /^([a-z]+:\/\/)([^/]+)(.*)$/.exec(url) ?? ["", url, "", ""]
+  return [scheme, make("strong", null, host), path]
+}
+
+/** @param {string | (Node | string)[]} content @param {string | null} [title] */
+function fact(content, title) {
+  return make("p", { className: "quiet", title: title ?? "" }, ...(typeof content === "string" ? [content] : content))
 }
 
 /** @param {string} text */

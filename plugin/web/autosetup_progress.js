@@ -7,7 +7,7 @@ const STYLE = `
 .runflow-job .current span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .runflow-job [hidden] { display: none; }
 .runflow-job ul { list-style: none; padding: 0; }
-.runflow-job li { white-space: pre-wrap; }
+.runflow-job .said { margin: 2px 0 6px 18px; font: 12px/1.4 ui-monospace, monospace; white-space: pre-wrap; }
 .runflow-job .asks { margin: 8px 0; padding: 10px 12px; border: 1px solid var(--p-yellow-500, #e5b93c); border-radius: 6px; }
 .runflow-job .asks p { overflow-wrap: anywhere; }
 `
@@ -98,7 +98,7 @@ function byteProgress(items) {
 function itemRow(item) {
   const text = `${MARKS[item.state]} ${item.name}: ${WORDS[item.state]}`
   const row = make("li", { className: item.state === "failed" ? "warn" : "" }, text)
-  if (item.error) row.append(`\n   ${item.error}`)
+  if (item.error) row.append(make("div", { className: "said" }, item.error))
   return row
 }
 

@@ -18,7 +18,7 @@ const STYLE = `
 .runflow-dialog ul { margin: 0; padding-left: 20px; list-style: disc; }
 .runflow-dialog li { overflow-wrap: anywhere; }
 .runflow-dialog .quiet { color: var(--descrip-text, #999); }
-.runflow-dialog .warn { color: var(--p-yellow-500, #e5b93c); }
+.runflow-dialog .warn { color: color-mix(in srgb, #d9a514 55%, var(--input-text, #ddd)); } /* readable on white, too */
 .runflow-dialog .notice { margin: 10px 0; padding: 10px 12px; border-radius: 6px;
   border: 1px solid var(--p-yellow-500, #e5b93c); }
 .runflow-dialog label { display: flex; gap: 8px; align-items: baseline; }

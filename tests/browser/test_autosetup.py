@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -41,13 +42,14 @@ def workflow(host: Host, old: str) -> dict[str, Any]:
         {"name": "photo.pth", "url": f"{host.url}/photo.pth", "directory": "upscale_models"},
         {"name": "../../../custom_nodes/evil.safetensors", "url": f"{host.url}/anime.safetensors",
          "directory": "loras"},
-        {"name": "inner.safetensors", "url": "https://169.254.169.254/inner.safetensors", "directory": "loras"},
     ]  # fmt: skip
+    # The editor keeps nothing of the file's own list.
+    models = [{"name": "inner.safetensors", "url": "https://169.254.169.254/inner.safetensors", "directory": "loras"}]
     packs = {"ComfyUI-Greeter": {"origin": f"{host.url}/ComfyUI-Greeter", "commit": old, "dirty": False}}
     deploy = node(3, "RunflowDeploy", [480, 80])
     deploy["widgets_values"] = ["Greeting"]
     extra = {"runflow": {"version": 1, "custom_nodes": packs, "models": {}}}
-    return {"nodes": [greet, upscale, deploy], "links": [], "version": 0.4, "extra": extra}
+    return {"nodes": [greet, upscale, deploy], "links": [], "version": 0.4, "extra": extra, "models": models}
 
 
 def node(number: int, class_type: str, place: list[int]) -> dict[str, Any]:
@@ -183,3 +185,31 @@ async def test_cancel_leaves_nothing_and_a_failure_says_why(
     await dialog.get_by_role("button", name="Start").click()
     await expect(dialog).to_contain_text("Nothing is missing")
     await page.screenshot("nothing")
+    await dialog.get_by_role("button", name="Close").click()
+
+    # Two models for which the disk has room one at a time, and one that comes while the dialog is closed.
+    deploy = node(1, "RunflowDeploy", [200, 200])
+    much = shutil.disk_usage(editor.base).free * 7 // 10
+    host.files |= {f"/{name}.safetensors": Served(CONTENT, announces=much) for name in ("one", "two")}
+    host.files["/anime.safetensors"] = Served(CONTENT, pause=0.05)
+    models = [
+        {"name": f"{name}.safetensors", "url": f"{host.url}/{name}.safetensors", "directory": "loras"}
+        for name in ("one", "two", "anime")
+    ]
+    await page.load({"nodes": [deploy], "links": [], "version": 0.4, "models": models})
+    dialog = await press_auto_setup(page)
+    await dialog.get_by_role("button", name="Start").click()
+    install = dialog.get_by_role("button", name="Install ")
+    await expect(dialog).to_contain_text("but their disk has room for")
+    await expect(install).to_be_disabled()
+    await page.screenshot("no-room")
+    for name in ("one", "two"):
+        await dialog.get_by_label(f"loras/{name}.safetensors").uncheck()
+    await install.click()
+    await dialog.get_by_role("button", name="Continue in background").click()
+    await expect(page.toasts).to_contain_text("Auto setup has ended", timeout=30_000)
+    await page.screenshot("ended")
+    dialog = await press_auto_setup(page)
+    await expect(dialog).to_contain_text("1 of 1 installed.")
+    await dialog.get_by_role("button", name="Look again").click()
+    await expect(dialog.get_by_role("button", name="Start")).to_be_visible()

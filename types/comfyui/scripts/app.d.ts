@@ -35,6 +35,7 @@ export interface GraphNode {
 }
 
 export interface Graph {
+  id?: string
   nodes: GraphNode[]
   extra: Record<string, any>
   serialize(): any
@@ -61,6 +62,8 @@ export interface Extension {
   beforeRegisterNodeDef?: (nodeType: any, nodeData: any, app: App) => void | Promise<void>
   nodeCreated?: (node: GraphNode) => void
   loadedGraphNode?: (node: GraphNode) => void
+  beforeConfigureGraph?: (graph: any) => void
+  afterConfigureGraph?: () => void
 }
 
 export interface Toast {
