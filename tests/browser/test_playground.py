@@ -62,6 +62,8 @@ async def test_fill_run_and_see(editor: Editor, open_page: OpenPage, tmp_path: P
 
     await play.page.get_by_role("button", name="Inverted picture: full size").click()
     await expect(play.page.get_by_role("dialog", name="Inverted picture")).to_be_visible()
+    await play.page.get_by_role("button", name="Every pixel").press("Enter")
+    await play.is_accessible()
     await play.shot("full")
     await play.page.keyboard.press("Escape")
 

@@ -90,6 +90,7 @@ async def test_cancel_of_a_waiting_run(slow_editor: Editor, open_page: OpenPage)
     await expect(run.locator(".rf-status")).to_have_text("Waiting")
     await run.get_by_role("button", name="Cancel").click()
     await play.ended("Cancelled")
+    await expect(play.page.locator("#ended")).to_have_text("Run 1: Succeeded.")  # spoken, for it is not the one shown
     await play.page.get_by_role("tab", name="Run 1").click()
     await play.ended("Succeeded")
     await run.get_by_role("button", name="Use these inputs").click()

@@ -72,7 +72,11 @@ function draft() {
 function showRun(run) {
   for (const file of run.output?.outputs ?? []) file.url = address(file.url)
   if (run.preview_url) run.preview_url = address(run.preview_url)
-  const isNew = !runs.has(run.id)
+  const before = runs.get(run.id)
+  const isNew = !before
+  // The one that is shown speaks for itself.
+  if (before && !before.is_terminal && run.is_terminal && selected !== run.id)
+    get("ended").textContent = `Run ${run.number}: ${STATUS[run.status_code]}.`
   runs.set(run.id, run)
   if (isNew) tabs.prepend(makeTab(run))
   const tab = get(`tab-${run.id}`)

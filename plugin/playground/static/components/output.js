@@ -56,10 +56,14 @@ function picture(file, title) {
   button.addEventListener("click", () => {
     const full = make("img", { src: file.url, alt: title })
     const close = make("button", { type: "button", class: "rf-button", autofocus: true }, "Close")
-    const dialog = make("dialog", { class: "rf-full", "aria-label": title }, make("div", { class: "rf-full-scroll" }, full), close)
+    const pixels = make("button", { type: "button", class: "rf-button", "aria-pressed": "false" }, "Every pixel")
+    const buttons = make("div", { class: "rf-full-buttons" }, pixels, close)
+    const scroll = make("div", { class: "rf-full-scroll", tabIndex: 0, role: "group", "aria-label": title }, full)
+    const dialog = make("dialog", { class: "rf-full", "aria-label": title }, buttons, scroll)
     close.addEventListener("click", () => dialog.close())
-    // Fitted first; a click shows every pixel, another one fits again.
-    full.addEventListener("click", () => full.classList.toggle("rf-every-pixel"))
+    // Fitted first; the button or a click shows every pixel, another one fits again.
+    const toggle = () => pixels.setAttribute("aria-pressed", String(full.classList.toggle("rf-every-pixel")))
+    for (const element of [pixels, full]) element.addEventListener("click", toggle)
     dialog.addEventListener("click", (event) => event.target === dialog && dialog.close())
     dialog.addEventListener("close", () => {
       dialog.remove()
