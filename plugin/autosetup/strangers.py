@@ -36,10 +36,17 @@ def refuse_strangers(request: web.Request) -> None:
     if any(name in request.headers for name in _OF_PROXIES):
         message = f"Auto setup takes no orders through a proxy without a password: anybody may be behind it. {_NEXT}"
         raise Refused(message, code="NOT_AT_THIS_MACHINE", status=403)
-    host = urlsplit(f"//{request.host}").hostname or ""
+    host = _name(request.host)
     if not (_is_loopback(host) or host == "localhost" or host.endswith(".localhost")):
         message = f"Auto setup takes no orders under the name {host[:100]} without a password. {_NEXT}"
         raise Refused(message, code="NOT_AT_THIS_MACHINE", status=403)
+
+
+def _name(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return host
 
 
 def _is_loopback(host: str) -> bool:

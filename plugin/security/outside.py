@@ -64,7 +64,12 @@ def _session(seconds: float, connector: aiohttp.TCPConnector | None = None) -> a
     return aiohttp.ClientSession(
         connector=connector,
         timeout=aiohttp.ClientTimeout(total=seconds),
-        headers={"User-Agent": f"ComfyUI-Runflow/{VERSION}", "Accept": "application/json, text/plain"},
+        headers={
+            "User-Agent": f"ComfyUI-Runflow/{VERSION}",
+            "Accept": "application/json, text/plain",
+            "Accept-Encoding": "identity",
+        },
+        auto_decompress=False,  # a few bytes may unpack to gigabytes
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=True,
     )

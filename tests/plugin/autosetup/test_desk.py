@@ -122,6 +122,8 @@ async def test_strangers_need_a_password(path: str, client: Client, monkeypatch:
     # A name of another site that was made to lead here: the browser takes both for one site.
     status, answer = await ask(client, path, {}, Host="evil.example:8188", Origin="http://evil.example:8188")
     assert (status, answer["code"]) == (403, "NOT_AT_THIS_MACHINE")
+    assert (await ask(client, path, {}, Host="[::1"))[1]["code"] == "NOT_AT_THIS_MACHINE"
+    assert (await ask(client, path, {}, Host="[::1", Origin="http://[evil"))[1]["code"] == "OTHER_SITE"
     for name in ("localhost:8188", "[::1]:8188", "127.0.0.1"):
         assert (await ask(client, path, {}, Host=name))[1].get("code") != "NOT_AT_THIS_MACHINE"
     for header in ("X-Forwarded-For", "Via"):  # a proxy on this machine asks for anybody

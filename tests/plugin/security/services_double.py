@@ -1,6 +1,7 @@
 """The public services of the scan on this machine: answering well, badly, late, too much, or not at all."""
 
 import asyncio
+import gzip
 import json
 from typing import Any
 
@@ -28,6 +29,7 @@ class Services:
         app.router.add_get("/error", self._error)
         app.router.add_get("/moved", self._moved)
         app.router.add_get("/huge", self._text("1" * 100_000))
+        app.router.add_get("/zipped", self._zipped)
         app.router.add_get("/late", self._late)
         app.router.add_post("/ports", self._ports)
         app.router.add_post("/error", self._error)
@@ -42,6 +44,10 @@ class Services:
             return web.Response(text=text)
 
         return answer
+
+    async def _zipped(self, _request: web.Request) -> web.Response:
+        """Compressed, although that was not asked for: a little that may become a lot."""
+        return web.Response(body=gzip.compress(ADDRESS.encode()), headers={"Content-Encoding": "gzip"})
 
     async def _error(self, _request: web.Request) -> web.Response:
         return web.Response(status=500)

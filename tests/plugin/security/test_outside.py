@@ -23,7 +23,7 @@ async def test_the_first_that_answers_with_a_public_address_is_believed(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outside, "_ADDRESS_SECONDS", 0.3)
-    bad = ("/error", "/html", "/private", "/six", "/huge", "/moved", "/late")
+    bad = ("/error", "/html", "/private", "/six", "/huge", "/zipped", "/moved", "/late")
     nobody = f"http://127.0.0.1:{free_port()}"
     urls = [nobody, "nonsense", *(services.url(path) for path in bad), services.url("/ip"), services.url("/error")]
     found = await outside.public_address(urls)
