@@ -6,9 +6,10 @@ of any page. Events come through an entry in the server's table of websockets; t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from typing import Any
 
@@ -46,6 +47,15 @@ class _Request:
         return self._body
 
 
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """What we fail at must not disturb the server's other listeners."""
+    try:
+        yield
+    except Exception:
+        LOG.exception("Runflow: an event of ComfyUI was not understood")
+
+
 class _Ear:
     """Takes the place of a page's websocket."""
 
@@ -56,19 +66,18 @@ class _Ear:
         self._see = see
 
     async def send_json(self, message: Mapping[str, Any], *_: Any, **__: Any) -> None:
-        try:
+        with _undisturbed():
             self._hear(str(message.get("type")), message.get("data") or {})
-        except Exception:  # what we fail at must not disturb the server's other listeners
-            LOG.exception("Runflow: an event of ComfyUI was not understood")
 
     async def send_str(self, text: str, *_: Any, **__: Any) -> None:
         await self.send_json(json.loads(text))
 
     async def send_bytes(self, message: bytes | bytearray, *_: Any, **__: Any) -> None:
         """Take a preview: the event's number and the picture's type, four bytes each, then the picture."""
-        event, kind = struct.unpack(">II", message[:8]) if len(message) > 8 else (0, 0)
-        if event == _PREVIEW and kind in _PREVIEW_TYPES:
-            self._see(bytes(message[8:]), _PREVIEW_TYPES[kind])
+        with _undisturbed():
+            event, kind = struct.unpack(">II", message[:8])
+            if event == _PREVIEW and kind in _PREVIEW_TYPES:
+                self._see(bytes(message[8:]), _PREVIEW_TYPES[kind])
 
     async def close(self, *_: Any, **__: Any) -> None:
         """There is nothing to close."""

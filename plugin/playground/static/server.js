@@ -3,19 +3,21 @@
 /** ComfyUI's own address: the page is at …/runflow/playground/SLUG. */
 export const COMFYUI = new URL("../../", location.href)
 
-/** @returns {string} The user whom the editor of this browser has chosen, where ComfyUI runs with --multi-user. */
-function user() {
+/** The user whom the editor of this browser has chosen, where ComfyUI runs with --multi-user. */
+const USER = readUser()
+
+function readUser() {
   try {
-    return localStorage.getItem("Comfy.userId") ?? ""
+    return localStorage.getItem("Comfy.userId")
   } catch {
-    return ""
+    return null // the browser keeps nothing
   }
 }
 
 /** @param {string} path Below ComfyUI's address; the plugin's also name the user, for they cannot all send a header. */
 export function address(path) {
   const url = new URL(path, COMFYUI)
-  if (path.startsWith("runflow/") && user()) url.searchParams.set("user", user())
+  if (path.startsWith("runflow/") && USER) url.searchParams.set("user", USER)
   return url.href
 }
 

@@ -36,7 +36,7 @@ export function fileControl(row, tools) {
     zone.classList.toggle("rf-filled", value !== null)
     remove.textContent = sending ? "Stop" : "Remove"
     remove.setAttribute("aria-label", `${sending ? "Stop the upload of" : "Remove"} ${row.display_name || row.name}`)
-    remove.hidden = value === null && !sending
+    remove.hidden = value === null && !sending && !failure
   }
 
   const stop = () => {
@@ -47,6 +47,7 @@ export function fileControl(row, tools) {
   /** @param {string} problem */
   const refuse = (problem) => {
     failure = problem
+    show()
     element.dispatchEvent(new CustomEvent("rf-problem", { detail: failure, bubbles: true }))
   }
 
@@ -55,7 +56,6 @@ export function fileControl(row, tools) {
     stop()
     failure = ""
     if (picture && file.type && !file.type.startsWith("image/")) {
-      show()
       refuse(`“${file.name}” is no picture. Choose a picture.`)
       return
     }

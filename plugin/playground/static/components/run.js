@@ -38,7 +38,9 @@ export class RunflowRun extends HTMLElement {
     if (this.firstChild) return
     const head = make("div", { class: "rf-run-head" }, this.#status, this.#when, this.#cancel, this.#reuse)
     this.append(head, this.#bar, this.#doing, this.#preview, this.#live, this.#result, this.#input)
-    this.#cancel.addEventListener("click", () => this.#run?.cancelling || this.#tell("runflow-cancel"))
+    this.#cancel.addEventListener("click", () => {
+      if (!this.#run?.cancelling) this.#tell("runflow-cancel")
+    })
     this.#reuse.addEventListener("click", () => this.#tell("runflow-reuse"))
   }
 
