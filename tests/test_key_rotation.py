@@ -2,14 +2,15 @@
 
 import contextlib
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import URL
+from sqlalchemy import URL, make_url
 
+from runflow.cli import keys as cli
 from runflow.db import roles
 from runflow.db.database import Database
 from runflow.db.exclusive import ServersRun
@@ -85,7 +86,7 @@ async def test_everything_is_under_the_new_key_and_nothing_under_the_old(
 ) -> None:
     secret_id = await store_a_secret(installation)
     new = load_or_create_next(tmp_path)
-    assert await rotate(installation, new) >= 1
+    assert await rotate(installation, lambda: new) >= 1
     promote_next(tmp_path)
     assert load_or_create(tmp_path, None).id == new.id != installation.key.id
     assert stat.S_IMODE((tmp_path / "secret.key").stat().st_mode) == 0o600
@@ -112,13 +113,13 @@ async def test_an_interrupted_rotation_is_finished_by_running_it_again(
 
     with monkeypatch.context() as patched, contextlib.suppress(Killed):
         patched.setattr(step, dies)
-        await rotate(installation, new)
+        await rotate(installation, lambda: new)
     assert seen
     with pytest.raises(RotationUnfinished, match="rotate-master"):
         load_or_create(tmp_path, None)
     assert load_current(tmp_path, None).id == installation.key.id
     assert load_or_create_next(tmp_path).id == new.id
-    await rotate(installation, load_or_create_next(tmp_path))
+    await rotate(installation, lambda: load_or_create_next(tmp_path))
     promote_next(tmp_path)
     assert await stored(installation, load_or_create(tmp_path, None), secret_id) == "whsec_x"
 
@@ -128,8 +129,8 @@ async def test_again_after_everything_but_the_rename_changes_nothing(
 ) -> None:
     secret_id = await store_a_secret(installation)
     new = load_or_create_next(tmp_path)
-    await rotate(installation, new)
-    assert await rotate(installation, new) == 0
+    await rotate(installation, lambda: new)
+    assert await rotate(installation, lambda: new) == 0
     assert await stored(installation, new, secret_id) == "whsec_x"
 
 
@@ -138,8 +139,9 @@ async def test_it_refuses_while_a_server_runs(installation: Installation, url: U
     dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True, application_name=LISTENER):
         with pytest.raises(ServersRun, match="Stop them all"):
-            await rotate(installation, load_or_create_next(tmp_path))
+            await rotate(installation, lambda: load_or_create_next(tmp_path))
     assert await stored(installation, installation.key, secret_id) == "whsec_x"
+    assert load_or_create(tmp_path, None).id == installation.key.id, "what was refused keeps no server from starting"
 
 
 async def test_a_secret_of_a_third_key_stops_it_and_nothing_is_changed(
@@ -149,6 +151,25 @@ async def test_a_secret_of_a_third_key_stops_it_and_nothing_is_changed(
     other = Installation(installation.settings, MasterKey("z" * 40), installation.owner_url, None)
     await store_a_secret(other)
     with pytest.raises(CannotDecrypt):
-        await rotate(installation, load_or_create_next(tmp_path))
+        await rotate(installation, lambda: load_or_create_next(tmp_path))
     async with installation.database():
         assert await stored(installation, installation.key, secret_id) == "whsec_x"
+
+
+def test_what_cannot_be_rotated_keeps_no_server_from_starting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installation = Installation(
+        Settings(home=tmp_path), load_or_create(tmp_path, None), make_url("postgresql://"), None
+    )
+
+    async def fails(_: Installation, next_key: Callable[[], MasterKey]) -> int:
+        next_key()
+        raise CannotDecrypt
+
+    monkeypatch.setattr(cli, "rotate", fails)
+    with pytest.raises(CannotDecrypt):
+        cli._rotate_file(installation)
+    assert load_or_create(tmp_path, None).id == installation.key.id
+    begun = load_or_create_next(tmp_path)
+    with pytest.raises(CannotDecrypt):
+        cli._rotate_file(installation)
+    assert load_or_create_next(tmp_path).id == begun.id, "a rotation that was interrupted before keeps its key"

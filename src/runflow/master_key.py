@@ -119,6 +119,11 @@ def load_or_create_next(home: Path) -> MasterKey:
     return _read_or_make(home / NEXT_FILE)
 
 
+def discard_next(home: Path) -> None:
+    """Forget the key that a rotation led to, which changed nothing: servers start again."""
+    (home / NEXT_FILE).unlink(missing_ok=True)
+
+
 def promote_next(home: Path) -> None:
     """Put the next key in the place of the current one, whole or not at all: the rotation's last step."""
     (home / NEXT_FILE).replace(home / FILE)

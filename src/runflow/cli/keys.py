@@ -16,7 +16,16 @@ from runflow.installation import Installation, announce_key_change, first_steps,
 from runflow.key_rotation import rotate
 from runflow.keys import queries, service
 from runflow.logs import configure
-from runflow.master_key import FILE, MasterKey, load_current, load_or_create_next, promote_next
+from runflow.master_key import (
+    FILE,
+    NEXT_FILE,
+    CannotDecrypt,
+    MasterKey,
+    discard_next,
+    load_current,
+    load_or_create_next,
+    promote_next,
+)
 from runflow.orgs import queries as orgs
 from runflow.web.responses import dumps
 from runflow.web.scopes import ALL_SCOPES
@@ -144,18 +153,30 @@ def rotate_master(
         )
     with open_installation(settings, load_key=load_current) as installation:
         if new_key_file is None:
-            new = load_or_create_next(settings.home_dir)
+            count = _rotate_file(installation)
         else:
             new = MasterKey(new_key_file.read_text().strip())
-        count = asyncio.run(rotate(installation, new))
-        if new_key_file is None:
-            promote_next(settings.home_dir)
+            count = asyncio.run(rotate(installation, lambda: new))
     console.print(f"The master key is a new one; {count} stored secrets were sealed under it.")
     console.print("Signed URLs given out before are not valid any more. API keys and worker tokens stay as they are.")
     if new_key_file is None:
         console.print(f"Copy {settings.home_dir / FILE} to the other server machines, if there are any.")
     else:
         console.print(f"Now set RUNFLOW_SECRET_KEY to the content of {new_key_file} for every server.")
+
+
+def _rotate_file(installation: Installation) -> int:
+    home = installation.settings.home_dir
+    begins = not (home / NEXT_FILE).exists()
+    try:
+        count = asyncio.run(rotate(installation, lambda: load_or_create_next(home)))
+    except CannotDecrypt:
+        # Every secret is sealed anew, or none is. What an earlier rotation has done needs its key.
+        if begins:
+            discard_next(home)
+        raise
+    promote_next(home)
+    return count
 
 
 async def _organization(connection: AsyncConnection, slug: str | None) -> UUID:
