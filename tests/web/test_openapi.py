@@ -89,6 +89,18 @@ async def test_a_missing_thing_is_named_by_what_the_route_reads(document: dict[s
             assert "404" in one["responses"], f"{method} {path}"
 
 
+async def test_bodies_and_times_have_types_for_generated_clients(document: dict[str, Any]) -> None:
+    bodies = [
+        one["requestBody"]["content"]["application/json"]["schema"]
+        for _, _, one in operations(document)
+        if "application/json" in one.get("requestBody", {}).get("content", {})
+    ]
+    assert bodies and all(set(body) == {"$ref"} for body in bodies)
+    schemas = document["components"]["schemas"]
+    assert "input" in schemas["DispatchRequest"]["properties"]
+    assert schemas["Run"]["properties"]["created_at"]["format"] == "date-time"
+
+
 async def test_the_document_says_where_the_server_is_and_nothing_of_how_it_was_made(
     anonymous: httpx.AsyncClient,
 ) -> None:

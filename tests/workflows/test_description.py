@@ -43,7 +43,7 @@ def contents(made: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     for path, operations in made["paths"].items():
         for method, operation in operations.items():
             bodies = [operation.get("requestBody", {}), *operation["responses"].values()]
-            found += [(f"{method} {path}", each["content"]["application/json"]) for each in bodies if each]
+            found += [(f"{method} {path}", each["content"]["application/json"]) for each in bodies if "content" in each]
     return found
 
 

@@ -24,7 +24,10 @@ ServicesDep = Annotated[Services, Depends(services)]
 UploadId = Annotated[UUID, Path(description="Id of the upload session.")]
 ModelId = Annotated[UUID, Path(description="Id of the model.")]
 _CHUNK: dict[str, Any] = {
-    "requestBody": {"required": True, "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}}
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
 }
 
 

@@ -108,6 +108,7 @@ def document(app: FastAPI) -> dict[str, Any]:
     for path, operations in made["paths"].items():
         for method, operation in operations.items():
             codes = _complete(method, path, operation)
+            _share_body(operation, schemas)
             operation["responses"] |= error_responses.responses_of(codes)
             operation["responses"]["default"] = {
                 "description": "Any other error.",
@@ -134,6 +135,16 @@ def _complete(method: str, path: str, operation: dict[str, Any]) -> set[str]:
         operation["description"] = f"{operation.get('description', '')}\n\nScope: {needs}."
     operation["responses"].pop("422", None)
     return error_responses.codes_of(method, path, operation, access)
+
+
+def _share_body(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """Move the schema of a JSON body to the shared ones: generated clients make one class of it, named as it is."""
+    content = operation.get("requestBody", {}).get("content", {}).get("application/json")
+    if content is not None:
+        schema = content["schema"]
+        if schemas.setdefault(schema["title"], schema) != schema:
+            raise ValueError(f"Two schemas have the name {schema['title']}: rename the model of one.")
+        content["schema"] = {"$ref": f"#/components/schemas/{schema['title']}"}
 
 
 def _told(answer: dict[str, Any], schemas: dict[str, Any]) -> str:

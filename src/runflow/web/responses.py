@@ -5,10 +5,14 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 import orjson
-from pydantic import PlainSerializer
+from pydantic import PlainSerializer, WithJsonSchema
 from starlette.responses import Response
 
-Timestamp = Annotated[datetime, PlainSerializer(datetime.isoformat, return_type=str)]
+Timestamp = Annotated[
+    datetime,
+    PlainSerializer(datetime.isoformat, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
+]
 """A time in a response model: ISO 8601 UTC with `+00:00`, never `Z` (decisions.md, "Ids, times, money, enums")."""
 
 _OPTIONS = orjson.OPT_NON_STR_KEYS

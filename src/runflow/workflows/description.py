@@ -7,12 +7,21 @@ from typing import Any
 
 from runflow.graph import InputType
 from runflow.runs.schemas import DispatchRequest, Run
+from runflow.web import error_responses
 from runflow.web.openapi import ERROR_SCHEMA
+from runflow.web.scopes import ROUTE_SCOPES
 from runflow.workflows.input_schema import example_of, input_schema
 
 _REF = "#/components/schemas/{model}"
 _RUN_ID = "0190d3a1-4b1c-7e2f-8a55-1f2e3d4c5b6a"
 _NAME = re.compile(r"[^A-Za-z0-9]+")
+_PATHS = "/v1/comfyui-workflows/{owner}/{slug}/runs", "/v1/runs/{id}"
+_DISPATCH_CODES = error_responses.codes_of(
+    "post", _PATHS[0], {"requestBody": {"content": {"application/json": {}}}}, ROUTE_SCOPES["POST", _PATHS[0]]
+)
+_READ_CODES = error_responses.codes_of(
+    "get", _PATHS[1], {"parameters": [{"name": "id"}]}, ROUTE_SCOPES["GET", _PATHS[1]]
+)
 _ALWAYS = ["id", "status_code", "is_terminal"]
 _FILES = {InputType.IMAGE.value: ("png", "image/png"), InputType.FILE.value: ("bin", "application/octet-stream")}
 
@@ -45,13 +54,14 @@ def document(workflow: Described, base_url: str) -> dict[str, Any]:
         },
         "servers": [{"url": base_url}],
         "security": [{"HTTPBearer": []}],
-        "tags": [{"name": "Runs"}],
+        "tags": [{"name": "Runs", "description": "Run the workflow, and read what became of it."}],
         "paths": {
             f"/v1/comfyui-workflows/{workflow.path}/runs": {"post": _dispatch(workflow)},
             "/v1/runs/{id}": {"get": _read(workflow)},
         },
         "components": {
             "schemas": _schemas(workflow),
+            "responses": error_responses.components((_DISPATCH_CODES, _READ_CODES)),
             "securitySchemes": {
                 "HTTPBearer": {"type": "http", "scheme": "bearer", "description": "An API key, `rf_live_…`."}
             },
@@ -120,7 +130,7 @@ def _dispatch(workflow: Described) -> dict[str, Any]:
         "summary": f"Run {workflow.name}",
         "description": "Queue a run and answer at once. Read it until `is_terminal`, or send a `callback_url`.",
         "requestBody": {"required": True, "content": {"application/json": content}},
-        "responses": {"201": _answer("The run, queued.", "Run", "queued", queued), **_errors()},
+        "responses": {"201": _answer("The run, queued.", "Run", "queued", queued), **_errors(_DISPATCH_CODES)},
     }
 
 
@@ -153,7 +163,7 @@ def _read(workflow: Described) -> dict[str, Any]:
                 "schema": {"type": "number", "minimum": 0, "maximum": 30, "default": 0},
             },
         ],
-        "responses": {"200": _answer("The run.", "Run", "succeeded", done), **_errors()},
+        "responses": {"200": _answer("The run.", "Run", "succeeded", done), **_errors(_READ_CODES)},
     }
 
 
@@ -195,9 +205,12 @@ def _answer(description: str, schema: str, name: str, value: Any) -> dict[str, A
     return {"description": description, "content": {"application/json": content}}
 
 
-def _errors() -> dict[str, Any]:
+def _errors(codes: set[str]) -> dict[str, Any]:
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    return {"default": {"description": "An error: `code` says which, `message` what to do.", "content": content}}
+    return {
+        **error_responses.responses_of(codes),
+        "default": {"description": "Any other error: `code` says which, `message` what to do.", "content": content},
+    }
 
 
 def _title(slug: str) -> str:
