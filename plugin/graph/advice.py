@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from .problems import GraphWarning
-from .prompt import Prompt, consumers, describe_node, node_order
+from .prompt import Prompt, consumers, describe_node, is_link, node_order
 from .runflow_nodes import FILE_NAME_FIELD, INPUT_CLASSES, OUTPUT_CLASSES, VALUE_FIELD
 from .spec import InputSpec, Interface
 from .types import InputType
@@ -62,6 +62,17 @@ def _about_inputs(prompt: Prompt, interface: Interface) -> Iterator[GraphWarning
         if node["class_type"] not in INPUT_CLASSES:
             continue
         twins.setdefault((node["class_type"], _text(node["inputs"].get("input_id"))), []).append(node_id)
+    exposed = {node_id for spec in interface.inputs for node_id in _targets(prompt, spec, twins)}
+    for node_id in (node_id for group in twins.values() for node_id in group):
+        node = prompt[node_id]
+        unfed = _unfed(prompt, node_id, consumed)
+        if unfed and node_id not in exposed and VALUE_FIELD not in node["inputs"]:
+            yield GraphWarning(
+                node_id,
+                f"{describe_node(prompt, node_id)} belongs to no input and holds no value, so nothing feeds {unfed}; a "
+                "node that requires that socket fails every run.",
+                "Add the input again, or put the value into the node and deploy again.",
+            )
         if not _text(node["inputs"].get("input_id")):
             yield GraphWarning(
                 node_id,
@@ -75,40 +86,61 @@ def _about_inputs(prompt: Prompt, interface: Interface) -> Iterator[GraphWarning
                 "Wire it to the nodes that should receive the value, or remove it.",
             )
     for spec in interface.inputs:
-        yield from _about_omission(prompt, spec, consumed, twins)
+        if spec.is_required:
+            continue
+        for node_id in _targets(prompt, spec, twins):
+            if spec.default_value is None:
+                yield from _about_omission(prompt, spec, node_id, consumed)
+            else:
+                yield from _about_another_value(prompt, spec, node_id)
 
 
 def _about_omission(
-    prompt: Prompt,
-    spec: InputSpec,
-    consumed: dict[str, list[tuple[str, str]]],
-    twins: dict[tuple[str, str], list[str]],
+    prompt: Prompt, spec: InputSpec, node_id: str, consumed: dict[str, list[tuple[str, str]]]
 ) -> Iterator[GraphWarning]:
-    if spec.is_required or spec.default_value is not None or spec.comfyui_field_name != VALUE_FIELD:
-        return
-    first = prompt.get(spec.comfyui_node_id)
-    if first is None or first["class_type"] not in INPUT_CLASSES:
-        return
-    for node_id in twins[first["class_type"], _text(first["inputs"].get("input_id"))]:
-        node = prompt[node_id]
-        if INPUT_CLASSES[node["class_type"]] is InputType.FILE and node["inputs"].get(FILE_NAME_FIELD):
-            continue
-        open_fields = [
-            f'"{field}" of {describe_node(prompt, consumer)}'
-            for consumer, field in consumed.get(node_id, ())
-            if prompt[consumer]["class_type"] not in INPUT_CLASSES
-        ]
-        if not open_fields:
-            continue
-        named = ", ".join(open_fields[:_NAMED_CONSUMERS])
-        if len(open_fields) > _NAMED_CONSUMERS:
-            named += f" and {len(open_fields) - _NAMED_CONSUMERS} more"
+    unfed = _unfed(prompt, node_id, consumed)
+    if unfed:
         yield GraphWarning(
             node_id,
-            f'The optional input "{spec.name}" has no default. When a caller omits it, nothing feeds {named}; '
+            f'The optional input "{spec.name}" has no default. When a caller omits it, nothing feeds {unfed}; '
             "a node that requires that socket then fails the run.",
             "Set a default_value for the input, make it required, or wire it to optional sockets only.",
         )
+
+
+def _about_another_value(prompt: Prompt, spec: InputSpec, node_id: str) -> Iterator[GraphWarning]:
+    value = prompt[node_id]["inputs"].get(VALUE_FIELD)
+    if node_id == spec.comfyui_node_id or value is None or is_link(value) or value == spec.default_value:
+        return
+    yield GraphWarning(
+        node_id,
+        f'{describe_node(prompt, node_id)} shares the input_id "{spec.name}" with node {spec.comfyui_node_id} and '
+        "holds another value. When a caller omits the input, both get its default_value.",
+        "Give the node the same value, or an input_id of its own.",
+    )
+
+
+def _targets(prompt: Prompt, spec: InputSpec, twins: dict[tuple[str, str], list[str]]) -> list[str]:
+    """The Runflow Input nodes that get the value of an input."""
+    node = prompt.get(spec.comfyui_node_id)
+    if node is None or node["class_type"] not in INPUT_CLASSES or spec.comfyui_field_name != VALUE_FIELD:
+        return []
+    input_id = _text(node["inputs"].get("input_id"))
+    return twins[node["class_type"], input_id] if input_id else [spec.comfyui_node_id]
+
+
+def _unfed(prompt: Prompt, node_id: str, consumed: dict[str, list[tuple[str, str]]]) -> str:
+    """The sockets that get nothing when a Runflow Input node gets nothing; empty where it has a file of its own."""
+    node = prompt[node_id]
+    if INPUT_CLASSES[node["class_type"]] is InputType.FILE and node["inputs"].get(FILE_NAME_FIELD):
+        return ""
+    fields = [
+        f'"{field}" of {describe_node(prompt, consumer)}'
+        for consumer, field in consumed.get(node_id, ())
+        if prompt[consumer]["class_type"] not in INPUT_CLASSES
+    ]
+    more = f" and {len(fields) - _NAMED_CONSUMERS} more" if len(fields) > _NAMED_CONSUMERS else ""
+    return ", ".join(fields[:_NAMED_CONSUMERS]) + more
 
 
 def _text(widget: object) -> str:

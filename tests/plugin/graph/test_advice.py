@@ -2,7 +2,7 @@ from typing import Any
 
 from hypothesis import given
 
-from runflow.graph import find_warnings, read_interface
+from runflow.graph import Interface, find_warnings, read_interface
 from tests.plugin.graph.prompt_strategies import few_examples, prompts
 
 
@@ -47,6 +47,22 @@ def test_an_optional_input_that_feeds_only_other_inputs_is_fine() -> None:
     prompt = {**SOUND, "1": node("RunflowInputString", input_id="prompt", value=["4", 0])}
     prompt["4"] = node("RunflowInputString", input_id="style", required=False)
     assert warnings(prompt) == {}
+
+
+def test_a_twin_with_another_value() -> None:
+    first, second = (node("RunflowInputInt", input_id="size", required=False, value=at) for at in (64, 99))
+    prompt = {**SOUND, "4": first, "5": second, "2": node("Painter", text=["1", 0], width=["4", 0], height=["5", 0])}
+    assert '"size" with node 4 and holds another value' in warnings(prompt)["5"]
+    for same in (64, ["1", 0]):
+        second["inputs"]["value"] = same
+        assert warnings(prompt) == {}
+
+
+def test_an_input_node_that_no_row_exposes() -> None:
+    nobody = Interface((), read_interface(SOUND).outputs)
+    (unfed,) = find_warnings(SOUND, nobody)
+    assert unfed.node_id == "1" and 'nothing feeds "text" of node 2 (Painter)' in unfed.message
+    assert find_warnings({**SOUND, "1": node("RunflowInputString", input_id="prompt", value="x")}, nobody) == ()
 
 
 def test_inputs_that_do_nothing() -> None:
