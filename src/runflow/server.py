@@ -44,6 +44,7 @@ from runflow.web import problems, system
 from runflow.web.body import BodyLimit
 from runflow.web.context import RequestContext
 from runflow.web.cors import allow_every_origin
+from runflow.web.express import Express, find
 from runflow.web.idempotency import Idempotency
 from runflow.web.openapi import describe
 from runflow.web.rate_limits import RateLimits
@@ -83,6 +84,16 @@ ROUTERS = (
 )
 """In the order in which they are tried, one route after the other: first what every run passes several times; a fixed
 second segment below a workflow's id before `{owner}/{slug}`."""
+
+OF_EVERY_RUN = (
+    ("POST", "/v1/comfyui-workflows/{owner}/{slug}/runs"),
+    ("POST", "/v1/worker/leases"),
+    ("POST", "/v1/worker/leases/{id}/heartbeats"),
+    ("POST", "/v1/worker/leases/{id}/completions"),
+    ("PUT", "/v1/storage/{key:path}"),
+    ("GET", "/v1/runs/{id}"),
+)
+"""The routes that every run passes: they are found without a search."""
 
 
 @asynccontextmanager
@@ -139,6 +150,7 @@ def create_app(services: Services) -> ASGIApp:
             Middleware(RequestContext),
             Middleware(BodyLimit, limit=services.settings.max_body_bytes),
             Middleware(Idempotency),
+            Middleware(Express, routes=find(ROUTERS, OF_EVERY_RUN)),
         ],
     )
     app.state.services = services

@@ -62,8 +62,10 @@ async def test_the_lease_holds_what_the_contract_says_and_no_more(
     lease = await worker.lease()
     assert lease is not None
     assert set(lease) == {
-        *("id", "run_id", "attempt_number", "expires_at", "version", "input", "files", "resources", "limits", "models")
+        *("id", "run_id", "attempt_number", "expires_at", "version", "input", "files", "resources", "limits", "models"),
+        "uploads",
     }
+    assert lease["uploads"] == []
     assert "secret" not in str(lease)
     assert lease["attempt_number"] == 1
     assert lease["limits"]["timeout_seconds"] == 1800
