@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from sqlalchemy.exc import IntegrityError
 
 from runflow.cli.console import console, fail
@@ -70,7 +70,7 @@ def list_all(as_json: Json = False) -> None:
     if as_json:
         typer.echo(dumps(found).decode())
         return
-    table = Table("slug", "name", "id", "created at", box=None)
+    table = Table("slug", "name", Column("id", min_width=36), "created at", box=None)
     for one in found:
         table.add_row(one["slug"], one["name"], str(one["id"]), one["created_at"].isoformat(timespec="seconds"))
     Console().print(table)
