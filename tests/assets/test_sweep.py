@@ -1,10 +1,13 @@
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import httpx
+import pytest
 from sqlalchemy import text
 
+from runflow import errors
 from runflow.assets.sweep import sweep_stale_uploads
 from runflow.services import Services
 from tests.assets.uploading import confirm, open_session, picture, send, upload
@@ -27,7 +30,9 @@ async def keys(services: Services, upload_id: str) -> list[str]:
     return [key for place in ("uploads", "assets") async for key in services.storage.list(f"{place}/{upload_id}")]
 
 
-async def test_expired_sessions_and_their_bytes_go(client: httpx.AsyncClient, services: Services) -> None:
+async def test_expired_sessions_and_their_bytes_go(
+    client: httpx.AsyncClient, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
     content = picture()
     stale = await open_session(client, content)
     await send(stale["upload_url"], content, "image/png", client)
@@ -38,7 +43,13 @@ async def test_expired_sessions_and_their_bytes_go(client: httpx.AsyncClient, se
     for session in (stale, empty):
         await age(services, session["asset_id"], 3)
 
-    assert await sweep_stale_uploads(services) >= 2
+    async def fails(_: Iterable[str]) -> None:
+        raise errors.Unavailable
+
+    with monkeypatch.context() as patched, pytest.raises(errors.Unavailable):
+        patched.setattr(services.storage, "delete", fails)
+        await sweep_stale_uploads(services)
+    assert await sweep_stale_uploads(services) >= 2, "what storage failed to remove is found again"
     assert await keys(services, stale["asset_id"]) == []
     for session in (stale, empty):
         assert (await confirm(client, session["asset_id"])).status_code == 404

@@ -9,7 +9,7 @@ from runflow.services import Services
 
 GRACE_SECONDS = 3600
 """A file that was sent in the last minute of its URL's life can still be confirmed for so long."""
-BATCH = 500
+BATCH = 100
 
 
 async def sweep_stale_uploads(services: Services) -> int:
@@ -23,10 +23,11 @@ async def sweep_stale_uploads(services: Services) -> int:
     while True:
         async with services.db.system() as connection:
             stale = await sweep_queries.take_stale_uploads(connection, grace_seconds=GRACE_SECONDS, limit=BATCH)
+            # Before the commit: a process that dies, or storage that fails, leaves sessions that are found again.
+            for session in stale:
+                for place in (UPLOADS, ASSETS, THUMBNAILS):
+                    await storage.delete([key async for key in storage.list(f"{place}/{session.id}")])
         swept += len(stale)
-        for session in stale:
-            for place in (UPLOADS, ASSETS, THUMBNAILS):
-                await storage.delete([key async for key in storage.list(f"{place}/{session.id}")])
         if len(stale) < BATCH:
             break
     while True:
