@@ -10,7 +10,7 @@ from runflow.runs import queries
 from runflow.runs.listing import RUN_LIST
 from runflow.runs.schemas import Run
 from runflow.services import Services
-from runflow.web.lists import ListQuery, build
+from runflow.web.lists import ListQuery, bounded, build
 from tests.runs.conftest import Deployed, Dispatch, Worker
 
 
@@ -165,3 +165,14 @@ async def test_the_longest_runs_come_from_an_index(client: httpx.AsyncClient, se
             found = await connection.exec_driver_sql(f"EXPLAIN {compiled}", compiled.params)
             plan = "\n".join(found.scalars())
         assert "runs_by_duration" in plan and "Sort" not in plan, plan
+
+
+async def test_a_long_page_of_large_inputs_ends_early(
+    client: httpx.AsyncClient, dispatch: Dispatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [(await dispatch(input={"prompt": "x" * 1000}))["id"] for _ in range(3)][::-1]
+    monkeypatch.setattr(bounded, "MAX_PAGE_BYTES", 1500)
+    first = (await client.get("/v1/runs", params={"limit": 100})).json()
+    rest = (await client.get("/v1/runs", params={"limit": 100, "pq": first["next"]})).json()
+    assert [[run["id"] for run in page["items"]] for page in (first, rest)] == [runs[:2], runs[2:]]
+    assert rest["next"] is None and await searched(client, "source_code:api", limit="100") == runs

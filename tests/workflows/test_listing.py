@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
+from runflow.web.lists import bounded
 from tests.workflows.prompts import body, plugin_body
 
 ROUTE = "/v1/comfyui-workflows"
@@ -126,3 +127,23 @@ async def test_bad_parameters(client: httpx.AsyncClient, parameters: dict[str, A
 async def test_a_nul_in_a_filter_is_no_server_error(client: httpx.AsyncClient) -> None:
     for q in ("slug.eq:'a\u0000b'", "name.like:'\u0000%'"):
         assert (await client.get(ROUTE, params={"q": q})).status_code in (200, 400)
+
+
+async def test_a_page_of_large_documents_ends_early_and_goes_on(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abcdefg":
+        made = await make(client, name, graph={"large": "x" * 1000})
+    monkeypatch.setattr(bounded, "MAX_PAGE_BYTES", 2500)
+    pages = [await listed(client, fields="slug,graph")]
+    while pages[-1]["next"]:
+        pages.append(await listed(client, fields="slug,graph", pq=pages[-1]["next"]))
+    assert [[item["slug"] for item in page["items"]] for page in pages] == [list("gfe"), list("dcb"), ["a"]]
+    before = await listed(client, fields="slug,graph", pq=pages[1]["previous"])
+    assert before["items"] == pages[0]["items"]
+    assert len(await slugs(client)) == 7
+    address = f"{ROUTE}/{made['id']}"
+    for _ in range(4):
+        await client.patch(address, json={"graph": {"large": "x" * 1000}})
+    versions = (await client.get(f"{address}/versions", params={"fields": "version,graph"})).json()
+    assert [item["version"] for item in versions["items"]] == ["5", "4", "3"] and versions["next"]

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+import orjson
 from sqlalchemy import Row
 
 from runflow.runs.failures import TERMINAL
@@ -105,6 +106,12 @@ def record(
         "source_chat_message_id": None,
         "current_evaluation_summary": evaluation and {name: evaluation[name] for name in EVALUATION_SUMMARY},
     }
+
+
+def documents_size(row: Row[Any]) -> int:
+    """Return how many bytes of JSON the caller's documents in a row have."""
+    found = columns(row)
+    return sum(len(orjson.dumps(found[name])) for name in ("input", "metadata") if name in found)
 
 
 def columns(row: Any) -> Mapping[Any, Any]:

@@ -14,11 +14,12 @@ from runflow.runs.embeds import embed as embed_relations
 from runflow.runs.failures import TERMINAL
 from runflow.runs.listing import OF_WORKFLOW, RUN_LIST
 from runflow.runs.queue import cancellation
-from runflow.runs.record import columns, record
+from runflow.runs.record import columns, documents_size, record
 from runflow.runs.signing import signed_references
 from runflow.services import Services
 from runflow.web.auth import Principal
-from runflow.web.lists import ListQuery, RecordQuery, build, envelope, page, project
+from runflow.web.lists import ListQuery, RecordQuery, build, envelope, page, project, read_bounded
+from runflow.web.lists.query import DEFAULT_LIMIT
 from runflow.workers.outlook import Outlook
 from runflow.workflows import public
 from runflow.workflows.dispatch import workflow_id_of
@@ -52,8 +53,10 @@ class RunReader:
         if workflow is not None:
             base = queries.of_workflow(base, workflow)
         async with self._services.db.tenant(caller.org_id) as connection:
-            rows = await queries.rows(connection, build(RUN_LIST, query, base))
-        found = page(RUN_LIST, query, rows)
+            if query.limit > DEFAULT_LIMIT and (parts is None or parts & {"input", "metadata"}):
+                found = await read_bounded(connection, RUN_LIST, query, base, documents_size, at_once=DEFAULT_LIMIT)
+            else:
+                found = page(RUN_LIST, query, await queries.rows(connection, build(RUN_LIST, query, base)))
         items = await self.records(caller, found.rows, base_url, query.embed, parts)
         return envelope(found, [project(item, query) for item in items])
 

@@ -1,9 +1,10 @@
 """The JSON documents of a version: stored and answered as they were sent, without being taken apart in between."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
+from sqlalchemy import Row
 
 from runflow import errors
 
@@ -29,6 +30,11 @@ def as_text(name: str, document: Any) -> str | None:
 def texts(documents: Mapping[str, Any]) -> dict[str, str | None]:
     """Return each document as the text to store."""
     return {name: as_text(name, document) for name, document in documents.items()}
+
+
+def size_of(row: Row[Any], names: Iterable[str]) -> int:
+    """Return how large these documents of a row are, in characters of JSON."""
+    return sum(len(row._mapping[name] or "") for name in names)
 
 
 def fragment(text: str | None) -> orjson.Fragment | None:

@@ -5,9 +5,10 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from runflow.web.lists import FieldKind, ListField, ListQuery, ListSpec, build, envelope, page, project
+from runflow.web.lists import FieldKind, ListField, ListQuery, ListSpec, build, envelope, page, project, read_bounded
 from runflow.workflows import queries, record
 from runflow.workflows.categories import CATEGORIES
+from runflow.workflows.documents import size_of
 from runflow.workflows.fields import GpuMode, WorkflowStatus
 from runflow.workflows.tables import workflows
 
@@ -41,7 +42,11 @@ async def list_workflows(connection: AsyncConnection, org_id: UUID, owner: str, 
     Raises InvalidFilter, InvalidSort, InvalidCursor or InvalidField.
     """
     parts = {*(query.fields or ()), *query.embed}
-    base = queries.records(org_id, record.documents_of(parts))
-    found = page(SPEC, query, await queries.rows(connection, build(SPEC, query, base)))
+    documents = record.documents_of(parts)
+    base = queries.records(org_id, documents)
+    if documents:
+        found = await read_bounded(connection, SPEC, query, base, lambda row: size_of(row, documents))
+    else:
+        found = page(SPEC, query, await queries.rows(connection, build(SPEC, query, base)))
     items = await record.complete(connection, found.rows, owner, parts)
     return envelope(found, [project(item, query) for item in items])

@@ -113,6 +113,20 @@ class TestOmission:
         assert bound["2"]["inputs"] == {"model": ["1", 0]}
         assert bound["5"]["inputs"] == {}
 
+    def test_a_consumer_whose_widget_is_known_gets_what_that_holds(self) -> None:
+        own: dict[str, Any] = {"seed": 7, "cfg": [1], "name": None}
+        prompt = {
+            "1": node("RunflowInputInt", input_id="seed", required=False),
+            "2": {**node("KSampler", seed=["1", 0], cfg=["1", 0]), "_meta": {"title": "S", "runflow_widgets": own}},
+            "3": {**node("KSampler", seed=["1", 0]), "_meta": {"runflow_widgets": "odd"}},
+        }
+        interface = read_interface(prompt)
+        bound = bind(prompt, interface, {}, files={})
+        assert [bound[number]["inputs"] for number in "23"] == [{"seed": 7}, {}]
+        bound = bind(prompt, interface, {"seed": 5}, files={})
+        assert bound["1"]["inputs"]["value"] == 5
+        assert bound["2"]["inputs"]["seed"] == ["1", 0]
+
     def test_a_manual_target_keeps_what_it_holds(self) -> None:
         prompt = self.prompt()
         interface = Interface(
@@ -381,8 +395,6 @@ def test_with_a_folder_every_saving_node_writes_below_it(case: Any) -> None:
 
 def test_thousands_of_inputs_are_bound_in_no_time() -> None:
     inputs = {str(at): node("RunflowInputInt", input_id=f"i{at}", required=False, value=at) for at in range(9_000)}
-    prompt = inputs | {"x": node("Sink", value=["5", 0])}
-    interface = read_interface(prompt)
-    started = time.process_time()
-    bound = bind(prompt, interface, {"i5": 7}, files={})
+    interface, started = read_interface(inputs), time.process_time()
+    bound = bind(inputs, interface, {"i5": 7}, files={})
     assert bound["5"]["inputs"]["value"] == 7 and time.process_time() - started < 5

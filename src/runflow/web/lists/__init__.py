@@ -4,6 +4,7 @@ A list route takes `Depends(list_query)`, its queries.py calls `build` and `page
 serialized rows go through `project`, and the answer is `envelope(page, items)` (decisions.md, Lists).
 """
 
+from runflow.web.lists.bounded import read_bounded
 from runflow.web.lists.envelope import ListEnvelope, envelope
 from runflow.web.lists.fields import FieldKind, ListField
 from runflow.web.lists.page import Page, build, page
@@ -25,5 +26,6 @@ __all__ = [
     "list_query",
     "page",
     "project",
+    "read_bounded",
     "record_query",
 ]

@@ -64,11 +64,14 @@ def build(spec: ListSpec, query: ListQuery, base: sa.Select[Any] | None = None) 
     )
 
 
-def page(spec: ListSpec, query: ListQuery, rows: Sequence[Row]) -> Page[Row]:
-    """Return the page that the rows of `build`'s statement for the same request make."""
+def page(spec: ListSpec, query: ListQuery, rows: Sequence[Row], *, goes_on: bool = False) -> Page[Row]:
+    """Return the page that the rows of `build`'s statement for the same request make.
+
+    `goes_on`: not all of them were read, so that there may be more.
+    """
     keys, cursor = _place(spec, query)
     kept = list(rows[: query.limit])
-    more = len(rows) > query.limit
+    more = goes_on or len(rows) > query.limit
     if cursor.backwards:
         kept.reverse()
     # Where no row is left on the side walked to, everything lies on the other side: back from the edge loses nothing.

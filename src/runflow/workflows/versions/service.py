@@ -6,8 +6,9 @@ from uuid import UUID
 from runflow import errors
 from runflow.services import Services
 from runflow.web.auth import Principal
-from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project
+from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project, read_bounded
 from runflow.workflows import queries as workflows
+from runflow.workflows.documents import size_of
 from runflow.workflows.versions import queries
 from runflow.workflows.versions.listing import VERSION_LIST, number_of, record
 
@@ -17,12 +18,16 @@ async def list_page(services: Services, caller: Principal, workflow_id: UUID, qu
 
     Raises `WorkflowNotFound`, InvalidFilter, InvalidSort, InvalidCursor or InvalidField.
     """
-    texts = query.fields or ()
-    statement = build(VERSION_LIST, query, queries.of_workflow(workflow_id, texts))
+    texts = [name for name in queries.TEXTS if name in (query.fields or ())]
+    base = queries.of_workflow(workflow_id, texts)
+    statement = build(VERSION_LIST, query, base)
     async with services.db.tenant(caller.org_id) as connection:
         if not await workflows.is_there(connection, workflow_id):
             raise errors.WorkflowNotFound
-        found = page(VERSION_LIST, query, await workflows.rows(connection, statement))
+        if texts:
+            found = await read_bounded(connection, VERSION_LIST, query, base, lambda row: size_of(row, texts))
+        else:
+            found = page(VERSION_LIST, query, await workflows.rows(connection, statement))
     return envelope(found, [project(record(row, texts), query) for row in found.rows])
 
 
