@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from .problems import GraphWarning
-from .prompt import Prompt, consumers, describe_node, is_link, node_order
+from .prompt import Prompt, consumers, describe_node, is_link, node_order, widget_values
 from .runflow_nodes import FILE_NAME_FIELD, INPUT_CLASSES, OUTPUT_CLASSES, VALUE_FIELD
 from .spec import InputSpec, Interface
 from .types import InputType
@@ -137,7 +137,7 @@ def _unfed(prompt: Prompt, node_id: str, consumed: dict[str, list[tuple[str, str
     fields = [
         f'"{field}" of {describe_node(prompt, consumer)}'
         for consumer, field in consumed.get(node_id, ())
-        if prompt[consumer]["class_type"] not in INPUT_CLASSES
+        if prompt[consumer]["class_type"] not in INPUT_CLASSES and field not in widget_values(prompt[consumer])
     ]
     more = f" and {len(fields) - _NAMED_CONSUMERS} more" if len(fields) > _NAMED_CONSUMERS else ""
     return ", ".join(fields[:_NAMED_CONSUMERS]) + more

@@ -9,7 +9,7 @@ from typing import Any
 from .media import looks_like_reference
 from .paths import path_fault
 from .problems import BindError, GraphProblem
-from .prompt import Prompt, consumers, copy_json, is_link
+from .prompt import Prompt, consumers, copy_json, is_link, widget_values
 from .run_folder import direct_outputs
 from .runflow_nodes import FILE_NAME_FIELD, INPUT_CLASSES, VALUE_FIELD
 from .spec import InputSpec, Interface
@@ -46,7 +46,8 @@ def bind(
     through an injected `LoadImage` node; other media targets get the file name. A value for a Runflow Input node goes
     to every node of that class with the same `input_id`. An omitted optional input takes, first that applies: its
     `default_value`; the `file_name` of a file node; else every link that leaves the node is removed, so that each
-    consumer's own default applies (decisions.md, Dispatch and values). A field of another node keeps what it holds.
+    consumer's own default applies (decisions.md, Dispatch and values): what its widget holds in the editor, where the
+    prompt tells (`widget_values`). A field of another node keeps what it holds.
     Links into the `value` of a bound Runflow Input node are local test wiring and are removed.
 
     Raises:
@@ -237,4 +238,8 @@ def _cut_links(bound: dict[str, dict[str, Any]], node_id: str, consumed: dict[st
         inputs = bound[consumer]["inputs"]
         # The field may hold a bound value by now.
         if is_link(inputs.get(field)) and inputs[field][0] == node_id:
-            del inputs[field]
+            own = widget_values(bound[consumer])
+            if field in own:
+                inputs[field] = own[field]
+            else:
+                del inputs[field]

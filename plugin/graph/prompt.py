@@ -14,6 +14,9 @@ from .problems import GraphProblem, PromptError
 MAX_NODES = 10_000
 """Most nodes a prompt may have (decisions.md, Workflows)."""
 
+WIDGETS_META = "runflow_widgets"
+"""Key in a node's `_meta`: field → value of its widget, of fields that are linked to a Runflow Input node."""
+
 Prompt = Mapping[str, Mapping[str, Any]]
 """A prompt as it is read; nothing in this package changes one that it was given."""
 
@@ -64,6 +67,15 @@ def node_title(node: Mapping[str, Any]) -> str | None:
     meta = node.get("_meta")
     title = meta.get("title") if isinstance(meta, Mapping) else None
     return title if isinstance(title, str) and title.strip() else None
+
+
+def widget_values(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the widgets of linked fields hold in the editor, where the prompt's sender told: the node's own defaults."""
+    meta = node.get("_meta")
+    values = meta.get(WIDGETS_META) if isinstance(meta, Mapping) else None
+    if not isinstance(values, Mapping):
+        return {}
+    return {field: value for field, value in values.items() if isinstance(value, (str, int, float))}
 
 
 def describe_node(prompt: Prompt, node_id: str) -> str:

@@ -12,10 +12,32 @@ import { app } from "../../scripts/app.js"
 export async function capture() {
   const { output, workflow } = await app.graphToPrompt()
   const taken = JSON.parse(JSON.stringify({ prompt: output, graph: workflow }))
-  // The editor names no class where it does not know the node; who reads the prompt must be able to say which is missing.
-  for (const [id, node] of Object.entries(taken.prompt))
-    node.class_type ??= find(app.rootGraph ?? app.graph, id.split(":"))?.type
+  for (const [id, node] of Object.entries(taken.prompt)) {
+    const shown = find(app.rootGraph ?? app.graph, id.split(":"))
+    // The editor names no class where it does not know the node; who reads the prompt must be able to tell which it is.
+    node.class_type ??= shown?.type
+    const own = ownDefaults(node.inputs, taken.prompt, shown)
+    if (Object.keys(own).length) node._meta = { ...node._meta, runflow_widgets: own }
+  }
   return taken
+}
+
+/**
+ * What the widgets hold whose place a Runflow Input node takes: the prompt lacks it, and it applies when a caller leaves
+ * an optional input out.
+ * @param {Record<string, any>} inputs
+ * @param {Record<string, any>} prompt
+ * @param {GraphNode | null | undefined} shown
+ */
+function ownDefaults(inputs, prompt, shown) {
+  /** @type {Record<string, string | number | boolean>} */
+  const own = {}
+  for (const [field, link] of Object.entries(inputs)) {
+    if (!Array.isArray(link) || !/^RunflowInput/.test(prompt[link[0]]?.class_type)) continue
+    const value = shown?.widgets?.find(({ name }) => name === field)?.value
+    if (["string", "number", "boolean"].includes(typeof value)) own[field] = value
+  }
+  return own
 }
 
 /**

@@ -41,7 +41,7 @@ function withoutTestValues(prompt) {
  * @returns {string} Enough to tell two versions of one workflow apart; no protection against forgery.
  */
 export function fingerprint(prompt) {
-  const text = JSON.stringify(withoutTestValues(prompt), (key, value) => (key === "_meta" ? undefined : value))
+  const text = JSON.stringify(withoutTestValues(prompt), (key, value) => (key === "_meta" ? value?.runflow_widgets : value))
   // FNV-1a, twice with different beginnings.
   let one = 0x811c9dc5
   let other = 0x1b873593

@@ -86,6 +86,9 @@ async def test_what_was_deployed_gives_the_picture_of_the_local_run(
     (image,) = execute(connected.url, await page.prompt()).outputs["5"]["images"]
     local_run = (connected.base / "output" / image["subfolder"] / image["filename"]).read_bytes()
 
+    # Left out by the caller, it leaves the blend its own factor.
+    strength = await page.add("RunflowInputFloat", 400, 800, input_id="strength", required=False)
+    await page.connect(strength, 0, "4", "blend_factor")
     assert (await page.labels(deploy))[0] == "Deploy"
     await press_deploy(page, deploy)
     summary = page.page.get_by_role("dialog", name="Deploy “")
@@ -116,7 +119,7 @@ async def test_what_was_deployed_gives_the_picture_of_the_local_run(
 
     # The live workflow keeps its wire, and gets the manifest for Auto setup.
     graph = await page.graph()
-    assert len(graph["links"]) == 4
+    assert len(graph["links"]) == 5
     assert graph["extra"]["runflow"]["custom_nodes"].keys() == {"ComfyUI-Runflow"}
     assert "rf_live_" not in json.dumps(graph)
 

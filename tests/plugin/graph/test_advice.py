@@ -43,6 +43,12 @@ def test_an_optional_input_that_would_leave_a_socket_open() -> None:
         assert warnings({**SOUND, "1": filled}) == {}
 
 
+def test_an_optional_input_in_the_place_of_a_widget_is_fine() -> None:
+    painter = {**SOUND["2"], "_meta": {"runflow_widgets": {"text": "a cat"}}}
+    prompt = {**SOUND, "1": node("RunflowInputString", input_id="prompt", required=False), "2": painter}
+    assert warnings(prompt) == {}
+
+
 def test_an_optional_input_that_feeds_only_other_inputs_is_fine() -> None:
     prompt = {**SOUND, "1": node("RunflowInputString", input_id="prompt", value=["4", 0])}
     prompt["4"] = node("RunflowInputString", input_id="style", required=False)
