@@ -4,6 +4,7 @@ from typing import Any
 
 import httpx
 import pytest
+from openapi_schema_validator import OAS31Validator, oas31_format_checker
 from starlette.routing import Route
 
 from runflow.server import ROUTERS
@@ -99,6 +100,18 @@ async def test_bodies_and_times_have_types_for_generated_clients(document: dict[
     schemas = document["components"]["schemas"]
     assert "input" in schemas["DispatchRequest"]["properties"]
     assert schemas["Run"]["properties"]["created_at"]["format"] == "date-time"
+
+
+async def test_examples_fit_their_schemas(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    assert schemas["Run"]["examples"]
+    for name, schema in schemas.items():
+        validator = OAS31Validator(
+            {**schema, "components": document["components"]}, format_checker=oas31_format_checker
+        )
+        for example in schema.get("examples", ()):
+            assert [f"{name}: {fault.message}" for fault in validator.iter_errors(example)] == []
+    assert set(schemas["Run"]["examples"][0]) < set(schemas["Run"]["properties"])
 
 
 async def test_the_document_says_where_the_server_is_and_nothing_of_how_it_was_made(

@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from runflow.outgoing import InvalidUrl, check_url
+from runflow.runs.example import RUN_EXAMPLE
 from runflow.web.responses import Timestamp
 
 MAX_CALLBACK_URL = 2048
@@ -190,6 +191,8 @@ class CostBreakdown(BaseModel):
 
 class Run(BaseModel):
     """One dispatched execution of a workflow."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [RUN_EXAMPLE]})
 
     id: UUID
     org_id: UUID
