@@ -35,6 +35,7 @@ from runflow.runs import routes as runs
 from runflow.runs.dispatch import Dispatcher
 from runflow.runs.queue.intake import Intake
 from runflow.runs.queue.sweeper import Sweeper
+from runflow.runs.queue.unfinished import Unfinished
 from runflow.runs.service import RunReader
 from runflow.services import Services
 from runflow.settings import Settings
@@ -154,8 +155,9 @@ def create_app(services: Services) -> ASGIApp:
         ],
     )
     app.state.services = services
-    app.state.dispatcher = Dispatcher(services, Intake(services.db, services.hub))
-    app.state.run_reader = RunReader(services, Outlook(services))
+    unfinished = Unfinished(services.hub)
+    app.state.dispatcher = Dispatcher(services, Intake(services.db, services.hub, unfinished))
+    app.state.run_reader = RunReader(services, Outlook(services), unfinished)
     app.state.model_uploads = ModelUploads(services)
     app.state.worker_desk = WorkerDesk(services, Sweeper(services))
     problems.install(app)

@@ -14,6 +14,7 @@ from runflow.runs.embeds import embed as embed_relations
 from runflow.runs.failures import TERMINAL
 from runflow.runs.listing import OF_WORKFLOW, RUN_LIST
 from runflow.runs.queue import cancellation
+from runflow.runs.queue.unfinished import Unfinished
 from runflow.runs.record import columns, documents_size, record
 from runflow.runs.signing import signed_references
 from runflow.services import Services
@@ -31,10 +32,11 @@ LOOK_AGAIN_SECONDS = 2.0
 class RunReader:
     """Reads runs for their callers."""
 
-    def __init__(self, services: Services, outlook: Outlook) -> None:
+    def __init__(self, services: Services, outlook: Outlook, unfinished: Unfinished) -> None:
         """Read with these parts."""
         self._services = services
         self._outlook = outlook
+        self._unfinished = unfinished
 
     async def get(self, caller: Principal, run_id: UUID, base_url: str, query: RecordQuery, wait: float) -> Any:
         """Return a run; with `wait`, as soon as it is terminal or after that many seconds. Raises `RunNotFound`."""
@@ -123,11 +125,13 @@ class RunReader:
     async def _wait(self, caller: Principal, run_id: UUID, seconds: float) -> Any:
         deadline = time.monotonic() + seconds
         with self._services.hub.waiting("run", str(run_id)) as ended:
+            known = self._unfinished.holds(caller.org_id, run_id) and not self._services.stopping
             while True:
                 ended.clear()
-                row = await self._row(caller, run_id)
+                row = None if known else await self._row(caller, run_id)
+                known = False
                 remaining = deadline - time.monotonic()
-                if row.status_code in TERMINAL or remaining <= 0 or self._services.stopping:
+                if row is not None and (row.status_code in TERMINAL or remaining <= 0 or self._services.stopping):
                     return row
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(min(remaining, LOOK_AGAIN_SECONDS)):

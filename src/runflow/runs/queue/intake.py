@@ -21,6 +21,7 @@ from runflow.db.transaction import REFUSED_VALUES
 from runflow.db.unit_of_work import current_unit
 from runflow.runs.queue import queries
 from runflow.runs.queue.lanes import lane_id
+from runflow.runs.queue.unfinished import Unfinished
 
 MAX_BATCH = 100
 
@@ -58,10 +59,11 @@ class NewRun:
 class Intake:
     """The one way by which runs enter the queue."""
 
-    def __init__(self, db: Database, hub: Hub) -> None:
+    def __init__(self, db: Database, hub: Hub, unfinished: Unfinished) -> None:
         """Commit through `db`, wake workers through `hub`."""
         self._db = db
         self._hub = hub
+        self._unfinished = unfinished
         self._waiting: dict[UUID, list[tuple[NewRun, asyncio.Future[datetime]]]] = defaultdict(list)
         self._committers: dict[UUID, asyncio.Task[None]] = {}
 
@@ -76,6 +78,7 @@ class Intake:
             return times[run.id]
         accepted: asyncio.Future[datetime] = asyncio.get_running_loop().create_future()
         self._waiting[run.org_id].append((run, accepted))
+        self._unfinished.queued(run.org_id, run.id)
         if run.org_id not in self._committers:
             self._committers[run.org_id] = asyncio.create_task(self._commit_all(run.org_id))
         # A caller that goes away does not take its run back: it may be committed already.
@@ -111,7 +114,8 @@ class Intake:
                 for single in batch:
                     await self._commit(org_id, [single])
                 return
-            for _, accepted in batch:
+            for run, accepted in batch:
+                self._unfinished.forget(run.id)
                 if not accepted.done():
                     accepted.set_exception(error)
             return

@@ -9,15 +9,8 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from psycopg import AsyncCursor
 
-from runflow.db.transaction import Transaction
-
-
-def _packed(sql: str) -> str:
-    """Leave out the white space of a long statement: psycopg remembers how to send one of up to 4,096 characters."""
-    return " ".join(sql.split())
-
+from runflow.db.transaction import Fetched, Transaction
 
 ATTEMPT_LIMIT = 3
 """Attempts of one run (decisions.md, "Runs")."""
@@ -40,7 +33,7 @@ _INSERT_RUNS = """
 _ENTER_LANE = "SELECT enter_lane(%(lane)s, %(version)s, %(gpu_class)s, %(fingerprint)s, %(count)s, %(priority)s)"
 
 
-async def insert_runs(connection: Transaction, rows: list[dict[str, Any]]) -> AsyncCursor[Any]:
+async def insert_runs(connection: Transaction, rows: list[dict[str, Any]]) -> Fetched:
     """Insert queued runs of the transaction's tenant; after the commit the cursor gives their `id` and `created_at`."""
     return await connection.later(_INSERT_RUNS, {"rows": orjson.dumps(rows).decode()})
 
@@ -244,7 +237,7 @@ async def back_in_lane(
 
 
 # --------------------------------------------------------------------------------------------------------- completion
-_FINISH = _packed("""
+_FINISH = """
     WITH attempt AS (
         UPDATE run_attempts SET status_code = %(attempt_status)s, number = %(number)s, completed_at = clock_timestamp(),
             started_at = coalesce(started_at, offered_at), prepare_ms = %(prepare_ms)s, load_ms = %(load_ms)s,
@@ -310,10 +303,10 @@ _FINISH = _packed("""
         WHERE id = %(lane)s
     )
     SELECT completed_at, duration_ms FROM run
-""")
+"""
 
 
-async def finish(connection: Transaction, values: dict[str, Any]) -> AsyncCursor[Any]:
+async def finish(connection: Transaction, values: dict[str, Any]) -> Fetched:
     """End a locked attempt and move its run on: outputs, node runs, usage, lane, all in one statement.
 
     `values["run_status"]` is the run's next status; `queued` gives it back to its lane. The cursor gives the run's

@@ -7,9 +7,7 @@ Both are rare: a run seldom has a second attempt, and only an operator's budget 
 from typing import Any
 from uuid import UUID
 
-from psycopg import AsyncCursor
-
-from runflow.db.transaction import Transaction
+from runflow.db.transaction import Fetched, Transaction
 
 _NOT_FIRST = "UPDATE usage_records SET is_first = false WHERE attempt_id = %(lease)s"
 
@@ -63,7 +61,7 @@ _NOTE_LOW = """
 """
 
 
-async def charge(connection: Transaction, *, org: UUID, run: UUID, before: Any) -> AsyncCursor[Any]:
+async def charge(connection: Transaction, *, org: UUID, run: UUID, before: Any) -> Fetched:
     """Count what a run's cost rose by, from `before`, against its organization's budget.
 
     The cursor gives `now_left` and `was_left` in USD, null without a limit.
@@ -71,6 +69,6 @@ async def charge(connection: Transaction, *, org: UUID, run: UUID, before: Any) 
     return await connection.later(_CHARGE, {"org": org, "run": run, "before": before})
 
 
-async def note_low_balance(connection: Transaction, org: UUID) -> AsyncCursor[Any]:
+async def note_low_balance(connection: Transaction, org: UUID) -> Fetched:
     """Remember that the balance fell below its threshold; the cursor has a row when it did so just now."""
     return await connection.later(_NOTE_LOW, {"org": org})

@@ -1,5 +1,7 @@
 """Paths that a workflow or a caller had a hand in, joined without leaving their folder."""
 
+import os.path
+from functools import lru_cache
 from pathlib import Path
 
 from runflow.graph.paths import path_fault
@@ -17,7 +19,12 @@ def relative_path(path: str) -> str:
 def inside(root: Path, *parts: str) -> Path:
     """Join parts to a folder. Raises EngineError when the result, links followed, is outside or the folder itself."""
     joined = root.joinpath(*(relative_path(part) for part in parts if part))
-    resolved, base = joined.resolve(), root.resolve()
-    if base not in resolved.parents:
+    if not os.path.realpath(joined).startswith(_real(root) + os.sep):
         raise EngineError(f"The path {'/'.join(parts)!r} leads out of the engine's folder.")
     return joined
+
+
+@lru_cache(maxsize=64)
+def _real(root: Path) -> str:
+    """Where one of our own folders really is; if someone makes a link of it later, that leads out of it."""
+    return os.path.realpath(root)
