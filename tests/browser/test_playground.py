@@ -9,9 +9,8 @@ from PIL import Image
 from playwright.async_api import expect
 
 from tests.browser.playground import Playground, build_picture_flow, save_picture
-from tests.browser.security import ACCOUNT, switch_on
 from tests.editor import Editor
-from tests.editor_fixtures import OpenPage, StartEditor
+from tests.editor_fixtures import OpenPage
 
 pytestmark = pytest.mark.browser
 
@@ -72,19 +71,4 @@ async def test_fill_run_and_see(editor: Editor, open_page: OpenPage, tmp_path: P
     await expect(play.page.get_by_role("img", name="Inverted picture")).to_be_visible()
     await expect(play.page.get_by_label("Width", exact=True)).to_have_value("48")
     assert (await page.graph())["links"] == before["links"]  # the live workflow keeps its test wire
-    assert play.faults == []
-
-
-async def test_under_password_authentication(own_editor: StartEditor, open_page: OpenPage, tmp_path: Path) -> None:
-    editor = own_editor(separate=True)
-    switch_on(editor)
-    assert httpx.get(f"{editor.url}/runflow/playground/invert-it").status_code == 401
-    page = await open_page(editor, http_credentials=ACCOUNT)
-    play = await Playground.opened_by(page, await build_picture_flow(page, "Invert It"))
-    await play.choose("Photo", save_picture(tmp_path / "otter.png"))
-    await play.page.get_by_label("Width", exact=True).fill("48")
-    await play.page.get_by_label("Caption", exact=True).fill("x")
-    await play.run()
-    await play.ended("Succeeded")
-    await expect(play.page.get_by_role("img", name="Inverted picture")).to_have_js_property("naturalWidth", 48)
     assert play.faults == []

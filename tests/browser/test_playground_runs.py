@@ -12,6 +12,7 @@ from playwright.async_api import expect
 
 from tests.browser import playground_nodes
 from tests.browser.playground import EMPTY, Playground, build_picture_flow, save_picture
+from tests.browser.security import ACCOUNT, switch_on
 from tests.editor import CLONE, Editor
 from tests.editor_fixtures import NEWEST, OpenPage
 from tests.editor_page import EditorPage
@@ -53,7 +54,7 @@ async def start(play: Playground, steps: int) -> None:
     await play.run()
 
 
-async def test_two_runs_at_once_and_cancel_stops_only_one(slow_editor: Editor, open_page: OpenPage) -> None:
+async def test_several_runs_at_once_and_cancel_stops_only_one(slow_editor: Editor, open_page: OpenPage) -> None:
     page = await open_page(slow_editor)
     play = await Playground.opened_by(page, await build_slow_flow(page, "Two at once"))
     run = play.page.locator("runflow-run")
@@ -70,31 +71,24 @@ async def test_two_runs_at_once_and_cancel_stops_only_one(slow_editor: Editor, o
     await expect(play.page.get_by_role("tab", name="Run 1, Running")).to_be_focused()
     await play.shot("two")
 
+    await start(play, 5)
+    await expect(run.locator(".rf-status")).to_have_text("Waiting")
+    await run.get_by_role("button", name="Cancel").click()
+    await play.ended("Cancelled")
+    await play.page.get_by_role("tab", name="Run 1, Running").click()
     await run.get_by_role("button", name="Cancel").press("Enter")
     await play.ended("Cancelled")
     await expect(run.locator(".rf-status")).to_be_focused()  # the button is gone, the keyboard's place is not
     await expect(run.locator(".rf-preview")).to_be_hidden()
+    await expect(play.page.locator("#ended")).to_have_text("Run 2: Succeeded.")  # spoken, for it is not the one shown
     await play.page.get_by_role("tab", name="Run 2").click()
     await play.ended("Succeeded")
     await expect(run.get_by_role("img", name="picture")).to_be_visible()
+    await play.page.get_by_label("Steps", exact=True).fill("7")
+    await run.get_by_role("button", name="Use these inputs").click()
+    await expect(play.page.get_by_label("Steps", exact=True)).to_have_value("3")
     assert httpx.get(f"{slow_editor.url}/queue").json() == {"queue_running": [], "queue_pending": []}
     assert play.faults == []
-
-
-async def test_cancel_of_a_waiting_run(slow_editor: Editor, open_page: OpenPage) -> None:
-    page = await open_page(slow_editor)
-    play = await Playground.opened_by(page, await build_slow_flow(page, "Waiting"))
-    await start(play, 40)
-    await start(play, 400)
-    run = play.page.locator("runflow-run")
-    await expect(run.locator(".rf-status")).to_have_text("Waiting")
-    await run.get_by_role("button", name="Cancel").click()
-    await play.ended("Cancelled")
-    await expect(play.page.locator("#ended")).to_have_text("Run 1: Succeeded.")  # spoken, for it is not the one shown
-    await play.page.get_by_role("tab", name="Run 1").click()
-    await play.ended("Succeeded")
-    await run.get_by_role("button", name="Use these inputs").click()
-    await expect(play.page.get_by_label("Steps", exact=True)).to_have_value("40")
 
 
 async def test_a_failing_node_is_named_with_its_field(slow_editor: Editor, open_page: OpenPage) -> None:
@@ -171,15 +165,17 @@ async def test_every_kind_of_file(slow_editor: Editor, open_page: OpenPage, tmp_
     assert [fault for fault in play.faults if "WebGL" not in fault] == []
 
 
-async def test_a_capture_and_its_runs_survive_a_restart(
+async def test_a_capture_and_its_runs_survive_a_restart_under_password_authentication(
     comfyui_dirs: dict[str, Path], own_editor: Callable[..., Editor], open_page: OpenPage, tmp_path: Path
 ) -> None:
     custom_nodes = tmp_path / "editor-0/custom_nodes"
     custom_nodes.mkdir(parents=True)
     shutil.copy(playground_nodes.__file__, custom_nodes)
-    editor = own_editor()
-    page = await open_page(editor)
+    editor = own_editor(separate=True)
+    switch_on(editor)
+    page = await open_page(editor, http_credentials=ACCOUNT)
     play = await Playground.opened_by(page, await build_slow_flow(page, "Survivor"))
+    assert httpx.get(play.page.url).status_code == 401
     await start(play, 2)
     await play.ended("Succeeded")
     await start(play, 900)
@@ -244,12 +240,10 @@ async def test_the_capture_is_older_than_the_editor(newest_editor: Editor, open_
     await play.page.get_by_role("button", name="Capture again").click()
     await expect(play.page.get_by_text("No editor shows this workflow now.")).to_be_visible()
 
-
-async def test_nothing_captured(newest_editor: Editor, open_page: OpenPage) -> None:
-    page = await open_page(newest_editor)
-    await page.page.goto(f"{newest_editor.url}/runflow/playground/never-seen")
-    await expect(page.page.get_by_role("alert")).to_contain_text("There is no captured workflow “never-seen”")
-    await expect(page.page.get_by_role("link", name="Open the editor")).to_be_visible()
+    await play.page.goto(f"{newest_editor.url}/runflow/playground/never-seen")
+    await expect(play.page.get_by_role("alert")).to_contain_text("There is no captured workflow “never-seen”")
+    await expect(play.page.get_by_role("link", name="Open the editor")).to_be_visible()
+    await play.is_accessible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
