@@ -53,11 +53,11 @@ class Item:
             "kind": kind,
             "name": readable(self.line.name, MOST_TEXT),
             "state": self.state,
-            "step": self.step,
+            "step": readable(self.step, MOST_TEXT),
             "done": self.done,
             "total": self.total,
             "bytes_per_second": self.speed.rate() if kind == "model" and self.state == "working" else None,
-            "error": None if self.error is None else readable(self.error, MOST_ERROR),
+            "error": self.error,
             "asks": asked,
         }
 
@@ -144,8 +144,9 @@ class SetupJob:
         except LeftOut:
             self._move(item, "left_out")
         except _FAILURES as failure:
-            comfyui.LOG.warning("Runflow: Auto setup of %s failed: %s", ascii(item.line.name), failure)
-            self._move(item, "failed", str(failure))
+            said = readable(str(failure), MOST_ERROR)  # a console obeys some of what programs of strangers write
+            comfyui.LOG.warning("Runflow: Auto setup of %s failed: %s", ascii(item.line.name), said)
+            self._move(item, "failed", said)
         except Exception as fault:
             comfyui.LOG.exception("Runflow: Auto setup of %s failed", ascii(item.line.name))
             self._move(item, "failed", f"{type(fault).__name__} in the plugin; ComfyUI's log says where.")
