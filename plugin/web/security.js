@@ -63,28 +63,41 @@ async function refresh() {
   }
 }
 
-/**
- * Ask for the password that is valid now.
- * @param {string} title @param {string} action @param {string[]} lines
- * @returns {Promise<string | null>} Null: the person went back.
- */
-async function currentPassword(title, action, lines) {
-  const input = make("input", { type: "password", autocomplete: "current-password", ariaLabel: "Current password" })
+/** A field for a password in a dialog. @param {string} name @param {string} autocomplete */
+function passwordRow(name, autocomplete) {
+  const input = make("input", { type: "password", autocomplete, ariaLabel: name })
   style(input, "flex: 1")
-  const label = make("label", null, "Current password", input)
+  const label = make("label", null, name, input)
   label.style.cssText = "display: flex; gap: 10px; align-items: center; margin-top: 12px"
-  const body = [...lines.map((line) => make("p", null, line)), label]
+  return { input, label }
+}
+
+/**
+ * Show a dialog with password fields; Enter in one of them is the same as the first button.
+ * @param {string} title @param {string} action @param {Node[]} body @param {ReturnType<typeof passwordRow>[]} rows
+ * @returns {Promise<boolean>} False: the person went back.
+ */
+async function agreed(title, action, body, rows) {
   const actions = [
     { label: action, value: "go", main: true },
     { label: "Cancel", value: "cancel" },
   ]
-  const choice = await choose(title, body, actions, (dialog) => {
-    input.focus()
-    input.addEventListener("keydown", (event) => {
-      if (event.key === "Enter") dialog.close("go")
-    })
+  const choice = await choose(title, [...body, ...rows.map((row) => row.label)], actions, (dialog) => {
+    rows[0].input.focus()
+    for (const { input } of rows)
+      input.addEventListener("keydown", (event) => {
+        if (event.key === "Enter") dialog.close("go")
+      })
   })
-  return choice === "go" ? input.value : null
+  return choice === "go"
+}
+
+/** @param {string[]} lines */
+const paragraphs = (lines) => lines.map((line) => make("p", null, line))
+
+/** A new password is typed twice: a slip would lock its owner out. @param {string} first @param {string} second */
+function mustBeSame(first, second) {
+  if (first !== second) throw new Error("The two new passwords differ. Nothing has changed.")
 }
 
 /** @param {Security} state */
@@ -115,33 +128,32 @@ async function switchOn() {
     empty?.focus()
     return alert("Runflow: Fill in Username and Password first.")
   }
-  const actions = [
-    { label: "Switch on", value: "on", main: true },
-    { label: "Cancel", value: "cancel" },
-  ]
-  if ((await choose("Enable password authentication?", whatHappens(state), actions)) !== "on") return
+  const again = passwordRow("Repeat the password", "new-password")
+  if (!(await agreed("Enable password authentication?", "Switch on", whatHappens(state), [again]))) return
+  mustBeSame(password, again.input.value)
   await ask("PUT", PASSWORD, { username, password })
   emptyPassword()
   told("Password authentication is on", "Your browser asks for the username and password next.")
 }
 
 async function switchOff() {
-  const current = await currentPassword("Switch password authentication off?", "Switch off", [
-    "Everybody who reaches this ComfyUI can use it then, and run code on this machine.",
-  ])
-  if (current === null) return
-  await ask("DELETE", PASSWORD, { current_password: current })
+  const current = passwordRow("Current password", "current-password")
+  const body = paragraphs(["Everybody who reaches this ComfyUI can use it then, and run code on this machine."])
+  if (!(await agreed("Switch password authentication off?", "Switch off", body, [current]))) return
+  await ask("DELETE", PASSWORD, { current_password: current.input.value })
   if (panel.username) panel.username.value = ""
   emptyPassword()
   told("Password authentication is off")
 }
 
 async function change() {
-  const lines = ["Every browser and program has to send the new password from then on. Yours asks for it next."]
-  const current = await currentPassword("Change username and password?", "Change", lines)
-  if (current === null) return
   const account = { username: panel.username?.value.trim() ?? "", password: panel.password?.value ?? "" }
-  await ask("PUT", PASSWORD, { ...account, current_password: current })
+  const current = passwordRow("Current password", "current-password")
+  const again = passwordRow("Repeat the new one", "new-password")
+  const body = paragraphs(["Every browser and program has to send the new password from then on. Yours asks for it next."])
+  if (!(await agreed("Change username and password?", "Change", body, [current, again]))) return
+  mustBeSame(account.password, again.input.value)
+  await ask("PUT", PASSWORD, { ...account, current_password: current.input.value })
   emptyPassword()
   told("Username and password are changed", "Your browser asks for them next.")
 }

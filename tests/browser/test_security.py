@@ -23,11 +23,13 @@ def toggle(dialog: Locator) -> Locator:
     return dialog.get_by_role("switch", name="Enable password authentication")
 
 
-async def answer(page: EditorPage, button: str, current: str = "") -> None:
-    """Press a button of our own dialog, with the current password where one is given."""
+async def answer(page: EditorPage, button: str, current: str = "", repeated: str = "") -> None:
+    """Press a button of our own dialog, with the current password and the new one where they are given."""
     dialog = page.page.locator(".runflow-dialog")
     if current:
         await dialog.get_by_label("Current password").fill(current)
+    if repeated:
+        await dialog.get_by_label("Repeat the").fill(repeated)
     await dialog.get_by_role("button", name=button).click()
 
 
@@ -44,7 +46,7 @@ async def test_the_password_is_switched_on_asked_for_and_switched_off(guarded: E
     await password.fill("too short")
     await toggle(dialog).click()
     async with page.page.expect_event("dialog"):
-        await answer(page, "Switch on")
+        await answer(page, "Switch on", repeated="too short")
     assert page.alerts[-1].startswith("Runflow: Take a password of 12 to 200 characters")
     await expect(toggle(dialog)).not_to_be_checked()
 
@@ -52,8 +54,13 @@ async def test_the_password_is_switched_on_asked_for_and_switched_off(guarded: E
     await page.page.evaluate("() => { window.before = app.api.socket }")
     await toggle(dialog).click()
     await expect(page.page.locator(".runflow-dialog")).to_contain_text("runflow_security.json")
+    async with page.page.expect_event("dialog"):
+        await answer(page, "Switch on", repeated=f"{PASSWORD}x")
+    assert page.alerts[-1] == "Runflow: The two new passwords differ. Nothing has changed."
+    await expect(toggle(dialog)).not_to_be_checked()
+    await toggle(dialog).click()
     await page.screenshot("what-happens")
-    await answer(page, "Switch on")
+    await answer(page, "Switch on", repeated=PASSWORD)
     await expect(toggle(dialog)).to_be_checked()
     await expect(page.toasts.first).to_contain_text("Password authentication is on")
     await expect(password).to_have_value("")
@@ -123,7 +130,7 @@ async def test_a_changed_password_is_asked_for_anew(own_editor: StartEditor, ope
     await password.fill("a new password 密码")
     await change.click()
     await page.screenshot("change")
-    await answer(page, "Change", PASSWORD)
+    await answer(page, "Change", PASSWORD, repeated="a new password 密码")
     await expect(page.toasts.first).to_contain_text("are changed")
     assert httpx.get(f"{editor.url}/prompt", auth=LOGIN).status_code == 401
     assert httpx.get(f"{editor.url}/prompt", auth=("änn", "a new password 密码")).status_code == 200
