@@ -10,6 +10,7 @@ import pytest
 
 from runflow.ids import new_id
 from runflow.services import Services
+from tests.conftest import open_client
 from tests.orgs.conftest import add_member, key_of, works
 
 
@@ -96,7 +97,11 @@ async def test_the_keys_of_a_member_end_with_the_membership(
     member = await add_member(client, org, somebody())
     key, other = await key_of(client, member), await client.post("/v1/api-keys", json={"name": "of nobody"})
     assert await works(services, key["key"])
+    async with open_client(services, key["key"]) as holder:
+        made = (await holder.post("/v1/api-keys", json={"name": "a program's"})).json()
     assert (await client.delete(f"/v1/organizations/{org['id']}/members/{member['id']}")).status_code == 204
+    event = (await client.get("/v1/audit-events?q=action_code:member.deleted")).json()["items"][0]
+    assert event["details"] == {"revoked_api_keys": [key["id"]], "made_with_them": [made["id"]]}
     assert not await works(services, key["key"]) and not await works(elsewhere, key["key"])
     assert await works(services, other.json()["key"])
     assert (await client.get(f"/v1/api-keys/{key['id']}")).json()["revoked_at"] is not None

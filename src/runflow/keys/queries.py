@@ -97,7 +97,7 @@ async def revoke(connection: AsyncConnection, key_id: UUID) -> UUID | None:
 
 _MADE_WITH = text("""
     WITH RECURSIVE made AS (
-        SELECT id, revoked_at, expires_at, created_at, org_id FROM api_keys WHERE created_by = :id
+        SELECT id, revoked_at, expires_at, created_at, org_id FROM api_keys WHERE created_by = ANY(:ids)
         UNION
         SELECT k.id, k.revoked_at, k.expires_at, k.created_at, k.org_id
         FROM api_keys k JOIN made ON k.created_by = made.id AND k.org_id = made.org_id
@@ -106,9 +106,9 @@ _MADE_WITH = text("""
 """)
 
 
-async def made_with(connection: AsyncConnection, key_id: UUID) -> list[UUID]:
-    """Return the keys that still work of those made with this key, and with keys made with it, the oldest first."""
-    return list((await connection.execute(_MADE_WITH, {"id": key_id})).scalars())
+async def made_with(connection: AsyncConnection, key_ids: Sequence[UUID]) -> list[UUID]:
+    """Return the keys that still work of those made with these keys, and with keys made with them, the oldest first."""
+    return list((await connection.execute(_MADE_WITH, {"ids": list(key_ids)})).scalars())
 
 
 async def revoke_of_user(connection: AsyncConnection, user_id: UUID) -> Sequence[UUID]:

@@ -150,7 +150,7 @@ async def revoke_by_operator(connection: AsyncConnection, key_id: UUID) -> list[
     elif await queries.get(connection, key_id) is None:
         return None
     await queries.announce_change(connection)
-    return await queries.made_with(connection, key_id)
+    return await queries.made_with(connection, [key_id])
 
 
 async def create_worker_token(connection: AsyncConnection, name: str) -> tuple[UUID, str]:
@@ -166,4 +166,4 @@ def record(row: Any) -> dict[str, Any]:
 
 
 async def _left_by(connection: AsyncConnection, key_id: UUID) -> dict[str, Any]:
-    return {"made_with_it": [str(one) for one in await queries.made_with(connection, key_id)]}
+    return {"made_with_it": [str(one) for one in await queries.made_with(connection, [key_id])]}

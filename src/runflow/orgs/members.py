@@ -98,14 +98,9 @@ async def remove(services: Services, caller: Principal, org_id: UUID, member_id:
         if user_id is None:
             raise errors.MemberNotFound
         revoked = await keys.revoke_of_user(connection, user_id)
-        await recorder.record(
-            connection,
-            caller,
-            "member.deleted",
-            "member",
-            member_id,
-            {"revoked_api_keys": [str(one) for one in revoked]},
-        )
+        left = await keys.made_with(connection, revoked)
+        details = {"revoked_api_keys": [str(one) for one in revoked], "made_with_them": [str(one) for one in left]}
+        await recorder.record(connection, caller, "member.deleted", "member", member_id, details)
         await keys.announce_change(connection)
     services.hub.publish("key")
 
