@@ -1,0 +1,27 @@
+import pytest
+
+from plugin.autosetup.commands import CommandFailed
+from plugin.autosetup.job import Item
+from plugin.autosetup.lines import PackLine, readable
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Łoś 像.safetensors", "Łoś 像.safetensors"),
+        ("a\x1b]0;owned\x07b", "a\\x1b]0;owned\\x07b"),
+        ("photo\u202egpj.safetensors", "photo\\u202egpj.safetensors"),
+        ("zero\u200bwidth\ud800", "zero\\u200bwidth\\ud800"),
+        ("two\nlines", "two\nlines"),
+        ("x" * 21, "x" * 20 + "…"),
+    ],
+)
+def test_every_letter_of_a_stranger_shows(text: str, shown: str) -> None:
+    assert readable(text, 20 if text.startswith("xx") else 300) == shown
+
+
+def test_what_a_program_writes_reaches_the_page_readable() -> None:
+    item = Item(PackLine("0", "Pack", ("A\u202e",)))
+    item.step = "Installing packages: \x1b[2Jgone"
+    assert item.describe()["step"] == "Installing packages: \\x1b[2Jgone"
+    assert "\\x1b" in readable(str(CommandFailed("git clone", "failed (1)", ["remote: \x1b[2J"])), 300)
