@@ -1,6 +1,7 @@
 """The vision-language judge against a real server: good and bad answers, trouble, attempts to talk it round."""
 
 import base64
+import gzip
 import time
 from typing import Any
 
@@ -126,6 +127,7 @@ async def test_an_endpoint_without_structured_output_is_asked_more_simply() -> N
         (lambda _: (200, {"choices": []}), "not one of the chat protocol", 3),
         (lambda _: (200, {"choices": [{"message": {"content": None}}]}), "no text", 3),
         (lambda _: (200, b"x" * (1024 * 1024 + 1)), "larger than", 3),
+        (lambda _: (200, gzip.compress(b" " * 10**8), {"Content-Encoding": "gzip"}), "compressed", 3),
         (lambda _: ConnectionError(), "cannot be reached", 3),
     ],
 )

@@ -33,7 +33,8 @@ class Endpoint:
         """Take the base URL, e.g. `http://10.0.0.5:8000/v1`; `timeout` in seconds, for a whole request."""
         self._url = url.rstrip("/") + "/chat/completions"
         self._model = model
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        # What is compressed can grow a thousandfold before its size is known.
+        headers = {"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {})
         self._client = httpx.AsyncClient(headers=headers, timeout=timeout, follow_redirects=False)
 
     async def close(self) -> None:
@@ -63,8 +64,10 @@ class Endpoint:
 
 
 async def _read(response: httpx.Response) -> bytes:
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise EndpointError("it sent a compressed answer, which was not asked for", is_final=False)
     held = bytearray()
-    async for chunk in response.aiter_bytes():
+    async for chunk in response.aiter_raw():
         held += chunk
         if len(held) > MAX_ANSWER_BYTES:
             raise EndpointError(f"its answer is larger than {MAX_ANSWER_BYTES} bytes", is_final=False)
