@@ -107,8 +107,8 @@ async def test_the_numbers_are_those_of_a_plain_computation(
         of_day = [run for run in runs if (run["created"] - DAY).days == day]
         totals = [run["duration_ms"] for run in of_day if run in judged]
         assert step["runs"] == len(of_day)
-        assert step["p50_total_ms"] == pytest.approx(percentile(totals, 0.5))
-        assert step["p95_total_ms"] == pytest.approx(percentile(totals, 0.95))
+        assert step["p50_total_ms"] == pytest.approx(percentile(totals, 0.5), abs=0.051)
+        assert step["p95_total_ms"] == pytest.approx(percentile(totals, 0.95), abs=0.051)
     for status in ("succeeded", "failed", "cancelled"):
         assert found["totals"][status] == sum(run["status"] == status for run in runs)
     assert found["totals"]["runs"] == len(runs)
