@@ -84,3 +84,12 @@ async def test_an_idle_process_ends(process: DrawingProcess) -> None:
         await held.wait()
     assert await drawn(short, picture()) is not None, "and is started again"
     await short.close()
+
+
+async def test_a_machine_that_starts_no_process_has_thumbnails_later(
+    process: DrawingProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched, pytest.raises(Busy):
+        patched.setattr("sys.executable", "/nonexistent/python")
+        await drawn(process, picture())
+    assert await drawn(process, picture()) is not None
