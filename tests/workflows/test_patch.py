@@ -295,4 +295,5 @@ async def test_foreign_and_deleted_workflows_are_not_found(
         answer = await caller.patch(f"{ROUTE}/{path}", json=sent)
         assert (answer.status_code, answer.json()["code"]) == (404, "COMFYUI_WORKFLOW_NOT_FOUND")
     await client.delete(f"{ROUTE}/{made['id']}")
-    assert (await client.patch(f"{ROUTE}/{made['id']}", json=sent)).status_code == 404
+    answer = await client.patch(f"{ROUTE}/{made['id']}", json=sent)
+    assert answer.status_code == 404 and f"{made['id']}/restorations" in answer.json()["message"]

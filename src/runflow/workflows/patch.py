@@ -50,9 +50,7 @@ async def patch(services: Services, caller: Principal, workflow_id: UUID, body: 
     values = writing.own_values(body)
     try:
         async with services.db.tenant(caller.org_id) as connection:
-            current = await queries.lock(connection, workflow_id)
-            if current is None:
-                raise errors.WorkflowNotFound
+            current = await writing.locked(connection, workflow_id)
             writing.check_unchanged(body.updated_at, current.updated_at)
             warnings = list(draft.warnings)
             version, found = await _new_version(connection, caller, current, draft)

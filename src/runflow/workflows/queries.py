@@ -115,13 +115,10 @@ async def insert_next_version(
 
 
 async def lock(connection: AsyncConnection, workflow_id: UUID) -> Row[Any] | None:
-    """Return a live workflow, holding off other changes of it until the transaction ends. Dispatches go on."""
-    found = await lock_any(connection, workflow_id)
-    return None if found is None or found.deleted_at is not None else found
+    """Return a workflow, deleted or not, holding off other changes of it until the transaction ends.
 
-
-async def lock_any(connection: AsyncConnection, workflow_id: UUID) -> Row[Any] | None:
-    """The same as `lock`, for a workflow that may be deleted."""
+    Dispatches go on.
+    """
     statement = sa.select(workflows).where(workflows.c.id == workflow_id).with_for_update(key_share=True)
     return (await connection.execute(statement)).one_or_none()
 

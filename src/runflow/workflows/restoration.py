@@ -25,7 +25,7 @@ async def restore(
     slug = ""
     try:
         async with services.db.tenant(caller.org_id) as connection:
-            current = await queries.lock_any(connection, workflow_id)
+            current = await queries.lock(connection, workflow_id)
             if current is None:
                 raise errors.WorkflowNotFound
             is_deleted = current.deleted_at is not None

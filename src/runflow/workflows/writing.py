@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
+from sqlalchemy import Row
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -19,6 +21,17 @@ OWN = ("name", "slug", "description", "is_public", "status_code", "category_code
        "timeout_seconds", "auto_evaluate", "evaluation_task_type")  # fmt: skip
 """The fields of a body that are the workflow's own; the others belong to its versions."""
 NULLABLE = frozenset({"description", "category_code", "timeout_seconds", "evaluation_task_type"})
+
+
+async def locked(connection: AsyncConnection, workflow_id: UUID) -> Row[Any]:
+    """Return a live workflow that is about to be changed; other changes wait. Raises `WorkflowNotFound`."""
+    found = await queries.lock(connection, workflow_id)
+    if found is None:
+        raise errors.WorkflowNotFound
+    if found.deleted_at is not None:
+        restorations = f"POST /v1/comfyui-workflows/{workflow_id}/restorations"
+        raise errors.WorkflowNotFound(f"This workflow was deleted. `{restorations}` brings it back.")
+    return found
 
 
 def own_values(body: CreateWorkflow | PatchWorkflow) -> dict[str, Any]:

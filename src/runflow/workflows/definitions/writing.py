@@ -30,7 +30,7 @@ from runflow.workflows.overrides import Fault, change, override
 from runflow.workflows.record import interface_record
 from runflow.workflows.revision import StoredRows
 from runflow.workflows.service import TOPIC
-from runflow.workflows.writing import check_unchanged
+from runflow.workflows.writing import check_unchanged, locked
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +131,7 @@ async def _write(
     check: Callable[[AsyncConnection], Any] | None = None,
 ) -> dict[str, Any]:
     async with services.db.tenant(caller.org_id) as connection:
-        current = await queries.lock(connection, workflow_id)
-        if current is None:
-            raise errors.WorkflowNotFound
+        current = await locked(connection, workflow_id)
         if check is not None:
             await check(connection)
         before = await revision.stored_rows(connection, workflow_id)

@@ -12,7 +12,7 @@ from runflow.audit import recorder
 from runflow.graph import GraphError, GraphWarning, find_warnings
 from runflow.services import Services
 from runflow.web.auth import Principal
-from runflow.workflows import advice, queries, record, resources, revision
+from runflow.workflows import advice, queries, record, resources, revision, writing
 from runflow.workflows.documents import DOCUMENTS
 from runflow.workflows.interface import Settled, assemble, read_declared, workflow_invalid
 from runflow.workflows.interface_rows import MANUAL, InputRow, OutputRow, restore, row_of_version
@@ -33,9 +33,7 @@ async def roll_back(services: Services, caller: Principal, workflow_id: UUID, bo
     """
     number = number_of(body.version)
     async with services.db.tenant(caller.org_id) as connection:
-        current = await queries.lock(connection, workflow_id)
-        if current is None:
-            raise errors.WorkflowNotFound
+        current = await writing.locked(connection, workflow_id)
         wanted = await versions.by_number(connection, workflow_id, number, _NEEDED)
         if wanted is None:
             raise errors.WorkflowVersionNotFound
