@@ -14,7 +14,7 @@ from runflow.graph.slug import SlugError
 from runflow.installation import Installation, first_steps, open_installation
 from runflow.logs import configure
 from runflow.orgs import queries, service
-from runflow.orgs.slugs import checked_slug, derived_slug
+from runflow.orgs.slugs import OWNER
 from runflow.web.responses import dumps
 from runflow.web.scopes import ALL_SCOPES
 
@@ -33,7 +33,7 @@ def create(
 ) -> None:
     """Create an organization and print its first API key, which holds every scope, this once."""
     try:
-        address = derived_slug(name) if slug is None else checked_slug(slug)
+        address = OWNER.derived(name) if slug is None else OWNER.checked(slug)
     except SlugError as error:
         fail(str(error))
 

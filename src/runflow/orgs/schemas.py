@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from runflow.graph.slug import SlugError
 from runflow.keys.schemas import NewApiKey
-from runflow.orgs.slugs import checked_slug
+from runflow.orgs.slugs import OWNER
 from runflow.web.responses import Timestamp
 
 
@@ -60,7 +60,7 @@ class CreateOrganization(BaseModel):
     @classmethod
     def _usable(cls, slug: str | None) -> str | None:
         try:
-            return None if slug is None else checked_slug(slug)
+            return None if slug is None else OWNER.checked(slug)
         except SlugError as error:
             raise ValueError(str(error)) from None
 

@@ -15,7 +15,7 @@ from runflow.orgs import queries
 from runflow.orgs.limits import require_place_for_organization
 from runflow.orgs.listing import ORGANIZATION_LIST
 from runflow.orgs.schemas import CreateOrganization, Organization, PatchOrganization
-from runflow.orgs.slugs import derived_slug
+from runflow.orgs.slugs import OWNER
 from runflow.services import Services
 from runflow.web.auth import Principal
 from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project
@@ -30,7 +30,7 @@ async def create_for(services: Services, caller: Principal, body: CreateOrganiza
     installation takes no more.
     """
     try:
-        slug = body.slug or derived_slug(body.name)
+        slug = body.slug or OWNER.derived(body.name)
     except SlugError as error:
         raise errors.ValidationFailed(
             str(error), errors=[{"loc": ["body", "slug"], "msg": str(error), "type": "slug"}]

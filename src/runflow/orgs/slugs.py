@@ -1,32 +1,6 @@
 """Which slugs an organization may have: the `owner` of `{owner}/{slug}` (decisions.md, "Organizations")."""
 
-import re
+from runflow.slugs import SlugRule
 
-from runflow.graph.slug import MAX_SLUG_LENGTH, SlugError, is_slug, slugify
-
-RESERVED = frozenset({"categories", "any"})
-"""Fixed words in the place of `{owner}` in the API's addresses, and the word for every parent of a nested list."""
-
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
-
-def checked_slug(slug: str) -> str:
-    """Return a slug that was asked for; raise `SlugError` saying why it cannot be one."""
-    if not is_slug(slug):
-        raise SlugError(
-            f"{slug[:100]!r} is not a slug: it has 1 to {MAX_SLUG_LENGTH} characters of a-z, 0-9, _ and -, and starts "
-            "with a letter or digit."
-        )
-    if slug in RESERVED:
-        raise SlugError(f"{slug!r} is a fixed word of the API's addresses. Choose another slug, such as {slug}-1.")
-    if _UUID.fullmatch(slug):
-        raise SlugError("A slug cannot have the form of a UUID, because ids have it. Choose another slug.")
-    return slug
-
-
-def derived_slug(name: str) -> str:
-    """Return the slug of an organization that was named without one; raise `SlugError` where its name gives none."""
-    try:
-        return checked_slug(slugify(name))
-    except SlugError as error:
-        raise SlugError(f"No slug was given, and none can be made from the name. {error}") from None
+OWNER = SlugRule(frozenset({"categories", "any"}))
+"""Reserved: fixed words in the place of `{owner}`, and the word for every parent of a nested list."""

@@ -20,7 +20,7 @@ from runflow.workflows.interface import Settled, first_rows, read_declared, sett
 from runflow.workflows.interface_rows import InputRow, OutputRow
 from runflow.workflows.schemas import CreateWorkflow
 from runflow.workflows.service import TOPIC
-from runflow.workflows.slugs import derived_slug
+from runflow.workflows.slugs import WORKFLOW
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ async def create(services: Services, caller: Principal, body: CreateWorkflow) ->
 
 def _draft(body: CreateWorkflow) -> _Draft:
     try:
-        slug = body.slug or derived_slug(body.name)
+        slug = body.slug or WORKFLOW.derived(body.name)
     except SlugError as error:
         raise writing.invalid("slug", str(error)) from None
     documents = texts({name: getattr(body, name) for name in DOCUMENTS})

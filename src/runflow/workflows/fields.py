@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from runflow.graph import InputType, SlugError
 from runflow.workflows.categories import CATEGORIES
-from runflow.workflows.slugs import checked_slug
+from runflow.workflows.slugs import WORKFLOW
 
 MAX_NAME = 255
 """Longest name of a workflow, input or output, in characters. Names of rows are in an index, which bounds them."""
@@ -49,7 +49,7 @@ def _not_blank(text: str) -> str:
 
 def _slug(slug: str) -> str:
     try:
-        return checked_slug(slug)
+        return WORKFLOW.checked(slug)
     except SlugError as error:
         raise PydanticCustomError("slug", "{reason}", {"reason": str(error)}) from None
 
