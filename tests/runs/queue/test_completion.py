@@ -112,6 +112,27 @@ async def test_a_released_run_waits_again_and_no_attempt_is_counted(
     assert (await client.get(f"/v1/runs/{run['id']}")).json()["attempt_count"] == 0
 
 
+async def test_what_workers_gave_back_leaves_a_run_all_its_attempts(
+    client: httpx.AsyncClient, dispatch: Dispatch, worker: Worker
+) -> None:
+    """A run that waits behind long ones is taken up and given back again and again."""
+    run, lease = await leased(dispatch, worker)
+    for result in ("released", "released", "released", "failed", "failed"):
+        await worker.heartbeat(lease)
+        answer = await (
+            worker.complete(lease, "released")
+            if result == "released"
+            else worker.fail(lease, "ENGINE_CRASHED", retryable=True)
+        )
+        assert answer.json()["status_code"] == "queued", result
+        again = await worker.lease()
+        assert again is not None
+        lease = again
+    assert (await worker.fail(lease, "ENGINE_CRASHED", retryable=True)).json()["status_code"] == "failed"
+    attempts = (await client.get(f"/v1/runs/{run['id']}/attempts")).json()["items"]
+    assert len(attempts) == 3
+
+
 async def test_an_output_that_was_never_uploaded_cannot_succeed(dispatch: Dispatch, worker: Worker) -> None:
     run, lease = await leased(dispatch, worker)
     output = await worker.upload(lease)

@@ -45,13 +45,13 @@ def decide(held: Any, body: Completion) -> Verdict:
         return Verdict("succeeded", "succeeded", billable=True)
     if body.result == "cancelled":
         # The server never asked for it: the worker's own doing, so the run goes on elsewhere.
-        return retry_or_fail(number_of(held), _lost("The worker stopped the run without having been asked."))
-    return retry_or_fail(number_of(held), body.error or _lost("The worker gave no reason for the failure."))
+        return retry_or_fail(held.tries, _lost("The worker stopped the run without having been asked."))
+    return retry_or_fail(held.tries, body.error or _lost("The worker gave no reason for the failure."))
 
 
-def retry_or_fail(number: int, failure: Failure) -> Verdict:
+def retry_or_fail(tries: int, failure: Failure) -> Verdict:
     """A retryable failure waits again until three attempts are used; any other ends the run."""
-    again = failure.retryable and number < queries.ATTEMPT_LIMIT
+    again = failure.retryable and tries < queries.ATTEMPT_LIMIT
     status = "lost" if failure.code is FailureCode.WORKER_LOST else "failed"
     return Verdict(status, "queued" if again else "failed", billable=False, failure=failure)
 

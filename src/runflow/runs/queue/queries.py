@@ -13,7 +13,8 @@ import orjson
 from runflow.db.transaction import Fetched, Transaction
 
 ATTEMPT_LIMIT = 3
-"""Attempts of one run (decisions.md, "Runs")."""
+"""Attempts of one run (decisions.md, "Runs"). What a worker gave back untouched is none: the next attempt's number goes
+on from it all the same, because numbers of events do."""
 
 # ------------------------------------------------------------------------------------------------------------- intake
 _INSERT_RUNS = """
@@ -135,7 +136,8 @@ _HELD = """
            EXISTS (SELECT FROM webhooks w WHERE w.org_id = r.org_id AND w.disabled_at IS NULL) AS has_webhooks,
            (SELECT w.auto_evaluate FROM workflows w WHERE w.id = r.comfyui_workflow_id) AS auto_evaluate,
            a.id AS lease_id, a.status_code AS lease_status, a.number, a.gpu_code, a.expires_at, a.offered_at,
-           a.result_hash, a.started_at AS attempt_started_at
+           a.result_hash, a.started_at AS attempt_started_at,
+           (SELECT count(*) FROM run_attempts t WHERE t.run_id = r.id) AS tries
     FROM runs r JOIN run_attempts a ON a.run_id = r.id
     WHERE a.id = %(lease)s AND a.worker_id = %(worker)s AND a.worker_instance = %(instance)s
     FOR UPDATE OF r, a

@@ -109,7 +109,7 @@ class Sweeper:
                 verdict = Verdict("lapsed", "queued", billable=False)
             else:
                 name = await sweep_queries.worker_name(connection, lease.worker)
-                verdict = retry_or_fail(number_of(held), worker_lost(name))
+                verdict = retry_or_fail(held.tries, worker_lost(name))
                 values = finish_values(held, verdict, number_of(held))
                 ended = await queries.finish(connection, values)
                 if verdict.run_status == "queued":
