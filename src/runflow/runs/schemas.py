@@ -215,7 +215,7 @@ class Run(BaseModel):
     cost_breakdown: CostBreakdown | None
     nodes_total: int | None
     nodes_completed: int | None
-    attempt_count: int = Field(description="Number of the latest attempt. What a worker gave back untouched has one too.")
+    attempt_count: int = Field(description="Number of the latest attempt. What a worker gave back untouched has one.")
     resolved_template_id: UUID | None = None
     batch_id: UUID | None
     rerun_of: UUID | None = Field(description="The run that this one repeats.")
