@@ -28,9 +28,18 @@ from runflow.db.wire import Parameters, Wire
 CHECKOUT_SECONDS = 10.0
 _DIALECT = postgresql.psycopg.dialect()  # type: ignore[no-untyped-call]
 
-# Durable unless a transaction says otherwise, whatever the database's own default is. No statement here is ever worth
-# compiling.
-_OPTIONS = "-c timezone=UTC -c synchronous_commit=on -c jit=off"
+_OPTIONS = " ".join(
+    f"-c {setting}"
+    for setting in (
+        "timezone=UTC",
+        # Durable unless a transaction says otherwise, whatever the database's own default is.
+        "synchronous_commit=on",
+        # No statement here is ever worth compiling.
+        "jit=off",
+        # A statement whose connection was given up must not go on waiting for a lock, and keep what it has locked.
+        "client_connection_check_interval=1s",
+    )
+)
 
 REFUSED_VALUES = (psycopg.DataError, psycopg.IntegrityError)
 """What the database says of values that it does not take: nothing was written, and the connection is fine."""

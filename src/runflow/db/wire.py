@@ -78,7 +78,8 @@ class Rows:
         return self._load(first, self._position)
 
     async def _wait(self) -> None:
-        if self._result is None:
+        # After a transaction that failed the connection is somebody else's.
+        if self._result is None and self._wire.owes(self):
             await self._wire.exchange()
 
     def _load(self, first: int, end: int) -> list[Any]:
@@ -132,6 +133,10 @@ class Wire:
             self._pgconn.send_prepare(name, text, param_types=types)
             self._expected.append(key)
         return name
+
+    def owes(self, rows: Rows) -> bool:
+        """Tell whether these rows were added and not exchanged."""
+        return any(expected is rows for expected in self._expected)
 
     async def exchange(self) -> None:
         """Send what was added and read every result. Raises the first error; what follows it was not executed."""
