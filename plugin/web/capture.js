@@ -1,5 +1,6 @@
 // The workflow as it stands in the editor, in both of ComfyUI's formats.
 import { app } from "../../scripts/app.js"
+import { graphModels } from "./graph_models.js"
 
 /** @typedef {import("../../scripts/app.js").Graph} Graph */
 /** @typedef {import("../../scripts/app.js").GraphNode} GraphNode */
@@ -12,6 +13,8 @@ import { app } from "../../scripts/app.js"
 export async function capture() {
   const { output, workflow } = await app.graphToPrompt()
   const taken = JSON.parse(JSON.stringify({ prompt: output, graph: workflow }))
+  const models = graphModels(taken.graph)
+  if (models.length) taken.graph.models = models
   for (const [id, node] of Object.entries(taken.prompt)) {
     const shown = find(app.rootGraph ?? app.graph, id.split(":"))
     // The editor names no class where it does not know the node; who reads the prompt must be able to tell which it is.

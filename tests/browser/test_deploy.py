@@ -164,22 +164,26 @@ async def test_a_second_deployment_is_a_new_version_of_the_same_workflow(
 async def test_subgraphs_and_models(connected: Editor, open_page: OpenPage, server: httpx.Client) -> None:
     models = connected.base / "models/upscale_models/sub"
     models.mkdir(parents=True, exist_ok=True)
-    for name in ("known.safetensors", "homemade.safetensors"):
+    for name in ("known.safetensors", "homemade.safetensors", "listed.safetensors"):
         (models / name).write_bytes(name.encode() * 1_000_000)
     page = await open_page(connected)
-    await page.load(EMPTY)
+    listed = {"name": "listed.safetensors", "url": "https://models.example/l", "directory": "upscale_models"}
+    # The oldest editor's own question about models would cover the page: it does not look below the folder.
+    await page.page.evaluate("app.ui.settings.setSettingValue('Comfy.Workflow.ShowMissingModelsWarning', false)")
+    await page.load({**EMPTY, "models": [listed]})
     local = await page.add("LoadImage", 40, 40)
     given = await page.add("RunflowInputImage", 400, 40, input_id="photo")
-    loaders = [await page.add("UpscaleModelLoader", 400, 400 + 100 * number) for number in range(2)]
-    sizers = [await page.add("ImageUpscaleWithModel", 800, 40 + 150 * number) for number in range(2)]
+    loaders = [await page.add("UpscaleModelLoader", 400, 400 + 100 * number) for number in range(3)]
+    sizers = [await page.add("ImageUpscaleWithModel", 800, 40 + 150 * number) for number in range(3)]
     output = await page.add("RunflowOutputImage", 1200, 40)
     deploy = await page.add("RunflowDeploy", 40, 500, endpoint_name=f"Subgraph {connected.port}")
     await page.connect(local, 0, given, "value")
-    for loader, sizer, source, name in zip(loaders, sizers, (given, sizers[0]), ("known", "homemade"), strict=True):
+    names = ("known", "homemade", "listed")
+    for loader, sizer, source, name in zip(loaders, sizers, (given, *sizers), names, strict=False):
         await page.set_widget(loader, "model_name", f"sub/{name}.safetensors")
         await page.connect(loader, 0, sizer, "upscale_model")
         await page.connect(source, 0, sizer, "image")
-    await page.connect(sizers[1], 0, output, "value")
+    await page.connect(sizers[2], 0, output, "value")
     url = "https://user:secret@models.example/known.safetensors?token=secret"
     await page.page.evaluate(
         """([inside, loader, url]) => {
@@ -197,13 +201,14 @@ async def test_subgraphs_and_models(connected: Editor, open_page: OpenPage, serv
     summary = page.page.get_by_role("dialog", name="Deploy “")
     await expect(summary).to_contain_text("sub/known.safetensors, 17 MB: https://models.example/known.safetensors")
     await expect(summary).to_contain_text("sub/homemade.safetensors, 20 MB: no source known")
+    await expect(summary).to_contain_text("sub/listed.safetensors, 18 MB: https://models.example/l")
     await page.screenshot("models")
     await agree(page)
     await expect(page.toasts).to_contain_text("Deployed ✓")
 
     workflow = workflow_of(server, f"subgraph-{connected.port}")
     inputs = [node["inputs"] for node_id, node in workflow["workflow_json"].items() if node_id.startswith(inside)]
-    assert len(inputs) == 3
+    assert len(inputs) == 4
     assert not any("value" in each for each in inputs)
     assert [row["name"] for row in workflow["inputs"]] == ["photo"]
     known = workflow["models"]["upscale_models/sub/known.safetensors"]
