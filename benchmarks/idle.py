@@ -1,6 +1,7 @@
 """What an idle installation costs: memory and CPU of server, worker and PostgreSQL, and of the engine apart."""
 
 import argparse
+import contextlib
 import time
 
 import psutil
@@ -15,7 +16,12 @@ def memory_mib(processes: list[psutil.Process]) -> float:
 
 def cpu_seconds(processes: list[psutil.Process]) -> float:
     """Return the CPU time that these processes have used."""
-    return sum(process.cpu_times().user + process.cpu_times().system for process in processes)
+    total = 0.0
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
 
 
 def measure(running: Running, seconds: float) -> None:

@@ -15,6 +15,7 @@ import aiohttp
 import orjson
 
 from benchmarks.floor import Direct, direct_run, kept_full, one_by_one
+from benchmarks.idle import cpu_seconds
 from benchmarks.installation import Running, installation
 from benchmarks.workflows import Prompt, half_k, trivial
 
@@ -70,12 +71,39 @@ async def measure(running: Running, runs: int, seconds: float) -> None:
         async with Direct(running.engine_url()) as direct:
             for name, make in WORKFLOWS.items():
                 whole = partial(platform.run, paths[name])
-                await compare(name, direct_run(direct, make()), whole, runs, seconds)
+                await compare(name, direct_run(direct, make()), whole, Meter(running), runs, seconds)
         await submits(platform, seconds)
 
 
+class Meter:
+    """The CPU time that the installation's processes spend on runs: it wavers less than the clock does."""
+
+    def __init__(self, running: Running) -> None:
+        self._parts = running.parts()
+        self._spent = dict.fromkeys(self._parts, 0.0)
+        self._began: dict[str, float] = {}
+
+    def begin(self) -> None:
+        """Count from here on."""
+        self._began = self._now()
+
+    def end(self) -> None:
+        """Count no more, until `begin`."""
+        for name, now in self._now().items():
+            self._spent[name] += now - self._began[name]
+
+    def take(self, runs: float) -> str:
+        """Return the milliseconds per run, and begin anew."""
+        shown = ", ".join(f"{name} {seconds / runs * 1000:.1f}" for name, seconds in self._spent.items())
+        self._spent = dict.fromkeys(self._parts, 0.0)
+        return f"  CPU ms per run: {shown}"
+
+    def _now(self) -> dict[str, float]:
+        return {name: cpu_seconds(processes) for name, processes in self._parts.items()}
+
+
 async def compare(
-    name: str, floor: Callable[[int], Any], whole: Callable[[int], Any], runs: int, seconds: float
+    name: str, floor: Callable[[int], Any], whole: Callable[[int], Any], meter: Meter, runs: int, seconds: float
 ) -> None:
     """Alternate floor and platform, so that both meet the same machine; print p50, p95 and runs per second."""
     await one_by_one(floor, 10, 1_000_000)
@@ -84,14 +112,20 @@ async def compare(
     wholes: list[float] = []
     for part in range(4):
         floors += await one_by_one(floor, runs // 4, 3_000_000 + part * runs)
+        meter.begin()
         wholes += await one_by_one(whole, runs // 4, 4_000_000 + part * runs)
+        meter.end()
     print(f"\n{name}: one run at a time ({len(wholes)} runs)")
     for label, share in (("p50", 0.5), ("p95", 0.95)):
         low, high = percentile(floors, share), percentile(wholes, share)
         print(f"  {label}  floor {low:7.1f} ms   platform {high:7.1f} ms   + {high - low:6.1f} ms")
+    print(meter.take(len(wholes)))
     low = await kept_full(floor, 8, seconds, 5_000_000)
+    meter.begin()
     high = await kept_full(whole, 8, seconds, 6_000_000)
+    meter.end()
     print(f"{name}: eight callers\n  floor {low:7.1f} runs/s   platform {high:7.1f} runs/s   {high / low:6.0%}")
+    print(meter.take(high * seconds))
 
 
 async def submits(platform: Platform, seconds: float) -> None:
