@@ -1,15 +1,17 @@
 """Reading batches and their items over HTTP."""
 
 import httpx
+import pytest
 
 from runflow.batches.schemas import Batch, BatchItem, ListedBatch
 from runflow.ids import new_id
+from runflow.web.lists import bounded
 from tests.batches.conftest import MakeBatch, finish
 from tests.runs.conftest import Worker
 
 
 async def test_batches_are_listed_filtered_and_paged(
-    client: httpx.AsyncClient, make_batch: MakeBatch, worker: Worker
+    client: httpx.AsyncClient, make_batch: MakeBatch, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second, third = [await make_batch(count) for count in (1, 2, 1)]
     await finish(worker, "succeeded", "failed")
@@ -34,6 +36,9 @@ async def test_batches_are_listed_filtered_and_paged(
     assert len({batch["id"] for batch in page["items"] + rest["items"]}) == 3
     whole = (await client.get("/v1/batches", params={"fields": "id,items,input"})).json()["items"]
     assert [len(batch["items"]) for batch in whole] == [len(batch["input"]) for batch in whole] == [1, 2, 1]
+    monkeypatch.setattr(bounded, "MAX_PAGE_BYTES", 1)
+    large = (await client.get("/v1/batches", params={"fields": "id,input"})).json()
+    assert [batch["id"] for batch in large["items"]] == [third["id"]] and large["next"]
 
 
 async def test_items_show_their_runs_as_they_are_now(

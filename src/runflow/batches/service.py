@@ -21,7 +21,7 @@ from runflow.runs.service import RunReader
 from runflow.runs.signing import signed_references
 from runflow.services import Services
 from runflow.web.auth import Principal
-from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project
+from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project, read_bounded
 
 FROM_RUNS = frozenset({"items", "input"})
 """What stands in the items' runs: a list reads it only where `fields` names it."""
@@ -40,8 +40,12 @@ class BatchReader:
         """Return a page of the organization's batches."""
         parts = FROM_RUNS.intersection(query.fields or ())
         async with self._services.db.tenant(caller.org_id) as connection:
-            statement = build(BATCH_LIST, query, queries.of_organization(caller.org_id))
-            found = page(BATCH_LIST, query, await queries.rows(connection, statement))
+            base = queries.of_organization(caller.org_id)
+            if "input" in parts:
+                base = queries.with_input_bytes(base)
+                found = await read_bounded(connection, BATCH_LIST, query, base, lambda row: int(row.input_bytes))
+            else:
+                found = page(BATCH_LIST, query, await queries.rows(connection, build(BATCH_LIST, query, base)))
             items, inputs = await _parts(connection, found.rows, parts)
         records = await self._records(caller, found.rows, base_url, parts, items, inputs)
         return envelope(found, [project(item, query) for item in records])
