@@ -51,6 +51,21 @@ async def test_many_hints_fit_few_notifications_and_all_arrive(hubs: tuple[Hub, 
     assert seen == subjects
 
 
+async def test_a_handler_that_fails_ends_nobody_s_listening(hubs: tuple[Hub, Hub]) -> None:
+    here, there = hubs
+
+    def fails(subject: str) -> None:
+        raise ValueError(subject)
+
+    there.on("run", fails)
+    seen: list[str] = []
+    there.on("run", seen.append)
+    for subject in ("a", "b"):
+        here.publish("run", subject)
+        await until(lambda last=subject: last in seen)
+    assert there.connected
+
+
 async def test_after_a_broken_connection_everyone_looks(hubs: tuple[Hub, Hub], db_url: URL) -> None:
     _, there = hubs
     seen: list[str] = []

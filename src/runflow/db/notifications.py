@@ -102,7 +102,7 @@ class Hub:
         for event in self._waiters.get((topic, subject), ()):
             event.set()
         for handler in self._handlers.get(topic, ()):
-            handler(subject)
+            _tell(handler, subject)
 
     def wake_all(self) -> None:
         """Make everyone look: after a gap nobody knows what was missed."""
@@ -111,7 +111,7 @@ class Hub:
                 event.set()
         for handlers in self._handlers.values():
             for handler in handlers:
-                handler("")
+                _tell(handler, "")
 
     async def _listen_forever(self) -> None:
         while True:
@@ -170,3 +170,11 @@ class Hub:
                 break
             batch.append(hint)
         return batch, orjson.dumps(batch).decode()
+
+
+def _tell(handler: Callable[[str], None], subject: str) -> None:
+    """Hand a hint to a handler. One that fails at it must not end the listening of the whole process."""
+    try:
+        handler(subject)
+    except Exception:
+        log.exception("a hint could not be handled", subject=subject)

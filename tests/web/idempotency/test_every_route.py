@@ -1,4 +1,7 @@
-"""Every POST of an API key takes an Idempotency-Key, and what it does commits with its answer or not at all."""
+"""Every POST of an API key takes an Idempotency-Key, and what it does commits with its answer or not at all.
+
+Cancellations are called for what has ended: one of something that goes on takes effect at once (docs/api.md).
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
