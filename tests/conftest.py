@@ -90,7 +90,26 @@ async def db_url(owner_url: URL, master_key: MasterKey) -> URL:
     """Owner's URL of a migrated database."""
     url = fresh_database(owner_url, "migrated")
     await migrate(url, master_key)
+    _MIGRATED.append(url.set(drivername="postgresql").render_as_string(hide_password=False))
     return url
+
+
+_MIGRATED: list[str] = []
+
+_CANCEL_ANY_GPU = """
+    WITH lane AS (UPDATE lanes SET depth = 0, oldest_at = NULL WHERE gpu_class = 'auto' AND depth > 0 RETURNING id)
+    UPDATE runs SET status_code = 'cancelled', completed_at = clock_timestamp()
+    FROM lane WHERE runs.lane_id = lane.id AND runs.status_code = 'queued'
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def leave_no_run_behind() -> Iterator[None]:
+    """Runs that wait for any GPU would be taken by the workers of the next file's tests."""
+    yield
+    for dsn in _MIGRATED:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute(_CANCEL_ANY_GPU)
 
 
 @pytest.fixture(scope="session")
