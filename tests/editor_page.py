@@ -1,5 +1,6 @@
 """ComfyUI's page in a real browser: load a workflow, press a node's buttons, read what the page says."""
 
+import asyncio
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,6 +105,12 @@ class EditorPage:
             return node.widgets.filter((each) => each.type === "button").map((each) => each.label ?? each.name)
         }}"""
         return list(await self.page.evaluate(script, node_id))
+
+    async def until_labelled(self, node_id: str, label: str) -> None:
+        """Wait until a node's first button says this."""
+        async with asyncio.timeout(10):
+            while (await self.labels(node_id))[0] != label:
+                await asyncio.sleep(0.05)
 
     async def press(self, node_id: str, label: str) -> None:
         """Press a button of a node with the mouse, where it is drawn."""

@@ -89,7 +89,7 @@ async def test_what_was_deployed_gives_the_picture_of_the_local_run(
     # Left out by the caller, it leaves the blend its own factor.
     strength = await page.add("RunflowInputFloat", 400, 800, input_id="strength", required=False)
     await page.connect(strength, 0, "4", "blend_factor")
-    assert (await page.labels(deploy))[0] == "Deploy"
+    await page.until_labelled(deploy, "Deploy")
     await press_deploy(page, deploy)
     summary = page.page.get_by_role("dialog", name="Deploy “")
     await expect(summary).to_contain_text(f"as blend-it-{connected.port}")
@@ -235,4 +235,4 @@ async def test_cancel_sends_nothing(connected: Editor, open_page: OpenPage, serv
     await expect(page.page.get_by_role("dialog", name="Deploy “")).to_have_count(0)
     listed = server.get("/v1/comfyui-workflows", params={"q": f"slug.eq:'never-{connected.port}'"})
     assert listed.json()["items"] == []
-    assert (await page.labels(deploy))[0] == "Deploy"
+    await page.until_labelled(deploy, "Deploy")

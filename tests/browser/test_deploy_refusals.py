@@ -43,11 +43,6 @@ async def alert(page: EditorPage) -> str:
     return page.alerts.pop()
 
 
-async def idle(page: EditorPage, deploy: str) -> bool:
-    """Whether the button can be pressed again."""
-    return (await page.labels(deploy))[0] == "Deploy"
-
-
 @dataclass
 class Stranger:
     """A server that answers 200 to everything and keeps what it was asked."""
@@ -78,7 +73,7 @@ async def test_without_a_key(editor: Editor, open_page: OpenPage) -> None:
     text = await alert(page)
     assert text.startswith("Runflow: Unconfigured key or URL: there is no API key for https://api.runflow.io.")
     assert "Settings > Runflow > Connection" in text
-    assert await idle(page, deploy)
+    await page.until_labelled(deploy, "Deploy")
 
 
 async def test_without_a_usable_name(newest_editor: Editor, open_page: OpenPage) -> None:
@@ -112,7 +107,7 @@ async def test_with_a_wrong_key(editor: Editor, open_page: OpenPage, platform: P
         assert "lookup failed — UNAUTHORIZED: " in text
         assert "Make a new one there and save it in Settings" in text
         assert KEY not in text
-        assert await idle(page, deploy)
+        await page.until_labelled(deploy, "Deploy")
 
 
 async def test_with_a_key_that_may_only_read(newest_editor: Editor, open_page: OpenPage, platform: Platform) -> None:
@@ -217,7 +212,7 @@ async def test_a_second_press_stops_it_and_so_does_leaving_the_page(newest_edito
             await page.screenshot("hashing")
             await page.press(deploy, (await page.labels(deploy))[0])
             await expect(page.toasts).to_contain_text("Nothing was published.")
-            assert await idle(page, deploy)
+            await page.until_labelled(deploy, "Deploy")
             assert page.alerts == []
 
             async with page.page.expect_response("**/runflow/deploy/jobs") as answered:
