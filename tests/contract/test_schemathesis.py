@@ -37,7 +37,7 @@ CHECKED = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-UNDESCRIBED = {"/v1/openapi.json", "/docs", "/docs/{name:path}", "/llms.txt"}
+UNDESCRIBED = {"/", "/v1/openapi.json", "/docs", "/docs/{name:path}", "/llms.txt"}
 OPERATIONS = served_order(
     (method, path)
     for (method, path), access in ROUTE_SCOPES.items()

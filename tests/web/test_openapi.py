@@ -10,7 +10,7 @@ from starlette.routing import Route
 from runflow.server import ROUTERS
 from runflow.web.scopes import ROUTE_SCOPES, Access
 
-UNDESCRIBED = {"/v1/openapi.json", "/docs", "/docs/{name}", "/llms.txt"}
+UNDESCRIBED = {"/", "/v1/openapi.json", "/docs", "/docs/{name}", "/llms.txt"}
 
 
 @pytest.fixture

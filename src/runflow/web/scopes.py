@@ -69,6 +69,7 @@ ROUTE_SCOPES: dict[tuple[str, str], frozenset[str] | Access] = {
     ("GET", "/v1/readiness"): Access.PUBLIC,
     ("HEAD", "/v1/readiness"): Access.PUBLIC,
     ("GET", "/v1/openapi.json"): Access.PUBLIC,
+    ("GET", "/"): Access.PUBLIC,
     ("GET", "/docs"): Access.PUBLIC,
     ("GET", "/docs/{name:path}"): Access.PUBLIC,
     ("GET", "/llms.txt"): Access.PUBLIC,

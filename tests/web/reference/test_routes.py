@@ -6,6 +6,11 @@ import httpx
 import pytest
 
 
+async def test_a_browser_at_the_address_of_the_server_is_led_to_the_page(anonymous: httpx.AsyncClient) -> None:
+    front = await anonymous.get("/", follow_redirects=True)
+    assert (front.status_code, front.url.path, "Runflow API" in front.text) == (200, "/docs", True)
+
+
 async def test_the_page_loads_nothing_from_another_host(anonymous: httpx.AsyncClient) -> None:
     page = await anonymous.get("/docs")
     assert page.status_code == 200

@@ -28,6 +28,12 @@ _PAGE_HEADERS = {
 }
 
 
+@router.get("/")
+async def front() -> Response:
+    """Lead whoever opens the address that `runflow up` prints to the page. Relative: a proxy may add a prefix."""
+    return Response(status_code=307, headers={"Location": "docs"})
+
+
 @router.get("/docs")
 async def page() -> Response:
     """Serve the interactive reference. `?url=/v1/…/openapi.json` shows another document of this server."""
