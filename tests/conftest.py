@@ -12,6 +12,7 @@ import httpx
 import psycopg
 import pytest
 import uvloop
+from hypothesis import HealthCheck, settings
 from sqlalchemy import URL
 from starlette.types import ASGIApp
 
@@ -39,6 +40,11 @@ pytest_plugins = [
 ]
 
 MakeKey = Callable[..., Awaitable[str]]
+
+# Hypothesis fails an example that takes longer than 0.2 s, and a test whose examples are slow to make: both would be
+# verdicts on the machine. A test that hangs is ended by pytest-timeout.
+settings.register_profile("any-machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-machine")
 
 
 @pytest.fixture(scope="session")

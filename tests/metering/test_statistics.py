@@ -82,7 +82,7 @@ A_RUN = st.builds(
 
 
 @given(runs=st.lists(A_RUN, max_size=25))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 async def test_the_numbers_are_those_of_a_plain_computation(
     services: Services, client: httpx.AsyncClient, workflow: Deployed, runs: list[dict[str, Any]]
 ) -> None:

@@ -1,7 +1,7 @@
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from runflow.outgoing.addresses import REFUSED_V4, AddressPolicy, InvalidNetworks, is_public, parse_networks
@@ -53,7 +53,6 @@ def test_a_refused_ipv4_is_refused_in_every_ipv6_spelling(ip: IPv4Address) -> No
     assert not any(is_public(str(spelling)) for spelling in spellings)
 
 
-@settings(deadline=None)  # the first addresses that Hypothesis makes take long on a busy machine
 @given(st.data(), st.integers(8, 32))
 def test_an_allowed_network_allows_exactly_its_addresses(data: st.DataObject, prefix: int) -> None:
     inside = data.draw(st.ip_addresses(v=4))

@@ -143,7 +143,7 @@ _ATTRIBUTES = st.fixed_dictionaries(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(_TEXT, st.sampled_from(_KINDS), st.booleans(), _ATTRIBUTES),

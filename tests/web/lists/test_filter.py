@@ -78,7 +78,7 @@ def _matching(samples: Samples, connection: sa.Connection, text: str) -> set[Any
     return {row.id for row in connection.execute(statement)}
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(tree=_TREES, chance=st.randoms(use_true_random=False))
 def test_database_and_plain_python_agree(samples: Samples, connection: sa.Connection, tree: Tree, chance: Any) -> None:
     text = render(tree, chance)

@@ -58,7 +58,7 @@ class _Walker:
         return pages
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(sort_by=_SORTS, limit=st.integers(3, 40))
 def test_walking_either_way_meets_every_row_once_in_order(
     samples: Samples, connection: sa.Connection, sort_by: str, limit: int

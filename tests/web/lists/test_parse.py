@@ -151,7 +151,7 @@ def test_limits(fits: str, exceeds: str, character: int) -> None:
         parse_filter(exceeds)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(max_size=60) | st.lists(st.sampled_from([*"()[],.:=<>!'\"\\ a1", "AND ", "NOT ", "in"])).map("".join))
 def test_any_text_is_read_or_refused_at_a_character_of_it(text: str) -> None:
     try:
