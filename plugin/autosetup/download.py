@@ -251,11 +251,14 @@ def _check(line: ModelLine, part: _Part, cancelled: threading.Event, progress: P
 
 
 def _put(part: _Part, place: Path) -> None:
+    taken = "there is already something at this place, and nothing is ever overwritten."
     try:
         os.link(part.place, place)
     except FileExistsError:
-        raise PlaceRefused("there is already something at this place, and nothing is ever overwritten.") from None
-    except OSError:  # a file system without links
+        raise PlaceRefused(taken) from None
+    except OSError:  # a file system without links, where only Windows refuses to rename onto a file
+        if place.exists():
+            raise PlaceRefused(taken) from None
         part.place.rename(place)
     part.drop()
 

@@ -1,10 +1,12 @@
 import asyncio
 import hashlib
+import os
 import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
+from unittest.mock import Mock
 
 import pytest
 
@@ -141,7 +143,12 @@ async def test_a_web_page_is_no_model(host: Host, fetcher: Fetcher, folder: Path
     assert left(folder) == []
 
 
-async def test_nothing_is_overwritten_even_what_came_meanwhile(host: Host, fetcher: Fetcher, folder: Path) -> None:
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+async def test_nothing_is_overwritten_even_what_came_meanwhile(
+    host: Host, fetcher: Fetcher, folder: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    if not links:
+        monkeypatch.setattr(os, "link", Mock(side_effect=PermissionError("this file system has no links")))
     host.files["/a"] = Served(CONTENT, pause=0.02)
     place = folder / "sub/a.safetensors"
     work = asyncio.ensure_future(get(line(host, folder), fetcher))
