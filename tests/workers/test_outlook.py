@@ -7,8 +7,8 @@ from runflow.workers.outlook import reason
 
 
 def worker(**more: Any) -> Any:
-    known = {"name": "box", "gpu_code": "CPU", "status_code": "ready", "status_detail": None, "draining": False}
-    return SimpleNamespace(**{**known, **more})
+    known = {"name": "box", "gpu_code": "CPU", "status_code": "ready", "status_detail": None}
+    return SimpleNamespace(**{**known, "draining": False, "paused": False, **more})
 
 
 def test_no_worker_at_all() -> None:
@@ -32,3 +32,8 @@ def test_one_that_could_take_it() -> None:
 def test_a_worker_that_drains_is_no_help() -> None:
     assert reason([worker(draining=True)], "CPU").startswith("The worker box is draining")
     assert reason([worker(draining=True), worker()], "CPU") == "Waiting for a free worker."
+
+
+def test_a_worker_that_does_not_answer_is_no_help() -> None:
+    assert "does not answer what it is offered" in reason([worker(paused=True), worker(draining=True)], "CPU")
+    assert reason([worker(paused=True), worker()], "CPU") == "Waiting for a free worker."

@@ -30,6 +30,7 @@ runs = Table(
     Column("queue_position", BigInteger, nullable=False),
     Column("timeout_seconds", Integer, nullable=False),
     Column("attempt_count", Integer, nullable=False),
+    Column("lapsed_offers", Integer, nullable=False),
     time_column("cancel_requested_at"),
     Column("cancellation_reason", Text),
     Column("nodes_total", Integer),

@@ -46,9 +46,15 @@ def reason(workers: list[Row[Any]], gpu_class: str) -> str:
         worker = able[0]
         detail = worker.status_detail or "It has no engine that works."
         return f"The worker {worker.name} cannot run anything yet: {detail}"
-    if all(worker.draining for worker in ready):
+    working = [worker for worker in ready if not worker.draining]
+    if not working:
         return (
             f"The worker {ready[0].name} is draining: it takes no new runs. Start another one, or let it work again "
             'with `PATCH /v1/workers/{id}` and `{"draining": false}`.'
+        )
+    if all(worker.paused for worker in working):
+        return (
+            f"The worker {working[0].name} asks for work but does not answer what it is offered, so it gets none for "
+            "a minute. Look at its log, and at the proxy between it and the server."
         )
     return "Waiting for a free worker."

@@ -29,7 +29,9 @@ CONNECTED_SECONDS = 40.0
 _SEEN = text("UPDATE workers SET last_seen_at = now() WHERE id = :id")
 
 _CONNECTED = text("""
-    SELECT name, gpu_code, status_code, status_detail, draining FROM workers
+    SELECT name, gpu_code, status_code, status_detail, draining,
+           coalesce(paused_until > clock_timestamp(), false) AS paused
+    FROM workers
     WHERE last_seen_at > now() - make_interval(secs => :seconds)
 """)
 

@@ -7,7 +7,8 @@ import httpx
 from sqlalchemy import text
 
 from runflow.ids import new_id
-from runflow.runs.queue.sweeper import Sweeper
+from runflow.runs.queue.sweep_queries import OFFERS_IN_A_ROW
+from runflow.runs.queue.sweeper import OFFERS_PER_ATTEMPT, Sweeper
 from runflow.services import Services
 from tests.runs.conftest import Deployed, Dispatch, MakeWorker, Worker
 
@@ -86,6 +87,92 @@ async def test_a_lapsed_offer_is_no_attempt(
     assert (await worker.heartbeat(lease)).json()["code"] == "LEASE_NOT_FOUND"
     again = await worker.lease()
     assert again is not None and again["attempt_number"] == 1
+
+
+async def lapse(services: Services, worker: Worker) -> dict[str, Any]:
+    """Let a worker take an offer and say nothing; return what was offered."""
+    lease = await worker.lease()
+    assert lease is not None
+    await expire(services, lease)
+    await Sweeper(services).sweep_offers()
+    return lease
+
+
+async def test_a_run_whose_offers_are_never_answered_ends_as_lost(
+    client: httpx.AsyncClient,
+    services: Services,
+    dispatch: Dispatch,
+    make_worker: MakeWorker,
+    workflow: Deployed,
+) -> None:
+    run = await dispatch()
+    numbers = []
+    for _ in range(3 * OFFERS_PER_ATTEMPT):
+        # Each in the hands of another worker, so that none is kept away.
+        numbers.append((await lapse(services, await make_worker(workflow.gpu)))["attempt_number"])
+    assert numbers == [number for number in (1, 2, 3) for _ in range(OFFERS_PER_ATTEMPT)]
+    read = (await client.get(f"/v1/runs/{run['id']}?embed=attempts")).json()
+    assert (read["status_code"], read["failure_code"], read["failure_stage_code"]) == (
+        "failed",
+        "WORKER_LOST",
+        "dispatch",
+    )
+    assert f"offered {3 * OFFERS_PER_ATTEMPT} times" in read["failure_message"]
+    assert [attempt["status_code"] for attempt in read["attempts"]] == ["lost", "lost", "lost"]
+    assert read["cost"] == "0.000000"
+    assert await lane_counts(services, run["id"]) == (0, 0)
+
+
+async def test_a_worker_that_answers_no_offer_is_kept_away_for_a_while(
+    client: httpx.AsyncClient, services: Services, dispatch: Dispatch, worker: Worker, make_worker: MakeWorker
+) -> None:
+    run = await dispatch()
+    for _ in range(OFFERS_IN_A_ROW):
+        await lapse(services, worker)
+    assert await worker.lease() is None
+    async with asyncio.timeout(60):  # what is known of the workers is remembered for a second
+        while "does not answer" not in (await client.get(f"/v1/runs/{run['id']}")).json()["waiting_reason"]:
+            await asyncio.sleep(0.1)
+    # After the pause it gets one offer; if that lapses too, it is kept away again.
+    await end_pause(services, worker)
+    await lapse(services, worker)
+    assert await worker.lease() is None
+    other = await make_worker(worker.gpu)
+    lease = await other.lease()
+    assert lease is not None and lease["run_id"] == run["id"]
+
+
+async def test_a_worker_that_answers_in_between_is_not_kept_away(
+    services: Services, dispatch: Dispatch, worker: Worker
+) -> None:
+    for _ in range(OFFERS_IN_A_ROW):
+        await dispatch()
+        await lapse(services, worker)
+        lease = await worker.lease()
+        assert lease is not None
+        await worker.heartbeat(lease)
+    await dispatch()
+    assert await worker.lease() is not None
+
+
+async def test_a_worker_that_was_silent_once_with_its_hands_full_is_not_kept_away(
+    services: Services, dispatch: Dispatch, worker: Worker
+) -> None:
+    for _ in range(OFFERS_IN_A_ROW):
+        await dispatch()
+    leases = [await worker.lease() for _ in range(OFFERS_IN_A_ROW)]
+    for lease in leases:
+        assert lease is not None
+        await expire(services, lease)
+    await Sweeper(services).sweep_offers()
+    assert await worker.lease() is not None
+
+
+async def end_pause(services: Services, worker: Worker) -> None:
+    """Let a worker's pause be over now."""
+    async with services.db.system() as connection:
+        statement = text("UPDATE workers SET paused_until = now() - interval '1 second' WHERE id = :id")
+        await connection.execute(statement, {"id": worker.worker_id})
 
 
 async def test_a_heartbeat_makes_the_run_running_and_reports_progress(

@@ -56,10 +56,10 @@ def retry_or_fail(tries: int, failure: Failure) -> Verdict:
     return Verdict(status, "queued" if again else "failed", billable=False, failure=failure)
 
 
-def _lost(message: str) -> Failure:
+def _lost(message: str, stage: FailureStage = FailureStage.EXECUTE) -> Failure:
     return Failure(
         code=FailureCode.WORKER_LOST,
-        stage=FailureStage.EXECUTE,
+        stage=stage,
         message=f"{message} Look at the worker's log; dispatch the run again when it is back.",
         retryable=True,
     )
@@ -68,6 +68,12 @@ def _lost(message: str) -> Failure:
 def worker_lost(worker: str) -> Failure:
     """The failure of an attempt whose worker stopped renewing its lease."""
     return _lost(f"The worker {worker} stopped answering while it had this run.")
+
+
+def never_answered(worker: str, offers: int) -> Failure:
+    """The failure of a run that was offered again and again, and of which no worker ever said a word."""
+    message = f"This run was offered {offers} times without an answer, last to the worker {worker}."
+    return _lost(message, FailureStage.DISPATCH)
 
 
 async def complete(services: Services, lease: UUID, body: Completion) -> dict[str, Any]:

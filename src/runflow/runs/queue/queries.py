@@ -68,7 +68,8 @@ _WAITING_LANES = """
     SELECT l.id, l.org_id, l.gpu_class, l.fingerprint, l.priority, coalesce(s.virtual_time, 0) AS virtual_time,
            extract(epoch FROM clock_timestamp() - coalesce(l.oldest_at, clock_timestamp()))::float8 AS waited_seconds
     FROM lanes l LEFT JOIN fair_shares s ON s.org_id = l.org_id
-    WHERE l.depth > 0 AND NOT EXISTS (SELECT FROM workers WHERE id = %(worker)s AND draining)
+    WHERE l.depth > 0 AND NOT EXISTS (
+        SELECT FROM workers WHERE id = %(worker)s AND (draining OR paused_until > clock_timestamp()))
 """
 
 _CLAIM = """
@@ -101,7 +102,7 @@ _CLAIM = """
 
 
 async def waiting_lanes(connection: Transaction, worker: UUID) -> list[Any]:
-    """Return every lane with waiting runs; none to a worker that is draining."""
+    """Return every lane with waiting runs; none to a worker that is draining or kept away for a while."""
     return await connection.rows(_WAITING_LANES, {"worker": worker})
 
 
@@ -130,8 +131,8 @@ async def claim(
 # ---------------------------------------------------------------------------------------------------------- the lease
 _HELD = """
     SELECT r.id AS run_id, r.org_id, r.comfyui_workflow_id, r.version_id, r.lane_id, r.status_code AS run_status,
-           r.attempt_count, r.cancel_requested_at, r.created_at, r.started_at, r.metadata, r.client_ref,
-           r.callback_url, r.request_id, r.created_by, r.nodes_total, r.cost, r.batch_id,
+           r.attempt_count, r.lapsed_offers, r.cancel_requested_at, r.created_at, r.started_at, r.metadata,
+           r.client_ref, r.callback_url, r.request_id, r.created_by, r.nodes_total, r.cost, r.batch_id,
            EXISTS (SELECT FROM budgets b WHERE b.org_id = r.org_id AND budget_left(b) IS NOT NULL) AS has_budget,
            EXISTS (SELECT FROM webhooks w WHERE w.org_id = r.org_id AND w.disabled_at IS NULL) AS has_webhooks,
            (SELECT w.auto_evaluate FROM workflows w WHERE w.id = r.comfyui_workflow_id) AS auto_evaluate,

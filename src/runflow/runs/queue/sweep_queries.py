@@ -1,9 +1,10 @@
 """SQL of the sweeper: what nobody holds any more."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from runflow.db.transaction import Transaction
+from runflow.db.transaction import Fetched, Transaction
 
 _EXPIRED = """
     SELECT a.id AS lease, a.worker_id AS worker, a.worker_instance AS instance FROM run_attempts a
@@ -13,6 +14,34 @@ _EXPIRED = """
 _OF_OLDER_LIVES = """
     SELECT a.id AS lease, a.worker_id AS worker, a.worker_instance AS instance FROM run_attempts a
     WHERE a.worker_id = %(worker)s AND a.worker_instance <> %(instance)s AND a.status_code IN ('offered', 'live')
+"""
+
+OFFERS_IN_A_ROW = 3
+"""So many offers that a worker left unanswered keep it away for `PAUSE_SECONDS`."""
+PAUSE_SECONDS = 60.0
+ROW_SECONDS = 120.0
+"""An offer that lapses later than this after the one before begins a new row. Longer than a pause: a worker that
+answers nothing after it, either, is kept away again at once."""
+
+_NOTE_LAPSE = "UPDATE runs SET lapsed_offers = lapsed_offers + 1 WHERE id = %(run)s"
+
+# Ids of attempts are in the order of time (UUIDv7: the first 48 bits are milliseconds), so the primary key finds those
+# that were given out since.
+_NOTE_UNANSWERED = """
+    WITH known AS (
+        SELECT w.id, w.unanswered_offers + 1 AS count FROM workers w
+        WHERE w.id = %(worker)s AND w.unanswered_at > clock_timestamp() - make_interval(secs => %(row_seconds)s)
+          AND NOT EXISTS (
+            SELECT FROM run_attempts a
+            WHERE a.id > rpad(lpad(to_hex((1000 * extract(epoch FROM w.unanswered_at))::bigint), 12, '0'),
+                              32, '0')::uuid
+              AND a.worker_id = w.id AND a.number IS NOT NULL AND a.status_code <> 'lost')
+    ), counted AS (SELECT coalesce((SELECT count FROM known), 1) AS count)
+    UPDATE workers w SET unanswered_offers = c.count, unanswered_at = clock_timestamp(),
+        paused_until = CASE WHEN c.count >= %(offers)s
+                       THEN clock_timestamp() + make_interval(secs => %(pause_seconds)s) END
+    FROM counted c WHERE w.id = %(worker)s AND (w.unanswered_at IS NULL OR w.unanswered_at < %(offered_at)s)
+    RETURNING w.name, w.unanswered_offers, w.paused_until
 """
 
 _UNSWEPT = """
@@ -40,6 +69,27 @@ async def worker_name(connection: Transaction, worker: UUID) -> str:
     """Return the name of a worker, for messages."""
     statement = "SELECT name FROM workers WHERE id = %(worker)s"
     return str((await connection.one(statement, {"worker": worker}))[0])
+
+
+async def note_lapse(connection: Transaction, run: UUID) -> None:
+    """Count an offer of a locked run that nobody answered."""
+    await connection.run(_NOTE_LAPSE, {"run": run})
+
+
+async def note_unanswered(connection: Transaction, worker: UUID, offered_at: datetime) -> Fetched:
+    """Count an offer that a worker left unanswered; `OFFERS_IN_A_ROW`, with no other answered between, keep it away.
+
+    Those that lie in its hands at once count as one: it was silent once. The cursor gives `name`, `unanswered_offers`
+    and `paused_until`, which is null unless it is kept away.
+    """
+    values = {
+        "worker": worker,
+        "offered_at": offered_at,
+        "offers": OFFERS_IN_A_ROW,
+        "row_seconds": ROW_SECONDS,
+        "pause_seconds": PAUSE_SECONDS,
+    }
+    return await connection.later(_NOTE_UNANSWERED, values)
 
 
 async def of_older_lives(connection: Transaction, *, worker: UUID, instance: UUID) -> list[Any]:

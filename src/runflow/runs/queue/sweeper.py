@@ -7,12 +7,14 @@ from uuid import UUID
 
 import structlog
 
+from runflow.db.transaction import Fetched, Transaction
 from runflow.runs.failures import TERMINAL
 from runflow.runs.queue import queries, sweep_queries
 from runflow.runs.queue.completion import (
     Verdict,
     announce,
     finish_values,
+    never_answered,
     output_prefix,
     retry_or_fail,
     worker_lost,
@@ -21,10 +23,14 @@ from runflow.runs.queue.ending import Ending, run_ended, something_follows
 from runflow.runs.queue.leases import OPEN, number_of
 from runflow.runs.queue.metering import meter
 from runflow.services import Services
+from runflow.workers.schemas import Failure
 
 log = structlog.get_logger()
 
 SWEEP_SECONDS = 1.0
+OFFERS_PER_ATTEMPT = 5
+"""So many unanswered offers of a run count as an attempt that was lost. One outage of the network costs a run no more:
+polls from before it end within half a minute, which is as long as five offers last."""
 OBJECTS_AFTER_SECONDS = 3700.0
 """Objects of a failed attempt are removed once no signed upload URL for them can be valid any more."""
 
@@ -102,21 +108,51 @@ class Sweeper:
                 await queries.finish(connection, finish_values(held, gone, number_of(held)))
                 await meter(connection, held, number_of(held), held.run_status)
                 return
+            unanswered = None
             if held.lease_status == "offered":
-                await queries.return_offer(
-                    connection, lease=held.lease_id, run=held.run_id, lane=held.lane_id, created_at=held.created_at
-                )
-                verdict = Verdict("lapsed", "queued", billable=False)
+                verdict = await self._lapse(connection, held, lease.worker)
+                # Only one that polls on without answering: a new life of its process is a new beginning.
+                if expired_only:
+                    unanswered = await sweep_queries.note_unanswered(connection, lease.worker, held.offered_at)
             else:
                 name = await sweep_queries.worker_name(connection, lease.worker)
-                verdict = retry_or_fail(held.tries, worker_lost(name))
-                values = finish_values(held, verdict, number_of(held))
-                ended = await queries.finish(connection, values)
-                if verdict.run_status == "queued":
-                    await queries.back_in_lane(connection, org=held.org_id, run=held.run_id, number=number_of(held))
-                await meter(connection, held, number_of(held), verdict.run_status)
-                if verdict.run_status in TERMINAL and something_follows(held):
-                    ending = Ending(held, verdict.run_status, await ended.fetchone(), [], verdict.failure)
-                    await run_ended(self._services, connection, ending)
+                verdict = await self._lose(connection, held, worker_lost(name))
+        if unanswered is not None:
+            await _tell_of_pause(unanswered)
         log.warning("lease lost", lease_id=str(held.lease_id), run_id=str(held.run_id), run=verdict.run_status)
         announce(self._services, held.run_id, verdict.run_status, with_delivery=something_follows(held))
+
+    async def _lapse(self, connection: Transaction, held: Any, worker: UUID) -> Verdict:
+        """Forget an offer that nobody took up; every `OFFERS_PER_ATTEMPT`-th of a run is an attempt that was lost."""
+        await sweep_queries.note_lapse(connection, held.run_id)
+        lapsed = held.lapsed_offers + 1
+        if lapsed % OFFERS_PER_ATTEMPT == 0:
+            name = await sweep_queries.worker_name(connection, worker)
+            return await self._lose(connection, held, never_answered(name, lapsed))
+        await queries.return_offer(
+            connection, lease=held.lease_id, run=held.run_id, lane=held.lane_id, created_at=held.created_at
+        )
+        return Verdict("lapsed", "queued", billable=False)
+
+    async def _lose(self, connection: Transaction, held: Any, failure: Failure) -> Verdict:
+        """End an attempt that its worker no longer answers for: its run waits again, or fails."""
+        verdict, number = retry_or_fail(held.tries, failure), number_of(held)
+        ended = await queries.finish(connection, finish_values(held, verdict, number))
+        if verdict.run_status == "queued":
+            await queries.back_in_lane(connection, org=held.org_id, run=held.run_id, number=number)
+        await meter(connection, held, number, verdict.run_status)
+        if verdict.run_status in TERMINAL and something_follows(held):
+            ending = Ending(held, verdict.run_status, await ended.fetchone(), [], verdict.failure)
+            await run_ended(self._services, connection, ending)
+        return verdict
+
+
+async def _tell_of_pause(unanswered: Fetched) -> None:
+    worker = await unanswered.fetchone()
+    if worker is not None and worker.paused_until is not None:
+        log.warning(
+            "a worker does not answer its offers and gets none for a while: look at its log",
+            worker=worker.name,
+            unanswered_offers=worker.unanswered_offers,
+            paused_until=worker.paused_until.isoformat(),
+        )
