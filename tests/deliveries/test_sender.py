@@ -10,7 +10,7 @@ from runflow.deliveries.sender import DeliveryEngine
 from runflow.deliveries.slots import Slots
 from runflow.ids import new_id
 from runflow.outgoing import GuardedClient
-from tests.deliveries.outbox import FAST, SIGNING, Outbox, running, until
+from tests.deliveries.outbox import FAST, SIGNING, Impatient, Outbox, running, until
 from tests.outgoing.receivers import (
     Behaviour,
     Received,
@@ -25,8 +25,8 @@ from tests.outgoing.receivers import (
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[GuardedClient]:
-    async with GuardedClient("127.0.0.0/8") as opened:
+async def client() -> AsyncIterator[Impatient]:
+    async with Impatient("127.0.0.0/8") as opened:
         yield opened
 
 
@@ -54,22 +54,22 @@ async def test_a_delivery(outbox: Outbox, client: GuardedClient) -> None:
     assert "webhook-signature" not in seen.headers
     assert (row.status_code, row.attempt_count, row.failure_reason_code) == ("succeeded", 1, None)
     assert (attempt.status_code, attempt.response_body, attempt.error_message) == (202, "thanks", None)
-    assert attempt.response_time_ms < 5000
+    assert 0 <= attempt.response_time_ms < 30_000
 
 
 async def test_a_hint_is_enough(outbox: Outbox, client: GuardedClient) -> None:
-    patient = replace(FAST, poll=60)
+    patient = replace(FAST, poll=120)
     async with receiver(answering()) as hook, running(DeliveryEngine(outbox, client, SIGNING, timing=patient)):
         for _ in range(3):
-            await outbox.ended(await outbox.add(hook.url()), seconds=5)
+            await outbox.ended(await outbox.add(hook.url()))
 
 
 async def test_a_slot_that_gets_free_is_used_at_once(outbox: Outbox, client: GuardedClient) -> None:
-    patient = DeliveryEngine(outbox, client, SIGNING, timing=replace(FAST, poll=60), slots=Slots(1, 1, 1))
+    patient = DeliveryEngine(outbox, client, SIGNING, timing=replace(FAST, poll=120), slots=Slots(1, 1, 1))
     async with receiver(answering()) as hook:
         made = [await outbox.add(hook.url()) for _ in range(5)]
         async with running(patient):
-            await outbox.ended(*made, seconds=10)
+            await outbox.ended(*made)
         assert hook.most_open == 1
 
 
@@ -80,13 +80,13 @@ async def test_a_hint_while_every_slot_is_taken_is_not_forgotten(outbox: Outbox,
         await release.wait()
         await answering()(received, reader, writer)
 
-    patient = DeliveryEngine(outbox, client, SIGNING, timing=replace(FAST, timeout=30, poll=60), slots=Slots(1, 2, 2))
+    patient = DeliveryEngine(outbox, client, SIGNING, timing=replace(FAST, poll=120), slots=Slots(1, 2, 2))
     async with receiver(behave) as hook, running(patient):
         first = await outbox.add(hook.url())
         await until(lambda: hook.open == 1)
         second = await outbox.add(hook.url())
         release.set()
-        await outbox.ended(first, second, seconds=10)
+        await outbox.ended(first, second)
 
 
 async def test_tried_again_until_it_succeeds(outbox: Outbox, client: GuardedClient) -> None:
@@ -144,14 +144,17 @@ def _to(location: str) -> Behaviour:
     ids=["hang", "drip", "reset", "redirects", "500"],
 )
 async def test_every_misbehaviour_ends_with_a_reason(
-    outbox: Outbox, client: GuardedClient, behave: Behaviour, reason: str, status: int | None, says: str
+    outbox: Outbox, client: Impatient, behave: Behaviour, reason: str, status: int | None, says: str
 ) -> None:
-    slow = replace(FAST, timeout=0.3, delays=(0, 0.4))
+    slow = replace(FAST, delays=(0, 3600))
     async with receiver(behave) as hook, running(DeliveryEngine(outbox, client, SIGNING, timing=slow)):
+        if reason == "timeout":
+            client.limits[hook.port] = 0.3
         made = await outbox.add(hook.url("/hook?token=secret"), max_attempts=2)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not (between := await outbox.delivery(made)).attempt_count:
                 await asyncio.sleep(0.01)
+        await outbox.make_due(made)
         (row,) = await outbox.ended(made)
     attempts = await outbox.attempts(made)
     assert (between.status_code, between.failure_reason_code) == ("pending", reason)
@@ -183,53 +186,56 @@ async def test_redirects_to_inner_addresses_are_refused(outbox: Outbox, client: 
 
 
 async def test_a_dead_receiver_delays_nobody(outbox: Outbox, client: GuardedClient) -> None:
-    engine = DeliveryEngine(outbox, client, SIGNING, timing=replace(FAST, timeout=30, grace=0), slots=Slots(8, 8, 3))
+    engine = DeliveryEngine(outbox, client, SIGNING, timing=replace(FAST, grace=0), slots=Slots(8, 8, 3))
     async with receiver(hanging) as dead, receiver(answering()) as alive, running(engine):
         waiting = [await outbox.add(dead.url()) for _ in range(30)]
         await until(lambda: dead.open == 3)
-        started = time.monotonic()
-        await outbox.ended(*[await outbox.add(alive.url()) for _ in range(30)])
-        assert time.monotonic() - started < 5
+        # None of the dead receiver's attempts ends within this.
+        await outbox.ended(*[await outbox.add(alive.url()) for _ in range(30)], seconds=FAST.timeout / 2)
         assert dead.most_open == 3
         assert [(await outbox.delivery(made)).status_code for made in waiting] == ["pending"] * 30
 
 
-async def test_many_dead_receivers_delay_others_once_and_not_again(outbox: Outbox, client: GuardedClient) -> None:
+async def test_many_dead_receivers_delay_others_once_and_not_again(outbox: Outbox, client: Impatient) -> None:
     slots = Slots(8, 8, 2, per_hanging_host=1)
-    engine = DeliveryEngine(outbox, client, SIGNING, timing=replace(FAST, timeout=2, delays=(0, 0.01)), slots=slots)
+    engine = DeliveryEngine(outbox, client, SIGNING, timing=replace(FAST, delays=(0, 0.01), grace=0), slots=slots)
     async with AsyncExitStack() as stack:
         dead = [await stack.enter_async_context(receiver(hanging)) for _ in range(4)]
         alive = await stack.enter_async_context(receiver(answering()))
         for hook in dead:
+            client.limits[hook.port] = 0.5
             for _ in range(20):
                 await outbox.add(hook.url())
         await stack.enter_async_context(running(engine))
         await until(lambda: all(len(hook.requests) >= 3 for hook in dead))
-        started = time.monotonic()
-        await outbox.ended(*[await outbox.add(alive.url()) for _ in range(20)])
-        assert time.monotonic() - started < 2
+        assert [hook.most_open for hook in dead] == [2] * 4
+        # Every host was seen to hang. From now on none of their attempts ends before those of the good one must.
+        client.limits.clear()
+        before = [len(hook.requests) for hook in dead]
+        await until(lambda: all(len(hook.requests) > seen for hook, seen in zip(dead, before, strict=True)))
+        await outbox.ended(*[await outbox.add(alive.url()) for _ in range(20)], seconds=FAST.timeout / 2)
         assert [hook.open for hook in dead] == [1] * 4
 
 
 async def test_large_payloads_for_a_dead_receiver_do_not_fill_the_memory(outbox: Outbox, client: GuardedClient) -> None:
     bounded = Slots(total_bytes=10_000, bytes_per_org=5_000)
-    engine = DeliveryEngine(outbox, client, SIGNING, timing=replace(FAST, timeout=30, grace=0), slots=bounded)
+    engine = DeliveryEngine(outbox, client, SIGNING, timing=replace(FAST, grace=0), slots=bounded)
     async with receiver(hanging) as dead, receiver(answering()) as alive, running(engine):
         for _ in range(6):
             await outbox.add(dead.url(), payload=b"x" * 2_000)
         await until(lambda: dead.open == 2)
-        await outbox.ended(await outbox.add(alive.url(), payload=b"x" * 2_000, org_id=new_id()), seconds=5)
+        await outbox.ended(await outbox.add(alive.url(), payload=b"x" * 2_000, org_id=new_id()), seconds=30)
         assert dead.most_open == 2
 
 
 async def test_an_organization_with_many_dead_receivers_delays_no_other(outbox: Outbox, client: GuardedClient) -> None:
-    engine = DeliveryEngine(outbox, client, SIGNING, timing=replace(FAST, timeout=30, grace=0), slots=Slots(8, 4, 4))
+    engine = DeliveryEngine(outbox, client, SIGNING, timing=replace(FAST, grace=0), slots=Slots(8, 4, 4))
     async with receiver(hanging) as dead, receiver(answering()) as alive, running(engine):
         for name in ("127.0.0.1", "localhost", "127.1", "0x7f.1"):
             for _ in range(4):
                 await outbox.add(dead.url(host=name))
         await until(lambda: dead.open == 4)
-        await outbox.ended(await outbox.add(alive.url(), org_id=new_id()), seconds=5)
+        await outbox.ended(await outbox.add(alive.url(), org_id=new_id()), seconds=30)
         assert dead.most_open == 4
 
 
@@ -240,4 +246,5 @@ async def test_engines_share_the_outbox_and_send_everything_once(outbox: Outbox,
         rows = await outbox.ended(*made)
     assert {row.status_code for row in rows} == {"succeeded"}
     assert sorted(seen.headers["webhook-id"] for seen in hook.requests) == sorted(map(str, made))
-    assert [len(await outbox.attempts(one)) for one in made] == [1] * 60
+    again = [a.error_message for one in made for a in await outbox.attempts(one) if a.status_code != 200]
+    assert not again, "an attempt that failed and was repeated"
