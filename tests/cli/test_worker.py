@@ -64,7 +64,7 @@ def start(server: FakeServer, home: Path, *arguments: str) -> "subprocess.Popen[
 async def ended(process: "subprocess.Popen[bytes]") -> bytes:
     """Wait for the end of a worker; return what it printed."""
     with process:
-        output, _ = await asyncio.to_thread(process.communicate, timeout=20)
+        output, _ = await asyncio.to_thread(process.communicate, timeout=60)
     return output
 
 

@@ -38,6 +38,7 @@ class FakeServer:
         self.polls = 0
         self.known = True
         self.lease_seconds = 20
+        self.offer_seconds = 5
         self.hold_downloads: asyncio.Event | None = None
         self.hold_puts: asyncio.Event | None = None
         self.hold_answers: asyncio.Event | None = None
@@ -132,7 +133,7 @@ class FakeServer:
         answer = {
             "worker_id": str(uuid.uuid4()),
             "lease_seconds": self.lease_seconds,
-            "offer_seconds": 5,
+            "offer_seconds": self.offer_seconds,
             "poll_seconds": 25,
         }
         return web.json_response(answer, status=201)

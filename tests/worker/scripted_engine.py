@@ -13,7 +13,8 @@ from runflow.worker.engine.base import Ability, EngineDescription, EngineKind, O
 from runflow.worker.engine.errors import EngineCrashed, EngineError, FileMissing
 from runflow.worker.engine.execution import EngineEvent, EventKind, Execution, NodeError, OnEvent, Outcome, Prompt
 
-DEADLINE = 5.0
+DEADLINE = 60.0
+"""Seconds after which a test that waits is hopeless; no test waits that long when all is well."""
 
 
 def png(width: int = 4, height: int = 3) -> bytes:

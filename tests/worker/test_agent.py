@@ -1,9 +1,11 @@
 import asyncio
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from runflow.worker.attempt import Attempt, Stop
 from runflow.worker.connection import NotWelcome
 from runflow.worker.engine.base import Engine
 from runflow.worker.engine.errors import EngineStartFailed
@@ -15,13 +17,20 @@ from tests.worker.fake_server import FakeServer
 from tests.worker.scripted_engine import Hold, ScriptedEngine, png
 
 
+@pytest.fixture
+def no_beats(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that take milliseconds end before their first heartbeat, also where the machine stands still for a while."""
+    server.offer_seconds = 4 * 3600
+    monkeypatch.setattr("runflow.worker.agent._FIRST_BEAT_SECONDS", 3600)
+
+
 async def quicken(server: FakeServer) -> None:
     """Run one short prompt, so that the worker knows executions to be short."""
     await server.completion(server.offer())
 
 
 async def test_a_run_goes_from_lease_to_completion(
-    server: FakeServer, engine: ScriptedEngine, worker: StartWorker, tmp_path: Path
+    server: FakeServer, engine: ScriptedEngine, worker: StartWorker, tmp_path: Path, no_beats: None
 ) -> None:
     async with worker(labels={"rack": "3"}):
         lease_id = server.offer()
@@ -67,7 +76,7 @@ async def test_a_run_goes_from_lease_to_completion(
 
 
 async def test_a_short_run_costs_exactly_two_requests_beside_the_one_for_work(
-    server: FakeServer, worker: StartWorker
+    server: FakeServer, worker: StartWorker, no_beats: None
 ) -> None:
     version = "0198c0de-0000-7000-8000-00000000dddd"
     async with worker():
@@ -253,7 +262,7 @@ async def test_a_lease_that_cannot_be_read_fails_and_work_goes_on(server: FakeSe
 async def test_stopping_gives_back_what_has_not_begun_and_lets_the_rest_finish(
     server: FakeServer, engine: ScriptedEngine, worker: StartWorker
 ) -> None:
-    async with worker(grace=2.0) as agent:
+    async with worker(grace=60.0) as agent:
         await quicken(server)
         engine.script = hold = Hold()
         first, second, third = (server.offer() for _ in range(3))
@@ -269,12 +278,19 @@ async def test_stopping_gives_back_what_has_not_begun_and_lets_the_rest_finish(
 
 
 async def test_stopping_ends_a_run_that_does_not_finish_in_time_as_lost_to_the_worker(
-    server: FakeServer, engine: ScriptedEngine, worker: StartWorker
+    server: FakeServer, engine: ScriptedEngine, worker: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine.script = hold = Hold()
     async with worker(grace=0.05) as agent:
         lease_id = server.offer()
         await hold.until_began(lease_id)
+        give_up = Attempt.stop
+
+        def then_wait_for_its_word(attempt: Attempt, why: Stop) -> None:
+            give_up(attempt, why)
+            agent._settings = replace(agent._settings, grace=60.0)
+
+        monkeypatch.setattr(Attempt, "stop", then_wait_for_its_word)
         agent.stop()
         done = await server.completion(lease_id)
     assert (done["result"], done["error"]["code"], done["error"]["retryable"]) == ("failed", "WORKER_LOST", True)
@@ -284,7 +300,7 @@ async def test_stopping_ends_a_run_that_does_not_finish_in_time_as_lost_to_the_w
 
 async def test_a_second_stop_does_not_wait(server: FakeServer, engine: ScriptedEngine, worker: StartWorker) -> None:
     engine.script = hold = Hold()
-    async with worker(grace=60.0) as agent:
+    async with worker(grace=3600.0) as agent:
         lease_id = server.offer()
         await hold.until_began(lease_id)
         agent.stop()

@@ -3,7 +3,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 
 import pytest
 
@@ -42,9 +41,7 @@ def test_a_killed_parent_takes_the_worker_with_it(stdin: str) -> None:
         assert parent.stdout is not None
         assert parent.stdout.readline() == "watching\n"
         os.kill(parent.pid, signal.SIGKILL)
-        started = time.monotonic()
         assert parent.stdout.readline() == "stopped\n"
-        assert time.monotonic() - started < 5
 
 
 def test_the_end_of_standard_input_is_the_parents_end() -> None:

@@ -25,7 +25,7 @@ async def test_large_files_are_streamed_and_hashed_on_the_way(
     local = await inspect(output("clip.mp4"), path, limit_bytes=1 << 30)
     assert local.content is None
     server.faults["put"].append(503)
-    [stored] = await upload([local], Uploading(connection, "L", 5.0))
+    [stored] = await upload([local], Uploading(connection, "L", 60.0))
     assert server.objects[stored["object_key"]] == content
     assert stored["sha256"] == hashlib.sha256(content).hexdigest()
     assert (stored["size_bytes"], stored["content_type"]) == (len(content), "video/mp4")
@@ -47,7 +47,7 @@ async def test_many_files_keep_their_order(
         path = tmp_path / f"{index}.png"
         path.write_bytes(png(index + 1, 2))
         outputs.append(await inspect(output(path.name, index), path, limit_bytes=1 << 30))
-    stored = await upload(outputs, Uploading(connection, "L", 5.0))
+    stored = await upload(outputs, Uploading(connection, "L", 60.0))
     assert [each["ordinal"] for each in stored] == list(range(12))
     assert [each["width"] for each in stored] == list(range(1, 13))
     assert server.log.count("uploads L") == requests
@@ -62,7 +62,7 @@ async def test_only_what_is_missing_is_sent_again_under_fresh_urls(
         path.write_bytes(png())
         outputs.append(await inspect(output(path.name, index), path, limit_bytes=1 << 30))
     server.faults["put"].append(403)
-    stored = await upload(outputs, Uploading(connection, "L", 5.0))
+    stored = await upload(outputs, Uploading(connection, "L", 60.0))
     assert [each["ordinal"] for each in stored] == [0, 1, 2]
     assert server.log.count("put") == 4
 
@@ -76,7 +76,7 @@ async def test_a_refused_file_fails_the_run(
     local = await inspect(output("x.png"), path, limit_bytes=1 << 30)
     server.faults["put"].append(status)
     with pytest.raises(RunFailed) as ended:
-        await upload([local], Uploading(connection, "L", 5.0))
+        await upload([local], Uploading(connection, "L", 60.0))
     assert ended.value.failure.code == "OUTPUT_UPLOAD_FAILED"
     assert ended.value.failure.retryable is retryable
 
@@ -89,9 +89,9 @@ async def test_a_lost_lease_is_no_failure_of_the_run(
     local = await inspect(output("x.png"), path, limit_bytes=1 << 30)
     server.lost.add("L")
     with pytest.raises(LeaseLost):
-        await upload([local], Uploading(connection, "L", 5.0))
+        await upload([local], Uploading(connection, "L", 60.0))
 
 
 async def test_no_outputs_need_no_request(server: FakeServer, connection: Connection) -> None:
-    assert await upload([], Uploading(connection, "L", 5.0)) == []
+    assert await upload([], Uploading(connection, "L", 60.0)) == []
     assert server.log == []
