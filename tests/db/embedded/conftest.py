@@ -25,7 +25,7 @@ DRIVER = Path(__file__).with_name("owner_process.py")
 PLAIN_UID = 65534  # nobody: a name in every /etc/passwd, which initdb insists on
 
 
-def _wait_until(condition: Callable[[], Any], seconds: float = 15.0) -> Any:
+def _wait_until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Return the first true value of `condition`; fail when there is none in time."""
     deadline = time.monotonic() + seconds
     while True:

@@ -38,7 +38,7 @@ def test_a_killed_owner_takes_its_server_along(
     owner = plain()
     url = owner.answer()["url"]
     owner.kill()
-    wait_until(lambda: not server_processes(home / "postgres"), 5)
+    wait_until(lambda: not server_processes(home / "postgres"))
     again = plain()
     assert again.answer()["url"] == url
     again.ask("stop")

