@@ -7,9 +7,10 @@ import os
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from runflow.bucket import Bucket
@@ -132,7 +133,9 @@ class Settings(BaseSettings):
         "endpoint, false with Amazon S3.",
     )
     output_retention_days: Days = Field(
-        default=30, description="Outputs of runs are removed after this many days, or `never`."
+        default=30,
+        description="Outputs of runs, and files that came inside requests, are removed after this many days, or "
+        "`never`.",
     )
     event_retention_days: Days = Field(
         default=7,
@@ -212,12 +215,31 @@ class Settings(BaseSettings):
         "else; below, uploads are answered as if the disk were full. 0: none.",
         ge=0,
     )
-    log_format: str = Field(
+    log_format: Literal["auto", "json", "console"] = Field(
         default="auto", description="Log lines as `json`, `console`, or `auto` (console on a terminal)."
     )
 
+    @field_validator("public_url", "comfyui_url")
+    @classmethod
+    def _check_address(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "")
+        if value is not None and (parts.scheme not in ("http", "https") or not parts.hostname):
+            raise ValueError("it has the form https://HOST or http://HOST:PORT")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database_url(cls, value: SecretStr | None) -> SecretStr | None:
+        # Any driver of SQLAlchemy's is taken, as in postgresql+asyncpg://: our own takes its place.
+        scheme = value.get_secret_value().partition("://")[0].partition("+")[0] if value is not None else "postgresql"
+        if scheme not in ("postgresql", "postgres"):
+            raise ValueError("it has the form postgresql://USER:PASSWORD@HOST/DATABASE")
+        return value
+
     @model_validator(mode="after")
     def _check_storage(self) -> Self:
+        if self.storage_endpoint is not None and self.storage_url is None:
+            raise ValueError("RUNFLOW_STORAGE_ENDPOINT needs RUNFLOW_STORAGE_URL, the bucket")
         if (self.storage_access_key is None) != (self.storage_secret_key is None):
             raise ValueError("RUNFLOW_STORAGE_ACCESS_KEY and RUNFLOW_STORAGE_SECRET_KEY belong together")
         try:

@@ -12,7 +12,8 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
+        said = first["msg"].removeprefix("Value error, ")
         if not first["loc"]:  # settings that do not go together: the message names them
-            fail(f"{first['msg'].removeprefix('Value error, ')}. Correct or unset these environment variables.")
+            fail(f"{said}. Correct or unset these environment variables.")
         name = "RUNFLOW_" + "_".join(str(part) for part in first["loc"]).upper()
-        fail(f"{name}: {first['msg']}. Correct or unset this environment variable.")
+        fail(f"{name}: {said}. Correct or unset this environment variable.")
