@@ -11,6 +11,7 @@ STATEMENT = re.compile(r"\s*(SELECT\s|INSERT\s+INTO\s|UPDATE\s+\S+\s+SET\s|DELET
 
 SYSTEM_TRANSACTIONS = frozenset(
     {
+        "assets/expiry.py",
         "assets/purge.py",
         "assets/sweep.py",
         "batches/service.py",

@@ -43,7 +43,7 @@ async def store_data_uri(services: Services, caller: Principal, data_uri: str, n
                 size_bytes=stored.size_bytes,
                 sha256=stored.sha256,
                 asset_type=asset_type(mime_type),
-                source_type="data_uri",
+                source_type=queries.INLINE,
                 created_by=caller.key_id,
             )
     except BaseException:

@@ -42,9 +42,14 @@ async def close_upload(connection: AsyncConnection, upload_id: UUID) -> bool:
     return (await connection.execute(statement)).rowcount == 1
 
 
+INLINE = "data_uri"
+"""`source_type` of a file that came inside a request. It goes when nothing new names it for a while."""
+
+
 async def add_asset(connection: AsyncConnection, **values: Any) -> RowMapping:
     """Insert an asset."""
-    statement = insert(assets).values(created_at=func.now(), updated_at=func.now(), **values)
+    used_at = func.now() if values.get("source_type") == INLINE else None
+    statement = insert(assets).values(created_at=func.now(), updated_at=func.now(), used_at=used_at, **values)
     row: RowMapping = (await connection.execute(statement.returning(assets))).mappings().one()
     return row
 
@@ -84,6 +89,12 @@ async def get_files(
     """Return those assets that exist; with `with_deleted`, those too that were deleted but are still stored."""
     statement = select(assets).where(assets.c.id.in_(asset_ids), _STORED if with_deleted else _LIVE)
     return (await connection.execute(statement)).mappings().all()
+
+
+async def note_use(connection: AsyncConnection, asset_ids: Collection[UUID]) -> None:
+    """Note that files which came inside requests are used now; others are kept anyway."""
+    statement = update(assets).where(assets.c.id.in_(asset_ids), assets.c.used_at.is_not(None), _LIVE)
+    await connection.execute(statement.values(used_at=func.now()))
 
 
 async def change_asset(connection: AsyncConnection, asset_id: UUID, values: Mapping[str, Any]) -> RowMapping | None:

@@ -65,14 +65,18 @@ async def get(services: Services, caller: Principal, asset_id: UUID, query: Reco
 
 
 async def change(services: Services, caller: Principal, asset_id: UUID, body: PatchAsset, base: str) -> dict[str, Any]:
-    """Rename or move an asset. Raises `AssetNotFound`, and `ValidationFailed` for a folder that is not there."""
+    """Rename or move an asset. Raises `AssetNotFound`, and `ValidationFailed` for a folder that is not there.
+
+    What someone put in order is kept until someone deletes it, even if it came inside a request.
+    """
     values = {name: getattr(body, name) for name in body.model_fields_set}
     if values.get("name", "") is None:
         del values["name"]
     async with services.db.tenant(caller.org_id) as connection:
         if values.get("folder_id") is not None:
             await folders.require(connection, values["folder_id"], "folder_id")
-        asset = await queries.change_asset(connection, asset_id, values)
+        kept = {"used_at": None} if values else {}
+        asset = await queries.change_asset(connection, asset_id, {**values, **kept})
         if asset is None:
             raise errors.AssetNotFound
         if values:
@@ -106,6 +110,23 @@ async def resolve(
     """
     if not refs:
         return {}
+    return _files(await queries.get_files(connection, set(refs), with_deleted=with_deleted))
+
+
+async def use(connection: AsyncConnection, refs: Collection[UUID]) -> dict[UUID, AssetFile]:
+    """Return the files of these assets as `resolve` does, for something new that names them.
+
+    The retention of those that came inside requests begins anew (`assets/expiry.py`).
+    """
+    if not refs:
+        return {}
+    rows = await queries.get_files(connection, set(refs), with_deleted=False)
+    if inline := [row["id"] for row in rows if row["used_at"] is not None]:
+        await queries.note_use(connection, inline)
+    return _files(rows)
+
+
+def _files(rows: Sequence[RowMapping]) -> dict[UUID, AssetFile]:
     return {
         row["id"]: AssetFile(
             id=row["id"],
@@ -115,7 +136,7 @@ async def resolve(
             size_bytes=row["size_bytes"],
             sha256=row["sha256"],
         )
-        for row in await queries.get_files(connection, set(refs), with_deleted=with_deleted)
+        for row in rows
     }
 
 
@@ -145,4 +166,4 @@ async def _with_thumbnail(services: Services, asset: RowMapping) -> RowMapping:
         return await queries.get_asset(connection, asset["id"]) or asset
 
 
-__all__ = ["AssetFile", "change", "delete", "get", "list_page", "resolve", "store_data_uri", "types"]
+__all__ = ["AssetFile", "change", "delete", "get", "list_page", "resolve", "store_data_uri", "types", "use"]

@@ -1,6 +1,7 @@
 """SQL of the sweeps over every tenant's assets and upload sessions."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +24,8 @@ _USED = text("""
     SELECT a.id FROM wanted a
     WHERE EXISTS (
             SELECT FROM lanes l JOIN runs r ON r.lane_id = l.id AND r.status_code = 'queued'
-            WHERE l.org_id = a.org_id AND lower(replace(r.input::text, '-', '')) LIKE a.name)
+            WHERE l.org_id = a.org_id AND r.created_at < CAST(:before AS timestamptz)
+              AND lower(replace(r.input::text, '-', '')) LIKE a.name)
        OR EXISTS (
             SELECT FROM run_attempts t JOIN runs r ON r.id = t.run_id
             WHERE t.status_code IN ('offered', 'live') AND r.org_id = a.org_id
@@ -37,6 +39,16 @@ _USED = text("""
 """)
 """A reference may spell the id with or without hyphens, in either case."""
 
+_UNUSED_SINCE = text("""
+    SELECT id FROM assets WHERE used_at < :before AND deleted_at IS NULL
+    ORDER BY used_at LIMIT :limit FOR UPDATE SKIP LOCKED
+""")
+_USE = text("UPDATE assets SET used_at = now() WHERE id = ANY(:ids)")
+_EXPIRE = text("""
+    UPDATE assets SET deleted_at = now(), updated_at = now(), purge_at = now() + make_interval(secs => :grace)
+    WHERE id = ANY(:ids)
+""")
+
 _KEEP = text("UPDATE assets SET purge_at = now() + make_interval(secs => :again) WHERE id = ANY(:ids)")
 _PURGED = text(
     "UPDATE assets SET purge_at = NULL, thumbnail_key = NULL WHERE id = ANY(:ids) AND deleted_at IS NOT NULL"
@@ -48,13 +60,31 @@ async def take_deleted(connection: AsyncConnection, *, limit: int, again_seconds
     return (await connection.execute(_TAKE_DELETED, {"limit": limit, "again": again_seconds})).all()
 
 
-async def still_used(connection: AsyncConnection, ids: Sequence[UUID], *, restorable_days: int) -> set[UUID]:
+async def still_used(
+    connection: AsyncConnection, ids: Sequence[UUID], *, restorable_days: int, before: datetime | None = None
+) -> set[UUID]:
     """Return those assets that a run which has not ended, or a version of a workflow, names.
 
-    Versions of workflows deleted up to `restorable_days` ago count: they may be brought back.
+    Versions of workflows deleted up to `restorable_days` ago count: they may be brought back. Of queued runs only those
+    made before `before` are read, if it is given: whoever knows that younger ones cannot name these assets.
     """
-    found = await connection.execute(_USED, {"ids": list(ids), "restorable_days": restorable_days})
-    return {row.id for row in found}
+    values = {"ids": list(ids), "restorable_days": restorable_days, "before": before or "infinity"}
+    return {row.id for row in await connection.execute(_USED, values)}
+
+
+async def unused_since(connection: AsyncConnection, *, before: datetime, limit: int) -> list[UUID]:
+    """Lock and return up to `limit` files that came inside requests and that nothing new named since `before`."""
+    return [row.id for row in await connection.execute(_UNUSED_SINCE, {"before": before, "limit": limit})]
+
+
+async def note_use(connection: AsyncConnection, ids: Sequence[UUID]) -> None:
+    """Let the retention of these files begin anew."""
+    await connection.execute(_USE, {"ids": list(ids)})
+
+
+async def expire(connection: AsyncConnection, ids: Sequence[UUID], *, grace_seconds: int) -> None:
+    """Delete these assets; their objects go in `grace_seconds`, as those of assets that someone deleted."""
+    await connection.execute(_EXPIRE, {"ids": list(ids), "grace": grace_seconds})
 
 
 async def keep(connection: AsyncConnection, ids: Sequence[UUID], *, again_seconds: int) -> None:

@@ -25,6 +25,7 @@ assets = Table(
     time_column("deleted_at"),
     uuid_column("deleted_by"),
     time_column("purge_at"),
+    time_column("used_at"),
 )
 
 asset_folders = Table(

@@ -142,7 +142,7 @@ async def _require_assets(connection: AsyncConnection, image: str, references: l
     named: list[tuple[tuple[str | int, ...], str]] = [(("generated_image_url",), image)]
     named += [(("reference_images", number, "url"), image["url"]) for number, image in enumerate(references)]
     wanted = {found for _, url in named if (found := asset_id(url)) is not None}
-    known = await assets.resolve(connection, wanted)
+    known = await assets.use(connection, wanted)
     for where, url in named:
         found = asset_id(url)
         if found is not None and found not in known:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import structlog
 
+from runflow.assets.expiry import expire_inline_files
 from runflow.assets.purge import purge_deleted_assets
 from runflow.assets.sweep import sweep_stale_uploads
 from runflow.deliveries.retention import sweep_deliveries
@@ -45,6 +46,7 @@ class RetentionKeeper:
             Job("outputs of failed attempts", sweeper.sweep_objects),
             Job("uploads that nobody confirmed", lambda: sweep_stale_uploads(services)),
             Job("uploads of models that nobody went on with", lambda: sweep_model_uploads(services)),
+            Job("files that came inside requests", lambda: expire_inline_files(services, datetime.now(UTC))),
             Job("deleted assets", lambda: purge_deleted_assets(services)),
             Job("outputs", lambda: service.expire_outputs(services, datetime.now(UTC))),
             Job("deliveries", lambda: sweep_deliveries(services)),

@@ -69,7 +69,7 @@ async def prepare(
     files = [file for one, values in zip(given, accepted, strict=True) for file in _files(target, one.place, values)]
     files += inline_files.inline_files(metadata, ("body", "metadata"))
     problems += await inline_files.check(files)
-    problems += await _unknown_assets(services, caller, given, accepted)
+    problems += await _unknown_assets(services, caller, given, accepted, metadata)
     for one, values in zip(given, accepted, strict=True):
         problems += _too_large("input", values, files, one.place, MAX_INPUT_BYTES)
     problems += _too_large("metadata", metadata, files, ("body", "metadata"), MAX_METADATA_BYTES)
@@ -105,13 +105,17 @@ def _media_names(target: DispatchTarget) -> set[str]:
 
 
 async def _unknown_assets(
-    services: Services, caller: Principal, given: Sequence[Given], accepted: Sequence[dict[str, Any]]
+    services: Services,
+    caller: Principal,
+    given: Sequence[Given],
+    accepted: Sequence[dict[str, Any]],
+    metadata: dict[str, Any] | None,
 ) -> list[dict[str, Any]]:
-    wanted: set[UUID] = {asset for _, asset in references.found_in(list(accepted))}
+    wanted: set[UUID] = {asset for _, asset in references.found_in([*accepted, metadata])}
     if not wanted:
         return []
     async with services.db.tenant(caller.org_id) as connection:
-        found = await assets.resolve(connection, wanted)
+        found = await assets.use(connection, wanted)
     return [
         {
             "loc": [*one.place, name],
