@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+import structlog
 import uvloop
 from hypothesis import HealthCheck, settings
 from sqlalchemy import URL
@@ -23,6 +24,7 @@ from runflow.ids import new_id
 from runflow.keys import service as keys
 from runflow.master_key import MasterKey
 from runflow.orgs import queries as orgs
+from runflow.runs.queue import leases
 from runflow.server import build_services, create_app
 from runflow.services import Services
 from runflow.settings import Settings
@@ -45,6 +47,15 @@ MakeKey = Callable[..., Awaitable[str]]
 # verdicts on the machine. A test that hangs is ended by pytest-timeout.
 settings.register_profile("any-machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-machine")
+
+# structlog's own choice draws every local variable of a traceback: many seconds in which nothing else in the process
+# runs, the server of the tests included.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 @pytest.fixture(scope="session")
@@ -103,19 +114,25 @@ async def db_url(owner_url: URL, master_key: MasterKey) -> URL:
 _MIGRATED: list[str] = []
 
 _CANCEL_ANY_GPU = """
-    WITH lane AS (UPDATE lanes SET depth = 0, oldest_at = NULL WHERE gpu_class = 'auto' AND depth > 0 RETURNING id)
     UPDATE runs SET status_code = 'cancelled', completed_at = clock_timestamp()
-    FROM lane WHERE runs.lane_id = lane.id AND runs.status_code = 'queued'
+    FROM lanes WHERE lanes.id = runs.lane_id AND lanes.gpu_class = 'auto'
+        AND runs.status_code IN ('queued', 'dispatching', 'running')
 """
+_EMPTY_THEIR_LANES = "UPDATE lanes SET depth = 0, oldest_at = NULL WHERE gpu_class = 'auto' AND depth > 0"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def leave_no_run_behind() -> Iterator[None]:
-    """Runs that wait for any GPU would be taken by the workers of the next file's tests."""
+    """Runs that wait for any GPU would be taken by the workers of the next file's tests.
+
+    So would those that a worker of this file has and never ends: their leases lapse, and they wait again.
+    """
     yield
     for dsn in _MIGRATED:
-        with psycopg.connect(dsn, autocommit=True) as connection:
+        # Runs before lanes, as everyone locks them.
+        with psycopg.connect(dsn) as connection:
             connection.execute(_CANCEL_ANY_GPU)
+            connection.execute(_EMPTY_THEIR_LANES)
 
 
 @pytest.fixture(scope="session")
@@ -137,6 +154,9 @@ async def services(db: Database, db_url: URL, master_key: MasterKey, home: Path)
         rate_limit=0,
         accept_models=True,
     )
+    # A test whose machine stalls between two requests must not lose the run it was offered; those of lapsed offers let
+    # them lapse.
+    leases.OFFER_SECONDS = 60.0
     async with build_services(settings, db, master_key) as built:
         yield built
 
