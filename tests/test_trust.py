@@ -95,7 +95,7 @@ def test_a_worker_elsewhere_joins_with_the_authority(server: Platform, certifica
         until(joined, "the worker's registration", 60)
     finally:
         worker.terminate()
-        worker.communicate(timeout=30)
+        worker.communicate(timeout=60)
 
 
 async def test_a_worker_does_not_talk_to_a_server_that_it_cannot_trust(

@@ -13,7 +13,7 @@ from runflow.db.notifications import Hub
 KILL_LISTENERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'runflow-hub'"
 
 
-async def until(condition: object, seconds: float = 5) -> None:
+async def until(condition: object, seconds: float = 60) -> None:
     deadline = asyncio.get_running_loop().time() + seconds
     while not condition():  # type: ignore[operator]
         assert asyncio.get_running_loop().time() < deadline, "the condition did not come true"
@@ -36,7 +36,7 @@ async def test_a_hint_reaches_waiters_here_at_once_and_elsewhere_soon(hubs: tupl
     with here.waiting("run", "a") as mine, there.waiting("run", "a") as theirs, there.waiting("run", "b") as other:
         here.publish("run", "a")
         assert mine.is_set()
-        await asyncio.wait_for(theirs.wait(), 5)
+        await asyncio.wait_for(theirs.wait(), 60)
         assert not other.is_set()
 
 
@@ -74,7 +74,7 @@ async def test_after_a_broken_connection_everyone_looks(hubs: tuple[Hub, Hub], d
     with there.waiting("run", "a") as event:
         with psycopg.connect(dsn, autocommit=True) as connection:
             connection.execute(KILL_LISTENERS)
-        await asyncio.wait_for(event.wait(), 5)
+        await asyncio.wait_for(event.wait(), 60)
     await until(lambda: there.connected)
     assert "" in seen
 
@@ -94,7 +94,7 @@ async def test_a_process_that_is_alone_tells_nobody_else_until_another_starts(
         await until(lambda: second.connected and not first._alone)
         with second.waiting("run", "heard") as event:
             first.publish("run", "heard")
-            await asyncio.wait_for(event.wait(), 5)
+            await asyncio.wait_for(event.wait(), 60)
     finally:
         await first.stop()
         await second.stop()

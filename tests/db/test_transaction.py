@@ -62,15 +62,17 @@ async def test_a_tenant_sees_only_its_own_rows(db: Database) -> None:
 
 async def test_connections_that_the_server_closed_are_replaced(db_url: URL, master_key: MasterKey) -> None:
     """A closed idle connection is noticed before it is used; only one that dies in use can fail a caller."""
-    database = Database(db_url, master_key, pool=2)
-    try:
-        assert await count(database, slug()) == 0
-        dsn = db_url.set(drivername="postgresql").render_as_string(hide_password=False)
-        of_this_pool = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'COMMIT%' AND usename = 'runflow_system'"
-        with psycopg.connect(dsn, autocommit=True) as admin:
-            admin.execute(f"SELECT pg_terminate_backend(pid) FROM ({of_this_pool})")
-            while admin.execute(of_this_pool).fetchone():
-                pass
-        assert await count(database, slug()) == 0
-    finally:
-        await database.close()
+    dsn = db_url.set(drivername="postgresql").render_as_string(hide_password=False)
+    connected = "SELECT pid FROM pg_stat_activity WHERE usename = 'runflow_system'"
+    with psycopg.connect(dsn, autocommit=True) as admin:
+        others = [row[0] for row in admin.execute(connected)]
+        database = Database(db_url, master_key, pool=2)
+        try:
+            assert await count(database, slug()) == 0
+            of_this_pool = [row[0] for row in admin.execute(f"{connected} AND pid <> ALL (%s)", [others])]
+            assert of_this_pool
+            for pid in of_this_pool:
+                admin.execute("SELECT pg_terminate_backend(%s, 60000)", [pid])
+            assert await count(database, slug()) == 0
+        finally:
+            await database.close()

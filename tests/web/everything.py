@@ -294,7 +294,7 @@ async def _runs(made: Everything, worker: Worker, target: str) -> None:
     ids["batch"] = (await _post(made, f"{path}/batches", {"items": [_RUN], "callback_url": target}))["id"]
     waiting = {ids["run"], (await _items(made, f"/v1/batches/{ids['batch']}/items"))[0]["run_id"]}
     while waiting:
-        lease = await worker.lease(wait=10)
+        lease = await worker.lease(wait=25)
         assert lease is not None
         at = "2026-01-01T00:00:00+00:00"
         await worker.heartbeat(lease, {"number": 1, "type": "log", "at": at, "data": {"message": "hello"}})
@@ -312,7 +312,7 @@ async def _runs(made: Everything, worker: Worker, target: str) -> None:
         ids[word] = listed.json()["items"][0]["id"]
     body = {"generated_image_url": _IMAGE, "task_type": "headshot", "run_id": ids["run"]}
     ids["evaluation"] = (await _post(made, "/v1/evaluations", body, 202))["id"]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not (await _items(made, f"/v1/webhooks/{ids['webhook']}/deliveries?q=status_code:succeeded")):
             await asyncio.sleep(0.05)
     ids["delivery"] = (await _items(made, f"/v1/webhooks/{ids['webhook']}/deliveries"))[0]["id"]

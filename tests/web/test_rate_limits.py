@@ -90,10 +90,10 @@ def test_it_costs_next_to_nothing() -> None:
     ids = [new_id() for _ in range(1000)]
     best = float("inf")
     for _ in range(5):
-        started = time.perf_counter()
+        started = time.thread_time()
         for one in ids:
             limits.check_key(one, None)
-        best = min(best, (time.perf_counter() - started) / len(ids))
+        best = min(best, (time.thread_time() - started) / len(ids))
     assert best < 5e-6
 
 
@@ -104,6 +104,7 @@ async def limited(services: Services) -> AsyncIterator[Services]:
 
 
 async def test_a_key_over_its_limit_is_told_when_to_come_again(limited: Services, make_key: MakeKey) -> None:
+    before = time.time()
     async with open_client(limited, await make_key()) as client:
         answers = [await client.get("/v1/gpus", headers={"Origin": "http://page"}) for _ in range(5)]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 200, 429]
@@ -111,7 +112,7 @@ async def test_a_key_over_its_limit_is_told_when_to_come_again(limited: Services
     assert refused.json()["code"] == "RATE_LIMITED" and refused.json()["message"].startswith("Rate limit exceeded: ")
     assert refused.headers["Retry-After"] == "1"
     assert (refused.headers["X-RateLimit-Limit"], refused.headers["X-RateLimit-Remaining"]) == ("4", "0")
-    assert time.time() < int(refused.headers["X-RateLimit-Reset"]) < time.time() + 4
+    assert before < int(refused.headers["X-RateLimit-Reset"]) < time.time() + 4
     exposed = refused.headers["Access-Control-Expose-Headers"]
     assert "Retry-After" in exposed and "X-RateLimit-Reset" in exposed
     assert "Runflow-Request-Id" in refused.headers and "X-RateLimit-Limit" not in answers[0].headers
@@ -140,7 +141,7 @@ async def test_wrong_tokens_become_slow_but_known_keys_from_the_same_address_do_
     limited: Services, make_key: MakeKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rate_limits, "WRONG_TOKENS_BURST", 3)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not limited.hub.connected:
             await asyncio.sleep(0.01)
     key = await make_key()

@@ -55,7 +55,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
 @pytest.fixture
 async def connected(services: Services) -> None:
     """Wait until hints arrive: before that nothing is remembered."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not services.hub.connected:
             await asyncio.sleep(0.01)
 
@@ -136,7 +136,7 @@ async def test_a_change_while_it_is_read_is_not_forgotten(
     record = await made(client, body(slug="race"))
     looks.hold = asyncio.Event()
     slow = asyncio.create_task(dispatch_target(services, caller, caller.org_slug, "race"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not looks.count:
             await asyncio.sleep(0.001)
     await client.patch(f"{ROUTE}/{record['id']}", json={"models": {}})

@@ -158,7 +158,8 @@ class Host:
             chunk = content[start : start + (1 << 16)]
             if stop is not None and first + start + len(chunk) > stop:
                 await response.write(chunk[: max(0, stop - first - start)])
-                await asyncio.sleep(0.05)  # so that it leaves before the connection does
+                for _ in range(10):  # it is taken before the connection goes, however long a pause is
+                    await asyncio.sleep(0.005)
                 assert request.transport is not None
                 request.transport.abort()
                 return response

@@ -271,7 +271,7 @@ async def test_hosts_that_stall_do_not_keep_the_person_waiting(
     host.files["/m"] = Served(CONTENT)
     packs = {f"P{n}": {"origin": f"{host.url}/P{n}", "classes": [f"A{n}"]} for n in range(20)}
     models = {f"loras/{n}.safetensors": {"url": f"{host.url}/m"} for n in range(20)}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         found = await lines(
             graph(*({"type": f"A{n}"} for n in range(20)), custom_nodes=packs, models=models), machine, fetcher
         )

@@ -47,5 +47,5 @@ def test_comfyui_can_end_while_a_program_runs() -> None:
     cancelled = asyncio.run(begin())
     began = time.monotonic()
     with pytest.raises(Cancelled):
-        run(["sleep", "60"], what="sleep", environment=os.environ, cancelled=cancelled, seconds=60)
-    assert time.monotonic() - began < 10
+        run(["sleep", "250"], what="sleep", environment=os.environ, cancelled=cancelled, seconds=250)
+    assert time.monotonic() - began < 200

@@ -40,10 +40,10 @@ async def stopped_at(place: str, tmp_path: Path) -> tuple[DeployJob, list[str]]:
         file = InputFile("a.png", write(tmp_path / "a.png", b"a"), 1, "image/png")
         body: dict[str, Any] = {"graph": {"extra": {"runflow": {}}}}
         job.follow(_send(job, Plan("A", "a", body, ((file, "0" * 64), (file, "1" * 64)))))
-        await asyncio.wait_for(reached.wait(), 10)
+        await asyncio.wait_for(reached.wait(), 60)
         assert job.task is not None
         job.task.cancel()
-        await asyncio.wait_for(job.task, 10)
+        await asyncio.wait_for(job.task, 60)
     return job, asked
 
 

@@ -37,10 +37,10 @@ def login(username: str = "ann", password: str = PASSWORD) -> dict[str, str]:
 
 @pytest.fixture
 def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
-    """The gate of the test's ComfyUI; its password is off. Its hashes cost little."""
+    """The gate of the test's ComfyUI; its password is off. Its hashes cost little, and for it no time passes."""
     monkeypatch.setattr(scrypt, "N", 1024)
     monkeypatch.setattr(scrypt, "P", 1)
-    made = Gate(PasswordFile(tmp_path / NAME))
+    made = Gate(PasswordFile(tmp_path / NAME), clock=lambda: 1000.0)
     monkeypatch.setattr(guard, "gate", lambda: made)
     monkeypatch.setattr(comfyui, "allowed_origin", lambda: None)
     monkeypatch.setattr(comfyui, "listening", lambda: (["0.0.0.0"], 8188, False))

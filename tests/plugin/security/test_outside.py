@@ -22,16 +22,23 @@ async def services() -> AsyncIterator[Services]:
 async def test_the_first_that_answers_with_a_public_address_is_believed(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outside, "_ADDRESS_SECONDS", 0.3)
-    bad = ("/error", "/html", "/private", "/six", "/huge", "/zipped", "/moved", "/late")
+    monkeypatch.setattr(outside, "_ADDRESS_SECONDS", 60)
+    bad = ("/error", "/html", "/private", "/six", "/huge", "/zipped", "/moved")
     nobody = f"http://127.0.0.1:{free_port()}"
     urls = [nobody, "nonsense", *(services.url(path) for path in bad), services.url("/ip"), services.url("/error")]
     found = await outside.public_address(urls)
     assert (found.address, found.service) == (ADDRESS, host(services.url("/")))
     assert len(found.failures) == len(bad) + 2
     said = "\n".join(found.failures)
-    for part in ("HTTP 500", "no IPv4 address", "10.1.2.3", "far too much", "HTTP 302", "in time", "cannot be reached"):
+    for part in ("HTTP 500", "no IPv4 address", "10.1.2.3", "far too much", "HTTP 302", "cannot be reached"):
         assert part in said
+
+
+async def test_one_that_keeps_us_waiting_is_a_failure(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outside, "_ADDRESS_SECONDS", 0.3)
+    found = await outside.public_address([services.url("/late")])
+    assert found.address is None
+    assert [failure.partition(": ")[2] for failure in found.failures] == ["no answer in time"]
 
 
 async def test_without_any_answer_every_failure_is_named() -> None:
@@ -71,8 +78,8 @@ async def test_a_port_that_is_not_mentioned_is_not_made_up(services: Services) -
 
 
 async def test_a_service_that_fails_says_how(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outside, "_PORTS_SECONDS", 0.3)
-    for path, why in (("/error", "HTTP 500"), ("/late", "in time"), ("/nothing", "HTTP 404")):
+    for path, why, seconds in (("/error", "HTTP 500", 60), ("/late", "in time", 0.3), ("/nothing", "HTTP 404", 60)):
+        monkeypatch.setattr(outside, "_PORTS_SECONDS", seconds)
         with pytest.raises(outside.Unavailable, match=why):
             await outside.open_ports(services.url(path), ADDRESS, [80])
 

@@ -1,4 +1,4 @@
-from time import perf_counter
+from time import thread_time
 
 import pytest
 from hypothesis import given, settings
@@ -164,7 +164,7 @@ def test_any_text_is_read_or_refused_at_a_character_of_it(text: str) -> None:
 @pytest.mark.parametrize("text", ["(" * 4096, "a:'" + "\\'" * 2046, "NOT " * 1024, " " * 4095 + "a", "a:1 AND " * 512])
 def test_no_text_within_the_limit_is_slow(text: str) -> None:
     """A regular expression that backtracks, or an error that copies its way through the text, would need minutes."""
-    start = perf_counter()
+    start = thread_time()
     with pytest.raises(InvalidFilter):
         parse_filter(text)
-    assert perf_counter() - start < 2
+    assert thread_time() - start < 2
