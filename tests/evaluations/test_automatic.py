@@ -24,7 +24,7 @@ async def watched(services: Services, workflow: Deployed, client: httpx.AsyncCli
 
 
 async def finish(worker: Worker, *contents: bytes) -> None:
-    lease = await worker.lease(wait=5)
+    lease = await worker.lease(wait=20)
     assert lease is not None
     outputs = [await worker.upload(lease, content, number) for number, content in enumerate(contents)]
     answer = await worker.complete(lease, outputs=outputs)
@@ -101,7 +101,7 @@ async def test_a_failed_run_is_not_evaluated(
     client: httpx.AsyncClient, watched: Deployed, worker: Worker, dispatch: Dispatch
 ) -> None:
     run = await dispatch()
-    lease = await worker.lease(wait=5)
+    lease = await worker.lease(wait=20)
     assert lease is not None
     await worker.fail(lease, "EXECUTION_FAILED")
     assert await of_run(client, run) == []

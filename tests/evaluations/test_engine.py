@@ -73,7 +73,7 @@ async def change(services: Services, evaluation_id: str, assignments: str) -> No
     services.hub.publish("evaluation")
 
 
-async def until(what: Any, seconds: float = 30) -> Any:
+async def until(what: Any, seconds: float = 60) -> Any:
     async with asyncio.timeout(seconds):
         while not (found := await what() if asyncio.iscoroutinefunction(what) else what()):
             await asyncio.sleep(0.05)

@@ -1,7 +1,6 @@
 """Judging processes: what kills one of them harms nothing else."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,15 @@ PASSES = "return Verdict(True, 1.0, 'fine')"
 
 @pytest.fixture
 async def pool() -> AsyncIterator[JudgingPool]:
-    async with judging_pool(1, step_seconds=5) as made:
+    async with judging_pool(1, step_seconds=60) as made:
         yield made
+
+
+class ShortForOne(JudgingPool):
+    """Gives the judge `a_hang` one second; what the others need depends on the machine."""
+
+    async def _receive(self, held: Any, step: str, seconds: float) -> dict[str, Any]:
+        return await super()._receive(held, step, 1 if step == "a_hang" else seconds)
 
 
 def job(folder: Path, **more: Any) -> dict[str, Any]:
@@ -61,12 +67,13 @@ async def test_a_judge_that_crashes_its_process_is_left_out(
 
 
 async def test_a_judge_that_hangs_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plugins(monkeypatch, tmp_path, a_hang="time.sleep(60)", b_fine=PASSES)
-    started = time.monotonic()
-    async with judging_pool(1, step_seconds=2) as pool:
+    plugins(monkeypatch, tmp_path, a_hang="time.sleep(600)", b_fine=PASSES)
+    pool = ShortForOne(1)
+    try:
         found = await pool.judge(job(tmp_path))
-    assert time.monotonic() - started < 30
-    assert found.verdicts[4]["passed"] is None and "longer than 2 seconds" in found.verdicts[4]["reasoning"]
+    finally:
+        await pool.close()
+    assert found.verdicts[4]["passed"] is None and "longer than 1 seconds" in found.verdicts[4]["reasoning"]
     assert found.verdicts[5]["passed"] is True
 
 
@@ -137,7 +144,7 @@ async def test_previews_are_small_copies(pool: JudgingPool, tmp_path: Path) -> N
 
 async def test_a_cancelled_job_leaves_no_half_spoken_process(pool: JudgingPool, tmp_path: Path) -> None:
     task = asyncio.create_task(pool.judge(job(tmp_path)))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not pool.running:
             await asyncio.sleep(0.01)
     task.cancel()
@@ -149,7 +156,7 @@ async def test_a_cancelled_job_leaves_no_half_spoken_process(pool: JudgingPool, 
 async def test_idle_processes_are_stopped(tmp_path: Path) -> None:
     async with judging_pool(1, idle_seconds=0.2) as pool:
         await pool.judge(job(tmp_path))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while pool.running:
                 await asyncio.sleep(0.05)
 
@@ -157,7 +164,7 @@ async def test_idle_processes_are_stopped(tmp_path: Path) -> None:
 async def test_a_judging_process_ends_with_its_server_even_in_the_middle_of_a_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plugins(monkeypatch, tmp_path, a_hang="time.sleep(60)")
+    plugins(monkeypatch, tmp_path, a_hang="time.sleep(600)")
     script = tmp_path / "server.py"
     script.write_text(
         "import asyncio, json, sys\n"
@@ -168,7 +175,7 @@ async def test_a_judging_process_ends_with_its_server_even_in_the_middle_of_a_jo
     import sys
 
     server = psutil.Popen([sys.executable, str(script), json.dumps(job(tmp_path))])
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not (children := server.children()):
             await asyncio.sleep(0.05)
         (child,) = children
@@ -176,5 +183,5 @@ async def test_a_judging_process_ends_with_its_server_even_in_the_middle_of_a_jo
             await asyncio.sleep(0.05)
     server.kill()
     server.wait()
-    gone, _ = psutil.wait_procs([child], timeout=10)
+    gone, _ = psutil.wait_procs([child], timeout=60)
     assert gone == [child]
