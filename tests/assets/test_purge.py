@@ -68,7 +68,7 @@ async def test_a_queued_run_gets_its_file_though_it_was_deleted(
     await purge_deleted_assets(services)
     assert await keys(services, asset["id"]) == 2
     assert (await client.get(f"/v1/runs/{run['id']}")).json()["input"]["photo"] == ref, "gone for its readers"
-    lease = await worker.lease(5)
+    lease = await worker.lease(20)
     assert lease is not None
     assert (await client.get(lease["files"][ref]["url"])).content == picture()
     await later(services, asset["id"], LOOK_AGAIN_SECONDS + 1)

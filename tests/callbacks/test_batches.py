@@ -11,7 +11,7 @@ from tests.runs.conftest import Deployed, Worker
 
 async def settled(client: httpx.AsyncClient, path: str, count: int) -> list[dict[str, Any]]:
     """Return the deliveries at `path` once there are `count` and none is pending."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             answer = await client.get(path)
             assert answer.status_code == 200, answer.text

@@ -27,7 +27,7 @@ async def ended(dispatch: Dispatch, worker: Worker, hook: Receiver | None, **mor
 
 async def history(client: httpx.AsyncClient, run: dict[str, Any], *, count: int = 1) -> list[dict[str, Any]]:
     """Return the deliveries once there are `count` and none is pending."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             answer = await client.get(f"/v1/runs/{run['id']}/callback")
             assert answer.status_code == 200, answer.text

@@ -31,7 +31,7 @@ async def all_of(services: Services, what: Any, days: float) -> int:
 async def finished(client: httpx.AsyncClient, worker: Worker, dispatch: Dispatch, **more: Any) -> dict[str, Any]:
     """A run that succeeded with one output and one log line."""
     run = await dispatch(**more)
-    lease = await worker.lease(5)
+    lease = await worker.lease(20)
     assert lease is not None and lease["run_id"] == run["id"]
     output = await worker.upload(lease)
     log = {"type": "log", "number": 1, "at": datetime.now(UTC).isoformat(), "data": {"message": "hello"}}
@@ -74,7 +74,7 @@ async def test_events_go_but_not_those_of_a_run_that_waits(
     run = await finished(client, worker, dispatch)
     assert run["has_logs"] is True
     await dispatch()
-    lease = await worker.lease(5)
+    lease = await worker.lease(20)
     assert lease is not None
     log = {"type": "log", "number": 1, "at": datetime.now(UTC).isoformat(), "data": {"message": "still here"}}
     assert (await worker.heartbeat(lease, log)).status_code == 200

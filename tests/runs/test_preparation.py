@@ -44,7 +44,7 @@ async def test_equal_files_become_one_asset_and_a_text_stays_the_text_that_it_is
     for url in (read["input"]["photo"], read["metadata"]["deep"][0]["er"]):
         assert (await client.get(url)).content == picture()
     assert read["input"]["prompt"] == PICTURE
-    lease = await worker.lease(wait=5)
+    lease = await worker.lease(wait=20)
     assert lease is not None and lease["input"]["prompt"] == PICTURE
 
 

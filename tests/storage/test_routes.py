@@ -252,7 +252,7 @@ async def test_a_client_that_goes_away_leaves_nothing(storage: Storage, folder: 
         "server": ("testserver", 80),
         "http_version": "1.1",
     }
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await app(scope, receive, send)
     assert sent[0]["status"] == 400
     assert files(folder) == set()

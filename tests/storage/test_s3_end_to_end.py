@@ -101,7 +101,7 @@ async def test_a_file_goes_in_and_a_picture_comes_out(
         at_work.headers["Authorization"] = f"Bearer {token}"
         worker = Worker(at_work, f"worker-{gpu}", gpu)
         await worker.register()
-        lease = await worker.lease(5)
+        lease = await worker.lease(20)
         assert lease is not None and lease["run_id"] == run["id"]
         file = lease["files"][reference]
         assert hashlib.sha256((await get(at_work, file["url"])).content).hexdigest() == file["sha256"]

@@ -126,7 +126,7 @@ async def test_a_cancelled_put_leaves_nothing(storage: Storage, folder: Path) ->
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while files(folder):
             await asyncio.sleep(0.005)
 
@@ -149,7 +149,7 @@ async def test_head_waits_until_the_object_is_on_the_disk(
     real = os.fsync
 
     def slow(descriptor: int) -> None:
-        release.wait(5)
+        release.wait(60)
         synced.append(os.fstat(descriptor).st_ino)
         real(descriptor)
 

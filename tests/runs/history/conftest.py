@@ -24,7 +24,7 @@ async def address(services: Services) -> AsyncIterator[str]:
         )
         server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
         serving = asyncio.create_task(server.serve(sockets=[listener]))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not server.started:
                 await asyncio.sleep(0.01)
         yield f"http://127.0.0.1:{port}"
@@ -36,5 +36,5 @@ async def address(services: Services) -> AsyncIterator[str]:
 async def http(address: str, client: httpx.AsyncClient) -> AsyncIterator[httpx.AsyncClient]:
     """The caller `client`, on the socket."""
     headers = {"Authorization": client.headers["Authorization"]}
-    async with httpx.AsyncClient(base_url=address, headers=headers, timeout=20) as opened:
+    async with httpx.AsyncClient(base_url=address, headers=headers, timeout=60) as opened:
         yield opened

@@ -48,7 +48,7 @@ class Stream:
         return self
 
     async def heard(self, count: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(self.events) < count:
                 await asyncio.sleep(0.01)
 
@@ -78,7 +78,7 @@ async def test_a_listener_hears_everything_as_it_happens_until_the_end(
 ) -> None:
     run = await dispatch()
     stream = Stream()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         listening = asyncio.create_task(stream.listen(http, run, Origin="https://app.example"))
         await stream.heard(1)
         lease = await worker.lease()
@@ -125,7 +125,7 @@ async def test_many_stored_events_come_in_several_looks(
     run, lease = await leased(dispatch, worker)
     await worker.heartbeat(lease, *(event(number, "log", message=str(number)) for number in range(1, 40)))
     await worker.fail(lease, "EXECUTION_FAILED")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         stream = await Stream().listen(http, run)
     assert [one["data"]["message"] for one in stream.events if one["event"] == "log"] == [str(n) for n in range(1, 40)]
     assert stream.statuses[-1] == "failed"
@@ -136,7 +136,7 @@ async def test_a_released_run_and_a_lost_worker_are_told(
 ) -> None:
     run, lease = await leased(dispatch, worker)
     stream = Stream()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         listening = asyncio.create_task(stream.listen(http, run))
         await stream.heard(1)
         await worker.heartbeat(lease)
@@ -169,7 +169,8 @@ async def test_listeners_of_one_run_share_each_look(
 
     run, lease = await leased(dispatch, worker)
     monkeypatch.setattr(follow, "look_after", counted)
-    async with asyncio.timeout(20):
+    monkeypatch.setattr(follow, "LOOK_AGAIN_SECONDS", 60.0)
+    async with asyncio.timeout(90):
         streams = [Stream() for _ in range(20)]
         listening = [asyncio.create_task(stream.listen(http, run)) for stream in streams]
         await asyncio.gather(*(stream.heard(1) for stream in streams))
@@ -193,7 +194,7 @@ async def test_a_hint_that_was_lost_costs_one_slow_look_and_quiet_times_have_com
     monkeypatch.setattr(follow, "KEEP_ALIVE_SECONDS", 0.1)
     run, lease = await leased(dispatch, worker)
     stream = Stream()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         listening = asyncio.create_task(stream.listen(http, run))
         await stream.heard(1)
         while stream.comments < 2:
@@ -210,7 +211,7 @@ async def test_a_listener_that_leaves_leaves_nothing_behind(
     run = await dispatch()
     followed = follow._of_process(services.hub)._runs
     listening = asyncio.create_task(Stream().listen(http, run))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not followed:
             await asyncio.sleep(0.01)
         listening.cancel()
@@ -224,7 +225,7 @@ async def test_a_server_that_stops_ends_the_stream_without_an_end(
     run = await dispatch()
     stream = Stream()
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             listening = asyncio.create_task(stream.listen(http, run))
             await stream.heard(1)
             services.stop_waiting()

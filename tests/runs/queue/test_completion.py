@@ -197,9 +197,10 @@ async def test_waiting_for_a_run_answers_when_it_ends(
     import asyncio
 
     run, lease = await leased(dispatch, worker)
-    waiting = asyncio.create_task(client.get(f"/v1/runs/{run['id']}?wait=20"))
+    waiting = asyncio.create_task(client.get(f"/v1/runs/{run['id']}?wait=30"))
     await worker.fail(lease, "EXECUTION_FAILED")
-    read = await asyncio.wait_for(waiting, 5)
+    async with asyncio.timeout(25):
+        read = await waiting
     assert read.json()["status_code"] == "failed"
 
 

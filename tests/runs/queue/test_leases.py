@@ -52,7 +52,8 @@ async def test_a_waiting_worker_gets_a_run_as_soon_as_it_is_dispatched(dispatch:
     poll = asyncio.create_task(worker.lease(wait=20))
     await asyncio.sleep(0)
     run = await dispatch()
-    lease = await asyncio.wait_for(poll, 5)
+    async with asyncio.timeout(30):
+        lease = await poll
     assert lease is not None and lease["run_id"] == run["id"]
 
 
