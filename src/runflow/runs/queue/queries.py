@@ -101,9 +101,12 @@ _CLAIM = """
 """
 
 
-async def waiting_lanes(connection: Transaction, worker: UUID) -> list[Any]:
-    """Return every lane with waiting runs; none to a worker that is draining or kept away for a while."""
-    return await connection.rows(_WAITING_LANES, {"worker": worker})
+async def waiting_lanes(connection: Transaction, worker: UUID) -> Fetched:
+    """Look for the lanes with waiting runs; after the transaction they can be fetched.
+
+    There are none for a worker that is draining or kept away for a while.
+    """
+    return await connection.later(_WAITING_LANES, {"worker": worker})
 
 
 async def claim(
@@ -115,8 +118,11 @@ async def claim(
     instance: UUID,
     gpu_code: str,
     offer_seconds: float,
-) -> Any | None:
-    """Take the first run of a lane under a new, offered lease. None when another claim was faster."""
+) -> Fetched:
+    """Take the first run of a lane under a new, offered lease; its row is there to fetch after the transaction.
+
+    There is none when another claim was faster.
+    """
     values = {
         "lane": lane,
         "lease": lease,
@@ -125,7 +131,7 @@ async def claim(
         "gpu_code": gpu_code,
         "offer_seconds": offer_seconds,
     }
-    return await connection.first(_CLAIM, values)
+    return await connection.later(_CLAIM, values)
 
 
 # ---------------------------------------------------------------------------------------------------------- the lease
