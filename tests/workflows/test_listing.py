@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from runflow.web.lists import bounded
+from runflow.workflows import listing
 from tests.workflows.prompts import body, plugin_body
 
 ROUTE = "/v1/comfyui-workflows"
@@ -147,3 +148,36 @@ async def test_a_page_of_large_documents_ends_early_and_goes_on(
         await client.patch(address, json={"graph": {"large": "x" * 1000}})
     versions = (await client.get(f"{address}/versions", params={"fields": "version,graph"})).json()
     assert [item["version"] for item in versions["items"]] == ["5", "4", "3"] and versions["next"]
+
+
+@pytest.mark.parametrize("parameters", [{"embed": "inputs"}, {"fields": "slug,inputs,outputs"}])
+async def test_a_page_with_many_inputs_ends_early_and_goes_on(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, parameters: dict[str, str]
+) -> None:
+    for name in "abcdefg":
+        await make(client, name, inputs=[{"name": "prompt", "description": "x" * 10_000}])
+    monkeypatch.setattr(bounded, "MAX_PAGE_BYTES", 27_000)
+    monkeypatch.setattr(listing, "ROWS_WITHOUT_DOCUMENTS", 1)
+    pages = [await listed(client, **parameters)]
+    while pages[-1]["next"]:
+        pages.append(await listed(client, **parameters, pq=pages[-1]["next"]))
+    assert [[item["slug"] for item in page["items"]] for page in pages] == [list("gfe"), list("dcb"), ["a"]]
+    assert all(len(item["inputs"]) == 1 for page in pages for item in page["items"])
+    assert len(await slugs(client)) == 7
+
+
+async def test_a_page_of_inputs_with_large_defaults_ends_early(
+    client: httpx.AsyncClient, other_client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [
+        await make(client, name, inputs=[{"name": "prompt", "default_value": "x" * 10_000}], is_public=True)
+        for name in "abcd"
+    ]
+    everything = (await client.get(f"{ROUTE}/any/inputs")).json()["items"]
+    monkeypatch.setattr(bounded, "MAX_PAGE_BYTES", 25_000)
+    page = (await client.get(f"{ROUTE}/any/inputs")).json()
+    rest = (await client.get(f"{ROUTE}/any/inputs", params={"pq": page["next"]})).json()
+    assert len(page["items"]) < len(everything) and page["items"] + rest["items"] == everything
+    # Of another organization's public workflow as well.
+    theirs = (await other_client.get(f"{ROUTE}/{made[0]['id']}/inputs")).json()
+    assert [row["name"] for row in theirs["items"]] == [row["name"] for row in made[0]["inputs"]]

@@ -17,6 +17,8 @@ from runflow.workflows.tables import workflow_inputs, workflow_outputs, workflow
 
 _TABLES: dict[type[InputRow] | type[OutputRow], Table] = {InputRow: workflow_inputs, OutputRow: workflow_outputs}
 _NOW = sa.func.clock_timestamp()
+_BESIDE = 1024
+"""About what a row takes in memory and in an answer beside its own texts, in bytes."""
 _OUTSIDE = ("id", "org_id", "comfyui_workflow_id", "created_at", "updated_at", "deleted_at")
 
 
@@ -30,6 +32,28 @@ async def shown(
     return (await connection.execute(statement)).all()
 
 
+def _size(table: Table) -> sa.ColumnElement[int]:
+    return sa.func.octet_length(sa.cast(table.table_valued(), sa.Text)) + _BESIDE
+
+
+def size_of(row: Row[Any]) -> int:
+    """Return about how many bytes a row of `of_workflow` or `of_all` takes in an answer."""
+    return int(row.row_size)
+
+
+def with_interface_size(
+    statement: sa.Select[Any], kinds: Collection[type[InputRow] | type[OutputRow]]
+) -> sa.Select[Any]:
+    """Add `interface_size` to a SELECT of workflows: about how many bytes their rows of these kinds take together."""
+    size: sa.ColumnElement[int] = sa.literal(0)
+    for table in (_TABLES[kind] for kind in kinds):
+        of_kind = sa.select(sa.func.coalesce(sa.func.sum(_size(table)), 0)).where(
+            table.c.comfyui_workflow_id == workflows.c.id, table.c.deleted_at.is_(None)
+        )
+        size = size + of_kind.correlate(workflows).scalar_subquery()
+    return statement.add_columns(size.label("interface_size"))
+
+
 def listed(kind: type[InputRow] | type[OutputRow]) -> Table:
     """Return the table behind a list of this kind."""
     return _TABLES[kind]
@@ -39,7 +63,7 @@ def of_workflow(kind: type[InputRow] | type[OutputRow], org_id: UUID, workflow_i
     """Return the SELECT of the rows of one workflow, deleted or not, that callers see."""
     table = _TABLES[kind]
     # The tenant's policy says the same of org_id; said here too, an index on it serves the order of a page.
-    return sa.select(table).where(
+    return sa.select(table, _size(table).label("row_size")).where(
         table.c.org_id == org_id, table.c.comfyui_workflow_id == workflow_id, table.c.deleted_at.is_(None)
     )
 
@@ -48,7 +72,8 @@ def of_all(kind: type[InputRow] | type[OutputRow], org_id: UUID) -> sa.Select[An
     """Return the SELECT of the rows of an organization's live workflows that callers see."""
     table = _TABLES[kind]
     lives = sa.exists().where(workflows.c.id == table.c.comfyui_workflow_id, workflows.c.deleted_at.is_(None))
-    return sa.select(table).where(table.c.org_id == org_id, table.c.deleted_at.is_(None), lives)
+    rows = sa.select(table, _size(table).label("row_size"))
+    return rows.where(table.c.org_id == org_id, table.c.deleted_at.is_(None), lives)
 
 
 def only(statement: sa.Select[Any], row_id: UUID) -> sa.Select[Any]:

@@ -6,10 +6,12 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow.web.lists import FieldKind, ListField, ListQuery, ListSpec, build, envelope, page, project, read_bounded
-from runflow.workflows import queries, record
+from runflow.web.lists.bounded import ROWS_AT_ONCE
+from runflow.workflows import interface_queries, queries, record
 from runflow.workflows.categories import CATEGORIES
 from runflow.workflows.documents import size_of
 from runflow.workflows.fields import GpuMode, WorkflowStatus
+from runflow.workflows.interface_rows import InputRow, OutputRow
 from runflow.workflows.tables import workflows
 
 SPEC = ListSpec(
@@ -35,6 +37,10 @@ SPEC = ListSpec(
     embeds=record.EMBEDS,
 )
 
+_INTERFACE: dict[str, type[InputRow] | type[OutputRow]] = {"inputs": InputRow, "outputs": OutputRow}
+ROWS_WITHOUT_DOCUMENTS = 20
+"""How many workflows the database sends before the size of their interfaces is looked at."""
+
 
 async def list_workflows(connection: AsyncConnection, org_id: UUID, owner: str, query: ListQuery) -> dict[str, Any]:
     """Return one page. Documents, inputs and outputs are read only where `fields` or `embed` name them.
@@ -43,9 +49,18 @@ async def list_workflows(connection: AsyncConnection, org_id: UUID, owner: str, 
     """
     parts = {*(query.fields or ()), *query.embed}
     documents = record.documents_of(parts)
-    base = queries.records(org_id, documents)
-    if documents:
-        found = await read_bounded(connection, SPEC, query, base, lambda row: size_of(row, documents))
+    kinds = [kind for name, kind in _INTERFACE.items() if name in parts]
+    base = interface_queries.with_interface_size(queries.records(org_id, documents), kinds)
+    if documents or kinds:
+        # Inputs and outputs, too: a workflow may have thousands, and they are read for the whole page at once.
+        found = await read_bounded(
+            connection,
+            SPEC,
+            query,
+            base,
+            lambda row: size_of(row, documents) + int(row.interface_size),
+            at_once=ROWS_AT_ONCE if documents else ROWS_WITHOUT_DOCUMENTS,
+        )
     else:
         found = page(SPEC, query, await queries.rows(connection, build(SPEC, query, base)))
     items = await record.complete(connection, found.rows, owner, parts)

@@ -5,9 +5,9 @@ security does not know that, on purpose: requests stay inside their organization
 Each raises `WorkflowNotFound` for what is private, disabled, deleted or not there.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Row
@@ -16,9 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from runflow import errors
 from runflow.services import Services
 from runflow.web.lists import RecordQuery, check_projection, project
-from runflow.workflows import interface_queries, public_queries, queries, record
+from runflow.workflows import interface_queries, public_queries, record
 from runflow.workflows.interface_rows import InputRow, OutputRow
 from runflow.workflows.public_queries import Path
+
+Found = TypeVar("Found")
 
 EMBEDS = record.EMBEDS - {"versions"}
 """What `embed` may name: versions hold what is the owner's own."""
@@ -37,12 +39,11 @@ async def definitions(
     services: Services,
     kind: type[InputRow] | type[OutputRow],
     workflow_id: UUID,
-    narrowed: Callable[[Any], Any],
-) -> Sequence[Row[Any]]:
-    """Return rows of the interface: those that `narrowed` leaves of the statement for all of them."""
+    read: Callable[[AsyncConnection, Any], Awaitable[Found]],
+) -> Found:
+    """Return what `read` makes of the statement for all rows of the interface."""
     async with _opened(services, workflow_id) as (connection, row):
-        base = interface_queries.of_workflow(kind, row.org_id, workflow_id)
-        return await queries.rows(connection, narrowed(base))
+        return await read(connection, interface_queries.of_workflow(kind, row.org_id, workflow_id))
 
 
 async def dispatch_row(services: Services, path: Path) -> Row[Any]:
