@@ -46,7 +46,7 @@ def free_port() -> int:
                 return port
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
+def until(condition: Callable[[], Any], what: str, seconds: float = 180) -> Any:
     """Return the first true value of `condition`; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -86,7 +86,7 @@ class Platform:
         with (self.home / "up.log").open("ab") as log:
             command = [sys.executable, "-m", "runflow", "up", "--port", str(self.port), *self.arguments]
             self.process = subprocess.Popen(command, env=self._env, stdout=log, stderr=log)
-        until(self.ready, f"readiness; the log is {self.home / 'up.log'}", 120)
+        until(self.ready, f"readiness; the log is {self.home / 'up.log'}", 300)
 
     def ready(self) -> bool:
         assert self.process is not None
@@ -156,11 +156,15 @@ def new_home() -> Path:
     return home
 
 
+def nodes_folder(home: Path) -> Path:
+    """The folder of the test nodes: beside the plugin of every engine that will run on this home."""
+    return home / "workers" / socket.gethostname() / "engine" / "custom_nodes"
+
+
 def give_test_nodes(home: Path) -> None:
-    """Put the test nodes beside the plugin of every engine that will run on this home."""
-    nodes = home / "workers" / socket.gethostname() / "engine" / "custom_nodes"
-    nodes.mkdir(parents=True)
-    shutil.copy(TEST_NODES, nodes / "runflow_test_nodes.py")
+    """Put the test nodes into their folder."""
+    nodes_folder(home).mkdir(parents=True)
+    shutil.copy(TEST_NODES, nodes_folder(home) / "runflow_test_nodes.py")
 
 
 @contextlib.contextmanager
@@ -213,7 +217,13 @@ def platform(comfyui_dir: Path) -> Iterator[Platform]:
 
 
 @pytest.fixture(scope="session")
-def api(platform: Platform) -> Iterator[Runflow]:
+def platform_key(platform: Platform) -> str:
+    """An API key of the session's installation with every scope."""
+    return platform.key()
+
+
+@pytest.fixture(scope="session")
+def api(platform: Platform, platform_key: str) -> Iterator[Runflow]:
     """A client of the session's installation."""
-    with Runflow(platform.url, platform.key()) as client:
+    with Runflow(platform.url, platform_key) as client:
         yield client

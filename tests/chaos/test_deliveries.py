@@ -15,7 +15,7 @@ from tests.outgoing.receivers import Received, Receiver, answering, receiver
 from tests.platform_fixtures import Platform, installation
 from tests.runs.conftest import PROMPT, Worker
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 
 GPU = "H100"
 
@@ -30,7 +30,7 @@ def platform() -> Iterator[Platform]:
 @pytest.fixture
 async def api(platform: Platform) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"Authorization": f"Bearer {platform.key()}"}
-    async with httpx.AsyncClient(base_url=platform.url, headers=headers, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=platform.url, headers=headers, timeout=60) as client:
         yield client
 
 
@@ -73,6 +73,15 @@ async def histories(api: httpx.AsyncClient, runs: list[str]) -> list[dict[str, A
             await asyncio.sleep(0.2)
 
 
+async def all_left(hook: Receiver) -> None:
+    """Wait until the receiver has read whatever a dead server had sent, and no connection is open."""
+    looks = 0
+    async with asyncio.timeout(60):
+        while looks < 5:  # what has come is accepted, then read, then ended: a few turns of the loop
+            await asyncio.sleep(0.02)
+            looks = 0 if hook.open else looks + 1
+
+
 def by_run(hook: Receiver) -> dict[str, list[Received]]:
     found: dict[str, list[Received]] = defaultdict(list)
     for seen in hook.requests:
@@ -83,7 +92,7 @@ def by_run(hook: Receiver) -> dict[str, list[Received]]:
 async def test_killed_between_completion_and_delivery(platform: Platform, api: httpx.AsyncClient) -> None:
     mute = Mute()
     token = {"Authorization": f"Bearer {worker_token(platform)}"}
-    async with receiver(mute) as hook, httpx.AsyncClient(base_url=platform.url, headers=token, timeout=20) as http:
+    async with receiver(mute) as hook, httpx.AsyncClient(base_url=platform.url, headers=token, timeout=60) as http:
         worker = Worker(http, "chaos", GPU)
         await worker.register()
         workflow = {"name": "Kill", "workflow_json": PROMPT, "gpu_mode": "explicit", "gpu_explicit_models": [GPU]}
@@ -94,11 +103,12 @@ async def test_killed_between_completion_and_delivery(platform: Platform, api: h
         # Four are on their way when the server dies: the receiver has them, and nobody wrote that down. Of the other
         # four nobody knows how far they came: the kill follows the last completion without a pause.
         ended = [await complete_one(worker) for _ in range(4)]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(hook.requests) < 4:
                 await asyncio.sleep(0.02)
         ended += [await complete_one(worker) for _ in range(4)]
         platform.kill()
+        await all_left(hook)
         before = len(hook.requests)
         mute.answers = True
         await asyncio.to_thread(platform.start)

@@ -1,8 +1,18 @@
 """End-to-end tests: everything in this folder runs on a real ComfyUI (fixtures: tests/comfyui_fixtures.py)."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.platform_fixtures import Platform, installation
+
+
+@pytest.fixture(scope="session")
+def platform(comfyui_dir: Path) -> Iterator[Platform]:
+    """The installation of this folder's tests, which takes models."""
+    with installation(comfyui_dir, environment={"RUNFLOW_ACCEPT_MODELS": "true"}) as started:
+        yield started
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -22,6 +22,11 @@ def sleep(seconds: float = 1.0) -> Prompt:
     }
 
 
+def hold(name: str) -> Prompt:
+    """The first try of each run lasts until it is ended from outside; `name` is that of no other test."""
+    return {**sleep(), "2": node("TestHold", name=name, colour=["1", 0])}
+
+
 def boom() -> Prompt:
     return {"2": node("TestBoom", "Fuse", text="kaput"), "9": output("2")}
 

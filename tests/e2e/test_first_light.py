@@ -1,7 +1,6 @@
 """The whole way through, on a real ComfyUI: deploy over HTTP, upload, dispatch, and see the stored picture."""
 
 import io
-import time
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +23,20 @@ def solid(path: Path, colour: str, side: int = 32) -> Path:
 
 
 def picture(run: dict[str, Any], number: int = 0) -> Image.Image:
-    content = httpx.get(run["output"]["outputs"][number]["url"]).content
+    content = httpx.get(run["output"]["outputs"][number]["url"], timeout=30).content
     return Image.open(io.BytesIO(content)).convert("RGB")
 
 
 def failure(api: Runflow, path: str, inputs: dict[str, Any]) -> dict[str, Any]:
     with pytest.raises(RunFailed) as failed:
-        api.wait(api.dispatch(path, inputs)["id"], timeout=120)
+        api.wait(api.dispatch(path, inputs)["id"], timeout=300)
     return failed.value.run
 
 
 def test_the_demo_s_workflow_gives_a_picture(api: Runflow, tmp_path: Path) -> None:
     deployed = api.deploy(demo.SLUG, demo.PROMPT, name=demo.NAME)
     photo = api.upload(paint(tmp_path / "photo.png"))
-    run = api.wait(api.dispatch(deployed["path"], {"photo": photo, "size": 256})["id"], timeout=120)
+    run = api.wait(api.dispatch(deployed["path"], {"photo": photo, "size": 256})["id"], timeout=300)
     (produced,) = run["output"]["outputs"]
     assert (produced["output_id"], produced["content_type"]) == (demo.OUTPUT_ID, "image/png")
     assert (produced["width"], produced["height"]) == (256, 256)
@@ -58,7 +57,7 @@ def test_two_inputs_with_one_file_name_do_not_collide(api: Runflow, tmp_path: Pa
     first = api.upload(solid(tmp_path / "a" / "photo.png", "white"))
     second = api.upload(solid(tmp_path / "b" / "photo.png", "black"))
     path = api.deploy("blend", prompts.blend())["path"]
-    run = api.wait(api.dispatch(path, {"first": first, "second": second})["id"], timeout=60)
+    run = api.wait(api.dispatch(path, {"first": first, "second": second})["id"], timeout=300)
     assert picture(run).getpixel((5, 5)) == pytest.approx((128, 128, 128), abs=2)
 
 
@@ -69,7 +68,7 @@ def test_resources_of_two_versions_with_one_name_never_mix(api: Runflow, tmp_pat
         reference = api.upload(solid(tmp_path / f"{colour}.png", colour))
         asset = reference.removeprefix("runflow://assets/")
         deployed = api.deploy("resources", prompt, resources={"style/ref.png": {"asset_id": asset}})
-        run = api.wait(api.dispatch(deployed["path"], {})["id"], timeout=60)
+        run = api.wait(api.dispatch(deployed["path"], {})["id"], timeout=300)
         seen.append(picture(run).getpixel((3, 3)))
     assert seen == [(255, 0, 0), (0, 0, 255)]
 
@@ -129,15 +128,13 @@ def test_a_private_address_is_refused_where_the_operator_did_not_allow_it(api: R
 
 
 def test_progress_is_seen_and_a_running_run_is_cancelled_alone(api: Runflow) -> None:
-    path = api.deploy("sleep-long", prompts.sleep(60))["path"]
+    path = api.deploy("sleep-long", prompts.sleep(900))["path"]
     neighbour = api.deploy("sleep-short", prompts.sleep(0.2))["path"]
     long = api.dispatch(path, {"colour": 1})
     until(lambda: api.run(long["id"])["status_code"] == "running", "the run is running")
     short = api.dispatch(neighbour, {"colour": 2})
-    started = time.monotonic()
     assert api.cancel(long["id"])["status_code"] == "cancelled"
-    assert api.wait(short["id"], timeout=30)["status_code"] == "succeeded"
-    assert time.monotonic() - started < 30
+    assert api.wait(short["id"], timeout=300)["status_code"] == "succeeded"
     assert api.run(long["id"])["output"] is None
 
 
@@ -150,19 +147,19 @@ def test_a_run_over_its_time_limit_fails_with_that_reason(api: Runflow) -> None:
 def test_the_callback_arrives_once_with_the_output(api: Runflow, receiver: Receiver) -> None:
     path = api.deploy("sleep-now", prompts.sleep(0.05))["path"]
     run = api.dispatch(path, {"colour": 7}, callback_url=receiver.url, client_ref="ref-1", metadata={"a": 1})
-    api.wait(run["id"], timeout=60)
+    api.wait(run["id"], timeout=300)
     until(lambda: receiver.bodies, "the callback")
     (body,) = receiver.bodies
     assert (body["event"], body["run_id"], body["status"]) == ("run.completed", run["id"], "succeeded")
     assert (body["client_ref"], body["metadata"], body["workflow"]) == ("ref-1", {"a": 1}, path)
-    assert httpx.get(body["output"]["outputs"][0]["url"]).status_code == 200
+    assert httpx.get(body["output"]["outputs"][0]["url"], timeout=30).status_code == 200
 
 
 def test_many_runs_at_once_all_succeed_with_their_own_output(api: Runflow) -> None:
     path = api.deploy("sleep-now", prompts.sleep(0.05))["path"]
     runs = [api.dispatch(path, {"colour": number * 10}) for number in range(20)]
     for number, run in enumerate(runs):
-        done = api.wait(run["id"], timeout=120)
+        done = api.wait(run["id"], timeout=300)
         assert picture(done).getpixel((1, 1)) == (number * 10,) * 3
 
 
@@ -175,7 +172,7 @@ def test_an_attached_engine_serves_runs_too(comfyui_url: str, tmp_path: Path) ->
         second = api.upload(solid(tmp_path / "b.png", "black"))
         path = api.deploy("blend", prompts.blend())["path"]
         for _ in range(2):
-            run = api.wait(api.dispatch(path, {"first": first, "second": second})["id"], timeout=60)
+            run = api.wait(api.dispatch(path, {"first": first, "second": second})["id"], timeout=300)
             assert picture(run).getpixel((5, 5)) == pytest.approx((128, 128, 128), abs=2)
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,64 +12,51 @@ from plugin.deploy.platform import Platform as Server
 from plugin.deploy.target import Target
 from runflow.client import RunFailed, Runflow
 from tests.e2e.upscaler import prompt, safetensors
-from tests.platform_fixtures import Platform, installation
+from tests.platform_fixtures import Platform, nodes_folder
 
 pytestmark = pytest.mark.e2e
 
 
-@pytest.fixture(scope="module")
-def taking(comfyui_dir: Path) -> Iterator[Platform]:
-    """An installation that takes models."""
-    with installation(comfyui_dir, environment={"RUNFLOW_ACCEPT_MODELS": "true"}) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def key(taking: Platform) -> str:
-    return taking.key()
-
-
-async def uploaded(taking: Platform, key: str, folder: Path, name: str) -> dict[str, Any]:
+async def uploaded(platform: Platform, platform_key: str, folder: Path, name: str) -> dict[str, Any]:
     """Upload a new model and return the manifest's `models` with it."""
     content = safetensors(str(uuid.uuid4()))
     place = folder / name
     place.write_bytes(content)
     model = LocalModel(f"upscale_models/{name}", place, len(content), hashlib.sha256(content).hexdigest())
-    async with Server(Target(taking.url, taking.url, key, foreign=False)) as server:
+    async with Server(Target(platform.url, platform.url, platform_key, foreign=False)) as server:
         await send_model(server, model, lambda _done, _total: None)
     return {model.path: {"directory": "upscale_models", "size_bytes": len(content), "sha256": model.sha256}}
 
 
-def engine_folder(taking: Platform) -> Path:
-    (found,) = taking.home.glob("workers/*/engine/models")
-    return found
+def engine_folder(platform: Platform) -> Path:
+    return nodes_folder(platform.home).with_name("models")
 
 
 async def test_a_run_loads_a_model_that_was_uploaded_while_the_engine_ran(
-    taking: Platform, key: str, tmp_path: Path
+    platform: Platform, platform_key: str, tmp_path: Path
 ) -> None:
-    with Runflow(taking.url, key) as api:
+    with Runflow(platform.url, platform_key) as api:
         for name in ("first.safetensors", "sub/second.safetensors"):
             (tmp_path / "sub").mkdir(exist_ok=True)
-            models = await uploaded(taking, key, tmp_path, name)
-            assert not (engine_folder(taking) / f"upscale_models/{name}").exists()
+            models = await uploaded(platform, platform_key, tmp_path, name)
+            assert not (engine_folder(platform) / f"upscale_models/{name}").exists()
             path = api.deploy(name.rpartition("/")[2].partition(".")[0], prompt(name), models=models)["path"]
-            run = api.wait(api.dispatch(path, {})["id"], timeout=120)
+            run = api.wait(api.dispatch(path, {})["id"], timeout=300)
             assert (run["output"]["outputs"][0]["width"], run["output"]["outputs"][0]["height"]) == (32, 32)
-            placed = engine_folder(taking) / f"upscale_models/{name}"
+            placed = engine_folder(platform) / f"upscale_models/{name}"
             assert placed.read_bytes() == (tmp_path / name).read_bytes()
 
 
 async def test_a_format_that_can_hold_code_fails_the_run_with_the_next_step(
-    taking: Platform, key: str, tmp_path: Path
+    platform: Platform, platform_key: str, tmp_path: Path
 ) -> None:
-    models = await uploaded(taking, key, tmp_path, "third.pth")
-    with Runflow(taking.url, key) as api:
+    models = await uploaded(platform, platform_key, tmp_path, "third.pth")
+    with Runflow(platform.url, platform_key) as api:
         path = api.deploy("third", prompt("third.pth"), models=models)["path"]
         with pytest.raises(RunFailed) as failed:
-            api.wait(api.dispatch(path, {})["id"], timeout=120)
+            api.wait(api.dispatch(path, {})["id"], timeout=300)
     run = failed.value.run
     assert run["failure_code"] == "MODEL_MISSING"
     assert '"upscale_models/third.pth"' in run["failure_message"]
     assert "RUNFLOW_WORKER_ALLOW_PICKLE" in run["failure_message"]
-    assert not (engine_folder(taking) / "upscale_models/third.pth").exists()
+    assert not (engine_folder(platform) / "upscale_models/third.pth").exists()
