@@ -18,7 +18,7 @@ CLONE = Path(__file__).resolve().parents[1]
 PLUGIN = "ComfyUI-Runflow"
 _NOT_CLONED = shutil.ignore_patterns(".*", "__pycache__", "docs", "benchmarks", "tests", "node_modules")
 _FOLDERS = ("custom_nodes", "models", "input", "output", "user/default", "cache")
-_BOOT_SECONDS = 120
+_BOOT_SECONDS = 300
 QUIET_PAGE = {
     "Comfy.TutorialCompleted": True,
     "Comfy.Release.Status": "skipped",

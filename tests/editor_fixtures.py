@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 
 from runflow.settings import Settings
 from runflow.worker.runtime.errors import InstallError
@@ -24,6 +24,8 @@ from tests.editor_page import EditorPage
 from tests.oldest_comfyui import OLDEST, make_oldest
 
 NEWEST = "newest"
+_PATIENCE_MS = 60_000
+"""How long a page may take for anything: it only ends a test that hangs."""
 _ONLY_LOOPBACK = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 
 StartEditor = Callable[..., Editor]
@@ -111,6 +113,7 @@ async def chromium() -> AsyncIterator[Browser]:
     program = next((path for path in found if path), None)
     if program is None:
         pytest.skip("no Chromium on this machine (Debian: apt-get install chromium; or RUNFLOW_CHROMIUM=/path/to/it)")
+    expect.set_options(timeout=_PATIENCE_MS)
     async with async_playwright() as playwright:
         # As root Chromium starts only without its sandbox; the pages are ours.
         arguments = [_ONLY_LOOPBACK, "--no-sandbox", "--disable-gpu"]
@@ -137,6 +140,7 @@ async def open_page(chromium: Browser, shots: Path) -> AsyncIterator[OpenPage]:
 
     async def open_editor(editor: Editor, **profile: Any) -> EditorPage:
         context = await chromium.new_context(**{"viewport": {"width": 1280, "height": 800}, **profile})
+        context.set_default_timeout(_PATIENCE_MS)
         made = EditorPage(await context.new_page(), editor.url, shots)
         opened.append(made)
         await made.open()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import ConsoleMessage, Dialog, Locator, Page
+from playwright.async_api import ConsoleMessage, Dialog, Locator, Page, expect
 
 _READY = "() => window.app?.extensionManager && window.app.vueAppReady !== false && window.app.rootGraph !== null"
 _NODE = "const node = app.graph.nodes.find((each) => String(each.id) === String(id));"
@@ -108,39 +108,59 @@ class EditorPage:
 
     async def until_labelled(self, node_id: str, label: str) -> None:
         """Wait until a node's first button says this."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (await self.labels(node_id))[0] != label:
                 await asyncio.sleep(0.05)
 
-    async def press(self, node_id: str, label: str) -> None:
-        """Press a button of a node with the mouse, where it is drawn."""
+    async def press(self, node_id: str, label: str | None = None, *, close: bool = False) -> None:
+        """Press a button of a node with the mouse, where it is drawn; without `label` its first one.
+
+        Waits until nothing lies over it; with `close` whatever does is closed by Escape.
+        """
         vue = self.page.locator(f'[data-node-id="{node_id}"]').get_by_role("button", name=label, exact=True)
-        if await vue.count():
+        if label is not None and await vue.count():
             await vue.click()
             return
+        async with asyncio.timeout(60):
+            while (place := await self._place_of_button(node_id, label)) is None:
+                if close:
+                    await self.page.keyboard.press("Escape")
+                await asyncio.sleep(0.1)
+        await self.page.mouse.move(*place)
+        await self.page.mouse.click(*place)
+
+    async def _place_of_button(self, node_id: str, label: str | None) -> tuple[float, float] | None:
+        """Move a node's button to the middle of the canvas; where it is there, None while something covers it."""
         script = f"""async ([id, label]) => {{ {_NODE}
             const canvas = app.canvas
             canvas.ds.scale = 1
             canvas.centerOnNode(node)
             canvas.draw(true, true)
             await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))
-            const button = node.widgets.find((each) => each.type === "button" && (each.label ?? each.name) === label)
+            const buttons = node.widgets.filter((each) => each.type === "button")
+            const button = label === null ? buttons[0] : buttons.find((each) => (each.label ?? each.name) === label)
             if (!button) throw new Error(`no button ${{label}}`)
             const box = canvas.canvas.getBoundingClientRect()
             const y = button.last_y ?? button.y
-            return [
+            const place = [
                 box.left + (node.pos[0] + node.size[0] / 2 + canvas.ds.offset[0]) * canvas.ds.scale,
                 box.top + (node.pos[1] + y + 10 + canvas.ds.offset[1]) * canvas.ds.scale,
             ]
+            return document.elementFromPoint(...place) === canvas.canvas ? place : null
         }}"""
-        x, y = await self.page.evaluate(script, [node_id, label])
-        await self.page.mouse.move(x, y)
-        await self.page.mouse.click(x, y)
+        found = await self.page.evaluate(script, [node_id, label])
+        return (found[0], found[1]) if found else None
 
-    @property
-    def toasts(self) -> Locator:
-        """The toasts that are shown: `await expect(editor.toasts).to_contain_text("Deployed ✓")`."""
-        return self.page.locator(".p-toast-message")
+    async def alert(self) -> str:
+        """Wait for a native dialog that nobody took yet, and take it. Returns what it says."""
+        async with asyncio.timeout(60):
+            while not self.alerts:
+                await asyncio.sleep(0.02)
+        return self.alerts.pop(0)
+
+    async def toast(self, text: str) -> None:
+        """Wait for a toast with this text; ComfyUI may show others beside it."""
+        await expect(self.page.locator(".p-toast-message").filter(has_text=text).first).to_be_visible()
 
     async def prompt(self) -> dict[str, Any]:
         """What ComfyUI would execute now, in API format."""

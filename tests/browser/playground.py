@@ -106,7 +106,7 @@ class Playground:
         return self.page.locator(".rf-field").filter(has_text=label)
 
     async def ended(self, status: str) -> None:
-        await expect(self.page.locator("runflow-run .rf-status")).to_have_text(status, timeout=30_000)
+        await expect(self.page.locator("runflow-run .rf-status")).to_have_text(status)
 
     async def shot(self, name: str, *, whole: bool = False) -> None:
         self.shots.mkdir(parents=True, exist_ok=True)

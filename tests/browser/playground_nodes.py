@@ -17,7 +17,7 @@ class Slow:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
-        return {"required": {"image": ("IMAGE",), "steps": ("INT", {"default": 20, "min": 1, "max": 1000})}}
+        return {"required": {"image": ("IMAGE",), "steps": ("INT", {"default": 20, "min": 1, "max": 100_000})}}
 
     def run(self, image: Any, steps: int) -> tuple[Any]:
         import comfy.model_management  # type: ignore[import-not-found]

@@ -15,7 +15,7 @@ _PROMPT = {
 }
 _QUEUE = """(prompt) => new Promise(async (resolve, reject) => {
     app.api.addEventListener("execution_success", () => resolve(true))
-    setTimeout(() => reject(new Error("nothing heard on the websocket")), 20000)
+    setTimeout(() => reject(new Error("nothing heard on the websocket")), 60000)
     const answer = await app.api.fetchApi("/prompt", {
         method: "POST", headers: {"Content-Type": "application/json"},
         body: JSON.stringify({prompt, client_id: app.api.clientId}),
@@ -27,6 +27,16 @@ _QUEUE = """(prompt) => new Promise(async (resolve, reject) => {
 def switch_on(editor: Editor) -> None:
     """Switch password authentication on, past the page."""
     httpx.put(f"{editor.url}/runflow/security/password", json=ACCOUNT, timeout=30).raise_for_status()
+
+
+async def remember_socket(page: EditorPage) -> None:
+    """Before what closes the page's websocket: `reconnected` waits for another one."""
+    await page.page.evaluate("() => { window.before = app.api.socket }")
+
+
+async def reconnected(page: EditorPage) -> None:
+    """Wait until the page has given up the websocket that was remembered."""
+    await page.page.wait_for_function("() => app.api.socket !== window.before")
 
 
 async def queue(page: EditorPage) -> None:

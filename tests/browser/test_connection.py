@@ -21,19 +21,19 @@ async def test_a_key_is_saved_shown_by_its_end_and_forgotten(editor: Editor, ope
     await expect(field).to_have_attribute("placeholder", "rf_live_…")
     await field.fill(KEY)
     await field.press("Enter")
-    await expect(page.toasts).to_contain_text("API key saved")
+    await page.toast("API key saved")
     await expect(field).to_have_attribute("placeholder", "stored, ends in 4321")
     await expect(field).to_have_value("")
     await page.screenshot("settings")
 
-    settings = httpx.get(f"{editor.url}/settings").text
+    settings = httpx.get(f"{editor.url}/settings", timeout=30).text
     assert KEY not in settings
     assert KEY not in (editor.base / "user/default/comfy.settings.json").read_text()
     kept = editor.base / "user/__runflow/keys.json"
     assert json.loads(kept.read_text()) == {"default": KEY}
     assert kept.stat().st_mode & 0o777 == 0o600
     for route in ("/userdata/..%2F__runflow%2Fkeys.json", "/userdata/__runflow%2Fkeys.json", "/runflow/connection"):
-        assert KEY not in httpx.get(editor.url + route).text
+        assert KEY not in httpx.get(editor.url + route, timeout=30).text
 
     await dialog.get_by_role("button", name="Forget").click()
     await expect(field).to_have_attribute("placeholder", "rf_live_…")
@@ -43,7 +43,7 @@ async def test_a_key_is_saved_shown_by_its_end_and_forgotten(editor: Editor, ope
 async def test_a_key_that_a_script_puts_into_comfyuis_settings_is_taken_out(
     editor: Editor, open_page: OpenPage
 ) -> None:
-    with httpx.Client(base_url=editor.url) as client:
+    with httpx.Client(base_url=editor.url, timeout=30) as client:
         for route, body in {"/settings/Runflow.ApiKey": KEY, "/api/settings": {"Runflow.ApiKey": KEY}}.items():
             client.post(route, json=body).raise_for_status()
             assert KEY not in (editor.base / "user/default/comfy.settings.json").read_text()

@@ -31,16 +31,16 @@ def save_noise(path: Path, seed: int) -> None:
 
 
 @pytest.fixture
-def connected(editor: Editor, platform: Platform) -> Iterator[Editor]:
+def connected(editor: Editor, platform: Platform, platform_key: str) -> Iterator[Editor]:
     """An editor whose settings name the session's server and a key of it."""
-    with connection(editor, platform.url, platform.key()):
+    with connection(editor, platform.url, platform_key):
         yield editor
 
 
 @pytest.fixture
-def server(platform: Platform) -> Iterator[httpx.Client]:
+def server(platform: Platform, platform_key: str) -> Iterator[httpx.Client]:
     """Plain requests to the session's server."""
-    with httpx.Client(base_url=platform.url, headers={"Authorization": f"Bearer {platform.key()}"}) as client:
+    with httpx.Client(base_url=platform.url, headers={"Authorization": f"Bearer {platform_key}"}, timeout=30) as client:
         yield client
 
 
@@ -98,7 +98,7 @@ async def test_what_was_deployed_gives_the_picture_of_the_local_run(
     await expect(summary).not_to_contain_text("local.png")
     await page.screenshot("summary")
     await agree(page)
-    await expect(page.toasts).to_contain_text("Deployed ✓")
+    await page.toast("Deployed ✓")
     await page.screenshot("deployed")
     assert page.alerts == []
 
@@ -135,7 +135,7 @@ async def test_a_second_deployment_is_a_new_version_of_the_same_workflow(
         await page.set_widget((await page.find("ImageBlend"))[0], "blend_factor", factor)
         await press_deploy(page, deploy)
         await agree(page)
-        await expect(page.toasts.filter(has_text=f"version {number}")).to_be_visible()
+        await page.toast(f"version {number}")
         records.append(workflow_of(server, f"again-{connected.port}"))
     assert records[0]["id"] == records[1]["id"]
     assert [record["workflow_json"]["4"]["inputs"]["blend_factor"] for record in records] == [0.25, 0.75]
@@ -156,7 +156,7 @@ async def test_a_second_deployment_is_a_new_version_of_the_same_workflow(
         " await app.extensionManager.command.execute('Comfy.NewBlankWorkflow') }"
     )
     await agree(page)
-    await expect(page.toasts.filter(has_text="version 3")).to_be_visible()
+    await page.toast("version 3")
     assert "runflow" not in (await page.graph())["extra"]
     assert "runflow" in await page.page.evaluate("window.deployed.changeTracker.activeState.extra")
 
@@ -204,7 +204,7 @@ async def test_subgraphs_and_models(connected: Editor, open_page: OpenPage, serv
     await expect(summary).to_contain_text("sub/listed.safetensors, 18 MB: https://models.example/l")
     await page.screenshot("models")
     await agree(page)
-    await expect(page.toasts).to_contain_text("Deployed ✓")
+    await page.toast("Deployed ✓")
 
     workflow = workflow_of(server, f"subgraph-{connected.port}")
     inputs = [node["inputs"] for node_id, node in workflow["workflow_json"].items() if node_id.startswith(inside)]

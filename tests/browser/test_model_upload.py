@@ -55,7 +55,7 @@ def connected(editor: Editor, model: Path, taking: Platform, key: str) -> Iterat
 
 @pytest.fixture
 def server(taking: Platform, key: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=taking.url, headers={"Authorization": f"Bearer {key}"}) as client:
+    with httpx.Client(base_url=taking.url, headers={"Authorization": f"Bearer {key}"}, timeout=30) as client:
         yield client
 
 
@@ -91,19 +91,19 @@ async def test_a_model_is_offered_uploaded_once_and_used(
     await page.screenshot("offer")
     assert sha256 not in uploaded(server)
     await offer.get_by_role("button", name="Continue").click()
-    await expect(page.toasts.filter(has_text="Deployed ✓")).to_be_visible()
+    await page.toast("Deployed ✓")
     assert sha256 in uploaded(server)
 
     workflow: dict[str, Any] = server.get(f"/v1/comfyui-workflows/default/{slug}").json()
     assert workflow["models"][f"upscale_models/{FILE}"]["sha256"] == sha256
     assert str(model) not in json.dumps(workflow)
     with Runflow(taking.url, key) as api:
-        run = api.wait(api.dispatch(workflow["path"], {})["id"], timeout=120)
+        run = api.wait(api.dispatch(workflow["path"], {})["id"], timeout=300)
     assert run["output"]["outputs"][0]["width"] == 32
 
     await press_deploy(page, deploy)
     await agree(page)
-    await expect(page.toasts.filter(has_text="version 2")).to_be_visible()
+    await page.toast("version 2")
     await expect(offer).to_have_count(0)
 
 
@@ -124,5 +124,5 @@ async def test_what_is_not_ticked_is_not_sent_and_cancel_sends_nothing(
     await agree(page)
     await offer.get_by_role("checkbox").uncheck()
     await offer.get_by_role("button", name="Continue").click()
-    await expect(page.toasts.filter(has_text="Deployed ✓")).to_be_visible()
+    await page.toast("Deployed ✓")
     assert hashlib.sha256(model.read_bytes()).hexdigest() not in uploaded(server)

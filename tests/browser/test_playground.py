@@ -54,7 +54,7 @@ async def test_fill_run_and_see(editor: Editor, open_page: OpenPage, tmp_path: P
 
     source = await picture.get_attribute("src")
     assert source is not None
-    (tmp_path / "result.png").write_bytes(httpx.get(source).content)
+    (tmp_path / "result.png").write_bytes(httpx.get(source, timeout=30).content)
     with Image.open(tmp_path / "otter.png") as sent, Image.open(tmp_path / "result.png") as got:
         pixels = [np.asarray(each.convert("RGB").resize((12, 8)), dtype=int) for each in (sent, got)]
     assert abs(255 - pixels[0] - pixels[1]).mean() < 8

@@ -1,12 +1,14 @@
 """Settings > Runflow: password authentication switched on, worked with, changed and off again in the real editor."""
 
+from collections.abc import Callable
+
 import httpx
 import pytest
 from playwright.async_api import Locator, expect
 
-from tests.browser.security import ACCOUNT, LOGIN, PASSWORD, queue
+from tests.browser.security import ACCOUNT, LOGIN, PASSWORD, queue, reconnected, remember_socket
 from tests.editor import Editor
-from tests.editor_fixtures import NEWEST, OpenPage, StartEditor
+from tests.editor_fixtures import NEWEST, OpenPage
 from tests.editor_page import EditorPage
 from tests.oldest_comfyui import OLDEST
 
@@ -14,9 +16,9 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(params=[OLDEST, NEWEST])
-def guarded(own_editor: StartEditor, request: pytest.FixtureRequest) -> Editor:
-    """An editor of each version whose ComfyUI folder is the test's own."""
-    return own_editor(request.param, separate=True, as_clone=request.param == OLDEST)
+def guarded(lend_editor: Callable[[str], Editor], request: pytest.FixtureRequest) -> Editor:
+    """An editor of each version whose password may be set."""
+    return lend_editor(request.param)
 
 
 def toggle(dialog: Locator) -> Locator:
@@ -41,7 +43,7 @@ async def test_the_password_is_switched_on_asked_for_and_switched_off(guarded: E
     await expect(password).to_have_attribute("placeholder", "12 characters or more")
 
     await toggle(dialog).click()
-    assert page.alerts == ["Runflow: Fill in Username and Password first."]
+    assert await page.alert() == "Runflow: Fill in Username and Password first."
     await username.fill("ann")
     await password.fill("too short")
     await toggle(dialog).click()
@@ -51,7 +53,7 @@ async def test_the_password_is_switched_on_asked_for_and_switched_off(guarded: E
     await expect(toggle(dialog)).not_to_be_checked()
 
     await password.fill(PASSWORD)
-    await page.page.evaluate("() => { window.before = app.api.socket }")
+    await remember_socket(page)
     await toggle(dialog).click()
     await expect(page.page.locator(".runflow-dialog")).to_contain_text("runflow_security.json")
     async with page.page.expect_event("dialog"):
@@ -62,23 +64,25 @@ async def test_the_password_is_switched_on_asked_for_and_switched_off(guarded: E
     await page.screenshot("what-happens")
     await answer(page, "Switch on", repeated=PASSWORD)
     await expect(toggle(dialog)).to_be_checked()
-    await expect(page.toasts.first).to_contain_text("Password authentication is on")
+    await page.toast("Password authentication is on")
     await expect(password).to_have_value("")
     await page.screenshot("on")
-    assert httpx.get(f"{guarded.url}/prompt").status_code == 401
-    assert httpx.get(f"{guarded.url}/prompt", auth=LOGIN).status_code == 200
+    assert httpx.get(f"{guarded.url}/prompt", timeout=30).status_code == 401
+    assert httpx.get(f"{guarded.url}/prompt", auth=LOGIN, timeout=30).status_code == 200
     stored = guarded.comfyui / "runflow_security.json"
     assert stored.stat().st_mode & 0o777 == 0o600
     for file in (stored, guarded.base / "user/default/comfy.settings.json", guarded.base / "comfyui.log"):
         assert PASSWORD not in file.read_text()
 
     # Its websocket was closed and is open again, with the password.
-    await page.page.wait_for_function("() => app.api.socket !== window.before")
+    await reconnected(page)
     await queue(page)
 
     # It goes on across a restart: the browser sends the password, and the page finds its way back.
+    await remember_socket(page)
     guarded.stop()
     guarded.start()
+    await reconnected(page)
     await page.page.wait_for_function("async () => (await fetch('/runflow/info').catch(() => ({}))).status === 200")
     await queue(page)
 
@@ -92,11 +96,13 @@ async def test_the_password_is_switched_on_asked_for_and_switched_off(guarded: E
     await expect(toggle(dialog)).to_be_checked()
     await toggle(dialog).click()
     await page.screenshot("switch-off")
+    await remember_socket(page)
     await answer(page, "Switch off", PASSWORD)
     await expect(toggle(dialog)).not_to_be_checked()
     await expect(username).to_have_value("")
     assert not stored.exists()
-    assert httpx.get(f"{guarded.url}/prompt").status_code == 200
+    assert httpx.get(f"{guarded.url}/prompt", timeout=30).status_code == 200
+    await reconnected(page)
     await queue(page)
     page.faults.clear()  # requests of the page that were refused until the browser knew the password
 
@@ -116,8 +122,8 @@ async def open_page_anyway(page: EditorPage, editor: Editor) -> tuple[int, str]:
         await context.close()
 
 
-async def test_a_changed_password_is_asked_for_anew(own_editor: StartEditor, open_page: OpenPage) -> None:
-    editor = own_editor(separate=True)
+async def test_a_changed_password_is_asked_for_anew(lend_editor: Callable[[str], Editor], open_page: OpenPage) -> None:
+    editor = lend_editor(NEWEST)
     httpx.put(f"{editor.url}/runflow/security/password", json=ACCOUNT, timeout=30).raise_for_status()
     page = await open_page(editor, http_credentials=ACCOUNT)
     dialog = await page.open_settings()
@@ -131,12 +137,12 @@ async def test_a_changed_password_is_asked_for_anew(own_editor: StartEditor, ope
     await change.click()
     await page.screenshot("change")
     await answer(page, "Change", PASSWORD, repeated="a new password 密码")
-    await expect(page.toasts.first).to_contain_text("are changed")
-    assert httpx.get(f"{editor.url}/prompt", auth=LOGIN).status_code == 401
-    assert httpx.get(f"{editor.url}/prompt", auth=("änn", "a new password 密码")).status_code == 200
+    await page.toast("are changed")
+    assert httpx.get(f"{editor.url}/prompt", auth=LOGIN, timeout=30).status_code == 401
+    assert httpx.get(f"{editor.url}/prompt", auth=("änn", "a new password 密码"), timeout=30).status_code == 200
     page.faults.clear()  # this browser has the old password still
     # The next start asks for it too, and this page's stale password is one guess, however often it is sent.
     editor.stop()
     editor.start()
     assert httpx.get(f"{editor.url}/", auth=("änn", "a new password 密码"), timeout=30).status_code == 200
-    assert httpx.get(f"{editor.url}/").status_code == 401
+    assert httpx.get(f"{editor.url}/", timeout=30).status_code == 401

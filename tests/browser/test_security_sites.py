@@ -1,7 +1,7 @@
 """Another origin's page in a browser that knows ComfyUI's password: it gets nothing and changes nothing."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
@@ -67,16 +67,24 @@ async def evil_url() -> AsyncIterator[str]:
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
 @pytest.mark.parametrize("arguments", [(), ("--enable-cors-header",)], ids=["default", "cors"])
 async def test_another_sites_page_is_refused(
-    own_editor: StartEditor, open_page: OpenPage, evil_url: str, version: str, arguments: tuple[str, ...]
+    own_editor: StartEditor,
+    lend_editor: Callable[[str], Editor],
+    open_page: OpenPage,
+    evil_url: str,
+    version: str,
+    arguments: tuple[str, ...],
 ) -> None:
-    editor = own_editor(version, separate=True, as_clone=version == OLDEST, arguments=arguments)
+    if arguments:
+        editor = own_editor(version, separate=True, as_clone=version == OLDEST, arguments=arguments)
+    else:
+        editor = lend_editor(version)
     (editor.base / "input/secret.png").write_bytes(PIXEL)
     switch_on(editor)
     page = await open_page(Login(editor))
     await page.page.goto(editor.url)  # without the password in the address: the browser has it now
     await page.open()
     await queue(page)
-    before = httpx.get(f"{editor.url}/history", auth=LOGIN).json()
+    before = httpx.get(f"{editor.url}/history", auth=LOGIN, timeout=30).json()
 
     attacker = await page.page.context.new_page()
     answers: list[tuple[str, str, int]] = []
@@ -97,9 +105,9 @@ async def test_another_sites_page_is_refused(
     statuses = {(method, url.removeprefix(editor.url)): status for method, url, status in answers if editor.url in url}
     assert statuses
     assert {status for (method, _), status in statuses.items() if method != "OPTIONS"} == {403}
-    assert httpx.get(f"{editor.url}/history", auth=LOGIN).json() == before
-    assert httpx.get(f"{editor.url}/queue", auth=LOGIN).json()["queue_pending"] == []
-    assert httpx.get(f"{editor.url}/prompt").status_code == 401
+    assert httpx.get(f"{editor.url}/history", auth=LOGIN, timeout=30).json() == before
+    assert httpx.get(f"{editor.url}/queue", auth=LOGIN, timeout=30).json()["queue_pending"] == []
+    assert httpx.get(f"{editor.url}/prompt", timeout=30).status_code == 401
 
     # A link leads to the editor all the same; ComfyUI itself refuses it to some sites.
     await attacker.set_content(f'<a href="{editor.url}/">editor</a>')
