@@ -6,16 +6,19 @@ The real one: `RUNFLOW_TEST_S3_URL=s3://bucket/prefix` with `RUNFLOW_TEST_S3_END
 
 import os
 import secrets
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.contract.certificate import Trusted
 from tests.platform_fixtures import free_port
 
 SERVER = Path(__file__).parent / "storage" / "s3_server.py"
@@ -29,31 +32,40 @@ SETTINGS = ("url", "endpoint", "region", "access_key", "secret_key")
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     """Address of an S3-compatible service with the bucket `runflow-test`."""
+    with s3_service() as address:
+        yield address
+
+
+@contextmanager
+def s3_service(certificate: Trusted | None = None) -> Iterator[str]:
+    """Run an S3-compatible service with the bucket `runflow-test`, by https if there is a certificate for localhost."""
     port = free_port()
-    command = [sys.executable, str(SERVER), str(port), ACCESS_KEY, SECRET_KEY]
+    files = [str(certificate.chain), str(certificate.key)] if certificate else []
+    command = [sys.executable, str(SERVER), str(port), ACCESS_KEY, SECRET_KEY, *files]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}"
+    address = f"https://localhost:{port}" if certificate else f"http://127.0.0.1:{port}"
+    trusted = certificate.context if certificate else ssl.create_default_context()
     try:
         deadline = time.monotonic() + 60
         while True:
             assert process.poll() is None, "the S3 server ended"
             assert time.monotonic() < deadline, "the S3 server does not answer"
             try:
-                httpx.get(f"{address}/moto-api/", timeout=5)
+                httpx.get(f"{address}/moto-api/", timeout=5, verify=trusted)
                 break
             except httpx.TransportError:
                 time.sleep(0.05)
-        make_bucket(address, BUCKET)
+        make_bucket(address, BUCKET, trusted)
         yield address
     finally:
         process.kill()
         process.wait()
 
 
-def make_bucket(endpoint: str, name: str) -> None:
+def make_bucket(endpoint: str, name: str, trusted: ssl.SSLContext | bool = True) -> None:
     """Make a bucket of this name."""
     authorization = f"AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/20260101/us-east-1/s3/aws4_request, Signature=0"
-    httpx.put(f"{endpoint}/{name}", headers={"Authorization": authorization}).raise_for_status()
+    httpx.put(f"{endpoint}/{name}", headers={"Authorization": authorization}, verify=trusted).raise_for_status()
 
 
 def moto_settings(endpoint: str, **more: Any) -> dict[str, Any]:

@@ -26,6 +26,14 @@ def trusting(context: ssl.SSLContext, ca_file: Path | None) -> ssl.SSLContext:
     return context
 
 
+def authorities(ca_file: Path | None) -> bytes | None:
+    """Return the certificates of the file (PEM) for a library that takes no context. Raises `CertificateUnusable`."""
+    if ca_file is None:
+        return None
+    trusting(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), ca_file)
+    return ca_file.read_bytes()
+
+
 def check_pair(certificate: Path, key: Path) -> None:
     """Raise `CertificateUnusable` unless a server can serve with this certificate chain and private key."""
     try:

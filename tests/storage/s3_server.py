@@ -1,6 +1,6 @@
 """An S3 of our own as a process: moto's server, which believes everyone, behind a door that checks signed URLs.
 
-    python tests/storage/s3_server.py PORT ACCESS_KEY SECRET_KEY
+    python tests/storage/s3_server.py PORT ACCESS_KEY SECRET_KEY [CERTIFICATE KEY]
 
 It checks them as S3 does: AWS Signature Version 4 in the query, written from the specification and not with the
 library that signs: expiry, signature, and that every signed header came as it was signed. Requests that sign in a
@@ -81,6 +81,7 @@ def header(environ: dict[str, Any], name: str) -> str:
 
 
 if __name__ == "__main__":
-    port, access_key, secret_key = sys.argv[1:]
+    port, access_key, secret_key, *certificate = sys.argv[1:]
     app = Door(DomainDispatcherApplication(create_backend_app), access_key, secret_key)
-    run_simple("127.0.0.1", int(port), app, threaded=True)
+    tls = (certificate[0], certificate[1]) if certificate else None
+    run_simple("127.0.0.1", int(port), app, threaded=True, ssl_context=tls)

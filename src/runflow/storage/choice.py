@@ -4,12 +4,13 @@ from runflow.master_key import MasterKey
 from runflow.settings import Settings
 from runflow.storage.local import LocalStorage
 from runflow.storage.store import Storage
+from runflow.trust import authorities
 
 
 async def open_storage(settings: Settings, key: MasterKey) -> Storage:
     """Open the bucket of `RUNFLOW_STORAGE_URL`, else the folder below the home. Close it when done.
 
-    Raises `Unavailable`, saying what to correct, when files cannot be stored there.
+    Raises `Unavailable`, saying what to correct, when files cannot be stored there, and `CertificateUnusable`.
     """
     bucket = settings.bucket
     if bucket is None:
@@ -22,7 +23,7 @@ async def open_storage(settings: Settings, key: MasterKey) -> Storage:
     credentials = await BucketCredentials.find(
         access_key.get_secret_value() if access_key else None, secret_key.get_secret_value() if secret_key else None
     )
-    storage = S3Storage(bucket, credentials, key)
+    storage = S3Storage(bucket, credentials, key, authorities=authorities(settings.ca_file))
     try:
         await storage.check()
     except BaseException:

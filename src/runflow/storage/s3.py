@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 import secrets
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -37,6 +38,8 @@ PARTS_AT_ONCE = 3
 _AT_ONCE = 1000
 """How many objects one request may remove."""
 _PROBE = "probe"
+# Deep in what the library tells to developers: an error of the operating system, or of a certificate.
+_CAUSE = re.compile(r'(?:\bmessage: "|\bInvalidCertificate\(\s*)([^"?,()]{1,200})')
 
 T = TypeVar("T")
 
@@ -46,9 +49,15 @@ class S3Storage(Storage):
 
     max_object_bytes = SINGLE_PUT_BYTES
 
-    def __init__(self, bucket: Bucket, credentials: BucketCredentials, key: MasterKey) -> None:
-        """Use this bucket with these credentials; nothing is asked of it yet."""
+    def __init__(
+        self, bucket: Bucket, credentials: BucketCredentials, key: MasterKey, *, authorities: bytes | None = None
+    ) -> None:
+        """Use this bucket with these credentials; nothing is asked of it yet.
+
+        `authorities` are certificates (PEM) to trust beside the public ones.
+        """
         self._bucket = bucket
+        self._authorities = authorities
         self._credentials = credentials
         self._signer = UrlSigner.of(key)
         # obstore counts a body's time as well, so whatever carries one has a store with more patience.
@@ -61,6 +70,8 @@ class S3Storage(Storage):
             "connect_timeout": timedelta(seconds=5),
             "allow_http": self._bucket.endpoint.startswith("http://"),
         }
+        if self._authorities is not None:
+            client["root_certificate"] = self._authorities
         retry: RetryConfig = {
             "max_retries": 4,
             "retry_timeout": timedelta(seconds=20),
@@ -218,11 +229,16 @@ class S3Storage(Storage):
 
     def _trouble(self, error: Exception) -> errors.RunflowError:
         # Its own text names the request, whose address may hold a signature; the first line does not.
-        reason = (str(error) or repr(error)).splitlines()[0].partition("?")[0][:300]
-        log.error("storage failed", bucket=str(self._bucket), error=reason)
+        text = str(error) or repr(error)
+        reason = text.splitlines()[0].partition("?")[0][:300]
+        cause = _CAUSE.search(text)
+        log.error("storage failed", bucket=str(self._bucket), error=reason, cause=cause and cause[1])
         if isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
             what = f"The bucket {self._bucket} refuses this server's credentials"
             todo = "check RUNFLOW_STORAGE_ACCESS_KEY, RUNFLOW_STORAGE_SECRET_KEY and what they may do"
+        elif "InvalidCertificate" in text:
+            what = f"The certificate of {self._bucket.endpoint}, which has the bucket, is not trusted"
+            todo = "name its authority's certificate in RUNFLOW_CA_FILE, or look at its dates, its names and the clock"
         else:
             what = f"The bucket {self._bucket} at {self._bucket.endpoint} cannot be used right now"
             todo = "look at the storage service and at RUNFLOW_STORAGE_ENDPOINT"

@@ -1,0 +1,43 @@
+"""A bucket whose service has a certificate of a private authority, such as a MinIO in one's own network."""
+
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from runflow import errors
+from runflow.master_key import MasterKey
+from runflow.settings import Settings
+from runflow.storage.choice import open_storage
+from tests.contract.certificate import make_certificate
+from tests.platform_fixtures import free_port
+from tests.s3_fixtures import moto_settings, s3_service
+
+
+async def test_the_certificates_of_ca_file_hold_for_the_bucket_too(tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path, "localhost")
+    # Several in one file: the one that matters is not the first.
+    (tmp_path / "other").mkdir()
+    other = make_certificate(tmp_path / "other", "elsewhere").authority
+    both = tmp_path / "both.pem"
+    both.write_bytes(other.read_bytes() + certificate.authority.read_bytes())
+    key = MasterKey("0123456789abcdef" * 4)
+    with s3_service(certificate) as endpoint:
+        storage = await open_storage(Settings(**moto_settings(endpoint), ca_file=both), key)
+        try:
+            await storage.put("assets/a/b/c.txt", b"hello", limit=10)
+            found = await storage.head("assets/a/b/c.txt")
+            assert found is not None
+            assert found.size_bytes == 5
+        finally:
+            await storage.close()
+        with capture_logs() as lines, pytest.raises(errors.Unavailable, match="RUNFLOW_CA_FILE"):
+            await open_storage(Settings(**moto_settings(endpoint), ca_file=other), key)
+    assert [line["cause"] for line in lines] == ["UnknownIssuer"]
+
+
+async def test_why_the_bucket_does_not_answer_is_logged() -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    with capture_logs() as lines, pytest.raises(errors.Unavailable, match="cannot be used right now"):
+        await open_storage(Settings(**moto_settings(nobody)), MasterKey("0123456789abcdef" * 4))
+    assert [line["cause"] for line in lines] == ["Connection refused"]
