@@ -11,7 +11,7 @@ import os
 import shutil
 from pathlib import Path
 
-from runflow.worker.engine.paths import inside
+from runflow.worker.engine.paths import inside, relative_path
 
 PLUGIN_FOLDER = "ComfyUI-Runflow"
 EXTRA_MODEL_PATHS = "extra_model_paths.yaml"
@@ -43,8 +43,11 @@ def link_or_copy(source: Path, place: Path) -> None:
 
 def clean_run(base: Path, run_folder: str) -> None:
     """Remove what one run left in input, output and temp. Raises EngineError for a folder outside of them."""
+    folder = relative_path(run_folder)
     for name in ("input", "output", "temp"):
-        shutil.rmtree(inside(base / name, run_folder), ignore_errors=True)
+        # Most runs have files in one of the three, and where links lead costs a look at every folder on the way.
+        if os.path.lexists(base / name / folder):
+            shutil.rmtree(inside(base / name, folder), ignore_errors=True)
 
 
 def give_to(base: Path, uid: int) -> None:

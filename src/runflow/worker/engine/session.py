@@ -53,6 +53,7 @@ class PromptSession:
         self._submitting = 0
         self._dead: EngineError | None = None
         self._watcher: asyncio.Task[None] | None = None
+        self._in_use = asyncio.Event()
         self._look = asyncio.Event()
         self._to_forget: list[str] = []
         self._forget_timer: asyncio.TimerHandle | None = None
@@ -104,6 +105,7 @@ class PromptSession:
             raise self._dead
         tracker = Tracker(prompt, on_event)
         self._trackers[prompt_id] = tracker
+        self._in_use.set()
         try:
             await self._submit(prompt, prompt_id, tracker, extra_data)
             await tracker.done
@@ -223,6 +225,9 @@ class PromptSession:
         """Ask about each prompt that no socket tells about, and about each that has been silent for long."""
         unreachable_since: float | None = None
         while True:
+            if not self._trackers:
+                self._in_use.clear()
+                await self._in_use.wait()
             # Not wait_for: in Python 3.11 it swallows a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_WATCH_SECONDS):
