@@ -17,6 +17,8 @@ from ..manifest.hashes import Cancelled
 _KEPT_LINES = 60
 _LONGEST_LINE = 2000
 _LOOK_SECONDS = 0.2
+_LAST_WORDS_SECONDS = 30
+"""For how long the output of a program that has ended is read: it may have left another one that holds it open."""
 
 
 class CommandFailed(Exception):
@@ -78,9 +80,9 @@ def run(
                 continue
     except BaseException:
         _end(process)
-        raise
-    finally:
         reader.join(2)
+        raise
+    reader.join(_LAST_WORDS_SECONDS)
     if process.returncode:
         raise CommandFailed(what, f"failed ({process.returncode})", lines)
     return "\n".join(lines)

@@ -1,5 +1,6 @@
 import asyncio
 import os
+import sys
 import threading
 import time
 
@@ -49,3 +50,17 @@ def test_comfyui_can_end_while_a_program_runs() -> None:
     with pytest.raises(Cancelled):
         run(["sleep", "250"], what="sleep", environment=os.environ, cancelled=cancelled, seconds=250)
     assert time.monotonic() - began < 200
+
+
+def test_nothing_that_a_program_wrote_is_lost_where_reading_takes_long() -> None:
+    """As on a machine that stands still for a while just when the program ends."""
+    said = [sys.executable, "-c", "print('one'); print('two')"]
+    got = run(
+        said,
+        what="it",
+        environment=os.environ,
+        cancelled=threading.Event(),
+        seconds=60,
+        on_line=lambda line: time.sleep(2.4) if line == "one" else None,
+    )
+    assert got.splitlines() == ["one", "two"]

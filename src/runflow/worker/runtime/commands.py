@@ -76,7 +76,7 @@ def run(
             process.kill()
             process.wait()
     for reader in readers:
-        reader.join(timeout=5)
+        reader.join(timeout=30)
     for stream in (process.stdout, process.stderr):
         if stream is not None:
             stream.close()
