@@ -32,7 +32,7 @@ async def test_the_certificates_of_ca_file_hold_for_the_bucket_too(tmp_path: Pat
         finally:
             await storage.close()
         with capture_logs() as lines, pytest.raises(errors.Unavailable, match="RUNFLOW_CA_FILE"):
-            await open_storage(Settings(**moto_settings(endpoint), ca_file=other), key)
+            await open_storage(Settings(**moto_settings(endpoint)), key)
     assert [line["cause"] for line in lines] == ["UnknownIssuer"]
 
 
