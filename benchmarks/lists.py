@@ -41,7 +41,8 @@ PAGES: dict[str, tuple[str, dict[str, Any]]] = {
     "one client_ref (1 in 100)": ("/v1/runs", {"q": "client_ref:'ticket-7'"}),
     "of one workflow": ("/v1/comfyui-workflows/{path}/runs", {}),
     "longest first": ("/v1/runs", {"sort_by": "duration_ms:desc", "q": "duration_ms >= 0"}),
-    "no index: by cost": ("/v1/runs", {"sort_by": "cost:desc"}),
+    "most expensive first": ("/v1/runs", {"sort_by": "cost:desc", "q": "cost > 0"}),
+    "no index: by request_id": ("/v1/runs", {"sort_by": "request_id:desc"}),
 }
 """What is asked for: a name, the address, the parameters."""
 
@@ -51,7 +52,7 @@ _RUNS = """
     SELECT uuidv7(), w.org_id, w.id, w.version_id, w.version,
            CASE WHEN n % 100 = 0 THEN 'failed' ELSE 'succeeded' END, json_build_object('colour', n),
            'ticket-' || n % 100, w.id, 'auto', 1800, at, at + interval '1 second', at + interval '3 seconds',
-           1000 + n % 60000 * 7 % 60000, 0.000444
+           1000 + n % 60000 * 7 % 60000, 0.000444 * (1 + n * 7 % 1000)
     FROM workflows w, generate_series(1, :count) AS n,
          LATERAL (SELECT timestamptz '2026-01-01' + make_interval(secs => n * 10) AS at) AS moment
     WHERE w.id = :workflow

@@ -153,18 +153,28 @@ async def test_runs_of_others_public_workflows_are_found_by_slug(
         assert await searched(other_client, q) == hidden, q
 
 
-async def test_the_longest_runs_come_from_an_index(client: httpx.AsyncClient, services: Services) -> None:
+@pytest.mark.parametrize(
+    ("field", "q", "index"),
+    [
+        ("duration_ms", "duration_ms >= 0", "runs_by_duration"),
+        ("cost", "cost > 0", "runs_by_cost"),
+        ("cost", "cost >= 0.5", "runs_by_cost"),
+    ],
+)
+async def test_the_longest_and_the_most_expensive_runs_come_from_an_index(
+    client: httpx.AsyncClient, services: Services, field: str, q: str, index: str
+) -> None:
     caller = await services.authenticator.principal(client.headers["Authorization"].removeprefix("Bearer "))
     assert caller is not None
     for direction in ("asc", "desc"):
-        query = ListQuery(q="duration_ms >= 0", sort_by=f"duration_ms:{direction}", fields=("id",))
+        query = ListQuery(q=q, sort_by=f"{field}:{direction}", fields=("id",))
         statement = build(RUN_LIST, query, queries.of_organization(caller.org_id, {"id"}))
         compiled = statement.compile(dialect=psycopg.dialect())  # type: ignore[no-untyped-call]
         async with services.db.tenant(caller.org_id) as connection:
             await connection.exec_driver_sql("SET LOCAL enable_sort = off")  # so few rows are sorted sooner than found
             found = await connection.exec_driver_sql(f"EXPLAIN {compiled}", compiled.params)
             plan = "\n".join(found.scalars())
-        assert "runs_by_duration" in plan and "Sort" not in plan, plan
+        assert index in plan and "Sort" not in plan, plan
 
 
 async def test_a_long_page_of_large_inputs_ends_early(
