@@ -1,8 +1,9 @@
 """Which tests share a process when the suite runs on several cores (`pytest -n 2`, as `scripts/test` does).
 
 Tests of one file stay together, as they share what its fixtures made. The files with browser tests share their editors,
-those of the tiers `e2e` and `chaos` their engine and platform. These two groups are the longest: they start first, and
-the other files fill the time beside and after them.
+those of the tiers `e2e` and `chaos` their engine and platform. These two groups are the longest: they start early, and
+the other files fill the time beside and after them. The browser's comes first, as it also installs ComfyUI where none
+is; meanwhile the tests of `tests/web`, which need none, keep the other processes busy.
 
 pytest-xdist's own groups (`--dist loadgroup`, 3.8.0) have no effect with pytest 9.2, hence a scheduler with a rule.
 """
@@ -16,7 +17,8 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 _MARKER = re.compile(r"mark\.(browser|e2e|chaos)\b")
-_GROUPS = ("browser", "processes")
+_GROUPS = {"browser": 0, "processes": 2}
+_MEANWHILE = "/tests/web/"
 
 
 @cache
@@ -42,5 +44,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupSc
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put the long groups first where pytest-xdist hands out the tests, in the order of collection."""
     if hasattr(config, "workerinput"):
-        order = {group: place for place, group in enumerate(_GROUPS)}
-        items.sort(key=lambda item: order.get(group_of(item.path), len(order)))
+        items.sort(key=lambda item: place_of(item.path))
+
+
+@cache
+def place_of(file: Path) -> int:
+    """Return the place in the order: the browser's group, what runs beside its set-up, the other group, the rest."""
+    group = group_of(file)
+    if group in _GROUPS:
+        return _GROUPS[group]
+    return 1 if _MEANWHILE in file.as_posix() else 3
