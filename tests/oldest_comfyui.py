@@ -4,6 +4,7 @@ Everything else of its environment (torch, transformers and 80 more) is the newe
 minutes and 1.6 GB, and ComfyUI 0.16.3 runs on the same packages.
 """
 
+import fcntl
 import shutil
 import subprocess
 from pathlib import Path
@@ -20,9 +21,16 @@ _FRONTEND = "comfyui-frontend-package"
 
 
 def make_oldest(newest: Path, place: Path) -> Path:
-    """Make it at `place`, in one step, unless it is there. Raises InstallError where it cannot be had."""
-    if place.exists():
-        return place
+    """Make it at `place`, in one step, unless it is there. Raises InstallError where it cannot be had.
+
+    Of several processes that want it one makes it, and the others wait.
+    """
+    with place.with_name(f"{place.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return place if place.exists() else _make(newest, place)
+
+
+def _make(newest: Path, place: Path) -> Path:
     reporter = LogReporter(agree=True)
     packages = Environment(newest / ".venv", read_indexes(), find_uv())
     part = place.with_name(f"{place.name}.part")
