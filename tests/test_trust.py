@@ -2,6 +2,7 @@
 
 import json
 import os
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pytest
 
 from runflow.client import Runflow, RunflowUnreachable
 from runflow.ids import new_id
-from runflow.trust import CertificateUnusable, check_pair, trusting
+from runflow.trust import CertificateUnusable, check_pair, next_step, trusting
 from runflow.worker.connection import Connection, NotWelcome, ServerUnavailable
 from tests.contract.certificate import Trusted, make_certificate
 from tests.platform_fixtures import Platform, installation, until
@@ -78,7 +79,7 @@ def test_the_sdk_trusts_an_authority_or_the_certificate_itself(
         file = tmp_path / "a.txt"
         file.write_text("hello")
         assert client.upload(file, "text/plain").startswith("runflow://assets/")
-    with Runflow(server.url, key) as stranger, pytest.raises(RunflowUnreachable, match=r"(?i)certificate"):
+    with Runflow(server.url, key) as stranger, pytest.raises(RunflowUnreachable, match=r"(?i)certificate.* ca_file"):
         stranger.run(str(new_id()))
 
 
@@ -104,11 +105,30 @@ async def test_a_worker_does_not_talk_to_a_server_that_it_cannot_trust(
     other = make_certificate(tmp_path, "localhost")
     for ca_file, expected in ((None, ServerUnavailable), (other.authority, ServerUnavailable)):
         async with Connection(server.url, "x", instance=new_id(), ca_file=ca_file) as connection:
-            with pytest.raises(expected):
+            with pytest.raises(expected, match=r"RUNFLOW_CA_FILE"):
                 await connection.lease(wait_seconds=0, fingerprints=[])
     async with Connection(server.url, "x", instance=new_id(), ca_file=certificate.chain) as connection:
         with pytest.raises(NotWelcome):
             await connection.lease(wait_seconds=0, fingerprints=[])
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (9, "clock"),
+        (10, "clock"),
+        (62, "a name that stands in"),
+        (64, "a name that stands in"),
+        (19, "RUNFLOW_CA_FILE"),
+    ],
+)
+def test_a_refused_certificate_comes_with_the_next_step(code: int, said: str) -> None:
+    refused = ssl.SSLCertVerificationError("refused")
+    refused.verify_code = code
+    outer = ConnectionError("somewhere")
+    outer.__cause__ = refused
+    assert said in next_step(outer)
+    assert next_step(ConnectionError("elsewhere")) == ""
 
 
 def test_files_that_cannot_serve_are_named(certificate: Trusted, tmp_path: Path) -> None:

@@ -26,6 +26,27 @@ def trusting(context: ssl.SSLContext, ca_file: Path | None) -> ssl.SSLContext:
     return context
 
 
+_DATES = {9, 10}
+"""What OpenSSL calls a certificate that is not valid yet, and one that is not valid any more."""
+_NAMES = {62, 64}
+"""That it is of another host name, or of another address."""
+
+
+def next_step(error: BaseException) -> str:
+    """Return what to do about a certificate that was refused, as a sentence to append; empty for any other error."""
+    cause: BaseException | None = error
+    # aiohttp's error is such an error too, but without the code: the real one is its cause.
+    while cause is not None and not (isinstance(cause, ssl.SSLCertVerificationError) and hasattr(cause, "verify_code")):
+        cause = cause.__cause__ or cause.__context__
+    if cause is None:
+        return ""
+    if cause.verify_code in _DATES:
+        return " Look at the clock of this machine, and at the certificate's dates on the server."
+    if cause.verify_code in _NAMES:
+        return " Use a name that stands in the certificate."
+    return " For a private authority, name its certificate: RUNFLOW_CA_FILE, in the SDK ca_file."
+
+
 def authorities(ca_file: Path | None) -> bytes | None:
     """Return the certificates of the file (PEM) for a library that takes no context. Raises `CertificateUnusable`."""
     if ca_file is None:

@@ -2,16 +2,17 @@
 
 import mimetypes
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 
 from runflow.client.errors import ApiError, RunFailed, RunflowUnreachable
-from runflow.trust import trusting
+from runflow.trust import next_step, trusting
 
 POLL_SECONDS = 20
 """How long one request for a running run waits on the server."""
@@ -64,7 +65,10 @@ class Runflow:
         session = self._json("POST", "/v1/asset-uploads", json=body)
         with path.open("rb") as file:
             headers = {"Content-Type": mime, "Content-Length": str(body["size_bytes"])}
-            answer = httpx.put(session["upload_url"], content=file, headers=headers, timeout=300, verify=self._trusted)
+            with _reaching(session["upload_url"]):
+                answer = httpx.put(
+                    session["upload_url"], content=file, headers=headers, timeout=300, verify=self._trusted
+                )
         if answer.is_error:
             raise ApiError(answer)
         asset = self._json("POST", f"/v1/asset-uploads/{session['asset_id']}/confirmations", json={})
@@ -105,7 +109,10 @@ class Runflow:
     def download(self, output: dict[str, Any], path: Path) -> Path:
         """Save one element of `output.outputs` to `path` and return it."""
         partial = path.with_name(path.name + ".part")
-        with httpx.stream("GET", output["url"], timeout=300, verify=self._trusted) as answer:
+        with (
+            _reaching(output["url"]),
+            httpx.stream("GET", output["url"], timeout=300, verify=self._trusted) as answer,
+        ):
             if answer.is_error:
                 answer.read()
                 raise ApiError(answer)
@@ -115,11 +122,20 @@ class Runflow:
         return partial.replace(path)
 
     def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        try:
+        with _reaching(str(self._http.base_url)):
             answer = self._http.request(method, path, **options)
-        except httpx.TransportError as error:
-            raise RunflowUnreachable(f"No Runflow server answers at {self._http.base_url}: {error}") from error
         if answer.is_error:
             raise ApiError(answer)
         found: dict[str, Any] = answer.json()
         return found
+
+
+@contextmanager
+def _reaching(url: str) -> Iterator[None]:
+    """Say where nobody answered; files may lie elsewhere than the server. The signature in an address is not said."""
+    try:
+        yield
+    except httpx.TransportError as error:
+        parts = urlsplit(url)
+        where = f"{parts.scheme}://{parts.netloc}"
+        raise RunflowUnreachable(f"Nothing answers at {where}: {error}.{next_step(error)}") from error

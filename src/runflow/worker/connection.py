@@ -10,7 +10,7 @@ from uuid import UUID
 import aiohttp
 import orjson
 
-from runflow.trust import trusting
+from runflow.trust import next_step, trusting
 from runflow.worker.proxies import proxy_for
 
 PROTOCOL_VERSION = 1
@@ -176,7 +176,7 @@ class Connection:
                     return _json_object(content, url)
                 raise _refusal(response.status, content, self._server, path)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise ServerUnavailable(f"{self._server} does not answer: {_words(error)}") from error
+            raise ServerUnavailable(f"{self._server} does not answer: {_words(error)}.{next_step(error)}") from error
 
     @staticmethod
     def _host(url: str) -> str:
