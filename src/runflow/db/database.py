@@ -6,7 +6,7 @@ transaction; the queue, deliveries and sweeps use `Database.system`.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from uuid import UUID
 from weakref import WeakValueDictionary
 
@@ -78,16 +78,12 @@ class Database:
         async with _begin(self._system, _DURABLE if durable else _RELAXED, {}) as connection:
             yield connection
 
-    @asynccontextmanager
-    async def tenant_pipeline(self, org_id: UUID) -> AsyncIterator[Transaction]:
+    def tenant_pipeline(self, org_id: UUID) -> AbstractAsyncContextManager[Transaction]:
         """The same as `tenant`, for statements of the hot path (see `runflow.db.transaction`)."""
         unit = current_unit()
         if unit is not None and unit.serves(self, org_id):
-            async with unit.join_pipeline() as joined:
-                yield joined
-            return
-        async with self._api_pool.transaction(_TENANT_SQL, {"org": str(org_id)}) as transaction:
-            yield transaction
+            return unit.join_pipeline()
+        return self._api_pool.transaction(_TENANT_SQL, {"org": str(org_id)})
 
     @asynccontextmanager
     async def unit_of_work(self, org_id: UUID) -> AsyncIterator[UnitOfWork]:
@@ -105,11 +101,9 @@ class Database:
             if unit is not None:
                 unit.tell()
 
-    @asynccontextmanager
-    async def system_pipeline(self, *, durable: bool = True) -> AsyncIterator[Transaction]:
+    def system_pipeline(self, *, durable: bool = True) -> AbstractAsyncContextManager[Transaction]:
         """The same as `system`, for statements of the hot path."""
-        async with self._system_pool.transaction(None if durable else _RELAXED_SQL) as transaction:
-            yield transaction
+        return self._system_pool.transaction(None if durable else _RELAXED_SQL)
 
     @asynccontextmanager
     async def _turn(self, org_id: UUID) -> AsyncIterator[None]:

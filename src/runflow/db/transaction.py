@@ -152,7 +152,8 @@ class Pool:
 
         Raises `Unavailable` when no connection can be had.
         """
-        await self._pool.open()
+        if self._pool.closed:
+            await self._pool.open()
         try:
             connection = await self._pool.getconn()
         except PoolTimeout:

@@ -97,6 +97,8 @@ class Wire:
         self._connection = connection
         self._pgconn = connection.pgconn
         self._pgconn.enter_pipeline_mode()
+        # Made once: each finds out anew how every type of value is written or read.
+        self._writing, self._reading = Transformer(connection), Transformer(connection)
         self._prepared: dict[tuple[str, tuple[int, ...]], bytes] = {}
         self._numbers = count(1)
         self._expected: deque[Rows | tuple[str, tuple[int, ...]]] = deque()
@@ -112,9 +114,8 @@ class Wire:
             text = sql.encode()
         else:
             text, names = parse(sql)
-            adapting = Transformer(self._connection)
-            values = adapting.dump_sequence([parameters[name] for name in names], [PyFormat.AUTO] * len(names))
-            types, formats = adapting.types or (), adapting.formats
+            values = self._writing.dump_sequence([parameters[name] for name in names], [PyFormat.AUTO] * len(names))
+            types, formats = self._writing.types or (), self._writing.formats
         name = self._name(sql, text, types) if prepare else None
         if name is not None:
             self._pgconn.send_query_prepared(name, values, param_formats=formats)
@@ -199,10 +200,9 @@ class Wire:
 
     def load(self, result: "PGresult", first: int, end: int) -> list[Any]:
         """Return rows `first` up to, not including, `end` of a result."""
-        loading = Transformer(self._connection)
-        loading.set_pgresult(result)
+        self._reading.set_pgresult(result)
         names = tuple(result.fname(number) or b"" for number in range(result.nfields))
-        return loading.load_rows(first, end, _row_maker(names))
+        return self._reading.load_rows(first, end, _row_maker(names))
 
 
 @lru_cache(maxsize=1024)

@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import orjson
+
 from runflow import errors
 from runflow.db.transaction import Transaction
 from runflow.ids import new_id
@@ -166,23 +168,31 @@ async def store_events(connection: Transaction, held: Any, number: int, events: 
         lease=held.lease_id,
         number=number,
         events=[
-            {**event.model_dump(mode="json"), "id": new_id() if event.type == "log" else None, "data": _storable(event)}
+            {
+                "number": event.number,
+                "type": event.type,
+                "at": event.at,
+                "id": new_id() if event.type == "log" else None,
+                "data": _storable(event),
+            }
             for event in events
         ],
     )
 
 
 LOG_LEVELS = frozenset({"debug", "info", "warning", "error"})
+_NUL = rb"\u0000"
 
 
 def _storable(event: Event) -> dict[str, Any]:
     """What PostgreSQL can search: no NUL, and of log lines a level that is one, and a text."""
-    data: dict[str, Any] = _without_nul(event.data)
-    if event.type == "log":
-        level = data.get("level_code")
-        data["level_code"] = level if isinstance(level, str) and level in LOG_LEVELS else "info"
-        data["message"] = str(data.get("message", ""))
-    return data
+    # As JSON every NUL is spelled like this, so one search tells whether there is anything to take out.
+    data: dict[str, Any] = _without_nul(event.data) if _NUL in orjson.dumps(event.data) else event.data
+    if event.type != "log":
+        return data
+    level = data.get("level_code")
+    known = level if isinstance(level, str) and level in LOG_LEVELS else "info"
+    return {**data, "level_code": known, "message": str(data.get("message", ""))}
 
 
 def _without_nul(value: Any) -> Any:
