@@ -166,7 +166,7 @@ class Supervisor:
         while not self._stopping.is_set():
             started = time.monotonic()
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "runflow", "worker", "--server", url, "--token-file", str(token_file)),
+                *(sys.executable, "-P", "-m", "runflow", "worker", "--server", url, "--token-file", str(token_file)),
                 "--die-with-parent",
                 stdin=subprocess.PIPE,
                 env={**os.environ, **self._worker_environment()},

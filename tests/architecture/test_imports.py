@@ -1,6 +1,8 @@
 """Imports point one way: cli → web → nouns → db and storage; worker and client speak HTTP (design: "Layout")."""
 
+import ast
 import sys
+from itertools import pairwise
 
 import pytest
 
@@ -112,4 +114,17 @@ def test_worker_and_client_hold_no_database_driver(room: str) -> None:
         for line, name in module.imports()
         if name.split(".")[0] in drivers
     ]
+    assert faults == [], "\n".join(faults)
+
+
+def test_our_own_processes_do_not_import_from_where_they_are_started() -> None:
+    """`python -m` looks into the working folder first, and beside a clone named runflow that is not the package."""
+    faults = []
+    for module in server_modules():
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.Tuple | ast.List):
+                words = [one.value if isinstance(one, ast.Constant) else None for one in node.elts]
+                for at, (flag, name) in enumerate(pairwise(words)):
+                    if flag == "-m" and str(name).split(".")[0] == "runflow" and words[max(0, at - 1)] != "-P":
+                        faults.append(f"src/runflow/{module.name}:{node.lineno}: -m {name} without -P")
     assert faults == [], "\n".join(faults)

@@ -3,6 +3,7 @@
 import asyncio
 import io
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -38,6 +39,16 @@ async def test_a_picture_that_takes_long_has_none_and_the_next_one_has(process: 
     process._draw_seconds = 60
     small = await drawn(process, picture(size=(64, 48)))
     assert small is not None and Image.open(io.BytesIO(small)).size == (64, 48)
+
+
+async def test_a_folder_of_our_name_where_the_server_was_started_is_not_imported(
+    process: DrawingProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As beside a clone: `git clone …/runflow && runflow/.venv/bin/runflow up`."""
+    (tmp_path / "runflow").mkdir()
+    (tmp_path / "runflow" / "__init__.py").write_text("raise SystemExit('not this one')")
+    monkeypatch.chdir(tmp_path)
+    assert await drawn(process, picture(size=(64, 48))) is not None
 
 
 async def test_who_comes_second_does_not_wait_long() -> None:

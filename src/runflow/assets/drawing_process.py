@@ -101,7 +101,7 @@ class DrawingProcess:
         try:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-m", "runflow.assets.drawing"),
+                *("-P", "-m", "runflow.assets.drawing"),
                 stdin=PIPE,
                 stdout=PIPE,
                 env=environment(),

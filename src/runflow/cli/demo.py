@@ -79,7 +79,7 @@ def _require_engine(settings: Settings) -> None:
     if settings.comfyui_url is not None or is_usable(settings.comfyui_dir):
         return
     console.print(f"There is no ComfyUI in {settings.comfyui_dir} yet; installing one.")
-    command = [sys.executable, "-m", "runflow", "comfyui", "install", str(settings.comfyui_dir), "--yes"]
+    command = [sys.executable, "-P", "-m", "runflow", "comfyui", "install", str(settings.comfyui_dir), "--yes"]
     ended = subprocess.run(command, check=False, stdout=sys.stderr)
     if ended.returncode != 0:
         raise typer.Exit(ended.returncode)

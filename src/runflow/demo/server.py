@@ -49,7 +49,7 @@ def own_server(home: Path, on_key: Callable[[str], None]) -> Iterator[str]:
     log_path.parent.mkdir(parents=True, exist_ok=True)
     with log_path.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "runflow", "up", "--port", str(port)],
+            [sys.executable, "-P", "-m", "runflow", "up", "--port", str(port)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,

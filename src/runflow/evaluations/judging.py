@@ -158,7 +158,7 @@ class JudgingPool:
     async def _start(self) -> _Process:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "runflow.evaluations.judges.process"),
+            *("-P", "-m", "runflow.evaluations.judges.process"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=LINE_BYTES,

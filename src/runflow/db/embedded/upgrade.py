@@ -30,7 +30,7 @@ def other_major_version(
         f"{old}/pg_dumpall -h {shlex.quote(str(sockets))} -p {PORT} -U {owner} -f {dump})",
         f"(cd / && {become}{old}/pg_ctl stop -w -m fast -D {data})",
         f"mv {data} {aside}",
-        f"{shlex.quote(sys.executable)} -m runflow.db.embedded {home} psql -X -q -f {dump}",
+        f"{shlex.quote(sys.executable)} -P -m runflow.db.embedded {home} psql -X -q -f {dump}",
     ]
     return OtherMajorVersion(
         f"The data folder {location.data} was written by PostgreSQL {found}, and this Runflow runs PostgreSQL "
