@@ -14,7 +14,7 @@ from runflow.ids import new_id
 from tests.deliveries.outbox import FAST, SIGNING, Impatient, Outbox, running, until
 from tests.outgoing.receivers import Behaviour, Received, Receiver, answering, endless, hanging, receiver, resetting
 
-EACH = 25
+EACH = 20
 """Messages for each bad receiver."""
 SHORT_SECONDS, LONG_SECONDS = 0.2, 120.0
 """How long one receiver is let hang, and how long another: longer than a good one may ever wait."""

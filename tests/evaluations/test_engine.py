@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow.evaluations import queue_queries as queue
 from runflow.ids import new_id
@@ -86,12 +87,13 @@ async def test_a_fetch_that_failed_is_tried_again(
     site.answers = [(503, b""), (200, good_png)]
     made = await post(http_client, f"{site.url}/a.png")
 
-    async def waits() -> bool:
+    async def waits() -> str | None:
         found = (await http_client.get(f"/v1/evaluations/{made['id']}")).json()
-        return bool(found["status_code"] == "pending" and found["attempt_number"] == 1)
+        waiting = found["status_code"] == "pending" and found["attempt_number"] == 1
+        return "waits" if waiting else found["completed_at"]
 
-    await until(waits)
-    await change(services, made["id"], "due_at = now()")
+    if await until(waits) == "waits":
+        await change(services, made["id"], "due_at = now()")
     found = await ended(http_client, made["id"])
     assert (found["status_code"], found["overall_passed"], found["attempt_number"]) == ("completed", True, 2)
 
@@ -140,6 +142,12 @@ async def test_a_reference_that_is_gone_is_left_out_and_told(
 
 async def insert(services: Services, org: Any, **more: Any) -> str:
     """An evaluation of an asset that nobody has, in any state."""
+    async with services.db.system() as connection:
+        return await insert_in(connection, org, **more)
+
+
+async def insert_in(connection: AsyncConnection, org: Any, **more: Any) -> str:
+    """The same in a transaction of the caller's: until it ends, no engine sees it."""
     made = str(new_id())
     columns = {
         "id": f"'{made}'",
@@ -148,10 +156,9 @@ async def insert(services: Services, org: Any, **more: Any) -> str:
         "generated_image_url": "'https://10.0.0.1/'",
     }
     columns.update(more)
-    async with services.db.system() as connection:
-        await connection.execute(
-            text(f"INSERT INTO evaluations ({', '.join(columns)}) VALUES ({', '.join(columns.values())})")
-        )
+    await connection.execute(
+        text(f"INSERT INTO evaluations ({', '.join(columns)}) VALUES ({', '.join(columns.values())})")
+    )
     return made
 
 
@@ -169,7 +176,7 @@ async def test_a_lapsed_claim_is_taken_over_and_the_third_loss_is_the_last(servi
     services.hub.publish("evaluation")
 
     async def taken() -> bool:
-        return bool((await state(services, once)).attempt_number == 2 and (await state(services, thrice)).failure_code)
+        return bool((await state(services, once)).attempt_number >= 2 and (await state(services, thrice)).failure_code)
 
     await until(taken)
     assert (await state(services, thrice)).failure_code == "EVALUATOR_LOST"
@@ -195,17 +202,12 @@ async def test_who_lost_a_claim_changes_nothing(services: Services) -> None:
 
 async def test_no_organization_waits_behind_another_s_queue(services: Services) -> None:
     busy, quiet = await new_org(services), await new_org(services)
-    many = [await insert(services, busy, due_at="now() - interval '1 hour'") for _ in range(20)]
-    one = await insert(services, quiet, due_at="now() - interval '1 minute'")
     async with services.db.system() as connection:
-        claims = await queue.claim(connection, 8, 30)
-        taken = {str(claim.id) for claim in claims}
-        assert one in taken or (await state(services, one)).status_code != "pending"
+        for _ in range(20):
+            await insert_in(connection, busy, due_at="now() - interval '1 hour'")
+        one = await insert_in(connection, quiet, due_at="now() - interval '1 minute'")
+        assert one in {str(claim.id) for claim in await queue.claim(connection, 8, 30)}
         await connection.rollback()
-    async with services.db.system() as connection:
-        await connection.execute(
-            text("DELETE FROM evaluations WHERE id = ANY (CAST(:ids AS uuid[]))"), {"ids": [*many, one]}
-        )
 
 
 async def test_a_stopping_server_gives_its_work_back_uncounted(services: Services, good_png: bytes) -> None:
