@@ -13,6 +13,7 @@ from typing import Annotated
 from fastapi import Query
 
 from runflow.errors import ValidationFailed
+from runflow.web.parameters import OnlyKnown
 
 DEFAULT_DAYS = 30
 MAX_DAYS = 731
@@ -76,12 +77,12 @@ _Bucket = Annotated[Bucket, Query(description="Width of the steps of the series,
 
 
 # Coroutines, though nothing is awaited: FastAPI sends a plain function through its thread pool, which costs more.
-async def period(from_: _From = None, to: _To = None, bucket: _Bucket = Bucket.DAY) -> Period:
+async def period(from_: _From = None, to: _To = None, bucket: _Bucket = Bucket.DAY, _: OnlyKnown = None) -> Period:
     """Read `from`, `to` and `bucket` (FastAPI dependency). Raises `ValidationFailed` naming the parameter."""
     return read_period(from_, to, bucket)
 
 
-async def time_range(from_: _From = None, to: _To = None) -> Period:
+async def time_range(from_: _From = None, to: _To = None, _: OnlyKnown = None) -> Period:
     """Read `from` and `to` of a route without a series (FastAPI dependency). Raises `ValidationFailed`."""
     return read_period(from_, to, Bucket.DAY)
 

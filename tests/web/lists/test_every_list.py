@@ -88,3 +88,17 @@ async def test_bad_parameters_have_the_one_envelope(client: httpx.AsyncClient, l
             assert (answer.status_code, answer.json()["code"]) == (status, code), f"{address} {parameters}"
             assert set(answer.json()) == {"code", "message", "errors"}
         assert "character 1" in (await client.get(address, params={"q": ")"})).json()["message"]
+
+
+async def test_a_parameter_that_a_list_does_not_have_is_refused(
+    client: httpx.AsyncClient, lists: dict[str, set[str]]
+) -> None:
+    found = await addresses(client, lists)
+    assert len(found) >= 5
+    for address in found.values():
+        answer = await client.get(address, params={"staus_code": "failed", "offset": 50, "limit": 1})
+        assert (answer.status_code, answer.json()["code"]) == (422, "VALIDATION_ERROR"), address
+        assert [problem["loc"] for problem in answer.json()["errors"]] == [["query", "staus_code"], ["query", "offset"]]
+        assert "`q=staus_code:VALUE`" in answer.json()["message"] and "limit, pq, q" in answer.json()["message"]
+        # What caches and proxies add changes nothing.
+        assert (await client.get(address, params={"_": "1700000000", "limit": 1})).status_code == 200, address

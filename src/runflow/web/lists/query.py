@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Query
 
 from runflow.web.lists.projection import split_names
+from runflow.web.parameters import OnlyKnown
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 500
@@ -73,8 +74,9 @@ async def list_query(
     pq: _Cursor = None,
     from_prev: _FromPrev = False,
     embed: _Embed = None,
+    _: OnlyKnown = None,
 ) -> ListQuery:
-    """Read the list parameters (FastAPI dependency); blank ones count as absent."""
+    """Read the list parameters (FastAPI dependency); blank ones count as absent. Raises `ValidationFailed`."""
     return ListQuery(
         q=_present(q),
         limit=limit,
