@@ -1,5 +1,6 @@
 """Budgets: dispatch stops when one is used up, and nothing else does."""
 
+import asyncio
 from datetime import date
 from decimal import Decimal
 from types import SimpleNamespace
@@ -11,6 +12,8 @@ import pytest
 from sqlalchemy import text
 
 from runflow.metering import budget, grants
+from runflow.runs.queue import completion
+from runflow.runs.queue.metering import meter
 from runflow.services import Services
 from tests.conftest import MakeKey, open_client
 from tests.metering.conftest import Execute
@@ -29,6 +32,44 @@ async def grant(services: Services, org: UUID, **amounts: str) -> None:
     async with services.db.system() as connection:
         await grants.grant(connection, org, **given)
     services.hub.publish("budget", str(org))
+
+
+async def recount(services: Services, org: UUID) -> dict[str, Any]:
+    """What `runflow budget set` does after it has granted."""
+    async with services.db.system() as connection:
+        return await grants.recount(connection, org)
+
+
+async def test_the_first_budget_counts_a_run_that_was_just_being_completed(
+    services: Services,
+    org: UUID,
+    priced: Deployed,
+    worker: Worker,
+    dispatch: Dispatch,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await dispatch()
+    lease = await worker.lease()
+    assert lease is not None
+    looked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def held_up(*arguments: Any) -> Any:
+        looked.set()
+        await go_on.wait()
+        return await meter(*arguments)
+
+    monkeypatch.setattr(completion, "meter", held_up)
+    output = await worker.upload(lease)
+    completing = asyncio.create_task(worker.complete(lease, outputs=[output], timings={"execute_ms": 3000}))
+    async with asyncio.timeout(60):
+        await looked.wait()  # it has seen that there is no budget
+        await grant(services, org, monthly="1")
+        recounting = asyncio.create_task(recount(services, org))
+        await asyncio.wait([recounting], timeout=0.3)
+        go_on.set()
+        assert (await completing).json()["status_code"] == "succeeded"
+        found = await recounting
+    assert (found["month_spent"], found["balance"]) == (Decimal("0.003"), Decimal("0.997"))
 
 
 async def balance(client: httpx.AsyncClient) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def set_budget(
     async def change(connection: AsyncConnection, org_id: UUID) -> dict[str, Any]:
         return await grants.grant(connection, org_id, monthly=monthly, credit=credit)
 
-    _show(org, _in_organization(org, change), as_json)
+    _show(org, _in_organization(org, change, grants.recount), as_json)
 
 
 @app.command()
@@ -60,13 +60,20 @@ def clear(org: Organization) -> None:
     console.print(f"{org} may spend as much as it likes." if cleared else f"{org} had no budget.")
 
 
-def _in_organization(slug: str, work: Callable[[AsyncConnection, UUID], Awaitable[Any]]) -> Any:
+def _in_organization(slug: str, *work: Callable[[AsyncConnection, UUID], Awaitable[Any]]) -> Any:
+    """Do this work, each part in a transaction of its own, and return what the last one did."""
+
     async def run(installation: Installation) -> Any:
-        async with installation.database() as db, db.system() as connection:
-            row = await orgs.by_slug(connection, slug)
-            if row is None:
-                raise errors.OrganizationNotFound(f"There is no organization {slug!r}. `runflow orgs list` names them.")
-            return await work(connection, row.id)
+        done = None
+        async with installation.database() as db:
+            for part in work:
+                async with db.system() as connection:
+                    row = await orgs.by_slug(connection, slug)
+                    if row is None:
+                        message = f"There is no organization {slug!r}. `runflow orgs list` names them."
+                        raise errors.OrganizationNotFound(message)
+                    done = await part(connection, row.id)
+        return done
 
     configure("console", level="warning")
     with open_installation(load_settings()) as installation:

@@ -41,6 +41,17 @@ _SET_MONTHLY = text("""
         month_spent = excluded.month_spent, low_balance_notified_at = NULL, updated_at = now()
 """)
 
+_MONTHLY_LIMIT = text("SELECT monthly_limit FROM budgets WHERE org_id = :org")
+
+# What a transaction sees of others' activity is remembered until it is cleared.
+_FORGET_ACTIVITY = text("SELECT pg_stat_clear_snapshot()")
+_OLDER = text("""
+    SELECT EXISTS (
+        SELECT FROM pg_stat_activity
+        WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
+          AND xact_start < now())
+""")
+
 _SET_CREDIT = text("""
     INSERT INTO budgets AS b (org_id, credit) VALUES (:org, :amount)
     ON CONFLICT (org_id) DO UPDATE SET credit = excluded.credit, credit_spent = 0, low_balance_notified_at = NULL,
@@ -72,6 +83,18 @@ async def set_monthly(connection: AsyncConnection, org_id: UUID, amount: Decimal
     await connection.execute(_LOCK, {"org": org_id})
     spent = (await connection.execute(_SPENT_THIS_MONTH, {"org": org_id})).scalar_one()
     await connection.execute(_SET_MONTHLY, {"org": org_id, "amount": amount, "spent": spent})
+
+
+async def monthly_limit(connection: AsyncConnection, org_id: UUID) -> Decimal | None:
+    """Return what an organization may spend per month; None without such a limit."""
+    found: Decimal | None = (await connection.execute(_MONTHLY_LIMIT, {"org": org_id})).scalar_one_or_none()
+    return found
+
+
+async def older_are_under_way(connection: AsyncConnection) -> bool:
+    """Tell whether a transaction of this role that began before this one has not ended."""
+    await connection.execute(_FORGET_ACTIVITY)
+    return bool((await connection.execute(_OLDER)).scalar_one())
 
 
 async def set_credit(connection: AsyncConnection, org_id: UUID, amount: Decimal) -> None:

@@ -3,6 +3,7 @@
 Every server process hears of it at the commit.
 """
 
+import asyncio
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from runflow.audit import recorder
 from runflow.metering import budget_queries as queries
 from runflow.runs.queue.metering import BUDGET_TOPIC
+
+RECOUNT_SECONDS = 10.0
+"""Longer than it takes to complete a run; a sweep that takes minutes is not waited for."""
+LOOK_SECONDS = 0.05
 
 
 async def grant(
@@ -26,6 +31,23 @@ async def grant(
     details = {name: str(amount) for name, amount in amounts.items() if amount is not None}
     await recorder.record_operator(connection, org_id, "budget.set", "budget", org_id, details)
     await queries.announce_change(connection, BUDGET_TOPIC, org_id)
+    return await budget(connection, org_id)
+
+
+async def recount(connection: AsyncConnection, org_id: UUID) -> dict[str, Any]:
+    """Count anew what was spent this month, in a transaction after that of `grant`; return the budget as it is now.
+
+    A run that was just being completed may have looked for a budget before there was one, and have been counted by
+    nobody: whoever began before is waited for, at most `RECOUNT_SECONDS`. Whoever began since adds its cost itself.
+    """
+    monthly = await queries.monthly_limit(connection, org_id)
+    if monthly is not None:
+        for _ in range(int(RECOUNT_SECONDS / LOOK_SECONDS)):
+            if not await queries.older_are_under_way(connection):
+                break
+            await asyncio.sleep(LOOK_SECONDS)
+        await queries.set_monthly(connection, org_id, monthly)
+        await queries.announce_change(connection, BUDGET_TOPIC, org_id)
     return await budget(connection, org_id)
 
 
