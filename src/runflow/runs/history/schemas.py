@@ -81,7 +81,7 @@ class Attempt(BaseModel):
 
     id: UUID
     run_id: UUID
-    number: int = Field(description="From 1 to 3.")
+    number: int = Field(description="From 1 up. What a worker gave back untouched has a number, too, and is no try.")
     worker_id: UUID
     gpu_code: str
     status_code: AttemptStatus
