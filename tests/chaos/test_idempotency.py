@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.platform_fixtures import Platform, installation
+from tests.platform_fixtures import Platform, installation, until
 from tests.runs.conftest import PROMPT
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 
 ROUNDS = 5
 CALLERS = 8
@@ -27,7 +27,7 @@ def test_each_key_makes_one_run_whatever_dies_when(platform: Platform) -> None:
     key = platform.key()
     headers = {"Authorization": f"Bearer {key}"}
     workflows = f"{platform.url}/v1/comfyui-workflows"
-    deployed = httpx.post(workflows, json={"name": "Portrait", "workflow_json": PROMPT}, headers=headers)
+    deployed = httpx.post(workflows, json={"name": "Portrait", "workflow_json": PROMPT}, headers=headers, timeout=30)
     runs = f"{workflows}/{deployed.json()['path']}/runs"
 
     def call(name: str) -> httpx.Response | None:
@@ -44,15 +44,18 @@ def test_each_key_makes_one_run_whatever_dies_when(platform: Platform) -> None:
         def send(caller: int, round_: int = round_, stop: threading.Event = stop) -> None:
             number = 0
             while not stop.is_set():
-                names.append(f"{round_}-{caller}-{number}")
-                if call(names[-1]) is None:
+                name = f"{round_}-{caller}-{number}"
+                names.append(name)
+                if call(name) is None:
                     return
                 number += 1
 
         callers = [threading.Thread(target=send, args=(caller,)) for caller in range(CALLERS)]
         for thread in callers:
             thread.start()
-        time.sleep(random.uniform(0.2, 1.0))
+        under_way = len(names) + 2 * CALLERS
+        until(lambda enough=under_way: len(names) > enough, "requests under way")  # type: ignore[misc]
+        time.sleep(random.uniform(0, 0.5))
         platform.kill()
         stop.set()
         for thread in callers:
@@ -68,7 +71,7 @@ def test_each_key_makes_one_run_whatever_dies_when(platform: Platform) -> None:
     cursor = None
     while True:
         query = {"limit": "500", "fields": "id,client_ref"} | ({"pq": cursor} if cursor else {})
-        page = httpx.get(runs, params=query, headers=headers).json()
+        page = httpx.get(runs, params=query, headers=headers, timeout=30).json()
         found += [(run["client_ref"], run["id"]) for run in page["items"]]
         cursor = page["next"]
         if cursor is None:
