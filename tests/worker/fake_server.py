@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from tests.platform_fixtures import free_port
 from tests.worker.scripted_engine import until
 
 TOKEN = "rf_work_" + "t" * 40
@@ -43,7 +44,7 @@ class FakeServer:
         self.hold_puts: asyncio.Event | None = None
         self.hold_answers: asyncio.Event | None = None
         self._runner: web.AppRunner | None = None
-        self._port = 0
+        self._port = free_port()  # not one that an outgoing connection may take while the server is away
 
     @property
     def url(self) -> str:
@@ -66,7 +67,6 @@ class FakeServer:
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True)
         await site.start()
-        self._port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
         """Go away as if killed; `start` comes back on the same port with the same memory."""
