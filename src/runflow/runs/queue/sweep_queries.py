@@ -54,9 +54,9 @@ _UNSWEPT = """
 _MARK_SWEPT = "UPDATE run_attempts SET objects_swept = true WHERE id = ANY(%(ids)s)"
 
 
-async def expired(connection: Transaction, states: list[str]) -> list[Any]:
-    """Return leases in these states that were not renewed in time."""
-    return await connection.rows(_EXPIRED, {"states": states})
+async def expired(connection: Transaction, states: list[str]) -> Fetched:
+    """Look for leases in these states that were not renewed in time; they can be fetched after the transaction."""
+    return await connection.later(_EXPIRED, {"states": states})
 
 
 async def is_expired(connection: Transaction, lease: UUID) -> bool:

@@ -89,8 +89,9 @@ class Sweeper:
         return len(attempts)
 
     async def _take_back(self, states: list[str]) -> int:
-        async with self._services.db.system_pipeline(durable=False) as connection:
-            leases = await sweep_queries.expired(connection, states)
+        async with self._services.db.system_pipeline() as connection:
+            found = await sweep_queries.expired(connection, states)
+        leases = await found.fetchall()
         for lease in leases:
             await self._end(lease, expired_only=True)
         return len(leases)
