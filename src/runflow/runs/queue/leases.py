@@ -135,7 +135,7 @@ async def heartbeat(services: Services, lease: UUID, beat: Heartbeat) -> dict[st
         number = number_of(held)
         if beat.events:
             await store_events(connection, held, number, beat.events)
-        expires_at = await queries.renew(
+        renewed = await queries.renew(
             connection,
             lease=lease,
             number=number,
@@ -147,7 +147,8 @@ async def heartbeat(services: Services, lease: UUID, beat: Heartbeat) -> dict[st
         )
     if beat.events or held.number is None:
         services.hub.publish("run-events", str(held.run_id))
-    return {"expires_at": expires_at, "cancel": held.run_status in TERMINAL}
+    (row,) = await renewed.fetchall()
+    return {"expires_at": row.expires_at, "cancel": held.run_status in TERMINAL}
 
 
 def latest_progress(events: list[Event]) -> dict[str, int]:

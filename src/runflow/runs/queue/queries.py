@@ -196,8 +196,8 @@ async def renew(
     nodes_completed: int | None,
     nodes_total: int | None,
     has_logs: bool,
-) -> Any:
-    """Make a locked lease live for `lease_seconds` more; return when it expires."""
+) -> Fetched:
+    """Make a locked lease live for `lease_seconds` more; after the transaction its `expires_at` can be fetched."""
     values = {
         "lease": lease,
         "number": number,
@@ -207,7 +207,7 @@ async def renew(
         "nodes_total": nodes_total,
         "has_logs": has_logs,
     }
-    return (await connection.one(_RENEW, values)).expires_at
+    return await connection.later(_RENEW, values)
 
 
 async def add_events(
