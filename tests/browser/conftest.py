@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from tests.browser import playground_nodes
-from tests.editor import Editor, copy_comfyui
+from tests.editor import CLONE, Editor, copy_comfyui
+from tests.editor_fixtures import NEWEST
 from tests.oldest_comfyui import OLDEST
 from tests.platform_fixtures import until
 
@@ -34,6 +35,9 @@ def separate_editors(
             comfyui = copy_comfyui(comfyui_dirs[version], folder / "comfyui")
             made = Editor(comfyui, folder / "editor", as_clone=version == OLDEST)
             shutil.copy(playground_nodes.__file__, made.base / "custom_nodes")
+            if version == NEWEST:  # as a developer installs it (`ln -s`): our own files must be found behind the link
+                shutil.rmtree(made.plugin)
+                made.plugin.symlink_to(CLONE / "plugin")
             started[version] = made
             made.start()
         return started[version]

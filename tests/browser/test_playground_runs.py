@@ -2,8 +2,7 @@
 
 import asyncio
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,9 @@ import httpx
 import pytest
 from playwright.async_api import expect
 
-from tests.browser import playground_nodes
 from tests.browser.playground import EMPTY, Playground, build_picture_flow, save_picture
 from tests.browser.security import ACCOUNT, switch_on
-from tests.editor import CLONE, Editor
+from tests.editor import Editor
 from tests.editor_fixtures import NEWEST, OpenPage
 from tests.editor_page import EditorPage
 from tests.platform_fixtures import until
@@ -25,17 +23,10 @@ ENDLESS = 20_000
 """Steps of a run that lasts until it is ended."""
 
 
-@pytest.fixture(scope="module")
-def slow_editor(comfyui_dirs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Editor]:
+@pytest.fixture
+def slow_editor(separate_editors: Callable[[str], Editor]) -> Editor:
     """The newest ComfyUI with the test's own nodes."""
-    made = Editor(comfyui_dirs[NEWEST], tmp_path_factory.mktemp("slow") / "editor")
-    shutil.copy(playground_nodes.__file__, made.base / "custom_nodes/playground_nodes.py")
-    # As a developer installs it (`ln -s`): our own files must be found behind the link.
-    shutil.rmtree(made.plugin)
-    made.plugin.symlink_to(CLONE / "plugin")
-    made.start()
-    yield made
-    made.stop()
+    return separate_editors(NEWEST)
 
 
 async def build_slow_flow(page: EditorPage, name: str) -> str:
