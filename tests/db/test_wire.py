@@ -58,6 +58,17 @@ async def test_rows_are_there_whenever_they_are_asked_for(db: Database) -> None:
     assert await late.fetchone() is None
 
 
+async def test_rows_of_different_columns_may_be_read_in_turns(db: Database) -> None:
+    async with db.system_pipeline() as connection:
+        numbers = await connection.later("SELECT n AS number, NULL AS nothing FROM generate_series(1, 2) n")
+        mixed = await connection.later(
+            "SELECT %(id)s::uuid AS id, '{\"a\": [1]}'::json AS data", {"id": (id_ := new_id())}
+        )
+    first, only, second = await numbers.fetchone(), await mixed.fetchone(), await numbers.fetchone()
+    assert (first, second) == ((1, None), (2, None))
+    assert only is not None and (only.id, only.data) == (id_, {"a": [1]})
+
+
 async def test_rows_of_a_transaction_that_failed_are_never_there(db: Database) -> None:
     with pytest.raises(psycopg.Error):
         async with db.system_pipeline() as connection:
