@@ -10,8 +10,22 @@ from runflow.master_key import MasterKey
 from runflow.settings import Settings
 from runflow.storage.choice import open_storage
 from tests.contract.certificate import make_certificate
+from tests.http_server import QuietHandler, serving
 from tests.platform_fixtures import free_port
 from tests.s3_fixtures import moto_settings, s3_service
+
+
+class Skewed(QuietHandler):
+    """An S3 whose clock is another one than ours."""
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = b"<Error><Code>RequestTimeTooSkewed</Code><Message>Too large a difference.</Message></Error>"
+        self.send_response(403)
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
 
 async def test_the_certificates_of_ca_file_hold_for_the_bucket_too(tmp_path: Path) -> None:
@@ -34,6 +48,11 @@ async def test_the_certificates_of_ca_file_hold_for_the_bucket_too(tmp_path: Pat
         with capture_logs() as lines, pytest.raises(errors.Unavailable, match="RUNFLOW_CA_FILE"):
             await open_storage(Settings(**moto_settings(endpoint)), key)
     assert [line["cause"] for line in lines] == ["UnknownIssuer"]
+
+
+async def test_a_clock_that_is_wrong_is_not_called_wrong_credentials() -> None:
+    with serving(Skewed) as address, pytest.raises(errors.Unavailable, match="clock"):
+        await open_storage(Settings(**moto_settings(address)), MasterKey("0123456789abcdef" * 4))
 
 
 async def test_why_the_bucket_does_not_answer_is_logged() -> None:

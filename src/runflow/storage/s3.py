@@ -233,7 +233,10 @@ class S3Storage(Storage):
         reason = text.splitlines()[0].partition("?")[0][:300]
         cause = _CAUSE.search(text)
         log.error("storage failed", bucket=str(self._bucket), error=reason, cause=cause and cause[1])
-        if isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
+        if "RequestTimeTooSkewed" in text:
+            what = f"The clocks of this server and of the bucket {self._bucket} are too far apart"
+            todo = "set this machine's clock"
+        elif isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
             what = f"The bucket {self._bucket} refuses this server's credentials"
             todo = "check RUNFLOW_STORAGE_ACCESS_KEY, RUNFLOW_STORAGE_SECRET_KEY and what they may do"
         elif "InvalidCertificate" in text:
