@@ -9,7 +9,7 @@ from enum import StrEnum
 import structlog
 
 from runflow.worker.backoff import Backoff
-from runflow.worker.engine.base import Engine, EngineDescription
+from runflow.worker.engine.base import Engine, EngineDescription, EngineKind
 from runflow.worker.engine.errors import EngineError
 
 log = structlog.get_logger()
@@ -36,6 +36,13 @@ class EngineState:
     status: EngineStatus
     detail: str | None = None
     description: EngineDescription | None = None
+
+
+NEXT = {
+    EngineKind.OWNED: "The engine is started again.",
+    EngineKind.ATTACHED: "Start that ComfyUI, or correct its address; the worker looks again and again.",
+}
+"""What happens after an engine is down, by its kind: only who started it can start it again."""
 
 
 class NoEngine(Exception):
@@ -128,7 +135,7 @@ class EngineKeeper:
         delay = self._backoff.delay()
         what = reason or "The engine was stopped."
         log.warning("The engine is down.", reason=what, again_in_seconds=round(delay, 2))
-        self._set(EngineState(EngineStatus.ENGINE_DOWN, f"{what} The engine is started again."))
+        self._set(EngineState(EngineStatus.ENGINE_DOWN, f"{what} {NEXT[engine.kind]}"))
         await asyncio.sleep(delay)
 
     async def _until_dead(self, engine: Engine) -> str | None:

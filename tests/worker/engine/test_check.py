@@ -43,6 +43,7 @@ async def test_nobody_at_the_address() -> None:
     report = await check_url("http://127.0.0.1:9")
     assert not report.usable
     assert "does not answer" in report.problems[0]
+    assert report.problems[0].endswith("Start that ComfyUI, or correct the address.")
     assert "looks like http://127.0.0.1:8188" in (await check_url("gpu:8188")).problems[0]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from runflow.worker.engine.attached import AttachedEngine
 from runflow.worker.engine.base import Ability, EngineDescription, EngineKind, OnBoot
 from runflow.worker.engine.boot import default_pythons
-from runflow.worker.engine.errors import EngineError
+from runflow.worker.engine.errors import EngineError, EngineUnreachable
 from runflow.worker.engine.owned import OwnedEngine
 from runflow.worker.engine.owned_settings import OwnedSettings
 from runflow.worker.runtime.record import InstallRecord, read_record, unfinished
@@ -78,6 +78,8 @@ async def check_url(url: str, headers: Mapping[str, str] | None = None) -> Check
         engine = AttachedEngine(url, headers=headers)
         description = await engine.start()
         await engine.stop()
+    except EngineUnreachable as error:
+        problems.append(f"{error} Start that ComfyUI, or correct the address.")
     except EngineError as error:
         problems.append(str(error))
     return _report(EngineKind.ATTACHED, url, description, problems, None)
