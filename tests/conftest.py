@@ -107,11 +107,11 @@ async def db_url(owner_url: URL, master_key: MasterKey) -> URL:
     """Owner's URL of a migrated database."""
     url = fresh_database(owner_url, "migrated")
     await migrate(url, master_key)
+    _MIGRATED.append(url.set(drivername="postgresql").render_as_string(hide_password=False))
     return url
 
 
-_AS_SYSTEM: list[str] = []
-"""Where the runs of every organization are seen: their owner's role sees none."""
+_MIGRATED: list[str] = []
 
 _CANCEL_ANY_GPU = """
     UPDATE runs SET status_code = 'cancelled', completed_at = clock_timestamp()
@@ -128,7 +128,7 @@ def leave_no_run_behind() -> Iterator[None]:
     So would those that a worker of this file has and never ends: their leases lapse, and they wait again.
     """
     yield
-    for dsn in _AS_SYSTEM:
+    for dsn in _MIGRATED:
         # Runs before lanes, as everyone locks them.
         with psycopg.connect(dsn) as connection:
             connection.execute(_CANCEL_ANY_GPU)
@@ -139,7 +139,6 @@ def leave_no_run_behind() -> Iterator[None]:
 async def db(db_url: URL, master_key: MasterKey) -> AsyncIterator[Database]:
     """Connections by role to the migrated database."""
     database = Database(db_url, master_key, pool=8)
-    _AS_SYSTEM.append(database.system_url.set(drivername="postgresql").render_as_string(hide_password=False))
     yield database
     await database.close()
 
