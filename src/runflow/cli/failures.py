@@ -8,6 +8,7 @@ EXPECTED = (
     "runflow.db.embedded.errors:EmbeddedPostgresError",
     "runflow.db.migrate:SchemaTooNew",
     "runflow.db.exclusive:ServersRun",
+    "runflow.db.roles:OtherKeyInForce",
     "runflow.master_key:MasterKeyError",
     "runflow.outgoing:InvalidNetworks",
     "runflow.supervisor:AddressInUse",

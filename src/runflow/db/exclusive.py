@@ -38,6 +38,11 @@ async def exclusive(owner_url: URL) -> "AsyncIterator[psycopg.AsyncConnection[An
 
 async def require_no_server(connection: "psycopg.AsyncConnection[Any]") -> None:
     """Raise `ServersRun` when a server process uses this database."""
-    servers = await (await connection.execute(_LISTENERS, [LISTENER])).fetchone()
-    if servers is None or servers[0]:
+    if await servers_run(connection):
         raise ServersRun
+
+
+async def servers_run(connection: "psycopg.AsyncConnection[Any]") -> bool:
+    """Tell whether a server process uses this database."""
+    servers = await (await connection.execute(_LISTENERS, [LISTENER])).fetchone()
+    return servers is None or bool(servers[0])

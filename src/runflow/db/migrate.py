@@ -30,7 +30,7 @@ def alembic_config() -> Config:
 async def migrate(owner_url: URL, key: MasterKey) -> None:
     """Create the roles and run every pending migration. Safe to call from several processes at once.
 
-    Raises `SchemaTooNew` when the database is ahead of this release.
+    Raises `SchemaTooNew` when the database is ahead of this release, and `OtherKeyInForce` (`roles.py`).
     """
     dsn = owner_url.set(drivername="postgresql").render_as_string(hide_password=False)
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:

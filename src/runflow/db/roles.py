@@ -7,10 +7,26 @@ knows them and none is stored.
 
 from psycopg import AsyncConnection, sql
 
+from runflow.db.exclusive import servers_run
 from runflow.master_key import MasterKey
 
 API = "runflow_api"
 SYSTEM = "runflow_system"
+
+
+_KEY_NOTE = "Runflow: its password comes from the master key {}"
+"""The comment on each role; the master key's id tells nothing else about it."""
+_NOTED = "SELECT shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname = %s"
+
+
+class OtherKeyInForce(Exception):
+    """Servers run on this database with another master key, and would be shut out. Nothing was changed.
+
+    Give this command theirs: the same RUNFLOW_SECRET_KEY, or the RUNFLOW_HOME with their secret.key.
+    """
+
+    def __str__(self) -> str:
+        return " ".join((type(self).__doc__ or "").split())
 
 
 def password(key: MasterKey, role: str) -> str:
@@ -21,18 +37,23 @@ def password(key: MasterKey, role: str) -> str:
 async def provision(connection: AsyncConnection, key: MasterKey) -> None:
     """Create both roles where they are missing and set their passwords.
 
-    The password travels as a SCRAM verifier, so it cannot end in a server log.
+    The password travels as a SCRAM verifier, so it cannot end in a server log. Raises `OtherKeyInForce` while servers
+    run that know the passwords of another master key.
     """
+    note = _KEY_NOTE.format(key.id.hex())
     for role in (API, SYSTEM):
-        found = await (await connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [role])).fetchone()
-        if found is None:
-            await connection.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(role)))
+        name = sql.Identifier(role)
+        noted = await (await connection.execute(_NOTED, [role])).fetchone()
+        if noted is None:
+            await connection.execute(sql.SQL("CREATE ROLE {}").format(name))
+        elif noted[0] not in (None, note) and await servers_run(connection):
+            raise OtherKeyInForce
         verifier = connection.pgconn.encrypt_password(password(key, role).encode(), role.encode(), b"scram-sha-256")
-        await connection.execute(
-            sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), sql.Literal(verifier.decode()))
-        )
-        await connection.execute(
-            sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(
-                sql.Identifier(connection.info.dbname), sql.Identifier(role)
+        async with connection.transaction():
+            await connection.execute(
+                sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(name, sql.Literal(verifier.decode()))
             )
+            await connection.execute(sql.SQL("COMMENT ON ROLE {} IS {}").format(name, sql.Literal(note)))
+        await connection.execute(
+            sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(sql.Identifier(connection.info.dbname), name)
         )
