@@ -123,8 +123,9 @@ def test_our_own_processes_do_not_import_from_where_they_are_started() -> None:
     for module in server_modules():
         for node in ast.walk(module.tree):
             if isinstance(node, ast.Tuple | ast.List):
-                words = [one.value if isinstance(one, ast.Constant) else None for one in node.elts]
+                values = [one.value if isinstance(one, ast.Constant) else None for one in node.elts]
+                words = [value if isinstance(value, str) else "" for value in values]
                 for at, (flag, name) in enumerate(pairwise(words)):
-                    if flag == "-m" and str(name).split(".")[0] == "runflow" and words[max(0, at - 1)] != "-P":
+                    if flag == "-m" and name.split(".")[0] == "runflow" and words[max(0, at - 1)] != "-P":
                         faults.append(f"src/runflow/{module.name}:{node.lineno}: -m {name} without -P")
     assert faults == [], "\n".join(faults)
