@@ -1,7 +1,12 @@
+import re
+from pathlib import Path
+
 import pytest
 import typer
 
-from runflow.cli.settings import load_settings
+from runflow.cli.settings import load_settings, misspelt
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -37,3 +42,22 @@ def test_every_spelling_of_a_postgresql_address_is_taken(monkeypatch: pytest.Mon
     found = load_settings().database_url
     assert found is not None
     assert found.get_secret_value() == value
+
+
+def test_a_misspelt_setting_is_named_with_the_one_that_is_meant(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RUNFLOW_PUBLIC_ULR", "https://runflow.example.com")
+    load_settings()
+    said = " ".join(capsys.readouterr().err.split())
+    assert said == "RUNFLOW_PUBLIC_ULR is no setting and has no effect. Is RUNFLOW_PUBLIC_URL meant?"
+
+
+def test_no_variable_of_this_repository_is_taken_for_a_misspelt_setting() -> None:
+    names = {"RUNFLOW_HOME"}
+    for folder, kind in [("src", "*.py"), ("plugin", "*.py"), ("docs", "*.md"), ("scripts", "*")]:
+        for file in (ROOT / folder).rglob(kind):
+            if file.is_file() and "__pycache__" not in file.parts:
+                names.update(re.findall(r"RUNFLOW_[A-Z0-9_]*[A-Z0-9]", file.read_text(errors="replace")))
+    assert len(names) > 40
+    assert misspelt(names) == []
