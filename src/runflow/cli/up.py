@@ -49,6 +49,10 @@ def up(
 
 def _welcome(settings: Settings, listen: Listen, steps: FirstSteps, *, worker: bool) -> None:
     console.print(f"[bold green]Runflow is up[/] at {listen.url}  (home: {settings.home_dir})")
+    address = settings.public_url or listen.url
+    if address != listen.url:
+        console.print(f"Its address for clients: {address}", markup=False)
+    console.print(f"Every route, to read and to try out: {address.rstrip('/')}/docs", markup=False)
     if steps.new_key is not None:
         console.print(f"Organization [bold]{steps.org_slug}[/]. Your first API key, shown this once:")
         # On stdout, beside the logs: they may be kept.
