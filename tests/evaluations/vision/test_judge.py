@@ -151,7 +151,7 @@ async def test_a_silent_endpoint_costs_its_time_limit_and_no_more() -> None:
             found = await ask(server, vlm_timeout_seconds=0.5)
         answers.set()
     assert found["passed"] is None and "in time" in found["reasoning"]
-    assert len(server.requests) <= 1, "the limit is for all attempts together"
+    assert 1 <= len(server.requests) < judge_module.ATTEMPTS, "the limit is for all attempts together"
 
 
 async def test_a_busy_endpoint_is_tried_again() -> None:
