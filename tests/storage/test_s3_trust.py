@@ -1,15 +1,15 @@
 """A bucket whose service has a certificate of a private authority, such as a MinIO in one's own network."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
+from structlog.testing import CapturingLogger
 
 from runflow import errors
 from runflow.master_key import MasterKey
 from runflow.settings import Settings
+from runflow.storage import s3
 from runflow.storage.choice import open_storage
 from tests.contract.certificate import make_certificate
 from tests.http_server import QuietHandler, serving
@@ -30,12 +30,20 @@ class Skewed(QuietHandler):
         self.wfile.write(body)
 
 
-def causes(lines: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The causes of failures of the storage; the suite's server logs beside it."""
-    return [line["cause"] for line in lines if line["event"] == "storage failed"]
+@pytest.fixture
+def causes(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """What the log gave as the causes of failures.
+
+    The storage gets a log of its own: loggers that were used once ignore what structlog is told later.
+    """
+    own = CapturingLogger()
+    monkeypatch.setattr(s3, "log", own)
+    return lambda: [call.kwargs["cause"] for call in own.calls if call.args == ("storage failed",)]
 
 
-async def test_the_certificates_of_ca_file_hold_for_the_bucket_too(tmp_path: Path) -> None:
+async def test_the_certificates_of_ca_file_hold_for_the_bucket_too(
+    tmp_path: Path, causes: Callable[[], list[str]]
+) -> None:
     certificate = make_certificate(tmp_path, "localhost")
     # Several in one file: the one that matters is not the first.
     (tmp_path / "other").mkdir()
@@ -52,9 +60,9 @@ async def test_the_certificates_of_ca_file_hold_for_the_bucket_too(tmp_path: Pat
             assert found.size_bytes == 5
         finally:
             await storage.close()
-        with capture_logs() as lines, pytest.raises(errors.Unavailable, match="RUNFLOW_CA_FILE"):
+        with pytest.raises(errors.Unavailable, match="RUNFLOW_CA_FILE"):
             await open_storage(Settings(**moto_settings(endpoint)), key)
-    assert causes(lines) == ["UnknownIssuer"]
+    assert causes() == ["UnknownIssuer"]
 
 
 async def test_a_clock_that_is_wrong_is_not_called_wrong_credentials() -> None:
@@ -62,8 +70,8 @@ async def test_a_clock_that_is_wrong_is_not_called_wrong_credentials() -> None:
         await open_storage(Settings(**moto_settings(address)), MasterKey("0123456789abcdef" * 4))
 
 
-async def test_why_the_bucket_does_not_answer_is_logged() -> None:
+async def test_why_the_bucket_does_not_answer_is_logged(causes: Callable[[], list[str]]) -> None:
     nobody = f"http://127.0.0.1:{free_port()}"
-    with capture_logs() as lines, pytest.raises(errors.Unavailable, match="cannot be used right now"):
+    with pytest.raises(errors.Unavailable, match="cannot be used right now"):
         await open_storage(Settings(**moto_settings(nobody)), MasterKey("0123456789abcdef" * 4))
-    assert causes(lines) == ["Connection refused"]
+    assert causes() == ["Connection refused"]
