@@ -16,7 +16,7 @@ SYSTEM = "runflow_system"
 
 _KEY_NOTE = "Runflow: its password comes from the master key {}"
 """The comment on each role; the master key's id tells nothing else about it."""
-_NOTED = "SELECT shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname = %s"
+_NOTES = "SELECT rolname, shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname = ANY(%s)"
 
 
 class OtherKeyInForce(Exception):
@@ -35,25 +35,25 @@ def password(key: MasterKey, role: str) -> str:
 
 
 async def provision(connection: AsyncConnection, key: MasterKey) -> None:
-    """Create both roles where they are missing and set their passwords.
+    """Create both roles where they are missing and set their passwords, all or nothing.
 
     The password travels as a SCRAM verifier, so it cannot end in a server log. Raises `OtherKeyInForce` while servers
     run that know the passwords of another master key.
     """
     note = _KEY_NOTE.format(key.id.hex())
-    for role in (API, SYSTEM):
-        name = sql.Identifier(role)
-        noted = await (await connection.execute(_NOTED, [role])).fetchone()
-        if noted is None:
-            await connection.execute(sql.SQL("CREATE ROLE {}").format(name))
-        elif noted[0] not in (None, note) and await servers_run(connection):
-            raise OtherKeyInForce
-        verifier = connection.pgconn.encrypt_password(password(key, role).encode(), role.encode(), b"scram-sha-256")
-        async with connection.transaction():
+    notes = dict(await (await connection.execute(_NOTES, [[API, SYSTEM]])).fetchall())
+    if any(noted not in (None, note) for noted in notes.values()) and await servers_run(connection):
+        raise OtherKeyInForce
+    async with connection.transaction():
+        for role in (API, SYSTEM):
+            name = sql.Identifier(role)
+            if role not in notes:
+                await connection.execute(sql.SQL("CREATE ROLE {}").format(name))
+            verifier = connection.pgconn.encrypt_password(password(key, role).encode(), role.encode(), b"scram-sha-256")
             await connection.execute(
                 sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(name, sql.Literal(verifier.decode()))
             )
             await connection.execute(sql.SQL("COMMENT ON ROLE {} IS {}").format(name, sql.Literal(note)))
-        await connection.execute(
-            sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(sql.Identifier(connection.info.dbname), name)
-        )
+            await connection.execute(
+                sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(sql.Identifier(connection.info.dbname), name)
+            )
