@@ -132,10 +132,10 @@ class Runflow:
 
 @contextmanager
 def _reaching(url: str) -> Iterator[None]:
-    """Say where nobody answered; files may lie elsewhere than the server. The signature in an address is not said."""
+    """Say where nobody answered; files may lie elsewhere than the server. Signatures and passwords are not said."""
     try:
         yield
     except httpx.TransportError as error:
         parts = urlsplit(url)
-        where = f"{parts.scheme}://{parts.netloc}"
+        where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         raise RunflowUnreachable(f"Nothing answers at {where}: {error}.{next_step(error)}") from error
