@@ -257,7 +257,7 @@ def _put(part: _Part, place: Path) -> None:
     except FileExistsError:
         raise PlaceRefused(taken) from None
     except OSError:  # a file system without links, where only Windows refuses to rename onto a file
-        if place.exists():
+        if os.path.lexists(place):
             raise PlaceRefused(taken) from None
         part.place.rename(place)
     part.drop()

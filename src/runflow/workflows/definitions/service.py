@@ -25,7 +25,6 @@ async def list_page(
 
     Raises `WorkflowNotFound`, InvalidFilter, InvalidSort, InvalidCursor or InvalidField.
     """
-
     found = await _read(services, caller, kind, workflow_id, query)
     return envelope(found, [project(interface_record(row, kind.record), query) for row in found.rows])
 
