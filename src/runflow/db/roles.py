@@ -41,7 +41,8 @@ async def provision(connection: AsyncConnection, key: MasterKey) -> None:
     run that know the passwords of another master key.
     """
     note = _KEY_NOTE.format(key.id.hex())
-    notes = dict(await (await connection.execute(_NOTES, [[API, SYSTEM]])).fetchall())
+    found = await (await connection.execute(_NOTES, [[API, SYSTEM]])).fetchall()
+    notes: dict[str, str | None] = {row[0]: row[1] for row in found}
     if any(noted not in (None, note) for noted in notes.values()) and await servers_run(connection):
         raise OtherKeyInForce
     async with connection.transaction():
