@@ -64,22 +64,30 @@ async def receiver(
 ) -> AsyncIterator[Receiver]:
     """Serve on a free port. With `reads` false the behaviour begins before the request."""
     made = Receiver(behave, reads=reads, scheme="https" if tls else "http")
-    tasks: set[asyncio.Task[None]] = set()
+    serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+    ended = False
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if ended:  # it was on its way when the receiver closed
+            writer.transport.abort()
+            return
         task = asyncio.ensure_future(made._serve(reader, writer))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        serving[task] = writer
+        task.add_done_callback(serving.pop)
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
     made.port = server.sockets[0].getsockname()[1]
     try:
         yield made
     finally:
+        ended = True
         server.close()
-        for task in tasks:
+        left = dict(serving)
+        for task in left:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*left, return_exceptions=True)
+        for writer in left.values():
+            writer.transport.abort()  # a task that was cancelled before its first step closed nothing
 
 
 def answering(status: int = 200, body: bytes = b"ok", **headers: str) -> Behaviour:

@@ -235,9 +235,11 @@ class Agent:
     async def _wait_for_attempts(self) -> None:
         hurry = asyncio.create_task(self._hurry.wait())
         until = time.monotonic() + self._settings.grace
-        while self._attempts and not hurry.done() and (left := until - time.monotonic()) > 0:
-            await asyncio.wait({*self._attempts, hurry}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-        hurry.cancel()
+        try:
+            while self._attempts and not hurry.done() and (left := until - time.monotonic()) > 0:
+                await asyncio.wait({*self._attempts, hurry}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            hurry.cancel()
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)

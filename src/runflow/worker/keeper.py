@@ -145,8 +145,10 @@ class EngineKeeper:
             while True:
                 self._doubted.clear()
                 doubt = asyncio.create_task(self._doubted.wait())
-                await asyncio.wait({death, doubt}, return_when=asyncio.FIRST_COMPLETED)
-                doubt.cancel()
+                try:
+                    await asyncio.wait({death, doubt}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    doubt.cancel()
                 if death.done():
                     reason = death.result()
                     return str(reason) if reason is not None else None
