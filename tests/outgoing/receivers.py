@@ -127,10 +127,12 @@ def dripping(head: bytes, seconds: float = 0.02) -> Behaviour:
 
     async def behave(received: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(head)
-        while not writer.is_closing():
+        await writer.drain()
+        await asyncio.sleep(seconds)
+        while not writer.is_closing():  # asked right before the write: uvloop's raises what is no ConnectionError
+            writer.write(b"x")
             await writer.drain()
             await asyncio.sleep(seconds)
-            writer.write(b"x")
 
     return behave
 
