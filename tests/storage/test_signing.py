@@ -118,3 +118,22 @@ def test_another_installations_url_is_refused() -> None:
 def test_only_object_keys_are_signed() -> None:
     with pytest.raises(InvalidKey):
         SIGNER.sign("", DOWNLOAD, "../secret.key", {}, 60)
+
+
+def test_a_url_is_known_as_our_own_by_its_signature_alone() -> None:
+    declared = {"filename": "a;b.png", "type": None}
+    url = SIGNER.sign("https://box.example/runflow", DOWNLOAD, KEY, declared, 60)
+    for own in (url, url.replace("https://box.example/runflow", "http://127.0.0.1:8700")):
+        grant = SIGNER.own_grant(own)
+        assert grant is not None and (grant.key, grant.filename) == (KEY, "a;b.png")
+    upload_url = SIGNER.sign("https://box.example", UPLOAD, KEY, {"type": "image/png", "limit": "20"}, 60)
+    for other in (
+        url + "x",
+        upload_url,
+        url.replace("/v1/storage/", "/v2/storage/"),
+        "https://[",
+        "https://ü/v1/storage/a",
+    ):
+        assert SIGNER.own_grant(other) is None
+    with pytest.raises(errors.UrlExpired):
+        SIGNER.own_grant(SIGNER.sign("https://box.example", DOWNLOAD, KEY, declared, -1))

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from runflow import errors
 from runflow.assets import queries, thumbnails
 from runflow.assets.folders import service as folders
-from runflow.assets.inline import store_data_uri
+from runflow.assets.inline import store_copy, store_data_uri
 from runflow.assets.listing import ASSET_LIST
 from runflow.assets.media_types import MEDIA_TYPES
 from runflow.assets.record import EMBEDS, record
@@ -166,4 +166,15 @@ async def _with_thumbnail(services: Services, asset: RowMapping) -> RowMapping:
         return await queries.get_asset(connection, asset["id"]) or asset
 
 
-__all__ = ["AssetFile", "change", "delete", "get", "list_page", "resolve", "store_data_uri", "types", "use"]
+__all__ = [
+    "AssetFile",
+    "change",
+    "delete",
+    "get",
+    "list_page",
+    "resolve",
+    "store_copy",
+    "store_data_uri",
+    "types",
+    "use",
+]

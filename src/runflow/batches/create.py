@@ -8,7 +8,8 @@ from runflow.batches.record import lean_item, record
 from runflow.batches.schemas import CreateBatch
 from runflow.ids import new_id
 from runflow.runs.dispatch import Dispatcher, fresh_row
-from runflow.runs.preparation import Given, prepare
+from runflow.runs.given import Given
+from runflow.runs.preparation import prepare
 from runflow.runs.queue.intake import NewRun
 from runflow.runs.references import replaced
 from runflow.runs.schemas import ClientRef

@@ -1,7 +1,6 @@
 """Rules of submitting an image: every reference is checked, inline files become assets, the price is frozen."""
 
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -23,7 +22,6 @@ from runflow.web.auth import Principal
 
 TOPIC = "evaluation"
 """The hint after an evaluation was queued."""
-_FILES = "/v1/storage/"
 
 
 async def submit(
@@ -42,10 +40,10 @@ async def submit(
     if price:
         await require_credit(services, caller.org_id)
     workflow_id = await _workflow_of(services, caller, body.run_id)
-    image = await _stored(services, caller, body.generated_image_url, base_url, ("generated_image_url",))
+    image = await _stored(services, caller, body.generated_image_url, ("generated_image_url",))
     references = [
         {
-            "url": await _stored(services, caller, reference.url, base_url, ("reference_images", number, "url")),
+            "url": await _stored(services, caller, reference.url, ("reference_images", number, "url")),
             "kind": reference.kind,
             "description": reference.description,
         }
@@ -62,7 +60,7 @@ async def submit(
         "generation_prompt": body.generation_prompt,
         "evaluation_instructions": body.evaluation_instructions,
         "generated_image_url": image,
-        "image_object_key": own_file(services, image, base_url),
+        "image_object_key": own_file(services, image),
         "input_attributes": body.input_attributes,
         "reference_images": references,
         "client_ref": body.client_ref,
@@ -90,7 +88,7 @@ async def _workflow_of(services: Services, caller: Principal, run_id: UUID | Non
     return found
 
 
-async def _stored(services: Services, caller: Principal, url: str, base_url: str, where: tuple[str | int, ...]) -> str:
+async def _stored(services: Services, caller: Principal, url: str, where: tuple[str | int, ...]) -> str:
     """Return the URL to keep: that of a `data:` URI is a reference to the asset that was made of it."""
     try:
         media = media_reference(url)
@@ -104,7 +102,7 @@ async def _stored(services: Services, caller: Principal, url: str, base_url: str
     if (
         media.kind is MediaKind.HTTP
         and not services.settings.allow_http_inputs
-        and own_file(services, url, base_url) is None
+        and own_file(services, url) is None
         and not _is_in_own_bucket(services, url)
     ):
         message = "Send an https:// URL, runflow://assets/{uuid} or a data: URI. The operator can allow http:// URLs."
@@ -112,21 +110,17 @@ async def _stored(services: Services, caller: Principal, url: str, base_url: str
     return media.value
 
 
-def own_file(services: Services, url: str, base_url: str) -> str | None:
+def own_file(services: Services, url: str) -> str | None:
     """Return the object key of a valid signed URL of this server; None for any other URL.
 
     Whoever holds such a URL may read the file, so it may be judged: without a way over the network, and also after the
     URL has expired.
     """
-    for own in {base_url, services.base_url}:
-        if url.startswith(own + _FILES):
-            parts = urlsplit(url)
-            key = unquote(parts.path[len(urlsplit(own).path) + len(_FILES) :])
-            try:
-                return services.storage.signer.download_grant(key, dict(parse_qsl(parts.query))).key
-            except errors.UrlExpired:
-                return None
-    return None
+    try:
+        grant = services.storage.signer.own_grant(url)
+    except errors.UrlExpired:
+        return None
+    return None if grant is None else grant.key
 
 
 def _is_in_own_bucket(services: Services, url: str) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 from runflow import errors
 from runflow.ids import new_id
 from runflow.metering.budget import require_credit
-from runflow.runs.preparation import Given, prepare
+from runflow.runs.given import Given
+from runflow.runs.preparation import prepare
 from runflow.runs.queue.intake import Intake, NewRun
 from runflow.runs.schemas import DispatchRequest
 from runflow.services import Services

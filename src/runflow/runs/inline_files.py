@@ -14,14 +14,12 @@ from runflow.assets import service as assets
 from runflow.assets.data_uri import parse_data_uri
 from runflow.assets.images import check_image
 from runflow.runs import references
+from runflow.runs.given import Place
 from runflow.services import Services
 from runflow.web.auth import Principal
 
 MAX_FILES = 100
 """Most inline files of one request: each is written to storage before the answer."""
-
-Place = tuple[str | int, ...]
-"""Where a value stands: keys and indexes, from the outside in."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ Dispatches, batches and reruns go through here, so all of them refuse the same t
 with one bad value leaves nothing behind.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -15,8 +15,9 @@ from runflow import errors
 from runflow.assets import service as assets
 from runflow.graph.coerce import ValueRules
 from runflow.graph.values import validate_values
-from runflow.runs import inline_files, references
-from runflow.runs.inline_files import InlineFile, Place
+from runflow.runs import inline_files, own_files, references
+from runflow.runs.given import Given, Place
+from runflow.runs.inline_files import InlineFile
 from runflow.runs.schemas import MAX_INPUT_BYTES, MAX_METADATA_BYTES
 from runflow.services import Services
 from runflow.web.auth import Principal
@@ -24,14 +25,6 @@ from runflow.workflows.dispatch import DispatchTarget
 
 MAX_REPORTED = 1000
 """At most this many problems of one request are reported."""
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """The `input` of one run as it was sent, and where it stands in the request."""
-
-    values: dict[str, Any]
-    place: Place = ("body", "input")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +43,9 @@ async def prepare(
     metadata: dict[str, Any] | None = None,
     faults: Iterable[dict[str, Any]] = (),
 ) -> Prepared:
-    """Check values against the interface of the target's version and turn `data:` URIs into assets of the caller.
+    """Check values against the interface of the target's version.
+
+    `data:` URIs, and this server's own signed URLs, become references to assets of the caller.
 
     `faults` are entries of `errors` that were found before.
 
@@ -58,24 +53,28 @@ async def prepare(
     """
     rules = ValueRules(allow_http=services.settings.allow_http_inputs)
     accepted: list[dict[str, Any]] = []
-    problems = list(faults)
+    own = await own_files.found(services, caller, _media_names(target), given)
+    given = own.given
+    problems = [*faults, *own.problems.values()]
     for one in given:
         validated = validate_values(target.interface, one.values, rules)
         accepted.append(dict(validated.values))
         problems += [
             {"loc": [*one.place, problem.key], "msg": problem.message, "type": problem.type}
             for problem in validated.problems
+            if (*one.place, problem.key) not in own.problems
         ]
     files = [file for one, values in zip(given, accepted, strict=True) for file in _files(target, one.place, values)]
     files += inline_files.inline_files(metadata, ("body", "metadata"))
     problems += await inline_files.check(files)
-    problems += await _unknown_assets(services, caller, given, accepted, metadata)
+    problems += await _unknown_assets(services, caller, given, accepted, metadata, own.copies)
     for one, values in zip(given, accepted, strict=True):
         problems += _too_large("input", values, files, one.place, MAX_INPUT_BYTES)
     problems += _too_large("metadata", metadata, files, ("body", "metadata"), MAX_METADATA_BYTES)
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise errors.ValidationFailed(f"{problems[0]['msg']}{more}", errors=problems[:MAX_REPORTED])
+    await own_files.store(services, caller, own)
     if not files:
         return Prepared(accepted, metadata)
     stored = await inline_files.store(services, caller, files)
@@ -110,8 +109,9 @@ async def _unknown_assets(
     given: Sequence[Given],
     accepted: Sequence[dict[str, Any]],
     metadata: dict[str, Any] | None,
+    coming: Collection[UUID],
 ) -> list[dict[str, Any]]:
-    wanted: set[UUID] = {asset for _, asset in references.found_in([*accepted, metadata])}
+    wanted: set[UUID] = {asset for _, asset in references.found_in([*accepted, metadata])}.difference(coming)
     if not wanted:
         return []
     async with services.db.tenant(caller.org_id) as connection:
@@ -124,7 +124,7 @@ async def _unknown_assets(
         }
         for one, values in zip(given, accepted, strict=True)
         for name, value in values.items()
-        if (asset := references.asset_id(value)) is not None and asset not in found
+        if (asset := references.asset_id(value)) is not None and asset in wanted and asset not in found
     ]
 
 

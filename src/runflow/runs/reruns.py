@@ -7,7 +7,7 @@ from runflow import errors
 from runflow.graph import Interface
 from runflow.runs import queries, rerun_queries
 from runflow.runs.dispatch import Dispatcher
-from runflow.runs.preparation import Given
+from runflow.runs.given import Given
 from runflow.runs.schemas import RerunRequest, RerunVersion
 from runflow.services import Services
 from runflow.web.auth import Principal

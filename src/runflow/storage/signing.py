@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import orjson
 
@@ -20,6 +20,7 @@ from runflow.storage import keys
 
 UPLOAD = "PUT"
 DOWNLOAD = "GET"
+_PATH = "/v1/storage/"
 _DECLARED = {UPLOAD: ("type", "size", "limit"), DOWNLOAD: ("filename", "type")}
 
 
@@ -60,7 +61,7 @@ class UrlSigner:
         values = {"expires": str(int(time.time()) + seconds)}
         values |= {name: value for name, value in declared.items() if value is not None}
         values["signature"] = self._signature(method, keys.validate(key), values)
-        return f"{base}/v1/storage/{quote(key)}?{urlencode(values, quote_via=quote)}"
+        return f"{base}{_PATH}{quote(key)}?{urlencode(values, quote_via=quote)}"
 
     def upload_grant(self, key: str, query: Mapping[str, str]) -> UploadGrant:
         """Check the URL of a PUT. Raises `UrlExpired` when it is expired, altered, or was made for something else."""
@@ -73,14 +74,33 @@ class UrlSigner:
         seconds_left = self._check(DOWNLOAD, key, query)
         return DownloadGrant(key, query.get("filename"), query.get("type"), seconds_left)
 
+    def own_grant(self, url: str) -> DownloadGrant | None:
+        """Return what a signed download URL of this installation allows; None for every other URL.
+
+        By its signature alone: the same server is reached by more than one name. Raises `UrlExpired` for one of ours
+        that is over.
+        """
+        if not url.isascii():
+            return None
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            return None
+        _, found, rest = parts.path.partition(_PATH)
+        key, query = unquote(rest), dict(parse_qsl(parts.query))
+        return self.download_grant(key, query) if found and self._is_signed(DOWNLOAD, key, query) else None
+
     def _check(self, method: str, key: str, query: Mapping[str, str]) -> int:
-        given = query.get("signature", "")
-        if not hmac.compare_digest(given.encode("utf-8", "replace"), self._signature(method, key, query).encode()):
+        if not self._is_signed(method, key, query):
             raise errors.UrlExpired
         seconds_left = int(query["expires"]) - int(time.time())
         if seconds_left <= 0:
             raise errors.UrlExpired
         return seconds_left
+
+    def _is_signed(self, method: str, key: str, query: Mapping[str, str]) -> bool:
+        given = query.get("signature", "")
+        return hmac.compare_digest(given.encode("utf-8", "replace"), self._signature(method, key, query).encode())
 
     def _signature(self, method: str, key: str, values: Mapping[str, str]) -> str:
         # A JSON list keeps neighbours apart: no value can pretend to be part of the next one.
