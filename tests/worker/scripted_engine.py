@@ -258,6 +258,8 @@ class ScriptedEngine:
     def _leave(self, flight: Flight) -> None:
         self.log.append(f"end {flight.id}")
         self._flights.pop(flight.id, None)
+        if flight.player is not None:
+            flight.player.cancel()
         if self._current is flight:
             self._current = None
             self._next()
