@@ -1,5 +1,7 @@
 """Reading batches and their items over HTTP."""
 
+import asyncio
+
 import httpx
 import pytest
 
@@ -93,3 +95,18 @@ async def test_what_is_not_there_is_named(
     assert (await other_client.get("/v1/batches")).json()["items"] == []
     bad = await client.get(f"/v1/batches/{batch['id']}?embed=nothing")
     assert (bad.status_code, bad.json()["code"]) == (400, "INVALID_FIELD")
+
+
+async def test_a_batch_is_waited_for(client: httpx.AsyncClient, make_batch: MakeBatch, worker: Worker) -> None:
+    batch = await make_batch(2)
+    path = f"/v1/batches/{batch['id']}"
+    assert (await client.get(path, params={"wait": 0.01})).json()["status_code"] == "queued"
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        waiting = group.create_task(client.get(path, params={"wait": 30, "fields": "status_code,output"}))
+        await finish(worker, "succeeded", "failed")
+    answer = waiting.result()
+    assert answer.json()["status_code"] == "partial_succeeded" and answer.json()["output"]["total"] == 2
+    assert (await client.get(path, params={"wait": 30})).json()["is_terminal"]
+    assert (await client.get(f"/v1/batches/{new_id()}", params={"wait": 5})).status_code == 404
+    assert (await client.get(path, params={"wait": 31})).status_code == 422
+    assert (await client.get(path, params={"wait": 5, "embed": "x"})).status_code == 400

@@ -7,13 +7,15 @@ from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import Response
 
 from runflow.batches.create import create
+from runflow.batches.listing import BATCH_LIST
 from runflow.batches.schemas import Batch, BatchItem, CreateBatch, ListedBatch
-from runflow.batches.service import BatchReader
-from runflow.runs.routes import Dispatches, Lists, Owner, Slug, address
+from runflow.batches.service import RECORD_FIELDS, BatchReader
+from runflow.runs.routes import Dispatches, Lists, Owner, Slug, Wait, address
 from runflow.runs.schemas import Cancellation
 from runflow.web.auth import Caller
+from runflow.web.disconnect import while_connected
 from runflow.web.json_body import json_body, openapi_body
-from runflow.web.lists import ListEnvelope, RecordQuery, record_query
+from runflow.web.lists import ListEnvelope, RecordQuery, check_projection, record_query
 from runflow.web.responses import json_response
 
 router = APIRouter(tags=["Batches"])
@@ -72,8 +74,14 @@ async def list_batches(caller: Caller, request: Request, query: Lists, reader: R
 
 
 @router.get("/v1/batches/{id}", response_model=Batch, summary="Get a batch")
-async def get(id: BatchId, caller: Caller, request: Request, query: Records, reader: Reader) -> Response:
+async def get(
+    id: BatchId, caller: Caller, request: Request, query: Records, reader: Reader, wait: Wait = 0
+) -> Response:
     """Read a batch with its items in short; once it has ended, `output` holds what became of each."""
+    if wait:
+        check_projection(query, RECORD_FIELDS, BATCH_LIST.embeds)
+        with request.app.state.services.limits.waiting(caller.org_id):
+            await while_connected(request, reader.ended(caller, id, wait))
     return json_response(await reader.get(caller, id, address(request), query))
 
 

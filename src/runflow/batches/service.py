@@ -1,5 +1,7 @@
 """Rules of reading and cancelling batches."""
 
+import contextlib
+import time
 from collections import defaultdict
 from collections.abc import Collection
 from typing import Any
@@ -13,7 +15,7 @@ from runflow.audit import recorder
 from runflow.batches import queries
 from runflow.batches.ending import batch_output
 from runflow.batches.listing import BATCH_LIST, ITEM_LIST
-from runflow.batches.record import item_record, lean_item, record
+from runflow.batches.record import TERMINAL, item_record, lean_item, record
 from runflow.runs import queries as run_queries
 from runflow.runs.queue import cancellation
 from runflow.runs.references import replaced
@@ -66,6 +68,20 @@ class BatchReader:
                 produced = await queries.items_with_outputs(connection, batch_id)
             found["output"] = batch_output(self._services, base_url, row, produced, seconds=seconds)
         return project(found, query)
+
+    async def ended(self, caller: Principal, batch_id: UUID, seconds: float) -> None:
+        """Return as soon as every item has ended, or after so many seconds. Raises `BatchNotFound`."""
+        deadline = time.monotonic() + seconds
+        async with self._services.db.tenant(caller.org_id) as connection:
+            if not await queries.is_there(connection, batch_id):
+                raise errors.BatchNotFound
+            items = await queries.lean_items(connection, [batch_id])
+        for item in items:
+            remaining = deadline - time.monotonic()
+            if remaining > 0 and item.status_code not in TERMINAL:
+                # What retention removed in the meantime had ended.
+                with contextlib.suppress(errors.RunNotFound):
+                    await self._runs.ended(caller, item.id, remaining)
 
     async def items(self, caller: Principal, batch_id: UUID, base_url: str, query: ListQuery) -> dict[str, Any]:
         """Return a page of a batch's items as they are now. Raises `BatchNotFound`."""

@@ -49,6 +49,9 @@ Lists = Annotated[ListQuery, Depends(list_query)]
 RunId = Annotated[UUID, Path(description="Id of the run.")]
 Owner = Annotated[str, Path(description="Slug of the organization.")]
 Slug = Annotated[str, Path(description="Slug of the workflow.")]
+Wait = Annotated[
+    float, Query(ge=0, le=MAX_WAIT_SECONDS, description="Answer as soon as it has ended, or after so many seconds.")
+]
 
 
 @router.post(
@@ -112,10 +115,7 @@ async def get(
     request: Request,
     query: Annotated[RecordQuery, Depends(record_query)],
     reader: Reader,
-    wait: Annotated[
-        float,
-        Query(ge=0, le=MAX_WAIT_SECONDS, description="Answer as soon as the run has ended, or after so many seconds."),
-    ] = 0,
+    wait: Wait = 0,
 ) -> Response:
     """Read a run; output URLs are signed anew on every read."""
     check_projection(query, RUN_LIST.response_fields, RUN_LIST.embeds)

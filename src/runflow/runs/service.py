@@ -43,6 +43,10 @@ class RunReader:
         row = await self._row(caller, run_id) if wait <= 0 else await self._wait(caller, run_id, wait)
         return project((await self.records(caller, [row], base_url, query.embed))[0], query)
 
+    async def ended(self, caller: Principal, run_id: UUID, seconds: float) -> None:
+        """Return as soon as a run is terminal, or after so many seconds. Raises `RunNotFound`."""
+        await self._wait(caller, run_id, seconds)
+
     async def list_all(
         self, caller: Principal, base_url: str, query: ListQuery, workflow: UUID | None = None
     ) -> dict[str, Any]:
