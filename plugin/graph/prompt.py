@@ -122,6 +122,8 @@ def check_prompt(prompt: object) -> Prompt:
     Raises:
         PromptError: with one problem for each fault, naming the node.
     """
+    if isinstance(prompt, str) and prompt.lstrip()[:1] == "{":
+        raise PromptError([GraphProblem("The workflow is a JSON object as text.", "Send the object itself.")])
     if not isinstance(prompt, Mapping):
         raise PromptError([GraphProblem(f"The workflow is {_json_kind(prompt)}, not a JSON object.", _EXPORT)])
     wrong_format = _format_problem(prompt)

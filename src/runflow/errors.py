@@ -116,37 +116,37 @@ class WorkflowNotFound(NotFound):
 
 
 class RunNotFound(NotFound):
-    """There is no such run in your organization."""
+    """There is no such run in your organization. `GET /v1/runs` lists yours."""
 
     code = "RUN_NOT_FOUND"
 
 
 class AssetNotFound(NotFound):
-    """There is no such asset in your organization."""
+    """There is no such asset in your organization. `GET /v1/assets` lists yours."""
 
     code = "ASSET_NOT_FOUND"
 
 
 class ApiKeyNotFound(NotFound):
-    """There is no such API key in your organization."""
+    """There is no such API key in your organization. `GET /v1/api-keys` lists yours."""
 
     code = "API_KEY_NOT_FOUND"
 
 
 class WorkflowVersionNotFound(NotFound):
-    """There is no such version of this workflow."""
+    """There is no such version of this workflow. `GET /v1/comfyui-workflows/{id}/versions` lists them."""
 
     code = "COMFYUI_WORKFLOW_VERSION_NOT_FOUND"
 
 
 class WorkflowInputNotFound(NotFound):
-    """There is no such input of this workflow."""
+    """There is no such input of this workflow. `GET /v1/comfyui-workflows/{id}/inputs` lists them."""
 
     code = "COMFYUI_WORKFLOW_INPUT_NOT_FOUND"
 
 
 class WorkflowOutputNotFound(NotFound):
-    """There is no such output of this workflow."""
+    """There is no such output of this workflow. `GET /v1/comfyui-workflows/{id}/outputs` lists them."""
 
     code = "COMFYUI_WORKFLOW_OUTPUT_NOT_FOUND"
 
@@ -170,25 +170,25 @@ class NodeRunNotFound(NotFound):
 
 
 class BatchNotFound(NotFound):
-    """There is no such batch in your organization."""
+    """There is no such batch in your organization. `GET /v1/batches` lists yours."""
 
     code = "BATCH_NOT_FOUND"
 
 
 class BatchItemNotFound(NotFound):
-    """There is no such item in this batch."""
+    """There is no such item in this batch. `GET /v1/batches/{id}/items` lists them."""
 
     code = "BATCH_ITEM_NOT_FOUND"
 
 
 class CallbackSecretNotFound(NotFound):
-    """There is no such callback secret in your organization."""
+    """There is no such callback secret in your organization. `GET /v1/callback-secrets` lists yours."""
 
     code = "CALLBACK_SECRET_NOT_FOUND"
 
 
 class WebhookNotFound(NotFound):
-    """There is no such webhook in your organization."""
+    """There is no such webhook in your organization. `GET /v1/webhooks` lists yours."""
 
     code = "WEBHOOK_NOT_FOUND"
 
@@ -212,7 +212,7 @@ class DeliveryAttemptNotFound(NotFound):
 
 
 class ModelNotFound(NotFound):
-    """There is no such model in your organization."""
+    """There is no such model in your organization. `GET /v1/comfyui-models` lists yours."""
 
     code = "MODEL_NOT_FOUND"
 
@@ -224,13 +224,13 @@ class ModelUploadNotFound(NotFound):
 
 
 class AssetFolderNotFound(NotFound):
-    """There is no such asset folder in your organization."""
+    """There is no such asset folder in your organization. `GET /v1/asset-folders` lists yours."""
 
     code = "ASSET_FOLDER_NOT_FOUND"
 
 
 class EvaluationNotFound(NotFound):
-    """There is no such evaluation in your organization."""
+    """There is no such evaluation in your organization. `GET /v1/evaluations` lists yours."""
 
     code = "EVALUATION_NOT_FOUND"
 
@@ -254,7 +254,7 @@ class GpuNotFound(NotFound):
 
 
 class WorkerNotFound(NotFound):
-    """There is no such worker."""
+    """There is no such worker. `GET /v1/workers` lists them."""
 
     code = "WORKER_NOT_FOUND"
 

@@ -32,7 +32,7 @@ class SlugRule:
         try:
             return self.checked(slugify(name))
         except SlugError as error:
-            raise SlugError(f"No slug was given, and none can be made from the name. {error}") from None
+            raise SlugError(f"Send a slug, because none can be made from the name. {error}") from None
 
 
 def _suggestion(slug: str) -> str:

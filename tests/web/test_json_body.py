@@ -5,8 +5,11 @@ from typing import Any
 import httpx
 import pytest
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
 
 from runflow import errors
+from runflow.batches.schemas import CreateBatch
+from runflow.runs.schemas import DispatchRequest
 from runflow.services import Services
 from runflow.web.json_body import MAX_REPORTED, openapi_body, parse
 from runflow.workflows.schemas import CreateWorkflow, PatchWorkflow
@@ -63,3 +66,24 @@ async def test_a_body_over_the_limit_is_a_413(client: httpx.AsyncClient, service
     for content in (b"x" * (services.settings.max_body_bytes + 1), chunks()):
         answer = await client.post(ROUTE, content=content, headers={"Content-Type": "application/json"})
         assert (answer.status_code, answer.json()["code"]) == (413, "PAYLOAD_TOO_LARGE")
+
+
+def faults(model: type[BaseModel], raw: bytes) -> dict[str, str]:
+    with pytest.raises(RequestValidationError) as caught:
+        parse(model, raw)
+    return {".".join(str(part) for part in fault["loc"]): fault["msg"] for fault in caught.value.errors()}
+
+
+def test_an_unknown_field_is_told_those_that_there_are() -> None:
+    found = faults(DispatchRequest, b'{"inputs": {}, "webhook_url": "https://a.example"}')
+    expected = "Expected are: input, callback_url, client_ref, metadata"
+    assert found["body.inputs"] == f'There is no field "inputs" here. Did you mean "input"? {expected}'
+    assert found["body.webhook_url"] == f'There is no field "webhook_url" here. {expected}'
+    long = faults(DispatchRequest, b'{"input": {}, "%s": 1}' % (b"x" * 5000))
+    assert all(len(message) < 300 for message in long.values())
+
+
+def test_the_number_of_items_is_told_in_plain_words() -> None:
+    assert faults(CreateBatch, b'{"input": []}') == {"body.input": "Takes 1 or more items, found 0"}
+    many = b'{"input": [' + b",".join([b"{}"] * 101) + b"]}"
+    assert faults(CreateBatch, many) == {"body.input": "Takes at most 100 items, found 101"}

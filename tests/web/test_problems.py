@@ -132,3 +132,20 @@ async def test_the_openapi_document_describes_every_route(anonymous: httpx.Async
     dispatch = document["paths"]["/v1/comfyui-workflows/{owner}/{slug}/runs"]["post"]
     assert "`runs:create`" in dispatch["description"]
     assert dispatch["responses"]["default"]["content"]["application/json"]["schema"]["$ref"].endswith("/Error")
+
+
+async def test_a_wrong_method_and_a_slash_too_many_are_told_in_the_message(client: httpx.AsyncClient) -> None:
+    answer = await client.put("/v1/comfyui-workflows")
+    assert answer.json()["message"] == "This address takes GET, POST, not PUT."
+    answer = await client.post("/v1/comfyui-workflows/", json={})
+    assert (answer.status_code, answer.json()["code"]) == (404, "NOT_FOUND")
+    assert "without the slash" in answer.json()["message"]
+    for nowhere in ("/v1/nowhere/", "/v1/nowhere"):
+        assert "slash" not in (await client.get(nowhere)).json()["message"]
+
+
+async def test_the_message_tells_the_first_three_faults(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/comfyui-workflows", json={"slug": 1, "is_public": 2, "gpu_mode": "best"})
+    told = [".".join(error["loc"]) in answer.json()["message"] for error in answer.json()["errors"]]
+    assert told == [True, True, True, False, False]
+    assert answer.json()["message"].endswith("(and 2 more)")

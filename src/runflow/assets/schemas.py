@@ -79,7 +79,9 @@ class AssetRecord(BaseModel):
     mime_type: str
     size_bytes: int
     asset_type: AssetType
-    source_type: str = Field(description="`upload`, or `data_uri` for a file that came inside a request, also as a signed URL of this server.")
+    source_type: str = Field(
+        description="`upload`, or `data_uri` for a file that came inside a request, also as a URL of this server."
+    )
     source_id: UUID | None
     created_by: UUID | None
     created_at: Timestamp

@@ -21,6 +21,7 @@ from runflow.runs.inline_files import InlineFile
 from runflow.runs.schemas import MAX_INPUT_BYTES, MAX_METADATA_BYTES
 from runflow.services import Services
 from runflow.web.auth import Principal
+from runflow.web.problems import SAID
 from runflow.workflows.dispatch import DispatchTarget
 
 MAX_REPORTED = 1000
@@ -72,8 +73,9 @@ async def prepare(
         problems += _too_large("input", values, files, one.place, MAX_INPUT_BYTES)
     problems += _too_large("metadata", metadata, files, ("body", "metadata"), MAX_METADATA_BYTES)
     if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise errors.ValidationFailed(f"{problems[0]['msg']}{more}", errors=problems[:MAX_REPORTED])
+        more = f" (and {len(problems) - SAID} more)" if len(problems) > SAID else ""
+        said = " ".join(_said(problem) for problem in problems[:SAID])
+        raise errors.ValidationFailed(f"{said}{more}", errors=problems[:MAX_REPORTED])
     await own_files.store(services, caller, own)
     if not files:
         return Prepared(accepted, metadata)
@@ -82,6 +84,13 @@ async def prepare(
         [_with_files(target, values, stored) for values in accepted],
         inline_files.with_references(metadata, stored),
     )
+
+
+def _said(problem: dict[str, Any]) -> str:
+    """Of a batch, the message tells the item: many clients show nothing else."""
+    _, noun, *rest = problem["loc"]
+    in_item = noun != "metadata" and rest and isinstance(rest[0], int)
+    return f"Item {rest[0]}: {problem['msg']}" if in_item else str(problem["msg"])
 
 
 def _files(target: DispatchTarget, place: Place, values: dict[str, Any]) -> list[InlineFile]:

@@ -1,6 +1,7 @@
 """Request bodies that may be large: read after the caller is known, parsed fast, and off the event loop."""
 
 import asyncio
+import difflib
 from collections.abc import Awaitable, Callable
 from email.message import Message
 from typing import Annotated, Any, TypeVar
@@ -19,6 +20,8 @@ INLINE_BYTES = 128 * 1024
 """A body up to this size is handled on the event loop: a thread would cost more than it saves."""
 MAX_REPORTED = 100
 """At most this many problems of one body are reported."""
+SHOWN_NAME = 60
+"""Longest name of a field that is quoted whole."""
 
 
 def json_body(
@@ -63,8 +66,28 @@ def parse(model: type[Model], raw: bytes) -> Model:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_REPORTED]
-        raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in found]) from None
+        found = error.errors(include_url=False, include_input=False)[:MAX_REPORTED]
+        raise RequestValidationError([_fault(model, dict(item)) for item in found]) from None
+
+
+def _fault(model: type[BaseModel], item: dict[str, Any]) -> dict[str, Any]:
+    """Return one of Pydantic's errors as a fault of the body; where Pydantic speaks to programmers, in our words."""
+    limits, loc = item.pop("ctx", {}), item["loc"]
+    if item["type"] == "extra_forbidden":
+        item["msg"] = _unknown_field(str(loc[-1]), model) if len(loc) == 1 else "Unknown field: leave it out"
+    elif item["type"] == "too_short":
+        item["msg"] = f"Takes {limits['min_length']} or more items, found {limits['actual_length']}"
+    elif item["type"] == "too_long":
+        item["msg"] = f"Takes at most {limits['max_length']} items, found {limits['actual_length']}"
+    return {**item, "loc": ("body", *loc)}
+
+
+def _unknown_field(name: str, model: type[BaseModel]) -> str:
+    known = [field.alias or one for one, field in model.model_fields.items()]
+    close = difflib.get_close_matches(name, known, n=1) if len(name) <= SHOWN_NAME else []
+    hint = f' Did you mean "{close[0]}"?' if close else ""
+    shown = name if len(name) <= SHOWN_NAME else name[:SHOWN_NAME] + "…"
+    return f'There is no field "{shown}" here.{hint} Expected are: {", ".join(known)}'
 
 
 def _check_media_type(header: str | None) -> None:

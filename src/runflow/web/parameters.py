@@ -33,6 +33,18 @@ async def only_known_parameters(request: Request) -> None:
         raise ValidationFailed(str(problems[0]["msg"]), errors=problems)
 
 
+_PAGES = "For the next page send the `next` of an answer as `pq`."
+_SIZE = "The number of items is `limit`."
+_ORDER = "The order is `sort_by`, such as `sort_by=created_at:desc`."
+_FILTER = "A filter is `q`, such as `q=FIELD:VALUE`."
+_MEANT = {
+    **dict.fromkeys(("page", "offset", "skip", "cursor", "after", "before", "next", "page_token"), _PAGES),
+    **dict.fromkeys(("per_page", "page_size", "pagesize", "size", "count"), _SIZE),
+    **dict.fromkeys(("sort", "order", "order_by", "ordering", "sort_order"), _ORDER),
+    **dict.fromkeys(("filter", "search", "query", "where"), _FILTER),
+}
+"""What other APIs call the parameters of lists."""
+
 OnlyKnown = Annotated[None, Depends(only_known_parameters)]
 """A parameter of a dependency whose routes refuse what they do not know."""
 
@@ -57,4 +69,6 @@ def _names(dependant: Dependant) -> Iterator[str]:
 def _message(name: str, known: tuple[str, ...]) -> str:
     shown = name if len(name) <= 60 else name[:60] + "…"
     message = f"There is no parameter `{shown}` here; expected one of {', '.join(known)}."
-    return f"{message} To filter by a field, name it in q: `q={shown}:VALUE`." if "q" in known else message
+    if "q" not in known:
+        return message
+    return f"{message} {_MEANT.get(name.lower(), f'To filter by a field, name it in q: `q={shown}:VALUE`.')}"

@@ -34,13 +34,14 @@ _BY_STATUS: dict[int, type[errors.RunflowError]] = {
 }
 
 
+SAID = 3
+"""So many faults of a request stand in its message; all of them are in `errors`."""
 _AN_ID = "a UUID such as 0190d3a1-4b1c-7e2f-8a55-1f2e3d4c5b6a"
 _PLAIN = {
     "model_type": "Must be a JSON object",
     "model_attributes_type": "Must be a JSON object",
     "dict_type": "Must be a JSON object",
     "list_type": "Must be a JSON array",
-    "extra_forbidden": "Unknown field: correct its name, or leave it out",
 }
 """What to say of a fault, by its type, where Pydantic's text is for programmers of Python."""
 
@@ -79,16 +80,26 @@ def install(app: FastAPI) -> None:
     async def handle(request: Request, error: Exception) -> Response:
         problem = translate(error)
         if isinstance(problem, errors.MethodNotAllowed):
-            problem.headers = {"Allow": _methods_at(request)}
+            there = _methods_at(request)
+            problem = errors.MethodNotAllowed(
+                f"This address takes {there}, not {request.method}.", headers={"Allow": there}
+            )
+        elif type(problem) is errors.NotFound and _methods_at(request, without_slash=True):
+            problem = errors.NotFound("There is nothing at this address; without the slash at its end there is.")
         return respond(problem)
 
     for kind in (errors.RunflowError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, handle)
 
 
-def _methods_at(request: Request) -> str:
-    """Return the methods of every route at this address; the router knows those of the first one only."""
+def _methods_at(request: Request, *, without_slash: bool = False) -> str:
+    """Return the methods of every route at this address; the router knows those of the first one only.
+
+    `without_slash` looks at the address without the slash that it ends with, if it does.
+    """
     path = request.scope["path"]
+    if without_slash:
+        path = path.removesuffix("/") if path.endswith("/") else ""
     return ", ".join(sorted({method for method, pattern in _ROUTES if pattern.match(path)}))
 
 
@@ -122,7 +133,7 @@ def _validation(error: RequestValidationError) -> errors.RunflowError:
         # Pydantic's own words before ours, or those that name what only Python has.
         message = _PLAIN.get(item["type"]) or item["msg"].removeprefix("Value error, ")
         items.append({"loc": list(item["loc"]), "msg": message, "type": item["type"]})
-    first = items[0]
-    where = ".".join(str(part) for part in first["loc"])
-    more = f" (and {len(items) - 1} more)" if len(items) > 1 else ""
-    return errors.ValidationFailed(f"{where}: {first['msg']}{more}", errors=items)
+    # Many clients show the message alone, and the second fault often explains the first: `inputs` for `input`.
+    said = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in items[:SAID]]
+    more = f" (and {len(items) - SAID} more)" if len(items) > SAID else ""
+    return errors.ValidationFailed(f"{'; '.join(said)}{more}", errors=items)

@@ -105,12 +105,16 @@ def about_version(sent: Any, *actual: str) -> Iterator[GraphWarning]:
 
 def about_gpus(mode: str, wanted: Sequence[str], known: Sequence[str]) -> Iterator[GraphWarning]:
     """Warn of GPU codes that the catalogue lacks, and of a list that has no effect."""
+    spelt = {code.upper(): code for code in known}
     for code in wanted:
         if code not in known:
+            meant = spelt.get(code.upper())
             yield GraphWarning(
                 None,
                 f'The GPU code "{code}" is not in the catalogue ({", ".join(known)}).',
-                "Make sure that a worker registers with exactly this code, or runs on it will wait.",
+                f'Write it "{meant}": upper and lower case count, and runs would wait.'
+                if meant
+                else "Make sure that a worker registers with exactly this code, or runs on it will wait.",
             )
     if wanted and mode == GpuMode.AUTO:
         yield GraphWarning(

@@ -9,6 +9,8 @@ from runflow.graph.runflow_nodes import VALUE_FIELD
 from runflow.graph.targets import has_target, missing_target
 from runflow.workflows.interface_rows import MANUAL, NODE, InputRow, OutputRow, Row
 
+LISTED_NAMES = 20
+"""So many names that nodes declare are told to whoever sent another one."""
 _TEXTS = ("display_name", "description")
 _NULLABLE = ("default_value", "default_behavior_code", "validator_code", "validator_attrs", *_TEXTS)
 
@@ -42,12 +44,13 @@ def override(
     for at, row in enumerate(result):
         if not row.is_gone:
             places.setdefault(row.name, []).append(at)
+    declared = [row.name for row in result if row.origin == NODE and not row.is_gone][:LISTED_NAMES]
     faults: list[Fault] = []
     seen: set[object] = set()
     for index, item in enumerate(stated):
         values = effective(item)
         place = _find(kind, result, places.get(values["name"], []), values)
-        applied, found = _applied(kind, None if place is None else result[place], values, index)
+        applied, found = _applied(kind, None if place is None else result[place], values, index, declared)
         faults += found
         if applied is None:
             continue
@@ -74,7 +77,7 @@ def effective(item: Mapping[str, Any]) -> dict[str, Any]:
 def change(row: Row, item: Mapping[str, Any], prompt: Prompt) -> tuple[Row, list[Fault]]:
     """Return one row with an item applied to it, which may rename it if it is manual, and what is wrong with that."""
     values = effective(item)
-    changed, faults = _applied(type(row), row, values, 0)
+    changed, faults = _applied(type(row), row, values, 0, ())
     if changed is None:
         return row, faults
     if changed.origin == NODE and changed.name != row.name:
@@ -94,11 +97,14 @@ def _find(kind: type[Row], rows: Sequence[Row], named: Sequence[int], values: Ma
     return min(named, key=lambda at: rows[at].deleted, default=None)
 
 
-def _applied(kind: type[Row], row: Row | None, values: Mapping[str, Any], index: int) -> tuple[Row | None, list[Fault]]:
+def _applied(
+    kind: type[Row], row: Row | None, values: Mapping[str, Any], index: int, declared: Sequence[str]
+) -> tuple[Row | None, list[Fault]]:
     if row is None:
         missing = [name for name in ("variable_type_code", "comfyui_node_id") if name not in values]
         if missing:
-            why = f'No Runflow node declares "{values["name"]}", so a row for it needs {" and ".join(missing)}.'
+            there = f" (they declare: {', '.join(declared)})" if declared else ""
+            why = f'No Runflow node declares "{values["name"]}"{there}, so a row for it needs {" and ".join(missing)}.'
             return None, [Fault(index, missing[0], why)]
         return kind(**{"comfyui_field_name": VALUE_FIELD, **values, "origin": MANUAL}), []
     changed: Row = replace(row, **values, deleted=False)
