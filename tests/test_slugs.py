@@ -29,7 +29,7 @@ def test_ids_are_no_slugs() -> None:
 def test_the_name_makes_one() -> None:
     assert RULE.derived("Background Removal v2.1") == "background-removal-v21"
     for name in ("猫", "Outputs", "x" * 101):
-        with pytest.raises(SlugError, match="No slug was given"):
+        with pytest.raises(SlugError, match="Send a slug"):
             RULE.derived(name)
 
 

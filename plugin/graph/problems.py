@@ -35,6 +35,9 @@ class GraphWarning:
     message: str
     next_step: str
 
+    def __str__(self) -> str:
+        return f"{self.message} {self.next_step}"
+
     def to_dict(self) -> dict[str, str | None]:
         """The warning with its wire names as keys."""
         return asdict(self)

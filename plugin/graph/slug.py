@@ -27,6 +27,8 @@ def slugify(name: str) -> str:
     Raises:
         SlugError: nothing is left, or more than `MAX_SLUG_LENGTH` characters are.
     """
+    if not name.strip():
+        raise SlugError("The name is empty. Type one with letters or digits (a-z, 0-9), such as My Flow.")
     slug = _WHITESPACE.sub("-", name.lower())
     slug = _DASHES.sub("-", _DROPPED.sub("", slug)).strip("-_")
     if not slug:

@@ -88,6 +88,8 @@ def test_gpus() -> None:
     unknown, unused = about_gpus("auto", ["RTX"], ["CPU", "L4"])
     assert "RTX" in unknown.message
     assert "explicit" in unused.next_step
+    (misspelt,) = about_gpus("explicit", ["l40s"], ["CPU", "L40S"])
+    assert '"L40S"' in misspelt.next_step
 
 
 def test_each_warning_once_and_not_too_many() -> None:

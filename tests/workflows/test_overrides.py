@@ -91,3 +91,8 @@ def test_names_stay_unique_and_stating_it_again_changes_nothing(stated: list[dic
     assert len({row.name for row in rows}) == len(rows)
     if not faults:
         assert override(InputRow, rows, stated, PROMPT) == (rows, [])
+
+
+def test_a_name_that_no_node_declares_is_told_those_that_are() -> None:
+    _, (fault,) = override(InputRow, DECLARED.inputs, [{"name": "promt"}], PROMPT)
+    assert fault.message.startswith('No Runflow node declares "promt" (they declare: prompt), so a row for it needs')

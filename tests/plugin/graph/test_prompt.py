@@ -50,6 +50,10 @@ def test_what_is_no_object_is_refused(value: object) -> None:
     assert "not a JSON object" in str(refusal(value))
 
 
+def test_a_prompt_as_json_text_is_told_so() -> None:
+    assert str(refusal('{"1": {}}')) == "The workflow is a JSON object as text. Send the object itself."
+
+
 def test_a_wrapped_prompt_is_refused_with_the_key_to_unwrap() -> None:
     assert 'wrapped in an object with the key "prompt"' in str(refusal({"prompt": {"1": node()}, "client_id": "x"}))
 
