@@ -5,11 +5,12 @@ const STYLE = `
 .runflow-job progress { width: 100%; height: 8px; accent-color: #0b6bcb; }
 .runflow-job .current { display: flex; justify-content: space-between; gap: 12px; font-size: 13px; min-height: 20px; }
 .runflow-job .current span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.runflow-job .current .quiet { flex: none; }
 .runflow-job [hidden] { display: none; }
-.runflow-job ul { list-style: none; padding: 0; }
-.runflow-job .said { margin: 2px 0 6px 18px; font: 12px/1.4 ui-monospace, monospace; white-space: pre-wrap; }
+.runflow-job ul { list-style: none; padding: 0; display: grid; gap: 4px; }
+.runflow-job li { display: grid; grid-template-columns: 1.2em minmax(0, 1fr) auto; column-gap: 6px; }
+.runflow-job .said { grid-column: 2 / -1; margin: 2px 0 4px; font: 12px/1.4 ui-monospace, monospace; white-space: pre-wrap; }
 .runflow-job .asks { margin: 8px 0; padding: 10px 12px; border: 1px solid var(--p-yellow-500, #e5b93c); border-radius: 6px; }
-.runflow-job .asks p { overflow-wrap: anywhere; }
 `
 const MARKS = /** @type {Record<string, string>} */ ({
   waiting: "·", working: "→", asking: "?", done: "✓", failed: "✗", left_out: "–", cancelled: "–",
@@ -44,6 +45,7 @@ export function jobView(answer) {
     if ((waiting?.id ?? "") === asked) return
     asked = waiting?.id ?? ""
     asks.replaceChildren(...(waiting ? [question(waiting, answer)] : []))
+    if (waiting) asks.scrollIntoView({ block: "nearest" }) // it waits for the person, who may be far down the list
   }
   return { body: [root], update }
 }
@@ -96,8 +98,8 @@ function byteProgress(items) {
 
 /** @param {any} item */
 function itemRow(item) {
-  const text = `${MARKS[item.state]} ${item.name}: ${WORDS[item.state]}`
-  const row = make("li", { className: item.state === "failed" ? "warn" : "" }, text)
+  const row = make("li", { className: item.state === "failed" ? "warn" : "" })
+  row.append(make("span", { ariaHidden: "true" }, MARKS[item.state]), make("span", null, item.name), make("span", null, WORDS[item.state]))
   if (item.error) row.append(make("div", { className: "said" }, item.error))
   return row
 }

@@ -8,7 +8,8 @@
 const STYLE = `
 .runflow-dialog { width: min(640px, 92vw); max-height: 84vh; padding: 0; overflow: hidden; border-radius: 10px;
   border: 1px solid var(--border-color, #4e4e4e); background: var(--comfy-menu-bg, #202020);
-  color: var(--input-text, #ddd); font: 14px/1.5 system-ui, sans-serif; }
+  color: var(--input-text, #ddd); font: 14px/1.5 system-ui, sans-serif; accent-color: #0b6bcb;
+  box-shadow: 0 16px 48px rgb(0 0 0 / 45%); outline: none; overflow-wrap: anywhere; }
 .runflow-dialog[open] { display: flex; flex-direction: column; }
 .runflow-dialog::backdrop { background: rgb(0 0 0 / 55%); }
 .runflow-dialog h2 { margin: 0; padding: 16px 20px 8px; font-size: 18px; font-weight: 600; }
@@ -16,13 +17,12 @@ const STYLE = `
 .runflow-dialog h3 { margin: 14px 0 4px; font-size: 14px; font-weight: 600; }
 .runflow-dialog p { margin: 4px 0; }
 .runflow-dialog ul { margin: 0; padding-left: 20px; list-style: disc; }
-.runflow-dialog li { overflow-wrap: anywhere; }
 .runflow-dialog .quiet { color: var(--descrip-text, #999); }
 .runflow-dialog .warn { color: color-mix(in srgb, #d9a514 55%, var(--input-text, #ddd)); } /* readable on white, too */
 .runflow-dialog .notice { margin: 10px 0; padding: 10px 12px; border-radius: 6px;
   border: 1px solid var(--p-yellow-500, #e5b93c); }
 .runflow-dialog label { display: flex; gap: 8px; align-items: baseline; }
-.runflow-dialog footer { display: flex; gap: 8px; justify-content: flex-end; padding: 12px 20px;
+.runflow-dialog footer { display: flex; flex-wrap: wrap; gap: 8px; justify-content: flex-end; padding: 12px 20px;
   border-top: 1px solid var(--border-color, #4e4e4e); }
 .runflow-dialog button { padding: 6px 16px; border-radius: 6px; cursor: pointer; font: inherit;
   border: 1px solid var(--border-color, #4e4e4e); background: var(--comfy-input-bg, #333); color: inherit; }
@@ -69,6 +69,8 @@ export function openDialog(title) {
   const dialog = make("dialog", { className: "runflow-dialog" })
   const heading = make("h2", { id: `runflow-title-${Date.now()}` }, title)
   dialog.setAttribute("aria-labelledby", heading.id)
+  // The browser's own controls, bars and boxes, follow the editor's colours too, not the system's.
+  dialog.style.colorScheme = document.body.classList.contains("dark-theme") ? "dark" : "light"
   const content = make("div", { className: "body" })
   const footer = make("footer", null)
   dialog.append(heading, content, footer)
@@ -83,6 +85,7 @@ export function openDialog(title) {
   /** @type {(body: Node[], actions: Action[]) => void} */
   const show = (body, actions) => {
     content.replaceChildren(...body)
+    content.scrollTop = 0
     footer.replaceChildren()
     for (const { label, value, main, disabled, press } of [...actions].reverse()) {
       const button = make("button", { type: "button", disabled: disabled ?? false, value: value ?? "" }, label)
