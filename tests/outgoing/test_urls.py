@@ -20,6 +20,12 @@ def test_what_may_not_be_requested(url: str) -> None:
     assert "password" not in str(caught.value).replace("user name or password", "")
 
 
+@pytest.mark.parametrize("url", ["", "hook", "//host/x"])
+def test_a_url_without_a_scheme_is_told_how_to_write_one(url: str) -> None:
+    with pytest.raises(InvalidUrl, match=r"names no scheme\. Write it as https://host/path\."):
+        check_url(url)
+
+
 @pytest.mark.parametrize(
     "url", ["http://host", "https://example.com:8443/a?b=c", "http://127.1/", "http://[2606:4700::1]:80/", "HTTP://H/"]
 )

@@ -8,7 +8,9 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 
 from runflow import errors
+from runflow.assets.schemas import UploadCreate
 from runflow.batches.schemas import CreateBatch
+from runflow.orgs.schemas import CreateMember
 from runflow.runs.schemas import DispatchRequest
 from runflow.services import Services
 from runflow.web.json_body import MAX_REPORTED, openapi_body, parse
@@ -87,3 +89,10 @@ def test_the_number_of_items_is_told_in_plain_words() -> None:
     assert faults(CreateBatch, b'{"input": []}') == {"body.input": "Takes 1 or more items, found 0"}
     many = b'{"input": [' + b",".join([b"{}"] * 101) + b"]}"
     assert faults(CreateBatch, many) == {"body.input": "Takes at most 100 items, found 101"}
+
+
+def test_a_pattern_is_told_by_an_example() -> None:
+    found = faults(UploadCreate, b'{"filename": "a", "mime_type": "png", "size_bytes": 1}')
+    assert found == {"body.mime_type": "Is not of the form that is expected here (such as image/png)"}
+    found = faults(CreateMember, b'{"email": "ada", "role_code": "owner"}')
+    assert found == {"body.email": "Is not of the form that is expected here (such as ada@example.com)"}

@@ -149,3 +149,11 @@ async def test_the_message_tells_the_first_three_faults(client: httpx.AsyncClien
     told = [".".join(error["loc"]) in answer.json()["message"] for error in answer.json()["errors"]]
     assert told == [True, True, True, False, False]
     assert answer.json()["message"].endswith("(and 2 more)")
+
+
+@pytest.mark.parametrize(("sent", "rule"), [("2030-01-01", "time zone"), ("soon", "ISO 8601"), (["x"], "ISO 8601")])
+async def test_a_time_that_is_none_is_told_by_an_example(client: httpx.AsyncClient, sent: object, rule: str) -> None:
+    answer = await client.post("/v1/api-keys", json={"name": "a", "expires_at": sent})
+    assert answer.status_code == 422
+    message = answer.json()["message"]
+    assert message.startswith("body.expires_at: Must ") and rule in message and "2026-01-31T10:00:00+00:00" in message

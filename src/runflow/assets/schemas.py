@@ -49,6 +49,8 @@ class Confirmation(BaseModel):
 class PatchAsset(BaseModel):
     """Changes to an asset; what is not sent stays. Its bytes and its type never change."""
 
+    model_config = ConfigDict(extra="forbid")
+
     name: Filename | None = Field(None, description="A new name for people; it names downloads, too.")
     folder_id: UUID | None = Field(None, description="The folder to move it to; null moves it to the top.")
 

@@ -41,7 +41,7 @@ def totals(series: list[Row[Any]]) -> dict[str, Any]:
     summed = {name: sum(row._mapping[name] for row in series) for name in names}
     judged = summed["succeeded"] + summed["failed"]
     summed["gpu_seconds"] = float(summed["gpu_seconds"])
-    return summed | {"success_rate": summed["succeeded"] / judged if judged else None}
+    return summed | {"success_rate": round(summed["succeeded"] / judged, 4) if judged else None}
 
 
 def percentiles(latency: Row[Any], name: str) -> dict[str, Any]:

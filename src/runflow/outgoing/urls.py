@@ -28,6 +28,8 @@ def check_url(url: str) -> httpx.URL:
 
 def _checked(url: httpx.URL) -> httpx.URL:
     host = url.host[:_SHOWN]
+    if not url.scheme:
+        raise InvalidUrl(host, "The URL names no scheme. Write it as https://host/path.")
     if url.scheme not in DEFAULT_PORTS:
         raise InvalidUrl(host, f"The scheme {url.scheme[:20]!r} is not supported here: use https:// (or http://).")
     if url.userinfo:

@@ -70,8 +70,8 @@ InputValues = Annotated[
     dict[str, Any],
     AfterValidator(_shallow),
     Field(
-        description="Values by input name. Image and file inputs take `runflow://assets/{uuid}`, an `https://` URL, or "
-        "a `data:` URI up to 1 MiB."
+        description="Values by input name. Image and file inputs take `runflow://assets/{uuid}`, an `https://` URL, a "
+        "`url` that this server gave out, or a `data:` URI up to 1 MiB."
     ),
 ]
 CallbackUrl = Annotated[str, Field(max_length=MAX_CALLBACK_URL), AfterValidator(_http_url)]

@@ -79,6 +79,12 @@ def _fault(model: type[BaseModel], item: dict[str, Any]) -> dict[str, Any]:
         item["msg"] = f"Takes {limits['min_length']} or more items, found {limits['actual_length']}"
     elif item["type"] == "too_long":
         item["msg"] = f"Takes at most {limits['max_length']} items, found {limits['actual_length']}"
+    elif item["type"] == "string_pattern_mismatch" and loc[-1] in model.model_fields:
+        # A pattern is for programs; an example says more.
+        examples = model.model_fields[loc[-1]].examples or ()
+        item["msg"] = " ".join(
+            ["Is not of the form that is expected here", *(f"(such as {one})" for one in examples[:1])]
+        )
     return {**item, "loc": ("body", *loc)}
 
 

@@ -37,11 +37,14 @@ _BY_STATUS: dict[int, type[errors.RunflowError]] = {
 SAID = 3
 """So many faults of a request stand in its message; all of them are in `errors`."""
 _AN_ID = "a UUID such as 0190d3a1-4b1c-7e2f-8a55-1f2e3d4c5b6a"
+_A_TIME = "an ISO 8601 time such as 2026-01-31T10:00:00+00:00"
 _PLAIN = {
     "model_type": "Must be a JSON object",
     "model_attributes_type": "Must be a JSON object",
     "dict_type": "Must be a JSON object",
     "list_type": "Must be a JSON array",
+    **dict.fromkeys(("datetime_type", "datetime_parsing", "datetime_from_date_parsing"), f"Must be {_A_TIME}"),
+    "timezone_aware": "Must say its time zone, as 2026-01-31T10:00:00+00:00 does",
 }
 """What to say of a fault, by its type, where Pydantic's text is for programmers of Python."""
 

@@ -133,3 +133,14 @@ async def test_deleting_while_others_move_things_in_loses_nothing(client: httpx.
         if deleted.status_code == 204:
             assert made.status_code != 201
         await client.delete(f"{FOLDERS}/{place}", params={"recursive": "true"})
+
+
+async def test_a_field_that_there_is_not_is_refused(client: httpx.AsyncClient) -> None:
+    folder = (await client.post("/v1/asset-folders", json={"name": "real"})).json()["id"]
+    for method, path, body in (
+        ("POST", "/v1/asset-folders", {"name": "a", "parent": folder}),
+        ("PATCH", f"/v1/asset-folders/{folder}", {"parent": None}),
+        ("PATCH", f"/v1/assets/{folder}", {"mime_type": "image/png"}),
+    ):
+        answer = await client.request(method, path, json=body)
+        assert (answer.status_code, answer.json()["errors"][0]["type"]) == (422, "extra_forbidden"), path

@@ -5,6 +5,10 @@ import re
 import httpx
 import pytest
 
+from runflow.web.reference.llms import HEAD
+from tests.workflows.calls import created
+from tests.workflows.prompts import body
+
 
 async def test_a_browser_at_the_address_of_the_server_is_led_to_the_page(anonymous: httpx.AsyncClient) -> None:
     front = await anonymous.get("/", follow_redirects=True)
@@ -38,3 +42,11 @@ async def test_the_index_for_language_models_names_every_route(anonymous: httpx.
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             assert f"- `{method.upper()} {path}`: {operation['summary']}\n" in index
+
+
+async def test_the_first_step_of_the_index_shows_inputs(client: httpx.AsyncClient) -> None:
+    await created(client, body())
+    step = next(line for line in HEAD.splitlines() if line.startswith("1. "))
+    address = step.split("`")[1].removeprefix("GET ")
+    (workflow,) = (await client.get(address)).json()["items"]
+    assert workflow["path"] and workflow["inputs"]

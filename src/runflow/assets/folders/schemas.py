@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from runflow.web.responses import Timestamp
 
@@ -27,12 +27,16 @@ FolderName = Annotated[
 class CreateFolder(BaseModel):
     """A new folder."""
 
+    model_config = ConfigDict(extra="forbid")
+
     name: FolderName
     parent_id: UUID | None = Field(None, description="The folder that it is in; null is the top.")
 
 
 class PatchFolder(BaseModel):
     """Changes to a folder; what is not sent stays."""
+
+    model_config = ConfigDict(extra="forbid")
 
     name: FolderName | None = None
     parent_id: UUID | None = Field(None, description="The folder to move it into; null moves it to the top.")

@@ -11,8 +11,10 @@ HEAD = """# Runflow API
 
 To run a workflow:
 
-1. `GET /v1/comfyui-workflows` lists the workflows; `path` is `{owner}/{slug}`, `inputs[]` names what each one takes.
-2. A file input takes an `https://` URL, a `data:` URI up to 1 MiB, or `runflow://assets/{id}` of an uploaded file:
+1. `GET /v1/comfyui-workflows?embed=inputs` lists the workflows; `path` is `{owner}/{slug}`, `inputs[]` names what each
+   one takes.
+2. A file input takes an `https://` URL, a `data:` URI up to 1 MiB, a `url` that this server gave out (such as that of
+   another run's output), or `runflow://assets/{id}` of an uploaded file:
    `POST /v1/asset-uploads` with `filename`, `mime_type`, `size_bytes`; `PUT` the bytes to `upload_url` with that
    `Content-Type`; `POST /v1/asset-uploads/{asset_id}/confirmations`.
 3. `POST /v1/comfyui-workflows/{owner}/{slug}/runs` with `{"input": {NAME: VALUE}}` answers 201 with the run's `id`.
