@@ -16,6 +16,7 @@ from runflow import errors
 from runflow.db.transaction import CONNECTION_TROUBLE, TOOK_TOO_LONG
 from runflow.web.responses import json_response
 from runflow.web.scopes import ROUTE_SCOPES
+from runflow.web.wrong_addresses import meant
 
 log = structlog.get_logger()
 
@@ -84,11 +85,14 @@ def install(app: FastAPI) -> None:
         problem = translate(error)
         if isinstance(problem, errors.MethodNotAllowed):
             there = _methods_at(request)
-            problem = errors.MethodNotAllowed(
-                f"This address takes {there}, not {request.method}.", headers={"Allow": there}
-            )
-        elif type(problem) is errors.NotFound and _methods_at(request, without_slash=True):
-            problem = errors.NotFound("There is nothing at this address; without the slash at its end there is.")
+            hint = meant(request.method, request.scope["path"])
+            message = f"This address takes {there}, not {request.method}.{' ' + hint if hint else ''}"
+            problem = errors.MethodNotAllowed(message, headers={"Allow": there})
+        elif type(problem) is errors.NotFound:
+            if _methods_at(request, without_slash=True):
+                problem.message = "There is nothing at this address; without the slash at its end there is."
+            elif hint := meant(request.method, request.scope["path"]):
+                problem.message = f"There is nothing at this address. {hint}"
         return respond(problem)
 
     for kind in (errors.RunflowError, RequestValidationError, HTTPException):
