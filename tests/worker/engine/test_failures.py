@@ -106,6 +106,12 @@ def test_other_rejections(body: dict[str, Any], code: FailureCode, words: str) -
     assert error.next_step
 
 
+def test_a_file_that_is_not_there_is_told_to_whoever_deployed_it() -> None:
+    details = {"message": "Custom validation failed for node", "details": "image - Invalid image file: nope.png"}
+    error = read_rejection(rejection("3", "custom_validation_failed", **details), PROMPT)
+    assert error.code is FailureCode.INPUT_VALIDATION_FAILED and "`resources`" in error.next_step
+
+
 def test_of_several_complaints_the_most_telling_leads_and_all_are_listed() -> None:
     body = rejection("2", "required_input_missing", message="Required input is missing", details="images")
     extra = {"input_name": "ckpt_name", "received_value": "sd.safetensors"}

@@ -39,6 +39,10 @@ _NEXT_STEPS: dict[FailureCode, str] = {
     FailureCode.OUT_OF_MEMORY: "Use a smaller image, batch or model, or a worker with more memory.",
     FailureCode.INTERNAL: "The worker's log has the whole answer; please report it.",
 }
+_FILE_OF_THE_WORKFLOW = (
+    "If the workflow itself names this file, deploy it again with the file in `resources`; if it is an input, send a "
+    "file that this node can read."
+)
 _PRECEDENCE = (
     FailureCode.NODE_TYPE_MISSING,
     FailureCode.MODEL_MISSING,
@@ -114,7 +118,8 @@ def _read_node_errors(node_errors: Mapping[str, Any], prompt: Prompt, hidden: tu
     if others:
         message += f" ({others} more {'problem' if others == 1 else 'problems'}.)"
     details = tuple(detail for *_, detail in found)
-    return NodeError(code, message, _NEXT_STEPS[code], node_id, node_type, node_title(prompt, node_id), None, details)
+    next_step = _FILE_OF_THE_WORKFLOW if code is FailureCode.INPUT_VALIDATION_FAILED else _NEXT_STEPS[code]
+    return NodeError(code, message, next_step, node_id, node_type, node_title(prompt, node_id), None, details)
 
 
 def _classify(error: Mapping[str, Any], node_type: str | None, field: str | None) -> FailureCode:
