@@ -248,9 +248,14 @@ def _result(target: Target, plan: Plan, saved: dict[str, Any], *, created: bool)
         "path": path,
         "version": saved.get("version"),
         "url": f"{target.base}/v1/comfyui-workflows/{path}/runs",
-        "warnings": [str(row.get("message")) for row in rows if row.get("message")],
+        "warnings": [text for text in map(_advice, rows) if text and text not in plan.warnings],
         "manifest": plan.body["graph"]["extra"]["runflow"],
     }
+
+
+def _advice(row: dict[str, Any]) -> str:
+    """One of the server's warnings with its next step; those that the summary showed read the same."""
+    return " ".join(str(row[part]) for part in ("message", "next_step") if row.get(part))
 
 
 def _job(request: web.Request) -> DeployJob:

@@ -36,6 +36,7 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, and how much of how many bytes; 0 of 0 where there is nothing to count."""
 
 _NAMED = 5
+_ADD_OUTPUT = "Add the nodes that make a result and a Runflow Output node behind it, then deploy again."
 _SHOWN = ("origin", "commit", "dirty", "version", "registry_id", "plugin")
 MANIFEST = 1
 """The form of what Deploy writes into a graph's `extra.runflow`."""
@@ -105,14 +106,19 @@ def make_plan(
     slug = _slug(name)
     if not isinstance(prompt, Mapping) or not isinstance(graph, Mapping):
         raise Refused("The page sent no workflow. Reload it and deploy again.", code="WORKFLOW_INVALID")
+    if not prompt:
+        raise Refused(f"deploy failed — the workflow is empty. {_ADD_OUTPUT}", code="WORKFLOW_INVALID")
     try:
         scrubbed = scrub_prompt(check_prompt(prompt))
-        warnings = [str(warning.message) for warning in find_warnings(scrubbed, read_interface(scrubbed))]
+        warnings = [str(warning) for warning in find_warnings(scrubbed, read_interface(scrubbed))]
     except GraphError as error:
         raise Refused(f"deploy failed — {error}", code="WORKFLOW_INVALID") from None
     catalogue = machine.catalogue
     _refuse_missing(scrubbed, catalogue)
     executed = executed_nodes(scrubbed, catalogue.is_output)
+    if not executed:
+        cause = "no node of this workflow saves or shows anything, so ComfyUI would run none of it"
+        raise Refused(f"deploy failed — {cause}. {_ADD_OUTPUT}", code="WORKFLOW_INVALID")
     progress("Looking for input files", 0, 0)
     files, about_files = find_resources(scrubbed, executed, machine.input_folder, catalogue)
     hashed = tuple(

@@ -12,6 +12,7 @@ from urllib.parse import quote, urlsplit
 import aiohttp
 
 from ..manifest.resources import InputFile
+from ..unreachable import why_unreachable
 from ..version import VERSION
 from .target import Target
 
@@ -170,9 +171,10 @@ class Platform:
         if 300 <= status < 400:
             raise DeployFailed(stage, f"{self._target.base} answers with a redirect to {place[:200]}", _CHECK_URL)
         if status >= 400:
-            raise DeployFailed(
-                stage, explain(status, content), _NEXT.get(status, ""), refused=status < 500, status=status
-            )
+            cause, step = explain(status, content), _NEXT.get(status, "")
+            if status in _NOBODY_OF_OURS and _envelope(content) is None:
+                cause, step = f"{self._target.base} does not answer like a Runflow server ({cause}).", _CHECK_URL
+            raise DeployFailed(stage, cause, step, refused=status < 500, status=status)
         try:
             read = json.loads(content) if content else {}
         except ValueError:
@@ -180,16 +182,15 @@ class Platform:
         return read if isinstance(read, dict) else {}
 
 
+# What other servers say to a path or a method that they do not have.
+_NOBODY_OF_OURS = (404, 405, 501)
 _CHECK_URL = "Check Runflow.ApiUrl in Settings > Runflow > Connection."
 
 
 def explain(status: int, content: bytes) -> str:
     """The cause of a refusal in the server's own words: code, message, and its first error with its place."""
-    try:
-        envelope = json.loads(content)
-    except ValueError:
-        envelope = None
-    if not isinstance(envelope, dict) or not envelope.get("message"):
+    envelope = _envelope(content)
+    if envelope is None:
         text = content.decode("utf-8", "replace").strip()
         return f"HTTP {status}" + (f": {text[:200]}" if text and not text.startswith("<") else "")
     code = envelope.get("code") or f"HTTP {status}"
@@ -203,9 +204,18 @@ def explain(status: int, content: bytes) -> str:
     return cause
 
 
+def _envelope(content: bytes) -> dict[str, Any] | None:
+    """The server's envelope; None where another program answered."""
+    try:
+        envelope = json.loads(content)
+    except ValueError:
+        return None
+    return envelope if isinstance(envelope, dict) and envelope.get("message") else None
+
+
 def _words(error: Exception) -> str:
     if isinstance(error, asyncio.TimeoutError):
         return "it took too long"
     if isinstance(error, aiohttp.InvalidURL):
         return "its address is not valid"
-    return str(error) or type(error).__name__
+    return why_unreachable(error)

@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 
+from ..unreachable import why_unreachable
 from ..version import VERSION
 from .services import host
 
@@ -89,7 +90,7 @@ async def _exchange(session: aiohttp.ClientSession, method: str, url: str, body:
     except asyncio.TimeoutError:
         raise Unavailable("no answer in time") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise Unavailable(f"cannot be reached ({type(error).__name__})") from error
+        raise Unavailable(f"cannot be reached, {why_unreachable(error)}") from error
 
 
 def _public_ipv4(content: bytes) -> str:

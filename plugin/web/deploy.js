@@ -100,7 +100,8 @@ function succeed(result, workflow) {
   keepManifest(result.manifest, workflow)
   const version = result.version ? `, version ${result.version}` : ""
   const toast = app.extensionManager.toast
-  toast.add({ severity: "success", summary: "Deployed ✓", detail: `${result.path}${version}`, life: 8000 })
+  const detail = `${result.path}${version}\nCall it: POST ${result.url}`
+  toast.add({ severity: "success", summary: "Deployed ✓", detail, life: 12000 })
   if (result.warnings.length)
     toast.add({ severity: "warn", summary: "Runflow: please look at this", detail: result.warnings.join("\n") })
 }

@@ -99,6 +99,7 @@ async def test_what_was_deployed_gives_the_picture_of_the_local_run(
     await page.screenshot("summary")
     await agree(page)
     await page.toast("Deployed ✓")
+    await page.toast(f"POST {server.base_url}/v1/comfyui-workflows/default/blend-it-{connected.port}/runs")
     await page.screenshot("deployed")
     assert page.alerts == []
 

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from plugin.deploy.job import DeployJob, _send
+from plugin.deploy.job import DeployJob, _result, _send
 from plugin.deploy.plan import Plan
 from plugin.deploy.target import Target
 from plugin.manifest.resources import InputFile
@@ -55,3 +55,12 @@ async def test_files_of_a_stopped_deployment_are_taken_back_unless_it_may_be_the
     assert job.describe()["published_perhaps"] is publishing
     taken_back = [line for line in asked if line.startswith("DELETE")]
     assert taken_back == ([] if publishing else ["DELETE /v1/assets/asset-1"])
+
+
+def test_the_end_repeats_no_warning_of_the_summary() -> None:
+    seen, new = {"message": "A.", "next_step": "Do b."}, {"node_id": None, "message": "C.", "next_step": "Do d."}
+    plan = Plan("A", "a", {"graph": {"extra": {"runflow": {}}}}, (), warnings=("A. Do b.",))
+    saved = {"path": "org/a", "warnings": [seen, new, {"message": "E."}, {}, "nonsense"]}
+    result = _result(Target("http://h", "http://h", "rf_live_x", foreign=False), plan, saved, created=True)
+    assert result["warnings"] == ["C. Do d.", "E."]
+    assert result["url"] == "http://h/v1/comfyui-workflows/org/a/runs"

@@ -89,6 +89,24 @@ def test_a_workflow_that_is_none(machine: Machine, prompt: Any) -> None:
     assert raised.value.code == "WORKFLOW_INVALID"
 
 
+@pytest.mark.parametrize(
+    ("prompt", "why"),
+    [({}, "the workflow is empty"), ({"1": PROMPT["1"], "2": PROMPT["2"]}, "no node of this workflow")],
+)
+def test_what_comfyui_would_not_run_is_told_before_anything_is_sent(machine: Machine, prompt: Any, why: str) -> None:
+    with pytest.raises(Refused, match=why) as raised:
+        plan(machine, prompt=prompt)
+    assert "Add the nodes that make a result and a Runflow Output node" in raised.value.message
+
+
+def test_a_warning_says_what_to_do(machine: Machine) -> None:
+    unwired = {"class_type": "RunflowOutputImage", "inputs": {"output_id": "other"}}
+    (warning,) = [
+        text for text in plan(machine, prompt={**PROMPT, "6": unwired}).warnings if "Nothing is wired" in text
+    ]
+    assert warning.endswith("so every run will fail. Wire its value or remove the node.")
+
+
 def test_progress_names_the_model_and_cancelling_stops_it(machine: Machine) -> None:
     steps: list[str] = []
     make_plan("x", PROMPT, GRAPH, (), machine, lambda step, *_: steps.append(step), threading.Event())

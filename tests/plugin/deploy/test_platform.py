@@ -73,6 +73,9 @@ async def test_a_file_goes_to_the_named_place_without_the_key(tmp_path: Path) ->
         (says(200, text="[]", content_type="application/json"), "does not answer like a Runflow server"),
         (says(401), "lookup failed — HTTP 401"),
         (says(403), "Give the key the scopes comfyui-workflows:read"),
+        (says(404, text="404: Not Found"), "does not answer like a Runflow server (HTTP 404: 404: Not Found)."),
+        (says(405, text=""), "Check Runflow.ApiUrl"),
+        (says(404, text='{"code": "NOT_FOUND", "message": "Gone."}'), "lookup failed — NOT_FOUND: Gone."),
         (says(502, text="Bad gateway"), "HTTP 502: Bad gateway"),
     ],
 )

@@ -33,6 +33,12 @@ def test_a_name_without_letters_and_digits_is_refused(name: str) -> None:
         slugify(name)
 
 
+def test_a_name_that_is_not_there_is_called_empty() -> None:
+    for name in ("", " \t"):
+        with pytest.raises(SlugError, match="The name is empty"):
+            slugify(name)
+
+
 def test_a_name_that_is_too_long_is_refused_with_its_length() -> None:
     assert slugify("a" * MAX_SLUG_LENGTH) == "a" * MAX_SLUG_LENGTH
     with pytest.raises(SlugError, match="101 characters"):
