@@ -167,7 +167,6 @@ async function restart(dialog, confirmed) {
 async function comeBack(dialog, gone) {
   const text = make("p", { role: "status" }, "ComfyUI restarts. This page reloads when it is back…")
   const bar = make("progress", { ariaLabel: "Restarting" })
-  bar.style.width = "100%"
   dialog.show([text, bar], [])
   const began = Date.now()
   for (;;) {

@@ -2,13 +2,12 @@
 import { make, size } from "./dialog.js"
 
 const STYLE = `
-.runflow-job progress { width: 100%; height: 8px; accent-color: #0b6bcb; }
 .runflow-job .current { display: flex; justify-content: space-between; gap: 12px; font-size: 13px; min-height: 20px; }
 .runflow-job .current span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .runflow-job .current .quiet { flex: none; }
 .runflow-job [hidden] { display: none; }
 .runflow-job ul { list-style: none; padding: 0; display: grid; gap: 4px; }
-.runflow-job li { display: grid; grid-template-columns: 1.2em minmax(0, 1fr) auto; column-gap: 6px; }
+.runflow-job li { display: grid; grid-template-columns: 1.2em minmax(0, 1fr) auto; column-gap: 10px; }
 .runflow-job .said { grid-column: 2 / -1; margin: 2px 0 4px; font: 12px/1.4 ui-monospace, monospace; white-space: pre-wrap; }
 .runflow-job .asks { margin: 8px 0; padding: 10px 12px; border: 1px solid var(--p-yellow-500, #e5b93c); border-radius: 6px; }
 `

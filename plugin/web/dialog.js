@@ -22,6 +22,15 @@ const STYLE = `
 .runflow-dialog .notice { margin: 10px 0; padding: 10px 12px; border-radius: 6px;
   border: 1px solid var(--p-yellow-500, #e5b93c); }
 .runflow-dialog label { display: flex; gap: 8px; align-items: baseline; }
+.runflow-dialog progress { appearance: none; display: block; width: 100%; height: 8px; margin: 6px 0; border: 0; border-radius: 4px;
+  overflow: hidden; background: var(--border-color, #4e4e4e); } /* the browser's own bar is white on a dark page */
+.runflow-dialog progress::-webkit-progress-bar { background: none; }
+.runflow-dialog progress::-webkit-progress-value { background: #2f8be6; }
+.runflow-dialog progress::-moz-progress-bar { background: #2f8be6; }
+.runflow-dialog progress:indeterminate { background: linear-gradient(90deg, var(--border-color, #4e4e4e) 40%, #2f8be6 50%,
+  var(--border-color, #4e4e4e) 60%) 0 0 / 200% 100%; animation: runflow-busy 1.6s linear infinite; }
+.runflow-dialog progress:indeterminate::-moz-progress-bar { background: none; }
+@keyframes runflow-busy { from { background-position: 200% 0; } to { background-position: 0 0; } }
 .runflow-dialog footer { display: flex; flex-wrap: wrap; gap: 8px; justify-content: flex-end; padding: 12px 20px;
   border-top: 1px solid var(--border-color, #4e4e4e); }
 .runflow-dialog button { padding: 6px 16px; border-radius: 6px; cursor: pointer; font: inherit;
@@ -70,7 +79,7 @@ export function openDialog(title) {
   const heading = make("h2", { id: `runflow-title-${Date.now()}` }, title)
   dialog.setAttribute("aria-labelledby", heading.id)
   // The browser's own controls, bars and boxes, follow the editor's colours too, not the system's.
-  dialog.style.colorScheme = document.body.classList.contains("dark-theme") ? "dark" : "light"
+  dialog.style.colorScheme = document.querySelector(".dark-theme") ? "dark" : "light"
   const content = make("div", { className: "body" })
   const footer = make("footer", null)
   dialog.append(heading, content, footer)

@@ -13,9 +13,9 @@ const STYLE = `
   border-radius: 50%; color: #fff; font-size: 12px; }
 .runflow-scan .word { font-weight: 600; text-align: right; white-space: nowrap; }
 .runflow-scan .what { overflow-wrap: anywhere; }
-.runflow-scan .good.mark { background: #1a7f37; } .runflow-scan .good.word { color: #2ea043; }
-.runflow-scan .warning.mark { background: #9a6700; } .runflow-scan .warning.word { color: #bf8700; }
-.runflow-scan .danger.mark { background: #cf222e; } .runflow-scan .danger.word { color: #e5534b; }
+.runflow-scan .good.mark { background: #1a7f37; } .runflow-scan .good.word { color: color-mix(in srgb, #2ea043 60%, var(--input-text, #ddd)); }
+.runflow-scan .warning.mark { background: #9a6700; } .runflow-scan .warning.word { color: color-mix(in srgb, #d9a514 55%, var(--input-text, #ddd)); }
+.runflow-scan .danger.mark { background: #cf222e; } .runflow-scan .danger.word { color: color-mix(in srgb, #e5534b 70%, var(--input-text, #ddd)); }
 .runflow-scan .unknown.mark { background: #6e7781; } .runflow-scan .unknown.word { color: var(--descrip-text, #999); }
 `
 

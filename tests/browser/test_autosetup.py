@@ -111,10 +111,13 @@ async def test_what_a_workflow_lacks_is_shown_installed_and_there_after_the_rest
     await expect(dialog).to_contain_text("the path leaves its folder")
     await expect(dialog).to_contain_text("169.254.169.254 is an address of this machine or of a private network")
     await page.screenshot("plan")
+    # Whoever read the plan to its end sees the beginning of what comes then.
+    await dialog.locator(".body").evaluate("body => { body.scrollTop = body.scrollHeight }")
     assert not any("upload-pack" in path and method == "POST" for method, path, _ in host.asked)
     await dialog.get_by_role("button", name="Install 2 of 3, 6.0 MB").click()
 
-    await expect(dialog.get_by_role("button", name="Install these packages")).to_be_visible()
+    await expect(dialog.get_by_role("button", name="Install these packages")).to_be_in_viewport()
+    assert await dialog.locator(".body").evaluate("body => body.scrollTop") == 0
     await expect(dialog).to_contain_text("pip install pillow")
     await expect(dialog).to_contain_text("Not installed: -r evil.txt")
     await page.screenshot("packages")
