@@ -64,6 +64,9 @@ function forgetSecrets(data) {
   return data
 }
 
+// An endpoint's name and an address are seldom shorter than the width that LiteGraph gives a node of itself.
+const WIDTH = 340
+
 /** @param {GraphNode} node */
 function dress(node) {
   for (const name of SECRET) {
@@ -76,6 +79,7 @@ function dress(node) {
     const button = node.addWidget("button", label, null, () => press(node), { serialize: false })
     button.serialize = false
   }
+  node.setSize([Math.max(node.size[0], WIDTH), node.size[1]])
 }
 
 app.registerExtension({

@@ -100,6 +100,14 @@ function mustBeSame(first, second) {
   if (first !== second) throw new Error("The two new passwords differ. Nothing has changed.")
 }
 
+/** Say so before anybody repeats it. The plugin has the last word. @param {string} password @param {Security} state */
+function mustBeLong(password, state) {
+  const least = state.least_characters
+  if ([...password].length >= least) return
+  panel.password?.focus()
+  throw new Error(`Take a password of ${least} characters or more. Nothing has changed.`)
+}
+
 /** @param {Security} state */
 function whatHappens(state) {
   const lines = [
@@ -128,6 +136,7 @@ async function switchOn() {
     empty?.focus()
     return alert("Runflow: Fill in Username and Password first.")
   }
+  mustBeLong(password, state)
   const again = passwordRow("Repeat the password", "new-password")
   if (!(await agreed("Enable password authentication?", "Switch on", whatHappens(state), [again]))) return
   mustBeSame(password, again.input.value)
@@ -148,6 +157,7 @@ async function switchOff() {
 
 async function change() {
   const account = { username: panel.username?.value.trim() ?? "", password: panel.password?.value ?? "" }
+  if (panel.state) mustBeLong(account.password, panel.state)
   const current = passwordRow("Current password", "current-password")
   const again = passwordRow("Repeat the new one", "new-password")
   const body = paragraphs(["Every browser and program has to send the new password from then on. Yours asks for it next."])
@@ -190,7 +200,7 @@ function toggleField() {
 
 /** @param {"username" | "password"} name @param {HTMLInputElement} input */
 function textField(name, input) {
-  style(input, "min-width: 220px")
+  style(input, "width: min(270px, 52vw)")
   input.addEventListener("keydown", (event) => event.stopPropagation())
   panel[name] = input
   return input
@@ -209,7 +219,7 @@ function passwordField() {
   input.addEventListener("input", () => (save.disabled = !changed()))
   panel.save = save
   const field = make("div", null, input, save)
-  field.style.cssText = "display: flex; gap: 6px; align-items: center"
+  field.style.cssText = "display: flex; flex-wrap: wrap; gap: 6px; align-items: center; justify-content: flex-end"
   return field
 }
 

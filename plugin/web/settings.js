@@ -4,6 +4,8 @@ import { make } from "./dialog.js"
 import { ask } from "./server.js"
 
 const KEY = "/runflow/connection/key"
+// Room for an address with its port; on a phone the label keeps its place beside the field.
+const WIDTH = "min(320px, 52vw)"
 
 /** The stored key is never in the page: this element sends a new one and shows how the stored one ends. */
 function keyField() {
@@ -11,8 +13,8 @@ function keyField() {
   const save = make("button", { type: "button", disabled: true }, "Save")
   const forget = make("button", { type: "button", hidden: true }, "Forget")
   const field = make("div", null, input, save, forget)
-  field.style.cssText = "display: flex; gap: 6px; align-items: center"
-  input.style.cssText = "min-width: 220px; padding: 6px 8px; border-radius: 6px; font: inherit;"
+  field.style.cssText = "display: flex; flex-wrap: wrap; gap: 6px; align-items: center; justify-content: flex-end"
+  input.style.cssText = `width: ${WIDTH}; padding: 6px 8px; border-radius: 6px; font: inherit;`
   for (const element of [input, save, forget]) {
     element.style.border = "1px solid var(--border-color, #4e4e4e)"
     element.style.background = "var(--comfy-input-bg, #222)"
@@ -66,6 +68,7 @@ app.registerExtension({
       name: "API URL",
       tooltip: "The Runflow server that Deploy publishes to. Your own: the address that `runflow up` prints.",
       type: "text",
+      attrs: { style: `width: ${WIDTH}`, spellcheck: false, autocomplete: "off" },
       defaultValue: "https://api.runflow.io",
     },
   ],

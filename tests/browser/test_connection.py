@@ -35,6 +35,18 @@ async def test_a_key_is_saved_shown_by_its_end_and_forgotten(editor: Editor, ope
     for route in ("/userdata/..%2F__runflow%2Fkeys.json", "/userdata/__runflow%2Fkeys.json", "/runflow/connection"):
         assert KEY not in httpx.get(editor.url + route, timeout=30).text
 
+    # An address is seen to its end, and on a phone everything stays within the panel.
+    address = dialog.locator('input[id="Runflow.ApiUrl"]')
+    assert await address.input_value() == "https://api.runflow.io"
+    assert await address.evaluate("field => field.scrollWidth <= field.clientWidth")
+    await page.page.set_viewport_size({"width": 390, "height": 800})
+    for name in ("API key", "Username", "Password"):
+        box = await dialog.get_by_role("textbox", name=name, exact=True).bounding_box()
+        assert box
+        assert box["x"] + box["width"] <= 390 - 20, name
+    await page.screenshot("phone")
+    await page.page.set_viewport_size({"width": 1280, "height": 800})
+
     await dialog.get_by_role("button", name="Forget").click()
     await expect(field).to_have_attribute("placeholder", "rf_live_…")
     assert json.loads(kept.read_text()) == {}
