@@ -1,5 +1,7 @@
 """Reading JSON bodies."""
 
+import codecs
+import gzip
 from typing import Any
 
 import httpx
@@ -96,3 +98,16 @@ def test_a_pattern_is_told_by_an_example() -> None:
     assert found == {"body.mime_type": "Is not of the form that is expected here (such as image/png)"}
     found = faults(CreateMember, b'{"email": "ada", "role_code": "owner"}')
     assert found == {"body.email": "Is not of the form that is expected here (such as ada@example.com)"}
+
+
+async def test_a_compressed_body_is_refused_by_name_and_a_byte_order_mark_is_no_fault(
+    client: httpx.AsyncClient,
+) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    answer = await client.post(ROUTE, content=gzip.compress(b"{}"), headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (415, "UNSUPPORTED_MEDIA_TYPE")
+    assert "gzip" in answer.json()["message"] and "plain JSON" in answer.json()["message"]
+    body = codecs.BOM_UTF8 + b'{"input": {}}'
+    assert parse(DispatchRequest, body).input == {}
+    with pytest.raises(errors.InvalidJson, match="empty"):
+        parse(DispatchRequest, codecs.BOM_UTF8)

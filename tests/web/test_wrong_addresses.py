@@ -34,3 +34,29 @@ async def test_nothing_is_guessed_elsewhere(client: httpx.AsyncClient, method: s
     answer = await client.request(method, f"/v1/comfyui-workflows/{path}")
     assert answer.status_code in (404, 405)
     assert "{" not in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "right"),
+    [
+        ("/v1/runs/", "/v1/runs"),
+        ("//v1/runs", "/v1/runs"),
+        ("/runs", "/v1/runs"),
+        (f"/comfyui-workflows/{ID}/inputs", f"/v1/comfyui-workflows/{ID}/inputs"),
+        ("/v1/v1/runs", "/v1/runs"),
+        ("/api/v1/runs", "/v1/runs"),
+        ("/health", "/v1/health"),
+    ],
+)
+async def test_a_base_url_that_was_put_together_wrongly_is_told_the_right_address(
+    anonymous: httpx.AsyncClient, path: str, right: str
+) -> None:
+    answer = await anonymous.get(f"http://testserver{path}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "NOT_FOUND")
+    assert answer.json()["message"].endswith(f"You may mean `{right}`.")
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/v1", "/v1/", "/v1/nowhere/", "/", "/favicon.ico", "/v1/v1/nowhere"])
+async def test_other_addresses_are_nothing(anonymous: httpx.AsyncClient, path: str) -> None:
+    answer = await anonymous.get(path)
+    assert "You may mean" not in answer.text

@@ -50,7 +50,8 @@ RunId = Annotated[UUID, Path(description="Id of the run.")]
 Owner = Annotated[str, Path(description="Slug of the organization.")]
 Slug = Annotated[str, Path(description="Slug of the workflow.")]
 Wait = Annotated[
-    float, Query(ge=0, le=MAX_WAIT_SECONDS, description="Answer as soon as it has ended, or after so many seconds.")
+    float,
+    Query(ge=0, le=MAX_WAIT_SECONDS, description="Answer as soon as it has ended, or after so many seconds."),
 ]
 
 

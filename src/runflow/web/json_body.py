@@ -1,6 +1,7 @@
 """Request bodies that may be large: read after the caller is known, parsed fast, and off the event loop."""
 
 import asyncio
+import codecs
 import difflib
 from collections.abc import Awaitable, Callable
 from email.message import Message
@@ -39,6 +40,7 @@ def json_body(
         if optional and not raw.strip():
             return model()  # some clients name a media type even for nothing
         _check_media_type(request.headers.get("content-type"))
+        _check_encoding(request.headers.get("content-encoding"))
         if len(raw) <= INLINE_BYTES:
             return parse(model, raw)
         return await asyncio.to_thread(parse, model, raw)
@@ -54,7 +56,8 @@ def openapi_body(model: type[BaseModel], *, required: bool = True) -> dict[str, 
 
 
 def parse(model: type[Model], raw: bytes) -> Model:
-    """Read JSON text as `model`; raises what `json_body` raises."""
+    """Read JSON text as `model`; raises what `json_body` raises. A byte order mark before it is passed over."""
+    raw = raw.removeprefix(codecs.BOM_UTF8)
     if not raw.strip():
         raise errors.InvalidJson("The request body is empty; this route takes a JSON object.")
     try:
@@ -104,6 +107,14 @@ def _check_media_type(header: str | None) -> None:
     kind = message.get_content_type()
     if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         raise errors.UnsupportedMediaType(f"The body was sent as {kind}. Send it as `Content-Type: application/json`.")
+
+
+def _check_encoding(header: str | None) -> None:
+    if header and header.strip().lower() != "identity":
+        raise errors.UnsupportedMediaType(
+            f"The body was sent with `Content-Encoding: {header[:SHOWN_NAME]}`, which is not read here. Send it as "
+            "plain JSON."
+        )
 
 
 def _inline(schema: Any, definitions: dict[str, Any]) -> Any:

@@ -45,6 +45,7 @@ _MEANT = {
 }
 """What other APIs call the parameters of lists."""
 
+
 OnlyKnown = Annotated[None, Depends(only_known_parameters)]
 """A parameter of a dependency whose routes refuse what they do not know."""
 

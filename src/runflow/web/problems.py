@@ -16,7 +16,7 @@ from runflow import errors
 from runflow.db.transaction import CONNECTION_TROUBLE, TOOK_TOO_LONG
 from runflow.web.responses import json_response
 from runflow.web.scopes import ROUTE_SCOPES
-from runflow.web.wrong_addresses import meant
+from runflow.web.wrong_addresses import meant, neighbours
 
 log = structlog.get_logger()
 
@@ -84,14 +84,14 @@ def install(app: FastAPI) -> None:
     async def handle(request: Request, error: Exception) -> Response:
         problem = translate(error)
         if isinstance(problem, errors.MethodNotAllowed):
-            there = _methods_at(request)
+            there = _methods_at(request.scope["path"])
             hint = meant(request.method, request.scope["path"])
             message = f"This address takes {there}, not {request.method}.{' ' + hint if hint else ''}"
             problem = errors.MethodNotAllowed(message, headers={"Allow": there})
-        elif type(problem) is errors.NotFound:
-            if _methods_at(request, without_slash=True):
-                problem.message = "There is nothing at this address; without the slash at its end there is."
-            elif hint := meant(request.method, request.scope["path"]):
+        elif type(problem) is errors.NotFound and not _methods_at(path := request.scope["path"]):
+            near = next((one for one in neighbours(path) if _methods_at(one)), None)
+            hint = f"You may mean `{near[:200]}`." if near else meant(request.method, path)
+            if hint:
                 problem.message = f"There is nothing at this address. {hint}"
         return respond(problem)
 
@@ -99,14 +99,8 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, handle)
 
 
-def _methods_at(request: Request, *, without_slash: bool = False) -> str:
-    """Return the methods of every route at this address; the router knows those of the first one only.
-
-    `without_slash` looks at the address without the slash that it ends with, if it does.
-    """
-    path = request.scope["path"]
-    if without_slash:
-        path = path.removesuffix("/") if path.endswith("/") else ""
+def _methods_at(path: str) -> str:
+    """Return the methods of every route at this address; the router knows those of the first one only."""
     return ", ".join(sorted({method for method, pattern in _ROUTES if pattern.match(path)}))
 
 

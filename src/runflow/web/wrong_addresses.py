@@ -1,6 +1,7 @@
 """Addresses that do not exist but are easily meant: parts of a workflow go by its id, others by its path. Pure."""
 
 import re
+from collections.abc import Iterator
 
 _WORKFLOWS = "/v1/comfyui-workflows"
 _TELLS_ID = f"`GET {_WORKFLOWS}/{{owner}}/{{slug}}` tells the id."
@@ -10,6 +11,19 @@ _BY_ID = re.compile(
     "(/.*)?"
 )
 _RECORD = re.compile(rf"{_WORKFLOWS}/[^/]+/[^/]+")
+
+
+def neighbours(path: str) -> Iterator[str]:
+    """Yield addresses that differ from this one as a base URL that was put together wrongly differs from the right one.
+
+    A slash at the end, two in a row, no `/v1`, two of them, or one below `/api`.
+    """
+    plain = "/" + "/".join(part for part in path.split("/") if part)
+    yield plain
+    yield f"/v1{plain}"
+    for wrong in ("/v1", "/api"):
+        if plain.startswith(f"{wrong}/v1/"):
+            yield plain.removeprefix(wrong)
 
 
 def meant(method: str, path: str) -> str | None:
