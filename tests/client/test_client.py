@@ -1,5 +1,8 @@
+import json
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from runflow.client import Runflow, RunflowUnreachable
@@ -18,3 +21,33 @@ def test_where_a_file_lies_may_not_answer_either(tmp_path: Path) -> None:
     assert "hidden" not in str(named.value)
     assert "hidden" not in str(raised.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_deployment_leaves_the_name_that_people_gave(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[str, dict[str, Any]]] = []
+    there: list[dict[str, str]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            return httpx.Response(200, json={"items": there})
+        sent.append((request.method, json.loads(request.content)))
+        return httpx.Response(201, json={})
+
+    with Runflow("http://127.0.0.1:1", "rf_live_x") as client:
+        client._http.close()
+        monkeypatch.setattr(client, "_http", httpx.Client(base_url="http://box", transport=httpx.MockTransport(answer)))
+        client.deploy("portrait", {"1": {}})
+        there.append({"id": "a"})
+        client.deploy("portrait", {"1": {}})
+        client.deploy("portrait", {"1": {}}, name="Portrait")
+    assert sent == [
+        ("POST", {"name": "portrait", "slug": "portrait", "workflow_json": {"1": {}}}),
+        ("PATCH", {"workflow_json": {"1": {}}}),
+        ("PATCH", {"workflow_json": {"1": {}}, "name": "Portrait"}),
+    ]
+
+
+@pytest.mark.parametrize("workflow", ["portrait", "/portrait", "default/", ""])
+def test_a_workflow_is_dispatched_by_its_path(workflow: str) -> None:
+    with Runflow("http://127.0.0.1:1", "rf_live_x") as client, pytest.raises(ValueError, match="default/portrait"):
+        client.dispatch(workflow, {})

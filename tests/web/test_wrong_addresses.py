@@ -56,6 +56,11 @@ async def test_a_base_url_that_was_put_together_wrongly_is_told_the_right_addres
     assert answer.json()["message"].endswith(f"You may mean `{right}`.")
 
 
+async def test_an_address_that_takes_another_method_is_not_meant(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/comfyui-workflows/square//runs", json={"input": {}})
+    assert (answer.status_code, "You may mean" in answer.json()["message"]) == (404, False)
+
+
 @pytest.mark.parametrize("path", ["/nowhere", "/v1", "/v1/", "/v1/nowhere/", "/", "/favicon.ico", "/v1/v1/nowhere"])
 async def test_other_addresses_are_nothing(anonymous: httpx.AsyncClient, path: str) -> None:
     answer = await anonymous.get(path)

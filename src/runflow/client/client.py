@@ -53,10 +53,11 @@ class Runflow:
         """
         query = {"q": f"slug.eq:'{slug}'", "limit": 1}
         found = self._json("GET", "/v1/comfyui-workflows", params=query)["items"]
-        body = {"name": slug, **fields, "workflow_json": prompt}
+        body = {**fields, "workflow_json": prompt}
         if found:
+            # What is not given stays, the name that people gave it included.
             return self._json("PATCH", f"/v1/comfyui-workflows/{found[0]['id']}", json=body)
-        return self._json("POST", "/v1/comfyui-workflows", json={**body, "slug": slug})
+        return self._json("POST", "/v1/comfyui-workflows", json={"name": slug, **body, "slug": slug})
 
     def upload(self, path: Path, mime_type: str | None = None) -> str:
         """Upload a file and return its reference `runflow://assets/{uuid}`."""
@@ -75,8 +76,15 @@ class Runflow:
         return f"runflow://assets/{asset['id']}"
 
     def dispatch(self, workflow: str, inputs: dict[str, Any], **fields: Any) -> dict[str, Any]:
-        """Queue a run of `owner/slug` and return its record. `fields`: `callback_url`, `client_ref`, `metadata`."""
+        """Queue a run of `owner/slug` and return its record. `fields`: `callback_url`, `client_ref`, `metadata`.
+
+        Raises ValueError for a workflow that is not named so.
+        """
         owner, _, slug = workflow.partition("/")
+        if not owner or not slug:
+            raise ValueError(
+                f"{workflow!r} is no path of a workflow, such as default/portrait: see `path` of its record."
+            )
         path = f"/v1/comfyui-workflows/{quote(owner, safe='')}/{quote(slug, safe='')}/runs"
         return self._json("POST", path, json={"input": inputs, **fields})
 

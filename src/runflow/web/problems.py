@@ -89,7 +89,7 @@ def install(app: FastAPI) -> None:
             message = f"This address takes {there}, not {request.method}.{' ' + hint if hint else ''}"
             problem = errors.MethodNotAllowed(message, headers={"Allow": there})
         elif type(problem) is errors.NotFound and not _methods_at(path := request.scope["path"]):
-            near = next((one for one in neighbours(path) if _methods_at(one)), None)
+            near = next((one for one in neighbours(path) if request.method in _methods_at(one).split(", ")), None)
             hint = f"You may mean `{near[:200]}`." if near else meant(request.method, path)
             if hint:
                 problem.message = f"There is nothing at this address. {hint}"
