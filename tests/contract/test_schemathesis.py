@@ -70,6 +70,9 @@ async def api(server: str) -> Any:
     return await asyncio.to_thread(schemathesis.openapi.from_url, f"{server}/v1/openapi.json")
 
 
+# The application draws random numbers (pauses between attempts) while Schemathesis, in its thread, makes an example:
+# Hypothesis takes that for a strategy that does so.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module:hypothesis.errors.HypothesisDeprecationWarning")
 @pytest.mark.parametrize("route", OPERATIONS, ids=" ".join)
 async def test_no_input_breaks_a_route_or_its_schema(api: Any, everything: Everything, route: Route) -> None:
     method, path = route
