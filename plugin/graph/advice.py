@@ -104,7 +104,7 @@ def _about_omission(
             node_id,
             f'The optional input "{spec.name}" has no default. When a caller omits it, nothing feeds {unfed}; '
             "a node that requires that socket then fails the run.",
-            "Set a default_value for the input, make it required, or wire it to optional sockets only.",
+            "Make the input required, wire it to optional sockets only, or set its default_value.",
         )
 
 

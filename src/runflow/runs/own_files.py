@@ -11,6 +11,7 @@ from uuid import UUID
 
 from runflow import errors
 from runflow.assets import service as assets
+from runflow.graph.media import MAX_URL_LENGTH
 from runflow.ids import new_id
 from runflow.runs import references
 from runflow.runs.given import Given, Place
@@ -64,7 +65,12 @@ async def store(services: Services, caller: Principal, files: OwnFiles) -> None:
 def _urls(names: set[str], given: Sequence[Given]) -> Iterator[tuple[Place, str]]:
     for one in given:
         for name, value in one.values.items():
-            if name in names and isinstance(value, str) and value[:4].lower() == "http":
+            if (
+                name in names
+                and isinstance(value, str)
+                and len(value) <= MAX_URL_LENGTH
+                and value[:4].lower() == "http"
+            ):
                 yield (*one.place, name), value
 
 
