@@ -76,6 +76,9 @@ class Captures:
         slug = slug_of(name)
         if not isinstance(prompt, Mapping) or not isinstance(graph, Mapping):
             raise Refused("The page sent no workflow. Reload it and try again.", code="WORKFLOW_INVALID")
+        if not prompt:
+            message = "The workflow is empty. Add the nodes that make a result and a Runflow Output node behind it."
+            raise Refused(message, code="WORKFLOW_INVALID", status=422)
         try:
             scrubbed = scrub_prompt(check_prompt(prompt))
             interface = read_interface(scrubbed)

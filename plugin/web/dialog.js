@@ -33,6 +33,7 @@ const STYLE = `
 @keyframes runflow-busy { from { background-position: 200% 0; } to { background-position: 0 0; } }
 .runflow-dialog footer { display: flex; flex-wrap: wrap; gap: 8px; justify-content: flex-end; padding: 12px 20px;
   border-top: 1px solid var(--border-color, #4e4e4e); }
+.runflow-dialog footer:empty { display: none; }
 .runflow-dialog button { padding: 6px 16px; border-radius: 6px; cursor: pointer; font: inherit;
   border: 1px solid var(--border-color, #4e4e4e); background: var(--comfy-input-bg, #333); color: inherit; }
 .runflow-dialog button.main { background: #0b6bcb; border-color: #0b6bcb; color: #fff; }

@@ -8,12 +8,13 @@ import { ask } from "./server.js"
 
 const CLASS = "RunflowInputFile"
 const LABEL = "📁 Choose file"
+const NAME_FITS = 24
 
 /** @param {GraphNode} node @param {Widget} button @param {File} file */
 async function upload(node, button, file) {
   const form = new FormData()
   form.append("file", file)
-  button.label = `Uploading ${file.name}…`
+  button.label = `Uploading ${file.name.length > NAME_FITS ? `${file.name.slice(0, NAME_FITS)}…` : file.name}…`
   node.setDirtyCanvas(true)
   try {
     // The name differs from the file's where another file has that already.

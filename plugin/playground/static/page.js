@@ -41,7 +41,7 @@ function showCapture(fresh) {
   for (const id of ["title", "columns"]) get(id).hidden = false
   get("missing").hidden = true
   get("name").textContent = fresh.name
-  get("facts").textContent = `${fresh.nodes} nodes, captured ${clock(fresh.captured_at)}`
+  get("facts").textContent = `${fresh.nodes} ${fresh.nodes === 1 ? "node" : "nodes"}, captured ${clock(fresh.captured_at)}`
   document.title = `${fresh.name} · Local Playground`
   const workflow = /** @type {HTMLAnchorElement} */ (get("workflow"))
   workflow.href = address(`${CAPTURE}/workflow`)
