@@ -77,8 +77,8 @@ export async function confirmDeploy(summary) {
     { label: "Cancel", value: "cancel" },
   ]
   const chosen = await choose(`Deploy “${summary.name}”`, parts, actions, (dialog) => {
-    const first = agree ?? dialog.querySelector("button[value=deploy]")
-    /** @type {HTMLElement} */ (first).focus()
+    const first = /** @type {HTMLElement} */ (agree ?? dialog.querySelector("button[value=deploy]"))
+    first.focus()
     agree?.addEventListener("change", () => {
       const main = /** @type {HTMLButtonElement} */ (dialog.querySelector("button.main"))
       main.disabled = !agree?.checked

@@ -139,6 +139,7 @@ async def test_the_key_of_settings_goes_to_another_host_only_when_the_person_agr
         await expect(dialog).to_contain_text(f"Send my key of Settings to {stranger.url}")
         button = dialog.get_by_role("button", name="Deploy", exact=True)
         await expect(button).to_be_disabled()
+        await expect(dialog.get_by_role("checkbox")).to_be_focused()  # what has to be decided first
         await page.screenshot("foreign-host")
         assert stranger.asked == []
         await dialog.get_by_role("checkbox").check()
