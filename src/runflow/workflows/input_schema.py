@@ -8,7 +8,7 @@ from typing import Any
 from runflow.graph import InputType, ValueRefused, coerce_value
 
 _JSON_TYPES = {InputType.INT: "integer", InputType.FLOAT: "number", InputType.BOOLEAN: "boolean"}
-_FORMS = "Takes `runflow://assets/{uuid}`, an `https://` URL, a `url` that this server gave out, or a `data:` URI of up to 1 MiB."
+_FORMS = "Takes `runflow://assets/{uuid}`, an `https://` URL, a `url` of this server, or a `data:` URI of up to 1 MiB."
 _NUMBERS = {"minimum": ("min", "minimum"), "maximum": ("max", "maximum")}
 _LENGTHS = {"minLength": ("min_length", "minLength"), "maxLength": ("max_length", "maxLength")}
 _CHOICES = ("choices", "options", "enum")
