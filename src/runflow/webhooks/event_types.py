@@ -15,7 +15,7 @@ _FILE = {
     "content_type": "image/png",
     "size_bytes": 183204,
     "filename": "picture.png",
-    "sha256": None,
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     "width": 1024,
     "height": 1024,
     "node_id": "9",
