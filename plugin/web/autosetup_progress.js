@@ -43,8 +43,10 @@ export function jobView(answer) {
     const waiting = job.items.find((/** @type {any} */ item) => item.asks)
     if ((waiting?.id ?? "") === asked) return
     asked = waiting?.id ?? ""
+    const held = asks.contains(document.activeElement)
     asks.replaceChildren(...(waiting ? [question(waiting, answer)] : []))
     if (waiting) asks.scrollIntoView({ block: "nearest" }) // it waits for the person, who may be far down the list
+    if (held) root.closest("dialog")?.focus()
   }
   return { body: [root], update }
 }

@@ -69,6 +69,16 @@ export function size(bytes) {
 }
 
 /**
+ * Keep keys from the editor that nobody pressed in one of these dialogs: a button that goes away takes the focus along,
+ * and then Escape would close nothing and Delete would delete nodes.
+ * @param {KeyboardEvent} event
+ */
+function keepFromEditor(event) {
+  const inside = event.target instanceof Element && event.target.closest(".runflow-dialog")
+  if (!inside) event.stopImmediatePropagation()
+}
+
+/**
  * Open a dialog whose content may be replaced while it is open. Escape closes it.
  * @param {string} title
  * @returns {{dialog: HTMLDialogElement, show: (body: Node[], actions: Action[]) => void}}
@@ -76,7 +86,7 @@ export function size(bytes) {
 export function openDialog(title) {
   if (!document.getElementById("runflow-dialog-style"))
     document.head.append(make("style", { id: "runflow-dialog-style", textContent: STYLE }))
-  const dialog = make("dialog", { className: "runflow-dialog" })
+  const dialog = make("dialog", { className: "runflow-dialog", tabIndex: -1 })
   const heading = make("h2", { id: `runflow-title-${Date.now()}` }, title)
   dialog.setAttribute("aria-labelledby", heading.id)
   // The browser's own controls, bars and boxes, follow the editor's colours too, not the system's.
@@ -89,7 +99,11 @@ export function openDialog(title) {
   // Its own dialogs, Settings among them, close when something outside of them is pressed or focused.
   for (const type of ["pointerdown", "mousedown", "click", "focusin"])
     dialog.addEventListener(type, (event) => event.stopPropagation())
-  dialog.addEventListener("close", () => dialog.remove())
+  window.addEventListener("keydown", keepFromEditor, true)
+  dialog.addEventListener("close", () => {
+    dialog.remove()
+    if (!document.querySelector("dialog.runflow-dialog")) window.removeEventListener("keydown", keepFromEditor, true)
+  })
   document.body.append(dialog)
   dialog.showModal()
   /** @type {(body: Node[], actions: Action[]) => void} */
@@ -103,6 +117,7 @@ export function openDialog(title) {
       button.addEventListener("click", () => (press ? press() : dialog.close(value)))
       footer.append(button)
     }
+    if (!dialog.contains(document.activeElement)) dialog.focus()
   }
   return { dialog, show }
 }
