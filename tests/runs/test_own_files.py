@@ -4,7 +4,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import pytest
 
+from runflow.runs import own_files
 from runflow.services import Services
 from tests.assets.uploading import picture, upload
 from tests.runs.conftest import Deployed, Dispatch, Worker
@@ -96,3 +98,22 @@ async def test_an_expired_or_emptied_url_says_what_to_send(
         assert problem["loc"] == ["body", "input", "photo"] and problem["type"] == "invalid_reference"
         assert words in problem["msg"] and "runflow://assets/" in problem["msg"]
     assert (await client.get("/v1/assets")).json()["items"] == []
+
+
+async def test_a_request_holds_a_bounded_number_of_them(
+    client: httpx.AsyncClient, services: Services, workflow: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_files, "MAX_URLS", 2)
+    asset = await upload(client, picture())
+    urls = [asset["url"], by_another_name(asset["url"]), asset["url"].replace("http://", "HTTP://")]
+    path = f"/v1/comfyui-workflows/{workflow.path}/batches"
+
+    async def batch(*photos: str) -> httpx.Response:
+        return await client.post(path, json={"input": [{"prompt": "x", "photo": photo} for photo in photos]})
+
+    assert (await batch(*urls[:2], urls[0])).status_code == 201
+    answer = await batch(*urls)
+    assert answer.status_code == 422
+    (problem,) = answer.json()["errors"]
+    assert problem["loc"] == ["body", "input", 2, "photo"] and problem["type"] == "too_many_files"
+    assert "several requests" in problem["msg"]

@@ -19,6 +19,8 @@ from runflow.services import Services
 from runflow.storage.signing import DownloadGrant
 from runflow.web.auth import Principal
 
+MAX_URLS = 500
+"""Most different URLs of this server in one request: each is looked up, and copied if it is no asset of the caller."""
 _ASSETS = "assets"
 
 
@@ -32,7 +34,10 @@ class OwnFiles:
 
 
 async def found(services: Services, caller: Principal, names: set[str], given: Sequence[Given]) -> OwnFiles:
-    """Look for URLs of this server in the image and file inputs called `names`; nothing is stored yet."""
+    """Look for URLs of this server in the image and file inputs called `names`; nothing is stored yet.
+
+    Raises `ValidationFailed` where there are more than `MAX_URLS` of them.
+    """
     result = OwnFiles(list(given))
     grants: dict[str, DownloadGrant] = {}
     for place, url in _urls(names, given):
@@ -41,8 +46,13 @@ async def found(services: Services, caller: Principal, names: set[str], given: S
         except errors.UrlExpired:
             result.problems[place] = _refused(place, "is a URL of this server that has expired")
             continue
-        if grant is not None:
-            grants[url] = grant
+        if grant is None:
+            continue
+        if url not in grants and len(grants) == MAX_URLS:
+            message = f"The request holds over {MAX_URLS} URLs of this server. Send the runs in several requests."
+            problem = {"loc": list(place), "msg": message, "type": "too_many_files"}
+            raise errors.ValidationFailed(message, errors=[problem])
+        grants[url] = grant
     if not grants and not result.problems:
         return result
     named = await _references(services, caller, grants, result)
