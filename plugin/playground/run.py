@@ -28,7 +28,7 @@ class Run:
         self.preview: tuple[bytes, str] | None = None
         self.previews = 0
         self.captured_prompt = capture.prompt
-        self._number = number
+        self.number = number
         self._captured_at = capture.captured_at
         self._values = values
         self._status = "queued"
@@ -44,6 +44,11 @@ class Run:
     def is_terminal(self) -> bool:
         """Whether it has ended."""
         return self._status in TERMINAL
+
+    @property
+    def is_running(self) -> bool:
+        """Whether ComfyUI works on it."""
+        return self._status == "running"
 
     def execute(self, prompt: dict[str, Any], executed: set[str]) -> None:
         """Note what runs: the bound prompt, and which of its nodes are executed."""
@@ -89,7 +94,7 @@ class Run:
             "target_type": "comfyui_workflow",
             "source_code": "playground",
             "slug": self.slug,
-            "number": self._number,
+            "number": self.number,
             "captured_at": self._captured_at,
             "status_code": self._status,
             "is_terminal": self.is_terminal,

@@ -140,11 +140,18 @@ class Runs:
             if place is Place.RUNNING:
                 run.start()
             else:
-                run.wait("ComfyUI works on something else." if place is Place.PENDING else None)
+                run.wait(self._in_the_way(run) if place is Place.PENDING else None)
             self._tell(run)
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(run.hint.wait(), 0.1 if missed or run.cancelling else _LOOK_SECONDS)
         run.cancel()  # by us, or by whoever cleared ComfyUI's queue: it leaves no other trace
+
+    def _in_the_way(self, run: Run) -> str:
+        """What a run that ComfyUI has queued waits for."""
+        ahead = next((other for other in self._live.values() if other.is_running), None)
+        if ahead is None:
+            return "ComfyUI works on something else."
+        return f"ComfyUI works on run {ahead.number}{'' if ahead.slug == run.slug else f' of {ahead.slug}'} first."
 
     async def _settle(self, run: Run, entry: Mapping[str, Any]) -> None:
         status = entry.get("status") or {}

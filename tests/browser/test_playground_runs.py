@@ -61,7 +61,7 @@ async def test_several_runs_at_once_and_cancel_stops_only_one(slow_editor: Edito
     await expect(run.get_by_role("img", name="Unfinished picture")).to_have_js_property("naturalWidth", 64)
     await start(play, 3)
     await expect(run.locator(".rf-status")).to_have_text("Waiting")
-    await expect(run.locator(".rf-doing")).to_have_text("ComfyUI works on something else.")
+    await expect(run.locator(".rf-doing")).to_have_text("ComfyUI works on run 1 first.")
     await expect(play.page.get_by_role("tab")).to_have_count(2)
     await play.page.get_by_role("tab", name="Run 2").press("ArrowRight")
     await expect(play.page.get_by_role("tab", name="Run 1, Running")).to_be_focused()
