@@ -1,4 +1,8 @@
-"""Addresses that do not exist but are easily meant: parts of a workflow go by its id, others by its path. Pure."""
+"""Addresses that do not exist but are easily meant. Pure.
+
+A base URL was put together wrongly, or a workflow is named the other way: some of its parts go by its id, others by its
+path.
+"""
 
 import re
 from collections.abc import Iterator
