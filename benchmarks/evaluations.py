@@ -22,7 +22,7 @@ from runflow.evaluations.judges.exposure import measure
 from runflow.evaluations.judges.noise import noise_sigma
 from runflow.evaluations.judges.picture import Picture
 from runflow.evaluations.judging import JudgingPool, judging_pool
-from tests.evaluations import corpus
+from tests.support import picture_corpus
 
 SIZES = ((512, 512), (1024, 1024), (3840, 2160))
 
@@ -67,7 +67,7 @@ async def cost(rounds: int) -> None:
     async with judging_pool(1) as pool:
         for width, height in SIZES:
             with tempfile.TemporaryDirectory() as folder:
-                corpus.good("portrait", 1, width, height).save(Path(folder) / "image", "PNG")
+                picture_corpus.good("portrait", 1, width, height).save(Path(folder) / "image", "PNG")
                 await judge_one(pool, Path(folder), width, height, rounds)
         (process,) = (child for child in psutil.Process().children() if "judges" in " ".join(child.cmdline()))
         print(f"  the judging process holds {process.memory_info().rss / 2**20:.0f} MiB after it")
@@ -84,28 +84,28 @@ def spread(values: Iterable[float | None]) -> str:
 def limits(seeds: int) -> None:
     """Print lowest, median and highest of what is measured on good and on spoiled pictures."""
     good = [
-        image if quality is None else corpus.jpeg(image, quality)
-        for _, image in corpus.every_good(seeds)
+        image if quality is None else picture_corpus.jpeg(image, quality)
+        for _, image in picture_corpus.every_good(seeds)
         for quality in (None, 80)
     ]
     photographs = [
-        corpus.good(kind, seed, side, side)
-        for kind in corpus.PHOTOGRAPHIC
+        picture_corpus.good(kind, seed, side, side)
+        for kind in picture_corpus.PHOTOGRAPHIC
         for side in (512, 1024)
         for seed in range(seeds)
     ]
     print(f"{len(good)} good pictures, {len(photographs)} photographs to spoil: lowest, median, highest")
     print(f"  blur σ        good           {spread(edge_sigma(Picture(image).view) for image in good)}")
     for sigma in (1, 1.5, 2, 2.5, 3, 4, 6):
-        found = spread(edge_sigma(Picture(corpus.blurred(image, sigma)).view) for image in photographs)
+        found = spread(edge_sigma(Picture(picture_corpus.blurred(image, sigma)).view) for image in photographs)
         print(f"                blurred {sigma:<4}   {found}")
     print(f"  noise σ       good, white    {spread(_white(image) for image in good)}")
     for sigma in (4, 8, 12, 16, 24):
-        found = spread(_white(corpus.noisy(image, sigma)) for image in photographs)
+        found = spread(_white(picture_corpus.noisy(image, sigma)) for image in photographs)
         print(f"                noisy {sigma:<4}     {found}")
     _light("brightest", lambda picture: measure(picture).brightest, good, photographs, (-5, -4, -3, -2))
     _light("burnt share", lambda picture: measure(picture).burnt, good, photographs, (1, 2, 3, 4))
-    same = [compare(Picture(corpus.jpeg(image, 60)), Picture(image)) for image in photographs]
+    same = [compare(Picture(picture_corpus.jpeg(image, 60)), Picture(image)) for image in photographs]
     print(f"  likeness      SSIM           {spread(one.ssim for one in same if one)}   (JPEG of quality 60)")
     print(f"                colour         {spread(one.colour for one in same if one)}")
 
@@ -124,7 +124,7 @@ def _light(
 ) -> None:
     print(f"  {name:12}  good           {spread(of(Picture(image)) for image in good)}")
     for stop in stops:
-        found = spread(of(Picture(corpus.exposed(image, stop))) for image in photographs)
+        found = spread(of(Picture(picture_corpus.exposed(image, stop))) for image in photographs)
         print(f"                {stop:+} stops        {found}")
 
 

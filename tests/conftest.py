@@ -1,10 +1,9 @@
 """Fixtures of the whole suite: one embedded PostgreSQL per session, one server application on it."""
 
 import asyncio
-import contextlib
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +14,29 @@ import structlog
 import uvloop
 from hypothesis import HealthCheck, settings
 from sqlalchemy import URL
-from starlette.types import ASGIApp
 
 from runflow.db.database import Database, parse_url
 from runflow.db.embedded import EmbeddedPostgres
 from runflow.db.migrate import migrate
-from runflow.ids import new_id
-from runflow.keys import service as keys
 from runflow.master_key import MasterKey
-from runflow.orgs import queries as orgs
 from runflow.runs.queue import leases
-from runflow.server import build_services, create_app
+from runflow.server import build_services
 from runflow.services import Services
 from runflow.settings import Settings
 from runflow.web.scopes import ALL_SCOPES
+from tests.support.application import MakeKey, fresh_database, fresh_key, open_client
 
 pytest_plugins = [
-    "tests.tiers",
-    "tests.groups",
-    "tests.plain_root",
+    "tests.support.tiers",
+    "tests.support.groups",
+    "tests.support.plain_root",
     "pytester",
-    "tests.comfyui_fixtures",
-    "tests.platform_fixtures",
-    "tests.editor_fixtures",
-    "tests.s3_fixtures",
+    "tests.support.comfyui_fixtures",
+    "tests.support.platform_fixtures",
+    "tests.support.editor_fixtures",
+    "tests.support.s3_fixtures",
+    "tests.support.deployed",
 ]
-
-MakeKey = Callable[..., Awaitable[str]]
 
 # Hypothesis fails an example that takes longer than 0.2 s, and a test whose examples are slow to make: both would be
 # verdicts on the machine. A test that hangs is ended by pytest-timeout.
@@ -86,14 +81,6 @@ def owner_url(postgres: EmbeddedPostgres) -> URL:
 def database_url(owner_url: URL) -> str:
     """URL of an empty database whose user may create tables."""
     return fresh_database(owner_url, "scratch").render_as_string(hide_password=False)
-
-
-def fresh_database(owner_url: URL, name: str) -> URL:
-    """Make an empty database on the session's server and return its owner's URL."""
-    dsn = owner_url.set(drivername="postgresql").render_as_string(hide_password=False)
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-    return owner_url.set(database=name)
 
 
 @pytest.fixture(scope="session")
@@ -178,44 +165,6 @@ async def make_key(services: Services) -> MakeKey:
         return await fresh_key(services, scopes, org)
 
     return make
-
-
-async def new_org(services: Services) -> Any:
-    """Make an organization with a slug of its own and return its id."""
-    org_id = new_id()
-    async with services.db.system() as connection:
-        await orgs.add(connection, org_id=org_id, slug=f"org-{org_id.hex[-12:]}", name="Test")
-    return org_id
-
-
-async def fresh_key(services: Services, scopes: tuple[str, ...], org: Any = None) -> str:
-    """Make an API key; without `org` in a fresh organization."""
-    if org is None:
-        org = await new_org(services)
-    async with services.db.tenant(org) as connection:
-        made = await keys.create(connection, org_id=org, name="test", scopes=scopes)
-    key: str = made["key"]
-    return key
-
-
-_APPLICATIONS: dict[int, tuple[Services, Settings, ASGIApp]] = {}
-
-
-def application_of(services: Services) -> ASGIApp:
-    """Return the application on these parts: one for all tests, as it takes a while to make and holds nothing else."""
-    known = _APPLICATIONS.get(id(services))
-    if known is None or known[0] is not services or known[1] is not services.settings:
-        known = _APPLICATIONS[id(services)] = (services, services.settings, create_app(services))
-    return known[2]
-
-
-@contextlib.asynccontextmanager
-async def open_client(services: Services, key: str | None) -> AsyncIterator[httpx.AsyncClient]:
-    """An HTTP client on the application, with this key."""
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    transport = httpx.ASGITransport(application_of(services), raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://testserver", headers=headers) as client:
-        yield client
 
 
 @pytest.fixture

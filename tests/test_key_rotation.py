@@ -30,7 +30,7 @@ from runflow.master_key import (
     promote_next,
 )
 from runflow.settings import Settings
-from tests.conftest import fresh_database
+from tests.support.application import fresh_database
 
 
 class Killed(BaseException):

@@ -16,8 +16,8 @@ from runflow.client import Runflow, RunflowUnreachable
 from runflow.ids import new_id
 from runflow.trust import CertificateUnusable, check_pair, next_step, trusting
 from runflow.worker.connection import Connection, NotWelcome, ServerUnavailable
-from tests.contract.certificate import Trusted, make_certificate
-from tests.platform_fixtures import Platform, installation, until
+from tests.support.certificate import Trusted, make_certificate
+from tests.support.platform_fixtures import Platform, installation, until
 
 
 class SecurePlatform(Platform):

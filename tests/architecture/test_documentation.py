@@ -11,7 +11,7 @@ from runflow import cli
 from runflow.errors import ALL_ERRORS
 from runflow.settings import Settings
 from runflow.web.scopes import ROUTE_SCOPES
-from tests.architecture.source import ROOT, server_modules
+from tests.support.source import ROOT, server_modules
 
 API_PAGES = [ROOT / "docs" / "api.md", *sorted((ROOT / "docs" / "api").glob("*.md"))]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

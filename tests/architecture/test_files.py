@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from tests.architecture.source import PLUGIN, ROOT, python_files
+from tests.support.source import PLUGIN, ROOT, python_files
 
 LONGEST = 400
 VAGUE = frozenset("util utils helper helpers common misc shared stuff tools".split())

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.architecture.source import PACKAGE, Module, plugin_modules, server_modules
+from tests.support.source import PACKAGE, Module, plugin_modules, server_modules
 
 NOUNS = frozenset(
     "orgs keys workflows runs batches assets callbacks webhooks evaluations gpus workers metering deliveries "

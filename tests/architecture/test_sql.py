@@ -3,7 +3,7 @@
 import ast
 import re
 
-from tests.architecture.source import Module, server_modules
+from tests.support.source import Module, server_modules
 
 VALUES = re.compile(r"sqlalchemy\.(Row|RowMapping|URL|exc\.\w+|ext\.asyncio\.AsyncConnection)$")
 """What every module may import from SQLAlchemy: rows, connections and errors that are handed around."""

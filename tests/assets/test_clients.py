@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.assets.uploading import picture
+from tests.support.uploading import picture
 
 SESSION_KEYS = {"asset_id", "upload_url"}
 

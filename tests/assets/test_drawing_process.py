@@ -10,7 +10,7 @@ from PIL import Image
 
 from runflow.assets.drawing_process import Busy, DrawingProcess
 from runflow.storage.store import once
-from tests.assets.uploading import picture
+from tests.support.uploading import picture
 
 
 @pytest.fixture

@@ -12,12 +12,12 @@ from runflow.assets.expiry import expire_inline_files
 from runflow.assets.purge import purge_deleted_assets
 from runflow.services import Services
 from tests.assets.test_purge import keys, later
-from tests.assets.uploading import picture, upload
-from tests.runs.conftest import Deployed, Dispatch, Worker
-from tests.runs.conftest import dispatch as dispatch
-from tests.runs.conftest import make_worker as make_worker
-from tests.runs.conftest import worker as worker
-from tests.runs.conftest import workflow as workflow
+from tests.support.deployed import Deployed, Dispatch, Worker
+from tests.support.deployed import dispatch as dispatch
+from tests.support.deployed import make_worker as make_worker
+from tests.support.deployed import worker as worker
+from tests.support.deployed import workflow as workflow
+from tests.support.uploading import picture, upload
 
 PICTURE = "data:image/png;base64," + base64.b64encode(picture()).decode()
 

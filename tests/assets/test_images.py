@@ -8,7 +8,7 @@ from PIL import Image, ImageFile, features
 
 from runflow import errors
 from runflow.assets.images import MAX_PIXELS, check_image
-from tests.assets.uploading import picture
+from tests.support.uploading import picture
 
 
 def check(content: bytes, mime_type: str) -> None:

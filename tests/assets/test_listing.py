@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from runflow.ids import new_id
 from runflow.services import Services
-from tests.assets.uploading import confirm, open_session, picture, send, unsigned, upload
+from tests.support.uploading import confirm, open_session, picture, send, unsigned, upload
 
 
 async def names(client: httpx.AsyncClient, **params: Any) -> list[str]:

@@ -11,12 +11,12 @@ from runflow import errors
 from runflow.assets.purge import LOOK_AGAIN_SECONDS, TAKEN_SECONDS, purge_deleted_assets
 from runflow.ids import new_id
 from runflow.services import Services
-from tests.assets.uploading import picture, upload
-from tests.runs.conftest import PROMPT, Deployed, Dispatch, Worker
-from tests.runs.conftest import dispatch as dispatch
-from tests.runs.conftest import make_worker as make_worker
-from tests.runs.conftest import worker as worker
-from tests.runs.conftest import workflow as workflow
+from tests.support.deployed import PROMPT, Deployed, Dispatch, Worker
+from tests.support.deployed import dispatch as dispatch
+from tests.support.deployed import make_worker as make_worker
+from tests.support.deployed import worker as worker
+from tests.support.deployed import workflow as workflow
+from tests.support.uploading import picture, upload
 
 
 async def later(services: Services, asset_id: str, seconds: float) -> None:

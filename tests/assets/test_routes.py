@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from runflow.services import Services
-from tests.assets.uploading import confirm, open_session, picture, send, unsigned, upload
+from tests.support.uploading import confirm, open_session, picture, send, unsigned, upload
 
 RECORD_KEYS = {
     "id", "org_id", "folder_id", "name", "r2_key", "url", "thumbnail_url", "mime_type", "size_bytes", "asset_type",

@@ -10,7 +10,7 @@ from runflow import errors
 from runflow.assets import queries, service
 from runflow.services import Services
 from runflow.web.auth import Principal
-from tests.assets.uploading import picture, upload
+from tests.support.uploading import picture, upload
 
 
 @pytest.fixture

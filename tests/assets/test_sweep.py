@@ -10,7 +10,7 @@ from sqlalchemy import text
 from runflow import errors
 from runflow.assets.sweep import sweep_stale_uploads
 from runflow.services import Services
-from tests.assets.uploading import confirm, open_session, picture, send, upload
+from tests.support.uploading import confirm, open_session, picture, send, upload
 
 
 async def age(services: Services, upload_id: str, hours: int) -> None:

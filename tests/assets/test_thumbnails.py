@@ -9,8 +9,8 @@ from PIL import EpsImagePlugin, Image, ImageFile
 from runflow.assets import drawing, service
 from runflow.services import Services
 from runflow.web.auth import Principal
-from tests.assets.uploading import confirm, open_session, picture, send, upload
-from tests.conftest import MakeKey, new_org, open_client
+from tests.support.application import MakeKey, new_org, open_client
+from tests.support.uploading import confirm, open_session, picture, send, upload
 
 
 def encoded(image: Image.Image, kind: str, **more: object) -> bytes:

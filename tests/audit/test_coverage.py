@@ -1,8 +1,8 @@
 """Every write by a key is an audit event, or stands here with a reason: generated from the table of routes."""
 
 from runflow.services import Services
-from tests.web import everything as of_everything
-from tests.web.everything import OF_KEYS, Route, served_order
+from tests.support import everything as of_everything
+from tests.support.everything import OF_KEYS, Route, served_order
 
 _RECORDED = "its record says who made it, with which request"
 _UNCONFIRMED = "there is no model before the confirmation, which leaves an event"

@@ -6,9 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.runs.conftest import Deployed, Worker, dispatch, make_worker, worker, workflow
-
-__all__ = ["Batch", "dispatch", "make_batch", "make_worker", "worker", "workflow"]
+from tests.support.deployed import Deployed, Worker
 
 Batch = dict[str, Any]
 MakeBatch = Callable[..., Awaitable[Batch]]

@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import text
 
 from runflow.services import Services
-from tests.assets.uploading import picture
 from tests.batches.conftest import MakeBatch
-from tests.runs.conftest import Deployed, Dispatch, MakeWorker, Worker
+from tests.support.deployed import Deployed, Dispatch, MakeWorker, Worker
+from tests.support.uploading import picture
 
 
 async def runs_of(client: httpx.AsyncClient) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from runflow.batches.schemas import Batch, BatchItem, ListedBatch
 from runflow.ids import new_id
 from runflow.web.lists import bounded
 from tests.batches.conftest import MakeBatch, finish
-from tests.runs.conftest import Worker
+from tests.support.deployed import Worker
 
 
 async def test_batches_are_listed_filtered_and_paged(

@@ -1,4 +1,4 @@
-"""Browser tests: real pages of a real ComfyUI in a real Chromium (fixtures: tests/editor_fixtures.py)."""
+"""Browser tests: real pages of a real ComfyUI in a real Chromium (fixtures: tests/support/editor_fixtures.py)."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from tests.browser import playground_nodes
-from tests.editor import CLONE, Editor, copy_comfyui
-from tests.editor_fixtures import NEWEST
-from tests.oldest_comfyui import OLDEST
-from tests.platform_fixtures import until
+from tests.support.editor import CLONE, Editor, copy_comfyui
+from tests.support.editor_fixtures import NEWEST
+from tests.support.oldest_comfyui import OLDEST
+from tests.support.platform_fixtures import until
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

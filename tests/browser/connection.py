@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import httpx
 
-from tests.editor import Editor
+from tests.support.editor import Editor
 
 
 @contextlib.contextmanager

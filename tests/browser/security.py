@@ -2,8 +2,8 @@
 
 import httpx
 
-from tests.editor import Editor
-from tests.editor_page import EditorPage
+from tests.support.editor import Editor
+from tests.support.editor_page import EditorPage
 
 PASSWORD = "correct horse battery"
 ACCOUNT = {"username": "ann", "password": PASSWORD}

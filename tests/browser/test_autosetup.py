@@ -12,11 +12,11 @@ import httpx
 import pytest
 from playwright.async_api import Locator, expect
 
-from tests.editor import Editor
-from tests.editor_fixtures import NEWEST, OpenPage, StartEditor
-from tests.editor_page import EditorPage
-from tests.oldest_comfyui import OLDEST
-from tests.plugin.autosetup.hosts import NODE, Host, Served, commit, safetensors, serve
+from tests.support.autosetup_hosts import NODE, Host, Served, commit, safetensors, serve
+from tests.support.editor import Editor
+from tests.support.editor_fixtures import NEWEST, OpenPage, StartEditor
+from tests.support.editor_page import EditorPage
+from tests.support.oldest_comfyui import OLDEST
 
 pytestmark = pytest.mark.browser
 

@@ -7,8 +7,8 @@ import httpx
 import pytest
 from playwright.async_api import Locator, expect
 
-from tests.editor import Editor
-from tests.editor_fixtures import OpenPage
+from tests.support.editor import Editor
+from tests.support.editor_fixtures import OpenPage
 
 pytestmark = pytest.mark.browser
 

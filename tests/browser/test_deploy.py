@@ -14,11 +14,11 @@ from playwright.async_api import expect
 
 from runflow.client import Runflow
 from tests.browser.connection import connection
-from tests.editor import Editor
-from tests.editor_fixtures import OpenPage
-from tests.editor_page import EditorPage
-from tests.platform_fixtures import Platform
-from tests.plugin.comfyui_client import execute
+from tests.support.comfyui_client import execute
+from tests.support.editor import Editor
+from tests.support.editor_fixtures import OpenPage
+from tests.support.editor_page import EditorPage
+from tests.support.platform_fixtures import Platform
 
 pytestmark = pytest.mark.browser
 

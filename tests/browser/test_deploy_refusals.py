@@ -12,11 +12,11 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.connection import connection
-from tests.editor import Editor
-from tests.editor_fixtures import OpenPage
-from tests.editor_page import EditorPage
-from tests.http_server import QuietHandler, serving
-from tests.platform_fixtures import Platform, free_port, until
+from tests.support.editor import Editor
+from tests.support.editor_fixtures import OpenPage
+from tests.support.editor_page import EditorPage
+from tests.support.http_server import QuietHandler, serving
+from tests.support.platform_fixtures import Platform, free_port, until
 
 pytestmark = pytest.mark.browser
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.editor import Editor
-from tests.editor_fixtures import OpenPage
+from tests.support.editor import Editor
+from tests.support.editor_fixtures import OpenPage
 
 pytestmark = pytest.mark.browser
 

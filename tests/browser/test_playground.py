@@ -9,8 +9,8 @@ from PIL import Image
 from playwright.async_api import expect
 
 from tests.browser.playground import Playground, build_picture_flow, save_picture
-from tests.editor import Editor
-from tests.editor_fixtures import OpenPage
+from tests.support.editor import Editor
+from tests.support.editor_fixtures import OpenPage
 
 pytestmark = pytest.mark.browser
 

@@ -7,10 +7,10 @@ import pytest
 from playwright.async_api import Locator, expect
 
 from tests.browser.security import ACCOUNT, LOGIN, PASSWORD, queue, reconnected, remember_socket
-from tests.editor import Editor
-from tests.editor_fixtures import NEWEST, OpenPage
-from tests.editor_page import EditorPage
-from tests.oldest_comfyui import OLDEST
+from tests.support.editor import Editor
+from tests.support.editor_fixtures import NEWEST, OpenPage
+from tests.support.editor_page import EditorPage
+from tests.support.oldest_comfyui import OLDEST
 
 pytestmark = pytest.mark.browser
 

@@ -6,10 +6,10 @@ import pytest
 from playwright.async_api import Locator, expect
 
 from tests.browser.security import ACCOUNT, switch_on
-from tests.editor import Editor
-from tests.editor_fixtures import OpenPage, StartEditor
-from tests.editor_page import EditorPage
-from tests.plugin.security.services_double import ADDRESS, Services
+from tests.support.editor import Editor
+from tests.support.editor_fixtures import OpenPage, StartEditor
+from tests.support.editor_page import EditorPage
+from tests.support.services_double import ADDRESS, Services
 
 pytestmark = pytest.mark.browser
 

@@ -10,9 +10,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from tests.browser.security import LOGIN, PASSWORD, queue, switch_on
-from tests.editor import Editor
-from tests.editor_fixtures import NEWEST, OpenPage, StartEditor
-from tests.oldest_comfyui import OLDEST
+from tests.support.editor import Editor
+from tests.support.editor_fixtures import NEWEST, OpenPage, StartEditor
+from tests.support.oldest_comfyui import OLDEST
 
 pytestmark = pytest.mark.browser
 

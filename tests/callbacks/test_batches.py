@@ -5,8 +5,8 @@ from typing import Any
 
 import httpx
 
-from tests.outgoing.receivers import answering, receiver
-from tests.runs.conftest import Deployed, Worker
+from tests.support.deployed import Deployed, Worker
+from tests.support.receivers import answering, receiver
 
 
 async def settled(client: httpx.AsyncClient, path: str, count: int) -> list[dict[str, Any]]:

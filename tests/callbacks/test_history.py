@@ -12,8 +12,8 @@ from standardwebhooks import Webhook
 from runflow.callbacks import history_queries
 from runflow.ids import new_id
 from runflow.services import Services
-from tests.outgoing.receivers import Receiver, answering, hanging, receiver
-from tests.runs.conftest import Dispatch, Worker
+from tests.support.deployed import Dispatch, Worker
+from tests.support.receivers import Receiver, answering, hanging, receiver
 
 
 async def ended(dispatch: Dispatch, worker: Worker, hook: Receiver | None, **more: Any) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.outgoing.receivers import Received, Receiver, answering, receiver
-from tests.platform_fixtures import Platform, installation
-from tests.runs.conftest import PROMPT, Worker
+from tests.support.deployed import PROMPT, Worker
+from tests.support.platform_fixtures import Platform, installation
+from tests.support.receivers import Received, Receiver, answering, receiver
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 

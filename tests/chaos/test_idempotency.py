@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.platform_fixtures import Platform, installation, until
-from tests.runs.conftest import PROMPT
+from tests.support.deployed import PROMPT
+from tests.support.platform_fixtures import Platform, installation, until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 

@@ -11,8 +11,8 @@ import psutil
 import pytest
 from PIL import Image
 
-from tests.evaluations import corpus
-from tests.platform_fixtures import Platform, Receiver, installation, until
+from tests.support import picture_corpus
+from tests.support.platform_fixtures import Platform, Receiver, installation, until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 
@@ -42,7 +42,7 @@ def held(platform: Platform, states: Callable[[], list[str]], more: Callable[[],
 
 def test_the_server_is_killed_in_mid_evaluation(platform: Platform, receiver: Receiver) -> None:
     file = io.BytesIO()
-    corpus.good("portrait", 1, 512, 512).save(file, "JPEG", quality=90)
+    picture_corpus.good("portrait", 1, 512, 512).save(file, "JPEG", quality=90)
     image = f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
     with httpx.Client(base_url=platform.url, timeout=30) as http:
         http.headers["Authorization"] = f"Bearer {platform.key()}"

@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from runflow.client import RunFailed, Runflow
-from tests.e2e import prompts
-from tests.platform_fixtures import Platform, Receiver, installation, nodes_folder, until
+from tests.support import e2e_prompts
+from tests.support.platform_fixtures import Platform, Receiver, installation, nodes_folder, until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 
@@ -45,10 +45,10 @@ def api(platform: Platform, key: str) -> Iterator[Runflow]:
         yield client
 
 
-def dispatch_some(api: Runflow, receiver: Receiver, first: prompts.Prompt) -> list[dict[str, Any]]:
+def dispatch_some(api: Runflow, receiver: Receiver, first: e2e_prompts.Prompt) -> list[dict[str, Any]]:
     """Dispatch runs, of which the first is the one to be hit, and wait until that is running."""
     slow, quick = (
-        api.deploy(name, prompt)["path"] for name, prompt in (("slow", first), ("quick", prompts.sleep(0.3)))
+        api.deploy(name, prompt)["path"] for name, prompt in (("slow", first), ("quick", e2e_prompts.sleep(0.3)))
     )
     runs = [api.dispatch(slow, {"colour": 0}, callback_url=receiver.url)]
     runs += [api.dispatch(quick, {"colour": number}, callback_url=receiver.url) for number in (1, 2, 3)]
@@ -59,7 +59,7 @@ def dispatch_some(api: Runflow, receiver: Receiver, first: prompts.Prompt) -> li
 def dispatch_held(platform: Platform, api: Runflow, receiver: Receiver) -> list[dict[str, Any]]:
     """The same with a first run that stays on the engine until it, or its engine, is ended."""
     name = uuid.uuid4().hex
-    runs = dispatch_some(api, receiver, prompts.hold(name))
+    runs = dispatch_some(api, receiver, e2e_prompts.hold(name))
     until((nodes_folder(platform.home) / f"{name}-0.begun").exists, "the node is at work")
     return runs
 
@@ -105,7 +105,7 @@ def test_server_killed_with_runs_queued_and_running(platform: Platform, api: Run
 
 
 def test_database_killed_with_runs_queued_and_running(platform: Platform, api: Runflow, receiver: Receiver) -> None:
-    runs = dispatch_some(api, receiver, prompts.sleep(2.0))
+    runs = dispatch_some(api, receiver, e2e_prompts.sleep(2.0))
     postmaster = platform.postmaster()
     assert postmaster is not None
     postmaster.kill()
@@ -114,7 +114,7 @@ def test_database_killed_with_runs_queued_and_running(platform: Platform, api: R
 
 
 def test_ctrl_c_leaves_no_process_and_loses_nothing(platform: Platform, api: Runflow, receiver: Receiver) -> None:
-    runs = dispatch_some(api, receiver, prompts.sleep(2.0))
+    runs = dispatch_some(api, receiver, e2e_prompts.sleep(2.0))
     assert platform.stop(signal.SIGINT) == 0, platform.log()
     assert platform.processes() == []
     platform.start()

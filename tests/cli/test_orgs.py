@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.platform_fixtures import new_home
+from tests.support.platform_fixtures import new_home
 
 
 @pytest.fixture(scope="module")

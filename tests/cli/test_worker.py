@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from runflow.cli.worker import app
-from tests.worker.fake_server import TOKEN, FakeServer
+from tests.support.fake_server import TOKEN, FakeServer
 
 
 @pytest.fixture

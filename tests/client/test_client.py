@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from runflow.client import Runflow, RunflowUnreachable
-from tests.platform_fixtures import free_port
+from tests.support.platform_fixtures import free_port
 
 
 def test_where_a_file_lies_may_not_answer_either(tmp_path: Path) -> None:

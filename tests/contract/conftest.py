@@ -8,8 +8,7 @@ import httpx
 import pytest
 
 from runflow.services import Services
-from tests.conftest import MakeKey, open_client
-from tests.runs.conftest import dispatch, make_worker, worker, workflow  # noqa: F401 - fixtures
+from tests.support.application import MakeKey, open_client
 
 EDITOR = "http://127.0.0.1:8188"
 

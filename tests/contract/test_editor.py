@@ -5,9 +5,9 @@ from urllib.parse import quote
 import pytest
 
 from runflow.services import Services
-from tests.conftest import MakeKey
 from tests.contract.conftest import Page
-from tests.workflows.prompts import plugin_body
+from tests.support.application import MakeKey
+from tests.support.workflow_prompts import plugin_body
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ import httpx
 import pytest
 
 from runflow.ids import new_id
-from tests.contract.certificate import Trusted, make_certificate
-from tests.platform_fixtures import Platform, installation
-from tests.runs.conftest import PROMPT, Worker
+from tests.support.certificate import Trusted, make_certificate
+from tests.support.deployed import PROMPT, Worker
+from tests.support.platform_fixtures import Platform, installation
 
 KEY = re.compile(r"^[a-z0-9_]+$", re.IGNORECASE)
 FORWARDED_RUN = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", re.IGNORECASE)

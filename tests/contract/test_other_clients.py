@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.runs.conftest import Deployed, Dispatch, Worker
-from tests.workflows.calls import NOWHERE
+from tests.support.deployed import Deployed, Dispatch, Worker
+from tests.support.workflow_calls import NOWHERE
 
 
 async def finished(client: httpx.AsyncClient, worker: Worker, run: dict[str, Any], *, fails: bool = False) -> Any:

@@ -9,7 +9,7 @@ from runflow.db.database import Database
 from runflow.db.migrate import migrate
 from runflow.db.notifications import LISTENER
 from runflow.master_key import MasterKey
-from tests.conftest import fresh_database
+from tests.support.application import fresh_database
 
 OTHER = MasterKey("another key of the same database" * 2)
 

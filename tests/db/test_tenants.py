@@ -18,7 +18,7 @@ from runflow.db import roles
 from runflow.db.migrate import migrate
 from runflow.ids import new_id
 from runflow.master_key import MasterKey
-from tests.conftest import fresh_database
+from tests.support.application import fresh_database
 
 FOR_EVERYBODY = {"gpus": "the catalogue of GPUs, the same for all"}
 """Tables that every organization may read, each with why."""

@@ -12,7 +12,7 @@ from runflow.deliveries.sender import DeliveryEngine
 from runflow.deliveries.slots import Slots
 from runflow.ids import new_id
 from tests.deliveries.outbox import FAST, SIGNING, Impatient, Outbox, running, until
-from tests.outgoing.receivers import Behaviour, Received, Receiver, answering, endless, hanging, receiver, resetting
+from tests.support.receivers import Behaviour, Received, Receiver, answering, endless, hanging, receiver, resetting
 
 EACH = 20
 """Messages for each bad receiver."""

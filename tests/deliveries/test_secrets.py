@@ -16,7 +16,7 @@ from runflow.ids import new_id
 from runflow.master_key import CannotDecrypt, MasterKey
 from runflow.outgoing import GuardedClient
 from tests.deliveries.outbox import FAST, KEY, SIGNING, Outbox, running
-from tests.outgoing.receivers import Received, answering, receiver
+from tests.support.receivers import Received, answering, receiver
 
 NEW_KEY = MasterKey("another" * 8)
 

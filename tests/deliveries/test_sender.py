@@ -11,7 +11,7 @@ from runflow.deliveries.slots import Slots
 from runflow.ids import new_id
 from runflow.outgoing import GuardedClient
 from tests.deliveries.outbox import FAST, SIGNING, Impatient, Outbox, running, until
-from tests.outgoing.receivers import (
+from tests.support.receivers import (
     Behaviour,
     Received,
     Receiver,

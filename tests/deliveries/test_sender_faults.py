@@ -15,12 +15,7 @@ from runflow.deliveries.sender import DeliveryEngine, Timing
 from runflow.master_key import MasterKey
 from runflow.outgoing import GuardedClient
 from tests.deliveries.outbox import FAST, SIGNING, Impatient, Outbox, kill, running, until
-from tests.outgoing.receivers import (
-    Received,
-    answering,
-    hanging,
-    receiver,
-)
+from tests.support.receivers import Received, answering, hanging, receiver
 
 
 @pytest.fixture

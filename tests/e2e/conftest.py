@@ -1,4 +1,4 @@
-"""End-to-end tests: everything in this folder runs on a real ComfyUI (fixtures: tests/comfyui_fixtures.py)."""
+"""End-to-end tests: everything in this folder runs on a real ComfyUI (fixtures: tests/support/comfyui_fixtures.py)."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from runflow.client import Runflow
-from tests.platform_fixtures import Platform, installation
+from tests.support.platform_fixtures import Platform, installation
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,8 @@ import httpx
 import pytest
 
 from runflow.client import RunFailed, Runflow
-from tests.e2e import prompts
-from tests.platform_fixtures import Platform
+from tests.support import e2e_prompts
+from tests.support.platform_fixtures import Platform
 
 pytestmark = pytest.mark.e2e
 
@@ -13,8 +13,8 @@ pytestmark = pytest.mark.e2e
 def test_an_engine_that_dies_of_a_run_again_and_again_fails_that_run_with_the_reason(
     api: Runflow, platform: Platform, platform_key: str
 ) -> None:
-    path = api.deploy("ending", prompts.ending())["path"]
-    good = api.deploy("sleep", prompts.sleep(0.1))["path"]
+    path = api.deploy("ending", e2e_prompts.ending())["path"]
+    good = api.deploy("sleep", e2e_prompts.sleep(0.1))["path"]
     run = api.dispatch(path, {})
     with pytest.raises(RunFailed) as failed:
         api.wait(run["id"], timeout=600)

@@ -9,9 +9,8 @@ import pytest
 from PIL import Image
 
 from runflow.client import Runflow
-from tests.e2e import prompts
-from tests.evaluations import corpus
-from tests.platform_fixtures import Platform, until
+from tests.support import e2e_prompts, picture_corpus
+from tests.support.platform_fixtures import Platform, until
 
 pytestmark = pytest.mark.e2e
 
@@ -20,11 +19,11 @@ def test_the_output_of_a_real_run_is_evaluated(
     api: Runflow, platform: Platform, platform_key: str, tmp_path: Path
 ) -> None:
     photo = tmp_path / "photo.png"
-    corpus.good("portrait", 1, 384, 384).save(photo)
+    picture_corpus.good("portrait", 1, 384, 384).save(photo)
     black = tmp_path / "black.png"
     Image.new("RGB", (384, 384)).save(black)
     options = {"auto_evaluate": True, "evaluation_task_type": "image-to-image"}
-    path = api.deploy("evaluated", prompts.blend(), **options)["path"]
+    path = api.deploy("evaluated", e2e_prompts.blend(), **options)["path"]
     http = httpx.Client(base_url=platform.url, headers={"Authorization": f"Bearer {platform_key}"}, timeout=30)
 
     def evaluated(first: Path, second: Path) -> dict[str, Any]:

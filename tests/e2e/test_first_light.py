@@ -11,8 +11,8 @@ from PIL import Image
 from runflow.client import ApiError, RunFailed, Runflow
 from runflow.demo import workflow as demo
 from runflow.demo.picture import paint
-from tests.e2e import prompts
-from tests.platform_fixtures import Platform, Receiver, installation, until
+from tests.support import e2e_prompts
+from tests.support.platform_fixtures import Platform, Receiver, installation, until
 
 pytestmark = pytest.mark.e2e
 
@@ -56,13 +56,13 @@ def test_two_inputs_with_one_file_name_do_not_collide(api: Runflow, tmp_path: Pa
     (tmp_path / "b").mkdir()
     first = api.upload(solid(tmp_path / "a" / "photo.png", "white"))
     second = api.upload(solid(tmp_path / "b" / "photo.png", "black"))
-    path = api.deploy("blend", prompts.blend())["path"]
+    path = api.deploy("blend", e2e_prompts.blend())["path"]
     run = api.wait(api.dispatch(path, {"first": first, "second": second})["id"], timeout=300)
     assert picture(run).getpixel((5, 5)) == pytest.approx((128, 128, 128), abs=2)
 
 
 def test_resources_of_two_versions_with_one_name_never_mix(api: Runflow, tmp_path: Path) -> None:
-    prompt = {"1": prompts.node("LoadImage", image="style/ref.png"), "9": prompts.output("1")}
+    prompt = {"1": e2e_prompts.node("LoadImage", image="style/ref.png"), "9": e2e_prompts.output("1")}
     seen = []
     for colour in ("red", "blue"):
         reference = api.upload(solid(tmp_path / f"{colour}.png", colour))
@@ -74,7 +74,7 @@ def test_resources_of_two_versions_with_one_name_never_mix(api: Runflow, tmp_pat
 
 
 def test_a_failing_node_is_named_with_the_next_step_and_nothing_internal(api: Runflow, platform: Platform) -> None:
-    path = api.deploy("boom", prompts.boom())["path"]
+    path = api.deploy("boom", e2e_prompts.boom())["path"]
     run = failure(api, path, {})
     assert (run["failure_code"], run["failure_stage_code"]) == ("EXECUTION_FAILED", "execute")
     assert (run["error"]["node_id"], run["error"]["node_type"]) == ("2", "TestBoom")
@@ -85,7 +85,7 @@ def test_a_failing_node_is_named_with_the_next_step_and_nothing_internal(api: Ru
 
 
 def test_a_missing_node_type_is_named(api: Runflow) -> None:
-    path = api.deploy("missing", {"2": prompts.node("NoSuchNode"), "9": prompts.output("2")})["path"]
+    path = api.deploy("missing", {"2": e2e_prompts.node("NoSuchNode"), "9": e2e_prompts.output("2")})["path"]
     run = failure(api, path, {})
     assert run["failure_code"] == "NODE_TYPE_MISSING"
     assert "NoSuchNode" in run["failure_message"]
@@ -93,10 +93,12 @@ def test_a_missing_node_type_is_named(api: Runflow) -> None:
 
 def test_a_prompt_of_which_only_a_part_is_valid_fails_whole(api: Runflow) -> None:
     prompt = {
-        "1": prompts.node("EmptyImage", width=32, height=32, batch_size=1, color=0),
-        "2": prompts.node("ImageScale", image=["1", 0], upscale_method="nonsense", width=8, height=8, crop="disabled"),
-        "8": prompts.output("1"),
-        "9": prompts.output("2"),
+        "1": e2e_prompts.node("EmptyImage", width=32, height=32, batch_size=1, color=0),
+        "2": e2e_prompts.node(
+            "ImageScale", image=["1", 0], upscale_method="nonsense", width=8, height=8, crop="disabled"
+        ),
+        "8": e2e_prompts.output("1"),
+        "9": e2e_prompts.output("2"),
     }
     prompt["9"]["inputs"]["output_id"] = "second"
     run = failure(api, api.deploy("partial", prompt)["path"], {})
@@ -109,27 +111,27 @@ def test_an_image_that_is_no_image_is_the_caller_s_input(api: Runflow, tmp_path:
     text = tmp_path / "photo.bin"
     text.write_text("no picture at all")
     reference = api.upload(text, "application/octet-stream")
-    run = failure(api, api.deploy("blend", prompts.blend())["path"], {"first": reference, "second": reference})
+    run = failure(api, api.deploy("blend", e2e_prompts.blend())["path"], {"first": reference, "second": reference})
     assert (run["failure_code"], run["failure_stage_code"]) == ("INPUT_VALIDATION_FAILED", "preprocess")
     assert "first" in run["failure_message"] or "second" in run["failure_message"]
 
 
 def test_an_input_that_cannot_be_fetched_is_named(api: Runflow) -> None:
     nowhere = "https://127.0.0.1:9/a.png"
-    run = failure(api, api.deploy("blend", prompts.blend())["path"], {"first": nowhere, "second": nowhere})
+    run = failure(api, api.deploy("blend", e2e_prompts.blend())["path"], {"first": nowhere, "second": nowhere})
     assert run["failure_code"] == "INPUT_FETCH_FAILED"
     assert "127.0.0.1" in run["failure_message"]
 
 
 def test_a_private_address_is_refused_where_the_operator_did_not_allow_it(api: Runflow) -> None:
     inside = "https://10.1.2.3/a.png"
-    run = failure(api, api.deploy("blend", prompts.blend())["path"], {"first": inside, "second": inside})
+    run = failure(api, api.deploy("blend", e2e_prompts.blend())["path"], {"first": inside, "second": inside})
     assert run["failure_code"] == "INPUT_FETCH_FAILED"
 
 
 def test_progress_is_seen_and_a_running_run_is_cancelled_alone(api: Runflow) -> None:
-    path = api.deploy("sleep-long", prompts.sleep(900))["path"]
-    neighbour = api.deploy("sleep-short", prompts.sleep(0.2))["path"]
+    path = api.deploy("sleep-long", e2e_prompts.sleep(900))["path"]
+    neighbour = api.deploy("sleep-short", e2e_prompts.sleep(0.2))["path"]
     long = api.dispatch(path, {"colour": 1})
     until(lambda: api.run(long["id"])["status_code"] == "running", "the run is running")
     short = api.dispatch(neighbour, {"colour": 2})
@@ -139,13 +141,13 @@ def test_progress_is_seen_and_a_running_run_is_cancelled_alone(api: Runflow) -> 
 
 
 def test_a_run_over_its_time_limit_fails_with_that_reason(api: Runflow) -> None:
-    deployed = api.deploy("limited", prompts.sleep(30), timeout_seconds=1)
+    deployed = api.deploy("limited", e2e_prompts.sleep(30), timeout_seconds=1)
     run = failure(api, deployed["path"], {"colour": 1})
     assert run["failure_code"] == "RUN_TIMEOUT"
 
 
 def test_the_callback_arrives_once_with_the_output(api: Runflow, receiver: Receiver) -> None:
-    path = api.deploy("sleep-now", prompts.sleep(0.05))["path"]
+    path = api.deploy("sleep-now", e2e_prompts.sleep(0.05))["path"]
     run = api.dispatch(path, {"colour": 7}, callback_url=receiver.url, client_ref="ref-1", metadata={"a": 1})
     api.wait(run["id"], timeout=300)
     until(lambda: receiver.bodies, "the callback")
@@ -156,7 +158,7 @@ def test_the_callback_arrives_once_with_the_output(api: Runflow, receiver: Recei
 
 
 def test_many_runs_at_once_all_succeed_with_their_own_output(api: Runflow) -> None:
-    path = api.deploy("sleep-now", prompts.sleep(0.05))["path"]
+    path = api.deploy("sleep-now", e2e_prompts.sleep(0.05))["path"]
     runs = [api.dispatch(path, {"colour": number * 10}) for number in range(20)]
     for number, run in enumerate(runs):
         done = api.wait(run["id"], timeout=300)
@@ -170,7 +172,7 @@ def test_an_attached_engine_serves_runs_too(comfyui_url: str, tmp_path: Path) ->
     ):
         first = api.upload(solid(tmp_path / "a.png", "white"))
         second = api.upload(solid(tmp_path / "b.png", "black"))
-        path = api.deploy("blend", prompts.blend())["path"]
+        path = api.deploy("blend", e2e_prompts.blend())["path"]
         for _ in range(2):
             run = api.wait(api.dispatch(path, {"first": first, "second": second})["id"], timeout=300)
             assert picture(run).getpixel((5, 5)) == pytest.approx((128, 128, 128), abs=2)
@@ -178,7 +180,7 @@ def test_an_attached_engine_serves_runs_too(comfyui_url: str, tmp_path: Path) ->
 
 def test_without_an_engine_it_serves_and_says_how_to_get_one() -> None:
     with installation(None) as platform, Runflow(platform.url, platform.key()) as api:
-        path = api.deploy("sleep", prompts.sleep(0.1))["path"]
+        path = api.deploy("sleep", e2e_prompts.sleep(0.1))["path"]
         run = api.dispatch(path, {"colour": 1})
         reason = until(
             lambda: (api.run(run["id"])["waiting_reason"] or "").count("runflow comfyui install"), "the reason"

@@ -11,8 +11,8 @@ from plugin.deploy.model_upload import LocalModel, send_model
 from plugin.deploy.platform import Platform as Server
 from plugin.deploy.target import Target
 from runflow.client import RunFailed, Runflow
-from tests.e2e.upscaler import prompt, safetensors
-from tests.platform_fixtures import Platform, nodes_folder
+from tests.support.platform_fixtures import Platform, nodes_folder
+from tests.support.upscaler import prompt, safetensors
 
 pytestmark = pytest.mark.e2e
 

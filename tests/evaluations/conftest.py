@@ -9,10 +9,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.evaluations import corpus
-from tests.runs.conftest import dispatch, make_worker, worker, workflow
-
-__all__ = ["dispatch", "make_worker", "worker", "workflow"]
+from tests.support import picture_corpus
 
 
 def png(image: Image.Image) -> bytes:
@@ -29,7 +26,7 @@ def data_uri(content: bytes, kind: str = "image/png") -> str:
 @pytest.fixture(scope="session")
 def good_png() -> bytes:
     """A photograph that no judge complains about."""
-    return png(corpus.good("portrait", 1, 384, 384))
+    return png(picture_corpus.good("portrait", 1, 384, 384))
 
 
 @pytest.fixture(scope="session")

@@ -16,9 +16,9 @@ from runflow.evaluations.vision import VisionJudge, configured_vision_judge
 from runflow.ids import new_id
 from runflow.outgoing import GuardedClient
 from runflow.services import Services
-from tests.evaluations import corpus
 from tests.evaluations.conftest import png
-from tests.evaluations.vision.chat_server import ChatServer, chat_server, verdict
+from tests.support import picture_corpus
+from tests.support.chat_server import ChatServer, chat_server, verdict
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ async def test_the_model_sees_a_small_copy_and_its_verdict_counts(
     services: Services, pool: JudgingPool, tmp_path: Path
 ) -> None:
     with chat_server(verdict) as server:
-        found = await judged(services, pool, server, tmp_path, png(corpus.good("portrait", 1, 1400, 700)))
+        found = await judged(services, pool, server, tmp_path, png(picture_corpus.good("portrait", 1, 1400, 700)))
     assert found["vision_language"]["passed"] is False
     assert not found["outcome"].overall_passed and "six fingers" in found["outcome"].top_issues[0]
     import base64
@@ -75,7 +75,7 @@ async def test_the_model_is_not_asked_about_broken_images(
 
 async def test_without_the_model_the_others_decide(services: Services, pool: JudgingPool, tmp_path: Path) -> None:
     with chat_server(lambda _: (401, {})) as server:
-        found = await judged(services, pool, server, tmp_path, png(corpus.good("portrait", 1, 384, 384)))
+        found = await judged(services, pool, server, tmp_path, png(picture_corpus.good("portrait", 1, 384, 384)))
     assert found["vision_language"]["passed"] is None
     assert found["outcome"].overall_passed and found["outcome"].check_summary["not_judged"] == 1
 

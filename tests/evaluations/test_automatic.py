@@ -10,7 +10,7 @@ from runflow.evaluations.automatic import given
 from runflow.graph import Interface
 from runflow.services import Services
 from tests.evaluations.conftest import ended
-from tests.runs.conftest import Deployed, Dispatch, Worker
+from tests.support.deployed import Deployed, Dispatch, Worker
 
 
 @pytest.fixture

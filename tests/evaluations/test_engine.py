@@ -16,9 +16,9 @@ from runflow.evaluations import queue_queries as queue
 from runflow.ids import new_id
 from runflow.metering import grants
 from runflow.services import Services
-from tests.conftest import new_org, open_client
 from tests.evaluations.conftest import ended, submit
-from tests.http_server import QuietHandler, serving
+from tests.support.application import new_org, open_client
+from tests.support.http_server import QuietHandler, serving
 
 
 @dataclass

@@ -9,8 +9,8 @@ import psutil
 import pytest
 
 from runflow.evaluations.judging import ImageRefused, JudgingFailed, JudgingPool, judging_pool
-from tests.evaluations import corpus
-from tests.evaluations.plugins import install_plugin
+from tests.support import picture_corpus
+from tests.support.judge_plugins import install_plugin
 
 BUILT_IN = ["broken_output", "blur", "exposure", "noise"]
 PASSES = "return Verdict(True, 1.0, 'fine')"
@@ -31,7 +31,7 @@ class ShortForOne(JudgingPool):
 
 def job(folder: Path, **more: Any) -> dict[str, Any]:
     if not (folder / "image").exists():
-        corpus.good("portrait", 1, 256, 256).save(folder / "image", "PNG")
+        picture_corpus.good("portrait", 1, 256, 256).save(folder / "image", "PNG")
     texts = dict.fromkeys(("task_description", "generation_prompt", "evaluation_instructions", "input_attributes"))
     return {"folder": str(folder), "image": "image", "references": [], "task_type": "image", **texts, **more}
 
@@ -133,7 +133,7 @@ async def test_a_process_that_dies_before_any_judge_fails_the_attempt_and_the_ne
 async def test_previews_are_small_copies(pool: JudgingPool, tmp_path: Path) -> None:
     from PIL import Image
 
-    corpus.good("flat_design", 1, 1600, 800).save(tmp_path / "reference", "PNG")
+    picture_corpus.good("flat_design", 1, 1600, 800).save(tmp_path / "reference", "PNG")
     reference = {"file": "reference", "kind": "input", "description": None}
     await pool.judge(job(tmp_path, references=[reference], preview=True))
     with Image.open(tmp_path / "preview-1.jpg") as preview:

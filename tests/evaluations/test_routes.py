@@ -7,7 +7,7 @@ import pytest
 
 from runflow.ids import new_id
 from tests.evaluations.conftest import data_uri, ended, png, submit
-from tests.evaluations.corpus import good
+from tests.support.picture_corpus import good
 
 IMAGE = "https://images.example/a.png"
 

@@ -7,7 +7,7 @@ import httpx
 from runflow.ids import new_id
 from runflow.services import Services
 from tests.evaluations.conftest import ended, submit
-from tests.runs.conftest import Deployed, Dispatch
+from tests.support.deployed import Deployed, Dispatch
 
 
 async def stats(client: httpx.AsyncClient, workflow: Deployed, **query: str) -> dict[str, Any]:

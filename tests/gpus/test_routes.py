@@ -9,8 +9,8 @@ import pytest
 from runflow.ids import new_id
 from runflow.orgs import queries as orgs
 from runflow.services import Services
-from tests.conftest import MakeKey, new_org, open_client
-from tests.runs.conftest import MakeWorker, make_worker  # noqa: F401 - fixtures
+from tests.support.application import MakeKey, new_org, open_client
+from tests.support.deployed import MakeWorker
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ async def operator(services: Services, make_key: MakeKey) -> AsyncIterator[httpx
 
 
 @pytest.fixture
-async def gpu(make_worker: MakeWorker) -> str:  # noqa: F811
+async def gpu(make_worker: MakeWorker) -> str:
     """A class that is known because a worker of it has come."""
     code = f"RTX{new_id().hex[-8:].upper()}"
     await make_worker(code)

@@ -13,7 +13,7 @@ from runflow.keys import service as keys
 from runflow.keys.authenticator import REMEMBER_SECONDS, KeyRing
 from runflow.services import Services
 from runflow.web.auth import Principal
-from tests.conftest import MakeKey, new_org
+from tests.support.application import MakeKey, new_org
 
 
 async def until_connected(services: Services) -> None:

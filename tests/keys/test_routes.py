@@ -15,7 +15,7 @@ from runflow.keys.service import create_for
 from runflow.services import Services
 from runflow.web.auth import Principal
 from runflow.web.scopes import ALL_SCOPES
-from tests.conftest import MakeKey, open_client
+from tests.support.application import MakeKey, open_client
 
 
 async def create(client: httpx.AsyncClient, **body: Any) -> dict[str, Any]:

@@ -9,15 +9,7 @@ import pytest
 
 from runflow.gpus import queries as gpus
 from runflow.services import Services
-from tests.runs.conftest import (  # noqa: F401 - fixtures
-    Deployed,
-    Dispatch,
-    Worker,
-    dispatch,
-    make_worker,
-    worker,
-    workflow,
-)
+from tests.support.deployed import Deployed, Dispatch, Worker
 
 PRICE = Decimal("0.001")
 
@@ -25,7 +17,7 @@ Execute = Callable[..., Awaitable[dict[str, Any]]]
 
 
 @pytest.fixture
-async def priced(services: Services, workflow: Deployed) -> Deployed:  # noqa: F811
+async def priced(services: Services, workflow: Deployed) -> Deployed:
     """`workflow`, whose GPU costs a tenth of a cent per second."""
     async with services.db.system() as connection:
         await gpus.put(connection, workflow.gpu, {"price_per_second": PRICE})
@@ -33,7 +25,7 @@ async def priced(services: Services, workflow: Deployed) -> Deployed:  # noqa: F
 
 
 @pytest.fixture
-async def execute(priced: Deployed, worker: Worker, dispatch: Dispatch, client: httpx.AsyncClient) -> Execute:  # noqa: F811
+async def execute(priced: Deployed, worker: Worker, dispatch: Dispatch, client: httpx.AsyncClient) -> Execute:
     """Dispatch a run, let the worker succeed with these timings, return its record."""
 
     async def run(**timings: Any) -> dict[str, Any]:

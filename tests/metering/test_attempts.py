@@ -8,7 +8,7 @@ from runflow.gpus import queries as gpus
 from runflow.ids import new_id
 from runflow.services import Services
 from tests.metering.conftest import Execute
-from tests.runs.conftest import Deployed, Dispatch, Worker
+from tests.support.deployed import Deployed, Dispatch, Worker
 
 NOTHING = "0.000000"
 

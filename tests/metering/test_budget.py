@@ -15,9 +15,9 @@ from runflow.metering import budget, grants
 from runflow.runs.queue import completion
 from runflow.runs.queue.metering import meter
 from runflow.services import Services
-from tests.conftest import MakeKey, open_client
 from tests.metering.conftest import Execute
-from tests.runs.conftest import Deployed, Dispatch, Worker
+from tests.support.application import MakeKey, open_client
+from tests.support.deployed import Deployed, Dispatch, Worker
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from runflow.ids import new_id
 from runflow.metering import statistics_queries
 from runflow.services import Services
 from tests.metering.conftest import Execute
-from tests.runs.conftest import Deployed
+from tests.support.deployed import Deployed
 
 DAY = datetime(2026, 3, 10, tzinfo=UTC)
 

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.metering.conftest import Execute
-from tests.runs.conftest import Deployed, Dispatch, Worker
+from tests.support.deployed import Deployed, Dispatch, Worker
 
 
 async def test_usage_adds_up_attempts(

@@ -16,9 +16,9 @@ from runflow.services import Services
 from runflow.settings import Settings
 from runflow.storage.choice import open_storage
 from runflow.web.auth import Principal
-from tests.conftest import MakeKey
 from tests.models.uploading import accepting, begin, content, declaration, send, upload
-from tests.s3_fixtures import moto_settings
+from tests.support.application import MakeKey
+from tests.support.s3_fixtures import moto_settings
 
 CHUNK = 64 * 1024
 

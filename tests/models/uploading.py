@@ -10,7 +10,7 @@ import httpx
 
 from runflow.models import parts
 from runflow.services import Services
-from tests.conftest import open_client
+from tests.support.application import open_client
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from runflow import errors
 from runflow.assets.service import store_data_uri
 from runflow.services import Services
 from runflow.web.auth import Principal
-from tests.conftest import MakeKey, new_org, open_client
+from tests.support.application import MakeKey, new_org, open_client
 
 
 def limited(services: Services, **limits: Any) -> Services:

@@ -10,8 +10,8 @@ import pytest
 
 from runflow.ids import new_id
 from runflow.services import Services
-from tests.conftest import open_client
 from tests.orgs.conftest import add_member, key_of, works
+from tests.support.application import open_client
 
 
 def somebody() -> str:

@@ -8,7 +8,7 @@ import pytest
 from runflow.ids import new_id
 from runflow.services import Services
 from runflow.web.scopes import ALL_SCOPES
-from tests.conftest import MakeKey, new_org, open_client
+from tests.support.application import MakeKey, new_org, open_client
 
 
 def slug() -> str:

@@ -21,7 +21,7 @@ from runflow.outgoing import (
     TooManyRedirects,
 )
 from tests.outgoing.certificates import authority_and_server
-from tests.outgoing.receivers import (
+from tests.support.receivers import (
     Received,
     Receiver,
     answering,

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from tests.outgoing.receivers import hanging, receiver
+from tests.support.receivers import hanging, receiver
 
 
 @pytest.mark.parametrize("turns", range(8))

@@ -4,8 +4,8 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-from tests.architecture.source import PACKAGE, PLUGIN, ROOT
 from tests.packaging.conftest import Built
+from tests.support.source import PACKAGE, PLUGIN, ROOT
 
 
 def files_of(folder: Path) -> set[str]:

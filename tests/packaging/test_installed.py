@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.architecture.source import ROOT
+from tests.support.source import ROOT
 
 PURE_IMPORTS = """
 import sys

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugin.nodes.comfyui_import import loaded_as_custom_node
+from tests.support.comfyui_import import loaded_as_custom_node
 
 CLONE = Path(__file__).resolve().parents[2]
 NODES = {

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from runflow.graph import bind, collect_outputs, injected_input, read_interface, validate_values
-from tests.plugin.comfyui_client import execute
+from tests.support.comfyui_client import execute
 
 pytestmark = pytest.mark.e2e
 

@@ -4,8 +4,8 @@ import tomllib
 from typing import Any
 
 from plugin.version import VERSION
-from tests.architecture.source import ROOT
-from tests.oldest_comfyui import OLDEST
+from tests.support.oldest_comfyui import OLDEST
+from tests.support.source import ROOT
 
 
 def described(path: str) -> dict[str, Any]:

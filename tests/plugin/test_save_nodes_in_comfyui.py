@@ -14,9 +14,9 @@ import httpx
 import pytest
 
 from runflow.graph import bind, collect_outputs, read_interface
-from tests.editor import Editor
-from tests.editor_fixtures import NEWEST
-from tests.plugin.comfyui_client import execute
+from tests.support.comfyui_client import execute
+from tests.support.editor import Editor
+from tests.support.editor_fixtures import NEWEST
 
 pytestmark = pytest.mark.e2e
 

@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from plugin.unreachable import why_unreachable
-from tests.platform_fixtures import free_port
+from tests.support.platform_fixtures import free_port
 
 
 async def reason(url: str) -> str:

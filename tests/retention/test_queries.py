@@ -11,7 +11,7 @@ from runflow.db.database import Database
 from runflow.db.migrate import migrate
 from runflow.master_key import MasterKey
 from runflow.retention import queries, service
-from tests.conftest import fresh_database
+from tests.support.application import fresh_database
 
 _FILL = """
     DO $$ DECLARE one record; BEGIN

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from runflow.ids import new_id
 from runflow.retention import service
 from runflow.services import Services
-from tests.runs.conftest import Dispatch, Worker
+from tests.support.deployed import Dispatch, Worker
 
 
 async def in_days(days: float) -> datetime:

@@ -6,9 +6,9 @@ import httpx
 import pytest
 
 from runflow.services import Services
-from tests.runs.conftest import Dispatch, Worker
 from tests.runs.queue.test_completion import deliveries
 from tests.runs.queue.test_leases import lane_counts
+from tests.support.deployed import Dispatch, Worker
 
 HOOK = "http://127.0.0.1:9/hook"
 

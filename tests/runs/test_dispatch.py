@@ -8,7 +8,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.runs.conftest import Deployed, Dispatch, Worker
+from tests.support.deployed import Deployed, Dispatch, Worker
 
 
 def png() -> bytes:
@@ -184,7 +184,7 @@ async def test_a_run_keeps_the_version_it_was_dispatched_on(
 
 
 async def test_a_key_without_the_scope_is_told_which_would_do(services: Any, make_key: Any, workflow: Deployed) -> None:
-    from tests.conftest import open_client
+    from tests.support.application import open_client
 
     async with open_client(services, await make_key(scopes=("runs:read",))) as reader:
         answer = await reader.post(f"/v1/comfyui-workflows/{workflow.path}/runs", json={"input": {}})

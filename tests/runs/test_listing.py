@@ -11,7 +11,7 @@ from runflow.runs.listing import RUN_LIST
 from runflow.runs.schemas import Run
 from runflow.services import Services
 from runflow.web.lists import ListQuery, bounded, build
-from tests.runs.conftest import Deployed, Dispatch, Worker
+from tests.support.deployed import Deployed, Dispatch, Worker
 
 
 async def searched(client: httpx.AsyncClient, q: str, **more: str) -> list[str]:

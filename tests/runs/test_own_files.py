@@ -8,8 +8,8 @@ import pytest
 
 from runflow.runs import own_files
 from runflow.services import Services
-from tests.assets.uploading import picture, upload
-from tests.runs.conftest import Deployed, Dispatch, Worker
+from tests.support.deployed import Deployed, Dispatch, Worker
+from tests.support.uploading import picture, upload
 
 
 def by_another_name(url: str) -> str:

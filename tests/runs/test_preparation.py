@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from runflow.runs.inline_files import inline_files, with_references
-from tests.assets.uploading import picture
-from tests.runs.conftest import Deployed, Dispatch, Worker
+from tests.support.deployed import Deployed, Dispatch, Worker
+from tests.support.uploading import picture
 
 PICTURE = "data:image/png;base64," + base64.b64encode(picture()).decode()
 

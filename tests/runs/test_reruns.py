@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.runs.conftest import PROMPT, Deployed, Dispatch, Worker
+from tests.support.deployed import PROMPT, Deployed, Dispatch, Worker
 
 OTHER_INPUTS = {
     **{node: body for node, body in PROMPT.items() if node != "2"},

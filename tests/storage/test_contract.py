@@ -21,7 +21,7 @@ from runflow.storage.choice import open_storage
 from runflow.storage.keys import InvalidKey
 from runflow.storage.s3 import PART_BYTES
 from runflow.storage.store import Storage
-from tests.s3_fixtures import REAL, moto_settings, real_settings
+from tests.support.s3_fixtures import REAL, moto_settings, real_settings
 
 KEY = "runs/r/l/0-x.bin"
 STRANGE = ["runs/r/l/0-pic ture ü.png", "a/t~x", "a/{x}", "a/[x]^`", "a/q'(x)!", "a/p+l&=;,@$", "a/%41", "a/日本.png"]
@@ -271,7 +271,7 @@ async def test_urls_of_the_local_disk_stay_good_after_a_move(
     assert (got.status_code, got.content) == (200, b"moved")
 
 
-@pytest.mark.skipif(not REAL, reason="no real bucket: set RUNFLOW_TEST_S3_URL (tests/s3_fixtures.py)")
+@pytest.mark.skipif(not REAL, reason="no real bucket: set RUNFLOW_TEST_S3_URL (tests/support/s3_fixtures.py)")
 def test_a_real_bucket_takes_part() -> None:
     """The tests above run against it as well; without one, only this line says so."""
     assert REAL

@@ -7,7 +7,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.platform_fixtures import Platform, installation
+from tests.support.platform_fixtures import Platform, installation
 
 pytestmark = pytest.mark.e2e
 

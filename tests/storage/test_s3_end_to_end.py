@@ -18,10 +18,10 @@ from runflow.server import create_app
 from runflow.services import Services
 from runflow.settings import Settings
 from runflow.storage.choice import open_storage
-from tests.assets.uploading import confirm, open_session, picture
-from tests.conftest import MakeKey, new_org
-from tests.runs.conftest import PROMPT, Worker
-from tests.s3_fixtures import BUCKET, moto_settings
+from tests.support.application import MakeKey, new_org
+from tests.support.deployed import PROMPT, Worker
+from tests.support.s3_fixtures import BUCKET, moto_settings
+from tests.support.uploading import confirm, open_session, picture
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from runflow.master_key import MasterKey
 from runflow.settings import Settings
 from runflow.storage import s3
 from runflow.storage.choice import open_storage
-from tests.contract.certificate import make_certificate
-from tests.http_server import QuietHandler, serving
-from tests.platform_fixtures import free_port
-from tests.s3_fixtures import moto_settings, s3_service
+from tests.support.certificate import make_certificate
+from tests.support.http_server import QuietHandler, serving
+from tests.support.platform_fixtures import free_port
+from tests.support.s3_fixtures import moto_settings, s3_service
 
 
 class Skewed(QuietHandler):

@@ -6,8 +6,8 @@ import sys
 import httpx
 import pytest
 
-from tests.platform_fixtures import Platform, installation, new_home
-from tests.s3_fixtures import moto_settings
+from tests.support.platform_fixtures import Platform, installation, new_home
+from tests.support.s3_fixtures import moto_settings
 
 pytestmark = pytest.mark.e2e
 

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from runflow.services import Services
-from tests.web import everything as of_everything
-from tests.web.everything import Everything
+from tests.support import everything as of_everything
+from tests.support.everything import Everything
 
 
 @pytest.fixture(scope="package")

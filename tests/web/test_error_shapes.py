@@ -14,8 +14,8 @@ from runflow.errors import ALL_ERRORS
 from runflow.ids import new_id
 from runflow.services import Services
 from runflow.web.scopes import ROUTE_SCOPES, Access
-from tests.conftest import open_client
-from tests.web.everything import BODIES, CODES, OF_KEYS, Everything, Route, address
+from tests.support.application import open_client
+from tests.support.everything import BODIES, CODES, OF_KEYS, Everything, Route, address
 
 CODES_OF_STATUS: dict[int, set[str]] = {}
 for _error in ALL_ERRORS:

@@ -17,7 +17,7 @@ from runflow.runs.schemas import DispatchRequest
 from runflow.services import Services
 from runflow.web.json_body import MAX_REPORTED, openapi_body, parse
 from runflow.workflows.schemas import CreateWorkflow, PatchWorkflow
-from tests.workflows.calls import ROUTE
+from tests.support.workflow_calls import ROUTE
 
 
 @pytest.mark.parametrize("raw", [b"", b"  ", b"{", b'{"a": Infinity}', b"\xff", b'{"a": "\\ud800"}', b"{} {}"])

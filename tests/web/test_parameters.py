@@ -3,8 +3,8 @@
 import httpx
 import pytest
 
-from tests.workflows.calls import created
-from tests.workflows.prompts import body
+from tests.support.workflow_calls import created
+from tests.support.workflow_prompts import body
 
 
 async def test_a_statistic_names_the_parameter_that_it_does_not_have(client: httpx.AsyncClient) -> None:

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from runflow.services import Services
-from tests.conftest import open_client
+from tests.support.application import open_client
 
 ORIGIN = {"Origin": "http://127.0.0.1:8188"}
 

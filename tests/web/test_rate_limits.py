@@ -16,7 +16,7 @@ from runflow.keys import service as keys
 from runflow.services import Services
 from runflow.web import rate_limits
 from runflow.web.rate_limits import RateLimit, RateLimits
-from tests.conftest import MakeKey, new_org, open_client
+from tests.support.application import MakeKey, new_org, open_client
 
 
 class Clock:

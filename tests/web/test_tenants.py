@@ -11,9 +11,9 @@ import pytest
 
 from runflow.services import Services
 from runflow.web.scopes import ALL_SCOPES
-from tests.conftest import fresh_key, open_client
-from tests.web import everything as of_everything
-from tests.web.everything import BODIES, CODES, OF_KEYS, RAW, Everything, Route, served_order
+from tests.support import everything as of_everything
+from tests.support.application import fresh_key, open_client
+from tests.support.everything import BODIES, CODES, OF_KEYS, RAW, Everything, Route, served_order
 
 FOR_EVERYBODY = {
     ("GET", "/v1/comfyui-workflows/categories/{code}"): "the same categories for all",
@@ -62,7 +62,7 @@ async def test_the_routes_with_a_body_are_called_with_one(services: Services) ->
         for method, operation in operations.items()
         if "requestBody" in operation and (method.upper(), path) in OF_KEYS
     }
-    assert taking - set(BODIES) - set(RAW) == set(), "give each a valid body in tests/web/everything.py"
+    assert taking - set(BODIES) - set(RAW) == set(), "give each a valid body in tests/support/everything.py"
 
 
 async def test_the_same_calls_work_for_the_organization_itself(services: Services) -> None:

@@ -13,8 +13,8 @@ from standardwebhooks import Webhook
 
 from runflow.ids import new_id
 from runflow.services import Services
-from tests.outgoing.receivers import Receiver, answering, hanging, receiver
-from tests.runs.conftest import Dispatch, Worker
+from tests.support.deployed import Dispatch, Worker
+from tests.support.receivers import Receiver, answering, hanging, receiver
 
 PATH = "/v1/webhooks"
 

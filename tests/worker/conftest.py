@@ -14,7 +14,7 @@ from runflow.worker.connection import Connection
 from runflow.worker.engine.base import Engine
 from runflow.worker.execute import Limits
 from runflow.worker.settings import WorkerSettings
-from tests.worker.fake_server import TOKEN, FakeServer
+from tests.support.fake_server import TOKEN, FakeServer
 from tests.worker.scripted_engine import DEADLINE, ScriptedEngine
 
 StartWorker = Callable[..., AbstractAsyncContextManager[Agent]]

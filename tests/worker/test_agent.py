@@ -12,8 +12,8 @@ from runflow.worker.engine.errors import EngineStartFailed
 from runflow.worker.execute import Limits
 from runflow.worker.keeper import NoEngine
 from runflow.worker.settings import WorkerSettings
+from tests.support.fake_server import FakeServer
 from tests.worker.conftest import StartWorker
-from tests.worker.fake_server import FakeServer
 from tests.worker.scripted_engine import Hold, ScriptedEngine, png
 
 

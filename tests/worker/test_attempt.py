@@ -8,8 +8,8 @@ from runflow.worker.engine.errors import EngineRefused, EngineUnreachable
 from runflow.worker.engine.execution import EventKind, Execution, NodeError, Outcome
 from runflow.worker.execute import Limits
 from runflow.worker.failure import FailureCode
+from tests.support.fake_server import FakeServer, image_lease
 from tests.worker.conftest import StartWorker
-from tests.worker.fake_server import FakeServer, image_lease
 from tests.worker.scripted_engine import Flight, Hold, ScriptedEngine, png, save_picture
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from runflow.worker.engine.base import Ability
 from runflow.worker.engine.execution import EventKind, Execution, NodeError, Outcome
+from tests.support.fake_server import FakeServer, image_lease
 from tests.worker.conftest import StartWorker
-from tests.worker.fake_server import FakeServer, image_lease
 from tests.worker.scripted_engine import Flight, Hold, ScriptedEngine, png, save_picture
 
 

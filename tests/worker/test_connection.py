@@ -12,7 +12,7 @@ from runflow.worker.connection import (
     Unregistered,
 )
 from runflow.worker.retry import until_answered
-from tests.worker.fake_server import TOKEN, FakeServer
+from tests.support.fake_server import TOKEN, FakeServer
 
 
 async def test_a_worker_registers_and_asks_for_a_lease(server: FakeServer, connection: Connection) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from runflow.worker.credentials import TOKEN_VARIABLE, TokenMissing, read_token
-from tests.worker.fake_server import TOKEN
+from tests.support.fake_server import TOKEN
 
 
 def test_the_token_comes_from_a_file_or_the_environment_and_leaves_the_environment(

@@ -3,7 +3,7 @@ from pathlib import Path
 
 from runflow.worker.engine.attached import AttachedEngine
 from runflow.worker.keeper import EngineKeeper, EngineState, EngineStatus
-from tests.platform_fixtures import free_port
+from tests.support.platform_fixtures import free_port
 from tests.worker.scripted_engine import ScriptedEngine
 
 

@@ -15,7 +15,7 @@ from runflow.worker.model_store import ModelStore
 from runflow.worker.models import ModelPlacer
 from runflow.worker.prepare import Fetching, prepare
 from runflow.worker.resources import ResourceCache
-from tests.worker.fake_server import PROMPT, FakeServer, make_lease
+from tests.support.fake_server import PROMPT, FakeServer, make_lease
 from tests.worker.scripted_engine import png
 
 

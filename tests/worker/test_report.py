@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runflow.worker.report import NodeState, Report
-from tests.worker.fake_server import PROMPT
+from tests.support.fake_server import PROMPT
 
 
 def test_events_are_numbered_from_one_and_sent_again_until_delivered() -> None:

@@ -8,7 +8,7 @@ from runflow.graph import OutputFile
 from runflow.worker.connection import Connection, LeaseLost
 from runflow.worker.failure import RunFailed
 from runflow.worker.upload import Uploading, inspect, upload
-from tests.worker.fake_server import FakeServer
+from tests.support.fake_server import FakeServer
 from tests.worker.scripted_engine import png
 
 

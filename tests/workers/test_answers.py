@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from runflow.ids import new_id
 from runflow.workers import answers
-from tests.runs.conftest import Dispatch, MakeWorker, Worker, dispatch, make_worker, worker, workflow  # noqa: F401
+from tests.support.deployed import Dispatch, Worker
 
 PARTS: dict[type[BaseModel], dict[str, type[BaseModel]]] = {
     answers.LeaseAnswer: {"lease": answers.Lease},
@@ -22,7 +22,7 @@ def check(model: type[BaseModel], answer: dict[str, Any]) -> None:
         check(part, answer[name])
 
 
-async def test_each_answer_is_as_described(worker: Worker, dispatch: Dispatch) -> None:  # noqa: F811
+async def test_each_answer_is_as_described(worker: Worker, dispatch: Dispatch) -> None:
     await dispatch()
     check(answers.Registered, await worker.register())
     first = await worker.lease()

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from runflow.workers.schemas import MAX_DOCUMENT_BYTES, MAX_LINE
-from tests.runs.conftest import Dispatch, MakeWorker, Worker, dispatch, make_worker, worker, workflow  # noqa: F401
+from tests.support.deployed import Dispatch, Worker
 
 AT = "2026-01-01T00:00:00+00:00"
 
@@ -20,8 +20,8 @@ def deep(levels: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("data", [{"x": "a" * MAX_DOCUMENT_BYTES}, deep(400)], ids=["large", "deep"])
 async def test_no_document_is_larger_or_deeper_than_it_may_be(
-    dispatch: Dispatch,  # noqa: F811
-    worker: Worker,  # noqa: F811
+    dispatch: Dispatch,
+    worker: Worker,
     data: dict[str, Any],
 ) -> None:
     await dispatch()
@@ -39,8 +39,8 @@ async def test_no_document_is_larger_or_deeper_than_it_may_be(
 
 async def test_a_long_line_of_the_log_is_cut(
     client: httpx.AsyncClient,
-    dispatch: Dispatch,  # noqa: F811
-    worker: Worker,  # noqa: F811
+    dispatch: Dispatch,
+    worker: Worker,
 ) -> None:
     run = await dispatch()
     lease = await worker.lease()

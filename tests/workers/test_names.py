@@ -3,7 +3,7 @@
 from runflow.ids import new_id, token_hash
 from runflow.keys import queries, service
 from runflow.services import Services
-from tests.conftest import open_client
+from tests.support.application import open_client
 
 
 async def test_a_name_belongs_to_its_token_until_that_is_revoked(services: Services) -> None:

@@ -9,16 +9,8 @@ import pytest
 from runflow.ids import new_id
 from runflow.orgs import queries as orgs
 from runflow.services import Services
-from tests.conftest import MakeKey, new_org, open_client
-from tests.runs.conftest import (  # noqa: F401 - fixtures
-    Deployed,
-    Dispatch,
-    Worker,
-    dispatch,
-    make_worker,
-    worker,
-    workflow,
-)
+from tests.support.application import MakeKey, new_org, open_client
+from tests.support.deployed import Dispatch, Worker
 
 
 @pytest.fixture
@@ -31,7 +23,7 @@ async def operator(services: Services, make_key: MakeKey) -> AsyncIterator[httpx
         yield client
 
 
-async def test_a_worker_is_shown_with_what_it_is(operator: httpx.AsyncClient, worker: Worker) -> None:  # noqa: F811
+async def test_a_worker_is_shown_with_what_it_is(operator: httpx.AsyncClient, worker: Worker) -> None:
     await worker.register(fingerprints=["a", "b"], labels={"rack": "3"}, engine={"kind": "owned"})
     found = (await operator.get("/v1/workers", params={"q": f"name:{worker.name} AND online:true"})).json()["items"]
     assert [row["id"] for row in found] == [worker.worker_id]
@@ -44,8 +36,8 @@ async def test_a_worker_is_shown_with_what_it_is(operator: httpx.AsyncClient, wo
 
 async def test_runs_of_other_organizations_are_not_shown(
     operator: httpx.AsyncClient,
-    worker: Worker,  # noqa: F811
-    dispatch: Dispatch,  # noqa: F811
+    worker: Worker,
+    dispatch: Dispatch,
 ) -> None:
     await dispatch()
     assert await worker.lease() is not None
@@ -55,8 +47,8 @@ async def test_runs_of_other_organizations_are_not_shown(
 async def test_a_draining_worker_finishes_what_it_has_and_gets_nothing_new(
     operator: httpx.AsyncClient,
     client: httpx.AsyncClient,
-    worker: Worker,  # noqa: F811
-    dispatch: Dispatch,  # noqa: F811
+    worker: Worker,
+    dispatch: Dispatch,
 ) -> None:
     first = await dispatch()
     lease = await worker.lease()
@@ -90,7 +82,7 @@ async def test_only_the_operator_s_organization_may_look(
     services: Services,
     make_key: MakeKey,
     operator: httpx.AsyncClient,
-    worker: Worker,  # noqa: F811
+    worker: Worker,
 ) -> None:
     async with open_client(services, await make_key(org=await new_org(services))) as stranger:
         for answer in (

@@ -8,8 +8,8 @@ import orjson
 import pytest
 
 from runflow.services import Services
-from tests.workflows.calls import ROUTE, created, refused
-from tests.workflows.prompts import body, input_node, output_node, plugin_body, prompt
+from tests.support.workflow_calls import ROUTE, created, refused
+from tests.support.workflow_prompts import body, input_node, output_node, plugin_body, prompt
 
 
 async def test_the_record_has_every_field_of_the_wire(client: httpx.AsyncClient, owner_slug: str) -> None:

@@ -12,8 +12,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from runflow.graph import InputType, Interface, validate_values
 from runflow.workflows.description import Described, document
 from runflow.workflows.interface import first_rows, read_declared, settle
-from tests.workflows.calls import NOWHERE, ROUTE, created
-from tests.workflows.prompts import body, input_node, output_node, prompt
+from tests.support.workflow_calls import NOWHERE, ROUTE, created
+from tests.support.workflow_prompts import body, input_node, output_node, prompt
 
 NODES = prompt(
     n2=input_node("Aux Reference 1", "Image", display_name="Reference", required=False),

@@ -16,7 +16,7 @@ from runflow.services import Services
 from runflow.web.auth import Principal
 from runflow.workflows import dispatch, public_queries, queries
 from runflow.workflows.dispatch import DispatchTarget, dispatch_target, workflow_id_of
-from tests.workflows.prompts import body, input_node, plugin_body, prompt
+from tests.support.workflow_prompts import body, input_node, plugin_body, prompt
 
 ROUTE = "/v1/comfyui-workflows"
 

@@ -8,8 +8,8 @@ import pytest
 
 from runflow.graph import Interface, read_interface
 from runflow.workflows.file_advice import about_input_files, about_named_models
-from tests.workflows.calls import ROUTE, created
-from tests.workflows.prompts import body, input_node, prompt
+from tests.support.workflow_calls import ROUTE, created
+from tests.support.workflow_prompts import body, input_node, prompt
 
 
 def loads(name: Any, class_type: str = "LoadImage", field: str = "image") -> dict[str, Any]:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runflow.workflows.fingerprint import PREFIX, fingerprint
-from tests.workflows.prompts import plugin_body
+from tests.support.workflow_prompts import plugin_body
 
 ENVIRONMENT: dict[str, Any] = plugin_body()["environment"]
 NODES: dict[str, Any] = plugin_body()["custom_nodes"]

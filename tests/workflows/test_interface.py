@@ -7,7 +7,7 @@ import pytest
 from runflow import errors
 from runflow.graph import Interface
 from runflow.workflows.interface import first_rows, merge_rows, read_declared, settle
-from tests.workflows.prompts import Prompt, input_node, prompt
+from tests.support.workflow_prompts import Prompt, input_node, prompt
 
 
 def test_the_frozen_interface_reads_back_with_its_validators() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from runflow.web.lists import bounded
 from runflow.workflows import listing
-from tests.workflows.prompts import body, plugin_body
+from tests.support.workflow_prompts import body, plugin_body
 
 ROUTE = "/v1/comfyui-workflows"
 DOCUMENTS = {"workflow_json", "graph", "environment", "models", "custom_nodes", "resources"}

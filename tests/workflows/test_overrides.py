@@ -10,7 +10,7 @@ from runflow.graph import InputType
 from runflow.workflows.interface import read_declared
 from runflow.workflows.interface_rows import MANUAL, NODE, InputRow, OutputRow
 from runflow.workflows.overrides import override
-from tests.workflows.prompts import output_node, prompt
+from tests.support.workflow_prompts import output_node, prompt
 
 PROMPT = prompt(n11=output_node("image"))
 DECLARED = read_declared(PROMPT)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from runflow.services import Services
 from runflow.workflows.tables import workflow_inputs, workflow_versions
-from tests.workflows.prompts import body, input_node, output_node, plugin_body, prompt
+from tests.support.workflow_prompts import body, input_node, output_node, plugin_body, prompt
 
 ROUTE = "/v1/comfyui-workflows"
 

@@ -12,7 +12,7 @@ from runflow.ids import new_id
 from runflow.services import Services
 from runflow.web.responses import dumps
 from runflow.workflows.payload import VersionMemory, version_payload
-from tests.workflows.prompts import body, plugin_body
+from tests.support.workflow_prompts import body, plugin_body
 
 ROUTE = "/v1/comfyui-workflows"
 

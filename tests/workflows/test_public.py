@@ -11,11 +11,9 @@ from PIL import Image
 
 from runflow.ids import new_id
 from runflow.services import Services
-from tests.runs.conftest import PROMPT, MakeWorker, make_worker
-from tests.workflows.calls import ROUTE, created
-from tests.workflows.prompts import body, plugin_body
-
-__all__ = ["make_worker"]
+from tests.support.deployed import PROMPT, MakeWorker
+from tests.support.workflow_calls import ROUTE, created
+from tests.support.workflow_prompts import body, plugin_body
 
 
 def _png() -> bytes:

@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.workflows.calls import NOWHERE, ROUTE, created
-from tests.workflows.prompts import body, plugin_body
+from tests.support.workflow_calls import NOWHERE, ROUTE, created
+from tests.support.workflow_prompts import body, plugin_body
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import httpx
 import orjson
 import pytest
 
-from tests.workflows.calls import ROUTE, created, refused
-from tests.workflows.prompts import body
+from tests.support.workflow_calls import ROUTE, created, refused
+from tests.support.workflow_prompts import body
 
 
 @pytest.mark.parametrize(

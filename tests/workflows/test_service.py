@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from runflow.services import Services
-from tests.workflows.calls import NOWHERE
-from tests.workflows.prompts import body, plugin_body
+from tests.support.workflow_calls import NOWHERE
+from tests.support.workflow_prompts import body, plugin_body
 
 ROUTE = "/v1/comfyui-workflows"
 UNKNOWN = "0197f3a0-0000-7000-8000-000000000001"

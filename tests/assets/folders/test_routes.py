@@ -6,7 +6,7 @@ import pytest
 
 from runflow.assets.folders.service import MAX_DEPTH
 from runflow.ids import new_id
-from tests.assets.uploading import picture, upload
+from tests.support.uploading import picture, upload
 
 FOLDERS = "/v1/asset-folders"
 

@@ -12,8 +12,8 @@ from PIL import Image
 from runflow.evaluations.judges import Subject
 from runflow.evaluations.judges.broken import BrokenOutput
 from runflow.evaluations.judges.picture import MAX_PIXELS, PictureFault, open_picture
-from tests.evaluations import corpus
 from tests.evaluations.conftest import png
+from tests.support import picture_corpus
 
 
 def judged(tmp_path: Path, content: bytes) -> str | None:
@@ -31,7 +31,7 @@ def jpeg(image: Image.Image) -> bytes:
     return held.getvalue()
 
 
-PHOTO = corpus.good("photograph", 0, 256, 192)
+PHOTO = picture_corpus.good("photograph", 0, 256, 192)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageEnhance
 
 from runflow.evaluations.judges import Picture, Reference, Subject
 from runflow.evaluations.judges.duplicate import NearDuplicate, compare, expects_change
-from tests.evaluations import corpus
+from tests.support import picture_corpus
 
 KINDS = ("photograph", "portrait", "night", "sky", "poster")
 
@@ -24,22 +24,26 @@ def edited(image: Image.Image, share: float) -> Image.Image:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_encoder_and_a_scaler_change_nothing(kind: str) -> None:
-    image = corpus.good(kind, 1, 768, 512)
-    for same in (image, corpus.jpeg(image, 60), image.resize((384, 256), Image.Resampling.LANCZOS)):
+    image = picture_corpus.good(kind, 1, 768, 512)
+    for same in (image, picture_corpus.jpeg(image, 60), image.resize((384, 256), Image.Resampling.LANCZOS)):
         found = compare(Picture(same), Picture(image))
         assert found is not None and found.is_same, found
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_hundredth_of_the_picture_is_a_change(kind: str) -> None:
-    image = corpus.good(kind, 1, 768, 512)
-    for other in (edited(image, 0.01), ImageEnhance.Brightness(image).enhance(1.3), corpus.good(kind, 8, 768, 512)):
+    image = picture_corpus.good(kind, 1, 768, 512)
+    for other in (
+        edited(image, 0.01),
+        ImageEnhance.Brightness(image).enhance(1.3),
+        picture_corpus.good(kind, 8, 768, 512),
+    ):
         found = compare(Picture(other), Picture(image))
         assert found is not None and not found.is_same, found
 
 
 def test_another_shape_is_a_change() -> None:
-    image = corpus.good("photograph", 1)
+    image = picture_corpus.good("photograph", 1)
     assert compare(Picture(image.crop((0, 0, 512, 300))), Picture(image)) is None
 
 
@@ -61,7 +65,7 @@ def test_which_tasks_are_to_change_something(task: str, attributes: dict[str, An
 
 
 def test_the_verdict_names_what_did_not_change_and_spares_styles(tmp_path: Path) -> None:
-    image = corpus.good("photograph", 2)
+    image = picture_corpus.good("photograph", 2)
     path = tmp_path / "image.png"
     image.save(path)
     for kind, judged in ((None, True), ("input", True), ("style", False), ("mask", False)):

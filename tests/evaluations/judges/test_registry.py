@@ -7,7 +7,7 @@ import pytest
 
 from runflow.evaluations.judges import Judge, Subject, Verdict
 from runflow.evaluations.judges.registry import InvalidJudge, all_judges, built_in, is_gate, with_plugins
-from tests.evaluations.plugins import install_plugin
+from tests.support.judge_plugins import install_plugin
 
 
 class Brightness:

@@ -11,7 +11,7 @@ import pytest
 from runflow.evaluations.vision import VisionJudge
 from runflow.evaluations.vision import judge as judge_module
 from runflow.settings import Settings
-from tests.evaluations.vision.chat_server import ChatServer, chat_server, check_of, verdict
+from tests.support.chat_server import ChatServer, chat_server, check_of, verdict
 
 IMAGES = [("The generated image:", b"jpeg bytes")]
 TASK = {"task_type": "headshot", "generation_prompt": "an otter", "input_attributes": {"steps": 4}}

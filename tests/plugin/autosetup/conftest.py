@@ -5,8 +5,8 @@ import pytest
 
 from plugin.autosetup.fetch import Fetcher
 from plugin.autosetup.sources import VARIABLE, Sources
-from tests.plugin.autosetup.hosts import Host, serve
 from tests.plugin.autosetup.small_machine import SmallMachine
+from tests.support.autosetup_hosts import Host, serve
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.plugin.manifest.catalogue import FakeCatalogue
+from tests.support.catalogue import FakeCatalogue
 
 KINDS = ("checkpoints", "loras", "text_encoders", "diffusion_models", "upscale_models", "custom_nodes", "datasets")
 

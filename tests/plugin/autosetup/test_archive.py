@@ -10,7 +10,7 @@ import pytest
 from plugin.autosetup import archive as module
 from plugin.autosetup.archive import ArchiveRefused, unpack
 from plugin.manifest.hashes import Cancelled
-from tests.plugin.autosetup.hosts import tar
+from tests.support.autosetup_hosts import tar
 
 
 def zipped(files: dict[str, bytes], **links: str) -> bytes:

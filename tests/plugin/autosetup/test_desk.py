@@ -14,8 +14,8 @@ from plugin.autosetup import desk, restart
 from plugin.autosetup.sources import VARIABLE
 from plugin.routes import add_to
 from plugin.security import guard
-from tests.plugin.autosetup.hosts import Host, Served, safetensors
 from tests.plugin.autosetup.small_machine import SmallMachine
+from tests.support.autosetup_hosts import Host, Served, safetensors
 
 Client = TestClient[web.Request, web.Application]
 PLANS, JOBS = "/runflow/autosetup/plans", "/runflow/autosetup/jobs"

@@ -16,7 +16,7 @@ from plugin.autosetup.fetch import Fetcher, FetchFailed
 from plugin.autosetup.lines import ModelLine
 from plugin.autosetup.places import PlaceRefused
 from plugin.manifest.hashes import Cancelled
-from tests.plugin.autosetup.hosts import Host, Served, safetensors
+from tests.support.autosetup_hosts import Host, Served, safetensors
 
 SIZE = 1_500_000
 CONTENT = safetensors(SIZE)

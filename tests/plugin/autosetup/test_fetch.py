@@ -7,7 +7,7 @@ from plugin.autosetup import fetch
 from plugin.autosetup.fetch import Fetcher, FetchFailed
 from plugin.autosetup.repository import pinned_addresses
 from plugin.autosetup.sources import VARIABLE, SourceRefused, Sources
-from tests.plugin.autosetup.hosts import Host, Served
+from tests.support.autosetup_hosts import Host, Served
 
 
 async def read(fetcher: Fetcher, url: str, *, one_host: bool = False) -> bytes:

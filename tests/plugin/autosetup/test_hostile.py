@@ -20,8 +20,8 @@ from plugin.autosetup.job import SetupJob, approve
 from plugin.autosetup.lines import PackLine
 from plugin.autosetup.plan import make_plan
 from plugin.autosetup.requirements import Requirements
-from tests.plugin.autosetup.hosts import Host, Served, commit, safetensors
 from tests.plugin.autosetup.small_machine import SmallMachine
+from tests.support.autosetup_hosts import Host, Served, commit, safetensors
 
 FILES = sorted((Path(__file__).parent / "hostile").glob("*.json"))
 

@@ -23,7 +23,7 @@ from plugin.autosetup.requirements import Requirements
 from plugin.autosetup.sources import Source, SourceRefused
 from plugin.manifest.checkout import read_checkout
 from plugin.manifest.hashes import Cancelled
-from tests.plugin.autosetup.hosts import NODE, Host, Served, archive, commit, git, tar
+from tests.support.autosetup_hosts import NODE, Host, Served, archive, commit, git, tar
 
 FILES = {"__init__.py": NODE.format(name="Greet"), "install.py": "open('/tmp/ran', 'w')", "web/a.js": "1"}
 

@@ -15,8 +15,8 @@ from plugin.autosetup.plan import make_plan
 from plugin.autosetup.registry import registry_url
 from plugin.autosetup.repository import Repository
 from plugin.autosetup.requirements import Requirements
-from tests.plugin.autosetup.hosts import Host, Served, commit, safetensors
 from tests.plugin.autosetup.small_machine import SmallMachine
+from tests.support.autosetup_hosts import Host, Served, commit, safetensors
 
 CONTENT = safetensors(5000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -12,7 +12,7 @@ from plugin.deploy.job import DeployJob, _result, _send
 from plugin.deploy.plan import Plan
 from plugin.deploy.target import Target
 from plugin.manifest.resources import InputFile
-from tests.plugin.manifest.catalogue import write
+from tests.support.catalogue import write
 
 
 async def stopped_at(place: str, tmp_path: Path) -> tuple[DeployJob, list[str]]:

@@ -12,8 +12,8 @@ import pytest
 from plugin.deploy.model_upload import LocalModel, offers, send_model
 from plugin.deploy.platform import DeployFailed, Platform
 from plugin.deploy.target import Target
-from tests.platform_fixtures import Platform as Installation
-from tests.platform_fixtures import installation
+from tests.support.platform_fixtures import Platform as Installation
+from tests.support.platform_fixtures import installation
 
 pytestmark = pytest.mark.e2e
 CHUNK = 16 * 1024 * 1024

@@ -8,7 +8,7 @@ import pytest
 from plugin.answers import Refused
 from plugin.deploy.plan import Machine, Plan, make_plan
 from plugin.manifest.hashes import Cancelled, Hashes
-from tests.plugin.manifest.catalogue import FakeCatalogue, write
+from tests.support.catalogue import FakeCatalogue, write
 
 PROMPT: dict[str, Any] = {
     "1": {"class_type": "LoadImage", "inputs": {"image": "local.png"}},

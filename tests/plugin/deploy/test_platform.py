@@ -13,7 +13,7 @@ from plugin.deploy.model_upload import LocalModel, send_model
 from plugin.deploy.platform import DeployFailed, Platform, explain
 from plugin.deploy.target import Target
 from plugin.manifest.resources import InputFile
-from tests.plugin.manifest.catalogue import write
+from tests.support.catalogue import write
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from plugin.manifest.checkout import public_origin, read_checkout, without_credentials
-from tests.plugin.manifest.catalogue import write
+from tests.support.catalogue import write
 
 
 def git(folder: Path, *arguments: str) -> str:

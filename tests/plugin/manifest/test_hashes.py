@@ -7,7 +7,7 @@ import pytest
 
 from plugin.manifest.hashes import Cancelled, Hashes
 from plugin.private_file import write_private
-from tests.plugin.manifest.catalogue import write
+from tests.support.catalogue import write
 
 
 def test_a_file_is_hashed_once_until_it_changes(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from plugin.manifest.model_sources import ModelSource, model_sources, same_kind
 from plugin.manifest.models import ModelFile, find_models, model_entry
-from tests.plugin.manifest.catalogue import FakeCatalogue, write
+from tests.support.catalogue import FakeCatalogue, write
 
 SHA = "a" * 64
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from plugin.manifest.resources import find_resources
-from tests.plugin.manifest.catalogue import FakeCatalogue, write
+from tests.support.catalogue import FakeCatalogue, write
 
 
 def found(folder: Path, catalogue: FakeCatalogue, *values: Any) -> list[str]:

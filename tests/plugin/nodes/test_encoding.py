@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.plugin.nodes.comfyui_import import loaded_as_custom_node
+from tests.support.comfyui_import import loaded_as_custom_node
 
 PLUGIN = Path(__file__).resolve().parents[3] / "plugin"
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from plugin.playground.pages import POLICY
-from tests.editor import Editor
+from tests.support.editor import Editor
 
 pytestmark = pytest.mark.e2e
 

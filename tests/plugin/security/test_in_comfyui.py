@@ -11,10 +11,10 @@ import aiohttp
 import httpx
 import pytest
 
-from tests.editor import Editor, copy_comfyui
-from tests.editor_fixtures import NEWEST
-from tests.oldest_comfyui import OLDEST
 from tests.plugin.security.conftest import PASSWORD, login
+from tests.support.editor import Editor, copy_comfyui
+from tests.support.editor_fixtures import NEWEST
+from tests.support.oldest_comfyui import OLDEST
 
 pytestmark = pytest.mark.e2e
 

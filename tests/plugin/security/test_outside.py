@@ -7,8 +7,8 @@ import pytest
 
 from plugin.security import outside
 from plugin.security.services import ADDRESS_SERVICES, PORT_SERVICE, address_services, host, port_service
-from tests.platform_fixtures import free_port
-from tests.plugin.security.services_double import ADDRESS, Services
+from tests.support.platform_fixtures import free_port
+from tests.support.services_double import ADDRESS, Services
 
 
 @pytest.fixture

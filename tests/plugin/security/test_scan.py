@@ -6,9 +6,9 @@ import pytest
 
 from plugin import comfyui
 from plugin.security.gate import Gate
-from tests.platform_fixtures import free_port
 from tests.plugin.security.conftest import Client, login
-from tests.plugin.security.services_double import ADDRESS, Services
+from tests.support.platform_fixtures import free_port
+from tests.support.services_double import ADDRESS, Services
 
 ROUTE = "/runflow/security/scans"
 

@@ -7,7 +7,7 @@ import httpx
 
 from runflow.ids import new_id
 from runflow.runs.history.schemas import Attempt, LogLine, NodeRun
-from tests.runs.conftest import Dispatch, Worker
+from tests.support.deployed import Dispatch, Worker
 
 
 def line(number: int, level: Any, message: Any, **more: Any) -> dict[str, Any]:

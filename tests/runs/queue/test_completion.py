@@ -8,8 +8,8 @@ from sqlalchemy import text
 
 from runflow.runs.queue.sweeper import Sweeper
 from runflow.services import Services
-from tests.runs.conftest import Deployed, Dispatch, Worker
 from tests.runs.queue.test_leases import lane_counts
+from tests.support.deployed import Deployed, Dispatch, Worker
 
 
 async def deliveries(services: Services, run_id: str) -> list[Any]:

@@ -10,7 +10,7 @@ from runflow.ids import new_id
 from runflow.runs.queue.sweep_queries import OFFERS_IN_A_ROW
 from runflow.runs.queue.sweeper import OFFERS_PER_ATTEMPT, Sweeper
 from runflow.services import Services
-from tests.runs.conftest import Deployed, Dispatch, MakeWorker, Worker
+from tests.support.deployed import Deployed, Dispatch, MakeWorker, Worker
 
 
 async def expire(services: Services, lease: dict[str, Any]) -> None:

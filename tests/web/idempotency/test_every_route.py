@@ -12,8 +12,8 @@ from runflow.ids import new_id
 from runflow.services import Services
 from runflow.web.idempotency import queries
 from runflow.web.scopes import IDEMPOTENCY_EXEMPT, SECRET_ANSWERS
-from tests.web import everything as of_everything
-from tests.web.everything import BODIES, OF_KEYS, Everything, Route, fresh
+from tests.support import everything as of_everything
+from tests.support.everything import BODIES, OF_KEYS, Everything, Route, fresh
 
 POSTS = [route for route in OF_KEYS if route[0] == "POST" and route[1] not in IDEMPOTENCY_EXEMPT]
 

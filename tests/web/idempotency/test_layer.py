@@ -14,8 +14,8 @@ from runflow.ids import new_id
 from runflow.services import Services
 from runflow.web.idempotency import sweep_idempotency_keys
 from runflow.workflows import create
-from tests.conftest import MakeKey, new_org, open_client
-from tests.runs.conftest import PROMPT, Deployed, Worker
+from tests.support.application import MakeKey, new_org, open_client
+from tests.support.deployed import PROMPT, Deployed, Worker
 
 WORKFLOWS = "/v1/comfyui-workflows"
 

@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.workflows.calls import created
-from tests.workflows.prompts import body
+from tests.support.workflow_calls import created
+from tests.support.workflow_prompts import body
 
 PARAMETERS = {"q", "limit", "sort_by", "fields", "pq", "from_prev", "embed"}
 ENVELOPE = {"items", "first", "next", "previous", "next_pq", "prev_pq"}

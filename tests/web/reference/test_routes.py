@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from runflow.web.reference.llms import HEAD
-from tests.workflows.calls import created
-from tests.workflows.prompts import body
+from tests.support.workflow_calls import created
+from tests.support.workflow_prompts import body
 
 
 async def test_a_browser_at_the_address_of_the_server_is_led_to_the_page(anonymous: httpx.AsyncClient) -> None:

@@ -12,7 +12,7 @@ from runflow.worker.engine.attached import AttachedEngine, credential_headers
 from runflow.worker.engine.errors import EngineRefused
 from runflow.worker.engine.owned import OwnedEngine
 from runflow.worker.engine.owned_settings import OwnedSettings
-from tests.editor import copy_comfyui
+from tests.support.editor import copy_comfyui
 
 pytestmark = pytest.mark.e2e
 

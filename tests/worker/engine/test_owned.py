@@ -20,7 +20,7 @@ from runflow.worker.engine.owned import OwnedEngine
 from runflow.worker.engine.owned_settings import OwnedSettings
 from runflow.worker.failure import FailureCode
 from runflow.worker.report import NodeState
-from tests.comfyui_fixtures import OwnEngine
+from tests.support.comfyui_fixtures import OwnEngine
 from tests.worker.engine.prompts import Prompt, long, new_id, node, picture, text, work
 
 pytestmark = pytest.mark.e2e

@@ -15,7 +15,7 @@ from runflow.worker.runtime.errors import InstallError, SourceRefused
 from runflow.worker.runtime.releases import PackagedRelease
 from runflow.worker.runtime.report import LogReporter
 from runflow.worker.runtime.source import FetchedSource, SourceAsk, fetch_source, plan_source
-from tests.http_server import serving
+from tests.support.http_server import serving
 from tests.worker.runtime.trees import git, make_repository, make_tree
 
 REPORTER = LogReporter()

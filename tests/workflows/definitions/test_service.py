@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.workflows.calls import ROUTE, created
-from tests.workflows.prompts import body, input_node, output_node, prompt
+from tests.support.workflow_calls import ROUTE, created
+from tests.support.workflow_prompts import body, input_node, output_node, prompt
 
 UNKNOWN = "0197f3a0-0000-7000-8000-000000000001"
 MEDIA = prompt(n2=input_node("photo", "Image", required=False), n3=input_node("steps", "Int"), n11=output_node("mask"))

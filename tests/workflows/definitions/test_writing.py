@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from runflow.audit.tables import audit_events
 from runflow.services import Services
-from tests.workflows.calls import NOWHERE, ROUTE, created
-from tests.workflows.prompts import body, input_node, output_node, prompt
+from tests.support.workflow_calls import NOWHERE, ROUTE, created
+from tests.support.workflow_prompts import body, input_node, output_node, prompt
 
 SEED = {"name": "seed", "variable_type_code": "INT", "comfyui_node_id": "7", "comfyui_field_name": "seed"}
 UNKNOWN = "0197f3a0-0000-7000-8000-000000000001"

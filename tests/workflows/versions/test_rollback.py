@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.workflows.calls import NOWHERE, ROUTE, created
-from tests.workflows.prompts import body, input_node, output_node, plugin_body, prompt
+from tests.support.workflow_calls import NOWHERE, ROUTE, created
+from tests.support.workflow_prompts import body, input_node, output_node, plugin_body, prompt
 
 SEED = {"name": "seed", "variable_type_code": "int", "comfyui_node_id": "7", "comfyui_field_name": "seed"}
 

@@ -7,8 +7,8 @@ import pytest
 import sqlalchemy as sa
 
 from runflow.services import Services
-from tests.workflows.calls import ROUTE, created
-from tests.workflows.prompts import plugin_body, prompt
+from tests.support.workflow_calls import ROUTE, created
+from tests.support.workflow_prompts import plugin_body, prompt
 
 UNKNOWN = "0197f3a0-0000-7000-8000-000000000001"
 DOCUMENTS = {"workflow_json", "graph", "environment", "models", "custom_nodes", "resources", "interface"}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.architecture.source import ROOT
+from tests.support.source import ROOT
 
 SUITE = """
 import pytest
@@ -36,7 +36,7 @@ class Run:
     def __call__(self, required: str, *arguments: str, engine: str = "pass") -> pytest.RunResult:
         self.monkeypatch.setenv("RUNFLOW_REQUIRE_TIERS", required)
         self.pytester.makepyfile(SUITE.format(engine=engine))
-        plugins = ("-p", "tests.tiers", "-p", "tests.groups", "-p", "xdist", "-p", "no:cacheprovider")
+        plugins = ("-p", "tests.support.tiers", "-p", "tests.support.groups", "-p", "xdist", "-p", "no:cacheprovider")
         return self.pytester.runpytest_subprocess(*plugins, *arguments)
 
 

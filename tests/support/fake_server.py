@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from tests.platform_fixtures import free_port
+from tests.support.platform_fixtures import free_port
 from tests.worker.scripted_engine import until
 
 TOKEN = "rf_work_" + "t" * 40

@@ -19,9 +19,9 @@ from playwright.async_api import Browser, async_playwright, expect
 from runflow.settings import Settings
 from runflow.worker.runtime.errors import InstallError
 from runflow.worker.runtime.record import read_record
-from tests.editor import Editor, copy_comfyui
-from tests.editor_page import EditorPage
-from tests.oldest_comfyui import OLDEST, make_oldest
+from tests.support.editor import Editor, copy_comfyui
+from tests.support.editor_page import EditorPage
+from tests.support.oldest_comfyui import OLDEST, make_oldest
 
 NEWEST = "newest"
 _PATIENCE_MS = 60_000

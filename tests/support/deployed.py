@@ -11,7 +11,7 @@ import pytest
 from runflow.ids import new_id
 from runflow.keys import service as keys
 from runflow.services import Services
-from tests.conftest import open_client
+from tests.support.application import open_client
 
 PROMPT = {
     "1": {"class_type": "RunflowInputString", "inputs": {"input_id": "prompt", "required": True}},

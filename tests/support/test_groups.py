@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.architecture.source import ROOT
-from tests.groups import place_of
+from tests.support.groups import place_of
+from tests.support.source import ROOT
 
 FILE = """
 import os, pytest
@@ -22,7 +22,7 @@ def test_the_tests_of_slow_tiers_share_a_process(pytester: pytest.Pytester, monk
     for number in range(3):
         files = {f"test_{tier}_{number}": FILE.format(tier=tier, name=f"{tier}-{number}") for tier in ("e2e", "chaos")}
         pytester.makepyfile(**files, **{f"test_{number}": "def test_quick(): pass"})
-    result = pytester.runpytest_subprocess("-p", "tests.groups", "-p", "xdist", "-n2")
+    result = pytester.runpytest_subprocess("-p", "tests.support.groups", "-p", "xdist", "-n2")
     result.assert_outcomes(passed=15)
     written = list(pytester.path.glob("*.place"))
     assert len(written) == 6

@@ -18,10 +18,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.contract.certificate import Trusted
-from tests.platform_fixtures import free_port
+from tests.support.certificate import Trusted
+from tests.support.platform_fixtures import free_port
 
-SERVER = Path(__file__).parent / "storage" / "s3_server.py"
+SERVER = Path(__file__).parents[1] / "storage" / "s3_server.py"
 ACCESS_KEY = "test-access-key"
 SECRET_KEY = "test-secret-key"
 BUCKET = "runflow-test"

@@ -12,9 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.platform_fixtures import free_port
+from tests.support.platform_fixtures import free_port
 
-CLONE = Path(__file__).resolve().parents[1]
+CLONE = Path(__file__).resolve().parents[2]
 PLUGIN = "ComfyUI-Runflow"
 _NOT_CLONED = shutil.ignore_patterns(".*", "__pycache__", "docs", "benchmarks", "tests", "node_modules")
 _FOLDERS = ("custom_nodes", "models", "input", "output", "user/default", "cache")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.http_server import QuietHandler, serving
+from tests.support.http_server import QuietHandler, serving
 
 Answer = Callable[[dict[str, Any]], Any]
 

@@ -20,11 +20,11 @@ from runflow.ids import new_id
 from runflow.keys import service as keys
 from runflow.services import Services
 from runflow.web.scopes import ALL_SCOPES, ROUTE_SCOPES, Access
-from tests.conftest import new_org, open_client
 from tests.evaluations.conftest import data_uri, png
-from tests.evaluations.corpus import good
-from tests.http_server import QuietHandler, serving
-from tests.runs.conftest import PROMPT, Worker
+from tests.support.application import new_org, open_client
+from tests.support.deployed import PROMPT, Worker
+from tests.support.http_server import QuietHandler, serving
+from tests.support.picture_corpus import good
 
 Route = tuple[str, str]
 
@@ -215,7 +215,7 @@ def address(path: str, ids: dict[str, str], instead: Mapping[str, str] = Mapping
         if name in instead:
             return instead[name]
         word = resource if name == "id" else NAMED.get(name)
-        assert word is not None, f"say in tests/web/everything.py what {{{name}}} of {path} is"
+        assert word is not None, f"say in tests/support/everything.py what {{{name}}} of {path} is"
         return ids[word]
 
     return re.sub(r"\{(\w+)(?::path)?\}", value, path)

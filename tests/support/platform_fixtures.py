@@ -22,9 +22,9 @@ import psutil
 import pytest
 
 from runflow.client import Runflow
-from tests.http_server import QuietHandler, serving
+from tests.support.http_server import QuietHandler, serving
 
-TEST_NODES = Path(__file__).parent / "e2e" / "test_nodes.txt"
+TEST_NODES = Path(__file__).parents[1] / "e2e" / "test_nodes.txt"
 WORKER = "test-worker"
 
 

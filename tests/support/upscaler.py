@@ -5,7 +5,7 @@ import math
 import struct
 from typing import Any
 
-from tests.e2e.prompts import node, output
+from tests.support.e2e_prompts import node, output
 
 FEATURES, SCALE = 4, 2
 SHAPES = {
