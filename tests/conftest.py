@@ -28,6 +28,7 @@ from tests.support.application import MakeKey, fresh_database, fresh_key, open_c
 
 pytest_plugins = [
     "tests.support.tiers",
+    "tests.support.outcome",
     "tests.support.groups",
     "tests.support.plain_root",
     "pytester",

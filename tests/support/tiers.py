@@ -60,8 +60,8 @@ class TierReport:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count each test once, wherever it ran: with `-n` the reports come from other processes."""
-        of = dict(report.user_properties)
-        if of["skipped"]:
+        of = dict(report.user_properties)  # none when the process of pytest-xdist that ran the test crashed
+        if of.get("skipped"):
             self.skipped[str(of["tier"])] += 1
         elif report.when == "call":
             self.ran[str(of["tier"])] += 1
