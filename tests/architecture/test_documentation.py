@@ -1,6 +1,7 @@
 """Whatever a person can meet is documented: settings, error codes, routes, commands."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from runflow import cli
 from runflow.errors import ALL_ERRORS
 from runflow.settings import Settings
 from runflow.web.scopes import ROUTE_SCOPES
-from tests.support.source import ROOT, server_modules
+from tests.support.source import PLUGIN, ROOT, server_modules
 
 API_PAGES = [ROOT / "docs" / "api.md", *sorted((ROOT / "docs" / "api").glob("*.md"))]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -115,3 +116,39 @@ def test_every_command_is_in_the_command_line_guide() -> None:
     names = commands(typer.main.get_command(cli.app))
     assert len(names) > 1
     assert [name for name in names if not mentions(text, name)] == []
+
+
+CITED = re.compile(r"(?<![\w./-])((?:[\w.-]+/)*[\w-]+\.md)\b((?:(?:,? and |, )\"[^\"]+\")*)")
+"""A page, and the headings that are named behind it: `docs/api/runs.md, "Reading" and "Failures"`."""
+NOT_CODE = {".png", ".svg", ".woff2", ".jpg", ".webp", ".glb", ".ico", ".json", ".md"}
+
+
+def cited() -> Iterator[tuple[str, str, list[str]]]:
+    """Yield (file, page, headings) of every page that the project's code names in docstrings, comments and strings."""
+    for folder in ("src", "plugin", "tests", "benchmarks", "types"):
+        for path in sorted((ROOT / folder).rglob("*")):
+            ours = not {"vendor", "node_modules", "__pycache__"} & {*path.parts}
+            if not ours or not path.is_file() or path.suffix in NOT_CODE:
+                continue
+            try:
+                text = path.read_text(encoding="utf-8")
+            except UnicodeDecodeError:
+                continue
+            # A citation may go on in the next line, also in that of a comment.
+            text = re.sub(r"\s*\n\s*(?:#|//|--)?\s*", " ", text).replace('\\"', '"')
+            for page, headings in CITED.findall(text):
+                yield path.relative_to(ROOT).as_posix(), page, re.findall(r'"([^"]+)"', headings)
+
+
+def test_every_page_that_the_code_cites_exists_with_the_headings_that_it_names() -> None:
+    """Written from the repository's root; tests may leave out `docs/`, or name a file next to the plugin's own."""
+    missing = []
+    for file, page, headings in sorted(cited(), key=str):
+        starts = [ROOT, ROOT / "docs", PLUGIN / "playground" / "static"] if file.startswith("tests/") else [ROOT]
+        found = next((start / page for start in starts if (start / page).exists()), None)
+        if found is None:
+            missing.append(f"{file}: {page}")
+            continue
+        known = re.findall(r"^#+ (.+)$", found.read_text(), flags=re.MULTILINE)
+        missing += [f'{file}: {page}, "{heading}"' for heading in headings if heading not in known]
+    assert missing == []
