@@ -31,7 +31,7 @@ class Refused(Exception):
         self.errors = errors
 
     def envelope(self) -> dict[str, Any]:
-        """The error as JSON, in the platform's envelope (decisions.md, Errors)."""
+        """The error as JSON, in the platform's envelope (docs/api.md, "Errors")."""
         return {"code": self.code, "message": self.message, "errors": self.errors}
 
 

@@ -1,7 +1,7 @@
 """Which addresses may be asked for files: https at public hosts, and what the environment of this process allows.
 
-`RUNFLOW_AUTOSETUP_ALLOWED_SOURCES` holds URL prefixes, separated by commas or blanks (decisions.md, Outgoing
-addresses). No route, setting or workflow can set it.
+`RUNFLOW_AUTOSETUP_ALLOWED_SOURCES` holds URL prefixes, separated by commas or blanks (docs/plugin.md,
+"Auto setup"). No route, setting or workflow can set it.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ _NAMED_CONSUMERS = 5
 
 
 def find_warnings(prompt: Prompt, interface: Interface) -> tuple[GraphWarning, ...]:
-    """The `warnings[]` of create and PATCH that the prompt and its interface give (decisions.md, Workflows)."""
+    """The `warnings[]` of create and PATCH that the prompt and its interface give (docs/api/workflows.md)."""
     found = [*_about_outputs(prompt, interface), *_about_inputs(prompt, interface)]
     return tuple(found)
 

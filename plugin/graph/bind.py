@@ -46,8 +46,8 @@ def bind(
     through an injected `LoadImage` node; other media targets get the file name. A value for a Runflow Input node goes
     to every node of that class with the same `input_id`. An omitted optional input takes, first that applies: its
     `default_value`; the `file_name` of a file node; else every link that leaves the node is removed, so that each
-    consumer's own default applies (decisions.md, Dispatch and values): what its widget holds in the editor, where the
-    prompt tells (`widget_values`). A field of another node keeps what it holds.
+    consumer's own default applies (docs/api/runs.md, "Inputs that are left out"): what its widget holds in the editor,
+    where the prompt tells (`widget_values`). A field of another node keeps what it holds.
     Links into the `value` of a bound Runflow Input node are local test wiring and are removed.
 
     Raises:

@@ -1,4 +1,4 @@
-"""One value against one type: the rules of decisions.md, "Dispatch and values"."""
+"""One value against one type: the rules of docs/api/runs.md, "Values"."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ValueRefused(ValueError):
 
 
 def coerce_value(kind: InputType, value: object, rules: ValueRules = DEFAULT_RULES) -> str | int | float | bool:
-    """Turn what a caller sent into what the prompt gets, by the rules of decisions.md.
+    """Turn what a caller sent into what the prompt gets, by the rules of docs/api/runs.md, "Values".
 
     STRING takes text only. INT takes JSON integers and integral strings, FLOAT numbers and numeric strings, both never
     booleans; FLOAT is finite, INT fits 64 bits. BOOLEAN takes booleans and true/false/1/0/yes/no/on/off in any case.

@@ -16,7 +16,7 @@ MAX_URL_LENGTH = 8192
 """Longest URL accepted, in characters (presigned ones run to a few thousand)."""
 
 MAX_DATA_BYTES = 1024 * 1024
-"""Largest content of a data URI, in bytes after decoding (decisions.md, Dispatch)."""
+"""Largest content of a data URI, in bytes after decoding (docs/api/runs.md, "Values")."""
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 _DATA = re.compile(r"data:([^,;]*)((?:;[^,;]*)*?)(;base64)?,", re.IGNORECASE)

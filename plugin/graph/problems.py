@@ -29,7 +29,7 @@ class GraphProblem:
 
 @dataclass(frozen=True, slots=True)
 class GraphWarning:
-    """Something that works but may surprise later: an element of `warnings[]` (decisions.md, Workflows)."""
+    """Something that works but may surprise later: an element of `warnings[]` (docs/api/workflows.md, "Warnings")."""
 
     node_id: str | None
     message: str

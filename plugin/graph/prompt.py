@@ -12,7 +12,7 @@ from typing import Any, cast
 from .problems import GraphProblem, PromptError
 
 MAX_NODES = 10_000
-"""Most nodes a prompt may have (decisions.md, Workflows)."""
+"""Most nodes a prompt may have (docs/api/workflows.md, "Creating a workflow")."""
 
 WIDGETS_META = "runflow_widgets"
 """Key in a node's `_meta`: field → value of its widget, of fields that are linked to a Runflow Input node."""

@@ -39,7 +39,7 @@ class OutputPathError(OutputError):
 def collect_outputs(
     prompt: Prompt, interface: Interface, history_outputs: Mapping[str, Any] | None
 ) -> tuple[OutputFile, ...]:
-    """The files of a finished prompt, in the order of the wire (decisions.md, Dispatch and values).
+    """The files of a finished prompt, in the order of the wire (docs/api/runs.md, "Output files").
 
     With declared outputs: their nodes' files only, by `sort_order`, node id (numeric first), batch index. Without any:
     every file of type `output`, with the node id as `output_id`, by node id and batch index; that may be none. Any list

@@ -1,4 +1,4 @@
-"""The node classes that declare an interface, by the names that stand in prompts (wire.md, section 18)."""
+"""The node classes that declare an interface, by the names that stand in prompts (docs/plugin.md, "Input nodes")."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 MAX_SLUG_LENGTH = 100
-"""Longest slug the server accepts, in characters (decisions.md, Workflows)."""
+"""Longest slug the server accepts, in characters (docs/api/workflows.md, "Slugs")."""
 
 # JavaScript's \s, because the editor page derives the same slug from the same name.
 _WHITESPACE = re.compile(r"[\t\n\v\f\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]+")
@@ -19,7 +19,7 @@ class SlugError(ValueError):
 
 
 def slugify(name: str) -> str:
-    """Derive the slug of an endpoint name (wire.md, section 20).
+    """Derive the slug of an endpoint name (docs/api/workflows.md, "Slugs").
 
     Lower case, whitespace runs become one dash, everything outside `[a-z0-9_-]` is dropped, dash runs collapse, and
     dashes and underscores are trimmed at both ends: `"Background Removal v2.1"` gives `"background-removal-v21"`.
@@ -44,5 +44,5 @@ def slugify(name: str) -> str:
 
 
 def is_slug(value: str) -> bool:
-    """Whether `value` already is a valid slug: `^[a-z0-9][a-z0-9_-]{0,99}$` (decisions.md, Workflows)."""
+    """Whether `value` already is a valid slug: `^[a-z0-9][a-z0-9_-]{0,99}$` (docs/api/workflows.md, "Slugs")."""
     return _SLUG.fullmatch(value) is not None

@@ -13,12 +13,12 @@ from .runflow_nodes import VALUE_FIELD
 from .types import InputType
 
 ORIGINS = ("node", "manual")
-"""`node`: read from a Runflow node of the prompt. `manual`: added by a person (decisions.md, Workflows)."""
+"""`node`: read from a Runflow node of the prompt. `manual`: added by a person (docs/api/workflows.md)."""
 
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
-    """One input of the API, with the wire names of an input row (wire.md, section 5.2).
+    """One input of the API, with the wire names of an input row (docs/api/workflows.md, "The interface").
 
     `name` is the key in a run's `input`. The value goes to `comfyui_field_name` of node `comfyui_node_id`; where that
     is the value of a Runflow Input node, every node with the same `input_id` and class receives it too.
@@ -72,7 +72,7 @@ class InputSpec:
 
 @dataclass(frozen=True, slots=True)
 class OutputSpec:
-    """One output of the API, with the wire names of an output row (wire.md, section 5.2).
+    """One output of the API, with the wire names of an output row (docs/api/workflows.md, "The interface").
 
     Files are matched by `comfyui_node_id`. Several outputs may have one `name` (several Runflow Output nodes with one
     `output_id`); callers then get all their files under that `output_id`.
@@ -142,7 +142,7 @@ class Interface:
 
 
 def sorted_outputs(outputs: Iterable[OutputSpec]) -> list[OutputSpec]:
-    """Outputs in the order of `outputs[]`: by `sort_order`, then node id, numeric first (decisions.md, Dispatch)."""
+    """Outputs in the order of `outputs[]`: by `sort_order`, then node id, numeric first (docs/api/runs.md)."""
     return sorted(outputs, key=lambda spec: (spec.sort_order, node_order(spec.comfyui_node_id)))
 
 

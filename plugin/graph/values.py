@@ -52,7 +52,7 @@ class Validated:
 
 
 def validate_values(interface: Interface, values: object, rules: ValueRules = DEFAULT_RULES) -> Validated:
-    """Check and convert the `input` of a run; null counts as omitted (decisions.md, Dispatch and values).
+    """Check and convert the `input` of a run; null counts as omitted (docs/api/runs.md, "Inputs that are left out").
 
     Nothing is looked up: that an asset exists, or that a URL may be fetched, is for the caller to check, who finds the
     references of the accepted values with `media_inputs`.

@@ -20,7 +20,7 @@ _LOOK = "Change the inputs, or run the workflow in the editor; the details hold 
 
 
 def failure(code: str, message: str, next_step: str, **where: Any) -> dict[str, Any]:
-    """An `error` as a run record carries it (decisions.md, Ids): `details` has `title`, `field`, `inputs`, `trace`."""
+    """An `error` as a run record carries it (docs/api/runs.md): `details` has `title`, `field`, `inputs`, `trace`."""
     known = ("node_id", "node_type")
     return {
         "code": code,

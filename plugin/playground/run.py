@@ -85,7 +85,7 @@ class Run:
         self._end("cancelled")
 
     def describe(self) -> dict[str, Any]:
-        """The run's record (wire.md, Run record; decisions.md, Ids), and beside it `slug`, `number`, `captured_at`,
+        """The run's record (docs/api/runs.md, "Reading"), and beside it `slug`, `number`, `captured_at`,
         `progress` (the node that works now), `preview_url` and `cancelling`.
         """
         error = self._error

@@ -1,6 +1,6 @@
 """Every error that a caller can meet, one class per code.
 
-The class docstring is the default message. `decisions.md`, "Errors", lists the codes; `docs/api.md` is tested against
+The class docstring is the default message. docs/api.md, "Errors", lists the codes, and is tested against
 `ALL_ERRORS`.
 """
 

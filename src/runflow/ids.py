@@ -10,12 +10,12 @@ ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
 def new_id() -> UUID:
-    """Return a UUIDv7: unique, and in order of time (decisions.md, "Ids, times, money, enums")."""
+    """Return a UUIDv7: unique, and in order of time (docs/api.md, "Conventions")."""
     return uuid_utils.uuid7()
 
 
 def new_token(prefix: str, length: int = 40) -> str:
-    """Return `prefix` and `length` random characters of `[a-z0-9]` (decisions.md, "Organizations, keys, scopes")."""
+    """Return `prefix` and `length` random characters of `[a-z0-9]` (docs/security.md, "Keys and tokens")."""
     return prefix + "".join(secrets.choice(ALPHABET) for _ in range(length))
 
 

@@ -1,4 +1,4 @@
-"""What organizations and workflows may be called in an address, `{owner}/{slug}` (decisions.md)."""
+"""What organizations and workflows may be called in an address, `{owner}/{slug}` (docs/api/workflows.md, "Slugs")."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Uploads as the public clients make them (wire.md, sections 20 and 21), each step repeated as after a lost answer.
+"""Uploads as the public clients make them (docs/compatibility.md), each step repeated as after a lost answer.
 
 The JavaScript SDK insists on https; `tests/contract` has it. Here is what it, the plugin and the proxies share.
 """

@@ -1,4 +1,4 @@
-"""What the plugin in the field sends from the editor's page, in its order (wire.md, sections 3, 18 and 20)."""
+"""What the plugin in the field sends from the editor's page, in its order (docs/compatibility.md)."""
 
 from urllib.parse import quote
 

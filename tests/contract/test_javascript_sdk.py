@@ -1,4 +1,4 @@
-"""What the JavaScript SDK, its proxy and its studio send and read (wire.md, section 21), over TLS of a test authority.
+"""What the JavaScript SDK, its proxy and studio send and read (docs/compatibility.md), over TLS of a test authority.
 
 The SDK uploads to `https://` addresses only, so the server is a real process that serves TLS.
 """

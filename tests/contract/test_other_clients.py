@@ -1,4 +1,4 @@
-"""What public clients of the ComfyUI dispatch route read, each by the field names it uses (wire.md, section 22)."""
+"""What public clients of the ComfyUI dispatch route read, each by the field names it uses (docs/compatibility.md)."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What attempts are billed for (decisions.md, "Metering")."""
+"""What attempts are billed for (docs/api/metering.md, "What is metered")."""
 
 from decimal import Decimal
 

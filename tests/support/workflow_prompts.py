@@ -39,7 +39,7 @@ def body(name: str = "My first flow", **fields: Any) -> dict[str, Any]:
 
 
 def plugin_body() -> dict[str, Any]:
-    """The body that the plugin in the field sends on a first Deploy (wire.md, section 20)."""
+    """The body that the plugin in the field sends on a first Deploy (docs/compatibility.md)."""
     scrubbed = prompt()
     return {
         "slug": "my-first-flow",

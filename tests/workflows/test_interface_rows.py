@@ -1,4 +1,4 @@
-"""Merging the rows of an interface with a new prompt: the rules of decisions.md, as examples and as properties."""
+"""Merging an interface's rows with a new prompt: the rules of docs/api/workflows.md, as examples and as properties."""
 
 import time
 from dataclasses import replace

@@ -9,7 +9,7 @@ from runflow import errors
 from runflow.assets.kinds import MIME_TYPE
 
 MAX_DATA_URI_BYTES = 1024 * 1024
-"""Decoded bytes (decisions.md, "Dispatch and values")."""
+"""Decoded bytes (docs/api/runs.md, "Values")."""
 
 _WHITESPACE = re.compile(r"\s+")
 

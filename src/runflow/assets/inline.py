@@ -1,4 +1,4 @@
-"""Files that come inside a request become assets (decisions.md, "Dispatch and values")."""
+"""Files that come inside a request become assets (docs/api/assets.md, "Uploads")."""
 
 import asyncio
 import io

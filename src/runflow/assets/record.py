@@ -1,4 +1,4 @@
-"""An asset's record as the API shows it (wire.md, section 10)."""
+"""An asset's record as the API shows it (docs/api/assets.md, "The record")."""
 
 from typing import Any
 

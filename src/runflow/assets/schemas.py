@@ -1,4 +1,4 @@
-"""Bodies and records of assets (wire.md, section 10)."""
+"""Bodies and records of assets (docs/api/assets.md)."""
 
 from typing import Annotated
 from uuid import UUID

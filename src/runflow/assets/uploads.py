@@ -27,7 +27,7 @@ from runflow.storage.keys import segment
 from runflow.web.auth import Principal
 
 UPLOAD_SECONDS = 3600
-"""How long an upload URL is valid (decisions.md, Assets)."""
+"""How long an upload URL is valid (docs/api/assets.md, "Uploads")."""
 UPLOADS = "uploads"
 ASSETS = "assets"
 _CHUNK = 1024 * 1024

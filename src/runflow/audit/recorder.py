@@ -1,7 +1,7 @@
 """Writes down who changed what, in the transaction of the change itself.
 
 Reads are not recorded, nor what has a durable record with the same facts already: dispatched runs and batches carry
-`created_by` and `request_id` (decisions.md, "Organizations, keys, scopes, secrets").
+`created_by` and `request_id` (docs/api/organizations.md, "Audit events").
 """
 
 from collections.abc import Mapping

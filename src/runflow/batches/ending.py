@@ -1,4 +1,4 @@
-"""The end of a batch: counted by the transactions that end its runs, told once (wire.md, sections 8 and 11)."""
+"""The end of a batch: counted by the transactions that end its runs, told once (docs/api/batches.md, "Callback")."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,7 +12,7 @@ from runflow.runs.queue import queries as queue
 from runflow.services import Services
 
 URL_SECONDS = 7 * 86400
-"""How long the URLs inside a payload live (decisions.md, "Callbacks and webhooks")."""
+"""How long the URLs inside a payload live (docs/api/callbacks.md, "Callbacks")."""
 
 
 async def item_ended(services: Services, connection: Transaction, batch_id: UUID, status: str) -> None:

@@ -1,4 +1,4 @@
-"""Batches and their items as the wire shows them (wire.md, section 11)."""
+"""Batches and their items as the wire shows them (docs/api/batches.md, "Reading")."""
 
 from collections.abc import Mapping
 from typing import Any

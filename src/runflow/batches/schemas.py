@@ -1,4 +1,4 @@
-"""Shapes of batches on the wire (wire.md, section 11)."""
+"""Shapes of batches on the wire (docs/api/batches.md)."""
 
 from typing import Annotated, Any
 from uuid import UUID

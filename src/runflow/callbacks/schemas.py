@@ -1,4 +1,4 @@
-"""Shapes of callback secrets and callback deliveries on the wire (wire.md, section 8)."""
+"""Shapes of callback secrets and callback deliveries on the wire (docs/api/callbacks.md)."""
 
 from typing import Annotated, Any
 from uuid import UUID

@@ -16,7 +16,7 @@ GONE = 410
 
 
 class FailureReason(StrEnum):
-    """Why a delivery failed (decisions.md, delivery `failure_reason_code`)."""
+    """Why a delivery failed (docs/api/callbacks.md, "History and redelivery")."""
 
     HTTP_STATUS = "http_status"
     TIMEOUT = "timeout"
@@ -42,7 +42,7 @@ class Outcome:
 
 
 def outcome_of_answer(host: str, answer: Answer) -> Outcome:
-    """Judge an answer: 2xx is a success; 410 says that nobody wants this message (decisions.md)."""
+    """Judge an answer: 2xx is a success; 410 says that nobody wants this message (docs/deliveries.md, "Schedule")."""
     body = answer.body.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
     if 200 <= answer.status < 300:
         return Outcome(answer.elapsed_ms, answer.status, body)

@@ -1,4 +1,4 @@
-"""What a message says, frozen as bytes when its delivery is made (wire.md, section 8). Pure."""
+"""What a message says, frozen as bytes when its delivery is made (docs/deliveries.md, "Frozen bytes"). Pure."""
 
 from datetime import UTC, datetime
 from enum import StrEnum

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from runflow.deliveries.outcome import FailureReason, Outcome
 
 DELAYS: tuple[float, ...] = (0, 10, 60, 300, 1800, 7200, 21600, 86400)
-"""Seconds before each attempt, counted from the end of the one before (decisions.md, "Callbacks and webhooks")."""
+"""Seconds before each attempt, counted from the end of the one before (docs/deliveries.md, "Schedule")."""
 
 MAX_ATTEMPTS = len(DELAYS)
 JITTER = 0.1

@@ -1,7 +1,7 @@
 """Signatures that let a receiver know that a message is ours and unchanged. Pure.
 
-Two schemes side by side: `Runflow-Signature` (wire.md, section 8) and the Standard Webhooks headers
-(https://www.standardwebhooks.com), which any of its verifiers understands.
+Two schemes side by side (docs/api/callbacks.md, "Check a signature"): `Runflow-Signature` and the Standard Webhooks
+headers (https://www.standardwebhooks.com), which any of its verifiers understands.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""An evaluation as the wire shows it (wire.md, section 12)."""
+"""An evaluation as the wire shows it (docs/api/evaluations.md, "Reading")."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

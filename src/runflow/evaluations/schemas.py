@@ -1,4 +1,4 @@
-"""Bodies and records of evaluations (wire.md, section 12)."""
+"""Bodies and records of evaluations (docs/api/evaluations.md)."""
 
 from typing import Annotated, Any, Literal
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""Statistics of a workflow's evaluations (decisions.md, "Stats"): own rows only, zeros where there is nothing."""
+"""Statistics of a workflow's evaluations (docs/api/evaluations.md): own rows only, zeros where there is nothing."""
 
 from collections.abc import Sequence
 from typing import Any

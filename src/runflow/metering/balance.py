@@ -1,4 +1,4 @@
-"""The balance of the caller's organization (wire.md, section 13): what its budget leaves it, and its low threshold."""
+"""The balance of the caller's organization (docs/api/metering.md): what its budget leaves it, and its low threshold."""
 
 from decimal import ROUND_FLOOR
 from typing import Any

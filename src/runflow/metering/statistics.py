@@ -1,4 +1,4 @@
-"""Statistics of a workflow's runs (decisions.md, "Stats"): always the caller's own runs, also of a public workflow."""
+"""Statistics of a workflow's runs (docs/api/metering.md): always the caller's own runs, also of a public workflow."""
 
 from typing import Any
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""Usage of the caller's organization (decisions.md, "Metering"), grouped, paged and added up."""
+"""Usage of the caller's organization (docs/api/metering.md, "Usage"), grouped, paged and added up."""
 
 from functools import lru_cache
 from typing import Any

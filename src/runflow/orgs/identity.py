@@ -1,4 +1,4 @@
-"""Who is calling: the person whose key it is, or the key itself (wire.md 13)."""
+"""Who is calling: the person whose key it is, or the key itself (docs/api/organizations.md, "Who is calling")."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,6 +1,6 @@
 """How much of everything an organization may have: what a caller could otherwise fill the installation with.
 
-Each limit is a setting of the operator (docs/operations.md, "Limits of organizations"). The check runs in the
+Each limit is a setting of the operator (docs/api/organizations.md, "Limits"). The check runs in the
 transaction that adds something, under a lock, so that two requests at once do not both take the last place.
 """
 

@@ -1,4 +1,4 @@
-"""Which slugs an organization may have: the `owner` of `{owner}/{slug}` (decisions.md, "Organizations")."""
+"""Which slugs an organization may have: the `owner` of `{owner}/{slug}` (docs/api/organizations.md)."""
 
 from runflow.slugs import SlugRule
 

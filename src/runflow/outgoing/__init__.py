@@ -1,7 +1,7 @@
 """The one HTTP client for addresses that others chose: callback targets, webhooks, inputs by URL.
 
 `GuardedClient` resolves a host itself, checks every address and connects to exactly the one it checked, so neither a
-redirect nor a second DNS answer leads into a private network (decisions.md, "Outgoing addresses").
+redirect nor a second DNS answer leads into a private network (docs/security.md, "Outgoing requests").
 """
 
 from runflow.outgoing.addresses import InvalidNetworks, parse_networks

@@ -29,7 +29,7 @@ from runflow.settings import Settings
 from runflow.trust import trusting
 
 MAX_REDIRECTS = 3
-"""decisions.md, "Callbacks and webhooks"."""
+"""Each is checked like the first address (docs/security.md, "Outgoing requests")."""
 BODY_SECONDS = 2.0
 """A delivery counts by its answer's status; the rest of the answer is only for people to read."""
 WRITE_BYTES = 1024 * 1024

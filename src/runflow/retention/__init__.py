@@ -1,1 +1,1 @@
-"""Retention: what is removed by itself, and when (decisions.md, "Runs")."""
+"""Retention: what is removed by itself, and when (docs/operations.md, "Retention")."""

@@ -1,4 +1,4 @@
-"""Why a run failed: codes and stages (decisions.md, "Ids, times, money, enums")."""
+"""Why a run failed: codes and stages (docs/api/runs.md, "Failures")."""
 
 from enum import StrEnum
 

@@ -1,6 +1,6 @@
-"""Files that come inside a request: `data:` URIs of image and file inputs, and anywhere in `metadata`, become assets
+"""Files that come inside a request: `data:` URIs of image and file inputs, and anywhere in `metadata`, become assets.
 
-(wire.md 5.4, but for text inputs, which nodes may want as they are).
+Those of text inputs do not: nodes may want them as they are (docs/api/runs.md, "Values").
 """
 
 import asyncio

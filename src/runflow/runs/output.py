@@ -1,4 +1,4 @@
-"""What a run delivered, as the wire shows it (wire.md 5.4; decisions.md, "Runs" and "Callbacks")."""
+"""What a run delivered, as the wire shows it (docs/api/runs.md, "Output files")."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

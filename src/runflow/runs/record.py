@@ -1,4 +1,4 @@
-"""A run as the wire shows it (wire.md 7.1; decisions.md, "Ids, times, money, enums")."""
+"""A run as the wire shows it (docs/api/runs.md, "Reading")."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,7 +24,7 @@ HEAVY: Mapping[str, str] = {
 NOT_READ: Mapping[str, Any] = {**dict.fromkeys(HEAVY.values()), "outputs": ()}
 
 EVALUATION_SUMMARY = ("passed", "status_code", "score")
-"""What a run's record says of its evaluations (wire.md 7.1)."""
+"""What a run's record says of its evaluations (docs/api/evaluations.md, "Reading")."""
 
 EMBEDS = frozenset({"node_runs", "logs", "attempts", "comfyui_workflow", "model", "flow"})
 

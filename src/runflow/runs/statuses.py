@@ -1,4 +1,4 @@
-"""What `status_code` of runs and batches may be (wire.md 7.2): reference data, as a list."""
+"""What `status_code` of runs and batches may be (docs/api/runs.md, "Reading"): reference data, as a list."""
 
 from dataclasses import asdict, dataclass
 from typing import Any

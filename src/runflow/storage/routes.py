@@ -1,4 +1,4 @@
-"""Signed upload and download of objects: the URL is the permission, there is no other (decisions.md, Assets)."""
+"""Signed upload and download of objects: the URL is the only permission (docs/api/assets.md, "Signed URLs")."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""CORS as the outermost layer (decisions.md, "Errors"; comfyui.md 7: editors in the field call from their own page)."""
+"""CORS as the outermost layer: editors in the field call from their own page (docs/compatibility.md, "CORS")."""
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware

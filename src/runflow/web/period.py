@@ -1,4 +1,4 @@
-"""The range of time that a statistic covers: `from`, `to` and `bucket` of a request (decisions.md, "Stats").
+"""The range of time that a statistic covers: `from`, `to` and `bucket` of a request (docs/api/metering.md).
 
 Everything is UTC: a time with another offset is converted, one without is taken as UTC. A date alone is the whole UTC
 day, so `from=2026-01-01&to=2026-01-31` covers January. `from` is included, `to` is not.

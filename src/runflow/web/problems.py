@@ -1,4 +1,4 @@
-"""One error envelope for every way to fail: `{"code", "message", "errors"}` (decisions.md, "Errors")."""
+"""One error envelope for every way to fail: `{"code", "message", "errors"}` (docs/api.md, "Errors")."""
 
 from http import HTTPStatus
 from typing import Any

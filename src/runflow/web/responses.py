@@ -13,7 +13,7 @@ Timestamp = Annotated[
     PlainSerializer(datetime.isoformat, return_type=str),
     WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
 ]
-"""A time in a response model: ISO 8601 UTC with `+00:00`, never `Z` (decisions.md, "Ids, times, money, enums")."""
+"""A time in a response model: ISO 8601 UTC with `+00:00`, never `Z` (docs/api.md, "Conventions")."""
 
 _OPTIONS = orjson.OPT_NON_STR_KEYS
 

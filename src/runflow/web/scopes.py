@@ -1,6 +1,6 @@
 """Which scopes open which route: one table, read by the routes, the documentation and the sweeps.
 
-Any one scope of a route's set suffices (decisions.md, "Organizations, keys, scopes, secrets"). Nothing else is implied.
+Any one scope of a route's set suffices (docs/api.md, "Authentication"). Nothing else is implied.
 """
 
 from enum import StrEnum

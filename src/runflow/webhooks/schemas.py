@@ -1,4 +1,4 @@
-"""Shapes of webhooks and their deliveries on the wire (wire.md, section 9)."""
+"""Shapes of webhooks and their deliveries on the wire (docs/api/callbacks.md, "Webhooks")."""
 
 from typing import Annotated, Any, Literal
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""One lease from its arrival to its completion (design.md, "The way of a run", 3 to 5)."""
+"""One lease from its arrival to its completion (docs/architecture.md, "The way of a run", 3 to 5)."""
 
 import asyncio
 import contextlib

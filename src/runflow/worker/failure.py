@@ -1,4 +1,4 @@
-"""How a run fails, in the words of decisions.md ("Ids, times, money, enums" and "Runs")."""
+"""How a run fails, in the words of docs/api/runs.md, "Failures"."""
 
 from dataclasses import dataclass
 from enum import StrEnum

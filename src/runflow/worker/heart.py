@@ -13,7 +13,7 @@ from runflow.worker.retry import until_answered
 log = structlog.get_logger()
 
 EVENT_SECONDS = 0.5
-"""Events are told at most twice a second (decisions.md, "Runs")."""
+"""Events are told at most twice a second (docs/api/runs.md, "Following")."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ def failure_of(execution: Execution, prompt: Prompt, *, attempt_number: int) -> 
     """Return why a prompt that ran to its end failed, or None when it succeeded.
 
     Running out of memory is worth a second try, on an engine that has given up its models; any other exception of a
-    node is the run's own (decisions.md, "Runs").
+    node is the run's own (docs/leases.md, "Trying again").
     """
     if execution.outcome is Outcome.SUCCEEDED:
         return None

@@ -1,4 +1,4 @@
-"""Why a run still waits, in one sentence with the next step (decisions.md: `waiting_reason`)."""
+"""Why a run still waits, in one sentence with the next step (docs/api/runs.md, "Why a run waits")."""
 
 import time
 from typing import Any

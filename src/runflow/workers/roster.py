@@ -1,4 +1,4 @@
-"""Rules of listing and draining workers. They serve every organization, so only the operator's may (decisions.md)."""
+"""Rules of listing and draining workers. They serve all, so only the operator may (docs/api/metering.md, "Workers")."""
 
 from collections import defaultdict
 from typing import Any

@@ -300,7 +300,7 @@ def require_protocol(body: WorkerRequest) -> None:
 
 
 def _name(file: OutputName) -> str:
-    """The last segment of an output's key: `{ordinal}-{basename}` (decisions.md, "Runs")."""
+    """The last segment of an output's key: `{ordinal}-{basename}` (docs/leases.md, "Completing, guarded")."""
     basename = file.filename.replace("\\", "/").rsplit("/", 1)[-1]
     return segment(f"{file.ordinal}-{basename}")
 

@@ -1,4 +1,4 @@
-"""What a workflow is for: the fixed table behind `category_code` (decisions.md, "Ids, times, money, enums")."""
+"""What a workflow is for: the fixed table behind `category_code` (docs/api/workflows.md, "Creating a workflow")."""
 
 from dataclasses import dataclass
 

@@ -1,7 +1,7 @@
 """The runtime fingerprint: which installed ComfyUI a version needs, as one short stable text.
 
-Two versions with one fingerprint can run in one runtime, so a worker that holds it warm is preferred (design.md, "The
-way of a run"). It covers what has to be *installed*: the commit of ComfyUI, the commit of every custom node, and the
+Two versions with one fingerprint can run in one runtime, so a worker that holds it warm is preferred (docs/leases.md,
+"Choosing"). It covers what has to be *installed*: the commit of ComfyUI, the commit of every custom node, and the
 Python packages. Models, resources and the prompt are not part of it, and neither is what only describes the author's
 checkout (`dirty`, `hoisted_from`, cached models) or depends on its order.
 """

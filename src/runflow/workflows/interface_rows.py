@@ -1,7 +1,7 @@
 """The inputs and outputs of a workflow as rows, and what a new prompt does to them. Pure: no database.
 
-A row is what the prompt declares, plus what people changed. The rules are those of decisions.md, "Workflows, versions,
-interface":
+A row is what the prompt declares, plus what people changed. The rules are those of docs/api/workflows.md, "Changing a
+workflow":
 
 - node rows are matched by `name`; several outputs with one name are told apart by their node;
 - what a person changed survives unless the node's own widget changed since (`node_widgets` is what the node last said);

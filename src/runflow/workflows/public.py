@@ -1,8 +1,8 @@
 """Public workflows of other organizations: the one place that reads them, with a narrow selection.
 
-A public, active workflow that is not deleted can be read and dispatched by everyone (decisions.md, "Errors"). Row-level
-security does not know that, on purpose: requests stay inside their organization, and only these functions look beyond.
-Each raises `WorkflowNotFound` for what is private, disabled, deleted or not there.
+A public, active workflow that is not deleted can be read and dispatched by everyone (docs/api/workflows.md,
+"Public workflows"). Row-level security does not know that, on purpose: requests stay inside their organization, and
+only these functions look beyond. Each raises `WorkflowNotFound` for what is private, disabled, deleted or not there.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence

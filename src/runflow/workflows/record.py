@@ -1,4 +1,4 @@
-"""From rows to the records of the wire (wire.md, sections 5.1 and 5.2)."""
+"""From rows to the records of the wire (docs/api/workflows.md)."""
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any

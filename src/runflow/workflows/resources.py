@@ -1,4 +1,4 @@
-"""A version's resources: files below ComfyUI's `input/` that its prompt names (wire.md 20)."""
+"""A version's resources: files below ComfyUI's `input/` that its prompt names (docs/api/workflows.md)."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Routes of workflows (wire.md, section 5)."""
+"""Routes of workflows (docs/api/workflows.md)."""
 
 from typing import Annotated, Any
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""Shapes of workflows on the wire (wire.md, sections 5.1 and 5.2; decisions.md, "Workflows, versions, interface")."""
+"""Shapes of workflows on the wire (docs/api/workflows.md)."""
 
 from typing import Annotated, Any
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""Which slugs a workflow may have (decisions.md, "Workflows, versions, interface")."""
+"""Which slugs a workflow may have (docs/api/workflows.md, "Slugs")."""
 
 from runflow.slugs import SlugRule
 

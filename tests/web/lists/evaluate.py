@@ -1,4 +1,4 @@
-"""A second opinion on filters: what decisions.md says about them in plain Python, sharing no code with the engine.
+"""A second opinion on filters: what docs/api.md, "Filters", says, in plain Python that shares no code with the server.
 
 It has its own tree, its own rendering to text (both spellings, any quoting, needless parentheses) and its own meaning.
 """

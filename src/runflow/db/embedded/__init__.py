@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: the programs of a wheel, driven by our own code (design.md, Parts, "database")."""
+"""The embedded PostgreSQL: a wheel's programs, driven by our own code (docs/decisions.md, "Embedded PostgreSQL")."""
 
 from runflow.db.embedded.connection import ConnectionInfo
 from runflow.db.embedded.errors import (

@@ -1,4 +1,4 @@
-"""Shapes of log lines, node runs and attempts on the wire (wire.md 7.4; decisions.md, "Ids, times, money, enums")."""
+"""Shapes of log lines, node runs and attempts on the wire (docs/api/runs.md, "Logs, node runs, attempts")."""
 
 from enum import StrEnum
 from typing import Any

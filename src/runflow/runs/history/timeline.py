@@ -29,7 +29,7 @@ END = 2_000_000_000
 """Number of the end, after everything."""
 
 PROGRESS_SECONDS = 0.5
-"""Of progress, only the last in each span of this length is told (decisions.md, "Runs": two a second)."""
+"""Of progress, only the last in each span of this length is told (docs/api/runs.md, "Following": two a second)."""
 
 
 @dataclass(frozen=True, slots=True)

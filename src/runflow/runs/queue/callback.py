@@ -10,7 +10,7 @@ from runflow.services import Services
 from runflow.workers.schemas import Failure
 
 URL_SECONDS = 7 * 86400
-"""How long the URLs inside a payload live (decisions.md, "Callbacks and webhooks")."""
+"""How long the URLs inside a payload live (docs/api/callbacks.md, "Callbacks")."""
 
 
 async def add_messages(

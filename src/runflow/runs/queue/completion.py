@@ -1,7 +1,7 @@
 """The end of an attempt: one transaction makes run, attempt, outputs, usage and deliveries final.
 
 Only the holder of the lease can end it, and only once: a stale lease changes nothing, and the same completion again
-gets the same answer (decisions.md, "Worker API").
+gets the same answer (docs/leases.md, "Completing, guarded").
 """
 
 import asyncio
@@ -38,7 +38,7 @@ class Verdict:
 
 
 def decide(held: Any, body: Completion) -> Verdict:
-    """Decide how attempt and run go on: a value, not an action (decisions.md, "Runs" and "Metering")."""
+    """Decide how attempt and run go on: a value, not an action (docs/leases.md, "Trying again")."""
     if held.run_status in TERMINAL:
         return Verdict("cancelled", held.run_status, billable=True)
     if body.result == "succeeded":
@@ -205,7 +205,7 @@ def _hash(body: Completion) -> str:
 
 
 def output_prefix(run_id: UUID, lease_id: UUID) -> str:
-    """Return where an attempt may store outputs (decisions.md, "Runs": object keys)."""
+    """Return where an attempt may store outputs (docs/leases.md, "Completing, guarded")."""
     return f"runs/{run_id}/{lease_id}/"
 
 

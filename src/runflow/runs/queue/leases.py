@@ -20,7 +20,7 @@ from runflow.services import Services
 from runflow.workers.schemas import Event, Heartbeat
 
 OFFER_SECONDS = 5.0
-"""An offered lease that is not taken up for this long lapses (decisions.md, "Worker API")."""
+"""An offered lease that is not taken up for this long lapses (docs/leases.md, "The token")."""
 
 LOOK_AGAIN_SECONDS = 2.0
 """How often a waiting worker looks without having been told: hints may be lost."""

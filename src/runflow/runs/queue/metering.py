@@ -1,7 +1,7 @@
 """What an attempt's end adds to a run's cost and to its organization's budget, in the transaction that ends it.
 
-The attempt's own usage row is written by `queries.finish`; here stands what only some runs need (decisions.md,
-"Metering").
+The attempt's own usage row is written by `queries.finish`; here stands what only some runs need
+(docs/api/metering.md, "What is metered").
 """
 
 from dataclasses import dataclass

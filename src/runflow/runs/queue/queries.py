@@ -13,8 +13,8 @@ import orjson
 from runflow.db.transaction import Fetched, Transaction
 
 ATTEMPT_LIMIT = 3
-"""Attempts of one run (decisions.md, "Runs"). What a worker gave back untouched is none: the next attempt's number goes
-on from it all the same, because numbers of events do."""
+"""Attempts of one run (docs/leases.md, "Trying again"). What a worker gave back untouched is none: the next attempt's
+number goes on from it all the same, because numbers of events do."""
 
 # ------------------------------------------------------------------------------------------------------------- intake
 _INSERT_RUNS = """

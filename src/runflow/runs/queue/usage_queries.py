@@ -35,7 +35,7 @@ async def note_later_attempt(connection: Transaction, lease: UUID) -> None:
 
 
 async def bill_out_of_memory(connection: Transaction, run: UUID) -> None:
-    """Make a run's out-of-memory attempts billable: a later one succeeded (decisions.md, "Metering")."""
+    """Make a run's out-of-memory attempts billable: a later one succeeded (docs/api/metering.md)."""
     await connection.run(_BILL_OUT_OF_MEMORY, {"run": run})
 
 

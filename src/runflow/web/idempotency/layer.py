@@ -1,4 +1,4 @@
-"""The layer around the routes that gives `Idempotency-Key` its meaning (decisions.md, "Idempotency").
+"""The layer around the routes that gives `Idempotency-Key` its meaning (docs/api.md, "Idempotency").
 
 A POST with the header runs inside a unit of work: its answer is stored in the very transaction that creates what it
 created. So there is never one without the other, whatever dies when. A POST without the header passes through.

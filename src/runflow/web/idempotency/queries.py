@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from runflow.web.idempotency.tables import idempotency_keys
 
 KEPT = text("interval '24 hours'")
-"""How long a first answer is remembered (decisions.md, "Idempotency")."""
+"""How long a first answer is remembered (docs/api.md, "Idempotency")."""
 
 _OLD = idempotency_keys.c.created_at <= func.now() - KEPT
 

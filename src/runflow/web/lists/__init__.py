@@ -1,7 +1,7 @@
 """The one list engine: filter `q`, order `sort_by`, keyset cursors `pq`, projection `fields` and `embed`.
 
 A list route takes `Depends(list_query)`, its queries.py calls `build` and `page` with the noun's `ListSpec`, its
-serialized rows go through `project`, and the answer is `envelope(page, items)` (decisions.md, Lists).
+serialized rows go through `project`, and the answer is `envelope(page, items)` (docs/api.md, "Lists").
 """
 
 from runflow.web.lists.bounded import read_bounded

@@ -1,4 +1,4 @@
-"""The query parameters of list and record routes, as FastAPI dependencies (wire.md, section 4.1)."""
+"""The query parameters of list and record routes, as FastAPI dependencies (docs/api.md, "Lists")."""
 
 from dataclasses import dataclass
 from typing import Annotated

@@ -1,6 +1,6 @@
 """ComfyUI's error answers and messages, read into failure codes and sentences for people.
 
-Codes: decisions.md, "Ids, times, money, enums". Shapes: recorded from ComfyUI 0.3.12 to 0.33.0.
+Codes: docs/api/runs.md, "Failures". Shapes: recorded from ComfyUI 0.3.12 to 0.33.0.
 """
 
 import re

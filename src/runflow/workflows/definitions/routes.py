@@ -1,4 +1,4 @@
-"""Routes of inputs and outputs (wire.md, section 5.2)."""
+"""Routes of inputs and outputs (docs/api/workflows.md, "Inputs and outputs, one by one")."""
 
 from typing import Annotated, Literal
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""Shapes of inputs and outputs on the wire (wire.md, section 5.2)."""
+"""Shapes of inputs and outputs on the wire (docs/api/workflows.md, "The interface")."""
 
 from typing import Annotated, Any
 from uuid import UUID

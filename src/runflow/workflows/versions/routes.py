@@ -1,4 +1,4 @@
-"""Routes of versions (decisions.md, "Workflows, versions, interface")."""
+"""Routes of versions (docs/api/workflows.md, "Versions and rollbacks")."""
 
 from typing import Annotated
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""Shapes of versions on the wire (decisions.md, "Workflows, versions, interface")."""
+"""Shapes of versions on the wire (docs/api/workflows.md, "Versions and rollbacks")."""
 
 from typing import Annotated, Any
 from uuid import UUID
