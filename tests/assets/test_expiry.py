@@ -11,7 +11,7 @@ from sqlalchemy import text
 from runflow.assets.expiry import expire_inline_files
 from runflow.assets.purge import purge_deleted_assets
 from runflow.services import Services
-from tests.assets.test_purge import keys, later
+from tests.support.asset_lifetime import keys, later
 from tests.support.deployed import Deployed, Dispatch, Worker
 from tests.support.deployed import dispatch as dispatch
 from tests.support.deployed import make_worker as make_worker

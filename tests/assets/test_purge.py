@@ -11,6 +11,7 @@ from runflow import errors
 from runflow.assets.purge import LOOK_AGAIN_SECONDS, TAKEN_SECONDS, purge_deleted_assets
 from runflow.ids import new_id
 from runflow.services import Services
+from tests.support.asset_lifetime import keys, later
 from tests.support.deployed import PROMPT, Deployed, Dispatch, Worker
 from tests.support.deployed import dispatch as dispatch
 from tests.support.deployed import make_worker as make_worker
@@ -19,26 +20,10 @@ from tests.support.deployed import workflow as workflow
 from tests.support.uploading import picture, upload
 
 
-async def later(services: Services, asset_id: str, seconds: float) -> None:
-    """Let time pass for this deleted asset."""
-    async with services.db.system() as connection:
-        await connection.execute(
-            text("UPDATE assets SET purge_at = purge_at - make_interval(secs => :seconds) WHERE id = :id"),
-            {"seconds": seconds, "id": asset_id},
-        )
-
-
 async def deleted(client: httpx.AsyncClient) -> dict[str, Any]:
     asset = await upload(client, picture())
     assert (await client.delete(f"/v1/assets/{asset['id']}")).status_code == 204
     return asset
-
-
-async def keys(services: Services, asset_id: str) -> int:
-    """How many objects it has: itself and its thumbnail."""
-    return len(
-        [key for place in ("assets", "thumbnails") async for key in services.storage.list(f"{place}/{asset_id}")]
-    )
 
 
 async def test_urls_that_were_given_out_stay_good_till_they_expire(

@@ -1,29 +1,13 @@
-import os
-import time
 from collections.abc import Iterable
-from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy import text
 
 from runflow import errors
 from runflow.assets.sweep import sweep_stale_uploads
 from runflow.services import Services
+from tests.support.asset_lifetime import age
 from tests.support.uploading import confirm, open_session, picture, send, upload
-
-
-async def age(services: Services, upload_id: str, hours: int) -> None:
-    """Make a session and its bytes older."""
-    async with services.db.system() as connection:
-        await connection.execute(
-            text("UPDATE asset_uploads SET expires_at = expires_at - make_interval(hours => :hours) WHERE id = :id"),
-            {"hours": hours, "id": upload_id},
-        )
-    folder: Path = services.settings.storage_dir / "uploads" / upload_id
-    then = time.time() - hours * 3600
-    for path in folder.glob("*"):
-        os.utime(path, (then, then))
 
 
 async def keys(services: Services, upload_id: str) -> list[str]:

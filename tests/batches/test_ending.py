@@ -11,8 +11,8 @@ from sqlalchemy import text
 from runflow.runs.queue.sweeper import Sweeper
 from runflow.services import Services
 from tests.batches.conftest import MakeBatch, finish
-from tests.runs.queue.test_leases import expire, lane_counts
 from tests.support.deployed import Deployed, MakeWorker, Worker
+from tests.support.queue_records import expire, lane_counts
 
 HOOK = "http://127.0.0.1:9/hook"
 

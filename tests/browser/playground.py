@@ -9,9 +9,7 @@ from axe_playwright_python.async_playwright import Axe  # type: ignore[import-un
 from PIL import Image
 from playwright.async_api import ConsoleMessage, Page, expect
 
-from tests.support.editor_page import EditorPage
-
-EMPTY: dict[str, Any] = {"nodes": [], "links": [], "version": 0.4}
+from tests.support.editor_page import EMPTY, EditorPage
 
 
 def save_picture(path: Path, size: tuple[int, int] = (96, 64)) -> Path:

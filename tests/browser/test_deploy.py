@@ -15,14 +15,13 @@ from playwright.async_api import expect
 from runflow.client import Runflow
 from tests.browser.connection import connection
 from tests.support.comfyui_client import execute
+from tests.support.deploy_dialog import agree, press_deploy
 from tests.support.editor import Editor
 from tests.support.editor_fixtures import OpenPage
-from tests.support.editor_page import EditorPage
+from tests.support.editor_page import EMPTY, EditorPage
 from tests.support.platform_fixtures import Platform
 
 pytestmark = pytest.mark.browser
-
-EMPTY: dict[str, Any] = {"nodes": [], "links": [], "version": 0.4}
 
 
 def save_noise(path: Path, seed: int) -> None:
@@ -66,15 +65,6 @@ async def build(page: EditorPage, editor: Editor, name: str) -> str:
     await page.connect(constant, 0, blend, "image2")
     await page.connect(blend, 0, output, "value")
     return deploy
-
-
-async def press_deploy(page: EditorPage, deploy: str) -> None:
-    await page.press(deploy, "Deploy")
-    await expect(page.page.get_by_role("dialog", name="Deploy “")).to_be_visible()
-
-
-async def agree(page: EditorPage) -> None:
-    await page.page.get_by_role("dialog", name="Deploy “").get_by_role("button", name="Deploy", exact=True).click()
 
 
 async def test_what_was_deployed_gives_the_picture_of_the_local_run(

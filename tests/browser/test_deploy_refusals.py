@@ -12,6 +12,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.connection import connection
+from tests.support.deploy_dialog import agree
 from tests.support.editor import Editor
 from tests.support.editor_fixtures import OpenPage
 from tests.support.editor_page import EditorPage
@@ -30,10 +31,6 @@ async def build(page: EditorPage, **widgets: Any) -> str:
     output = await page.add("RunflowOutputImage", 400, 40)
     await page.connect(picture, 0, output, "value")
     return await page.add("RunflowDeploy", 40, 300, **{"endpoint_name": "Refused", **widgets})
-
-
-async def agree(page: EditorPage) -> None:
-    await page.page.get_by_role("dialog", name="Deploy “").get_by_role("button", name="Deploy", exact=True).click()
 
 
 @dataclass

@@ -13,10 +13,10 @@ from playwright.async_api import expect
 
 from runflow.client import Runflow
 from tests.browser.connection import connection
-from tests.browser.test_deploy import EMPTY, agree, press_deploy
+from tests.support.deploy_dialog import agree, press_deploy
 from tests.support.editor import Editor
 from tests.support.editor_fixtures import OpenPage
-from tests.support.editor_page import EditorPage
+from tests.support.editor_page import EMPTY, EditorPage
 from tests.support.platform_fixtures import Platform, installation
 from tests.support.upscaler import safetensors
 

@@ -10,11 +10,11 @@ import httpx
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.playground import EMPTY, Playground, build_picture_flow, save_picture
+from tests.browser.playground import Playground, build_picture_flow, save_picture
 from tests.browser.security import ACCOUNT, switch_on
 from tests.support.editor import Editor
 from tests.support.editor_fixtures import NEWEST, OpenPage
-from tests.support.editor_page import EditorPage
+from tests.support.editor_page import EMPTY, EditorPage
 from tests.support.platform_fixtures import until
 
 pytestmark = pytest.mark.browser

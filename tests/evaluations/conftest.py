@@ -1,8 +1,6 @@
 """Images that the tests send, and what they wait for."""
 
 import asyncio
-import base64
-import io
 from typing import Any
 
 import httpx
@@ -10,17 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.support import picture_corpus
-
-
-def png(image: Image.Image) -> bytes:
-    """The image as the bytes of a file."""
-    held = io.BytesIO()
-    image.save(held, "PNG")
-    return held.getvalue()
-
-
-def data_uri(content: bytes, kind: str = "image/png") -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+from tests.support.picture_corpus import data_uri, png
 
 
 @pytest.fixture(scope="session")

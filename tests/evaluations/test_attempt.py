@@ -16,9 +16,9 @@ from runflow.evaluations.vision import VisionJudge, configured_vision_judge
 from runflow.ids import new_id
 from runflow.outgoing import GuardedClient
 from runflow.services import Services
-from tests.evaluations.conftest import png
 from tests.support import picture_corpus
 from tests.support.chat_server import ChatServer, chat_server, verdict
+from tests.support.picture_corpus import png
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from runflow.ids import new_id
-from tests.evaluations.conftest import data_uri, ended, png, submit
-from tests.support.picture_corpus import good
+from tests.evaluations.conftest import ended, submit
+from tests.support.picture_corpus import data_uri, good, png
 
 IMAGE = "https://images.example/a.png"
 

@@ -5,9 +5,8 @@ from typing import Any
 import httpx
 
 from runflow.services import Services
-from tests.orgs.conftest import add_member, key_of
-from tests.orgs.test_members import somebody
 from tests.support.application import open_client
+from tests.support.members import add_member, key_of, somebody
 
 NULLABLE = ("avatar_url", "timezone", "locale_code", "email_verified_at")
 

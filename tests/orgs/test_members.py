@@ -10,12 +10,8 @@ import pytest
 
 from runflow.ids import new_id
 from runflow.services import Services
-from tests.orgs.conftest import add_member, key_of, works
 from tests.support.application import open_client
-
-
-def somebody() -> str:
-    return f"{new_id().hex}@example.com"
+from tests.support.members import add_member, key_of, somebody, works
 
 
 async def test_a_member_is_added_listed_changed_and_removed(client: httpx.AsyncClient, org: dict[str, Any]) -> None:

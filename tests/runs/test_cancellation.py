@@ -6,9 +6,8 @@ import httpx
 import pytest
 
 from runflow.services import Services
-from tests.runs.queue.test_completion import deliveries
-from tests.runs.queue.test_leases import lane_counts
 from tests.support.deployed import Dispatch, Worker
+from tests.support.queue_records import deliveries, lane_counts
 
 HOOK = "http://127.0.0.1:9/hook"
 

@@ -19,6 +19,7 @@ from runflow.services import Services
 from runflow.settings import Settings
 from runflow.storage.choice import open_storage
 from tests.support.application import MakeKey, new_org
+from tests.support.asset_lifetime import age
 from tests.support.deployed import PROMPT, Worker
 from tests.support.s3_fixtures import BUCKET, moto_settings
 from tests.support.uploading import confirm, open_session, picture
@@ -144,8 +145,6 @@ async def test_what_was_not_declared_leaves_nothing(caller: httpx.AsyncClient, p
 
 
 async def test_the_sweep_finds_what_was_never_confirmed(caller: httpx.AsyncClient, parts: Services) -> None:
-    from tests.assets.test_sweep import age
-
     content = picture()
     session = await open_session(caller, content)
     await put(caller, session["upload_url"], content, "image/png")

@@ -8,6 +8,9 @@ from typing import Any
 
 from playwright.async_api import ConsoleMessage, Dialog, Locator, Page, expect
 
+EMPTY: dict[str, Any] = {"nodes": [], "links": [], "version": 0.4}
+"""A workflow without nodes."""
+
 _READY = "() => window.app?.extensionManager && window.app.vueAppReady !== false && window.app.rootGraph !== null"
 _NODE = "const node = app.graph.nodes.find((each) => String(each.id) === String(id));"
 _OURS = "/extensions/ComfyUI-Runflow/"

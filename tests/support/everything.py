@@ -20,11 +20,10 @@ from runflow.ids import new_id
 from runflow.keys import service as keys
 from runflow.services import Services
 from runflow.web.scopes import ALL_SCOPES, ROUTE_SCOPES, Access
-from tests.evaluations.conftest import data_uri, png
 from tests.support.application import new_org, open_client
 from tests.support.deployed import PROMPT, Worker
 from tests.support.http_server import QuietHandler, serving
-from tests.support.picture_corpus import good
+from tests.support.picture_corpus import data_uri, good, png
 
 Route = tuple[str, str]
 

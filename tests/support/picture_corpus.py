@@ -5,6 +5,7 @@ edges, the textures and the scale-free statistics of natural ones (Lee, Mumford 
 images", International Journal of Computer Vision 41, 2001), which is why camera tests use them (ISO 19567-2).
 """
 
+import base64
 import io
 from collections.abc import Callable, Iterator
 
@@ -208,3 +209,15 @@ def jpeg(image: Image.Image, quality: int) -> Image.Image:
     held = io.BytesIO()
     image.save(held, "JPEG", quality=quality)
     return Image.open(io.BytesIO(held.getvalue())).convert("RGB")
+
+
+def png(image: Image.Image) -> bytes:
+    """The image as the bytes of a file."""
+    held = io.BytesIO()
+    image.save(held, "PNG")
+    return held.getvalue()
+
+
+def data_uri(content: bytes, kind: str = "image/png") -> str:
+    """Return a file as the text that a request may hold in its place."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

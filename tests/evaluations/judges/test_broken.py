@@ -12,8 +12,8 @@ from PIL import Image
 from runflow.evaluations.judges import Subject
 from runflow.evaluations.judges.broken import BrokenOutput
 from runflow.evaluations.judges.picture import MAX_PIXELS, PictureFault, open_picture
-from tests.evaluations.conftest import png
 from tests.support import picture_corpus
+from tests.support.picture_corpus import png
 
 
 def judged(tmp_path: Path, content: bytes) -> str | None:

@@ -1,16 +1,10 @@
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from plugin.manifest.checkout import public_origin, read_checkout, without_credentials
 from tests.support.catalogue import write
-
-
-def git(folder: Path, *arguments: str) -> str:
-    identity = ["-c", "user.name=A", "-c", "user.email=a@b.c", "-c", "init.defaultBranch=main"]
-    done = subprocess.run(["git", *identity, "-C", str(folder), *arguments], check=True, capture_output=True, text=True)
-    return done.stdout.strip()
+from tests.support.git_repository import git
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from plugin.manifest.comfyui import comfyui, machine
 from plugin.manifest.custom_nodes import custom_nodes, folders_used
 from plugin.manifest.packages import packages
 from plugin.version import VERSION
-from tests.plugin.manifest.test_checkout import git
 from tests.support.catalogue import write
+from tests.support.git_repository import git
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 

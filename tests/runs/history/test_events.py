@@ -12,8 +12,8 @@ from runflow.runs.history import follow
 from runflow.runs.queue.sweeper import Sweeper
 from runflow.services import Services
 from runflow.web.rate_limits import RateLimits
-from tests.runs.queue.test_leases import expire
 from tests.support.deployed import Dispatch, Worker
+from tests.support.queue_records import expire
 
 AT = "2026-01-01T00:00:00+00:00"
 

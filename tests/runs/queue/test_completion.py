@@ -4,18 +4,11 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import text
 
 from runflow.runs.queue.sweeper import Sweeper
 from runflow.services import Services
-from tests.runs.queue.test_leases import lane_counts
 from tests.support.deployed import Deployed, Dispatch, Worker
-
-
-async def deliveries(services: Services, run_id: str) -> list[Any]:
-    async with services.db.system() as connection:
-        statement = text("SELECT event_type_code, payload FROM deliveries WHERE run_id = :id")
-        return list(await connection.execute(statement, {"id": run_id}))
+from tests.support.queue_records import deliveries, lane_counts
 
 
 async def leased(dispatch: Dispatch, worker: Worker, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:

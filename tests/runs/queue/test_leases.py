@@ -11,21 +11,7 @@ from runflow.runs.queue.sweep_queries import OFFERS_IN_A_ROW
 from runflow.runs.queue.sweeper import OFFERS_PER_ATTEMPT, Sweeper
 from runflow.services import Services
 from tests.support.deployed import Deployed, Dispatch, MakeWorker, Worker
-
-
-async def expire(services: Services, lease: dict[str, Any]) -> None:
-    """Let a lease run out now."""
-    async with services.db.system() as connection:
-        await connection.execute(
-            text("UPDATE run_attempts SET expires_at = now() - interval '1 second' WHERE id = :id"), {"id": lease["id"]}
-        )
-
-
-async def lane_counts(services: Services, run_id: str) -> tuple[int, int]:
-    async with services.db.system() as connection:
-        statement = text("SELECT l.depth, l.running FROM lanes l JOIN runs r ON r.lane_id = l.id WHERE r.id = :id")
-        row = (await connection.execute(statement, {"id": run_id})).one()
-    return row.depth, row.running
+from tests.support.queue_records import expire, lane_counts
 
 
 async def status(client: httpx.AsyncClient, run: dict[str, Any]) -> str:
