@@ -19,8 +19,8 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from ..graph.addresses import is_public
 from ..version import VERSION
-from .addresses import is_public
 from .sources import Source, SourceRefused, Sources
 
 _TIMEOUT = aiohttp.ClientTimeout(total=None, connect=20, sock_read=60)

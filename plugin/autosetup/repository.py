@@ -9,9 +9,8 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from .addresses import is_literal
 from .fetch import AddressRefused, Fetcher, FetchFailed, addresses
-from .sources import Source, SourceRefused
+from .sources import Source, SourceRefused, is_literal
 
 _SERVICE = "info/refs?service=git-upload-pack"
 _TYPE = "application/x-git-upload-pack-advertisement"

@@ -14,8 +14,8 @@ from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 from urllib.request import url2pathname
 
+from ..graph.addresses import is_public, parse_address
 from ..manifest.checkout import SECRET_PARAMETER, without_credentials
-from .addresses import is_literal, is_public
 
 VARIABLE = "RUNFLOW_AUTOSETUP_ALLOWED_SOURCES"
 _PORTS = {"https": 443, "http": 80}
@@ -91,6 +91,11 @@ def shown(url: object) -> str:
     """An address as a page may show it, whatever it is: short, without user, password and token."""
     text = url[:_SHOWN] if isinstance(url, str) else ""
     return without_credentials(text) or re.sub(r"[^/\s]*@", "…@", text).partition("?")[0]
+
+
+def is_literal(host: str) -> bool:
+    """Whether a host is written as an IP address, for which nobody asks a name server."""
+    return parse_address(host) is not None
 
 
 def _split(url: object, most: int) -> SplitResult:

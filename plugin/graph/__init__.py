@@ -5,12 +5,10 @@ Needs the standard library only, so the same code runs in the server, in the wor
 
 from __future__ import annotations
 
-from .advice import find_warnings
 from .bind import bind, injected_input
 from .coerce import DefaultValue, ValueRefused, ValueRules, coerce_default, coerce_value
 from .interface import read_interface
-from .media import MediaKind, MediaReference, MediaReferenceError, media_reference
-from .paths import path_fault
+from .media import MediaKind, MediaReference, MediaReferenceError, media_reference, path_fault
 from .problems import (
     BindError,
     GraphError,
@@ -20,15 +18,15 @@ from .problems import (
     OutputError,
     PromptError,
 )
-from .prompt import MAX_NODES, Prompt, check_prompt, describe_node, is_link, node_order, node_title
-from .reach import executed_nodes
+from .prompt import MAX_NODES, Prompt, check_prompt, describe_node, executed_nodes, is_link, node_order, node_title
 from .results import MissingOutputError, OutputFile, OutputPathError, collect_outputs
+from .runflow_nodes import InputType
 from .scrub import graph_nodes, scrub_graph, scrub_prompt, without_text
 from .slug import MAX_SLUG_LENGTH, SlugError, is_slug, slugify
 from .spec import InputSpec, Interface, OutputSpec
 from .targets import check_targets
-from .types import InputType
 from .values import Validated, ValueProblem, media_inputs, validate_values
+from .warnings import find_warnings
 
 __all__ = [
     "MAX_NODES",

@@ -6,9 +6,16 @@ import math
 import re
 from dataclasses import dataclass
 
-from .media import MAX_DATA_BYTES, MediaKind, MediaReferenceError, looks_like_reference, media_reference, shorten
-from .paths import path_fault
-from .types import InputType
+from .media import (
+    MAX_DATA_BYTES,
+    MediaKind,
+    MediaReferenceError,
+    looks_like_reference,
+    media_reference,
+    path_fault,
+    shorten,
+)
+from .runflow_nodes import InputType
 
 DefaultValue = str | int | float | bool | None
 """A default as it stands in a row: null means there is none."""

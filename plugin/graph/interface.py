@@ -8,9 +8,8 @@ from typing import Any
 from .coerce import DefaultValue, ValueRefused, coerce_default, coerce_value
 from .problems import GraphProblem, InterfaceError
 from .prompt import Prompt, check_prompt, describe_node, is_link, node_order, node_problem
-from .runflow_nodes import FILE_NAME_FIELD, INPUT_CLASSES, OUTPUT_CLASSES, VALUE_FIELD, default_id
+from .runflow_nodes import FILE_NAME_FIELD, INPUT_CLASSES, OUTPUT_CLASSES, VALUE_FIELD, InputType, default_id
 from .spec import InputSpec, Interface, OutputSpec
-from .types import InputType
 
 __all__ = ["InputSpec", "Interface", "OutputSpec", "read_interface"]
 

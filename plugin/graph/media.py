@@ -1,4 +1,4 @@
-"""What a caller may send for an image or file input: a reference to bytes that are somewhere else, or a data URI."""
+"""How a value names a file: a reference to bytes that are somewhere else, a data URI, or a path below a folder."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 _DATA = re.compile(r"data:([^,;]*)((?:;[^,;]*)*?)(;base64)?,", re.IGNORECASE)
 _UNSAFE_IN_URL = re.compile(r"[\x00-\x20\x7f]")
 _SHOWN = 80
+
+_DRIVE = re.compile(r"[A-Za-z]:")
 
 
 class MediaKind(str, Enum):
@@ -132,3 +134,19 @@ def _too_large(max_data_bytes: int) -> MediaReferenceError:
     return MediaReferenceError(
         f"The data URI holds more than {max_data_bytes} bytes. Upload the file as an asset and send runflow://assets/{{uuid}}."
     )
+
+
+def path_fault(path: str) -> str | None:
+    """Why `path` must not be joined to a folder, or None when it stays inside.
+
+    Both separators count on every system, because a prompt bound here may run on a Windows engine.
+    """
+    if not path or not path.strip():
+        return "it is empty"
+    if "\x00" in path:
+        return "it contains a NUL character"
+    if path[0] in "/\\" or _DRIVE.match(path):
+        return "it is absolute"
+    if ".." in re.split(r"[/\\]", path):
+        return 'it contains ".."'
+    return None

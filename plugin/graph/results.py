@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .paths import path_fault
+from .media import path_fault
 from .problems import OutputError
 from .prompt import Prompt, describe_node, node_order, node_problem
 from .spec import Interface, OutputSpec, sorted_outputs

@@ -9,8 +9,7 @@ from typing import Any
 from .coerce import DefaultValue, ValueRefused, coerce_default
 from .problems import GraphProblem, InterfaceError
 from .prompt import node_order
-from .runflow_nodes import VALUE_FIELD
-from .types import InputType
+from .runflow_nodes import VALUE_FIELD, InputType
 
 ORIGINS = ("node", "manual")
 """`node`: read from a Runflow node of the prompt. `manual`: added by a person (docs/api/workflows.md)."""

@@ -20,7 +20,7 @@ TOP = frozenset({"cli", "demo", "supervisor", "server", "installation", "__main_
 MAY_IMPORT: dict[str, frozenset[str]] = {
     "db": PLAIN | {"master_key"},
     "storage": PLAIN | {"master_key"},
-    "outgoing": PLAIN,
+    "outgoing": PLAIN | {"graph"},
     "web": PLAIN | {"services", "db", "storage", "master_key"},
     "worker": PLAIN | {"graph", "outgoing", "client", "plugin_install"},
     "client": PLAIN | {"graph"},

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runflow.outgoing.addresses import REFUSED_V4, AddressPolicy, InvalidNetworks, is_public, parse_networks
+from runflow.graph.addresses import REFUSED_V4, is_public
+from runflow.outgoing.addresses import AddressPolicy, InvalidNetworks, parse_networks
 
 REFUSED = [
     "0.0.0.0", "10.1.2.3", "100.64.0.1", "100.100.100.200", "127.0.0.1", "127.255.255.254", "168.63.129.16",

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from plugin.autosetup.sources import VARIABLE, SourceRefused, Sources
+from plugin.autosetup.sources import VARIABLE, SourceRefused, Sources, is_literal
+from plugin.graph.addresses import is_public
 
 REFUSED = {
     "https://user:secret@github.com/a/b": "user or a password",
@@ -94,3 +95,14 @@ def test_option_injection_and_credentials_are_refused_even_where_everything_else
     for bad in ("https://user:secret@git.example/a", "ext::sh", "-c", "--upload-pack=x"):
         with pytest.raises(SourceRefused):
             sources.check(bad)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "fe80::1%eth0", "::ffff:10.0.0.1", "169.254.169.254", "fd00::1"])
+def test_private_addresses_are_no_public_ones(host: str) -> None:
+    assert is_literal(host)
+    assert not is_public(host)
+
+
+def test_a_name_is_no_address() -> None:
+    assert not is_literal("localhost")
+    assert not is_public("localhost")

@@ -1,10 +1,11 @@
 import base64
+import posixpath
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runflow.graph import MediaKind, MediaReferenceError, media_reference
+from runflow.graph import MediaKind, MediaReferenceError, media_reference, path_fault
 
 UUID = "018f3c1e-7b1a-7c3e-9a55-2f6d1c0b4e77"
 
@@ -96,3 +97,23 @@ def test_any_text_is_parsed_or_refused(value: str) -> None:
 def test_data_survives(data: bytes) -> None:
     reference = media_reference("data:image/webp;base64," + base64.b64encode(data).decode())
     assert (reference.data, reference.media_type) == (data, "image/webp")
+
+
+@pytest.mark.parametrize("path", ["a", "a/b.png", "runs/x/..hidden", "a..b", "ein Bild.png", "a\\b"])
+def test_paths_inside_are_fine(path: str) -> None:
+    assert path_fault(path) is None
+
+
+@pytest.mark.parametrize(
+    "path", ["", " ", "/a", "\\a", "C:/a", "c:a", "..", "../a", "a/../b", "a\\..\\b", "a/..", "a\x00b"]
+)
+def test_paths_that_may_leave_are_not(path: str) -> None:
+    assert path_fault(path)
+
+
+@given(st.text(st.sampled_from("ab./\\:"), max_size=12))
+def test_whatever_passes_stays_inside(path: str) -> None:
+    if path_fault(path) is None:
+        for separators in (path, path.replace("\\", "/")):
+            joined = posixpath.normpath(posixpath.join("/root/out", separators))
+            assert joined == "/root/out" or joined.startswith("/root/out/")

@@ -4,7 +4,7 @@ import os.path
 from functools import lru_cache
 from pathlib import Path
 
-from runflow.graph.paths import path_fault
+from runflow.graph.media import path_fault
 from runflow.worker.engine.errors import EngineError
 
 

@@ -7,7 +7,7 @@ import shutil
 import tarfile
 from pathlib import Path
 
-from runflow.graph.paths import path_fault
+from runflow.graph.media import path_fault
 from runflow.worker.runtime.errors import InstallError
 
 _PERMISSIONS = 0o755

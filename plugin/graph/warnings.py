@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 from .problems import GraphWarning
 from .prompt import Prompt, consumers, describe_node, is_link, node_order, widget_values
-from .runflow_nodes import FILE_NAME_FIELD, INPUT_CLASSES, OUTPUT_CLASSES, VALUE_FIELD
+from .runflow_nodes import FILE_NAME_FIELD, INPUT_CLASSES, OUTPUT_CLASSES, VALUE_FIELD, InputType
 from .spec import InputSpec, Interface
-from .types import InputType
 
 _NAMED_CONSUMERS = 5
 
