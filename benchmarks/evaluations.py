@@ -21,7 +21,7 @@ from runflow.evaluations.judges.duplicate import compare
 from runflow.evaluations.judges.exposure import measure
 from runflow.evaluations.judges.noise import noise_sigma
 from runflow.evaluations.judges.picture import Picture
-from runflow.evaluations.judging import JudgingPool, judging_pool
+from runflow.evaluations.runner.judging import JudgingPool, judging_pool
 from tests.support import picture_corpus
 
 SIZES = ((512, 512), (1024, 1024), (3840, 2160))

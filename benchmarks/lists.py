@@ -19,17 +19,17 @@ from sqlalchemy import URL, text
 
 from benchmarks.workflows import trivial
 from runflow import logs
+from runflow.accounts.keys import service as keys
+from runflow.accounts.organizations import queries as orgs
 from runflow.db.database import Database, parse_url
-from runflow.db.embedded import EmbeddedPostgres
 from runflow.db.migrate import migrate
+from runflow.embedded_postgres import EmbeddedPostgres
 from runflow.ids import new_id
-from runflow.keys import service as keys
 from runflow.master_key import MasterKey
-from runflow.orgs import queries as orgs
 from runflow.server import build_services, create_app
-from runflow.services import Services
 from runflow.settings import Settings
 from runflow.web.scopes import ALL_SCOPES
+from runflow.web.services import Services
 
 FEW = 1_000
 

@@ -16,14 +16,14 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy import URL
 
 from runflow.db.database import Database, parse_url
-from runflow.db.embedded import EmbeddedPostgres
 from runflow.db.migrate import migrate
+from runflow.embedded_postgres import EmbeddedPostgres
 from runflow.master_key import MasterKey
-from runflow.runs.queue import leases
+from runflow.queue import leases
 from runflow.server import build_services
-from runflow.services import Services
 from runflow.settings import Settings
 from runflow.web.scopes import ALL_SCOPES
+from runflow.web.services import Services
 from tests.support.application import MakeKey, fresh_database, fresh_key, open_client
 
 pytest_plugins = [
@@ -37,6 +37,7 @@ pytest_plugins = [
     "tests.support.editor_fixtures",
     "tests.support.s3_fixtures",
     "tests.support.deployed",
+    "tests.support.priced_runs",
 ]
 
 # Hypothesis fails an example that takes longer than 0.2 s, and a test whose examples are slow to make: both would be

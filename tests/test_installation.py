@@ -6,10 +6,10 @@ from pathlib import Path
 
 from sqlalchemy import URL
 
+from runflow.accounts.keys import queries as keys
 from runflow.db.database import Database
 from runflow.ids import token_hash
 from runflow.installation import Installation, first_steps
-from runflow.keys import queries as keys
 from runflow.master_key import MasterKey
 from runflow.settings import Settings
 

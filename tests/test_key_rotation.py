@@ -15,7 +15,7 @@ from runflow.db import roles
 from runflow.db.database import Database
 from runflow.db.exclusive import ServersRun
 from runflow.db.notifications import LISTENER
-from runflow.deliveries import secret_queries
+from runflow.deliveries import secrets_queries
 from runflow.deliveries.secrets import seal, unseal
 from runflow.ids import new_id
 from runflow.installation import Installation, first_steps
@@ -74,7 +74,7 @@ async def stored(installation: Installation, key: MasterKey, secret_id: Any) -> 
     db = Database(installation.owner_url, key, pool=2)
     try:
         async with db.system() as connection:
-            rows = await secret_queries.every_secret(connection)
+            rows = await secrets_queries.every_secret(connection)
     finally:
         await db.close()
     (sealed,) = [row.sealed for row in rows if row.id == secret_id]

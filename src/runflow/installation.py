@@ -9,14 +9,14 @@ from uuid import UUID
 
 from sqlalchemy import URL
 
+from runflow.accounts.keys import queries as key_queries
+from runflow.accounts.keys import service as keys
+from runflow.accounts.organizations import queries as orgs
+from runflow.accounts.organizations import service as organizations
 from runflow.db.database import Database, parse_url
-from runflow.db.embedded import EmbeddedPostgres
 from runflow.db.migrate import migrate
-from runflow.keys import queries as key_queries
-from runflow.keys import service as keys
+from runflow.embedded_postgres import EmbeddedPostgres
 from runflow.master_key import MasterKey, load_or_create
-from runflow.orgs import queries as orgs
-from runflow.orgs import service as organizations
 from runflow.settings import Settings
 from runflow.web.scopes import ALL_SCOPES
 

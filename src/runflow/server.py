@@ -9,39 +9,45 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
 from runflow import __version__
+from runflow.accounts.audit import routes as audit
+from runflow.accounts.keys import routes as keys
+from runflow.accounts.keys.authenticator import KeyRing
+from runflow.accounts.organizations import routes as orgs
 from runflow.assets import routes as assets
-from runflow.assets.drawing_process import DrawingProcess
 from runflow.assets.folders import routes as asset_folders
-from runflow.audit import routes as audit
+from runflow.assets.images.drawing_process import DrawingProcess
 from runflow.batches import routes as batches
-from runflow.callbacks import routes as callbacks
+from runflow.billing import routes as billing
 from runflow.db.database import Database
 from runflow.db.notifications import Hub
+from runflow.deliveries.callbacks import routes as callbacks
+from runflow.deliveries.messages import BatchMessages, RunMessages
 from runflow.deliveries.secrets import StoredSecrets
-from runflow.deliveries.sender import DeliveryEngine
+from runflow.deliveries.sending.sender import DeliverySender
+from runflow.deliveries.webhooks import routes as webhooks
 from runflow.evaluations import routes as evaluations
-from runflow.evaluations.engine import EvaluationEngine
-from runflow.gpus import routes as gpus
-from runflow.keys import routes as keys
-from runflow.keys.authenticator import KeyRing
+from runflow.evaluations.automatic import AutomaticEvaluations
+from runflow.evaluations.runner.runner import EvaluationRunner
 from runflow.master_key import MasterKey
-from runflow.metering import routes as metering
 from runflow.models import routes as models
 from runflow.models.uploads import ModelUploads
-from runflow.orgs import routes as orgs
 from runflow.outgoing.client import GuardedClient
-from runflow.retention.keeper import RetentionKeeper
+from runflow.queue import routes as queue
+from runflow.queue.intake import Intake
+from runflow.queue.sweeper import Sweeper
+from runflow.queue.unfinished import Unfinished
+from runflow.queue.waiting_reason import WaitingReasons
+from runflow.queue.worker_api import WorkerApi
+from runflow.retention.runner import RetentionRunner
 from runflow.runs import routes as runs
 from runflow.runs.dispatch import Dispatcher
-from runflow.runs.queue.intake import Intake
-from runflow.runs.queue.sweeper import Sweeper
-from runflow.runs.queue.unfinished import Unfinished
+from runflow.runs.openapi import routes as openapi
 from runflow.runs.service import RunReader
-from runflow.services import Services
 from runflow.settings import Settings
-from runflow.storage import routes as storage
+from runflow.statistics import routes as statistics
 from runflow.storage.choice import open_storage
-from runflow.web import problems, system
+from runflow.web import exception_handlers, system
+from runflow.web import stored_files as storage
 from runflow.web.body import BodyLimit
 from runflow.web.context import RequestContext
 from runflow.web.cors import allow_every_origin
@@ -50,27 +56,28 @@ from runflow.web.idempotency import Idempotency
 from runflow.web.openapi import describe
 from runflow.web.rate_limits import RateLimits
 from runflow.web.reference import routes as reference
-from runflow.webhooks import routes as webhooks
+from runflow.web.services import Services
 from runflow.workers import routes as workers
-from runflow.workers.outlook import Outlook
-from runflow.workers.service import WorkerDesk
+from runflow.workers.gpus import routes as gpus
 from runflow.workflows import routes as workflows
-from runflow.workflows.definitions import routes as definitions
+from runflow.workflows.interface import routes as interface
 from runflow.workflows.versions import routes as versions
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8700"
 
 ROUTERS = (
-    workers.router,
+    queue.router,
     storage.router,
     runs.router,
     system.router,
     reference.router,
-    metering.router,
+    billing.router,
+    statistics.router,
     evaluations.router,
-    definitions.router,
+    interface.router,
     versions.router,
     workflows.router,
+    openapi.router,
     batches.router,
     callbacks.router,
     webhooks.router,
@@ -81,7 +88,7 @@ ROUTERS = (
     keys.router,
     audit.router,
     gpus.router,
-    workers.roster_router,
+    workers.router,
 )
 """In the order in which they are tried, one route after the other: first what every run passes several times; a fixed
 second segment below a workflow's id before `{owner}/{slug}`."""
@@ -95,6 +102,11 @@ OF_EVERY_RUN = (
     ("GET", "/v1/runs/{id}"),
 )
 """The routes that every run passes: they are found without a search."""
+
+
+CONSEQUENCES = (RunMessages(), BatchMessages(), AutomaticEvaluations())
+"""What follows from a run's end, in the order in which the transaction that ends it writes it: rows are locked in the
+order run, attempt, lane, fair share, batch."""
 
 
 @asynccontextmanager
@@ -116,14 +128,15 @@ async def build_services(
         limits=RateLimits(settings.rate_limit, settings.max_waiting),
         drawing=DrawingProcess(),
         base_url=(settings.public_url or address).rstrip("/"),
+        consequences=CONSEQUENCES,
     )
     await hub.start()
     client = GuardedClient.from_settings(settings)
     background = [
-        asyncio.create_task(DeliveryEngine(services, client, StoredSecrets(key)).run(), name="deliveries"),
+        asyncio.create_task(DeliverySender(services, client, StoredSecrets(key)).run(), name="deliveries"),
         asyncio.create_task(Sweeper(services).run(), name="sweeper"),
-        asyncio.create_task(RetentionKeeper(services).run(), name="retention"),
-        asyncio.create_task(EvaluationEngine(services, client).run(), name="evaluations"),
+        asyncio.create_task(RetentionRunner(services).run(), name="retention"),
+        asyncio.create_task(EvaluationRunner(services, client).run(), name="evaluations"),
     ]
     try:
         yield services
@@ -157,10 +170,10 @@ def create_app(services: Services) -> ASGIApp:
     app.state.services = services
     unfinished = Unfinished(services.hub)
     app.state.dispatcher = Dispatcher(services, Intake(services.db, services.hub, unfinished))
-    app.state.run_reader = RunReader(services, Outlook(services), unfinished)
+    app.state.run_reader = RunReader(services, WaitingReasons(services), unfinished)
     app.state.model_uploads = ModelUploads(services)
-    app.state.worker_desk = WorkerDesk(services, Sweeper(services))
-    problems.install(app)
+    app.state.worker_api = WorkerApi(services, Sweeper(services))
+    exception_handlers.install(app)
     for router in ROUTERS:
         app.include_router(router)
     describe(app)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from runflow.bucket import Bucket
+from runflow.s3_location import Bucket
 
 
 def _default_home() -> Path:

@@ -18,8 +18,8 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from runflow.db.embedded import EmbeddedPostgres
-from runflow.db.embedded.errors import EmbeddedPostgresError
+from runflow.embedded_postgres import EmbeddedPostgres
+from runflow.embedded_postgres.errors import EmbeddedPostgresError
 from runflow.installation import FirstSteps, Installation, first_steps
 from runflow.server import build_services, create_app
 

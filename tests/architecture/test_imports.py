@@ -1,34 +1,35 @@
-"""Imports point one way: cli → web → nouns → db and storage; worker and client speak HTTP (design: "Layout")."""
+"""Imports point down, as the table of docs/architecture.md says; worker and client speak HTTP."""
 
 import ast
+import re
 import sys
+from collections.abc import Collection, Iterator, Mapping
 from itertools import pairwise
 
 import pytest
 
-from tests.support.source import PACKAGE, Module, plugin_modules, server_modules
+from tests.support.source import ROOT, Module, plugin_modules, server_modules
 
-NOUNS = frozenset(
-    "orgs keys workflows runs batches assets callbacks webhooks evaluations gpus workers metering deliveries "
-    "audit retention models".split()
-)
-PLAIN = frozenset({"bucket", "errors", "ids", "settings", "logs", "trust", "__version__"})
-"""What every room may import: it imports nothing of ours itself, but one of its kind."""
-TOP = frozenset({"cli", "demo", "supervisor", "server", "installation", "__main__", "worker", "client"})
-"""What stands above the nouns, or beside the server."""
+PAGE = ROOT / "docs" / "architecture.md"
+PLAIN = "plain"
+EVERYTHING = "everything but "
 
-MAY_IMPORT: dict[str, frozenset[str]] = {
-    "db": PLAIN | {"master_key"},
-    "storage": PLAIN | {"master_key"},
-    "outgoing": PLAIN | {"graph"},
-    "web": PLAIN | {"services", "db", "storage", "master_key"},
-    "worker": PLAIN | {"graph", "outgoing", "client", "plugin_install"},
-    "client": PLAIN | {"graph"},
-    "master_key": PLAIN,
-    "plugin_install": PLAIN,
-    **dict.fromkeys(PLAIN, PLAIN),
-}
-"""Rooms with few friends: what each may import beside itself. storage/routes.py is a route, see below."""
+
+def allowed_imports() -> dict[str, frozenset[str]]:
+    """Return, by room, the rooms that it may import, as the table of docs/architecture.md says."""
+    section = PAGE.read_text().partition("## Who may import whom\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (?:`|\*)(\w+)(?:`|\*) \| (.+) \|$", section, re.MULTILINE)
+    plain = frozenset(next(cell for room, cell in rows if room == PLAIN).split(", "))
+    rooms = frozenset(room for room, _ in rows if room != PLAIN) | plain
+    allowed = dict.fromkeys(plain, plain)
+    for room, cell in rows:
+        words = frozenset(cell.replace("`", "").removeprefix(EVERYTHING).split(", "))
+        if cell.startswith(EVERYTHING):
+            allowed[room] = rooms - words
+        elif room != PLAIN:
+            allowed[room] = (words - {PLAIN, "nothing"}) | (plain if PLAIN in words else frozenset())
+    return allowed
+
 
 COMFYUI_BRINGS = frozenset(
     "numpy PIL torch torchaudio av aiohttp multidict yarl psutil folder_paths comfy comfy_api comfy_execution server "
@@ -37,22 +38,72 @@ COMFYUI_BRINGS = frozenset(
 """What the plugin may import beside the standard library: ComfyUI installs or is it."""
 
 
-def test_each_room_imports_only_what_is_below_it() -> None:
-    faults = []
-    for module in server_modules():
-        allowed = MAY_IMPORT.get(module.room)
-        if module.name == "storage/routes.py":
-            allowed = MAY_IMPORT["web"] | {"web"}
-        for line, target in our_rooms(module):
-            if allowed is not None:
-                wrong = target not in allowed
-            elif module.room in NOUNS:
-                wrong = target in TOP
-            else:
-                wrong = target == "cli" and module.room != "__main__"
-            if wrong:
-                faults.append(f"src/runflow/{module.name}:{line}: {module.room} imports runflow.{target}")
+def test_each_room_imports_only_what_the_table_allows() -> None:
+    allowed = allowed_imports()
+    faults = [
+        f"src/runflow/{module.name}:{line}: {module.room} imports runflow.{target}"
+        for module in server_modules()
+        if module.room != "__init__"
+        for line, target in our_rooms(module)
+        if target not in allowed[module.room]
+    ]
     assert faults == [], "\n".join(faults)
+
+
+def test_the_table_names_the_rooms_that_are_there() -> None:
+    there = {module.room for module in server_modules()} - {"__init__"} | {"graph"}
+    assert allowed_imports().keys() == there
+
+
+def test_no_rooms_and_no_modules_import_in_a_circle() -> None:
+    modules = {name_of(module): module for module in server_modules()}
+    imports = {name: set(targets(module, modules.keys())) for name, module in modules.items()}
+    rooms: dict[str, set[str]] = {}
+    for name, found in imports.items():
+        room = room_of(name)
+        rooms.setdefault(room, set()).update({room_of(target) for target in found} - {room, "runflow"})
+    assert circle(imports) is None, "modules import in a circle: " + " → ".join(circle(imports) or ())
+    assert circle(rooms) is None, "rooms import in a circle: " + " → ".join(circle(rooms) or ())
+
+
+def name_of(module: Module) -> str:
+    """Return the dotted name of a module."""
+    return "runflow." + module.name.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+
+
+def room_of(name: str) -> str:
+    """Return the room of a dotted name."""
+    return ([*name.split("."), "runflow"])[1]
+
+
+def targets(module: Module, known: Collection[str]) -> Iterator[str]:
+    """Yield the modules of ours that a module imports: of `from a import b` the module `a.b`, or else `a`."""
+    for _, name in module.imports():
+        for candidate in (name, name.rpartition(".")[0]):
+            if candidate in known and candidate != name_of(module):
+                yield candidate
+                break
+
+
+def circle(graph: Mapping[str, Collection[str]]) -> list[str] | None:
+    """Return the nodes of one circle, None when there is none."""
+    done: set[str] = set()
+    path: list[str] = []
+
+    def visit(node: str) -> list[str] | None:
+        if node in path:
+            return [*path[path.index(node) :], node]
+        if node in done:
+            return None
+        path.append(node)
+        for target in sorted(graph.get(node, ())):
+            if found := visit(target):
+                return found
+        path.pop()
+        done.add(node)
+        return None
+
+    return next((found for node in sorted(graph) if (found := visit(node))), None)
 
 
 def our_rooms(module: Module) -> list[tuple[int, str]]:
@@ -60,19 +111,13 @@ def our_rooms(module: Module) -> list[tuple[int, str]]:
     rooms = []
     for line, name in module.imports():
         parts = name.split(".")
-        if parts[0] == "runflow" and len(parts) > 1 and parts[1] != module.room:
+        if parts[0] == "runflow" and len(parts) > 1 and parts[1] not in (module.room, "__version__"):
             rooms.append((line, parts[1]))
     return rooms
 
 
-def test_each_folder_is_a_room_that_these_rules_know() -> None:
-    folders = {path.name for path in PACKAGE.iterdir() if path.is_dir() and any(path.rglob("*.py"))}
-    known = NOUNS | TOP | MAY_IMPORT.keys() | {"graph", "fleet", "dashboard"}
-    assert folders - known == set(), "say in this test what the new folder may import"
-
-
 def test_http_stays_in_routes_and_web() -> None:
-    rooms = {"web", "server", "services"}
+    rooms = {"web", "server"}
     faults = [
         f"src/runflow/{module.name}:{line}: {name}"
         for module in server_modules()

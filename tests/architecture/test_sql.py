@@ -11,33 +11,31 @@ STATEMENT = re.compile(r"\s*(SELECT\s|INSERT\s+INTO\s|UPDATE\s+\S+\s+SET\s|DELET
 
 SYSTEM_TRANSACTIONS = frozenset(
     {
-        "assets/expiry.py",
-        "assets/purge.py",
-        "assets/sweep.py",
+        "assets/retention.py",
         "batches/service.py",
         "cli/budget.py",
         "cli/gpus.py",
         "cli/keys.py",
         "cli/orgs.py",
         "deliveries/retention.py",
-        "deliveries/sender.py",
-        "evaluations/engine.py",
-        "gpus/service.py",
+        "deliveries/sending/sender.py",
+        "evaluations/runner/runner.py",
+        "workers/gpus/service.py",
         "installation.py",
         "key_rotation.py",
-        "keys/authenticator.py",
-        "models/sweep.py",
+        "accounts/keys/authenticator.py",
+        "models/uploads.py",
         "retention/service.py",
-        "runs/queue/completion.py",
-        "runs/queue/leases.py",
-        "runs/queue/sweeper.py",
+        "queue/completion.py",
+        "queue/leases.py",
+        "queue/sweeper.py",
         "runs/reruns.py",
         "runs/service.py",
         "web/idempotency/sweep.py",
         "web/system.py",
-        "workers/outlook.py",
-        "workers/roster.py",
+        "queue/waiting_reason.py",
         "workers/service.py",
+        "queue/worker_api.py",
         "workflows/public.py",
     }
 )
@@ -53,7 +51,7 @@ def holds_sql(module: Module) -> bool:
     return (
         module.path.name in ("queries.py", "tables.py")
         or module.path.name.endswith("_queries.py")
-        or module.room in ("db", "deliveries")
+        or module.room in ("db", "embedded_postgres", "deliveries")
         or module.name.startswith("web/lists/")
         or module.name == "web/system.py"  # readiness asks the database for one row
     )

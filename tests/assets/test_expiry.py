@@ -8,9 +8,8 @@ from typing import Any
 import httpx
 from sqlalchemy import text
 
-from runflow.assets.expiry import expire_inline_files
-from runflow.assets.purge import purge_deleted_assets
-from runflow.services import Services
+from runflow.assets.retention import expire_inline_files, purge_deleted_assets
+from runflow.web.services import Services
 from tests.support.asset_lifetime import keys, later
 from tests.support.deployed import Deployed, Dispatch, Worker
 from tests.support.deployed import dispatch as dispatch

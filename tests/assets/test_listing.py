@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from runflow.ids import new_id
-from runflow.services import Services
+from runflow.web.services import Services
 from tests.support.uploading import confirm, open_session, picture, send, unsigned, upload
 
 

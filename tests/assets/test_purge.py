@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import text
 
 from runflow import errors
-from runflow.assets.purge import LOOK_AGAIN_SECONDS, TAKEN_SECONDS, purge_deleted_assets
+from runflow.assets.retention import LOOK_AGAIN_SECONDS, TAKEN_SECONDS, purge_deleted_assets
 from runflow.ids import new_id
-from runflow.services import Services
+from runflow.web.services import Services
 from tests.support.asset_lifetime import keys, later
 from tests.support.deployed import PROMPT, Deployed, Dispatch, Worker
 from tests.support.deployed import dispatch as dispatch

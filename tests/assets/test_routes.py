@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from runflow.services import Services
+from runflow.web.services import Services
 from tests.support.uploading import confirm, open_session, picture, send, unsigned, upload
 
 RECORD_KEYS = {

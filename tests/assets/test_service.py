@@ -8,8 +8,8 @@ import pytest
 
 from runflow import errors
 from runflow.assets import queries, service
-from runflow.services import Services
 from runflow.web.auth import Principal
+from runflow.web.services import Services
 from tests.support.uploading import picture, upload
 
 

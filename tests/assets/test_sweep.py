@@ -4,8 +4,8 @@ import httpx
 import pytest
 
 from runflow import errors
-from runflow.assets.sweep import sweep_stale_uploads
-from runflow.services import Services
+from runflow.assets.retention import sweep_stale_uploads
+from runflow.web.services import Services
 from tests.support.asset_lifetime import age
 from tests.support.uploading import confirm, open_session, picture, send, upload
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from runflow.services import Services
+from runflow.web.services import Services
 from tests.batches.conftest import MakeBatch
 from tests.support.deployed import Deployed, Dispatch, MakeWorker, Worker
 from tests.support.uploading import picture

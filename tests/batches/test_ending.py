@@ -8,8 +8,8 @@ import orjson
 import pytest
 from sqlalchemy import text
 
-from runflow.runs.queue.sweeper import Sweeper
-from runflow.services import Services
+from runflow.queue.sweeper import Sweeper
+from runflow.web.services import Services
 from tests.batches.conftest import MakeBatch, finish
 from tests.support.deployed import Deployed, MakeWorker, Worker
 from tests.support.queue_records import expire, lane_counts

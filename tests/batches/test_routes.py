@@ -7,7 +7,7 @@ import pytest
 
 from runflow.batches.schemas import Batch, BatchItem, ListedBatch
 from runflow.ids import new_id
-from runflow.web.lists import bounded
+from runflow.web.lists import pages
 from tests.batches.conftest import MakeBatch, finish
 from tests.support.deployed import Worker
 
@@ -38,7 +38,7 @@ async def test_batches_are_listed_filtered_and_paged(
     assert len({batch["id"] for batch in page["items"] + rest["items"]}) == 3
     whole = (await client.get("/v1/batches", params={"fields": "id,items,input"})).json()["items"]
     assert [len(batch["items"]) for batch in whole] == [len(batch["input"]) for batch in whole] == [1, 2, 1]
-    monkeypatch.setattr(bounded, "MAX_PAGE_BYTES", 1)
+    monkeypatch.setattr(pages, "MAX_PAGE_BYTES", 1)
     large = (await client.get("/v1/batches", params={"fields": "id,input"})).json()
     assert [batch["id"] for batch in large["items"]] == [third["id"]] and large["next"]
 

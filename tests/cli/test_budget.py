@@ -71,7 +71,7 @@ async def test_a_budget_is_set_shown_and_cleared(runflow: Command, client: httpx
 async def test_a_server_that_runs_hears_of_it_at_once(
     runflow: Command, client: httpx.AsyncClient, owner_slug: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runflow.metering.budget.REMEMBER_SECONDS", 3600)  # nothing but the hint can tell it
+    monkeypatch.setattr("runflow.billing.budget.REMEMBER_SECONDS", 3600)  # nothing but the hint can tell it
     body = {"name": "Otter", "workflow_json": {"9": {"class_type": "SaveImage", "inputs": {}}}}
     path = (await client.post("/v1/comfyui-workflows", json=body)).json()["path"]
     dispatched = await client.post(f"/v1/comfyui-workflows/{path}/runs", json={"input": {}})

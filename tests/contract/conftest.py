@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from runflow.services import Services
+from runflow.web.services import Services
 from tests.support.application import MakeKey, open_client
 
 EDITOR = "http://127.0.0.1:8188"

@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 import pytest
 
-from runflow.services import Services
+from runflow.web.services import Services
 from tests.contract.conftest import Page
 from tests.support.application import MakeKey
 from tests.support.workflow_prompts import plugin_body

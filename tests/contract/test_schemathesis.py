@@ -23,8 +23,8 @@ from schemathesis.checks import (
 )
 
 from runflow.server import create_app
-from runflow.services import Services
 from runflow.web.scopes import ROUTE_SCOPES, Access
+from runflow.web.services import Services
 from tests.support import everything as of_everything
 from tests.support.everything import Everything, Route, address, served_order
 

@@ -6,10 +6,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
+from runflow.accounts.organizations import queries as orgs
 from runflow.db.database import Database
 from runflow.ids import new_id
-from runflow.orgs import queries as orgs
-from runflow.web.problems import translate
+from runflow.web.exception_handlers import translate
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DataError, IntegrityError
 
+from runflow.accounts.organizations import queries as orgs
 from runflow.db.database import Database
 from runflow.db.notifications import Hub
 from runflow.db.unit_of_work import current_unit
 from runflow.ids import new_id
-from runflow.orgs import queries as orgs
 
 ADD = text(
     "INSERT INTO api_keys (id, org_id, name, key_hash, key_prefix, scopes) VALUES (:id, :org, :name, :hash, 'x', '{}')"

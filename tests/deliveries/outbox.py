@@ -10,14 +10,14 @@ from uuid import UUID
 import httpx
 from sqlalchemy import Row, text
 
+from runflow.accounts.organizations import queries as orgs
 from runflow.db.database import Database
 from runflow.db.notifications import Hub
 from runflow.deliveries.outbox import insert
 from runflow.deliveries.secrets import StoredSecrets, seal
-from runflow.deliveries.sender import DeliveryEngine, Timing
+from runflow.deliveries.sending.sender import DeliverySender, Timing
 from runflow.ids import new_id
 from runflow.master_key import MasterKey
-from runflow.orgs import queries as orgs
 from runflow.outgoing import GuardedClient
 from runflow.outgoing.client import Answer
 
@@ -140,7 +140,7 @@ class Outbox:
 
 
 @contextlib.asynccontextmanager
-async def running(*engines: DeliveryEngine) -> AsyncIterator[None]:
+async def running(*engines: DeliverySender) -> AsyncIterator[None]:
     """Run engines as the server does: until cancelled."""
     tasks = [asyncio.create_task(engine.run()) for engine in engines]
     try:

@@ -8,8 +8,8 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from runflow.deliveries.sender import DeliveryEngine
-from runflow.deliveries.slots import Slots
+from runflow.deliveries.sending.sender import DeliverySender
+from runflow.deliveries.sending.slots import Slots
 from runflow.ids import new_id
 from tests.deliveries.outbox import FAST, SIGNING, Impatient, Outbox, running, until
 from tests.support.receivers import Behaviour, Received, Receiver, answering, endless, hanging, receiver, resetting
@@ -81,7 +81,7 @@ async def test_bad_receivers_disturb_nobody(outbox: Outbox, client: Impatient) -
         talking.append(bad["gigabyte"])
         shouting.append(bad["endless header"])
         client.limits = {bad["hangs"].port: SHORT_SECONDS, dead.port: LONG_SECONDS}
-        await stack.enter_async_context(running(DeliveryEngine(outbox, client, SIGNING, timing=PATIENT)))
+        await stack.enter_async_context(running(DeliverySender(outbox, client, SIGNING, timing=PATIENT)))
         await outbox.ended(await outbox.add(good.url()))
         process = psutil.Process()
         before = peak = process.memory_info().rss

@@ -1,9 +1,9 @@
 from sqlalchemy import text
 
-from runflow.deliveries import queries
-from runflow.deliveries.outcome import FailureReason, Outcome
 from runflow.deliveries.retention import remove_old_deliveries
-from runflow.deliveries.schedule import GiveUp
+from runflow.deliveries.sending import queries
+from runflow.deliveries.sending.outcome import FailureReason, Outcome
+from runflow.deliveries.sending.schedule import GiveUp
 from tests.deliveries.outbox import Outbox
 
 

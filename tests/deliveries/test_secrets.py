@@ -11,7 +11,7 @@ from sqlalchemy import text
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from runflow.deliveries.secrets import PURPOSE, StoredSecrets, reseal_all, seal, unseal
-from runflow.deliveries.sender import DeliveryEngine
+from runflow.deliveries.sending.sender import DeliverySender
 from runflow.ids import new_id
 from runflow.master_key import CannotDecrypt, MasterKey
 from runflow.outgoing import GuardedClient
@@ -54,7 +54,7 @@ async def test_a_callback_is_signed_by_every_enabled_secret(outbox: Outbox, clie
     await outbox.add_secret(other, foreign)
     async with outbox.db.system() as connection:
         await connection.execute(text("UPDATE callback_secrets SET disabled_at = now() WHERE id = :id"), {"id": off_id})
-    async with receiver(answering()) as hook, running(DeliveryEngine(outbox, client, SIGNING, timing=FAST)):
+    async with receiver(answering()) as hook, running(DeliverySender(outbox, client, SIGNING, timing=FAST)):
         (row,) = await outbox.ended(await outbox.add(hook.url(), org_id=org))
         await outbox.ended(await outbox.add(hook.url(), org_id=other))
     ours, theirs = hook.requests
@@ -71,7 +71,7 @@ async def test_a_callback_is_signed_by_every_enabled_secret(outbox: Outbox, clie
 async def test_an_altered_body_or_time_is_noticed(outbox: Outbox, client: GuardedClient) -> None:
     org, secret = await outbox.new_org(), fresh()
     await outbox.add_secret(org, secret)
-    async with receiver(answering()) as hook, running(DeliveryEngine(outbox, client, SIGNING, timing=FAST)):
+    async with receiver(answering()) as hook, running(DeliverySender(outbox, client, SIGNING, timing=FAST)):
         await outbox.ended(await outbox.add(hook.url(), org_id=org))
     (seen,) = hook.requests
     later = {**seen.headers, "webhook-timestamp": str(int(seen.headers["webhook-timestamp"]) + 1)}
@@ -83,7 +83,7 @@ async def test_an_altered_body_or_time_is_noticed(outbox: Outbox, client: Guarde
 async def test_a_webhook_signs_with_its_own_secrets_only(outbox: Outbox, client: GuardedClient) -> None:
     org, own, before, of_callbacks = await outbox.new_org(), fresh(), fresh(), fresh()
     await outbox.add_secret(org, of_callbacks)
-    async with receiver(answering()) as hook, running(DeliveryEngine(outbox, client, SIGNING, timing=FAST)):
+    async with receiver(answering()) as hook, running(DeliverySender(outbox, client, SIGNING, timing=FAST)):
         webhook = await outbox.add_webhook(org, hook.url(), own, previous=before)
         await outbox.ended(await outbox.add(hook.url(), org_id=org, webhook_id=webhook))
         async with outbox.db.system() as connection:
@@ -107,10 +107,10 @@ async def test_a_new_master_key_opens_everything_and_the_old_one_nothing(outbox:
         async with outbox.db.system() as connection:
             assert await reseal_all(connection, KEY, NEW_KEY) == 3
             assert await reseal_all(connection, KEY, NEW_KEY) == 0, "an interrupted rotation can be repeated"
-        async with running(DeliveryEngine(outbox, client, StoredSecrets(NEW_KEY), timing=FAST)):
+        async with running(DeliverySender(outbox, client, StoredSecrets(NEW_KEY), timing=FAST)):
             await outbox.ended(await outbox.add(hook.url(), org_id=org))
             await outbox.ended(await outbox.add(hook.url(), org_id=org, webhook_id=webhook))
-        async with running(DeliveryEngine(outbox, client, SIGNING, timing=FAST)):
+        async with running(DeliverySender(outbox, client, SIGNING, timing=FAST)):
             (row,) = await outbox.ended(await outbox.add(hook.url(), org_id=org, max_attempts=1))
     callback, event = hook.requests
     assert verifies(callback, of_callbacks) and verifies(event, own) and verifies(event, before)

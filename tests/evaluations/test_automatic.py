@@ -8,7 +8,7 @@ import pytest
 
 from runflow.evaluations.automatic import given
 from runflow.graph import Interface
-from runflow.services import Services
+from runflow.web.services import Services
 from tests.evaluations.conftest import ended
 from tests.support.deployed import Deployed, Dispatch, Worker
 
@@ -166,12 +166,12 @@ def test_without_a_known_name_the_longest_text_is_the_prompt() -> None:
 async def test_two_server_processes_at_once_evaluate_each_image_once(
     client: httpx.AsyncClient, services: Services, good_png: bytes
 ) -> None:
-    from runflow.evaluations.engine import EvaluationEngine
+    from runflow.evaluations.runner.runner import EvaluationRunner
     from runflow.outgoing import GuardedClient
     from tests.evaluations.conftest import submit
 
     async with GuardedClient.from_settings(services.settings) as outgoing:
-        second = asyncio.create_task(EvaluationEngine(services, outgoing).run())
+        second = asyncio.create_task(EvaluationRunner(services, outgoing).run())
         try:
             made = [await submit(client, good_png) for _ in range(6)]
             found = [await ended(client, item["id"]) for item in made]

@@ -4,7 +4,7 @@ import hashlib
 
 import httpx
 
-from runflow.services import Services
+from runflow.web.services import Services
 from tests.models.uploading import accepting, content, upload
 from tests.support.application import MakeKey
 from tests.support.deployed import PROMPT, MakeWorker

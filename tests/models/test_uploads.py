@@ -11,11 +11,11 @@ from sqlalchemy import text
 
 from runflow.master_key import MasterKey
 from runflow.models import parts
-from runflow.models.sweep import sweep_model_uploads
-from runflow.services import Services
+from runflow.models.uploads import sweep_model_uploads
 from runflow.settings import Settings
 from runflow.storage.choice import open_storage
 from runflow.web.auth import Principal
+from runflow.web.services import Services
 from tests.models.uploading import accepting, begin, content, declaration, send, upload
 from tests.support.application import MakeKey
 from tests.support.s3_fixtures import moto_settings
@@ -25,7 +25,7 @@ CHUNK = 64 * 1024
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("parts", "record"):
+    for module in ("parts", "schemas"):
         monkeypatch.setattr(f"runflow.models.{module}.CHUNK_BYTES", CHUNK)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from runflow.models import parts
-from runflow.services import Services
+from runflow.web.services import Services
 from tests.support.application import open_client
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from runflow.ids import new_id
 from runflow.retention import service
-from runflow.services import Services
+from runflow.web.services import Services
 from tests.support.deployed import Dispatch, Worker
 
 

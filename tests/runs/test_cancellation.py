@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from runflow.services import Services
+from runflow.web.services import Services
 from tests.support.deployed import Dispatch, Worker
 from tests.support.queue_records import deliveries, lane_counts
 

@@ -7,10 +7,10 @@ import pytest
 from sqlalchemy.dialects.postgresql import psycopg
 
 from runflow.runs import queries
-from runflow.runs.listing import RUN_LIST
+from runflow.runs.queries import RUN_LIST
 from runflow.runs.schemas import Run
-from runflow.services import Services
-from runflow.web.lists import ListQuery, bounded, build
+from runflow.web.lists import ListQuery, build, pages
+from runflow.web.services import Services
 from tests.support.deployed import Deployed, Dispatch, Worker
 
 
@@ -181,7 +181,7 @@ async def test_a_long_page_of_large_inputs_ends_early(
     client: httpx.AsyncClient, dispatch: Dispatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = [(await dispatch(input={"prompt": "x" * 1000}))["id"] for _ in range(3)][::-1]
-    monkeypatch.setattr(bounded, "MAX_PAGE_BYTES", 1500)
+    monkeypatch.setattr(pages, "MAX_PAGE_BYTES", 1500)
     first = (await client.get("/v1/runs", params={"limit": 100})).json()
     rest = (await client.get("/v1/runs", params={"limit": 100, "pq": first["next"]})).json()
     assert [[run["id"] for run in page["items"]] for page in (first, rest)] == [runs[:2], runs[2:]]

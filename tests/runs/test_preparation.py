@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from runflow.runs.inline_files import inline_files, with_references
+from runflow.runs.file_inputs import inline_files, with_references
 from tests.support.deployed import Deployed, Dispatch, Worker
 from tests.support.uploading import picture
 

@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from runflow.runs.references import asset_id, found_in, replaced
+from runflow.assets.references import asset_id, found_in, replaced
 
 ASSET = UUID("0197f3a0-0000-7000-8000-000000000000")
 REF = f"runflow://assets/{ASSET}"

@@ -9,9 +9,9 @@ import pytest
 
 from runflow.master_key import MasterKey
 from runflow.server import create_app
-from runflow.services import Services
 from runflow.storage.local import LocalStorage
 from runflow.storage.store import Storage
+from runflow.web.services import Services
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 from starlette.requests import Request
 
 from runflow.settings import Settings
-from runflow.storage.addresses import base_url
+from runflow.storage.keys import base_url
 
 
 def request(scheme: str, host: str) -> Request:

@@ -15,12 +15,12 @@ import pytest
 from runflow import errors
 from runflow.master_key import MasterKey
 from runflow.server import create_app
-from runflow.services import Services
 from runflow.settings import Settings
 from runflow.storage.choice import open_storage
 from runflow.storage.keys import InvalidKey
 from runflow.storage.s3 import PART_BYTES
 from runflow.storage.store import Storage
+from runflow.web.services import Services
 from tests.support.s3_fixtures import REAL, moto_settings, real_settings
 
 KEY = "runs/r/l/0-x.bin"

@@ -15,9 +15,9 @@ import pytest
 from runflow import errors
 from runflow.master_key import MasterKey
 from runflow.server import create_app
-from runflow.services import Services
 from runflow.storage.disk import BLOCK_BYTES
 from runflow.storage.local import LocalStorage
+from runflow.web.services import Services
 
 pytestmark = pytest.mark.chaos
 

@@ -1,7 +1,7 @@
 import pytest
 
 from runflow.storage.download import download_headers, is_unchanged
-from runflow.storage.signing import DownloadGrant
+from runflow.storage.signed_urls import DownloadGrant
 
 
 def headers(content_type: str | None, filename: str | None = "a.png") -> dict[str, str]:

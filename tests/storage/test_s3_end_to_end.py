@@ -10,14 +10,14 @@ import httpx
 import pytest
 
 from runflow import errors
-from runflow.assets.sweep import sweep_stale_uploads
-from runflow.keys import service as keys
+from runflow.accounts.keys import service as keys
+from runflow.assets.retention import sweep_stale_uploads
 from runflow.master_key import MasterKey
 from runflow.outgoing.client import GuardedClient
 from runflow.server import create_app
-from runflow.services import Services
 from runflow.settings import Settings
 from runflow.storage.choice import open_storage
+from runflow.web.services import Services
 from tests.support.application import MakeKey, new_org
 from tests.support.asset_lifetime import age
 from tests.support.deployed import PROMPT, Worker

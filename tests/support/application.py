@@ -9,12 +9,12 @@ import psycopg
 from sqlalchemy import URL
 from starlette.types import ASGIApp
 
+from runflow.accounts.keys import service as keys
+from runflow.accounts.organizations import queries as orgs
 from runflow.ids import new_id
-from runflow.keys import service as keys
-from runflow.orgs import queries as orgs
 from runflow.server import create_app
-from runflow.services import Services
 from runflow.settings import Settings
+from runflow.web.services import Services
 
 MakeKey = Callable[..., Awaitable[str]]
 """Makes an API key: `await make_key(scopes=…, org=…)`."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from runflow.services import Services
+from runflow.web.services import Services
 
 
 async def later(services: Services, asset_id: str, seconds: float) -> None:

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from runflow.settings import Settings
+from runflow.worker.engine.boot import OwnedSettings
 from runflow.worker.engine.owned import OwnedEngine
-from runflow.worker.engine.owned_settings import OwnedSettings
-from runflow.worker.runtime.errors import InstallError
+from runflow.worker.runtime.commands import InstallError
 from runflow.worker.runtime.install import InstallAsk, install
 from runflow.worker.runtime.record import is_usable
 from runflow.worker.runtime.report import LogReporter

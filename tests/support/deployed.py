@@ -8,9 +8,9 @@ from uuid import UUID
 import httpx
 import pytest
 
+from runflow.accounts.keys import service as keys
 from runflow.ids import new_id
-from runflow.keys import service as keys
-from runflow.services import Services
+from runflow.web.services import Services
 from tests.support.application import open_client
 
 PROMPT = {

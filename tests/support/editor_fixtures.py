@@ -17,7 +17,7 @@ import pytest
 from playwright.async_api import Browser, async_playwright, expect
 
 from runflow.settings import Settings
-from runflow.worker.runtime.errors import InstallError
+from runflow.worker.runtime.commands import InstallError
 from runflow.worker.runtime.record import read_record
 from tests.support.editor import Editor, copy_comfyui
 from tests.support.editor_page import EditorPage

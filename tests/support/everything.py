@@ -16,10 +16,10 @@ from typing import Any
 import httpx
 from sqlalchemy import text
 
+from runflow.accounts.keys import service as keys
 from runflow.ids import new_id
-from runflow.keys import service as keys
-from runflow.services import Services
 from runflow.web.scopes import ALL_SCOPES, ROUTE_SCOPES, Access
+from runflow.web.services import Services
 from tests.support.application import new_org, open_client
 from tests.support.deployed import PROMPT, Worker
 from tests.support.http_server import QuietHandler, serving

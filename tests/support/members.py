@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 
 from runflow.ids import new_id
-from runflow.services import Services
+from runflow.web.services import Services
 
 
 def somebody() -> str:

@@ -15,7 +15,7 @@ from runflow.worker.runtime.report import LogReporter
 from runflow.worker.runtime.source import SourceAsk, fetch_source, plan_source
 
 OLDEST = "0.16.3"
-"""The oldest release that can be had from everywhere (runflow.worker.runtime.releases)."""
+"""The oldest release that can be had from everywhere (runflow.worker.runtime.source_package)."""
 
 _FRONTEND = "comfyui-frontend-package"
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from runflow.services import Services
+from runflow.web.services import Services
 
 
 async def expire(services: Services, lease: dict[str, Any]) -> None:

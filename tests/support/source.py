@@ -20,7 +20,7 @@ class Module:
 
     @property
     def name(self) -> str:
-        """Its path below the source folder, as the tests' messages and lists write it: `runs/queue/leases.py`."""
+        """Its path below the source folder, as the tests' messages and lists write it: `queue/leases.py`."""
         return self.path.relative_to(self.base).as_posix()
 
     @property

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from runflow.services import Services
+from runflow.web.services import Services
 from tests.support import everything as of_everything
 from tests.support.everything import Everything
 

@@ -6,7 +6,7 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from runflow.web.disconnect import CallerGone, while_connected
+from runflow.web.context import CallerGone, while_connected
 
 
 def request(gone: asyncio.Event) -> Request:

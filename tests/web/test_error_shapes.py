@@ -12,8 +12,8 @@ import pytest
 
 from runflow.errors import ALL_ERRORS
 from runflow.ids import new_id
-from runflow.services import Services
 from runflow.web.scopes import ROUTE_SCOPES, Access
+from runflow.web.services import Services
 from tests.support.application import open_client
 from tests.support.everything import BODIES, CODES, OF_KEYS, Everything, Route, address
 

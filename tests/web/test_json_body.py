@@ -10,12 +10,12 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 
 from runflow import errors
+from runflow.accounts.organizations.schemas import CreateMember
 from runflow.assets.schemas import UploadCreate
 from runflow.batches.schemas import CreateBatch
-from runflow.orgs.schemas import CreateMember
 from runflow.runs.schemas import DispatchRequest
-from runflow.services import Services
 from runflow.web.json_body import MAX_REPORTED, openapi_body, parse
+from runflow.web.services import Services
 from runflow.workflows.schemas import CreateWorkflow, PatchWorkflow
 from tests.support.workflow_calls import ROUTE
 

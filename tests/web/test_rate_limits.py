@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runflow import errors
+from runflow.accounts.keys import service as keys
 from runflow.ids import new_id
-from runflow.keys import service as keys
-from runflow.services import Services
 from runflow.web import rate_limits
 from runflow.web.rate_limits import RateLimit, RateLimits
+from runflow.web.services import Services
 from tests.support.application import MakeKey, new_org, open_client
 
 

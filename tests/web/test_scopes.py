@@ -10,8 +10,8 @@ from fastapi.routing import APIRoute
 
 from runflow.ids import new_id
 from runflow.server import ROUTERS
-from runflow.services import Services
 from runflow.web.scopes import ALL_SCOPES, ROUTE_SCOPES, Access
+from runflow.web.services import Services
 from tests.support.application import MakeKey, new_org, open_client
 
 SCOPED = [(route, needed) for route, needed in ROUTE_SCOPES.items() if isinstance(needed, frozenset)]

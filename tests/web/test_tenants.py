@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from runflow.services import Services
 from runflow.web.scopes import ALL_SCOPES
+from runflow.web.services import Services
 from tests.support import everything as of_everything
 from tests.support.application import fresh_key, open_client
 from tests.support.everything import BODIES, CODES, OF_KEYS, RAW, Everything, Route, served_order

@@ -9,8 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runflow.worker.engine.base import Ability, EngineDescription, EngineKind, OnBoot, OutputRef
-from runflow.worker.engine.errors import EngineCrashed, EngineError, FileMissing
+from runflow.worker.engine.base import (
+    Ability,
+    EngineCrashed,
+    EngineDescription,
+    EngineError,
+    EngineKind,
+    FileMissing,
+    OnBoot,
+    OutputRef,
+)
 from runflow.worker.engine.execution import EngineEvent, EventKind, Execution, NodeError, OnEvent, Outcome, Prompt
 
 DEADLINE = 60.0

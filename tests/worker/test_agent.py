@@ -7,10 +7,9 @@ import pytest
 
 from runflow.worker.attempt import Attempt, Stop
 from runflow.worker.connection import NotWelcome
-from runflow.worker.engine.base import Engine
-from runflow.worker.engine.errors import EngineStartFailed
+from runflow.worker.engine.base import Engine, EngineStartFailed
+from runflow.worker.engine_supervisor import NoEngine
 from runflow.worker.execute import Limits
-from runflow.worker.keeper import NoEngine
 from runflow.worker.settings import WorkerSettings
 from tests.support.fake_server import FakeServer
 from tests.worker.conftest import StartWorker
@@ -167,7 +166,7 @@ async def test_a_long_run_is_renewed_and_tells_its_progress(
     server: FakeServer, engine: ScriptedEngine, worker: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("runflow.worker.agent._FIRST_BEAT_SECONDS", 0.01)
-    monkeypatch.setattr("runflow.worker.heart.EVENT_SECONDS", 0.02)
+    monkeypatch.setattr("runflow.worker.heartbeat.EVENT_SECONDS", 0.02)
     engine.script = hold = Hold()
     server.lease_seconds = 1
     async with worker():

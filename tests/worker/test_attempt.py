@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from runflow.worker.engine.errors import EngineRefused, EngineUnreachable
+from runflow.protocol.failures import FailureCode
+from runflow.worker.engine.base import EngineRefused, EngineUnreachable
 from runflow.worker.engine.execution import EventKind, Execution, NodeError, Outcome
 from runflow.worker.execute import Limits
-from runflow.worker.failure import FailureCode
 from tests.support.fake_server import FakeServer, image_lease
 from tests.worker.conftest import StartWorker
 from tests.worker.scripted_engine import Flight, Hold, ScriptedEngine, png, save_picture

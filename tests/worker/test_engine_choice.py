@@ -6,7 +6,7 @@ import pytest
 from runflow.worker.engine.attached import AttachedEngine
 from runflow.worker.engine.owned import OwnedEngine
 from runflow.worker.engine_choice import EngineFinder
-from runflow.worker.keeper import NoEngine
+from runflow.worker.engine_supervisor import NoEngine
 from runflow.worker.settings import ENGINE_USER_SAME, WorkerSettings
 
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runflow.graph import path_fault
-from runflow.worker.names import name_in_url, safe_name
+from runflow.worker.media import name_in_url, safe_name
 
 ORDINALS = st.integers(min_value=0, max_value=999)
 

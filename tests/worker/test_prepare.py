@@ -8,13 +8,14 @@ import pytest
 from PIL import Image
 
 from runflow.outgoing import Fetched, GuardedClient, HttpStatusError, OutgoingTimeout
+from runflow.protocol.failures import Failure
 from runflow.worker.connection import Connection
-from runflow.worker.failure import Failure, RunFailed
+from runflow.worker.failures import RunFailed
 from runflow.worker.lease import Lease
-from runflow.worker.model_store import ModelStore
-from runflow.worker.models import ModelPlacer
 from runflow.worker.prepare import Fetching, prepare
-from runflow.worker.resources import ResourceCache
+from runflow.worker.store.model_store import ModelStore
+from runflow.worker.store.models import ModelPlacer
+from runflow.worker.store.resources import ResourceCache
 from tests.support.fake_server import PROMPT, FakeServer, make_lease
 from tests.worker.scripted_engine import png
 
@@ -196,7 +197,7 @@ async def test_a_callers_url_goes_through_the_guarded_client(desk: Desk) -> None
 
 
 async def test_a_host_that_stumbles_is_asked_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runflow.worker.backoff.Backoff.delay", lambda _: 0)
+    monkeypatch.setattr("runflow.worker.retry.Backoff.delay", lambda _: 0)
     url = "https://example.com/download"
     desk.outgoing.answers[url] = [HttpStatusError("example.com", 503), OutgoingTimeout("example.com", "late"), png()]
     prompt = await desk.prepare(make_lease(**media("photo"), input={"photo": url}))

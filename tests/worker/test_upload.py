@@ -6,7 +6,7 @@ import pytest
 
 from runflow.graph import OutputFile
 from runflow.worker.connection import Connection, LeaseLost
-from runflow.worker.failure import RunFailed
+from runflow.worker.failures import RunFailed
 from runflow.worker.upload import Uploading, inspect, upload
 from tests.support.fake_server import FakeServer
 from tests.worker.scripted_engine import png

@@ -1,8 +1,8 @@
 """A worker's name belongs to the token that registered it: no other machine can end its leases by taking it."""
 
+from runflow.accounts.keys import queries, service
 from runflow.ids import new_id, token_hash
-from runflow.keys import queries, service
-from runflow.services import Services
+from runflow.web.services import Services
 from tests.support.application import open_client
 
 

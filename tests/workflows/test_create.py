@@ -7,7 +7,7 @@ import httpx
 import orjson
 import pytest
 
-from runflow.services import Services
+from runflow.web.services import Services
 from tests.support.workflow_calls import ROUTE, created, refused
 from tests.support.workflow_prompts import body, input_node, output_node, plugin_body, prompt
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from runflow.graph import Interface, read_interface
-from runflow.workflows.file_advice import about_input_files, about_named_models
+from runflow.workflows.warnings import about_input_files, about_named_models
 from tests.support.workflow_calls import ROUTE, created
 from tests.support.workflow_prompts import body, input_node, prompt
 

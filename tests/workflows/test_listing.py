@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from runflow.web.lists import bounded
-from runflow.workflows import listing
+from runflow.web.lists import pages as list_pages
+from runflow.workflows import service
 from tests.support.workflow_prompts import body, plugin_body
 
 ROUTE = "/v1/comfyui-workflows"
@@ -135,7 +135,7 @@ async def test_a_page_of_large_documents_ends_early_and_goes_on(
 ) -> None:
     for name in "abcdefg":
         made = await make(client, name, graph={"large": "x" * 1000})
-    monkeypatch.setattr(bounded, "MAX_PAGE_BYTES", 2500)
+    monkeypatch.setattr(list_pages, "MAX_PAGE_BYTES", 2500)
     pages = [await listed(client, fields="slug,graph")]
     while pages[-1]["next"]:
         pages.append(await listed(client, fields="slug,graph", pq=pages[-1]["next"]))
@@ -156,8 +156,8 @@ async def test_a_page_with_many_inputs_ends_early_and_goes_on(
 ) -> None:
     for name in "abcdefg":
         await make(client, name, inputs=[{"name": "prompt", "description": "x" * 10_000}])
-    monkeypatch.setattr(bounded, "MAX_PAGE_BYTES", 27_000)
-    monkeypatch.setattr(listing, "ROWS_WITHOUT_DOCUMENTS", 1)
+    monkeypatch.setattr(list_pages, "MAX_PAGE_BYTES", 27_000)
+    monkeypatch.setattr(service, "ROWS_WITHOUT_DOCUMENTS", 1)
     pages = [await listed(client, **parameters)]
     while pages[-1]["next"]:
         pages.append(await listed(client, **parameters, pq=pages[-1]["next"]))
@@ -174,7 +174,7 @@ async def test_a_page_of_inputs_with_large_defaults_ends_early(
         for name in "abcd"
     ]
     everything = (await client.get(f"{ROUTE}/any/inputs")).json()["items"]
-    monkeypatch.setattr(bounded, "MAX_PAGE_BYTES", 25_000)
+    monkeypatch.setattr(list_pages, "MAX_PAGE_BYTES", 25_000)
     page = (await client.get(f"{ROUTE}/any/inputs")).json()
     rest = (await client.get(f"{ROUTE}/any/inputs", params={"pq": page["next"]})).json()
     assert len(page["items"]) < len(everything) and page["items"] + rest["items"] == everything

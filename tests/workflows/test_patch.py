@@ -8,7 +8,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from runflow.services import Services
+from runflow.web.services import Services
 from runflow.workflows.tables import workflow_inputs, workflow_versions
 from tests.support.workflow_prompts import body, input_node, output_node, plugin_body, prompt
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from PIL import Image
 
 from runflow.ids import new_id
-from runflow.services import Services
+from runflow.web.services import Services
 from tests.support.deployed import PROMPT, MakeWorker
 from tests.support.workflow_calls import ROUTE, created
 from tests.support.workflow_prompts import body, plugin_body

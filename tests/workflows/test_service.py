@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from runflow.services import Services
+from runflow.web.services import Services
 from tests.support.workflow_calls import NOWHERE
 from tests.support.workflow_prompts import body, plugin_body
 

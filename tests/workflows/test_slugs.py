@@ -1,7 +1,7 @@
 """No workflow can take a word of the API's addresses."""
 
 from runflow.web.scopes import ROUTE_SCOPES
-from runflow.workflows.slugs import WORKFLOW
+from runflow.workflows.fields import WORKFLOW
 
 
 def test_every_fixed_word_of_the_routes_is_reserved() -> None:

@@ -8,12 +8,12 @@ from starlette.responses import Response
 
 from runflow.assets import service, uploads
 from runflow.assets.schemas import AssetRecord, AssetTypes, Confirmation, PatchAsset, UploadCreate, UploadSession
-from runflow.services import Services, services
-from runflow.storage.addresses import base_url
+from runflow.storage.keys import base_url
 from runflow.web.auth import Caller
 from runflow.web.json_body import json_body, openapi_body
 from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, list_query, record_query
 from runflow.web.responses import json_response
+from runflow.web.services import Services, services
 
 router = APIRouter(tags=["Assets"])
 

@@ -9,17 +9,17 @@ from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
-from runflow.assets import queries, thumbnails
+from runflow.accounts.audit import recorder
+from runflow.assets import queries
 from runflow.assets.folders import service as folders
+from runflow.assets.images import thumbnails
 from runflow.assets.inline import store_copy, store_data_uri
-from runflow.assets.listing import ASSET_LIST
 from runflow.assets.media_types import MEDIA_TYPES
-from runflow.assets.record import EMBEDS, record
-from runflow.assets.schemas import AssetRecord, PatchAsset
-from runflow.audit import recorder
-from runflow.services import Services
+from runflow.assets.queries import ASSET_LIST
+from runflow.assets.schemas import EMBEDS, AssetRecord, PatchAsset, record
 from runflow.web.auth import Principal
 from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project
+from runflow.web.services import Services
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ async def delete(services: Services, caller: Principal, asset_id: UUID) -> None:
     """Delete an asset; doing it again changes nothing. Raises `AssetNotFound`.
 
     It can no longer be read or used in new runs. Its bytes go when no URL that was given out for them is valid any
-    more, and no run in hand and no workflow needs them (`assets/purge.py`).
+    more, and no run in hand and no workflow needs them (`assets/retention.py`).
     """
     async with services.db.tenant(caller.org_id) as connection:
         deleted = await queries.delete_asset(
@@ -116,7 +116,7 @@ async def resolve(
 async def use(connection: AsyncConnection, refs: Collection[UUID]) -> dict[UUID, AssetFile]:
     """Return the files of these assets as `resolve` does, for something new that names them.
 
-    The retention of those that came inside requests begins anew (`assets/expiry.py`).
+    The retention of those that came inside requests begins anew (`assets/retention.py`).
     """
     if not refs:
         return {}

@@ -13,18 +13,18 @@ from uuid import UUID
 from sqlalchemy import RowMapping
 
 from runflow import errors
-from runflow.assets import queries, thumbnails
+from runflow.accounts.organizations.limits import require_storage
+from runflow.assets import queries
 from runflow.assets.folders import service as folders
-from runflow.assets.images import check_image
-from runflow.assets.kinds import asset_type, essence
-from runflow.assets.record import record
-from runflow.assets.schemas import Confirmation, UploadCreate
+from runflow.assets.images import thumbnails
+from runflow.assets.images.check import check_image
+from runflow.assets.media_types import asset_type, essence
+from runflow.assets.schemas import Confirmation, UploadCreate, record
 from runflow.db.unit_of_work import current_unit
 from runflow.ids import new_id
-from runflow.orgs.limits import require_storage
-from runflow.services import Services
 from runflow.storage.keys import segment
 from runflow.web.auth import Principal
+from runflow.web.services import Services
 
 UPLOAD_SECONDS = 3600
 """How long an upload URL is valid (docs/api/assets.md, "Uploads")."""

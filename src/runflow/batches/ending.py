@@ -6,58 +6,14 @@ from uuid import UUID
 
 from runflow.batches import queries
 from runflow.db.transaction import Transaction
-from runflow.deliveries import outbox, payload
-from runflow.runs.output import error_document, output_document
-from runflow.runs.queue import queries as queue
-from runflow.services import Services
-
-URL_SECONDS = 7 * 86400
-"""How long the URLs inside a payload live (docs/api/callbacks.md, "Callbacks")."""
+from runflow.runs.records import error_document, output_document
+from runflow.web.services import Services
 
 
-async def item_ended(services: Services, connection: Transaction, batch_id: UUID, status: str) -> None:
-    """Count an item that just ended. The last one ends the batch, whose callback and webhooks are written here."""
+async def item_ended(connection: Transaction, batch_id: UUID, status: str) -> Any | None:
+    """Count an item that just ended. Return the row of the batch when it was the last one, which ends it; else None."""
     batch = await queries.count(connection, batch_id, status)
-    if batch.completed_at is None:
-        return
-    items = await queries.items_with_outputs(connection, batch_id)
-    workflow = await queue.workflow_path(connection, batch.comfyui_workflow_id)
-    event, body = message(services, batch, items, workflow)
-    if batch.callback_url:
-        _, callback = outbox.insertion(
-            org_id=batch.org_id,
-            kind_code="callback",
-            batch_id=batch_id,
-            event_type_code=event,
-            target_url=batch.callback_url,
-            payload=body,
-            request_id=batch.request_id,
-        )
-        await connection.run_clause(callback)
-    await connection.run_clause(
-        outbox.webhook_insertions(
-            org_id=batch.org_id, event_type_code=event, payload=body, batch_id=batch_id, request_id=batch.request_id
-        )
-    )
-
-
-def message(
-    services: Services, batch: Any, items: Iterable[Any], workflow: str | None
-) -> tuple[payload.BatchEvent, bytes]:
-    """Return event and body of the message about a batch that ended.
-
-    `batch` is a row of `batches`; `items` are those of `queries.items_with_outputs`; `workflow` is `owner/slug`.
-    """
-    return payload.batch_payload(
-        batch_id=batch.id,
-        status=batch.status_code,
-        output=batch_output(services, services.base_url, batch, items, seconds=URL_SECONDS),
-        duration_ms=batch.duration_ms,
-        created_at=batch.created_at,
-        completed_at=batch.completed_at,
-        metadata=batch.metadata,
-        workflow=workflow,
-    )
+    return batch if batch.completed_at is not None else None
 
 
 def batch_output(

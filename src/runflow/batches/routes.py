@@ -6,14 +6,13 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import Response
 
-from runflow.batches.create import create
-from runflow.batches.listing import BATCH_LIST
+from runflow.batches.queries import BATCH_LIST
 from runflow.batches.schemas import Batch, BatchItem, CreateBatch, ListedBatch
-from runflow.batches.service import RECORD_FIELDS, BatchReader
+from runflow.batches.service import RECORD_FIELDS, BatchReader, create
 from runflow.runs.routes import Dispatches, Lists, Owner, Slug, Wait, address
 from runflow.runs.schemas import Cancellation
 from runflow.web.auth import Caller
-from runflow.web.disconnect import while_connected
+from runflow.web.context import while_connected
 from runflow.web.json_body import json_body, openapi_body
 from runflow.web.lists import ListEnvelope, RecordQuery, check_projection, record_query
 from runflow.web.responses import json_response

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from runflow.cli.failures import explain
+from runflow.cli.console import explain
 
 MODULES = ("up", "demo", "worker", "comfyui", "plugin", "keys", "orgs", "gpus", "budget")
 """Each is a module of this package with a Typer object `app`."""

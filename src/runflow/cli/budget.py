@@ -10,14 +10,13 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
-from runflow.cli.console import console, fail
-from runflow.cli.money import money
+from runflow.accounts.organizations import queries as orgs
+from runflow.billing import grants
+from runflow.billing.budget import dollars
+from runflow.cli.console import console, fail, money
 from runflow.cli.settings import load_settings
 from runflow.installation import Installation, open_installation
 from runflow.logs import configure
-from runflow.metering import grants
-from runflow.metering.budget import dollars
-from runflow.orgs import queries as orgs
 from runflow.web.responses import dumps
 
 app = typer.Typer(add_completion=False, help="Limit what an organization may spend.", no_args_is_help=True)

@@ -18,7 +18,7 @@ from runflow.cli.settings import load_settings
 from runflow.logs import configure
 from runflow.worker.engine.attached import credential_headers
 from runflow.worker.engine.check import CheckReport, check_folder, check_url
-from runflow.worker.runtime.errors import InstallError
+from runflow.worker.runtime.commands import InstallError
 from runflow.worker.runtime.install import InstallAsk, Installed
 from runflow.worker.runtime.install import install as install_runtime
 from runflow.worker.runtime.source import SourceAsk

@@ -14,13 +14,13 @@ import orjson
 import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
+from runflow.accounts.keys import service as keys
 from runflow.cli.console import console, fail
 from runflow.cli.settings import load_settings
 from runflow.client import ApiError, RunFailed, Runflow, RunflowUnreachable
 from runflow.demo import server, workflow
 from runflow.demo.picture import paint
 from runflow.installation import Installation, first_steps, open_installation, write_secret
-from runflow.keys import service as keys
 from runflow.logs import configure
 from runflow.server import DEFAULT_ADDRESS
 from runflow.settings import Settings

@@ -10,13 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from runflow.cli.console import console, fail
-from runflow.cli.money import money
+from runflow.cli.console import console, fail, money
 from runflow.cli.settings import load_settings
-from runflow.gpus import queries, service
 from runflow.installation import Installation, open_installation
 from runflow.logs import configure
 from runflow.web.responses import dumps
+from runflow.workers.gpus import queries, service
 
 app = typer.Typer(add_completion=False, help="List GPU classes and set their prices.", no_args_is_help=True)
 

@@ -10,11 +10,12 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
+from runflow.accounts.keys import queries, service
+from runflow.accounts.organizations import queries as orgs
 from runflow.cli.console import console, fail
 from runflow.cli.settings import load_settings
 from runflow.installation import Installation, announce_key_change, first_steps, open_installation
 from runflow.key_rotation import rotate
-from runflow.keys import queries, service
 from runflow.logs import configure
 from runflow.master_key import (
     FILE,
@@ -26,7 +27,6 @@ from runflow.master_key import (
     load_or_create_next,
     promote_next,
 )
-from runflow.orgs import queries as orgs
 from runflow.web.responses import dumps
 from runflow.web.scopes import ALL_SCOPES
 

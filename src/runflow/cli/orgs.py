@@ -8,13 +8,13 @@ from rich.console import Console
 from rich.table import Column, Table
 from sqlalchemy.exc import IntegrityError
 
+from runflow.accounts.organizations import queries, service
+from runflow.accounts.organizations.schemas import OWNER
 from runflow.cli.console import console, fail
 from runflow.cli.settings import load_settings
 from runflow.graph.slug import SlugError
 from runflow.installation import Installation, first_steps, open_installation
 from runflow.logs import configure
-from runflow.orgs import queries, service
-from runflow.orgs.slugs import OWNER
 from runflow.web.responses import dumps
 from runflow.web.scopes import ALL_SCOPES
 

@@ -13,7 +13,7 @@ from runflow.installation import FirstSteps, open_installation
 from runflow.logs import configure
 from runflow.settings import Settings
 from runflow.supervisor import Listen, Supervisor
-from runflow.trust import check_pair
+from runflow.tls import check_pair
 from runflow.worker.runtime.record import is_usable
 
 app = typer.Typer(add_completion=False, help="Start the database, the API server and one local worker.")

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from runflow.client.errors import ApiError, RunFailed, RunflowUnreachable
-from runflow.trust import next_step, trusting
+from runflow.tls import next_step, trusting
 
 POLL_SECONDS = 20
 """How long one request for a running run waits on the server."""

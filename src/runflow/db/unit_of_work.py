@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import psycopg
@@ -20,8 +20,12 @@ from sqlalchemy.sql import ClauseElement
 from runflow.db.transaction import Fetched, Transaction, compiled
 from runflow.db.wire import Parameters
 
-if TYPE_CHECKING:
-    from runflow.db.notifications import Hub
+
+class Publisher(Protocol):
+    """Gives hints out: the hub of `runflow.db.notifications`, which stands above this module."""
+
+    def publish(self, topic: str, subject: str = "") -> None:
+        """Give a hint to who waits for it."""
 
 
 class UnitOfWork:
@@ -33,7 +37,7 @@ class UnitOfWork:
         self._of = (pool, org_id)
         self._turn = asyncio.Lock()
         self._holder: asyncio.Task[Any] | None = None
-        self._hints: list[tuple[Hub, str, str]] = []
+        self._hints: list[tuple[Publisher, str, str]] = []
         self._open = True
 
     def serves(self, pool: object, org_id: UUID) -> bool:
@@ -84,7 +88,7 @@ class UnitOfWork:
             async with driver.pipeline():
                 yield _Joined(driver)
 
-    def hold(self, hub: "Hub", topic: str, subject: str) -> None:
+    def hold(self, hub: Publisher, topic: str, subject: str) -> None:
         """Keep a hint until the unit has ended."""
         self._hints.append((hub, topic, subject))
 

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.dialects.postgresql import insert as insert_into
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from runflow.deliveries.schedule import MAX_ATTEMPTS
+from runflow.deliveries.sending.schedule import MAX_ATTEMPTS
 from runflow.deliveries.tables import deliveries
 from runflow.ids import new_id
 

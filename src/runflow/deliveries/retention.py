@@ -3,7 +3,7 @@
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from runflow.services import Services
+from runflow.web.services import Services
 
 BATCH = 1000
 

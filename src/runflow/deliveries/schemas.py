@@ -1,10 +1,14 @@
-"""Shapes of deliveries on the wire that callbacks and webhooks share."""
+"""Shapes of deliveries on the wire that callbacks and webhooks share, and how rows become records."""
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+import orjson
+from pydantic import AfterValidator, BaseModel, Field
 
+from runflow.deliveries.signing import checked_secret
+from runflow.outgoing import InvalidUrl, check_url
 from runflow.web.responses import Timestamp
 
 Status = Literal["pending", "succeeded", "failed"]
@@ -42,3 +46,57 @@ class DeliveryState(BaseModel):
     created_at: Timestamp
     updated_at: Timestamp
     completed_at: Timestamp | None
+
+
+MAX_URL = 2048
+
+
+def _storable(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("must not contain NUL characters")
+    return text
+
+
+def _target(url: str) -> str:
+    try:
+        check_url(_storable(url))
+    except InvalidUrl as error:
+        raise ValueError(str(error)) from error
+    return url
+
+
+Label = Annotated[str, Field(max_length=255, examples=["production"]), AfterValidator(_storable)]
+"""What people call something."""
+
+SecretText = Annotated[str, Field(max_length=255, examples=["whsec_…"]), AfterValidator(checked_secret)]
+"""A signing secret that a caller supplies."""
+
+TargetUrl = Annotated[
+    str, Field(min_length=1, max_length=MAX_URL, examples=["https://your-server.example/hook"]), AfterValidator(_target)
+]
+"""Where messages go. Whether the address may be reached is decided at each attempt."""
+
+
+def state(row: Any) -> dict[str, Any]:
+    """Return how far a delivery has come; `row` is one of `deliveries`."""
+    return {name: getattr(row, name) for name in DeliveryState.model_fields}
+
+
+def payload(row: Any) -> dict[str, Any]:
+    """Return what a delivery says."""
+    body: dict[str, Any] = orjson.loads(row.payload)
+    return body
+
+
+def attempt(row: Any) -> dict[str, Any]:
+    """Return an attempt; `row` is one of `delivery_attempts`."""
+    known = {name: getattr(row, name) for name in DeliveryAttempt.model_fields if name != "succeeded"}
+    return {**known, "succeeded": row.error_message is None}
+
+
+def by_delivery(rows: Iterable[Any]) -> dict[UUID, list[dict[str, Any]]]:
+    """Return attempts by the id of their delivery, in the order in which they come."""
+    found: dict[UUID, list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row.delivery_id, []).append(attempt(row))
+    return found

@@ -11,8 +11,8 @@ from uuid import UUID
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from runflow.deliveries import secret_queries as queries
-from runflow.deliveries.queries import Claim
+from runflow.deliveries import secrets_queries as queries
+from runflow.deliveries.sending.queries import Claim
 from runflow.deliveries.signing import SigningSecret, Unsendable
 from runflow.master_key import CannotDecrypt, MasterKey
 

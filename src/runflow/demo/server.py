@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from runflow.trust import trusting
+from runflow.tls import trusting
 
 START_SECONDS = 600.0
 STOP_SECONDS = 40.0

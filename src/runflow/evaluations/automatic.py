@@ -10,10 +10,12 @@ from typing import Any
 import orjson
 
 from runflow.db.transaction import Transaction
-from runflow.evaluations import automatic_queries as queries
+from runflow.evaluations import queries
 from runflow.evaluations.limits import MAX_ATTRIBUTES_BYTES, MAX_REFERENCES, MAX_TEXT, TASK_TYPE
 from runflow.graph import InputType, Interface
 from runflow.ids import new_id
+from runflow.queue.ending import Ending
+from runflow.web.services import Services
 
 PROMPT_NAMES = ("prompt", "positive_prompt", "positive", "text", "caption", "instruction")
 """Names of text inputs that say what to generate; a name that ends in one of them counts, too."""
@@ -39,7 +41,7 @@ async def evaluate_outputs(connection: Transaction, run: Any, outputs: Sequence[
         }
         for output in images
     ]
-    await queries.add(
+    await queries.add_automatic(
         connection,
         rows,
         {
@@ -91,3 +93,16 @@ def _prompt(texts: Mapping[str, str]) -> str | None:
             if name.lower().endswith(known):
                 return text
     return max(wanted.values(), key=len, default=None)
+
+
+class AutomaticEvaluations:
+    """Queues the evaluations of a run that succeeded, where its workflow asked for them."""
+
+    def concerns(self, run: Any) -> bool:
+        """Tell whether the workflow of this run wants its outputs judged."""
+        return bool(run.auto_evaluate)
+
+    async def write(self, services: Services, connection: Transaction, ending: Ending) -> None:
+        """Queue one evaluation per image output."""
+        if ending.status == "succeeded":
+            await evaluate_outputs(connection, ending.run, ending.outputs)

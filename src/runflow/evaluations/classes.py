@@ -1,26 +1,15 @@
 """Statuses, and the classes of evaluations with their prices."""
 
 from decimal import Decimal
-from enum import StrEnum
 from typing import Any
 
 from runflow.evaluations import queries
 from runflow.evaluations.schemas import JobClass, StatusRecord
-from runflow.services import Services
 from runflow.settings import Settings
 from runflow.web.auth import Principal
 from runflow.web.lists import FieldKind, ListField, ListQuery, ListSpec, build, envelope, page, project
-from runflow.web.lists.fixed import fixed_table
-
-
-class EvaluationStatus(StrEnum):
-    """`status_code` of an evaluation."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-
+from runflow.web.lists.spec import fixed_table
+from runflow.web.services import Services
 
 STANDARD = "standard"
 """The one class: every judge that this installation has."""

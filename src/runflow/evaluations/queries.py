@@ -1,14 +1,22 @@
-"""SQL of evaluations, for their callers. Row-level security limits each statement to the transaction's tenant."""
+"""SQL of evaluations, for their callers: records, lists, statistics, and what a run's record tells of them.
+
+Row-level security limits each statement to the transaction's tenant.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, func, insert, select, update
+import orjson
+from sqlalchemy import Row, Select, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from runflow.evaluations.tables import evaluation_issues, evaluation_judges, evaluations
+from runflow.db.transaction import Transaction
+from runflow.evaluations.schemas import EMBEDS, Evaluation
+from runflow.evaluations.tables import EvaluationStatus, evaluation_issues, evaluation_judges, evaluations
 from runflow.runs.tables import runs
+from runflow.web.lists import FieldKind, ListField, ListSpec
+from runflow.web.period import Period
 
 _GONE = func.coalesce(
     select(runs.c.output_expired).where(runs.c.id == evaluations.c.run_id).scalar_subquery(), False
@@ -82,3 +90,96 @@ async def issues_of(connection: AsyncConnection, evaluation_ids: Sequence[UUID])
     """Return the issues that were found in these evaluations, in the order in which they were told."""
     statement = select(evaluation_issues).where(evaluation_issues.c.evaluation_id.in_(evaluation_ids))
     return (await connection.execute(statement.order_by(evaluation_issues.c.ordinal))).all()
+
+
+_OWN = evaluations.c
+
+EVALUATION_LIST = ListSpec(
+    from_=evaluations,
+    fields=(
+        ListField("id", _OWN.id, FieldKind.UUID),
+        ListField("run_id", _OWN.run_id, FieldKind.UUID, nullable=True),
+        ListField("comfyui_workflow_id", _OWN.comfyui_workflow_id, FieldKind.UUID, nullable=True),
+        ListField("is_automatic", _OWN.is_automatic, FieldKind.BOOL),
+        ListField("status_code", _OWN.status_code, FieldKind.ENUM, choices=tuple(EvaluationStatus)),
+        ListField("job_class_code", _OWN.job_class_code, FieldKind.STRING),
+        ListField("task_type", _OWN.task_type, FieldKind.STRING),
+        ListField("overall_passed", _OWN.overall_passed, FieldKind.BOOL, nullable=True),
+        ListField("weighted_pass_rate", _OWN.weighted_pass_rate, FieldKind.DECIMAL, nullable=True),
+        ListField("score", _OWN.score, FieldKind.DECIMAL, nullable=True),
+        ListField("primary_action_code", _OWN.primary_action_code, FieldKind.STRING, nullable=True),
+        ListField("failure_code", _OWN.failure_code, FieldKind.STRING, nullable=True),
+        ListField("feedback_is_positive", _OWN.feedback_is_positive, FieldKind.BOOL, nullable=True),
+        ListField("client_ref", _OWN.client_ref, FieldKind.STRING, nullable=True),
+        ListField("request_id", _OWN.request_id, FieldKind.STRING, nullable=True),
+        ListField("created_by", _OWN.created_by, FieldKind.UUID, nullable=True),
+        ListField("eval_duration_ms", _OWN.eval_duration_ms, FieldKind.INT, nullable=True),
+        ListField("cost", _OWN.cost, FieldKind.DECIMAL, nullable=True),
+        ListField("created_at", _OWN.created_at, FieldKind.TIMESTAMP),
+        ListField("updated_at", _OWN.updated_at, FieldKind.TIMESTAMP),
+        ListField("completed_at", _OWN.completed_at, FieldKind.TIMESTAMP, nullable=True),
+    ),
+    response_fields=frozenset(Evaluation.model_fields),
+    embeds=EMBEDS,
+)
+
+
+_RANGE = "org_id = :org AND comfyui_workflow_id = :workflow AND created_at >= :start AND created_at < :end"
+
+_SERIES = text(f"""
+    SELECT date_trunc(:bucket, created_at, 'UTC') AS start,
+           count(*) FILTER (WHERE status_code = 'completed') AS evaluated,
+           count(*) FILTER (WHERE overall_passed) AS passed,
+           count(*) FILTER (WHERE NOT overall_passed) AS failed,
+           sum(score) AS score,
+           count(*) FILTER (WHERE feedback_is_positive) AS positive,
+           count(*) FILTER (WHERE NOT feedback_is_positive) AS negative
+    FROM evaluations WHERE {_RANGE} GROUP BY 1
+""")  # noqa: S608 - _RANGE is the constant above
+
+_ISSUES = text(f"""
+    SELECT category, subcategory, count(*) AS count FROM evaluation_issues
+    WHERE {_RANGE} GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2
+""")  # noqa: S608
+
+
+async def series(connection: AsyncConnection, org_id: UUID, workflow: UUID, period: Period) -> list[Row[Any]]:
+    """Return the counts of each step of the period that has any; `score` is the sum."""
+    values = {**_values(org_id, workflow, period), "bucket": period.bucket.value}
+    return list(await connection.execute(_SERIES, values))
+
+
+async def issues(connection: AsyncConnection, org_id: UUID, workflow: UUID, period: Period) -> list[Row[Any]]:
+    """Return how often each kind of issue was found, the commonest first."""
+    return list(await connection.execute(_ISSUES, _values(org_id, workflow, period)))
+
+
+def _values(org_id: UUID, workflow: UUID, period: Period) -> dict[str, Any]:
+    return {"org": org_id, "workflow": workflow, "start": period.start, "end": period.end}
+
+
+_ORIGIN = """
+    SELECT r.input, v.interface, w.evaluation_task_type
+    FROM runs r JOIN workflow_versions v ON v.id = r.version_id JOIN workflows w ON w.id = r.comfyui_workflow_id
+    WHERE r.id = %(run)s
+"""
+
+_ADD = """
+    INSERT INTO evaluations (id, org_id, run_id, comfyui_workflow_id, is_automatic, task_type, generation_prompt,
+                             image_object_key, image_content_type, output_id, input_attributes, reference_images,
+                             request_id)
+    SELECT id, %(org)s, %(run)s, %(workflow)s, true, %(task_type)s, %(prompt)s, image_object_key, image_content_type,
+           output_id, CAST(%(attributes)s AS json), CAST(%(references)s AS json), %(request_id)s
+    FROM json_to_recordset(CAST(%(rows)s AS json)) AS o(
+        id uuid, image_object_key text, image_content_type text, output_id text)
+"""
+
+
+async def origin(connection: Transaction, run: UUID) -> Any:
+    """Return what a run was given, the interface of its version, and the task type that its workflow names."""
+    return await connection.one(_ORIGIN, {"run": run})
+
+
+async def add_automatic(connection: Transaction, rows: Sequence[Mapping[str, Any]], shared: Mapping[str, Any]) -> None:
+    """Queue one evaluation per row, free of charge."""
+    await connection.run(_ADD, {**shared, "rows": orjson.dumps(rows).decode()})

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import Response
 
-from runflow.evaluations import classes, stats, submission
+from runflow.evaluations import classes, service, statistics
 from runflow.evaluations.schemas import (
     EmbeddedEvaluation,
     Evaluation,
@@ -16,13 +16,13 @@ from runflow.evaluations.schemas import (
     StatusRecord,
 )
 from runflow.evaluations.service import EvaluationReader
-from runflow.services import Services, services
-from runflow.storage.addresses import base_url
+from runflow.storage.keys import base_url
 from runflow.web.auth import Caller
 from runflow.web.json_body import json_body, openapi_body
 from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, list_query, record_query
 from runflow.web.period import Period, period, time_range
 from runflow.web.responses import json_response
+from runflow.web.services import Services, services
 
 router = APIRouter(tags=["Evaluations"])
 
@@ -65,7 +65,7 @@ async def submit(
     Poll `GET /v1/evaluations/{id}`, or wait for the callback. The price is that of the job class at this moment; it
     becomes the cost when there is a verdict.
     """
-    made = await submission.submit(parts, reader, caller, body, address(request), request.state.request_id)
+    made = await service.submit(parts, reader, caller, body, address(request), request.state.request_id)
     return json_response(made, 202)
 
 
@@ -142,7 +142,7 @@ async def set_feedback_of_run(
 
 @router.get(
     "/v1/comfyui-workflows/{comfyui_workflow_id}/evaluation-stats",
-    response_model=stats.EvaluationStats,
+    response_model=statistics.EvaluationStats,
     summary="Evaluation statistics of a workflow",
 )
 async def evaluation_stats(
@@ -152,12 +152,12 @@ async def evaluation_stats(
     period: Annotated[Period, Depends(period)],
 ) -> Response:
     """Count your organization's evaluations of this workflow: verdicts, issues, feedback, and a series over time."""
-    return json_response(await stats.evaluation_stats(parts, caller, comfyui_workflow_id, period))
+    return json_response(await statistics.evaluation_stats(parts, caller, comfyui_workflow_id, period))
 
 
 @router.get(
     "/v1/comfyui-workflows/{owner}/{slug}/evaluation-issue-categories",
-    response_model=stats.IssueCategories,
+    response_model=statistics.IssueCategories,
     summary="Kinds of issues found in a workflow's images",
 )
 async def issue_categories(
@@ -168,4 +168,4 @@ async def issue_categories(
     period: Annotated[Period, Depends(time_range)],
 ) -> Response:
     """List the kinds of issues that were found in your organization's runs of this workflow, the commonest first."""
-    return json_response(await stats.issue_categories(parts, caller, owner, slug, period))
+    return json_response(await statistics.issue_categories(parts, caller, owner, slug, period))

@@ -1,5 +1,7 @@
 """Tables of evaluations, what their judges said, and the issues that they found."""
 
+from enum import StrEnum
+
 from sqlalchemy import Boolean, Column, Double, Integer, Numeric, Table, Text
 
 from runflow.db.tables import json_column, metadata, time_column, uuid_column
@@ -88,3 +90,12 @@ evaluation_issues = Table(
     Column("severity", Text, nullable=False),
     time_column("created_at", nullable=False),
 )
+
+
+class EvaluationStatus(StrEnum):
+    """`status_code` of an evaluation."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"

@@ -1,17 +1,20 @@
-"""SQL of uploaded models. Row-level security limits each statement to the transaction's tenant.
+"""SQL of uploaded models, and what their list can be filtered and sorted by.
 
-What the sweep does for every tenant stands in `sweep_queries.py`.
+Row-level security limits each statement to the transaction's tenant; those of the sweep, at the end, serve every
+tenant.
 """
 
 from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, Select, and_, case, delete, func, select, text, update
+from sqlalchemy import Row, RowMapping, Select, and_, case, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from runflow.models.schemas import ModelRecord
 from runflow.models.tables import model_uploads, models
+from runflow.web.lists import FieldKind, ListField, ListSpec
 
 _OPEN = model_uploads.c.confirmed_at.is_(None)
 
@@ -116,3 +119,41 @@ async def close_upload(connection: AsyncConnection, upload_id: UUID) -> None:
 async def drop_upload(connection: AsyncConnection, upload_id: UUID) -> None:
     """Forget an open session."""
     await connection.execute(delete(model_uploads).where(model_uploads.c.id == upload_id, _OPEN))
+
+
+MODEL_LIST = ListSpec(
+    from_=models,
+    fields=(
+        ListField("id", models.c.id, FieldKind.UUID),
+        ListField("sha256", models.c.sha256, FieldKind.STRING),
+        ListField("size_bytes", models.c.size_bytes, FieldKind.INT),
+        ListField("filename", models.c.filename, FieldKind.STRING),
+        ListField("created_by", models.c.created_by, FieldKind.UUID, nullable=True),
+        ListField("created_at", models.c.created_at, FieldKind.TIMESTAMP),
+    ),
+    response_fields=frozenset(ModelRecord.model_fields),
+    embeds=frozenset(),
+)
+
+
+_TAKE_STALE = text("""
+    DELETE FROM model_uploads WHERE id IN (
+        SELECT id FROM model_uploads
+        WHERE updated_at < now() - make_interval(secs => :open_seconds)
+           OR (confirmed_at IS NOT NULL AND updated_at < now() - make_interval(secs => :confirmed_seconds))
+        ORDER BY updated_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+    RETURNING id, org_id, sha256
+""")
+
+
+async def take_stale(
+    connection: AsyncConnection, *, open_seconds: int, confirmed_seconds: int, limit: int
+) -> Sequence[Row[Any]]:
+    """Delete sessions that nobody went on with for so long, and confirmed ones sooner; return what they were."""
+    values = {"open_seconds": open_seconds, "confirmed_seconds": confirmed_seconds, "limit": limit}
+    return (await connection.execute(_TAKE_STALE, values)).all()
+
+
+async def named(connection: AsyncConnection, keys: Collection[str]) -> set[str]:
+    """Return those of these object keys that a model has."""
+    return set((await connection.execute(select(models.c.object_key).where(models.c.object_key.in_(keys)))).scalars())

@@ -12,11 +12,11 @@ from runflow import errors
 from runflow.models import service
 from runflow.models.schemas import ModelLookupAnswer, ModelLookups, ModelRecord, ModelUpload, ModelUploadCreate
 from runflow.models.uploads import ModelUploads
-from runflow.services import Services, services
 from runflow.web.auth import Caller
 from runflow.web.json_body import json_body, openapi_body
 from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, list_query, record_query
 from runflow.web.responses import json_response
+from runflow.web.services import Services, services
 
 router = APIRouter(tags=["Models"])
 

@@ -1,11 +1,14 @@
-"""Bodies and records of uploaded models (docs/api/models.md)."""
+"""Bodies and records of uploaded models (docs/api/models.md), and how a row becomes a record."""
 
-from typing import Annotated
+from datetime import timedelta
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import BaseModel, Field
+from sqlalchemy import RowMapping
 
 from runflow.assets.schemas import Filename
+from runflow.models.parts import CHUNK_BYTES, STALE_SECONDS
 from runflow.web.responses import Timestamp
 
 _EXAMPLE = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -70,3 +73,25 @@ class ModelRecord(Content):
     filename: str = Field(description="The name under which it was uploaded first.")
     created_by: UUID | None = Field(description="The API key that uploaded it.")
     created_at: Timestamp
+
+
+_SHOWN = tuple(ModelRecord.model_fields)
+
+
+def model_record(model: RowMapping) -> dict[str, Any]:
+    """Return a model's record."""
+    return {name: model[name] for name in _SHOWN}
+
+
+def upload_record(session: RowMapping) -> dict[str, Any]:
+    """Return an open session's record."""
+    return {
+        "id": session["id"],
+        "sha256": session["sha256"],
+        "size_bytes": session["size_bytes"],
+        "filename": session["filename"],
+        "offset": session["received_bytes"],
+        "chunk_bytes": CHUNK_BYTES,
+        "created_at": session["created_at"],
+        "expires_at": session["updated_at"] + timedelta(seconds=STALE_SECONDS),
+    }

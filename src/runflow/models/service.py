@@ -1,6 +1,7 @@
 """Rules of uploaded models: which are there, reading and deleting them, and what leases need of them."""
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -8,14 +9,13 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
-from runflow.audit import recorder
+from runflow.accounts.audit import recorder
 from runflow.models import queries
-from runflow.models.listing import MODEL_LIST
-from runflow.models.record import model_record
-from runflow.models.schemas import ModelLookups, ModelRecord
-from runflow.services import Services
+from runflow.models.queries import MODEL_LIST
+from runflow.models.schemas import ModelLookups, ModelRecord, model_record
 from runflow.web.auth import Principal
 from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project
+from runflow.web.services import Services
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +90,29 @@ async def held(connection: AsyncConnection, hashes: Collection[str]) -> dict[str
         sha256: ModelFile(row["object_key"], row["filename"], row["size_bytes"], sha256)
         for sha256, row in (await queries.by_hashes(connection, hashes)).items()
     }
+
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredModel:
+    """A model that a version needs: its path below `models/`, and its content."""
+
+    path: str
+    sha256: str
+
+
+def declared(models: Any) -> tuple[DeclaredModel, ...]:
+    """Return the models with a path and a SHA-256, whether they came as an object by path or as an array."""
+    rows: Iterable[tuple[Any, Any]] = ()
+    if isinstance(models, Mapping):
+        rows = models.items()
+    elif isinstance(models, list):
+        rows = [(row.get("path"), row) for row in models if isinstance(row, Mapping)]
+    found = []
+    for path, row in rows:
+        sha256 = row.get("sha256") if isinstance(row, Mapping) else None
+        if isinstance(path, str) and path and isinstance(sha256, str) and _SHA256.fullmatch(sha256.lower()):
+            found.append(DeclaredModel(path, sha256.lower()))
+    return tuple(found)

@@ -1,4 +1,7 @@
-"""Rules of uploading a model: declare its content, send its chunks, confirm. Every step may be repeated."""
+"""Rules of uploading a model: declare its content, send its chunks, confirm; every step may be repeated.
+
+What was begun and not confirmed is swept away.
+"""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -7,16 +10,24 @@ from uuid import UUID
 from sqlalchemy import RowMapping
 
 from runflow import errors
-from runflow.audit import recorder
+from runflow.accounts.audit import recorder
+from runflow.accounts.organizations.limits import require_storage
 from runflow.db.unit_of_work import current_unit
 from runflow.ids import new_id
 from runflow.models import queries
-from runflow.models.parts import PartMissing, part_key, parts_prefix, read_chunk, whole, whole_key
-from runflow.models.record import model_record, upload_record
-from runflow.models.schemas import ModelUploadCreate
-from runflow.orgs.limits import require_storage
-from runflow.services import Services
+from runflow.models.parts import (
+    STALE_SECONDS,
+    PartMissing,
+    part_key,
+    parts_prefix,
+    read_chunk,
+    whole,
+    whole_key,
+    whole_prefix,
+)
+from runflow.models.schemas import ModelUploadCreate, model_record, upload_record
 from runflow.web.auth import Principal
+from runflow.web.services import Services
 
 OFFSET_HEADER = "Upload-Offset"
 """Holds the right offset where a chunk came at a wrong one."""
@@ -202,3 +213,27 @@ def _wrong_content(declared: str, found: str) -> errors.ValidationFailed:
         "it again and upload it anew."
     )
     return errors.ValidationFailed(message, errors=[{"loc": ["body", "sha256"], "msg": message, "type": "sha256"}])
+
+
+CONFIRMED_SECONDS = 3600
+"""For so long a confirmation whose answer was lost can be repeated."""
+BATCH = 20
+
+
+async def sweep_model_uploads(services: Services) -> int:
+    """Forget up to `BATCH` stale sessions with their bytes, and return how many there were.
+
+    Objects go before the commit that says so: a process that dies in between leaves sessions that are found again.
+    """
+    storage = services.storage
+    async with services.db.system() as connection:
+        stale = await queries.take_stale(
+            connection, open_seconds=STALE_SECONDS, confirmed_seconds=CONFIRMED_SECONDS, limit=BATCH
+        )
+        for session in stale:
+            await storage.delete([key async for key in storage.list(parts_prefix(session.id))])
+            # A process that died while it put a model together left a file that no model names.
+            wholes = [key async for key in storage.list(whole_prefix(session.org_id, session.sha256, session.id))]
+            used = await queries.named(connection, wholes) if wholes else set()
+            await storage.delete([key for key in wholes if key not in used])
+    return len(stale)

@@ -26,7 +26,7 @@ from runflow.outgoing.resolver import Resolver, system_resolver
 from runflow.outgoing.transport import GuardedTransport
 from runflow.outgoing.urls import check_url, label, parse_origins, redirect_target
 from runflow.settings import Settings
-from runflow.trust import trusting
+from runflow.tls import trusting
 
 MAX_REDIRECTS = 3
 """Each is checked like the first address (docs/security.md, "Outgoing requests")."""

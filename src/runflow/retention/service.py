@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from runflow.retention import queries
-from runflow.services import Services
+from runflow.web.services import Services
 
 OUTPUT_BATCH = 100
 EVENT_BATCH = 5000

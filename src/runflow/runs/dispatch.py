@@ -6,15 +6,15 @@ from datetime import datetime
 from typing import Any
 
 from runflow import errors
+from runflow.billing.budget import require_credit
 from runflow.ids import new_id
-from runflow.metering.budget import require_credit
-from runflow.runs.given import Given
+from runflow.queue.intake import Intake, NewRun
+from runflow.runs.file_inputs import Given
 from runflow.runs.preparation import prepare
-from runflow.runs.queue.intake import Intake, NewRun
 from runflow.runs.schemas import DispatchRequest
-from runflow.services import Services
 from runflow.web.auth import Principal
-from runflow.workflows.dispatch import DispatchTarget, dispatch_target
+from runflow.web.services import Services
+from runflow.workflows.targets import DispatchTarget, dispatch_target
 
 
 @dataclass(frozen=True, slots=True)

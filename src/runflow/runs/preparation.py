@@ -12,17 +12,17 @@ from uuid import UUID
 import orjson
 
 from runflow import errors
+from runflow.assets import references
 from runflow.assets import service as assets
 from runflow.graph.coerce import ValueRules
 from runflow.graph.values import validate_values
-from runflow.runs import inline_files, own_files, references
-from runflow.runs.given import Given, Place
-from runflow.runs.inline_files import InlineFile
+from runflow.runs import file_inputs
+from runflow.runs.file_inputs import Given, InlineFile, Loc
 from runflow.runs.schemas import MAX_INPUT_BYTES, MAX_METADATA_BYTES
-from runflow.services import Services
 from runflow.web.auth import Principal
-from runflow.web.problems import SAID
-from runflow.workflows.dispatch import DispatchTarget
+from runflow.web.exception_handlers import SAID
+from runflow.web.services import Services
+from runflow.workflows.targets import DispatchTarget
 
 MAX_REPORTED = 1000
 """At most this many problems of one request are reported."""
@@ -54,7 +54,7 @@ async def prepare(
     """
     rules = ValueRules(allow_http=services.settings.allow_http_inputs)
     accepted: list[dict[str, Any]] = []
-    own = await own_files.found(services, caller, _media_names(target), given)
+    own = await file_inputs.found(services, caller, _media_names(target), given)
     given = own.given
     problems = [*faults, *own.problems.values()]
     for one in given:
@@ -66,8 +66,8 @@ async def prepare(
             if (*one.place, problem.key) not in own.problems
         ]
     files = [file for one, values in zip(given, accepted, strict=True) for file in _files(target, one.place, values)]
-    files += inline_files.inline_files(metadata, ("body", "metadata"))
-    problems += await inline_files.check(files)
+    files += file_inputs.inline_files(metadata, ("body", "metadata"))
+    problems += await file_inputs.check(files)
     problems += await _unknown_assets(services, caller, given, accepted, metadata, own.copies)
     for one, values in zip(given, accepted, strict=True):
         problems += _too_large("input", values, files, one.place, MAX_INPUT_BYTES)
@@ -76,13 +76,13 @@ async def prepare(
         more = f" (and {len(problems) - SAID} more)" if len(problems) > SAID else ""
         said = " ".join(_said(problem) for problem in problems[:SAID])
         raise errors.ValidationFailed(f"{said}{more}", errors=problems[:MAX_REPORTED])
-    await own_files.store(services, caller, own)
+    await file_inputs.store_own_files(services, caller, own)
     if not files:
         return Prepared(accepted, metadata)
-    stored = await inline_files.store(services, caller, files)
+    stored = await file_inputs.store_inline_files(services, caller, files)
     return Prepared(
         [_with_files(target, values, stored) for values in accepted],
-        inline_files.with_references(metadata, stored),
+        file_inputs.with_references(metadata, stored),
     )
 
 
@@ -93,7 +93,7 @@ def _said(problem: dict[str, Any]) -> str:
     return f"Item {rest[0]}: {problem['msg']}" if in_item else str(problem["msg"])
 
 
-def _files(target: DispatchTarget, place: Place, values: dict[str, Any]) -> list[InlineFile]:
+def _files(target: DispatchTarget, place: Loc, values: dict[str, Any]) -> list[InlineFile]:
     """A text input is text: a node that decodes a `data:` URI itself gets what the caller sent."""
     media = _media_names(target)
     return [
@@ -138,7 +138,7 @@ async def _unknown_assets(
 
 
 def _too_large(
-    noun: str, document: dict[str, Any] | None, files: list[InlineFile], place: Place, most: int
+    noun: str, document: dict[str, Any] | None, files: list[InlineFile], place: Loc, most: int
 ) -> list[dict[str, Any]]:
     """A run's documents are read with it, and the metadata stands in every message about it.
 

@@ -1,4 +1,4 @@
-"""SQL of runs, for their callers. The queue's own statements stand in `queue/queries.py`."""
+"""SQL of runs, for their callers, and what their list can be filtered by. The queue's own is in `queue/queries.py`."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -19,11 +19,36 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from runflow.evaluations import run_summary_queries as evaluation
-from runflow.runs.record import HEAVY
+from runflow.accounts.organizations.tables import organizations
+from runflow.runs.records import EMBEDS, HEAVY
+from runflow.runs.schemas import Run
 from runflow.runs.tables import run_outputs, runs
-from runflow.services import Services
-from runflow.workflows.tables import workflows
+from runflow.web.lists import FieldKind, ListField, ListSpec
+from runflow.web.services import Services
+from runflow.workflows.tables import workflow_versions, workflows
+
+_EVALUATION_FIELDS = frozenset({"feedback_is_positive", "feedback_reason", "current_evaluation_summary"})
+"""The fields of a run's record that are made of it."""
+
+
+def summary_of_run(run: str) -> str:
+    """Return the scalar sub-select for the run whose id is the expression `run`; NULL for one without evaluations.
+
+    `passed` is null until every evaluation has ended; the feedback is the one that was given last.
+    """
+    return f"""(
+        SELECT json_build_object(
+            'passed', CASE WHEN bool_and(e.due_at IS NULL) THEN bool_and(e.overall_passed) END,
+            'status_code', CASE WHEN bool_or(e.status_code = 'running') THEN 'running'
+                                WHEN bool_or(e.status_code = 'pending') THEN 'pending'
+                                WHEN bool_or(e.status_code = 'failed') THEN 'failed' ELSE 'completed' END,
+            'score', round(avg(e.score)::numeric, 4),
+            'feedback', (array_agg(json_build_object('is_positive', e.feedback_is_positive,
+                                                     'reason', e.feedback_reason) ORDER BY e.updated_at DESC)
+                         FILTER (WHERE e.feedback_is_positive IS NOT NULL))[1])
+        FROM evaluations e WHERE e.run_id = {run} HAVING count(*) > 0
+    )"""  # noqa: S608 - `run` is a column's name
+
 
 _OUTPUTS = (
     select(func.coalesce(func.json_agg(run_outputs.table_valued()), func.json_build_array()))
@@ -31,7 +56,7 @@ _OUTPUTS = (
     .scalar_subquery()
     .label("outputs")
 )
-_EVALUATION: Label[Any] = literal_column(evaluation.of_run("runs.id")).label("evaluation")
+_EVALUATION: Label[Any] = literal_column(summary_of_run("runs.id")).label("evaluation")
 
 
 _NAMED = "named_workflows"
@@ -43,7 +68,7 @@ def selection(parts: Collection[str] | None = None) -> Select[Any]:
     """Select run rows, for one record or for a list; of the heavy columns only those that these fields need."""
     left_out = {column for field, column in HEAVY.items() if parts is not None and field not in parts}
     columns: list[Any] = [column for column in runs.c if column.name not in left_out]
-    if parts is None or evaluation.FIELDS.intersection(parts):
+    if parts is None or _EVALUATION_FIELDS.intersection(parts):
         columns.append(_EVALUATION)
     return select(*columns) if "outputs" in left_out else select(*columns, _OUTPUTS)
 
@@ -74,7 +99,7 @@ def of_workflow(statement: Select[Any], workflow_id: UUID) -> Select[Any]:
 
 _BY_ID = f"""
     SELECT r.*, (SELECT coalesce(json_agg(o), '[]'::json) FROM run_outputs o WHERE o.run_id = r.id) AS outputs,
-           {evaluation.of_run("r.id")} AS evaluation
+           {summary_of_run("r.id")} AS evaluation
     FROM runs r WHERE r.id = %(id)s
 """  # noqa: S608 - a constant
 
@@ -99,3 +124,73 @@ async def rows(connection: AsyncConnection, statement: Select[Any]) -> list[Row[
 async def workflows_of(connection: AsyncConnection, ids: list[UUID]) -> list[Row[Any]]:
     """Return these workflows of the transaction's tenant, deleted ones included."""
     return list(await connection.execute(select(workflows).where(workflows.c.id.in_(ids))))
+
+
+OF_WORKFLOW = "workflow_slug"
+"""The one field that needs a join; a list whose filter does not name it goes without."""
+STATUSES = ("queued", "dispatching", "running", "succeeded", "failed", "cancelled")
+SOURCES = ("api", "playground", "batch", "rerun", "mcp")
+
+RUN_LIST = ListSpec(
+    from_=runs,
+    fields=(
+        ListField("id", runs.c.id, FieldKind.UUID),
+        ListField("status_code", runs.c.status_code, FieldKind.ENUM, choices=STATUSES),
+        ListField("source_code", runs.c.source_code, FieldKind.ENUM, choices=SOURCES),
+        ListField("target_version", runs.c.target_version, FieldKind.STRING),
+        ListField("comfyui_workflow_id", runs.c.comfyui_workflow_id, FieldKind.UUID),
+        ListField(OF_WORKFLOW, WORKFLOW_SLUG, FieldKind.STRING, sortable=False, nullable=True),
+        ListField("target_type", runs.c.target_type, FieldKind.STRING, sortable=False),
+        ListField("batch_id", runs.c.batch_id, FieldKind.UUID, nullable=True),
+        ListField("batch_index", runs.c.batch_index, FieldKind.INT, nullable=True),
+        ListField("rerun_of", runs.c.rerun_of, FieldKind.UUID, nullable=True),
+        ListField("client_ref", runs.c.client_ref, FieldKind.STRING, nullable=True),
+        ListField("request_id", runs.c.request_id, FieldKind.STRING, nullable=True),
+        ListField("created_by", runs.c.created_by, FieldKind.UUID, nullable=True),
+        ListField("attempt_count", runs.c.attempt_count, FieldKind.INT),
+        ListField("duration_ms", runs.c.duration_ms, FieldKind.INT, nullable=True),
+        ListField("cost", runs.c.cost, FieldKind.DECIMAL, nullable=True),
+        ListField("failure_code", runs.c.failure_code, FieldKind.STRING, nullable=True),
+        ListField("failure_stage_code", runs.c.failure_stage_code, FieldKind.STRING, nullable=True),
+        ListField("failure_message", runs.c.failure_message, FieldKind.STRING, sortable=False, nullable=True),
+        ListField("cold_start", runs.c.cold_start, FieldKind.BOOL),
+        ListField("has_logs", runs.c.has_logs, FieldKind.BOOL),
+        ListField("output_expired", runs.c.output_expired, FieldKind.BOOL),
+        ListField("created_at", runs.c.created_at, FieldKind.TIMESTAMP),
+        ListField("started_at", runs.c.started_at, FieldKind.TIMESTAMP, nullable=True),
+        ListField("completed_at", runs.c.completed_at, FieldKind.TIMESTAMP, nullable=True),
+    ),
+    response_fields=frozenset(Run.model_fields),
+    embeds=EMBEDS,
+)
+
+
+async def target_row(
+    connection: AsyncConnection, *, org_id: UUID, workflow_id: UUID, version_id: UUID | None
+) -> Row[Any] | None:
+    """Return a live workflow that this organization may run, with one of its versions (None: the current one).
+
+    It may run its own workflows, disabled ones included, and the public, active ones of others.
+    """
+    wanted = workflows.c.version_id if version_id is None else version_id
+    own: tuple[str, ...] = ("id", "org_id", "slug", "status_code", "gpu_mode", "gpu_explicit_models", "timeout_seconds")
+    versioned = ("number", "interface", "resources", "fingerprint")
+    shown: list[Any] = [
+        *(workflows.c[name] for name in own),
+        organizations.c.slug.label("owner"),
+        workflow_versions.c.id.label("version_id"),
+        *(workflow_versions.c[name] for name in versioned),
+    ]
+    statement = (
+        select(*shown)
+        .join(organizations, organizations.c.id == workflows.c.org_id)
+        .join(workflow_versions, workflow_versions.c.workflow_id == workflows.c.id)
+        .where(
+            workflows.c.id == workflow_id,
+            workflow_versions.c.id == wanted,
+            workflows.c.deleted_at.is_(None),
+            (workflows.c.org_id == org_id) | (workflows.c.is_public & (workflows.c.status_code == "active")),
+        )
+    )
+    found: Row[Any] | None = (await connection.execute(statement)).one_or_none()
+    return found

@@ -5,14 +5,14 @@ from uuid import UUID
 
 from runflow import errors
 from runflow.graph import Interface
-from runflow.runs import queries, rerun_queries
+from runflow.runs import queries
 from runflow.runs.dispatch import Dispatcher
-from runflow.runs.given import Given
+from runflow.runs.file_inputs import Given
 from runflow.runs.schemas import RerunRequest, RerunVersion
-from runflow.services import Services
 from runflow.web.auth import Principal
-from runflow.workflows.dispatch import AUTO, DispatchTarget
+from runflow.web.services import Services
 from runflow.workflows.fields import GpuMode
+from runflow.workflows.targets import AUTO, DispatchTarget
 
 
 async def rerun(
@@ -45,7 +45,7 @@ async def rerun(
 async def _target(services: Services, caller: Principal, workflow: UUID, version: UUID | None) -> DispatchTarget:
     # By id and not by path: after a delete, the slug may be another workflow's.
     async with services.db.system(durable=False) as connection:
-        row = await rerun_queries.target_row(connection, org_id=caller.org_id, workflow_id=workflow, version_id=version)
+        row = await queries.target_row(connection, org_id=caller.org_id, workflow_id=workflow, version_id=version)
     if row is None:
         raise errors.WorkflowNotFound("The workflow of this run was deleted, or is not public any more.")
     return DispatchTarget(

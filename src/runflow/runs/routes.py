@@ -9,14 +9,14 @@ from starlette.responses import Response
 from runflow.runs import statuses
 from runflow.runs.dispatch import Dispatcher
 from runflow.runs.history import routes as history
-from runflow.runs.listing import RUN_LIST
-from runflow.runs.record import record
+from runflow.runs.queries import RUN_LIST
+from runflow.runs.records import record
 from runflow.runs.reruns import rerun
 from runflow.runs.schemas import Cancellation, DispatchRequest, RerunRequest, Run
 from runflow.runs.service import RunReader
-from runflow.storage.addresses import base_url
+from runflow.storage.keys import base_url
 from runflow.web.auth import Caller
-from runflow.web.disconnect import while_connected
+from runflow.web.context import while_connected
 from runflow.web.json_body import json_body, openapi_body
 from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, check_projection, list_query, record_query
 from runflow.web.responses import json_response

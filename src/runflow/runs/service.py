@@ -8,22 +8,22 @@ from typing import Any
 from uuid import UUID
 
 from runflow import errors
-from runflow.audit import recorder
+from runflow.accounts.audit import recorder
+from runflow.assets.references import signed_references
+from runflow.protocol.failures import TERMINAL
+from runflow.queue import cancellation
+from runflow.queue.unfinished import Unfinished
+from runflow.queue.waiting_reason import WaitingReasons
 from runflow.runs import queries
-from runflow.runs.embeds import embed as embed_relations
-from runflow.runs.failures import TERMINAL
-from runflow.runs.listing import OF_WORKFLOW, RUN_LIST
-from runflow.runs.queue import cancellation
-from runflow.runs.queue.unfinished import Unfinished
-from runflow.runs.record import columns, documents_size, record
-from runflow.runs.signing import signed_references
-from runflow.services import Services
+from runflow.runs.expand import embed as embed_relations
+from runflow.runs.queries import OF_WORKFLOW, RUN_LIST
+from runflow.runs.records import columns, documents_size, record
 from runflow.web.auth import Principal
 from runflow.web.lists import ListQuery, RecordQuery, build, envelope, page, project, read_bounded
 from runflow.web.lists.query import DEFAULT_LIMIT
-from runflow.workers.outlook import Outlook
+from runflow.web.services import Services
 from runflow.workflows import public
-from runflow.workflows.dispatch import workflow_id_of
+from runflow.workflows.targets import workflow_id_of
 
 LOOK_AGAIN_SECONDS = 2.0
 """How often a waiting caller's run is looked up without a hint: hints may be lost."""
@@ -32,7 +32,7 @@ LOOK_AGAIN_SECONDS = 2.0
 class RunReader:
     """Reads runs for their callers."""
 
-    def __init__(self, services: Services, outlook: Outlook, unfinished: Unfinished) -> None:
+    def __init__(self, services: Services, outlook: WaitingReasons, unfinished: Unfinished) -> None:
         """Read with these parts."""
         self._services = services
         self._outlook = outlook

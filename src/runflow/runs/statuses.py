@@ -6,10 +6,10 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from runflow.runs import queries
-from runflow.services import Services
 from runflow.web.auth import Principal
 from runflow.web.lists import FieldKind, ListField, ListQuery, ListSpec, build, envelope, page, project
-from runflow.web.lists.fixed import fixed_table
+from runflow.web.lists.spec import fixed_table
+from runflow.web.services import Services
 
 
 @dataclass(frozen=True, slots=True)

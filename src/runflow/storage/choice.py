@@ -4,7 +4,7 @@ from runflow.master_key import MasterKey
 from runflow.settings import Settings
 from runflow.storage.local import LocalStorage
 from runflow.storage.store import Storage
-from runflow.trust import authorities
+from runflow.tls import authorities
 
 
 async def open_storage(settings: Settings, key: MasterKey) -> Storage:
@@ -16,8 +16,8 @@ async def open_storage(settings: Settings, key: MasterKey) -> Storage:
     if bucket is None:
         return LocalStorage(settings.storage_dir, key, reserve_bytes=settings.storage_reserve_bytes)
     # Here, so that who has no bucket does not carry what one needs: 15 MB and a tenth of a second at the start.
-    from runflow.storage.credentials import BucketCredentials
     from runflow.storage.s3 import S3Storage
+    from runflow.storage.s3_credentials import BucketCredentials
 
     access_key, secret_key = settings.storage_access_key, settings.storage_secret_key
     credentials = await BucketCredentials.find(

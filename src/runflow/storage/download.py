@@ -8,7 +8,7 @@ as a document is offered as a download.
 import re
 from urllib.parse import quote
 
-from runflow.storage.signing import DownloadGrant
+from runflow.storage.signed_urls import DownloadGrant
 
 _POLICY = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox"
 _SHOWN = ("image/", "video/", "audio/", "text/plain", "application/json", "application/pdf")

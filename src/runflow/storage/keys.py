@@ -2,6 +2,18 @@
 
 import re
 
+from starlette.requests import Request
+
+from runflow.settings import Settings
+
+
+def base_url(request: Request, settings: Settings) -> str:
+    """Return `RUNFLOW_PUBLIC_URL`, else the scheme and host that this request was sent to; no slash at the end."""
+    if settings.public_url:
+        return settings.public_url.rstrip("/")
+    return f"{request.url.scheme}://{request.url.netloc}"
+
+
 MAX_KEY_BYTES = 1024
 """What S3 takes in one key."""
 MAX_SEGMENT_BYTES = 255

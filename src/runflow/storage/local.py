@@ -21,7 +21,7 @@ from runflow import errors
 from runflow.master_key import MasterKey
 from runflow.storage.disk import BLOCK_BYTES, LocalDisk, PartialFile
 from runflow.storage.keys import InvalidKey, validate
-from runflow.storage.signing import DOWNLOAD, UPLOAD, UrlSigner
+from runflow.storage.signed_urls import DOWNLOAD, UPLOAD, UrlSigner
 from runflow.storage.store import Storage, StoredObject, not_found, once, too_large, wrong_size
 
 if TYPE_CHECKING:

@@ -16,13 +16,13 @@ from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
 
 from runflow import errors
-from runflow.bucket import Bucket
 from runflow.master_key import MasterKey
-from runflow.storage.credentials import BucketCredentials
+from runflow.s3_location import Bucket
 from runflow.storage.download import disposition, served_type
 from runflow.storage.keys import InvalidKey, validate
-from runflow.storage.presign import presigned
-from runflow.storage.signing import UrlSigner
+from runflow.storage.s3_credentials import BucketCredentials
+from runflow.storage.s3_presign import presigned
+from runflow.storage.signed_urls import UrlSigner
 from runflow.storage.store import Storage, StoredObject, not_found, once, too_large, wrong_size
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import BinaryIO, TypeVar
 
 from runflow import errors
 from runflow.storage.keys import InvalidKey
-from runflow.storage.signing import UrlSigner
+from runflow.storage.signed_urls import UrlSigner
 
 T = TypeVar("T")
 

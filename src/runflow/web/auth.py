@@ -49,6 +49,9 @@ class Authenticator(Protocol):
     async def worker(self, token: str) -> UUID | None:
         """Return the id of a worker token, or None when it is unknown or revoked."""
 
+    async def note_use(self) -> None:
+        """Write down which keys were used since the last call."""
+
 
 def _token(request: Request) -> str:
     scheme, token = get_authorization_scheme_param(request.headers.get("Authorization"))

@@ -3,7 +3,7 @@
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runflow import errors
-from runflow.web.problems import respond
+from runflow.web.exception_handlers import respond
 
 STREAMED_PREFIX = "/v1/storage/"
 """Signed uploads: streamed, and bounded by their own signature."""

@@ -1,16 +1,19 @@
 """The layer around every request: its id, its log line, its time, and the envelope for what nobody expected."""
 
+import asyncio
 import time
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import structlog
 from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runflow import errors
 from runflow.ids import new_id
-from runflow.web.disconnect import CallerGone
+from runflow.web.exception_handlers import respond, translate
 from runflow.web.origin import MAX_USER_AGENT, Origin, set_origin
-from runflow.web.problems import respond, translate
 
 log = structlog.get_logger()
 
@@ -69,3 +72,33 @@ def _origin(scope: Scope, request_id: str) -> Origin:
     peer = scope.get("client")
     agent = next((value for name, value in scope["headers"] if name == b"user-agent"), b"")
     return Origin(request_id, peer[0] if peer else None, agent[:MAX_USER_AGENT].decode("latin-1") or None)
+
+
+T = TypeVar("T")
+
+
+class CallerGone(Exception):
+    """The caller closed the connection; nobody will read the answer."""
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Return what `work` returns; cancel it and raise `CallerGone` as soon as the caller is gone.
+
+    A long poll that outlived its caller would take a run for nobody.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise CallerGone
+    finally:
+        for one in (task, gone):
+            one.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from runflow.web.disconnect import while_connected
+from runflow.web.context import while_connected
 from runflow.web.responses import dumps
 
 KEEP_ALIVE = b": keep-alive\n\n"

@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from runflow.storage.addresses import base_url
+from runflow.storage.keys import base_url
 from runflow.web import error_responses
-from runflow.web.lists.optional import free_projected
+from runflow.web.lists.spec import free_projected
 from runflow.web.operation_ids import operation_id
 from runflow.web.responses import dumps
 from runflow.web.scopes import ROUTE_SCOPES, Access

@@ -8,8 +8,8 @@ from sqlalchemy import text
 from starlette.responses import Response
 
 from runflow import __version__
-from runflow.services import Services, services
 from runflow.web.responses import json_response
+from runflow.web.services import Services, services
 
 router = APIRouter(tags=["Status"])
 

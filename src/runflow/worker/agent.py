@@ -12,25 +12,24 @@ import httpx
 import structlog
 
 from runflow.outgoing import GuardedClient
-from runflow.trust import trusting
-from runflow.worker.attempt import Attempt, Place, Stop
-from runflow.worker.backoff import Backoff
+from runflow.protocol.failures import Failure, FailureCode, Stage
+from runflow.tls import trusting
+from runflow.worker.attempt import Attempt, Stop, WorkerContext
+from runflow.worker.concurrency import UNFINISHED_LIMIT, Prefetch
 from runflow.worker.connection import Connection, ServerRefused, ServerUnavailable, Unregistered
 from runflow.worker.engine.base import Engine, EngineDescription
+from runflow.worker.engine_supervisor import EngineState, EngineStatus, EngineSupervisor
 from runflow.worker.execute import Executor
-from runflow.worker.failure import Failure, FailureCode, Stage
-from runflow.worker.foresight import Foresight
+from runflow.worker.expected_outputs import ExpectedOutputs
 from runflow.worker.gpu import NO_GPU, Gpu, gpu_from
-from runflow.worker.heart import Rhythm
-from runflow.worker.keeper import EngineKeeper, EngineState, EngineStatus
+from runflow.worker.heartbeat import HeartbeatTiming
 from runflow.worker.lease import Lease
-from runflow.worker.model_store import ModelStore
-from runflow.worker.models import ModelPlacer
 from runflow.worker.prepare import Fetching
-from runflow.worker.resources import ResourceCache
-from runflow.worker.retry import until_answered
+from runflow.worker.retry import Backoff, until_answered
 from runflow.worker.settings import WorkerSettings
-from runflow.worker.slots import UNFINISHED_LIMIT, Pace
+from runflow.worker.store.model_store import ModelStore
+from runflow.worker.store.models import ModelPlacer
+from runflow.worker.store.resources import ResourceCache
 
 log = structlog.get_logger()
 
@@ -49,9 +48,9 @@ class Agent:
         self._settings = settings
         self._instance = uuid.uuid4()
         self._gpu = gpu
-        self._keeper = EngineKeeper(find_engine, self._engine_changed)
-        self._pace = Pace()
-        self._foresight = Foresight()
+        self._keeper = EngineSupervisor(find_engine, self._engine_changed)
+        self._pace = Prefetch()
+        self._foresight = ExpectedOutputs()
         self._executor = Executor(self._keeper, self._pace, settings.limits)
         self._attempts: dict[asyncio.Task[None], Attempt] = {}
         self._background: set[asyncio.Task[Any]] = set()
@@ -61,7 +60,7 @@ class Agent:
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._rhythm = Rhythm(patience=settings.patience)
+        self._rhythm = HeartbeatTiming(patience=settings.patience)
         self._poll_seconds = 25.0
 
     def stop(self) -> None:
@@ -91,8 +90,8 @@ class Agent:
                 connection, outgoing, cache, models, settings.patience, settings.input_limit, settings.input_timeout
             )
 
-            def place() -> Place:
-                return Place(connection, self._executor, fetching, self._rhythm, staging, self._foresight)
+            def place() -> WorkerContext:
+                return WorkerContext(connection, self._executor, fetching, self._rhythm, staging, self._foresight)
 
             keeping = asyncio.create_task(self._keeper.run(), name="engine keeper")
             registering = asyncio.create_task(self._keep_registered(connection), name="registration")
@@ -143,7 +142,7 @@ class Agent:
 
             answer = await until_answered(register, what="registration", seconds=float("inf"))
             self._poll_seconds = float(answer["poll_seconds"])
-            self._rhythm = Rhythm(
+            self._rhythm = HeartbeatTiming(
                 first=min(_FIRST_BEAT_SECONDS, float(answer["offer_seconds"]) / 4),
                 every=min(_BEAT_SECONDS, float(answer["lease_seconds"]) / 4),
                 patience=self._settings.patience,
@@ -175,7 +174,7 @@ class Agent:
             and len(self._attempts) < UNFINISHED_LIMIT
         )
 
-    async def _poll(self, connection: Connection, place: Callable[[], Place]) -> None:
+    async def _poll(self, connection: Connection, place: Callable[[], WorkerContext]) -> None:
         """Ask for a run whenever there is room. The next request waits at the server while runs execute here."""
         backoff = Backoff()
         while True:
@@ -201,7 +200,7 @@ class Agent:
                 if lease is not None:
                     self._take(lease, connection, place())
 
-    def _take(self, data: dict[str, Any], connection: Connection, place: Place) -> None:
+    def _take(self, data: dict[str, Any], connection: Connection, place: WorkerContext) -> None:
         try:
             lease = Lease.read(data)
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -14,21 +14,20 @@ from typing import Any
 import structlog
 
 from runflow.graph import OutputError, OutputFile, collect_outputs
+from runflow.protocol.failures import Failure, FailureCode, Stage
 from runflow.worker.connection import Connection, LeaseLost, NotWelcome, ServerRefused, ServerUnavailable
-from runflow.worker.engine.base import Engine, OutputRef
-from runflow.worker.engine.errors import EngineError, FileMissing
+from runflow.worker.engine.base import Engine, EngineError, FileMissing, OutputRef
 from runflow.worker.engine.execution import Execution
 from runflow.worker.execute import EngineChanged, Executor, GivenBack
-from runflow.worker.failure import Failure, FailureCode, RunFailed, Stage, failed
-from runflow.worker.foresight import Foresight
-from runflow.worker.heart import Heart, Rhythm
+from runflow.worker.expected_outputs import ExpectedOutputs
+from runflow.worker.failures import RunFailed, engine_failure, failed, failure_of, shutdown_failure, timeout_failure
+from runflow.worker.heartbeat import Heartbeat, HeartbeatTiming
 from runflow.worker.lease import Lease
-from runflow.worker.names import safe_name
+from runflow.worker.media import safe_name
 from runflow.worker.prepare import Fetching, prepare
 from runflow.worker.report import Report, timestamp
 from runflow.worker.retry import until_answered
 from runflow.worker.upload import LocalOutput, Uploading, inspect, missing, upload
-from runflow.worker.verdict import engine_failure, failure_of, shutdown_failure, timeout_failure
 
 log = structlog.get_logger()
 
@@ -50,15 +49,15 @@ class Stop(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class WorkerContext:
     """What attempts share. `staging` is a folder of the worker, in which each attempt has its own."""
 
     connection: Connection
     executor: Executor
     fetching: Fetching
-    rhythm: Rhythm
+    rhythm: HeartbeatTiming
     staging: Path
-    foresight: Foresight
+    foresight: ExpectedOutputs
 
 
 class Attempt:
@@ -67,7 +66,7 @@ class Attempt:
     `on_progress` is called when it needs the engine no more, and when its lease is over.
     """
 
-    def __init__(self, lease: Lease, place: Place, on_progress: Callable[[], None]) -> None:
+    def __init__(self, lease: Lease, place: WorkerContext, on_progress: Callable[[], None]) -> None:
         self.lease = lease
         self.has_executed = False
         self._place = place
@@ -75,7 +74,7 @@ class Attempt:
         self._folder = f"runflow/{lease.id}"
         self._staging = place.staging / lease.id
         self._report = Report(lease.prompt)
-        self._heart = Heart(
+        self._heart = Heartbeat(
             place.connection,
             lease.id,
             self._report,

@@ -3,15 +3,17 @@
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 from uuid import UUID
 
 import aiohttp
 import orjson
 
-from runflow.trust import next_step, trusting
-from runflow.worker.proxies import proxy_for
+from runflow.tls import next_step, trusting
 
 PROTOCOL_VERSION = 1
 
@@ -218,3 +220,16 @@ def _refusal(status: int, content: bytes, host: str, path: str = "") -> Exceptio
     if path.startswith(_LEASES) and (status == 409 or code == "LEASE_NOT_FOUND"):
         return LeaseLost(status, code, message)
     return ServerRefused(status, code, message)
+
+
+@lru_cache(maxsize=256)
+def _proxy_for_origin(scheme: str, host: str) -> str | None:
+    if not host or proxy_bypass(host):
+        return None
+    return getproxies().get(scheme)
+
+
+def proxy_for(url: str) -> str | None:
+    """Return the proxy for `url` (HTTPS_PROXY, HTTP_PROXY, NO_PROXY), or None for a direct connection."""
+    parts = urlsplit(url)
+    return _proxy_for_origin(parts.scheme, parts.netloc.rpartition("@")[2])

@@ -8,12 +8,10 @@ from pathlib import Path
 import structlog
 
 from runflow.worker.engine.attached import AttachedEngine, credential_headers
-from runflow.worker.engine.base import Engine
-from runflow.worker.engine.boot import can_run_as, default_pythons
-from runflow.worker.engine.errors import EngineError
+from runflow.worker.engine.base import Engine, EngineError
+from runflow.worker.engine.boot import OwnedSettings, can_run_as, default_pythons
 from runflow.worker.engine.owned import OwnedEngine
-from runflow.worker.engine.owned_settings import OwnedSettings
-from runflow.worker.keeper import NoEngine
+from runflow.worker.engine_supervisor import NoEngine
 from runflow.worker.settings import ENGINE_USER_AUTO, ENGINE_USER_SAME, WorkerSettings
 
 log = structlog.get_logger()

@@ -8,13 +8,12 @@ from typing import Any
 
 import structlog
 
-from runflow.worker.engine.base import Ability, Engine, EngineKind
-from runflow.worker.engine.errors import EngineCrashed, EngineError
+from runflow.worker.concurrency import Limiter, Prefetch
+from runflow.worker.engine.base import Ability, Engine, EngineCrashed, EngineError, EngineKind
 from runflow.worker.engine.execution import EngineEvent, EventKind, Execution
-from runflow.worker.keeper import EngineKeeper
+from runflow.worker.engine_supervisor import EngineSupervisor
 from runflow.worker.lease import Lease
 from runflow.worker.report import NodeState, Report
-from runflow.worker.slots import Gate, Pace
 
 log = structlog.get_logger()
 
@@ -94,11 +93,11 @@ class Turn:
 class Executor:
     """Lets prompts into the engine, as many at once as `pace` says."""
 
-    def __init__(self, keeper: EngineKeeper, pace: Pace, limits: Limits) -> None:
+    def __init__(self, keeper: EngineSupervisor, pace: Prefetch, limits: Limits) -> None:
         self._keeper = keeper
         self._pace = pace
         self._limits = limits
-        self._gate = Gate(lambda: pace.in_engine)
+        self._gate = Limiter(lambda: pace.in_engine)
         self._turns: dict[str, Turn] = {}
         self._warm: list[str] = []
         self._warm_life = 0

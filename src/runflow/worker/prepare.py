@@ -23,16 +23,15 @@ from runflow.outgoing import (
     OutgoingError,
     OutgoingTimeout,
 )
-from runflow.worker.backoff import Backoff
+from runflow.protocol.failures import FailureCode, Stage
 from runflow.worker.connection import Connection
-from runflow.worker.disk import on_disk, size_of
-from runflow.worker.download import DownloadFailed, download
-from runflow.worker.failure import FailureCode, Stage, failed
+from runflow.worker.failures import failed
 from runflow.worker.lease import Lease, Resource
-from runflow.worker.media import NotAnImage, suffix_for, verify_image
-from runflow.worker.models import ModelPlacer
-from runflow.worker.names import name_in_url, safe_name
-from runflow.worker.resources import ResourceCache, use_placed
+from runflow.worker.media import NotAnImage, name_in_url, safe_name, suffix_for, verify_image
+from runflow.worker.retry import Backoff
+from runflow.worker.store.download import DownloadFailed, download, on_disk, size_of
+from runflow.worker.store.models import ModelPlacer
+from runflow.worker.store.resources import ResourceCache, use_placed
 
 FETCH_TRIES = 3
 """How often a caller's URL is tried where its host does not answer or answers 5xx."""

@@ -1,13 +1,13 @@
-"""Trying again while the server is away."""
+"""Trying again while the server is away, ever more slowly."""
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import structlog
 
-from runflow.worker.backoff import Backoff
 from runflow.worker.connection import ServerFailing, ServerUnavailable
 
 log = structlog.get_logger()
@@ -44,3 +44,24 @@ async def until_answered(
             if tries:
                 log.info("The server is back.", what=what, tries=tries + 1)
             return answer
+
+
+class Backoff:
+    """Doubling delays up to a limit, each shortened at random by up to a third so that many workers do not move as one.
+
+    The first delay is `first` seconds, the longest `longest` seconds.
+    """
+
+    def __init__(self, first: float = 0.05, longest: float = 2.0) -> None:
+        self._first = first
+        self._longest = longest
+        self._next = first
+
+    def delay(self) -> float:
+        """Return the seconds to wait now; the next answer is up to twice as long."""
+        now, self._next = self._next, min(self._next * 2, self._longest)
+        return now * (1 - random.random() / 3)  # noqa: S311 - spreads load, guards nothing
+
+    def reset(self) -> None:
+        """Start again with the first delay: it worked."""
+        self._next = self._first

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from runflow.graph import OutputFile
+from runflow.protocol.failures import FailureCode, Stage
 from runflow.worker.connection import Connection, LeaseLost, NotWelcome, ServerRefused, ServerUnavailable
-from runflow.worker.disk import INLINE_BYTES, on_disk, size_of
-from runflow.worker.failure import FailureCode, RunFailed, Stage, failed
+from runflow.worker.failures import RunFailed, failed
 from runflow.worker.media import HEAD_BYTES, content_type, image_size
 from runflow.worker.retry import until_answered
+from runflow.worker.store.download import INLINE_BYTES, on_disk, size_of
 
 FAILING_SECONDS = 60.0
 """How long storage that answers with errors (a full disk) is tried before the run fails."""

@@ -1,4 +1,4 @@
-"""SQL of workers."""
+"""SQL of workers, and what their list can be filtered and sorted by."""
 
 from typing import Any
 from uuid import UUID
@@ -7,6 +7,8 @@ import orjson
 from sqlalchemy import ColumnElement, Row, Select, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from runflow.web.lists import FieldKind, ListField, ListSpec
+from runflow.workers.schemas import Worker
 from runflow.workers.tables import workers
 
 _REGISTER = text("""
@@ -98,3 +100,22 @@ async def set_draining(connection: AsyncConnection, worker_id: UUID, draining: b
     """Let a worker get no new runs, or again some; False when there is no such worker."""
     statement = update(workers).where(workers.c.id == worker_id).values(draining=draining)
     return (await connection.execute(statement)).rowcount > 0
+
+
+STATUSES = ("ready", "no_engine", "engine_down")
+
+WORKER_LIST = ListSpec(
+    from_=workers,
+    fields=(
+        ListField("id", workers.c.id, FieldKind.UUID),
+        ListField("name", workers.c.name, FieldKind.STRING),
+        ListField("gpu_code", workers.c.gpu_code, FieldKind.STRING),
+        ListField("memory_gb", workers.c.memory_gb, FieldKind.INT),
+        ListField("status_code", workers.c.status_code, FieldKind.ENUM, choices=STATUSES),
+        ListField("online", online(), FieldKind.BOOL, sortable=False),
+        ListField("draining", workers.c.draining, FieldKind.BOOL),
+        ListField("last_seen_at", workers.c.last_seen_at, FieldKind.TIMESTAMP),
+        ListField("created_at", workers.c.created_at, FieldKind.TIMESTAMP),
+    ),
+    response_fields=frozenset(Worker.model_fields),
+)

@@ -1,314 +1,59 @@
-"""What the server does for workers: registration, leases, signed uploads (docs/worker-api.md)."""
+"""Rules of listing and draining workers. They serve all, so only the operator may (docs/api/metering.md, "Workers")."""
 
-import time
-from collections import OrderedDict
-from dataclasses import dataclass
+from collections import defaultdict
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
-from runflow.assets import service as assets
-from runflow.gpus import queries as gpus
-from runflow.ids import new_id
-from runflow.models import service as models
-from runflow.runs import references
-from runflow.runs.queue.choose import WorkerOffer
-from runflow.runs.queue.completion import output_prefix
-from runflow.runs.queue.leases import OFFER_SECONDS, OPEN, Claimed, hold, next_claim
-from runflow.runs.queue.sweeper import Sweeper
-from runflow.services import Services
-from runflow.storage.keys import segment
+from runflow.accounts.audit import recorder
+from runflow.accounts.organizations.identity import require_operator
+from runflow.web.auth import Principal
+from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project
+from runflow.web.services import Services
 from runflow.workers import queries
-from runflow.workers.schemas import (
-    PROTOCOL_VERSION,
-    LeaseCall,
-    LeaseRequest,
-    OutputName,
-    Registration,
-    Uploads,
-    WorkerRequest,
-)
-from runflow.workflows import resources
-from runflow.workflows.payload import VersionPayload, remembered_version, version_payload
-
-POLL_SECONDS = 25
-URL_SECONDS = 3600
-"""How long signed URLs for inputs and outputs of a lease live."""
-SEEN_EVERY_SECONDS = 5.0
-MAX_GIVEN = 10_000
-"""How many of the leases that it gave out a process remembers."""
+from runflow.workers.queries import WORKER_LIST
+from runflow.workers.schemas import HeldRun, PatchWorker, Worker
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
-    """A lease that this process gave out: for which run, to which life of a worker."""
-
-    run_id: UUID
-    instance: UUID
-
-
-@dataclass(slots=True)
-class KnownWorker:
-    """What this process remembers of a worker between its polls."""
-
-    instance: UUID
-    gpu_code: str
-    ready: bool
-    noted_at: float = 0.0
+async def list_workers(services: Services, caller: Principal, query: ListQuery) -> dict[str, Any]:
+    """Return a page of the installation's workers. Raises `PermissionDenied`."""
+    async with services.db.system(durable=False) as connection:
+        await require_operator(connection, caller)
+        rows = list(await connection.execute(build(WORKER_LIST, query, queries.selection())))
+        found = page(WORKER_LIST, query, rows)
+        items = await _records(connection, caller, found.rows)
+    return envelope(found, [project(item, query) for item in items])
 
 
-class WorkerDesk:
-    """The worker side of one server process."""
-
-    def __init__(self, services: Services, sweeper: Sweeper) -> None:
-        """Serve with these parts."""
-        self._services = services
-        self._sweeper = sweeper
-        self._known: dict[UUID, KnownWorker] = {}
-        self._given: OrderedDict[UUID, Given] = OrderedDict()
-
-    async def register(self, body: Registration, token_id: UUID) -> dict[str, Any]:
-        """Take a worker in, or note its new state. A new instance ends the leases of the old one at once.
-
-        Raises `Conflict` when the name belongs to another token.
-        """
-        require_protocol(body)
-        async with self._services.db.system() as connection:
-            await gpus.meet(connection, code=body.gpu.code, name=body.gpu.name, memory_gb=body.gpu.memory_gb)
-            worker_id = await queries.register(
-                connection,
-                {
-                    "id": new_id(),
-                    "name": body.name,
-                    "instance": body.instance,
-                    "gpu_code": body.gpu.code,
-                    "gpu_name": body.gpu.name,
-                    "memory_gb": body.gpu.memory_gb,
-                    "labels": body.labels,
-                    "engine": body.engine,
-                    "fingerprints": body.fingerprints,
-                    "status_code": body.status,
-                    "status_detail": body.status_detail,
-                    "token_id": token_id,
-                },
-            )
-            if worker_id is None:
-                raise errors.Conflict(await _taken(connection, body.name))
-        self._known[worker_id] = KnownWorker(body.instance, body.gpu.code, body.status == "ready", time.monotonic())
-        await self._sweeper.end_older_lives(worker_id, body.instance)
-        return {
-            "worker_id": worker_id,
-            "lease_seconds": self._services.settings.lease_seconds,
-            "offer_seconds": OFFER_SECONDS,
-            "poll_seconds": POLL_SECONDS,
-        }
-
-    async def lease(self, body: LeaseRequest, base_url: str) -> dict[str, Any]:
-        """Wait for work for this worker. Raises `Conflict` when it has to register first."""
-        require_protocol(body)
-        worker = await self._worker(body.worker_id, body.instance)
-        await self._note_seen(body.worker_id, worker)
-        if not worker.ready:
-            raise errors.Conflict("This worker is not ready. Register it again with the status `ready` first.")
-        claimed = await next_claim(
-            self._services,
-            worker_id=body.worker_id,
-            instance=body.instance,
-            offer=WorkerOffer(worker.gpu_code, frozenset(body.fingerprints)),
-            wait_seconds=body.wait_seconds,
-        )
-        if claimed is None:
-            return {"lease": None}
-        self._given[claimed.lease_id] = Given(claimed.run_id, body.instance)
-        if len(self._given) > MAX_GIVEN:
-            self._given.popitem(last=False)
-        return {"lease": await self._document(claimed, body, base_url)}
-
-    async def uploads(self, lease: UUID, body: Uploads, base_url: str) -> dict[str, Any]:
-        """Sign upload URLs below the attempt's own prefix. Raises `LeaseLost`, `ValidationFailed`."""
-        require_protocol(body)
-        storage, allowed = self._services.storage, self._services.settings.max_output_bytes
-        limit = storage.most(allowed)
-        for file in body.files:
-            if file.size_bytes is not None and file.size_bytes > limit:
-                raise errors.ValidationFailed(
-                    f"The output {file.filename!r} has {file.size_bytes} bytes; the limit is {limit} "
-                    f"({storage.reason(allowed, 'RUNFLOW_MAX_OUTPUT_BYTES')})."
-                )
-        prefix = output_prefix(await self._run_of(lease, body), lease)
-        return {"uploads": [self._upload(prefix, file, file.size_bytes, base_url) for file in body.files]}
-
-    def _upload(self, prefix: str, file: OutputName, size_bytes: int | None, base_url: str) -> dict[str, Any]:
-        key = prefix + _name(file)
-        url = self._services.storage.upload_url(
-            base_url,
-            key,
-            content_type=file.content_type,
-            size_bytes=size_bytes,
-            max_bytes=self._services.storage.most(self._services.settings.max_output_bytes),
-            seconds=URL_SECONDS,
-        )
-        return {
-            "ordinal": file.ordinal,
-            "object_key": key,
-            "url": url,
-            "method": "PUT",
-            "headers": {"Content-Type": file.content_type},
-        }
-
-    async def _run_of(self, lease: UUID, body: LeaseCall) -> UUID:
-        """Return the run of a lease that this worker holds, or held a moment ago.
-
-        A lease that this process gave out needs no look into the database: the URLs open only the attempt's own prefix,
-        and what is stored there counts only if the guarded completion names it.
-        """
-        given = self._given.get(lease)
-        if given is not None and given.instance == body.instance:
-            return given.run_id
-        async with self._services.db.system_pipeline(durable=False) as connection:
-            held = await hold(connection, lease=lease, worker=body.worker_id, instance=body.instance)
-        if held.lease_status not in OPEN:
-            raise errors.LeaseLost
-        run_id: UUID = held.run_id
-        return run_id
-
-    async def _worker(self, worker_id: UUID, instance: UUID) -> KnownWorker:
-        known = self._known.get(worker_id)
-        if known is None or known.instance != instance:
-            async with self._services.db.system() as connection:
-                row = await queries.by_id(connection, worker_id)
-            if row is None or row.instance != instance:
-                raise errors.Conflict("The server does not know this worker (any more): register it again.")
-            known = KnownWorker(row.instance, row.gpu_code, row.status_code == "ready")
-            self._known[worker_id] = known
-        return known
-
-    async def _note_seen(self, worker_id: UUID, worker: KnownWorker) -> None:
-        if time.monotonic() - worker.noted_at > SEEN_EVERY_SECONDS:
-            worker.noted_at = time.monotonic()
-            async with self._services.db.system(durable=False) as connection:
-                await queries.seen(connection, worker_id)
-
-    async def _document(self, claimed: Claimed, body: LeaseRequest, base_url: str) -> dict[str, Any]:
-        version, files, placed, needed = await self._contents(claimed, base_url)
-        expected = next((one.files for one in body.expected if one.version_id == claimed.version_id), [])
-        prefix = output_prefix(claimed.run_id, claimed.lease_id)
-        return {
-            "id": claimed.lease_id,
-            "run_id": claimed.run_id,
-            "attempt_number": claimed.attempt_number,
-            "expires_at": claimed.expires_at,
-            "version": version,
-            "input": claimed.input,
-            "files": files,
-            "resources": placed,
-            "models": needed,
-            "uploads": [{**self._upload(prefix, file, None, base_url), **file.model_dump()} for file in expected],
-            "limits": {
-                "timeout_seconds": claimed.timeout_seconds,
-                "max_output_bytes": self._services.storage.most(self._services.settings.max_output_bytes),
-            },
-        }
-
-    async def _contents(
-        self, claimed: Claimed, base_url: str
-    ) -> tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
-        payload = remembered_version(claimed.version_id)
-        if payload is None:
-            async with self._services.db.system(durable=False) as connection:
-                payload = await version_payload(connection, claimed.version_id)
-        version = {
-            "id": claimed.version_id,
-            "number": payload.number,
-            "fingerprint": payload.fingerprint,
-            "prompt": payload.workflow_json,
-            "interface": payload.interface,
-            "manifest": {
-                "environment": payload.environment,
-                "custom_nodes": payload.custom_nodes,
-                "models": payload.models,
-            },
-        }
-        given = dict(references.found_in(claimed.input))
-        defaults = dict(references.found_in([spec.get("default_value") for spec in payload.interface["inputs"]]))
-        placed = [one for one in resources.declared(payload.resources) if one.asset_id is not None]
-        mine = await self._assets(claimed.org_id, set(given.values()))
-        theirs = await self._assets(
-            payload.org_id, {*defaults.values(), *(one.asset_id for one in placed if one.asset_id)}
-        )
-        files = {ref: self._file(base_url, theirs[asset]) for ref, asset in defaults.items() if asset in theirs}
-        files |= {ref: self._file(base_url, mine[asset]) for ref, asset in given.items() if asset in mine}
-        files_of_version = [
-            {**self._file(base_url, file), "path": one.path, "sha256": one.sha256 or file.sha256}
-            for one in placed
-            if one.asset_id is not None and (file := theirs.get(one.asset_id)) is not None
-        ]
-        return version, files, files_of_version, await self._models(payload, base_url)
-
-    async def _models(self, payload: VersionPayload, base_url: str) -> list[dict[str, Any]]:
-        """Return those models of a version that its organization has uploaded, with where each is fetched."""
-        wanted = payload.models_by_content
-        if not wanted:
-            return []
-        async with self._services.db.tenant(payload.org_id) as connection:
-            held = await models.held(connection, {one.sha256 for one in wanted})
-        return [
-            {
-                "path": one.path,
-                "url": self._services.storage.download_url(
-                    base_url,
-                    file.object_key,
-                    filename=file.filename,
-                    content_type="application/octet-stream",
-                    seconds=URL_SECONDS,
-                ),
-                "size_bytes": file.size_bytes,
-                "sha256": file.sha256,
-            }
-            for one in wanted
-            if (file := held.get(one.sha256)) is not None
-        ]
-
-    async def _assets(self, org_id: UUID, ids: set[UUID]) -> dict[UUID, assets.AssetFile]:
-        if not ids:
-            return {}
-        async with self._services.db.tenant(org_id) as connection:
-            return await assets.resolve(connection, ids, with_deleted=True)
-
-    def _file(self, base_url: str, file: assets.AssetFile) -> dict[str, Any]:
-        url = self._services.storage.download_url(
-            base_url, file.object_key, filename=file.filename, content_type=file.mime_type, seconds=URL_SECONDS
-        )
-        return {
-            "url": url,
-            "filename": file.filename,
-            "mime_type": file.mime_type,
-            "size_bytes": file.size_bytes,
-            "sha256": file.sha256,
-        }
+async def get(services: Services, caller: Principal, worker_id: UUID, query: RecordQuery) -> dict[str, Any]:
+    """Return one worker. Raises `PermissionDenied`, `WorkerNotFound`."""
+    check_projection(query, WORKER_LIST.response_fields, WORKER_LIST.embeds)
+    async with services.db.system(durable=False) as connection:
+        await require_operator(connection, caller)
+        row = await queries.shown(connection, worker_id)
+        if row is None:
+            raise errors.WorkerNotFound
+        (found,) = await _records(connection, caller, [row])
+    return project(found, query)
 
 
-def require_protocol(body: WorkerRequest) -> None:
-    """Raise `UpgradeRequired` for another protocol version."""
-    if body.protocol_version != PROTOCOL_VERSION:
-        raise errors.UpgradeRequired(
-            f"This server speaks worker protocol {PROTOCOL_VERSION}, the worker {body.protocol_version}. "
-            "Install the same Runflow release on both."
-        )
+async def patch(services: Services, caller: Principal, worker_id: UUID, body: PatchWorker) -> dict[str, Any]:
+    """Drain a worker or let it work again; what it has it finishes. Raises `PermissionDenied`, `WorkerNotFound`."""
+    async with services.db.system() as connection:
+        await require_operator(connection, caller)
+        if not await queries.set_draining(connection, worker_id, body.draining):
+            raise errors.WorkerNotFound
+        await recorder.record(connection, caller, "worker.updated", "worker", worker_id, {"draining": body.draining})
+    # A poll that waits looks at its lanes again.
+    services.hub.publish("lanes")
+    return await get(services, caller, worker_id, RecordQuery())
 
 
-def _name(file: OutputName) -> str:
-    """The last segment of an output's key: `{ordinal}-{basename}` (docs/leases.md, "Completing, guarded")."""
-    basename = file.filename.replace("\\", "/").rsplit("/", 1)[-1]
-    return segment(f"{file.ordinal}-{basename}")
-
-
-async def _taken(connection: AsyncConnection, name: str) -> str:
-    owner = await queries.token_of(connection, name)
-    return (
-        f"The worker name {name!r} belongs to another worker token ({owner}). Start this worker under another name "
-        f"(`runflow worker --name …`); or, if it is the same machine with a new token, let the operator revoke the old "
-        f"one: `runflow keys revoke-worker {owner}`."
-    )
+async def _records(connection: AsyncConnection, caller: Principal, rows: list[Any]) -> list[dict[str, Any]]:
+    held: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
+    for run in await queries.runs_of(connection, [row.id for row in rows], caller.org_id):
+        held[run.worker_id].append({name: run._mapping[name] for name in HeldRun.model_fields})
+    own = [name for name in Worker.model_fields if name != "runs"]
+    return [{**{name: row._mapping[name] for name in own}, "runs": held[row.id]} for row in rows]

@@ -7,20 +7,22 @@ from typing import Any
 from sqlalchemy.exc import IntegrityError
 
 from runflow import errors
-from runflow.audit import recorder
+from runflow.accounts.audit import recorder
 from runflow.graph import GraphWarning, SlugError
 from runflow.ids import new_id
-from runflow.services import Services
 from runflow.web.auth import Principal
-from runflow.workflows import advice, file_advice, interface_queries, queries, record, resources, writing
-from runflow.workflows.documents import DOCUMENTS, texts
-from runflow.workflows.fields import GpuMode
+from runflow.web.services import Services
+from runflow.workflows import queries as workflows_queries
+from runflow.workflows import records, resources, writing
+from runflow.workflows import warnings as workflows_warnings
+from runflow.workflows.fields import WORKFLOW, GpuMode
 from runflow.workflows.fingerprint import fingerprint
-from runflow.workflows.interface import Settled, first_rows, read_declared, settle
-from runflow.workflows.interface_rows import InputRow, OutputRow
+from runflow.workflows.interface import queries
+from runflow.workflows.interface.declared import Settled, first_rows, read_declared, settle
+from runflow.workflows.interface.rows import InputRow, OutputRow
+from runflow.workflows.queries import DOCUMENTS, texts
 from runflow.workflows.schemas import CreateWorkflow
 from runflow.workflows.service import TOPIC
-from runflow.workflows.slugs import WORKFLOW
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,31 +52,31 @@ async def create(services: Services, caller: Principal, body: CreateWorkflow) ->
             late = await writing.gpu_warnings(connection, values, mode, models)
             late += await resources.warnings(connection, body.resources)
             own = {"id": workflow_id, "org_id": caller.org_id, "created_by": caller.key_id}
-            await queries.insert_workflow(
+            await workflows_queries.insert_workflow(
                 connection, values | own | {"slug": draft.slug, "version_id": version_id, "version": "1"}
             )
             version = {"id": version_id, "org_id": caller.org_id, "workflow_id": workflow_id, "number": 1}
             version |= {"interface": draft.settled.frozen(), "fingerprint": draft.fingerprint}
-            await queries.insert_version(connection, version | {"created_by": caller.key_id}, draft.documents)
+            await workflows_queries.insert_version(connection, version | {"created_by": caller.key_id}, draft.documents)
             where = {"org_id": caller.org_id, "workflow_id": workflow_id}
-            await interface_queries.save(connection, InputRow, **where, before=(), merged=draft.settled.inputs)
-            await interface_queries.save(connection, OutputRow, **where, before=(), merged=draft.settled.outputs)
+            await queries.save(connection, InputRow, **where, before=(), merged=draft.settled.inputs)
+            await queries.save(connection, OutputRow, **where, before=(), merged=draft.settled.outputs)
             details = {"slug": draft.slug, "version": "1"}
             await recorder.record(
                 connection, caller, "comfyui_workflow.created", "comfyui_workflow", workflow_id, details
             )
-            row = await queries.one_record(connection, caller.org_id, DOCUMENTS, key=workflow_id)
+            row = await workflows_queries.one_record(connection, caller.org_id, DOCUMENTS, key=workflow_id)
             if row is None:
                 raise errors.Internal
-            found = await record.complete(connection, [row], caller.org_slug, record.WHOLE)
+            found = await records.complete(connection, [row], caller.org_slug, records.WHOLE)
     except IntegrityError as error:
         conflict = writing.slug_conflict(error, draft.slug)
         if conflict is None:
             raise
         raise conflict from error
     services.hub.publish(TOPIC, str(workflow_id))
-    late += advice.about_evaluation(found[0])
-    return {**found[0], "warnings": advice.answered((*draft.warnings, *late))}
+    late += workflows_warnings.about_evaluation(found[0])
+    return {**found[0], "warnings": workflows_warnings.answered((*draft.warnings, *late))}
 
 
 def _draft(body: CreateWorkflow) -> _Draft:
@@ -87,11 +89,11 @@ def _draft(body: CreateWorkflow) -> _Draft:
     settled = settle(declared.prompt, *first_rows(declared), writing.stated(body.inputs), writing.stated(body.outputs))
     warnings = (
         *settled.warnings,
-        *advice.about_models(body.models),
-        *advice.about_environment(body.environment, body.custom_nodes),
-        *file_advice.about_input_files(declared.prompt, settled.interface, resources.paths(body.resources)),
-        *file_advice.about_named_models(declared.prompt, settled.interface, body.models),
-        *advice.about_fields(body),
-        *advice.about_version((body.model_extra or {}).get("version"), "1"),
+        *workflows_warnings.about_models(body.models),
+        *workflows_warnings.about_environment(body.environment, body.custom_nodes),
+        *workflows_warnings.about_input_files(declared.prompt, settled.interface, resources.paths(body.resources)),
+        *workflows_warnings.about_named_models(declared.prompt, settled.interface, body.models),
+        *workflows_warnings.about_fields(body),
+        *workflows_warnings.about_version((body.model_extra or {}).get("version"), "1"),
     )
     return _Draft(slug, documents, settled, fingerprint(body.environment, body.custom_nodes), warnings)

@@ -1,23 +1,50 @@
-"""The types of single fields in request bodies: texts that the database can hold, documents, GPU codes."""
+"""The types of single fields in request bodies: names, texts that the database can hold, documents, GPU codes."""
 
 import re
 from enum import StrEnum
 from typing import Annotated, Any
 
 import orjson
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 from runflow.graph import InputType, SlugError
+from runflow.slugs import SlugRule
 from runflow.workflows.categories import CATEGORIES
-from runflow.workflows.slugs import WORKFLOW
+
+WORKFLOW = SlugRule(
+    frozenset(
+        {
+            "categories",
+            "inputs",
+            "outputs",
+            "versions",
+            "rollbacks",
+            "restorations",
+            "runs",
+            "batches",
+            "evaluation-stats",
+            "run-performance-stats",
+            "evaluation-issue-categories",
+            "openapi.json",
+        }
+    )
+)
+"""Reserved: fixed words of the routes below `/v1/comfyui-workflows`; as slugs they would be unreachable."""
 
 MAX_NAME = 255
 """Longest name of a workflow, input or output, in characters. Names of rows are in an index, which bounds them."""
+
 MAX_TEXT = 10_000
 """Longest description, in characters."""
 
 _GPU_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,62}")
+
 _GPU_KEYS = ("gpu_model_code", "code", "gpu_code")
 
 
@@ -97,26 +124,33 @@ def _object_or_array(value: Any) -> Any:
 
 
 _OBJECT: dict[str, Any] = {"anyOf": [{"type": "object", "additionalProperties": True}, {"type": "null"}]}
+
 _DOCUMENT: dict[str, Any] = {
     "anyOf": [{"type": "object", "additionalProperties": True}, {"type": "array", "items": {}}, {"type": "null"}]
 }
 
 Text = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(_storable)]
 """A description or label: may be empty."""
+
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME), AfterValidator(_storable), AfterValidator(_not_blank)]
 """A name or key: not blank."""
+
 Code = Annotated[str, Field(max_length=100), AfterValidator(_storable)]
 """A code that is stored without being interpreted."""
+
 Slug = Annotated[str, AfterValidator(_slug)]
 """A slug that a workflow may have."""
+
 CategoryCode = Annotated[str, AfterValidator(_category), WithJsonSchema({"enum": list(CATEGORIES)})]
 """A code of the category table."""
+
 VariableType = Annotated[
     InputType,
     BeforeValidator(_variable_type),
     WithJsonSchema({"enum": [kind.value for kind in InputType], "description": "Upper case is accepted."}),
 ]
 """Type of an input or output."""
+
 GpuCode = Annotated[
     str,
     BeforeValidator(_gpu_code),
@@ -134,9 +168,12 @@ GpuCode = Annotated[
     ),
 ]
 """A GPU code, sent as text or as an object that holds it."""
+
 JsonObject = Annotated[Any, AfterValidator(_object), WithJsonSchema(_OBJECT)]
 """An object that is stored and answered as it was sent."""
+
 Attributes = Annotated[Any, AfterValidator(_attributes), WithJsonSchema(_OBJECT)]
 """A small object of parameters."""
+
 JsonDocument = Annotated[Any, AfterValidator(_object_or_array), WithJsonSchema(_DOCUMENT)]
 """An object or array that is stored and answered as it was sent."""

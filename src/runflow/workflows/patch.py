@@ -12,15 +12,16 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
-from runflow.audit import recorder
+from runflow.accounts.audit import recorder
 from runflow.graph import GraphWarning, Interface
-from runflow.services import Services
 from runflow.web.auth import Principal
-from runflow.workflows import advice, file_advice, queries, record, resources, revision, writing
-from runflow.workflows.documents import DOCUMENTS, texts
+from runflow.web.services import Services
+from runflow.workflows import queries, records, resources, writing
+from runflow.workflows import warnings as workflows_warnings
 from runflow.workflows.fingerprint import fingerprint as runtime_fingerprint
-from runflow.workflows.interface import Declared, Settled, merge_rows, read_declared, settle
-from runflow.workflows.interface_rows import Merged
+from runflow.workflows.interface.declared import Declared, Settled, merge_rows, read_declared, settle
+from runflow.workflows.interface.rows import Merged
+from runflow.workflows.queries import DOCUMENTS, texts
 from runflow.workflows.schemas import PatchWorkflow
 from runflow.workflows.service import TOPIC
 
@@ -56,7 +57,9 @@ async def patch(services: Services, caller: Principal, workflow_id: UUID, body: 
             version, found = await _new_version(connection, caller, current, draft)
             warnings += found
             sent_version = (body.model_extra or {}).get("version")
-            warnings += advice.about_version(sent_version, current.version, version.get("version", current.version))
+            warnings += workflows_warnings.about_version(
+                sent_version, current.version, version.get("version", current.version)
+            )
             after = {**current._mapping, **values}
             warnings += await writing.gpu_warnings(connection, values, after["gpu_mode"], after["gpu_explicit_models"])
             warnings += await resources.warnings(connection, body.resources)
@@ -71,7 +74,7 @@ async def patch(services: Services, caller: Principal, workflow_id: UUID, body: 
             row = await queries.one_record(connection, caller.org_id, DOCUMENTS, key=workflow_id)
             if row is None:
                 raise errors.WorkflowNotFound
-            changed = await record.complete(connection, [row], caller.org_slug, record.WHOLE)
+            changed = await records.complete(connection, [row], caller.org_slug, records.WHOLE)
     except IntegrityError as error:
         conflict = writing.slug_conflict(error, str(values.get("slug")))
         if conflict is None:
@@ -79,8 +82,8 @@ async def patch(services: Services, caller: Principal, workflow_id: UUID, body: 
         raise conflict from error
     services.hub.publish(TOPIC, str(workflow_id))
     if {"auto_evaluate", "evaluation_task_type"} & set(values):
-        warnings += advice.about_evaluation(changed[0])
-    return {**changed[0], "warnings": advice.answered(warnings)}
+        warnings += workflows_warnings.about_evaluation(changed[0])
+    return {**changed[0], "warnings": workflows_warnings.answered(warnings)}
 
 
 def _draft(body: PatchWorkflow) -> _Draft:
@@ -90,9 +93,9 @@ def _draft(body: PatchWorkflow) -> _Draft:
     documents = texts(sent)
     declared = read_declared(sent["workflow_json"]) if "workflow_json" in sent else None
     warnings = (
-        *advice.about_models(sent.get("models")),
-        *advice.about_environment(sent.get("environment"), sent.get("custom_nodes")),
-        *advice.about_fields(body),
+        *workflows_warnings.about_models(sent.get("models")),
+        *workflows_warnings.about_environment(sent.get("environment"), sent.get("custom_nodes")),
+        *workflows_warnings.about_fields(body),
     )
     return _Draft(documents, declared, writing.stated(body.inputs), writing.stated(body.outputs), warnings)
 
@@ -111,7 +114,7 @@ async def _new_version(
     fingerprint = None
     if {"environment", "custom_nodes"} & set(draft.documents):
         fingerprint = await _fingerprint(connection, current.version_id, draft.documents)
-    version = await revision.add_version(
+    version = await writing.add_version(
         connection, caller, current, documents=draft.documents, settled=settled, fingerprint=fingerprint
     )
     return version, settled.warnings if settled else ()
@@ -121,7 +124,7 @@ async def _settle(
     connection: AsyncConnection, caller: Principal, current: Row[Any], draft: _Draft
 ) -> tuple[Settled, bool]:
     """Bring the rows of the interface up to date; tell whether anything about them changed."""
-    before = await revision.stored_rows(connection, current.id)
+    before = await writing.stored_rows(connection, current.id)
     stored = None
     if draft.declared is None:
         stored = await queries.version_texts(connection, current.version_id, ["workflow_json"])
@@ -136,7 +139,7 @@ async def _settle(
         return settle(prompt, *merged, draft.inputs, draft.outputs)
 
     settled = await asyncio.to_thread(work)
-    return settled, await revision.save_rows(connection, caller, current.id, before, settled)
+    return settled, await writing.save_rows(connection, caller, current.id, before, settled)
 
 
 async def _file_warnings(connection: AsyncConnection, version_id: UUID) -> list[GraphWarning]:
@@ -150,8 +153,8 @@ async def _file_warnings(connection: AsyncConnection, version_id: UUID) -> list[
         )
         known = Interface.from_dict(interface)
         return [
-            *file_advice.about_input_files(prompt, known, resources.paths(placed)),
-            *file_advice.about_named_models(prompt, known, models),
+            *workflows_warnings.about_input_files(prompt, known, resources.paths(placed)),
+            *workflows_warnings.about_named_models(prompt, known, models),
         ]
 
     return await asyncio.to_thread(work)

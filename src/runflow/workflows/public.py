@@ -14,24 +14,25 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
-from runflow.services import Services
 from runflow.web.lists import RecordQuery, check_projection, project
-from runflow.workflows import interface_queries, public_queries, record
-from runflow.workflows.interface_rows import InputRow, OutputRow
+from runflow.web.services import Services
+from runflow.workflows import public_queries, records
+from runflow.workflows.interface import queries
+from runflow.workflows.interface.rows import InputRow, OutputRow
 from runflow.workflows.public_queries import Path
 
 Found = TypeVar("Found")
 
-EMBEDS = record.EMBEDS - {"versions"}
+EMBEDS = records.EMBEDS - {"versions"}
 """What `embed` may name: versions hold what is the owner's own."""
 
 
 async def get(services: Services, key: UUID | Path, query: RecordQuery) -> dict[str, Any]:
     """Return the record: without the documents, and without who made it. Raises `InvalidField` too."""
     async with _opened(services, key) as (connection, row):
-        check_projection(query, record.RECORD_FIELDS, EMBEDS)
+        check_projection(query, records.RECORD_FIELDS, EMBEDS)
         parts = {"inputs", "outputs"} if query.fields is None else {*query.fields} & {"inputs", "outputs"}
-        found = await record.complete(connection, [row], row.owner, parts | {*query.embed})
+        found = await records.complete(connection, [row], row.owner, parts | {*query.embed})
     return project(found[0], query)
 
 
@@ -43,7 +44,7 @@ async def definitions(
 ) -> Found:
     """Return what `read` makes of the statement for all rows of the interface."""
     async with _opened(services, workflow_id) as (connection, row):
-        return await read(connection, interface_queries.of_workflow(kind, row.org_id, workflow_id))
+        return await read(connection, queries.of_workflow(kind, row.org_id, workflow_id))
 
 
 async def dispatch_row(services: Services, path: Path) -> Row[Any]:

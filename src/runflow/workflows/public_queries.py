@@ -8,8 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from runflow.orgs.tables import organizations
-from runflow.runs.tables import runs
+from runflow.accounts.organizations.tables import organizations
 from runflow.workflows import queries
 from runflow.workflows.fields import WorkflowStatus
 from runflow.workflows.tables import workflows
@@ -55,9 +54,13 @@ async def described(connection: AsyncConnection, path: Path) -> Row[Any] | None:
     return found
 
 
+_RUNS = sa.table("runs", sa.column("comfyui_workflow_id"), sa.column("org_id"))
+"""Named, not imported: runs stand above workflows."""
+
+
 async def run_by(connection: AsyncConnection, org_id: UUID) -> Sequence[Row[Any]]:
     """Return id and slug of the public workflows of other organizations that this organization has run."""
-    has_run = sa.exists().where(runs.c.comfyui_workflow_id == workflows.c.id, runs.c.org_id == org_id)
+    has_run = sa.exists().where(_RUNS.c.comfyui_workflow_id == workflows.c.id, _RUNS.c.org_id == org_id)
     statement: sa.Select[Any] = sa.select(workflows.c.id, workflows.c.slug).where(
         _OPEN, workflows.c.org_id != org_id, has_run
     )

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow.assets import service as assets
 from runflow.graph import GraphWarning
-from runflow.workflows import advice
+from runflow.workflows import warnings as workflows_warnings
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ async def warnings(connection: AsyncConnection, resources: Any) -> list[GraphWar
     if not wanted:
         return []
     found = await assets.resolve(connection, {one.asset_id for one in wanted if one.asset_id is not None})
-    return list(advice.about_resources(one.path for one in wanted if one.asset_id not in found))
+    return list(workflows_warnings.about_resources(one.path for one in wanted if one.asset_id not in found))
 
 
 def _resource(path: str, row: Any) -> Resource:

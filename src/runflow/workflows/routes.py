@@ -1,19 +1,17 @@
 """Routes of workflows (docs/api/workflows.md)."""
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Path
 from starlette.responses import Response
 
-from runflow.services import Services, services
-from runflow.storage.addresses import base_url
 from runflow.web.auth import Caller
 from runflow.web.json_body import json_body, openapi_body
 from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, list_query, record_query
 from runflow.web.responses import json_response
-from runflow.workflows import category_listing, create, patch, restoration, service
-from runflow.workflows.description import document
+from runflow.web.services import Services, services
+from runflow.workflows import categories, create, patch, service
 from runflow.workflows.schemas import (
     CategoryRecord,
     CreateWorkflow,
@@ -61,7 +59,7 @@ async def create_workflow(
 @router.get("/v1/comfyui-workflows/categories", response_model=ListEnvelope[CategoryRecord], summary="List categories")
 async def list_categories(caller: Caller, parts: Parts, query: Annotated[ListQuery, Depends(list_query)]) -> Response:
     """List what `category_code` of a workflow may be."""
-    return json_response(await category_listing.list_page(parts, caller, query))
+    return json_response(await categories.list_page(parts, caller, query))
 
 
 @router.get("/v1/comfyui-workflows/categories/{code}", response_model=CategoryRecord, summary="Get a category")
@@ -71,7 +69,7 @@ async def get_category(
     query: Annotated[RecordQuery, Depends(record_query)],
 ) -> Response:
     """Read one category."""
-    return json_response(category_listing.get(code, query))
+    return json_response(categories.get(code, query))
 
 
 @router.get("/v1/comfyui-workflows/{id}", response_model=Workflow, summary="Get a workflow")
@@ -147,25 +145,5 @@ async def restore_workflow(
     body: Annotated[Restoration, Depends(json_body(Restoration, optional=True))],
 ) -> Response:
     """Undo a deletion: the workflow is there again as it was. 409 where its slug was taken meanwhile."""
-    found, was_deleted = await restoration.restore(parts, caller, id, body)
+    found, was_deleted = await service.restore(parts, caller, id, body)
     return json_response(found, 201 if was_deleted else 200)
-
-
-@router.get(
-    "/v1/comfyui-workflows/{owner}/{slug}/openapi.json",
-    response_model=dict[str, Any],
-    summary="Get a workflow's OpenAPI document",
-)
-async def describe_workflow(
-    caller: Caller,
-    parts: Parts,
-    request: Request,
-    owner: Annotated[str, Path(description="Slug of the organization.")],
-    slug: Annotated[str, Path(description="Slug of the workflow.")],
-) -> Response:
-    """Describe one workflow to a machine: an OpenAPI 3.1 document with its real inputs, their types and defaults.
-
-    It holds the route that dispatches the workflow and the one that reads its runs, for generated clients and forms.
-    """
-    described = await service.described(parts, caller, owner, slug)
-    return json_response(document(described, base_url(request, parts.settings)))

@@ -1,18 +1,19 @@
-"""Shapes of workflows on the wire (docs/api/workflows.md)."""
+"""Shapes of workflows on the wire, and the types of their single fields (docs/api/workflows.md)."""
 
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool, StrictInt, WithJsonSchema
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    WithJsonSchema,
+)
 
 from runflow.web.responses import Timestamp
-from runflow.workflows.definitions.schemas import (
-    InputDefinition,
-    OutputDefinition,
-    Warning,  # noqa: A004 - the wire's own word
-    WorkflowInput,
-    WorkflowOutput,
-)
 from runflow.workflows.fields import (
     CategoryCode,
     Code,
@@ -24,6 +25,13 @@ from runflow.workflows.fields import (
     Slug,
     Text,
     WorkflowStatus,
+)
+from runflow.workflows.interface.schemas import (
+    InputDefinition,
+    OutputDefinition,
+    Warning,  # noqa: A004 - the wire's own word
+    WorkflowInput,
+    WorkflowOutput,
 )
 from runflow.workflows.versions.schemas import WorkflowVersion
 

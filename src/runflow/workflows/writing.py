@@ -1,4 +1,4 @@
-"""What creating and changing a workflow have in common."""
+"""What creating and changing a workflow have in common, and the next version that each of them makes."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -11,10 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
 from runflow.graph import GraphWarning
-from runflow.services import Services
-from runflow.workflows import advice, queries
-from runflow.workflows.definitions.schemas import Definition
+from runflow.ids import new_id
+from runflow.web.auth import Principal
+from runflow.web.services import Services
+from runflow.workflows import queries, warnings
 from runflow.workflows.fields import GpuMode
+from runflow.workflows.interface import queries as interface_queries
+from runflow.workflows.interface.declared import Settled
+from runflow.workflows.interface.rows import InputRow, OutputRow, StoredRows
+from runflow.workflows.interface.schemas import Definition
 from runflow.workflows.schemas import CreateWorkflow, PatchWorkflow
 
 OWN = ("name", "slug", "description", "is_public", "status_code", "category_code", "gpu_mode", "gpu_explicit_models",
@@ -67,7 +72,7 @@ async def gpu_warnings(
         raise invalid("gpu_explicit_models", "gpu_mode explicit needs at least one GPU code in gpu_explicit_models")
     if not models or not {"gpu_mode", "gpu_explicit_models"} & set(values):
         return []
-    return list(advice.about_gpus(mode, models, await queries.gpu_codes(connection)))
+    return list(warnings.about_gpus(mode, models, await queries.gpu_codes(connection)))
 
 
 def check_unchanged(read: datetime | None, updated_at: datetime, noun: str = "workflow") -> None:
@@ -100,3 +105,45 @@ def invalid(field: str, message: str) -> errors.ValidationFailed:
     return errors.ValidationFailed(
         f"body.{field}: {message}", errors=[{"loc": ["body", field], "msg": message, "type": "value_error"}]
     )
+
+
+async def stored_rows(connection: AsyncConnection, workflow_id: UUID) -> StoredRows:
+    """Read the rows of a workflow."""
+    return StoredRows(
+        tuple(await interface_queries.stored(connection, InputRow, workflow_id)),
+        tuple(await interface_queries.stored(connection, OutputRow, workflow_id)),
+    )
+
+
+async def save_rows(
+    connection: AsyncConnection, caller: Principal, workflow_id: UUID, before: StoredRows, settled: Settled
+) -> bool:
+    """Store the rows as they are settled; tell whether anything about them changed."""
+    where = {"org_id": caller.org_id, "workflow_id": workflow_id}
+    await interface_queries.save(connection, InputRow, **where, before=before.inputs, merged=settled.inputs)
+    await interface_queries.save(connection, OutputRow, **where, before=before.outputs, merged=settled.outputs)
+    return settled.inputs.rows != before.inputs or settled.outputs.rows != before.outputs
+
+
+async def add_version(
+    connection: AsyncConnection,
+    caller: Principal,
+    current: Row[Any],
+    *,
+    documents: Mapping[str, str | None],
+    settled: Settled | None = None,
+    fingerprint: str | None = None,
+    source: UUID | None = None,
+) -> dict[str, Any]:
+    """Store the next version of the locked workflow `current` and return what it changes in the workflow's row.
+
+    What is not given is copied from the version `source`, by default the current one.
+    """
+    version_id, number = new_id(), await queries.last_number(connection, current.id) + 1
+    values: dict[str, Any] = {"id": version_id, "number": number, "created_by": caller.key_id}
+    if settled is not None:
+        values["interface"] = settled.frozen()
+    if fingerprint is not None:
+        values["fingerprint"] = fingerprint
+    await queries.insert_next_version(connection, source or current.version_id, values, documents)
+    return {"version_id": version_id, "version": str(number)}

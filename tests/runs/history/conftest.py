@@ -9,7 +9,7 @@ import pytest
 import uvicorn
 
 from runflow.server import create_app
-from runflow.services import Services
+from runflow.web.services import Services
 
 
 @pytest.fixture

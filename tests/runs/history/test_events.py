@@ -8,10 +8,10 @@ import httpx
 import orjson
 import pytest
 
+from runflow.queue.sweeper import Sweeper
 from runflow.runs.history import follow
-from runflow.runs.queue.sweeper import Sweeper
-from runflow.services import Services
 from runflow.web.rate_limits import RateLimits
+from runflow.web.services import Services
 from tests.support.deployed import Dispatch, Worker
 from tests.support.queue_records import expire
 

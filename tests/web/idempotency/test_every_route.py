@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from runflow.ids import new_id
-from runflow.services import Services
 from runflow.web.idempotency import queries
 from runflow.web.scopes import IDEMPOTENCY_EXEMPT, SECRET_ANSWERS
+from runflow.web.services import Services
 from tests.support import everything as of_everything
 from tests.support.everything import BODIES, OF_KEYS, Everything, Route, fresh
 

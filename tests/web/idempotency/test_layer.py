@@ -11,8 +11,8 @@ from sqlalchemy import URL, text
 from runflow import errors
 from runflow.db.unit_of_work import current_unit
 from runflow.ids import new_id
-from runflow.services import Services
 from runflow.web.idempotency import sweep_idempotency_keys
+from runflow.web.services import Services
 from runflow.workflows import create
 from tests.support.application import MakeKey, new_org, open_client
 from tests.support.deployed import PROMPT, Deployed, Worker

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runflow.errors import InvalidCursor
-from runflow.web.lists.cursor import Cursor, decode_cursor, encode_cursor
-from runflow.web.lists.sort import parse_sort
+from runflow.web.lists.pages import Cursor, decode_cursor, encode_cursor
+from runflow.web.lists.spec import parse_sort
 from tests.web.lists.rows import sample_spec, sample_table
 
 _SPEC = sample_spec(sample_table("anywhere"))

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 from runflow.web.lists import FieldKind, ListField, ListQuery, ListSpec, build, page
-from runflow.web.lists.fixed import fixed_table
+from runflow.web.lists.spec import fixed_table
 
 _ROWS = [{"code": "b", "place": 2, "is_last": True, "more": "unused"}, {"code": "a'", "place": 1, "is_last": False}]
 _TABLE = fixed_table("things", {"code": str, "place": int, "is_last": bool}, _ROWS)

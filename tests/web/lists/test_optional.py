@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 
-from runflow.web.lists.optional import free_projected
+from runflow.web.lists.spec import free_projected
 
 
 def _answer(schema: dict[str, Any]) -> dict[str, Any]:

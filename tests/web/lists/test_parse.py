@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runflow.errors import InvalidFilter
-from runflow.web.lists.parse import MAX_BYTES, MAX_DEPTH, MAX_LIST, MAX_TERMS, parse_filter
+from runflow.web.lists.filter import MAX_BYTES, MAX_DEPTH, MAX_LIST, MAX_TERMS, parse_filter
 from runflow.web.lists.syntax import And, Node, Not, Operator, Or, Term, Value
 
 

@@ -2,8 +2,7 @@ import pytest
 import sqlalchemy as sa
 
 from runflow.errors import InvalidSort
-from runflow.web.lists.fields import FieldKind, ListField
-from runflow.web.lists.sort import parse_sort, signature
+from runflow.web.lists.spec import FieldKind, ListField, parse_sort, signature
 
 _FIELDS = {
     name: ListField(name, sa.column(name), FieldKind.STRING, sortable=name != "secret")

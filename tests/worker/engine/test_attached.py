@@ -10,8 +10,7 @@ from aiohttp import web
 from PIL import Image
 
 from runflow.worker.engine.attached import AttachedEngine, checked_url, credential_headers
-from runflow.worker.engine.base import Ability, OutputRef
-from runflow.worker.engine.errors import EngineError, EngineRefused, EngineUnreachable, FileMissing
+from runflow.worker.engine.base import Ability, EngineError, EngineRefused, EngineUnreachable, FileMissing, OutputRef
 from runflow.worker.engine.execution import Outcome
 from runflow.worker.engine.owned import OwnedEngine
 from tests.worker.engine.prompts import new_id, node, text

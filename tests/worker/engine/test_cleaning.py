@@ -2,7 +2,7 @@
 
 import pytest
 
-from runflow.worker.engine.cleaning import clean
+from runflow.worker.engine.folders import clean
 
 BASE = "/srv/run flow/engine"
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from runflow.protocol.failures import FailureCode
 from runflow.worker.engine.diagnosis import diagnose
-from runflow.worker.failure import FailureCode
 
 
 @pytest.mark.parametrize(

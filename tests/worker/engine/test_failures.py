@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from runflow.protocol.failures import FailureCode
 from runflow.worker.engine.failures import read_execution_error, read_rejection
-from runflow.worker.failure import FailureCode
 
 PROMPT: dict[str, dict[str, Any]] = {
     "1": {"class_type": "NoSuchNode", "inputs": {}, "_meta": {"title": "My loader"}},

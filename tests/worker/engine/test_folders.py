@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from runflow.worker.engine.errors import EngineError
+from runflow.worker.engine.base import EngineError
 from runflow.worker.engine.folders import PLUGIN_FOLDER, clean_run, copy_input, give_to, prepare_base
 
 

@@ -9,9 +9,9 @@ import pytest
 from plugin.security.password_file import NAME, Account, PasswordFile
 from plugin.security.scrypt import Hash
 from runflow.worker.engine.attached import AttachedEngine, credential_headers
-from runflow.worker.engine.errors import EngineRefused
+from runflow.worker.engine.base import EngineRefused
+from runflow.worker.engine.boot import OwnedSettings
 from runflow.worker.engine.owned import OwnedEngine
-from runflow.worker.engine.owned_settings import OwnedSettings
 from tests.support.editor import copy_comfyui
 
 pytestmark = pytest.mark.e2e

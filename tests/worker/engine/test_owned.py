@@ -13,12 +13,11 @@ import psutil
 import pytest
 from PIL import Image
 
-from runflow.worker.engine.base import Ability, OutputRef
-from runflow.worker.engine.errors import EngineCrashed, EngineError, EngineStartFailed, FileMissing
+from runflow.protocol.failures import FailureCode
+from runflow.worker.engine.base import Ability, EngineCrashed, EngineError, EngineStartFailed, FileMissing, OutputRef
+from runflow.worker.engine.boot import OwnedSettings
 from runflow.worker.engine.execution import EngineEvent, EventKind, Outcome
 from runflow.worker.engine.owned import OwnedEngine
-from runflow.worker.engine.owned_settings import OwnedSettings
-from runflow.worker.failure import FailureCode
 from runflow.worker.report import NodeState
 from tests.support.comfyui_fixtures import OwnEngine
 from tests.worker.engine.prompts import Prompt, long, new_id, node, picture, text, work

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from runflow.worker.engine.errors import EngineError
-from runflow.worker.engine.paths import inside, relative_path
+from runflow.worker.engine.base import EngineError
+from runflow.worker.engine.folders import inside, relative_path
 
 
 @pytest.mark.parametrize("path", ["", "/etc/passwd", "../x", "a/../../x", "C:\\x", "a\\..\\x", "a\0b"])

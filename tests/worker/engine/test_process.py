@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from runflow.worker.engine.errors import EngineStartFailed
+from runflow.worker.engine.base import EngineStartFailed
 from runflow.worker.engine.process import EngineProcess, end_leftover
 
 FAMILY = """

@@ -4,8 +4,7 @@ import sys
 
 import pytest
 
-from runflow.worker.runtime.commands import CommandFailed, run, without_credentials
-from runflow.worker.runtime.errors import InstallError
+from runflow.worker.runtime.commands import CommandFailed, InstallError, run, without_credentials
 
 
 def python(code: str) -> list[str]:

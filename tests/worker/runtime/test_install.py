@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from runflow.worker.runtime import install as install_module
+from runflow.worker.runtime.commands import Declined, InstallError
 from runflow.worker.runtime.environment import find_uv, missing_venv_advice
-from runflow.worker.runtime.errors import Declined, InstallError
 from runflow.worker.runtime.install import InstallAsk, Installed, install
 from runflow.worker.runtime.record import is_usable, read_record, unfinished
 from runflow.worker.runtime.report import LogReporter

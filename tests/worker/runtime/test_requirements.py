@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from runflow.worker.runtime.requirements import requirements_of
+from runflow.worker.runtime.environment import requirements_of
 
 FILE = """\
 comfyui-frontend-package==1.47.12

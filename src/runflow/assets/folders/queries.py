@@ -1,4 +1,7 @@
-"""SQL of asset folders. Row-level security limits each statement to the transaction's tenant."""
+"""SQL of asset folders, and what their list can be filtered and sorted by.
+
+Row-level security limits each statement to the transaction's tenant.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -7,7 +10,9 @@ from uuid import UUID
 from sqlalchemy import RowMapping, Select, delete, func, insert, literal, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from runflow.assets.folders.schemas import Folder
 from runflow.assets.tables import asset_folders, assets
+from runflow.web.lists import FieldKind, ListField, ListSpec
 
 SAME_NAME = "asset_folders_name"
 """The unique index of names beside each other."""
@@ -102,3 +107,17 @@ async def delete_assets_in(
 async def remove(connection: AsyncConnection, folder_ids: Collection[UUID]) -> None:
     """Delete folders; one that has a folder below it that is not among them is an IntegrityError."""
     await connection.execute(delete(asset_folders).where(asset_folders.c.id.in_(folder_ids)))
+
+
+FOLDER_LIST = ListSpec(
+    from_=asset_folders,
+    fields=(
+        ListField("id", asset_folders.c.id, FieldKind.UUID),
+        ListField("parent_id", asset_folders.c.parent_id, FieldKind.UUID, nullable=True),
+        ListField("name", asset_folders.c.name, FieldKind.STRING),
+        ListField("created_by", asset_folders.c.created_by, FieldKind.UUID, nullable=True),
+        ListField("created_at", asset_folders.c.created_at, FieldKind.TIMESTAMP),
+        ListField("updated_at", asset_folders.c.updated_at, FieldKind.TIMESTAMP),
+    ),
+    response_fields=frozenset(Folder.model_fields),
+)

@@ -8,11 +8,11 @@ from starlette.responses import Response
 
 from runflow.assets.folders import service
 from runflow.assets.folders.schemas import CreateFolder, Folder, PatchFolder
-from runflow.services import Services, services
 from runflow.web.auth import Caller
 from runflow.web.json_body import json_body, openapi_body
 from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, list_query, record_query
 from runflow.web.responses import json_response
+from runflow.web.services import Services, services
 
 router = APIRouter(prefix="/v1/asset-folders", tags=["Assets"])
 

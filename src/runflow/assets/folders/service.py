@@ -10,15 +10,15 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
+from runflow.accounts.audit import recorder
+from runflow.accounts.organizations.limits import Limited, require_place
 from runflow.assets.folders import queries
-from runflow.assets.folders.listing import FOLDER_LIST
+from runflow.assets.folders.queries import FOLDER_LIST
 from runflow.assets.folders.schemas import CreateFolder, Folder, PatchFolder
-from runflow.audit import recorder
 from runflow.ids import new_id
-from runflow.orgs.limits import Limited, require_place
-from runflow.services import Services
 from runflow.web.auth import Principal
 from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project
+from runflow.web.services import Services
 
 MAX_DEPTH = 32
 """How many folders may lie within each other."""

@@ -1,8 +1,8 @@
 """The judging process: decodes pictures and runs judges, one job at a time, away from the server.
 
 `python -m runflow.evaluations.judges.process` reads jobs from standard input and answers on standard output, one JSON
-object per line (`runflow.evaluations.judging` is the other end). It may be killed at any time. It ends with its input,
-so it never outlives its server, not even in the middle of a job.
+object per line (`runflow.evaluations.runner.judging` is the other end). It may be killed at any time. It ends with its
+input, so it never outlives its server, not even in the middle of a job.
 """
 
 import json
@@ -18,13 +18,12 @@ from typing import Any, TextIO
 
 from PIL import Image
 
-from runflow.confined import confine
 from runflow.evaluations.judges.judge import Judge
 from runflow.evaluations.judges.picture import MAX_PIXELS, Picture, shrunk
 from runflow.evaluations.judges.registry import all_judges, is_gate
 from runflow.evaluations.judges.subject import Reference, Subject
-from runflow.evaluations.judges.verdict import Severity, Verdict
-from runflow.evaluations.steps import OPENING, PREVIEW
+from runflow.evaluations.judges.verdict import OPENING, PREVIEW, Severity, Verdict
+from runflow.sandbox.confine import confine
 
 MEMORY_BYTES = 3 * 1024**3
 """Address space of the process: enough for the largest picture, not enough to hurt the machine."""

@@ -1,4 +1,4 @@
-"""What a judge says."""
+"""What a judge says, and the steps of a judging process beside its judges: server and process both name them."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -46,3 +46,9 @@ def score_around(value: float, best: float, limit: float, worst: float) -> float
     if (value - limit) * (worst - limit) > 0:
         return max(0.0, 0.5 - 0.5 * (value - limit) / (worst - limit))
     return min(1.0, 0.5 + 0.5 * (value - limit) / (best - limit))
+
+
+OPENING = "opening"
+"""Before the first judge: decoding."""
+PREVIEW = "preview"
+"""After the last judge: small copies for judges that look from elsewhere."""

@@ -18,8 +18,8 @@ from runflow import errors
 from runflow.db.notifications import Hub
 from runflow.runs.history import queries
 from runflow.runs.history.timeline import PROGRESS_SECONDS, Look, RunEvent, timeline
-from runflow.services import Services
 from runflow.web.event_stream import KEEP_ALIVE, server_sent_event
+from runflow.web.services import Services
 
 log = structlog.get_logger()
 

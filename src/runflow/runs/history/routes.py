@@ -12,12 +12,12 @@ from runflow.runs.history.follow import follow, look_after
 from runflow.runs.history.schemas import Attempt, LogLine, NodeRun
 from runflow.runs.history.service import History
 from runflow.runs.history.timeline import END
-from runflow.services import Services, services
-from runflow.storage.addresses import base_url
+from runflow.storage.keys import base_url
 from runflow.web.auth import Caller
 from runflow.web.event_stream import EventStream
 from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, list_query, record_query
 from runflow.web.responses import json_response
+from runflow.web.services import Services, services
 
 router = APIRouter()
 

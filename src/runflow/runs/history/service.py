@@ -9,11 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
 from runflow.runs.history import queries
-from runflow.runs.history.listing import ATTEMPT_LIST, LOG_LIST, NODE_RUN_LIST
-from runflow.runs.history.record import attempt_record, log_record, node_run_record
-from runflow.services import Services
+from runflow.runs.history.queries import ATTEMPT_LIST, LOG_LIST, NODE_RUN_LIST
+from runflow.runs.history.schemas import attempt_record, log_record, node_run_record
 from runflow.web.auth import Principal
 from runflow.web.lists import ListQuery, ListSpec, RecordQuery, build, check_projection, envelope, page, project
+from runflow.web.services import Services
 
 
 class Runs(Protocol):

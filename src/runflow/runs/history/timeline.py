@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from runflow.runs.failures import TERMINAL
+from runflow.protocol.failures import TERMINAL
 
 PER_ATTEMPT = 1_000_000
 QUEUED = 1

@@ -15,11 +15,11 @@ from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runflow import errors
-from runflow.services import Services
 from runflow.web.auth import authorize
 from runflow.web.idempotency import queries
 from runflow.web.idempotency.queries import Name
 from runflow.web.scopes import IDEMPOTENCY_EXEMPT, ROUTE_SCOPES, SECRET_ANSWERS, Access
+from runflow.web.services import Services
 
 HEADER = b"idempotency-key"
 REPLAYED = "Idempotency-Replayed"

@@ -4,13 +4,10 @@ A list route takes `Depends(list_query)`, its queries.py calls `build` and `page
 serialized rows go through `project`, and the answer is `envelope(page, items)` (docs/api.md, "Lists").
 """
 
-from runflow.web.lists.bounded import read_bounded
-from runflow.web.lists.envelope import ListEnvelope, envelope
-from runflow.web.lists.fields import FieldKind, ListField
-from runflow.web.lists.page import Page, build, page
+from runflow.web.lists.pages import ListEnvelope, Page, build, envelope, page, read_bounded
 from runflow.web.lists.projection import check_projection, project
 from runflow.web.lists.query import ListQuery, RecordQuery, list_query, record_query
-from runflow.web.lists.spec import ListSpec
+from runflow.web.lists.spec import FieldKind, ListField, ListSpec
 
 __all__ = [
     "FieldKind",

@@ -1,4 +1,4 @@
-"""`fields` and `embed`: which keys of a record, and which relations, an answer carries."""
+"""What an answer carries: `fields` and `embed` of a record, and the envelope of a page."""
 
 from collections.abc import Collection
 from typing import Any, Protocol

@@ -1,8 +1,10 @@
-"""What a filter says, once read: a small immutable tree without any knowledge of fields or SQL."""
+"""A filter as a tree, between its grammar and SQL: terms, and what joins them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+
+from runflow.errors import InvalidFilter
 
 
 class Operator(StrEnum):
@@ -87,3 +89,9 @@ def terms(node: Node) -> Iterator[Term]:
     else:
         for part in node.parts:
             yield from terms(part)
+
+
+def filter_error(at: int, message: str) -> InvalidFilter:
+    """Return the error for a filter that is wrong at offset `at` (counted from 0; people count from 1)."""
+    text = f"Invalid filter at character {at + 1}: {message}."
+    return InvalidFilter(text, errors=[{"loc": ["query", "q"], "msg": text, "type": "invalid_filter"}])

@@ -6,9 +6,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
-from runflow.web.lists.explain import filter_error
-from runflow.web.lists.fields import FieldKind, ListField
-from runflow.web.lists.syntax import Operator, Term, Value
+from runflow.web.lists.spec import FieldKind, ListField
+from runflow.web.lists.syntax import Operator, Term, Value, filter_error
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _INT = re.compile(r"-?[0-9]{1,19}")

@@ -12,11 +12,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from runflow.worker.engine.base import Ability, EngineDescription, EngineKind, OnBoot, OutputRef
+from runflow.worker.engine.base import Ability, EngineDescription, EngineError, EngineKind, OnBoot, OutputRef
 from runflow.worker.engine.describe import read_description
-from runflow.worker.engine.errors import EngineError
 from runflow.worker.engine.execution import Execution, OnEvent, Prompt
-from runflow.worker.engine.paths import relative_path
+from runflow.worker.engine.folders import relative_path
 from runflow.worker.engine.protocol import ComfyClient
 from runflow.worker.engine.session import PromptSession
 

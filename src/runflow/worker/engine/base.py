@@ -1,4 +1,7 @@
-"""What every engine can do, whether we started it or found it: the interface that the worker's lease loop uses."""
+"""What every engine can do, whether we started it or found it, and what can go wrong with one.
+
+It is the interface that the worker's lease loop uses.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,8 +9,44 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-from runflow.worker.engine.errors import EngineError
+from runflow.protocol.failures import FailureCode
 from runflow.worker.engine.execution import Execution, OnEvent, Prompt
+
+
+class EngineError(Exception):
+    """The engine could not do what was asked. The message names the cause and the next step."""
+
+
+class EngineStartFailed(EngineError):
+    """The engine did not come up. The message carries the cause read from its last log lines, and the next step."""
+
+
+class EngineUnreachable(EngineError):
+    """The engine does not answer on its address."""
+
+
+class EngineRefused(EngineError):
+    """The engine answered with an error status that has no meaning in the protocol; `status` is that status."""
+
+    def __init__(self, status: int, message: str) -> None:
+        self.status = status
+        super().__init__(message)
+
+
+class EngineCrashed(EngineError):
+    """The engine died, or lost the prompt, while it had work. The run may be tried again on another lease.
+
+    `code` is `OUT_OF_MEMORY` where memory was the cause, else `ENGINE_CRASHED`; `log_tail` is for the operator only.
+    """
+
+    def __init__(self, message: str, *, code: FailureCode = FailureCode.ENGINE_CRASHED, log_tail: str = "") -> None:
+        self.code = code
+        self.log_tail = log_tail
+        super().__init__(message)
+
+
+class FileMissing(EngineError):
+    """The engine does not have the file that was asked for."""
 
 
 class EngineKind(StrEnum):

@@ -5,19 +5,50 @@ import contextlib
 import os
 import subprocess
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 
-from runflow.worker.engine.base import OnBoot
+from runflow.worker.engine.base import (
+    EngineError,
+    EngineStartFailed,
+    OnBoot,
+)
 from runflow.worker.engine.diagnosis import diagnose
-from runflow.worker.engine.errors import EngineError, EngineStartFailed
 from runflow.worker.engine.flags import engine_arguments, needs_cpu
-from runflow.worker.engine.owned_settings import OwnedSettings
 from runflow.worker.engine.process import EngineProcess
 from runflow.worker.engine.protocol import ComfyClient
 from runflow.worker.engine.scrub import scrubbed_environment
 from runflow.worker.runtime.record import unfinished
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedSettings:
+    """How an owned engine is started.
+
+    `python` is the interpreter of ComfyUI's environment; None: the `.venv` or `venv` in its folder. `base_dir` is ours
+    alone. `plugin_dir` None: the plugin of this installation; `cpu` None: what the machine has. `memory_limit_bytes`
+    None: nine tenths of the machine. `uid`: as root, run the engine as this user id. Times in seconds.
+    """
+
+    comfy_dir: Path
+    base_dir: Path
+    python: Path | None = None
+    plugin_dir: Path | None = None
+    with_plugin: bool = True
+    cpu: bool | None = None
+    cache: bool = False
+    metadata: bool = False
+    api_nodes: bool = False
+    extra_arguments: tuple[str, ...] = ()
+    extra_environment: Mapping[str, str] = field(default_factory=dict)
+    memory_limit_bytes: int | None = None
+    uid: int | None = None
+    boot_seconds: float = 600.0
+    patience: float = 5.0
+
 
 log = structlog.get_logger(__name__)
 

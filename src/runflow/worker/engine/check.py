@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from runflow.worker.engine.attached import AttachedEngine
-from runflow.worker.engine.base import Ability, EngineDescription, EngineKind, OnBoot
-from runflow.worker.engine.boot import default_pythons
-from runflow.worker.engine.errors import EngineError, EngineUnreachable
+from runflow.worker.engine.base import Ability, EngineDescription, EngineError, EngineKind, EngineUnreachable, OnBoot
+from runflow.worker.engine.boot import OwnedSettings, default_pythons
 from runflow.worker.engine.owned import OwnedEngine
-from runflow.worker.engine.owned_settings import OwnedSettings
 from runflow.worker.runtime.record import InstallRecord, read_record, unfinished
 from runflow.worker.runtime.source import missing_parts, tree_version
 

@@ -4,7 +4,7 @@ import re
 import signal
 from dataclasses import dataclass
 
-from runflow.worker.failure import FailureCode
+from runflow.protocol.failures import FailureCode
 
 _CAUSES: tuple[tuple[str, str], ...] = (
     (

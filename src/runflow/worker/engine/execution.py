@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from runflow.worker.failure import FailureCode
+from runflow.protocol.failures import FailureCode
 from runflow.worker.report import NodeState
 
 Prompt = Mapping[str, Mapping[str, Any]]

@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from runflow.worker.engine.cleaning import clean
+from runflow.protocol.failures import FailureCode
 from runflow.worker.engine.execution import NodeError, Prompt, describe_node, node_title
-from runflow.worker.failure import FailureCode
+from runflow.worker.engine.folders import clean
 
 _MODEL_FILE = re.compile(r"\.(safetensors|sft|ckpt|pt2?|pth|bin|gguf|onnx|engine|pkl)$", re.IGNORECASE)
 _MODEL_FIELD = re.compile(

@@ -8,10 +8,14 @@ paths.
 import contextlib
 import json
 import os
+import os.path
+import re
 import shutil
+from functools import lru_cache
 from pathlib import Path
 
-from runflow.worker.engine.paths import inside, relative_path
+from runflow.graph.media import path_fault
+from runflow.worker.engine.base import EngineError
 
 PLUGIN_FOLDER = "ComfyUI-Runflow"
 EXTRA_MODEL_PATHS = "extra_model_paths.yaml"
@@ -105,3 +109,55 @@ def _remove(place: Path) -> None:
         shutil.rmtree(place)
     else:
         place.unlink(missing_ok=True)
+
+
+_LONGEST = 400
+_LINES = 3
+_TRACEBACK = re.compile(r"Traceback \(most recent call last\):.*", re.DOTALL)
+_TENSOR = re.compile(r"\b(tensor|array)\(.*", re.DOTALL)
+_OBJECT = re.compile(r"<([\w.]+)(?: object)?[^<>]* at 0x[0-9a-fA-F]+>")
+_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s@]+@")
+_WINDOWS_PATH = re.compile(r"""(?<![\w])[A-Za-z]:[\\/](?:[^\s'"<>|:*?]+[\\/])*([^\s'"<>|:*?\\/]*)""")
+_POSIX_PATH = re.compile(r"""(?<![\w:/.~])~?/(?:[^\s'"<>|:,;()\[\]]+/)*([^\s'"<>|:,;()\[\]/]*)""")
+_SPACES = re.compile(r"\s+")
+
+
+def clean(text: object, hidden: tuple[str, ...] = ()) -> str:
+    """Return the telling part of an error text in one line of at most 400 characters.
+
+    `hidden` are folders of this machine; they are taken out first, whatever characters they contain. Of any other
+    absolute path only the last part stays.
+    """
+    said = _TRACEBACK.sub("", str(text))
+    for folder in sorted((folder.rstrip("/\\") for folder in hidden), key=len, reverse=True):
+        if folder:
+            said = said.replace(folder + "/", "").replace(folder + "\\", "").replace(folder, "…")
+    said = _OBJECT.sub(r"<\1>", _CREDENTIALS.sub("", said))
+    said = _ADDRESS.sub("…", _TENSOR.sub(r"\1(…)", said))
+    said = _POSIX_PATH.sub(r"\1", _WINDOWS_PATH.sub(r"\1", said))
+    lines = [line.strip(" *\t") for line in said.splitlines()]
+    line = _SPACES.sub(" ", " ".join([line for line in lines if line][:_LINES])).strip()
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 1].rstrip() + "…"
+
+
+def relative_path(path: str) -> str:
+    """Return a relative path with forward slashes. Raises EngineError for one that would leave its folder."""
+    fault = path_fault(path)
+    if fault is not None:
+        raise EngineError(f"The path {path!r} cannot be used for a file of a run: {fault}.")
+    return path.replace("\\", "/")
+
+
+def inside(root: Path, *parts: str) -> Path:
+    """Join parts to a folder. Raises EngineError when the result, links followed, is outside or the folder itself."""
+    joined = root.joinpath(*(relative_path(part) for part in parts if part))
+    if not os.path.realpath(joined).startswith(_real(root) + os.sep):
+        raise EngineError(f"The path {'/'.join(parts)!r} leads out of the engine's folder.")
+    return joined
+
+
+@lru_cache(maxsize=64)
+def _real(root: Path) -> str:
+    """Where one of our own folders really is; if someone makes a link of it later, that leads out of it."""
+    return os.path.realpath(root)

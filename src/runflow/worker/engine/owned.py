@@ -11,17 +11,24 @@ from typing import IO, Any
 
 import structlog
 
-from runflow.worker.engine.base import Ability, EngineDescription, EngineKind, OnBoot, OutputRef
-from runflow.worker.engine.boot import engine_process, find_python, secret_headers, until_ready
+from runflow.worker.engine.base import (
+    Ability,
+    EngineCrashed,
+    EngineDescription,
+    EngineError,
+    EngineKind,
+    EngineStartFailed,
+    EngineUnreachable,
+    FileMissing,
+    OnBoot,
+    OutputRef,
+)
+from runflow.worker.engine.boot import OwnedSettings, engine_process, find_python, secret_headers, until_ready
 from runflow.worker.engine.describe import read_description
 from runflow.worker.engine.diagnosis import diagnose
-from runflow.worker.engine.errors import EngineCrashed, EngineError, EngineStartFailed, EngineUnreachable, FileMissing
 from runflow.worker.engine.execution import Execution, OnEvent, Prompt
-from runflow.worker.engine.folders import clean_run, copy_input, give_to, prepare_base
-from runflow.worker.engine.memory import default_limit_bytes
-from runflow.worker.engine.owned_settings import OwnedSettings
-from runflow.worker.engine.paths import inside, relative_path
-from runflow.worker.engine.process import EngineProcess, end_leftover, free_port
+from runflow.worker.engine.folders import clean_run, copy_input, give_to, inside, prepare_base, relative_path
+from runflow.worker.engine.process import EngineProcess, default_limit_bytes, end_leftover, free_port
 from runflow.worker.engine.protocol import ComfyClient
 from runflow.worker.engine.session import PromptSession
 

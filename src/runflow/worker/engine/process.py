@@ -14,8 +14,8 @@ from pathlib import Path
 import orjson
 import psutil
 
-from runflow.worker.engine.errors import EngineStartFailed
-from runflow.worker.runtime.atomic import write_atomically
+from runflow.worker.engine.base import EngineStartFailed
+from runflow.worker.runtime.record import write_atomically
 
 _TAIL_BYTES = 16 * 1024
 _LOG_LIMIT_BYTES = 32 * 1024 * 1024
@@ -212,3 +212,18 @@ def _state(pid: int) -> str | None:
         return str(psutil.Process(pid).status())
     except psutil.Error:
         return None
+
+
+_SHARE = 0.9
+_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def default_limit_bytes() -> int:
+    """Return nine tenths of the memory of this machine, or of the container that we are in."""
+    sizes = [psutil.virtual_memory().total]
+    for name in _CGROUP_LIMITS:
+        try:
+            sizes.append(int(Path(name).read_text(encoding="ascii")))
+        except (OSError, ValueError):  # not there, or the word `max`
+            continue
+    return int(min(sizes) * _SHARE)

@@ -13,7 +13,7 @@ from typing import Any, Self
 import aiohttp
 import orjson
 
-from runflow.worker.engine.errors import EngineRefused, EngineUnreachable, FileMissing
+from runflow.worker.engine.base import EngineRefused, EngineUnreachable, FileMissing
 from runflow.worker.engine.execution import Prompt, PromptRejected
 from runflow.worker.engine.failures import read_rejection
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from runflow.worker.engine.errors import EngineCrashed, EngineError, EngineUnreachable
+from runflow.worker.engine.base import EngineCrashed, EngineError, EngineUnreachable
 from runflow.worker.engine.event_socket import EventSocket
 from runflow.worker.engine.execution import Execution, OnEvent, Prompt, PromptRejected
 from runflow.worker.engine.protocol import ComfyClient

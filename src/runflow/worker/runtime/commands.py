@@ -1,4 +1,4 @@
-"""Run one external command and keep the end of what it said."""
+"""Run one external command and keep the end of what it said; what can go wrong while a runtime is built."""
 
 import os
 import re
@@ -9,7 +9,22 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from runflow.worker.runtime.errors import InstallError
+
+class InstallError(Exception):
+    """A runtime could not be built. The message names what failed, where, and the next step."""
+
+
+class SourceRefused(InstallError):
+    """The asked commit, version or source cannot be had here. The message says why and what can be had."""
+
+
+class Declined(InstallError):
+    """The person at the terminal, or the lack of one, said no to a large download."""
+
+
+class EnvironmentDamaged(InstallError):
+    """The Python environment has everything, but it does not import. The message says what and why."""
+
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s@]+@")
 _TAIL_LINES = 15

@@ -1,4 +1,4 @@
-"""The Python environment of one runtime: made with uv where it is installed, else with venv and pip."""
+"""The Python environment of one runtime: made with uv where that is installed, else with venv and pip."""
 
 import json
 import os
@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from runflow.worker.runtime.commands import CommandFailed, run
-from runflow.worker.runtime.errors import InstallError
+from runflow.worker.runtime.commands import CommandFailed, InstallError, run
 from runflow.worker.runtime.index_settings import Indexes
 from runflow.worker.runtime.report import Reporter
 
@@ -185,3 +184,31 @@ def missing_venv_advice() -> str:
 def _short(requirements: Sequence[str]) -> str:
     names = [requirement for requirement in requirements if not requirement.startswith("-")]
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+_NAME = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
+_CHOSEN_APART = {"torch", "torchvision", "torchaudio"}
+_LARGE_MEDIA = ("comfyui-workflow-templates", "comfyui-embedded-docs")
+_FORGOTTEN = "requests"
+"""Imported by ComfyUI, but missing from its list before 0.11.0."""
+
+
+def requirements_of(tree: Path, *, full: bool) -> list[str]:
+    """Return what to install for a ComfyUI tree, without torch and its kin.
+
+    Lean (not `full`) leaves out the template media and the embedded docs: hundreds of megabytes that only the editor
+    shows. ComfyUI starts without them and logs two lines about it.
+    """
+    wanted: list[str] = []
+    for line in (tree / "requirements.txt").read_text(encoding="utf-8").splitlines():
+        requirement = line.partition("#")[0].strip()
+        found = _NAME.match(requirement)
+        if not found:
+            continue
+        name = re.sub(r"[._-]+", "-", found.group(1)).lower()
+        if name in _CHOSEN_APART or (not full and name.startswith(_LARGE_MEDIA)):
+            continue
+        wanted.append(requirement)
+    if not any(re.match(rf"{_FORGOTTEN}\b", requirement) for requirement in wanted):
+        wanted.append(_FORGOTTEN)
+    return wanted

@@ -5,8 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from runflow.worker.runtime.commands import CommandFailed, run, without_credentials
-from runflow.worker.runtime.errors import InstallError, SourceRefused
+from runflow.worker.runtime.commands import CommandFailed, InstallError, SourceRefused, run, without_credentials
 from runflow.worker.runtime.report import Reporter
 
 _QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "GCM_INTERACTIVE": "never", "LC_ALL": "C"}

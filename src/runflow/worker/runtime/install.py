@@ -11,15 +11,20 @@ from pathlib import Path
 
 import orjson
 
-from runflow.worker.runtime.atomic import write_atomically
-from runflow.worker.runtime.environment import Environment, find_uv
-from runflow.worker.runtime.errors import EnvironmentDamaged, InstallError
+from runflow.worker.runtime.commands import EnvironmentDamaged, InstallError
+from runflow.worker.runtime.environment import Environment, find_uv, requirements_of
 from runflow.worker.runtime.index_settings import read_indexes
-from runflow.worker.runtime.lock import install_lock
 from runflow.worker.runtime.place import place_tree
-from runflow.worker.runtime.record import RECORD_NAME, STATE_FOLDER, InstallRecord, now, read_record
+from runflow.worker.runtime.record import (
+    RECORD_NAME,
+    STATE_FOLDER,
+    InstallRecord,
+    install_lock,
+    now,
+    read_record,
+    write_atomically,
+)
 from runflow.worker.runtime.report import Reporter
-from runflow.worker.runtime.requirements import requirements_of
 from runflow.worker.runtime.source import SourceAsk, SourcePlan, fetch_source, missing_parts, plan_source
 from runflow.worker.runtime.torch_build import (
     TRIO,

@@ -1,11 +1,17 @@
-"""Put a fetched ComfyUI tree into its folder without touching what its user keeps there."""
+"""Unpack a source archive that others made, and put a fetched ComfyUI tree into its folder.
+
+Nothing is written outside of the folder, and what its user keeps there is not touched.
+"""
 
 import shutil
+import tarfile
 from pathlib import Path
 
 import orjson
 
-from runflow.worker.runtime.atomic import write_atomically
+from runflow.graph.media import path_fault
+from runflow.worker.runtime.commands import InstallError
+from runflow.worker.runtime.record import write_atomically
 
 KEPT = ("models", "custom_nodes", "input", "output", "user", "temp")
 """Folders of the user: only files that are not there yet are added to them, and nothing is ever removed."""
@@ -49,3 +55,34 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+_PERMISSIONS = 0o755
+
+
+def unpack(path: Path, target: Path) -> None:
+    """Unpack a .tar, .tar.gz or .tar.xz. Links and devices are left out. Raises InstallError."""
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                _unpack_member(archive, member, target)
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise InstallError(f"{path} cannot be unpacked: {error}.") from None
+
+
+def _unpack_member(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+    if not (member.isfile() or member.isdir()):
+        return
+    fault = path_fault(member.name)
+    if fault is not None:
+        raise tarfile.TarError(f"its entry {member.name!r} is not acceptable: {fault}")
+    place = target / member.name
+    if member.isdir():
+        place.mkdir(parents=True, exist_ok=True)
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    content = archive.extractfile(member)
+    assert content is not None
+    with content, place.open("wb") as file:
+        shutil.copyfileobj(content, file)
+    place.chmod((member.mode & _PERMISSIONS) | 0o600)

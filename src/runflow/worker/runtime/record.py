@@ -1,12 +1,17 @@
-"""What an installation wrote down about itself: `runflow-install.json`."""
+"""What an installation writes down about itself, `runflow-install.json`: atomically, one installation at a time."""
 
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
 
-from runflow.worker.runtime.atomic import write_atomically
+from runflow.worker.runtime.report import Reporter
 
 RECORD_NAME = "runflow-install.json"
 STATE_FOLDER = ".runflow"
@@ -58,3 +63,35 @@ def unfinished(directory: Path) -> bool:
 def is_usable(directory: Path) -> bool:
     """Return whether a folder holds a ComfyUI that an engine can be started from: somebody's own, or a finished one."""
     return (directory / "main.py").is_file() and not unfinished(directory)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file's content in one step."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+@contextmanager
+def install_lock(path: Path, reporter: Reporter) -> Iterator[None]:
+    """Hold an exclusive lock on a file, waiting for whoever has it. The kernel lets go of it when we die."""
+    with path.open("a+b") as file:
+        told = False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not told:
+                    file.seek(0)
+                    holder = file.read().decode(errors="replace").strip() or "unknown"
+                    reporter.note(f"Another installation (process {holder}) works in {path.parent.parent}; waiting.")
+                    told = True
+                time.sleep(0.2)
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n".encode())
+        file.flush()
+        yield

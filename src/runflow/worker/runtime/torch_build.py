@@ -14,9 +14,8 @@ from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
 
-from runflow.worker.runtime.commands import CommandFailed, run
+from runflow.worker.runtime.commands import CommandFailed, Declined, EnvironmentDamaged, run
 from runflow.worker.runtime.environment import Environment
-from runflow.worker.runtime.errors import Declined, EnvironmentDamaged
 from runflow.worker.runtime.report import Reporter
 
 TRIO = ("torch", "torchvision", "torchaudio")

@@ -6,13 +6,13 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path
 from starlette.responses import Response
 
-from runflow.services import Services, services
 from runflow.web.auth import Caller
 from runflow.web.json_body import json_body, openapi_body
 from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, list_query, record_query
 from runflow.web.responses import json_response
+from runflow.web.services import Services, services
 from runflow.workflows.schemas import WrittenWorkflow
-from runflow.workflows.versions import rollback, service
+from runflow.workflows.versions import service
 from runflow.workflows.versions.schemas import Rollback, WholeVersion, WorkflowVersion
 
 router = APIRouter(tags=["ComfyUI workflows"])
@@ -66,4 +66,4 @@ async def roll_back(
     deleted again, and rows added by hand since are removed, with a warning. The workflow's own fields (name, slug, GPU
     choice, …) stay.
     """
-    return json_response(await rollback.roll_back(parts, caller, id, body), 201)
+    return json_response(await service.roll_back(parts, caller, id, body), 201)

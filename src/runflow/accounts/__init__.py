@@ -1,0 +1,1 @@
+"""Accounts: organizations with their members, keys and limits, and who did what."""

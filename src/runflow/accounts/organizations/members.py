@@ -1,0 +1,124 @@
+"""Rules of members: an organization that has an owner keeps one, and who leaves takes no key along."""
+
+from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from sqlalchemy.exc import IntegrityError
+
+from runflow import errors
+from runflow.accounts.audit import recorder
+from runflow.accounts.keys import queries as keys
+from runflow.accounts.organizations import queries
+from runflow.accounts.organizations.limits import Limited, require_place
+from runflow.accounts.organizations.queries import MEMBER_LIST
+from runflow.accounts.organizations.schemas import CreateMember, Member, PatchMember, Role
+from runflow.accounts.organizations.service import require_own
+from runflow.ids import new_id
+from runflow.web.auth import Principal
+from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project
+from runflow.web.services import Services
+
+
+async def list_page(services: Services, caller: Principal, org_id: UUID, query: ListQuery) -> dict[str, Any]:
+    """Return a page of the organization's members. Raises `OrganizationNotFound`."""
+    require_own(caller, org_id)
+    async with services.db.tenant(caller.org_id) as connection:
+        rows = list(await connection.execute(build(MEMBER_LIST, query, queries.MEMBERS)))
+    found = page(MEMBER_LIST, query, rows)
+    return envelope(found, [project(record(row), query) for row in found.rows])
+
+
+async def get(
+    services: Services, caller: Principal, org_id: UUID, member_id: UUID, query: RecordQuery
+) -> dict[str, Any]:
+    """Return a member. Raises `OrganizationNotFound`, `MemberNotFound` or `InvalidField`."""
+    check_projection(query, MEMBER_LIST.response_fields, MEMBER_LIST.embeds)
+    require_own(caller, org_id)
+    async with services.db.tenant(caller.org_id) as connection:
+        row = await queries.get(connection, member_id)
+    if row is None:
+        raise errors.MemberNotFound
+    return project(record(row), query)
+
+
+async def add(services: Services, caller: Principal, org_id: UUID, body: CreateMember) -> dict[str, Any]:
+    """Add a person to the organization.
+
+    Raises `OrganizationNotFound`, `Conflict` when it is a member already, `LimitReached` when there are too many.
+    """
+    require_own(caller, org_id)
+    member_id = new_id()
+    try:
+        async with services.db.tenant(caller.org_id) as connection:
+            await require_place(connection, services.settings, org_id, Limited.MEMBERS)
+            values = {
+                **body.model_dump(exclude={"email"}),
+                "id": member_id,
+                "org_id": org_id,
+                "user_id": await queries.user_of(connection, body.email, user_id(body.email)),
+                "created_by": caller.key_id,
+            }
+            row = await queries.add_member(connection, values)
+            details = {"email": body.email, "role_code": body.role_code}
+            await recorder.record(connection, caller, "member.created", "member", member_id, details)
+    except IntegrityError:
+        raise errors.Conflict(
+            f"{body.email} is a member of this organization already; change that membership."
+        ) from None
+    return record(row)
+
+
+async def change(
+    services: Services, caller: Principal, org_id: UUID, member_id: UUID, body: PatchMember
+) -> dict[str, Any]:
+    """Change a member. Raises `OrganizationNotFound`, `MemberNotFound`, or `Conflict` for the last owner's role."""
+    require_own(caller, org_id)
+    values = body.model_dump(exclude_unset=True)
+    async with services.db.tenant(caller.org_id) as connection:
+        if values.get("role_code", Role.OWNER) is not Role.OWNER:
+            _keep_an_owner(await queries.lock_owners(connection), member_id)
+        row = await (
+            queries.change_member(connection, member_id, values) if values else queries.get(connection, member_id)
+        )
+        if row is None:
+            raise errors.MemberNotFound
+        if values:
+            details = {"changed": sorted(values), "role_code": row.role_code}
+            await recorder.record(connection, caller, "member.updated", "member", member_id, details)
+    return record(row)
+
+
+async def remove(services: Services, caller: Principal, org_id: UUID, member_id: UUID) -> None:
+    """Remove a member, and revoke the keys that belong to it.
+
+    Raises `OrganizationNotFound`, `MemberNotFound`, or `Conflict` for the last owner.
+    """
+    require_own(caller, org_id)
+    async with services.db.tenant(caller.org_id) as connection:
+        _keep_an_owner(await queries.lock_owners(connection), member_id)
+        user_id = await queries.remove(connection, member_id)
+        if user_id is None:
+            raise errors.MemberNotFound
+        revoked = await keys.revoke_of_user(connection, user_id)
+        left = await keys.made_with(connection, revoked)
+        details = {"revoked_api_keys": [str(one) for one in revoked], "made_with_them": [str(one) for one in left]}
+        await recorder.record(connection, caller, "member.deleted", "member", member_id, details)
+        await keys.announce_change(connection)
+    services.hub.publish("key")
+
+
+def user_id(email: str) -> UUID:
+    """Return the id of the person with this address: made of the address, so that it is the same in every organization
+    and tells nobody whether another organization knows that person. (The time in a UUIDv7 would.)
+    """
+    return uuid5(NAMESPACE_URL, f"mailto:{email}")
+
+
+def _keep_an_owner(owners: set[UUID], leaving: UUID) -> None:
+    if owners == {leaving}:
+        raise errors.Conflict("This is the organization's last owner. Make another member an owner first.")
+
+
+def record(row: Any) -> dict[str, Any]:
+    """Return a member as the wire shows it."""
+    return {name: row._mapping[name] for name in Member.model_fields}

@@ -1,0 +1,1 @@
+"""Images among the assets: checked before they are kept, drawn small for lists."""

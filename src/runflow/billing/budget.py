@@ -1,0 +1,103 @@
+"""Whether an organization may dispatch: always, unless the operator set a budget and it is used up.
+
+What is queued or running when a budget runs out is finished, so an organization can overspend by what it had accepted.
+This is asked at every dispatch, so the answer is remembered: a change of a budget, and a completion that uses one up,
+are heard of as hints on the topic "budget". While hints cannot arrive, every dispatch asks the database.
+"""
+
+import time
+from collections import OrderedDict
+from datetime import date
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+from weakref import WeakKeyDictionary
+
+from runflow import errors
+from runflow.billing import queries
+from runflow.billing.settlement import BUDGET_TOPIC
+from runflow.db.notifications import Hub
+from runflow.web.services import Services
+
+REMEMBER_SECONDS = 10.0
+"""Longest that an organization is let through, should a hint be lost without the connection breaking."""
+REFUSE_SECONDS = 1.0
+"""Longest that it is refused without a new look: a new month begins without a hint."""
+MAX_REMEMBERED = 10_000
+
+
+async def require_credit(services: Services, org_id: UUID) -> None:
+    """Raise `InsufficientCredit` when the operator set a budget for this organization and it is used up."""
+    cache = _cache(services.hub)
+    known = cache.get(org_id) if services.hub.connected else None
+    if known is None:
+        generation = cache.generation
+        async with services.db.tenant(org_id) as connection:
+            row = await queries.standing(connection, org_id)
+        known = refusal(row)
+        # A change that arrived while we looked wins over what we saw.
+        if services.hub.connected and generation == cache.generation:
+            cache.put(org_id, known)
+    if known:
+        raise errors.InsufficientCredit(known)
+
+
+def refusal(row: Any | None) -> str:
+    """Return why an organization with this budget may not dispatch, with the next step; empty when it may."""
+    if row is None or row.balance is None or row.balance > 0:
+        return ""
+    if row.monthly_limit is not None and row.monthly_limit <= row.spent_this_month:
+        year, month = row.this_month.year, row.this_month.month
+        following = date(year + month // 12, month % 12 + 1, 1)
+        return (
+            f"The budget of {dollars(row.monthly_limit)} for this month is used up: {dollars(row.spent_this_month)} "
+            f"were spent. Wait until {following.isoformat()} (UTC), or ask the operator to raise it "
+            "(`runflow budget set ORGANIZATION --monthly USD`)."
+        )
+    return (
+        f"The credit of {dollars(row.credit)} is used up: {dollars(row.credit_spent)} were spent. "
+        "Ask the operator for more (`runflow budget set ORGANIZATION --credit USD`)."
+    )
+
+
+def dollars(amount: Decimal) -> str:
+    """Return an amount for a sentence: cents, or more digits where they matter."""
+    shown = f"{amount:.6f}".rstrip("0")
+    whole, _, fraction = shown.partition(".")
+    return f"{whole}.{fraction.ljust(2, '0')} USD"
+
+
+class _Cache:
+    """Refusals by organization, empty for those that may dispatch. `generation` counts the changes heard of."""
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self._entries: OrderedDict[UUID, tuple[str, float]] = OrderedDict()
+
+    def get(self, org_id: UUID) -> str | None:
+        known, until = self._entries.get(org_id, (None, 0.0))
+        return known if until >= time.monotonic() else None
+
+    def put(self, org_id: UUID, refused: str) -> None:
+        self._entries[org_id] = refused, time.monotonic() + (REFUSE_SECONDS if refused else REMEMBER_SECONDS)
+        self._entries.move_to_end(org_id)
+        while len(self._entries) > MAX_REMEMBERED:
+            self._entries.popitem(last=False)
+
+    def forget(self, subject: str) -> None:
+        """Drop one organization, or with an empty subject all of them."""
+        self.generation += 1
+        for org_id in [org_id for org_id in self._entries if subject in ("", str(org_id))]:
+            del self._entries[org_id]
+
+
+_caches: WeakKeyDictionary[Hub, _Cache] = WeakKeyDictionary()
+
+
+def _cache(hub: Hub) -> _Cache:
+    """Return the cache that lives by this hub's hints; a process has one hub."""
+    found = _caches.get(hub)
+    if found is None:
+        found = _caches[hub] = _Cache()
+        hub.on(BUDGET_TOPIC, found.forget)
+    return found

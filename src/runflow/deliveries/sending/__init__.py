@@ -1,0 +1,1 @@
+"""Emptying the outbox: claims, attempts, what follows from an answer."""

@@ -1,0 +1,1 @@
+"""Judging what waits: claims, judges, verdicts."""

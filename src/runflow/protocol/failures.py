@@ -1,0 +1,62 @@
+"""Why a run failed: codes, stages, and what a worker says of it (docs/api/runs.md, "Failures")."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class FailureCode(StrEnum):
+    """What went wrong."""
+
+    INPUT_VALIDATION_FAILED = "INPUT_VALIDATION_FAILED"
+    INPUT_FETCH_FAILED = "INPUT_FETCH_FAILED"
+    WORKFLOW_INVALID = "WORKFLOW_INVALID"
+    NODE_TYPE_MISSING = "NODE_TYPE_MISSING"
+    MODEL_MISSING = "MODEL_MISSING"
+    RUNTIME_BUILD_FAILED = "RUNTIME_BUILD_FAILED"
+    EXECUTION_FAILED = "EXECUTION_FAILED"
+    OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    ENGINE_CRASHED = "ENGINE_CRASHED"
+    WORKER_LOST = "WORKER_LOST"
+    RUN_TIMEOUT = "RUN_TIMEOUT"
+    OUTPUT_MISSING = "OUTPUT_MISSING"
+    OUTPUT_UPLOAD_FAILED = "OUTPUT_UPLOAD_FAILED"
+    INTERNAL = "INTERNAL"
+
+
+class Stage(StrEnum):
+    """Where in the way of a run it went wrong."""
+
+    DISPATCH = "dispatch"
+    """Before any worker began."""
+    PREPARE = "prepare"
+    """Placing resources, binding values."""
+    PREPROCESS = "preprocess"
+    """Fetching and checking the caller's files."""
+    EXECUTE = "execute"
+    COLLECT = "collect"
+    UPLOAD = "upload"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a run failed. `message` is one sentence and the next step, fit for the caller; `details` too.
+
+    `retryable`: it was the worker's or the engine's trouble, not the run's own fault; the server tries again.
+    """
+
+    code: FailureCode
+    stage: Stage
+    message: str
+    node_id: str | None = None
+    node_type: str | None = None
+    details: dict[str, Any] | None = None
+    retryable: bool = False
+
+    def to_wire(self) -> dict[str, Any]:
+        """The `error` of a completion."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
+"""Run statuses that never change again."""

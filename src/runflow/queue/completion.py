@@ -1,0 +1,243 @@
+"""The end of an attempt: one transaction makes run, attempt, outputs, usage and deliveries final.
+
+Only the holder of the lease can end it, and only once: a stale lease changes nothing, and the same completion again
+gets the same answer (docs/leases.md, "Completing, guarded").
+"""
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+import structlog
+
+from runflow import errors
+from runflow.billing.settlement import Charged, meter
+from runflow.db.transaction import Transaction
+from runflow.ids import new_id
+from runflow.protocol.failures import TERMINAL, FailureCode, Stage
+from runflow.queue import queries
+from runflow.queue.ending import Ending, run_ended, something_follows
+from runflow.queue.leases import OPEN, hold, latest_progress, number_of, store_events
+from runflow.queue.schemas import Completion, Failure
+from runflow.web.services import Services
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """What an attempt's end means for its run."""
+
+    attempt_status: str
+    run_status: str
+    billable: bool
+    failure: Failure | None = None
+
+
+def decide(held: Any, body: Completion) -> Transition:
+    """Decide how attempt and run go on: a value, not an action (docs/leases.md, "Trying again")."""
+    if held.run_status in TERMINAL:
+        return Transition("cancelled", held.run_status, billable=True)
+    if body.result == "succeeded":
+        return Transition("succeeded", "succeeded", billable=True)
+    if body.result == "cancelled":
+        # The server never asked for it: the worker's own doing, so the run goes on elsewhere.
+        return retry_or_fail(held.tries, _lost("The worker stopped the run without having been asked."))
+    return retry_or_fail(held.tries, body.error or _lost("The worker gave no reason for the failure."))
+
+
+def retry_or_fail(tries: int, failure: Failure) -> Transition:
+    """A retryable failure waits again until three attempts are used; any other ends the run."""
+    again = failure.retryable and tries < queries.ATTEMPT_LIMIT
+    status = "lost" if failure.code is FailureCode.WORKER_LOST else "failed"
+    return Transition(status, "queued" if again else "failed", billable=False, failure=failure)
+
+
+def _lost(message: str, stage: Stage = Stage.EXECUTE) -> Failure:
+    return Failure(
+        code=FailureCode.WORKER_LOST,
+        stage=stage,
+        message=f"{message} Look at the worker's log; dispatch the run again when it is back.",
+        retryable=True,
+    )
+
+
+def worker_lost(worker: str) -> Failure:
+    """The failure of an attempt whose worker stopped renewing its lease."""
+    return _lost(f"The worker {worker} stopped answering while it had this run.")
+
+
+def never_answered(worker: str, offers: int) -> Failure:
+    """The failure of a run that was offered again and again, and of which no worker ever said a word."""
+    message = f"This run was offered {offers} times without an answer, last to the worker {worker}."
+    return _lost(message, Stage.DISPATCH)
+
+
+async def complete(services: Services, lease: UUID, body: Completion) -> dict[str, Any]:
+    """End an attempt. Raises `LeaseLost`, `LeaseNotFound`, or `ValidationFailed` for outputs that are not there."""
+    fingerprint = _hash(body)
+    charged: Charged | None = None
+    if body.result == "succeeded":
+        await _check_outputs(services, lease, body)
+    async with services.db.system_pipeline() as connection:
+        held = await hold(connection, lease=lease, worker=body.worker_id, instance=body.instance)
+        if held.lease_status not in OPEN:
+            if held.result_hash == fingerprint:
+                return {"run_id": held.run_id, "status_code": held.run_status}
+            raise errors.LeaseLost
+        if body.result == "released" and held.run_status not in TERMINAL:
+            if held.number is not None:
+                await queries.back_in_lane(
+                    connection, org=held.org_id, run=held.run_id, number=held.number, forgotten_at=held.offered_at
+                )
+            await queries.return_offer(
+                connection, lease=lease, run=held.run_id, lane=held.lane_id, created_at=held.created_at
+            )
+            verdict = Transition("released", "queued", billable=False)
+        else:
+            if body.result == "succeeded":
+                _check_keys(held, body)
+            verdict = decide(held, body)
+            charged = await _apply(services, connection, held, body, verdict, fingerprint)
+    if charged is not None:
+        await charged.tell(services)
+    announce(services, held.run_id, verdict.run_status, with_delivery=something_follows(services, held))
+    if held.auto_evaluate and verdict.run_status == "succeeded":
+        services.hub.publish("evaluation")
+    return {"run_id": held.run_id, "status_code": verdict.run_status}
+
+
+def announce(services: Services, run_id: UUID, run_status: str, *, with_delivery: bool = False) -> None:
+    """Tell who waits that a run ended (and perhaps has something to deliver) or waits again."""
+    if run_status == "queued":
+        services.hub.publish("lanes")
+        services.hub.publish("run-events", str(run_id))
+        return
+    services.hub.publish("run", str(run_id))
+    if with_delivery:
+        services.hub.publish("delivery")
+
+
+async def _apply(
+    services: Services,
+    connection: Transaction,
+    held: Any,
+    body: Completion,
+    verdict: Transition,
+    fingerprint: str,
+) -> Charged | None:
+    number = number_of(held)
+    if body.events:
+        await store_events(connection, held, number, body.events)
+    outputs = [output.model_dump() for output in body.outputs] if verdict.run_status == "succeeded" else []
+    ended = await queries.finish(
+        connection,
+        {
+            **finish_values(held, verdict, number),
+            "started_at": body.timings.started_at or held.attempt_started_at or held.offered_at,
+            "prepare_ms": body.timings.prepare_ms,
+            "load_ms": body.timings.load_ms,
+            "execute_ms": body.timings.execute_ms,
+            "upload_ms": body.timings.upload_ms,
+            "cold_start": body.timings.cold_start,
+            "result_hash": fingerprint,
+            "nodes_completed": latest_progress(body.events).get("nodes_completed"),
+            "nodes_total": latest_progress(body.events).get("nodes_total"),
+            "has_node_runs": bool(body.nodes),
+            "has_logs": any(event.type == "log" for event in body.events),
+            "outputs": orjson.dumps(outputs).decode(),
+            # Their ids grow with their order, by which lists tell apart what one transaction made.
+            "nodes": orjson.dumps([{"id": new_id(), **node.model_dump()} for node in body.nodes]).decode(),
+        },
+    )
+    if verdict.run_status == "queued":
+        await queries.back_in_lane(connection, org=held.org_id, run=held.run_id, number=number)
+    charged = await meter(connection, held, number, verdict.run_status)
+    if verdict.run_status in TERMINAL and held.run_status not in TERMINAL and something_follows(services, held):
+        ending = Ending(held, verdict.run_status, await ended.fetchone(), outputs, verdict.failure)
+        await run_ended(services, connection, ending)
+    return charged
+
+
+def finish_values(held: Any, verdict: Transition, number: int) -> dict[str, Any]:
+    """Return the values of `queries.finish` that every way to end an attempt has; the rest is empty."""
+    failure = verdict.failure
+    details = None
+    if failure is not None:
+        details = {"node_id": failure.node_id, "node_type": failure.node_type, "details": failure.details}
+    return {
+        "lease": held.lease_id,
+        "run": held.run_id,
+        "org": held.org_id,
+        "lane": held.lane_id,
+        "number": number,
+        "gpu_code": held.gpu_code,
+        "created_at": held.created_at,
+        "attempt_status": verdict.attempt_status,
+        "run_status": verdict.run_status,
+        "billable": verdict.billable,
+        "failure_code": failure.code.value if failure else None,
+        "failure_stage": failure.stage.value if failure else None,
+        "failure_message": failure.message if failure else None,
+        "failure_details": orjson.dumps(details).decode() if details else None,
+        "started_at": held.attempt_started_at or held.offered_at,
+        "prepare_ms": 0,
+        "load_ms": 0,
+        "execute_ms": 0,
+        "upload_ms": 0,
+        "cold_start": False,
+        "result_hash": None,
+        "nodes_completed": None,
+        "nodes_total": None,
+        "has_node_runs": False,
+        "has_logs": False,
+        "outputs": "[]",
+        "nodes": "[]",
+    }
+
+
+def _hash(body: Completion) -> str:
+    told = body.model_dump(mode="json", exclude={"events", "timings"})
+    return hashlib.sha256(orjson.dumps(told, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def output_prefix(run_id: UUID, lease_id: UUID) -> str:
+    """Return where an attempt may store outputs (docs/leases.md, "Completing, guarded")."""
+    return f"runs/{run_id}/{lease_id}/"
+
+
+def _check_keys(held: Any, body: Completion) -> None:
+    prefix = output_prefix(held.run_id, held.lease_id)
+    seen: set[int] = set()
+    for output in body.outputs:
+        if not output.object_key.startswith(prefix):
+            raise errors.ValidationFailed(
+                f"The output key {output.object_key!r} is not below {prefix!r} of this attempt."
+            )
+        if output.ordinal in seen:
+            raise errors.ValidationFailed(f"Two outputs have the ordinal {output.ordinal}.")
+        seen.add(output.ordinal)
+
+
+async def _check_outputs(services: Services, lease: UUID, body: Completion) -> None:
+    """Every named output must be in storage, in the size the worker says, before the run can succeed."""
+    for output in body.outputs:
+        if f"/{lease}/" not in output.object_key:
+            raise errors.ValidationFailed(f"The output key {output.object_key!r} belongs to another attempt.")
+    found = await asyncio.gather(*(services.storage.head(output.object_key) for output in body.outputs))
+    for output, stored in zip(body.outputs, found, strict=True):
+        if stored is None:
+            raise errors.ValidationFailed(f"The output {output.filename!r} is not in storage: upload it first.")
+        # A bucket holds a sender to the size only where it was known when the URL was signed.
+        if stored.size_bytes > (limit := services.settings.max_output_bytes):
+            raise errors.ValidationFailed(
+                f"The output {output.filename!r} has {stored.size_bytes} bytes; the limit is {limit} "
+                "(RUNFLOW_MAX_OUTPUT_BYTES)."
+            )
+        if stored.size_bytes != output.size_bytes:
+            raise errors.ValidationFailed(
+                f"The output {output.filename!r} has {stored.size_bytes} bytes in storage, not {output.size_bytes}."
+            )

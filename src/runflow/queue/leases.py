@@ -1,0 +1,204 @@
+"""Leases: a worker's exclusive, expiring right to one attempt of one run."""
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from runflow import errors
+from runflow.db.transaction import Transaction
+from runflow.ids import new_id
+from runflow.protocol.failures import TERMINAL
+from runflow.queue import queries
+from runflow.queue.choose import Lane, WorkerOffer, choose
+from runflow.queue.schemas import Event, Heartbeat
+from runflow.web.services import Services
+
+OFFER_SECONDS = 5.0
+"""An offered lease that is not taken up for this long lapses (docs/leases.md, "The token")."""
+
+LOOK_AGAIN_SECONDS = 2.0
+"""How often a waiting worker looks without having been told: hints may be lost."""
+
+OPEN = frozenset({"offered", "live"})
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A run under a fresh, offered lease."""
+
+    lease_id: UUID
+    run_id: UUID
+    org_id: UUID
+    version_id: UUID
+    attempt_number: int
+    input: dict[str, Any]
+    timeout_seconds: int
+    expires_at: datetime
+
+
+async def next_claim(
+    services: Services, *, worker_id: UUID, instance: UUID, offer: WorkerOffer, wait_seconds: float
+) -> Claimed | None:
+    """Return the next run for this worker, waiting up to `wait_seconds` for one."""
+    deadline = time.monotonic() + wait_seconds
+    with services.hub.waiting("lanes") as work:
+        while True:
+            work.clear()
+            if services.stopping:
+                return None
+            claimed = await _claim(services, worker_id, instance, offer)
+            if claimed is not None:
+                return claimed
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return None
+            # Not wait_for: on Python 3.11 it can swallow the cancellation of a caller that went away.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(remaining, LOOK_AGAIN_SECONDS)):
+                    await work.wait()
+
+
+async def _claim(services: Services, worker_id: UUID, instance: UUID, offer: WorkerOffer) -> Claimed | None:
+    """Look at the lanes, then take a run from the best that has one: an exchange each, for both say all at once.
+
+    What changes in between costs a miss: a claim by itself takes a lane's first run that nobody has, or none.
+    """
+    async with services.db.system_pipeline() as connection:
+        looked = await queries.waiting_lanes(connection, worker_id)
+    lanes = [
+        Lane(
+            id=row.id,
+            org_id=row.org_id,
+            gpu_class=row.gpu_class,
+            fingerprint=row.fingerprint,
+            priority=row.priority,
+            waited_seconds=row.waited_seconds,
+            virtual_time=row.virtual_time,
+        )
+        for row in await looked.fetchall()
+    ]
+    for lane in choose(lanes, offer):
+        lease = new_id()
+        async with services.db.system_pipeline(durable=False) as connection:
+            taken = await queries.claim(
+                connection,
+                lane=lane,
+                lease=lease,
+                worker=worker_id,
+                instance=instance,
+                gpu_code=offer.gpu_code,
+                offer_seconds=OFFER_SECONDS,
+            )
+        row = await taken.fetchone()
+        if row is not None:
+            return Claimed(
+                lease_id=lease,
+                run_id=row.id,
+                org_id=row.org_id,
+                version_id=row.version_id,
+                attempt_number=row.attempt_count + 1,
+                input=row.input,
+                timeout_seconds=row.timeout_seconds,
+                expires_at=row.expires_at,
+            )
+    return None
+
+
+async def hold(connection: Transaction, *, lease: UUID, worker: UUID, instance: UUID) -> Any:
+    """Lock a lease and its run. Raises `LeaseNotFound` when this worker never had it (or its offer lapsed)."""
+    held = await queries.held(connection, lease=lease, worker=worker, instance=instance)
+    if held is None:
+        raise errors.LeaseNotFound
+    return held
+
+
+def number_of(held: Any) -> int:
+    """Return the attempt's number; an offer gets the next one."""
+    return int(held.number or held.attempt_count + 1)
+
+
+async def heartbeat(services: Services, lease: UUID, beat: Heartbeat) -> dict[str, Any]:
+    """Renew a lease and keep its events. Raises `LeaseLost` when it is over."""
+    running = any(event.type == "status" for event in beat.events)
+    progress = latest_progress(beat.events)
+    # A relaxed commit: a renewal that a power cut forgets only makes the lease expire sooner.
+    async with services.db.system_pipeline(durable=False) as connection:
+        held = await hold(connection, lease=lease, worker=beat.worker_id, instance=beat.instance)
+        if held.lease_status not in OPEN:
+            raise errors.LeaseLost
+        number = number_of(held)
+        if beat.events:
+            await store_events(connection, held, number, beat.events)
+        renewed = await queries.renew(
+            connection,
+            lease=lease,
+            number=number,
+            lease_seconds=services.settings.lease_seconds,
+            running=running,
+            nodes_completed=progress.get("nodes_completed"),
+            nodes_total=progress.get("nodes_total"),
+            has_logs=any(event.type == "log" for event in beat.events),
+        )
+    if beat.events or held.number is None:
+        services.hub.publish("run-events", str(held.run_id))
+    (row,) = await renewed.fetchall()
+    return {"expires_at": row.expires_at, "cancel": held.run_status in TERMINAL}
+
+
+def latest_progress(events: list[Event]) -> dict[str, int]:
+    """Return the newest node counts that these events carry."""
+    for event in reversed(events):
+        if event.type == "progress":
+            counts = {name: event.data.get(name) for name in ("nodes_completed", "nodes_total")}
+            return {name: count for name, count in counts.items() if isinstance(count, int) and 0 <= count < 10**6}
+    return {}
+
+
+async def store_events(connection: Transaction, held: Any, number: int, events: list[Event]) -> None:
+    """Keep a worker's events under the run; a number that was kept before is ignored."""
+    await queries.add_events(
+        connection,
+        org=held.org_id,
+        run=held.run_id,
+        lease=held.lease_id,
+        number=number,
+        events=[
+            {
+                "number": event.number,
+                "type": event.type,
+                "at": event.at,
+                "id": new_id() if event.type == "log" else None,
+                "data": _storable(event),
+            }
+            for event in events
+        ],
+    )
+
+
+LOG_LEVELS = frozenset({"debug", "info", "warning", "error"})
+_NUL = rb"\u0000"
+
+
+def _storable(event: Event) -> dict[str, Any]:
+    """What PostgreSQL can search: no NUL, and of log lines a level that is one, and a text."""
+    # As JSON every NUL is spelled like this, so one search tells whether there is anything to take out.
+    data: dict[str, Any] = _without_nul(event.data) if _NUL in orjson.dumps(event.data) else event.data
+    if event.type != "log":
+        return data
+    level = data.get("level_code")
+    known = level if isinstance(level, str) and level in LOG_LEVELS else "info"
+    return {**data, "level_code": known, "message": str(data.get("message", ""))}
+
+
+def _without_nul(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd")
+    if isinstance(value, dict):
+        return {_without_nul(key): _without_nul(item) for key, item in value.items()}
+    return [_without_nul(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,112 @@
+"""Routes of the Worker API (docs/worker-api.md)."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from runflow.queue import completion, leases
+from runflow.queue.schemas import (
+    Completion,
+    CompletionAnswer,
+    Heartbeat,
+    HeartbeatAnswer,
+    LeaseAnswer,
+    LeaseRequest,
+    Registered,
+    Registration,
+    Uploads,
+    UploadsAnswer,
+)
+from runflow.queue.worker_api import WorkerApi, require_protocol
+from runflow.web.auth import WorkerToken, worker
+from runflow.web.context import while_connected
+from runflow.web.json_body import json_body, openapi_body
+from runflow.web.responses import json_response
+from runflow.web.services import Services, services
+
+router = APIRouter(prefix="/v1/worker", tags=["Workers"], dependencies=[Depends(worker)])
+
+
+def reached_at(request: Request) -> str:
+    """Return the address under which this worker reaches the server: its signed URLs lead there."""
+    return f"{request.url.scheme}://{request.url.netloc}"
+
+
+Parts = Annotated[Services, Depends(services)]
+
+
+async def worker_api(request: Request) -> WorkerApi:
+    """Return the Worker API of this process."""
+    found: WorkerApi = request.app.state.worker_api
+    return found
+
+
+Api = Annotated[WorkerApi, Depends(worker_api)]
+
+
+@router.post(
+    "/registrations",
+    response_model=Registered,
+    status_code=201,
+    summary="Register a worker",
+    openapi_extra=openapi_body(Registration),
+)
+async def register(
+    body: Annotated[Registration, Depends(json_body(Registration, caller=worker))], token: WorkerToken, api: Api
+) -> Response:
+    """Say what this worker is and whether it can work.
+
+    A name belongs to the token that registered it first: with another one 409, until that token is revoked.
+    """
+    return json_response(await api.register(body, token), 201)
+
+
+@router.post("/leases", response_model=LeaseAnswer, summary="Wait for work", openapi_extra=openapi_body(LeaseRequest))
+async def lease(
+    body: Annotated[LeaseRequest, Depends(json_body(LeaseRequest, caller=worker))], request: Request, api: Api
+) -> Response:
+    """Long poll for the next run."""
+    return json_response(await while_connected(request, api.lease(body, reached_at(request))))
+
+
+@router.post(
+    "/leases/{id}/heartbeats",
+    response_model=HeartbeatAnswer,
+    summary="Renew a lease",
+    openapi_extra=openapi_body(Heartbeat),
+)
+async def heartbeat(
+    id: UUID, body: Annotated[Heartbeat, Depends(json_body(Heartbeat, caller=worker))], parts: Parts
+) -> Response:
+    """Renew a lease, report events, hear of cancellation."""
+    require_protocol(body)
+    return json_response(await leases.heartbeat(parts, id, body))
+
+
+@router.post(
+    "/leases/{id}/uploads",
+    response_model=UploadsAnswer,
+    summary="Get upload URLs for outputs",
+    openapi_extra=openapi_body(Uploads),
+)
+async def uploads(
+    id: UUID, body: Annotated[Uploads, Depends(json_body(Uploads, caller=worker))], request: Request, api: Api
+) -> Response:
+    """Sign upload URLs for the outputs of a lease."""
+    return json_response(await api.uploads(id, body, reached_at(request)))
+
+
+@router.post(
+    "/leases/{id}/completions",
+    response_model=CompletionAnswer,
+    summary="End an attempt",
+    openapi_extra=openapi_body(Completion),
+)
+async def complete(
+    id: UUID, body: Annotated[Completion, Depends(json_body(Completion, caller=worker))], parts: Parts
+) -> Response:
+    """Report how an attempt ended."""
+    require_protocol(body)
+    return json_response(await completion.complete(parts, id, body))

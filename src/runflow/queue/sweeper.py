@@ -1,0 +1,159 @@
+"""Takes back what nobody holds any more: lapsed offers, expired leases, objects of attempts that came to nothing."""
+
+import asyncio
+import time
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from runflow.billing.settlement import meter
+from runflow.db.transaction import Fetched, Transaction
+from runflow.protocol.failures import TERMINAL
+from runflow.queue import queries, sweep_queries
+from runflow.queue.completion import (
+    Transition,
+    announce,
+    finish_values,
+    never_answered,
+    output_prefix,
+    retry_or_fail,
+    worker_lost,
+)
+from runflow.queue.ending import Ending, run_ended, something_follows
+from runflow.queue.leases import OPEN, number_of
+from runflow.queue.schemas import Failure
+from runflow.web.services import Services
+
+log = structlog.get_logger()
+
+SWEEP_SECONDS = 1.0
+OFFERS_PER_ATTEMPT = 5
+"""So many unanswered offers of a run count as an attempt that was lost. One outage of the network costs a run no more:
+polls from before it end within half a minute, which is as long as five offers last."""
+OBJECTS_AFTER_SECONDS = 3700.0
+"""Objects of a failed attempt are removed once no signed upload URL for them can be valid any more."""
+
+
+class Sweeper:
+    """Runs beside the server, on every process; row locks keep two of them from doing the same thing."""
+
+    def __init__(self, services: Services) -> None:
+        """Prepare; `run` does the work."""
+        self._services = services
+        self._started = time.monotonic()
+
+    async def run(self) -> None:
+        """Sweep every second until cancelled. Trouble is logged and tried again."""
+        rounds = 0
+        while True:
+            try:
+                await self.sweep_offers()
+                # After an outage of the server, workers get one lease time to renew before anything is taken.
+                if time.monotonic() - self._started > self._services.settings.lease_seconds:
+                    await self.sweep_leases()
+                if rounds % 15 == 0:
+                    await self._services.authenticator.note_use()
+            except Exception as error:
+                log.warning(
+                    "sweep failed, trying again", error=str(error).splitlines()[0] if str(error) else repr(error)
+                )
+            rounds += 1
+            await asyncio.sleep(SWEEP_SECONDS)
+
+    async def sweep_offers(self) -> int:
+        """Give runs of lapsed offers back to their lanes; return how many."""
+        return await self._take_back(["offered"])
+
+    async def sweep_leases(self) -> int:
+        """End expired leases: their runs wait again or fail as `WORKER_LOST`; return how many."""
+        return await self._take_back(["live"])
+
+    async def end_older_lives(self, worker_id: UUID, instance: UUID) -> int:
+        """End the leases of a worker's earlier processes at once; return how many."""
+        async with self._services.db.system_pipeline() as connection:
+            leases = await sweep_queries.of_older_lives(connection, worker=worker_id, instance=instance)
+        for lease in leases:
+            await self._end(lease, expired_only=False)
+        return len(leases)
+
+    async def sweep_objects(self) -> int:
+        """Remove stored objects of attempts that are not their run's result; return how many attempts."""
+        async with self._services.db.system_pipeline() as connection:
+            attempts = await sweep_queries.unswept(connection, OBJECTS_AFTER_SECONDS)
+        for attempt in attempts:
+            keys = [key async for key in self._services.storage.list(output_prefix(attempt.run_id, attempt.id))]
+            await self._services.storage.delete(keys)
+        async with self._services.db.system_pipeline() as connection:
+            await sweep_queries.mark_swept(connection, [attempt.id for attempt in attempts])
+        return len(attempts)
+
+    async def _take_back(self, states: list[str]) -> int:
+        async with self._services.db.system_pipeline() as connection:
+            found = await sweep_queries.expired(connection, states)
+        leases = await found.fetchall()
+        for lease in leases:
+            await self._end(lease, expired_only=True)
+        return len(leases)
+
+    async def _end(self, lease: Any, *, expired_only: bool) -> None:
+        async with self._services.db.system_pipeline() as connection:
+            held = await queries.held(connection, lease=lease.lease, worker=lease.worker, instance=lease.instance)
+            if held is None or held.lease_status not in OPEN:
+                return
+            if expired_only and not await sweep_queries.is_expired(connection, lease.lease):
+                return
+            if held.run_status in TERMINAL:
+                # Its worker is gone and reports no more: the attempt ends with usage of nothing.
+                gone = Transition("cancelled", held.run_status, billable=False)
+                await queries.finish(connection, finish_values(held, gone, number_of(held)))
+                await meter(connection, held, number_of(held), held.run_status)
+                return
+            unanswered = None
+            if held.lease_status == "offered":
+                verdict = await self._lapse(connection, held, lease.worker)
+                # Only one that polls on without answering: a new life of its process is a new beginning.
+                if expired_only:
+                    unanswered = await sweep_queries.note_unanswered(connection, lease.worker, held.offered_at)
+            else:
+                name = await sweep_queries.worker_name(connection, lease.worker)
+                verdict = await self._lose(connection, held, worker_lost(name))
+        if unanswered is not None:
+            await _tell_of_pause(unanswered)
+        log.warning("lease lost", lease_id=str(held.lease_id), run_id=str(held.run_id), run=verdict.run_status)
+        announce(self._services, held.run_id, verdict.run_status, with_delivery=something_follows(self._services, held))
+
+    async def _lapse(self, connection: Transaction, held: Any, worker: UUID) -> Transition:
+        """Forget an offer that nobody took up; every `OFFERS_PER_ATTEMPT`-th of a run is an attempt that was lost."""
+        await sweep_queries.note_lapse(connection, held.run_id)
+        lapsed = held.lapsed_offers + 1
+        if lapsed % OFFERS_PER_ATTEMPT == 0:
+            name = await sweep_queries.worker_name(connection, worker)
+            return await self._lose(connection, held, never_answered(name, lapsed))
+        await queries.return_offer(
+            connection, lease=held.lease_id, run=held.run_id, lane=held.lane_id, created_at=held.created_at
+        )
+        return Transition("lapsed", "queued", billable=False)
+
+    async def _lose(self, connection: Transaction, held: Any, failure: Failure) -> Transition:
+        """End an attempt that its worker no longer answers for: its run waits again, or fails."""
+        verdict, number = retry_or_fail(held.tries, failure), number_of(held)
+        ended = await queries.finish(connection, finish_values(held, verdict, number))
+        if verdict.run_status == "queued":
+            await queries.back_in_lane(connection, org=held.org_id, run=held.run_id, number=number)
+        await meter(connection, held, number, verdict.run_status)
+        if verdict.run_status in TERMINAL and something_follows(self._services, held):
+            ending = Ending(held, verdict.run_status, await ended.fetchone(), [], verdict.failure)
+            await run_ended(self._services, connection, ending)
+        return verdict
+
+
+async def _tell_of_pause(unanswered: Fetched) -> None:
+    worker = await unanswered.fetchone()
+    if worker is not None and worker.paused_until is not None:
+        log.warning(
+            "a worker does not answer its offers and gets none for a while: look at its log",
+            worker=worker.name,
+            unanswered_offers=worker.unanswered_offers,
+            paused_until=worker.paused_until.isoformat(),
+        )

@@ -1,0 +1,1 @@
+"""The OpenAPI document of one workflow, for generated clients and forms."""

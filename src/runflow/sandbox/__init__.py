@@ -1,0 +1,1 @@
+"""Processes that handle what strangers sent."""

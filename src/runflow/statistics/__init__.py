@@ -1,0 +1,1 @@
+"""Statistics: what happened to the runs of a workflow, by time."""

@@ -1,0 +1,101 @@
+"""Signed upload and download of objects: the URL is the only permission (docs/api/assets.md, "Signed URLs")."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response, StreamingResponse
+
+from runflow import errors
+from runflow.storage.disk import BLOCK_BYTES
+from runflow.storage.download import download_headers, is_unchanged
+from runflow.storage.ranges import parse_range
+from runflow.web.responses import json_response
+from runflow.web.services import Services, services
+
+router = APIRouter(tags=["Storage"])
+
+_UPLOAD: dict[str, Any] = {
+    "requestBody": {"required": True, "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}},
+    "security": [],
+}
+
+
+@router.put("/v1/storage/{key:path}", summary="Upload to a signed URL", openapi_extra=_UPLOAD)
+async def upload(key: str, request: Request, services: Annotated[Services, Depends(services)]) -> Response:
+    """Store the body under the key. Needs no API key; may be repeated until the URL expires.
+
+    403 when the URL is expired or altered, 415 for another `Content-Type` than declared, 413 for more bytes and 422 for
+    fewer bytes than declared, 503 when storage is full. Whatever fails leaves nothing behind.
+    """
+    grant = services.storage.signer.upload_grant(key, request.query_params)
+    sent_type = request.headers.get("Content-Type", "")
+    if not _same_type(sent_type, grant.content_type):
+        raise errors.UnsupportedMediaType(
+            f"This URL takes `Content-Type: {grant.content_type}`, as it was declared; the request has "
+            f"{'`' + sent_type + '`' if sent_type else 'none'}. Send the declared type, or make a new upload session."
+        )
+    most = grant.max_bytes if grant.size_bytes is None else min(grant.max_bytes, grant.size_bytes)
+    length = request.headers.get("Content-Length")
+    if length is not None and length.isdecimal() and int(length) > most:
+        raise errors.PayloadTooLarge(f"The file has {length} bytes; this URL takes {most}.")
+    stored = await services.storage.put(
+        key, _body(request), limit=grant.max_bytes, size_bytes=grant.size_bytes, settle=False
+    )
+    return json_response({"size_bytes": stored.size_bytes, "sha256": stored.sha256})
+
+
+@router.get("/v1/storage/{key:path}", summary="Download from a signed URL", openapi_extra={"security": []})
+async def download(key: str, request: Request, services: Annotated[Services, Depends(services)]) -> Response:
+    """Return the object, or the part that `Range` asks for. No API key; 403 when the URL is expired or altered."""
+    return await _serve(key, request, services)
+
+
+@router.head("/v1/storage/{key:path}", include_in_schema=False)
+async def describe(key: str, request: Request, services: Annotated[Services, Depends(services)]) -> Response:
+    """Answer as the GET of the same URL does, without the body."""
+    return await _serve(key, request, services)
+
+
+async def _serve(key: str, request: Request, services: Services) -> Response:
+    storage = services.storage
+    grant = storage.signer.download_grant(key, request.query_params)
+    found = await storage.glance(key)
+    if found is None:
+        raise errors.NotFound("This file is no longer stored. Read its record again: it may have expired.")
+    headers = download_headers(grant, found.etag or "")
+    if is_unchanged(request.headers.get("If-None-Match"), found.etag):
+        return Response(status_code=304, headers=headers)
+    # A part is only of use to a client that holds the other parts of the same bytes.
+    condition = request.headers.get("If-Range")
+    asked = request.headers.get("Range") if condition in (None, found.etag) else None
+    part = parse_range(asked, found.size_bytes)
+    start, end = (part.start, part.end) if part else (0, found.size_bytes)
+    headers["Content-Length"] = str(end - start)
+    status = 206 if part else 200
+    if part:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{found.size_bytes}"
+    if request.method == "HEAD":
+        return Response(status_code=status, headers=headers)
+    content = await storage.open(key, start, end)
+    if end - start <= BLOCK_BYTES:
+        return Response(b"".join([chunk async for chunk in content]), status, headers)
+    return StreamingResponse(content, status, headers)
+
+
+async def _body(request: Request) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in request.stream():
+            if chunk:
+                yield chunk
+    except ClientDisconnect:
+        raise errors.BadRequest("The connection ended before the whole file was there. Send it again.") from None
+
+
+def _same_type(sent: str, declared: str) -> bool:
+    return _normal(sent) == _normal(declared)
+
+
+def _normal(content_type: str) -> str:
+    return ";".join(part.strip() for part in content_type.lower().split(";"))

@@ -1,0 +1,108 @@
+"""How a run fails (docs/api/runs.md, "Failures"): from what the engine says to why, in words for the caller."""
+
+from typing import Any
+
+from runflow.graph import Prompt, injected_input
+from runflow.protocol.failures import Failure, FailureCode, Stage
+from runflow.worker.engine.base import EngineCrashed, EngineError
+from runflow.worker.engine.execution import Execution, NodeError, Outcome
+from runflow.worker.engine.folders import clean
+
+
+class RunFailed(Exception):
+    """The run ends with `failure`."""
+
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
+        super().__init__(failure.message)
+
+
+def failed(code: FailureCode, stage: Stage, message: str, **more: Any) -> RunFailed:
+    """Return the exception for a failure with these fields."""
+    return RunFailed(Failure(code, stage, message, **more))
+
+
+_LAST_WORDS = 5
+
+
+def failure_of(execution: Execution, prompt: Prompt, *, attempt_number: int) -> Failure | None:
+    """Return why a prompt that ran to its end failed, or None when it succeeded.
+
+    Running out of memory is worth a second try, on an engine that has given up its models; any other exception of a
+    node is the run's own (docs/leases.md, "Trying again").
+    """
+    if execution.outcome is Outcome.SUCCEEDED:
+        return None
+    error = execution.error
+    if execution.outcome is Outcome.INTERRUPTED or error is None:
+        return Failure(
+            FailureCode.EXECUTION_FAILED,
+            Stage.EXECUTE,
+            "The prompt was interrupted in ComfyUI by somebody else than Runflow. Run it again.",
+            retryable=True,
+        )
+    name = injected_input(prompt, error.node_id) if error.node_id is not None else None
+    if name is not None and error.code in (FailureCode.INPUT_VALIDATION_FAILED, FailureCode.EXECUTION_FAILED):
+        return Failure(
+            FailureCode.INPUT_VALIDATION_FAILED,
+            Stage.PREPROCESS,
+            f'Input "{name}" cannot be used as an image. {error.message} Send another picture, as PNG, JPEG or WebP.',
+            details={"input": name},
+        )
+    return Failure(
+        error.code,
+        _stage(execution, error),
+        str(error),
+        node_id=error.node_id,
+        node_type=error.node_type,
+        details=_details(error),
+        retryable=error.code is FailureCode.OUT_OF_MEMORY and attempt_number == 1,
+    )
+
+
+def engine_failure(error: EngineError, stage: Stage) -> Failure:
+    """Return the failure of a run whose engine died or does not answer. Its last words are cleaned line by line."""
+    code = error.code if isinstance(error, EngineCrashed) else FailureCode.ENGINE_CRASHED
+    details = None
+    if isinstance(error, EngineCrashed) and error.log_tail.strip():
+        lines = error.log_tail.strip().splitlines()[-_LAST_WORDS:]
+        details = {"last_words": [words for line in lines if (words := clean(line))]}
+    message = clean(error) or "The engine failed."
+    return Failure(code, stage, message, details=details, retryable=True)
+
+
+def timeout_failure(seconds: float, stage: Stage) -> Failure:
+    """Return the failure of a run that took longer than its workflow allows."""
+    return Failure(
+        FailureCode.RUN_TIMEOUT,
+        stage,
+        f"The run was stopped because it took longer than {seconds:g} seconds. Make it smaller, or raise "
+        "the workflow's timeout_seconds.",
+    )
+
+
+def shutdown_failure() -> Failure:
+    """Return the failure of a run that was executing when its worker was told to stop."""
+    return Failure(
+        FailureCode.WORKER_LOST,
+        Stage.EXECUTE,
+        "The worker was stopped while it executed the run. The run goes to another worker, or to this one when it is "
+        "back.",
+        retryable=True,
+    )
+
+
+def _stage(execution: Execution, error: NodeError) -> Stage:
+    if not execution.rejected:
+        return Stage.EXECUTE
+    return Stage.PREPROCESS if error.code is FailureCode.INPUT_VALIDATION_FAILED else Stage.PREPARE
+
+
+def _details(error: NodeError) -> dict[str, object] | None:
+    found = {
+        "title": error.title,
+        "exception_type": error.exception_type,
+        "problems": list(error.details) or None,
+    }
+    kept: dict[str, object] = {name: value for name, value in found.items() if value is not None}
+    return kept or None

@@ -1,0 +1,94 @@
+"""Models that a version's organization has uploaded, placed where an owned engine looks for them.
+
+Only where nothing is yet: whatever the operator put there stays. Formats that can hold code are the operator's decision
+(RUNFLOW_WORKER_ALLOW_PICKLE).
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import uuid
+from pathlib import Path, PurePosixPath
+
+from runflow.protocol.failures import FailureCode, Stage
+from runflow.worker.connection import Connection
+from runflow.worker.engine.base import EngineError
+from runflow.worker.engine.folders import inside, relative_path
+from runflow.worker.failures import RunFailed, failed
+from runflow.worker.lease import Resource
+from runflow.worker.store.download import DownloadFailed
+from runflow.worker.store.model_store import ModelStore
+
+PICKLES = frozenset({".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl", ".pickle"})
+"""Suffixes of files that a loader may unpickle, which can run code."""
+_PUT_IT = "Put the file into the worker's models folder, or run again when this is repaired."
+
+
+class ModelPlacer:
+    """Places what is missing. `allow_pickle`: formats that can hold code as well."""
+
+    def __init__(self, store: ModelStore, *, allow_pickle: bool) -> None:
+        self._store = store
+        self._allow_pickle = allow_pickle
+
+    async def place(
+        self, connection: Connection, models: tuple[Resource, ...], folders: tuple[Path, ...], *, patience: float
+    ) -> None:
+        """Bring each model to its path below the first folder, unless one of the folders has that path already.
+
+        Without folders, an attached engine's, nothing happens. Raises `RunFailed`, MODEL_MISSING.
+        """
+        if not folders:
+            return
+        for model in models:
+            try:
+                await self._place(connection, model, folders, patience)
+            except (EngineError, DownloadFailed, OSError) as error:
+                reason = f"{error.strerror or 'The disk failed'}." if isinstance(error, OSError) else str(error)
+                # Another worker may have it, or more room; a path that is refused here is refused everywhere.
+                raise _missing(model, f"{reason} {_PUT_IT}", again=not isinstance(error, EngineError)) from error
+
+    async def _place(self, connection: Connection, model: Resource, folders: tuple[Path, ...], patience: float) -> None:
+        name = relative_path(model.path)
+        if _is_there(name, folders):
+            return
+        suffix = PurePosixPath(name).suffix.lower()
+        if suffix in PICKLES and not self._allow_pickle:
+            raise _missing(
+                model,
+                f"Files of type {suffix} can hold code, and this worker takes none from uploads. Deploy a .safetensors "
+                "file instead, put the file into the worker's models folder, or let the operator set "
+                "RUNFLOW_WORKER_ALLOW_PICKLE.",
+            )
+        target = inside(folders[0], name)
+        source = await self._store.fetch(connection, model.file, patience=patience)
+        await asyncio.to_thread(link_or_copy_file, source, target)
+
+
+def _is_there(name: str, folders: tuple[Path, ...]) -> bool:
+    return any(os.path.lexists(folder / name) for folder in folders)
+
+
+def link_or_copy_file(source: Path, target: Path) -> None:
+    """Let `target` be the same bytes, whole or not at all; a file that is there by then stays. Raises OSError."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return
+    except OSError:
+        # Another file system, or one without hard links.
+        fresh = target.with_name(f".{uuid.uuid4().hex}.part")
+        try:
+            shutil.copyfile(source, fresh)
+            if not os.path.lexists(target):
+                fresh.replace(target)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                fresh.unlink()
+
+
+def _missing(model: Resource, why: str, *, again: bool = False) -> RunFailed:
+    message = f'The model "{model.path}" of the workflow could not be placed on the worker. {why}'
+    return failed(FailureCode.MODEL_MISSING, Stage.PREPARE, message, details={"model": model.path}, retryable=again)

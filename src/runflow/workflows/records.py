@@ -1,0 +1,101 @@
+"""From rows to the records of the wire (docs/api/workflows.md)."""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from runflow.graph import node_order
+from runflow.workflows import queries as workflows_queries
+from runflow.workflows.interface import queries
+from runflow.workflows.interface.rows import InputRow, OutputRow
+from runflow.workflows.interface.schemas import WorkflowInput, WorkflowOutput
+from runflow.workflows.queries import DOCUMENTS, fragment
+
+OWN_FIELDS = (
+    "id", "org_id", "owner", "slug", "path", "name", "description", "version", "is_public", "status_code",
+    "category_code", "gpu_mode", "gpu_explicit_models", "timeout_seconds", "auto_evaluate", "evaluation_task_type",
+    "created_by", "created_at", "updated_at", "deleted_at", "deleted_by",
+)  # fmt: skip
+"""The workflow's own fields, in the order in which a record has them."""
+
+EMBEDS = frozenset({"inputs", "outputs", "gpu_explicit_models", "versions"})
+RECORD_FIELDS = frozenset({*OWN_FIELDS, *DOCUMENTS, "inputs", "outputs"})
+"""What `fields` may name."""
+WHOLE = frozenset({*DOCUMENTS, "inputs", "outputs"})
+"""What a single record carries beside the workflow's own fields."""
+
+MAX_VERSIONS = 100
+"""Newest versions that `embed=versions` gives per workflow."""
+
+
+def documents_of(parts: Collection[str]) -> list[str]:
+    """Return which of these parts are documents, and so columns of the row."""
+    return [name for name in DOCUMENTS if name in parts]
+
+
+async def complete(
+    connection: AsyncConnection, rows: Sequence[Row[Any]], owner: str, parts: Collection[str]
+) -> list[dict[str, Any]]:
+    """Return the records of these rows, with the parts (documents, inputs, outputs, versions) that are asked for.
+
+    Documents must be columns of the rows; the other parts are read here, one statement for all rows.
+    """
+    ids = [row.id for row in rows]
+    inputs = outputs = versions = None
+    if ids and "inputs" in parts:
+        inputs = _by_workflow(await queries.shown(connection, InputRow, ids), WorkflowInput)
+    if ids and "outputs" in parts:
+        outputs = _by_workflow(await queries.shown(connection, OutputRow, ids), WorkflowOutput)
+    if ids and "versions" in parts:
+        current = {row.version_id for row in rows}
+        versions = _versions(await workflows_queries.versions_of(connection, ids, MAX_VERSIONS), current)
+    records = []
+    for row in rows:
+        values = row._mapping
+        record = {
+            name: values[name] if name not in ("owner", "path") else owner if name == "owner" else f"{owner}/{row.slug}"
+            for name in OWN_FIELDS
+        }
+        record |= {name: fragment(values[name]) for name in DOCUMENTS if name in parts}
+        for name, found in (("inputs", inputs), ("outputs", outputs), ("versions", versions)):
+            if found is not None:
+                record[name] = found.get(row.id, [])
+        records.append(record)
+    return records
+
+
+def interface_record(row: Row[Any], kind: type[BaseModel]) -> dict[str, Any]:
+    """Return an input or output as the wire shows it."""
+    values = row._mapping
+    return {name: values[name] for name in kind.model_fields}
+
+
+def version_record(row: Row[Any], *, is_current: bool) -> dict[str, Any]:
+    """Return a version without its documents."""
+    return {
+        "id": row.id,
+        "comfyui_workflow_id": row.workflow_id,
+        "version": str(row.number),
+        "is_current": is_current,
+        "fingerprint": row.fingerprint,
+        "created_by": row.created_by,
+        "created_at": row.created_at,
+    }
+
+
+def _by_workflow(rows: Iterable[Row[Any]], kind: type[BaseModel]) -> dict[UUID, list[dict[str, Any]]]:
+    found: dict[UUID, list[dict[str, Any]]] = {}
+    for row in sorted(rows, key=lambda row: (row.sort_order, node_order(row.comfyui_node_id), row.name)):
+        found.setdefault(row.comfyui_workflow_id, []).append(interface_record(row, kind))
+    return found
+
+
+def _versions(rows: Iterable[Row[Any]], current: Collection[UUID]) -> dict[UUID, list[dict[str, Any]]]:
+    found: dict[UUID, list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row.workflow_id, []).append(version_record(row, is_current=row.id in current))
+    return found

@@ -1,0 +1,104 @@
+"""What a lease needs of a version. Versions never change, so copies in memory need no invalidation."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from runflow.models.service import DeclaredModel, declared
+from runflow.workflows import queries
+
+MAX_BYTES = 64 * 1024 * 1024
+"""Most text that is remembered, in characters of JSON (bytes, but for non-ASCII text)."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionPayload:
+    """A version. Documents are JSON that an answer carries without parsing it; interface and resources are parsed.
+
+    A part of the manifest that was never sent is an empty object.
+    """
+
+    version_id: UUID
+    org_id: UUID
+    number: int
+    fingerprint: str
+    workflow_json: orjson.Fragment
+    interface: dict[str, Any]
+    environment: orjson.Fragment
+    models: orjson.Fragment
+    custom_nodes: orjson.Fragment
+    models_by_content: tuple[DeclaredModel, ...]
+    resources: Any
+    size: int
+
+
+class VersionMemory:
+    """Versions by id, the least recently used one leaving first, bounded by the size of their documents."""
+
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        """Remember at most `max_bytes` of documents."""
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._held: OrderedDict[UUID, VersionPayload] = OrderedDict()
+
+    def remembered(self, version_id: UUID) -> VersionPayload | None:
+        """Return a version if it is in memory."""
+        held = self._held.get(version_id)
+        if held is not None:
+            self._held.move_to_end(version_id)
+        return held
+
+    async def get(self, connection: AsyncConnection, version_id: UUID) -> VersionPayload:
+        """Return a version, from memory or by this connection. Raises LookupError where there is none."""
+        held = self.remembered(version_id)
+        if held is not None:
+            return held
+        row = await queries.version_row(connection, version_id)
+        if row is None:
+            raise LookupError(f"there is no workflow version {version_id}")
+        documents = (row.workflow_json, row.interface, row.environment, row.models, row.custom_nodes, row.resources)
+        payload = VersionPayload(
+            version_id=version_id,
+            org_id=row.org_id,
+            number=row.number,
+            fingerprint=row.fingerprint,
+            workflow_json=orjson.Fragment(row.workflow_json),
+            interface=orjson.loads(row.interface),
+            environment=orjson.Fragment(row.environment or "{}"),
+            models=orjson.Fragment(row.models or "{}"),
+            custom_nodes=orjson.Fragment(row.custom_nodes or "{}"),
+            models_by_content=declared(orjson.loads(row.models or "null")),
+            resources=orjson.loads(row.resources or "null"),
+            size=sum(len(text) for text in documents if text),
+        )
+        self._keep(payload)
+        return payload
+
+    def _keep(self, payload: VersionPayload) -> None:
+        if payload.size > self._max_bytes or payload.version_id in self._held:
+            return
+        self._held[payload.version_id] = payload
+        self._bytes += payload.size
+        while self._bytes > self._max_bytes:
+            _, gone = self._held.popitem(last=False)
+            self._bytes -= gone.size
+
+
+_memory = VersionMemory()
+
+
+async def version_payload(connection: AsyncConnection, version_id: UUID) -> VersionPayload:
+    """Return what a lease needs of a version. Raises LookupError where there is none.
+
+    A remembered version is returned whatever the connection may see: ask only for a version of the run at hand.
+    """
+    return await _memory.get(connection, version_id)
+
+
+def remembered_version(version_id: UUID) -> VersionPayload | None:
+    """Return what a lease needs of a version, if it needs no look into the database."""
+    return _memory.remembered(version_id)

@@ -1,0 +1,100 @@
+"""Workers as the operator sees them, and draining."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from runflow.accounts.organizations import queries as orgs
+from runflow.ids import new_id
+from runflow.web.services import Services
+from tests.support.application import MakeKey, new_org, open_client
+from tests.support.deployed import Dispatch, Worker
+
+
+@pytest.fixture
+async def operator(services: Services, make_key: MakeKey) -> AsyncIterator[httpx.AsyncClient]:
+    """A caller of the operator's organization, the first one."""
+    async with services.db.system() as connection:
+        first = await orgs.first(connection)
+    org = await new_org(services) if first is None else first.id
+    async with open_client(services, await make_key(org=org)) as client:
+        yield client
+
+
+async def test_a_worker_is_shown_with_what_it_is(operator: httpx.AsyncClient, worker: Worker) -> None:
+    await worker.register(fingerprints=["a", "b"], labels={"rack": "3"}, engine={"kind": "owned"})
+    found = (await operator.get("/v1/workers", params={"q": f"name:{worker.name} AND online:true"})).json()["items"]
+    assert [row["id"] for row in found] == [worker.worker_id]
+    (shown,) = found
+    assert shown == (await operator.get(f"/v1/workers/{worker.worker_id}")).json()
+    assert (shown["gpu_code"], shown["status_code"], shown["labels"]) == (worker.gpu, "ready", {"rack": "3"})
+    assert (shown["fingerprints_count"], shown["engine"], shown["runs"]) == (2, {"kind": "owned"}, [])
+    assert (shown["online"], shown["draining"]) == (True, False)
+
+
+async def test_runs_of_other_organizations_are_not_shown(
+    operator: httpx.AsyncClient,
+    worker: Worker,
+    dispatch: Dispatch,
+) -> None:
+    await dispatch()
+    assert await worker.lease() is not None
+    assert (await operator.get(f"/v1/workers/{worker.worker_id}")).json()["runs"] == []
+
+
+async def test_a_draining_worker_finishes_what_it_has_and_gets_nothing_new(
+    operator: httpx.AsyncClient,
+    client: httpx.AsyncClient,
+    worker: Worker,
+    dispatch: Dispatch,
+) -> None:
+    first = await dispatch()
+    lease = await worker.lease()
+    assert lease is not None
+    answer = await operator.patch(f"/v1/workers/{worker.worker_id}", json={"draining": True})
+    assert (answer.status_code, answer.json()["draining"]) == (200, True)
+    second = await dispatch()
+    assert await worker.lease() is None
+    assert (await worker.complete(lease, outputs=[await worker.upload(lease)])).status_code == 200
+    assert (await client.get(f"/v1/runs/{first['id']}")).json()["status_code"] == "succeeded"
+    await worker.register()
+    assert await worker.lease() is None, "draining outlives a registration"
+    async with asyncio.timeout(60):  # what is known of the workers is remembered for a second
+        while (
+            not (await client.get(f"/v1/runs/{second['id']}"))
+            .json()["waiting_reason"]
+            .startswith(f"The worker {worker.name} is draining")
+        ):
+            await asyncio.sleep(0.1)
+    async with asyncio.timeout(30):
+        waiting_poll = asyncio.create_task(worker.lease(wait=20))
+        await asyncio.sleep(0)
+        await operator.patch(f"/v1/workers/{worker.worker_id}", json={"draining": False})
+        taken = await waiting_poll
+    assert taken is not None and taken["run_id"] == second["id"]
+    events = (await operator.get("/v1/audit-events", params={"q": f"target_id:{worker.worker_id}"})).json()["items"]
+    assert [event["details"] for event in reversed(events)] == [{"draining": True}, {"draining": False}]
+
+
+async def test_only_the_operator_s_organization_may_look(
+    services: Services,
+    make_key: MakeKey,
+    operator: httpx.AsyncClient,
+    worker: Worker,
+) -> None:
+    async with open_client(services, await make_key(org=await new_org(services))) as stranger:
+        for answer in (
+            await stranger.get("/v1/workers"),
+            await stranger.get(f"/v1/workers/{worker.worker_id}"),
+            await stranger.patch(f"/v1/workers/{worker.worker_id}", json={"draining": True}),
+        ):
+            assert (answer.status_code, answer.json()["code"]) == (403, "PERMISSION_DENIED")
+    assert (await operator.get(f"/v1/workers/{worker.worker_id}")).json()["draining"] is False
+
+
+async def test_an_unknown_worker_is_not_found(operator: httpx.AsyncClient) -> None:
+    path = f"/v1/workers/{new_id()}"
+    for answer in (await operator.get(path), await operator.patch(path, json={"draining": True})):
+        assert (answer.status_code, answer.json()["code"]) == (404, "WORKER_NOT_FOUND")
