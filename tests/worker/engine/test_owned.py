@@ -307,7 +307,7 @@ WORKER = """
 import asyncio, sys
 from pathlib import Path
 from runflow.worker.engine.owned import OwnedEngine
-from runflow.worker.engine.owned_settings import OwnedSettings
+from runflow.worker.engine.boot import OwnedSettings
 
 async def main():
     engine = OwnedEngine(OwnedSettings(Path(sys.argv[1]), Path(sys.argv[2]), with_plugin=False))
