@@ -190,7 +190,7 @@ class Settings(BaseSettings):
     )
     max_waiting: int = Field(
         default=500,
-        description="Most event streams and waiting reads (`?wait=`) of an organization at the same time, on each "
+        description="Most event streams and waiting requests (`?wait=`) of an organization at the same time, on each "
         "server process. 0: no limit.",
         ge=0,
     )

@@ -108,5 +108,6 @@ async def test_a_batch_is_waited_for(client: httpx.AsyncClient, make_batch: Make
     assert answer.json()["status_code"] == "partial_succeeded" and answer.json()["output"]["total"] == 2
     assert (await client.get(path, params={"wait": 30})).json()["is_terminal"]
     assert (await client.get(f"/v1/batches/{new_id()}", params={"wait": 5})).status_code == 404
-    assert (await client.get(path, params={"wait": 31})).status_code == 422
+    assert (await client.get(path, params={"wait": 31})).status_code == 200
+    assert (await client.get(path, params={"wait": -1})).status_code == 422
     assert (await client.get(path, params={"wait": 5, "embed": "x"})).status_code == 400

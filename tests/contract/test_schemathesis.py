@@ -23,6 +23,7 @@ from schemathesis.checks import (
 )
 
 from runflow.server import create_app
+from runflow.web import waiting
 from runflow.web.scopes import ROUTE_SCOPES, Access
 from runflow.web.services import Services
 from tests.support import everything as of_everything
@@ -56,7 +57,9 @@ async def everything(services: Services) -> AsyncIterator[Everything]:
 @pytest.fixture(scope="module")
 async def server(services: Services) -> AsyncIterator[str]:
     """The application on a socket: Schemathesis speaks HTTP from a thread."""
-    with socket.socket() as listening:
+    with socket.socket() as listening, pytest.MonkeyPatch.context() as patched:
+        # Whoever waits here waits for nothing: no worker is there.
+        patched.setattr(waiting, "MAX_WAIT_SECONDS", 0.2)
         listening.bind(("127.0.0.1", 0))
         serving = uvicorn.Server(uvicorn.Config(create_app(services), lifespan="off", log_config=None))
         task = asyncio.create_task(serving.serve([listening]))

@@ -9,13 +9,14 @@ from starlette.responses import Response
 from runflow.batches.queries import BATCH_LIST
 from runflow.batches.schemas import Batch, BatchItem, CreateBatch, ListedBatch
 from runflow.batches.service import RECORD_FIELDS, BatchReader, create
-from runflow.runs.routes import Dispatches, Lists, Owner, Slug, Wait, address
+from runflow.runs.routes import Dispatches, Lists, Owner, Slug, address
 from runflow.runs.schemas import Cancellation
-from runflow.web.auth import Caller
+from runflow.web.auth import Caller, Principal
 from runflow.web.context import while_connected
 from runflow.web.json_body import json_body, openapi_body
 from runflow.web.lists import ListEnvelope, RecordQuery, check_projection, record_query
 from runflow.web.responses import json_response
+from runflow.web.waiting import Follow, Wait, Waiting, place
 
 router = APIRouter(tags=["Batches"])
 
@@ -35,26 +36,41 @@ Reader = Annotated[BatchReader, Depends(reader)]
 async def dispatch(
     owner: Owner,
     slug: Slug,
-    body: Annotated[CreateBatch, Depends(json_body(CreateBatch))],
     caller: Caller,
+    waiting: Waiting,
+    body: Annotated[CreateBatch, Depends(json_body(CreateBatch))],
     request: Request,
     dispatcher: Dispatches,
 ) -> Response:
     """Queue 1 to 100 runs of a workflow together: all of them, or none when one value of one item is wrong.
 
     Each item is a run like any other. The batch has ended when they all have; its callback tells then what became of
-    each.
+    each, and so does the answer to a caller who waits.
     """
-    made = await create(
-        dispatcher, caller, owner, slug, body, request_id=request.state.request_id, base_url=address(request)
-    )
-    return json_response(made, 201)
+    base = address(request)
+    with place(request, caller, waiting):
+        made = await create(dispatcher, caller, owner, slug, body, request_id=request.state.request_id, base_url=base)
+        if waiting:
+            return await follow(request, caller, made["id"], waiting)
+    return json_response(made, 201, {"Location": f"{base}/v1/batches/{made['id']}"})
 
+
+async def follow(request: Request, caller: Principal, batch_id: UUID, waiting: float) -> Response:
+    """Answer the POST that made a batch as soon as every item has ended, or after so many seconds."""
+    base, reading = address(request), await reader(request)
+    await while_connected(request, reading.ended(caller, batch_id, waiting))
+    found = await reading.get(caller, batch_id, base, RecordQuery())
+    return json_response(found, 201, {"Location": f"{base}/v1/batches/{batch_id}"})
+
+
+FOLLOWED: dict[str, Follow] = {}
+"""What answers those of these routes' POSTs that wait and are idempotent."""
 
 for path, summary in (
     ("/v1/comfyui-workflows/{owner}/{slug}/batches", "Dispatch a batch"),
     ("/v1/models/{owner}/{slug}/batches", "Dispatch a batch, as of a model"),
 ):
+    FOLLOWED[path] = follow
     router.add_api_route(
         path,
         dispatch,

@@ -75,10 +75,21 @@ class Runflow:
         asset = self._json("POST", f"/v1/asset-uploads/{session['asset_id']}/confirmations", json={})
         return f"runflow://assets/{asset['id']}"
 
-    def dispatch(self, workflow: str, inputs: dict[str, Any], **fields: Any) -> dict[str, Any]:
-        """Queue a run of `owner/slug` and return its record. `fields`: `callback_url`, `client_ref`, `metadata`.
+    def call(self, workflow: str, inputs: dict[str, Any], *, timeout: float = 1800, **fields: Any) -> dict[str, Any]:
+        """Run `owner/slug` and return the ended run: one request for what is done within 20 seconds.
 
-        Raises ValueError for a workflow that is not named so.
+        `fields` as of `dispatch`; raises what `dispatch` and `wait` raise.
+        """
+        began = time.monotonic()
+        run = self.dispatch(workflow, inputs, wait=min(timeout, POLL_SECONDS), **fields)
+        if run["is_terminal"]:
+            return _succeeded(run)
+        return self.wait(run["id"], timeout=timeout - (time.monotonic() - began))
+
+    def dispatch(self, workflow: str, inputs: dict[str, Any], *, wait: float = 0, **fields: Any) -> dict[str, Any]:
+        """Queue a run of `owner/slug` and return its record, with `wait` when it has ended or after so many seconds.
+
+        `fields`: `callback_url`, `client_ref`, `metadata`. Raises ValueError for a workflow that is not named so.
         """
         owner, _, slug = workflow.partition("/")
         if not owner or not slug:
@@ -86,10 +97,10 @@ class Runflow:
                 f"{workflow!r} is no path of a workflow, such as default/portrait: see `path` of its record."
             )
         path = f"/v1/comfyui-workflows/{quote(owner, safe='')}/{quote(slug, safe='')}/runs"
-        return self._json("POST", path, json={"input": inputs, **fields})
+        return self._json("POST", path, params={"wait": wait} if wait else None, json={"input": inputs, **fields})
 
     def run(self, run_id: str, *, wait: float = 0) -> dict[str, Any]:
-        """Return a run, as soon as it has ended or after `wait` seconds (at most 30)."""
+        """Return a run, as soon as it has ended or after `wait` seconds (at most 60)."""
         return self._json("GET", f"/v1/runs/{run_id}", params={"wait": wait} if wait else None)
 
     def wait(
@@ -105,9 +116,7 @@ class Runflow:
             if progress is not None:
                 progress(found)
             if found["is_terminal"]:
-                if found["status_code"] != "succeeded":
-                    raise RunFailed(found)
-                return found
+                return _succeeded(found)
         raise TimeoutError(f"The run {run_id} had not ended after {timeout:.0f} s.")
 
     def cancel(self, run_id: str) -> dict[str, Any]:
@@ -136,6 +145,12 @@ class Runflow:
             raise ApiError(answer)
         found: dict[str, Any] = answer.json()
         return found
+
+
+def _succeeded(run: dict[str, Any]) -> dict[str, Any]:
+    if run["status_code"] != "succeeded":
+        raise RunFailed(run)
+    return run
 
 
 @contextmanager

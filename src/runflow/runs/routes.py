@@ -1,9 +1,9 @@
 """Runs over HTTP."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import Response
 
 from runflow.runs import statuses
@@ -15,15 +15,14 @@ from runflow.runs.reruns import rerun
 from runflow.runs.schemas import Cancellation, DispatchRequest, RerunRequest, Run
 from runflow.runs.service import RunReader
 from runflow.storage.keys import base_url
-from runflow.web.auth import Caller
+from runflow.web.auth import Caller, Principal
 from runflow.web.context import while_connected
 from runflow.web.json_body import json_body, openapi_body
 from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, check_projection, list_query, record_query
 from runflow.web.responses import json_response
+from runflow.web.waiting import Follow, Wait, Waiting, place
 
 router = APIRouter(tags=["Runs"])
-
-MAX_WAIT_SECONDS = 30
 
 
 async def dispatcher(request: Request) -> Dispatcher:
@@ -49,10 +48,6 @@ Lists = Annotated[ListQuery, Depends(list_query)]
 RunId = Annotated[UUID, Path(description="Id of the run.")]
 Owner = Annotated[str, Path(description="Slug of the organization.")]
 Slug = Annotated[str, Path(description="Slug of the workflow.")]
-Wait = Annotated[
-    float,
-    Query(ge=0, le=MAX_WAIT_SECONDS, description="Answer as soon as it has ended, or after so many seconds."),
-]
 
 
 @router.post(
@@ -65,14 +60,36 @@ Wait = Annotated[
 async def dispatch(
     owner: Owner,
     slug: Slug,
-    body: Annotated[DispatchRequest, Depends(json_body(DispatchRequest))],
     caller: Caller,
+    waiting: Waiting,
+    body: Annotated[DispatchRequest, Depends(json_body(DispatchRequest))],
     request: Request,
     dispatcher: Dispatches,
 ) -> Response:
-    """Queue one execution of a workflow and answer at once. Poll `GET /v1/runs/{id}`, or wait for the callback."""
-    row = await dispatcher.dispatch(caller, owner, slug, body, request.state.request_id)
-    return json_response(record(dispatcher.services, address(request), row), 201)
+    """Queue one execution of a workflow and answer at once, or with `wait` as soon as it has ended.
+
+    Otherwise wait with `GET /v1/runs/{id}?wait=60`, or let the callback tell.
+    """
+    with place(request, caller, waiting):
+        row = await dispatcher.dispatch(caller, owner, slug, body, request.state.request_id)
+        return await created(request, caller, dispatcher, row, waiting)
+
+
+async def created(
+    request: Request, caller: Principal, dispatcher: Dispatcher, row: dict[str, Any], waiting: float
+) -> Response:
+    """Answer with a run that was just queued, or for a caller who waits as it is when it ends, or later."""
+    if waiting:
+        return await follow(request, caller, row["id"], waiting)
+    base = address(request)
+    return json_response(record(dispatcher.services, base, row), 201, {"Location": f"{base}/v1/runs/{row['id']}"})
+
+
+async def follow(request: Request, caller: Principal, run_id: UUID, waiting: float) -> Response:
+    """Answer the POST that queued a run as soon as the run has ended, or after so many seconds."""
+    base, reading = address(request), await reader(request)
+    found = await while_connected(request, reading.get(caller, run_id, base, RecordQuery(), waiting))
+    return json_response(found, 201, {"Location": f"{base}/v1/runs/{run_id}"})
 
 
 router.add_api_route(
@@ -175,6 +192,7 @@ for path, endpoint, summary in (
 async def repeat(
     id: RunId,
     caller: Caller,
+    waiting: Waiting,
     request: Request,
     dispatcher: Dispatches,
     body: Annotated[RerunRequest, Depends(json_body(RerunRequest, optional=True))],
@@ -183,8 +201,16 @@ async def repeat(
 
     `callback_url`, `client_ref` and `metadata` are taken over unless they are sent; `rerun_of` names the run.
     """
-    row = await rerun(dispatcher, caller, id, body, request.state.request_id)
-    return json_response(record(dispatcher.services, address(request), row), 201)
+    with place(request, caller, waiting):
+        row = await rerun(dispatcher, caller, id, body, request.state.request_id)
+        return await created(request, caller, dispatcher, row, waiting)
 
 
 router.include_router(history.router)
+
+FOLLOWED: dict[str, Follow] = {
+    "/v1/comfyui-workflows/{owner}/{slug}/runs": follow,
+    "/v1/models/{owner}/{slug}/runs": follow,
+    "/v1/runs/{id}/reruns": follow,
+}
+"""What answers those of these routes' POSTs that wait and are idempotent."""

@@ -9,10 +9,11 @@ from runflow import errors
 from runflow.web.responses import json_response
 
 METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
-ALLOWED_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "X-Organization-Id", "Last-Event-ID")
+ALLOWED_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "X-Organization-Id", "Last-Event-ID", "Prefer")
 EXPOSED_HEADERS = (
     "Runflow-Request-Id",
     "Retry-After",
+    "Location",
     "Idempotency-Replayed",
     "X-RateLimit-Limit",
     "X-RateLimit-Remaining",

@@ -88,8 +88,9 @@ class RateLimits:
         """Hold one of an organization's places for requests that stay open. Raises `RateLimited` if none is left."""
         if self._most_waiting and self._waiting[organization] >= self._most_waiting:
             raise errors.RateLimited(
-                f"Rate limit exceeded: {self._most_waiting} event streams and waiting reads of your organization are "
-                f"open on this server (RUNFLOW_MAX_WAITING). End some, or try again in {WAIT_AGAIN_SECONDS} seconds.",
+                f"Rate limit exceeded: {self._most_waiting} event streams and waiting requests of your organization "
+                "are open on this server (RUNFLOW_MAX_WAITING). End some, or try again in "
+                f"{WAIT_AGAIN_SECONDS} seconds.",
                 headers={"Retry-After": str(WAIT_AGAIN_SECONDS)},
             )
         self._waiting[organization] += 1

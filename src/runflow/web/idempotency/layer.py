@@ -20,6 +20,7 @@ from runflow.web.idempotency import queries
 from runflow.web.idempotency.queries import Name
 from runflow.web.scopes import IDEMPOTENCY_EXEMPT, ROUTE_SCOPES, SECRET_ANSWERS, Access
 from runflow.web.services import Services
+from runflow.web.waiting import follow
 
 HEADER = b"idempotency-key"
 REPLAYED = "Idempotency-Replayed"
@@ -55,6 +56,12 @@ class Idempotency:
             raise _bad_header()
         name = Name(caller.org_id, route, keys[0].strip().decode("ascii"))
         answer = await self._once(request, name, await request.body())
+        if 200 <= answer.status_code < 300:
+            # What was created is committed: now its end can be waited for, the first time and at every repetition.
+            ended = await follow(request, caller, route, bytes(answer.body))
+            if ended is not None and REPLAYED in answer.headers:
+                ended.headers[REPLAYED] = answer.headers[REPLAYED]
+            answer = ended or answer
         await answer(scope, receive, send)
 
     async def _once(self, request: Request, name: Name, body: bytes) -> Response:

@@ -88,8 +88,11 @@ async def list_query(
     )
 
 
-async def record_query(fields: _Fields = None, embed: _Embed = None) -> RecordQuery:
-    """Read `fields` and `embed` of a record route (FastAPI dependency); blank ones count as absent."""
+async def record_query(fields: _Fields = None, embed: _Embed = None, _: OnlyKnown = None) -> RecordQuery:
+    """Read `fields` and `embed` of a record route (FastAPI dependency); blank ones count as absent.
+
+    Raises `ValidationFailed` for a parameter that the route does not have.
+    """
     return RecordQuery(fields=split_names(fields), embed=split_names(embed) or ())
 
 

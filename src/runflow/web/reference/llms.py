@@ -17,8 +17,9 @@ To run a workflow:
    another run's output), or `runflow://assets/{id}` of an uploaded file:
    `POST /v1/asset-uploads` with `filename`, `mime_type`, `size_bytes`; `PUT` the bytes to `upload_url` with that
    `Content-Type`; `POST /v1/asset-uploads/{asset_id}/confirmations`.
-3. `POST /v1/comfyui-workflows/{owner}/{slug}/runs` with `{"input": {NAME: VALUE}}` answers 201 with the run's `id`.
-4. `GET /v1/runs/{id}?wait=30` answers when the run ended, or after 30 seconds. Repeat until `is_terminal`.
+3. `POST /v1/comfyui-workflows/{owner}/{slug}/runs?wait=60` with `{"input": {NAME: VALUE}}` answers 201 with the run
+   when it has ended, or as it stands after 60 seconds.
+4. Unless it `is_terminal`, `GET /v1/runs/{id}?wait=60` answers when it has ended, or after 60 seconds. Repeat.
 5. `output.outputs[].url` are signed and expire: fetch the files at once. A failed run says why in `failure_message`.
 
 Send `Idempotency-Key` with a POST that you may have to repeat. Lists take `q`, `limit`, `sort_by`, `fields`, `embed`
