@@ -185,7 +185,7 @@ class FakeServer:
         assert self.completions.setdefault(lease_id, body) == body
         if self.hold_answers is not None:
             await self.hold_answers.wait()
-        return web.json_response({"run_id": "RUN", "status_code": body["result"]})
+        return web.json_response({"run_id": str(uuid.uuid4()), "status_code": body["result"]})
 
     async def _put(self, request: web.Request) -> web.Response:
         self.log.append("put")

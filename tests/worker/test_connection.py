@@ -2,6 +2,8 @@ import uuid
 
 import pytest
 
+from runflow.protocol.completions import Completion
+from runflow.protocol.workers import PROTOCOL_VERSION, Registration
 from runflow.worker.connection import (
     Connection,
     LeaseLost,
@@ -14,10 +16,12 @@ from runflow.worker.connection import (
 from runflow.worker.retry import until_answered
 from tests.support.fake_server import TOKEN, FakeServer
 
+BOX = Registration(protocol_version=PROTOCOL_VERSION, instance=uuid.uuid4(), name="box", status="ready")
+
 
 async def test_a_worker_registers_and_asks_for_a_lease(server: FakeServer, connection: Connection) -> None:
-    answer = await connection.register({"name": "box", "status": "ready", "fingerprints": []})
-    assert answer["lease_seconds"] == 20
+    answer = await connection.register(BOX)
+    assert answer.lease_seconds == 20
     assert "worker_id" not in server.registrations[0]
     lease_id = server.offer()
     lease = await connection.lease(wait_seconds=1, fingerprints=[])
@@ -30,7 +34,7 @@ async def test_each_refusal_has_its_meaning(server: FakeServer, connection: Conn
     for status in (401, 426):
         server.faults["registrations"].append(status)
         with pytest.raises(NotWelcome):
-            await connection.register({})
+            await connection.register(BOX)
     for status in (500, 503, 429):
         server.faults["heartbeats"].append(status)
         with pytest.raises(ServerFailing):
@@ -39,7 +43,7 @@ async def test_each_refusal_has_its_meaning(server: FakeServer, connection: Conn
     with pytest.raises(LeaseLost):
         await connection.heartbeat("x", [])
     with pytest.raises(LeaseLost):
-        await connection.complete("x", {"outputs": []})
+        await connection.complete("x", Completion(**connection.caller, result="succeeded"))
     server.known = False
     with pytest.raises(Unregistered):
         await connection.lease(wait_seconds=0, fingerprints=[])
@@ -52,7 +56,7 @@ async def test_a_server_that_is_not_there_is_unavailable_and_no_secret_is_told(s
     await server.stop()
     async with Connection(server.url, TOKEN, instance=uuid.uuid4()) as connection:
         with pytest.raises(ServerUnavailable) as trouble:
-            await connection.register({})
+            await connection.register(BOX)
         assert TOKEN not in str(trouble.value)
         with pytest.raises(ServerUnavailable) as trouble:
             await connection.put(f"{server.url}/v1/storage/x?signature=SECRET", {}, b"x")
@@ -63,7 +67,7 @@ async def test_a_server_that_is_not_there_is_unavailable_and_no_secret_is_told(s
 
 
 async def test_a_restarted_server_is_found_again(server: FakeServer, connection: Connection) -> None:
-    await connection.register({})
+    await connection.register(BOX)
     await server.stop()
     tries = 0
 

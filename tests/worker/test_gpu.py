@@ -25,7 +25,7 @@ def test_a_devices_name_gives_its_class(name: str, code: str) -> None:
 
 def test_a_machine_without_a_gpu_is_of_class_cpu() -> None:
     assert gpu_from("cpu", "cpu", 24 * 1024**3) == NO_GPU
-    assert NO_GPU.to_wire() == {"code": "CPU", "name": None, "memory_gb": 0}
+    assert (NO_GPU.code, NO_GPU.name, NO_GPU.memory_gb) == ("CPU", None, 0)
 
 
 def test_a_device_without_a_telling_name_is_of_its_types_class() -> None:

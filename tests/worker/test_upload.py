@@ -26,10 +26,10 @@ async def test_large_files_are_streamed_and_hashed_on_the_way(
     assert local.content is None
     server.faults["put"].append(503)
     [stored] = await upload([local], Uploading(connection, "L", 60.0))
-    assert server.objects[stored["object_key"]] == content
-    assert stored["sha256"] == hashlib.sha256(content).hexdigest()
-    assert (stored["size_bytes"], stored["content_type"]) == (len(content), "video/mp4")
-    assert (stored["width"], stored["height"]) == (None, None)
+    assert server.objects[stored.object_key] == content
+    assert stored.sha256 == hashlib.sha256(content).hexdigest()
+    assert (stored.size_bytes, stored.content_type) == (len(content), "video/mp4")
+    assert (stored.width, stored.height) == (None, None)
 
 
 @pytest.mark.parametrize(("per_request", "requests"), [(500, 1), (5, 3)])
@@ -48,8 +48,8 @@ async def test_many_files_keep_their_order(
         path.write_bytes(png(index + 1, 2))
         outputs.append(await inspect(output(path.name, index), path, limit_bytes=1 << 30))
     stored = await upload(outputs, Uploading(connection, "L", 60.0))
-    assert [each["ordinal"] for each in stored] == list(range(12))
-    assert [each["width"] for each in stored] == list(range(1, 13))
+    assert [each.ordinal for each in stored] == list(range(12))
+    assert [each.width for each in stored] == list(range(1, 13))
     assert server.log.count("uploads L") == requests
 
 
@@ -63,7 +63,7 @@ async def test_only_what_is_missing_is_sent_again_under_fresh_urls(
         outputs.append(await inspect(output(path.name, index), path, limit_bytes=1 << 30))
     server.faults["put"].append(403)
     stored = await upload(outputs, Uploading(connection, "L", 60.0))
-    assert [each["ordinal"] for each in stored] == [0, 1, 2]
+    assert [each.ordinal for each in stored] == [0, 1, 2]
     assert server.log.count("put") == 4
 
 

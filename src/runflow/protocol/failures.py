@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+
+from runflow.protocol.bounds import Document, Sentence, Short
 
 
 class FailureCode(StrEnum):
@@ -47,15 +48,11 @@ class Failure:
 
     code: FailureCode
     stage: Stage
-    message: str
-    node_id: str | None = None
-    node_type: str | None = None
-    details: dict[str, Any] | None = None
+    message: Sentence
+    node_id: Short | None = None
+    node_type: Short | None = None
+    details: Document | None = None
     retryable: bool = False
-
-    def to_wire(self) -> dict[str, Any]:
-        """The `error` of a completion."""
-        return {name: getattr(self, name) for name in self.__slots__}
 
 
 TERMINAL = frozenset({"succeeded", "failed", "cancelled"})

@@ -17,11 +17,12 @@ from runflow import errors
 from runflow.billing.settlement import Charged, meter
 from runflow.db.transaction import Transaction
 from runflow.ids import new_id
-from runflow.protocol.failures import TERMINAL, FailureCode, Stage
+from runflow.protocol.codec import as_fields
+from runflow.protocol.completions import Completion, CompletionAnswer
+from runflow.protocol.failures import TERMINAL, Failure, FailureCode, Stage
 from runflow.queue import queries
 from runflow.queue.ending import Ending, run_ended, something_follows
 from runflow.queue.leases import OPEN, hold, latest_progress, number_of, store_events
-from runflow.queue.schemas import Completion, Failure
 from runflow.web.services import Services
 
 log = structlog.get_logger()
@@ -76,7 +77,7 @@ def never_answered(worker: str, offers: int) -> Failure:
     return _lost(message, Stage.DISPATCH)
 
 
-async def complete(services: Services, lease: UUID, body: Completion) -> dict[str, Any]:
+async def complete(services: Services, lease: UUID, body: Completion) -> CompletionAnswer:
     """End an attempt. Raises `LeaseLost`, `LeaseNotFound`, or `ValidationFailed` for outputs that are not there."""
     fingerprint = _hash(body)
     charged: Charged | None = None
@@ -86,7 +87,7 @@ async def complete(services: Services, lease: UUID, body: Completion) -> dict[st
         held = await hold(connection, lease=lease, worker=body.worker_id, instance=body.instance)
         if held.lease_status not in OPEN:
             if held.result_hash == fingerprint:
-                return {"run_id": held.run_id, "status_code": held.run_status}
+                return CompletionAnswer(run_id=held.run_id, status_code=held.run_status)
             raise errors.LeaseLost
         if body.result == "released" and held.run_status not in TERMINAL:
             if held.number is not None:
@@ -107,7 +108,7 @@ async def complete(services: Services, lease: UUID, body: Completion) -> dict[st
     announce(services, held.run_id, verdict.run_status, with_delivery=something_follows(services, held))
     if held.auto_evaluate and verdict.run_status == "succeeded":
         services.hub.publish("evaluation")
-    return {"run_id": held.run_id, "status_code": verdict.run_status}
+    return CompletionAnswer(run_id=held.run_id, status_code=verdict.run_status)
 
 
 def announce(services: Services, run_id: UUID, run_status: str, *, with_delivery: bool = False) -> None:
@@ -132,7 +133,7 @@ async def _apply(
     number = number_of(held)
     if body.events:
         await store_events(connection, held, number, body.events)
-    outputs = [output.model_dump() for output in body.outputs] if verdict.run_status == "succeeded" else []
+    outputs = [as_fields(output) for output in body.outputs] if verdict.run_status == "succeeded" else []
     ended = await queries.finish(
         connection,
         {
@@ -150,7 +151,7 @@ async def _apply(
             "has_logs": any(event.type == "log" for event in body.events),
             "outputs": orjson.dumps(outputs).decode(),
             # Their ids grow with their order, by which lists tell apart what one transaction made.
-            "nodes": orjson.dumps([{"id": new_id(), **node.model_dump()} for node in body.nodes]).decode(),
+            "nodes": orjson.dumps([{"id": new_id(), **as_fields(node)} for node in body.nodes]).decode(),
         },
     )
     if verdict.run_status == "queued":
@@ -200,7 +201,7 @@ def finish_values(held: Any, verdict: Transition, number: int) -> dict[str, Any]
 
 
 def _hash(body: Completion) -> str:
-    told = body.model_dump(mode="json", exclude={"events", "timings"})
+    told = (body.protocol_version, body.worker_id, body.instance, body.result, body.outputs, body.error, body.nodes)
     return hashlib.sha256(orjson.dumps(told, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 

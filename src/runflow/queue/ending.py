@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runflow.db.transaction import Transaction
-from runflow.queue.schemas import Failure
+from runflow.protocol.failures import Failure
 from runflow.web.services import Services
 
 

@@ -13,10 +13,11 @@ import orjson
 from runflow import errors
 from runflow.db.transaction import Transaction
 from runflow.ids import new_id
+from runflow.protocol.events import Event
 from runflow.protocol.failures import TERMINAL
+from runflow.protocol.leases import Heartbeat, HeartbeatAnswer
 from runflow.queue import queries
 from runflow.queue.choose import Lane, WorkerOffer, choose
-from runflow.queue.schemas import Event, Heartbeat
 from runflow.web.services import Services
 
 OFFER_SECONDS = 5.0
@@ -123,7 +124,7 @@ def number_of(held: Any) -> int:
     return int(held.number or held.attempt_count + 1)
 
 
-async def heartbeat(services: Services, lease: UUID, beat: Heartbeat) -> dict[str, Any]:
+async def heartbeat(services: Services, lease: UUID, beat: Heartbeat) -> HeartbeatAnswer:
     """Renew a lease and keep its events. Raises `LeaseLost` when it is over."""
     running = any(event.type == "status" for event in beat.events)
     progress = latest_progress(beat.events)
@@ -148,7 +149,7 @@ async def heartbeat(services: Services, lease: UUID, beat: Heartbeat) -> dict[st
     if beat.events or held.number is None:
         services.hub.publish("run-events", str(held.run_id))
     (row,) = await renewed.fetchall()
-    return {"expires_at": row.expires_at, "cancel": held.run_status in TERMINAL}
+    return HeartbeatAnswer(expires_at=row.expires_at, cancel=held.run_status in TERMINAL)
 
 
 def latest_progress(events: list[Event]) -> dict[str, int]:

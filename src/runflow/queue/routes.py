@@ -6,19 +6,11 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
+from runflow.protocol.completions import Completion, CompletionAnswer
+from runflow.protocol.leases import Heartbeat, HeartbeatAnswer, LeaseAnswer, LeaseRequest
+from runflow.protocol.outputs import Uploads, UploadsAnswer
+from runflow.protocol.workers import Registered, Registration
 from runflow.queue import completion, leases
-from runflow.queue.schemas import (
-    Completion,
-    CompletionAnswer,
-    Heartbeat,
-    HeartbeatAnswer,
-    LeaseAnswer,
-    LeaseRequest,
-    Registered,
-    Registration,
-    Uploads,
-    UploadsAnswer,
-)
 from runflow.queue.worker_api import WorkerApi, require_protocol
 from runflow.web.auth import WorkerToken, worker
 from runflow.web.context import while_connected

@@ -9,7 +9,7 @@ import structlog
 
 from runflow.billing.settlement import meter
 from runflow.db.transaction import Fetched, Transaction
-from runflow.protocol.failures import TERMINAL
+from runflow.protocol.failures import TERMINAL, Failure
 from runflow.queue import queries, sweep_queries
 from runflow.queue.completion import (
     Transition,
@@ -22,7 +22,6 @@ from runflow.queue.completion import (
 )
 from runflow.queue.ending import Ending, run_ended, something_follows
 from runflow.queue.leases import OPEN, number_of
-from runflow.queue.schemas import Failure
 from runflow.web.services import Services
 
 log = structlog.get_logger()

@@ -3,7 +3,7 @@
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -13,18 +13,21 @@ from runflow.assets import references
 from runflow.assets import service as assets
 from runflow.ids import new_id
 from runflow.models import service as models
+from runflow.protocol.leases import (
+    Lease,
+    LeaseAnswer,
+    LeasedFile,
+    LeasedModel,
+    LeasedResource,
+    LeasedVersion,
+    LeaseRequest,
+    Limits,
+)
+from runflow.protocol.outputs import ExpectedUpload, OutputName, Upload, Uploads, UploadsAnswer
+from runflow.protocol.workers import PROTOCOL_VERSION, LeaseCall, Registered, Registration, WorkerRequest
 from runflow.queue.choose import WorkerOffer
 from runflow.queue.completion import output_prefix
 from runflow.queue.leases import OFFER_SECONDS, OPEN, Claimed, hold, next_claim
-from runflow.queue.schemas import (
-    PROTOCOL_VERSION,
-    LeaseCall,
-    LeaseRequest,
-    OutputName,
-    Registration,
-    Uploads,
-    WorkerRequest,
-)
 from runflow.queue.sweeper import Sweeper
 from runflow.storage.keys import segment
 from runflow.web.services import Services
@@ -69,7 +72,7 @@ class WorkerApi:
         self._known: dict[UUID, KnownWorker] = {}
         self._given: OrderedDict[UUID, Given] = OrderedDict()
 
-    async def register(self, body: Registration, token_id: UUID) -> dict[str, Any]:
+    async def register(self, body: Registration, token_id: UUID) -> Registered:
         """Take a worker in, or note its new state. A new instance ends the leases of the old one at once.
 
         Raises `Conflict` when the name belongs to another token.
@@ -98,14 +101,14 @@ class WorkerApi:
                 raise errors.Conflict(await _taken(connection, body.name))
         self._known[worker_id] = KnownWorker(body.instance, body.gpu.code, body.status == "ready", time.monotonic())
         await self._sweeper.end_older_lives(worker_id, body.instance)
-        return {
-            "worker_id": worker_id,
-            "lease_seconds": self._services.settings.lease_seconds,
-            "offer_seconds": OFFER_SECONDS,
-            "poll_seconds": POLL_SECONDS,
-        }
+        return Registered(
+            worker_id=worker_id,
+            lease_seconds=self._services.settings.lease_seconds,
+            offer_seconds=int(OFFER_SECONDS),
+            poll_seconds=POLL_SECONDS,
+        )
 
-    async def lease(self, body: LeaseRequest, base_url: str) -> dict[str, Any]:
+    async def lease(self, body: LeaseRequest, base_url: str) -> LeaseAnswer:
         """Wait for work for this worker. Raises `Conflict` when it has to register first."""
         require_protocol(body)
         worker = await self._worker(body.worker_id, body.instance)
@@ -120,13 +123,13 @@ class WorkerApi:
             wait_seconds=body.wait_seconds,
         )
         if claimed is None:
-            return {"lease": None}
+            return LeaseAnswer()
         self._given[claimed.lease_id] = Given(claimed.run_id, body.instance)
         if len(self._given) > MAX_GIVEN:
             self._given.popitem(last=False)
-        return {"lease": await self._document(claimed, body, base_url)}
+        return LeaseAnswer(lease=await self._document(claimed, body, base_url))
 
-    async def uploads(self, lease: UUID, body: Uploads, base_url: str) -> dict[str, Any]:
+    async def uploads(self, lease: UUID, body: Uploads, base_url: str) -> UploadsAnswer:
         """Sign upload URLs below the attempt's own prefix. Raises `LeaseLost`, `ValidationFailed`."""
         require_protocol(body)
         storage, allowed = self._services.storage, self._services.settings.max_output_bytes
@@ -138,7 +141,9 @@ class WorkerApi:
                     f"({storage.reason(allowed, 'RUNFLOW_MAX_OUTPUT_BYTES')})."
                 )
         prefix = output_prefix(await self._run_of(lease, body), lease)
-        return {"uploads": [self._upload(prefix, file, file.size_bytes, base_url) for file in body.files]}
+        return UploadsAnswer(
+            uploads=[Upload(**self._upload(prefix, file, file.size_bytes, base_url)) for file in body.files]
+        )
 
     def _upload(self, prefix: str, file: OutputName, size_bytes: int | None, base_url: str) -> dict[str, Any]:
         key = prefix + _name(file)
@@ -154,7 +159,6 @@ class WorkerApi:
             "ordinal": file.ordinal,
             "object_key": key,
             "url": url,
-            "method": "PUT",
             "headers": {"Content-Type": file.content_type},
         }
 
@@ -191,46 +195,55 @@ class WorkerApi:
             async with self._services.db.system(durable=False) as connection:
                 await queries.seen(connection, worker_id)
 
-    async def _document(self, claimed: Claimed, body: LeaseRequest, base_url: str) -> dict[str, Any]:
-        version, files, placed, needed = await self._contents(claimed, base_url)
-        expected = next((one.files for one in body.expected if one.version_id == claimed.version_id), [])
-        prefix = output_prefix(claimed.run_id, claimed.lease_id)
-        return {
-            "id": claimed.lease_id,
-            "run_id": claimed.run_id,
-            "attempt_number": claimed.attempt_number,
-            "expires_at": claimed.expires_at,
-            "version": version,
-            "input": claimed.input,
-            "files": files,
-            "resources": placed,
-            "models": needed,
-            "uploads": [{**self._upload(prefix, file, None, base_url), **file.model_dump()} for file in expected],
-            "limits": {
-                "timeout_seconds": claimed.timeout_seconds,
-                "max_output_bytes": self._services.storage.most(self._services.settings.max_output_bytes),
-            },
-        }
-
-    async def _contents(
-        self, claimed: Claimed, base_url: str
-    ) -> tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
+    async def _document(self, claimed: Claimed, body: LeaseRequest, base_url: str) -> Lease:
         payload = remembered_version(claimed.version_id)
         if payload is None:
             async with self._services.db.system(durable=False) as connection:
                 payload = await version_payload(connection, claimed.version_id)
-        version = {
-            "id": claimed.version_id,
-            "number": payload.number,
-            "fingerprint": payload.fingerprint,
-            "prompt": payload.workflow_json,
-            "interface": payload.interface,
-            "manifest": {
-                "environment": payload.environment,
-                "custom_nodes": payload.custom_nodes,
-                "models": payload.models,
-            },
-        }
+        files, placed = await self._files(claimed, payload, base_url)
+        prefix = output_prefix(claimed.run_id, claimed.lease_id)
+        return Lease(
+            id=claimed.lease_id,
+            run_id=claimed.run_id,
+            attempt_number=claimed.attempt_number,
+            expires_at=claimed.expires_at,
+            version=LeasedVersion(
+                id=claimed.version_id,
+                number=payload.number,
+                fingerprint=payload.fingerprint,
+                # JSON text that was never parsed: it is passed on as it is.
+                prompt=cast(dict[str, Any], payload.workflow_json),
+                interface=payload.interface,
+                manifest={
+                    "environment": payload.environment,
+                    "custom_nodes": payload.custom_nodes,
+                    "models": payload.models,
+                },
+            ),
+            input=claimed.input,
+            files=files,
+            resources=placed,
+            models=await self._models(payload, base_url),
+            uploads=[
+                ExpectedUpload(
+                    **self._upload(prefix, file, None, base_url),
+                    filename=file.filename,
+                    content_type=file.content_type,
+                )
+                for one in body.expected
+                if one.version_id == claimed.version_id
+                for file in one.files
+            ],
+            limits=Limits(
+                timeout_seconds=claimed.timeout_seconds,
+                max_output_bytes=self._services.storage.most(self._services.settings.max_output_bytes),
+            ),
+        )
+
+    async def _files(
+        self, claimed: Claimed, payload: VersionPayload, base_url: str
+    ) -> tuple[dict[str, LeasedFile], list[LeasedResource]]:
+        """Return the file inputs by reference, the workflow's own defaults among them, and the version's files."""
         given = dict(references.found_in(claimed.input))
         defaults = dict(references.found_in([spec.get("default_value") for spec in payload.interface["inputs"]]))
         placed = [one for one in resources.declared(payload.resources) if one.asset_id is not None]
@@ -241,13 +254,18 @@ class WorkerApi:
         files = {ref: self._file(base_url, theirs[asset]) for ref, asset in defaults.items() if asset in theirs}
         files |= {ref: self._file(base_url, mine[asset]) for ref, asset in given.items() if asset in mine}
         files_of_version = [
-            {**self._file(base_url, file), "path": one.path, "sha256": one.sha256 or file.sha256}
+            LeasedResource(
+                path=one.path,
+                url=self._url(base_url, file),
+                size_bytes=file.size_bytes,
+                sha256=one.sha256 or file.sha256,
+            )
             for one in placed
             if one.asset_id is not None and (file := theirs.get(one.asset_id)) is not None
         ]
-        return version, files, files_of_version, await self._models(payload, base_url)
+        return files, files_of_version
 
-    async def _models(self, payload: VersionPayload, base_url: str) -> list[dict[str, Any]]:
+    async def _models(self, payload: VersionPayload, base_url: str) -> list[LeasedModel]:
         """Return those models of a version that its organization has uploaded, with where each is fetched."""
         wanted = payload.models_by_content
         if not wanted:
@@ -255,18 +273,18 @@ class WorkerApi:
         async with self._services.db.tenant(payload.org_id) as connection:
             held = await models.held(connection, {one.sha256 for one in wanted})
         return [
-            {
-                "path": one.path,
-                "url": self._services.storage.download_url(
+            LeasedModel(
+                path=one.path,
+                url=self._services.storage.download_url(
                     base_url,
                     file.object_key,
                     filename=file.filename,
                     content_type="application/octet-stream",
                     seconds=URL_SECONDS,
                 ),
-                "size_bytes": file.size_bytes,
-                "sha256": file.sha256,
-            }
+                size_bytes=file.size_bytes,
+                sha256=file.sha256,
+            )
             for one in wanted
             if (file := held.get(one.sha256)) is not None
         ]
@@ -277,17 +295,19 @@ class WorkerApi:
         async with self._services.db.tenant(org_id) as connection:
             return await assets.resolve(connection, ids, with_deleted=True)
 
-    def _file(self, base_url: str, file: assets.AssetFile) -> dict[str, Any]:
-        url = self._services.storage.download_url(
+    def _file(self, base_url: str, file: assets.AssetFile) -> LeasedFile:
+        return LeasedFile(
+            url=self._url(base_url, file),
+            filename=file.filename,
+            mime_type=file.mime_type,
+            size_bytes=file.size_bytes,
+            sha256=file.sha256,
+        )
+
+    def _url(self, base_url: str, file: assets.AssetFile) -> str:
+        return self._services.storage.download_url(
             base_url, file.object_key, filename=file.filename, content_type=file.mime_type, seconds=URL_SECONDS
         )
-        return {
-            "url": url,
-            "filename": file.filename,
-            "mime_type": file.mime_type,
-            "size_bytes": file.size_bytes,
-            "sha256": file.sha256,
-        }
 
 
 def require_protocol(body: WorkerRequest) -> None:

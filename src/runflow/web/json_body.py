@@ -10,12 +10,13 @@ from typing import Annotated, Any, TypeVar
 import orjson
 from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from runflow import errors
 from runflow.web.auth import principal
 
-Model = TypeVar("Model", bound=BaseModel)
+Model = TypeVar("Model")
+"""A Pydantic model, or a dataclass of `runflow.protocol`."""
 
 INLINE_BYTES = 128 * 1024
 """A body up to this size is handled on the event loop: a thread would cost more than it saves."""
@@ -48,11 +49,22 @@ def json_body(
     return read
 
 
-def openapi_body(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
+def openapi_body(model: type[Any], *, required: bool = True) -> dict[str, Any]:
     """Return the `openapi_extra` of a route that takes `json_body(model)`."""
-    schema = model.model_json_schema()
+    schema = _adapter(model).json_schema()
     content = {"application/json": {"schema": _inline(schema, schema.pop("$defs", {}))}}
     return {"requestBody": {"required": required, "content": content}}
+
+
+_adapters: dict[type[Any], TypeAdapter[Any]] = {}
+
+
+def _adapter(model: type[Model]) -> TypeAdapter[Model]:
+    """Return what checks this kind of body, made once."""
+    found = _adapters.get(model)
+    if found is None:
+        found = _adapters[model] = TypeAdapter(model)
+    return found
 
 
 def parse(model: type[Model], raw: bytes) -> Model:
@@ -67,31 +79,32 @@ def parse(model: type[Model], raw: bytes) -> Model:
             f"The request body is not valid JSON at character {error.pos}: {error.msg.split(':')[0]}."
         ) from None
     try:
-        return model.model_validate(content)
+        return _adapter(model).validate_python(content)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)[:MAX_REPORTED]
         raise RequestValidationError([_fault(model, dict(item)) for item in found]) from None
 
 
-def _fault(model: type[BaseModel], item: dict[str, Any]) -> dict[str, Any]:
+def _fault(model: type[Any], item: dict[str, Any]) -> dict[str, Any]:
     """Return one of Pydantic's errors as a fault of the body; where Pydantic speaks to programmers, in our words."""
     limits, loc = item.pop("ctx", {}), item["loc"]
+    known = getattr(model, "model_fields", {})
     if item["type"] == "extra_forbidden":
         item["msg"] = _unknown_field(str(loc[-1]), model) if len(loc) == 1 else "Unknown field: leave it out"
     elif item["type"] == "too_short":
         item["msg"] = f"Takes {limits['min_length']} or more items, found {limits['actual_length']}"
     elif item["type"] == "too_long":
         item["msg"] = f"Takes at most {limits['max_length']} items, found {limits['actual_length']}"
-    elif item["type"] == "string_pattern_mismatch" and loc[-1] in model.model_fields:
+    elif item["type"] == "string_pattern_mismatch" and loc[-1] in known:
         # A pattern is for programs; an example says more.
-        examples = model.model_fields[loc[-1]].examples or ()
+        examples = known[loc[-1]].examples or ()
         item["msg"] = " ".join(
             ["Is not of the form that is expected here", *(f"(such as {one})" for one in examples[:1])]
         )
     return {**item, "loc": ("body", *loc)}
 
 
-def _unknown_field(name: str, model: type[BaseModel]) -> str:
+def _unknown_field(name: str, model: type[Any]) -> str:
     known = [field.alias or one for one, field in model.model_fields.items()]
     close = difflib.get_close_matches(name, known, n=1) if len(name) <= SHOWN_NAME else []
     hint = f' Did you mean "{close[0]}"?' if close else ""

@@ -12,7 +12,9 @@ import httpx
 import structlog
 
 from runflow.outgoing import GuardedClient
+from runflow.protocol.completions import Completion
 from runflow.protocol.failures import Failure, FailureCode, Stage
+from runflow.protocol.workers import PROTOCOL_VERSION, Gpu, Registered, Registration
 from runflow.tls import trusting
 from runflow.worker.attempt import Attempt, Stop, WorkerContext
 from runflow.worker.concurrency import UNFINISHED_LIMIT, Prefetch
@@ -21,7 +23,7 @@ from runflow.worker.engine.base import Engine, EngineDescription
 from runflow.worker.engine_supervisor import EngineState, EngineStatus, EngineSupervisor
 from runflow.worker.execute import Executor
 from runflow.worker.expected_outputs import ExpectedOutputs
-from runflow.worker.gpu import NO_GPU, Gpu, gpu_from
+from runflow.worker.gpu import NO_GPU, gpu_from
 from runflow.worker.heartbeat import HeartbeatTiming
 from runflow.worker.lease import Lease
 from runflow.worker.prepare import Fetching
@@ -135,32 +137,34 @@ class Agent:
             self._changed.clear()
             told = self._keeper.state
 
-            async def register() -> dict[str, Any]:
+            async def register() -> Registered:
                 nonlocal told
                 told = self._keeper.state
                 return await connection.register(self._registration(told))
 
             answer = await until_answered(register, what="registration", seconds=float("inf"))
-            self._poll_seconds = float(answer["poll_seconds"])
+            self._poll_seconds = float(answer.poll_seconds)
             self._rhythm = HeartbeatTiming(
-                first=min(_FIRST_BEAT_SECONDS, float(answer["offer_seconds"]) / 4),
-                every=min(_BEAT_SECONDS, float(answer["lease_seconds"]) / 4),
+                first=min(_FIRST_BEAT_SECONDS, answer.offer_seconds / 4),
+                every=min(_BEAT_SECONDS, answer.lease_seconds / 4),
                 patience=self._settings.patience,
             )
             self._registered = told
-            log.info("Registered.", worker_id=answer["worker_id"], status=told.status.value)
+            log.info("Registered.", worker_id=str(answer.worker_id), status=told.status.value)
             self._wake.set()
 
-    def _registration(self, state: EngineState) -> dict[str, Any]:
-        return {
-            "name": self._settings.name,
-            "gpu": self._gpu.to_wire(),
-            "labels": self._settings.labels,
-            "status": state.status.value,
-            "status_detail": state.detail,
-            "engine": _engine_on_wire(state.description) if state.description is not None else None,
-            "fingerprints": self._executor.warm,
-        }
+    def _registration(self, state: EngineState) -> Registration:
+        return Registration(
+            protocol_version=PROTOCOL_VERSION,
+            instance=self._instance,
+            name=self._settings.name,
+            gpu=self._gpu,
+            labels=self._settings.labels,
+            status=state.status.value,
+            status_detail=state.detail,
+            engine=_engine_on_wire(state.description) if state.description is not None else None,
+            fingerprints=self._executor.warm,
+        )
 
     def _may_ask(self) -> bool:
         """Whether there is room for one more run, and the server knows that we are ready for it."""
@@ -254,7 +258,7 @@ async def _refuse(connection: Connection, lease_id: str, error: Exception) -> No
         details={"reason": type(error).__name__},
     )
     with contextlib.suppress(ServerRefused, ServerUnavailable):
-        await connection.complete(lease_id, {"result": "failed", "outputs": [], "error": failure.to_wire()})
+        await connection.complete(lease_id, Completion(**connection.caller, result="failed", error=failure))
 
 
 async def _cancel(*tasks: "asyncio.Task[Any]") -> None:

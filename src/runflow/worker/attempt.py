@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from runflow.graph import OutputError, OutputFile, collect_outputs
+from runflow.protocol.completions import Completion, Output, Result, Timings
 from runflow.protocol.failures import Failure, FailureCode, Stage
 from runflow.worker.connection import Connection, LeaseLost, NotWelcome, ServerRefused, ServerUnavailable
 from runflow.worker.engine.base import Engine, EngineError, FileMissing, OutputRef
@@ -25,7 +26,7 @@ from runflow.worker.heartbeat import Heartbeat, HeartbeatTiming
 from runflow.worker.lease import Lease
 from runflow.worker.media import safe_name
 from runflow.worker.prepare import Fetching, prepare
-from runflow.worker.report import Report, timestamp
+from runflow.worker.report import Report, moment
 from runflow.worker.retry import until_answered
 from runflow.worker.upload import LocalOutput, Uploading, inspect, missing, upload
 
@@ -124,7 +125,7 @@ class Attempt:
         arrived = time.perf_counter()
         self._heart.start()
         said = "nothing"
-        completion: dict[str, Any] | None = None
+        completion: Completion | None = None
         try:
             completion = await self._outcome()
             self._heart.stop()
@@ -137,7 +138,7 @@ class Attempt:
             self._log(completion, said, arrived)
             await self._clean()
 
-    async def _outcome(self) -> dict[str, Any] | None:
+    async def _outcome(self) -> Completion | None:
         """Return the completion to send, or None when there is nothing to say."""
         try:
             outputs = await self._work()
@@ -161,12 +162,12 @@ class Attempt:
         finally:
             self._closing = True
 
-    async def _work(self) -> list[dict[str, Any]]:
+    async def _work(self) -> list[Output]:
         execution, prompt = await self._execute()
         self._has_executed()
         self._timings["execute_ms"] = round(execution.execute_ms)
         if execution.started_at is not None:
-            self._timings["started_at"] = timestamp(execution.started_at)
+            self._timings["started_at"] = moment(execution.started_at)
         failure = failure_of(execution, prompt, attempt_number=self.lease.attempt_number)
         if failure is not None:
             if execution.error is not None and failure.node_id is not None and not execution.rejected:
@@ -255,7 +256,7 @@ class Attempt:
             raise RunFailed(engine_failure(error, Stage.COLLECT)) from error
         return path
 
-    def _stopped(self, why: Stop) -> dict[str, Any] | None:
+    def _stopped(self, why: Stop) -> Completion | None:
         """Return what to say after a stop."""
         now = time.time()
         if why is Stop.LOST:
@@ -271,27 +272,28 @@ class Attempt:
         self._report.end_running(now, "The worker was stopped.")
         return self._failed(shutdown_failure())
 
-    def _failed(self, failure: Failure) -> dict[str, Any]:
-        return self._completion("failed", error=failure.to_wire())
+    def _failed(self, failure: Failure) -> Completion:
+        return self._completion("failed", error=failure)
 
     def _completion(
-        self, result: str, *, outputs: list[dict[str, Any]] | None = None, error: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+        self, result: Result, *, outputs: list[Output] | None = None, error: Failure | None = None
+    ) -> Completion:
         if not self.has_executed and self._report.begun_at is not None:
             # The prompt was stopped, or its engine died: nobody but us measured it.
             self._timings["execute_ms"] = self._report.engine_ms(time.time())
-            self._timings["started_at"] = timestamp(self._report.begun_at)
+            self._timings["started_at"] = moment(self._report.begun_at)
         self._timings["cold_start"] = self._report.cold_start
-        return {
-            "result": result,
-            "outputs": outputs or [],
-            "error": error,
-            "timings": self._timings,
-            "nodes": self._report.nodes(),
-            "events": self._report.take(),
-        }
+        return Completion(
+            **self._place.connection.caller,
+            result=result,
+            outputs=outputs or [],
+            error=error,
+            timings=Timings(**self._timings),
+            nodes=self._report.nodes(),
+            events=self._report.take(),
+        )
 
-    async def _say(self, completion: dict[str, Any]) -> str:
+    async def _say(self, completion: Completion) -> str:
         """Tell the server until it answers. Returns what became of it, for the log."""
         try:
             await self._complete(completion)
@@ -301,14 +303,7 @@ class Attempt:
             log.error("The server refused a completion.", lease_id=self.lease.id, reason=str(refusal))
             message = "The server did not accept what the worker reported. The operator finds it in the worker's log."
             failure = Failure(FailureCode.INTERNAL, Stage.UPLOAD, message, retryable=True)
-            plain = {
-                "result": "failed",
-                "outputs": [],
-                "error": failure.to_wire(),
-                "timings": {},
-                "nodes": [],
-                "events": [],
-            }
+            plain = Completion(**self._place.connection.caller, result="failed", error=failure)
             with contextlib.suppress(ServerRefused, ServerUnavailable):
                 await self._complete(plain)
             return refusal.code
@@ -317,7 +312,7 @@ class Attempt:
             return "UNAVAILABLE"
         return "accepted"
 
-    async def _complete(self, completion: dict[str, Any]) -> None:
+    async def _complete(self, completion: Completion) -> None:
         while True:
             try:
                 await until_answered(
@@ -345,16 +340,16 @@ class Attempt:
         if self._staging.exists():
             await asyncio.to_thread(shutil.rmtree, self._staging, ignore_errors=True)
 
-    def _log(self, completion: dict[str, Any] | None, said: str, arrived: float) -> None:
-        error = (completion or {}).get("error") or {}
+    def _log(self, completion: Completion | None, said: str, arrived: float) -> None:
+        error = completion.error if completion is not None else None
         log.info(
             "run",
             run_id=self.lease.run_id,
             lease_id=self.lease.id,
             attempt=self.lease.attempt_number,
-            result=completion["result"] if completion is not None else "dropped",
-            code=error.get("code"),
-            message=error.get("message"),
+            result=completion.result if completion is not None else "dropped",
+            code=error.code.value if error is not None else None,
+            message=error.message if error is not None else None,
             server=said,
             prepare_ms=self._timings["prepare_ms"],
             execute_ms=self._timings["execute_ms"],

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 from uuid import UUID
@@ -13,9 +13,13 @@ from uuid import UUID
 import aiohttp
 import orjson
 
+from runflow.protocol.codec import M, NotAMessage, from_wire, to_wire
+from runflow.protocol.completions import Completion, CompletionAnswer
+from runflow.protocol.events import Event
+from runflow.protocol.leases import Expected, Heartbeat, HeartbeatAnswer, LeaseRequest
+from runflow.protocol.outputs import OutputFile, Upload, Uploads, UploadsAnswer
+from runflow.protocol.workers import PROTOCOL_VERSION, Registered, Registration
 from runflow.tls import next_step, trusting
-
-PROTOCOL_VERSION = 1
 
 _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 30.0
@@ -57,6 +61,14 @@ class Unregistered(ServerRefused):
     """The server does not know this worker (any more): register again."""
 
 
+class CallerFields(TypedDict):
+    """The fields of every message about a lease: who speaks."""
+
+    protocol_version: int
+    worker_id: UUID
+    instance: UUID
+
+
 class Connection:
     """Persistent connections to one server. Nothing here tries twice; `runflow.worker.retry` does.
 
@@ -71,8 +83,8 @@ class Connection:
         trusted = trusting(ssl.create_default_context(), ca_file) if ca_file is not None else True
         self._server = server.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        self._instance = str(instance)
-        self._worker_id: str | None = None
+        self._instance = instance
+        self._worker_id = instance  # until the server has given one
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_CONNECTION_SECONDS, ssl=trusted),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -93,38 +105,47 @@ class Connection:
         """Close every connection."""
         await self._session.close()
 
-    async def register(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Tell the server what this worker is; `body` without protocol version and instance. Returns its answer."""
-        answer = await self._post("/v1/worker/registrations", body, known=False)
-        self._worker_id = str(answer["worker_id"])
+    @property
+    def caller(self) -> CallerFields:
+        """Who speaks, for messages that are made elsewhere."""
+        return {"protocol_version": PROTOCOL_VERSION, "worker_id": self._worker_id, "instance": self._instance}
+
+    async def register(self, registration: Registration) -> Registered:
+        """Tell the server what this worker is."""
+        answer = await self._ask(Registered, "/v1/worker/registrations", registration)
+        self._worker_id = answer.worker_id
         return answer
 
     async def lease(
-        self, *, wait_seconds: float, fingerprints: list[str], expected: list[dict[str, Any]] | None = None
+        self, *, wait_seconds: float, fingerprints: list[str], expected: list[Expected] | None = None
     ) -> dict[str, Any] | None:
         """Wait up to `wait_seconds` (0..30) for a run. Raises `Unregistered` when the server does not know us.
 
-        Upload URLs for the outputs that are `expected` of its version come with it.
+        Upload URLs for the outputs that are `expected` of its version come with it. It is not read yet: whoever cannot
+        read it has to refuse it by its id.
         """
         timeout = aiohttp.ClientTimeout(total=wait_seconds + _ANSWER_SECONDS, sock_connect=_CONNECT_SECONDS)
-        body = {"wait_seconds": wait_seconds, "fingerprints": fingerprints, "expected": expected or []}
-        answer = await self._post(_LEASES, body, timeout)
+        request = LeaseRequest(
+            **self.caller, wait_seconds=wait_seconds, fingerprints=fingerprints, expected=expected or []
+        )
+        answer = await self._post(_LEASES, request, timeout)
         lease: dict[str, Any] | None = answer.get("lease")
         return lease
 
-    async def heartbeat(self, lease_id: str, events: list[dict[str, Any]]) -> dict[str, Any]:
-        """Renew a lease and hand over events. Returns `{"expires_at", "cancel"}`. Raises `LeaseLost`."""
-        return await self._post(f"{_LEASES}/{lease_id}/heartbeats", {"events": events})
+    async def heartbeat(self, lease_id: str, events: list[Event]) -> HeartbeatAnswer:
+        """Renew a lease and hand over events. Raises `LeaseLost`."""
+        return await self._ask(
+            HeartbeatAnswer, f"{_LEASES}/{lease_id}/heartbeats", Heartbeat(**self.caller, events=events)
+        )
 
-    async def request_uploads(self, lease_id: str, files: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    async def request_uploads(self, lease_id: str, files: list[OutputFile]) -> list[Upload]:
         """Ask for signed URLs for outputs. Raises `LeaseLost`."""
-        answer = await self._post(f"{_LEASES}/{lease_id}/uploads", {"files": files})
-        uploads: list[dict[str, Any]] = answer["uploads"]
-        return uploads
+        answer = await self._ask(UploadsAnswer, f"{_LEASES}/{lease_id}/uploads", Uploads(**self.caller, files=files))
+        return answer.uploads
 
-    async def complete(self, lease_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Say how the lease ended. The same body may be sent again. Raises `LeaseLost`."""
-        return await self._post(f"{_LEASES}/{lease_id}/completions", body)
+    async def complete(self, lease_id: str, completion: Completion) -> CompletionAnswer:
+        """Say how the lease ended. The same may be said again. Raises `LeaseLost`."""
+        return await self._ask(CompletionAnswer, f"{_LEASES}/{lease_id}/completions", completion)
 
     async def put(self, url: str, headers: Mapping[str, str], data: Any, method: str = "PUT") -> None:
         """Send bytes, or an asynchronous iterable of them, to a signed URL.
@@ -158,11 +179,20 @@ class Connection:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ServerUnavailable(f"{self._host(url)} did not send the file: {_words(error)}") from error
 
-    async def _post(
-        self, path: str, body: Mapping[str, Any], timeout: aiohttp.ClientTimeout | None = None, *, known: bool = True
-    ) -> dict[str, Any]:
-        who = {"worker_id": self._worker_id} if known else {}
-        data = orjson.dumps({"protocol_version": PROTOCOL_VERSION, "instance": self._instance, **who, **body})
+    async def _ask(self, kind: type[M], path: str, message: Any) -> M:
+        """Send a message and return its answer."""
+        content = await self._post(path, message)
+        try:
+            return from_wire(kind, content)
+        except NotAMessage as problem:
+            message = (
+                f"{self._server} gave an answer that cannot be read ({problem}). "
+                "Install the same Runflow release on both."
+            )
+            raise ServerRefused(200, "UNREADABLE", message) from problem
+
+    async def _post(self, path: str, message: Any, timeout: aiohttp.ClientTimeout | None = None) -> dict[str, Any]:
+        data = to_wire(message)
         url = self._server + path
         try:
             async with self._session.post(

@@ -8,12 +8,13 @@ from typing import Any
 
 import structlog
 
+from runflow.protocol.events import NodeState
 from runflow.worker.concurrency import Limiter, Prefetch
 from runflow.worker.engine.base import Ability, Engine, EngineCrashed, EngineError, EngineKind
 from runflow.worker.engine.execution import EngineEvent, EventKind, Execution
 from runflow.worker.engine_supervisor import EngineSupervisor
 from runflow.worker.lease import Lease
-from runflow.worker.report import NodeState, Report
+from runflow.worker.report import Report
 
 log = structlog.get_logger()
 

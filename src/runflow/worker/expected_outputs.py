@@ -6,8 +6,10 @@ nothing but the usual request. A worker learns only from what it produced itself
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import Any
+from uuid import UUID
 
+from runflow.protocol.leases import Expected
+from runflow.protocol.outputs import OutputName
 from runflow.worker.upload import LocalOutput
 
 MAX_VERSIONS = 8
@@ -20,17 +22,17 @@ class ExpectedOutputs:
     """Remembers what the last run of each version produced."""
 
     def __init__(self) -> None:
-        self._seen: OrderedDict[str, list[dict[str, Any]]] = OrderedDict()
+        self._seen: OrderedDict[UUID, list[OutputName]] = OrderedDict()
 
     @property
-    def expected(self) -> list[dict[str, Any]]:
+    def expected(self) -> list[Expected]:
         """What to expect of the versions that ran lately, as a request for work tells it."""
-        return [{"version_id": version_id, "files": files} for version_id, files in self._seen.items()]
+        return [Expected(version_id=version_id, files=files) for version_id, files in self._seen.items()]
 
-    def learn(self, version_id: str, outputs: Iterable[LocalOutput]) -> None:
+    def learn(self, version_id: UUID, outputs: Iterable[LocalOutput]) -> None:
         """Note what a run of a version produced."""
-        files: list[dict[str, Any]] = [
-            {"ordinal": ordinal, "filename": output.file.filename, "content_type": output.content_type}
+        files = [
+            OutputName(ordinal=ordinal, filename=output.file.filename, content_type=output.content_type)
             for ordinal, output in enumerate(outputs)
         ]
         if len(files) > MAX_OUTPUTS:

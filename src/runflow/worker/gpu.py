@@ -3,8 +3,8 @@
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
-from typing import Any
+
+from runflow.protocol.workers import Gpu
 
 CPU = "CPU"
 
@@ -15,27 +15,18 @@ _VARIANT = re.compile(r"\b(sxm\d*|pcie|nvl|hbm\d*e?|\d+\s?gi?b|generation|oam|ad
 _NOT_IN_CODE = re.compile(r"[^A-Z0-9]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Gpu:
-    """What the registration says. `code` is a GPU class such as `L40S` or `CPU`; `memory_gb` in whole GiB."""
-
-    code: str
-    name: str | None
-    memory_gb: int
-
-    def to_wire(self) -> dict[str, Any]:
-        """The registration's `gpu`."""
-        return {"code": self.code, "name": self.name, "memory_gb": self.memory_gb}
-
-
-NO_GPU = Gpu(CPU, None, 0)
+NO_GPU = Gpu(code=CPU)
 
 
 def gpu_from(device_type: str, device_name: str, memory_bytes: int) -> Gpu:
     """Return the GPU of an engine's device: `NVIDIA A100-SXM4-80GB` is an A100, a `GeForce RTX 4090` an RTX4090."""
     if device_type in ("cpu", "unknown"):
         return NO_GPU
-    return Gpu(gpu_code(device_name) or device_type.upper(), device_name, round(memory_bytes / 1024**3))
+    return Gpu(
+        code=gpu_code(device_name) or device_type.upper(),
+        name=device_name,
+        memory_gb=round(memory_bytes / 1024**3),
+    )
 
 
 def gpu_code(name: str) -> str:

@@ -91,6 +91,6 @@ class Heartbeat:
             self._report.delivered(events)
             return True
         self._report.delivered(events)
-        if answer.get("cancel"):
+        if answer.cancel:
             self._on_cancel()
         return True

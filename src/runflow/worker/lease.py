@@ -3,8 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from runflow.graph import Interface
+from runflow.protocol import leases
+from runflow.protocol.codec import from_wire
+from runflow.protocol.outputs import ExpectedUpload
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,12 +19,6 @@ class RemoteFile:
     filename: str
     size_bytes: int
     sha256: str | None
-
-    @classmethod
-    def read(cls, row: Mapping[str, Any], filename: str) -> "RemoteFile":
-        """Read a value of `files`, or an element of `resources`. Raises KeyError, TypeError or ValueError."""
-        sha256 = row.get("sha256")
-        return cls(str(row["url"]), filename, int(row["size_bytes"]), str(sha256).lower() if sha256 else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +40,7 @@ class Lease:
     id: str
     run_id: str
     attempt_number: int
-    version_id: str
+    version_id: UUID
     fingerprint: str
     prompt: dict[str, dict[str, Any]]
     interface: Interface
@@ -53,7 +51,7 @@ class Lease:
     """Uploaded models; each `path` is below ComfyUI's models folder."""
     timeout_seconds: float
     max_output_bytes: int
-    uploads: Mapping[tuple[int, str, str], dict[str, Any]] = field(default_factory=dict)
+    uploads: Mapping[tuple[int, str, str], ExpectedUpload] = field(default_factory=dict)
     """Upload URLs for the outputs that we said to expect, by ordinal, file name and content type."""
 
     @classmethod
@@ -62,27 +60,24 @@ class Lease:
 
         Raises KeyError, TypeError, ValueError or `runflow.graph.GraphError` where it is not what the protocol says.
         """
-        version, limits = data["version"], data["limits"]
+        lease = from_wire(leases.Lease, data)
         return cls(
-            id=str(data["id"]),
-            run_id=str(data["run_id"]),
-            attempt_number=int(data["attempt_number"]),
-            version_id=str(version["id"]),
-            fingerprint=str(version["fingerprint"]),
-            prompt=version["prompt"],
-            interface=Interface.from_dict(version["interface"]),
-            values=dict(data["input"]),
-            files={name: RemoteFile.read(row, str(row["filename"])) for name, row in data.get("files", {}).items()},
-            resources=tuple(
-                Resource(str(row["path"]), RemoteFile.read(row, str(row["path"]))) for row in data.get("resources", ())
-            ),
-            models=tuple(
-                Resource(str(row["path"]), RemoteFile.read(row, str(row["path"]))) for row in data.get("models", ())
-            ),
-            timeout_seconds=float(limits["timeout_seconds"]),
-            max_output_bytes=int(limits["max_output_bytes"]),
-            uploads={
-                (int(row["ordinal"]), str(row["filename"]), str(row["content_type"])): row
-                for row in data.get("uploads", ())
-            },
+            id=str(lease.id),
+            run_id=str(lease.run_id),
+            attempt_number=lease.attempt_number,
+            version_id=lease.version.id,
+            fingerprint=lease.version.fingerprint,
+            prompt=lease.version.prompt,
+            interface=Interface.from_dict(lease.version.interface),
+            values=lease.input,
+            files={name: _remote(file, file.filename) for name, file in lease.files.items()},
+            resources=tuple(Resource(one.path, _remote(one, one.path)) for one in lease.resources),
+            models=tuple(Resource(one.path, _remote(one, one.path)) for one in lease.models),
+            timeout_seconds=lease.limits.timeout_seconds,
+            max_output_bytes=lease.limits.max_output_bytes,
+            uploads={(one.ordinal, one.filename, one.content_type): one for one in lease.uploads},
         )
+
+
+def _remote(file: leases.LeasedFile | leases.LeasedResource | leases.LeasedModel, filename: str) -> RemoteFile:
+    return RemoteFile(file.url, filename, file.size_bytes, file.sha256.lower() if file.sha256 else None)

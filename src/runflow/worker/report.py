@@ -2,29 +2,20 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any
 
 from runflow.graph import Prompt, node_title
+from runflow.protocol.events import Event, EventType, NodeRun, NodeState
 
 
-def timestamp(seconds: float) -> str:
-    """Return seconds since the epoch as the wire's time (ISO 8601 UTC)."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat()
-
-
-class NodeState(StrEnum):
-    """`state_code` of a node run."""
-
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    CACHED = "cached"
-    FAILED = "failed"
+def moment(seconds: float) -> datetime:
+    """Return seconds since the epoch as a time (UTC)."""
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 @dataclass(slots=True)
-class NodeRun:
-    """One node's turn. Times in seconds since the epoch."""
+class Turn:
+    """One node's turn, as it goes on. Times in seconds since the epoch."""
 
     node_id: str
     node_type: str
@@ -39,18 +30,25 @@ class NodeRun:
         """Whole milliseconds from start to end, None while it runs."""
         return None if self.completed_at is None else round((self.completed_at - self.started_at) * 1000)
 
-    def to_wire(self) -> dict[str, Any]:
-        """An element of a completion's `nodes`."""
-        return {
-            "node_id": self.node_id,
-            "node_type": self.node_type,
-            "title": self.title,
-            "state_code": self.state.value,
-            "started_at": timestamp(self.started_at),
-            "completed_at": None if self.completed_at is None else timestamp(self.completed_at),
-            "duration_ms": self.duration_ms,
-            "error_message": self.error_message,
-        }
+    def told(self) -> NodeRun:
+        """Return it as a completion tells it."""
+        return NodeRun(
+            node_id=self.node_id,
+            node_type=self.node_type,
+            title=self.title,
+            state_code=self.state,
+            started_at=moment(self.started_at),
+            completed_at=None if self.completed_at is None else moment(self.completed_at),
+            duration_ms=self.duration_ms,
+            error_message=self.error_message,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Staged:
+    type: EventType
+    at: datetime
+    data: dict[str, Any]
 
 
 class Report:
@@ -63,11 +61,11 @@ class Report:
 
     def __init__(self, prompt: Prompt) -> None:
         self._prompt = prompt
-        self._staged: dict[object, dict[str, Any]] = {}
-        self._unconfirmed: list[dict[str, Any]] = []
+        self._staged: dict[object, _Staged] = {}
+        self._unconfirmed: list[Event] = []
         self._last_number = 0
-        self._nodes: dict[str, NodeRun] = {}
-        self._running: dict[str, NodeRun] = {}
+        self._nodes: dict[str, Turn] = {}
+        self._running: dict[str, Turn] = {}
         self._completed = 0
         self.begun_at: float | None = None
         """When the engine began, in seconds since the epoch."""
@@ -145,27 +143,27 @@ class Report:
             },
         )
 
-    def take(self) -> list[dict[str, Any]]:
+    def take(self) -> list[Event]:
         """Return every event that the server does not have yet, oldest first, numbered."""
-        for event in self._staged.values():
+        for staged in self._staged.values():
             self._last_number += 1
-            self._unconfirmed.append({"number": self._last_number, **event})
+            self._unconfirmed.append(Event(number=self._last_number, type=staged.type, at=staged.at, data=staged.data))
         self._staged.clear()
         return list(self._unconfirmed)
 
-    def delivered(self, events: list[dict[str, Any]]) -> None:
+    def delivered(self, events: list[Event]) -> None:
         """The server has what `take` returned."""
         if events:
-            last = events[-1]["number"]
-            self._unconfirmed = [event for event in self._unconfirmed if event["number"] > last]
+            last = events[-1].number
+            self._unconfirmed = [event for event in self._unconfirmed if event.number > last]
 
-    def nodes(self) -> list[dict[str, Any]]:
+    def nodes(self) -> list[NodeRun]:
         """Every node's turn, in the order in which they began."""
-        return [node.to_wire() for node in self._nodes.values()]
+        return [turn.told() for turn in self._nodes.values()]
 
-    def _begin(self, node_id: str, at: float) -> NodeRun:
+    def _begin(self, node_id: str, at: float) -> Turn:
         title = node_title(self._prompt[node_id]) if node_id in self._prompt else None
-        node = NodeRun(node_id, self._type(node_id), title, at)
+        node = Turn(node_id, self._type(node_id), title, at)
         self._nodes[node_id] = self._running[node_id] = node
         self._stage_node(node, at)
         return node
@@ -174,7 +172,7 @@ class Report:
         node = self._prompt.get(node_id)
         return str(node["class_type"]) if node is not None else "unknown"
 
-    def _stage_node(self, node: NodeRun, at: float) -> None:
+    def _stage_node(self, node: Turn, at: float) -> None:
         data = {
             "node_id": node.node_id,
             "node_type": node.node_type,
@@ -184,7 +182,7 @@ class Report:
         }
         self._stage(("node", node.node_id), "node", at, data)
 
-    def _stage(self, key: object, kind: str, at: float, data: dict[str, Any]) -> None:
+    def _stage(self, key: object, kind: EventType, at: float, data: dict[str, Any]) -> None:
         # Taken out first, so that the events stay in the order of their times.
         self._staged.pop(key, None)
-        self._staged[key] = {"type": kind, "at": timestamp(at), "data": data}
+        self._staged[key] = _Staged(kind, moment(at), data)

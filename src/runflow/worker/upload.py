@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from runflow.graph import OutputFile
+from runflow.protocol.completions import Output
 from runflow.protocol.failures import FailureCode, Stage
+from runflow.protocol.outputs import OutputFile as Announced
+from runflow.protocol.outputs import Upload
 from runflow.worker.connection import Connection, LeaseLost, NotWelcome, ServerRefused, ServerUnavailable
 from runflow.worker.failures import RunFailed, failed
 from runflow.worker.media import HEAD_BYTES, content_type, image_size
@@ -45,7 +48,7 @@ class Uploading:
     connection: Connection
     lease_id: str
     patience: float
-    ready: Mapping[tuple[int, str, str], dict[str, Any]] = field(default_factory=dict)
+    ready: Mapping[tuple[int, str, str], Upload] = field(default_factory=dict)
     """Upload URLs that came with the lease, by ordinal, file name and content type."""
 
 
@@ -86,20 +89,20 @@ def _look(file: OutputFile, path: Path, size: int) -> LocalOutput:
     return LocalOutput(file, path, found, media_type, image_size(media_type, head, path), content)
 
 
-async def upload(outputs: list[LocalOutput], uploading: Uploading) -> list[dict[str, Any]]:
+async def upload(outputs: list[LocalOutput], uploading: Uploading) -> list[Output]:
     """Store the files and return the `outputs` of the completion, in order.
 
     Raises `RunFailed` where storage does not take a file, and `LeaseLost`.
     """
     if not outputs:
         return []
-    stored: dict[int, dict[str, Any]] = {}
+    stored: dict[int, Output] = {}
     for attempt in range(_URL_TRIES):
         waiting = [ordinal for ordinal in range(len(outputs)) if ordinal not in stored]
         slots = await _slots(outputs, waiting, uploading, ahead=attempt == 0)
         limit = asyncio.Semaphore(_AT_ONCE)
 
-        async def one(ordinal: int, slot: dict[str, Any], limit: asyncio.Semaphore = limit) -> None:
+        async def one(ordinal: int, slot: Upload, limit: asyncio.Semaphore = limit) -> None:
             async with limit:
                 stored[ordinal] = await _store(ordinal, outputs[ordinal], slot, uploading)
 
@@ -115,11 +118,9 @@ async def upload(outputs: list[LocalOutput], uploading: Uploading) -> list[dict[
     raise AssertionError("unreachable")
 
 
-async def _slots(
-    outputs: list[LocalOutput], ordinals: list[int], uploading: Uploading, *, ahead: bool
-) -> list[dict[str, Any]]:
+async def _slots(outputs: list[LocalOutput], ordinals: list[int], uploading: Uploading, *, ahead: bool) -> list[Upload]:
     """Return an upload URL for each ordinal: one that came with the lease where it fits, else a fresh one."""
-    found: dict[int, dict[str, Any]] = {}
+    found: dict[int, Upload] = {}
     for ordinal in ordinals if ahead else ():
         output = outputs[ordinal]
         slot = uploading.ready.get((ordinal, output.file.filename, output.content_type))
@@ -131,18 +132,18 @@ async def _slots(
     return [found[ordinal] for ordinal in ordinals]
 
 
-async def _request(outputs: list[LocalOutput], ordinals: list[int], uploading: Uploading) -> list[dict[str, Any]]:
+async def _request(outputs: list[LocalOutput], ordinals: list[int], uploading: Uploading) -> list[Upload]:
     files = [
-        {
-            "ordinal": ordinal,
-            "filename": outputs[ordinal].file.filename,
-            "content_type": outputs[ordinal].content_type,
-            "size_bytes": outputs[ordinal].size_bytes,
-        }
+        Announced(
+            ordinal=ordinal,
+            filename=outputs[ordinal].file.filename,
+            content_type=outputs[ordinal].content_type,
+            size_bytes=outputs[ordinal].size_bytes,
+        )
         for ordinal in ordinals
     ]
     connection, lease_id = uploading.connection, uploading.lease_id
-    slots: list[dict[str, Any]] = []
+    slots: list[Upload] = []
     try:
         for first in range(0, len(files), _FILES_PER_REQUEST):
             some = files[first : first + _FILES_PER_REQUEST]
@@ -152,11 +153,11 @@ async def _request(outputs: list[LocalOutput], ordinals: list[int], uploading: U
         raise
     except (ServerRefused, ServerUnavailable) as error:
         raise _explained(error) from error
-    by_ordinal = {slot["ordinal"]: slot for slot in slots}
+    by_ordinal = {slot.ordinal: slot for slot in slots}
     return [by_ordinal[ordinal] for ordinal in ordinals]
 
 
-async def _store(ordinal: int, output: LocalOutput, slot: dict[str, Any], uploading: Uploading) -> dict[str, Any]:
+async def _store(ordinal: int, output: LocalOutput, slot: Upload, uploading: Uploading) -> Output:
     sha256 = await until_answered(
         lambda: _put(output, slot, uploading.connection),
         what="upload",
@@ -164,25 +165,24 @@ async def _store(ordinal: int, output: LocalOutput, slot: dict[str, Any], upload
         failing_seconds=FAILING_SECONDS,
     )
     width, height = output.size or (None, None)
-    return {
-        "ordinal": ordinal,
-        "output_id": output.file.output_id,
-        "node_id": output.file.node_id,
-        "object_key": slot["object_key"],
-        "filename": output.file.filename,
-        "content_type": output.content_type,
-        "size_bytes": output.size_bytes,
-        "sha256": sha256,
-        "width": width,
-        "height": height,
-    }
+    return Output(
+        ordinal=ordinal,
+        output_id=output.file.output_id,
+        node_id=output.file.node_id,
+        object_key=slot.object_key,
+        filename=output.file.filename,
+        content_type=output.content_type,
+        size_bytes=output.size_bytes,
+        sha256=sha256,
+        width=width,
+        height=height,
+    )
 
 
-async def _put(output: LocalOutput, slot: dict[str, Any], connection: Connection) -> str:
+async def _put(output: LocalOutput, slot: Upload, connection: Connection) -> str:
     """Send the bytes once; return their SHA-256."""
-    headers, method = dict(slot.get("headers") or {}), str(slot.get("method") or "PUT")
     if output.content is not None:
-        await connection.put(slot["url"], headers, output.content, method)
+        await connection.put(slot.url, slot.headers, output.content, slot.method)
         return hashlib.sha256(output.content).hexdigest()
     digest = hashlib.sha256()
 
@@ -192,8 +192,8 @@ async def _put(output: LocalOutput, slot: dict[str, Any], connection: Connection
                 yield chunk
 
     # Storage services refuse bodies of unknown length.
-    headers["Content-Length"] = str(output.size_bytes)
-    await connection.put(slot["url"], headers, chunks(), method)
+    headers = {**slot.headers, "Content-Length": str(output.size_bytes)}
+    await connection.put(slot.url, headers, chunks(), slot.method)
     return digest.hexdigest()
 
 

@@ -13,12 +13,12 @@ import psutil
 import pytest
 from PIL import Image
 
+from runflow.protocol.events import NodeState
 from runflow.protocol.failures import FailureCode
 from runflow.worker.engine.base import Ability, EngineCrashed, EngineError, EngineStartFailed, FileMissing, OutputRef
 from runflow.worker.engine.boot import OwnedSettings
 from runflow.worker.engine.execution import EngineEvent, EventKind, Outcome
 from runflow.worker.engine.owned import OwnedEngine
-from runflow.worker.report import NodeState
 from tests.support.comfyui_fixtures import OwnEngine
 from tests.worker.engine.prompts import Prompt, long, new_id, node, picture, text, work
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from runflow.protocol.events import NodeState
 from runflow.protocol.failures import FailureCode
 from runflow.worker.engine.base import EngineCrashed, EngineUnreachable
 from runflow.worker.engine.execution import EngineEvent, EventKind, Outcome
 from runflow.worker.engine.protocol import ComfyClient
 from runflow.worker.engine.session import _CANCEL_STEP_SECONDS, PromptSession
-from runflow.worker.report import NodeState
 from tests.worker.engine.replay import Replay
 
 PROMPT = {

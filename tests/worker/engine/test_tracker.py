@@ -1,8 +1,8 @@
 """The messages of one prompt, as recorded, read into events and timings."""
 
+from runflow.protocol.events import NodeState
 from runflow.worker.engine.execution import EngineEvent, EventKind
 from runflow.worker.engine.tracker import Tracker
-from runflow.worker.report import NodeState
 
 PROMPT = {
     "1": {"class_type": "EmptyImage", "inputs": {}},

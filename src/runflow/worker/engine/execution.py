@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from runflow.protocol.events import NodeState
 from runflow.protocol.failures import FailureCode
-from runflow.worker.report import NodeState
 
 Prompt = Mapping[str, Mapping[str, Any]]
 """ComfyUI's API-format graph: node id → `{class_type, inputs, _meta?}`."""

@@ -5,8 +5,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from runflow.protocol.events import NodeState
 from runflow.worker.engine.execution import EngineEvent, EventKind, NodeTiming, OnEvent, Prompt, node_title
-from runflow.worker.report import NodeState
 
 
 class Tracker:

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from runflow.queue.schemas import MAX_DOCUMENT_BYTES, MAX_LINE
+from runflow.protocol.bounds import MAX_DOCUMENT_BYTES, MAX_LINE
 from tests.support.deployed import Dispatch, Worker
 
 AT = "2026-01-01T00:00:00+00:00"

@@ -1,0 +1,64 @@
+"""The end of an attempt: what it made, or why it failed, and where its time went."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+from uuid import UUID
+
+from annotated_types import MaxLen
+
+from runflow.protocol.bounds import Bytes, Milliseconds, Pixels, Sha256, Short, Text, Time
+from runflow.protocol.events import MAX_EVENTS, Event, NodeRun
+from runflow.protocol.failures import Failure
+from runflow.protocol.outputs import MAX_OUTPUTS, OutputName
+from runflow.protocol.workers import LeaseCall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output(OutputName):
+    """An output file that the worker has uploaded."""
+
+    size_bytes: Bytes
+    output_id: Short
+    node_id: Short
+    object_key: Annotated[Text, MaxLen(1024)]
+    sha256: Sha256 | None = None
+    width: Pixels | None = None
+    height: Pixels | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """Where the time of an attempt went."""
+
+    started_at: Time | None = None
+    prepare_ms: Milliseconds = 0
+    load_ms: Milliseconds = 0
+    execute_ms: Milliseconds = 0
+    upload_ms: Milliseconds = 0
+    cold_start: bool = field(
+        default=False,
+        metadata={"description": "The engine had to be started first: this was the first prompt of its life."},
+    )
+
+
+Result = Literal["succeeded", "failed", "cancelled", "released"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion(LeaseCall):
+    """The end of an attempt."""
+
+    result: Result
+    outputs: Annotated[list[Output], MaxLen(MAX_OUTPUTS)] = field(default_factory=list)
+    error: Failure | None = None
+    timings: Timings = Timings()
+    nodes: Annotated[list[NodeRun], MaxLen(MAX_OUTPUTS)] = field(default_factory=list)
+    events: Annotated[list[Event], MaxLen(MAX_EVENTS)] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletionAnswer:
+    """The attempt is over."""
+
+    run_id: UUID
+    status_code: str = field(metadata={"description": "The run's: `queued` where another attempt follows."})

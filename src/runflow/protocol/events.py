@@ -1,0 +1,56 @@
+"""What a worker tells of a run while it executes: numbered events, and the turns of its nodes."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Lt, MaxLen
+
+from runflow.protocol.bounds import (
+    MAX_DOCUMENT_BYTES,
+    MAX_LINE,
+    CutLine,
+    JsonBytes,
+    Milliseconds,
+    Sentence,
+    Short,
+    Time,
+)
+
+MAX_EVENTS = 10_000
+"""In one request."""
+
+EventType = Literal["status", "progress", "log", "node"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened in a run; `number` counts from 1 within the lease."""
+
+    number: Annotated[int, Ge(1), Lt(900_000)]
+    type: EventType
+    at: Time
+    data: Annotated[dict[str, Any], MaxLen(32), CutLine(MAX_LINE), JsonBytes(MAX_DOCUMENT_BYTES)]
+
+
+class NodeState(StrEnum):
+    """`state_code` of a node run."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    CACHED = "cached"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRun:
+    """One node of one attempt."""
+
+    node_id: Short
+    node_type: Short
+    title: Sentence | None = None
+    state_code: NodeState
+    started_at: Time | None = None
+    completed_at: Time | None = None
+    duration_ms: Milliseconds | None = None
+    error_message: Sentence | None = None

@@ -1,0 +1,134 @@
+"""Work: how a worker asks for it, what it is given, and how it keeps it (docs/leases.md)."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from annotated_types import Ge, Le, MaxLen
+
+from runflow.protocol.bounds import Short
+from runflow.protocol.events import MAX_EVENTS, Event
+from runflow.protocol.outputs import ExpectedUpload, OutputName
+from runflow.protocol.workers import LeaseCall, WorkerRequest
+
+MAX_WAIT_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What this worker's last run of a version produced; the next one's files will probably have the same names."""
+
+    version_id: UUID
+    files: Annotated[list[OutputName], MaxLen(16)]
+
+
+Fingerprints = Annotated[list[Short], MaxLen(256)]
+Expectations = Annotated[list[Expected], MaxLen(16)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseRequest(WorkerRequest):
+    """A worker asks for work."""
+
+    worker_id: UUID
+    instance: UUID
+    wait_seconds: Annotated[float, Ge(0), Le(MAX_WAIT_SECONDS)] = 25
+    fingerprints: Fingerprints = field(default_factory=list)
+    expected: Expectations = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeasedVersion:
+    """The version that a run is pinned to."""
+
+    id: UUID
+    number: int
+    fingerprint: str
+    prompt: dict[str, Any]
+    interface: dict[str, Any]
+    manifest: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeasedFile:
+    """A file input: where it is fetched, and what it must be."""
+
+    url: str
+    filename: str
+    mime_type: str
+    size_bytes: int
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeasedResource:
+    """A file of the version, with its place below the input folder, as the prompt spells it."""
+
+    path: str
+    url: str
+    size_bytes: int
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeasedModel:
+    """A model of the version that its organization has uploaded. Only an owned engine's worker places it."""
+
+    path: str = field(
+        metadata={"description": "Its place below ComfyUI's `models/`.", "examples": ["checkpoints/mine.safetensors"]}
+    )
+    url: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What this run may use."""
+
+    timeout_seconds: float
+    max_output_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """One attempt of one run."""
+
+    id: UUID
+    run_id: UUID
+    attempt_number: int
+    expires_at: datetime
+    version: LeasedVersion
+    input: dict[str, Any]
+    files: dict[str, LeasedFile] = field(
+        default_factory=dict, metadata={"description": "By reference, `runflow://assets/…`."}
+    )
+    resources: list[LeasedResource] = field(default_factory=list)
+    models: list[LeasedModel] = field(default_factory=list)
+    uploads: list[ExpectedUpload] = field(
+        default_factory=list, metadata={"description": "For the outputs that the request said to expect."}
+    )
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseAnswer:
+    """A lease, or null when there was no work."""
+
+    lease: Lease | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat(LeaseCall):
+    """A worker renews a lease."""
+
+    events: Annotated[list[Event], MaxLen(MAX_EVENTS)] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeartbeatAnswer:
+    """The lease is renewed."""
+
+    expires_at: datetime
+    cancel: bool = field(metadata={"description": "Stop exactly this prompt, then complete with `cancelled`."})

@@ -1,0 +1,62 @@
+"""Who speaks: what every request of a worker carries, and how it says what it is (docs/worker-api.md)."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+from uuid import UUID
+
+from annotated_types import Ge, Le, MaxLen, MinLen
+
+from runflow.protocol.bounds import Document, Sentence, Short
+
+PROTOCOL_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerRequest:
+    """What every request of a worker carries."""
+
+    protocol_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseCall(WorkerRequest):
+    """A worker speaks about a lease that it holds."""
+
+    worker_id: UUID
+    instance: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """A worker's GPU class, such as `L40S`; `CPU` without one. Memory in whole GiB."""
+
+    code: Short = "CPU"
+    name: Short | None = None
+    memory_gb: Annotated[int, Ge(0), Le(100_000)] = 0
+
+
+WorkerStatus = Literal["ready", "no_engine", "engine_down"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration(WorkerRequest):
+    """A worker says what it is."""
+
+    name: Annotated[Short, MinLen(1)]
+    instance: UUID
+    gpu: Gpu = Gpu()
+    labels: Annotated[dict[Short, Short], MaxLen(64)] = field(default_factory=dict)
+    status: WorkerStatus
+    status_detail: Sentence | None = None
+    engine: Annotated[Document, MaxLen(64)] | None = None
+    fingerprints: Annotated[list[Short], MaxLen(256)] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """The server knows this worker."""
+
+    worker_id: UUID
+    lease_seconds: int = field(metadata={"description": "A lease that is not renewed for so long is lost."})
+    offer_seconds: int = field(metadata={"description": "The first heartbeat of a lease must come within this time."})
+    poll_seconds: int = field(metadata={"description": "How long to wait in one request for work."})
