@@ -12,7 +12,8 @@ import pytest
 
 from runflow.errors import ALL_ERRORS
 from runflow.ids import new_id
-from runflow.web.scopes import ROUTE_SCOPES, Access
+from runflow.server import ROUTES
+from runflow.web.route_table import Access
 from runflow.web.services import Services
 from tests.support.application import open_client
 from tests.support.everything import BODIES, CODES, OF_KEYS, Everything, Route, address
@@ -24,8 +25,8 @@ for _error in ALL_ERRORS:
 ORIGIN = {"Origin": "http://127.0.0.1:8188"}
 JSON = {"Content-Type": "application/json"}
 METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
-SERVED = [route for route in ROUTE_SCOPES if route[0] != "HEAD"]
-KEYED = [route for route in SERVED if ROUTE_SCOPES[route] not in (Access.PUBLIC, Access.SIGNED)]
+SERVED = [route for route in ROUTES.access if route[0] != "HEAD"]
+KEYED = [route for route in SERVED if ROUTES.access[route] not in (Access.PUBLIC, Access.SIGNED)]
 
 LIST_FAULTS = {
     "q=nothing_of_it:1": "INVALID_FILTER",
@@ -212,7 +213,7 @@ async def test_wrong_methods(everything: Everything, caller: httpx.AsyncClient, 
     """Where no other route takes the method at this address, `Allow` names those that are taken."""
     place = (CODES.get(path) and path.replace("{code}", CODES[path])) or filled(path, "x")
     for method in METHODS:
-        others = [other for verb, other in ROUTE_SCOPES if verb == method and matches(other, place)]
+        others = [other for verb, other in ROUTES.access if verb == method and matches(other, place)]
         if others:
             continue
         answer = await caller.request(method, place)
