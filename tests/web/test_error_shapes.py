@@ -15,6 +15,7 @@ from runflow.ids import new_id
 from runflow.server import ROUTES
 from runflow.web.route_table import Access
 from runflow.web.services import Services
+from tests.support import promises
 from tests.support.application import open_client
 from tests.support.everything import BODIES, CODES, OF_KEYS, Everything, Route, address
 
@@ -86,20 +87,9 @@ async def operations(nobody: httpx.AsyncClient) -> dict[Route, dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-async def promised(nobody: httpx.AsyncClient) -> dict[Route, set[str]]:
+def promised() -> dict[Route, frozenset[str]]:
     """The codes that the OpenAPI document names for each route."""
-    document = (await nobody.get("/v1/openapi.json")).json()
-    responses = document["components"]["responses"]
-    return {
-        (method.upper(), path): {
-            code
-            for answer in found["responses"].values()
-            if "$ref" in answer
-            for code in responses[answer["$ref"].rpartition("/")[2]]["content"]["application/json"]["examples"]
-        }
-        for path, of in document["paths"].items()
-        for method, found in of.items()
-    }
+    return promises.promised()
 
 
 def filled(path: str, value: str) -> str:
@@ -123,7 +113,7 @@ async def test_ids_of_nothing(
     everything: Everything,
     caller: httpx.AsyncClient,
     operations: dict[Route, dict[str, Any]],
-    promised: dict[Route, set[str]],
+    promised: dict[Route, frozenset[str]],
     route: Route,
 ) -> None:
     """Each parameter in turn, the others being right; then in forms that no id or slug has."""
@@ -162,7 +152,7 @@ async def test_bodies_are_known(operations: dict[Route, dict[str, Any]]) -> None
 
 @pytest.mark.parametrize("route", BODIES, ids=" ".join)
 async def test_bad_bodies(
-    everything: Everything, caller: httpx.AsyncClient, promised: dict[Route, set[str]], route: Route
+    everything: Everything, caller: httpx.AsyncClient, promised: dict[Route, frozenset[str]], route: Route
 ) -> None:
     assert {"INVALID_JSON", "VALIDATION_ERROR", "UNSUPPORTED_MEDIA_TYPE"} <= promised[route]
     for content in (b"{", b"\xff\xfe", b'{"a": 1', b"[" * 2000, b'{"a": "\\ud800"}', b"nul"):
@@ -194,7 +184,7 @@ async def test_what_lists_and_records_refuse(
     everything: Everything,
     caller: httpx.AsyncClient,
     operations: dict[Route, dict[str, Any]],
-    promised: dict[Route, set[str]],
+    promised: dict[Route, frozenset[str]],
     route: Route,
 ) -> None:
     taken = {parameter["name"] for parameter in operations[route].get("parameters", ())}

@@ -83,7 +83,9 @@ async def test_operations_have_names_of_their_own(document: dict[str, Any]) -> N
 async def test_a_missing_thing_is_named_by_what_the_route_reads(document: dict[str, Any]) -> None:
     paths = document["paths"]
     of_log = paths["/v1/runs/{run_id}/logs/{id}"]["get"]["responses"]["404"]["$ref"]
-    assert of_log == "#/components/responses/RUN_LOG_NOT_FOUND-RUN_NOT_FOUND"
+    assert of_log == "#/components/responses/RUN_LOG_NOT_FOUND"
+    of_input = paths["/v1/comfyui-workflows/{comfyui_workflow_id}/inputs/{id}"]["get"]["responses"]["404"]["$ref"]
+    assert of_input == "#/components/responses/COMFYUI_WORKFLOW_INPUT_NOT_FOUND-COMFYUI_WORKFLOW_NOT_FOUND"
     for method, path, one in operations(document):
         # A file may be sent to any key that was signed.
         if "{" in path and (method, path) != ("put", "/v1/storage/{key}"):

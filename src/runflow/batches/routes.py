@@ -107,7 +107,7 @@ async def list_items(batch_id: BatchId, caller: Caller, request: Request, query:
 @router.get(
     "/v1/batches/{batch_id}/items/{id}",
     access=READ,
-    errors=(errors.BatchNotFound, errors.BatchItemNotFound),
+    errors=(errors.BatchItemNotFound,),
     response_model=BatchItem,
     summary="Get an item",
 )

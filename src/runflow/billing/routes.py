@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Query
 from starlette.responses import Response
 
+from runflow import errors
 from runflow.billing import service
 from runflow.billing.schemas import Balance, CreditBalances, PatchBalance, Usage
 from runflow.web.auth import Caller
@@ -52,6 +53,7 @@ async def balance(caller: Caller, parts: Parts) -> Response:
 @router.patch(
     "/v1/billing/balance",
     access=any_of("billing:edit"),
+    errors=(errors.Conflict,),
     response_model=Balance,
     summary="Set the low-balance threshold",
     openapi_extra=openapi_body(PatchBalance),

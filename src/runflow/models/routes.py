@@ -96,7 +96,7 @@ async def get_upload(id: UploadId, caller: Caller, uploads: UploadsDep) -> Respo
 @router.put(
     "/v1/model-uploads/{id}/chunks",
     access=DEFINE,
-    errors=(errors.ModelUploadsDisabled, errors.ModelUploadNotFound),
+    errors=(errors.ModelUploadsDisabled, errors.ModelUploadNotFound, errors.Conflict),
     streams_body=True,
     response_model=ModelUpload,
     summary="Send a chunk of a model",

@@ -53,6 +53,7 @@ Api = Annotated[WorkerApi, Depends(worker_api)]
 @router.post(
     "/registrations",
     access=Access.WORKER,
+    errors=(errors.Conflict,),
     response_model=Registered,
     status_code=201,
     summary="Register a worker",
@@ -71,6 +72,7 @@ async def register(
 @router.post(
     "/leases",
     access=Access.WORKER,
+    errors=(errors.Conflict,),
     response_model=LeaseAnswer,
     summary="Wait for work",
     openapi_extra=openapi_body(LeaseRequest),

@@ -27,12 +27,14 @@ def codes_of(route: RouteSpec, operation: Mapping[str, Any]) -> set[str]:
         codes |= {"INVALID_FILTER", "INVALID_SORT", "INVALID_CURSOR"}
     if parameters & {"fields", "embed"}:
         codes.add("INVALID_FIELD")
-    if parameters or route.takes_idempotency_key:
+    if parameters:
         codes.add("VALIDATION_ERROR")
+    if route.takes_idempotency_key:
+        codes |= {"VALIDATION_ERROR", "CONFLICT"}
+    if route.method == "POST":
+        codes.add("PAYLOAD_TOO_LARGE")  # also where nobody reads a body
     codes |= _of_access(route.access)
     codes |= _of_body(operation.get("requestBody", {}).get("content", {}))
-    if route.method != "GET" and route.access is not Access.SIGNED:
-        codes.add("CONFLICT")
     return codes
 
 

@@ -135,7 +135,7 @@ async def get_workflow_by_path(
 @router.patch(
     "/v1/comfyui-workflows/{id}",
     access=any_of("comfyui-workflows:edit"),
-    errors=(errors.WorkflowNotFound, errors.WorkflowInvalid),
+    errors=(errors.WorkflowNotFound, errors.WorkflowInvalid, errors.Conflict),
     response_model=WrittenWorkflow,
     summary="Change a workflow",
     openapi_extra=openapi_body(PatchWorkflow),

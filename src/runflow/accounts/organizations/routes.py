@@ -148,7 +148,7 @@ async def get_member(organization_id: UUID, id: UUID, caller: Caller, parts: Par
 @router.patch(
     "/v1/organizations/{organization_id}/members/{id}",
     access=EDIT,
-    errors=(errors.OrganizationNotFound, errors.MemberNotFound),
+    errors=(errors.OrganizationNotFound, errors.MemberNotFound, errors.Conflict),
     response_model=Member,
     summary="Change a member",
     openapi_extra=openapi_body(PatchMember),
@@ -167,7 +167,7 @@ async def patch_member(
 @router.delete(
     "/v1/organizations/{organization_id}/members/{id}",
     access=EDIT,
-    errors=(errors.OrganizationNotFound, errors.MemberNotFound),
+    errors=(errors.OrganizationNotFound, errors.MemberNotFound, errors.Conflict),
     status_code=204,
     summary="Remove a member",
 )

@@ -61,7 +61,7 @@ async def get_folder(
 @router.patch(
     "/{id}",
     access=any_of("assets:edit"),
-    errors=(errors.AssetFolderNotFound,),
+    errors=(errors.AssetFolderNotFound, errors.Conflict),
     response_model=Folder,
     summary="Rename or move an asset folder",
     openapi_extra=openapi_body(PatchFolder),
@@ -76,7 +76,7 @@ async def change_folder(
 @router.delete(
     "/{id}",
     access=any_of("assets:delete"),
-    errors=(errors.AssetFolderNotFound,),
+    errors=(errors.AssetFolderNotFound, errors.Conflict),
     status_code=204,
     summary="Delete an asset folder",
 )

@@ -130,7 +130,7 @@ async def get_secret(
 @router.patch(
     SECRETS + "/{id}",
     access=any_of("callback-secrets:edit"),
-    errors=(errors.CallbackSecretNotFound,),
+    errors=(errors.CallbackSecretNotFound, errors.Conflict),
     response_model=CallbackSecret,
     summary="Change a callback secret",
     openapi_extra=openapi_body(PatchCallbackSecret),
@@ -148,7 +148,7 @@ async def change_secret(
 @router.delete(
     SECRETS + "/{id}",
     access=any_of("callback-secrets:delete"),
-    errors=(errors.CallbackSecretNotFound,),
+    errors=(errors.CallbackSecretNotFound, errors.Conflict),
     status_code=204,
     summary="Delete a callback secret",
 )

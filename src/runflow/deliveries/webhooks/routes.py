@@ -90,7 +90,7 @@ async def get(id: UUID, caller: Caller, parts: Parts, query: Records) -> Respons
 @router.patch(
     "/{id}",
     access=any_of("webhooks:edit"),
-    errors=(errors.WebhookNotFound,),
+    errors=(errors.WebhookNotFound, errors.Conflict),
     response_model=Webhook,
     summary="Change a webhook",
     openapi_extra=openapi_body(PatchWebhook),
@@ -130,7 +130,7 @@ async def list_deliveries(webhook_id: WebhookId, caller: Caller, parts: Parts, q
 @router.get(
     DELIVERIES + "/{id}",
     access=READ,
-    errors=(errors.WebhookNotFound, errors.DeliveryNotFound),
+    errors=(errors.DeliveryNotFound,),
     response_model=WebhookDelivery,
     summary="Get a delivery",
 )
@@ -169,7 +169,7 @@ async def list_attempts(
 @router.get(
     DELIVERIES + "/{delivery_id}/attempts/{id}",
     access=READ,
-    errors=(errors.WebhookNotFound, errors.DeliveryNotFound, errors.DeliveryAttemptNotFound),
+    errors=(errors.DeliveryAttemptNotFound,),
     response_model=WebhookAttempt,
     summary="Get an attempt",
 )

@@ -115,7 +115,7 @@ async def list_logs(run_id: RunOrAny, caller: Caller, request: Request, query: L
 @router.get(
     "/v1/runs/{run_id}/logs/{id}",
     access=READ,
-    errors=(errors.RunNotFound, errors.RunLogNotFound),
+    errors=(errors.RunLogNotFound,),
     response_model=LogLine,
     summary="Get a log line",
 )
@@ -141,7 +141,7 @@ async def list_node_runs(run_id: RunOrAny, caller: Caller, query: Lists, reader:
 @router.get(
     "/v1/runs/{run_id}/node-runs/{id}",
     access=READ,
-    errors=(errors.RunNotFound, errors.NodeRunNotFound),
+    errors=(errors.NodeRunNotFound,),
     response_model=NodeRun,
     summary="Get a node run",
 )

@@ -68,7 +68,7 @@ async def list_inputs(caller: Caller, parts: Parts, comfyui_workflow_id: AnyWork
 @router.post(
     _INPUTS,
     access=DEFINE,
-    errors=(errors.WorkflowNotFound, errors.WorkflowInvalid),
+    errors=(errors.WorkflowNotFound,),
     status_code=201,
     response_model=WrittenInput,
     summary="Add an input",
@@ -104,7 +104,7 @@ async def get_input(
 @router.patch(
     _INPUTS + "/{id}",
     access=EDIT,
-    errors=(errors.WorkflowNotFound, errors.WorkflowInputNotFound, errors.WorkflowInvalid),
+    errors=(errors.WorkflowNotFound, errors.WorkflowInputNotFound, errors.Conflict),
     response_model=WrittenInput,
     summary="Change an input",
     openapi_extra=openapi_body(InputChange),
@@ -152,7 +152,7 @@ async def list_outputs(caller: Caller, parts: Parts, comfyui_workflow_id: AnyWor
 @router.post(
     _OUTPUTS,
     access=DEFINE,
-    errors=(errors.WorkflowNotFound, errors.WorkflowInvalid),
+    errors=(errors.WorkflowNotFound,),
     status_code=201,
     response_model=WrittenOutput,
     summary="Add an output",
@@ -188,7 +188,7 @@ async def get_output(
 @router.patch(
     _OUTPUTS + "/{id}",
     access=EDIT,
-    errors=(errors.WorkflowNotFound, errors.WorkflowOutputNotFound, errors.WorkflowInvalid),
+    errors=(errors.WorkflowNotFound, errors.WorkflowOutputNotFound, errors.Conflict),
     response_model=WrittenOutput,
     summary="Change an output",
     openapi_extra=openapi_body(OutputChange),
