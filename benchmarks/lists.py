@@ -20,6 +20,7 @@ from sqlalchemy import URL, text
 from benchmarks.workflows import trivial
 from runflow import logs
 from runflow.accounts.keys import service as keys
+from runflow.accounts.keys.scopes import ALL_SCOPES
 from runflow.accounts.organizations import queries as orgs
 from runflow.db.database import Database, parse_url
 from runflow.db.migrate import migrate
@@ -28,7 +29,6 @@ from runflow.ids import new_id
 from runflow.master_key import MasterKey
 from runflow.server import build_services, create_app
 from runflow.settings import Settings
-from runflow.web.scopes import ALL_SCOPES
 from runflow.web.services import Services
 
 FEW = 1_000

@@ -15,6 +15,7 @@ import uvloop
 from hypothesis import HealthCheck, settings
 from sqlalchemy import URL
 
+from runflow.accounts.keys.scopes import ALL_SCOPES
 from runflow.db.database import Database, parse_url
 from runflow.db.migrate import migrate
 from runflow.embedded_postgres import EmbeddedPostgres
@@ -22,7 +23,6 @@ from runflow.master_key import MasterKey
 from runflow.queue import leases
 from runflow.server import build_services
 from runflow.settings import Settings
-from runflow.web.scopes import ALL_SCOPES
 from runflow.web.services import Services
 from tests.support.application import MakeKey, fresh_database, fresh_key, open_client
 

@@ -11,6 +11,7 @@ from sqlalchemy import URL
 
 from runflow.accounts.keys import queries as key_queries
 from runflow.accounts.keys import service as keys
+from runflow.accounts.keys.scopes import ALL_SCOPES
 from runflow.accounts.organizations import queries as orgs
 from runflow.accounts.organizations import service as organizations
 from runflow.db.database import Database, parse_url
@@ -18,7 +19,6 @@ from runflow.db.migrate import migrate
 from runflow.embedded_postgres import EmbeddedPostgres
 from runflow.master_key import MasterKey, load_or_create
 from runflow.settings import Settings
-from runflow.web.scopes import ALL_SCOPES
 
 FIRST_ORGANIZATION = ("default", "Default")
 WORKER_TOKEN_FILE = "worker.token"  # noqa: S105 - a file name

@@ -12,6 +12,7 @@ from runflow import __version__
 from runflow.accounts.audit import routes as audit
 from runflow.accounts.keys import routes as keys
 from runflow.accounts.keys.authenticator import KeyRing
+from runflow.accounts.keys.scopes import ALL_SCOPES
 from runflow.accounts.organizations import routes as orgs
 from runflow.assets import routes as assets
 from runflow.assets.folders import routes as asset_folders
@@ -41,24 +42,27 @@ from runflow.queue.worker_api import WorkerApi
 from runflow.retention.runner import RetentionRunner
 from runflow.runs import routes as runs
 from runflow.runs.dispatch import Dispatcher
+from runflow.runs.history import routes as history
 from runflow.runs.openapi import routes as openapi
 from runflow.runs.service import RunReader
 from runflow.settings import Settings
 from runflow.statistics import routes as statistics
 from runflow.storage.choice import open_storage
 from runflow.web import exception_handlers, system
+from runflow.web import openapi as reference_document
 from runflow.web import stored_files as storage
 from runflow.web.body import BodyLimit
 from runflow.web.context import RequestContext
 from runflow.web.cors import allow_every_origin
 from runflow.web.express import Express, find
 from runflow.web.idempotency import Idempotency
-from runflow.web.openapi import describe
 from runflow.web.rate_limits import RateLimits
 from runflow.web.reference import routes as reference
+from runflow.web.route_table import RouteTable
 from runflow.web.services import Services
 from runflow.workers import routes as workers
 from runflow.workers.gpus import routes as gpus
+from runflow.workflows import not_found_hints as workflow_hints
 from runflow.workflows import routes as workflows
 from runflow.workflows.interface import routes as interface
 from runflow.workflows.versions import routes as versions
@@ -69,6 +73,7 @@ ROUTERS = (
     queue.router,
     storage.router,
     runs.router,
+    history.router,
     system.router,
     reference.router,
     billing.router,
@@ -92,6 +97,29 @@ ROUTERS = (
 )
 """In the order in which they are tried, one route after the other: first what every run passes several times; a fixed
 second segment below a workflow's id before `{owner}/{slug}`."""
+
+TAGS = (
+    workflows.TAG,
+    runs.TAG,
+    batches.TAG,
+    assets.TAG,
+    callbacks.TAG,
+    webhooks.TAG,
+    evaluations.TAG,
+    statistics.TAG,
+    billing.TAG,
+    orgs.TAG,
+    gpus.TAG,
+    models.TAG,
+    workers.TAG,
+    storage.TAG,
+    system.TAG,
+)
+"""The groups of routes, in the order in which a reader of the OpenAPI document wants them."""
+
+ROUTES = RouteTable((*(route for router in ROUTERS for route in router.routes), reference_document.SPEC), TAGS)
+"""Every route of the API."""
+ROUTES.check_scopes(ALL_SCOPES)
 
 OF_EVERY_RUN = (
     ("POST", "/v1/comfyui-workflows/{owner}/{slug}/runs"),
@@ -127,6 +155,7 @@ async def build_services(
         authenticator=KeyRing(db, hub),
         limits=RateLimits(settings.rate_limit, settings.max_waiting),
         drawing=DrawingProcess(),
+        routes=ROUTES,
         base_url=(settings.public_url or address).rstrip("/"),
         consequences=CONSEQUENCES,
     )
@@ -162,9 +191,9 @@ def create_app(services: Services) -> ASGIApp:
         redirect_slashes=False,
         middleware=[
             Middleware(RequestContext),
-            Middleware(BodyLimit, limit=services.settings.max_body_bytes),
-            Middleware(Idempotency),
-            Middleware(Express, routes=find(ROUTERS, OF_EVERY_RUN)),
+            Middleware(BodyLimit, limit=services.settings.max_body_bytes, routes=ROUTES),
+            Middleware(Idempotency, routes=ROUTES),
+            Middleware(Express, routes=find([router.api for router in ROUTERS], OF_EVERY_RUN)),
         ],
     )
     app.state.services = services
@@ -174,8 +203,8 @@ def create_app(services: Services) -> ASGIApp:
     app.state.model_uploads = ModelUploads(services)
     app.state.worker_api = WorkerApi(services, Sweeper(services))
     app.state.followed = runs.FOLLOWED | batches.FOLLOWED
-    exception_handlers.install(app)
+    exception_handlers.install(app, ROUTES, [workflow_hints.meant])
     for router in ROUTERS:
-        app.include_router(router)
-    describe(app)
+        app.include_router(router.api)
+    reference_document.describe(app, ROUTES)
     return allow_every_origin(app)

@@ -22,9 +22,9 @@ from schemathesis.checks import (
     status_code_conformance,
 )
 
-from runflow.server import create_app
+from runflow.server import ROUTES, create_app
 from runflow.web import waiting
-from runflow.web.scopes import ROUTE_SCOPES, Access
+from runflow.web.route_table import Access
 from runflow.web.services import Services
 from tests.support import everything as of_everything
 from tests.support.everything import Everything, Route, address, served_order
@@ -41,7 +41,7 @@ CHECKED = [
 UNDESCRIBED = {"/", "/v1/openapi.json", "/docs", "/docs/{name:path}", "/llms.txt"}
 OPERATIONS = served_order(
     (method, path)
-    for (method, path), access in ROUTE_SCOPES.items()
+    for (method, path), access in ROUTES.access.items()
     if path not in UNDESCRIBED and access is not Access.WORKER and method != "HEAD"
 )
 """The Worker API is tested by what workers send (`tests/runs`): a token for it is no API key."""

@@ -15,6 +15,7 @@ from runflow.ids import new_id
 from runflow.server import create_app
 from runflow.settings import Settings
 from runflow.web.services import Services
+from tests.support.promises import check_promise
 
 MakeKey = Callable[..., Awaitable[str]]
 """Makes an API key: `await make_key(scopes=…, org=…)`."""
@@ -59,8 +60,11 @@ def application_of(services: Services) -> ASGIApp:
 
 @contextlib.asynccontextmanager
 async def open_client(services: Services, key: str | None) -> AsyncIterator[httpx.AsyncClient]:
-    """An HTTP client on the application, with this key."""
+    """An HTTP client on the application, with this key; it checks that errors are those that routes say they answer."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     transport = httpx.ASGITransport(application_of(services), raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://testserver", headers=headers) as client:
+    hooks = {"response": [check_promise]}
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://testserver", headers=headers, event_hooks=hooks
+    ) as client:
         yield client

@@ -17,8 +17,10 @@ import httpx
 from sqlalchemy import text
 
 from runflow.accounts.keys import service as keys
+from runflow.accounts.keys.scopes import ALL_SCOPES
 from runflow.ids import new_id
-from runflow.web.scopes import ALL_SCOPES, ROUTE_SCOPES, Access
+from runflow.server import ROUTES
+from runflow.web.route_table import Access
 from runflow.web.services import Services
 from tests.support.application import new_org, open_client
 from tests.support.deployed import PROMPT, Worker
@@ -28,7 +30,7 @@ from tests.support.picture_corpus import data_uri, good, png
 Route = tuple[str, str]
 
 OF_KEYS: list[Route] = [
-    route for route, needed in ROUTE_SCOPES.items() if isinstance(needed, frozenset) or needed is Access.ANY_KEY
+    route for route, needed in ROUTES.access.items() if isinstance(needed, frozenset) or needed is Access.ANY_KEY
 ]
 """Every route that an API key opens."""
 

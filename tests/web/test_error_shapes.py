@@ -12,8 +12,10 @@ import pytest
 
 from runflow.errors import ALL_ERRORS
 from runflow.ids import new_id
-from runflow.web.scopes import ROUTE_SCOPES, Access
+from runflow.server import ROUTES
+from runflow.web.route_table import Access
 from runflow.web.services import Services
+from tests.support import promises
 from tests.support.application import open_client
 from tests.support.everything import BODIES, CODES, OF_KEYS, Everything, Route, address
 
@@ -24,8 +26,8 @@ for _error in ALL_ERRORS:
 ORIGIN = {"Origin": "http://127.0.0.1:8188"}
 JSON = {"Content-Type": "application/json"}
 METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
-SERVED = [route for route in ROUTE_SCOPES if route[0] != "HEAD"]
-KEYED = [route for route in SERVED if ROUTE_SCOPES[route] not in (Access.PUBLIC, Access.SIGNED)]
+SERVED = [route for route in ROUTES.access if route[0] != "HEAD"]
+KEYED = [route for route in SERVED if ROUTES.access[route] not in (Access.PUBLIC, Access.SIGNED)]
 
 LIST_FAULTS = {
     "q=nothing_of_it:1": "INVALID_FILTER",
@@ -85,20 +87,9 @@ async def operations(nobody: httpx.AsyncClient) -> dict[Route, dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-async def promised(nobody: httpx.AsyncClient) -> dict[Route, set[str]]:
+def promised() -> dict[Route, frozenset[str]]:
     """The codes that the OpenAPI document names for each route."""
-    document = (await nobody.get("/v1/openapi.json")).json()
-    responses = document["components"]["responses"]
-    return {
-        (method.upper(), path): {
-            code
-            for answer in found["responses"].values()
-            if "$ref" in answer
-            for code in responses[answer["$ref"].rpartition("/")[2]]["content"]["application/json"]["examples"]
-        }
-        for path, of in document["paths"].items()
-        for method, found in of.items()
-    }
+    return promises.promised()
 
 
 def filled(path: str, value: str) -> str:
@@ -122,7 +113,7 @@ async def test_ids_of_nothing(
     everything: Everything,
     caller: httpx.AsyncClient,
     operations: dict[Route, dict[str, Any]],
-    promised: dict[Route, set[str]],
+    promised: dict[Route, frozenset[str]],
     route: Route,
 ) -> None:
     """Each parameter in turn, the others being right; then in forms that no id or slug has."""
@@ -161,7 +152,7 @@ async def test_bodies_are_known(operations: dict[Route, dict[str, Any]]) -> None
 
 @pytest.mark.parametrize("route", BODIES, ids=" ".join)
 async def test_bad_bodies(
-    everything: Everything, caller: httpx.AsyncClient, promised: dict[Route, set[str]], route: Route
+    everything: Everything, caller: httpx.AsyncClient, promised: dict[Route, frozenset[str]], route: Route
 ) -> None:
     assert {"INVALID_JSON", "VALIDATION_ERROR", "UNSUPPORTED_MEDIA_TYPE"} <= promised[route]
     for content in (b"{", b"\xff\xfe", b'{"a": 1', b"[" * 2000, b'{"a": "\\ud800"}', b"nul"):
@@ -193,7 +184,7 @@ async def test_what_lists_and_records_refuse(
     everything: Everything,
     caller: httpx.AsyncClient,
     operations: dict[Route, dict[str, Any]],
-    promised: dict[Route, set[str]],
+    promised: dict[Route, frozenset[str]],
     route: Route,
 ) -> None:
     taken = {parameter["name"] for parameter in operations[route].get("parameters", ())}
@@ -212,7 +203,7 @@ async def test_wrong_methods(everything: Everything, caller: httpx.AsyncClient, 
     """Where no other route takes the method at this address, `Allow` names those that are taken."""
     place = (CODES.get(path) and path.replace("{code}", CODES[path])) or filled(path, "x")
     for method in METHODS:
-        others = [other for verb, other in ROUTE_SCOPES if verb == method and matches(other, place)]
+        others = [other for verb, other in ROUTES.access if verb == method and matches(other, place)]
         if others:
             continue
         answer = await caller.request(method, place)

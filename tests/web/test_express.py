@@ -85,4 +85,4 @@ def test_a_route_of_another_kind_is_refused_at_the_start() -> None:
 
 
 def test_every_route_of_a_run_is_of_the_kind() -> None:
-    Express(FastAPI(), find(ROUTERS, OF_EVERY_RUN))
+    Express(FastAPI(), find([router.api for router in ROUTERS], OF_EVERY_RUN))

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from runflow.web.scopes import ALL_SCOPES
+from runflow.accounts.keys.scopes import ALL_SCOPES
 from runflow.web.services import Services
 from tests.support import everything as of_everything
 from tests.support.application import fresh_key, open_client

@@ -3,9 +3,10 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import Depends, Path, Request
 from starlette.responses import Response
 
+from runflow import errors
 from runflow.assets import service, uploads
 from runflow.assets.schemas import AssetRecord, AssetTypes, Confirmation, PatchAsset, UploadCreate, UploadSession
 from runflow.storage.keys import base_url
@@ -13,9 +14,15 @@ from runflow.web.auth import Caller
 from runflow.web.json_body import json_body, openapi_body
 from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, list_query, record_query
 from runflow.web.responses import json_response
+from runflow.web.route_table import Tag, any_of
+from runflow.web.router import Router
 from runflow.web.services import Services, services
 
-router = APIRouter(tags=["Assets"])
+TAG = Tag("Assets", "Files for inputs and resources, in folders.")
+router = Router(TAG)
+
+UPLOAD = any_of("assets:create", "comfyui-workflows:create", "comfyui-workflows:edit")
+READ = any_of("assets:read")
 
 ServicesDep = Annotated[Services, Depends(services)]
 AssetId = Annotated[UUID, Path(description="Id of the asset.")]
@@ -23,6 +30,8 @@ AssetId = Annotated[UUID, Path(description="Id of the asset.")]
 
 @router.post(
     "/v1/asset-uploads",
+    access=UPLOAD,
+    errors=(errors.LimitReached,),
     status_code=201,
     response_model=UploadSession,
     summary="Open an upload session",
@@ -40,6 +49,8 @@ async def create_upload(
 
 @router.post(
     "/v1/asset-uploads/{id}/confirmations",
+    access=UPLOAD,
+    errors=(errors.AssetNotFound,),
     status_code=201,
     response_model=AssetRecord,
     summary="Confirm an upload",
@@ -57,7 +68,7 @@ async def confirm_upload(
     return json_response(await uploads.confirm(services, caller, id, body, base), 201)
 
 
-@router.get("/v1/assets", response_model=ListEnvelope[AssetRecord], summary="List assets")
+@router.get("/v1/assets", access=READ, response_model=ListEnvelope[AssetRecord], summary="List assets")
 async def list_assets(
     caller: Caller, services: ServicesDep, request: Request, query: Annotated[ListQuery, Depends(list_query)]
 ) -> Response:
@@ -68,13 +79,15 @@ async def list_assets(
     return json_response(await service.list_page(services, caller, query, base_url(request, services.settings)))
 
 
-@router.get("/v1/assets/types", response_model=AssetTypes, summary="List file types")
+@router.get("/v1/assets/types", access=READ, response_model=AssetTypes, summary="List file types")
 async def list_types(caller: Caller, services: ServicesDep) -> Response:
     """List the file types that workflows usually take. Other types can be uploaded as well."""
     return json_response(service.types(services))
 
 
-@router.get("/v1/assets/{id}", response_model=AssetRecord, summary="Get an asset")
+@router.get(
+    "/v1/assets/{id}", access=READ, errors=(errors.AssetNotFound,), response_model=AssetRecord, summary="Get an asset"
+)
 async def get_asset(
     id: AssetId,
     caller: Caller,
@@ -88,6 +101,8 @@ async def get_asset(
 
 @router.patch(
     "/v1/assets/{id}",
+    access=any_of("assets:edit"),
+    errors=(errors.AssetNotFound,),
     response_model=AssetRecord,
     summary="Rename or move an asset",
     openapi_extra=openapi_body(PatchAsset),
@@ -103,7 +118,13 @@ async def change_asset(
     return json_response(await service.change(services, caller, id, body, base_url(request, services.settings)))
 
 
-@router.delete("/v1/assets/{id}", status_code=204, summary="Delete an asset")
+@router.delete(
+    "/v1/assets/{id}",
+    access=any_of("assets:delete"),
+    errors=(errors.AssetNotFound,),
+    status_code=204,
+    summary="Delete an asset",
+)
 async def delete_asset(id: AssetId, caller: Caller, services: ServicesDep) -> Response:
     """Delete an asset; again is no error. Runs that are queued already still get its file."""
     await service.delete(services, caller, id)

@@ -3,22 +3,26 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import Depends, Path, Request
 from starlette.responses import Response
 
+from runflow import errors
 from runflow.batches.queries import BATCH_LIST
 from runflow.batches.schemas import Batch, BatchItem, CreateBatch, ListedBatch
 from runflow.batches.service import RECORD_FIELDS, BatchReader, create
-from runflow.runs.routes import Dispatches, Lists, Owner, Slug, address
+from runflow.runs.routes import DISPATCH, EXECUTE, READ, REFUSED, Dispatches, Lists, Owner, Slug, address
 from runflow.runs.schemas import Cancellation
 from runflow.web.auth import Caller, Principal
 from runflow.web.context import while_connected
 from runflow.web.json_body import json_body, openapi_body
 from runflow.web.lists import ListEnvelope, RecordQuery, check_projection, record_query
 from runflow.web.responses import json_response
+from runflow.web.route_table import Tag
+from runflow.web.router import Router
 from runflow.web.waiting import Follow, Wait, Waiting, place
 
-router = APIRouter(tags=["Batches"])
+TAG = Tag("Batches", "Many runs of one workflow, dispatched together.")
+router = Router(TAG)
 
 BatchId = Annotated[UUID, Path(description="Id of the batch.")]
 Records = Annotated[RecordQuery, Depends(record_query)]
@@ -71,10 +75,12 @@ for path, summary in (
     ("/v1/models/{owner}/{slug}/batches", "Dispatch a batch, as of a model"),
 ):
     FOLLOWED[path] = follow
-    router.add_api_route(
+    router.add(
+        "POST",
         path,
         dispatch,
-        methods=["POST"],
+        access=DISPATCH,
+        errors=REFUSED,
         status_code=201,
         response_model=Batch,
         summary=summary,
@@ -82,13 +88,15 @@ for path, summary in (
     )
 
 
-@router.get("/v1/batches", response_model=ListEnvelope[ListedBatch], summary="List batches")
+@router.get("/v1/batches", access=READ, response_model=ListEnvelope[ListedBatch], summary="List batches")
 async def list_batches(caller: Caller, request: Request, query: Lists, reader: Reader) -> Response:
     """List your organization's batches, newest first. `items` and `input` are there where `fields` names them."""
     return json_response(await reader.list_all(caller, address(request), query))
 
 
-@router.get("/v1/batches/{id}", response_model=Batch, summary="Get a batch")
+@router.get(
+    "/v1/batches/{id}", access=READ, errors=(errors.BatchNotFound,), response_model=Batch, summary="Get a batch"
+)
 async def get(
     id: BatchId, caller: Caller, request: Request, query: Records, reader: Reader, wait: Wait = 0
 ) -> Response:
@@ -100,13 +108,25 @@ async def get(
     return json_response(await reader.get(caller, id, address(request), query))
 
 
-@router.get("/v1/batches/{batch_id}/items", response_model=ListEnvelope[BatchItem], summary="List items")
+@router.get(
+    "/v1/batches/{batch_id}/items",
+    access=READ,
+    errors=(errors.BatchNotFound,),
+    response_model=ListEnvelope[BatchItem],
+    summary="List items",
+)
 async def list_items(batch_id: BatchId, caller: Caller, request: Request, query: Lists, reader: Reader) -> Response:
     """List the items of a batch as they are now, in their order. `embed=run` adds the whole run."""
     return json_response(await reader.items(caller, batch_id, address(request), query))
 
 
-@router.get("/v1/batches/{batch_id}/items/{id}", response_model=BatchItem, summary="Get an item")
+@router.get(
+    "/v1/batches/{batch_id}/items/{id}",
+    access=READ,
+    errors=(errors.BatchItemNotFound,),
+    response_model=BatchItem,
+    summary="Get an item",
+)
 async def get_item(
     batch_id: BatchId, id: UUID, caller: Caller, request: Request, query: Records, reader: Reader
 ) -> Response:
@@ -116,6 +136,8 @@ async def get_item(
 
 @router.post(
     "/v1/batches/{id}/cancellation",
+    access=EXECUTE,
+    errors=(errors.BatchNotFound,),
     status_code=201,
     response_model=Batch,
     summary="Cancel a batch",

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
 from runflow.accounts.keys import queries, service
+from runflow.accounts.keys.scopes import ALL_SCOPES
 from runflow.accounts.organizations import queries as orgs
 from runflow.cli.console import console, fail
 from runflow.cli.settings import load_settings
@@ -28,7 +29,6 @@ from runflow.master_key import (
     promote_next,
 )
 from runflow.web.responses import dumps
-from runflow.web.scopes import ALL_SCOPES
 
 app = typer.Typer(add_completion=False, help="Create and revoke API keys and worker tokens.", no_args_is_help=True)
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from sqlalchemy.exc import IntegrityError
 
+from runflow.accounts.keys.scopes import ALL_SCOPES
 from runflow.accounts.organizations import queries, service
 from runflow.accounts.organizations.schemas import OWNER
 from runflow.cli.console import console, fail
@@ -16,7 +17,6 @@ from runflow.graph.slug import SlugError
 from runflow.installation import Installation, first_steps, open_installation
 from runflow.logs import configure
 from runflow.web.responses import dumps
-from runflow.web.scopes import ALL_SCOPES
 
 app = typer.Typer(add_completion=False, help="Create and list organizations.", no_args_is_help=True)
 

@@ -3,9 +3,10 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import Depends, Path, Request
 from starlette.responses import Response
 
+from runflow import errors
 from runflow.evaluations import classes, service, statistics
 from runflow.evaluations.schemas import (
     EmbeddedEvaluation,
@@ -22,9 +23,16 @@ from runflow.web.json_body import json_body, openapi_body
 from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, list_query, record_query
 from runflow.web.period import Period, period, time_range
 from runflow.web.responses import json_response
+from runflow.web.route_table import Tag, any_of
+from runflow.web.router import Router
 from runflow.web.services import Services, services
 
-router = APIRouter(tags=["Evaluations"])
+TAG = Tag("Evaluations", "Verdicts on the quality of images.")
+router = Router(TAG)
+
+READ = any_of("evaluations:read")
+EDIT = any_of("evaluations:edit")
+WORKFLOW_READ = any_of("comfyui-workflows:read")
 
 Parts = Annotated[Services, Depends(services)]
 Lists = Annotated[ListQuery, Depends(list_query)]
@@ -48,6 +56,8 @@ def address(request: Request) -> str:
 
 @router.post(
     "/v1/evaluations",
+    access=any_of("evaluations:create"),
+    errors=(errors.InsufficientCredit, errors.LimitReached),
     status_code=202,
     response_model=Evaluation,
     summary="Submit an image for evaluation",
@@ -69,25 +79,38 @@ async def submit(
     return json_response(made, 202)
 
 
-@router.get("/v1/evaluations", response_model=ListEnvelope[EmbeddedEvaluation], summary="List evaluations")
+@router.get("/v1/evaluations", access=READ, response_model=ListEnvelope[EmbeddedEvaluation], summary="List evaluations")
 async def list_evaluations(caller: Caller, request: Request, query: Lists, reader: Reader) -> Response:
     """List your organization's evaluations, newest first. `embed` adds `judges`, `action`, `gate_failures`, `run`."""
     return json_response(await reader.list_page(caller, address(request), query))
 
 
-@router.get("/v1/evaluations/statuses", response_model=ListEnvelope[StatusRecord], summary="List evaluation statuses")
+@router.get(
+    "/v1/evaluations/statuses",
+    access=READ,
+    response_model=ListEnvelope[StatusRecord],
+    summary="List evaluation statuses",
+)
 async def list_statuses(caller: Caller, parts: Parts, query: Lists) -> Response:
     """List what `status_code` of an evaluation may be."""
     return json_response(await classes.list_statuses(parts, caller, query))
 
 
-@router.get("/v1/evaluations/job-classes", response_model=ListEnvelope[JobClass], summary="List job classes")
+@router.get(
+    "/v1/evaluations/job-classes", access=READ, response_model=ListEnvelope[JobClass], summary="List job classes"
+)
 async def list_job_classes(caller: Caller, parts: Parts, query: Lists) -> Response:
     """List the classes of evaluations with their prices."""
     return json_response(await classes.list_job_classes(parts, caller, query))
 
 
-@router.get("/v1/evaluations/{id}", response_model=EmbeddedEvaluation, summary="Get an evaluation")
+@router.get(
+    "/v1/evaluations/{id}",
+    access=READ,
+    errors=(errors.EvaluationNotFound,),
+    response_model=EmbeddedEvaluation,
+    summary="Get an evaluation",
+)
 async def get(
     id: EvaluationId,
     caller: Caller,
@@ -101,6 +124,8 @@ async def get(
 
 @router.patch(
     "/v1/evaluations/{evaluation_id}/feedback",
+    access=EDIT,
+    errors=(errors.EvaluationNotFound,),
     response_model=Evaluation,
     summary="Set or clear feedback",
     openapi_extra=openapi_body(Feedback),
@@ -114,6 +139,8 @@ async def set_feedback(
 
 @router.get(
     "/v1/runs/{run_id}/evaluations",
+    access=READ,
+    errors=(errors.RunNotFound,),
     response_model=ListEnvelope[EmbeddedEvaluation],
     summary="List a run's evaluations",
 )
@@ -124,6 +151,8 @@ async def list_of_run(run_id: RunId, caller: Caller, request: Request, query: Li
 
 @router.patch(
     "/v1/runs/{run_id}/evaluations/{evaluation_id}/feedback",
+    access=EDIT,
+    errors=(errors.RunNotFound, errors.EvaluationNotFound),
     response_model=Evaluation,
     summary="Set or clear feedback on a run's evaluation",
     openapi_extra=openapi_body(Feedback),
@@ -142,6 +171,8 @@ async def set_feedback_of_run(
 
 @router.get(
     "/v1/comfyui-workflows/{comfyui_workflow_id}/evaluation-stats",
+    access=WORKFLOW_READ,
+    errors=(errors.WorkflowNotFound,),
     response_model=statistics.EvaluationStats,
     summary="Evaluation statistics of a workflow",
 )
@@ -157,6 +188,8 @@ async def evaluation_stats(
 
 @router.get(
     "/v1/comfyui-workflows/{owner}/{slug}/evaluation-issue-categories",
+    access=WORKFLOW_READ,
+    errors=(errors.WorkflowNotFound,),
     response_model=statistics.IssueCategories,
     summary="Kinds of issues found in a workflow's images",
 )

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Path, Request
+from fastapi import Depends, Header, Path, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
@@ -16,9 +16,15 @@ from runflow.web.auth import Caller
 from runflow.web.json_body import json_body, openapi_body
 from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, list_query, record_query
 from runflow.web.responses import json_response
+from runflow.web.route_table import Tag, any_of
+from runflow.web.router import Router
 from runflow.web.services import Services, services
 
-router = APIRouter(tags=["Models"])
+TAG = Tag("Models", "Model files that workers fetch from this server.")
+router = Router(TAG)
+
+READ = any_of("comfyui-workflows:read")
+DEFINE = any_of("comfyui-workflows:create", "comfyui-workflows:edit")
 
 ServicesDep = Annotated[Services, Depends(services)]
 UploadId = Annotated[UUID, Path(description="Id of the upload session.")]
@@ -42,6 +48,7 @@ UploadsDep = Annotated[ModelUploads, Depends(uploads)]
 
 @router.post(
     "/v1/model-lookups",
+    access=READ,
     response_model=ModelLookupAnswer,
     summary="Look up models by content",
     openapi_extra=openapi_body(ModelLookups),
@@ -55,6 +62,8 @@ async def look_up(
 
 @router.post(
     "/v1/model-uploads",
+    access=DEFINE,
+    errors=(errors.ModelUploadsDisabled, errors.LimitReached),
     status_code=201,
     response_model=ModelUpload,
     summary="Begin or resume the upload of a model",
@@ -72,7 +81,13 @@ async def create_upload(
     return json_response(answer, 200 if is_there else 201)
 
 
-@router.get("/v1/model-uploads/{id}", response_model=ModelUpload, summary="Get an upload session")
+@router.get(
+    "/v1/model-uploads/{id}",
+    access=DEFINE,
+    errors=(errors.ModelUploadsDisabled, errors.ModelUploadNotFound),
+    response_model=ModelUpload,
+    summary="Get an upload session",
+)
 async def get_upload(id: UploadId, caller: Caller, uploads: UploadsDep) -> Response:
     """Return how much the server has: where to go on after a broken connection."""
     return json_response(await uploads.get(caller, id))
@@ -80,6 +95,9 @@ async def get_upload(id: UploadId, caller: Caller, uploads: UploadsDep) -> Respo
 
 @router.put(
     "/v1/model-uploads/{id}/chunks",
+    access=DEFINE,
+    errors=(errors.ModelUploadsDisabled, errors.ModelUploadNotFound, errors.Conflict),
+    streams_body=True,
     response_model=ModelUpload,
     summary="Send a chunk of a model",
     openapi_extra=_CHUNK,
@@ -102,6 +120,8 @@ async def send_chunk(
 
 @router.post(
     "/v1/model-uploads/{id}/confirmations",
+    access=DEFINE,
+    errors=(errors.ModelUploadsDisabled, errors.ModelUploadNotFound),
     status_code=201,
     response_model=ModelRecord,
     summary="Confirm the upload of a model",
@@ -115,7 +135,7 @@ async def confirm_upload(id: UploadId, caller: Caller, uploads: UploadsDep) -> R
     return json_response(await uploads.confirm(caller, id), 201)
 
 
-@router.get("/v1/comfyui-models", response_model=ListEnvelope[ModelRecord], summary="List models")
+@router.get("/v1/comfyui-models", access=READ, response_model=ListEnvelope[ModelRecord], summary="List models")
 async def list_models(
     caller: Caller, services: ServicesDep, query: Annotated[ListQuery, Depends(list_query)]
 ) -> Response:
@@ -123,7 +143,13 @@ async def list_models(
     return json_response(await service.list_page(services, caller, query))
 
 
-@router.get("/v1/comfyui-models/{id}", response_model=ModelRecord, summary="Get a model")
+@router.get(
+    "/v1/comfyui-models/{id}",
+    access=READ,
+    errors=(errors.ModelNotFound,),
+    response_model=ModelRecord,
+    summary="Get a model",
+)
 async def get_model(
     id: ModelId, caller: Caller, services: ServicesDep, query: Annotated[RecordQuery, Depends(record_query)]
 ) -> Response:
@@ -131,7 +157,13 @@ async def get_model(
     return json_response(await service.get(services, caller, id, query))
 
 
-@router.delete("/v1/comfyui-models/{id}", status_code=204, summary="Delete a model")
+@router.delete(
+    "/v1/comfyui-models/{id}",
+    access=any_of("comfyui-workflows:delete"),
+    errors=(errors.ModelNotFound,),
+    status_code=204,
+    summary="Delete a model",
+)
 async def delete_model(id: ModelId, caller: Caller, services: ServicesDep) -> Response:
     """Delete a model with its bytes. Workers that have it keep it; on others, runs that need it fail."""
     await service.delete(services, caller, id)

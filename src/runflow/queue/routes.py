@@ -3,9 +3,10 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 from starlette.responses import Response
 
+from runflow import errors
 from runflow.protocol.completions import Completion, CompletionAnswer
 from runflow.protocol.leases import Heartbeat, HeartbeatAnswer, LeaseAnswer, LeaseRequest
 from runflow.protocol.outputs import Uploads, UploadsAnswer
@@ -16,9 +17,12 @@ from runflow.web.auth import WorkerToken, worker
 from runflow.web.context import while_connected
 from runflow.web.json_body import json_body, openapi_body
 from runflow.web.responses import json_response
+from runflow.web.route_table import Access
+from runflow.web.router import Router
 from runflow.web.services import Services, services
+from runflow.workers.routes import TAG
 
-router = APIRouter(prefix="/v1/worker", tags=["Workers"], dependencies=[Depends(worker)])
+router = Router(TAG, prefix="/v1/worker")
 
 
 def reached_at(request: Request) -> str:
@@ -40,6 +44,8 @@ Api = Annotated[WorkerApi, Depends(worker_api)]
 
 @router.post(
     "/registrations",
+    access=Access.WORKER,
+    errors=(errors.Conflict,),
     response_model=Registered,
     status_code=201,
     summary="Register a worker",
@@ -55,7 +61,14 @@ async def register(
     return json_response(await api.register(body, token), 201)
 
 
-@router.post("/leases", response_model=LeaseAnswer, summary="Wait for work", openapi_extra=openapi_body(LeaseRequest))
+@router.post(
+    "/leases",
+    access=Access.WORKER,
+    errors=(errors.Conflict,),
+    response_model=LeaseAnswer,
+    summary="Wait for work",
+    openapi_extra=openapi_body(LeaseRequest),
+)
 async def lease(
     body: Annotated[LeaseRequest, Depends(json_body(LeaseRequest, caller=worker))], request: Request, api: Api
 ) -> Response:
@@ -65,6 +78,8 @@ async def lease(
 
 @router.post(
     "/leases/{id}/heartbeats",
+    access=Access.WORKER,
+    errors=(errors.LeaseNotFound, errors.LeaseLost),
     response_model=HeartbeatAnswer,
     summary="Renew a lease",
     openapi_extra=openapi_body(Heartbeat),
@@ -79,6 +94,8 @@ async def heartbeat(
 
 @router.post(
     "/leases/{id}/uploads",
+    access=Access.WORKER,
+    errors=(errors.LeaseNotFound, errors.LeaseLost),
     response_model=UploadsAnswer,
     summary="Get upload URLs for outputs",
     openapi_extra=openapi_body(Uploads),
@@ -92,6 +109,8 @@ async def uploads(
 
 @router.post(
     "/leases/{id}/completions",
+    access=Access.WORKER,
+    errors=(errors.LeaseNotFound, errors.LeaseLost),
     response_model=CompletionAnswer,
     summary="End an attempt",
     openapi_extra=openapi_body(Completion),

@@ -3,12 +3,12 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import Depends, Path, Request
 from starlette.responses import Response
 
+from runflow import errors
 from runflow.runs import statuses
 from runflow.runs.dispatch import Dispatcher
-from runflow.runs.history import routes as history
 from runflow.runs.queries import RUN_LIST
 from runflow.runs.records import record
 from runflow.runs.reruns import rerun
@@ -20,9 +20,18 @@ from runflow.web.context import while_connected
 from runflow.web.json_body import json_body, openapi_body
 from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, check_projection, list_query, record_query
 from runflow.web.responses import json_response
+from runflow.web.route_table import Tag, any_of
+from runflow.web.router import Router
 from runflow.web.waiting import Follow, Wait, Waiting, place
 
-router = APIRouter(tags=["Runs"])
+TAG = Tag("Runs", "Dispatch workflows; read, follow, cancel and repeat runs.")
+router = Router(TAG)
+
+DISPATCH = any_of("runs:create", "comfyui-workflows:create")
+READ = any_of("runs:read", "comfyui-workflows:read")
+EXECUTE = any_of("runs:execute")
+REFUSED = (errors.WorkflowNotFound, errors.WorkflowDisabled, errors.InsufficientCredit, errors.LimitReached)
+"""What every dispatch may answer: files sent in `input` become assets, which an organization can have too many of."""
 
 
 async def dispatcher(request: Request) -> Dispatcher:
@@ -52,6 +61,8 @@ Slug = Annotated[str, Path(description="Slug of the workflow.")]
 
 @router.post(
     "/v1/comfyui-workflows/{owner}/{slug}/runs",
+    access=DISPATCH,
+    errors=REFUSED,
     status_code=201,
     response_model=Run,
     summary="Dispatch a run",
@@ -92,10 +103,12 @@ async def follow(request: Request, caller: Principal, run_id: UUID, waiting: flo
     return json_response(found, 201, {"Location": f"{base}/v1/runs/{run_id}"})
 
 
-router.add_api_route(
+router.add(
+    "POST",
     "/v1/models/{owner}/{slug}/runs",
     dispatch,
-    methods=["POST"],
+    access=DISPATCH,
+    errors=REFUSED,
     status_code=201,
     response_model=Run,
     summary="Dispatch a run, as of a model",
@@ -105,7 +118,11 @@ router.add_api_route(
 
 
 @router.get(
-    "/v1/comfyui-workflows/{owner}/{slug}/runs", response_model=ListEnvelope[Run], summary="List a workflow's runs"
+    "/v1/comfyui-workflows/{owner}/{slug}/runs",
+    access=READ,
+    errors=(errors.WorkflowNotFound,),
+    response_model=ListEnvelope[Run],
+    summary="List a workflow's runs",
 )
 async def list_of_workflow(
     owner: Owner, slug: Slug, caller: Caller, request: Request, query: Lists, reader: Reader
@@ -114,19 +131,19 @@ async def list_of_workflow(
     return json_response(await reader.list_of_workflow(caller, owner, slug, address(request), query))
 
 
-@router.get("/v1/runs", response_model=ListEnvelope[Run], summary="List runs")
+@router.get("/v1/runs", access=READ, response_model=ListEnvelope[Run], summary="List runs")
 async def list_runs(caller: Caller, request: Request, query: Lists, reader: Reader) -> Response:
     """List your organization's runs of all workflows, newest first. Only what `fields` names is read."""
     return json_response(await reader.list_all(caller, address(request), query))
 
 
-@router.get("/v1/runs/statuses", response_model=ListEnvelope[statuses.Status], summary="List run statuses")
+@router.get("/v1/runs/statuses", access=READ, response_model=ListEnvelope[statuses.Status], summary="List run statuses")
 async def list_statuses(caller: Caller, request: Request, query: Lists) -> Response:
     """List what `status_code` of runs and batches may be."""
     return json_response(await statuses.list_page(request.app.state.services, caller, query))
 
 
-@router.get("/v1/runs/{id}", response_model=Run, summary="Get a run")
+@router.get("/v1/runs/{id}", access=READ, errors=(errors.RunNotFound,), response_model=Run, summary="Get a run")
 async def get(
     id: RunId,
     caller: Caller,
@@ -170,10 +187,12 @@ for path, endpoint, summary in (
     ("/v1/runs/{id}/cancellation", cancel, "Cancel a run"),
     ("/v1/admin/runs/{run_id}/cancellation", cancel_as_admin, "Cancel a run, by its other address"),
 ):
-    router.add_api_route(
+    router.add(
+        "POST",
         path,
         endpoint,
-        methods=["POST"],
+        access=EXECUTE,
+        errors=(errors.RunNotFound,),
         status_code=201,
         response_model=Run,
         summary=summary,
@@ -184,6 +203,14 @@ for path, endpoint, summary in (
 
 @router.post(
     "/v1/runs/{id}/reruns",
+    access=any_of("runs:execute"),
+    errors=(
+        errors.InsufficientCredit,
+        errors.WorkflowNotFound,
+        errors.RunNotFound,
+        errors.LimitReached,
+        errors.WorkflowDisabled,
+    ),
     status_code=201,
     response_model=Run,
     summary="Run again",
@@ -205,8 +232,6 @@ async def repeat(
         row = await rerun(dispatcher, caller, id, body, request.state.request_id)
         return await created(request, caller, dispatcher, row, waiting)
 
-
-router.include_router(history.router)
 
 FOLLOWED: dict[str, Follow] = {
     "/v1/comfyui-workflows/{owner}/{slug}/runs": follow,

@@ -234,7 +234,7 @@ class LocalStorage(Storage):
             raise self._trouble(error) from error
 
     async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do blocking work in one of our threads; the system's errors become the contract's."""
+        """Do blocking work in one of our threads; the system's errors become those of docs/api.md, "Errors"."""
         try:
             return await self._in_thread(work, *args, **kwargs)
         except OSError as error:

@@ -214,7 +214,7 @@ class S3Storage(Storage):
         return presigned(self._bucket, self._credentials.current, "GET", validate(key), seconds=seconds, query=query)
 
     async def _ask(self, request: Awaitable[T]) -> T:
-        """Wait for the bucket; its errors become the contract's."""
+        """Wait for the bucket; its errors become those of docs/api.md, "Errors"."""
         try:
             return await request
         except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Who is calling: API keys and worker tokens, checked against the table in `scopes.py`."""
+"""Who is calling: API keys and worker tokens, checked against what the route says that opens it."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +11,7 @@ from fastapi.security.utils import get_authorization_scheme_param
 
 from runflow import errors
 from runflow.web.rate_limits import RateLimits
-from runflow.web.scopes import ROUTE_SCOPES, Access
+from runflow.web.route_table import Access, Needed, RouteTable
 
 bearer = HTTPBearer(auto_error=False, description="An API key: `Authorization: Bearer rf_live_…`.")
 """Only tells OpenAPI about the header; `principal` reads it itself, so that every failure has the one envelope."""
@@ -65,6 +65,7 @@ class _Parts(Protocol):
 
     authenticator: Authenticator
     limits: RateLimits
+    routes: RouteTable
 
 
 def _parts(request: Request) -> _Parts:
@@ -79,11 +80,11 @@ def _address(request: Request) -> str | None:
 async def principal(request: Request) -> Principal:
     """Return the caller, if one of the route's scopes is held. Raises what `authorize` raises."""
     found: Principal | None = request.scope["state"].get(_CHECKED)
-    return found or await authorize(request, request.method, request.scope["route"].path)
+    return found or await authorize(request, _parts(request).routes.access[request.method, request.scope["route"].path])
 
 
-async def authorize(request: Request, method: str, path: str) -> Principal:
-    """Return the caller of the route with this template, checked and counted once per request.
+async def authorize(request: Request, needed: Needed) -> Principal:
+    """Return the caller of a route that this opens, checked and counted once per request.
 
     Raises `Unauthorized`, `RateLimited`, `PermissionDenied` (naming the scopes that would do) or
     `OrganizationMembershipRequired`.
@@ -98,7 +99,6 @@ async def authorize(request: Request, method: str, path: str) -> Principal:
         parts.limits.count_wrong_token(_address(request))
         raise errors.Unauthorized(headers={"WWW-Authenticate": "Bearer"})
     parts.limits.check_key(found.key_id, found.rate_limit)
-    needed = ROUTE_SCOPES[(method, path)]
     if needed is not Access.ANY_KEY and not (isinstance(needed, frozenset) and needed & found.scopes):
         names = " or ".join(f"`{scope}`" for scope in sorted(needed)) if isinstance(needed, frozenset) else str(needed)
         raise errors.PermissionDenied(f"This API key lacks the scope for this route: it needs {names}.")

@@ -1,27 +1,31 @@
 """Limits on request bodies, before anything reads them."""
 
+import re
+from collections.abc import Iterable
+
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runflow import errors
 from runflow.web.exception_handlers import respond
-
-STREAMED_PREFIX = "/v1/storage/"
-"""Signed uploads: streamed, and bounded by their own signature."""
-CHUNK_SUFFIX = "/chunks"
-"""Chunks of models: streamed, and bounded by what they say they are."""
+from runflow.web.route_table import RouteSpec
 
 
 class BodyLimit:
     """Refuses a body over `limit` bytes with 413, by its declared length or as soon as it passes the limit."""
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        """Wrap the application; `limit` in bytes."""
+    def __init__(self, app: ASGIApp, limit: int, routes: Iterable[RouteSpec] = ()) -> None:
+        """Wrap the application; `limit` in bytes. Those of `routes` that stream their bodies bound them themselves."""
         self.app = app
         self.limit = limit
+        self._streaming: dict[str, list[re.Pattern[str]]] = {}
+        for route in routes:
+            if route.streams_body:
+                self._streaming.setdefault(route.method, []).append(compile_path(route.path)[0])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or _is_streamed(scope["path"]):
+        if scope["type"] != "http" or self._is_streamed(scope["method"], scope["path"]):
             await self.app(scope, receive, send)
             return
         declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
@@ -43,6 +47,9 @@ class BodyLimit:
     def _too_large(self) -> errors.PayloadTooLarge:
         return errors.PayloadTooLarge(f"The request body is larger than {self.limit} bytes (RUNFLOW_MAX_BODY_BYTES).")
 
-
-def _is_streamed(path: str) -> bool:
-    return path.startswith(STREAMED_PREFIX) or (path.startswith("/v1/model-uploads/") and path.endswith(CHUNK_SUFFIX))
+    def _is_streamed(self, method: str, path: str) -> bool:
+        # A generator would cost every upload more than the match does.
+        for pattern in self._streaming.get(method, ()):  # noqa: SIM110
+            if pattern.match(path):
+                return True
+        return False

@@ -1,5 +1,6 @@
 """One error envelope for every way to fail: `{"code", "message", "errors"}` (docs/api.md, "Errors")."""
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -10,17 +11,14 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.routing import compile_path
 
 from runflow import errors
 from runflow.db.transaction import CONNECTION_TROUBLE, TOOK_TOO_LONG
-from runflow.web.not_found_hints import meant, neighbours
+from runflow.web.not_found_hints import Meant, neighbours
 from runflow.web.responses import json_response
-from runflow.web.scopes import ROUTE_SCOPES
+from runflow.web.route_table import RouteTable
 
 log = structlog.get_logger()
-
-_ROUTES = [(method, compile_path(path)[0]) for method, path in ROUTE_SCOPES]
 
 _BY_STATUS: dict[int, type[errors.RunflowError]] = {
     400: errors.BadRequest,
@@ -56,7 +54,10 @@ def respond(error: errors.RunflowError) -> Response:
 
 
 def translate(error: Exception) -> errors.RunflowError:
-    """Return the contract's error for any exception. What it does not know becomes `INTERNAL`, without details."""
+    """Return the error that docs/api.md, "Errors", has for any exception.
+
+    What it does not know becomes `INTERNAL`, without details.
+    """
     if isinstance(error, errors.RunflowError):
         return error
     if isinstance(error, RequestValidationError):
@@ -78,18 +79,28 @@ def translate(error: Exception) -> errors.RunflowError:
     return errors.Internal()
 
 
-def install(app: FastAPI) -> None:
-    """Register the handlers of expected errors; `RequestContext` catches the rest."""
+def install(app: FastAPI, routes: RouteTable, hints: Sequence[Meant] = ()) -> None:
+    """Register the handlers of expected errors; `RequestContext` catches the rest.
+
+    An address that does not exist is answered with the one that is meant, where one of the `hints` tells it.
+    """
+
+    def meant(method: str, path: str) -> str | None:
+        return next((found for hint in hints if (found := hint(method, path))), None)
+
+    def methods_at(path: str) -> str:
+        """Return the methods of every route at this address; the router knows those of the first one only."""
+        return ", ".join(sorted({route.method for route in routes.at(path)}))
 
     async def handle(request: Request, error: Exception) -> Response:
         problem = translate(error)
         if isinstance(problem, errors.MethodNotAllowed):
-            there = _methods_at(request.scope["path"])
+            there = methods_at(request.scope["path"])
             hint = meant(request.method, request.scope["path"])
             message = f"This address takes {there}, not {request.method}.{' ' + hint if hint else ''}"
             problem = errors.MethodNotAllowed(message, headers={"Allow": there})
-        elif type(problem) is errors.NotFound and not _methods_at(path := request.scope["path"]):
-            near = next((one for one in neighbours(path) if request.method in _methods_at(one).split(", ")), None)
+        elif type(problem) is errors.NotFound and not methods_at(path := request.scope["path"]):
+            near = next((one for one in neighbours(path) if request.method in methods_at(one).split(", ")), None)
             hint = f"You may mean `{near[:200]}`." if near else meant(request.method, path)
             if hint:
                 problem.message = f"There is nothing at this address. {hint}"
@@ -97,11 +108,6 @@ def install(app: FastAPI) -> None:
 
     for kind in (errors.RunflowError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, handle)
-
-
-def _methods_at(path: str) -> str:
-    """Return the methods of every route at this address; the router knows those of the first one only."""
-    return ", ".join(sorted({method for method, pattern in _ROUTES if pattern.match(path)}))
 
 
 def _no_id(name: str, sent: Any, *, or_any: bool) -> dict[str, Any]:

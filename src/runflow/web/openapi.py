@@ -14,9 +14,9 @@ from runflow.web import error_responses
 from runflow.web.lists.spec import free_projected
 from runflow.web.operation_ids import operation_id
 from runflow.web.responses import dumps
-from runflow.web.scopes import ROUTE_SCOPES, Access
+from runflow.web.route_table import Access, RouteSpec, RouteTable
 
-PATH = "/v1/openapi.json"
+SPEC = RouteSpec("GET", "/v1/openapi.json", Access.PUBLIC)
 
 DESCRIPTION = """
 Turn any ComfyUI workflow into a callable HTTP API on machines you own.
@@ -24,25 +24,6 @@ Turn any ComfyUI workflow into a callable HTTP API on machines you own.
 Authenticate with `Authorization: Bearer rf_live_…`. Every error has the body `{"code", "message", "errors"}`; every
 answer carries `Runflow-Request-Id`.
 """
-
-TAGS = {
-    "ComfyUI workflows": "Deploy, change and describe workflows, their versions, inputs and outputs.",
-    "Runs": "Dispatch workflows; read, follow, cancel and repeat runs.",
-    "Batches": "Many runs of one workflow, dispatched together.",
-    "Assets": "Files for inputs and resources, in folders.",
-    "Callbacks": "What was told about one run or batch, and the secrets that sign it.",
-    "Webhooks": "Addresses that are told of every event.",
-    "Evaluations": "Verdicts on the quality of images.",
-    "Statistics": "How the runs of a workflow did.",
-    "Billing": "Usage, costs and budgets.",
-    "Account": "Organizations, members, API keys and audit events.",
-    "GPUs": "GPU classes and their prices.",
-    "Models": "Model files that workers fetch from this server.",
-    "Workers": "The machines, and the API that they speak.",
-    "Storage": "Files behind signed URLs.",
-    "Status": "Is the server alive and ready.",
-}
-"""The groups of routes, in the order in which a reader wants them."""
 
 ERROR_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -69,12 +50,12 @@ _UNSAID = "Successful Response"
 """What FastAPI says of an answer that its route says nothing of."""
 
 
-def describe(app: FastAPI) -> None:
+def describe(app: FastAPI, routes: RouteTable) -> None:
     """Serve the document; it is made at the first request."""
 
     @functools.cache
     def reference() -> dict[str, Any]:
-        return document(app)
+        return document(app, routes)
 
     async def serve(request: Request) -> Response:
         servers = [{"url": base_url(request, request.app.state.services.settings)}]
@@ -82,10 +63,10 @@ def describe(app: FastAPI) -> None:
 
     app.state.reference = reference
 
-    app.router.routes.append(Route(PATH, serve, methods=["GET"], name="openapi"))
+    app.router.routes.append(Route(SPEC.path, serve, methods=[SPEC.method], name="openapi"))
 
 
-def document(app: FastAPI) -> dict[str, Any]:
+def document(app: FastAPI, routes: RouteTable) -> dict[str, Any]:
     """Return the OpenAPI document: routes with the scopes that open them, and the one error body everywhere."""
     made = get_openapi(
         title=app.title,
@@ -95,7 +76,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         license_info={"name": "Apache License 2.0", "identifier": "Apache-2.0"},
         routes=app.routes,
     )
-    made["tags"] = [{"name": name, "description": text} for name, text in TAGS.items()]
+    made["tags"] = [{"name": tag.name, "description": tag.description} for tag in routes.tags]
     schemas = made.setdefault("components", {}).setdefault("schemas", {})
     schemas.pop("HTTPValidationError", None)
     schemas.pop("ValidationError", None)
@@ -104,10 +85,11 @@ def document(app: FastAPI) -> dict[str, Any]:
         "HTTPBearer": {"type": "http", "scheme": "bearer", "description": "An API key, `rf_live_…`."},
         "WorkerToken": {"type": "http", "scheme": "bearer", "description": "A worker's token."},
     }
+    by_name = {(route.method, route.shown_path): route for route in routes}
     failures = []
     for path, operations in made["paths"].items():
         for method, operation in operations.items():
-            codes = _complete(method, path, operation)
+            codes = _complete(by_name[method.upper(), path], operation)
             _share_body(operation, schemas)
             operation["responses"] |= error_responses.responses_of(codes)
             operation["responses"]["default"] = {
@@ -123,18 +105,18 @@ def document(app: FastAPI) -> dict[str, Any]:
     return made
 
 
-def _complete(method: str, path: str, operation: dict[str, Any]) -> set[str]:
+def _complete(route: RouteSpec, operation: dict[str, Any]) -> set[str]:
     """Give an operation its name and what opens it. Returns the codes of its errors."""
-    access = _access(method.upper(), path)
+    access = route.access
     is_list = any(parameter["name"] == "q" for parameter in operation.get("parameters", ()))
-    operation["operationId"] = operation_id(method, path, is_list=is_list)
+    operation["operationId"] = operation_id(route.method.lower(), route.shown_path, is_list=is_list)
     scheme = "WorkerToken" if access is Access.WORKER else "HTTPBearer"
     operation["security"] = [] if access in (Access.PUBLIC, Access.SIGNED) else [{scheme: []}]
-    if isinstance(access, frozenset):
+    if not isinstance(access, Access):
         needs = " or ".join(f"`{scope}`" for scope in sorted(access))
         operation["description"] = f"{operation.get('description', '')}\n\nScope: {needs}."
     operation["responses"].pop("422", None)
-    return error_responses.codes_of(method, path, operation, access)
+    return error_responses.codes_of(route, operation)
 
 
 def _share_body(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
@@ -155,10 +137,3 @@ def _told(answer: dict[str, Any], schemas: dict[str, Any]) -> str:
     name = answer.get("content", {}).get("application/json", {}).get("schema", {}).get("$ref", "").rpartition("/")[2]
     about: str = schemas.get(name, {}).get("description", "")
     return about.partition("\n")[0] or ("One page of the list." if name.startswith("ListEnvelope") else "Done.")
-
-
-def _access(method: str, path: str) -> frozenset[str] | Access:
-    for (known_method, known_path), access in ROUTE_SCOPES.items():
-        if known_method == method and known_path.replace(":path}", "}") == path:
-            return access
-    return Access.PUBLIC

@@ -1,4 +1,4 @@
-"""JSON as the contract writes it: `+00:00` times, decimal strings for money, hyphenated ids."""
+"""JSON as docs/api.md, "Conventions", has it: `+00:00` times, decimal strings for money, hyphenated ids."""
 
 from datetime import datetime
 from decimal import Decimal

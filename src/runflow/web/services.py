@@ -14,6 +14,7 @@ from runflow.settings import Settings
 from runflow.storage.store import Storage
 from runflow.web.auth import Authenticator
 from runflow.web.rate_limits import RateLimits
+from runflow.web.route_table import RouteTable
 
 
 class Drawing(Protocol):
@@ -48,6 +49,7 @@ class Services:
     authenticator: Authenticator
     limits: RateLimits
     drawing: Drawing
+    routes: RouteTable
     base_url: str
     """Where this installation is reached, for URLs made without a request; no slash at the end."""
     consequences: tuple[RunConsequence, ...] = ()

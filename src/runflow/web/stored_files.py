@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
 
@@ -12,9 +12,12 @@ from runflow.storage.disk import BLOCK_BYTES
 from runflow.storage.download import download_headers, is_unchanged
 from runflow.storage.ranges import parse_range
 from runflow.web.responses import json_response
+from runflow.web.route_table import Access, Tag
+from runflow.web.router import Router
 from runflow.web.services import Services, services
 
-router = APIRouter(tags=["Storage"])
+TAG = Tag("Storage", "Files behind signed URLs.")
+router = Router(TAG)
 
 _UPLOAD: dict[str, Any] = {
     "requestBody": {"required": True, "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}},
@@ -22,7 +25,14 @@ _UPLOAD: dict[str, Any] = {
 }
 
 
-@router.put("/v1/storage/{key:path}", summary="Upload to a signed URL", openapi_extra=_UPLOAD)
+@router.put(
+    "/v1/storage/{key:path}",
+    access=Access.SIGNED,
+    errors=(errors.UnsupportedMediaType,),
+    streams_body=True,
+    summary="Upload to a signed URL",
+    openapi_extra=_UPLOAD,
+)
 async def upload(key: str, request: Request, services: Annotated[Services, Depends(services)]) -> Response:
     """Store the body under the key. Needs no API key; may be repeated until the URL expires.
 
@@ -46,13 +56,19 @@ async def upload(key: str, request: Request, services: Annotated[Services, Depen
     return json_response({"size_bytes": stored.size_bytes, "sha256": stored.sha256})
 
 
-@router.get("/v1/storage/{key:path}", summary="Download from a signed URL", openapi_extra={"security": []})
+@router.get(
+    "/v1/storage/{key:path}",
+    access=Access.SIGNED,
+    errors=(errors.NotFound, errors.RangeNotSatisfiable),
+    summary="Download from a signed URL",
+    openapi_extra={"security": []},
+)
 async def download(key: str, request: Request, services: Annotated[Services, Depends(services)]) -> Response:
     """Return the object, or the part that `Range` asks for. No API key; 403 when the URL is expired or altered."""
     return await _serve(key, request, services)
 
 
-@router.head("/v1/storage/{key:path}", include_in_schema=False)
+@router.head("/v1/storage/{key:path}", access=Access.SIGNED)
 async def describe(key: str, request: Request, services: Annotated[Services, Depends(services)]) -> Response:
     """Answer as the GET of the same URL does, without the body."""
     return await _serve(key, request, services)

@@ -2,16 +2,19 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from pydantic import BaseModel, Field
 from sqlalchemy import text
 from starlette.responses import Response
 
 from runflow import __version__
 from runflow.web.responses import json_response
+from runflow.web.route_table import Access, Tag
+from runflow.web.router import Router
 from runflow.web.services import Services, services
 
-router = APIRouter(tags=["Status"])
+TAG = Tag("Status", "Is the server alive and ready.")
+router = Router(TAG)
 
 
 class Health(BaseModel):
@@ -31,15 +34,15 @@ class Readiness(BaseModel):
     storage: Literal["ok"]
 
 
-@router.head("/v1/health", include_in_schema=False)
-@router.get("/v1/health", response_model=Health, summary="Is the process alive")
+@router.head("/v1/health", access=Access.PUBLIC)
+@router.get("/v1/health", access=Access.PUBLIC, response_model=Health, summary="Is the process alive")
 async def health() -> Response:
     """Answer without looking at anything else. Some clients read `status`, others `ok`."""
     return json_response({"status": "ok", "ok": True, "version": __version__})
 
 
-@router.head("/v1/readiness", include_in_schema=False)
-@router.get("/v1/readiness", response_model=Readiness, summary="Can it serve requests")
+@router.head("/v1/readiness", access=Access.PUBLIC)
+@router.get("/v1/readiness", access=Access.PUBLIC, response_model=Readiness, summary="Can it serve requests")
 async def readiness(parts: Annotated[Services, Depends(services)]) -> Response:
     """Answer 200 when database and storage work, else 503. A missing worker never makes a server unready."""
     async with parts.db.system() as connection:

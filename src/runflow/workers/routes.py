@@ -3,29 +3,35 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from starlette.responses import Response
 
+from runflow import errors
 from runflow.web.auth import Caller
 from runflow.web.json_body import json_body, openapi_body
 from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, list_query, record_query
 from runflow.web.responses import json_response
+from runflow.web.route_table import Tag, any_of
+from runflow.web.router import Router
 from runflow.web.services import Services, services
 from runflow.workers import service
 from runflow.workers.schemas import PatchWorker, Worker
 
-router = APIRouter(prefix="/v1/workers", tags=["Workers"])
+TAG = Tag("Workers", "The machines, and the API that they speak.")
+router = Router(TAG, prefix="/v1/workers")
+
+READ = any_of("workers:read")
 
 Parts = Annotated[Services, Depends(services)]
 
 
-@router.get("", response_model=ListEnvelope[Worker], summary="List workers")
+@router.get("", access=READ, response_model=ListEnvelope[Worker], summary="List workers")
 async def list_workers(caller: Caller, parts: Parts, query: Annotated[ListQuery, Depends(list_query)]) -> Response:
     """List the workers of the installation, those that are gone included. For keys of the operator's organization."""
     return json_response(await service.list_workers(parts, caller, query))
 
 
-@router.get("/{id}", response_model=Worker, summary="Get a worker")
+@router.get("/{id}", access=READ, errors=(errors.WorkerNotFound,), response_model=Worker, summary="Get a worker")
 async def get_worker(
     id: UUID, caller: Caller, parts: Parts, query: Annotated[RecordQuery, Depends(record_query)]
 ) -> Response:
@@ -34,7 +40,12 @@ async def get_worker(
 
 
 @router.patch(
-    "/{id}", response_model=Worker, summary="Drain a worker, or end it", openapi_extra=openapi_body(PatchWorker)
+    "/{id}",
+    access=any_of("workers:edit"),
+    errors=(errors.WorkerNotFound,),
+    response_model=Worker,
+    summary="Drain a worker, or end it",
+    openapi_extra=openapi_body(PatchWorker),
 )
 async def patch_worker(
     id: UUID, body: Annotated[PatchWorker, Depends(json_body(PatchWorker))], caller: Caller, parts: Parts

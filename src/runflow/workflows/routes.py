@@ -3,13 +3,16 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import Depends, Path
 from starlette.responses import Response
 
+from runflow import errors
 from runflow.web.auth import Caller
 from runflow.web.json_body import json_body, openapi_body
 from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, list_query, record_query
 from runflow.web.responses import json_response
+from runflow.web.route_table import Tag, any_of
+from runflow.web.router import Router
 from runflow.web.services import Services, services
 from runflow.workflows import categories, create, patch, service
 from runflow.workflows.schemas import (
@@ -22,13 +25,17 @@ from runflow.workflows.schemas import (
     WrittenWorkflow,
 )
 
-router = APIRouter(tags=["ComfyUI workflows"])
+TAG = Tag("ComfyUI workflows", "Deploy, change and describe workflows, their versions, inputs and outputs.")
+router = Router(TAG)
+
+READ = any_of("comfyui-workflows:read")
+DELETE = any_of("comfyui-workflows:delete")
 
 Parts = Annotated[Services, Depends(services)]
 WorkflowId = Annotated[UUID, Path(description="Id of the workflow.")]
 
 
-@router.get("/v1/comfyui-workflows", response_model=ListEnvelope[ListedWorkflow], summary="List workflows")
+@router.get("/v1/comfyui-workflows", access=READ, response_model=ListEnvelope[ListedWorkflow], summary="List workflows")
 async def list_workflows(caller: Caller, parts: Parts, query: Annotated[ListQuery, Depends(list_query)]) -> Response:
     """List the workflows of the organization, deleted ones excepted.
 
@@ -41,6 +48,8 @@ async def list_workflows(caller: Caller, parts: Parts, query: Annotated[ListQuer
 
 @router.post(
     "/v1/comfyui-workflows",
+    access=any_of("comfyui-workflows:create"),
+    errors=(errors.WorkflowInvalid,),
     status_code=201,
     response_model=WrittenWorkflow,
     summary="Deploy a workflow",
@@ -56,13 +65,24 @@ async def create_workflow(
     return json_response(await create.create(parts, caller, body), 201)
 
 
-@router.get("/v1/comfyui-workflows/categories", response_model=ListEnvelope[CategoryRecord], summary="List categories")
+@router.get(
+    "/v1/comfyui-workflows/categories",
+    access=READ,
+    response_model=ListEnvelope[CategoryRecord],
+    summary="List categories",
+)
 async def list_categories(caller: Caller, parts: Parts, query: Annotated[ListQuery, Depends(list_query)]) -> Response:
     """List what `category_code` of a workflow may be."""
     return json_response(await categories.list_page(parts, caller, query))
 
 
-@router.get("/v1/comfyui-workflows/categories/{code}", response_model=CategoryRecord, summary="Get a category")
+@router.get(
+    "/v1/comfyui-workflows/categories/{code}",
+    access=READ,
+    errors=(errors.CategoryNotFound,),
+    response_model=CategoryRecord,
+    summary="Get a category",
+)
 async def get_category(
     caller: Caller,
     code: Annotated[str, Path(description="Code of the category.", examples=["image-to-image"])],
@@ -72,7 +92,13 @@ async def get_category(
     return json_response(categories.get(code, query))
 
 
-@router.get("/v1/comfyui-workflows/{id}", response_model=Workflow, summary="Get a workflow")
+@router.get(
+    "/v1/comfyui-workflows/{id}",
+    access=READ,
+    errors=(errors.WorkflowNotFound,),
+    response_model=Workflow,
+    summary="Get a workflow",
+)
 async def get_workflow(
     caller: Caller,
     parts: Parts,
@@ -88,7 +114,13 @@ async def get_workflow(
     return json_response(await service.get(parts, caller, id, query))
 
 
-@router.get("/v1/comfyui-workflows/{owner}/{slug}", response_model=Workflow, summary="Get a workflow by its path")
+@router.get(
+    "/v1/comfyui-workflows/{owner}/{slug}",
+    access=READ,
+    errors=(errors.WorkflowNotFound,),
+    response_model=Workflow,
+    summary="Get a workflow by its path",
+)
 async def get_workflow_by_path(
     caller: Caller,
     parts: Parts,
@@ -102,6 +134,8 @@ async def get_workflow_by_path(
 
 @router.patch(
     "/v1/comfyui-workflows/{id}",
+    access=any_of("comfyui-workflows:edit"),
+    errors=(errors.WorkflowNotFound, errors.WorkflowInvalid, errors.Conflict),
     response_model=WrittenWorkflow,
     summary="Change a workflow",
     openapi_extra=openapi_body(PatchWorkflow),
@@ -119,7 +153,13 @@ async def patch_workflow(
     return json_response(await patch.patch(parts, caller, id, body))
 
 
-@router.delete("/v1/comfyui-workflows/{id}", status_code=204, summary="Delete a workflow")
+@router.delete(
+    "/v1/comfyui-workflows/{id}",
+    access=DELETE,
+    errors=(errors.WorkflowNotFound,),
+    status_code=204,
+    summary="Delete a workflow",
+)
 async def delete_workflow(
     caller: Caller,
     parts: Parts,
@@ -132,6 +172,8 @@ async def delete_workflow(
 
 @router.post(
     "/v1/comfyui-workflows/{id}/restorations",
+    access=DELETE,
+    errors=(errors.WorkflowNotFound,),
     status_code=201,
     response_model=Workflow,
     summary="Restore a deleted workflow",

@@ -11,9 +11,9 @@ import pytest
 
 from runflow import errors
 from runflow.accounts.keys.schemas import CreateApiKey
+from runflow.accounts.keys.scopes import ALL_SCOPES
 from runflow.accounts.keys.service import create_for
 from runflow.web.auth import Principal
-from runflow.web.scopes import ALL_SCOPES
 from runflow.web.services import Services
 from tests.support.application import MakeKey, open_client
 

@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
+from runflow.accounts.keys.scopes import ALL_SCOPES
 from runflow.ids import new_id
-from runflow.web.scopes import ALL_SCOPES
 from runflow.web.services import Services
 from tests.support.application import MakeKey, new_org, open_client
 

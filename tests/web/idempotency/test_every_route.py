@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator
 import pytest
 
 from runflow.ids import new_id
+from runflow.server import ROUTES
 from runflow.web.idempotency import queries
-from runflow.web.scopes import IDEMPOTENCY_EXEMPT, SECRET_ANSWERS
 from runflow.web.services import Services
 from tests.support import everything as of_everything
 from tests.support.everything import BODIES, OF_KEYS, Everything, Route, fresh
 
-POSTS = [route for route in OF_KEYS if route[0] == "POST" and route[1] not in IDEMPOTENCY_EXEMPT]
+POSTS = [route for route in OF_KEYS if route[0] == "POST"]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ async def test_a_second_one_gets_the_first_answer(own: Everything, route: Route)
         first, again = [await own.call(route, headers=header, json=body) for _ in range(2)]
     if not first.is_success:
         assert first.status_code == 409, first.text
-    elif route[1] in SECRET_ANSWERS:
+    elif ROUTES[route].shows_secret:
         assert (again.status_code, again.json()["code"]) == (409, "CONFLICT")
     else:
         assert (again.status_code, again.content) == (first.status_code, first.content)

@@ -5,10 +5,6 @@ import re
 import httpx
 import pytest
 
-from runflow.web.reference.llms import HEAD
-from tests.support.workflow_calls import created
-from tests.support.workflow_prompts import body
-
 
 async def test_a_browser_at_the_address_of_the_server_is_led_to_the_page(anonymous: httpx.AsyncClient) -> None:
     front = await anonymous.get("/", follow_redirects=True)
@@ -31,22 +27,3 @@ async def test_the_page_loads_nothing_from_another_host(anonymous: httpx.AsyncCl
 async def test_it_serves_its_own_files_only(anonymous: httpx.AsyncClient, name: str) -> None:
     answer = await anonymous.get(f"/docs/{name}")
     assert (answer.status_code, answer.json()["code"]) == (404, "NOT_FOUND")
-
-
-async def test_the_index_for_language_models_names_every_route(anonymous: httpx.AsyncClient) -> None:
-    index = (await anonymous.get("/llms.txt")).text
-    document = (await anonymous.get("/v1/openapi.json")).json()
-    assert index.startswith("# Runflow API\n\n> ")
-    assert len(document["paths"]) > 20
-    assert index.index("## ComfyUI workflows\n") < index.index("## Runs\n") < index.index("## Status\n")
-    for path, operations in document["paths"].items():
-        for method, operation in operations.items():
-            assert f"- `{method.upper()} {path}`: {operation['summary']}\n" in index
-
-
-async def test_the_first_step_of_the_index_shows_inputs(client: httpx.AsyncClient) -> None:
-    await created(client, body())
-    step = next(line for line in HEAD.splitlines() if line.startswith("1. "))
-    address = step.split("`")[1].removeprefix("GET ")
-    (workflow,) = (await client.get(address)).json()["items"]
-    assert workflow["path"] and workflow["inputs"]

@@ -2,20 +2,28 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from starlette.responses import Response
 
 from runflow.accounts.audit import service
 from runflow.accounts.audit.schemas import AuditEvent
+from runflow.accounts.organizations.routes import TAG
 from runflow.web.auth import Caller
 from runflow.web.lists import ListEnvelope, ListQuery, list_query
 from runflow.web.responses import json_response
+from runflow.web.route_table import any_of
+from runflow.web.router import Router
 from runflow.web.services import Services, services
 
-router = APIRouter(tags=["Account"])
+router = Router(TAG)
 
 
-@router.get("/v1/audit-events", response_model=ListEnvelope[AuditEvent], summary="List audit events")
+@router.get(
+    "/v1/audit-events",
+    access=any_of("audit-events:read"),
+    response_model=ListEnvelope[AuditEvent],
+    summary="List audit events",
+)
 async def list_events(
     caller: Caller,
     parts: Annotated[Services, Depends(services)],

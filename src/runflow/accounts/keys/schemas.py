@@ -6,8 +6,8 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
 
+from runflow.accounts.keys.scopes import ALL_SCOPES
 from runflow.web.responses import Timestamp
-from runflow.web.scopes import ALL_SCOPES
 
 
 class CreateApiKey(BaseModel):

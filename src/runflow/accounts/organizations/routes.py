@@ -3,9 +3,10 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from starlette.responses import Response
 
+from runflow import errors
 from runflow.accounts.organizations import identity, members, service
 from runflow.accounts.organizations.schemas import (
     CreateMember,
@@ -21,16 +22,22 @@ from runflow.web.auth import Caller
 from runflow.web.json_body import json_body, openapi_body
 from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, list_query, record_query
 from runflow.web.responses import json_response
+from runflow.web.route_table import Access, Tag, any_of
+from runflow.web.router import Router
 from runflow.web.services import Services, services
 
-router = APIRouter(tags=["Account"])
+TAG = Tag("Account", "Organizations, members, API keys and audit events.")
+router = Router(TAG)
+
+READ = any_of("organizations:read")
+EDIT = any_of("organizations:edit")
 
 Parts = Annotated[Services, Depends(services)]
 OneQuery = Annotated[RecordQuery, Depends(record_query)]
 PageQuery = Annotated[ListQuery, Depends(list_query)]
 
 
-@router.get("/v1/auth/me", response_model=Me, summary="Who is calling")
+@router.get("/v1/auth/me", access=Access.ANY_KEY, response_model=Me, summary="Who is calling")
 async def me(caller: Caller, parts: Parts, query: OneQuery) -> Response:
     """Read who you are: the member whose key this is, or the key itself; its scopes and its organization.
 
@@ -39,7 +46,7 @@ async def me(caller: Caller, parts: Parts, query: OneQuery) -> Response:
     return json_response(await identity.me(parts, caller, query))
 
 
-@router.get("/v1/organizations", response_model=ListEnvelope[Organization], summary="List organizations")
+@router.get("/v1/organizations", access=READ, response_model=ListEnvelope[Organization], summary="List organizations")
 async def list_organizations(caller: Caller, parts: Parts, query: PageQuery) -> Response:
     """List the organizations of this key: its own."""
     return json_response(await service.list_own(parts, caller, query))
@@ -47,6 +54,9 @@ async def list_organizations(caller: Caller, parts: Parts, query: PageQuery) -> 
 
 @router.post(
     "/v1/organizations",
+    access=any_of("organizations:create"),
+    errors=(errors.LimitReached,),
+    shows_secret=True,
     status_code=201,
     response_model=NewOrganization,
     summary="Create an organization",
@@ -62,7 +72,13 @@ async def create_organization(
     return json_response(await service.create_for(parts, caller, body), 201)
 
 
-@router.get("/v1/organizations/{id}", response_model=Organization, summary="Get an organization")
+@router.get(
+    "/v1/organizations/{id}",
+    access=READ,
+    errors=(errors.OrganizationNotFound,),
+    response_model=Organization,
+    summary="Get an organization",
+)
 async def get_organization(id: UUID, caller: Caller, parts: Parts, query: OneQuery) -> Response:
     """Read your organization."""
     return json_response(await service.get(parts, caller, id, query))
@@ -70,6 +86,8 @@ async def get_organization(id: UUID, caller: Caller, parts: Parts, query: OneQue
 
 @router.patch(
     "/v1/organizations/{id}",
+    access=EDIT,
+    errors=(errors.OrganizationNotFound,),
     response_model=Organization,
     summary="Change an organization",
     openapi_extra=openapi_body(PatchOrganization),
@@ -84,7 +102,13 @@ async def patch_organization(
     return json_response(await service.change(parts, caller, id, body))
 
 
-@router.get("/v1/organizations/{organization_id}/members", response_model=ListEnvelope[Member], summary="List members")
+@router.get(
+    "/v1/organizations/{organization_id}/members",
+    access=READ,
+    errors=(errors.OrganizationNotFound,),
+    response_model=ListEnvelope[Member],
+    summary="List members",
+)
 async def list_members(organization_id: UUID, caller: Caller, parts: Parts, query: PageQuery) -> Response:
     """List the members of your organization."""
     return json_response(await members.list_page(parts, caller, organization_id, query))
@@ -92,6 +116,8 @@ async def list_members(organization_id: UUID, caller: Caller, parts: Parts, quer
 
 @router.post(
     "/v1/organizations/{organization_id}/members",
+    access=EDIT,
+    errors=(errors.OrganizationNotFound, errors.LimitReached),
     status_code=201,
     response_model=Member,
     summary="Add a member",
@@ -107,7 +133,13 @@ async def add_member(
     return json_response(await members.add(parts, caller, organization_id, body), 201)
 
 
-@router.get("/v1/organizations/{organization_id}/members/{id}", response_model=Member, summary="Get a member")
+@router.get(
+    "/v1/organizations/{organization_id}/members/{id}",
+    access=READ,
+    errors=(errors.OrganizationNotFound, errors.MemberNotFound),
+    response_model=Member,
+    summary="Get a member",
+)
 async def get_member(organization_id: UUID, id: UUID, caller: Caller, parts: Parts, query: OneQuery) -> Response:
     """Read one member of your organization."""
     return json_response(await members.get(parts, caller, organization_id, id, query))
@@ -115,6 +147,8 @@ async def get_member(organization_id: UUID, id: UUID, caller: Caller, parts: Par
 
 @router.patch(
     "/v1/organizations/{organization_id}/members/{id}",
+    access=EDIT,
+    errors=(errors.OrganizationNotFound, errors.MemberNotFound, errors.Conflict),
     response_model=Member,
     summary="Change a member",
     openapi_extra=openapi_body(PatchMember),
@@ -130,7 +164,13 @@ async def patch_member(
     return json_response(await members.change(parts, caller, organization_id, id, body))
 
 
-@router.delete("/v1/organizations/{organization_id}/members/{id}", status_code=204, summary="Remove a member")
+@router.delete(
+    "/v1/organizations/{organization_id}/members/{id}",
+    access=EDIT,
+    errors=(errors.OrganizationNotFound, errors.MemberNotFound, errors.Conflict),
+    status_code=204,
+    summary="Remove a member",
+)
 async def remove_member(organization_id: UUID, id: UUID, caller: Caller, parts: Parts) -> Response:
     """Remove a member and revoke the API keys that belong to it. The last owner stays (409)."""
     await members.remove(parts, caller, organization_id, id)

@@ -3,24 +3,30 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import Depends, Path, Query
 from starlette.responses import Response
 
+from runflow import errors
 from runflow.assets.folders import service
 from runflow.assets.folders.schemas import CreateFolder, Folder, PatchFolder
+from runflow.assets.routes import TAG
 from runflow.web.auth import Caller
 from runflow.web.json_body import json_body, openapi_body
 from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, list_query, record_query
 from runflow.web.responses import json_response
+from runflow.web.route_table import any_of
+from runflow.web.router import Router
 from runflow.web.services import Services, services
 
-router = APIRouter(prefix="/v1/asset-folders", tags=["Assets"])
+router = Router(TAG, prefix="/v1/asset-folders")
+
+READ = any_of("assets:read")
 
 Parts = Annotated[Services, Depends(services)]
 FolderId = Annotated[UUID, Path(description="Id of the folder.")]
 
 
-@router.get("", response_model=ListEnvelope[Folder], summary="List asset folders")
+@router.get("", access=READ, response_model=ListEnvelope[Folder], summary="List asset folders")
 async def list_folders(caller: Caller, parts: Parts, query: Annotated[ListQuery, Depends(list_query)]) -> Response:
     """List the organization's folders. `q=parent_id.isnull:true` gives those at the top."""
     return json_response(await service.list_page(parts, caller, query))
@@ -28,6 +34,8 @@ async def list_folders(caller: Caller, parts: Parts, query: Annotated[ListQuery,
 
 @router.post(
     "",
+    access=any_of("assets:create", "assets:edit"),
+    errors=(errors.LimitReached,),
     status_code=201,
     response_model=Folder,
     summary="Create an asset folder",
@@ -40,7 +48,9 @@ async def create_folder(
     return json_response(await service.create(parts, caller, body), 201)
 
 
-@router.get("/{id}", response_model=Folder, summary="Get an asset folder")
+@router.get(
+    "/{id}", access=READ, errors=(errors.AssetFolderNotFound,), response_model=Folder, summary="Get an asset folder"
+)
 async def get_folder(
     caller: Caller, parts: Parts, id: FolderId, query: Annotated[RecordQuery, Depends(record_query)]
 ) -> Response:
@@ -49,7 +59,12 @@ async def get_folder(
 
 
 @router.patch(
-    "/{id}", response_model=Folder, summary="Rename or move an asset folder", openapi_extra=openapi_body(PatchFolder)
+    "/{id}",
+    access=any_of("assets:edit"),
+    errors=(errors.AssetFolderNotFound, errors.Conflict),
+    response_model=Folder,
+    summary="Rename or move an asset folder",
+    openapi_extra=openapi_body(PatchFolder),
 )
 async def change_folder(
     caller: Caller, parts: Parts, id: FolderId, body: Annotated[PatchFolder, Depends(json_body(PatchFolder))]
@@ -58,7 +73,13 @@ async def change_folder(
     return json_response(await service.change(parts, caller, id, body))
 
 
-@router.delete("/{id}", status_code=204, summary="Delete an asset folder")
+@router.delete(
+    "/{id}",
+    access=any_of("assets:delete"),
+    errors=(errors.AssetFolderNotFound, errors.Conflict),
+    status_code=204,
+    summary="Delete an asset folder",
+)
 async def delete_folder(
     caller: Caller,
     parts: Parts,

@@ -3,9 +3,10 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from starlette.responses import Response
 
+from runflow import errors
 from runflow.deliveries.callbacks import history, service
 from runflow.deliveries.callbacks.schemas import (
     CallbackDelivery,
@@ -14,20 +15,32 @@ from runflow.deliveries.callbacks.schemas import (
     NewCallbackSecret,
     PatchCallbackSecret,
 )
+from runflow.runs.routes import EXECUTE, READ
 from runflow.web.auth import Caller
 from runflow.web.json_body import json_body, openapi_body
 from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, list_query, record_query
 from runflow.web.responses import json_response
+from runflow.web.route_table import Tag, any_of
+from runflow.web.router import Router
 from runflow.web.services import Services, services
 
-router = APIRouter(tags=["Callbacks"])
+TAG = Tag("Callbacks", "What was told about one run or batch, and the secrets that sign it.")
+router = Router(TAG)
+
+SECRET_READ = any_of("callback-secrets:read")
 
 Parts = Annotated[Services, Depends(services)]
 
 SECRETS = "/v1/callback-secrets"
 
 
-@router.get("/v1/runs/{run_id}/callback", response_model=list[CallbackDelivery], summary="List a run's callbacks")
+@router.get(
+    "/v1/runs/{run_id}/callback",
+    access=READ,
+    errors=(errors.RunNotFound,),
+    response_model=list[CallbackDelivery],
+    summary="List a run's callbacks",
+)
 async def run_history(run_id: UUID, caller: Caller, parts: Parts) -> Response:
     """List what was delivered to the run's `callback_url`, newest first, with every attempt."""
     return json_response(await history.of_run(parts, caller, run_id))
@@ -35,6 +48,8 @@ async def run_history(run_id: UUID, caller: Caller, parts: Parts) -> Response:
 
 @router.post(
     "/v1/runs/{run_id}/callback-redeliveries",
+    access=EXECUTE,
+    errors=(errors.RunNotFound,),
     status_code=201,
     response_model=CallbackDelivery,
     summary="Deliver a run's callback again",
@@ -45,7 +60,11 @@ async def redeliver_run(run_id: UUID, caller: Caller, parts: Parts) -> Response:
 
 
 @router.get(
-    "/v1/batches/{batch_id}/callback", response_model=list[CallbackDelivery], summary="List a batch's callbacks"
+    "/v1/batches/{batch_id}/callback",
+    access=READ,
+    errors=(errors.BatchNotFound,),
+    response_model=list[CallbackDelivery],
+    summary="List a batch's callbacks",
 )
 async def batch_history(batch_id: UUID, caller: Caller, parts: Parts) -> Response:
     """List what was delivered to the batch's `callback_url`, newest first, with every attempt."""
@@ -54,6 +73,8 @@ async def batch_history(batch_id: UUID, caller: Caller, parts: Parts) -> Respons
 
 @router.post(
     "/v1/batches/{batch_id}/callback-redeliveries",
+    access=EXECUTE,
+    errors=(errors.BatchNotFound,),
     status_code=201,
     response_model=CallbackDelivery,
     summary="Deliver a batch's callback again",
@@ -63,7 +84,7 @@ async def redeliver_batch(batch_id: UUID, caller: Caller, parts: Parts) -> Respo
     return json_response(await history.redeliver_batch(parts, caller, batch_id), 201)
 
 
-@router.get(SECRETS, response_model=ListEnvelope[CallbackSecret], summary="List callback secrets")
+@router.get(SECRETS, access=SECRET_READ, response_model=ListEnvelope[CallbackSecret], summary="List callback secrets")
 async def list_secrets(caller: Caller, parts: Parts, query: Annotated[ListQuery, Depends(list_query)]) -> Response:
     """List the secrets that your organization's callbacks are signed with. Their text is never shown again."""
     return json_response(await service.list_page(parts, caller, query))
@@ -71,6 +92,9 @@ async def list_secrets(caller: Caller, parts: Parts, query: Annotated[ListQuery,
 
 @router.post(
     SECRETS,
+    access=any_of("callback-secrets:create"),
+    errors=(errors.LimitReached,),
+    shows_secret=True,
     status_code=201,
     response_model=NewCallbackSecret,
     summary="Create a callback secret",
@@ -89,7 +113,13 @@ async def create_secret(
     return json_response(await service.create(parts, caller, body), 201)
 
 
-@router.get(SECRETS + "/{id}", response_model=CallbackSecret, summary="Get a callback secret")
+@router.get(
+    SECRETS + "/{id}",
+    access=SECRET_READ,
+    errors=(errors.CallbackSecretNotFound,),
+    response_model=CallbackSecret,
+    summary="Get a callback secret",
+)
 async def get_secret(
     id: UUID, caller: Caller, parts: Parts, query: Annotated[RecordQuery, Depends(record_query)]
 ) -> Response:
@@ -99,6 +129,8 @@ async def get_secret(
 
 @router.patch(
     SECRETS + "/{id}",
+    access=any_of("callback-secrets:edit"),
+    errors=(errors.CallbackSecretNotFound, errors.Conflict),
     response_model=CallbackSecret,
     summary="Change a callback secret",
     openapi_extra=openapi_body(PatchCallbackSecret),
@@ -113,7 +145,13 @@ async def change_secret(
     return json_response(await service.change(parts, caller, id, body))
 
 
-@router.delete(SECRETS + "/{id}", status_code=204, summary="Delete a callback secret")
+@router.delete(
+    SECRETS + "/{id}",
+    access=any_of("callback-secrets:delete"),
+    errors=(errors.CallbackSecretNotFound, errors.Conflict),
+    status_code=204,
+    summary="Delete a callback secret",
+)
 async def delete_secret(id: UUID, caller: Caller, parts: Parts) -> Response:
     """Delete a secret, for good and at once. The current one of several cannot be deleted: promote another first."""
     await service.delete(parts, caller, id)

@@ -4,7 +4,7 @@ import re
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request
+from fastapi import Depends, Header, Path, Query, Request
 from starlette.responses import Response
 
 from runflow import errors
@@ -12,14 +12,17 @@ from runflow.runs.history.follow import follow, look_after
 from runflow.runs.history.schemas import Attempt, LogLine, NodeRun
 from runflow.runs.history.service import History
 from runflow.runs.history.timeline import END
+from runflow.runs.routes import READ, TAG
 from runflow.storage.keys import base_url
 from runflow.web.auth import Caller
 from runflow.web.event_stream import EventStream
 from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, list_query, record_query
 from runflow.web.responses import json_response
+from runflow.web.router import Router
 from runflow.web.services import Services, services
 
-router = APIRouter()
+router = Router(TAG)
+
 
 Parts = Annotated[Services, Depends(services)]
 RunOrAny = Annotated[UUID | Literal["any"], Path(description="Id of the run, or `any` for all runs.", examples=["any"])]
@@ -52,10 +55,17 @@ async def history(request: Request) -> History:
 Reader = Annotated[History, Depends(history)]
 
 
-@router.get("/v1/runs/{id}/events", response_class=Response, summary="Follow a run", responses={
-    200: {"description": EVENTS_DESCRIPTION, "content": {"text/event-stream": {"schema": EVENT_SCHEMA}}},
-    204: {"description": "The end was told before `Last-Event-ID`: nothing follows, do not connect again."},
-})  # fmt: skip
+@router.get(
+    "/v1/runs/{id}/events",
+    access=READ,
+    errors=(errors.RunNotFound,),
+    response_class=Response,
+    summary="Follow a run",
+    responses={
+        200: {"description": EVENTS_DESCRIPTION, "content": {"text/event-stream": {"schema": EVENT_SCHEMA}}},
+        204: {"description": "The end was told before `Last-Event-ID`: nothing follows, do not connect again."},
+    },
+)
 async def events(
     id: RunId,
     caller: Caller,
@@ -90,13 +100,25 @@ def _number(text: str | None, where: list[str]) -> int | None:
     return min(int(text), END)
 
 
-@router.get("/v1/runs/{run_id}/logs", response_model=ListEnvelope[LogLine], summary="List log lines")
+@router.get(
+    "/v1/runs/{run_id}/logs",
+    access=READ,
+    errors=(errors.RunNotFound,),
+    response_model=ListEnvelope[LogLine],
+    summary="List log lines",
+)
 async def list_logs(run_id: RunOrAny, caller: Caller, request: Request, query: Lists, reader: Reader) -> Response:
     """List the log lines of a run, or of all runs, newest first."""
     return json_response(await reader.logs(caller, _one(run_id), query, _address(request)))
 
 
-@router.get("/v1/runs/{run_id}/logs/{id}", response_model=LogLine, summary="Get a log line")
+@router.get(
+    "/v1/runs/{run_id}/logs/{id}",
+    access=READ,
+    errors=(errors.RunLogNotFound,),
+    response_model=LogLine,
+    summary="Get a log line",
+)
 async def get_log(
     run_id: RunOrAny, id: UUID, caller: Caller, request: Request, query: Records, reader: Reader
 ) -> Response:
@@ -104,19 +126,37 @@ async def get_log(
     return json_response(await reader.log(caller, _one(run_id), id, query, _address(request)))
 
 
-@router.get("/v1/runs/{run_id}/node-runs", response_model=ListEnvelope[NodeRun], summary="List node runs")
+@router.get(
+    "/v1/runs/{run_id}/node-runs",
+    access=READ,
+    errors=(errors.RunNotFound,),
+    response_model=ListEnvelope[NodeRun],
+    summary="List node runs",
+)
 async def list_node_runs(run_id: RunOrAny, caller: Caller, query: Lists, reader: Reader) -> Response:
     """List the nodes that ComfyUI executed in a run, or in all runs. They are known when an attempt has ended."""
     return json_response(await reader.node_runs(caller, _one(run_id), query))
 
 
-@router.get("/v1/runs/{run_id}/node-runs/{id}", response_model=NodeRun, summary="Get a node run")
+@router.get(
+    "/v1/runs/{run_id}/node-runs/{id}",
+    access=READ,
+    errors=(errors.NodeRunNotFound,),
+    response_model=NodeRun,
+    summary="Get a node run",
+)
 async def get_node_run(run_id: RunOrAny, id: UUID, caller: Caller, query: Records, reader: Reader) -> Response:
     """Read one node run."""
     return json_response(await reader.node_run(caller, _one(run_id), id, query))
 
 
-@router.get("/v1/runs/{run_id}/attempts", response_model=ListEnvelope[Attempt], summary="List attempts at a run")
+@router.get(
+    "/v1/runs/{run_id}/attempts",
+    access=READ,
+    errors=(errors.RunNotFound,),
+    response_model=ListEnvelope[Attempt],
+    summary="List attempts at a run",
+)
 async def list_attempts(run_id: RunId, caller: Caller, query: Lists, reader: Reader) -> Response:
     """List the tries of a run, the first one first: on which worker and GPU, how long, and why it failed."""
     return json_response(await reader.attempts(caller, run_id, query))

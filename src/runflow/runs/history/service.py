@@ -40,7 +40,7 @@ class History:
     async def log(
         self, caller: Principal, run_id: UUID | None, line: UUID, query: RecordQuery, base_url: str
     ) -> dict[str, Any]:
-        """Return one log line of a run, or of any. Raises `RunNotFound`, `RunLogNotFound`."""
+        """Return one log line of a run, or of any. Raises `RunLogNotFound`."""
         check_projection(query, LOG_LIST.response_fields, LOG_LIST.embeds)
         async with self._services.db.tenant(caller.org_id) as connection:
             row = await queries.one_log(connection, caller.org_id, run_id, line)
@@ -56,7 +56,7 @@ class History:
         return _projected(await self._page(caller, run_id, NODE_RUN_LIST, query, base, node_run_record), query)
 
     async def node_run(self, caller: Principal, run_id: UUID | None, one: UUID, query: RecordQuery) -> dict[str, Any]:
-        """Return one node run of a run, or of any. Raises `RunNotFound`, `NodeRunNotFound`."""
+        """Return one node run of a run, or of any. Raises `NodeRunNotFound`."""
         check_projection(query, NODE_RUN_LIST.response_fields, NODE_RUN_LIST.embeds)
         async with self._services.db.tenant(caller.org_id) as connection:
             row = await queries.one_node_run(connection, caller.org_id, run_id, one)

@@ -7,21 +7,21 @@ from typing import Any
 
 from runflow.graph import InputType
 from runflow.runs.openapi.input_schema import example_of, input_schema
+from runflow.runs.routes import router
 from runflow.runs.schemas import DispatchRequest, Run
 from runflow.web import error_responses
 from runflow.web.openapi import ERROR_SCHEMA
-from runflow.web.scopes import ROUTE_SCOPES
+from runflow.web.route_table import RouteTable
 
 _REF = "#/components/schemas/{model}"
 _RUN_ID = "0190d3a1-4b1c-7e2f-8a55-1f2e3d4c5b6a"
 _NAME = re.compile(r"[^A-Za-z0-9]+")
-_PATHS = "/v1/comfyui-workflows/{owner}/{slug}/runs", "/v1/runs/{id}"
+_ROUTES = RouteTable(router.routes)
 _DISPATCH_CODES = error_responses.codes_of(
-    "post", _PATHS[0], {"requestBody": {"content": {"application/json": {}}}}, ROUTE_SCOPES["POST", _PATHS[0]]
+    _ROUTES["POST", "/v1/comfyui-workflows/{owner}/{slug}/runs"],
+    {"requestBody": {"content": {"application/json": {}}}},
 )
-_READ_CODES = error_responses.codes_of(
-    "get", _PATHS[1], {"parameters": [{"name": "id"}]}, ROUTE_SCOPES["GET", _PATHS[1]]
-)
+_READ_CODES = error_responses.codes_of(_ROUTES["GET", "/v1/runs/{id}"], {"parameters": [{"name": "id"}]})
 _ALWAYS = ["id", "status_code", "is_terminal"]
 _FILES = {InputType.IMAGE.value: ("png", "image/png"), InputType.FILE.value: ("bin", "application/octet-stream")}
 

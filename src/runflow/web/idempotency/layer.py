@@ -11,14 +11,13 @@ from typing import Any
 from sqlalchemy import Row
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runflow import errors
 from runflow.web.auth import authorize
 from runflow.web.idempotency import queries
 from runflow.web.idempotency.queries import Name
-from runflow.web.scopes import IDEMPOTENCY_EXEMPT, ROUTE_SCOPES, SECRET_ANSWERS, Access
+from runflow.web.route_table import RouteSpec, RouteTable
 from runflow.web.services import Services
 from runflow.web.waiting import follow
 
@@ -26,19 +25,14 @@ HEADER = b"idempotency-key"
 REPLAYED = "Idempotency-Replayed"
 _VALID = re.compile(rb"[\x20-\x7e]{1,255}")
 
-_ROUTES = [
-    (compile_path(path)[0], path)
-    for (method, path), needed in ROUTE_SCOPES.items()
-    if method == "POST" and not isinstance(needed, Access) and path not in IDEMPOTENCY_EXEMPT
-]
-
 
 class Idempotency:
     """Stands between the limits on bodies and the routes."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, routes: RouteTable) -> None:
         """Wrap the routes."""
         self.app = app
+        self._routes = RouteTable(route for route in routes if route.takes_idempotency_key)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -46,25 +40,25 @@ class Idempotency:
             await self.app(scope, receive, send)
             return
         keys = [value for name, value in scope["headers"] if name == HEADER]
-        route = _route_of(scope["path"]) if keys else None
+        route = next(self._routes.at(scope["path"]), None) if keys else None
         if route is None:
             await self.app(scope, receive, send)
             return
         request = Request(scope, receive)
-        caller = await authorize(request, "POST", route)
+        caller = await authorize(request, route.access)
         if len(keys) != 1 or not _VALID.fullmatch(keys[0].strip()):
             raise _bad_header()
-        name = Name(caller.org_id, route, keys[0].strip().decode("ascii"))
-        answer = await self._once(request, name, await request.body())
+        name = Name(caller.org_id, route.path, keys[0].strip().decode("ascii"))
+        answer = await self._once(request, route, name, await request.body())
         if 200 <= answer.status_code < 300:
             # What was created is committed: now its end can be waited for, the first time and at every repetition.
-            ended = await follow(request, caller, route, bytes(answer.body))
+            ended = await follow(request, caller, route.path, bytes(answer.body))
             if ended is not None and REPLAYED in answer.headers:
                 ended.headers[REPLAYED] = answer.headers[REPLAYED]
             answer = ended or answer
         await answer(scope, receive, send)
 
-    async def _once(self, request: Request, name: Name, body: bytes) -> Response:
+    async def _once(self, request: Request, route: RouteSpec, name: Name, body: bytes) -> Response:
         services: Services = request.app.state.services
         request_hash = _hash(request, body)
         async with services.db.unit_of_work(name.org_id) as unit:
@@ -83,7 +77,7 @@ class Idempotency:
                 request_hash=request_hash,
                 status_code=answer.status_code,
                 content_type=answer.headers.get("content-type"),
-                body=None if name.route in SECRET_ANSWERS else bytes(answer.body),
+                body=None if route.shows_secret else bytes(answer.body),
             )
         return answer
 
@@ -106,11 +100,6 @@ class Idempotency:
         answer = Response(bytes(content), start["status"])
         answer.raw_headers = list(start["headers"])
         return answer
-
-
-def _route_of(path: str) -> str | None:
-    """Return the template of the route, None for one to which the header means nothing."""
-    return next((template for pattern, template in _ROUTES if pattern.match(path)), None)
 
 
 def _hash(request: Request, body: bytes) -> bytes:

@@ -1,16 +1,14 @@
-"""The reference over HTTP: an interactive page that needs no other host, and the index for language models."""
+"""The reference over HTTP: an interactive page that needs no other host."""
 
 from importlib.resources import files
-from typing import Any
 
-from fastapi import APIRouter
-from fastapi.requests import Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from runflow.web.reference.llms import index
+from runflow.web.route_table import Access
+from runflow.web.router import Router
 
-router = APIRouter(include_in_schema=False)
+router = Router(None)
 
 _HERE = files("runflow.web.reference")
 _SWAGGER = files("fastapi_offline").joinpath("static")
@@ -28,19 +26,19 @@ _PAGE_HEADERS = {
 }
 
 
-@router.get("/")
+@router.get("/", access=Access.PUBLIC)
 async def front() -> Response:
     """Lead whoever opens the address that `runflow up` prints to the page. Relative: a proxy may add a prefix."""
     return Response(status_code=307, headers={"Location": "docs"})
 
 
-@router.get("/docs")
+@router.get("/docs", access=Access.PUBLIC)
 async def page() -> Response:
     """Serve the interactive reference. `?url=/v1/…/openapi.json` shows another document of this server."""
     return Response(_HERE.joinpath("page.html").read_bytes(), media_type="text/html", headers=_PAGE_HEADERS)
 
 
-@router.get("/docs/{name:path}")
+@router.get("/docs/{name:path}", access=Access.PUBLIC)
 async def part(name: str) -> Response:
     """Serve a script or style of the page."""
     if name not in _FILES:
@@ -48,10 +46,3 @@ async def part(name: str) -> Response:
     found, kind = _FILES[name]
     headers = {"Cache-Control": "public, max-age=3600", "X-Content-Type-Options": "nosniff"}
     return Response(found.read_bytes(), media_type=kind, headers=headers)
-
-
-@router.get("/llms.txt")
-async def llms(request: Request) -> Response:
-    """Serve the index that tells a language model how to use this API (llmstxt.org)."""
-    document: dict[str, Any] = request.app.state.reference()
-    return Response(index(document), media_type="text/plain; charset=utf-8")

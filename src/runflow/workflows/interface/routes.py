@@ -3,13 +3,16 @@
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import Depends, Path
 from starlette.responses import Response
 
+from runflow import errors
 from runflow.web.auth import Caller
 from runflow.web.json_body import json_body, openapi_body
 from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, list_query, record_query
 from runflow.web.responses import json_response
+from runflow.web.route_table import any_of
+from runflow.web.router import Router
 from runflow.web.services import Services, services
 from runflow.workflows.interface import service
 from runflow.workflows.interface.queries import INPUTS, OUTPUTS
@@ -23,8 +26,14 @@ from runflow.workflows.interface.schemas import (
     WrittenInput,
     WrittenOutput,
 )
+from runflow.workflows.routes import TAG
 
-router = APIRouter(tags=["ComfyUI workflows"])
+router = Router(TAG)
+
+READ = any_of("comfyui-workflows:read")
+DEFINE = any_of("comfyui-workflows:create", "comfyui-workflows:edit")
+EDIT = any_of("comfyui-workflows:edit")
+REMOVE = any_of("comfyui-workflows:delete", "comfyui-workflows:edit")
 
 Parts = Annotated[Services, Depends(services)]
 WorkflowId = Annotated[UUID, Path(description="Id of the workflow.")]
@@ -44,7 +53,13 @@ def _one(workflow: UUID | str) -> UUID | None:
     return workflow if isinstance(workflow, UUID) else None
 
 
-@router.get(_INPUTS, response_model=ListEnvelope[WorkflowInput], summary="List inputs")
+@router.get(
+    _INPUTS,
+    access=READ,
+    errors=(errors.WorkflowNotFound,),
+    response_model=ListEnvelope[WorkflowInput],
+    summary="List inputs",
+)
 async def list_inputs(caller: Caller, parts: Parts, comfyui_workflow_id: AnyWorkflow, query: Listing) -> Response:
     """List the inputs of a workflow: of your own, or of a public one of another organization."""
     return json_response(await service.list_page(parts, caller, INPUTS, _one(comfyui_workflow_id), query))
@@ -52,6 +67,8 @@ async def list_inputs(caller: Caller, parts: Parts, comfyui_workflow_id: AnyWork
 
 @router.post(
     _INPUTS,
+    access=DEFINE,
+    errors=(errors.WorkflowNotFound,),
     status_code=201,
     response_model=WrittenInput,
     summary="Add an input",
@@ -70,7 +87,13 @@ async def create_input(
     return json_response(await service.create(parts, caller, INPUTS, comfyui_workflow_id, body), 201)
 
 
-@router.get(_INPUTS + "/{id}", response_model=WorkflowInput, summary="Get an input")
+@router.get(
+    _INPUTS + "/{id}",
+    access=READ,
+    errors=(errors.WorkflowNotFound, errors.WorkflowInputNotFound),
+    response_model=WorkflowInput,
+    summary="Get an input",
+)
 async def get_input(
     caller: Caller, parts: Parts, comfyui_workflow_id: AnyWorkflow, id: InputId, query: Reading
 ) -> Response:
@@ -79,7 +102,12 @@ async def get_input(
 
 
 @router.patch(
-    _INPUTS + "/{id}", response_model=WrittenInput, summary="Change an input", openapi_extra=openapi_body(InputChange)
+    _INPUTS + "/{id}",
+    access=EDIT,
+    errors=(errors.WorkflowNotFound, errors.WorkflowInputNotFound, errors.Conflict),
+    response_model=WrittenInput,
+    summary="Change an input",
+    openapi_extra=openapi_body(InputChange),
 )
 async def patch_input(
     caller: Caller,
@@ -96,14 +124,26 @@ async def patch_input(
     return json_response(await service.patch(parts, caller, INPUTS, comfyui_workflow_id, id, body))
 
 
-@router.delete(_INPUTS + "/{id}", status_code=204, summary="Delete an input")
+@router.delete(
+    _INPUTS + "/{id}",
+    access=REMOVE,
+    errors=(errors.WorkflowNotFound, errors.WorkflowInputNotFound),
+    status_code=204,
+    summary="Delete an input",
+)
 async def delete_input(caller: Caller, parts: Parts, comfyui_workflow_id: WorkflowId, id: InputId) -> Response:
     """Delete an input; makes a version. A deploy does not bring it back until its node has another `input_id`."""
     await service.delete(parts, caller, INPUTS, comfyui_workflow_id, id)
     return Response(status_code=204)
 
 
-@router.get(_OUTPUTS, response_model=ListEnvelope[WorkflowOutput], summary="List outputs")
+@router.get(
+    _OUTPUTS,
+    access=READ,
+    errors=(errors.WorkflowNotFound,),
+    response_model=ListEnvelope[WorkflowOutput],
+    summary="List outputs",
+)
 async def list_outputs(caller: Caller, parts: Parts, comfyui_workflow_id: AnyWorkflow, query: Listing) -> Response:
     """List the outputs of a workflow: of your own, or of a public one of another organization."""
     return json_response(await service.list_page(parts, caller, OUTPUTS, _one(comfyui_workflow_id), query))
@@ -111,6 +151,8 @@ async def list_outputs(caller: Caller, parts: Parts, comfyui_workflow_id: AnyWor
 
 @router.post(
     _OUTPUTS,
+    access=DEFINE,
+    errors=(errors.WorkflowNotFound,),
     status_code=201,
     response_model=WrittenOutput,
     summary="Add an output",
@@ -129,7 +171,13 @@ async def create_output(
     return json_response(await service.create(parts, caller, OUTPUTS, comfyui_workflow_id, body), 201)
 
 
-@router.get(_OUTPUTS + "/{id}", response_model=WorkflowOutput, summary="Get an output")
+@router.get(
+    _OUTPUTS + "/{id}",
+    access=READ,
+    errors=(errors.WorkflowNotFound, errors.WorkflowOutputNotFound),
+    response_model=WorkflowOutput,
+    summary="Get an output",
+)
 async def get_output(
     caller: Caller, parts: Parts, comfyui_workflow_id: AnyWorkflow, id: OutputId, query: Reading
 ) -> Response:
@@ -139,6 +187,8 @@ async def get_output(
 
 @router.patch(
     _OUTPUTS + "/{id}",
+    access=EDIT,
+    errors=(errors.WorkflowNotFound, errors.WorkflowOutputNotFound, errors.Conflict),
     response_model=WrittenOutput,
     summary="Change an output",
     openapi_extra=openapi_body(OutputChange),
@@ -154,7 +204,13 @@ async def patch_output(
     return json_response(await service.patch(parts, caller, OUTPUTS, comfyui_workflow_id, id, body))
 
 
-@router.delete(_OUTPUTS + "/{id}", status_code=204, summary="Delete an output")
+@router.delete(
+    _OUTPUTS + "/{id}",
+    access=REMOVE,
+    errors=(errors.WorkflowNotFound, errors.WorkflowOutputNotFound),
+    status_code=204,
+    summary="Delete an output",
+)
 async def delete_output(caller: Caller, parts: Parts, comfyui_workflow_id: WorkflowId, id: OutputId) -> Response:
     """Delete an output; makes a version. A deploy does not bring it back until its node has another `output_id`."""
     await service.delete(parts, caller, OUTPUTS, comfyui_workflow_id, id)

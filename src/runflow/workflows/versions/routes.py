@@ -3,19 +3,25 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import Depends, Path
 from starlette.responses import Response
 
+from runflow import errors
 from runflow.web.auth import Caller
 from runflow.web.json_body import json_body, openapi_body
 from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, list_query, record_query
 from runflow.web.responses import json_response
+from runflow.web.route_table import any_of
+from runflow.web.router import Router
 from runflow.web.services import Services, services
+from runflow.workflows.routes import TAG
 from runflow.workflows.schemas import WrittenWorkflow
 from runflow.workflows.versions import service
 from runflow.workflows.versions.schemas import Rollback, WholeVersion, WorkflowVersion
 
-router = APIRouter(tags=["ComfyUI workflows"])
+router = Router(TAG)
+
+READ = any_of("comfyui-workflows:read")
 
 Parts = Annotated[Services, Depends(services)]
 WorkflowId = Annotated[UUID, Path(description="Id of the workflow.")]
@@ -23,6 +29,8 @@ WorkflowId = Annotated[UUID, Path(description="Id of the workflow.")]
 
 @router.get(
     "/v1/comfyui-workflows/{id}/versions",
+    access=READ,
+    errors=(errors.WorkflowNotFound,),
     response_model=ListEnvelope[WorkflowVersion],
     summary="List a workflow's versions",
 )
@@ -37,7 +45,11 @@ async def list_versions(
 
 
 @router.get(
-    "/v1/comfyui-workflows/{id}/versions/{version}", response_model=WholeVersion, summary="Get a workflow's version"
+    "/v1/comfyui-workflows/{id}/versions/{version}",
+    access=READ,
+    errors=(errors.WorkflowNotFound, errors.WorkflowVersionNotFound),
+    response_model=WholeVersion,
+    summary="Get a workflow's version",
 )
 async def get_version(
     caller: Caller,
@@ -52,6 +64,8 @@ async def get_version(
 
 @router.post(
     "/v1/comfyui-workflows/{id}/rollbacks",
+    access=any_of("comfyui-workflows:edit"),
+    errors=(errors.WorkflowNotFound, errors.WorkflowVersionNotFound, errors.WorkflowInvalid),
     status_code=201,
     response_model=WrittenWorkflow,
     summary="Go back to an earlier version",

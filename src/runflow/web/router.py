@@ -1,0 +1,137 @@
+"""How a noun declares its routes: each says what opens it and which errors it answers, or it cannot be written."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypedDict, TypeVar, Unpack, get_type_hints
+
+from fastapi import APIRouter, Depends
+from starlette.responses import Response
+
+from runflow.errors import RunflowError
+from runflow.web.auth import Caller, worker
+from runflow.web.route_table import Access, Needed, RouteSpec, Tag
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+
+class Described(TypedDict, total=False):
+    """What the OpenAPI document says of a route: FastAPI's own words for it."""
+
+    summary: str
+    description: str
+    status_code: int
+    response_model: Any
+    response_model_by_alias: bool
+    response_class: type[Response]
+    responses: dict[int | str, dict[str, Any]]
+    openapi_extra: dict[str, Any]
+
+
+class Router:
+    """Collects the routes of one noun, for FastAPI and for the table of routes."""
+
+    def __init__(self, tag: Tag | None, *, prefix: str = "") -> None:
+        """Begin without routes. Those of a router without `tag` are no part of the OpenAPI document."""
+        self.tag = tag
+        self.prefix = prefix
+        self.api = APIRouter(prefix=prefix, tags=[tag.name] if tag else None, include_in_schema=tag is not None)
+        self.routes: list[RouteSpec] = []
+
+    def add(
+        self,
+        method: str,
+        path: str,
+        endpoint: Callable[..., Any],
+        *,
+        access: Needed,
+        errors: Sequence[type[RunflowError]] = (),
+        shows_secret: bool = False,
+        streams_body: bool = False,
+        in_document: bool = True,
+        **described: Unpack[Described],
+    ) -> None:
+        """Add a route: `access` opens it, `errors` are what it answers beside what every such route does.
+
+        Raises TypeError where an API key opens it and `endpoint` takes no `Caller`, or the other way round.
+        """
+        route = RouteSpec(method, self.prefix + path, access, tuple(errors), shows_secret, streams_body)
+        asks_for_key = Caller in get_type_hints(endpoint, include_extras=True).values()
+        if asks_for_key != route.takes_key:
+            raise TypeError(f"{route.method} {route.path}: takes a Caller if, and only if, an API key opens it.")
+        self.api.add_api_route(
+            path,
+            endpoint,
+            methods=[method],
+            dependencies=[Depends(worker)] if access is Access.WORKER else None,
+            include_in_schema=in_document,
+            **described,
+        )
+        self.routes.append(route)
+
+    def get(
+        self,
+        path: str,
+        *,
+        access: Needed,
+        errors: Sequence[type[RunflowError]] = (),
+        in_document: bool = True,
+        **described: Unpack[Described],
+    ) -> Callable[[Endpoint], Endpoint]:
+        """Declare a route that reads, or finds, something."""
+        return self._declare("GET", path, access=access, errors=errors, in_document=in_document, **described)
+
+    def head(self, path: str, *, access: Needed) -> Callable[[Endpoint], Endpoint]:
+        """Declare the route that answers as GET does, without a body: no part of the OpenAPI document."""
+        return self._declare("HEAD", path, access=access, in_document=False)
+
+    def post(
+        self,
+        path: str,
+        *,
+        access: Needed,
+        errors: Sequence[type[RunflowError]] = (),
+        shows_secret: bool = False,
+        **described: Unpack[Described],
+    ) -> Callable[[Endpoint], Endpoint]:
+        """Declare a route that makes or does something; `shows_secret` when its answer holds one, shown once."""
+        return self._declare("POST", path, access=access, errors=errors, shows_secret=shows_secret, **described)
+
+    def put(
+        self,
+        path: str,
+        *,
+        access: Needed,
+        errors: Sequence[type[RunflowError]] = (),
+        streams_body: bool = False,
+        **described: Unpack[Described],
+    ) -> Callable[[Endpoint], Endpoint]:
+        """Declare a route that takes bytes; `streams_body` when it bounds them itself."""
+        return self._declare("PUT", path, access=access, errors=errors, streams_body=streams_body, **described)
+
+    def patch(
+        self,
+        path: str,
+        *,
+        access: Needed,
+        errors: Sequence[type[RunflowError]] = (),
+        **described: Unpack[Described],
+    ) -> Callable[[Endpoint], Endpoint]:
+        """Declare a route that changes something."""
+        return self._declare("PATCH", path, access=access, errors=errors, **described)
+
+    def delete(
+        self,
+        path: str,
+        *,
+        access: Needed,
+        errors: Sequence[type[RunflowError]] = (),
+        **described: Unpack[Described],
+    ) -> Callable[[Endpoint], Endpoint]:
+        """Declare a route that removes something."""
+        return self._declare("DELETE", path, access=access, errors=errors, **described)
+
+    def _declare(self, method: str, path: str, **said: Any) -> Callable[[Endpoint], Endpoint]:
+        def declare(endpoint: Endpoint) -> Endpoint:
+            self.add(method, path, endpoint, **said)
+            return endpoint
+
+        return declare
