@@ -8,18 +8,20 @@ from typing import Any
 from aiohttp import web
 
 from .answers import Handler, answered
-from .autosetup import desk
+from .autosetup import routes
 from .deploy import connection
 from .deploy import job as deploy_job
 from .playground import pages as playground_pages
-from .playground import playground, uploads
-from .security import guard, panel, scan
+from .playground import routes as playground_routes
+from .playground import uploads
+from .security import exposure, middleware
+from .security import routes as security_routes
 from .version import VERSION
 
 ROUTES: list[tuple[str, str, Handler]] = []
 """Method, path and handler of every route."""
 
-MIDDLEWARES: list[Any] = [guard.ask_for_password, connection.keep_key_out_of_settings]
+MIDDLEWARES: list[Any] = [middleware.ask_for_password, connection.keep_key_out_of_settings]
 """What sees every request of ComfyUI's server, in this order: inside ComfyUI's own middlewares, outside of others'."""
 
 
@@ -94,61 +96,61 @@ async def cancel_deploy(request: web.Request) -> dict[str, Any]:
 @_on("POST", "/runflow/playground/captures")
 async def capture_workflow(request: web.Request) -> dict[str, Any]:
     """Keep the workflow that the editor shows for its playground."""
-    return await playground.capture(request)
+    return await playground_routes.capture(request)
 
 
 @_on("POST", "/runflow/playground/shown")
 async def note_shown_workflow(request: web.Request) -> dict[str, Any]:
     """Note what the editor shows now, so that a playground can say that its capture is older."""
-    return await playground.shown(request)
+    return await playground_routes.shown(request)
 
 
 @_on("GET", "/runflow/playground/captures/{slug}")
 async def get_capture(request: web.Request) -> dict[str, Any]:
     """A captured workflow's interface and age."""
-    return await playground.describe(request)
+    return await playground_routes.describe(request)
 
 
 @_on("GET", "/runflow/playground/captures/{slug}/workflow")
 async def download_capture(request: web.Request) -> web.StreamResponse:
     """The captured workflow as a file for the editor."""
-    return await playground.workflow(request)
+    return await playground_routes.workflow(request)
 
 
 @_on("POST", "/runflow/playground/captures/{slug}/recaptures")
 async def ask_for_recapture(request: web.Request) -> dict[str, Any]:
     """Ask the editor to capture the workflow again."""
-    return await playground.recapture(request)
+    return await playground_routes.recapture(request)
 
 
 @_on("GET", "/runflow/playground/captures/{slug}/events")
 async def follow_playground(request: web.Request) -> web.StreamResponse:
     """The capture and its runs, and every change of them, as Server-Sent Events."""
-    return await playground.events(request)
+    return await playground_routes.events(request)
 
 
 @_on("GET", "/runflow/playground/captures/{slug}/runs")
 async def list_playground_runs(request: web.Request) -> dict[str, Any]:
     """The runs of a captured workflow."""
-    return await playground.runs(request)
+    return await playground_routes.runs(request)
 
 
 @_on("POST", "/runflow/playground/captures/{slug}/runs")
 async def start_playground_run(request: web.Request) -> dict[str, Any]:
     """Run a captured workflow."""
-    return await playground.start(request)
+    return await playground_routes.start(request)
 
 
 @_on("GET", "/runflow/playground/runs/{id}/preview")
 async def get_playground_preview(request: web.Request) -> web.StreamResponse:
     """What the sampler shows of a run that works now."""
-    return playground.preview(request)
+    return playground_routes.preview(request)
 
 
 @_on("POST", "/runflow/playground/runs/{id}/cancellation")
 async def cancel_playground_run(request: web.Request) -> dict[str, Any]:
     """Stop exactly one run."""
-    return await playground.cancel(request)
+    return await playground_routes.cancel(request)
 
 
 @_on("GET", "/runflow/playground/{slug}")
@@ -172,58 +174,58 @@ async def upload_input_file(request: web.Request) -> dict[str, Any]:
 @_on("GET", "/runflow/security")
 async def get_security(_request: web.Request) -> dict[str, Any]:
     """Whether password authentication is on."""
-    return panel.describe()
+    return security_routes.describe()
 
 
 @_on("PUT", "/runflow/security/password")
 async def put_password(request: web.Request) -> dict[str, Any]:
     """Switch password authentication on, or change the account."""
-    return await panel.store(request)
+    return await security_routes.store(request)
 
 
 @_on("DELETE", "/runflow/security/password")
 async def delete_password(request: web.Request) -> dict[str, Any]:
     """Switch password authentication off."""
-    return await panel.switch_off(request)
+    return await security_routes.switch_off(request)
 
 
 @_on("POST", "/runflow/security/scans")
 async def scan_exposure(request: web.Request) -> dict[str, Any]:
     """Look from where this ComfyUI can be reached."""
-    return await scan.scan(request)
+    return await exposure.scan(request)
 
 
 @_on("POST", "/runflow/autosetup/plans")
 async def plan_autosetup(request: web.Request) -> dict[str, Any]:
     """What the open workflow needs and this machine lacks."""
-    return await desk.plan(request)
+    return await routes.plan(request)
 
 
 @_on("POST", "/runflow/autosetup/jobs")
 async def start_autosetup(request: web.Request) -> dict[str, Any]:
     """Install what a person approved of a plan."""
-    return await desk.start(request)
+    return await routes.start(request)
 
 
 @_on("GET", "/runflow/autosetup/jobs/current")
 async def get_autosetup(_request: web.Request) -> dict[str, Any]:
     """How far the installation is."""
-    return desk.current()
+    return routes.current()
 
 
 @_on("POST", "/runflow/autosetup/jobs/current/answers")
 async def answer_autosetup(request: web.Request) -> dict[str, Any]:
     """Approve packages that only the fetched pack could name, or leave it out."""
-    return await desk.answer(request)
+    return await routes.answer(request)
 
 
 @_on("POST", "/runflow/autosetup/jobs/current/cancellation")
 async def cancel_autosetup(request: web.Request) -> dict[str, Any]:
     """End the installation."""
-    return await desk.cancel(request)
+    return await routes.cancel(request)
 
 
 @_on("POST", "/runflow/autosetup/restarts")
 async def restart_comfyui(request: web.Request) -> dict[str, Any]:
     """Restart ComfyUI, so that it loads what was installed."""
-    return await desk.restart_comfyui(request)
+    return await routes.restart_comfyui(request)

@@ -15,7 +15,8 @@ from aiohttp import web
 
 from .. import comfyui
 from ..answers import Refused, read_json
-from ..manifest.hashes import Cancelled, Hashes
+from ..cancellation import Cancelled
+from ..manifest.hashes import Hashes
 from ..manifest.resources import InputFile
 from . import connection
 from .model_upload import LocalModel, Offer, offers, send_model
