@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from ..answers import Refused
-from ..security import middleware
+from ..security.authenticator import AUTHENTICATOR
 
 _OF_PROXIES = ("Forwarded", "Via", "X-Forwarded-For", "X-Real-IP")
 _NEXT = (
@@ -28,7 +28,7 @@ def require_access(request: web.Request) -> None:
     Raises:
         Refused: see there.
     """
-    if middleware.gate().account is not None:
+    if request.app[AUTHENTICATOR].account is not None:
         return
     if not _is_loopback(request.remote or ""):
         message = f"Auto setup installs programs, so it takes no orders from other machines without a password. {_NEXT}"

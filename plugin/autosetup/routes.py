@@ -1,4 +1,4 @@
-"""What the routes of Auto setup do: plan, start, answer, cancel, restart. It keeps the last plans and the one job."""
+"""The routes of Auto setup: plan, start, answer, cancel, restart. The last plans and the one job are kept here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from .. import comfyui
-from ..answers import Refused, read_json
+from ..answers import Refused, Routes, read_json
 from . import restart
 from .access import require_access
 from .fetch import Fetcher
@@ -19,10 +19,13 @@ from .sources import Sources
 
 _KEPT = 10
 
+ROUTES = Routes()
+
 _plans: OrderedDict[str, Plan] = OrderedDict()
 _jobs: list[SetupJob] = []
 
 
+@ROUTES.on("POST", "/runflow/autosetup/plans")
 async def plan(request: web.Request) -> dict[str, Any]:
     """A plan for `{graph, page_knows, custom_nodes, models}`; the last two say what to look for.
 
@@ -50,6 +53,7 @@ async def plan(request: web.Request) -> dict[str, Any]:
     return made.to_dict()
 
 
+@ROUTES.on("POST", "/runflow/autosetup/jobs")
 async def start(request: web.Request) -> dict[str, Any]:
     """Begin with the approved lines of a plan: `{plan, lines: [ids], pickles: [ids]}`.
 
@@ -73,11 +77,13 @@ async def start(request: web.Request) -> dict[str, Any]:
     return job.describe()
 
 
-def current() -> dict[str, Any]:
+@ROUTES.on("GET", "/runflow/autosetup/jobs/current")
+async def current(_request: web.Request) -> dict[str, Any]:
     """The job that is at work or was the last since ComfyUI started, and the name of ComfyUI's process."""
     return {"process": restart.PROCESS, "job": _jobs[-1].describe() if _jobs else None}
 
 
+@ROUTES.on("POST", "/runflow/autosetup/jobs/current/answers")
 async def answer(request: web.Request) -> dict[str, Any]:
     """Take the person's answer about the packages of a pack: `{line, approved}`. Raises Refused."""
     require_access(request)
@@ -88,6 +94,7 @@ async def answer(request: web.Request) -> dict[str, Any]:
     return job.describe()
 
 
+@ROUTES.on("POST", "/runflow/autosetup/jobs/current/cancellation")
 async def cancel(request: web.Request) -> dict[str, Any]:
     """End the job. Raises Refused."""
     require_access(request)
@@ -97,6 +104,7 @@ async def cancel(request: web.Request) -> dict[str, Any]:
     return job.describe()
 
 
+@ROUTES.on("POST", "/runflow/autosetup/restarts")
 async def restart_comfyui(request: web.Request) -> dict[str, Any]:
     """Restart ComfyUI; with `{confirmed: true}` also while it works on something.
 

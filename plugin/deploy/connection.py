@@ -14,14 +14,14 @@ from typing import Any
 from aiohttp import web
 
 from .. import comfyui
-from ..answers import Refused, read_json
 from ..private_file import write_private
 from .target import DEFAULT_URL, Target, choose_target
 
 URL_SETTING = "Runflow.ApiUrl"
 KEY_SETTING = "Runflow.ApiKey"
 _SETTINGS = ("/settings", "/api/settings", f"/settings/{KEY_SETTING}", f"/api/settings/{KEY_SETTING}")
-_MAX_KEY = 500
+MAX_KEY = 500
+"""Longest key, in characters."""
 _HINT_LENGTH = 4
 _LONG_ENOUGH_FOR_HINT = 12
 
@@ -34,25 +34,6 @@ def keys() -> KeyStore:
 def describe(request: web.Request) -> dict[str, Any]:
     """What the page may know: the address, and the end of the key that is stored (null: none)."""
     return {"api_url": _settings_url(request), "key_hint": keys().hint(comfyui.user_id(request))}
-
-
-async def store_key(request: web.Request) -> dict[str, Any]:
-    """Store the key in the body, `{"api_key": …}`, for the request's user.
-
-    Raises:
-        Refused: it is no key.
-    """
-    key = (await read_json(request)).get("api_key")
-    if not isinstance(key, str) or not key.strip() or len(key) > _MAX_KEY:
-        raise Refused("Paste an API key, such as rf_live_….", code="INVALID_KEY")
-    keys().put(comfyui.user_id(request), key.strip())
-    return describe(request)
-
-
-def forget_key(request: web.Request) -> dict[str, Any]:
-    """Forget the key of the request's user."""
-    keys().forget(comfyui.user_id(request))
-    return describe(request)
 
 
 def known_keys(request: web.Request) -> set[str]:
@@ -89,7 +70,7 @@ def _take_over(request: web.Request) -> None:
         return
     key = settings.pop(KEY_SETTING)
     if isinstance(key, str) and key.strip():
-        keys().put(user, key.strip()[:_MAX_KEY])
+        keys().put(user, key.strip()[:MAX_KEY])
     else:
         keys().forget(user)
     comfyui.save_user_settings(request, settings)

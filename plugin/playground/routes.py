@@ -1,4 +1,4 @@
-"""The Local Playground of this process: from requests to captures, runs and events."""
+"""The routes of the Local Playground: its captures, runs and events, its page, and files for its inputs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 from aiohttp import web
 
 from .. import comfyui
-from ..answers import Refused, read_json
+from ..answers import Refused, Routes, read_json
+from . import pages, uploads
 from .captures import Captures, slug_of
 from .feed import Feed
 from .runs import Runs
@@ -20,6 +21,8 @@ RECAPTURE_EVENT = "runflow.playground.recapture"
 
 _CAPTURE = "capture"
 _PREVIEWS = "Comfy.Execution.PreviewMethod"
+
+ROUTES = Routes()
 
 
 class Playground:
@@ -47,6 +50,7 @@ def _of(request: web.Request) -> Playground:
         raise Refused(message, code="USER_UNKNOWN", status=403) from None
 
 
+@ROUTES.on("POST", "/runflow/playground/captures")
 async def capture(request: web.Request) -> dict[str, Any]:
     """Keep `{endpoint_name, prompt, graph, fingerprint, client_id}`. Returns the capture's slug. Raises Refused."""
     body = await read_json(request)
@@ -58,6 +62,7 @@ async def capture(request: web.Request) -> dict[str, Any]:
     return {"slug": kept.slug, "captured_at": kept.captured_at}
 
 
+@ROUTES.on("POST", "/runflow/playground/shown")
 async def shown(request: web.Request) -> dict[str, Any]:
     """Note what an editor shows, `{endpoint_name, fingerprint, client_id}`. Returns whether it was captured before."""
     body = await read_json(request)
@@ -74,6 +79,7 @@ async def shown(request: web.Request) -> dict[str, Any]:
     return {"captured": True}
 
 
+@ROUTES.on("POST", "/runflow/playground/captures/{slug}/recaptures")
 async def recapture(request: web.Request) -> dict[str, Any]:
     """Ask the editor that showed the workflow last to capture it again. Returns whether one has shown it.
 
@@ -87,11 +93,13 @@ async def recapture(request: web.Request) -> dict[str, Any]:
     return {"asked": bool(editor)}
 
 
+@ROUTES.on("GET", "/runflow/playground/captures/{slug}")
 async def describe(request: web.Request) -> dict[str, Any]:
     """The capture of the slug in the address: interface, age, warnings. Raises Refused."""
     return await _describe(_of(request), request.match_info["slug"])
 
 
+@ROUTES.on("GET", "/runflow/playground/captures/{slug}/workflow")
 async def workflow(request: web.Request) -> web.StreamResponse:
     """The captured workflow as a file that the editor opens. Raises Refused."""
     kept = await asyncio.to_thread(_of(request).captures.load, request.match_info["slug"])
@@ -99,6 +107,7 @@ async def workflow(request: web.Request) -> web.StreamResponse:
     return web.Response(text=json.dumps(kept.graph), content_type="application/json", headers=headers)
 
 
+@ROUTES.on("GET", "/runflow/playground/captures/{slug}/events")
 async def events(request: web.Request) -> web.StreamResponse:
     """The events `capture` and `run` of the slug in the address, everything first. Raises Refused."""
     ours, slug = _of(request), request.match_info["slug"]
@@ -115,6 +124,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     return await ours.feed.stream(request, slug, subjects, tell)
 
 
+@ROUTES.on("POST", "/runflow/playground/captures/{slug}/runs")
 async def start(request: web.Request) -> dict[str, Any]:
     """Run the capture of the slug in the address with the values `{input}`. Returns the run. Raises Refused."""
     body = await read_json(request)
@@ -123,6 +133,7 @@ async def start(request: web.Request) -> dict[str, Any]:
     return await ours.runs.start(kept, body.get("input"), _extra_data(request))
 
 
+@ROUTES.on("GET", "/runflow/playground/captures/{slug}/runs")
 async def runs(request: web.Request) -> dict[str, Any]:
     """The runs of the slug in the address, oldest first. Raises Refused."""
     ours, slug = _of(request), request.match_info["slug"]
@@ -131,24 +142,44 @@ async def runs(request: web.Request) -> dict[str, Any]:
     return {"items": ours.runs.list(slug)}
 
 
+@ROUTES.on("POST", "/runflow/playground/runs/{id}/cancellation")
 async def cancel(request: web.Request) -> dict[str, Any]:
     """Stop the run in the address. Raises Refused."""
     await read_json(request)
     return _of(request).runs.cancel(request.match_info["id"])
 
 
-async def _describe(ours: Playground, slug: str) -> dict[str, Any]:
-    kept = await asyncio.to_thread(ours.captures.load, slug)
-    return kept.describe(stale=ours.captures.is_stale(kept))
-
-
-def preview(request: web.Request) -> web.StreamResponse:
+@ROUTES.on("GET", "/runflow/playground/runs/{id}/preview")
+async def preview(request: web.Request) -> web.StreamResponse:
     """What the sampler shows of the run in the address; nothing when it has ended. Raises Refused."""
     shown = _of(request).runs.preview(request.match_info["id"])
     if shown is None:
         return web.Response(status=204)
     picture, media_type = shown
     return web.Response(body=picture, content_type=media_type, headers={"Cache-Control": "no-store"})
+
+
+@ROUTES.on("GET", "/runflow/playground/{slug}")
+async def page(_request: web.Request) -> web.StreamResponse:
+    """The playground's page."""
+    return pages.page()
+
+
+@ROUTES.on("GET", "/runflow/playground/static/{name:.+}")
+async def static(request: web.Request) -> web.StreamResponse:
+    """A file of the playground's page. Raises Refused."""
+    return pages.static(request.match_info["name"])
+
+
+@ROUTES.on("POST", "/runflow/upload-input-file")
+async def upload_input_file(request: web.Request) -> dict[str, Any]:
+    """Put a file of any type into ComfyUI's input folder. Raises Refused."""
+    return await uploads.receive(request)
+
+
+async def _describe(ours: Playground, slug: str) -> dict[str, Any]:
+    kept = await asyncio.to_thread(ours.captures.load, slug)
+    return kept.describe(stale=ours.captures.is_stale(kept))
 
 
 def _extra_data(request: web.Request) -> dict[str, Any]:

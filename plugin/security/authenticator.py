@@ -12,10 +12,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from ..comfyui import LOG
+from aiohttp import web
+
+from .. import comfyui
 from . import basic_auth
 from .login_throttle import LoginThrottle
-from .password_file import Account, Damaged, PasswordFile
+from .password_file import NAME, Account, Damaged, PasswordFile
 
 _LOOK_EVERY = 1.0
 _MOST_WAITING = 16
@@ -26,7 +28,7 @@ _MOST_REMEMBERED = 256
 class AuthResult:
     """What becomes of credentials. `wait`: seconds before they are looked at; 0 where they were."""
 
-    right: bool
+    accepted: bool
     wait: int = 0
 
 
@@ -51,6 +53,11 @@ class Authenticator:
         self.socket_token = ""
         self.look()
 
+    @classmethod
+    def of_comfyui(cls) -> Authenticator:
+        """The one of this ComfyUI, whose file is in its folder."""
+        return cls(PasswordFile(comfyui.root_folder() / NAME))
+
     @property
     def account(self) -> Account | Damaged | None:
         """Who may come in; None: everybody, the password is off."""
@@ -71,14 +78,14 @@ class Authenticator:
         self._checks.clear()
         self.socket_token = secrets.token_urlsafe(32)
         if isinstance(self._account, Damaged):
-            LOG.error(
+            comfyui.LOG.error(
                 "Runflow: %s is damaged (%s). ComfyUI answers nobody until you restore it, or delete it, which "
                 "switches the password off.",
                 self.file.path,
                 self._account.reason,
             )
 
-    async def admit(self, header: str, address: str) -> AuthResult:
+    async def authenticate(self, header: str, address: str) -> AuthResult:
         """Judge an Authorization header. One that was right before is never kept waiting."""
         account = self.account
         if not isinstance(account, Account):
@@ -105,7 +112,7 @@ class Authenticator:
         (self._right if right else self._wrong).add(header)
         return _RIGHT if right else _WRONG
 
-    async def knows(self, password: str, address: str) -> AuthResult:
+    async def verify_password(self, password: str, address: str) -> AuthResult:
         """Judge the current password of a person who wants to change it: a guess like any other."""
         account = self.account
         if not isinstance(account, Account):
@@ -133,7 +140,7 @@ class Authenticator:
         if right:
             self.throttle.right(address)
         else:
-            LOG.warning("Runflow: wrong username or password from %s", address)
+            comfyui.LOG.warning("Runflow: wrong username or password from %s", address)
         return right
 
     def _forget_check(self, digest: bytes, done: asyncio.Task[bool]) -> None:
@@ -181,3 +188,7 @@ class HeaderCache:
     def digest(self, header: str) -> bytes:
         """The keyed digest of a header."""
         return hmac.digest(self._key, header.encode("utf-8", "surrogatepass"), hashlib.sha256)
+
+
+AUTHENTICATOR: web.AppKey[Authenticator] = web.AppKey("runflow_authenticator", Authenticator)
+"""Where the application keeps the password of its ComfyUI."""

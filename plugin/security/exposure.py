@@ -1,4 +1,4 @@
-"""What this machine itself knows of who can reach ComfyUI: addresses, TLS, password. Nobody else is asked."""
+"""Who can reach ComfyUI: what this machine itself knows (addresses, TLS, password), and what others see."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from aiohttp import web
-
 from .. import comfyui
-from ..answers import Refused, read_json
-from . import middleware, port_check
+from . import port_check
+from .authenticator import Authenticator
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 COMMON_PORTS = (80, 8080, 443)
-_scanning = asyncio.Lock()
 
 
 class Level(str, Enum):
@@ -102,23 +99,8 @@ def _interface_texts() -> list[str]:
     return [each.address for addresses in interfaces.values() for each in addresses if each.family in families]
 
 
-async def scan(request: web.Request) -> dict[str, Any]:
-    """Scan. `{"ask_outside": false}` asks nobody; true tells the services, which the answer names, the public address.
-
-    Raises:
-        Refused: a scan is running.
-    """
-    ask_outside = (await read_json(request)).get("ask_outside") is True
-    if not ask_outside:
-        return await _local()
-    if _scanning.locked():
-        raise Refused("A scan is running. Wait for its end.", code="SCAN_RUNNING", status=409)
-    async with _scanning:
-        local, found = await asyncio.gather(_local(), _outside())
-    return {**local, "outside": found}
-
-
-async def _local() -> dict[str, Any]:
+async def local_findings(authenticator: Authenticator) -> dict[str, Any]:
+    """What this machine itself knows. Nobody else is asked."""
     listen, port, tls = comfyui.listening()
     bindings = await asyncio.to_thread(lambda: [binding(address) for address in listen])
     scheme = "https" if tls else "http"
@@ -128,7 +110,7 @@ async def _local() -> dict[str, Any]:
         "bindings": [each.to_json() for each in bindings],
         "urls": [f"{scheme}://{f'[{each}]' if ':' in each else each}:{port}" for each in addresses],
         "tls": tls,
-        "password": middleware.gate().account is not None,
+        "password": authenticator.account is not None,
         "services": {
             "address": [port_check.host(url) for url in port_check.address_services()],
             "ports": port_check.host(port_check.port_service()),
@@ -137,7 +119,8 @@ async def _local() -> dict[str, Any]:
     }
 
 
-async def _outside() -> dict[str, Any]:
+async def outside_findings(authenticator: Authenticator) -> dict[str, Any]:
+    """What others see: public services are told the public address, and which ports to try."""
     found = await port_check.public_address(port_check.address_services())
     own = comfyui.listening()[1]
     wanted = list(dict.fromkeys((own, *COMMON_PORTS)))
@@ -150,7 +133,7 @@ async def _outside() -> dict[str, Any]:
             states = await port_check.open_ports(port_check.port_service(), found.address, wanted)
         except port_check.Unavailable as error:
             failure = f"{port_check.host(port_check.port_service())}: {error}"
-    protected = middleware.gate().account is not None
+    protected = authenticator.account is not None
     return {
         "address": found.address,
         "address_from": found.service,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Awaitable, Callable
 from html import escape
 
@@ -10,42 +9,37 @@ from aiohttp import web
 
 from .. import comfyui, process_secret
 from . import basic_auth, cross_site
-from .authenticator import Authenticator
-from .password_file import NAME, Damaged, PasswordFile
+from .authenticator import AUTHENTICATOR, Authenticator
+from .password_file import NAME, Damaged
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _SOCKETS = ("/ws", "/api/ws")
 
 
-@functools.cache
-def gate() -> Authenticator:
-    """The gate of this ComfyUI."""
-    return Authenticator(PasswordFile(comfyui.root_folder() / NAME))
-
-
 @web.middleware
 async def ask_for_password(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let a request through where the password is off, or where it comes with the right one."""
-    account = gate().account
+    authenticator = request.app[AUTHENTICATOR]
+    account = authenticator.account
     if account is None or process_secret.accepts(request):
         return await handler(request)
     if isinstance(account, Damaged):
         return _refusal(request, 503, "SECURITY_FILE_DAMAGED", DAMAGED)
     if cross_site.is_foreign(request.method, request.path, request.headers, comfyui.allowed_origin()):
         return _refusal(request, 403, "OTHER_SITE", "This request came from another web site.")
-    if _is_socket(request) and gate().holds_socket_token(_cookie(request)):
+    if _is_socket(request) and authenticator.holds_socket_token(_cookie(request)):
         return await handler(request)
-    verdict = await gate().admit(request.headers.get("Authorization", ""), address(request))
-    if verdict.wait:
-        return too_many(request, verdict.wait)
-    if not verdict.right:
+    result = await authenticator.authenticate(request.headers.get("Authorization", ""), address(request))
+    if result.wait:
+        return too_many(request, result.wait)
+    if not result.accepted:
         answer = _refusal(request, 401, "UNAUTHORIZED", UNAUTHORIZED)
         answer.headers["WWW-Authenticate"] = basic_auth.CHALLENGE
         return answer
     answered = await handler(request)
     if not answered.prepared:
-        _add_headers(request, answered)
+        _add_headers(request, answered, authenticator)
     return answered
 
 
@@ -83,15 +77,15 @@ def _is_socket(request: web.Request) -> bool:
     return request.path in _SOCKETS and request.headers.get("Upgrade", "").lower() == "websocket"
 
 
-def _add_headers(request: web.Request, answer: web.StreamResponse) -> None:
+def _add_headers(request: web.Request, answer: web.StreamResponse, authenticator: Authenticator) -> None:
     """No other site may frame the page, and Safari, which sends no password with websockets, gets a cookie for them."""
     answer.headers.setdefault("X-Frame-Options", "SAMEORIGIN")
     if "Sec-Fetch-Mode" not in request.headers and "Mozilla" not in request.headers.get("User-Agent", ""):
         return  # a program
-    if not gate().holds_socket_token(_cookie(request)):
+    if not authenticator.holds_socket_token(_cookie(request)):
         answer.set_cookie(
             _cookie_name(request),
-            gate().socket_token,
+            authenticator.socket_token,
             path="/",
             httponly=True,
             samesite="Strict",

@@ -1,4 +1,4 @@
-"""What Settings does with the password: tell whether it is on, switch it on, change it, switch it off."""
+"""The routes of Settings > Runflow: tell whether the password is on, switch it on, change it, switch it off; scan."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 from aiohttp import web
 
 from .. import comfyui
-from ..answers import Refused, read_json
+from ..answers import Refused, Routes, read_json
 from . import basic_auth, middleware, scrypt
+from .authenticator import AUTHENTICATOR, Authenticator
+from .exposure import local_findings, outside_findings
 from .password_file import NAME, Account
 
 LEAST_CHARACTERS = 12
@@ -18,19 +20,18 @@ _MOST_CHARACTERS = 200
 _MOST_USERNAME = 100
 
 _changing = asyncio.Lock()
+_scanning = asyncio.Lock()
+
+ROUTES = Routes()
 
 
-def describe() -> dict[str, Any]:
+@ROUTES.on("GET", "/runflow/security")
+async def describe(request: web.Request) -> dict[str, Any]:
     """What the page may know. Nothing of the password is in it, and nothing outside of the file knows it."""
-    account = middleware.gate().account
-    return {
-        "enabled": account is not None,
-        "username": account.username if isinstance(account, Account) else "",
-        "least_characters": LEAST_CHARACTERS,
-        "file": NAME,
-    }
+    return _describe(request.app[AUTHENTICATOR])
 
 
+@ROUTES.on("PUT", "/runflow/security/password")
 async def store(request: web.Request) -> dict[str, Any]:
     """Switch the password on or change it: `{"username", "password", "current_password"}`, the last where it is on.
 
@@ -45,13 +46,14 @@ async def store(request: web.Request) -> dict[str, Any]:
     async with _changing:
         await _must_know_current(request, body)
         hashed = await asyncio.to_thread(scrypt.Hash.of, password)
-        await _save(Account(username, hashed))
+        await _save(request.app[AUTHENTICATOR], Account(username, hashed))
     comfyui.LOG.warning(
         "Runflow: password authentication is on; its account was set from %s", middleware.address(request)
     )
-    return describe()
+    return _describe(request.app[AUTHENTICATOR])
 
 
+@ROUTES.on("DELETE", "/runflow/security/password")
 async def switch_off(request: web.Request) -> dict[str, Any]:
     """Switch the password off: `{"current_password"}`.
 
@@ -61,27 +63,56 @@ async def switch_off(request: web.Request) -> dict[str, Any]:
     body = await read_json(request)
     async with _changing:
         await _must_know_current(request, body)
-        await _save(None)
+        await _save(request.app[AUTHENTICATOR], None)
     comfyui.LOG.warning("Runflow: password authentication was switched off from %s", middleware.address(request))
-    return describe()
+    return _describe(request.app[AUTHENTICATOR])
+
+
+@ROUTES.on("POST", "/runflow/security/scans")
+async def scan(request: web.Request) -> dict[str, Any]:
+    """Scan. `{"ask_outside": false}` asks nobody; true tells the services, which the answer names, the public address.
+
+    Raises:
+        Refused: a scan is running.
+    """
+    ask_outside = (await read_json(request)).get("ask_outside") is True
+    authenticator = request.app[AUTHENTICATOR]
+    if not ask_outside:
+        return await local_findings(authenticator)
+    if _scanning.locked():
+        raise Refused("A scan is running. Wait for its end.", code="SCAN_RUNNING", status=409)
+    async with _scanning:
+        local, found = await asyncio.gather(local_findings(authenticator), outside_findings(authenticator))
+    return {**local, "outside": found}
+
+
+def _describe(authenticator: Authenticator) -> dict[str, Any]:
+    account = authenticator.account
+    return {
+        "enabled": account is not None,
+        "username": account.username if isinstance(account, Account) else "",
+        "least_characters": LEAST_CHARACTERS,
+        "file": NAME,
+    }
 
 
 async def _must_know_current(request: web.Request, body: dict[str, Any]) -> None:
-    if middleware.gate().account is None:
+    authenticator = request.app[AUTHENTICATOR]
+    if authenticator.account is None:
         return
     current = body.get("current_password")
     if not isinstance(current, str) or not current:
         raise Refused("Type the current password.", code="CURRENT_PASSWORD_MISSING", status=403)
-    verdict = await middleware.gate().knows(current, middleware.address(request))
-    if verdict.wait:
-        message = f"Too many wrong passwords. Try again in {verdict.wait} s."
+    result = await authenticator.verify_password(current, middleware.address(request))
+    if result.wait:
+        message = f"Too many wrong passwords. Try again in {result.wait} s."
         raise Refused(message, code="TOO_MANY_GUESSES", status=429)
-    if not verdict.right:
+    if not result.accepted:
         raise Refused("That is not the current password.", code="WRONG_PASSWORD", status=403)
 
 
-async def _save(account: Account | None) -> None:
-    file = middleware.gate().file
+async def _save(authenticator: Authenticator, account: Account | None) -> None:
+    file = authenticator.file
     try:
         if account is None:
             await asyncio.to_thread(file.remove)
@@ -93,7 +124,7 @@ async def _save(account: Account | None) -> None:
             "ComfyUI write into that folder."
         )
         raise Refused(message, code="NOT_WRITABLE", status=409) from error
-    middleware.gate().look()
+    authenticator.look()
     comfyui.close_sockets()
 
 

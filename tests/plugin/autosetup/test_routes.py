@@ -13,7 +13,7 @@ from plugin import comfyui
 from plugin.autosetup import restart, routes
 from plugin.autosetup.sources import VARIABLE
 from plugin.routes import add_to
-from plugin.security import middleware
+from plugin.security.authenticator import AUTHENTICATOR
 from tests.plugin.autosetup.small_machine import SmallMachine
 from tests.support.autosetup_hosts import Host, Served, safetensors
 
@@ -25,14 +25,14 @@ PLANS, JOBS = "/runflow/autosetup/plans", "/runflow/autosetup/jobs"
 async def client(machine: SmallMachine, host: Host, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
     monkeypatch.setattr(comfyui, "Catalogue", lambda: machine)
     monkeypatch.setattr(comfyui, "prompts_left", lambda: 0)
-    monkeypatch.setattr(middleware, "gate", lambda: SimpleNamespace(account=None))
     monkeypatch.setitem(sys.modules, "server", ModuleType("server"))
     monkeypatch.setenv(VARIABLE, host.url)
     monkeypatch.setattr(routes, "_jobs", [])
     monkeypatch.setattr(restart, "restart_soon", lambda: None)
     table = web.RouteTableDef()
     add_to(table)
-    app = web.Application()
+    app: Any = web.Application()
+    app[AUTHENTICATOR] = SimpleNamespace(account=None)
     app.add_routes(table)
     async with TestClient(TestServer(app)) as opened:
         yield opened
@@ -130,7 +130,8 @@ async def test_strangers_need_a_password(path: str, client: Client, monkeypatch:
         assert (await ask(client, path, {}, **{header: "1.2.3.4"}))[1]["code"] == "NOT_AT_THIS_MACHINE"
     monkeypatch.setattr(web.Request, "remote", property(lambda _request: "192.168.1.7"))
     assert (await ask(client, path, {}))[1]["code"] == "NOT_AT_THIS_MACHINE"
-    monkeypatch.setattr(middleware, "gate", lambda: SimpleNamespace(account="somebody"))
+    app: Any = client.app
+    monkeypatch.setattr(app[AUTHENTICATOR], "account", "somebody")
     assert (await ask(client, path, {}))[1].get("code") != "NOT_AT_THIS_MACHINE"
 
 

@@ -38,95 +38,99 @@ def counted(switched_on: Authenticator) -> Authenticator:
     return switched_on
 
 
-async def test_off_lets_everybody_in(gate: Authenticator) -> None:
-    assert (await gate.admit("", "192.0.2.1")).right
+async def test_off_lets_everybody_in(authenticator: Authenticator) -> None:
+    assert (await authenticator.authenticate("", "192.0.2.1")).accepted
 
 
 async def test_right_and_wrong(switched_on: Authenticator) -> None:
-    assert (await switched_on.admit(header(PASSWORD), "192.0.2.1")).right
+    assert (await switched_on.authenticate(header(PASSWORD), "192.0.2.1")).accepted
     for wrong in (header("wrong"), header(PASSWORD, "bob"), header(PASSWORD, "änn"), "", "Basic \udcff", header("")):
-        assert not (await switched_on.admit(wrong, "192.0.2.1")).right
+        assert not (await switched_on.authenticate(wrong, "192.0.2.1")).accepted
 
 
 async def test_a_page_of_many_requests_costs_one_hash(counted: Authenticator) -> None:
-    verdicts = await asyncio.gather(*(counted.admit(header(PASSWORD), "192.0.2.1") for _ in range(300)))
-    assert all(verdict.right for verdict in verdicts)
+    results = await asyncio.gather(*(counted.authenticate(header(PASSWORD), "192.0.2.1") for _ in range(300)))
+    assert all(result.accepted for result in results)
     assert Counted.times == 1
-    verdicts = await asyncio.gather(*(counted.admit(header("stale"), "192.0.2.1") for _ in range(300)))
-    assert not any(verdict.right or verdict.wait for verdict in verdicts)
+    results = await asyncio.gather(*(counted.authenticate(header("stale"), "192.0.2.1") for _ in range(300)))
+    assert not any(result.accepted or result.wait for result in results)
     assert Counted.times == 2
 
 
 async def test_guesses_are_throttled_and_the_owner_is_not(counted: Authenticator) -> None:
     owner = header(PASSWORD)
-    assert (await counted.admit(owner, "192.0.2.1")).right
-    verdicts = await asyncio.gather(*(counted.admit(header(f"guess {each}"), "192.0.2.1") for each in range(50)))
-    assert sum(verdict.wait == 0 for verdict in verdicts) == FREE
+    assert (await counted.authenticate(owner, "192.0.2.1")).accepted
+    results = await asyncio.gather(*(counted.authenticate(header(f"guess {each}"), "192.0.2.1") for each in range(50)))
+    assert sum(result.wait == 0 for result in results) == FREE
     assert Counted.times == 1 + FREE
-    assert (await counted.admit(owner, "192.0.2.1")).right
-    assert (await counted.knows(PASSWORD, "192.0.2.1")).wait > 0
-    assert (await counted.admit(header("guess"), "192.0.2.2")).wait == 0
-    await counted.admit("Bearer nonsense", "192.0.2.3")
+    assert (await counted.authenticate(owner, "192.0.2.1")).accepted
+    assert (await counted.verify_password(PASSWORD, "192.0.2.1")).wait > 0
+    assert (await counted.authenticate(header("guess"), "192.0.2.2")).wait == 0
+    await counted.authenticate("Bearer nonsense", "192.0.2.3")
     assert not counted.throttle._records.get("192.0.2.3")
 
 
 async def test_only_so_many_hashes_wait(counted: Authenticator) -> None:
-    verdicts = await asyncio.gather(*(counted.admit(header(f"{each}"), f"192.0.2.{each}") for each in range(200)))
-    assert sum(verdict.wait > 0 for verdict in verdicts) == 200 - Counted.times
+    results = await asyncio.gather(*(counted.authenticate(header(f"{each}"), f"192.0.2.{each}") for each in range(200)))
+    assert sum(result.wait > 0 for result in results) == 200 - Counted.times
     assert Counted.times <= 20
     assert not counted._checks
 
 
 async def test_a_change_is_seen_and_forgets_all(switched_on: Authenticator) -> None:
     owner = header(PASSWORD)
-    assert (await switched_on.admit(owner, "192.0.2.1")).right
+    assert (await switched_on.authenticate(owner, "192.0.2.1")).accepted
     token = switched_on.socket_token
     switched_on.file.write(Account("ann", quick_hash("another password")))
     switched_on.look()
     assert not switched_on.holds_socket_token(token)
     assert not switched_on.holds_socket_token("")
     assert not switched_on.holds_socket_token("\udcff")
-    assert not (await switched_on.admit(owner, "192.0.2.1")).right
-    assert (await switched_on.admit(header("another password"), "192.0.2.1")).right
+    assert not (await switched_on.authenticate(owner, "192.0.2.1")).accepted
+    assert (await switched_on.authenticate(header("another password"), "192.0.2.1")).accepted
 
 
 async def test_a_password_that_changes_during_the_check_does_not_let_in(switched_on: Authenticator) -> None:
-    checking = asyncio.ensure_future(switched_on.admit(header(PASSWORD), "192.0.2.1"))
+    checking = asyncio.ensure_future(switched_on.authenticate(header(PASSWORD), "192.0.2.1"))
     await asyncio.sleep(0)
     switched_on.file.write(Account("ann", quick_hash("another password")))
     switched_on.look()
-    assert not (await checking).right
-    assert not (await switched_on.admit(header(PASSWORD), "192.0.2.1")).right
+    assert not (await checking).accepted
+    assert not (await switched_on.authenticate(header(PASSWORD), "192.0.2.1")).accepted
 
 
 async def test_a_caller_who_hangs_up_does_not_end_the_check_for_others(switched_on: Authenticator) -> None:
-    first = asyncio.ensure_future(switched_on.admit(header(PASSWORD), "192.0.2.1"))
-    second = asyncio.ensure_future(switched_on.admit(header(PASSWORD), "192.0.2.1"))
+    first = asyncio.ensure_future(switched_on.authenticate(header(PASSWORD), "192.0.2.1"))
+    second = asyncio.ensure_future(switched_on.authenticate(header(PASSWORD), "192.0.2.1"))
     await asyncio.sleep(0)
     first.cancel()
-    assert (await second).right
+    assert (await second).accepted
 
 
 def test_the_file_is_looked_at_once_a_second(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     now = [0.0]
-    gate = Authenticator(PasswordFile(tmp_path / NAME), clock=lambda: now[0])
-    gate.file.write(ANN)
-    seen = [gate.account]
-    changes: list[Callable[[], object]] = [lambda: None, lambda: gate.file.path.write_text("{"), gate.file.remove]
+    authenticator = Authenticator(PasswordFile(tmp_path / NAME), clock=lambda: now[0])
+    authenticator.file.write(ANN)
+    seen = [authenticator.account]
+    changes: list[Callable[[], object]] = [
+        lambda: None,
+        lambda: authenticator.file.path.write_text("{"),
+        authenticator.file.remove,
+    ]
     for change in changes:
         change()
         now[0] += 1.0
-        seen.append(gate.account)
+        seen.append(authenticator.account)
     assert seen[:2] == [None, ANN]
     assert isinstance(seen[2], Damaged)
     assert seen[3] is None
-    assert str(gate.file.path) in caplog.text
+    assert str(authenticator.file.path) in caplog.text
 
 
 async def test_no_password_is_in_the_log(switched_on: Authenticator, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
-        await switched_on.admit(header("my other password"), "192.0.2.1")
-        await switched_on.admit(header(PASSWORD), "192.0.2.1")
+        await switched_on.authenticate(header("my other password"), "192.0.2.1")
+        await switched_on.authenticate(header(PASSWORD), "192.0.2.1")
     assert "192.0.2.1" in caplog.text
     assert "my other" not in caplog.text
     assert PASSWORD not in caplog.text

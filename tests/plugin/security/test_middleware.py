@@ -1,24 +1,15 @@
 """The middleware: who gets in, and what the others are told."""
 
-from typing import Any
-
 import aiohttp
 import pytest
-from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from plugin import comfyui, process_secret
-from plugin.routes import MIDDLEWARES
-from plugin.security import middleware as security_middleware
+from plugin import process_secret
 from plugin.security.authenticator import Authenticator
 from plugin.security.login_throttle import FREE
 from tests.plugin.security.conftest import Client, login
 
 ANN = login()
-
-
-def test_it_is_the_outermost_of_ours() -> None:
-    assert MIDDLEWARES[0] is security_middleware.ask_for_password
 
 
 async def test_off_changes_nothing(client: Client) -> None:
@@ -103,15 +94,15 @@ async def test_guesses_have_to_wait(client: Client, switched_on: Authenticator) 
     assert (await client.get("/")).status == 401
 
 
-async def test_a_damaged_file_lets_nobody_in(client: Client, gate: Authenticator) -> None:
-    gate.file.path.write_text('{"version": 1, "enabled": false}')
-    gate.look()
+async def test_a_damaged_file_lets_nobody_in(client: Client, authenticator: Authenticator) -> None:
+    authenticator.file.path.write_text('{"version": 1, "enabled": false}')
+    authenticator.look()
     for auth in (None, ANN):
         answer = await client.get("/", headers=auth)
         assert answer.status == 503
         assert "delete it" in (await answer.json())["message"]
-    gate.file.path.unlink()
-    gate.look()
+    authenticator.file.path.unlink()
+    authenticator.look()
     assert (await client.get("/")).status == 200
 
 
@@ -151,28 +142,3 @@ class Connection:
 def test_the_secret_is_good_on_this_machine_only(peer: object, own: object, here: bool) -> None:
     request = make_mocked_request("GET", "/", headers=process_secret.headers(), transport=Connection(peer, own))
     assert process_secret.accepts(request) is here
-
-
-def test_it_stands_inside_of_comfyuis_own_middlewares_and_outside_of_everybody_elses(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def middleware(module: str) -> Any:
-        @web.middleware
-        async def pass_on(request: web.Request, handler: Any) -> web.StreamResponse:
-            answer: web.StreamResponse = await handler(request)
-            return answer
-
-        pass_on.__module__ = module
-        return pass_on
-
-    caching, cors = middleware("middleware.cache_middleware"), middleware("server")
-    manager, other = middleware("comfyui_manager.middleware"), middleware("custom_nodes.other.server")
-
-    class Server:
-        app = web.Application(middlewares=[caching, cors, manager, other])
-        routes = web.RouteTableDef()
-
-    monkeypatch.setattr(comfyui, "server", lambda: Server)
-    comfyui.register()
-    comfyui.register()
-    assert list(Server.app.middlewares) == [caching, cors, *MIDDLEWARES, manager, other]

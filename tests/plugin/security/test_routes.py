@@ -18,12 +18,12 @@ ANN = login()
 ACCOUNT = {"username": "ann", "password": PASSWORD}
 
 
-async def test_from_off_to_on_to_changed_to_off(client: Client, gate: Authenticator) -> None:
+async def test_from_off_to_on_to_changed_to_off(client: Client, authenticator: Authenticator) -> None:
     off = await (await client.get("/runflow/security")).json()
     assert off == {"enabled": False, "username": "", "least_characters": 12, "file": "runflow_security.json"}
     answer = await client.put(ROUTE, json=ACCOUNT)
     assert (answer.status, await answer.json()) == (200, {**off, "enabled": True, "username": "ann"})
-    assert gate.file.path.stat().st_mode & 0o777 == 0o600
+    assert authenticator.file.path.stat().st_mode & 0o777 == 0o600
     assert (await client.get("/runflow/security")).status == 401
 
     new = {"username": "änn", "password": "another password", "current_password": PASSWORD}
@@ -34,12 +34,12 @@ async def test_from_off_to_on_to_changed_to_off(client: Client, gate: Authentica
     anew = login("änn", "another password")
     text = await (await client.get("/runflow/security", headers=anew)).text()
     assert "another password" not in text
-    assert "another password" not in gate.file.path.read_text()
+    assert "another password" not in authenticator.file.path.read_text()
 
     assert (await client.delete(ROUTE, json={"current_password": "another password"})).status == 401
     answer = await client.delete(ROUTE, json={"current_password": "another password"}, headers=anew)
     assert (answer.status, await answer.json()) == (200, off)
-    assert not gate.file.path.exists()
+    assert not authenticator.file.path.exists()
     assert (await client.get("/")).status == 200
 
 
@@ -80,30 +80,34 @@ async def test_the_current_password_is_needed(client: Client, switched_on: Authe
         ({"password": "with \ud800 half a character"}, "INVALID_PASSWORD"),
     ],
 )
-async def test_fields_are_checked(client: Client, gate: Authenticator, change: dict[str, Any], code: str) -> None:
+async def test_fields_are_checked(
+    client: Client, authenticator: Authenticator, change: dict[str, Any], code: str
+) -> None:
     body = json.dumps({**ACCOUNT, **change})
     answer = await client.put(ROUTE, data=body, headers={"Content-Type": "application/json"})
     assert (answer.status, (await answer.json())["code"]) == (400, code)
-    assert not gate.file.path.exists()
+    assert not authenticator.file.path.exists()
 
 
 @pytest.mark.parametrize("headers", [{"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}])
-async def test_another_site_cannot_switch_it_on(client: Client, gate: Authenticator, headers: dict[str, str]) -> None:
+async def test_another_site_cannot_switch_it_on(
+    client: Client, authenticator: Authenticator, headers: dict[str, str]
+) -> None:
     assert (await client.put(ROUTE, json=ACCOUNT, headers=headers)).status == 403
     form = await client.put(ROUTE, data=b"{}", headers={"Content-Type": "text/plain"})
     assert form.status == 415
-    assert not gate.file.path.exists()
+    assert not authenticator.file.path.exists()
 
 
-async def test_a_folder_that_cannot_be_written_is_said(client: Client, gate: Authenticator) -> None:
-    gate.file.path = gate.file.path.parent / "missing" / "file.json"
+async def test_a_folder_that_cannot_be_written_is_said(client: Client, authenticator: Authenticator) -> None:
+    authenticator.file.path = authenticator.file.path.parent / "missing" / "file.json"
     answer = await client.put(ROUTE, json=ACCOUNT)
     assert (answer.status, (await answer.json())["code"]) == (409, "NOT_WRITABLE")
     assert (await client.get("/")).status == 200
 
 
 @pytest.mark.parametrize("password", ["Zwölf-Zeichen!", "a\u0308bcdefghijklmn", "密码" * 6, "colons:and:more:"])
-async def test_any_letters_do(client: Client, gate: Authenticator, password: str) -> None:
+async def test_any_letters_do(client: Client, authenticator: Authenticator, password: str) -> None:
     assert (await client.put(ROUTE, json={"username": "Ωmega", "password": password})).status == 200
     assert (await client.get("/", headers=login("Ωmega", password))).status == 200
 
