@@ -31,6 +31,29 @@ _WINDOW_SECONDS = 5.0
 _STEP_SECONDS = 0.2
 
 
+class Speed:
+    """How fast something goes: over the last few seconds, so that a pause shows and a start does not lie."""
+
+    def __init__(self) -> None:
+        self._points: deque[tuple[float, int]] = deque()
+
+    def add(self, amount: int, now: float | None = None) -> None:
+        """Note how much is done in all, at a time in seconds (default: now)."""
+        now = time.monotonic() if now is None else now
+        if len(self._points) > 1 and now - self._points[-2][0] < _STEP_SECONDS:
+            self._points.pop()
+        self._points.append((now, amount))
+        while len(self._points) > 2 and now - self._points[0][0] > _WINDOW_SECONDS:
+            self._points.popleft()
+
+    def rate(self) -> float | None:
+        """The amount per second, None while it cannot be told."""
+        if len(self._points) < 2:
+            return None
+        (begin, first), (end, last) = self._points[0], self._points[-1]
+        return (last - first) / (end - begin) if end > begin else None
+
+
 class Item:
     """One line at work. `state`: waiting, working, asking, done, failed, left_out, cancelled."""
 
@@ -181,26 +204,3 @@ def approve(lines: Collection[Line], chosen: Collection[str], pickles: Collectio
         and line.refused is None
         and not (isinstance(line, ModelLine) and line.pickle and line.id not in pickles)
     ]
-
-
-class Speed:
-    """How fast something goes: over the last few seconds, so that a pause shows and a start does not lie."""
-
-    def __init__(self) -> None:
-        self._points: deque[tuple[float, int]] = deque()
-
-    def add(self, amount: int, now: float | None = None) -> None:
-        """Note how much is done in all, at a time in seconds (default: now)."""
-        now = time.monotonic() if now is None else now
-        if len(self._points) > 1 and now - self._points[-2][0] < _STEP_SECONDS:
-            self._points.pop()
-        self._points.append((now, amount))
-        while len(self._points) > 2 and now - self._points[0][0] > _WINDOW_SECONDS:
-            self._points.popleft()
-
-    def rate(self) -> float | None:
-        """The amount per second, None while it cannot be told."""
-        if len(self._points) < 2:
-            return None
-        (begin, first), (end, last) = self._points[0], self._points[-1]
-        return (last - first) / (end - begin) if end > begin else None

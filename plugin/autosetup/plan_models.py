@@ -30,9 +30,9 @@ _NO_HASH = "No SHA-256 is known, so nobody can tell whether the file is the one 
 async def plan_models(graph: Mapping[str, Any], machine: NodeCatalogue, fetcher: Fetcher) -> list[ModelLine]:
     """A line for each model that the workflow declares or names and that is not here."""
     lines = [line for model in declared.models(graph) if (line := _line(model, machine, fetcher)) is not None]
-    gate = asyncio.Semaphore(_AT_ONCE)
+    limit = asyncio.Semaphore(_AT_ONCE)
     until = asyncio.get_running_loop().time() + _SECONDS_FOR_ALL
-    lines = list(await asyncio.gather(*(_ask(line, fetcher, gate, until) for line in lines)))
+    lines = list(await asyncio.gather(*(_ask(line, fetcher, limit, until) for line in lines)))
     known = {PurePosixPath(line.name).name for line in lines}
     for name in declared.named_files(graph):
         if PurePosixPath(name.replace("\\", "/")).name not in known and not _is_here(name, machine):
@@ -61,11 +61,11 @@ def _line(model: declared.DeclaredModel, machine: NodeCatalogue, fetcher: Fetche
     return replace(line, url=url, sha256=model.sha256, size_bytes=model.size_bytes, notes=tuple(notes))
 
 
-async def _ask(line: ModelLine, fetcher: Fetcher, gate: asyncio.Semaphore, until: float) -> ModelLine:
+async def _ask(line: ModelLine, fetcher: Fetcher, limit: asyncio.Semaphore, until: float) -> ModelLine:
     """The line with the size that its host tells; what the host refuses is refused here."""
     if line.refused is not None:
         return line
-    async with gate:
+    async with limit:
         try:
             seconds = min(_SECONDS, max(0, until - asyncio.get_running_loop().time()))
             size = await asyncio.wait_for(inspect_file(line.url, fetcher), seconds)

@@ -52,12 +52,12 @@ async def plan_packs(
     installed = await asyncio.to_thread(_installed, machine.custom_nodes)
     wanted = _with_manifest(declared.packs_of_nodes(classes), declared.packs_of_manifest(graph), installed)
     with_git = await asyncio.to_thread(git.usable)
-    gate = asyncio.Semaphore(_AT_ONCE)
+    limit = asyncio.Semaphore(_AT_ONCE)
     loop = asyncio.get_running_loop()
     until = loop.time() + _SECONDS_FOR_ALL
 
     async def plan(pack: DeclaredPack) -> PackLine:
-        async with gate:
+        async with limit:
             seconds = min(_SECONDS, max(0, until - loop.time()))
             try:
                 return await asyncio.wait_for(_line(pack, machine, fetcher, registry, installed, with_git), seconds)

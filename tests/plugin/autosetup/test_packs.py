@@ -1,11 +1,7 @@
 import asyncio
 import os
-import subprocess
 import sys
 import threading
-import venv
-import zipfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +12,7 @@ from plugin.autosetup.archive import ArchiveRefused
 from plugin.autosetup.commands import CommandFailed
 from plugin.autosetup.fetch import Fetcher, FetchFailed
 from plugin.autosetup.lines import PackLine
-from plugin.autosetup.packages import Requirements, install, installer
+from plugin.autosetup.packages import Requirements
 from plugin.autosetup.packs import LeftOut, clean_up, install_pack
 from plugin.autosetup.safe_paths import PathRefused
 from plugin.autosetup.sources import Source, SourceRefused
@@ -305,53 +301,3 @@ def test_what_a_killed_installation_left_is_removed(folder: Path) -> None:
     (folder / "Mine.disabled").mkdir()
     clean_up(folder)
     assert names(folder) == ["Mine.disabled"]
-
-
-def wheel(folder: Path, name: str, version: str) -> None:
-    folder.mkdir(exist_ok=True)
-    info = f"{name}-{version}.dist-info"
-    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as made:
-        made.writestr(f"{name}.py", f"VERSION = '{version}'\n")
-        made.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        made.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        made.writestr(f"{info}/RECORD", "")
-
-
-@pytest.fixture
-def python(tmp_path: Path) -> Path:
-    """A Python of its own; another one's pip installs for it, because copying pip there takes long."""
-    venv.create(tmp_path / "venv", with_pip=False, symlinks=True)
-    return tmp_path / "venv/bin/python"
-
-
-def test_pip_installs_the_approved_lines_and_never_another_torch(
-    python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for version in ("1.0", "2.0"):
-        wheel(tmp_path / "wheels", "runflow_example", version)
-    wheel(tmp_path / "wheels", "torch", "99.0")
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
-    told: list[str] = []
-    own = installer(str(python), str(tmp_path / "venv"))
-    assert own[:4] == [str(python), "-m", "pip", "install"]
-    command = [sys.executable, "-m", "pip", "--python", *own[:1], *own[3:]]
-    install(["runflow-example<2"], threading.Event(), told.append, command)
-    asked = [str(python), "-c", "import runflow_example; print(runflow_example.VERSION)"]
-    assert subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip() == "1.0"
-    assert any("Successfully installed" in text for text in told)
-
-    monkeypatch.setattr("plugin.autosetup.packages._kept", lambda: ["torch==2.0"])
-    with pytest.raises(CommandFailed, match="torch"):
-        install(["torch>=99"], threading.Event(), told.append, command)
-
-
-def test_uv_installs_where_it_made_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "pyvenv.cfg").write_text("home = /usr\nuv = 0.5.0\n")
-    found: Callable[[str], str | None] = lambda name: f"/bin/{name}"  # noqa: E731
-    monkeypatch.setattr("plugin.autosetup.packages.shutil.which", found)
-    assert installer("PYTHON", str(tmp_path)) == ["/bin/uv", "pip", "install", "--no-progress", "--python", "PYTHON"]
-    monkeypatch.setattr("plugin.autosetup.packages.shutil.which", lambda _name: None)
-    assert installer("PYTHON", str(tmp_path))[:4] == ["PYTHON", "-m", "pip", "install"]
-    (tmp_path / "pyvenv.cfg").write_text("home = /usr\n")
-    assert "pip" in installer("PYTHON", str(tmp_path))

@@ -6,7 +6,6 @@ import pytest
 
 from plugin import process_secret
 from plugin.autosetup import restart
-from plugin.autosetup.job import Speed
 
 
 def test_the_command_is_that_of_the_start_without_another_page() -> None:
@@ -29,15 +28,3 @@ async def test_the_answer_leaves_before_the_process_does(monkeypatch: pytest.Mon
         "a worker goes on with its secret"
     )
     assert done == [(sys.executable, restart.command()), restart.command(), 0]
-
-
-def test_speed_is_that_of_the_last_seconds() -> None:
-    speed = Speed()
-    assert speed.rate() is None
-    for second in range(10):
-        speed.add(second * 100, float(second))
-    assert speed.rate() == 100
-    speed.add(900, 20.0)  # a pause
-    rate = speed.rate()
-    assert rate is not None
-    assert rate < 50

@@ -118,7 +118,9 @@ async def test_other_sites_are_refused_and_reading_changes_nothing(path: str, cl
 
 
 @pytest.mark.parametrize("path", [PLANS, JOBS, "/runflow/autosetup/restarts"])
-async def test_strangers_need_a_password(path: str, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_is_not_at_this_machine_needs_a_password(
+    path: str, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # A name of another site that was made to lead here: the browser takes both for one site.
     status, answer = await ask(client, path, {}, Host="evil.example:8188", Origin="http://evil.example:8188")
     assert (status, answer["code"]) == (403, "NOT_AT_THIS_MACHINE")

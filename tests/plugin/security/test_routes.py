@@ -1,4 +1,4 @@
-"""Switching the password on, changing it, switching it off."""
+"""Switching the password on, changing it, switching it off; scans, which ask nobody before the person agrees."""
 
 import json
 from collections.abc import AsyncIterator
@@ -14,6 +14,7 @@ from tests.support.platform_fixtures import free_port
 from tests.support.services_double import ADDRESS, Services
 
 ROUTE = "/runflow/security/password"
+SCANS = "/runflow/security/scans"
 ANN = login()
 ACCOUNT = {"username": "ann", "password": PASSWORD}
 
@@ -112,9 +113,6 @@ async def test_any_letters_do(client: Client, authenticator: Authenticator, pass
     assert (await client.get("/", headers=login("Ωmega", password))).status == 200
 
 
-SCANS = "/runflow/security/scans"
-
-
 @pytest.fixture
 async def services(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Services]:
     made = Services()
@@ -126,7 +124,7 @@ async def services(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Services]:
 
 
 @pytest.mark.parametrize("body", [{}, {"ask_outside": False}, {"ask_outside": "yes"}, {"ask_outside": 1}])
-async def test_nobody_is_asked_without_consent(client: Client, services: Services, body: dict[str, object]) -> None:
+async def test_a_scan_asks_nobody_without_consent(client: Client, services: Services, body: dict[str, object]) -> None:
     found = await (await client.post(SCANS, json=body)).json()
     assert found["outside"] is None
     assert not services.asked
@@ -136,7 +134,7 @@ async def test_nobody_is_asked_without_consent(client: Client, services: Service
     assert found["services"] == {"address": [name, name], "ports": name}
 
 
-async def test_everything_is_told(client: Client, services: Services) -> None:
+async def test_a_scan_tells_everything(client: Client, services: Services) -> None:
     found = (await (await client.post(SCANS, json={"ask_outside": True})).json())["outside"]
     assert services.asked == [{"host": ADDRESS, "ports": [8188, 80, 8080, 443]}]
     assert found["address"] == ADDRESS
