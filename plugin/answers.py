@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from aiohttp import web
@@ -33,6 +33,32 @@ class Refused(Exception):
     def envelope(self) -> dict[str, Any]:
         """The error as JSON, in the platform's envelope (docs/api.md, "Errors")."""
         return {"code": self.code, "message": self.message, "errors": self.errors}
+
+
+class Routes:
+    """The routes of one feature: method, path and handler of each."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._routes: list[tuple[str, str, Handler]] = []
+
+    def __iter__(self) -> Iterator[tuple[str, str, Handler]]:
+        """Every route, in the order in which they were declared."""
+        return iter(self._routes)
+
+    def on(self, method: str, path: str) -> Callable[[Handler], Handler]:
+        """Declare that the decorated handler serves this path."""
+
+        def add(handler: Handler) -> Handler:
+            self._routes.append((method, path, handler))
+            return handler
+
+        return add
+
+    def add_to(self, table: web.RouteTableDef) -> None:
+        """Add them to a server's table; all answer in the same way (`answered`)."""
+        for method, path, handler in self._routes:
+            table.route(method, path)(answered(handler))
 
 
 def answered(handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

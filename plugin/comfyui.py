@@ -16,37 +16,12 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 LOG = logging.getLogger("runflow")
-_REGISTERED = "_runflow_registered"
 _closing: set[asyncio.Future[Any]] = set()
 
 
 def server() -> Any:
     """ComfyUI's PromptServer, or None where none runs."""
     return getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
-
-
-def register() -> None:
-    """Add our routes and middlewares to ComfyUI's server, once; does nothing where there is no server."""
-    running = server()
-    if running is None:
-        return
-    if getattr(running, _REGISTERED, False):
-        LOG.warning("The Runflow plugin is in custom_nodes twice; this copy serves no routes. Remove one of them.")
-        return
-    setattr(running, _REGISTERED, True)
-    from .routes import MIDDLEWARES, add_to
-
-    add_to(running.routes)
-    middlewares = running.app.middlewares
-    own = [place for place, each in enumerate(middlewares) if _is_comfyuis(each)]
-    after_own = own[-1] + 1 if own else 0
-    for place, middleware in enumerate(MIDDLEWARES, start=after_own):
-        middlewares.insert(place, middleware)
-
-
-def _is_comfyuis(middleware: Any) -> bool:
-    """Whether a middleware is ComfyUI's own. They answer preflights and add headers, but serve nothing."""
-    return str(getattr(middleware, "__module__", "")).partition(".")[0] in ("server", "middleware")
 
 
 def send(event: str, data: dict[str, Any], client_id: str | None) -> None:

@@ -18,22 +18,22 @@ from multidict import CIMultiDict
 
 from .comfyui import LOG, server
 
-Hear = Callable[[str, Mapping[str, Any]], None]
+OnEvent = Callable[[str, Mapping[str, Any]], None]
 """Called on the event loop with an event's type and data."""
 
-See = Callable[[bytes, str], None]
+OnPreview = Callable[[bytes, str], None]
 """Called on the event loop with a picture that the sampler shows of its work, and the picture's media type."""
 
 _PREVIEW = 1
 _PREVIEW_TYPES = {1: "image/jpeg", 2: "image/png"}
 
 
-class Place(str, Enum):
+class PromptState(str, Enum):
     """Where a prompt is."""
 
     PENDING = "pending"
     RUNNING = "running"
-    NOWHERE = "nowhere"
+    ABSENT = "absent"
 
 
 class _Request:
@@ -56,18 +56,18 @@ def _undisturbed() -> Iterator[None]:
         LOG.exception("Runflow: an event of ComfyUI was not understood")
 
 
-class _Ear:
+class _EventSocket:
     """Takes the place of a page's websocket."""
 
     closed = False
 
-    def __init__(self, hear: Hear, see: See) -> None:
-        self._hear = hear
-        self._see = see
+    def __init__(self, on_event: OnEvent, on_preview: OnPreview) -> None:
+        self._on_event = on_event
+        self._on_preview = on_preview
 
     async def send_json(self, message: Mapping[str, Any], *_: Any, **__: Any) -> None:
         with _undisturbed():
-            self._hear(str(message.get("type")), message.get("data") or {})
+            self._on_event(str(message.get("type")), message.get("data") or {})
 
     async def send_str(self, text: str, *_: Any, **__: Any) -> None:
         await self.send_json(json.loads(text))
@@ -77,7 +77,7 @@ class _Ear:
         with _undisturbed():
             event, kind = struct.unpack(">II", message[:8])
             if event == _PREVIEW and kind in _PREVIEW_TYPES:
-                self._see(bytes(message[8:]), _PREVIEW_TYPES[kind])
+                self._on_preview(bytes(message[8:]), _PREVIEW_TYPES[kind])
 
     async def close(self, *_: Any, **__: Any) -> None:
         """There is nothing to close."""
@@ -93,21 +93,21 @@ async def submit(
 
 async def stop(prompt_id: str) -> None:
     """Take exactly this prompt out of the queue, or interrupt it when it is the one that runs."""
-    place = find(prompt_id)
-    if place is Place.PENDING:
+    state = find(prompt_id)
+    if state is PromptState.PENDING:
         await _ask("/queue", {"delete": [prompt_id]})
-    elif place is Place.RUNNING:
+    elif state is PromptState.RUNNING:
         await _ask("/interrupt", {"prompt_id": prompt_id})
 
 
-def find(prompt_id: str) -> Place:
+def find(prompt_id: str) -> PromptState:
     """Where the prompt is in the queue."""
     queue = server().prompt_queue
     read = getattr(queue, "get_current_queue_volatile", None) or queue.get_current_queue
     running, pending = read()
     if any(item[1] == prompt_id for item in running):
-        return Place.RUNNING
-    return Place.PENDING if any(item[1] == prompt_id for item in pending) else Place.NOWHERE
+        return PromptState.RUNNING
+    return PromptState.PENDING if any(item[1] == prompt_id for item in pending) else PromptState.ABSENT
 
 
 def history(prompt_id: str) -> Mapping[str, Any] | None:
@@ -116,9 +116,9 @@ def history(prompt_id: str) -> Mapping[str, Any] | None:
     return entry
 
 
-def listen(client_id: str, hear: Hear, see: See) -> None:
+def listen(client_id: str, on_event: OnEvent, on_preview: OnPreview) -> None:
     """Hear the events of all prompts that are submitted under `client_id`, for as long as the process lives."""
-    server().sockets[client_id] = _Ear(hear, see)
+    server().sockets[client_id] = _EventSocket(on_event, on_preview)
 
 
 async def _ask(path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from ..manifest.hashes import Cancelled
-from .places import PlaceRefused, check_part
+from ..cancellation import Cancelled
+from .safe_paths import PathRefused, check_part
 
 _MAX_FILES = 20_000
 _MAX_BYTES = 2 << 30
@@ -100,9 +100,9 @@ def _parts(name: str) -> tuple[str, ...]:
     parts = PurePosixPath(name.replace("\\", "/")).parts
     try:
         if not parts:
-            raise PlaceRefused("an entry has no name.")
+            raise PathRefused("an entry has no name.")
         for part in parts:
             check_part(part, hidden=True)
-    except PlaceRefused as error:
+    except PathRefused as error:
         raise ArchiveRefused(f"The archive holds a path that is not allowed: {error}") from None
     return parts

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ..manifest.hashes import Cancelled
+from ..cancellation import Cancelled
 
 _KEPT_LINES = 60
 _LONGEST_LINE = 2000

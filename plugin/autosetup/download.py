@@ -1,4 +1,4 @@
-"""Downloading one model: goes on where it broke off, checked by size and SHA-256, put into place in one step."""
+"""Downloading one model: goes on where it broke off, checked by size, SHA-256 and format, put into place at once."""
 
 from __future__ import annotations
 
@@ -13,16 +13,14 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import aiohttp
 
-from ..manifest.hashes import Cancelled
+from ..cancellation import Cancelled, unless_cancelled
 from .fetch import Fetcher, FetchFailed
-from .forms import fault
 from .lines import ModelLine
-from .places import PlaceRefused, inside
-from .waiting import unless_cancelled
+from .safe_paths import PathRefused, inside
 
 Progress = Callable[[str, int, int], None]
 """Called with the step, and with done and total of it (0: not known)."""
@@ -34,6 +32,7 @@ KEPT_FREE_BYTES = 256 << 20
 """What a download leaves free on a disk."""
 
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
+_MAX_HEADER = 100 << 20
 
 
 class DownloadFailed(Exception):
@@ -103,7 +102,7 @@ async def download(line: ModelLine, fetcher: Fetcher, cancelled: threading.Event
     """Get the model of an approved line and put it into its place. What a broken connection left is kept for later.
 
     Raises:
-        DownloadFailed, FetchFailed, SourceRefused, PlaceRefused: it is not there, and why.
+        DownloadFailed, FetchFailed, SourceRefused, PathRefused: it is not there, and why.
         Cancelled: `cancelled` was set; nothing is left.
     """
     place = inside(line.folder, line.relative)
@@ -233,7 +232,7 @@ def _check(line: ModelLine, part: _Part, cancelled: threading.Event, progress: P
     size, done = part.size(), 0
     if line.size_bytes is not None and size != line.size_bytes:
         raise DownloadFailed(f"The file has {size:,} bytes instead of {line.size_bytes:,}; it was deleted.")
-    if wrong := fault(part.place, line.relative.suffix.lower()):
+    if wrong := format_fault(part.place, line.relative.suffix.lower()):
         raise DownloadFailed(f"{wrong}; it was deleted.")
     if line.sha256 is None:
         return
@@ -255,10 +254,10 @@ def _put(part: _Part, place: Path) -> None:
     try:
         os.link(part.place, place)
     except FileExistsError:
-        raise PlaceRefused(taken) from None
+        raise PathRefused(taken) from None
     except OSError:  # a file system without links, where only Windows refuses to rename onto a file
         if os.path.lexists(place):
-            raise PlaceRefused(taken) from None
+            raise PathRefused(taken) from None
         part.place.rename(place)
     part.drop()
 
@@ -278,3 +277,32 @@ def _validator(answer: aiohttp.ClientResponse) -> str | None:
     if tag and not tag.startswith("W/"):
         return tag
     return answer.headers.get("Last-Modified")
+
+
+def format_fault(place: Path, ending: str) -> str | None:
+    """What is wrong with a file that was downloaded as `ending`, such as `.safetensors`; None: nothing that shows.
+
+    A login page, half a file, or a pickle under another name must not pass for a model. Nothing is loaded.
+    """
+    size = place.stat().st_size
+    if not size:
+        return "What arrived is an empty file"
+    with place.open("rb") as file:
+        if ending in (".safetensors", ".sft") and _safetensors_size(file, size) != size:
+            return "What arrived is no safetensors file, or not all of one"
+        if ending == ".gguf" and file.read(4) != b"GGUF":
+            return "What arrived is no GGUF file"
+    return None
+
+
+def _safetensors_size(file: IO[bytes], size: int) -> int | None:
+    """How large a safetensors file is by its own header; None: it has none."""
+    length = int.from_bytes(file.read(8), "little")
+    if length > min(size - 8, _MAX_HEADER):
+        return None
+    try:
+        header = json.loads(file.read(length))
+        ends = [int(row["data_offsets"][1]) for name, row in header.items() if name != "__metadata__"]
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        return None
+    return 8 + length + max(ends, default=0)

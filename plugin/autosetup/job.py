@@ -8,26 +8,50 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections import deque
 from collections.abc import Collection, Coroutine, Sequence
 from typing import Any
 
 from .. import comfyui
-from ..manifest.hashes import Cancelled
+from ..cancellation import Cancellation, Cancelled
 from .archive import ArchiveRefused
 from .commands import CommandFailed
 from .download import DownloadFailed, download
 from .fetch import Fetcher, FetchFailed
 from .lines import MOST_ERROR, MOST_TEXT, Line, ModelLine, PackLine, readable, readable_all
-from .nodes import LeftOut, clean_up, install_pack
-from .places import PlaceRefused
-from .requirements import Requirements
+from .packages import Requirements
+from .packs import LeftOut, clean_up, install_pack
+from .safe_paths import PathRefused
 from .sources import SourceRefused, Sources
-from .speed import Speed
-from .waiting import Cancellation
 
 EVENT = "runflow.autosetup"
 _EVENT_SECONDS = 0.25
-_FAILURES = (ArchiveRefused, CommandFailed, DownloadFailed, FetchFailed, PlaceRefused, SourceRefused, OSError)
+_FAILURES = (ArchiveRefused, CommandFailed, DownloadFailed, FetchFailed, PathRefused, SourceRefused, OSError)
+_WINDOW_SECONDS = 5.0
+_STEP_SECONDS = 0.2
+
+
+class Speed:
+    """How fast something goes: over the last few seconds, so that a pause shows and a start does not lie."""
+
+    def __init__(self) -> None:
+        self._points: deque[tuple[float, int]] = deque()
+
+    def add(self, amount: int, now: float | None = None) -> None:
+        """Note how much is done in all, at a time in seconds (default: now)."""
+        now = time.monotonic() if now is None else now
+        if len(self._points) > 1 and now - self._points[-2][0] < _STEP_SECONDS:
+            self._points.pop()
+        self._points.append((now, amount))
+        while len(self._points) > 2 and now - self._points[0][0] > _WINDOW_SECONDS:
+            self._points.popleft()
+
+    def rate(self) -> float | None:
+        """The amount per second, None while it cannot be told."""
+        if len(self._points) < 2:
+            return None
+        (begin, first), (end, last) = self._points[0], self._points[-1]
+        return (last - first) / (end - begin) if end > begin else None
 
 
 class Item:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from .requirements import Requirements
+from .packages import Requirements
 
 MOST_TEXT = 300
 MOST_ERROR = 2000

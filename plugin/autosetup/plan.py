@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..manifest.node_catalogue import NodeCatalogue
 from .fetch import Fetcher
 from .lines import Line
-from .machine import Machine
 from .plan_models import plan_models
 from .plan_packs import plan_packs
 
@@ -30,7 +30,7 @@ class Plan:
 async def make_plan(
     graph: Mapping[str, Any],
     page_knows: Collection[str],
-    machine: Machine,
+    machine: NodeCatalogue,
     fetcher: Fetcher,
     registry: str | None,
     *,

@@ -12,12 +12,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..manifest.model_sources import same_kind
+from ..manifest.node_catalogue import NodeCatalogue
 from . import declared
 from .download import KEPT_FREE_BYTES, existing_part, inspect_file
 from .fetch import Fetcher, FetchFailed
 from .lines import ModelLine
-from .machine import Machine
-from .places import NO_MODELS, PlaceRefused, inside, is_pickle, model_parts
+from .safe_paths import NO_MODELS, PathRefused, inside, is_pickle, model_parts
 from .sources import SourceRefused, shown
 
 _AT_ONCE = 8
@@ -27,12 +27,12 @@ _PICKLE = "This format can run code when it is loaded. Allow it only from somebo
 _NO_HASH = "No SHA-256 is known, so nobody can tell whether the file is the one that the author used."
 
 
-async def plan_models(graph: Mapping[str, Any], machine: Machine, fetcher: Fetcher) -> list[ModelLine]:
+async def plan_models(graph: Mapping[str, Any], machine: NodeCatalogue, fetcher: Fetcher) -> list[ModelLine]:
     """A line for each model that the workflow declares or names and that is not here."""
     lines = [line for model in declared.models(graph) if (line := _line(model, machine, fetcher)) is not None]
-    gate = asyncio.Semaphore(_AT_ONCE)
+    limit = asyncio.Semaphore(_AT_ONCE)
     until = asyncio.get_running_loop().time() + _SECONDS_FOR_ALL
-    lines = list(await asyncio.gather(*(_ask(line, fetcher, gate, until) for line in lines)))
+    lines = list(await asyncio.gather(*(_ask(line, fetcher, limit, until) for line in lines)))
     known = {PurePosixPath(line.name).name for line in lines}
     for name in declared.named_files(graph):
         if PurePosixPath(name.replace("\\", "/")).name not in known and not _is_here(name, machine):
@@ -41,7 +41,7 @@ async def plan_models(graph: Mapping[str, Any], machine: Machine, fetcher: Fetch
     return [_with_space(line) for line in lines]
 
 
-def _line(model: declared.DeclaredModel, machine: Machine, fetcher: Fetcher) -> ModelLine | None:
+def _line(model: declared.DeclaredModel, machine: NodeCatalogue, fetcher: Fetcher) -> ModelLine | None:
     name = "/".join(str(part)[:200] for part in (model.directory, model.name) if part)
     line = ModelLine(_id("model", name), str(model.directory)[:60], name, shown(model.url), notes=model.notes)
     try:
@@ -52,20 +52,20 @@ def _line(model: declared.DeclaredModel, machine: Machine, fetcher: Fetcher) -> 
         pickle = is_pickle(relative.name)
         line = replace(line, kind=kind, relative=relative, folder=_folder(kind, machine), pickle=pickle)
         if not model.url:
-            raise PlaceRefused("the workflow does not say where this file comes from. Put it there by hand.")
+            raise PathRefused("the workflow does not say where this file comes from. Put it there by hand.")
         url = fetcher.sources.check(_direct(model.url)).url
         inside(line.folder, relative)
-    except (PlaceRefused, SourceRefused) as refused:
+    except (PathRefused, SourceRefused) as refused:
         return replace(line, refused=str(refused))
     notes = [*line.notes, *([_PICKLE] if pickle else []), *([] if model.sha256 else [_NO_HASH])]
     return replace(line, url=url, sha256=model.sha256, size_bytes=model.size_bytes, notes=tuple(notes))
 
 
-async def _ask(line: ModelLine, fetcher: Fetcher, gate: asyncio.Semaphore, until: float) -> ModelLine:
+async def _ask(line: ModelLine, fetcher: Fetcher, limit: asyncio.Semaphore, until: float) -> ModelLine:
     """The line with the size that its host tells; what the host refuses is refused here."""
     if line.refused is not None:
         return line
-    async with gate:
+    async with limit:
         try:
             seconds = min(_SECONDS, max(0, until - asyncio.get_running_loop().time()))
             size = await asyncio.wait_for(inspect_file(line.url, fetcher), seconds)
@@ -103,23 +103,23 @@ def existing(folder: Path) -> Path:
     return next(place for place in (folder, *folder.parents) if place.is_dir())
 
 
-def _kind(name: str, machine: Machine) -> str:
+def _kind(name: str, machine: NodeCatalogue) -> str:
     kinds = [kind for kind in machine.model_kinds() if kind not in NO_MODELS]
     if name in kinds:
         return name
     for kind in kinds:
         if same_kind(name, kind):
             return kind
-    raise PlaceRefused(f'"{name[:60]}" is no model folder of this ComfyUI.')
+    raise PathRefused(f'"{name[:60]}" is no model folder of this ComfyUI.')
 
 
-def _folder(kind: str, machine: Machine) -> Path:
+def _folder(kind: str, machine: NodeCatalogue) -> Path:
     """Where files of a kind go: the folder of that name where there are several."""
     folders = machine.model_folders(kind)
     return next((folder for folder in folders if folder.name == kind), folders[0])
 
 
-def _is_here(name: str, machine: Machine) -> bool:
+def _is_here(name: str, machine: NodeCatalogue) -> bool:
     return any(machine.model_path(kind, name) for kind in machine.model_kinds() if kind not in NO_MODELS)
 
 

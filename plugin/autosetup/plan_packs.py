@@ -13,16 +13,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..manifest.checkout import read_origin
+from ..manifest.node_catalogue import NodeCatalogue
 from . import declared, git
 from .commands import CommandFailed
 from .declared import DeclaredPack
 from .fetch import Fetcher, FetchFailed
 from .lines import PackLine
-from .machine import Machine
-from .places import PlaceRefused, pack_name
+from .packages import Requirements, read_requirements
 from .registry import look_up
 from .repository import archive_url, find_repository, pinned_addresses
-from .requirements import Requirements, read_requirements
+from .safe_paths import PathRefused, pack_name
 from .sources import SourceRefused, shown
 
 _AT_ONCE = 6
@@ -35,7 +35,11 @@ _ARCHIVE = "There is no git of version 2.37 or newer here, so it is downloaded a
 
 
 async def plan_packs(
-    graph: Mapping[str, Any], page_knows: Collection[str], machine: Machine, fetcher: Fetcher, registry: str | None
+    graph: Mapping[str, Any],
+    page_knows: Collection[str],
+    machine: NodeCatalogue,
+    fetcher: Fetcher,
+    registry: str | None,
 ) -> list[PackLine]:
     """A line for each pack that the workflow needs and this machine lacks.
 
@@ -48,12 +52,12 @@ async def plan_packs(
     installed = await asyncio.to_thread(_installed, machine.custom_nodes)
     wanted = _with_manifest(declared.packs_of_nodes(classes), declared.packs_of_manifest(graph), installed)
     with_git = await asyncio.to_thread(git.usable)
-    gate = asyncio.Semaphore(_AT_ONCE)
+    limit = asyncio.Semaphore(_AT_ONCE)
     loop = asyncio.get_running_loop()
     until = loop.time() + _SECONDS_FOR_ALL
 
     async def plan(pack: DeclaredPack) -> PackLine:
-        async with gate:
+        async with limit:
             seconds = min(_SECONDS, max(0, until - loop.time()))
             try:
                 return await asyncio.wait_for(_line(pack, machine, fetcher, registry, installed, with_git), seconds)
@@ -115,7 +119,7 @@ def _is_same(pack: DeclaredPack, row: DeclaredPack) -> bool:
 
 async def _line(
     pack: DeclaredPack,
-    machine: Machine,
+    machine: NodeCatalogue,
     fetcher: Fetcher,
     registry: str | None,
     installed: dict[str, str],
@@ -125,14 +129,14 @@ async def _line(
     try:
         if pack.registry_id == declared.CORE:
             version = f" {pack.version}" if pack.version else ""
-            raise PlaceRefused(f"these nodes are part of ComfyUI{version}, not of a pack. Update ComfyUI.")
+            raise PathRefused(f"these nodes are part of ComfyUI{version}, not of a pack. Update ComfyUI.")
         archive = None
         if pack.registry_id and registry and pack.commit is None:
             pack, archive = await _registered(pack, pack.registry_id, fetcher, registry)
         elif pack.registry_id and registry and pack.repository is None:
             pack = replace(pack, repository=(await look_up(fetcher, registry, pack.registry_id, None)).repository)
         if pack.repository is None and archive is None:
-            raise PlaceRefused(_no_source(pack, registry))
+            raise PathRefused(_no_source(pack, registry))
         fetcher.sources.check(archive or pack.repository)
         name = pack_name(pack.registry_id if archive and pack.registry_id else urlsplit(pack.repository or "").path)
         line = replace(line, name=name, folder=machine.custom_nodes[0], url=archive or pack.repository or "")
@@ -142,7 +146,7 @@ async def _line(
             line = replace(line, version=pack.version, expected=_expected(pack), notes=_notes(pack))
             return replace(line, url=url, method="archive", archive=url)
         return await _from_repository(replace(pack, name=name), line, fetcher, with_git)
-    except (PlaceRefused, SourceRefused, FetchFailed, CommandFailed) as refused:
+    except (PathRefused, SourceRefused, FetchFailed, CommandFailed) as refused:
         return replace(line, refused=str(refused))
 
 
@@ -157,7 +161,7 @@ async def _registered(
             raise
         return pack, None
     if found.refused:
-        raise PlaceRefused(found.refused)
+        raise PathRefused(found.refused)
     dependencies = found.dependencies or pack.dependencies
     repository = found.repository or pack.repository
     return replace(pack, repository=repository, version=found.version, dependencies=dependencies), found.archive
@@ -168,7 +172,7 @@ async def _from_repository(pack: DeclaredPack, line: PackLine, fetcher: Fetcher,
     notes = _notes(pack)
     if source.scheme == "file":
         if not with_git:
-            raise PlaceRefused("a repository of this machine needs git.")
+            raise PathRefused("a repository of this machine needs git.")
         newest = pack.commit or await asyncio.to_thread(git.newest, source, threading.Event())
     else:
         await pinned_addresses(source)
@@ -215,7 +219,7 @@ def _refuse_installed(pack: DeclaredPack, name: str, installed: dict[str, str]) 
     there = installed.get(_folded(name)) or installed.get(_spelling(pack.repository or ""))
     if there:
         step = "Its import may have failed (ComfyUI's log says why), or it is off, or it needs another version."
-        raise PlaceRefused(f'it is here already, as "{there}", but brings no such nodes. {step} It is left as it is.')
+        raise PathRefused(f'it is here already, as "{there}", but brings no such nodes. {step} It is left as it is.')
 
 
 def _installed(folders: Collection[Path]) -> dict[str, str]:

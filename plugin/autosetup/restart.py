@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
-from ..security import internal
+from .. import process_secret
 
 PROCESS = secrets.token_hex(8)
 """Names this process: the page waits for another one."""
@@ -45,7 +45,7 @@ def _restart(
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     again = command()
-    internal.hand_over()
+    process_secret.hand_over()
     if windows:
         spawn(again)
         leave(0)

@@ -6,20 +6,65 @@ taken over into our own file, and out of the settings, before anybody can read i
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
 from .. import comfyui
-from ..answers import Refused, read_json
-from .key_store import KeyStore
+from ..private_file import write_private
 from .target import DEFAULT_URL, Target, choose_target
 
 URL_SETTING = "Runflow.ApiUrl"
 KEY_SETTING = "Runflow.ApiKey"
 _SETTINGS = ("/settings", "/api/settings", f"/settings/{KEY_SETTING}", f"/api/settings/{KEY_SETTING}")
-_MAX_KEY = 500
+MAX_KEY = 500
+"""Longest key, in characters."""
+_HINT_LENGTH = 4
+_LONG_ENOUGH_FOR_HINT = 12
+
+
+class KeyStore:
+    """Keys by user id, in one file of mode 0600 that no page can read."""
+
+    def __init__(self, file: Path) -> None:
+        """Keep them in `file`, which need not be there."""
+        self._file = file
+
+    def get(self, user: str) -> str | None:
+        """The key of a user, or None."""
+        return self._read().get(user)
+
+    def put(self, user: str, key: str) -> None:
+        """Store a key instead of the one before. Raises OSError."""
+        self._write({**self._read(), user: key})
+
+    def forget(self, user: str) -> None:
+        """Remove a user's key; nothing happens where there is none. Raises OSError."""
+        keys = self._read()
+        if keys.pop(user, None) is not None:
+            self._write(keys)
+
+    def hint(self, user: str) -> str | None:
+        """The last four characters of a user's key, by which a person knows it again; None without a key."""
+        key = self.get(user)
+        if key is None:
+            return None
+        return key[-_HINT_LENGTH:] if len(key) >= _LONG_ENOUGH_FOR_HINT else ""
+
+    def _read(self) -> dict[str, str]:
+        try:
+            keys = json.loads(self._file.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        if not isinstance(keys, dict):
+            return {}
+        return {user: key for user, key in keys.items() if isinstance(key, str)}
+
+    def _write(self, keys: dict[str, str]) -> None:
+        write_private(self._file, json.dumps(keys).encode())
 
 
 def keys() -> KeyStore:
@@ -30,25 +75,6 @@ def keys() -> KeyStore:
 def describe(request: web.Request) -> dict[str, Any]:
     """What the page may know: the address, and the end of the key that is stored (null: none)."""
     return {"api_url": _settings_url(request), "key_hint": keys().hint(comfyui.user_id(request))}
-
-
-async def store_key(request: web.Request) -> dict[str, Any]:
-    """Store the key in the body, `{"api_key": …}`, for the request's user.
-
-    Raises:
-        Refused: it is no key.
-    """
-    key = (await read_json(request)).get("api_key")
-    if not isinstance(key, str) or not key.strip() or len(key) > _MAX_KEY:
-        raise Refused("Paste an API key, such as rf_live_….", code="INVALID_KEY")
-    keys().put(comfyui.user_id(request), key.strip())
-    return describe(request)
-
-
-def forget_key(request: web.Request) -> dict[str, Any]:
-    """Forget the key of the request's user."""
-    keys().forget(comfyui.user_id(request))
-    return describe(request)
 
 
 def known_keys(request: web.Request) -> set[str]:
@@ -85,7 +111,7 @@ def _take_over(request: web.Request) -> None:
         return
     key = settings.pop(KEY_SETTING)
     if isinstance(key, str) and key.strip():
-        keys().put(user, key.strip()[:_MAX_KEY])
+        keys().put(user, key.strip()[:MAX_KEY])
     else:
         keys().forget(user)
     comfyui.save_user_settings(request, settings)

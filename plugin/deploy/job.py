@@ -6,25 +6,20 @@ import asyncio
 import secrets
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
-from aiohttp import web
-
 from .. import comfyui
-from ..answers import Refused, read_json
-from ..manifest.hashes import Cancelled, Hashes
+from ..answers import Refused
+from ..cancellation import Cancelled
 from ..manifest.resources import InputFile
-from . import connection
 from .model_upload import LocalModel, Offer, offers, send_model
 from .plan import Machine, Plan, make_plan
 from .platform import DeployFailed, Platform
 from .target import Target
 
 EVENT = "runflow.deploy"
-_KEPT = 20
 _EVENT_SECONDS = 0.1
 _LONG_ENOUGH_TO_SEARCH = 8
 
@@ -122,82 +117,15 @@ class DeployJob:
             comfyui.send(EVENT, self.describe(), self._client_id)
 
 
-_jobs: OrderedDict[str, DeployJob] = OrderedDict()
-
-
-async def start(request: web.Request) -> dict[str, Any]:
-    """Prepare a deployment of `{endpoint_name, host, api_key, prompt, graph, client_id}`; nothing is sent yet.
-
-    Raises:
-        Refused: there is no key, or no usable address.
-    """
-    body = await read_json(request)
-    host, node_key, name = (_text(body, field) for field in ("host", "api_key", "endpoint_name"))
-    target = connection.target(request, host, node_key)
-    job = DeployJob(target, _text(body, "client_id") or None)
-    _jobs[job.id] = job
-    while len(_jobs) > _KEPT:
-        _jobs.popitem(last=False)
-    machine = Machine(
-        comfyui.root_folder(),
-        comfyui.input_folder(),
-        comfyui.Catalogue(),
-        Hashes(comfyui.private_folder() / "hashes.json"),
-    )
-    job.follow(_prepare(job, name, body, connection.known_keys(request) | {target.key}, machine))
-    return job.describe()
-
-
-def find(request: web.Request) -> dict[str, Any]:
-    """A job by the id in the address. Raises Refused."""
-    return _job(request).describe()
-
-
-async def confirm(request: web.Request) -> dict[str, Any]:
-    """Send what is ready, after the person saw the summary; the body repeats the origin that was shown.
-
-    Raises:
-        Refused: the job is not ready, or the origin is another one.
-    """
-    job, body = _job(request), await read_json(request)
-    if job.state != "ready" or job.plan is None:
-        raise Refused(f"This deployment is {job.state}. Press Deploy again.", code="CONFLICT", status=409)
-    if body.get("origin") != job.target.origin:
-        raise Refused("Another server was shown than the one this goes to.", code="CONFLICT", status=409)
-    job.move("sending")
-    job.follow(_send(job, job.plan))
-    return job.describe()
-
-
-async def choose_models(request: web.Request) -> dict[str, Any]:
-    """Say which of the offered models to upload, `{"paths": […]}`.
-
-    Raises:
-        Refused: the job does not wait for that.
-    """
-    job, paths = _job(request), (await read_json(request)).get("paths")
-    job.chosen([str(path) for path in paths] if isinstance(paths, list) else [])
-    return job.describe()
-
-
-def cancel(request: web.Request) -> dict[str, Any]:
-    """Call a deployment off. What the server has accepted already stays."""
-    job = _job(request)
-    job.cancelled.set()
-    if job.state == "ready":
-        job.move("cancelled")
-    elif job.state in ("sending", "choosing") and job.task is not None:
-        job.task.cancel()
-    return job.describe()
-
-
-async def _prepare(job: DeployJob, name: str, body: dict[str, Any], keys: set[str], machine: Machine) -> None:
+async def prepare(job: DeployJob, name: str, body: dict[str, Any], keys: set[str], machine: Machine) -> None:
+    """Make the plan of what the page sent, and have the person look at it; values of `keys` must not be in it."""
     private = {key for key in keys if len(key) >= _LONG_ENOUGH_TO_SEARCH}
     prompt, graph = body.get("prompt"), body.get("graph")
     job.ready(await asyncio.to_thread(make_plan, name, prompt, graph, private, machine, job.progress, job.cancelled))
 
 
-async def _send(job: DeployJob, plan: Plan) -> None:
+async def send(job: DeployJob, plan: Plan) -> None:
+    """Upload what the server lacks and publish the workflow; what was uploaded goes again where that is refused."""
     uploaded: list[str] = []
     async with Platform(job.target) as platform:
         job.progress(f"Looking for {plan.slug}", 0, 0)
@@ -256,15 +184,3 @@ def _result(target: Target, plan: Plan, saved: dict[str, Any], *, created: bool)
 def _advice(row: dict[str, Any]) -> str:
     """One of the server's warnings with its next step; those that the summary showed read the same."""
     return " ".join(str(row[part]) for part in ("message", "next_step") if row.get(part))
-
-
-def _job(request: web.Request) -> DeployJob:
-    job = _jobs.get(request.match_info["id"])
-    if job is None:
-        raise Refused("This deployment is not known any more. Press Deploy again.", code="NOT_FOUND", status=404)
-    return job
-
-
-def _text(body: dict[str, Any], field: str) -> str:
-    value = body.get(field)
-    return value if isinstance(value, str) else ""

@@ -23,13 +23,12 @@ from ..graph import (
     slugify,
     without_text,
 )
-from ..manifest import cached_models, comfyui, custom_nodes, packages
+from ..manifest import cached_models, custom_nodes, environment
 from ..manifest.hashes import Hashes
 from ..manifest.model_sources import model_sources
-from ..manifest.models import find_models, model_entry
+from ..manifest.models import find_models, model_entry, with_forward_slashes
 from ..manifest.node_catalogue import NodeCatalogue
 from ..manifest.resources import InputFile, find_resources
-from ..manifest.separators import with_forward_slashes
 from .model_upload import LocalModel
 
 Progress = Callable[[str, int, int], None]
@@ -127,17 +126,17 @@ def make_plan(
     )
     models, local, about_models = _models(scrubbed, executed, graph, machine, progress, cancelled)
     progress("Reading custom nodes and packages", 0, 0)
-    environment = {
-        "comfyui": comfyui.comfyui(machine.root),
-        "packages": packages.packages(),
+    found_here = {
+        "comfyui": environment.comfyui(machine.root),
+        "packages": environment.packages(),
         "cached_models": cached_models.cached_models(),
-        **comfyui.machine(),
+        **environment.machine(),
     }
     used = custom_nodes.folders_used(
         scrubbed, {node["class_type"]: catalogue.module(node["class_type"]) for node in scrubbed.values()}
     )
     nodes = custom_nodes.custom_nodes(used, catalogue.custom_nodes)
-    manifest = {"version": MANIFEST, "comfyui": environment["comfyui"], "custom_nodes": nodes, "models": models}
+    manifest = {"version": MANIFEST, "comfyui": found_here["comfyui"], "custom_nodes": nodes, "models": models}
     sent_graph = scrub_graph(graph)
     extra = sent_graph.get("extra")
     sent_graph["extra"] = {**(extra if isinstance(extra, dict) else {}), "runflow": manifest}
@@ -145,7 +144,7 @@ def make_plan(
         "name": name.strip(),
         "workflow_json": with_forward_slashes(scrubbed, [*models, *(file.path for file in files)]),
         "graph": sent_graph,
-        "environment": environment,
+        "environment": found_here,
         "custom_nodes": nodes,
         "models": models,
     }

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..cancellation import Cancelled
 from ..private_file import write_private
 
 Progress = Callable[[int, int], None]
@@ -18,10 +19,6 @@ Progress = Callable[[int, int], None]
 
 _CHUNK = 4 * 1024 * 1024
 _REMEMBERED = 5_000
-
-
-class Cancelled(Exception):
-    """The work was called off."""
 
 
 class Hashes:

@@ -30,6 +30,9 @@ class NodeCatalogue(Protocol):
     def model_kinds(self) -> list[str]:
         """The names of its model folders: `checkpoints`, `loras` and so on, aliases included."""
 
+    def model_folders(self, kind: str) -> list[Path]:
+        """The folders of one kind of models, the one that ComfyUI looks into first at the beginning."""
+
     def model_names(self, kind: str) -> list[str]:
         """The files that a node offers for one kind."""
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from ..graph.runflow_nodes import OUTPUT_SUBFOLDER_FIELD
-from .name_tokens import fill_in
 from .output_paths import file_stem, inside, next_number, output_folder
 
 _PREFIX_TOOLTIP = "Start of the file name; folders below output/ may stand in front. Dates: %date:yyyy-MM-dd%."
 _NOT_IN_FOLDER = re.compile(r'[\x00-\x1f<>:"|?*]')  # what no name may have on Windows
+_TOKEN = re.compile(r"%(?:date:([^%]+)|(year|month|day|hour|minute|second))%")
+_PART = re.compile(r"yyyy|yy|dd?|MM?|hh?|mm?|ss?")
 
 
 def save_types(socket: str, kind: str, prefix: str, **widgets: Any) -> dict[str, dict[str, Any]]:
@@ -87,3 +88,26 @@ def reported(path: Path) -> dict[str, str]:
     """The file as ComfyUI's history lists it."""
     folder = path.parent.relative_to(output_folder()).as_posix()
     return {"filename": path.name, "subfolder": "" if folder == "." else folder, "type": "output"}
+
+
+def fill_in(prefix: str, now: datetime) -> str:
+    """The prefix with every date in it written out; what is no date stays.
+
+    ComfyUI's own saving nodes know the same forms: `%date:yyyy-MM-dd%`, `%year%` and the like. They are filled in when
+    the file is saved, so that a deployed workflow does not go on writing the day of its deployment.
+    """
+
+    def written(found: re.Match[str]) -> str:
+        form, word = found.groups()
+        if word:
+            return f"{getattr(now, word):02d}"
+        return _PART.sub(lambda part: _number(part[0], now), form)
+
+    return _TOKEN.sub(written, prefix)
+
+
+def _number(part: str, now: datetime) -> str:
+    if part[0] == "y":
+        return f"{now.year:04d}"[-len(part) :]
+    value = {"d": now.day, "M": now.month, "h": now.hour, "m": now.minute, "s": now.second}[part[0]]
+    return str(value).zfill(len(part))

@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import comfyui, comfyui_queue
 from ..answers import Refused
-from ..comfyui_queue import Place
+from ..comfyui_queue import PromptState
 from ..graph import GraphError, collect_outputs, executed_nodes
 from ..graph.prompt import copy_json
 from .binding import bind_values
@@ -119,7 +119,7 @@ class Runs:
         await self._save(record)
 
     async def _run(self, run: Run, extra_data: dict[str, Any]) -> None:
-        comfyui_queue.listen(self._client_id, self._hear, self._see)
+        comfyui_queue.listen(self._client_id, self._on_event, self._on_preview)
         status, answer = await comfyui_queue.submit(copy_json(run.prompt), run.id, self._client_id, extra_data)
         if status != 200 or answer.get("node_errors"):
             # With one valid and one invalid output ComfyUI takes the valid part; half a result is no result.
@@ -129,18 +129,18 @@ class Runs:
         missed = 0
         while missed < _MISSES:
             run.hint.clear()
-            place = comfyui_queue.find(run.id)
+            state = comfyui_queue.find(run.id)
             entry = comfyui_queue.history(run.id)  # after the queue: a prompt moves from there to here
             if entry is not None:
                 await self._settle(run, entry)
                 return
-            missed = missed + 1 if place is Place.NOWHERE else 0
+            missed = missed + 1 if state is PromptState.ABSENT else 0
             if run.cancelling:
                 await comfyui_queue.stop(run.id)
-            if place is Place.RUNNING:
+            if state is PromptState.RUNNING:
                 run.start()
             else:
-                run.wait(self._in_the_way(run) if place is Place.PENDING else None)
+                run.wait(self._in_the_way(run) if state is PromptState.PENDING else None)
             self._tell(run)
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(run.hint.wait(), 0.1 if missed or run.cancelling else _LOOK_SECONDS)
@@ -173,17 +173,17 @@ class Runs:
                 return
             run.succeed(await asyncio.to_thread(describe_outputs, files, comfyui.result_folders()))
 
-    def _hear(self, kind: str, data: Mapping[str, Any]) -> None:
+    def _on_event(self, kind: str, data: Mapping[str, Any]) -> None:
         run = self._live.get(str(data.get("prompt_id")))
         if run is None:
             return
-        if run.progress.hear(kind, data):
+        if run.progress.update(kind, data):
             run.hint.set()
         if run.progress.started:
             run.start()
         self._tell(run)
 
-    def _see(self, picture: bytes, media_type: str) -> None:
+    def _on_preview(self, picture: bytes, media_type: str) -> None:
         # It comes without a name. ComfyUI works on one prompt at a time, in the order in which they were sent.
         working = [run for run in self._live.values() if run.progress.started and not run.is_terminal]
         if working:

@@ -1,14 +1,20 @@
-"""What this machine itself knows of who can reach ComfyUI: addresses, TLS, password. Nobody else is asked."""
+"""Who can reach ComfyUI: what this machine itself knows (addresses, TLS, password), and what others see."""
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from .. import comfyui
+from . import port_check
+from .authenticator import Authenticator
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+COMMON_PORTS = (80, 8080, 443)
 
 
 class Level(str, Enum):
@@ -91,3 +97,57 @@ def _interface_texts() -> list[str]:
     families = (socket.AF_INET, socket.AF_INET6)
     interfaces: Any = psutil.net_if_addrs()
     return [each.address for addresses in interfaces.values() for each in addresses if each.family in families]
+
+
+async def local_findings(authenticator: Authenticator) -> dict[str, Any]:
+    """What this machine itself knows. Nobody else is asked."""
+    listen, port, tls = comfyui.listening()
+    bindings = await asyncio.to_thread(lambda: [binding(address) for address in listen])
+    scheme = "https" if tls else "http"
+    addresses = await asyncio.to_thread(reachable_addresses, listen)
+    return {
+        "port": port,
+        "bindings": [each.to_json() for each in bindings],
+        "urls": [f"{scheme}://{f'[{each}]' if ':' in each else each}:{port}" for each in addresses],
+        "tls": tls,
+        "password": authenticator.account is not None,
+        "services": {
+            "address": [port_check.host(url) for url in port_check.address_services()],
+            "ports": port_check.host(port_check.port_service()),
+        },
+        "outside": None,
+    }
+
+
+async def outside_findings(authenticator: Authenticator) -> dict[str, Any]:
+    """What others see: public services are told the public address, and which ports to try."""
+    found = await port_check.public_address(port_check.address_services())
+    own = comfyui.listening()[1]
+    wanted = list(dict.fromkeys((own, *COMMON_PORTS)))
+    states: dict[int, bool] = {}
+    failure: str | None = None
+    if found.address is None:
+        failure = "Without the public address the ports cannot be tried."
+    else:
+        try:
+            states = await port_check.open_ports(port_check.port_service(), found.address, wanted)
+        except port_check.Unavailable as error:
+            failure = f"{port_check.host(port_check.port_service())}: {error}"
+    protected = authenticator.account is not None
+    return {
+        "address": found.address,
+        "address_from": found.service,
+        "address_failures": list(found.failures),
+        "ports": [_port(port, states.get(port), own=port == own, protected=protected) for port in wanted],
+        "ports_failure": failure,
+    }
+
+
+def _port(port: int, is_open: bool | None, *, own: bool, protected: bool) -> dict[str, Any]:
+    if is_open is None:
+        level = Level.UNKNOWN
+    elif not is_open:
+        level = Level.GOOD
+    else:
+        level = Level.DANGER if own and not protected else Level.WARNING
+    return {"port": port, "comfyui": own, "open": is_open, "level": level.value}

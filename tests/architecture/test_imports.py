@@ -1,4 +1,4 @@
-"""Imports point down, as the table of docs/architecture.md says; worker and client speak HTTP."""
+"""Imports point down, as the tables of docs/architecture.md say; worker and client speak HTTP."""
 
 import ast
 import re
@@ -13,11 +13,15 @@ from tests.support.source import ROOT, Module, plugin_modules, server_modules
 PAGE = ROOT / "docs" / "architecture.md"
 PLAIN = "plain"
 EVERYTHING = "everything but "
+TABLES = {"Who may import whom": server_modules, "Who may import whom in the plugin": plugin_modules}
+"""The heading above each table, and the modules whose rooms it names."""
+
+both = pytest.mark.parametrize("heading", TABLES)
 
 
-def allowed_imports() -> dict[str, frozenset[str]]:
-    """Return, by room, the rooms that it may import, as the table of docs/architecture.md says."""
-    section = PAGE.read_text().partition("## Who may import whom\n")[2].partition("\n## ")[0]
+def allowed_imports(heading: str) -> dict[str, frozenset[str]]:
+    """Return, by room, the rooms that it may import, as the table below a heading of docs/architecture.md says."""
+    section = PAGE.read_text().partition(f"## {heading}\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (?:`|\*)(\w+)(?:`|\*) \| (.+) \|$", section, re.MULTILINE)
     plain = frozenset(next(cell for room, cell in rows if room == PLAIN).split(", "))
     rooms = frozenset(room for room, _ in rows if room != PLAIN) | plain
@@ -38,42 +42,45 @@ COMFYUI_BRINGS = frozenset(
 """What the plugin may import beside the standard library: ComfyUI installs or is it."""
 
 
-def test_each_room_imports_only_what_the_table_allows() -> None:
-    allowed = allowed_imports()
+@both
+def test_each_room_imports_only_what_the_table_allows(heading: str) -> None:
+    allowed = allowed_imports(heading)
     faults = [
-        f"src/runflow/{module.name}:{line}: {module.room} imports runflow.{target}"
-        for module in server_modules()
-        if module.room != "__init__"
+        f"{module.path.relative_to(ROOT)}:{line}: {module.room} imports {module.base.name}.{target}"
+        for module in TABLES[heading]()
+        if module.room in allowed
         for line, target in our_rooms(module)
         if target not in allowed[module.room]
     ]
     assert faults == [], "\n".join(faults)
 
 
-def test_the_table_names_the_rooms_that_are_there() -> None:
-    there = {module.room for module in server_modules()} - {"__init__"} | {"graph"}
-    assert allowed_imports().keys() == there
+def test_the_tables_name_the_rooms_that_are_there() -> None:
+    server, plugin = (allowed_imports(heading).keys() for heading in TABLES)
+    assert server == {module.room for module in server_modules()} - {"__init__"} | {"graph"}
+    assert plugin == {module.room for module in plugin_modules()}
 
 
-def test_no_rooms_and_no_modules_import_in_a_circle() -> None:
-    modules = {name_of(module): module for module in server_modules()}
+@both
+def test_no_rooms_and_no_modules_import_in_a_circle(heading: str) -> None:
+    modules = {name_of(module): module for module in TABLES[heading]()}
     imports = {name: set(targets(module, modules.keys())) for name, module in modules.items()}
     rooms: dict[str, set[str]] = {}
     for name, found in imports.items():
         room = room_of(name)
-        rooms.setdefault(room, set()).update({room_of(target) for target in found} - {room, "runflow"})
+        rooms.setdefault(room, set()).update({room_of(target) for target in found} - {room, "__init__"})
     assert circle(imports) is None, "modules import in a circle: " + " → ".join(circle(imports) or ())
     assert circle(rooms) is None, "rooms import in a circle: " + " → ".join(circle(rooms) or ())
 
 
 def name_of(module: Module) -> str:
     """Return the dotted name of a module."""
-    return "runflow." + module.name.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+    return f"{module.base.name}/{module.name}".removesuffix(".py").replace("/", ".").removesuffix(".__init__")
 
 
 def room_of(name: str) -> str:
     """Return the room of a dotted name."""
-    return ([*name.split("."), "runflow"])[1]
+    return ([*name.split("."), "__init__"])[1]
 
 
 def targets(module: Module, known: Collection[str]) -> Iterator[str]:
@@ -111,7 +118,7 @@ def our_rooms(module: Module) -> list[tuple[int, str]]:
     rooms = []
     for line, name in module.imports():
         parts = name.split(".")
-        if parts[0] == "runflow" and len(parts) > 1 and parts[1] not in (module.room, "__version__"):
+        if parts[0] == module.base.name and len(parts) > 1 and parts[1] not in (module.room, "__version__"):
             rooms.append((line, parts[1]))
     return rooms
 
@@ -135,6 +142,18 @@ def test_the_pure_graph_imports_the_standard_library_and_itself_only() -> None:
         if module.room == "graph"
         for line, name in module.imports()
         if name.split(".")[0] not in sys.stdlib_module_names and not name.startswith("plugin.graph")
+    ]
+    assert faults == [], "\n".join(faults)
+
+
+def test_the_nodes_and_the_manifest_of_the_plugin_and_what_they_rest_on_know_no_server() -> None:
+    rooms = allowed_imports("Who may import whom in the plugin")["nodes"] | {"nodes", "manifest"}
+    faults = [
+        f"plugin/{module.name}:{line}: {name}"
+        for module in plugin_modules()
+        if module.room in rooms
+        for line, name in module.imports()
+        if name.split(".")[0] in ("aiohttp", "multidict", "server")
     ]
     assert faults == [], "\n".join(faults)
 

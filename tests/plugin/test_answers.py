@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from plugin.answers import Refused, answered, read_json
-from plugin.routes import ROUTES, add_to
+from plugin.routes import add_to
 from plugin.version import VERSION
 from runflow import __version__
 
@@ -43,12 +43,6 @@ async def test_the_plugin_has_the_platforms_version(client: Client) -> None:
     answer = await client.get("/runflow/info")
     assert (answer.status, await answer.json()) == (200, {"version": __version__})
     assert __version__ == VERSION
-
-
-def test_every_route_is_below_runflow_and_once_there() -> None:
-    places = [(method, path) for method, path, _ in ROUTES]
-    assert len(set(places)) == len(places)
-    assert all(path.startswith("/runflow/") for _, path in places)
 
 
 async def test_a_refusal_is_an_envelope(client: Client) -> None:

@@ -28,6 +28,9 @@ class FakeCatalogue:
     def model_kinds(self) -> list[str]:
         return list(self.kinds)
 
+    def model_folders(self, kind: str) -> list[Path]:
+        return self.kinds[kind]
+
     def model_names(self, kind: str) -> list[str]:
         found = (
             path.relative_to(folder) for folder in self.kinds[kind] for path in folder.rglob("*") if path.is_file()

@@ -16,9 +16,6 @@ class SmallMachine(FakeCatalogue):
         self.custom_nodes[0].mkdir(parents=True)
         self.models_root.mkdir()
 
-    def model_folders(self, kind: str) -> list[Path]:
-        return self.kinds[kind]
-
     def everything(self) -> set[str]:
         """Every file below it, by relative path."""
         root = self.models_root.parent

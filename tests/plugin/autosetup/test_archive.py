@@ -9,7 +9,7 @@ import pytest
 
 from plugin.autosetup import archive as module
 from plugin.autosetup.archive import ArchiveRefused, unpack
-from plugin.manifest.hashes import Cancelled
+from plugin.cancellation import Cancelled
 from tests.support.autosetup_hosts import tar
 
 

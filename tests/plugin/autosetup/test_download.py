@@ -14,8 +14,8 @@ from plugin.autosetup import download as module
 from plugin.autosetup.download import DownloadFailed, download, existing_part, inspect_file
 from plugin.autosetup.fetch import Fetcher, FetchFailed
 from plugin.autosetup.lines import ModelLine
-from plugin.autosetup.places import PlaceRefused
-from plugin.manifest.hashes import Cancelled
+from plugin.autosetup.safe_paths import PathRefused
+from plugin.cancellation import Cancelled
 from tests.support.autosetup_hosts import Host, Served, safetensors
 
 SIZE = 1_500_000
@@ -155,11 +155,11 @@ async def test_nothing_is_overwritten_even_what_came_meanwhile(
     while not existing_part(line(host, folder)):
         await asyncio.sleep(0.01)
     place.write_bytes(b"mine")
-    with pytest.raises(PlaceRefused, match="overwritten"):
+    with pytest.raises(PathRefused, match="overwritten"):
         await work
     assert place.read_bytes() == b"mine"
     assert left(folder) == ["sub/a.safetensors"]
-    with pytest.raises(PlaceRefused):
+    with pytest.raises(PathRefused):
         await get(line(host, folder), fetcher)
 
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from plugin.autosetup import download, nodes
+from plugin.autosetup import download, packs
 from plugin.autosetup.fetch import Fetcher
 from plugin.autosetup.job import SetupJob, approve
 from plugin.autosetup.lines import PackLine
+from plugin.autosetup.packages import Requirements
 from plugin.autosetup.plan import make_plan
-from plugin.autosetup.requirements import Requirements
 from tests.plugin.autosetup.small_machine import SmallMachine
 from tests.support.autosetup_hosts import Host, Served, commit, safetensors
 
@@ -84,7 +84,7 @@ async def test_a_hostile_workflow_gets_nothing(
     async def agree(*_arguments: Any) -> None:
         raise AssertionError("packages were installed")
 
-    monkeypatch.setattr(nodes, "install", agree)
+    monkeypatch.setattr(packs, "install", agree)
     job = SetupJob(approve(lines, plan.lines, ()), fetcher.sources)
     job.start()
     assert job.task is not None

@@ -1,8 +1,6 @@
 import pytest
 
-from plugin.autosetup.commands import CommandFailed
-from plugin.autosetup.job import Item
-from plugin.autosetup.lines import PackLine, readable
+from plugin.autosetup.lines import readable
 
 
 @pytest.mark.parametrize(
@@ -18,10 +16,3 @@ from plugin.autosetup.lines import PackLine, readable
 )
 def test_every_letter_of_a_stranger_shows(text: str, shown: str) -> None:
     assert readable(text, 20 if text.startswith("xx") else 300) == shown
-
-
-def test_what_a_program_writes_reaches_the_page_readable() -> None:
-    item = Item(PackLine("0", "Pack", ("A\u202e",)))
-    item.step = "Installing packages: \x1b[2Jgone"
-    assert item.describe()["step"] == "Installing packages: \\x1b[2Jgone"
-    assert "\\x1b" in readable(str(CommandFailed("git clone", "failed (1)", ["remote: \x1b[2J"])), 300)

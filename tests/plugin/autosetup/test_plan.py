@@ -11,10 +11,10 @@ from plugin.autosetup import plan_models, plan_packs
 from plugin.autosetup.download import KEPT_FREE_BYTES
 from plugin.autosetup.fetch import Fetcher
 from plugin.autosetup.lines import ModelLine, PackLine
+from plugin.autosetup.packages import Requirements
 from plugin.autosetup.plan import make_plan
 from plugin.autosetup.registry import registry_url
 from plugin.autosetup.repository import Repository
-from plugin.autosetup.requirements import Requirements
 from tests.plugin.autosetup.small_machine import SmallMachine
 from tests.support.autosetup_hosts import Host, Served, commit, safetensors
 

@@ -4,9 +4,8 @@ import sys
 
 import pytest
 
+from plugin import process_secret
 from plugin.autosetup import restart
-from plugin.autosetup.speed import Speed
-from plugin.security import internal
 
 
 def test_the_command_is_that_of_the_start_without_another_page() -> None:
@@ -18,24 +17,14 @@ def test_the_command_is_that_of_the_start_without_another_page() -> None:
 
 async def test_the_answer_leaves_before_the_process_does(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[object] = []
-    monkeypatch.setenv(internal.ENVIRONMENT, "")
+    monkeypatch.setenv(process_secret.ENVIRONMENT, "")
     restart.restart_soon(lambda *given: done.append(given), windows=False)
     restart.restart_soon(spawn=lambda given: done.append(given), leave=lambda code: done.append(code), windows=True)
     assert done == []
     async with asyncio.timeout(60):
         while len(done) < 3:
             await asyncio.sleep(0.01)
-    assert os.environ[internal.ENVIRONMENT] == internal.headers()[internal.HEADER], "a worker goes on with its secret"
+    assert os.environ[process_secret.ENVIRONMENT] == process_secret.headers()[process_secret.HEADER], (
+        "a worker goes on with its secret"
+    )
     assert done == [(sys.executable, restart.command()), restart.command(), 0]
-
-
-def test_speed_is_that_of_the_last_seconds() -> None:
-    speed = Speed()
-    assert speed.rate() is None
-    for second in range(10):
-        speed.add(second * 100, float(second))
-    assert speed.rate() == 100
-    speed.add(900, 20.0)  # a pause
-    rate = speed.rate()
-    assert rate is not None
-    assert rate < 50

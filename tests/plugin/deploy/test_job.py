@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from plugin.deploy.job import DeployJob, _result, _send
+from plugin.deploy.job import DeployJob, _result, send
 from plugin.deploy.plan import Plan
 from plugin.deploy.target import Target
 from plugin.manifest.resources import InputFile
@@ -39,7 +39,7 @@ async def stopped_at(place: str, tmp_path: Path) -> tuple[DeployJob, list[str]]:
         job = DeployJob(Target(base, base, "rf_live_x", foreign=False), None)
         file = InputFile("a.png", write(tmp_path / "a.png", b"a"), 1, "image/png")
         body: dict[str, Any] = {"graph": {"extra": {"runflow": {}}}}
-        job.follow(_send(job, Plan("A", "a", body, ((file, "0" * 64), (file, "1" * 64)))))
+        job.follow(send(job, Plan("A", "a", body, ((file, "0" * 64), (file, "1" * 64)))))
         await asyncio.wait_for(reached.wait(), 60)
         assert job.task is not None
         job.task.cancel()

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from plugin.answers import Refused
+from plugin.cancellation import Cancelled
 from plugin.deploy.plan import Machine, Plan, make_plan
-from plugin.manifest.hashes import Cancelled, Hashes
+from plugin.manifest.hashes import Hashes
 from tests.support.catalogue import FakeCatalogue, write
 
 PROMPT: dict[str, Any] = {

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from plugin.manifest.hashes import Cancelled, Hashes
+from plugin.cancellation import Cancelled
+from plugin.manifest.hashes import Hashes
 from plugin.private_file import write_private
 from tests.support.catalogue import write
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from plugin.manifest.model_sources import ModelSource, model_sources, same_kind
-from plugin.manifest.models import ModelFile, find_models, model_entry
+from plugin.manifest.models import ModelFile, find_models, model_entry, with_forward_slashes
 from tests.support.catalogue import FakeCatalogue, write
 
 SHA = "a" * 64
@@ -134,3 +134,20 @@ def test_an_entry_has_the_address_of_the_same_file_only() -> None:
     assert model_entry(file, SHA, 3, [elsewhere]) == (facts, None)
     assert same_kind("clip", "text_encoders")
     assert not same_kind("clip", "loras")
+
+
+PATHS = ["checkpoints/SDXL/base.safetensors", "ultralytics/bbox/a/face.pt", "sub/photo.png"]
+
+
+def test_names_of_files_get_forward_slashes_and_nothing_else_changes() -> None:
+    inputs = {"ckpt_name": "SDXL\\base.safetensors", "model": "a\\face.pt", "image": "sub\\photo.png"}
+    others: dict[str, Any] = {
+        "text": "a \\(white\\) base.safetensors",
+        "x": "DXL\\base.safetensors",
+        "n": 3,
+        "l": ["1", 0],
+    }
+    prompt = {"1": {"class_type": "X", "inputs": {**inputs, **others}, "_meta": {}}}
+    expected = {name: value.replace("\\", "/") for name, value in inputs.items()}
+    assert with_forward_slashes(prompt, PATHS) == {"1": {**prompt["1"], "inputs": {**expected, **others}}}
+    assert prompt["1"]["inputs"] == {**inputs, **others}

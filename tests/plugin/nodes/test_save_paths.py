@@ -1,10 +1,11 @@
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from plugin.graph import bind, read_interface
 from plugin.nodes.output_paths import OutputPathError
-from plugin.nodes.save_paths import naming, place, relative_name, reported
+from plugin.nodes.save_paths import fill_in, naming, place, relative_name, reported
 
 
 def encoded(tmp_path: Path, content: bytes = b"song") -> Path:
@@ -76,3 +77,19 @@ def test_a_run_names_its_folder_once_and_leaves_the_prefix_to_the_node(prefix: o
     }
     bound = bind(prompt, read_interface(prompt), {}, files={}, output_folder="runs/7")
     assert bound["3"]["inputs"] == {"audio": ["1", 0], "filename_prefix": prefix, "output_subfolder": "runs/7"}
+
+
+NOW = datetime(2026, 3, 4, 5, 6, 7)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "filled"),
+    [
+        ("audio/%date:yyyy-MM-dd%/x", "audio/2026-03-04/x"),
+        ("%date:yy.M.d h:m:s%_%date:hhmmss%", "26.3.4 5:6:7_050607"),
+        ("%year%%month%%day%-%hour%%minute%%second%", "20260304-050607"),
+        ("100%_%width%_%date:%_%dates%", "100%_%width%_%date:%_%dates%"),
+    ],
+)
+def test_dates_are_written_out(prefix: str, filled: str) -> None:
+    assert fill_in(prefix, NOW) == filled

@@ -12,8 +12,8 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from plugin import comfyui
 from plugin.routes import add_to
-from plugin.security import guard, scrypt
-from plugin.security.gate import Gate
+from plugin.security import middleware, scrypt
+from plugin.security.authenticator import AUTHENTICATOR, Authenticator
 from plugin.security.password_file import NAME, Account, PasswordFile
 from plugin.security.scrypt import Hash
 
@@ -36,19 +36,18 @@ def login(username: str = "ann", password: str = PASSWORD) -> dict[str, str]:
 
 
 @pytest.fixture
-def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
-    """The gate of the test's ComfyUI; its password is off. Its hashes cost little, and for it no time passes."""
+def authenticator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Authenticator:
+    """The authenticator of the test's ComfyUI; its password is off. Hashes cost little, and for it no time passes."""
     monkeypatch.setattr(scrypt, "N", 1024)
     monkeypatch.setattr(scrypt, "P", 1)
-    made = Gate(PasswordFile(tmp_path / NAME), clock=lambda: 1000.0)
-    monkeypatch.setattr(guard, "gate", lambda: made)
+    made = Authenticator(PasswordFile(tmp_path / NAME), clock=lambda: 1000.0)
     monkeypatch.setattr(comfyui, "allowed_origin", lambda: None)
     monkeypatch.setattr(comfyui, "listening", lambda: (["0.0.0.0"], 8188, False))
     return made
 
 
 @pytest.fixture
-async def client(gate: Gate) -> AsyncIterator[Client]:
+async def client(authenticator: Authenticator) -> AsyncIterator[Client]:
     """A client of that ComfyUI: a page, a file, a writing route, a websocket, and the plugin's own routes."""
 
     async def page(_request: web.Request) -> web.Response:
@@ -69,15 +68,16 @@ async def client(gate: Gate) -> AsyncIterator[Client]:
     table.get("/")(page)
     table.post("/prompt")(queue)
     table.get("/ws")(socket)
-    app: Any = web.Application(middlewares=[guard.ask_for_password])
+    app: Any = web.Application(middlewares=[middleware.ask_for_password])
+    app[AUTHENTICATOR] = authenticator
     app.add_routes(table)
     async with TestClient(TestServer(app)) as opened:
         yield opened
 
 
 @pytest.fixture
-def switched_on(gate: Gate) -> Gate:
-    """The same gate with ann's password."""
-    gate.file.write(ANN)
-    gate.look()
-    return gate
+def switched_on(authenticator: Authenticator) -> Authenticator:
+    """The same with ann's password."""
+    authenticator.file.write(ANN)
+    authenticator.look()
+    return authenticator

@@ -59,7 +59,7 @@ _PROBE_SECONDS = 0.05
 
 
 def secret_headers(secret: str) -> dict[str, str]:
-    """Return the headers by which an engine's plugin knows its worker (plugin/security/internal.py)."""
+    """Return the headers by which an engine's plugin knows its worker (plugin/process_secret.py)."""
     return {"X-Runflow-Internal": secret}
 
 

@@ -1,0 +1,131 @@
+"""The routes of Deploy: the connection of Settings, and deployments from the press of the button to their end."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+from aiohttp import web
+
+from .. import comfyui
+from ..answers import Refused, Routes, read_json
+from ..manifest.hashes import Hashes
+from . import connection
+from .job import DeployJob, prepare, send
+from .plan import Machine
+
+_KEPT = 20
+
+ROUTES = Routes()
+
+_jobs: OrderedDict[str, DeployJob] = OrderedDict()
+
+
+@ROUTES.on("GET", "/runflow/connection")
+async def describe_connection(request: web.Request) -> dict[str, Any]:
+    """The server's address and the end of the stored key."""
+    return connection.describe(request)
+
+
+@ROUTES.on("PUT", "/runflow/connection/key")
+async def store_key(request: web.Request) -> dict[str, Any]:
+    """Store the key in the body, `{"api_key": …}`, for the request's user.
+
+    Raises:
+        Refused: it is no key.
+    """
+    key = (await read_json(request)).get("api_key")
+    if not isinstance(key, str) or not key.strip() or len(key) > connection.MAX_KEY:
+        raise Refused("Paste an API key, such as rf_live_….", code="INVALID_KEY")
+    connection.keys().put(comfyui.user_id(request), key.strip())
+    return connection.describe(request)
+
+
+@ROUTES.on("DELETE", "/runflow/connection/key")
+async def forget_key(request: web.Request) -> dict[str, Any]:
+    """Forget the key of the request's user."""
+    connection.keys().forget(comfyui.user_id(request))
+    return connection.describe(request)
+
+
+@ROUTES.on("POST", "/runflow/deploy/jobs")
+async def start(request: web.Request) -> dict[str, Any]:
+    """Prepare a deployment of `{endpoint_name, host, api_key, prompt, graph, client_id}`; nothing is sent yet.
+
+    Raises:
+        Refused: there is no key, or no usable address.
+    """
+    body = await read_json(request)
+    host, node_key, name = (_text(body, field) for field in ("host", "api_key", "endpoint_name"))
+    target = connection.target(request, host, node_key)
+    job = DeployJob(target, _text(body, "client_id") or None)
+    _jobs[job.id] = job
+    while len(_jobs) > _KEPT:
+        _jobs.popitem(last=False)
+    machine = Machine(
+        comfyui.root_folder(),
+        comfyui.input_folder(),
+        comfyui.Catalogue(),
+        Hashes(comfyui.private_folder() / "hashes.json"),
+    )
+    job.follow(prepare(job, name, body, connection.known_keys(request) | {target.key}, machine))
+    return job.describe()
+
+
+@ROUTES.on("GET", "/runflow/deploy/jobs/{id}")
+async def find(request: web.Request) -> dict[str, Any]:
+    """A job by the id in the address. Raises Refused."""
+    return _job(request).describe()
+
+
+@ROUTES.on("POST", "/runflow/deploy/jobs/{id}/confirmation")
+async def confirm(request: web.Request) -> dict[str, Any]:
+    """Send what is ready, after the person saw the summary; the body repeats the origin that was shown.
+
+    Raises:
+        Refused: the job is not ready, or the origin is another one.
+    """
+    job, body = _job(request), await read_json(request)
+    if job.state != "ready" or job.plan is None:
+        raise Refused(f"This deployment is {job.state}. Press Deploy again.", code="CONFLICT", status=409)
+    if body.get("origin") != job.target.origin:
+        raise Refused("Another server was shown than the one this goes to.", code="CONFLICT", status=409)
+    job.move("sending")
+    job.follow(send(job, job.plan))
+    return job.describe()
+
+
+@ROUTES.on("POST", "/runflow/deploy/jobs/{id}/models")
+async def choose_models(request: web.Request) -> dict[str, Any]:
+    """Say which of the offered models to upload, `{"paths": […]}`.
+
+    Raises:
+        Refused: the job does not wait for that.
+    """
+    job, paths = _job(request), (await read_json(request)).get("paths")
+    job.chosen([str(path) for path in paths] if isinstance(paths, list) else [])
+    return job.describe()
+
+
+@ROUTES.on("DELETE", "/runflow/deploy/jobs/{id}")
+async def cancel(request: web.Request) -> dict[str, Any]:
+    """Call a deployment off. What the server has accepted already stays."""
+    job = _job(request)
+    job.cancelled.set()
+    if job.state == "ready":
+        job.move("cancelled")
+    elif job.state in ("sending", "choosing") and job.task is not None:
+        job.task.cancel()
+    return job.describe()
+
+
+def _job(request: web.Request) -> DeployJob:
+    job = _jobs.get(request.match_info["id"])
+    if job is None:
+        raise Refused("This deployment is not known any more. Press Deploy again.", code="NOT_FOUND", status=404)
+    return job
+
+
+def _text(body: dict[str, Any], field: str) -> str:
+    value = body.get(field)
+    return value if isinstance(value, str) else ""
