@@ -157,10 +157,3 @@ async def kill(task: asyncio.Task[None]) -> None:
     await asyncio.sleep(0.05)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(condition: Any, seconds: float = 30) -> None:
-    """Wait until `condition()` is true."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)

@@ -14,8 +14,9 @@ from runflow.db.database import Database
 from runflow.deliveries.sending.sender import DeliverySender, Timing
 from runflow.master_key import MasterKey
 from runflow.outgoing import GuardedClient
-from tests.deliveries.outbox import FAST, SIGNING, Impatient, Outbox, kill, running, until
+from tests.deliveries.outbox import FAST, SIGNING, Impatient, Outbox, kill, running
 from tests.support.receivers import Received, answering, hanging, receiver
+from tests.support.waiting import until
 
 
 @pytest.fixture

@@ -5,9 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -20,19 +18,13 @@ from runflow.worker.engine.execution import EngineEvent, EventKind, Outcome
 from runflow.worker.engine.owned import OwnedEngine
 from runflow.worker.report import NodeState
 from tests.support.comfyui_fixtures import OwnEngine
+from tests.support.waiting import until
 from tests.worker.engine.prompts import Prompt, long, new_id, node, picture, text, work
 
 pytestmark = pytest.mark.e2e
 
 MINUTES = 300
 """Steps of a prompt that no test waits for to the end."""
-
-
-async def until(condition: Any, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        await asyncio.sleep(0.01)
 
 
 def processes_of(base: Path) -> list[int]:
@@ -306,8 +298,8 @@ async def test_an_engine_that_cannot_start_says_why(comfyui_dir: Path, tmp_path:
 WORKER = """
 import asyncio, sys
 from pathlib import Path
+from runflow.worker.engine.boot import OwnedSettings
 from runflow.worker.engine.owned import OwnedEngine
-from runflow.worker.engine.owned_settings import OwnedSettings
 
 async def main():
     engine = OwnedEngine(OwnedSettings(Path(sys.argv[1]), Path(sys.argv[2]), with_plugin=False))
@@ -321,13 +313,12 @@ asyncio.run(main())
 
 async def test_a_worker_killed_with_9_leaves_no_engine(comfyui_dir: Path, tmp_path: Path) -> None:
     base = tmp_path / "base"
-    worker = subprocess.Popen(
-        [sys.executable, "-c", WORKER, str(comfyui_dir), str(base)], stdout=subprocess.PIPE, text=True
-    )
-    assert worker.stdout is not None
-    pid = int(await asyncio.to_thread(worker.stdout.readline))
-    assert processes_of(base) == [pid] or pid in processes_of(base)
-    worker.kill()
-    worker.wait()
-    worker.stdout.close()
+    command = [sys.executable, "-c", WORKER, str(comfyui_dir), str(base)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout is not None
+        try:
+            pid = int(await asyncio.to_thread(worker.stdout.readline))
+            assert pid in processes_of(base)
+        finally:
+            worker.kill()
     await until(lambda: not processes_of(base))
