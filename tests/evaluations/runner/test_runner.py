@@ -218,7 +218,11 @@ async def test_a_stopping_server_gives_its_work_back_uncounted(services: Service
             await connection.execute(text("UPDATE evaluations SET due_at = now() WHERE id = :id"), {"id": waiting})
             claims = [claim for claim in await queue.claim(connection, 50, 3600) if str(claim.id) == waiting]
         assert len(claims) == 1
-        task = asyncio.create_task(asyncio.sleep(60))
+
+        async def endless() -> None:
+            await asyncio.Event().wait()
+
+        task = asyncio.create_task(endless())
         engine._working[task] = claims[0]
         await engine._stop()
     found = await state(services, waiting)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -25,6 +26,12 @@ pytestmark = pytest.mark.e2e
 
 MINUTES = 300
 """Steps of a prompt that no test waits for to the end."""
+
+
+async def are_queued(engine: OwnedEngine, *prompt_ids: str) -> bool:
+    """Return whether prompts wait inside ComfyUI behind one that runs."""
+    assert engine._client is not None
+    return (await engine._client.queue()).pending >= {*prompt_ids}
 
 
 def processes_of(base: Path) -> list[int]:
@@ -207,13 +214,13 @@ async def test_two_prompts_in_flight(comfyui_engine: OwnedEngine) -> None:
 
 
 async def test_cancelling_stops_exactly_one(comfyui_engine: OwnedEngine) -> None:
-    running_id, waiting_id = new_id(), new_id()
+    running_id, waiting_id, kept_id = new_id(), new_id(), new_id()
     events: list[EngineEvent] = []
     running = asyncio.create_task(comfyui_engine.execute(long("runs/cancel", MINUTES), running_id, events.append))
     await until(lambda: len(events) > 3)
     waiting = asyncio.create_task(comfyui_engine.execute(text("waiting"), waiting_id))
-    kept = asyncio.create_task(comfyui_engine.execute(text("kept"), new_id()))
-    await asyncio.sleep(0.1)
+    kept = asyncio.create_task(comfyui_engine.execute(text("kept"), kept_id))
+    await until(partial(are_queued, comfyui_engine, waiting_id, kept_id))
     assert await comfyui_engine.cancel(waiting_id)
     assert (await waiting).outcome is Outcome.INTERRUPTED
     assert not running.done()

@@ -235,9 +235,9 @@ async def test_a_caller_that_left_does_not_make_us_ask_without_end(replay: Repla
     await replay.send("execution_start", prompt_id=prompt_id)
     await until(lambda: events)
     replay.running = Deaf(replay.running)
+    began = time.monotonic()
     running.cancel()
     await asyncio.wait([running])
-    began = time.monotonic()
     await until(lambda: replay.queue_asked >= 4)
     assert replay.queue_asked <= 2 + (time.monotonic() - began) / _CANCEL_STEP_SECONDS
 
