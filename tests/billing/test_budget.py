@@ -11,13 +11,14 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from runflow.billing import budget, grants
+from runflow.billing import budget, grants, queries
 from runflow.billing.settlement import meter
 from runflow.queue import completion
 from runflow.web.services import Services
 from tests.support.application import MakeKey, open_client
 from tests.support.deployed import Deployed, Dispatch, Worker
 from tests.support.priced_runs import Execute
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -59,13 +60,21 @@ async def test_the_first_budget_counts_a_run_that_was_just_being_completed(
         return await meter(*arguments)
 
     monkeypatch.setattr(completion, "meter", held_up)
+    waits, older_are_under_way = asyncio.Event(), queries.older_are_under_way
+
+    async def look(connection: Any) -> bool:
+        if older := await older_are_under_way(connection):
+            waits.set()
+        return older
+
+    monkeypatch.setattr(queries, "older_are_under_way", look)
     output = await worker.upload(lease)
     completing = asyncio.create_task(worker.complete(lease, outputs=[output], timings={"execute_ms": 3000}))
     async with asyncio.timeout(60):
         await looked.wait()  # it has seen that there is no budget
         await grant(services, org, monthly="1")
         recounting = asyncio.create_task(recount(services, org))
-        await asyncio.wait([recounting], timeout=0.3)
+        await until(lambda: waits.is_set() or recounting.done())
         go_on.set()
         assert (await completing).json()["status_code"] == "succeeded"
         found = await recounting

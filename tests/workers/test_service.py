@@ -11,6 +11,7 @@ from runflow.ids import new_id
 from runflow.web.services import Services
 from tests.support.application import MakeKey, new_org, open_client
 from tests.support.deployed import Dispatch, Worker
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -61,13 +62,12 @@ async def test_a_draining_worker_finishes_what_it_has_and_gets_nothing_new(
     assert (await client.get(f"/v1/runs/{first['id']}")).json()["status_code"] == "succeeded"
     await worker.register()
     assert await worker.lease() is None, "draining outlives a registration"
-    async with asyncio.timeout(60):  # what is known of the workers is remembered for a second
-        while (
-            not (await client.get(f"/v1/runs/{second['id']}"))
-            .json()["waiting_reason"]
-            .startswith(f"The worker {worker.name} is draining")
-        ):
-            await asyncio.sleep(0.1)
+
+    async def is_told() -> bool:
+        told = (await client.get(f"/v1/runs/{second['id']}")).json()["waiting_reason"]
+        return str(told).startswith(f"The worker {worker.name} is draining")
+
+    await until(is_told, every=0.05)  # what is known of the workers is remembered for a second
     async with asyncio.timeout(30):
         waiting_poll = asyncio.create_task(worker.lease(wait=20))
         await asyncio.sleep(0)

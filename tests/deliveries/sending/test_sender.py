@@ -10,7 +10,7 @@ from runflow.deliveries.sending.sender import DeliverySender
 from runflow.deliveries.sending.slots import Slots
 from runflow.ids import new_id
 from runflow.outgoing import GuardedClient
-from tests.deliveries.outbox import FAST, SIGNING, Impatient, Outbox, running, until
+from tests.deliveries.outbox import FAST, SIGNING, Impatient, Outbox, running
 from tests.support.receivers import (
     Behaviour,
     Received,
@@ -22,6 +22,7 @@ from tests.support.receivers import (
     receiver,
     resetting,
 )
+from tests.support.waiting import until
 
 
 @pytest.fixture

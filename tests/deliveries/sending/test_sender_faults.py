@@ -14,8 +14,9 @@ from runflow.db.database import Database
 from runflow.deliveries.sending.sender import DeliverySender, Timing
 from runflow.master_key import MasterKey
 from runflow.outgoing import GuardedClient
-from tests.deliveries.outbox import FAST, SIGNING, Impatient, Outbox, kill, running, until
+from tests.deliveries.outbox import FAST, SIGNING, Impatient, Outbox, kill, running
 from tests.support.receivers import Received, answering, hanging, receiver
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ async def test_stopping_lets_attempts_end(outbox: Outbox, client: GuardedClient)
         made = await outbox.add(hook.url())
         await until(lambda: len(hook.requests) == 1)
         task.cancel()
-        await asyncio.sleep(0.05)
+        await until(lambda: not outbox.hub._waiters)
         later = await outbox.add(hook.url())
         release.set()
         await asyncio.gather(task, return_exceptions=True)
@@ -143,12 +144,23 @@ async def test_an_attempt_is_recorded_when_the_database_is_back(outbox: Outbox, 
     assert (row.status_code, row.attempt_count, len(hook.requests)) == ("succeeded", 1, 1)
 
 
+class Observed(DeliverySender):
+    """Says when it has looked at the outbox and begins to wait, in the same turn of the loop."""
+
+    looked = asyncio.Event()
+
+    async def _send_due(self) -> float:
+        pause = await super()._send_due()
+        self.looked.set()
+        return pause
+
+
 async def test_stopping_is_heard_at_any_moment(outbox: Outbox, client: GuardedClient) -> None:
-    engine = DeliverySender(outbox, client, SIGNING, timing=FAST)
+    engine = Observed(outbox, client, SIGNING, timing=FAST)
     for _ in range(20):
         task = asyncio.create_task(engine.run())
-        await until(lambda: outbox.hub._waiters.get(("delivery", "")))
-        await asyncio.sleep(0.02)
+        await engine.looked.wait()
+        engine.looked.clear()
         # The hint and the end come in the same turn of the loop.
         outbox.hub.publish("delivery")
         task.cancel()

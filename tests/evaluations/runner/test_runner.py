@@ -19,6 +19,7 @@ from runflow.web.services import Services
 from tests.evaluations.conftest import ended, submit
 from tests.support.application import new_org, open_client
 from tests.support.http_server import QuietHandler, serving
+from tests.support.waiting import until
 
 
 @dataclass
@@ -72,13 +73,6 @@ async def change(services: Services, evaluation_id: str, assignments: str) -> No
         statement = text(f"UPDATE evaluations SET {assignments} WHERE id = :id")
         await connection.execute(statement, {"id": evaluation_id})
     services.hub.publish("evaluation")
-
-
-async def until(what: Any, seconds: float = 60) -> Any:
-    async with asyncio.timeout(seconds):
-        while not (found := await what() if asyncio.iscoroutinefunction(what) else what()):
-            await asyncio.sleep(0.05)
-    return found
 
 
 async def test_a_fetch_that_failed_is_tried_again(
@@ -224,7 +218,11 @@ async def test_a_stopping_server_gives_its_work_back_uncounted(services: Service
             await connection.execute(text("UPDATE evaluations SET due_at = now() WHERE id = :id"), {"id": waiting})
             claims = [claim for claim in await queue.claim(connection, 50, 3600) if str(claim.id) == waiting]
         assert len(claims) == 1
-        task = asyncio.create_task(asyncio.sleep(60))
+
+        async def endless() -> None:
+            await asyncio.Event().wait()
+
+        task = asyncio.create_task(endless())
         engine._working[task] = claims[0]
         await engine._stop()
     found = await state(services, waiting)

@@ -179,7 +179,7 @@ async def test_cancel_leaves_nothing(stalls: bool, host: Host, fetcher: Fetcher,
     """Also while the host stalls: nobody waits for it."""
     served = host.files["/a"] = Served(CONTENT, pause=0.05, stalls=asyncio.Event() if stalls else None)
     cancelled = threading.Event()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         work = asyncio.ensure_future(get(line(host, folder), fetcher, cancelled))
         while not (host.asked if stalls else existing_part(line(host, folder))):
             await asyncio.sleep(0.01)

@@ -5,9 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -20,6 +19,7 @@ from runflow.worker.engine.boot import OwnedSettings
 from runflow.worker.engine.execution import EngineEvent, EventKind, Outcome
 from runflow.worker.engine.owned import OwnedEngine
 from tests.support.comfyui_fixtures import OwnEngine
+from tests.support.waiting import until
 from tests.worker.engine.prompts import Prompt, long, new_id, node, picture, text, work
 
 pytestmark = pytest.mark.e2e
@@ -28,11 +28,10 @@ MINUTES = 300
 """Steps of a prompt that no test waits for to the end."""
 
 
-async def until(condition: Any, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        await asyncio.sleep(0.01)
+async def are_queued(engine: OwnedEngine, *prompt_ids: str) -> bool:
+    """Return whether prompts wait inside ComfyUI behind one that runs."""
+    assert engine._client is not None
+    return (await engine._client.queue()).pending >= {*prompt_ids}
 
 
 def processes_of(base: Path) -> list[int]:
@@ -215,13 +214,13 @@ async def test_two_prompts_in_flight(comfyui_engine: OwnedEngine) -> None:
 
 
 async def test_cancelling_stops_exactly_one(comfyui_engine: OwnedEngine) -> None:
-    running_id, waiting_id = new_id(), new_id()
+    running_id, waiting_id, kept_id = new_id(), new_id(), new_id()
     events: list[EngineEvent] = []
     running = asyncio.create_task(comfyui_engine.execute(long("runs/cancel", MINUTES), running_id, events.append))
     await until(lambda: len(events) > 3)
     waiting = asyncio.create_task(comfyui_engine.execute(text("waiting"), waiting_id))
-    kept = asyncio.create_task(comfyui_engine.execute(text("kept"), new_id()))
-    await asyncio.sleep(0.1)
+    kept = asyncio.create_task(comfyui_engine.execute(text("kept"), kept_id))
+    await until(partial(are_queued, comfyui_engine, waiting_id, kept_id))
     assert await comfyui_engine.cancel(waiting_id)
     assert (await waiting).outcome is Outcome.INTERRUPTED
     assert not running.done()
@@ -306,8 +305,8 @@ async def test_an_engine_that_cannot_start_says_why(comfyui_dir: Path, tmp_path:
 WORKER = """
 import asyncio, sys
 from pathlib import Path
-from runflow.worker.engine.owned import OwnedEngine
 from runflow.worker.engine.boot import OwnedSettings
+from runflow.worker.engine.owned import OwnedEngine
 
 async def main():
     engine = OwnedEngine(OwnedSettings(Path(sys.argv[1]), Path(sys.argv[2]), with_plugin=False))
@@ -321,13 +320,12 @@ asyncio.run(main())
 
 async def test_a_worker_killed_with_9_leaves_no_engine(comfyui_dir: Path, tmp_path: Path) -> None:
     base = tmp_path / "base"
-    worker = subprocess.Popen(
-        [sys.executable, "-c", WORKER, str(comfyui_dir), str(base)], stdout=subprocess.PIPE, text=True
-    )
-    assert worker.stdout is not None
-    pid = int(await asyncio.to_thread(worker.stdout.readline))
-    assert processes_of(base) == [pid] or pid in processes_of(base)
-    worker.kill()
-    worker.wait()
-    worker.stdout.close()
+    command = [sys.executable, "-c", WORKER, str(comfyui_dir), str(base)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout is not None
+        try:
+            pid = int(await asyncio.to_thread(worker.stdout.readline))
+            assert pid in processes_of(base)
+        finally:
+            worker.kill()
     await until(lambda: not processes_of(base))

@@ -6,15 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from runflow.worker.engine.base import EngineStartFailed
 from runflow.worker.engine.process import EngineProcess, end_leftover
+from tests.support.waiting import until
 
 FAMILY = """
 import subprocess, sys, time
@@ -41,13 +40,6 @@ def is_alive(pid: int) -> bool:
     with contextlib.suppress(psutil.Error):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     return False
-
-
-async def until(condition: Any, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        await asyncio.sleep(0.01)
 
 
 async def child_of(engine: EngineProcess) -> int:

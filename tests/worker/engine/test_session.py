@@ -4,7 +4,6 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
@@ -14,6 +13,7 @@ from runflow.worker.engine.base import EngineCrashed, EngineUnreachable
 from runflow.worker.engine.execution import EngineEvent, EventKind, Outcome
 from runflow.worker.engine.protocol import ComfyClient
 from runflow.worker.engine.session import _CANCEL_STEP_SECONDS, PromptSession
+from tests.support.waiting import until
 from tests.worker.engine.replay import Replay
 
 PROMPT = {
@@ -43,13 +43,6 @@ async def session(replay: Replay) -> AsyncIterator[PromptSession]:
 
 def new_id() -> str:
     return str(uuid.uuid4())
-
-
-async def until(condition: Any, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        await asyncio.sleep(0.005)
 
 
 async def test_the_history_may_come_after_the_message_that_says_so(replay: Replay, session: PromptSession) -> None:
@@ -242,9 +235,9 @@ async def test_a_caller_that_left_does_not_make_us_ask_without_end(replay: Repla
     await replay.send("execution_start", prompt_id=prompt_id)
     await until(lambda: events)
     replay.running = Deaf(replay.running)
+    began = time.monotonic()
     running.cancel()
     await asyncio.wait([running])
-    began = time.monotonic()
     await until(lambda: replay.queue_asked >= 4)
     assert replay.queue_asked <= 2 + (time.monotonic() - began) / _CANCEL_STEP_SECONDS
 

@@ -11,8 +11,9 @@ import pytest
 from runflow.deliveries.sending.sender import DeliverySender
 from runflow.deliveries.sending.slots import Slots
 from runflow.ids import new_id
-from tests.deliveries.outbox import FAST, SIGNING, Impatient, Outbox, running, until
+from tests.deliveries.outbox import FAST, SIGNING, Impatient, Outbox, running
 from tests.support.receivers import Behaviour, Received, Receiver, answering, endless, hanging, receiver, resetting
+from tests.support.waiting import until
 
 EACH = 20
 """Messages for each bad receiver."""
