@@ -2,9 +2,10 @@
 
 import sys
 
-from benchmarks import deliveries, evaluations, idle, lists, platform, reads
+from benchmarks import cli, deliveries, evaluations, idle, lists, platform, reads
 
 ALL = {
+    "cli": cli.main,
     "platform": platform.main,
     "reads": reads.main,
     "deliveries": deliveries.main,

@@ -52,7 +52,7 @@ def plugin_source() -> Path:
         if _holds_plugin(folder):
             return folder
     raise PluginInstallError(
-        f"The plugin's files are missing next to {package}. Install runflow again from its wheel, or use a clone."
+        f"The plugin's files are missing next to {package}. Install comfyui-runflow again, or use a clone."
     )
 
 

@@ -16,7 +16,10 @@ from runflow.web.route_table import Access
 from tests.support.source import PLUGIN, ROOT, server_modules
 
 API_PAGES = [ROOT / "docs" / "api.md", *sorted((ROOT / "docs" / "api").glob("*.md"))]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 
 
 def document(name: str) -> str:
@@ -112,6 +115,22 @@ def test_every_command_is_in_the_command_line_guide() -> None:
     names = commands(typer.main.get_command(cli.app))
     assert len(names) > 1
     assert [name for name in names if not mentions(text, name)] == []
+
+
+def test_the_guide_for_contributors_is_short_and_each_path_that_it_names_is_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    assert text.count("\n") <= 60
+    paths = re.findall(r"`((?:\.ci|benchmarks|docs|plugin|requirements|scripts|src|tests)/[^` ]*|[\w.]+\.toml)", text)
+    assert len(paths) > 25
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_the_changes_begin_with_what_is_not_released() -> None:
+    sections = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    assert sections[0] == "[Unreleased]"
+    assert [
+        section for section in sections[1:] if not re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", section)
+    ] == []
 
 
 CITED = re.compile(r"(?<![\w./-])((?:[\w.-]+/)*[\w-]+\.md)\b((?:(?:,? and |, )\"[^\"]+\")*)")

@@ -65,7 +65,7 @@ def test_the_sdist_builds_tests_and_locks_itself(built: Built) -> None:
     with tarfile.open(built.sdist) as archive:
         members = archive.getmembers()
     names = {member.name.split("/", 1)[1] for member in members}
-    assert {"pyproject.toml", "requirements.lock", "scripts/setup", "__init__.py", "LICENSE"} <= names
+    assert {"pyproject.toml", "requirements/all.lock", "scripts/setup", "__init__.py", "LICENSE"} <= names
     assert {"plugin/graph/bind.py", "src/runflow/settings.py", "tests/conftest.py"} <= names
     assert [member.name for member in members if not member.isfile()] == []
     assert [name for name in names if name.startswith((".", "src/runflow/graph")) and name != ".gitignore"] == []

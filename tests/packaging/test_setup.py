@@ -1,6 +1,7 @@
 """scripts/setup on machines that lack something: it says what, and what to install. (CI runs the good case.)"""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,8 +17,9 @@ def clone(tmp_path: Path) -> Path:
     """Return a folder with what scripts/setup reads."""
     folder = tmp_path / "clone"
     (folder / "scripts").mkdir(parents=True)
-    for name in ("scripts/setup", "requirements.lock", "pyproject.toml"):
+    for name in ("scripts/setup", "pyproject.toml"):
         shutil.copy(ROOT / name, folder / name)
+    shutil.copytree(ROOT / "requirements", folder / "requirements")
     return folder
 
 
@@ -74,15 +76,54 @@ def test_a_chosen_python_that_does_not_fit_is_an_error(clone: Path, programs: Pa
     assert "RUNFLOW_PYTHON=/nowhere/python3.12 is not a Python 3.11 or newer" in said
 
 
-def test_nothing_is_done_when_nothing_changed(clone: Path, programs: Path) -> None:
-    add_program(programs, "python3", "echo must not run; exit 9")
+@pytest.mark.parametrize(
+    ("there", "asked", "enough"),
+    [
+        ("worker", "--worker", True),
+        ("worker", "", False),
+        ("worker all", "", True),
+        ("worker all", "--worker", True),
+        ("worker all", "--dev", False),
+        ("worker all dev", "", True),
+        ("worker all dev", "--dev", True),
+    ],
+)
+def test_nothing_is_done_when_nothing_changed_and_enough_is_there(
+    clone: Path, programs: Path, there: str, asked: str, enough: bool
+) -> None:
+    add_program(programs, "uv", "echo uv is called; exit 9")
     (clone / ".venv/bin").mkdir(parents=True)
     (clone / ".venv/bin/python").symlink_to(sys.executable)
     add_program(clone / ".venv/bin", "runflow", "exit 0")
-    inputs = (clone / "requirements.lock").read_bytes() + (clone / "pyproject.toml").read_bytes()
+    locks = [path.read_bytes() for path in sorted((clone / "requirements").iterdir())]
+    inputs = b"".join([*locks, (clone / "pyproject.toml").read_bytes()])
     checksum = subprocess.run(["cksum"], input=inputs, capture_output=True, check=True).stdout.decode().strip()
-    (clone / ".venv/.runflow-setup").write_text(f"{clone} {checksum}\n")
-    command = [str(clone / "scripts/setup")]
+    (clone / ".venv/.runflow-setup").write_text(f"{clone} {checksum}: {there}\n")
+    command = [str(clone / "scripts/setup"), *asked.split()]
     environment = {"PATH": str(programs), "LANG": os.environ.get("LANG", "C")}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout + done.stderr == ""
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if enough:
+        assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    else:
+        assert done.returncode == 1 and "uv is called" in done.stdout
+
+
+def test_a_wrong_option_is_an_error(clone: Path, programs: Path) -> None:
+    command = [str(clone / "scripts/setup"), "--everything"]
+    done = subprocess.run(command, env={"PATH": str(programs)}, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "there is no --everything" in done.stderr
+
+
+def test_each_lock_adds_to_the_one_before() -> None:
+    """What a worker installs knows no server, and what a user installs knows no test."""
+    kinds = ("worker", "all", "dev")
+    locked = {kind: set(re.findall(r"^([a-z0-9-]+)==", lock(kind), flags=re.MULTILINE)) for kind in kinds}
+    assert {"aiohttp", "typer", "hatchling"} <= locked["worker"]
+    assert {"fastapi", "sqlalchemy", "botocore", "numpy"} <= locked["all"] - locked["worker"]
+    assert {"pytest", "moto", "mypy", "playwright"} <= locked["dev"] - locked["all"] - locked["worker"]
+    lines = [line for kind in kinds for line in re.findall(r"^[a-z0-9-]+==.*$", lock(kind), flags=re.MULTILINE)]
+    assert len(lines) == len(set(lines))
+
+
+def lock(kind: str) -> str:
+    return (ROOT / "requirements" / f"{kind}.lock").read_text()

@@ -12,8 +12,7 @@ import pytest
 from runflow.worker.agent import Agent
 from runflow.worker.connection import Connection
 from runflow.worker.engine.base import Engine
-from runflow.worker.execute import Limits
-from runflow.worker.settings import WorkerSettings
+from runflow.worker.settings import Limits, WorkerSettings
 from tests.support.fake_server import TOKEN, FakeServer
 from tests.support.waiting import DEADLINE
 from tests.worker.scripted_engine import ScriptedEngine

@@ -9,8 +9,7 @@ from runflow.worker.attempt import Attempt, Stop
 from runflow.worker.connection import NotWelcome
 from runflow.worker.engine.base import Engine, EngineStartFailed
 from runflow.worker.engine_supervisor import NoEngine
-from runflow.worker.execute import Limits
-from runflow.worker.settings import WorkerSettings
+from runflow.worker.settings import Limits, WorkerSettings
 from tests.support.fake_server import FakeServer
 from tests.worker.conftest import StartWorker
 from tests.worker.scripted_engine import Hold, ScriptedEngine, png

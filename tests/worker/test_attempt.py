@@ -7,7 +7,7 @@ import pytest
 from runflow.protocol.failures import FailureCode
 from runflow.worker.engine.base import EngineRefused, EngineUnreachable
 from runflow.worker.engine.execution import EventKind, Execution, NodeError, Outcome
-from runflow.worker.execute import Limits
+from runflow.worker.settings import Limits
 from tests.support.fake_server import FakeServer, image_lease
 from tests.worker.conftest import StartWorker
 from tests.worker.scripted_engine import Flight, Hold, ScriptedEngine, png, save_picture

@@ -2,16 +2,27 @@
 
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from runflow import __version__
 from runflow.cli.console import explain
 
-MODULES = ("up", "demo", "worker", "comfyui", "plugin", "keys", "orgs", "gpus", "budget")
-"""Each is a module of this package with a Typer object `app`."""
+COMMANDS = {
+    "up": "Start the database, the API server and one local worker; stop them all with Ctrl-C.",
+    "demo": "Install a ComfyUI if there is none, deploy a small workflow, run it over HTTP and save the picture.",
+    "worker": "Run a worker on this machine.",
+    "comfyui": "Install and examine the ComfyUI that runs workflows.",
+    "plugin": "Install the ComfyUI plugin.",
+    "keys": "Create and revoke API keys and worker tokens.",
+    "orgs": "Create and list organizations.",
+    "gpus": "List GPU classes and set their prices.",
+    "budget": "Limit what an organization may spend.",
+}
+"""Each is a module of this package with a Typer object `app`; its summary is here, so that the help imports none."""
 
 
 class Commands(TyperGroup):
@@ -19,15 +30,25 @@ class Commands(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Name every command, in the order of the help."""
-        return list(MODULES)
+        return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command, None when there is none of this name."""
-        if cmd_name not in MODULES:
+        if cmd_name not in COMMANDS:
             return None
         command = get_command(import_module(f"runflow.cli.{cmd_name}").app)
         command.name = cmd_name
         return command
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help from the summaries alone: importing every command takes seconds."""
+        TyperGroup(
+            name=self.name,
+            help=self.help,
+            params=self.params,
+            rich_markup_mode=self.rich_markup_mode,
+            commands={name: TyperCommand(name, help=summary) for name, summary in COMMANDS.items()},
+        ).format_help(ctx, formatter)
 
 
 app = typer.Typer(
@@ -40,8 +61,18 @@ app = typer.Typer(
 )
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"runflow {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _runflow() -> None:
+def _runflow(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     pass
 
 

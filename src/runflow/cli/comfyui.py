@@ -1,28 +1,23 @@
 """`runflow comfyui`: install a real ComfyUI, and find out what one can do."""
 
-import asyncio
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import orjson
 import typer
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
-from rich.status import Status
 
 from runflow.cli.console import console, fail
 from runflow.cli.settings import load_settings
-from runflow.logs import configure
-from runflow.worker.engine.attached import credential_headers
-from runflow.worker.engine.check import CheckReport, check_folder, check_url
-from runflow.worker.runtime.commands import InstallError
-from runflow.worker.runtime.install import InstallAsk, Installed
-from runflow.worker.runtime.install import install as install_runtime
-from runflow.worker.runtime.source import SourceAsk
-from runflow.worker.runtime.torch_build import Build
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+    from rich.status import Status
+
+    from runflow.worker.engine.check import CheckReport
+    from runflow.worker.runtime.install import Installed
 
 app = typer.Typer(
     add_completion=False, help="Install and examine the ComfyUI that runs workflows.", no_args_is_help=True
@@ -58,6 +53,8 @@ class _TerminalReporter:
     def progress(self, label: str, done: int, total: int | None) -> None:
         if not self.interactive:
             return
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
         if self._bars is None:
             columns = (TextColumn("  {task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
             self._bars = Progress(*columns, console=console, transient=True)
@@ -108,6 +105,15 @@ def install(
     """Install a real ComfyUI with a torch that fits this machine. Safe to repeat; goes on where it was stopped."""
     if version and commit:
         fail("Name a --version or a --commit, not both.")
+    # In each command, what it uses: the help waits for none of it.
+    import orjson
+
+    from runflow.worker.runtime.commands import InstallError
+    from runflow.worker.runtime.install import InstallAsk
+    from runflow.worker.runtime.install import install as install_runtime
+    from runflow.worker.runtime.source import SourceAsk
+    from runflow.worker.runtime.torch_build import Build
+
     ask = InstallAsk(
         directory=directory or load_settings().comfyui_dir,
         source=SourceAsk(version=version, commit=commit, source=source),
@@ -143,6 +149,14 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report on stdout.")] = False,
 ) -> None:
     """Say what is there, what is missing and what it can do. Exit code 1 when it cannot be used."""
+    import asyncio
+
+    import orjson
+
+    from runflow.logs import configure
+    from runflow.worker.engine.attached import credential_headers
+    from runflow.worker.engine.check import check_folder, check_url
+
     configure("console", level="critical")
     settings = load_settings()
     address = url or (None if directory else settings.comfyui_url)
@@ -173,7 +187,7 @@ def _reporter(*, agree: bool) -> Iterator[_TerminalReporter]:
         reporter.close()
 
 
-def _tell_installed(installed: Installed) -> None:
+def _tell_installed(installed: "Installed") -> None:
     record = installed.record
     where = f"{record.origin}{f' at {record.commit[:12]}' if record.commit else ''}"
     done = "Installed" if installed.fresh else "Already there:"
@@ -187,7 +201,7 @@ def _tell_installed(installed: Installed) -> None:
     console.print(f"  torch    {torch} from {_escaped(record.torch_origin)}{module}", soft_wrap=True)
 
 
-def _tell_report(report: CheckReport) -> None:
+def _tell_report(report: "CheckReport") -> None:
     state = "[bold green]usable[/]" if report.usable else "[bold red]not usable[/]"
     console.print(f"{report.kind.value.capitalize()} ComfyUI at {_escaped(report.where)}: {state}", soft_wrap=True)
     memory = f", {report.memory_bytes / 2**30:.1f} GiB" if report.memory_bytes else ""

@@ -10,6 +10,8 @@ from typing import NoReturn
 import typer
 from rich.console import Console
 
+from runflow import extras
+
 console = Console(stderr=True, highlight=False)
 """For people."""
 
@@ -46,6 +48,8 @@ def explain(error: Exception) -> None:
         first = str(error).strip().splitlines()[0]
         where = "RUNFLOW_DATABASE_URL" if os.environ.get("RUNFLOW_DATABASE_URL") else "the embedded PostgreSQL"
         fail(f"The database does not answer as it should ({where}): {first}. Is it running, and is the user allowed?")
+    if isinstance(error, ModuleNotFoundError) and (said := extras.explained(error)):
+        fail(said)
     if isinstance(error, OSError):
         fail(f"{error.strerror or error} ({error.filename}). Check that this user may use the path.")
 

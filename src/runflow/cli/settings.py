@@ -3,19 +3,25 @@
 import os
 from collections.abc import Iterable
 from difflib import get_close_matches
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING
 
 from runflow.cli.console import console, fail
-from runflow.settings import Settings
+
+if TYPE_CHECKING:
+    from runflow.settings import Settings
 
 PREFIX = "RUNFLOW_"
 _ALIKE = 0.85
 """How alike a variable and a setting must be (difflib's ratio) for one to be the other, misspelt."""
 
 
-def load_settings() -> Settings:
+def load_settings() -> "Settings":
     """Read the settings; a bad one ends the command with its name and what is wrong."""
+    # Here, as every command imports this module, and its help needs no settings: they take a tenth of a second.
+    from pydantic import ValidationError
+
+    from runflow.settings import Settings
+
     for variable, setting in misspelt(os.environ):
         console.print(f"{variable} is no setting and has no effect. Is {setting} meant?", markup=False)
     try:
@@ -31,6 +37,8 @@ def load_settings() -> Settings:
 
 def misspelt(variables: Iterable[str]) -> list[tuple[str, str]]:
     """Return the names among these that are nearly, but not quite, a setting's, each with that setting's."""
+    from runflow.settings import Settings
+
     known = [name.upper() for name in Settings.model_fields]
     names = [name.upper().removeprefix(PREFIX) for name in variables if name.upper().startswith(PREFIX)]
     return [

@@ -1,27 +1,20 @@
 """`runflow worker`: take runs from a server and execute them on this machine's ComfyUI."""
 
-import asyncio
 import os
 import re
 import signal
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-import uvloop
 
 from runflow.cli.console import fail
 from runflow.cli.settings import load_settings
-from runflow.logs import configure
-from runflow.outgoing import InvalidNetworks, InvalidUrl
-from runflow.settings import Settings
-from runflow.worker.agent import Agent
-from runflow.worker.connection import ServerRefused
 from runflow.worker.credentials import TokenMissing, hide_memory, read_token
-from runflow.worker.engine_choice import EngineFinder
-from runflow.worker.gpu import detect
-from runflow.worker.parent import die_with_parent
 from runflow.worker.settings import ENGINE_USER_AUTO, ENGINE_USER_SAME, WorkerSettings, default_name
+
+if TYPE_CHECKING:
+    from runflow.settings import Settings
 
 app = typer.Typer(add_completion=False, help="Run a worker on this machine.", subcommand_metavar="")
 
@@ -67,7 +60,6 @@ def worker(
 ) -> None:
     """Take runs from SERVER and execute them on this machine's ComfyUI, until Ctrl-C."""
     settings = load_settings()
-    configure(settings.log_format)
     if engine_user not in (ENGINE_USER_AUTO, ENGINE_USER_SAME) and not engine_user.isdecimal():
         fail(f"--engine-user is a user id, `{ENGINE_USER_SAME}` or `{ENGINE_USER_AUTO}`, not {engine_user!r}.")
     if comfyui is not None and comfyui_url is not None:
@@ -98,7 +90,21 @@ def worker(
     _run(settings, worker_settings, with_parent=die_with_parent)
 
 
-def _run(settings: Settings, worker_settings: WorkerSettings, *, with_parent: bool) -> None:
+def _run(settings: "Settings", worker_settings: WorkerSettings, *, with_parent: bool) -> None:
+    # Here, so that the help and a wrong call do not wait half a second for what only a working worker needs.
+    import asyncio
+
+    import uvloop
+
+    from runflow.logs import configure
+    from runflow.outgoing import InvalidNetworks, InvalidUrl
+    from runflow.worker.agent import Agent
+    from runflow.worker.connection import ServerRefused
+    from runflow.worker.engine_choice import EngineFinder
+    from runflow.worker.gpu import detect
+    from runflow.worker.parent import die_with_parent
+
+    configure(settings.log_format)
     finder = EngineFinder(worker_settings)
     finder.clear_leftovers()
 

@@ -1,5 +1,7 @@
 """Which storage an installation has."""
 
+from runflow import extras
+from runflow.errors import Unavailable
 from runflow.master_key import MasterKey
 from runflow.settings import Settings
 from runflow.storage.local import LocalStorage
@@ -16,8 +18,11 @@ async def open_storage(settings: Settings, key: MasterKey) -> Storage:
     if bucket is None:
         return LocalStorage(settings.storage_dir, key, reserve_bytes=settings.storage_reserve_bytes)
     # Here, so that who has no bucket does not carry what one needs: 15 MB and a tenth of a second at the start.
-    from runflow.storage.s3 import S3Storage
-    from runflow.storage.s3_credentials import BucketCredentials
+    try:
+        from runflow.storage.s3 import S3Storage
+        from runflow.storage.s3_credentials import BucketCredentials
+    except ModuleNotFoundError as error:
+        raise Unavailable(extras.explained(error) or str(error)) from error
 
     access_key, secret_key = settings.storage_access_key, settings.storage_secret_key
     credentials = await BucketCredentials.find(

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -15,6 +14,7 @@ from runflow.worker.engine.execution import EngineEvent, EventKind, Execution
 from runflow.worker.engine_supervisor import EngineSupervisor
 from runflow.worker.lease import Lease
 from runflow.worker.report import Report
+from runflow.worker.settings import Limits
 
 log = structlog.get_logger()
 
@@ -30,16 +30,6 @@ class GivenBack(Exception):
 
 class EngineChanged(Exception):
     """The engine was started anew since the run was prepared: its files must be placed again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Times in seconds. `hold`: how long a run may wait here behind another one before it is given back. `engine`: how
-    long a run waits for an engine that is being started. `stop`: how long a prompt may take to obey an interrupt."""
-
-    hold: float = 30.0
-    engine: float = 10.0
-    stop: float = 10.0
 
 
 class Turn:

@@ -4,10 +4,18 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runflow.worker.execute import Limits
-
 ENGINE_USER_AUTO = "auto"
 ENGINE_USER_SAME = "same"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Times in seconds. `hold`: how long a run may wait here behind another one before it is given back. `engine`: how
+    long a run waits for an engine that is being started. `stop`: how long a prompt may take to obey an interrupt."""
+
+    hold: float = 30.0
+    engine: float = 10.0
+    stop: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)

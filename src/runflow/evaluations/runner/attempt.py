@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runflow import extras
 from runflow.evaluations.limits import EvaluationFailed, FailureCode
 from runflow.evaluations.runner.files import Files
 from runflow.evaluations.runner.judging import Findings, ImageRefused, JudgingFailed, JudgingPool
@@ -64,6 +65,9 @@ class Bench:
         return Judged(decide(verdicts, notes), verdicts)
 
     async def _found(self, job: dict[str, Any]) -> Findings:
+        if said := extras.lacking("evaluate"):
+            # Another server process may have its judges: it gets the next attempt, or the one after.
+            raise EvaluationFailed(FailureCode.JUDGING_FAILED, said, is_final=False)
         try:
             return await self._pool.judge(job)
         except ImageRefused as refused:

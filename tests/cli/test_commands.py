@@ -1,0 +1,64 @@
+"""The command line as a whole: its help, its version, and what a command loads before it does anything."""
+
+import subprocess
+import sys
+
+import pytest
+import typer
+from typer.main import get_command
+from typer.testing import CliRunner
+
+import runflow
+from runflow.cli import COMMANDS, Commands, app
+from tests.support.source import ROOT
+
+SERVER_PARTS = {"fastapi", "starlette", "uvicorn", "sqlalchemy", "alembic", "psycopg", "obstore", "lark", "numpy"}
+
+
+def loaded(*words: str) -> tuple[int, set[str]]:
+    """Return the exit code of a command in a process of its own, and the packages that it has loaded at its end."""
+    code = (
+        "import atexit, sys\n"
+        "tell = lambda: print('loaded', *{name.split('.')[0] for name in sys.modules}, file=sys.stderr)\n"
+        "atexit.register(tell)\n"
+        f"sys.argv = {['runflow', *words]!r}\n"
+        "from runflow.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
+    return done.returncode, set(done.stderr.splitlines()[-1].split()[1:])
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_summary_is_what_the_command_says_of_itself(name: str) -> None:
+    root = get_command(app)
+    assert isinstance(root, Commands)
+    assert COMMANDS[name] == root.get_command(typer.Context(root), name).help
+
+
+def test_every_module_with_a_command_is_in_the_help() -> None:
+    folder = ROOT / "src" / "runflow" / "cli"
+    assert {path.stem for path in folder.glob("*.py") if "\napp = typer.Typer(" in path.read_text()} == {
+        "__init__",
+        *COMMANDS,
+    }
+    said = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output
+    assert [name for name, summary in COMMANDS.items() if f"{name} " not in said or summary not in said] == []
+
+
+def test_the_help_of_all_commands_imports_none_of_them() -> None:
+    code, packages = loaded("--help")
+    assert code == 0
+    assert packages & (SERVER_PARTS | {"aiohttp", "httpx", "pydantic_settings", "structlog", "asyncio"}) == set()
+
+
+@pytest.mark.parametrize("words", ["worker", "comfyui", "comfyui install", "plugin install"])
+def test_the_help_of_a_command_for_gpu_machines_loads_what_it_shows_only(words: str) -> None:
+    code, packages = loaded(*words.split(), "--help")
+    assert code == 0
+    assert packages & (SERVER_PARTS | {"aiohttp", "httpx", "pydantic_settings", "structlog"}) == set()
+
+
+def test_the_version_is_said_once_and_for_all() -> None:
+    said = CliRunner().invoke(app, ["--version"])
+    assert (said.exit_code, said.output) == (0, f"runflow {runflow.__version__}\n")
