@@ -19,6 +19,7 @@ NO_MIRROR = {
 
 OF_NO_MODULE = {
     "accounts/audit/test_coverage.py": "generated from the table of routes",
+    "cli/test_commands.py": "cli/__init__.py: all commands together",
     "db/test_tenants.py": "every table, read from the database's catalogue",
     "evaluations/judges/test_corpus_rates.py": "all judges together on one corpus",
     "storage/test_stored_files.py": "web/stored_files.py, on the storage that this folder's fixtures make",
