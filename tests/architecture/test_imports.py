@@ -185,7 +185,7 @@ def test_our_own_processes_do_not_import_from_where_they_are_started() -> None:
     """`python -m` looks into the working folder first, and beside a clone named runflow that is not the package."""
     faults = []
     for module in server_modules():
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             if isinstance(node, ast.Tuple | ast.List):
                 values = [one.value if isinstance(one, ast.Constant) else None for one in node.elts]
                 words = [value if isinstance(value, str) else "" for value in values]

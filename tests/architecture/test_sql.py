@@ -94,5 +94,5 @@ def opens_system_transaction(module: Module) -> bool:
         and isinstance(node.func, ast.Attribute)
         and node.func.attr in ("system", "system_pipeline")
         and ast.unparse(node.func.value).split(".")[-1].lstrip("_") in ("db", "database")
-        for node in ast.walk(module.tree)
+        for node in module.nodes
     )

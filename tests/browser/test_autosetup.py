@@ -124,7 +124,7 @@ async def test_what_a_workflow_lacks_is_shown_installed_and_there_after_the_rest
 
     # The page is reloaded meanwhile; the job is not.
     await page.page.reload()
-    await page.open()
+    await page.until_ready()
     await expect(dialog.get_by_role("button", name="Install these packages")).to_be_visible()
     await dialog.get_by_role("button", name="Install these packages").click()
 
@@ -141,7 +141,7 @@ async def test_what_a_workflow_lacks_is_shown_installed_and_there_after_the_rest
     known = "() => Boolean(window.LiteGraph?.registered_node_types?.GreetSomebody)"
     await page.page.wait_for_function(known, timeout=180_000)
     assert "GreetSomebody" in httpx.get(f"{editor.url}/object_info/GreetSomebody", timeout=30).json()
-    await page.open()
+    await page.until_ready()
     await page.load(workflow(host, old))
     dialog = await press_auto_setup(page)
     await dialog.get_by_role("button", name="Start").click()

@@ -82,7 +82,7 @@ async def test_another_sites_page_is_refused(
     switch_on(editor)
     page = await open_page(Login(editor))
     await page.page.goto(editor.url)  # without the password in the address: the browser has it now
-    await page.open()
+    await page.until_ready()
     await queue(page)
     before = httpx.get(f"{editor.url}/history", auth=LOGIN, timeout=30).json()
 

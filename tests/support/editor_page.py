@@ -45,6 +45,10 @@ class EditorPage:
     async def open(self) -> None:
         """Open the page and wait until the editor can be used."""
         await self.page.goto(self.url)
+        await self.until_ready()
+
+    async def until_ready(self) -> None:
+        """Wait until the editor can be used, of a page that is being loaded."""
         await self.page.wait_for_function(_READY)
         await self.page.wait_for_function(
             "() => document.querySelector('#graph-canvas, canvas.graph-canvas-container, canvas')"

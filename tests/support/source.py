@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -34,13 +34,18 @@ class Module:
         """The parsed file."""
         return ast.parse(self.path.read_text(), self.path)
 
+    @cached_property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """Every node of the tree: walking through it takes longer than parsing the file."""
+        return tuple(ast.walk(self.tree))
+
     def imports(self) -> Iterator[tuple[int, str]]:
         """Yield (line, dotted name) of every import, those inside functions and for types only included.
 
         `from a import b` yields `a.b`; a relative import yields the absolute name below the folder of the source.
         """
         package = list(self.path.relative_to(self.base.parent).parent.parts)
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Import):
                 yield from ((node.lineno, alias.name) for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
@@ -51,29 +56,30 @@ class Module:
     def strings(self) -> Iterator[tuple[int, str]]:
         """Yield (line, text) of every string that is not a docstring."""
         documentation = {
-            id(node.value)
-            for node in ast.walk(self.tree)
-            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+            id(node.value) for node in self.nodes if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         }
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation:
                 yield node.lineno, node.value
 
 
-def server_modules() -> list[Module]:
+@cache
+def server_modules() -> tuple[Module, ...]:
     """Return every module of src/runflow but the link `graph`."""
     paths = [path for path in PACKAGE.rglob("*.py") if PACKAGE / "graph" not in path.parents]
-    return [Module(path, PACKAGE) for path in sorted(paths)]
+    return tuple(Module(path, PACKAGE) for path in sorted(paths))
 
 
-def plugin_modules() -> list[Module]:
+@cache
+def plugin_modules() -> tuple[Module, ...]:
     """Return every module of plugin/."""
-    return [Module(path, PLUGIN) for path in sorted(PLUGIN.rglob("*.py"))]
+    return tuple(Module(path, PLUGIN) for path in sorted(PLUGIN.rglob("*.py")))
 
 
-def modules_of_tests() -> list[Module]:
+@cache
+def modules_of_tests() -> tuple[Module, ...]:
     """Return every module of tests/."""
-    return [Module(path, TESTS) for path in sorted(TESTS.rglob("*.py"))]
+    return tuple(Module(path, TESTS) for path in sorted(TESTS.rglob("*.py")))
 
 
 def python_files() -> list[Path]:
