@@ -26,7 +26,7 @@ async def test_a_succeeded_run_has_outputs_timings_usage_and_nodes(
     node = {"node_id": "4", "node_type": "Anything", "state_code": "succeeded", "duration_ms": 12}
     timings = {"prepare_ms": 3, "load_ms": 1000, "execute_ms": 2500, "upload_ms": 5}
     done = await worker.complete(lease, outputs=[output], nodes=[node], timings=timings)
-    assert done.json() == {"run_id": run["id"], "status_code": "succeeded"}
+    assert done.json() == {"run_id": run["id"], "status_code": "succeeded", "lease": None}
     read = (await client.get(f"/v1/runs/{run['id']}?embed=node_runs,attempts")).json()
     assert read["status_code"] == "succeeded" and read["is_terminal"] is True
     produced = read["output"]["outputs"]

@@ -30,6 +30,8 @@ class FakeServer:
         self.completions: dict[str, dict[str, Any]] = {}
         self.completion_requests: dict[str, int] = defaultdict(int)
         self.objects: dict[str, bytes] = {}
+        self.brought: dict[str, bytes] = {}
+        """What came with completions, by lease."""
         self.log: list[str] = []
         """Every request as `route` or `route lease`, in order."""
         self.cancel: set[str] = set()
@@ -37,6 +39,8 @@ class FakeServer:
         self.faults: dict[str, deque[int]] = defaultdict(deque)
         """HTTP statuses to answer next, by route: registrations, leases, heartbeats, uploads, completions, put."""
         self.polls = 0
+        self.polls_get_nothing = False
+        """Runs are handed out with the answers to completions only."""
         self.known = True
         self.lease_seconds = 20
         self.offer_seconds = 5
@@ -110,7 +114,11 @@ class FakeServer:
         """Check what every request of the protocol must have; raise the next ordered fault."""
         lease_id = request.match_info.get("id", "")
         self.log.append(f"{route} {lease_id}".strip())
-        body: dict[str, Any] = orjson.loads(await request.read())
+        content = await request.read()
+        if request.headers["Content-Type"] == "application/vnd.runflow.parcel":
+            length = int(content[:10])
+            content, self.brought[lease_id] = content[10 : 10 + length], content[10 + length :]
+        body: dict[str, Any] = orjson.loads(content)
         assert request.headers["Authorization"] == f"Bearer {TOKEN}"
         assert body["protocol_version"] == 1
         assert uuid.UUID(body["instance"])
@@ -145,7 +153,7 @@ class FakeServer:
         self.polls += 1
         try:
             async with asyncio.timeout(body["wait_seconds"]):
-                while not self.leases or self.registrations[-1]["status"] != "ready":
+                while not self.leases or self.polls_get_nothing or self.registrations[-1]["status"] != "ready":
                     await asyncio.sleep(0.001)
             lease = self.leases.popleft()
             expected = [one["files"] for one in body["expected"] if one["version_id"] == lease["version"]["id"]]
@@ -181,11 +189,12 @@ class FakeServer:
         self.completion_requests[lease_id] += 1
         body = await self._told(request, "completions")
         for output in body["outputs"]:
-            assert output["object_key"] in self.objects
+            assert output["object_key"] is None or output["object_key"] in self.objects
         assert self.completions.setdefault(lease_id, body) == body
         if self.hold_answers is not None:
             await self.hold_answers.wait()
-        return web.json_response({"run_id": str(uuid.uuid4()), "status_code": body["result"]})
+        lease = self.leases.popleft() if body.get("next") is not None and self.leases else None
+        return web.json_response({"run_id": str(uuid.uuid4()), "status_code": body["result"], "lease": lease})
 
     async def _put(self, request: web.Request) -> web.Response:
         self.log.append("put")
@@ -255,6 +264,7 @@ def make_lease(**changes: Any) -> dict[str, Any]:
         "limits": {
             "timeout_seconds": changes.get("timeout_seconds", 60),
             "max_output_bytes": changes.get("max_output_bytes", 1 << 30),
+            "inline_bytes": changes.get("inline_bytes", 0),
         },
     }
 

@@ -10,7 +10,7 @@ from runflow.worker.connection import NotWelcome
 from runflow.worker.engine.base import Engine, EngineStartFailed
 from runflow.worker.engine_supervisor import NoEngine
 from runflow.worker.settings import Limits, WorkerSettings
-from tests.support.fake_server import FakeServer
+from tests.support.fake_server import FakeServer, make_lease
 from tests.worker.conftest import StartWorker
 from tests.worker.scripted_engine import Hold, ScriptedEngine, png
 
@@ -326,3 +326,50 @@ async def test_only_the_first_prompt_of_an_engine_s_life_is_a_cold_start(
     async with worker():
         runs = [await server.completion(server.offer()) for _ in range(3)]
     assert [done["timings"]["cold_start"] for done in runs] == [True, False, False]
+
+
+async def test_small_outputs_come_with_the_completion_and_the_next_run_with_its_answer(
+    server: FakeServer, worker: StartWorker, no_beats: None
+) -> None:
+    async with worker():
+        await quicken(server)
+        await server.until(lambda: server.polls == 1)
+        server.log.clear()
+        lease_ids = [server.offer(inline_bytes=1 << 20) for _ in range(6)]
+        for lease_id in lease_ids:
+            done = await server.completion(lease_id)
+            assert done["result"] == "succeeded"
+            assert (done["outputs"][0]["object_key"], server.brought[lease_id]) == (None, png())
+        told = list(server.log)
+    assert "put" not in told and not any(line.startswith("uploads") for line in told)
+    # The poll that was waiting, those for the runs to be held ahead, and one after the last answer without a run.
+    assert told.count("leases") < len(lease_ids)
+
+
+async def test_what_is_too_large_to_come_along_is_uploaded(
+    server: FakeServer, worker: StartWorker, no_beats: None
+) -> None:
+    async with worker():
+        lease_id = server.offer(inline_bytes=len(png()) - 1)
+        done = await server.completion(lease_id)
+    assert server.objects[done["outputs"][0]["object_key"]] == png()
+    assert lease_id not in server.brought
+
+
+async def test_a_run_that_comes_while_the_worker_leaves_is_given_back(
+    server: FakeServer, worker: StartWorker, no_beats: None
+) -> None:
+    async with worker(grace=60) as agent:
+        await quicken(server)
+        server.polls_get_nothing, server.hold_answers = True, asyncio.Event()
+        first = make_lease(inline_bytes=1 << 20)
+        await server.until(lambda: server.polls == 1)
+        server.leases.append(first)
+        server.polls_get_nothing = False
+        await server.until(lambda: not server.leases)
+        server.polls_get_nothing = True
+        await server.until(lambda: first["id"] in server.completions)
+        late = server.offer(inline_bytes=1 << 20)
+        agent.stop()
+        server.hold_answers.set()
+        assert (await server.completion(late))["result"] == "released"

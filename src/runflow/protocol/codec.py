@@ -5,7 +5,7 @@ may say more than an older worker knows.
 """
 
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import datetime
 from enum import Enum
@@ -31,6 +31,25 @@ def from_wire(kind: type[M], data: Any) -> M:
     """Read a message of this kind from parsed JSON. Raises `NotAMessage`."""
     found: M = _reader_of(kind)(data)
     return found
+
+
+PARCEL = "application/vnd.runflow.parcel"
+"""The media type of a message that brings bytes along."""
+_HEAD = 10
+
+
+def pack(message: bytes, contents: Sequence[bytes]) -> bytes:
+    """Return a message with bytes that it brings along: the length of its JSON in ten digits, the JSON, the bytes."""
+    return b"".join((b"%0*d" % (_HEAD, len(message)), message, *contents))
+
+
+def unpack(parcel: bytes) -> tuple[bytes, memoryview]:
+    """Return the JSON of a parcel, and all the bytes behind it. Raises `NotAMessage`."""
+    head = parcel[:_HEAD]
+    end = _HEAD + int(head) if len(head) == _HEAD and head.isdigit() else 0
+    if not _HEAD <= end <= len(parcel) or not end:
+        raise NotAMessage("does not begin with the length of its JSON")
+    return parcel[_HEAD:end], memoryview(parcel)[end:]
 
 
 def as_fields(message: Any) -> dict[str, Any]:

@@ -9,18 +9,21 @@ from annotated_types import MaxLen
 from runflow.protocol.bounds import Bytes, Milliseconds, Pixels, Sha256, Short, Text, Time
 from runflow.protocol.events import MAX_EVENTS, Event, NodeRun
 from runflow.protocol.failures import Failure
+from runflow.protocol.leases import Expectations, Fingerprints, Lease
 from runflow.protocol.outputs import MAX_OUTPUTS, OutputName
 from runflow.protocol.workers import LeaseCall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output(OutputName):
-    """An output file that the worker has uploaded."""
+    """An output file that the worker has uploaded, or whose bytes come with the completion."""
 
     size_bytes: Bytes
     output_id: Short
     node_id: Short
-    object_key: Annotated[Text, MaxLen(1024)]
+    object_key: Annotated[Text, MaxLen(1024)] | None = field(
+        default=None, metadata={"description": "Null where its bytes come with the completion."}
+    )
     sha256: Sha256 | None = None
     width: Pixels | None = None
     height: Pixels | None = None
@@ -41,6 +44,14 @@ class Timings:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Next:
+    """The worker has room: its next run may come with the answer. As in a request for work."""
+
+    fingerprints: Fingerprints = field(default_factory=list)
+    expected: Expectations = field(default_factory=list)
+
+
 Result = Literal["succeeded", "failed", "cancelled", "released"]
 
 
@@ -54,6 +65,7 @@ class Completion(LeaseCall):
     timings: Timings = Timings()
     nodes: Annotated[list[NodeRun], MaxLen(MAX_OUTPUTS)] = field(default_factory=list)
     events: Annotated[list[Event], MaxLen(MAX_EVENTS)] = field(default_factory=list)
+    next: Next | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,3 +74,6 @@ class CompletionAnswer:
 
     run_id: UUID
     status_code: str = field(metadata={"description": "The run's: `queued` where another attempt follows."})
+    lease: Lease | None = field(
+        default=None, metadata={"description": "Where `next` was sent and a run waited: as in an answer with work."}
+    )

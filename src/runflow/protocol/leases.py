@@ -89,6 +89,10 @@ class Limits:
 
     timeout_seconds: float
     max_output_bytes: int
+    inline_bytes: int = field(
+        default=0,
+        metadata={"description": "Outputs of so many bytes in all may come with the completion; 0: none."},
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,10 +79,20 @@ def never_answered(worker: str, offers: int) -> Failure:
 
 async def complete(services: Services, lease: UUID, body: Completion) -> CompletionAnswer:
     """End an attempt. Raises `LeaseLost`, `LeaseNotFound`, or `ValidationFailed` for outputs that are not there."""
+    checking = asyncio.create_task(_check_outputs(services, lease, body))
+    try:
+        return await _complete(services, lease, body, checking)
+    finally:
+        checking.cancel()
+        await asyncio.gather(checking, return_exceptions=True)
+
+
+async def _complete(
+    services: Services, lease: UUID, body: Completion, checking: "asyncio.Task[None]"
+) -> CompletionAnswer:
+    """End an attempt whose outputs are being brought to the disk meanwhile."""
     fingerprint = _hash(body)
     charged: Charged | None = None
-    if body.result == "succeeded":
-        await _check_outputs(services, lease, body)
     async with services.db.system_pipeline() as connection:
         held = await hold(connection, lease=lease, worker=body.worker_id, instance=body.instance)
         if held.lease_status not in OPEN:
@@ -101,6 +111,7 @@ async def complete(services: Services, lease: UUID, body: Completion) -> Complet
         else:
             if body.result == "succeeded":
                 _check_keys(held, body)
+                await checking
             verdict = decide(held, body)
             charged = await _apply(services, connection, held, body, verdict, fingerprint)
     if charged is not None:
@@ -214,7 +225,7 @@ def _check_keys(held: Any, body: Completion) -> None:
     prefix = output_prefix(held.run_id, held.lease_id)
     seen: set[int] = set()
     for output in body.outputs:
-        if not output.object_key.startswith(prefix):
+        if output.object_key is None or not output.object_key.startswith(prefix):
             raise errors.ValidationFailed(
                 f"The output key {output.object_key!r} is not below {prefix!r} of this attempt."
             )
@@ -225,10 +236,13 @@ def _check_keys(held: Any, body: Completion) -> None:
 
 async def _check_outputs(services: Services, lease: UUID, body: Completion) -> None:
     """Every named output must be in storage, in the size the worker says, before the run can succeed."""
-    for output in body.outputs:
-        if f"/{lease}/" not in output.object_key:
-            raise errors.ValidationFailed(f"The output key {output.object_key!r} belongs to another attempt.")
-    found = await asyncio.gather(*(services.storage.head(output.object_key) for output in body.outputs))
+    if body.result != "succeeded":
+        return
+    keys = [output.object_key or "" for output in body.outputs]
+    for key in keys:
+        if f"/{lease}/" not in key:
+            raise errors.ValidationFailed(f"The output key {key!r} belongs to another attempt.")
+    found = await asyncio.gather(*(services.storage.head(key) for key in keys))
     for output, stored in zip(body.outputs, found, strict=True):
         if stored is None:
             raise errors.ValidationFailed(f"The output {output.filename!r} is not in storage: upload it first.")

@@ -43,6 +43,11 @@ class Claimed:
     expires_at: datetime
 
 
+async def claim_now(services: Services, *, worker_id: UUID, instance: UUID, offer: WorkerOffer) -> Claimed | None:
+    """Return the next run for this worker if one waits."""
+    return None if services.stopping else await _claim(services, worker_id, instance, offer)
+
+
 async def next_claim(
     services: Services, *, worker_id: UUID, instance: UUID, offer: WorkerOffer, wait_seconds: float
 ) -> Claimed | None:

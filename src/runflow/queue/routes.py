@@ -7,15 +7,16 @@ from fastapi import Depends, Request
 from starlette.responses import Response
 
 from runflow import errors
+from runflow.protocol.codec import PARCEL, NotAMessage, unpack
 from runflow.protocol.completions import Completion, CompletionAnswer
 from runflow.protocol.leases import Heartbeat, HeartbeatAnswer, LeaseAnswer, LeaseRequest
 from runflow.protocol.outputs import Uploads, UploadsAnswer
 from runflow.protocol.workers import Registered, Registration
-from runflow.queue import completion, leases
+from runflow.queue import leases
 from runflow.queue.worker_api import WorkerApi, require_protocol
 from runflow.web.auth import WorkerToken, worker
 from runflow.web.context import while_connected
-from runflow.web.json_body import json_body, openapi_body
+from runflow.web.json_body import json_body, openapi_body, parse
 from runflow.web.responses import json_response
 from runflow.web.route_table import Access
 from runflow.web.router import Router
@@ -107,17 +108,46 @@ async def uploads(
     return json_response(await api.uploads(id, body, reached_at(request)))
 
 
+_plain_completion = json_body(Completion, caller=worker)
+
+
+async def completion_body(request: Request, _caller: WorkerToken) -> tuple[Completion, list[bytes]]:
+    """Read a completion and the contents that come with it, one for each output without a key (FastAPI dependency).
+
+    Raises `ValidationFailed` where their sizes are not what the completion says.
+    """
+    if request.headers.get("content-type") != PARCEL:
+        body = await _plain_completion(request, _caller)
+        rest = memoryview(b"")
+    else:
+        try:
+            message, rest = unpack(await request.body())
+        except NotAMessage as problem:
+            raise errors.ValidationFailed(f"The body {problem}.") from None
+        body = parse(Completion, message)
+    contents = []
+    for output in body.outputs:
+        if output.object_key is None:
+            contents.append(bytes(rest[: output.size_bytes]))
+            rest = rest[output.size_bytes :]
+            if len(contents[-1]) != output.size_bytes:
+                raise errors.ValidationFailed(f"The body ends before the bytes of the output {output.filename!r}.")
+    if rest:
+        raise errors.ValidationFailed(f"The body has {len(rest)} bytes more than its outputs.")
+    return body, contents
+
+
 @router.post(
     "/leases/{id}/completions",
     access=Access.WORKER,
-    errors=(errors.LeaseNotFound, errors.LeaseLost),
+    errors=(errors.Conflict, errors.LeaseNotFound, errors.LeaseLost),
     response_model=CompletionAnswer,
     summary="End an attempt",
     openapi_extra=openapi_body(Completion),
 )
 async def complete(
-    id: UUID, body: Annotated[Completion, Depends(json_body(Completion, caller=worker))], parts: Parts
+    id: UUID, told: Annotated[tuple[Completion, list[bytes]], Depends(completion_body)], request: Request, api: Api
 ) -> Response:
-    """Report how an attempt ended."""
-    require_protocol(body)
-    return json_response(await completion.complete(parts, id, body))
+    """Report how an attempt ended; small outputs may come along, and the next run with the answer."""
+    body, contents = told
+    return json_response(await api.complete(id, body, contents, reached_at(request)))

@@ -1,11 +1,14 @@
 """What the server does for workers: registration, leases, signed uploads (docs/worker-api.md)."""
 
+import asyncio
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 from uuid import UUID
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
@@ -13,7 +16,9 @@ from runflow.assets import references
 from runflow.assets import service as assets
 from runflow.ids import new_id
 from runflow.models import service as models
+from runflow.protocol.completions import Completion, CompletionAnswer, Next
 from runflow.protocol.leases import (
+    Expected,
     Lease,
     LeaseAnswer,
     LeasedFile,
@@ -25,10 +30,12 @@ from runflow.protocol.leases import (
 )
 from runflow.protocol.outputs import ExpectedUpload, OutputName, Upload, Uploads, UploadsAnswer
 from runflow.protocol.workers import PROTOCOL_VERSION, LeaseCall, Registered, Registration, WorkerRequest
+from runflow.queue import completion
 from runflow.queue.choose import WorkerOffer
 from runflow.queue.completion import output_prefix
-from runflow.queue.leases import OFFER_SECONDS, OPEN, Claimed, hold, next_claim
+from runflow.queue.leases import OFFER_SECONDS, OPEN, Claimed, claim_now, hold, next_claim
 from runflow.queue.sweeper import Sweeper
+from runflow.queue.unfinished import Unfinished
 from runflow.storage.keys import segment
 from runflow.web.services import Services
 from runflow.workers import queries
@@ -36,10 +43,14 @@ from runflow.workers.gpus import queries as gpus
 from runflow.workflows import resources
 from runflow.workflows.versions.payload import VersionPayload, remembered_version, version_payload
 
+log = structlog.get_logger()
+
 POLL_SECONDS = 25
 URL_SECONDS = 3600
 """How long signed URLs for inputs and outputs of a lease live."""
 SEEN_EVERY_SECONDS = 5.0
+MAX_INLINE_BYTES = 4 * 1024 * 1024
+"""Outputs of so many bytes in all come with the completion; larger ones are streamed to their own URLs."""
 MAX_GIVEN = 10_000
 """How many of the leases that it gave out a process remembers."""
 
@@ -65,10 +76,11 @@ class KnownWorker:
 class WorkerApi:
     """The worker side of one server process."""
 
-    def __init__(self, services: Services, sweeper: Sweeper) -> None:
+    def __init__(self, services: Services, sweeper: Sweeper, unfinished: Unfinished) -> None:
         """Serve with these parts."""
         self._services = services
         self._sweeper = sweeper
+        self._unfinished = unfinished
         self._known: dict[UUID, KnownWorker] = {}
         self._given: OrderedDict[UUID, Given] = OrderedDict()
 
@@ -124,10 +136,67 @@ class WorkerApi:
         )
         if claimed is None:
             return LeaseAnswer()
-        self._given[claimed.lease_id] = Given(claimed.run_id, body.instance)
+        return LeaseAnswer(lease=await self._lease_of(claimed, body.instance, body.expected, base_url))
+
+    async def complete(
+        self, lease: UUID, body: Completion, contents: Sequence[bytes], base_url: str
+    ) -> CompletionAnswer:
+        """End an attempt, and hand out the next one if the worker has room and a run waits.
+
+        `contents` are the outputs that have no key yet, in their order. Raises what `completion.complete` raises, and
+        what `Storage.keep` raises for content that cannot be stored.
+        """
+        require_protocol(body)
+        answer = await completion.complete(self._services, lease, await self._with_contents(lease, body, contents))
+        # Nobody looks for work that this process knows not to be there: the worker asks anyway a moment later.
+        if body.next is None or not self._unfinished:
+            return answer
+        return replace(answer, lease=await self._next(body, body.next, base_url))
+
+    async def _with_contents(self, lease: UUID, body: Completion, contents: Sequence[bytes]) -> Completion:
+        """Store what came with a completion, and return it with the keys of what is stored."""
+        if all(output.object_key is not None for output in body.outputs):
+            return body
+        run_id, is_open = await self._run_of(lease, body)
+        prefix = output_prefix(run_id, lease)
+        content = iter(contents)
+        outputs, keeping = [], []
+        for output in body.outputs:
+            if output.object_key is None:
+                key = prefix + _name(output)
+                # Of one that is over it may be the completion that ended it, said again: then its content is there.
+                if is_open:
+                    keeping.append(self._services.storage.keep(key, next(content), sha256=output.sha256 or ""))
+                output = replace(output, object_key=key)
+            outputs.append(output)
+        await asyncio.gather(*keeping)
+        return replace(body, outputs=outputs)
+
+    async def _next(self, body: Completion, room: Next, base_url: str) -> Lease | None:
+        """Return the next run for a worker that has just completed one; the completion stands, whatever comes here."""
+        try:
+            worker = await self._worker(body.worker_id, body.instance)
+            await self._note_seen(body.worker_id, worker)
+            if not worker.ready:
+                return None
+            claimed = await claim_now(
+                self._services,
+                worker_id=body.worker_id,
+                instance=body.instance,
+                offer=WorkerOffer(worker.gpu_code, frozenset(room.fingerprints)),
+            )
+            if claimed is None:
+                return None
+            return await self._lease_of(claimed, body.instance, room.expected, base_url)
+        except Exception:
+            log.exception("no next run with this completion", worker_id=str(body.worker_id))
+            return None
+
+    async def _lease_of(self, claimed: Claimed, instance: UUID, expected: Sequence[Expected], base_url: str) -> Lease:
+        self._given[claimed.lease_id] = Given(claimed.run_id, instance)
         if len(self._given) > MAX_GIVEN:
             self._given.popitem(last=False)
-        return LeaseAnswer(lease=await self._document(claimed, body, base_url))
+        return await self._document(claimed, expected, base_url)
 
     async def uploads(self, lease: UUID, body: Uploads, base_url: str) -> UploadsAnswer:
         """Sign upload URLs below the attempt's own prefix. Raises `LeaseLost`, `ValidationFailed`."""
@@ -140,10 +209,19 @@ class WorkerApi:
                     f"The output {file.filename!r} has {file.size_bytes} bytes; the limit is {limit} "
                     f"({storage.reason(allowed, 'RUNFLOW_MAX_OUTPUT_BYTES')})."
                 )
-        prefix = output_prefix(await self._run_of(lease, body), lease)
+        run_id, is_open = await self._run_of(lease, body)
+        if not is_open:
+            raise errors.LeaseLost
+        prefix = output_prefix(run_id, lease)
         return UploadsAnswer(
             uploads=[Upload(**self._upload(prefix, file, file.size_bytes, base_url)) for file in body.files]
         )
+
+    @property
+    def _inline_bytes(self) -> int:
+        """How many bytes of outputs a completion may bring: what is small, and on its way to this disk anyway."""
+        most = min(MAX_INLINE_BYTES, self._services.settings.max_body_bytes // 2)
+        return most if self._services.storage.takes_content else 0
 
     def _upload(self, prefix: str, file: OutputName, size_bytes: int | None, base_url: str) -> dict[str, Any]:
         key = prefix + _name(file)
@@ -162,21 +240,18 @@ class WorkerApi:
             "headers": {"Content-Type": file.content_type},
         }
 
-    async def _run_of(self, lease: UUID, body: LeaseCall) -> UUID:
-        """Return the run of a lease that this worker holds, or held a moment ago.
+    async def _run_of(self, lease: UUID, body: LeaseCall) -> tuple[UUID, bool]:
+        """Return the run of a lease that this worker holds or held, and whether it still does, as far as is known.
 
         A lease that this process gave out needs no look into the database: the URLs open only the attempt's own prefix,
         and what is stored there counts only if the guarded completion names it.
         """
         given = self._given.get(lease)
         if given is not None and given.instance == body.instance:
-            return given.run_id
+            return given.run_id, True
         async with self._services.db.system_pipeline(durable=False) as connection:
             held = await hold(connection, lease=lease, worker=body.worker_id, instance=body.instance)
-        if held.lease_status not in OPEN:
-            raise errors.LeaseLost
-        run_id: UUID = held.run_id
-        return run_id
+        return held.run_id, held.lease_status in OPEN
 
     async def _worker(self, worker_id: UUID, instance: UUID) -> KnownWorker:
         known = self._known.get(worker_id)
@@ -195,7 +270,7 @@ class WorkerApi:
             async with self._services.db.system(durable=False) as connection:
                 await queries.seen(connection, worker_id)
 
-    async def _document(self, claimed: Claimed, body: LeaseRequest, base_url: str) -> Lease:
+    async def _document(self, claimed: Claimed, expected: Sequence[Expected], base_url: str) -> Lease:
         payload = remembered_version(claimed.version_id)
         if payload is None:
             async with self._services.db.system(durable=False) as connection:
@@ -230,13 +305,14 @@ class WorkerApi:
                     filename=file.filename,
                     content_type=file.content_type,
                 )
-                for one in body.expected
+                for one in expected
                 if one.version_id == claimed.version_id
                 for file in one.files
             ],
             limits=Limits(
                 timeout_seconds=claimed.timeout_seconds,
                 max_output_bytes=self._services.storage.most(self._services.settings.max_output_bytes),
+                inline_bytes=self._inline_bytes,
             ),
         )
 

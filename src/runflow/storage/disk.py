@@ -57,6 +57,17 @@ class LocalDisk:
         partial.write(rest)
         _in_folder(path, lambda: partial.publish(path))
 
+    def finish_new(self, partial: "PartialFile", path: Path) -> bool:
+        """Give a file that is written a key that none has yet, and return True; False where one has it, which stays."""
+        made = True
+
+        def publish() -> None:
+            nonlocal made
+            made = partial.publish_new(path)
+
+        _in_folder(path, publish)
+        return made
+
     def settle(self, path: Path) -> os.stat_result:
         """Bring an object and its name to the disk. Bytes that the disk did not take are removed, and OSError raised.
 
@@ -188,6 +199,27 @@ class PartialFile:
                 os.fsync(self._descriptor)
             self._path.replace(target)
             self._close()
+
+    def publish_new(self, target: Path) -> bool:
+        """Move to `target` and return True, or leave what is there and return False."""
+        with self._lock:
+            if self._over:
+                return True
+            try:
+                os.link(self._path, target)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno not in _NO_HARD_LINKS:
+                    raise
+                # Without links the two steps can only be near each other.
+                if target.exists():
+                    return False
+                self._path.replace(target)
+            else:
+                self._path.unlink()
+            self._close()
+            return True
 
     def discard(self) -> None:
         """Forget it all; does nothing after `publish`."""

@@ -94,6 +94,34 @@ class LocalStorage(Storage):
             await self._wait(settling)
         return StoredObject(key, partial.size, sha256=partial.sha256)
 
+    @property
+    def takes_content(self) -> bool:
+        """Whether small files may come through this server: they end on its disk anyway."""
+        return True
+
+    async def keep(self, key: str, content: bytes, *, sha256: str) -> None:
+        """Store small content under a new key; `head` waits until it is sure to survive a power cut.
+
+        What is stored there already stays: the same content again is no error. Raises `ValidationFailed` for content of
+        another hash than `sha256`, `Conflict` where other bytes have the key.
+        """
+        path = self._disk.path(key)
+        await self._run(self._keep, path, content, sha256)
+        self._begin_to_settle(key, path)
+
+    def _keep(self, path: Path, content: bytes, sha256: str) -> None:
+        partial = self._disk.begin()
+        try:
+            partial.write([content])
+            if partial.sha256 != sha256:
+                raise errors.ValidationFailed(
+                    f"The content of {path.name!r} has the SHA-256 {partial.sha256}, not {sha256}. Send it again."
+                )
+            if not self._disk.finish_new(partial, path) and path.read_bytes() != content:
+                raise errors.Conflict(f"Other bytes are stored as {path.name!r} of this attempt already; they stay.")
+        finally:
+            partial.discard()
+
     async def head(self, key: str) -> StoredObject | None:
         """Return the object's size and ETag once it is sure to survive a power cut, or None when there is none.
 

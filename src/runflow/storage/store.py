@@ -115,6 +115,19 @@ class Storage(ABC):
     def download_url(self, base: str, key: str, *, filename: str | None, content_type: str | None, seconds: int) -> str:
         """Return a URL to GET this object from, for `seconds`, under this name and type."""
 
+    @property
+    def takes_content(self) -> bool:
+        """Whether small files may come through this server (`keep`) instead of straight from their sender."""
+        return False
+
+    async def keep(self, key: str, content: bytes, *, sha256: str) -> None:
+        """Store small content under a new key; `head` waits until it is sure to survive a power cut.
+
+        What is stored there already stays: the same content again is no error. Raises `ValidationFailed` for content of
+        another hash than `sha256`, `Conflict` where other bytes have the key. Only where `takes_content` says so.
+        """
+        raise NotImplementedError
+
     def most(self, limit: int) -> int:
         """Return how many bytes one signed upload may bring: `limit`, or less where the store takes no more."""
         return limit if self.max_object_bytes is None else min(limit, self.max_object_bytes)

@@ -12,7 +12,7 @@ import httpx
 import structlog
 
 from runflow.outgoing import GuardedClient
-from runflow.protocol.completions import Completion
+from runflow.protocol.completions import Completion, Next
 from runflow.protocol.failures import Failure, FailureCode, Stage
 from runflow.protocol.workers import PROTOCOL_VERSION, Gpu, Registered, Registration
 from runflow.tls import trusting
@@ -93,7 +93,16 @@ class Agent:
             )
 
             def place() -> WorkerContext:
-                return WorkerContext(connection, self._executor, fetching, self._rhythm, staging, self._foresight)
+                return WorkerContext(
+                    connection,
+                    self._executor,
+                    fetching,
+                    self._rhythm,
+                    staging,
+                    self._foresight,
+                    room=self._room,
+                    take=lambda lease: self._take(lease, connection, place()),
+                )
 
             keeping = asyncio.create_task(self._keeper.run(), name="engine keeper")
             registering = asyncio.create_task(self._keep_registered(connection), name="registration")
@@ -168,14 +177,22 @@ class Agent:
 
     def _may_ask(self) -> bool:
         """Whether there is room for one more run, and the server knows that we are ready for it."""
-        ahead = sum(not attempt.has_executed for attempt in self._attempts.values())
+        ahead = sum(not attempt.has_executed or attempt.asks for attempt in self._attempts.values())
+        return self._is_ready and ahead < self._pace.ahead and len(self._attempts) < UNFINISHED_LIMIT
+
+    def _room(self) -> Next | None:
+        """What a completion asks for, whose own place is free by then; None where no run is wanted."""
+        if not self._is_ready or self._stopping.is_set():
+            return None
+        return Next(fingerprints=self._executor.warm, expected=self._foresight.expected)
+
+    @property
+    def _is_ready(self) -> bool:
         return (
             self._registered is not None
             and self._registered.status is EngineStatus.READY
             and self._keeper.state.status is EngineStatus.READY
             and not self._executor.congested
-            and ahead < self._pace.ahead
-            and len(self._attempts) < UNFINISHED_LIMIT
         )
 
     async def _poll(self, connection: Connection, place: Callable[[], WorkerContext]) -> None:
@@ -214,6 +231,8 @@ class Agent:
         attempt = Attempt(lease, place, self._wake.set)
         task = asyncio.create_task(attempt.run(), name=f"run {lease.run_id}")
         self._attempts[task] = attempt
+        if self._stopping.is_set():
+            attempt.stop(Stop.SHUTDOWN)  # it came with the answer to a completion: back it goes
         task.add_done_callback(self._done)
 
     def _done(self, task: "asyncio.Task[None]") -> None:

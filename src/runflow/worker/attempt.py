@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from runflow.graph import OutputError, OutputFile, collect_outputs
-from runflow.protocol.completions import Completion, Output, Result, Timings
+from runflow.protocol.completions import Completion, Next, Output, Result, Timings
 from runflow.protocol.failures import Failure, FailureCode, Stage
 from runflow.worker.connection import Connection, LeaseLost, NotWelcome, ServerRefused, ServerUnavailable
 from runflow.worker.engine.base import Engine, EngineError, FileMissing, OutputRef
@@ -28,7 +28,7 @@ from runflow.worker.media import safe_name
 from runflow.worker.prepare import Fetching, prepare
 from runflow.worker.report import Report, moment
 from runflow.worker.retry import until_answered
-from runflow.worker.upload import LocalOutput, Uploading, inspect, missing, upload
+from runflow.worker.upload import LocalOutput, Uploading, fit_inline, inline, inspect, missing, upload
 
 log = structlog.get_logger()
 
@@ -59,6 +59,10 @@ class WorkerContext:
     rhythm: HeartbeatTiming
     staging: Path
     foresight: ExpectedOutputs
+    room: Callable[[], Next | None]
+    """What a completion asks for: the next run, if there is room for it."""
+    take: Callable[[dict[str, Any]], None]
+    """Takes the run that came with the answer to a completion."""
 
 
 class Attempt:
@@ -70,6 +74,9 @@ class Attempt:
     def __init__(self, lease: Lease, place: WorkerContext, on_progress: Callable[[], None]) -> None:
         self.lease = lease
         self.has_executed = False
+        self.asks = False
+        """Whether its completion will ask for the next run: then nobody else does meanwhile."""
+        self._contents: list[bytes] = []
         self._place = place
         self._on_progress = on_progress
         self._folder = f"runflow/{lease.id}"
@@ -133,6 +140,7 @@ class Attempt:
                 said = await self._say(completion)
         finally:
             self._heart.stop()
+            self.asks = False
             self._has_executed()
             self._on_progress()
             self._log(completion, said, arrived)
@@ -164,6 +172,8 @@ class Attempt:
 
     async def _work(self) -> list[Output]:
         execution, prompt = await self._execute()
+        # Of short runs the outputs are small, as a rule, and the completion goes out at once.
+        self.asks = self._place.executor.is_short
         self._has_executed()
         self._timings["execute_ms"] = round(execution.execute_ms)
         if execution.started_at is not None:
@@ -176,9 +186,13 @@ class Attempt:
         began = time.perf_counter()
         local = await self._collect(execution, prompt)
         place = self._place
-        uploading = Uploading(place.connection, self.lease.id, place.rhythm.patience, self.lease.uploads)
-        outputs = await upload(local, uploading)
-        place.foresight.learn(self.lease.version_id, local)
+        if fit_inline(local, self.lease.inline_bytes):
+            outputs, self._contents = inline(local)
+        else:
+            self._ask_no_more()
+            uploading = Uploading(place.connection, self.lease.id, place.rhythm.patience, self.lease.uploads)
+            outputs = await upload(local, uploading)
+            place.foresight.learn(self.lease.version_id, local)
         self._timings["upload_ms"] = _milliseconds(began)
         return outputs
 
@@ -291,6 +305,7 @@ class Attempt:
             timings=Timings(**self._timings),
             nodes=self._report.nodes(),
             events=self._report.take(),
+            next=self._place.room() if self.asks else None,
         )
 
     async def _say(self, completion: Completion) -> str:
@@ -313,19 +328,28 @@ class Attempt:
         return "accepted"
 
     async def _complete(self, completion: Completion) -> None:
+        contents = self._contents if completion.outputs else []
         while True:
             try:
-                await until_answered(
-                    lambda: self._place.connection.complete(self.lease.id, completion),
+                following = await until_answered(
+                    lambda: self._place.connection.complete(self.lease.id, completion, contents),
                     what="completion",
                     seconds=self._place.rhythm.patience,
                 )
+                if following is not None:
+                    self._place.take(following)
                 return
             except asyncio.CancelledError:
                 # A stop that came together with the result; only `abandon` may end this.
                 if self._abandoned or self._stop is None or self._task is None:
                     raise
                 self._task.uncancel()
+
+    def _ask_no_more(self) -> None:
+        """Let the worker ask for its next run by itself: this completion takes its time."""
+        if self.asks:
+            self.asks = False
+            self._on_progress()
 
     def _has_executed(self) -> None:
         if not self.has_executed:

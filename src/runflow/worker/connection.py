@@ -1,7 +1,7 @@
 """The worker's side of the Worker API (docs/worker-api.md): one method per route, and what each refusal means."""
 
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +13,7 @@ from uuid import UUID
 import aiohttp
 import orjson
 
-from runflow.protocol.codec import M, NotAMessage, from_wire, to_wire
+from runflow.protocol.codec import PARCEL, M, NotAMessage, from_wire, pack, to_wire
 from runflow.protocol.completions import Completion, CompletionAnswer
 from runflow.protocol.events import Event
 from runflow.protocol.leases import Expected, Heartbeat, HeartbeatAnswer, LeaseRequest
@@ -143,9 +143,22 @@ class Connection:
         answer = await self._ask(UploadsAnswer, f"{_LEASES}/{lease_id}/uploads", Uploads(**self.caller, files=files))
         return answer.uploads
 
-    async def complete(self, lease_id: str, completion: Completion) -> CompletionAnswer:
-        """Say how the lease ended. The same may be said again. Raises `LeaseLost`."""
-        return await self._ask(CompletionAnswer, f"{_LEASES}/{lease_id}/completions", completion)
+    async def complete(
+        self, lease_id: str, completion: Completion, contents: Sequence[bytes] = ()
+    ) -> dict[str, Any] | None:
+        """Say how the lease ended, with the content of outputs that have no key. The same may be said again.
+
+        Returns the next run, as `lease` does, where the completion asks for one. Raises `LeaseLost`.
+        """
+        path = f"{_LEASES}/{lease_id}/completions"
+        if contents:
+            parcel = pack(to_wire(completion), contents)
+            answer = await self._send(path, parcel, {**self._headers, "Content-Type": PARCEL})
+        else:
+            answer = await self._post(path, completion)
+        lease: dict[str, Any] | None = answer.pop("lease", None)
+        self._read(CompletionAnswer, answer)
+        return lease
 
     async def put(self, url: str, headers: Mapping[str, str], data: Any, method: str = "PUT") -> None:
         """Send bytes, or an asynchronous iterable of them, to a signed URL.
@@ -181,7 +194,9 @@ class Connection:
 
     async def _ask(self, kind: type[M], path: str, message: Any) -> M:
         """Send a message and return its answer."""
-        content = await self._post(path, message)
+        return self._read(kind, await self._post(path, message))
+
+    def _read(self, kind: type[M], content: dict[str, Any]) -> M:
         try:
             return from_wire(kind, content)
         except NotAMessage as problem:
@@ -192,13 +207,17 @@ class Connection:
             raise ServerRefused(200, "UNREADABLE", message) from problem
 
     async def _post(self, path: str, message: Any, timeout: aiohttp.ClientTimeout | None = None) -> dict[str, Any]:
-        data = to_wire(message)
+        return await self._send(path, to_wire(message), self._headers, timeout)
+
+    async def _send(
+        self, path: str, data: bytes, headers: Mapping[str, str], timeout: aiohttp.ClientTimeout | None = None
+    ) -> dict[str, Any]:
         url = self._server + path
         try:
             async with self._session.post(
                 url,
                 data=data,
-                headers=self._headers,
+                headers=headers,
                 timeout=timeout or self._answer_timeout,
                 proxy=proxy_for(url),
                 allow_redirects=False,

@@ -98,6 +98,11 @@ class Executor:
         """Whether a run had to be given back behind one that takes long; until that ends no more are asked for."""
 
     @property
+    def is_short(self) -> bool:
+        """Whether executions are short, as far as is known."""
+        return self._pace.is_short
+
+    @property
     def warm(self) -> list[str]:
         """Fingerprints of the versions that the engine ran lately, newest last."""
         return list(self._warm) if self._warm_life == self._keeper.life else []

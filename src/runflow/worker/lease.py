@@ -51,6 +51,8 @@ class Lease:
     """Uploaded models; each `path` is below ComfyUI's models folder."""
     timeout_seconds: float
     max_output_bytes: int
+    inline_bytes: int = 0
+    """Outputs of so many bytes in all come with the completion."""
     uploads: Mapping[tuple[int, str, str], ExpectedUpload] = field(default_factory=dict)
     """Upload URLs for the outputs that we said to expect, by ordinal, file name and content type."""
 
@@ -75,6 +77,7 @@ class Lease:
             models=tuple(Resource(one.path, _remote(one, one.path)) for one in lease.models),
             timeout_seconds=lease.limits.timeout_seconds,
             max_output_bytes=lease.limits.max_output_bytes,
+            inline_bytes=lease.limits.inline_bytes,
             uploads={(one.ordinal, one.filename, one.content_type): one for one in lease.uploads},
         )
 

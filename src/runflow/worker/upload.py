@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -89,6 +89,21 @@ def _look(file: OutputFile, path: Path, size: int) -> LocalOutput:
     return LocalOutput(file, path, found, media_type, image_size(media_type, head, path), content)
 
 
+def fit_inline(outputs: Sequence[LocalOutput], limit_bytes: int) -> bool:
+    """Tell whether a completion may bring all of these files along."""
+    return (
+        all(output.content is not None for output in outputs)
+        and sum(output.size_bytes for output in outputs) <= limit_bytes
+    )
+
+
+def inline(outputs: Sequence[LocalOutput]) -> tuple[list[Output], list[bytes]]:
+    """Return the `outputs` of a completion that brings them along, and their contents."""
+    contents = [output.content or b"" for output in outputs]
+    hashes = [hashlib.sha256(content).hexdigest() for content in contents]
+    return [_told(ordinal, output, None, hashes[ordinal]) for ordinal, output in enumerate(outputs)], contents
+
+
 async def upload(outputs: list[LocalOutput], uploading: Uploading) -> list[Output]:
     """Store the files and return the `outputs` of the completion, in order.
 
@@ -164,12 +179,16 @@ async def _store(ordinal: int, output: LocalOutput, slot: Upload, uploading: Upl
         seconds=uploading.patience,
         failing_seconds=FAILING_SECONDS,
     )
+    return _told(ordinal, output, slot.object_key, sha256)
+
+
+def _told(ordinal: int, output: LocalOutput, object_key: str | None, sha256: str) -> Output:
     width, height = output.size or (None, None)
     return Output(
         ordinal=ordinal,
         output_id=output.file.output_id,
         node_id=output.file.node_id,
-        object_key=slot.object_key,
+        object_key=object_key,
         filename=output.file.filename,
         content_type=output.content_type,
         size_bytes=output.size_bytes,
