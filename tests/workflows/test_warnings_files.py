@@ -91,7 +91,7 @@ def test_the_time_does_not_grow_with_names_times_paths() -> None:
     }
     nodes["0"]["inputs"] |= {"deep": "b/c.pt", "spaces": " " * 1_000_000 + "x.pt"}
     models: dict[str, Any] = {f"models/{at}/n{at}.pt": {} for at in range(20_000)} | {"models/a/b/c.pt": {}}
-    started = time.process_time()
+    started = time.thread_time()
     found = list(about_named_models(nodes, read_interface(nodes), models))
-    assert time.process_time() - started < 5
+    assert time.thread_time() - started < 5
     assert len(found) == 5001 and not any("b/c.pt" in warning.message for warning in found)

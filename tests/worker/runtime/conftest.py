@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,12 +23,13 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     return Environment(root, Indexes(IndexSettings(), IndexSettings()), None)
 
 
+def put_environment(environment: Environment, directory: Path) -> None:
+    """Put a copy of an environment into a ComfyUI folder, as a first stage of its installation would."""
+    shutil.copytree(environment.root, directory / ".venv", symlinks=True)
+    (directory / ".runflow").mkdir()
+
+
 @pytest.fixture
 def copy_environment(environment: Environment) -> CopyEnvironment:
-    """Put a copy of the environment into a ComfyUI folder, as a first stage of its installation would."""
-
-    def copy(directory: Path) -> None:
-        shutil.copytree(environment.root, directory / ".venv", symlinks=True)
-        (directory / ".runflow").mkdir()
-
-    return copy
+    """Put a copy of the session's environment into a ComfyUI folder."""
+    return partial(put_environment, environment)

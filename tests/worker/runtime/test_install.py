@@ -10,13 +10,13 @@ import pytest
 
 from runflow.worker.runtime import install as install_module
 from runflow.worker.runtime.commands import Declined, InstallError
-from runflow.worker.runtime.environment import find_uv, missing_venv_advice
+from runflow.worker.runtime.environment import Environment, find_uv, missing_venv_advice
 from runflow.worker.runtime.install import InstallAsk, Installed, install
 from runflow.worker.runtime.record import is_usable, read_record, unfinished
 from runflow.worker.runtime.report import LogReporter
 from runflow.worker.runtime.source import SourceAsk
 from runflow.worker.runtime.torch_build import Build
-from tests.worker.runtime.conftest import CopyEnvironment
+from tests.worker.runtime.conftest import CopyEnvironment, put_environment
 from tests.worker.runtime.trees import make_repository
 from tests.worker.runtime.wheels import make_torch
 
@@ -42,12 +42,16 @@ def links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of wheels, the only place that packages come from, named in pip's settings."""
     folder = tmp_path / "links"
     make_torch(folder)
+    take_packages_from(folder, monkeypatch)
+    return folder
+
+
+def take_packages_from(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"):
         monkeypatch.delenv(name, raising=False)
-    return folder
 
 
 @pytest.fixture
@@ -102,15 +106,36 @@ def test_a_first_installation_a_second_and_a_newer_version(
     assert (third.directory / "models/mine").read_text() == "mine"
 
 
-@pytest.mark.usefixtures("with_pip")
-def test_a_damaged_environment_is_made_anew(tmp_path: Path, links: Path, repository: Path) -> None:
-    first = install(ask(tmp_path, repository), Notes())
-    shutil.rmtree(next(first.directory.glob(".venv/lib/*/site-packages/torchaudio")))
+@pytest.fixture(scope="module")
+def finished(environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a repository, wheels, and the installation of one from the other."""
+    folder = tmp_path_factory.mktemp("finished")
+    make_torch(folder / "links")
+    make_repository(folder / "repository", "1.0.0", requirements=NEEDS)
+    put_environment(environment, folder / "comfy")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        take_packages_from(folder / "links", monkeypatch)
+        monkeypatch.setattr(install_module, "find_uv", lambda: None)
+        assert install(ask(folder, folder / "repository"), Notes()).fresh
+    return folder
+
+
+@pytest.fixture
+def installed(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InstallAsk:
+    """What a finished installation was asked for, which has been moved into the test's own folder."""
+    take_packages_from(finished / "links", monkeypatch)
+    monkeypatch.setattr(install_module, "find_uv", lambda: None)
+    shutil.copytree(finished / "comfy", tmp_path / "comfy", symlinks=True)
+    return ask(tmp_path, finished / "repository")
+
+
+def test_a_damaged_environment_is_made_anew(installed: InstallAsk) -> None:
+    shutil.rmtree(next(installed.directory.glob(".venv/lib/*/site-packages/torchaudio")))
     notes = Notes()
-    repaired = install(ask(tmp_path, repository), notes)
+    repaired = install(installed, notes)
     assert repaired.fresh
     assert any("does not work any more" in line for line in notes.said)
-    assert not install(ask(tmp_path, repository), Notes()).fresh
+    assert not install(installed, Notes()).fresh
 
 
 KILLED = """
@@ -134,6 +159,7 @@ module.install(module.InstallAsk(Path(sys.argv[1]), SourceAsk(source=sys.argv[2]
 """An installation that is killed, and what it started, while it installs what ComfyUI requires besides torch."""
 
 
+@pytest.mark.usefixtures("with_pip")
 def test_a_killed_installation_goes_on_where_it_stopped(tmp_path: Path, links: Path, repository: Path) -> None:
     directory = tmp_path / "comfy"
     command = [sys.executable, "-c", KILLED, str(directory), str(repository)]
@@ -148,10 +174,8 @@ def test_a_killed_installation_goes_on_where_it_stopped(tmp_path: Path, links: P
     assert is_usable(directory)
 
 
-@pytest.mark.usefixtures("with_pip")
-def test_two_installations_of_one_folder_wait_for_each_other(tmp_path: Path, links: Path, repository: Path) -> None:
-    install(ask(tmp_path, repository), Notes())
-    lock = tmp_path / "comfy/.runflow/install.lock"
+def test_two_installations_of_one_folder_wait_for_each_other(installed: InstallAsk) -> None:
+    lock = installed.directory / ".runflow/install.lock"
     code = (
         "import fcntl, os, sys; f = open(sys.argv[1], 'r+'); fcntl.flock(f, fcntl.LOCK_EX)\n"
         "f.truncate(0); f.write(str(os.getpid())); f.flush(); print('locked', flush=True); sys.stdin.read()"
@@ -168,7 +192,7 @@ def test_two_installations_of_one_folder_wait_for_each_other(tmp_path: Path, lin
             holder.communicate()
 
     notes = Release()
-    assert not install(ask(tmp_path, repository), notes).fresh
+    assert not install(installed, notes).fresh
     assert any(f"process {holder.pid}" in line for line in notes.said)
 
 

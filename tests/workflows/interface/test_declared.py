@@ -45,8 +45,8 @@ def test_thousands_of_optional_inputs_take_no_minutes() -> None:
     nodes: Prompt = {str(number): input_node(f"i{number}", required=False) for number in range(count)}
     nodes |= {f"1{number:05}": {"class_type": "A", "inputs": {"a": [str(number), 0]}} for number in range(count)}
     declared = read_declared(nodes)
-    started = time.process_time()
+    started = time.thread_time()
     settled = settle(declared.prompt, *first_rows(declared), [], [])
     assert len(settled.warnings) == count + 1
     # Half a second of work; it is minutes where each input looks at every node.
-    assert time.process_time() - started < 15
+    assert time.thread_time() - started < 15

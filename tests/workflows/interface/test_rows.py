@@ -340,7 +340,7 @@ def test_a_frozen_row_is_read_with_what_came_later() -> None:
 def test_thousands_of_rows_of_one_name_are_merged_in_no_time() -> None:
     rows = [output("same", str(at)) for at in range(9_000)]
     before = [replace(row, id=uuid4()) for row in rows]
-    started = time.process_time()
+    started = time.thread_time()
     merged = merge(before, [*rows[1:], output("same", "new")], lambda _row: True)
     assert [row.id for row in merged.rows] == [row.id for row in (*before[1:], before[0])]
-    assert time.process_time() - started < 2
+    assert time.thread_time() - started < 2
