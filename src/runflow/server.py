@@ -62,7 +62,6 @@ from runflow.web.route_table import RouteTable
 from runflow.web.services import Services
 from runflow.workers import routes as workers
 from runflow.workers.gpus import routes as gpus
-from runflow.workflows import not_found_hints as workflow_hints
 from runflow.workflows import routes as workflows
 from runflow.workflows.interface import routes as interface
 from runflow.workflows.versions import routes as versions
@@ -203,7 +202,7 @@ def create_app(services: Services) -> ASGIApp:
     app.state.model_uploads = ModelUploads(services)
     app.state.worker_api = WorkerApi(services, Sweeper(services), unfinished)
     app.state.followed = runs.FOLLOWED | batches.FOLLOWED
-    exception_handlers.install(app, ROUTES, [workflow_hints.meant])
+    exception_handlers.install(app, ROUTES, [workflows.meant])
     for router in ROUTERS:
         app.include_router(router.api)
     reference_document.describe(app, ROUTES)

@@ -1,6 +1,6 @@
 """One error envelope for every way to fail: `{"code", "message", "errors"}` (docs/api.md, "Errors")."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -14,7 +14,6 @@ from starlette.responses import Response
 
 from runflow import errors
 from runflow.db.transaction import CONNECTION_TROUBLE, TOOK_TOO_LONG
-from runflow.web.not_found_hints import Meant, neighbours
 from runflow.web.responses import json_response
 from runflow.web.route_table import RouteTable
 
@@ -32,6 +31,8 @@ _BY_STATUS: dict[int, type[errors.RunflowError]] = {
     503: errors.Unavailable,
 }
 
+Meant = Callable[[str, str], str | None]
+"""Says of a method and an address what to ask for instead; None where that cannot be told."""
 
 SAID = 3
 """So many faults of a request stand in its message; all of them are in `errors`."""
@@ -108,6 +109,19 @@ def install(app: FastAPI, routes: RouteTable, hints: Sequence[Meant] = ()) -> No
 
     for kind in (errors.RunflowError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, handle)
+
+
+def neighbours(path: str) -> Iterator[str]:
+    """Yield addresses that differ from this one as a base URL that was put together wrongly differs from the right one.
+
+    A slash at the end, two in a row, no `/v1`, two of them, or one below `/api`.
+    """
+    plain = "/" + "/".join(part for part in path.split("/") if part)
+    yield plain
+    yield f"/v1{plain}"
+    for wrong in ("/v1", "/api"):
+        if plain.startswith(f"{wrong}/v1/"):
+            yield plain.removeprefix(wrong)
 
 
 def _no_id(name: str, sent: Any, *, or_any: bool) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Routes of workflows (docs/api/workflows.md)."""
 
+import re
 from typing import Annotated
 from uuid import UUID
 
@@ -33,6 +34,15 @@ DELETE = any_of("comfyui-workflows:delete")
 
 Parts = Annotated[Services, Depends(services)]
 WorkflowId = Annotated[UUID, Path(description="Id of the workflow.")]
+
+_WORKFLOWS = "/v1/comfyui-workflows"
+_TELLS_ID = f"`GET {_WORKFLOWS}/{{owner}}/{{slug}}` tells the id."
+_BY_PATH = re.compile(rf"{_WORKFLOWS}/[^/]+/(runs|batches)")
+_BY_ID = re.compile(
+    rf"{_WORKFLOWS}/[^/]+/[^/]+/(inputs|outputs|versions|rollbacks|restorations|evaluation-stats|run-performance-stats)"
+    "(/.*)?"
+)
+_RECORD = re.compile(rf"{_WORKFLOWS}/[^/]+/[^/]+")
 
 
 @router.get("/v1/comfyui-workflows", access=READ, response_model=ListEnvelope[ListedWorkflow], summary="List workflows")
@@ -189,3 +199,17 @@ async def restore_workflow(
     """Undo a deletion: the workflow is there again as it was. 409 where its slug was taken meanwhile."""
     found, was_deleted = await service.restore(parts, caller, id, body)
     return json_response(found, 201 if was_deleted else 200)
+
+
+def meant(method: str, path: str) -> str | None:
+    """Return what to ask for instead, where a workflow is addressed by the other of its two names; else None.
+
+    Some of its parts go by its id, others by its path.
+    """
+    if found := _BY_PATH.fullmatch(path):
+        return f"A workflow's {found[1]} go by its `path`: `{_WORKFLOWS}/{{owner}}/{{slug}}/{found[1]}`."
+    if found := _BY_ID.fullmatch(path):
+        return f"A workflow's {found[1]} go by its id: `{_WORKFLOWS}/{{id}}/{found[1]}`. {_TELLS_ID}"
+    if method in ("PATCH", "DELETE") and _RECORD.fullmatch(path):
+        return f"A workflow is changed and deleted by its id: `{_WORKFLOWS}/{{id}}`. {_TELLS_ID}"
+    return None
