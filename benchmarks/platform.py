@@ -7,7 +7,7 @@ import argparse
 import asyncio
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -44,9 +44,15 @@ class Platform:
         return str(answer["id"])
 
     async def run(self, path: str, colour: int) -> None:
-        """Dispatch one run and wait until the caller sees its stored output."""
+        """Dispatch one run and wait, in a second request, until the caller sees its stored output."""
         run_id = await self.submit(path, colour)
         run = await self._json("GET", f"/v1/runs/{run_id}?wait=30")
+        if run["status_code"] != "succeeded":
+            raise RuntimeError(run["failure_message"] or run["status_code"])
+
+    async def call(self, path: str, colour: int) -> None:
+        """Do the same with one request, whose answer is the ended run."""
+        run = await self._json("POST", f"/v1/comfyui-workflows/{path}/runs?wait=60", {"input": {"colour": colour}})
         if run["status_code"] != "succeeded":
             raise RuntimeError(run["failure_message"] or run["status_code"])
 
@@ -70,8 +76,11 @@ async def measure(running: Running, runs: int, seconds: float) -> None:
         await platform.run(paths["trivial"], 1)
         async with Direct(running.engine_url()) as direct:
             for name, make in WORKFLOWS.items():
-                whole = partial(platform.run, paths[name])
-                await compare(name, direct_run(direct, make()), whole, Meter(running), runs, seconds)
+                ways = {
+                    "two calls": partial(platform.run, paths[name]),
+                    "one call": partial(platform.call, paths[name]),
+                }
+                await compare(name, direct_run(direct, make()), ways, Meter(running), runs, seconds)
         await submits(platform, seconds)
 
 
@@ -103,29 +112,44 @@ class Meter:
 
 
 async def compare(
-    name: str, floor: Callable[[int], Any], whole: Callable[[int], Any], meter: Meter, runs: int, seconds: float
+    name: str,
+    floor: Callable[[int], Any],
+    ways: Mapping[str, Callable[[int], Any]],
+    meter: Meter,
+    runs: int,
+    seconds: float,
 ) -> None:
-    """Alternate floor and platform, so that both meet the same machine; print p50, p95 and runs per second."""
+    """Alternate floor and platform, so that all meet the same machine; print p50, p95 and runs per second.
+
+    No two parts use the same colours: the engine would find the picture of the first among its results.
+    """
     await one_by_one(floor, 10, 1_000_000)
-    await one_by_one(whole, 10, 2_000_000)
     floors: list[float] = []
-    wholes: list[float] = []
+    wholes: dict[str, list[float]] = {way: [] for way in ways}
     for part in range(4):
         floors += await one_by_one(floor, runs // 4, 3_000_000 + part * runs)
+        for number, (way, whole) in enumerate(ways.items()):
+            if part == 0:
+                await one_by_one(whole, 10, 2_000_000 + number * 1000)
+            wholes[way] += await one_by_one(whole, runs // 4, 4_000_000 + number * 500_000 + part * runs)
+    print(f"\n{name}: one run at a time ({len(floors)} runs)")
+    for way in ways:
+        for label, share in (("p50", 0.5), ("p95", 0.95)):
+            low, high = percentile(floors, share), percentile(wholes[way], share)
+            print(f"  {way}: {label}  floor {low:7.1f} ms   platform {high:7.1f} ms   + {high - low:6.1f} ms")
+    for number, (way, whole) in enumerate(ways.items()):
         meter.begin()
-        wholes += await one_by_one(whole, runs // 4, 4_000_000 + part * runs)
+        await one_by_one(whole, runs, 7_000_000 + number * 500_000)
         meter.end()
-    print(f"\n{name}: one run at a time ({len(wholes)} runs)")
-    for label, share in (("p50", 0.5), ("p95", 0.95)):
-        low, high = percentile(floors, share), percentile(wholes, share)
-        print(f"  {label}  floor {low:7.1f} ms   platform {high:7.1f} ms   + {high - low:6.1f} ms")
-    print(meter.take(len(wholes)))
-    low = await kept_full(floor, 8, seconds, 5_000_000)
-    meter.begin()
-    high = await kept_full(whole, 8, seconds, 6_000_000)
-    meter.end()
-    print(f"{name}: eight callers\n  floor {low:7.1f} runs/s   platform {high:7.1f} runs/s   {high / low:6.0%}")
-    print(meter.take(high * seconds))
+        print(f"  {way}:{meter.take(runs)}")
+    print(f"{name}: eight callers")
+    for number, (way, whole) in enumerate(ways.items()):
+        low = await kept_full(floor, 8, seconds, 5_000_000 + number * 500_000)
+        meter.begin()
+        high = await kept_full(whole, 8, seconds, 6_000_000 + number * 500_000)
+        meter.end()
+        print(f"  {way}: floor {low:7.1f} runs/s   platform {high:7.1f} runs/s   {high / low:6.0%}")
+        print(meter.take(high * seconds))
 
 
 async def submits(platform: Platform, seconds: float) -> None:
