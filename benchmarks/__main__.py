@@ -2,11 +2,12 @@
 
 import sys
 
-from benchmarks import cli, deliveries, evaluations, idle, lists, platform, reads
+from benchmarks import cli, deliveries, evaluations, idle, images, lists, platform, reads
 
 ALL = {
     "cli": cli.main,
     "platform": platform.main,
+    "images": images.main,
     "reads": reads.main,
     "deliveries": deliveries.main,
     "lists": lists.main,

@@ -32,8 +32,8 @@ class Direct:
         await self._socket.close()
         await self._http.close()
 
-    async def run(self, prompt: Prompt) -> None:
-        """Run one prompt to its true end (`executing` with no node: then the history is written)."""
+    async def run(self, prompt: Prompt) -> str:
+        """Run one prompt to its true end (`executing` with no node: then the history is written); return its id."""
         prompt_id = str(uuid.uuid4())
         ended = self._ended[prompt_id] = asyncio.get_running_loop().create_future()
         body: dict[str, Any] = {"prompt": prompt, "client_id": self._client, "prompt_id": prompt_id}
@@ -42,6 +42,7 @@ class Direct:
                 raise RuntimeError(await answer.text())
             await answer.read()
         await ended
+        return prompt_id
 
     async def _read(self) -> None:
         async for message in self._socket:

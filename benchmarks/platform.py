@@ -143,8 +143,8 @@ async def compare(
         meter.end()
         print(f"  {way}:{meter.take(runs)}")
     print(f"{name}: eight callers")
+    low = await kept_full(floor, 8, seconds, 5_000_000)
     for number, (way, whole) in enumerate(ways.items()):
-        low = await kept_full(floor, 8, seconds, 5_000_000 + number * 500_000)
         meter.begin()
         high = await kept_full(whole, 8, seconds, 6_000_000 + number * 500_000)
         meter.end()

@@ -155,7 +155,7 @@ async def test_head_waits_until_the_object_is_on_the_disk(
 
     monkeypatch.setattr(os, "fsync", slow)
     await storage.put(KEY, b"x", limit=1, settle=False)
-    assert await storage.glance(KEY) is not None
+    assert await storage.stat(KEY) is not None
     asking = asyncio.create_task(storage.head(KEY))
     await until(began.is_set)
     assert not asking.done()
@@ -246,7 +246,7 @@ async def test_what_is_not_there(storage: Storage) -> None:
     await storage.put(KEY, b"x", limit=1)
     for key in ("runs/none", "runs/r", KEY + "/below", "../secret.key", "runs/../x"):
         assert await storage.head(key) is None, key
-        assert await storage.glance(key) is None, key
+        assert await storage.stat(key) is None, key
     with pytest.raises(errors.NotFound):
         await storage.open("runs/none")
     with pytest.raises(errors.NotFound):
@@ -311,7 +311,7 @@ async def test_memory_stays_flat(storage: Storage) -> None:
 
 
 def test_a_refusal_names_what_the_limit_is(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert storage.reason(100, "RUNFLOW_MAX_UPLOAD_BYTES") == "RUNFLOW_MAX_UPLOAD_BYTES"
+    assert storage.limit_source(100, "RUNFLOW_MAX_UPLOAD_BYTES") == "RUNFLOW_MAX_UPLOAD_BYTES"
     monkeypatch.setattr(storage, "max_object_bytes", 10)
-    assert storage.reason(10, "RUNFLOW_MAX_UPLOAD_BYTES") == "RUNFLOW_MAX_UPLOAD_BYTES"
-    assert "bucket" in storage.reason(11, "RUNFLOW_MAX_UPLOAD_BYTES")
+    assert storage.limit_source(10, "RUNFLOW_MAX_UPLOAD_BYTES") == "RUNFLOW_MAX_UPLOAD_BYTES"
+    assert "bucket" in storage.limit_source(11, "RUNFLOW_MAX_UPLOAD_BYTES")

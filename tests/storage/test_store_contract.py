@@ -157,7 +157,7 @@ async def test_listing_and_deleting(storage: Storage) -> None:
 async def test_what_is_not_there(storage: Storage) -> None:
     for key in ("runs/none", "../secret.key", "runs/../x"):
         assert await storage.head(key) is None, key
-        assert await storage.glance(key) is None, key
+        assert await storage.stat(key) is None, key
     for end in (None, 5):
         with pytest.raises(errors.NotFound):
             await content(storage, "runs/none", 0, end)

@@ -38,7 +38,7 @@ def types(services: Services) -> dict[str, Any]:
     """Return the named file types and the largest upload."""
     return {
         "items": [asdict(known) for known in MEDIA_TYPES],
-        "max_upload_bytes": services.storage.most(services.settings.max_upload_bytes),
+        "max_upload_bytes": services.storage.upload_limit(services.settings.max_upload_bytes),
     }
 
 

@@ -36,9 +36,9 @@ _CHUNK = 1024 * 1024
 async def create(services: Services, caller: Principal, body: UploadCreate, base: str) -> dict[str, Any]:
     """Open an upload session. Raises `ValidationFailed` for a file over the limit, `LimitReached` for one too many."""
     allowed = services.settings.max_upload_bytes
-    limit = services.storage.most(allowed)
+    limit = services.storage.upload_limit(allowed)
     if body.size_bytes > limit:
-        reason = services.storage.reason(allowed, "RUNFLOW_MAX_UPLOAD_BYTES")
+        reason = services.storage.limit_source(allowed, "RUNFLOW_MAX_UPLOAD_BYTES")
         message = f"The file has {body.size_bytes} bytes; an upload has at most {limit} ({reason})."
         raise _refused(message, ["body", "size_bytes"], "less_than_equal")
     upload_id = new_id()

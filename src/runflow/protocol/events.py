@@ -19,6 +19,10 @@ from runflow.protocol.bounds import (
 
 MAX_EVENTS = 10_000
 """In one request."""
+NUMBERS_PER_ATTEMPT = 1_000_000
+"""A run's events are numbered by attempt: those of the second begin behind twice this."""
+FIRST_OF_SERVER = 900_000
+"""Within an attempt: numbers from here on are given by the server."""
 
 EventType = Literal["status", "progress", "log", "node"]
 
@@ -27,7 +31,7 @@ EventType = Literal["status", "progress", "log", "node"]
 class Event:
     """Something that happened in a run; `number` counts from 1 within the lease."""
 
-    number: Annotated[int, Ge(1), Lt(900_000)]
+    number: Annotated[int, Ge(1), Lt(FIRST_OF_SERVER)]
     type: EventType
     at: Time
     data: Annotated[dict[str, Any], MaxLen(32), CutLine(MAX_LINE), JsonBytes(MAX_DOCUMENT_BYTES)]

@@ -11,6 +11,7 @@ from uuid import UUID
 import orjson
 
 from runflow.db.transaction import Fetched, Transaction
+from runflow.protocol.events import FIRST_OF_SERVER, NUMBERS_PER_ATTEMPT
 
 ATTEMPT_LIMIT = 3
 """Attempts of one run (docs/leases.md, "Trying again"). What a worker gave back untouched is none: the next attempt's
@@ -176,8 +177,10 @@ _EVENTS = """
     ON CONFLICT DO NOTHING
 """
 
-EVENTS_PER_ATTEMPT = 1_000_000
-"""Sequence numbers of a run's events: attempt number times this, plus the worker's own number."""
+DISPATCHING = 0
+"""The number, within an attempt, of the event that a worker has taken it up."""
+QUEUED_AGAIN = FIRST_OF_SERVER + 1
+"""The number, within an attempt, of the event that the run goes back to its lane."""
 
 
 async def held(connection: Transaction, *, lease: UUID, worker: UUID, instance: UUID) -> Any | None:
@@ -218,7 +221,7 @@ async def add_events(
         "org": org,
         "run": run,
         "lease": lease,
-        "base": number * EVENTS_PER_ATTEMPT,
+        "base": number * NUMBERS_PER_ATTEMPT,
         "events": orjson.dumps(events).decode(),
     }
     await connection.run(_EVENTS, values)
@@ -227,7 +230,8 @@ async def add_events(
 _BACK_IN_LANE = """
     INSERT INTO run_events (org_id, run_id, sequence, type_code, data, created_at)
     SELECT %(org)s, %(run)s, %(base)s + number, 'status', json_build_object('status_code', code), at
-    FROM (VALUES (0, 'dispatching', CAST(%(forgotten_at)s AS timestamptz)), (900001, 'queued', clock_timestamp()))
+    FROM (VALUES (%(dispatching)s, 'dispatching', CAST(%(forgotten_at)s AS timestamptz)),
+                 (%(queued_again)s, 'queued', clock_timestamp()))
         AS told(number, code, at)
     WHERE at IS NOT NULL
     ON CONFLICT DO NOTHING
@@ -237,11 +241,18 @@ _BACK_IN_LANE = """
 async def back_in_lane(
     connection: Transaction, *, org: UUID, run: UUID, number: int, forgotten_at: datetime | None = None
 ) -> None:
-    """Keep as an event that a run waits again after this attempt (`runs/history/timeline.py` has the numbers).
+    """Keep as an event that a run waits again after this attempt (`runs/history/timeline.py` tells them).
 
     `forgotten_at`: when the attempt was offered, if its row goes away and cannot tell any more.
     """
-    values = {"org": org, "run": run, "base": number * EVENTS_PER_ATTEMPT, "forgotten_at": forgotten_at}
+    values = {
+        "org": org,
+        "run": run,
+        "base": number * NUMBERS_PER_ATTEMPT,
+        "forgotten_at": forgotten_at,
+        "dispatching": DISPATCHING,
+        "queued_again": QUEUED_AGAIN,
+    }
     await connection.run(_BACK_IN_LANE, values)
 
 

@@ -202,12 +202,12 @@ class WorkerApi:
         """Sign upload URLs below the attempt's own prefix. Raises `LeaseLost`, `ValidationFailed`."""
         require_protocol(body)
         storage, allowed = self._services.storage, self._services.settings.max_output_bytes
-        limit = storage.most(allowed)
+        limit = storage.upload_limit(allowed)
         for file in body.files:
             if file.size_bytes is not None and file.size_bytes > limit:
                 raise errors.ValidationFailed(
                     f"The output {file.filename!r} has {file.size_bytes} bytes; the limit is {limit} "
-                    f"({storage.reason(allowed, 'RUNFLOW_MAX_OUTPUT_BYTES')})."
+                    f"({storage.limit_source(allowed, 'RUNFLOW_MAX_OUTPUT_BYTES')})."
                 )
         run_id, is_open = await self._run_of(lease, body)
         if not is_open:
@@ -230,7 +230,7 @@ class WorkerApi:
             key,
             content_type=file.content_type,
             size_bytes=size_bytes,
-            max_bytes=self._services.storage.most(self._services.settings.max_output_bytes),
+            max_bytes=self._services.storage.upload_limit(self._services.settings.max_output_bytes),
             seconds=URL_SECONDS,
         )
         return {
@@ -311,7 +311,7 @@ class WorkerApi:
             ],
             limits=Limits(
                 timeout_seconds=claimed.timeout_seconds,
-                max_output_bytes=self._services.storage.most(self._services.settings.max_output_bytes),
+                max_output_bytes=self._services.storage.upload_limit(self._services.settings.max_output_bytes),
                 inline_bytes=self._inline_bytes,
             ),
         )

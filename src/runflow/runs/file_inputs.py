@@ -113,7 +113,7 @@ async def _references(
     for url, grant in grants.items():
         asset = ids.get(url)
         if asset not in mine:
-            stored = await services.storage.glance(grant.key)
+            stored = await services.storage.stat(grant.key)
             if stored is None or stored.size_bytes > services.settings.max_upload_bytes:
                 continue
             asset = made.setdefault(grant.key, new_id())

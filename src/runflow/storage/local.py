@@ -137,7 +137,7 @@ class LocalStorage(Storage):
         except (errors.NotFound, InvalidKey):
             return None
 
-    async def glance(self, key: str) -> StoredObject | None:
+    async def stat(self, key: str) -> StoredObject | None:
         """Return what `head` does, without waiting for the disk: enough for whoever only wants to read."""
         try:
             return _stored(key, await self._find(self._disk.path(key).stat))
@@ -149,7 +149,7 @@ class LocalStorage(Storage):
         path = self._disk.path(key)
         begin = start or 0
         if end is None:
-            found = await self.glance(key)
+            found = await self.stat(key)
             if found is None:
                 raise not_found()
             end = found.size_bytes

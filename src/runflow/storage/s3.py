@@ -121,9 +121,9 @@ class S3Storage(Storage):
 
     async def head(self, key: str) -> StoredObject | None:
         """Return what the bucket knows of the object: a bucket answers only what it has for good."""
-        return await self.glance(key)
+        return await self.stat(key)
 
-    async def glance(self, key: str) -> StoredObject | None:
+    async def stat(self, key: str) -> StoredObject | None:
         """Return what the bucket knows of the object."""
         try:
             found = await self._ask(obstore.get_async(self._store, validate(key), options={"head": True}))
@@ -173,14 +173,14 @@ class S3Storage(Storage):
 
     async def ready(self) -> None:
         """Ask the bucket for an object that is not there: it answers, and knows us."""
-        await self.glance(_PROBE)
+        await self.stat(_PROBE)
 
     async def check(self) -> None:
         """Write, read and remove an object, so that a wrong name, key or permission shows at the start."""
         key = f"{_PROBE}/{secrets.token_hex(8)}"
         try:
             await self.put(key, b"probe", limit=5)
-            if await self.glance(key) is None:
+            if await self.stat(key) is None:
                 raise errors.Unavailable(f"The bucket {self._bucket} does not keep what is stored in it.")
             await self.delete([key])
         except errors.NotFound:

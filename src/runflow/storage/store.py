@@ -69,7 +69,7 @@ class Storage(ABC):
         """
 
     @abstractmethod
-    async def glance(self, key: str) -> StoredObject | None:
+    async def stat(self, key: str) -> StoredObject | None:
         """Return what `head` does, without waiting for the disk: enough for whoever only wants to read."""
 
     @abstractmethod
@@ -128,13 +128,13 @@ class Storage(ABC):
         """
         raise NotImplementedError
 
-    def most(self, limit: int) -> int:
+    def upload_limit(self, limit: int) -> int:
         """Return how many bytes one signed upload may bring: `limit`, or less where the store takes no more."""
         return limit if self.max_object_bytes is None else min(limit, self.max_object_bytes)
 
-    def reason(self, limit: int, setting: str) -> str:
-        """Return what to name for `most(limit)`: the setting that `limit` is, or the store."""
-        return setting if self.most(limit) == limit else "the bucket takes no more in one upload"
+    def limit_source(self, limit: int, setting: str) -> str:
+        """Return what to name for `upload_limit(limit)`: the setting that `limit` is, or the store."""
+        return setting if self.upload_limit(limit) == limit else "the bucket takes no more in one upload"
 
     async def check(self) -> None:
         """Raise `Unavailable`, saying what to correct, when files cannot be written, read and removed: at the start."""

@@ -77,7 +77,7 @@ async def describe(key: str, request: Request, services: Annotated[Services, Dep
 async def _serve(key: str, request: Request, services: Services) -> Response:
     storage = services.storage
     grant = storage.signer.download_grant(key, request.query_params)
-    found = await storage.glance(key)
+    found = await storage.stat(key)
     if found is None:
         raise errors.NotFound("This file is no longer stored. Read its record again: it may have expired.")
     headers = download_headers(grant, found.etag or "")

@@ -104,9 +104,11 @@ async def delete(services: Services, caller: Principal, folder_id: UUID, *, recu
                 f"The folder is not empty: {_counted(count, 'asset')} and {_counted(len(tree) - 1, 'folder')} are in "
                 "it. Move or delete them first, or send `?recursive=true`, which deletes them too."
             )
-        await queries.delete_assets_in(
-            connection, tree, deleted_by=caller.key_id, grace_seconds=services.settings.output_url_seconds
-        )
+        if recursive:
+            await queries.delete_assets_in(
+                connection, tree, deleted_by=caller.key_id, grace_seconds=services.settings.output_url_seconds
+            )
+        # What was moved in since it was counted stays, outside of any folder (`assets_folder` of the migrations).
         await queries.remove(connection, tree)
         details = {"assets": count, "folders": len(tree) - 1}
         await recorder.record(connection, caller, "asset_folder.deleted", "asset_folder", folder_id, details)

@@ -14,17 +14,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from runflow.protocol.events import FIRST_OF_SERVER, NUMBERS_PER_ATTEMPT
 from runflow.protocol.failures import TERMINAL
+from runflow.queue.queries import DISPATCHING
 
-PER_ATTEMPT = 1_000_000
+PER_ATTEMPT = NUMBERS_PER_ATTEMPT
 QUEUED = 1
 """Number of the run's acceptance."""
-DISPATCHING = 0
-"""Within an attempt: a worker has taken it up."""
-RUNNING = 900_000
+RUNNING = FIRST_OF_SERVER
 """Within an attempt: its worker never said that it ran, and has ended."""
-QUEUED_AGAIN = 900_001
-"""Within an attempt: the run goes back to its lane. Stored."""
 END = 2_000_000_000
 """Number of the end, after everything."""
 
