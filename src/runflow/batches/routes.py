@@ -19,7 +19,7 @@ from runflow.web.lists import ListEnvelope, RecordQuery, check_projection, recor
 from runflow.web.responses import json_response
 from runflow.web.route_table import Tag
 from runflow.web.router import Router
-from runflow.web.waiting import Follow, Wait, Waiting, place
+from runflow.web.waiting import Wait, Waiting, place
 
 TAG = Tag("Batches", "Many runs of one workflow, dispatched together.")
 router = Router(TAG)
@@ -67,20 +67,17 @@ async def follow(request: Request, caller: Principal, batch_id: UUID, waiting: f
     return json_response(found, 201, {"Location": f"{base}/v1/batches/{batch_id}"})
 
 
-FOLLOWED: dict[str, Follow] = {}
-"""What answers those of these routes' POSTs that wait and are idempotent."""
-
 for path, summary in (
     ("/v1/comfyui-workflows/{owner}/{slug}/batches", "Dispatch a batch"),
     ("/v1/models/{owner}/{slug}/batches", "Dispatch a batch, as of a model"),
 ):
-    FOLLOWED[path] = follow
     router.add(
         "POST",
         path,
         dispatch,
         access=DISPATCH,
         errors=REFUSED,
+        follow=follow,
         status_code=201,
         response_model=Batch,
         summary=summary,

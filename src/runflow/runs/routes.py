@@ -22,7 +22,7 @@ from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, check_projec
 from runflow.web.responses import json_response
 from runflow.web.route_table import Tag, any_of
 from runflow.web.router import Router
-from runflow.web.waiting import Follow, Wait, Waiting, place
+from runflow.web.waiting import Wait, Waiting, place
 
 TAG = Tag("Runs", "Dispatch workflows; read, follow, cancel and repeat runs.")
 router = Router(TAG)
@@ -59,10 +59,28 @@ Owner = Annotated[str, Path(description="Slug of the organization.")]
 Slug = Annotated[str, Path(description="Slug of the workflow.")]
 
 
+async def created(
+    request: Request, caller: Principal, dispatcher: Dispatcher, row: dict[str, Any], waiting: float
+) -> Response:
+    """Answer with a run that was just queued, or for a caller who waits as it is when it ends, or later."""
+    if waiting:
+        return await follow(request, caller, row["id"], waiting)
+    base = address(request)
+    return json_response(record(dispatcher.services, base, row), 201, {"Location": f"{base}/v1/runs/{row['id']}"})
+
+
+async def follow(request: Request, caller: Principal, run_id: UUID, waiting: float) -> Response:
+    """Answer the POST that queued a run as soon as the run has ended, or after so many seconds."""
+    base, reading = address(request), await reader(request)
+    found = await while_connected(request, reading.get(caller, run_id, base, RecordQuery(), waiting))
+    return json_response(found, 201, {"Location": f"{base}/v1/runs/{run_id}"})
+
+
 @router.post(
     "/v1/comfyui-workflows/{owner}/{slug}/runs",
     access=DISPATCH,
     errors=REFUSED,
+    follow=follow,
     status_code=201,
     response_model=Run,
     summary="Dispatch a run",
@@ -86,29 +104,13 @@ async def dispatch(
         return await created(request, caller, dispatcher, row, waiting)
 
 
-async def created(
-    request: Request, caller: Principal, dispatcher: Dispatcher, row: dict[str, Any], waiting: float
-) -> Response:
-    """Answer with a run that was just queued, or for a caller who waits as it is when it ends, or later."""
-    if waiting:
-        return await follow(request, caller, row["id"], waiting)
-    base = address(request)
-    return json_response(record(dispatcher.services, base, row), 201, {"Location": f"{base}/v1/runs/{row['id']}"})
-
-
-async def follow(request: Request, caller: Principal, run_id: UUID, waiting: float) -> Response:
-    """Answer the POST that queued a run as soon as the run has ended, or after so many seconds."""
-    base, reading = address(request), await reader(request)
-    found = await while_connected(request, reading.get(caller, run_id, base, RecordQuery(), waiting))
-    return json_response(found, 201, {"Location": f"{base}/v1/runs/{run_id}"})
-
-
 router.add(
     "POST",
     "/v1/models/{owner}/{slug}/runs",
     dispatch,
     access=DISPATCH,
     errors=REFUSED,
+    follow=follow,
     status_code=201,
     response_model=Run,
     summary="Dispatch a run, as of a model",
@@ -211,6 +213,7 @@ for path, endpoint, summary in (
         errors.LimitReached,
         errors.WorkflowDisabled,
     ),
+    follow=follow,
     status_code=201,
     response_model=Run,
     summary="Run again",
@@ -231,11 +234,3 @@ async def repeat(
     with place(request, caller, waiting):
         row = await rerun(dispatcher, caller, id, body, request.state.request_id)
         return await created(request, caller, dispatcher, row, waiting)
-
-
-FOLLOWED: dict[str, Follow] = {
-    "/v1/comfyui-workflows/{owner}/{slug}/runs": follow,
-    "/v1/models/{owner}/{slug}/runs": follow,
-    "/v1/runs/{id}/reruns": follow,
-}
-"""What answers those of these routes' POSTs that wait and are idempotent."""

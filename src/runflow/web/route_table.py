@@ -3,10 +3,11 @@
 Authorization, the OpenAPI document and the tests of docs/api.md read these statements; nothing else names a route.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from starlette.responses import Response
 from starlette.routing import compile_path
 
 from runflow.errors import RunflowError
@@ -56,6 +57,8 @@ class RouteSpec:
     """Its answer holds a secret that is shown once: no repeated request gets it again."""
     streams_body: bool = False
     """It reads its body piece by piece and bounds it itself: the limit on bodies is not for it."""
+    follow: Callable[..., Awaitable[Response]] | None = None
+    """Answers once what it created is committed, where the caller waits for its end (`waiting.Follow`)."""
 
     @property
     def shown_path(self) -> str:

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from runflow.errors import RunflowError
 from runflow.web.auth import Caller, worker
 from runflow.web.route_table import Access, Needed, RouteSpec, Tag
+from runflow.web.waiting import Follow
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
@@ -46,14 +47,17 @@ class Router:
         errors: Sequence[type[RunflowError]] = (),
         shows_secret: bool = False,
         streams_body: bool = False,
+        follow: Follow | None = None,
         in_document: bool = True,
         **described: Unpack[Described],
     ) -> None:
         """Add a route: `access` opens it, `errors` are what it answers beside what every such route does.
 
+        `follow` answers an idempotent request whose caller waits for the end of what it created.
+
         Raises TypeError where an API key opens it and `endpoint` takes no `Caller`, or the other way round.
         """
-        route = RouteSpec(method, self.prefix + path, access, tuple(errors), shows_secret, streams_body)
+        route = RouteSpec(method, self.prefix + path, access, tuple(errors), shows_secret, streams_body, follow)
         asks_for_key = Caller in get_type_hints(endpoint, include_extras=True).values()
         if asks_for_key != route.takes_key:
             raise TypeError(f"{route.method} {route.path}: takes a Caller if, and only if, an API key opens it.")
@@ -90,10 +94,13 @@ class Router:
         access: Needed,
         errors: Sequence[type[RunflowError]] = (),
         shows_secret: bool = False,
+        follow: Follow | None = None,
         **described: Unpack[Described],
     ) -> Callable[[Endpoint], Endpoint]:
         """Declare a route that makes or does something; `shows_secret` when its answer holds one, shown once."""
-        return self._declare("POST", path, access=access, errors=errors, shows_secret=shows_secret, **described)
+        return self._declare(
+            "POST", path, access=access, errors=errors, shows_secret=shows_secret, follow=follow, **described
+        )
 
     def put(
         self,

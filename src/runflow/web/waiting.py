@@ -5,7 +5,7 @@
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated
 from uuid import UUID
@@ -20,6 +20,7 @@ from runflow.db.unit_of_work import current_unit
 from runflow.web.auth import Principal
 from runflow.web.parameters import OnlyKnown
 from runflow.web.rate_limits import RateLimits
+from runflow.web.route_table import RouteSpec
 
 MAX_WAIT_SECONDS = 60.0
 """Longest wait of one request; more is cut to it, not refused."""
@@ -92,20 +93,19 @@ Follow = Callable[[Request, Principal, UUID, float], Awaitable[Response]]
 """Answers a POST whose caller waits, once what it created, of this id, is committed."""
 
 
-async def follow(request: Request, caller: Principal, route: str, created: bytes) -> Response | None:
+async def follow(request: Request, caller: Principal, route: RouteSpec, created: bytes) -> Response | None:
     """Wait for what a POST with an `Idempotency-Key` created, now or the first time; `created` was its first answer.
 
     Returns None where nobody waits, or nothing can be waited for: then that answer is the right one.
     """
-    followed: Mapping[str, Follow] = request.app.state.followed
-    if route not in followed:
+    if route.follow is None:
         return None
     try:
         asked = request.query_params.get("wait")
         seconds = wait_of_headers(request) if asked is None else _clamped(float(asked))
         with place(request, caller, seconds):
             if seconds > 0:
-                return await followed[route](request, caller, UUID(orjson.loads(created)["id"]), seconds)
+                return await route.follow(request, caller, UUID(orjson.loads(created)["id"]), seconds)
     except (errors.RunflowError, ValueError):
         pass  # what was created stands: its caller gets that, without the wait
     return None

@@ -52,7 +52,7 @@ class Idempotency:
         answer = await self._once(request, route, name, await request.body())
         if 200 <= answer.status_code < 300:
             # What was created is committed: now its end can be waited for, the first time and at every repetition.
-            ended = await follow(request, caller, route.path, bytes(answer.body))
+            ended = await follow(request, caller, route, bytes(answer.body))
             if ended is not None and REPLAYED in answer.headers:
                 ended.headers[REPLAYED] = answer.headers[REPLAYED]
             answer = ended or answer
