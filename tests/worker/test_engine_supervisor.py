@@ -10,8 +10,8 @@ from tests.worker.scripted_engine import ScriptedEngine
 async def test_nobody_promises_to_start_a_comfyui_that_is_not_ours() -> None:
     said: asyncio.Queue[EngineState] = asyncio.Queue()
     url = f"http://127.0.0.1:{free_port()}"
-    keeper = EngineSupervisor(lambda: AttachedEngine(url), said.put_nowait)
-    running = asyncio.create_task(keeper.run())
+    supervisor = EngineSupervisor(lambda: AttachedEngine(url), said.put_nowait)
+    running = asyncio.create_task(supervisor.run())
     try:
         async with asyncio.timeout(60):
             while "does not answer" not in ((state := await said.get()).detail or ""):
@@ -25,13 +25,15 @@ async def test_nobody_promises_to_start_a_comfyui_that_is_not_ours() -> None:
     assert "started again" not in state.detail
 
 
-def test_a_keeper_that_is_cancelled_leaves_no_task_behind(tmp_path: Path) -> None:
+def test_a_supervisor_that_is_cancelled_leaves_no_task_behind(tmp_path: Path) -> None:
     async def cancel_it() -> int:
-        keeper = EngineSupervisor(lambda: ScriptedEngine(tmp_path), lambda _state: None)
-        running = asyncio.create_task(keeper.run())
+        supervisor = EngineSupervisor(lambda: ScriptedEngine(tmp_path), lambda _state: None)
+        running = asyncio.create_task(supervisor.run())
         async with asyncio.timeout(60):
-            await keeper.ready()
-        assert len(asyncio.all_tasks()) == 4, "this one, the keeper, and what waits for the engine's end and for doubts"
+            await supervisor.ready()
+        assert len(asyncio.all_tasks()) == 4, (
+            "this one, the supervisor, and what waits for the engine's end and for doubts"
+        )
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         await asyncio.sleep(0)

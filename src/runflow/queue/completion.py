@@ -107,19 +107,19 @@ async def _complete(
             await queries.return_offer(
                 connection, lease=lease, run=held.run_id, lane=held.lane_id, created_at=held.created_at
             )
-            verdict = Transition("released", "queued", billable=False)
+            transition = Transition("released", "queued", billable=False)
         else:
             if body.result == "succeeded":
                 _check_keys(held, body)
                 await checking
-            verdict = decide(held, body)
-            charged = await _apply(services, connection, held, body, verdict, fingerprint)
+            transition = decide(held, body)
+            charged = await _apply(services, connection, held, body, transition, fingerprint)
     if charged is not None:
         await charged.tell(services)
-    announce(services, held.run_id, verdict.run_status, with_delivery=something_follows(services, held))
-    if held.auto_evaluate and verdict.run_status == "succeeded":
+    announce(services, held.run_id, transition.run_status, with_delivery=something_follows(services, held))
+    if held.auto_evaluate and transition.run_status == "succeeded":
         services.hub.publish("evaluation")
-    return CompletionAnswer(run_id=held.run_id, status_code=verdict.run_status)
+    return CompletionAnswer(run_id=held.run_id, status_code=transition.run_status)
 
 
 def announce(services: Services, run_id: UUID, run_status: str, *, with_delivery: bool = False) -> None:
@@ -138,17 +138,17 @@ async def _apply(
     connection: Transaction,
     held: Any,
     body: Completion,
-    verdict: Transition,
+    transition: Transition,
     fingerprint: str,
 ) -> Charged | None:
     number = number_of(held)
     if body.events:
         await store_events(connection, held, number, body.events)
-    outputs = [as_fields(output) for output in body.outputs] if verdict.run_status == "succeeded" else []
+    outputs = [as_fields(output) for output in body.outputs] if transition.run_status == "succeeded" else []
     ended = await queries.finish(
         connection,
         {
-            **finish_values(held, verdict, number),
+            **finish_values(held, transition, number),
             "started_at": body.timings.started_at or held.attempt_started_at or held.offered_at,
             "prepare_ms": body.timings.prepare_ms,
             "load_ms": body.timings.load_ms,
@@ -165,18 +165,18 @@ async def _apply(
             "nodes": orjson.dumps([{"id": new_id(), **as_fields(node)} for node in body.nodes]).decode(),
         },
     )
-    if verdict.run_status == "queued":
+    if transition.run_status == "queued":
         await queries.back_in_lane(connection, org=held.org_id, run=held.run_id, number=number)
-    charged = await meter(connection, held, number, verdict.run_status)
-    if verdict.run_status in TERMINAL and held.run_status not in TERMINAL and something_follows(services, held):
-        ending = Ending(held, verdict.run_status, await ended.fetchone(), outputs, verdict.failure)
+    charged = await meter(connection, held, number, transition.run_status)
+    if transition.run_status in TERMINAL and held.run_status not in TERMINAL and something_follows(services, held):
+        ending = Ending(held, transition.run_status, await ended.fetchone(), outputs, transition.failure)
         await run_ended(services, connection, ending)
     return charged
 
 
-def finish_values(held: Any, verdict: Transition, number: int) -> dict[str, Any]:
+def finish_values(held: Any, transition: Transition, number: int) -> dict[str, Any]:
     """Return the values of `queries.finish` that every way to end an attempt has; the rest is empty."""
-    failure = verdict.failure
+    failure = transition.failure
     details = None
     if failure is not None:
         details = {"node_id": failure.node_id, "node_type": failure.node_type, "details": failure.details}
@@ -188,9 +188,9 @@ def finish_values(held: Any, verdict: Transition, number: int) -> dict[str, Any]
         "number": number,
         "gpu_code": held.gpu_code,
         "created_at": held.created_at,
-        "attempt_status": verdict.attempt_status,
-        "run_status": verdict.run_status,
-        "billable": verdict.billable,
+        "attempt_status": transition.attempt_status,
+        "run_status": transition.run_status,
+        "billable": transition.billable,
         "failure_code": failure.code.value if failure else None,
         "failure_stage": failure.stage.value if failure else None,
         "failure_message": failure.message if failure else None,

@@ -110,17 +110,19 @@ class Sweeper:
                 return
             unanswered = None
             if held.lease_status == "offered":
-                verdict = await self._lapse(connection, held, lease.worker)
+                transition = await self._lapse(connection, held, lease.worker)
                 # Only one that polls on without answering: a new life of its process is a new beginning.
                 if expired_only:
                     unanswered = await sweep_queries.note_unanswered(connection, lease.worker, held.offered_at)
             else:
                 name = await sweep_queries.worker_name(connection, lease.worker)
-                verdict = await self._lose(connection, held, worker_lost(name))
+                transition = await self._lose(connection, held, worker_lost(name))
         if unanswered is not None:
             await _tell_of_pause(unanswered)
-        log.warning("lease lost", lease_id=str(held.lease_id), run_id=str(held.run_id), run=verdict.run_status)
-        announce(self._services, held.run_id, verdict.run_status, with_delivery=something_follows(self._services, held))
+        log.warning("lease lost", lease_id=str(held.lease_id), run_id=str(held.run_id), run=transition.run_status)
+        announce(
+            self._services, held.run_id, transition.run_status, with_delivery=something_follows(self._services, held)
+        )
 
     async def _lapse(self, connection: Transaction, held: Any, worker: UUID) -> Transition:
         """Forget an offer that nobody took up; every `OFFERS_PER_ATTEMPT`-th of a run is an attempt that was lost."""
@@ -136,15 +138,15 @@ class Sweeper:
 
     async def _lose(self, connection: Transaction, held: Any, failure: Failure) -> Transition:
         """End an attempt that its worker no longer answers for: its run waits again, or fails."""
-        verdict, number = retry_or_fail(held.tries, failure), number_of(held)
-        ended = await queries.finish(connection, finish_values(held, verdict, number))
-        if verdict.run_status == "queued":
+        transition, number = retry_or_fail(held.tries, failure), number_of(held)
+        ended = await queries.finish(connection, finish_values(held, transition, number))
+        if transition.run_status == "queued":
             await queries.back_in_lane(connection, org=held.org_id, run=held.run_id, number=number)
-        await meter(connection, held, number, verdict.run_status)
-        if verdict.run_status in TERMINAL and something_follows(self._services, held):
-            ending = Ending(held, verdict.run_status, await ended.fetchone(), [], verdict.failure)
+        await meter(connection, held, number, transition.run_status)
+        if transition.run_status in TERMINAL and something_follows(self._services, held):
+            ending = Ending(held, transition.run_status, await ended.fetchone(), [], transition.failure)
             await run_ended(self._services, connection, ending)
-        return verdict
+        return transition
 
 
 async def _tell_of_pause(unanswered: Fetched) -> None:

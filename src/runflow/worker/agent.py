@@ -50,10 +50,10 @@ class Agent:
         self._settings = settings
         self._instance = uuid.uuid4()
         self._gpu = gpu
-        self._keeper = EngineSupervisor(find_engine, self._engine_changed)
-        self._pace = Prefetch()
-        self._foresight = ExpectedOutputs()
-        self._executor = Executor(self._keeper, self._pace, settings.limits)
+        self._supervisor = EngineSupervisor(find_engine, self._engine_changed)
+        self._prefetch = Prefetch()
+        self._expected = ExpectedOutputs()
+        self._executor = Executor(self._supervisor, self._prefetch, settings.limits)
         self._attempts: dict[asyncio.Task[None], Attempt] = {}
         self._background: set[asyncio.Task[Any]] = set()
         self._changed = asyncio.Event()
@@ -62,7 +62,7 @@ class Agent:
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._rhythm = HeartbeatTiming(patience=settings.patience)
+        self._timing = HeartbeatTiming(patience=settings.patience)
         self._poll_seconds = 25.0
 
     def stop(self) -> None:
@@ -92,21 +92,21 @@ class Agent:
                 connection, outgoing, cache, models, settings.patience, settings.input_limit, settings.input_timeout
             )
 
-            def place() -> WorkerContext:
+            def context() -> WorkerContext:
                 return WorkerContext(
                     connection,
                     self._executor,
                     fetching,
-                    self._rhythm,
+                    self._timing,
                     staging,
-                    self._foresight,
+                    self._expected,
                     room=self._room,
-                    take=lambda lease: self._take(lease, connection, place()),
+                    take=lambda lease: self._take(lease, connection, context()),
                 )
 
-            keeping = asyncio.create_task(self._keeper.run(), name="engine keeper")
+            keeping = asyncio.create_task(self._supervisor.run(), name="engine supervisor")
             registering = asyncio.create_task(self._keep_registered(connection), name="registration")
-            polling = asyncio.create_task(self._poll(connection, place), name="lease poll")
+            polling = asyncio.create_task(self._poll(connection, context), name="lease poll")
             stopping = asyncio.create_task(self._stopping.wait(), name="stop")
             try:
                 done, _ = await asyncio.wait(
@@ -118,7 +118,7 @@ class Agent:
                 await _cancel(polling, stopping)
                 await self._finish_attempts()
                 await _cancel(registering, *self._background)
-                await self._keeper.stop()
+                await self._supervisor.stop()
                 await _cancel(keeping)
 
     def _make_folders(self) -> ResourceCache:
@@ -144,16 +144,16 @@ class Agent:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            told = self._keeper.state
+            told = self._supervisor.state
 
             async def register() -> Registered:
                 nonlocal told
-                told = self._keeper.state
+                told = self._supervisor.state
                 return await connection.register(self._registration(told))
 
             answer = await until_answered(register, what="registration", seconds=float("inf"))
             self._poll_seconds = float(answer.poll_seconds)
-            self._rhythm = HeartbeatTiming(
+            self._timing = HeartbeatTiming(
                 first=min(_FIRST_BEAT_SECONDS, answer.offer_seconds / 4),
                 every=min(_BEAT_SECONDS, answer.lease_seconds / 4),
                 patience=self._settings.patience,
@@ -178,24 +178,24 @@ class Agent:
     def _may_ask(self) -> bool:
         """Whether there is room for one more run, and the server knows that we are ready for it."""
         ahead = sum(not attempt.has_executed or attempt.asks for attempt in self._attempts.values())
-        return self._is_ready and ahead < self._pace.ahead and len(self._attempts) < UNFINISHED_LIMIT
+        return self._is_ready and ahead < self._prefetch.ahead and len(self._attempts) < UNFINISHED_LIMIT
 
     def _room(self) -> Next | None:
         """What a completion asks for, whose own place is free by then; None where no run is wanted."""
         if not self._is_ready or self._stopping.is_set():
             return None
-        return Next(fingerprints=self._executor.warm, expected=self._foresight.expected)
+        return Next(fingerprints=self._executor.warm, expected=self._expected.expected)
 
     @property
     def _is_ready(self) -> bool:
         return (
             self._registered is not None
             and self._registered.status is EngineStatus.READY
-            and self._keeper.state.status is EngineStatus.READY
+            and self._supervisor.state.status is EngineStatus.READY
             and not self._executor.congested
         )
 
-    async def _poll(self, connection: Connection, place: Callable[[], WorkerContext]) -> None:
+    async def _poll(self, connection: Connection, context: Callable[[], WorkerContext]) -> None:
         """Ask for a run whenever there is room. The next request waits at the server while runs execute here."""
         backoff = Backoff()
         while True:
@@ -206,7 +206,7 @@ class Agent:
                 lease = await connection.lease(
                     wait_seconds=self._poll_seconds,
                     fingerprints=self._executor.warm,
-                    expected=self._foresight.expected,
+                    expected=self._expected.expected,
                 )
             except Unregistered:
                 self._registered = None
@@ -219,16 +219,16 @@ class Agent:
             else:
                 backoff.reset()
                 if lease is not None:
-                    self._take(lease, connection, place())
+                    self._take(lease, connection, context())
 
-    def _take(self, data: dict[str, Any], connection: Connection, place: WorkerContext) -> None:
+    def _take(self, data: dict[str, Any], connection: Connection, context: WorkerContext) -> None:
         try:
             lease = Lease.read(data)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             log.exception("The server sent a run that cannot be read.", lease_id=data.get("id"))
             self._spawn(_refuse(connection, str(data.get("id")), error))
             return
-        attempt = Attempt(lease, place, self._wake.set)
+        attempt = Attempt(lease, context, self._wake.set)
         task = asyncio.create_task(attempt.run(), name=f"run {lease.run_id}")
         self._attempts[task] = attempt
         if self._stopping.is_set():

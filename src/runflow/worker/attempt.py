@@ -56,9 +56,9 @@ class WorkerContext:
     connection: Connection
     executor: Executor
     fetching: Fetching
-    rhythm: HeartbeatTiming
+    timing: HeartbeatTiming
     staging: Path
-    foresight: ExpectedOutputs
+    expected: ExpectedOutputs
     room: Callable[[], Next | None]
     """What a completion asks for: the next run, if there is room for it."""
     take: Callable[[dict[str, Any]], None]
@@ -71,22 +71,22 @@ class Attempt:
     `on_progress` is called when it needs the engine no more, and when its lease is over.
     """
 
-    def __init__(self, lease: Lease, place: WorkerContext, on_progress: Callable[[], None]) -> None:
+    def __init__(self, lease: Lease, context: WorkerContext, on_progress: Callable[[], None]) -> None:
         self.lease = lease
         self.has_executed = False
         self.asks = False
         """Whether its completion will ask for the next run: then nobody else does meanwhile."""
         self._contents: list[bytes] = []
-        self._place = place
+        self._context = context
         self._on_progress = on_progress
         self._folder = f"runflow/{lease.id}"
-        self._staging = place.staging / lease.id
+        self._staging = context.staging / lease.id
         self._report = Report(lease.prompt)
-        self._heart = Heartbeat(
-            place.connection,
+        self._heartbeat = Heartbeat(
+            context.connection,
             lease.id,
             self._report,
-            place.rhythm,
+            context.timing,
             on_cancel=partial(self.stop, Stop.CANCELLED),
             on_lost=partial(self.stop, Stop.LOST),
         )
@@ -130,16 +130,16 @@ class Attempt:
         if self._task is not None and (self._stop is not None or self._abandoned):
             self._task.cancel()
         arrived = time.perf_counter()
-        self._heart.start()
+        self._heartbeat.start()
         said = "nothing"
         completion: Completion | None = None
         try:
             completion = await self._outcome()
-            self._heart.stop()
+            self._heartbeat.stop()
             if completion is not None:
                 said = await self._say(completion)
         finally:
-            self._heart.stop()
+            self._heartbeat.stop()
             self.asks = False
             self._has_executed()
             self._on_progress()
@@ -173,7 +173,7 @@ class Attempt:
     async def _work(self) -> list[Output]:
         execution, prompt = await self._execute()
         # Of short runs the outputs are small, as a rule, and the completion goes out at once.
-        self.asks = self._place.executor.is_short
+        self.asks = self._context.executor.is_short
         self._has_executed()
         self._timings["execute_ms"] = round(execution.execute_ms)
         if execution.started_at is not None:
@@ -185,25 +185,25 @@ class Attempt:
             raise RunFailed(failure)
         began = time.perf_counter()
         local = await self._collect(execution, prompt)
-        place = self._place
+        context = self._context
         if fit_inline(local, self.lease.inline_bytes):
             outputs, self._contents = inline(local)
         else:
             self._ask_no_more()
-            uploading = Uploading(place.connection, self.lease.id, place.rhythm.patience, self.lease.uploads)
+            uploading = Uploading(context.connection, self.lease.id, context.timing.patience, self.lease.uploads)
             outputs = await upload(local, uploading)
-            place.foresight.learn(self.lease.version_id, local)
+            context.expected.learn(self.lease.version_id, local)
         self._timings["upload_ms"] = _milliseconds(began)
         return outputs
 
     async def _execute(self) -> tuple[Execution, dict[str, dict[str, Any]]]:
         """Prepare, take a turn on the engine, and return how the prompt ended and what it was."""
         for _ in range(_ENGINE_CHANGES):
-            self._engine, life = await self._place.executor.engine()
+            self._engine, life = await self._context.executor.engine()
             prompt = await self._prepare(self._engine)
             self._report.use_prompt(prompt)
             try:
-                execution = await self._place.executor.execute(
+                execution = await self._context.executor.execute(
                     self.lease,
                     prompt,
                     self._report,
@@ -227,7 +227,7 @@ class Attempt:
             async with asyncio.timeout(self.lease.timeout_seconds):
                 return await prepare(
                     self.lease,
-                    self._place.fetching,
+                    self._context.fetching,
                     output_folder=self._folder,
                     staging=self._staging,
                     place_input=lambda path, name: engine.place_input(self._folder, name, path),
@@ -298,14 +298,14 @@ class Attempt:
             self._timings["started_at"] = moment(self._report.begun_at)
         self._timings["cold_start"] = self._report.cold_start
         return Completion(
-            **self._place.connection.caller,
+            **self._context.connection.caller,
             result=result,
             outputs=outputs or [],
             error=error,
             timings=Timings(**self._timings),
             nodes=self._report.nodes(),
             events=self._report.take(),
-            next=self._place.room() if self.asks else None,
+            next=self._context.room() if self.asks else None,
         )
 
     async def _say(self, completion: Completion) -> str:
@@ -318,7 +318,7 @@ class Attempt:
             log.error("The server refused a completion.", lease_id=self.lease.id, reason=str(refusal))
             message = "The server did not accept what the worker reported. The operator finds it in the worker's log."
             failure = Failure(FailureCode.INTERNAL, Stage.UPLOAD, message, retryable=True)
-            plain = Completion(**self._place.connection.caller, result="failed", error=failure)
+            plain = Completion(**self._context.connection.caller, result="failed", error=failure)
             with contextlib.suppress(ServerRefused, ServerUnavailable):
                 await self._complete(plain)
             return refusal.code
@@ -332,12 +332,12 @@ class Attempt:
         while True:
             try:
                 following = await until_answered(
-                    lambda: self._place.connection.complete(self.lease.id, completion, contents),
+                    lambda: self._context.connection.complete(self.lease.id, completion, contents),
                     what="completion",
-                    seconds=self._place.rhythm.patience,
+                    seconds=self._context.timing.patience,
                 )
                 if following is not None:
-                    self._place.take(following)
+                    self._context.take(following)
                 return
             except asyncio.CancelledError:
                 # A stop that came together with the result; only `abandon` may end this.

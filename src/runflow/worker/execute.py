@@ -82,13 +82,13 @@ class Turn:
 
 
 class Executor:
-    """Lets prompts into the engine, as many at once as `pace` says."""
+    """Lets prompts into the engine, as many at once as `prefetch` says."""
 
-    def __init__(self, keeper: EngineSupervisor, pace: Prefetch, limits: Limits) -> None:
-        self._keeper = keeper
-        self._pace = pace
+    def __init__(self, supervisor: EngineSupervisor, prefetch: Prefetch, limits: Limits) -> None:
+        self._supervisor = supervisor
+        self._prefetch = prefetch
         self._limits = limits
-        self._gate = Limiter(lambda: pace.in_engine)
+        self._limiter = Limiter(lambda: prefetch.in_engine)
         self._turns: dict[str, Turn] = {}
         self._warm: list[str] = []
         self._warm_life = 0
@@ -100,21 +100,21 @@ class Executor:
     @property
     def is_short(self) -> bool:
         """Whether executions are short, as far as is known."""
-        return self._pace.is_short
+        return self._prefetch.is_short
 
     @property
     def warm(self) -> list[str]:
         """Fingerprints of the versions that the engine ran lately, newest last."""
-        return list(self._warm) if self._warm_life == self._keeper.life else []
+        return list(self._warm) if self._warm_life == self._supervisor.life else []
 
     async def engine(self) -> tuple[Engine, int]:
         """Return the engine and its life. Raises `GivenBack` when there is none soon."""
         try:
             async with asyncio.timeout(self._limits.engine):
-                engine = await self._keeper.ready()
+                engine = await self._supervisor.ready()
         except TimeoutError:
             raise GivenBack("The engine is down.") from None
-        return engine, self._keeper.life
+        return engine, self._supervisor.life
 
     async def execute(
         self,
@@ -146,12 +146,12 @@ class Executor:
             self._end(turn)
 
     async def _wait_for_turn(self) -> None:
-        if self._gate.has_room:
-            await self._gate.enter()
+        if self._limiter.has_room:
+            await self._limiter.enter()
             return
         try:
             async with asyncio.timeout(self._limits.hold):
-                await self._gate.enter()
+                await self._limiter.enter()
         except TimeoutError:
             self.congested = True
             raise GivenBack(f"The engine is busy with another run for more than {self._limits.hold:g} s.") from None
@@ -165,14 +165,14 @@ class Executor:
             await self._stop_prompt(engine, executing, turn.lease.id)
             raise
         except EngineError as error:
-            self._keeper.doubt()
+            self._supervisor.doubt()
             if isinstance(error, EngineCrashed):
                 if self._is_innocent(turn):
                     raise GivenBack("The engine crashed while it executed another run.") from error
                 self._blamed_life = turn.life
             raise
         if not execution.rejected:
-            self._pace.executed(execution.execute_ms / 1000)
+            self._prefetch.executed(execution.execute_ms / 1000)
             self._note_warm(turn.lease.fingerprint)
         return execution
 
@@ -183,7 +183,7 @@ class Executor:
         except EngineError:
             gone = False
         if not gone and Ability.KILL in engine.abilities:
-            await self._keeper.restart("A node did not stop when it was interrupted.")
+            await self._supervisor.restart("A node did not stop when it was interrupted.")
         elif not gone:
             log.warning("A prompt does not stop; the engine is not ours to end.", prompt_id=prompt_id)
         await asyncio.wait({executing}, timeout=_END_SECONDS if gone else 0)
@@ -202,7 +202,7 @@ class Executor:
         turn.end()
         self._turns.pop(turn.lease.id, None)
         self.congested = False
-        self._gate.leave()
+        self._limiter.leave()
         following = next(iter(self._turns.values()), None)
         if following is not None:
             following.begin()
@@ -213,8 +213,8 @@ class Executor:
         self._prompted_life = turn.life
 
     def _note_warm(self, fingerprint: str) -> None:
-        if self._warm_life != self._keeper.life:
-            self._warm, self._warm_life = [], self._keeper.life
+        if self._warm_life != self._supervisor.life:
+            self._warm, self._warm_life = [], self._supervisor.life
         if fingerprint in self._warm:
             self._warm.remove(fingerprint)
         self._warm = [*self._warm, fingerprint][-WARM_VERSIONS:]

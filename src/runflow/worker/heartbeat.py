@@ -35,7 +35,7 @@ class Heartbeat:
         connection: Connection,
         lease_id: str,
         report: Report,
-        rhythm: HeartbeatTiming,
+        timing: HeartbeatTiming,
         *,
         on_cancel: Callable[[], None],
         on_lost: Callable[[], None],
@@ -43,7 +43,7 @@ class Heartbeat:
         self._connection = connection
         self._lease_id = lease_id
         self._report = report
-        self._rhythm = rhythm
+        self._timing = timing
         self._on_cancel = on_cancel
         self._on_lost = on_lost
         self._timer: asyncio.TimerHandle | None = None
@@ -51,7 +51,7 @@ class Heartbeat:
 
     def start(self) -> None:
         """Begin. A run that completes before the first beat costs a timer, no task and no request."""
-        self._timer = asyncio.get_running_loop().call_later(self._rhythm.first, self._begin)
+        self._timer = asyncio.get_running_loop().call_later(self._timing.first, self._begin)
 
     def stop(self) -> None:
         """Beat no more."""
@@ -66,9 +66,9 @@ class Heartbeat:
     async def _beat(self) -> None:
         loop = asyncio.get_running_loop()
         while await self._once():
-            due = loop.time() + self._rhythm.every
+            due = loop.time() + self._timing.every
             while loop.time() < due:
-                await asyncio.sleep(min(EVENT_SECONDS, self._rhythm.every))
+                await asyncio.sleep(min(EVENT_SECONDS, self._timing.every))
                 if self._report.waiting:
                     break
 
@@ -79,7 +79,7 @@ class Heartbeat:
             answer = await until_answered(
                 lambda: self._connection.heartbeat(self._lease_id, events),
                 what="heartbeat",
-                seconds=self._rhythm.patience,
+                seconds=self._timing.patience,
             )
         except (LeaseLost, NotWelcome, ServerUnavailable) as reason:
             log.warning("The lease is lost.", lease_id=self._lease_id, reason=str(reason))
