@@ -243,6 +243,30 @@ class TestServerAway:
             done = await server.completion(server.offer())
         assert (done["error"]["code"], done["error"]["retryable"]) == ("OUTPUT_UPLOAD_FAILED", True)
 
+    @pytest.mark.parametrize("status", [503, 413])
+    async def test_outputs_that_cannot_come_along_are_uploaded(
+        self, server: FakeServer, worker: StartWorker, monkeypatch: pytest.MonkeyPatch, status: int
+    ) -> None:
+        monkeypatch.setattr("runflow.worker.attempt._BRING_SECONDS", 0)
+        async with worker():
+            server.faults["completions"].append(status)
+            lease_id = server.offer(inline_bytes=1 << 20)
+            done = await server.completion(lease_id)
+        assert done["result"] == "succeeded"
+        assert server.objects[done["outputs"][0]["object_key"]] == png()
+
+    async def test_storage_that_takes_them_neither_way_says_so(
+        self, server: FakeServer, worker: StartWorker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("runflow.worker.attempt._BRING_SECONDS", 0)
+        monkeypatch.setattr("runflow.worker.upload.FAILING_SECONDS", 0.05)
+        async with worker():
+            server.faults["completions"].append(503)
+            server.faults["put"].extend([507] * 100)
+            done = await server.completion(server.offer(inline_bytes=1 << 20))
+        assert (done["error"]["code"], done["error"]["retryable"]) == ("OUTPUT_UPLOAD_FAILED", True)
+        assert done["outputs"] == []
+
     async def test_an_expired_upload_url_is_asked_for_again(self, server: FakeServer, worker: StartWorker) -> None:
         async with worker():
             server.faults["put"].append(403)

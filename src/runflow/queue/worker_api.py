@@ -165,7 +165,7 @@ class WorkerApi:
             if output.object_key is None:
                 key = prefix + _name(output)
                 # Of one that is over it may be the completion that ended it, said again: then its content is there.
-                if is_open:
+                if is_open and body.result == "succeeded":
                     keeping.append(self._services.storage.keep(key, next(content), sha256=output.sha256 or ""))
                 output = replace(output, object_key=key)
             outputs.append(output)

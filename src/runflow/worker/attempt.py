@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ import structlog
 from runflow.graph import OutputError, OutputFile, collect_outputs
 from runflow.protocol.completions import Completion, Next, Output, Result, Timings
 from runflow.protocol.failures import Failure, FailureCode, Stage
-from runflow.worker.connection import Connection, LeaseLost, NotWelcome, ServerRefused, ServerUnavailable
+from runflow.worker.connection import Connection, LeaseLost, NotWelcome, ServerFailing, ServerRefused, ServerUnavailable
 from runflow.worker.engine.base import Engine, EngineError, FileMissing, OutputRef
 from runflow.worker.engine.execution import Execution
 from runflow.worker.execute import EngineChanged, Executor, GivenBack
@@ -32,6 +32,9 @@ from runflow.worker.upload import LocalOutput, Uploading, fit_inline, inline, in
 
 log = structlog.get_logger()
 
+_TOO_LARGE = 413
+_BRING_SECONDS = 5.0
+"""How long a server that answers with errors is sent outputs with the completion: its lease needs a heartbeat soon."""
 _ENGINE_CHANGES = 3
 """How often a run is prepared again because the engine was started anew in between."""
 
@@ -76,6 +79,7 @@ class Attempt:
         self.has_executed = False
         self.asks = False
         """Whether its completion will ask for the next run: then nobody else does meanwhile."""
+        self._local: list[LocalOutput] = []
         self._contents: list[bytes] = []
         self._context = context
         self._on_progress = on_progress
@@ -187,14 +191,19 @@ class Attempt:
         local = await self._collect(execution, prompt)
         context = self._context
         if fit_inline(local, self.lease.inline_bytes):
+            self._local = local
             outputs, self._contents = inline(local)
         else:
             self._ask_no_more()
-            uploading = Uploading(context.connection, self.lease.id, context.timing.patience, self.lease.uploads)
-            outputs = await upload(local, uploading)
+            outputs = await self._upload(local)
             context.expected.learn(self.lease.version_id, local)
         self._timings["upload_ms"] = _milliseconds(began)
         return outputs
+
+    async def _upload(self, local: list[LocalOutput]) -> list[Output]:
+        context = self._context
+        uploading = Uploading(context.connection, self.lease.id, context.timing.patience, self.lease.uploads)
+        return await upload(local, uploading)
 
     async def _execute(self) -> tuple[Execution, dict[str, dict[str, Any]]]:
         """Prepare, take a turn on the engine, and return how the prompt ended and what it was."""
@@ -311,7 +320,10 @@ class Attempt:
     async def _say(self, completion: Completion) -> str:
         """Tell the server until it answers. Returns what became of it, for the log."""
         try:
-            await self._complete(completion)
+            if self._contents and completion.outputs:
+                completion = await self._bring_along(completion)
+            else:
+                await self._complete(completion)
         except ServerRefused as refusal:
             if isinstance(refusal, LeaseLost | NotWelcome):
                 return refusal.code
@@ -327,14 +339,36 @@ class Attempt:
             return "UNAVAILABLE"
         return "accepted"
 
-    async def _complete(self, completion: Completion) -> None:
-        contents = self._contents if completion.outputs else []
+    async def _bring_along(self, completion: Completion) -> Completion:
+        """Say it with the contents of its outputs; where the server does not take them so, store them first.
+
+        Its storage may be full, or a proxy before it may take no such body: then that says what is wrong.
+        """
+        try:
+            await self._complete(completion, self._contents, failing_seconds=_BRING_SECONDS)
+        except (ServerFailing, ServerRefused) as trouble:
+            if isinstance(trouble, ServerRefused) and trouble.status != _TOO_LARGE:
+                raise
+            log.warning("The outputs do not go with the completion.", lease_id=self.lease.id, reason=str(trouble))
+            self._heartbeat.start()
+            try:
+                completion = replace(completion, outputs=await self._upload(self._local))
+            except RunFailed as ended:
+                completion = self._failed(ended.failure)
+            self._heartbeat.stop()
+            await self._complete(completion)
+        return completion
+
+    async def _complete(
+        self, completion: Completion, contents: Sequence[bytes] = (), *, failing_seconds: float | None = None
+    ) -> None:
         while True:
             try:
                 following = await until_answered(
                     lambda: self._context.connection.complete(self.lease.id, completion, contents),
                     what="completion",
                     seconds=self._context.timing.patience,
+                    failing_seconds=failing_seconds,
                 )
                 if following is not None:
                     self._context.take(following)
