@@ -45,7 +45,7 @@ class InvalidFilter(BadRequest):
 
 
 class InvalidSort(BadRequest):
-    """The value of `sort_by` names a field that this list cannot be sorted by."""
+    """The value of `sort_by` names a field that this list cannot be sorted by, or would sort too many items."""
 
     code = "INVALID_SORT"
 

@@ -18,7 +18,7 @@ from runflow.assets.media_types import MEDIA_TYPES
 from runflow.assets.queries import ASSET_LIST
 from runflow.assets.schemas import EMBEDS, AssetRecord, PatchAsset, record
 from runflow.web.auth import Principal
-from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project
+from runflow.web.lists import ListQuery, RecordQuery, bounded, check_projection, envelope, page, project
 from runflow.web.services import Services
 
 
@@ -44,8 +44,8 @@ def types(services: Services) -> dict[str, Any]:
 
 async def list_page(services: Services, caller: Principal, query: ListQuery, base: str) -> dict[str, Any]:
     """Return a page of the organization's assets."""
-    statement = build(ASSET_LIST, query, queries.live(caller.org_id))
     async with services.db.tenant(caller.org_id) as connection:
+        statement = await bounded(connection, ASSET_LIST, query, queries.live(caller.org_id))
         found = page(ASSET_LIST, query, await queries.rows(connection, statement))
         creators = await _creators(connection, found.rows, query.embed)
     return envelope(found, [project(_record(services, row, base, creators), query) for row in found.rows])

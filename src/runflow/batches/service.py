@@ -28,7 +28,17 @@ from runflow.runs.preparation import prepare
 from runflow.runs.schemas import ClientRef
 from runflow.runs.service import RunReader
 from runflow.web.auth import Principal
-from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project, read_bounded
+from runflow.web.lists import (
+    ListQuery,
+    RecordQuery,
+    bounded,
+    build,
+    check_projection,
+    envelope,
+    page,
+    project,
+    read_bounded,
+)
 from runflow.web.services import Services
 from runflow.workflows.targets import DispatchTarget, dispatch_target
 
@@ -54,7 +64,8 @@ class BatchReader:
                 base = queries.with_input_bytes(base)
                 found = await read_bounded(connection, BATCH_LIST, query, base, lambda row: int(row.input_bytes))
             else:
-                found = page(BATCH_LIST, query, await queries.rows(connection, build(BATCH_LIST, query, base)))
+                statement = await bounded(connection, BATCH_LIST, query, base)
+                found = page(BATCH_LIST, query, await queries.rows(connection, statement))
             items, inputs = await _parts(connection, found.rows, parts)
         records = await self._records(caller, found.rows, base_url, parts, items, inputs)
         return envelope(found, [project(item, query) for item in records])

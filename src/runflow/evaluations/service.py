@@ -22,7 +22,7 @@ from runflow.outgoing import InvalidUrl, check_url
 from runflow.outgoing.urls import origin, parse_origins
 from runflow.runs.service import RunReader
 from runflow.web.auth import Principal
-from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project
+from runflow.web.lists import ListQuery, RecordQuery, bounded, check_projection, envelope, page, project
 from runflow.web.services import Services
 
 
@@ -57,7 +57,7 @@ class EvaluationReader:
                 if not await queries.run_exists(connection, run_id):
                     raise errors.RunNotFound
                 base = queries.of_run(caller.org_id, run_id)
-            rows = await queries.rows(connection, build(EVALUATION_LIST, query, base))
+            rows = await queries.rows(connection, await bounded(connection, EVALUATION_LIST, query, base))
             found = page(EVALUATION_LIST, query, rows)
             records = await self._records(connection, found.rows, base_url, query.embed)
         await self._embed_runs(caller, records, base_url, query.embed)

@@ -19,7 +19,7 @@ from runflow.runs.expand import embed as embed_relations
 from runflow.runs.queries import OF_WORKFLOW, RUN_LIST
 from runflow.runs.records import columns, documents_size, record
 from runflow.web.auth import Principal
-from runflow.web.lists import ListQuery, RecordQuery, build, envelope, page, project, read_bounded
+from runflow.web.lists import ListQuery, RecordQuery, bounded, envelope, page, project, read_bounded
 from runflow.web.lists.query import DEFAULT_LIMIT
 from runflow.web.services import Services
 from runflow.workflows import public
@@ -62,7 +62,8 @@ class RunReader:
             if query.limit > DEFAULT_LIMIT and (parts is None or parts & {"input", "metadata"}):
                 found = await read_bounded(connection, RUN_LIST, query, base, documents_size, at_once=DEFAULT_LIMIT)
             else:
-                found = page(RUN_LIST, query, await queries.rows(connection, build(RUN_LIST, query, base)))
+                statement = await bounded(connection, RUN_LIST, query, base)
+                found = page(RUN_LIST, query, await queries.rows(connection, statement))
         items = await self.records(caller, found.rows, base_url, query.embed, parts)
         return envelope(found, [project(item, query) for item in items])
 

@@ -21,7 +21,7 @@ from runflow.deliveries.webhooks.history_queries import AnyOne
 from runflow.deliveries.webhooks.queries import ATTEMPT_LIST, DELIVERY_LIST
 from runflow.deliveries.webhooks.schemas import WebhookDelivery
 from runflow.web.auth import Principal
-from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project
+from runflow.web.lists import ListQuery, RecordQuery, bounded, build, check_projection, envelope, page, project
 from runflow.web.services import Services
 
 
@@ -32,7 +32,7 @@ async def deliveries(
     async with services.db.tenant(caller.org_id) as connection:
         if webhook_id != "any" and await webhooks.by_id(connection, webhook_id) is None:
             raise errors.WebhookNotFound
-        statement = build(DELIVERY_LIST, query, queries.of_webhook(webhook_id))
+        statement = await bounded(connection, DELIVERY_LIST, query, queries.of_webhook(webhook_id))
         found = page(DELIVERY_LIST, query, await queries.rows(connection, statement))
         items = [summary(row) for row in found.rows]
         if "webhook" in query.embed:

@@ -12,7 +12,16 @@ from runflow.runs.history import queries
 from runflow.runs.history.queries import ATTEMPT_LIST, LOG_LIST, NODE_RUN_LIST
 from runflow.runs.history.schemas import attempt_record, log_record, node_run_record
 from runflow.web.auth import Principal
-from runflow.web.lists import ListQuery, ListSpec, RecordQuery, build, check_projection, envelope, page, project
+from runflow.web.lists import (
+    ListQuery,
+    ListSpec,
+    RecordQuery,
+    bounded,
+    check_projection,
+    envelope,
+    page,
+    project,
+)
 from runflow.web.services import Services
 
 
@@ -79,7 +88,7 @@ class History:
         written: Callable[[Row[Any]], dict[str, Any]],
     ) -> dict[str, Any]:
         async with self._services.db.tenant(caller.org_id) as connection:
-            rows = await queries.rows(connection, build(spec, query, base))
+            rows = await queries.rows(connection, await bounded(connection, spec, query, base))
             if not rows:
                 await _require_run(connection, run_id)
         found = page(spec, query, rows)

@@ -4,7 +4,7 @@ A list route takes `Depends(list_query)`, its queries.py calls `build` and `page
 serialized rows go through `project`, and the answer is `envelope(page, items)` (docs/api.md, "Lists").
 """
 
-from runflow.web.lists.pages import ListEnvelope, Page, build, envelope, page, read_bounded
+from runflow.web.lists.pages import ListEnvelope, Page, bounded, build, envelope, page, read_bounded
 from runflow.web.lists.projection import check_projection, project
 from runflow.web.lists.query import ListQuery, RecordQuery, list_query, record_query
 from runflow.web.lists.spec import FieldKind, ListField, ListSpec
@@ -17,6 +17,7 @@ __all__ = [
     "ListSpec",
     "Page",
     "RecordQuery",
+    "bounded",
     "build",
     "check_projection",
     "envelope",

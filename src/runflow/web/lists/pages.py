@@ -3,7 +3,7 @@
 import base64
 import binascii
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -16,12 +16,14 @@ import orjson
 import sqlalchemy as sa
 from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.expression import ClauseElement, Executable
 
 from runflow.errors import InvalidCursor
 from runflow.web.lists.filter import Condition, condition, parse_filter
 from runflow.web.lists.projection import check_projection
 from runflow.web.lists.query import ListQuery
-from runflow.web.lists.spec import FieldKind, ListSpec, SortKey, parse_sort, signature
+from runflow.web.lists.spec import FieldKind, ListSpec, SortKey, parse_sort, signature, sort_error
 
 
 def after(keys: Sequence[SortKey], values: Sequence[Any]) -> Condition:
@@ -246,6 +248,54 @@ def build(spec: ListSpec, query: ListQuery, base: sa.Select[Any] | None = None) 
     )
 
 
+MAX_SORTED_ROWS = 50_000
+"""At most so many rows are put in order for one page, where no index holds them in it."""
+
+
+class _Explain(Executable, ClauseElement):
+    """The plan of a statement instead of its rows."""
+
+    inherit_cache = False
+
+    def __init__(self, statement: sa.Select[Any]) -> None:
+        self.statement = statement
+
+
+@compiles(_Explain)
+def _explain(element: _Explain, compiler: Any, **options: Any) -> str:
+    return f"EXPLAIN (FORMAT JSON) {compiler.process(element.statement, **options)}"
+
+
+async def bounded(
+    connection: AsyncConnection, spec: ListSpec, query: ListQuery, base: sa.Select[Any] | None = None
+) -> sa.Select[Any]:
+    """Return `build`'s statement, for a list that may be long: sorted by an index, or few enough rows to sort.
+
+    The database's own estimate decides. Raises what `build` raises, and InvalidSort, naming a filter that helps.
+    """
+    statement = build(spec, query, base)
+    if not query.sort_by:
+        return statement  # an index has the default order of every list that grows
+    plan = (await connection.execute(_Explain(statement))).scalar_one()
+    count = max(_sorted_rows(plan[0]["Plan"]), default=0)
+    if count > MAX_SORTED_ROWS:
+        order = spec.default_sort.partition(":")[0]
+        since = f"{datetime.now(UTC) - timedelta(days=7):%Y-%m-%d}"
+        raise sort_error(
+            f"Sorting by {query.sort_by[:60]} would put about {count:,} items in order, and at most "
+            f"{MAX_SORTED_ROWS:,} are. Narrow them with q, such as {order} >= {since}, or leave sort_by out: "
+            f"{spec.default_sort} takes any number."
+        )
+    return statement
+
+
+def _sorted_rows(node: Mapping[str, Any]) -> Iterator[int]:
+    if node["Node Type"] in ("Sort", "Incremental Sort"):
+        yield int(node["Plan Rows"])
+    for inner in node.get("Plans", ()):
+        yield from _sorted_rows(inner)
+
+
 def page(spec: ListSpec, query: ListQuery, rows: Sequence[Row], *, goes_on: bool = False) -> Page[Row]:
     """Return the page that the rows of `build`'s statement for the same request make.
 
@@ -331,7 +381,8 @@ async def read_bounded(
     rows: list[sa.Row[Any]] = []
     held = 0
     options = {"max_row_buffer": at_once}
-    async with connection.stream(build(spec, query, base), execution_options=options) as found:
+    statement = await bounded(connection, spec, query, base)
+    async with connection.stream(statement, execution_options=options) as found:
         async for row in found:
             rows.append(row)
             held += size(row)
