@@ -141,7 +141,7 @@ class Attempt:
             completion = await self._outcome()
             self._heartbeat.stop()
             if completion is not None:
-                said = await self._say(completion)
+                said, completion = await self._say(completion)
         finally:
             self._heartbeat.stop()
             self.asks = False
@@ -317,8 +317,8 @@ class Attempt:
             next=self._context.room() if self.asks else None,
         )
 
-    async def _say(self, completion: Completion) -> str:
-        """Tell the server until it answers. Returns what became of it, for the log."""
+    async def _say(self, completion: Completion) -> tuple[str, Completion]:
+        """Tell the server until it answers. Returns what became of it, and what was told in the end, for the log."""
         try:
             if self._contents and completion.outputs:
                 completion = await self._bring_along(completion)
@@ -326,18 +326,18 @@ class Attempt:
                 await self._complete(completion)
         except ServerRefused as refusal:
             if isinstance(refusal, LeaseLost | NotWelcome):
-                return refusal.code
+                return refusal.code, completion
             log.error("The server refused a completion.", lease_id=self.lease.id, reason=str(refusal))
             message = "The server did not accept what the worker reported. The operator finds it in the worker's log."
             failure = Failure(FailureCode.INTERNAL, Stage.UPLOAD, message, retryable=True)
             plain = Completion(**self._context.connection.caller, result="failed", error=failure)
             with contextlib.suppress(ServerRefused, ServerUnavailable):
                 await self._complete(plain)
-            return refusal.code
+            return refusal.code, plain
         except ServerUnavailable as trouble:
             log.error("The server is away; a result is lost.", lease_id=self.lease.id, reason=str(trouble))
-            return "UNAVAILABLE"
-        return "accepted"
+            return "UNAVAILABLE", completion
+        return "accepted", completion
 
     async def _bring_along(self, completion: Completion) -> Completion:
         """Say it with the contents of its outputs; where the server does not take them so, store them first.
@@ -351,8 +351,9 @@ class Attempt:
                 raise
             log.warning("The outputs do not go with the completion.", lease_id=self.lease.id, reason=str(trouble))
             self._heartbeat.start()
+            self._ask_no_more()
             try:
-                completion = replace(completion, outputs=await self._upload(self._local))
+                completion = replace(completion, outputs=await self._upload(self._local), next=None)
             except RunFailed as ended:
                 completion = self._failed(ended.failure)
             self._heartbeat.stop()
