@@ -30,6 +30,11 @@ def test_the_tests_of_slow_tiers_share_a_process(pytester: pytest.Pytester, monk
 
 
 def test_the_long_groups_start_early_and_the_one_that_installs_comfyui_first() -> None:
-    names = ("accounts/keys/test_routes.py", "e2e/test_models.py", "web/test_route_table_sweep.py", "browser/test_deploy.py")
+    names = (
+        "accounts/keys/test_routes.py",
+        "e2e/test_models.py",
+        "web/test_route_table_sweep.py",
+        "browser/test_deploy.py",
+    )
     files = [ROOT / "tests" / name for name in names]
     assert sorted(files, key=place_of) == files[::-1]
