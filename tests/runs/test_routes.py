@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from runflow.ids import new_id
 from runflow.web import rate_limits
 from runflow.web.services import Services
+from tests.support.application import MakeKey, open_client
 from tests.support.deployed import Deployed, Dispatch, Worker
 
 BODY = {"input": {"prompt": "an otter"}}
@@ -147,3 +149,16 @@ async def test_a_batch_answers_when_all_its_items_have_ended(
     batch = answer.json()
     assert (answer.status_code, batch["status_code"], batch["output"]["total"]) == (201, "succeeded", 2)
     assert answer.headers["Location"].endswith(f"/v1/batches/{batch['id']}")
+
+
+async def test_who_may_dispatch_may_wait_for_this_run_and_read_no_other(
+    services: Services, client: httpx.AsyncClient, workflow: Deployed, worker: Worker, make_key: MakeKey
+) -> None:
+    org = (await client.get("/v1/auth/me")).json()["organization"]["id"]
+    async with open_client(services, await make_key(scopes=["runs:create"], org=UUID(org))) as narrow:
+        answer, lease = await asyncio.gather(
+            narrow.post(runs_of(workflow), json=BODY, params={"wait": 60}), ended(worker)
+        )
+        assert (answer.json()["id"], answer.json()["status_code"]) == (lease["run_id"], "succeeded")
+        assert answer.json()["output"]["outputs"]
+        assert (await narrow.get(f"/v1/runs/{answer.json()['id']}")).status_code == 403

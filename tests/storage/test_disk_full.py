@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import errno
+import hashlib
 import os
 import resource
 import subprocess
@@ -95,6 +96,18 @@ async def test_a_full_disk_keeps_the_old_bytes(small_disk: Path, master_key: Mas
     with pytest.raises(errors.Unavailable):
         await storage.put("a/b", b"n" * 100_000, limit=DISK_BYTES)
     assert b"".join([chunk async for chunk in await storage.open("a/b")]) == b"old"
+
+
+async def test_what_comes_with_a_message_does_not_fit_either(small_disk: Path, master_key: MasterKey) -> None:
+    storage = LocalStorage(small_disk / "storage", master_key)
+    filler = fill(small_disk)
+    content = b"n" * 100_000
+    with pytest.raises(errors.Unavailable, match=r"storage is full.*free space"):
+        await storage.keep("a/b", content, sha256=hashlib.sha256(content).hexdigest())
+    assert files(small_disk) == {"filler"}
+    filler.unlink()
+    await storage.keep("a/b", content, sha256=hashlib.sha256(content).hexdigest())
+    assert await storage.head("a/b") is not None
 
 
 async def test_storage_may_be_mounted_after_the_start(small_disk: Path, master_key: MasterKey) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import hashlib
 import os
 import stat
@@ -12,7 +13,7 @@ import pytest
 
 from runflow import errors
 from runflow.master_key import MasterKey
-from runflow.storage.disk import ABANDONED_SECONDS, BLOCK_BYTES
+from runflow.storage.disk import ABANDONED_SECONDS, BLOCK_BYTES, INCOMING
 from runflow.storage.keys import InvalidKey
 from runflow.storage.local import LocalStorage
 from runflow.storage.store import Storage
@@ -315,3 +316,37 @@ def test_a_refusal_names_what_the_limit_is(storage: Storage, monkeypatch: pytest
     monkeypatch.setattr(storage, "max_object_bytes", 10)
     assert storage.limit_source(10, "RUNFLOW_MAX_UPLOAD_BYTES") == "RUNFLOW_MAX_UPLOAD_BYTES"
     assert "bucket" in storage.limit_source(11, "RUNFLOW_MAX_UPLOAD_BYTES")
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+async def test_what_is_kept_stays(storage: Storage, folder: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    if not links:
+
+        def refuse(*_: object) -> None:
+            raise OSError(errno.EPERM, "this file system has no hard links")
+
+        monkeypatch.setattr(os, "link", refuse)
+    assert storage.takes_content
+    await storage.keep(KEY, b"first", sha256=sha256(b"first"))
+    await storage.keep(KEY, b"first", sha256=sha256(b"first"))
+    with pytest.raises(errors.Conflict, match="Other bytes are stored"):
+        await storage.keep(KEY, b"other", sha256=sha256(b"other"))
+    with pytest.raises(errors.ValidationFailed, match="has the SHA-256"):
+        await storage.keep(f"{KEY}-2", b"damaged", sha256=sha256(b"first"))
+    assert await content(storage, KEY) == b"first"
+    assert await storage.head(f"{KEY}-2") is None
+    assert list((folder / INCOMING).iterdir()) == []
+
+
+async def test_of_many_that_keep_under_one_key_one_wins(storage: Storage) -> None:
+    kept = await asyncio.gather(
+        *(storage.keep(KEY, text := b"%d" % number, sha256=sha256(text)) for number in range(20)),
+        return_exceptions=True,
+    )
+    winners = [number for number, problem in enumerate(kept) if problem is None]
+    assert len(winners) == 1 and await content(storage, KEY) == b"%d" % winners[0]
+    assert all(isinstance(problem, errors.Conflict) for problem in kept if problem is not None)

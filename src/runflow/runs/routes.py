@@ -205,14 +205,8 @@ for path, endpoint, summary in (
 
 @router.post(
     "/v1/runs/{id}/reruns",
-    access=any_of("runs:execute"),
-    errors=(
-        errors.InsufficientCredit,
-        errors.WorkflowNotFound,
-        errors.RunNotFound,
-        errors.LimitReached,
-        errors.WorkflowDisabled,
-    ),
+    access=EXECUTE,
+    errors=(*REFUSED, errors.RunNotFound),
     follow=follow,
     status_code=201,
     response_model=Run,

@@ -176,8 +176,8 @@ class Attempt:
 
     async def _work(self) -> list[Output]:
         execution, prompt = await self._execute()
-        # Of short runs the outputs are small, as a rule, and the completion goes out at once.
-        self.asks = self._context.executor.is_short
+        # Of short runs the outputs are small, as a rule: where they may come along, the completion goes out at once.
+        self.asks = self._context.executor.is_short and self.lease.inline_bytes > 0
         self._has_executed()
         self._timings["execute_ms"] = round(execution.execute_ms)
         if execution.started_at is not None:

@@ -274,7 +274,7 @@ async def bounded(
     The database's own estimate decides. Raises what `build` raises, and InvalidSort, naming a filter that helps.
     """
     statement = build(spec, query, base)
-    if not query.sort_by:
+    if query.sort_by in (None, spec.default_sort):
         return statement  # an index has the default order of every list that grows
     plan = (await connection.execute(_Explain(statement))).scalar_one()
     count = max(_sorted_rows(plan[0]["Plan"]), default=0)
