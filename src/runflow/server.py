@@ -200,7 +200,7 @@ def create_app(services: Services) -> ASGIApp:
     app.state.dispatcher = Dispatcher(services, Intake(services.db, services.hub, unfinished))
     app.state.run_reader = RunReader(services, WaitingReasons(services), unfinished)
     app.state.model_uploads = ModelUploads(services)
-    app.state.worker_api = WorkerApi(services, Sweeper(services), unfinished)
+    app.state.worker_api = WorkerApi(services, Sweeper(services))
     exception_handlers.install(app, ROUTES, [workflows.meant])
     for router in ROUTERS:
         app.include_router(router.api)

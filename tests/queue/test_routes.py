@@ -11,7 +11,7 @@ from runflow.ids import new_id
 from runflow.protocol.codec import PARCEL, pack
 from runflow.web.responses import dumps
 from runflow.web.services import Services
-from tests.support.deployed import Dispatch, Worker
+from tests.support.deployed import Deployed, Dispatch, Worker
 
 
 def output(content: bytes = b"png", ordinal: int = 0, **changes: Any) -> dict[str, Any]:
@@ -149,3 +149,18 @@ async def test_a_run_is_handed_out_once_when_completions_and_polls_ask_together(
     )
     found = [one["run_id"] for one in (answer.json()["lease"], *polled) if one is not None]
     assert len(found) == len(set(found)) and set(found) <= waiting
+
+
+async def test_the_items_of_a_batch_come_one_after_the_other(
+    client: httpx.AsyncClient, workflow: Deployed, worker: Worker
+) -> None:
+    path = f"/v1/comfyui-workflows/{workflow.path}/batches"
+    made = (await client.post(path, json={"input": [{"prompt": text} for text in "abc"]})).json()
+    lease = await worker.lease()
+    taken = []
+    while lease is not None:
+        taken.append(lease["run_id"])
+        answer = await bring(worker, lease, [output()], b"png", next={"fingerprints": [], "expected": []})
+        lease = answer.json()["lease"]
+    assert taken == [item["run_id"] for item in made["items"]]
+    assert (await client.get(f"/v1/batches/{made['id']}")).json()["status_code"] == "succeeded"

@@ -17,6 +17,7 @@ from runflow.protocol.events import Event
 from runflow.protocol.failures import TERMINAL
 from runflow.protocol.leases import Heartbeat, HeartbeatAnswer
 from runflow.queue import queries
+from runflow.queue.backlog import Backlog
 from runflow.queue.choose import Lane, WorkerOffer, choose
 from runflow.web.services import Services
 
@@ -43,13 +44,17 @@ class Claimed:
     expires_at: datetime
 
 
-async def claim_now(services: Services, *, worker_id: UUID, instance: UUID, offer: WorkerOffer) -> Claimed | None:
-    """Return the next run for this worker if one waits."""
-    return None if services.stopping else await _claim(services, worker_id, instance, offer)
+async def claim_now(
+    services: Services, backlog: Backlog, *, worker_id: UUID, instance: UUID, offer: WorkerOffer
+) -> Claimed | None:
+    """Return the next run for this worker if one waits; without a look where this process knows of none."""
+    if services.stopping or not backlog.may_wait:
+        return None
+    return await _claim(services, backlog, worker_id, instance, offer)
 
 
 async def next_claim(
-    services: Services, *, worker_id: UUID, instance: UUID, offer: WorkerOffer, wait_seconds: float
+    services: Services, backlog: Backlog, *, worker_id: UUID, instance: UUID, offer: WorkerOffer, wait_seconds: float
 ) -> Claimed | None:
     """Return the next run for this worker, waiting up to `wait_seconds` for one."""
     deadline = time.monotonic() + wait_seconds
@@ -58,7 +63,7 @@ async def next_claim(
             work.clear()
             if services.stopping:
                 return None
-            claimed = await _claim(services, worker_id, instance, offer)
+            claimed = await _claim(services, backlog, worker_id, instance, offer)
             if claimed is not None:
                 return claimed
             remaining = deadline - time.monotonic()
@@ -70,13 +75,18 @@ async def next_claim(
                     await work.wait()
 
 
-async def _claim(services: Services, worker_id: UUID, instance: UUID, offer: WorkerOffer) -> Claimed | None:
+async def _claim(
+    services: Services, backlog: Backlog, worker_id: UUID, instance: UUID, offer: WorkerOffer
+) -> Claimed | None:
     """Look at the lanes, then take a run from the best that has one: an exchange each, for both say all at once.
 
     What changes in between costs a miss: a claim by itself takes a lane's first run that nobody has, or none.
     """
+    hints = backlog.hints
     async with services.db.system_pipeline() as connection:
         looked = await queries.waiting_lanes(connection, worker_id)
+    waiting = await looked.fetchall()
+    depth = sum(row.depth for row in waiting)
     lanes = [
         Lane(
             id=row.id,
@@ -87,7 +97,7 @@ async def _claim(services: Services, worker_id: UUID, instance: UUID, offer: Wor
             waited_seconds=row.waited_seconds,
             virtual_time=row.virtual_time,
         )
-        for row in await looked.fetchall()
+        for row in waiting
     ]
     for lane in choose(lanes, offer):
         lease = new_id()
@@ -103,6 +113,7 @@ async def _claim(services: Services, worker_id: UUID, instance: UUID, offer: Wor
             )
         row = await taken.fetchone()
         if row is not None:
+            backlog.looked(hints, depth - 1)
             return Claimed(
                 lease_id=lease,
                 run_id=row.id,
@@ -113,6 +124,7 @@ async def _claim(services: Services, worker_id: UUID, instance: UUID, offer: Wor
                 timeout_seconds=row.timeout_seconds,
                 expires_at=row.expires_at,
             )
+    backlog.looked(hints, depth)
     return None
 
 

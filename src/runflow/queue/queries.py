@@ -66,7 +66,8 @@ async def enter_lane(
 
 # -------------------------------------------------------------------------------------------------------------- claim
 _WAITING_LANES = """
-    SELECT l.id, l.org_id, l.gpu_class, l.fingerprint, l.priority, coalesce(s.virtual_time, 0) AS virtual_time,
+    SELECT l.id, l.org_id, l.gpu_class, l.fingerprint, l.priority, l.depth,
+           coalesce(s.virtual_time, 0) AS virtual_time,
            extract(epoch FROM clock_timestamp() - coalesce(l.oldest_at, clock_timestamp()))::float8 AS waited_seconds
     FROM lanes l LEFT JOIN fair_shares s ON s.org_id = l.org_id
     WHERE l.depth > 0 AND NOT EXISTS (

@@ -36,10 +36,6 @@ class Unfinished:
         """Tell whether this organization's run is known to be unfinished."""
         return self._hub.connected and self._runs.get(run_id) == org_id
 
-    def __bool__(self) -> bool:
-        """Tell whether any run is known to be unfinished, or nothing is known."""
-        return bool(self._runs) or not self._hub.connected
-
     def _ended(self, subject: str) -> None:
         if subject:
             self._runs.pop(UUID(subject), None)

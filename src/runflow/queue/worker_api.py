@@ -31,11 +31,11 @@ from runflow.protocol.leases import (
 from runflow.protocol.outputs import ExpectedUpload, OutputName, Upload, Uploads, UploadsAnswer
 from runflow.protocol.workers import PROTOCOL_VERSION, LeaseCall, Registered, Registration, WorkerRequest
 from runflow.queue import completion
+from runflow.queue.backlog import Backlog
 from runflow.queue.choose import WorkerOffer
 from runflow.queue.completion import output_prefix
 from runflow.queue.leases import OFFER_SECONDS, OPEN, Claimed, claim_now, hold, next_claim
 from runflow.queue.sweeper import Sweeper
-from runflow.queue.unfinished import Unfinished
 from runflow.storage.keys import segment
 from runflow.web.services import Services
 from runflow.workers import queries
@@ -76,11 +76,11 @@ class KnownWorker:
 class WorkerApi:
     """The worker side of one server process."""
 
-    def __init__(self, services: Services, sweeper: Sweeper, unfinished: Unfinished) -> None:
+    def __init__(self, services: Services, sweeper: Sweeper) -> None:
         """Serve with these parts."""
         self._services = services
         self._sweeper = sweeper
-        self._unfinished = unfinished
+        self._backlog = Backlog(services.hub)
         self._known: dict[UUID, KnownWorker] = {}
         self._given: OrderedDict[UUID, Given] = OrderedDict()
 
@@ -129,6 +129,7 @@ class WorkerApi:
             raise errors.Conflict("This worker is not ready. Register it again with the status `ready` first.")
         claimed = await next_claim(
             self._services,
+            self._backlog,
             worker_id=body.worker_id,
             instance=body.instance,
             offer=WorkerOffer(worker.gpu_code, frozenset(body.fingerprints)),
@@ -148,8 +149,7 @@ class WorkerApi:
         """
         require_protocol(body)
         answer = await completion.complete(self._services, lease, await self._with_contents(lease, body, contents))
-        # Nobody looks for work that this process knows not to be there: the worker asks anyway a moment later.
-        if body.next is None or not self._unfinished:
+        if body.next is None:
             return answer
         return replace(answer, lease=await self._next(body, body.next, base_url))
 
@@ -181,6 +181,7 @@ class WorkerApi:
                 return None
             claimed = await claim_now(
                 self._services,
+                self._backlog,
                 worker_id=body.worker_id,
                 instance=body.instance,
                 offer=WorkerOffer(worker.gpu_code, frozenset(room.fingerprints)),
