@@ -145,7 +145,7 @@ def _report(
     body = orjson.dumps({"input": inputs}).decode()
     console.print("Do it again (while `runflow up` runs):")
     typer.echo(
-        f'curl -X POST {url}/v1/comfyui-workflows/{path}/runs -H "Authorization: Bearer $(cat {key_file})" '
+        f'curl "{url}/v1/comfyui-workflows/{path}/runs?wait=60" -H "Authorization: Bearer $(cat {key_file})" '
         f"-H 'Content-Type: application/json' -d {shlex.quote(body)}",
         err=True,
     )

@@ -17,15 +17,18 @@ async def test_what_would_sort_too_many_rows_is_refused_and_narrowed_by_a_filter
     monkeypatch.setattr(pages, "MAX_SORTED_ROWS", 0)
     refused = await client.get("/v1/runs", params=ORDER)
     assert (refused.status_code, refused.json()["code"]) == (400, "INVALID_SORT")
-    assert "Sorting by request_id:desc would put about" in refused.json()["message"]
+    assert "Sorting by request_id:desc,id:desc would put about" in refused.json()["message"]
     assert "such as created_at >= " in refused.json()["message"]
     large = await client.get("/v1/runs", params={**ORDER, "limit": 500})
     assert large.status_code == 400
-    listed = (await client.get("/v1/runs")).json()["items"]
-    assert [run["id"] for run in listed] == runs[::-1]
+    for order, found in ((None, runs[::-1]), ("created_at:desc", runs[::-1]), ("created_at:asc", runs)):
+        listed = await client.get("/v1/runs", params={"sort_by": order} if order else None)
+        assert [run["id"] for run in listed.json()["items"]] == found
 
 
-@pytest.mark.parametrize("path", ["/v1/assets", "/v1/batches", "/v1/evaluations", "/v1/audit-events"])
+@pytest.mark.parametrize(
+    "path", ["/v1/assets", "/v1/batches", "/v1/evaluations", "/v1/audit-events", "/v1/webhooks/any/deliveries"]
+)
 async def test_every_list_that_grows_is_bounded(
     client: httpx.AsyncClient, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -274,16 +274,18 @@ async def bounded(
     The database's own estimate decides. Raises what `build` raises, and InvalidSort, naming a filter that helps.
     """
     statement = build(spec, query, base)
-    if query.sort_by in (None, spec.default_sort):
-        return statement  # an index has the default order of every list that grows
+    order = signature(_place(spec, query)[0])
+    default = parse_sort(spec.default_sort, spec.by_name, spec.id_field)
+    if order in (signature(default), signature(tuple(key.reversed for key in default))):
+        return statement  # an index has the default order of every list that grows, from both ends
     plan = (await connection.execute(_Explain(statement))).scalar_one()
     count = max(_sorted_rows(plan[0]["Plan"]), default=0)
     if count > MAX_SORTED_ROWS:
-        order = spec.default_sort.partition(":")[0]
+        narrow = spec.default_sort.partition(":")[0]
         since = f"{datetime.now(UTC) - timedelta(days=7):%Y-%m-%d}"
         raise sort_error(
-            f"Sorting by {query.sort_by[:60]} would put about {count:,} items in order, and at most "
-            f"{MAX_SORTED_ROWS:,} are. Narrow them with q, such as {order} >= {since}, or leave sort_by out: "
+            f"Sorting by {order[:60]} would put about {count:,} items in order, and at most "
+            f"{MAX_SORTED_ROWS:,} are. Narrow them with q, such as {narrow} >= {since}, or leave sort_by out: "
             f"{spec.default_sort} takes any number."
         )
     return statement
