@@ -12,7 +12,7 @@ from uuid import UUID
 
 import orjson
 from fastapi import Depends, Query, Request
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field, WithJsonSchema
 from starlette.responses import Response
 
 from runflow import errors
@@ -32,16 +32,16 @@ def _clamped(seconds: float) -> float:
     return min(seconds, MAX_WAIT_SECONDS)
 
 
-_Seconds = Annotated[float, AfterValidator(_clamped)]
+_Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(_clamped)]
 
-Wait = Annotated[
-    _Seconds,
-    Query(
-        ge=0,
-        allow_inf_nan=False,
-        description=f"Answer as soon as it has ended, or after so many seconds, {MAX_WAIT_SECONDS:.0f} at most.",
-    ),
-]
+OF_A_READ = f"Answer as soon as it has ended, or after so many seconds, {MAX_WAIT_SECONDS:.0f} at most."
+OF_A_DISPATCH = (
+    f"Answer when it has ended, or after so many seconds, {MAX_WAIT_SECONDS:.0f} at most, with what it is then. "
+    "`Prefer: wait=N` says the same."
+)
+"""What documents say of the parameter, where something is read and where something is created."""
+
+Wait = Annotated[_Seconds, Query(description=OF_A_READ)]
 """The query parameter of routes that read what may not have ended."""
 
 
@@ -49,12 +49,8 @@ async def preferred(
     request: Request,
     wait: Annotated[
         _Seconds | None,
-        Query(
-            ge=0,
-            allow_inf_nan=False,
-            description=f"Answer when it has ended, or after so many seconds, {MAX_WAIT_SECONDS:.0f} at most, with "
-            "what it is then. `Prefer: wait=N` says the same.",
-        ),
+        WithJsonSchema({"type": "number", "minimum": 0}),  # absent, and never null
+        Query(description=OF_A_DISPATCH),
     ] = None,
     _: OnlyKnown = None,
 ) -> float:

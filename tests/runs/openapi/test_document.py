@@ -178,3 +178,22 @@ def test_every_type_has_a_schema(kind: InputType) -> None:
     made = document(Described("a", "b", "B", None, "1", {"inputs": [row], "outputs": []}), "https://api.example")
     check(made)
     assert "x" in sent_example(made, "a/b")["input"]
+
+
+async def test_its_parameters_are_those_of_the_servers_own_document(client: httpx.AsyncClient) -> None:
+    made = await created(client, body())
+    mine = (await client.get(f"{ROUTE}/{made['path']}/openapi.json")).json()["paths"]
+    whole = (await client.get("/v1/openapi.json")).json()["paths"]
+    for path, method, same in (
+        (f"{ROUTE}/{made['path']}/runs", "post", f"{ROUTE}/{{owner}}/{{slug}}/runs"),
+        ("/v1/runs/{id}", "get", "/v1/runs/{id}"),
+    ):
+        ours, theirs = [
+            {
+                (one["name"], one["description"], one["schema"]["type"], one["schema"].get("minimum"))
+                for one in document["parameters"]
+                if one["name"] == "wait"
+            }
+            for document in (mine[path][method], whole[same][method])
+        ]
+        assert len(ours) == 1 and ours == theirs

@@ -12,6 +12,7 @@ from runflow.runs.schemas import DispatchRequest, Run
 from runflow.web import error_responses
 from runflow.web.openapi import ERROR_SCHEMA
 from runflow.web.route_table import RouteTable
+from runflow.web.waiting import OF_A_DISPATCH, OF_A_READ
 
 _REF = "#/components/schemas/{model}"
 _RUN_ID = "0190d3a1-4b1c-7e2f-8a55-1f2e3d4c5b6a"
@@ -19,7 +20,7 @@ _NAME = re.compile(r"[^A-Za-z0-9]+")
 _ROUTES = RouteTable(router.routes)
 _DISPATCH_CODES = error_responses.codes_of(
     _ROUTES["POST", "/v1/comfyui-workflows/{owner}/{slug}/runs"],
-    {"requestBody": {"content": {"application/json": {}}}},
+    {"parameters": [{"name": "wait"}], "requestBody": {"content": {"application/json": {}}}},
 )
 _READ_CODES = error_responses.codes_of(_ROUTES["GET", "/v1/runs/{id}"], {"parameters": [{"name": "id"}]})
 _ALWAYS = ["id", "status_code", "is_terminal"]
@@ -128,10 +129,20 @@ def _dispatch(workflow: Described) -> dict[str, Any]:
         "operationId": f"dispatch{_title(workflow.slug)}",
         "tags": ["Runs"],
         "summary": f"Run {workflow.name}",
-        "description": "Queue a run and answer at once. Read it until `is_terminal`, or send a `callback_url`.",
+        "description": "Queue a run and answer at once, or with `wait` as soon as it has ended. What takes longer is read "
+        "until `is_terminal`, or told to a `callback_url`.",
+        "parameters": [_wait(OF_A_DISPATCH)],
         "requestBody": {"required": True, "content": {"application/json": content}},
-        "responses": {"201": _answer("The run, queued.", "Run", "queued", queued), **_errors(_DISPATCH_CODES)},
+        "responses": {
+            "201": _answer("The run: queued, or with `wait` ended.", "Run", "queued", queued),
+            **_errors(_DISPATCH_CODES),
+        },
     }
+
+
+def _wait(description: str) -> dict[str, Any]:
+    schema = {"type": "number", "minimum": 0}
+    return {"name": "wait", "in": "query", "required": False, "description": description, "schema": schema}
 
 
 def _read(workflow: Described) -> dict[str, Any]:
@@ -156,12 +167,7 @@ def _read(workflow: Described) -> dict[str, Any]:
                 "schema": {"type": "string", "format": "uuid"},
                 "example": _RUN_ID,
             },
-            {
-                "name": "wait",
-                "in": "query",
-                "description": "Answer as soon as the run has ended, or after so many seconds.",
-                "schema": {"type": "number", "minimum": 0, "maximum": 30, "default": 0},
-            },
+            _wait(OF_A_READ),
         ],
         "responses": {"200": _answer("The run.", "Run", "succeeded", done), **_errors(_READ_CODES)},
     }
