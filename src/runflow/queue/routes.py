@@ -109,6 +109,8 @@ async def uploads(
 
 
 _plain_completion = json_body(Completion, caller=worker)
+_COMPLETION_BODY = openapi_body(Completion)
+_COMPLETION_BODY["requestBody"]["content"][PARCEL] = {"schema": {"type": "string", "format": "binary"}}
 
 
 async def completion_body(request: Request, _caller: WorkerToken) -> tuple[Completion, list[bytes]]:
@@ -143,7 +145,7 @@ async def completion_body(request: Request, _caller: WorkerToken) -> tuple[Compl
     errors=(errors.Conflict, errors.LeaseNotFound, errors.LeaseLost),
     response_model=CompletionAnswer,
     summary="End an attempt",
-    openapi_extra=openapi_body(Completion),
+    openapi_extra=_COMPLETION_BODY,
 )
 async def complete(
     id: UUID, told: Annotated[tuple[Completion, list[bytes]], Depends(completion_body)], request: Request, api: Api

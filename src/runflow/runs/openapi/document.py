@@ -129,8 +129,8 @@ def _dispatch(workflow: Described) -> dict[str, Any]:
         "operationId": f"dispatch{_title(workflow.slug)}",
         "tags": ["Runs"],
         "summary": f"Run {workflow.name}",
-        "description": "Queue a run and answer at once, or with `wait` as soon as it has ended. What takes longer is read "
-        "until `is_terminal`, or told to a `callback_url`.",
+        "description": "Queue a run and answer at once, or with `wait` as soon as it has ended. What takes longer is "
+        "read until `is_terminal`, or told to a `callback_url`.",
         "parameters": [_wait(OF_A_DISPATCH)],
         "requestBody": {"required": True, "content": {"application/json": content}},
         "responses": {
