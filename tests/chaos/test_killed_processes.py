@@ -36,6 +36,7 @@ def platform(installed: Platform) -> Platform:
     assert installed.process is not None
     if installed.process.poll() is not None:
         installed.start()
+    until(installed.ready, "readiness after what the test before did")
     return installed
 
 
@@ -109,6 +110,8 @@ def test_database_killed_with_runs_queued_and_running(platform: Platform, api: R
     postmaster = platform.postmaster()
     assert postmaster is not None
     postmaster.kill()
+    # The server is still ready for a moment: until it asks a database that is no longer there.
+    until(lambda: platform.postmaster() not in (None, postmaster), "another database in place of the killed one")
     until(platform.ready, "readiness after the database came back")
     all_end_once(platform, api, runs, receiver)
 
