@@ -20,7 +20,7 @@ import pytest
 from runflow.embedded_postgres import ConnectionInfo, EmbeddedPostgres
 from runflow.embedded_postgres.location import recorded
 
-SOURCE = Path(__file__).parents[3] / "src"
+SOURCE = Path(__file__).parents[2] / "src"
 DRIVER = Path(__file__).with_name("owner_process.py")
 PLAIN_UID = 65534  # nobody: a name in every /etc/passwd, which initdb insists on
 
