@@ -92,7 +92,7 @@ def opens_system_transaction(module: Module) -> bool:
     return any(
         isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
-        and node.func.attr in ("system", "system_pipeline")
+        and node.func.attr in ("system", "system")
         and ast.unparse(node.func.value).split(".")[-1].lstrip("_") in ("db", "database")
         for node in module.nodes
     )

@@ -3,8 +3,9 @@
 from uuid import UUID
 
 import pytest
+from psycopg import Error as DBAPIError
+from psycopg.errors import InsufficientPrivilege as ProgrammingError
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from runflow.accounts.organizations import queries as orgs
 from runflow.db.database import Database

@@ -29,7 +29,7 @@ async def test_another_key_is_refused_while_a_server_runs_and_changes_nothing(ur
         db = Database(url, master_key, pool=1)
         try:
             async with db.system() as connection:
-                assert (await connection.exec_driver_sql("SELECT current_user")).scalar_one() == roles.SYSTEM
+                assert (await connection.execute("SELECT current_user")).scalar_one() == roles.SYSTEM
         finally:
             await db.close()
 

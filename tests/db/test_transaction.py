@@ -18,13 +18,13 @@ def slug() -> str:
 
 
 async def count(db: Database, name: str) -> int:
-    async with db.system_pipeline() as connection:
+    async with db.system() as connection:
         return int((await connection.one(COUNT, {"slug": name})).found)
 
 
 async def test_statements_are_committed_together(db: Database) -> None:
     name = slug()
-    async with db.system_pipeline() as connection:
+    async with db.system() as connection:
         await connection.run(ADD, {"id": new_id(), "slug": name})
         later = await connection.later(COUNT, {"slug": name})
     (row,) = await later.fetchall()
@@ -35,7 +35,7 @@ async def test_statements_are_committed_together(db: Database) -> None:
 async def test_an_exception_rolls_back(db: Database) -> None:
     name = slug()
     with pytest.raises(RuntimeError):
-        async with db.system_pipeline() as connection:
+        async with db.system() as connection:
             await connection.run(ADD, {"id": new_id(), "slug": name})
             raise RuntimeError
     assert await count(db, name) == 0
@@ -44,7 +44,7 @@ async def test_an_exception_rolls_back(db: Database) -> None:
 async def test_a_statement_that_fails_unwaited_shows_at_the_commit_and_nothing_is_kept(db: Database) -> None:
     name = slug()
     with pytest.raises(REFUSED_VALUES):
-        async with db.system_pipeline() as connection:
+        async with db.system() as connection:
             await connection.run(ADD, {"id": new_id(), "slug": name})
             await connection.run(ADD, {"id": new_id(), "slug": name})
     assert await count(db, name) == 0
@@ -52,10 +52,10 @@ async def test_a_statement_that_fails_unwaited_shows_at_the_commit_and_nothing_i
 
 async def test_a_tenant_sees_only_its_own_rows(db: Database) -> None:
     mine, other = new_id(), new_id()
-    async with db.system_pipeline() as connection:
+    async with db.system() as connection:
         for org in (mine, other):
             await connection.run(ADD, {"id": org, "slug": slug()})
-    async with db.tenant_pipeline(mine) as tenant:
+    async with db.tenant(mine) as tenant:
         rows = await tenant.rows("SELECT id FROM organizations")
     assert [row.id for row in rows] == [mine]
 

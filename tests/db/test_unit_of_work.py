@@ -4,8 +4,8 @@ import asyncio
 from uuid import UUID
 
 import pytest
+from psycopg import DataError, IntegrityError
 from sqlalchemy import text
-from sqlalchemy.exc import DataError, IntegrityError
 
 from runflow.accounts.organizations import queries as orgs
 from runflow.db.database import Database
@@ -43,7 +43,7 @@ async def test_what_joins_commits_together_and_is_seen_by_nobody_before(db: Data
     async with db.unit_of_work(org):
         async with db.tenant(org) as connection:
             await connection.execute(ADD, values(org, "first"))
-        async with db.tenant_pipeline(org) as pipeline:
+        async with db.tenant(org) as pipeline:
             await pipeline.run(ADD_PIPELINED, values(org, "second"))
             row = await pipeline.one("SELECT count(*) AS found FROM api_keys")
         assert row.found == 2
@@ -55,7 +55,7 @@ async def test_what_joins_commits_together_and_is_seen_by_nobody_before(db: Data
 
 async def test_rows_fetched_after_a_joined_pipeline_are_there(db: Database, org: UUID) -> None:
     async with db.unit_of_work(org):
-        async with db.tenant_pipeline(org) as pipeline:
+        async with db.tenant(org) as pipeline:
             later = await pipeline.later("SELECT current_org() AS org, '{\"a\": [1]}'::json AS document")
         assert [(row.org, row.document) for row in await later.fetchall()] == [(org, {"a": [1]})]
 
@@ -92,7 +92,7 @@ async def test_an_abandoned_unit_undoes_everything(db: Database, org: UUID) -> N
     async with db.unit_of_work(org) as unit:
         async with db.tenant(org) as connection:
             await connection.execute(ADD, values(org, "first"))
-        await unit.abandon()
+        unit.abandon()
     assert await names(db, org) == set()
 
 
@@ -105,7 +105,7 @@ async def test_one_that_fails_leaves_the_others(db: Database, org: UUID, pipelin
             await connection.execute(ADD, taken)
         with pytest.raises((IntegrityError, DataError, Exception), match="duplicate key"):
             if pipelined:
-                async with db.tenant_pipeline(org) as pipeline:
+                async with db.tenant(org) as pipeline:
                     await pipeline.run(ADD_PIPELINED, values(org, "lost"))
                     await pipeline.run(ADD_PIPELINED, taken)
             else:
@@ -150,7 +150,7 @@ async def test_a_task_that_outlives_the_request_is_on_its_own(db: Database, org:
 
     async with db.unit_of_work(org) as unit:
         task = asyncio.create_task(later())
-        await unit.abandon()
+        unit.abandon()
     ended.set()
     await task
     assert await names(db, org) == {"later"}

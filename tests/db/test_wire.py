@@ -31,26 +31,26 @@ def test_placeholders_become_numbers() -> None:
     ],
 )
 async def test_values_come_back_as_they_went(db: Database, sql: str, value: object) -> None:
-    async with db.system_pipeline() as connection:
+    async with db.system() as connection:
         for _ in range(2):  # prepared, and run again
             assert (await connection.one(sql, {"value": value}))[0] == value
 
 
 async def test_one_statement_takes_values_of_different_types(db: Database) -> None:
-    async with db.system_pipeline() as connection:
+    async with db.system() as connection:
         found = [(await connection.one("SELECT %(value)s::text", {"value": value}))[0] for value in (1, "x", 2**40)]
     assert found == ["1", "x", str(2**40)]
 
 
 async def test_large_statements_and_answers_pass_each_other(db: Database) -> None:
     text = "x" * 3_000_000
-    async with db.system_pipeline() as connection:
+    async with db.system() as connection:
         later = [await connection.later("SELECT %(text)s::text AS text", {"text": text}) for _ in range(8)]
     assert [len((await rows.fetchall())[0].text) for rows in later] == [len(text)] * 8
 
 
 async def test_rows_are_there_whenever_they_are_asked_for(db: Database) -> None:
-    async with db.system_pipeline() as connection:
+    async with db.system() as connection:
         early = await connection.later("SELECT 1 AS one")
         late = await connection.later("SELECT 2 AS two")
         assert [row.one for row in await early.fetchall()] == [1]
@@ -59,7 +59,7 @@ async def test_rows_are_there_whenever_they_are_asked_for(db: Database) -> None:
 
 
 async def test_rows_of_different_columns_may_be_read_in_turns(db: Database) -> None:
-    async with db.system_pipeline() as connection:
+    async with db.system() as connection:
         numbers = await connection.later("SELECT n AS number, NULL AS nothing FROM generate_series(1, 2) n")
         mixed = await connection.later(
             "SELECT %(id)s::uuid AS id, '{\"a\": [1]}'::json AS data", {"id": (id_ := new_id())}
@@ -71,7 +71,7 @@ async def test_rows_of_different_columns_may_be_read_in_turns(db: Database) -> N
 
 async def test_rows_of_a_transaction_that_failed_are_never_there(db: Database) -> None:
     with pytest.raises(psycopg.Error):
-        async with db.system_pipeline() as connection:
+        async with db.system() as connection:
             await connection.run("SELECT 1 / 0")
             later = await connection.later("SELECT 1 AS one")
     with pytest.raises(RuntimeError, match="never came"):
@@ -82,13 +82,13 @@ async def test_after_an_error_the_connection_serves_the_next_transaction(db: Dat
     for broken in ("SELECT 1 / %(value)s::integer", "SELECT nothing FROM nowhere WHERE %(value)s = 1"):
         for _ in range(2):
             with pytest.raises(psycopg.Error):
-                async with db.system_pipeline() as connection:
+                async with db.system() as connection:
                     await connection.rows(broken, {"value": 0})
             with pytest.raises(RuntimeError, match="as well"):
-                async with db.system_pipeline() as connection:
+                async with db.system() as connection:
                     await connection.run(broken, {"value": 0})
                     raise RuntimeError("the caller fails as well")
-        async with db.system_pipeline() as connection:
+        async with db.system() as connection:
             assert (await connection.one("SELECT 1 AS one")).one == 1
 
 
@@ -97,7 +97,7 @@ async def test_a_transaction_that_is_cancelled_leaves_nothing_and_a_pool_that_wo
     began = asyncio.Event()
 
     async def slow() -> None:
-        async with db.system_pipeline() as connection:
+        async with db.system() as connection:
             await connection.rows(
                 ADD + " RETURNING id",
                 {"id": new_id(), "slug": slug},
@@ -114,7 +114,7 @@ async def test_a_transaction_that_is_cancelled_leaves_nothing_and_a_pool_that_wo
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-        async with db.system_pipeline() as connection:
+        async with db.system() as connection:
             found = await connection.one("SELECT count(*) AS n FROM organizations WHERE slug = %(s)s", {"s": slug})
             # An insert of the same slug would wait for one that is still open.
             await connection.run(ADD, {"id": new_id(), "slug": slug})
@@ -122,7 +122,7 @@ async def test_a_transaction_that_is_cancelled_leaves_nothing_and_a_pool_that_wo
 
 
 async def test_a_connection_keeps_a_bounded_number_of_prepared_statements(db: Database) -> None:
-    async with db.system_pipeline() as connection:
+    async with db.system() as connection:
         for number in range(MAX_PREPARED + 20):
             assert (await connection.one(f"SELECT {number} AS number", {})).number == number
         kept: Any = await connection.one(COUNT_OPEN)

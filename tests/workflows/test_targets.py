@@ -8,9 +8,9 @@ from uuid import UUID
 
 import httpx
 import pytest
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
+from runflow.db.transaction import Transaction
 from runflow.graph import InputType
 from runflow.web.auth import Principal
 from runflow.web.services import Services
@@ -41,7 +41,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
     counted = Looks()
     real = queries.dispatch_row
 
-    async def look(connection: AsyncConnection, *arguments: Any) -> Any:
+    async def look(connection: Transaction, *arguments: Any) -> Any:
         counted.count += 1
         row = await real(connection, *arguments)
         if counted.hold is not None:

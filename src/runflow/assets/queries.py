@@ -10,20 +10,20 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, RowMapping, Select, and_, delete, func, insert, or_, select, text, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow.accounts.keys.tables import api_keys
 from runflow.accounts.organizations.tables import members, users
 from runflow.assets.media_types import AssetType
 from runflow.assets.schemas import EMBEDS, AssetRecord
 from runflow.assets.tables import asset_uploads, assets
+from runflow.db.transaction import Transaction
 from runflow.web.lists import FieldKind, ListField, ListSpec
 
 _LIVE = assets.c.deleted_at.is_(None)
 _STORED = or_(_LIVE, assets.c.purge_at.is_not(None))
 
 
-async def add_upload(connection: AsyncConnection, *, lifetime_seconds: int, **values: Any) -> RowMapping:
+async def add_upload(connection: Transaction, *, lifetime_seconds: int, **values: Any) -> RowMapping:
     """Insert an upload session that expires `lifetime_seconds` from now."""
     expires = func.now() + text("make_interval(secs => :lifetime)").bindparams(lifetime=lifetime_seconds)
     statement = insert(asset_uploads).values(expires_at=expires, created_at=func.now(), **values)
@@ -31,13 +31,13 @@ async def add_upload(connection: AsyncConnection, *, lifetime_seconds: int, **va
     return row
 
 
-async def get_upload(connection: AsyncConnection, upload_id: UUID) -> RowMapping | None:
+async def get_upload(connection: Transaction, upload_id: UUID) -> RowMapping | None:
     """Return an upload session."""
     statement = select(asset_uploads).where(asset_uploads.c.id == upload_id)
     return (await connection.execute(statement)).mappings().one_or_none()
 
 
-async def close_upload(connection: AsyncConnection, upload_id: UUID) -> bool:
+async def close_upload(connection: Transaction, upload_id: UUID) -> bool:
     """Mark an open session as confirmed; False when it is not open (any more). Waits for whoever is closing it."""
     statement = (
         update(asset_uploads)
@@ -51,7 +51,7 @@ INLINE = "data_uri"
 """`source_type` of a file that came inside a request. It goes when nothing new names it for a while."""
 
 
-async def add_asset(connection: AsyncConnection, **values: Any) -> RowMapping:
+async def add_asset(connection: Transaction, **values: Any) -> RowMapping:
     """Insert an asset."""
     used_at = func.now() if values.get("source_type") == INLINE else None
     statement = insert(assets).values(created_at=func.now(), updated_at=func.now(), used_at=used_at, **values)
@@ -59,7 +59,7 @@ async def add_asset(connection: AsyncConnection, **values: Any) -> RowMapping:
     return row
 
 
-async def get_asset(connection: AsyncConnection, asset_id: UUID) -> RowMapping | None:
+async def get_asset(connection: Transaction, asset_id: UUID) -> RowMapping | None:
     """Return an asset that was not deleted."""
     statement = select(assets).where(assets.c.id == asset_id, _LIVE)
     return (await connection.execute(statement)).mappings().one_or_none()
@@ -71,7 +71,7 @@ def live(org_id: UUID) -> Select[Any]:
     return select(assets).where(assets.c.org_id == org_id, _LIVE)
 
 
-async def creators(connection: AsyncConnection, key_ids: Collection[UUID]) -> dict[UUID, RowMapping]:
+async def creators(connection: Transaction, key_ids: Collection[UUID]) -> dict[UUID, RowMapping]:
     """Return, by API key, the users that these keys belong to; a key of nobody in particular is absent."""
     statement = (
         select(api_keys.c.id.label("key_id"), users.c.id, users.c.email, members.c.first_name, members.c.last_name)
@@ -82,27 +82,27 @@ async def creators(connection: AsyncConnection, key_ids: Collection[UUID]) -> di
     return {row["key_id"]: row for row in (await connection.execute(statement)).mappings()}
 
 
-async def rows(connection: AsyncConnection, statement: Select[Any]) -> Sequence[RowMapping]:
+async def rows(connection: Transaction, statement: Select[Any]) -> Sequence[RowMapping]:
     """Run a list's statement."""
     found: Sequence[RowMapping] = (await connection.execute(statement)).mappings().all()
     return found
 
 
 async def get_files(
-    connection: AsyncConnection, asset_ids: Collection[UUID], *, with_deleted: bool
+    connection: Transaction, asset_ids: Collection[UUID], *, with_deleted: bool
 ) -> Sequence[RowMapping]:
     """Return those assets that exist; with `with_deleted`, those too that were deleted but are still stored."""
     statement = select(assets).where(assets.c.id.in_(asset_ids), _STORED if with_deleted else _LIVE)
     return (await connection.execute(statement)).mappings().all()
 
 
-async def note_use(connection: AsyncConnection, asset_ids: Collection[UUID]) -> None:
+async def note_use(connection: Transaction, asset_ids: Collection[UUID]) -> None:
     """Note that files which came inside requests are used now; others are kept anyway."""
     statement = update(assets).where(assets.c.id.in_(asset_ids), assets.c.used_at.is_not(None), _LIVE)
     await connection.execute(statement.values(used_at=func.now()))
 
 
-async def change_asset(connection: AsyncConnection, asset_id: UUID, values: Mapping[str, Any]) -> RowMapping | None:
+async def change_asset(connection: Transaction, asset_id: UUID, values: Mapping[str, Any]) -> RowMapping | None:
     """Change fields of an asset that was not deleted; return its row."""
     statement = (
         update(assets).where(assets.c.id == asset_id, _LIVE).values(**values, updated_at=func.now()).returning(assets)
@@ -111,14 +111,12 @@ async def change_asset(connection: AsyncConnection, asset_id: UUID, values: Mapp
     return found
 
 
-async def note_thumbnail(connection: AsyncConnection, asset_id: UUID, key: str) -> None:
+async def note_thumbnail(connection: Transaction, asset_id: UUID, key: str) -> None:
     """Note where an asset's thumbnail lies; an empty key says that none can be made."""
     await connection.execute(update(assets).where(assets.c.id == asset_id, _LIVE).values(thumbnail_key=key))
 
 
-async def delete_asset(
-    connection: AsyncConnection, asset_id: UUID, *, deleted_by: UUID, grace_seconds: int
-) -> bool | None:
+async def delete_asset(connection: Transaction, asset_id: UUID, *, deleted_by: UUID, grace_seconds: int) -> bool | None:
     """Mark an asset as deleted, its objects to go in `grace_seconds`.
 
     False when it was deleted before, None when there is no such asset.
@@ -201,13 +199,13 @@ _PURGED = text(
 )
 
 
-async def take_deleted(connection: AsyncConnection, *, limit: int, again_seconds: int) -> Sequence[Row[Any]]:
+async def take_deleted(connection: Transaction, *, limit: int, again_seconds: int) -> Sequence[Row[Any]]:
     """Return up to `limit` deleted assets whose objects are due to go; they are due again in `again_seconds`."""
     return (await connection.execute(_TAKE_DELETED, {"limit": limit, "again": again_seconds})).all()
 
 
 async def still_used(
-    connection: AsyncConnection, ids: Sequence[UUID], *, restorable_days: int, before: datetime | None = None
+    connection: Transaction, ids: Sequence[UUID], *, restorable_days: int, before: datetime | None = None
 ) -> set[UUID]:
     """Return those assets that a run which has not ended, or a version of a workflow, names.
 
@@ -218,32 +216,32 @@ async def still_used(
     return {row.id for row in await connection.execute(_USED, values)}
 
 
-async def unused_since(connection: AsyncConnection, *, before: datetime, limit: int) -> list[UUID]:
+async def unused_since(connection: Transaction, *, before: datetime, limit: int) -> list[UUID]:
     """Lock and return up to `limit` files that came inside requests and that nothing new named since `before`."""
     return [row.id for row in await connection.execute(_UNUSED_SINCE, {"before": before, "limit": limit})]
 
 
-async def renew(connection: AsyncConnection, ids: Sequence[UUID]) -> None:
+async def renew(connection: Transaction, ids: Sequence[UUID]) -> None:
     """Let the retention of these files begin anew."""
     await connection.execute(_USE, {"ids": list(ids)})
 
 
-async def expire(connection: AsyncConnection, ids: Sequence[UUID], *, grace_seconds: int) -> None:
+async def expire(connection: Transaction, ids: Sequence[UUID], *, grace_seconds: int) -> None:
     """Delete these assets; their objects go in `grace_seconds`, as those of assets that someone deleted."""
     await connection.execute(_EXPIRE, {"ids": list(ids), "grace": grace_seconds})
 
 
-async def keep(connection: AsyncConnection, ids: Sequence[UUID], *, again_seconds: int) -> None:
+async def keep(connection: Transaction, ids: Sequence[UUID], *, again_seconds: int) -> None:
     """Look at these deleted assets again in `again_seconds`."""
     await connection.execute(_KEEP, {"ids": list(ids), "again": again_seconds})
 
 
-async def note_purged(connection: AsyncConnection, ids: Sequence[UUID]) -> None:
+async def note_purged(connection: Transaction, ids: Sequence[UUID]) -> None:
     """Note that nothing of these deleted assets is stored any more."""
     await connection.execute(_PURGED, {"ids": list(ids)})
 
 
-async def take_stale_uploads(connection: AsyncConnection, *, grace_seconds: int, limit: int) -> Sequence[Row[Any]]:
+async def take_stale_uploads(connection: Transaction, *, grace_seconds: int, limit: int) -> Sequence[Row[Any]]:
     """Delete up to `limit` unconfirmed sessions that expired more than `grace_seconds` ago; return their ids."""
     cutoff = func.now() - text("make_interval(secs => :grace)").bindparams(grace=grace_seconds)
     stale = (
@@ -256,7 +254,7 @@ async def take_stale_uploads(connection: AsyncConnection, *, grace_seconds: int,
     return (await connection.execute(statement)).all()
 
 
-async def forget_confirmed_uploads(connection: AsyncConnection, *, grace_seconds: int, limit: int) -> int:
+async def forget_confirmed_uploads(connection: Transaction, *, grace_seconds: int, limit: int) -> int:
     """Delete up to `limit` confirmed sessions that expired more than `grace_seconds` ago: the asset says it all."""
     cutoff = func.now() - text("make_interval(secs => :grace)").bindparams(grace=grace_seconds)
     done = (

@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import RowMapping
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
 from runflow.accounts.audit import recorder
@@ -17,6 +16,7 @@ from runflow.assets.inline import store_copy, store_data_uri
 from runflow.assets.media_types import MEDIA_TYPES
 from runflow.assets.queries import ASSET_LIST
 from runflow.assets.schemas import EMBEDS, AssetRecord, PatchAsset, record
+from runflow.db.transaction import Transaction
 from runflow.web.auth import Principal
 from runflow.web.lists import ListQuery, RecordQuery, bounded, check_projection, envelope, page, project
 from runflow.web.services import Services
@@ -101,7 +101,7 @@ async def delete(services: Services, caller: Principal, asset_id: UUID) -> None:
 
 
 async def resolve(
-    connection: AsyncConnection, refs: Collection[UUID], *, with_deleted: bool = False
+    connection: Transaction, refs: Collection[UUID], *, with_deleted: bool = False
 ) -> dict[UUID, AssetFile]:
     """Return the files of these assets, in the caller's tenant transaction, by one query.
 
@@ -113,7 +113,7 @@ async def resolve(
     return _files(await queries.get_files(connection, set(refs), with_deleted=with_deleted))
 
 
-async def use(connection: AsyncConnection, refs: Collection[UUID]) -> dict[UUID, AssetFile]:
+async def use(connection: Transaction, refs: Collection[UUID]) -> dict[UUID, AssetFile]:
     """Return the files of these assets as `resolve` does, for something new that names them.
 
     The retention of those that came inside requests begins anew (`assets/retention.py`).
@@ -141,7 +141,7 @@ def _files(rows: Sequence[RowMapping]) -> dict[UUID, AssetFile]:
 
 
 async def _creators(
-    connection: AsyncConnection, rows: Sequence[RowMapping], embed: Collection[str]
+    connection: Transaction, rows: Sequence[RowMapping], embed: Collection[str]
 ) -> dict[UUID, RowMapping]:
     keys = {row["created_by"] for row in rows if row["created_by"] is not None}
     return await queries.creators(connection, keys) if keys and "created_by_user" in embed else {}

@@ -6,7 +6,6 @@ from uuid import UUID
 
 import orjson
 from sqlalchemy import ColumnElement, Row, Select, Text, case, cast, exists, func, or_, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow.batches.schemas import BatchItem, ListedBatch
 from runflow.batches.tables import batches
@@ -71,13 +70,13 @@ def with_input_bytes(statement: Select[Any]) -> Select[Any]:
     return statement.add_columns(size.label("input_bytes"))
 
 
-async def by_id(connection: AsyncConnection, batch_id: UUID) -> Row[Any] | None:
+async def by_id(connection: Transaction, batch_id: UUID) -> Row[Any] | None:
     """Return a batch of the transaction's tenant."""
     found: Row[Any] | None = (await connection.execute(selection().where(batches.c.id == batch_id))).one_or_none()
     return found
 
 
-async def lean_items(connection: AsyncConnection, batch_ids: list[UUID]) -> list[Row[Any]]:
+async def lean_items(connection: Transaction, batch_ids: list[UUID]) -> list[Row[Any]]:
     """Return place and status of every item of these batches, in order."""
     columns = ("id", "batch_id", "batch_index", "status_code", "client_ref")
     statement = (
@@ -88,7 +87,7 @@ async def lean_items(connection: AsyncConnection, batch_ids: list[UUID]) -> list
     return list(await connection.execute(statement))
 
 
-async def inputs(connection: AsyncConnection, batch_ids: list[UUID]) -> list[Row[Any]]:
+async def inputs(connection: Transaction, batch_ids: list[UUID]) -> list[Row[Any]]:
     """Return the inputs of every item of these batches, in order."""
     statement = select(runs.c.batch_id, runs.c.input).where(runs.c.batch_id.in_(batch_ids))
     return list(await connection.execute(statement.order_by(runs.c.batch_id, runs.c.batch_index)))
@@ -99,12 +98,12 @@ def narrowed_to_items(statement: Select[Any], batch_id: UUID) -> Select[Any]:
     return statement.where(runs.c.batch_id == batch_id)
 
 
-async def is_there(connection: AsyncConnection, batch_id: UUID) -> bool:
+async def is_there(connection: Transaction, batch_id: UUID) -> bool:
     """Tell whether the transaction's tenant has this batch."""
     return (await connection.execute(select(batches.c.id).where(batches.c.id == batch_id))).first() is not None
 
 
-async def rows(connection: AsyncConnection, statement: Select[Any]) -> list[Row[Any]]:
+async def rows(connection: Transaction, statement: Select[Any]) -> list[Row[Any]]:
     """Run a list's statement."""
     return list(await connection.execute(statement))
 

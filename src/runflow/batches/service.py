@@ -9,7 +9,6 @@ from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Row
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
 from runflow.accounts.audit import recorder
@@ -18,6 +17,7 @@ from runflow.batches import queries
 from runflow.batches.ending import batch_output
 from runflow.batches.queries import BATCH_LIST, ITEM_LIST
 from runflow.batches.schemas import TERMINAL, CreateBatch, item_record, lean_item, record
+from runflow.db.transaction import Transaction
 from runflow.ids import new_id
 from runflow.queue import cancellation
 from runflow.queue.intake import NewRun
@@ -82,7 +82,7 @@ class BatchReader:
         found["output"] = None
         if row.completed_at is not None and (query.fields is None or "output" in query.fields):
             seconds = self._services.settings.output_url_seconds
-            async with self._services.db.tenant_pipeline(caller.org_id) as connection:
+            async with self._services.db.tenant(caller.org_id) as connection:
                 produced = await queries.items_with_outputs(connection, batch_id)
             found["output"] = batch_output(self._services, base_url, row, produced, seconds=seconds)
         return project(found, query)
@@ -124,7 +124,7 @@ class BatchReader:
 
     async def cancel(self, caller: Principal, batch_id: UUID, reason: str | None) -> bool:
         """Cancel every item that has not ended. Returns False when all had. Raises `BatchNotFound`."""
-        async with self._services.db.system_pipeline() as connection:
+        async with self._services.db.system() as connection:
             batch = await queries.for_cancellation(connection, batch_id)
             if batch is None or batch.org_id != caller.org_id:
                 raise errors.BatchNotFound
@@ -178,7 +178,7 @@ class BatchReader:
 
 
 async def _parts(
-    connection: AsyncConnection, rows: list[Row[Any]], parts: Collection[str]
+    connection: Transaction, rows: list[Row[Any]], parts: Collection[str]
 ) -> tuple[dict[UUID, list[dict[str, Any]]], dict[UUID, list[Any]]]:
     """Read items and inputs of these batches, where they are wanted."""
     ids = [row.id for row in rows]

@@ -8,11 +8,10 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from runflow.accounts.audit import recorder
 from runflow.billing import queries
 from runflow.billing.settlement import BUDGET_TOPIC
+from runflow.db.transaction import Transaction
 
 RECOUNT_SECONDS = 10.0
 """Longer than it takes to complete a run; a sweep that takes minutes is not waited for."""
@@ -20,7 +19,7 @@ LOOK_SECONDS = 0.05
 
 
 async def grant(
-    connection: AsyncConnection, org_id: UUID, *, monthly: Decimal | None, credit: Decimal | None
+    connection: Transaction, org_id: UUID, *, monthly: Decimal | None, credit: Decimal | None
 ) -> dict[str, Any]:
     """Set a monthly limit, a credit, or both; None leaves one as it is. Returns the budget as it is now."""
     if monthly is not None:
@@ -34,7 +33,7 @@ async def grant(
     return await budget(connection, org_id)
 
 
-async def recount(connection: AsyncConnection, org_id: UUID) -> dict[str, Any]:
+async def recount(connection: Transaction, org_id: UUID) -> dict[str, Any]:
     """Count anew what was spent this month, in a transaction after that of `grant`; return the budget as it is now.
 
     A run that was just being completed may have looked for a budget before there was one, and have been counted by
@@ -51,7 +50,7 @@ async def recount(connection: AsyncConnection, org_id: UUID) -> dict[str, Any]:
     return await budget(connection, org_id)
 
 
-async def clear(connection: AsyncConnection, org_id: UUID) -> bool:
+async def clear(connection: Transaction, org_id: UUID) -> bool:
     """Let an organization spend as much as it likes; False when it could already."""
     if not await queries.clear(connection, org_id):
         return False
@@ -60,7 +59,7 @@ async def clear(connection: AsyncConnection, org_id: UUID) -> bool:
     return True
 
 
-async def budget(connection: AsyncConnection, org_id: UUID) -> dict[str, Any]:
+async def budget(connection: Transaction, org_id: UUID) -> dict[str, Any]:
     """Return an organization's budget; without one every amount is None."""
     row = await queries.standing(connection, org_id)
     names = ("monthly_limit", "spent_this_month", "credit", "credit_spent", "balance", "low_balance_threshold")

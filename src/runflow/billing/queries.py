@@ -25,7 +25,6 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow.billing.tables import usage_records as u
 from runflow.db.notifications import CHANNEL
@@ -87,49 +86,47 @@ _CLEAR = text("""
 """)
 
 
-async def standing(connection: AsyncConnection, org_id: UUID) -> Row[Any] | None:
+async def standing(connection: Transaction, org_id: UUID) -> Row[Any] | None:
     """Return an organization's budget row with `balance`, `this_month` and `spent_this_month`."""
     return (await connection.execute(_STANDING, {"org": org_id})).one_or_none()
 
 
-async def set_threshold(
-    connection: AsyncConnection, org_id: UUID, threshold: Decimal | None, read_at: Any | None
-) -> bool:
+async def set_threshold(connection: Transaction, org_id: UUID, threshold: Decimal | None, read_at: Any | None) -> bool:
     """Set the threshold below which the balance is low; False when the row changed after `read_at`."""
     values = {"org": org_id, "threshold": threshold, "read_at": read_at}
     return (await connection.execute(_SET_THRESHOLD, values)).one_or_none() is not None
 
 
-async def set_monthly(connection: AsyncConnection, org_id: UUID, amount: Decimal) -> None:
+async def set_monthly(connection: Transaction, org_id: UUID, amount: Decimal) -> None:
     """Limit what an organization spends per UTC month; what it spent in this one counts, evaluations included."""
     await connection.execute(_LOCK, {"org": org_id})
     spent = (await connection.execute(_SPENT_THIS_MONTH, {"org": org_id})).scalar_one()
     await connection.execute(_SET_MONTHLY, {"org": org_id, "amount": amount, "spent": spent})
 
 
-async def monthly_limit(connection: AsyncConnection, org_id: UUID) -> Decimal | None:
+async def monthly_limit(connection: Transaction, org_id: UUID) -> Decimal | None:
     """Return what an organization may spend per month; None without such a limit."""
     found: Decimal | None = (await connection.execute(_MONTHLY_LIMIT, {"org": org_id})).scalar_one_or_none()
     return found
 
 
-async def older_are_under_way(connection: AsyncConnection) -> bool:
+async def older_are_under_way(connection: Transaction) -> bool:
     """Tell whether a transaction of this role that began before this one has not ended."""
     await connection.execute(_FORGET_ACTIVITY)
     return bool((await connection.execute(_OLDER)).scalar_one())
 
 
-async def set_credit(connection: AsyncConnection, org_id: UUID, amount: Decimal) -> None:
+async def set_credit(connection: Transaction, org_id: UUID, amount: Decimal) -> None:
     """Let an organization spend this much from now on."""
     await connection.execute(_SET_CREDIT, {"org": org_id, "amount": amount})
 
 
-async def clear(connection: AsyncConnection, org_id: UUID) -> bool:
+async def clear(connection: Transaction, org_id: UUID) -> bool:
     """Take every limit away; False when there was none. The threshold stays."""
     return (await connection.execute(_CLEAR, {"org": org_id})).rowcount > 0
 
 
-async def announce_change(connection: AsyncConnection, topic: str, org_id: UUID) -> None:
+async def announce_change(connection: Transaction, topic: str, org_id: UUID) -> None:
     """Tell every server process at the commit: a command has no hub of its own."""
     message = orjson.dumps([[topic, str(org_id)]]).decode()
     await connection.execute(text("SELECT pg_notify(:channel, :message)"), {"channel": CHANNEL, "message": message})
@@ -175,12 +172,12 @@ def grouped(groups: tuple[Group, ...]) -> Subquery:
     return statement.group_by(*(key.element for key in keys)).subquery("usage")
 
 
-async def rows(connection: AsyncConnection, statement: Select[Any], period: Period) -> list[Row[Any]]:
+async def rows(connection: Transaction, statement: Select[Any], period: Period) -> list[Row[Any]]:
     """Run a statement over `grouped` for this period."""
     return list(await connection.execute(statement, {"start": period.start, "end": period.end}))
 
 
-async def totals(connection: AsyncConnection, period: Period) -> Row[Any]:
+async def totals(connection: Transaction, period: Period) -> Row[Any]:
     """Return the sums over the whole period."""
     statement = select(*_SUMS).where(_IN_PERIOD)
     return (await connection.execute(statement, {"start": period.start, "end": period.end})).one()

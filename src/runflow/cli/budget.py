@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import typer
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
 from runflow.accounts.organizations import queries as orgs
@@ -15,6 +14,7 @@ from runflow.billing import grants
 from runflow.billing.budget import dollars
 from runflow.cli.console import console, fail, money
 from runflow.cli.settings import load_settings
+from runflow.db.transaction import Transaction
 from runflow.installation import Installation, open_installation
 from runflow.logs import configure
 from runflow.web.responses import dumps
@@ -40,7 +40,7 @@ def set_budget(
     if monthly is None and credit is None:
         fail("Say how much: --monthly USD, --credit USD, or both. `runflow budget clear` takes a budget away.")
 
-    async def change(connection: AsyncConnection, org_id: UUID) -> dict[str, Any]:
+    async def change(connection: Transaction, org_id: UUID) -> dict[str, Any]:
         return await grants.grant(connection, org_id, monthly=monthly, credit=credit)
 
     _show(org, _in_organization(org, change, grants.recount), as_json)
@@ -59,7 +59,7 @@ def clear(org: Organization) -> None:
     console.print(f"{org} may spend as much as it likes." if cleared else f"{org} had no budget.")
 
 
-def _in_organization(slug: str, *work: Callable[[AsyncConnection, UUID], Awaitable[Any]]) -> Any:
+def _in_organization(slug: str, *work: Callable[[Transaction, UUID], Awaitable[Any]]) -> Any:
     """Do this work, each part in a transaction of its own, and return what the last one did."""
 
     async def run(installation: Installation) -> Any:

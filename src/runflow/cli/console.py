@@ -36,7 +36,7 @@ EXPECTED = (
 )
 """Errors whose text is made for people. Named, not imported: a command loads only what it uses."""
 
-DATABASE = ("psycopg:", "psycopg.errors:", "sqlalchemy.exc:")
+DATABASE = ("psycopg:", "psycopg.errors:")
 
 
 def explain(error: Exception) -> None:

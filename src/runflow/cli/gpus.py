@@ -8,10 +8,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow.cli.console import console, fail, money
 from runflow.cli.settings import load_settings
+from runflow.db.transaction import Transaction
 from runflow.installation import Installation, open_installation
 from runflow.logs import configure
 from runflow.web.responses import dumps
@@ -59,7 +59,7 @@ def set_gpu(
     console.print(f"Set {code}. Attempts that end from now on have the new price.")
 
 
-def _with_catalogue(work: Callable[[AsyncConnection], Awaitable[Any]]) -> Any:
+def _with_catalogue(work: Callable[[Transaction], Awaitable[Any]]) -> Any:
     async def run(installation: Installation) -> Any:
         async with installation.database() as db, db.system() as connection:
             return await work(connection)

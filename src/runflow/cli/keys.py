@@ -7,7 +7,6 @@ from typing import Annotated
 from uuid import UUID
 
 import typer
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
 from runflow.accounts.keys import queries, service
@@ -15,6 +14,7 @@ from runflow.accounts.keys.scopes import ALL_SCOPES
 from runflow.accounts.organizations import queries as orgs
 from runflow.cli.console import console, fail
 from runflow.cli.settings import load_settings
+from runflow.db.transaction import Transaction
 from runflow.installation import Installation, announce_key_change, first_steps, open_installation
 from runflow.key_rotation import rotate
 from runflow.logs import configure
@@ -179,7 +179,7 @@ def _rotate_file(installation: Installation) -> int:
     return count
 
 
-async def _organization(connection: AsyncConnection, slug: str | None) -> UUID:
+async def _organization(connection: Transaction, slug: str | None) -> UUID:
     row = await orgs.first(connection) if slug is None else await orgs.by_slug(connection, slug)
     if row is None:
         raise errors.NotFound(f"There is no organization {slug!r}.")

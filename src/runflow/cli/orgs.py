@@ -4,9 +4,9 @@ import asyncio
 from typing import Annotated, Any
 
 import typer
+from psycopg import IntegrityError
 from rich.console import Console
 from rich.table import Column, Table
-from sqlalchemy.exc import IntegrityError
 
 from runflow.accounts.keys.scopes import ALL_SCOPES
 from runflow.accounts.organizations import queries, service

@@ -1,44 +1,40 @@
-"""Transactions of the hot path: pipelined, so that statements which do not wait for each other share one round trip.
+"""The one road to the database: transactions whose statements share round trips.
 
-A submit, a claim and a completion are a handful of statements each. Through SQLAlchemy every one costs a round trip and
-several times the CPU; here `BEGIN`, the tenant, the statements and `COMMIT` travel together (`wire.py`), and only a
-statement whose rows are asked for is waited for. Everything that is not run for every run goes through SQLAlchemy.
+Statements gather until somebody waits for rows; then `BEGIN`, the tenant, the statements and, at the end, `COMMIT`
+travel together (`wire.py`), so that a transaction of a few statements is one or two exchanges. SQLAlchemy Core may
+build a statement (`statements.py`); nothing of it runs one. Rows are of the class that the caller names (`rows.py`).
 """
 
 import contextlib
 import select
-from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import orjson
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
-from psycopg.types.json import set_json_loads
+from psycopg.types.json import set_json_dumps, set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from sqlalchemy import URL
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql import ClauseElement
 
 from runflow import errors
-from runflow.db.wire import Parameters, Wire
+from runflow.db.rows import single_value, untyped
+from runflow.db.statements import Parameters, compiled
+from runflow.db.wire import MadeOf, Rows, Wire, rows_of
 
 CHECKOUT_SECONDS = 10.0
-_DIALECT = postgresql.psycopg.dialect()  # type: ignore[no-untyped-call]
 
-_OPTIONS = " ".join(
-    f"-c {setting}"
-    for setting in (
-        "timezone=UTC",
-        # Durable unless a transaction says otherwise, whatever the database's own default is.
-        "synchronous_commit=on",
-        # No statement here is ever worth compiling.
-        "jit=off",
-        # A statement whose connection was given up must not go on waiting for a lock, and keep what it has locked.
-        "client_connection_check_interval=1s",
-    )
+_OPTIONS = (
+    "timezone=UTC",
+    # Durable unless a transaction says otherwise, whatever the database's own default is.
+    "synchronous_commit=on",
+    # No statement here is ever worth compiling.
+    "jit=off",
+    # A statement whose connection was given up must not go on waiting for a lock, and keep what it has locked.
+    "client_connection_check_interval=1s",
 )
 
 REFUSED_VALUES = (psycopg.DataError, psycopg.IntegrityError)
@@ -51,93 +47,234 @@ CONNECTION_TROUBLE = (psycopg.OperationalError, psycopg.InterfaceError)
 """The database is away, or the connection broke: nobody knows what was committed."""
 
 
-class Fetched(Protocol):
-    """The rows of a statement, as named tuples, once it was executed."""
+_Untyped: Any = type("Untyped", (), {})
+RowT = TypeVar("RowT")
 
-    async def fetchone(self) -> Any | None:
+Statement = str | ClauseElement
+"""SQL with psycopg's placeholders (`%(name)s`), or what SQLAlchemy Core built."""
+
+
+class Fetched(Protocol[RowT]):
+    """The rows of a statement, once it was executed."""
+
+    async def fetchone(self) -> RowT | None:
         """Return the next row, None after the last."""
 
-    async def fetchall(self) -> list[Any]:
+    async def fetchall(self) -> list[RowT]:
         """Return the rows that were not fetched yet."""
 
 
-class Transaction(ABC):
-    """One open transaction. Placeholders are psycopg's: `%(name)s`."""
-
-    async def run(self, sql: str, parameters: Parameters | None = None) -> None:
-        """Have a statement executed; its failure shows at the next wait, at the latest at the commit."""
-        await self.later(sql, parameters)
-
-    async def rows(self, sql: str, parameters: Parameters | None = None) -> list[Any]:
-        """Return all rows, as named tuples."""
-        return await (await self._now(sql, parameters)).fetchall()
-
-    async def first(self, sql: str, parameters: Parameters | None = None) -> Any | None:
-        """Return the first row, None when there is none."""
-        return await (await self._now(sql, parameters)).fetchone()
-
-    async def one(self, sql: str, parameters: Parameters | None = None) -> Any:
-        """Return the row of a statement that always has one."""
-        row = await self.first(sql, parameters)
-        if row is None:
-            raise RuntimeError(f"A statement that always gives a row gave none: {sql.strip()[:80]}")
-        return row
-
-    @abstractmethod
-    async def later(self, sql: str, parameters: Parameters | None = None) -> Fetched:
-        """Have a statement executed whose rows are fetched after the next wait, or after the transaction."""
-
-    @abstractmethod
-    async def run_clause(self, clause: ClauseElement) -> None:
-        """Have a SQLAlchemy statement without bind processors (plain values only) executed."""
-
-    @abstractmethod
-    async def _now(self, sql: str, parameters: Parameters | None) -> Fetched:
-        """Execute a statement, and all before it."""
-
-
-class _Pipelined(Transaction):
-    """Statements gather until one is waited for."""
+class Transaction:
+    """One open transaction. One task uses it at a time."""
 
     def __init__(self, wire: Wire) -> None:
+        """Take a connection on which a transaction was begun."""
         self._wire = wire
+        self._savepoints = 0
+        self.abandoned = False
+        """Whether the transaction is to end with nothing kept, though no exception is raised."""
 
-    async def later(self, sql: str, parameters: Parameters | None = None) -> Fetched:
-        return self._wire.add(sql, parameters)
+    async def run(self, statement: Statement, parameters: Parameters | None = None) -> None:
+        """Have a statement executed; its failure shows at the next wait, at the latest at the commit."""
+        self._ask(statement, parameters, _single)
 
-    async def run_clause(self, clause: ClauseElement) -> None:
-        self._wire.add(*compiled(clause), prepare=False)
+    async def execute(self, statement: Statement, parameters: Any = None) -> "_Result":
+        """Temporary."""
+        if isinstance(parameters, list):
+            for one in parameters:
+                found = self._ask(statement, one, untyped)
+        else:
+            found = self._ask(statement, parameters, untyped)
+        await self._wire.exchange()
+        return _Result(await found.fetchall(), await found.count())
 
-    async def _now(self, sql: str, parameters: Parameters | None) -> Fetched:
-        found = self._wire.add(sql, parameters)
+    async def scalar(self, statement: Statement, parameters: Parameters | None = None) -> Any:
+        """Temporary."""
+        return (await self.execute(statement, parameters)).scalar()
+
+    async def change(self, statement: Statement, parameters: Parameters | None = None) -> int:
+        """Execute a statement, and return how many rows it changed."""
+        found = self._ask(statement, parameters, _single)
+        await self._wire.exchange()
+        return await found.count()
+
+    async def rows(
+        self, statement: Statement, parameters: Parameters | None = None, *, row: type[RowT] = _Untyped
+    ) -> list[RowT]:
+        """Return all rows."""
+        return await (await self._now(statement, parameters, row)).fetchall()
+
+    async def first(
+        self, statement: Statement, parameters: Parameters | None = None, *, row: type[RowT] = _Untyped
+    ) -> RowT | None:
+        """Return the first row, None when there is none."""
+        return await (await self._now(statement, parameters, row)).fetchone()
+
+    async def one(
+        self, statement: Statement, parameters: Parameters | None = None, *, row: type[RowT] = _Untyped
+    ) -> RowT:
+        """Return the row of a statement that always has one."""
+        found = await self.first(statement, parameters, row=row)
+        if found is None:
+            raise RuntimeError(f"A statement that always gives a row gave none: {str(statement).strip()[:80]}")
+        return found
+
+    async def values(self, statement: Statement, parameters: Parameters | None = None, *, of: type[RowT]) -> list[RowT]:
+        """Return the values of a statement's one column, which are `of` this type."""
+        found: Rows[RowT] = self._ask(statement, parameters, _single)
+        return await found.fetchall()
+
+    async def value(self, statement: Statement, parameters: Parameters | None = None, *, of: type[RowT]) -> RowT | None:
+        """Return the one column of the first row, None when there is no row or it holds NULL."""
+        found: Rows[RowT] = self._ask(statement, parameters, _single)
+        return await found.fetchone()
+
+    async def one_value(self, statement: Statement, parameters: Parameters | None = None, *, of: type[RowT]) -> RowT:
+        """Return the one column of a statement that always has a row and a value."""
+        found = await self.value(statement, parameters, of=of)
+        if found is None:
+            raise RuntimeError(f"A statement that always gives a value gave none: {str(statement).strip()[:80]}")
+        return found
+
+    async def later(
+        self, statement: Statement, parameters: Parameters | None = None, *, row: type[RowT] = _Untyped
+    ) -> Fetched[RowT]:
+        """Have a statement executed whose rows are fetched after the next wait, or after the transaction."""
+        return self._ask(statement, parameters, _rows(row))
+
+    async def made(self, statement: Statement, parameters: Parameters | None, made_of: MadeOf[RowT]) -> list[RowT]:
+        """Return all rows, made by what `made_of` returns for their columns."""
+        return await self._ask(statement, parameters, made_of).fetchall()
+
+    async def stream(
+        self, statement: Statement, parameters: Parameters | None, made_of: MadeOf[RowT], *, at_once: int
+    ) -> AsyncIterator[RowT]:
+        """Yield rows as `made` returns them, of which at most `at_once` are read from the database together."""
+        sql, values, _ = _text(statement, parameters)
+        name = self._name("cursor")
+        self._wire.ask(f"DECLARE {name} NO SCROLL CURSOR FOR {sql}", values or None, _single, built=True)
+        while True:
+            found = await self._wire.ask(f"FETCH {at_once} FROM {name}", None, made_of, built=True).fetchall()
+            for one in found:
+                yield one
+            if len(found) < at_once:
+                break
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """Keep what the block does, or nothing of it when it raises. The transaction goes on either way."""
+        if self._wire.waits:
+            await self._wire.exchange()  # what fails out of it is not the block's
+        name = self._name("savepoint")
+        self._wire.add(f"SAVEPOINT {name}")
+        try:
+            yield
+            self._wire.add(f"RELEASE {name}")
+            await self._wire.exchange()
+        except BaseException:
+            if not self._wire.interrupted:
+                with contextlib.suppress(psycopg.Error):
+                    await self._wire.exchange()
+                self._wire.add(f"ROLLBACK TO {name}")
+                await self._wire.exchange()
+            raise
+
+    def _name(self, kind: str) -> str:
+        self._savepoints += 1
+        return f"{kind}_{self._savepoints}"
+
+    async def _now(self, statement: Statement, parameters: Parameters | None, row: type[RowT]) -> Fetched[RowT]:
+        """Execute a statement, and all before it."""
+        found = self._ask(statement, parameters, _rows(row))
         await self._wire.exchange()
         return found
 
+    def _ask(self, statement: Statement, parameters: Parameters | None, made_of: MadeOf[RowT]) -> Rows[RowT]:
+        sql, values, built = _text(statement, parameters)
+        return self._wire.ask(sql, values, made_of, built=built)
 
-def compiled(clause: ClauseElement) -> tuple[str, Parameters]:
-    """Return a SQLAlchemy statement as text and parameters of the driver."""
-    found = clause.compile(dialect=_DIALECT)
-    return str(found), found.params
+
+class _Result:
+    """Temporary."""
+
+    def __init__(self, rows: list[Any], rowcount: int) -> None:
+        self._rows, self.rowcount = rows, rowcount
+
+    def __iter__(self) -> Any:
+        return iter(self._rows)
+
+    def all(self) -> list[Any]:
+        return self._rows
+
+    fetchall = all
+
+    def first(self) -> Any:
+        return self._rows[0] if self._rows else None
+
+    fetchone = first
+
+    def one_or_none(self) -> Any:
+        if len(self._rows) > 1:
+            raise RuntimeError("many rows")
+        return self.first()
+
+    def one(self) -> Any:
+        [row] = self._rows
+        return row
+
+    def scalar_one(self) -> Any:
+        return self.one()[0]
+
+    def scalar(self) -> Any:
+        return self._rows[0][0] if self._rows else None
+
+    def scalar_one_or_none(self) -> Any:
+        return None if self.one_or_none() is None else self.one()[0]
+
+    def scalars(self) -> "_Result":
+        return _Result([row[0] for row in self._rows], self.rowcount)
+
+    def mappings(self) -> "_Result":
+        return _Result([row._mapping for row in self._rows], self.rowcount)
+
+
+def _rows(kind: Any) -> Any:
+    return untyped if kind is _Untyped else rows_of(kind)
+
+
+def _single(_columns: tuple[str, ...]) -> Any:
+    return single_value
+
+
+def _text(statement: Statement, parameters: Parameters | None) -> tuple[str, Parameters | None, bool]:
+    """Return a statement's text and values, and whether it was built for this call."""
+    if isinstance(statement, str):
+        return statement, parameters, False
+    return *compiled(statement, parameters), True
 
 
 class _Connection(AsyncConnection[Any]):
-    """A connection of the hot path."""
+    """A connection with what sends and reads on it."""
 
     wire: Wire
 
 
 class Pool:
-    """The hot path's connections of one role."""
+    """The connections of one role."""
 
-    def __init__(self, url: URL, size: int) -> None:
-        """Prepare a pool of `size` connections; it opens them when it is first used."""
+    def __init__(self, url: URL, size: int, *, seconds: int = 0) -> None:
+        """Prepare a pool of `size` connections; it opens them when it is first used.
+
+        With `seconds`, a statement that runs longer is stopped.
+        """
+        options = " ".join(f"-c {setting}" for setting in (*_OPTIONS, f"statement_timeout={seconds}s"))
         self._pool: AsyncConnectionPool[_Connection] = AsyncConnectionPool(
             url.set(drivername="postgresql").render_as_string(hide_password=False),
             connection_class=_Connection,
             min_size=1,
             max_size=size,
             timeout=CHECKOUT_SECONDS,
-            kwargs={"autocommit": True, "options": _OPTIONS, "connect_timeout": 5},
+            kwargs={"autocommit": True, "options": options, "connect_timeout": 5},
             configure=_configure,
             check=_check,
             open=False,
@@ -163,8 +300,9 @@ class Pool:
             wire.add("BEGIN")
             if first is not None:
                 wire.add(first, parameters)
-            yield _Pipelined(wire)
-            wire.add("COMMIT")
+            transaction = Transaction(wire)
+            yield transaction
+            wire.add("ROLLBACK" if transaction.abandoned else "COMMIT")
             await wire.exchange()
         except BaseException:
             await _undo(connection)
@@ -177,8 +315,13 @@ class Pool:
         await self._pool.close()
 
 
+def _dumps(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
+
+
 async def _configure(connection: _Connection) -> None:
     set_json_loads(orjson.loads, connection)
+    set_json_dumps(_dumps, connection)
     connection.wire = Wire(connection)
 
 

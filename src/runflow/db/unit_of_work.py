@@ -1,7 +1,7 @@
 """One transaction for a whole request: what the request does and the note that it was done commit together.
 
-Inside a unit of work `Database.tenant` and `Database.tenant_pipeline` of its organization join its transaction, each as
-a savepoint: one that fails leaves the others as they were. Other organizations' transactions, and `Database.system`,
+Inside a unit of work `Database.tenant` of its organization joins its transaction, as a savepoint: one that fails leaves
+the others as they were. Other organizations' transactions, and `Database.system`,
 stay transactions of their own. Hints are held back until the end.
 """
 
@@ -12,13 +12,7 @@ from contextvars import ContextVar
 from typing import Any, Protocol
 from uuid import UUID
 
-import psycopg
-from psycopg.rows import namedtuple_row
-from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.sql import ClauseElement
-
-from runflow.db.transaction import Fetched, Transaction, compiled
-from runflow.db.wire import Parameters
+from runflow.db.transaction import Transaction
 
 
 class Publisher(Protocol):
@@ -29,11 +23,11 @@ class Publisher(Protocol):
 
 
 class UnitOfWork:
-    """The transaction of one request. Tasks of the request take turns on its connection."""
+    """The transaction of one request. Tasks of the request take turns with it."""
 
-    def __init__(self, connection: AsyncConnection, pool: object, org_id: UUID) -> None:
+    def __init__(self, transaction: Transaction, pool: object, org_id: UUID) -> None:
         """Take an open transaction of `org_id`; `pool` is whose transactions join it."""
-        self.connection = connection
+        self.transaction = transaction
         self._of = (pool, org_id)
         self._turn = asyncio.Lock()
         self._holder: asyncio.Task[Any] | None = None
@@ -49,9 +43,9 @@ class UnitOfWork:
         """False once the unit has ended: a task that outlives its request has transactions of its own again."""
         return self._open
 
-    async def abandon(self) -> None:
+    def abandon(self) -> None:
         """Undo everything: nothing of this unit is committed."""
-        await self.connection.rollback()
+        self.transaction.abandoned = True
 
     @asynccontextmanager
     async def entered(self) -> AsyncIterator[None]:
@@ -65,28 +59,20 @@ class UnitOfWork:
                 self._open = False
 
     @asynccontextmanager
-    async def join(self) -> AsyncIterator[AsyncConnection]:
-        """Give the connection inside a savepoint; another task of the request waits until this one is done."""
+    async def join(self) -> AsyncIterator[Transaction]:
+        """Give the transaction inside a savepoint; another task of the request waits until this one is done."""
         task = asyncio.current_task()
         if self._holder is task:
-            async with self.connection.begin_nested():
-                yield self.connection
+            async with self.transaction.savepoint():
+                yield self.transaction
             return
         async with self._turn:
             self._holder = task
             try:
-                async with self.connection.begin_nested():
-                    yield self.connection
+                async with self.transaction.savepoint():
+                    yield self.transaction
             finally:
                 self._holder = None
-
-    @asynccontextmanager
-    async def join_pipeline(self) -> AsyncIterator[Transaction]:
-        """The same for statements of the hot path."""
-        async with self.join() as connection:
-            driver: Any = (await connection.get_raw_connection()).driver_connection
-            async with driver.pipeline():
-                yield _Joined(driver)
 
     def hold(self, hub: Publisher, topic: str, subject: str) -> None:
         """Keep a hint until the unit has ended."""
@@ -96,24 +82,6 @@ class UnitOfWork:
         """Give out what was held back. A hint too many makes someone look in vain; one too few makes them wait."""
         for hub, topic, subject in self._hints:
             hub.publish(topic, subject)
-
-
-class _Joined(Transaction):
-    """A transaction on SQLAlchemy's connection: each statement by itself, its rows named as the hot path names them."""
-
-    def __init__(self, connection: "psycopg.AsyncConnection[Any]") -> None:
-        self._connection = connection
-
-    async def later(self, sql: str, parameters: Parameters | None = None) -> Fetched:
-        return await self._now(sql, parameters)
-
-    async def run_clause(self, clause: ClauseElement) -> None:
-        await self._now(*compiled(clause))
-
-    async def _now(self, sql: str, parameters: Parameters | None) -> Fetched:
-        cursor = self._connection.cursor(row_factory=namedtuple_row)
-        await cursor.execute(sql, parameters)
-        return cursor
 
 
 _current: ContextVar[UnitOfWork | None] = ContextVar("unit_of_work", default=None)

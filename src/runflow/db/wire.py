@@ -8,11 +8,11 @@ of the time.
 
 import asyncio
 import re
-from collections import deque, namedtuple
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
 from itertools import count
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
@@ -20,15 +20,25 @@ from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import error_from_result
 from psycopg.pq import ConnStatus, ExecStatus
 
+from runflow.db.rows import row_maker, single_value
+
 if TYPE_CHECKING:
     from psycopg.abc import Buffer
     from psycopg.pq.abc import PGresult
 
 Parameters = Mapping[str, Any]
 
-MAX_PREPARED = 200
-"""Statements that a connection keeps prepared; the rest is parsed anew each time."""
+MAX_PREPARED = 300
+"""Statements that a connection keeps prepared; for one more, the one that was not used for longest goes."""
+PREPARE_AFTER = 5
+MAX_COUNTED = 1000
 
+RowT = TypeVar("RowT")
+MadeOf = Callable[[tuple[str, ...]], Callable[[Sequence[Any]], RowT]]
+"""Given the names of a statement's columns, returns what makes a row of their values."""
+
+_Prepared = tuple[str, tuple[int, ...]]
+"""A statement that is prepared: its text, and the types of its parameters."""
 _PLACEHOLDER = re.compile(r"%(?:\((\w+)\)s|%)")
 
 
@@ -50,13 +60,14 @@ def parse(sql: str) -> Statement:
     return Statement(_PLACEHOLDER.sub(numbered, sql).encode(), tuple(names))
 
 
-class Rows:
+class Rows(Generic[RowT]):
     """The rows of a statement; whoever asks for them before they are there waits for an exchange."""
 
-    __slots__ = ("_position", "_result", "_wire")
+    __slots__ = ("_made_of", "_position", "_result", "_wire")
 
-    def __init__(self, wire: "Wire") -> None:
+    def __init__(self, wire: "Wire", made_of: MadeOf[RowT]) -> None:
         self._wire = wire
+        self._made_of = made_of
         self._result: PGresult | None = None
         self._position = 0
 
@@ -64,29 +75,34 @@ class Rows:
         """Take the result."""
         self._result = result
 
-    async def fetchone(self) -> Any | None:
-        """Return the next row as a named tuple, None after the last."""
+    async def fetchone(self) -> RowT | None:
+        """Return the next row, None after the last."""
         await self._wait()
         rows = self._load(self._position, self._position + 1)
         self._position += 1
         return rows[0] if rows else None
 
-    async def fetchall(self) -> list[Any]:
+    async def fetchall(self) -> list[RowT]:
         """Return the rows that were not fetched yet."""
-        await self._wait()
-        first, self._position = self._position, self._result.ntuples if self._result else 0
+        result = await self._wait()
+        first, self._position = self._position, result.ntuples
         return self._load(first, self._position)
 
-    async def _wait(self) -> None:
+    async def count(self) -> int:
+        """Return how many rows the statement gave or changed."""
+        return (await self._wait()).command_tuples or 0
+
+    async def _wait(self) -> "PGresult":
         # After a transaction that failed the connection is somebody else's.
         if self._result is None and self._wire.owes(self):
             await self._wire.exchange()
-
-    def _load(self, first: int, end: int) -> list[Any]:
         if self._result is None:
             raise RuntimeError("These rows never came: their transaction failed.")
-        end = min(end, self._result.ntuples)
-        return self._wire.load(self._result, first, end) if first < end else []
+        return self._result
+
+    def _load(self, first: int, end: int) -> list[RowT]:
+        end = min(end, self._result.ntuples) if self._result else 0
+        return self._wire.load(self._result, first, end, self._made_of) if self._result and first < end else []
 
 
 class Wire:
@@ -99,14 +115,24 @@ class Wire:
         self._pgconn.enter_pipeline_mode()
         # Made once: each finds out anew how every type of value is written or read.
         self._writing, self._reading = Transformer(connection), Transformer(connection)
-        self._prepared: dict[tuple[str, tuple[int, ...]], bytes] = {}
+        self._prepared: OrderedDict[_Prepared, bytes] = OrderedDict()
+        self._built: Counter[str] = Counter()
         self._numbers = count(1)
-        self._expected: deque[Rows | tuple[str, tuple[int, ...]]] = deque()
+        self._expected: deque[Rows[Any] | _Prepared | None] = deque()
         self.interrupted = False
         """Whether an exchange was broken off: what the connection says next answers nobody knows what."""
 
-    def add(self, sql: str, parameters: Parameters | None = None, *, prepare: bool = True) -> Rows:
-        """Have a statement sent with the next exchange. With `prepare` its plan is kept for the next time."""
+    def add(self, sql: str, parameters: Parameters | None = None) -> "Rows[Any]":
+        """Have a statement sent with the next exchange whose rows nobody reads."""
+        return self.ask(sql, parameters, _no_rows)
+
+    def ask(
+        self, sql: str, parameters: Parameters | None, made_of: MadeOf[RowT], *, built: bool = False
+    ) -> "Rows[RowT]":
+        """Have a statement sent with the next exchange, and its plan kept for the next time.
+
+        One that was `built` for this call may never come again, so its plan is kept once it came a few times.
+        """
         values: Sequence[Buffer | None] | None = None
         types: tuple[int, ...] = ()
         formats = None
@@ -116,26 +142,43 @@ class Wire:
             text, names = parse(sql)
             values = self._writing.dump_sequence([parameters[name] for name in names], [PyFormat.AUTO] * len(names))
             types, formats = self._writing.types or (), self._writing.formats
-        name = self._name(sql, text, types) if prepare else None
+        name = self._name(sql, text, types) if not built or self._comes_often(sql) else None
         if name is not None:
             self._pgconn.send_query_prepared(name, values, param_formats=formats)
         else:
             self._pgconn.send_query_params(text, values, param_types=types, param_formats=formats)
-        rows = Rows(self)
+        rows = Rows(self, made_of)
         self._expected.append(rows)
         return rows
 
-    def _name(self, sql: str, text: bytes, types: tuple[int, ...]) -> bytes | None:
-        """Return the name under which this connection has the statement prepared, None where it keeps enough."""
+    def _name(self, sql: str, text: bytes, types: tuple[int, ...]) -> bytes:
+        """Return the name under which this connection has the statement prepared."""
         key = (sql, types)
         name = self._prepared.get(key)
-        if name is None and len(self._prepared) < MAX_PREPARED:
-            name = self._prepared[key] = b"runflow%d" % next(self._numbers)
-            self._pgconn.send_prepare(name, text, param_types=types)
-            self._expected.append(key)
+        if name is not None:
+            self._prepared.move_to_end(key)
+            return name
+        if len(self._prepared) >= MAX_PREPARED:
+            _, oldest = self._prepared.popitem(last=False)
+            self._pgconn.send_query_params(b"DEALLOCATE " + oldest, None)
+            self._expected.append(None)
+        name = self._prepared[key] = b"runflow%d" % next(self._numbers)
+        self._pgconn.send_prepare(name, text, param_types=types)
+        self._expected.append(key)
         return name
 
-    def owes(self, rows: Rows) -> bool:
+    def _comes_often(self, sql: str) -> bool:
+        if len(self._built) >= MAX_COUNTED:
+            self._built.clear()
+        self._built[sql] += 1
+        return self._built[sql] > PREPARE_AFTER
+
+    @property
+    def waits(self) -> bool:
+        """Tell whether anything was added and not exchanged."""
+        return bool(self._expected)
+
+    def owes(self, rows: "Rows[Any]") -> bool:
         """Tell whether these rows were added and not exchanged."""
         return any(expected is rows for expected in self._expected)
 
@@ -174,8 +217,8 @@ class Wire:
                 if isinstance(wanted, Rows):
                     wanted.arrived(result)
                 continue
-            if not isinstance(wanted, Rows):
-                del self._prepared[wanted]
+            if isinstance(wanted, tuple):
+                self._prepared.pop(wanted, None)
             if error is None and result.status != ExecStatus.PIPELINE_ABORTED:
                 error = error_from_result(result, self._connection.info.encoding)
 
@@ -198,13 +241,22 @@ class Wire:
             if writing:
                 loop.remove_writer(socket)
 
-    def load(self, result: "PGresult", first: int, end: int) -> list[Any]:
+    def load(self, result: "PGresult", first: int, end: int, made_of: MadeOf[RowT]) -> list[RowT]:
         """Return rows `first` up to, not including, `end` of a result."""
         self._reading.set_pgresult(result)
-        names = tuple(result.fname(number) or b"" for number in range(result.nfields))
-        return self._reading.load_rows(first, end, _row_maker(names))
+        names = _names(tuple(result.fname(number) or b"" for number in range(result.nfields)))
+        return self._reading.load_rows(first, end, made_of(names))
 
 
 @lru_cache(maxsize=1024)
-def _row_maker(names: tuple[bytes, ...]) -> Any:
-    return namedtuple("Row", [name.decode() for name in names], rename=True)._make  # type: ignore[attr-defined]
+def _names(names: tuple[bytes, ...]) -> tuple[str, ...]:
+    return tuple(name.decode() for name in names)
+
+
+def rows_of(kind: type[RowT]) -> MadeOf[RowT]:
+    """Return what makes rows of this class, by the columns' names."""
+    return partial(row_maker, kind)
+
+
+def _no_rows(_columns: tuple[str, ...]) -> Callable[[Sequence[Any]], Any]:
+    return single_value

@@ -184,9 +184,9 @@ class RunMessages:
                 payload=body,
                 request_id=run.request_id,
             )
-            await connection.run_clause(message)
+            await connection.run(message)
         if run.has_webhooks:
-            await connection.run_clause(
+            await connection.run(
                 outbox.webhook_insertions(
                     org_id=run.org_id, event_type_code=event, payload=body, run_id=run.run_id, request_id=run.request_id
                 )
@@ -218,8 +218,8 @@ class BatchMessages:
                 payload=body,
                 request_id=batch.request_id,
             )
-            await connection.run_clause(callback)
-        await connection.run_clause(
+            await connection.run(callback)
+        await connection.run(
             outbox.webhook_insertions(
                 org_id=batch.org_id, event_type_code=event, payload=body, batch_id=batch.id, request_id=batch.request_id
             )

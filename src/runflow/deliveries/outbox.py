@@ -10,8 +10,8 @@ from uuid import UUID
 from sqlalchemy import TextClause, text
 from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.dialects.postgresql import insert as insert_into
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from runflow.db.transaction import Transaction
 from runflow.deliveries.sending.schedule import MAX_ATTEMPTS
 from runflow.deliveries.tables import deliveries
 from runflow.ids import new_id
@@ -75,7 +75,7 @@ def insertion(
     return delivery_id, statement
 
 
-async def insert(connection: AsyncConnection, **message: Unpack[Message]) -> UUID:
+async def insert(connection: Transaction, **message: Unpack[Message]) -> UUID:
     """Run `insertion(**message)` and return the delivery's id."""
     delivery_id, statement = insertion(**message)
     await connection.execute(statement)

@@ -1,8 +1,8 @@
 """Removing deliveries whose time is over. What is still to be delivered stays, however old it is."""
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from runflow.db.transaction import Transaction
 from runflow.web.services import Services
 
 BATCH = 1000
@@ -29,6 +29,6 @@ async def sweep_deliveries(services: Services) -> int:
         return await remove_old_deliveries(connection, days)
 
 
-async def remove_old_deliveries(connection: AsyncConnection, days: int, most: int = BATCH) -> int:
+async def remove_old_deliveries(connection: Transaction, days: int, most: int = BATCH) -> int:
     """Remove at most `most` deliveries that ended more than `days` days ago, with their attempts; return how many."""
     return (await connection.execute(_REMOVE, {"days": days, "most": most})).rowcount

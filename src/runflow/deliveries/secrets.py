@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from runflow.db.transaction import Transaction
 from runflow.deliveries import secrets_queries as queries
 from runflow.deliveries.sending.queries import Claim
 from runflow.deliveries.signing import SigningSecret, Unsendable
@@ -42,7 +42,7 @@ class StoredSecrets:
     key: MasterKey
 
     async def __call__(
-        self, connection: AsyncConnection, claims: Sequence[Claim]
+        self, connection: Transaction, claims: Sequence[Claim]
     ) -> Mapping[UUID, Sequence[SigningSecret] | Unsendable]:
         """Return, by the id of the claimed delivery, what signs it."""
         of_webhooks = {claim.webhook_id for claim in claims if claim.webhook_id is not None}
@@ -65,7 +65,7 @@ class StoredSecrets:
             return SEALED
 
 
-async def reseal_all(connection: AsyncConnection, old: MasterKey, new: MasterKey) -> int:
+async def reseal_all(connection: Transaction, old: MasterKey, new: MasterKey) -> int:
     """Seal every stored signing secret under a new master key; return how many. A second call finds nothing to do.
 
     Needs a transaction of the system role. Raises `CannotDecrypt` for what neither key opens: nothing may be lost.

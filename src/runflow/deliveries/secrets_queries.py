@@ -5,7 +5,8 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+
+from runflow.db.transaction import Transaction
 
 Sealed = tuple[UUID, bytes]
 """The id of the row, and the secret as it is stored there."""
@@ -21,7 +22,7 @@ WHERE id = ANY (CAST(:ids AS uuid[])) AND disabled_at IS NULL
 """)
 
 
-async def of_organizations(connection: AsyncConnection, org_ids: Collection[UUID]) -> dict[UUID, list[Sealed]]:
+async def of_organizations(connection: Transaction, org_ids: Collection[UUID]) -> dict[UUID, list[Sealed]]:
     """Return the enabled callback secrets of organizations, the current one first."""
     found: dict[UUID, list[Sealed]] = {}
     for org_id, secret_id, sealed in await connection.execute(_OF_ORGANIZATIONS, {"ids": list(org_ids)}):
@@ -29,7 +30,7 @@ async def of_organizations(connection: AsyncConnection, org_ids: Collection[UUID
     return found
 
 
-async def of_webhooks(connection: AsyncConnection, webhook_ids: Collection[UUID]) -> dict[UUID, list[Sealed]]:
+async def of_webhooks(connection: Transaction, webhook_ids: Collection[UUID]) -> dict[UUID, list[Sealed]]:
     """Return the secrets of enabled webhooks, after a change for a while also the one before."""
     rows = await connection.execute(_OF_WEBHOOKS, {"ids": list(webhook_ids)})
     return {row.id: [(row.id, sealed) for sealed in (row.secret, row.previous) if sealed] for row in rows}
@@ -48,11 +49,11 @@ _REPLACE = {
 }
 
 
-async def every_secret(connection: AsyncConnection) -> Sequence[Row[Any]]:
+async def every_secret(connection: Transaction) -> Sequence[Row[Any]]:
     """Return every stored signing secret: `place` (table and column), `id` of its row, `sealed`."""
     return (await connection.execute(_EVERY)).all()
 
 
-async def replace(connection: AsyncConnection, place: str, row_id: UUID, sealed: bytes) -> None:
+async def replace(connection: Transaction, place: str, row_id: UUID, sealed: bytes) -> None:
     """Store a secret anew where `every_secret` found it."""
     await connection.execute(_REPLACE[place], {"id": row_id, "sealed": sealed})

@@ -9,7 +9,6 @@ from uuid import UUID
 
 import orjson
 from sqlalchemy import Row, Select, func, insert, select, text, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow.db.transaction import Transaction
 from runflow.evaluations.schemas import EMBEDS, Evaluation
@@ -34,14 +33,14 @@ def of_run(org_id: UUID, run_id: UUID) -> Select[Any]:
     return selection(org_id).where(evaluations.c.run_id == run_id)
 
 
-async def rows(connection: AsyncConnection, statement: Select[Any]) -> Sequence[Row[Any]]:
+async def rows(connection: Transaction, statement: Select[Any]) -> Sequence[Row[Any]]:
     """Run a list's statement."""
     found: Sequence[Row[Any]] = (await connection.execute(statement)).all()
     return found
 
 
 async def by_id(
-    connection: AsyncConnection, org_id: UUID, evaluation_id: UUID, run_id: UUID | None = None
+    connection: Transaction, org_id: UUID, evaluation_id: UUID, run_id: UUID | None = None
 ) -> Row[Any] | None:
     """Return an evaluation, with `run_id` only where it belongs to that run."""
     statement = selection(org_id).where(evaluations.c.id == evaluation_id)
@@ -51,25 +50,25 @@ async def by_id(
     return found
 
 
-async def add(connection: AsyncConnection, values: Mapping[str, Any]) -> Row[Any]:
+async def add(connection: Transaction, values: Mapping[str, Any]) -> Row[Any]:
     """Insert an evaluation that waits to be judged, and return it."""
     made: Row[Any] = (await connection.execute(insert(evaluations).values(**values).returning(evaluations))).one()
     return made
 
 
-async def workflow_of_run(connection: AsyncConnection, run_id: UUID) -> UUID | None:
+async def workflow_of_run(connection: Transaction, run_id: UUID) -> UUID | None:
     """Return the workflow of a run of the tenant; None when there is no such run."""
     found: UUID | None = await connection.scalar(select(runs.c.comfyui_workflow_id).where(runs.c.id == run_id))
     return found
 
 
-async def run_exists(connection: AsyncConnection, run_id: UUID) -> bool:
+async def run_exists(connection: Transaction, run_id: UUID) -> bool:
     """Tell whether the tenant has this run."""
     return (await connection.scalar(select(runs.c.id).where(runs.c.id == run_id))) is not None
 
 
 async def set_feedback(
-    connection: AsyncConnection, evaluation_id: UUID, is_positive: bool | None, reason: str | None
+    connection: Transaction, evaluation_id: UUID, is_positive: bool | None, reason: str | None
 ) -> None:
     """Keep what a person thinks; nulls take it back."""
     statement = (
@@ -80,13 +79,13 @@ async def set_feedback(
     await connection.execute(statement)
 
 
-async def judges_of(connection: AsyncConnection, evaluation_ids: Sequence[UUID]) -> Sequence[Row[Any]]:
+async def judges_of(connection: Transaction, evaluation_ids: Sequence[UUID]) -> Sequence[Row[Any]]:
     """Return what the judges of these evaluations said, in their order."""
     statement = select(evaluation_judges).where(evaluation_judges.c.evaluation_id.in_(evaluation_ids))
     return (await connection.execute(statement.order_by(evaluation_judges.c.ordinal))).all()
 
 
-async def issues_of(connection: AsyncConnection, evaluation_ids: Sequence[UUID]) -> Sequence[Row[Any]]:
+async def issues_of(connection: Transaction, evaluation_ids: Sequence[UUID]) -> Sequence[Row[Any]]:
     """Return the issues that were found in these evaluations, in the order in which they were told."""
     statement = select(evaluation_issues).where(evaluation_issues.c.evaluation_id.in_(evaluation_ids))
     return (await connection.execute(statement.order_by(evaluation_issues.c.ordinal))).all()
@@ -143,13 +142,13 @@ _ISSUES = text(f"""
 """)  # noqa: S608
 
 
-async def series(connection: AsyncConnection, org_id: UUID, workflow: UUID, period: Period) -> list[Row[Any]]:
+async def series(connection: Transaction, org_id: UUID, workflow: UUID, period: Period) -> list[Row[Any]]:
     """Return the counts of each step of the period that has any; `score` is the sum."""
     values = {**_values(org_id, workflow, period), "bucket": period.bucket.value}
     return list(await connection.execute(_SERIES, values))
 
 
-async def issues(connection: AsyncConnection, org_id: UUID, workflow: UUID, period: Period) -> list[Row[Any]]:
+async def issues(connection: Transaction, org_id: UUID, workflow: UUID, period: Period) -> list[Row[Any]]:
     """Return how often each kind of issue was found, the commonest first."""
     return list(await connection.execute(_ISSUES, _values(org_id, workflow, period)))
 

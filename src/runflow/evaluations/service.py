@@ -5,13 +5,13 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
 from runflow.accounts.audit import recorder
 from runflow.assets import service as assets
 from runflow.assets.references import PREFIX, asset_id
 from runflow.billing.budget import require_credit
+from runflow.db.transaction import Transaction
 from runflow.evaluations import queries
 from runflow.evaluations.classes import price_of
 from runflow.evaluations.queries import EVALUATION_LIST
@@ -82,12 +82,12 @@ class EvaluationReader:
             row = await _existing(connection, caller, evaluation_id)
             return (await self._records(connection, [row], base_url))[0]
 
-    async def created(self, connection: AsyncConnection, row: Row[Any], base_url: str) -> dict[str, Any]:
+    async def created(self, connection: Transaction, row: Row[Any], base_url: str) -> dict[str, Any]:
         """Return the record of an evaluation inside the transaction that made it."""
         return (await self._records(connection, [row], base_url))[0]
 
     async def _records(
-        self, connection: AsyncConnection, rows: Sequence[Row[Any]], base_url: str, embed: Sequence[str] = ()
+        self, connection: Transaction, rows: Sequence[Row[Any]], base_url: str, embed: Sequence[str] = ()
     ) -> list[dict[str, Any]]:
         wanted = set().union(*(references_in(row) for row in rows))
         signed = {
@@ -127,7 +127,7 @@ class EvaluationReader:
 
 
 async def _existing(
-    connection: AsyncConnection, caller: Principal, evaluation_id: UUID, run_id: UUID | None = None
+    connection: Transaction, caller: Principal, evaluation_id: UUID, run_id: UUID | None = None
 ) -> Row[Any]:
     row = await queries.by_id(connection, caller.org_id, evaluation_id, run_id)
     if row is None:
@@ -247,7 +247,7 @@ def _is_in_own_bucket(services: Services, url: str) -> bool:
         return False
 
 
-async def _require_assets(connection: AsyncConnection, image: str, references: list[dict[str, Any]]) -> None:
+async def _require_assets(connection: Transaction, image: str, references: list[dict[str, Any]]) -> None:
     named: list[tuple[tuple[str | int, ...], str]] = [(("generated_image_url",), image)]
     named += [(("reference_images", number, "url"), image["url"]) for number, image in enumerate(references)]
     wanted = {found for _, url in named if (found := asset_id(url)) is not None}

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from runflow import errors
 from runflow.accounts.audit import recorder
+from runflow.db.transaction import Transaction
 from runflow.models import queries
 from runflow.models.queries import MODEL_LIST
 from runflow.models.schemas import ModelLookups, ModelRecord, model_record
@@ -82,7 +81,7 @@ async def delete(services: Services, caller: Principal, model_id: UUID) -> None:
         await services.storage.delete([model["object_key"]])
 
 
-async def held(connection: AsyncConnection, hashes: Collection[str]) -> dict[str, ModelFile]:
+async def held(connection: Transaction, hashes: Collection[str]) -> dict[str, ModelFile]:
     """Return the files of those contents that the transaction's tenant has uploaded, by hash."""
     if not hashes:
         return {}

@@ -93,7 +93,7 @@ async def _complete(
     """End an attempt whose outputs are being brought to the disk meanwhile."""
     fingerprint = _hash(body)
     charged: Charged | None = None
-    async with services.db.system_pipeline() as connection:
+    async with services.db.system() as connection:
         held = await hold(connection, lease=lease, worker=body.worker_id, instance=body.instance)
         if held.lease_status not in OPEN:
             if held.result_hash == fingerprint:

@@ -130,7 +130,7 @@ class Intake:
 
     async def _insert(self, org_id: UUID, runs: list[NewRun], before: Statements | None = None) -> dict[UUID, datetime]:
         """Put runs into their lanes in one transaction; return when each was created, by its id."""
-        async with self._db.tenant_pipeline(org_id) as connection:
+        async with self._db.tenant(org_id) as connection:
             if before is not None:
                 await before(connection)
             inserted = await queries.insert_runs(connection, [_row(run) for run in runs])

@@ -83,7 +83,7 @@ async def _claim(
     What changes in between costs a miss: a claim by itself takes a lane's first run that nobody has, or none.
     """
     hints = backlog.hints
-    async with services.db.system_pipeline() as connection:
+    async with services.db.system() as connection:
         looked = await queries.waiting_lanes(connection, worker_id)
     waiting = await looked.fetchall()
     depth = sum(row.depth for row in waiting)
@@ -101,7 +101,7 @@ async def _claim(
     ]
     for lane in choose(lanes, offer):
         lease = new_id()
-        async with services.db.system_pipeline(durable=False) as connection:
+        async with services.db.system(durable=False) as connection:
             taken = await queries.claim(
                 connection,
                 lane=lane,
@@ -146,7 +146,7 @@ async def heartbeat(services: Services, lease: UUID, beat: Heartbeat) -> Heartbe
     running = any(event.type == "status" for event in beat.events)
     progress = latest_progress(beat.events)
     # A relaxed commit: a renewal that a power cut forgets only makes the lease expire sooner.
-    async with services.db.system_pipeline(durable=False) as connection:
+    async with services.db.system(durable=False) as connection:
         held = await hold(connection, lease=lease, worker=beat.worker_id, instance=beat.instance)
         if held.lease_status not in OPEN:
             raise errors.LeaseLost

@@ -70,7 +70,7 @@ class Sweeper:
 
     async def end_older_lives(self, worker_id: UUID, instance: UUID) -> int:
         """End the leases of a worker's earlier processes at once; return how many."""
-        async with self._services.db.system_pipeline() as connection:
+        async with self._services.db.system() as connection:
             leases = await sweep_queries.of_older_lives(connection, worker=worker_id, instance=instance)
         for lease in leases:
             await self._end(lease, expired_only=False)
@@ -78,17 +78,17 @@ class Sweeper:
 
     async def sweep_objects(self) -> int:
         """Remove stored objects of attempts that are not their run's result; return how many attempts."""
-        async with self._services.db.system_pipeline() as connection:
+        async with self._services.db.system() as connection:
             attempts = await sweep_queries.unswept(connection, OBJECTS_AFTER_SECONDS)
         for attempt in attempts:
             keys = [key async for key in self._services.storage.list(output_prefix(attempt.run_id, attempt.id))]
             await self._services.storage.delete(keys)
-        async with self._services.db.system_pipeline() as connection:
+        async with self._services.db.system() as connection:
             await sweep_queries.mark_swept(connection, [attempt.id for attempt in attempts])
         return len(attempts)
 
     async def _take_back(self, states: list[str]) -> int:
-        async with self._services.db.system_pipeline() as connection:
+        async with self._services.db.system() as connection:
             found = await sweep_queries.expired(connection, states)
         leases = await found.fetchall()
         for lease in leases:
@@ -96,7 +96,7 @@ class Sweeper:
         return len(leases)
 
     async def _end(self, lease: Any, *, expired_only: bool) -> None:
-        async with self._services.db.system_pipeline() as connection:
+        async with self._services.db.system() as connection:
             held = await queries.held(connection, lease=lease.lease, worker=lease.worker, instance=lease.instance)
             if held is None or held.lease_status not in OPEN:
                 return

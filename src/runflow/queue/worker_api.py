@@ -9,11 +9,11 @@ from typing import Any, cast
 from uuid import UUID
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
 from runflow.assets import references
 from runflow.assets import service as assets
+from runflow.db.transaction import Transaction
 from runflow.ids import new_id
 from runflow.models import service as models
 from runflow.protocol.completions import Completion, CompletionAnswer, Next
@@ -250,7 +250,7 @@ class WorkerApi:
         given = self._given.get(lease)
         if given is not None and given.instance == body.instance:
             return given.run_id, True
-        async with self._services.db.system_pipeline(durable=False) as connection:
+        async with self._services.db.system(durable=False) as connection:
             held = await hold(connection, lease=lease, worker=body.worker_id, instance=body.instance)
         return held.run_id, held.lease_status in OPEN
 
@@ -402,7 +402,7 @@ def _name(file: OutputName) -> str:
     return segment(f"{file.ordinal}-{basename}")
 
 
-async def _taken(connection: AsyncConnection, name: str) -> str:
+async def _taken(connection: Transaction, name: str) -> str:
     owner = await queries.token_of(connection, name)
     return (
         f"The worker name {name!r} belongs to another worker token ({owner}). Start this worker under another name "

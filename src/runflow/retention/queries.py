@@ -10,7 +10,8 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+
+from runflow.db.transaction import Transaction
 
 _EXPIRE_OUTPUTS = text("""
     UPDATE runs SET output_expired = true
@@ -74,18 +75,18 @@ _BATCHES = tuple(
 )
 
 
-async def expire_outputs(connection: AsyncConnection, *, before: datetime, limit: int) -> Sequence[UUID]:
+async def expire_outputs(connection: Transaction, *, before: datetime, limit: int) -> Sequence[UUID]:
     """Say of up to `limit` runs that ended before a time that their outputs are gone; return their ids."""
     found = await connection.execute(_EXPIRE_OUTPUTS, {"before": before, "limit": limit})
     return [row.id for row in found]
 
 
-async def forget_events(connection: AsyncConnection, *, before: datetime, limit: int) -> int:
+async def forget_events(connection: Transaction, *, before: datetime, limit: int) -> int:
     """Delete up to `limit` events older than a time, of runs that have ended; return how many."""
     return int((await connection.execute(_FORGET_EVENTS, {"before": before, "limit": limit})).scalar_one())
 
 
-async def old_runs(connection: AsyncConnection, *, before: datetime, first_id: UUID, limit: int) -> Sequence[Row[Any]]:
+async def old_runs(connection: Transaction, *, before: datetime, first_id: UUID, limit: int) -> Sequence[Row[Any]]:
     """Lock and return up to `limit` runs that ended before a time and that nothing waits for any more.
 
     `first_id` is the smallest id that a run made at that time can have.
@@ -93,7 +94,7 @@ async def old_runs(connection: AsyncConnection, *, before: datetime, first_id: U
     return (await connection.execute(_OLD_RUNS, {"before": before, "first_id": first_id, "limit": limit})).all()
 
 
-async def remove_runs(connection: AsyncConnection, ids: Sequence[UUID], batches: Sequence[UUID]) -> None:
+async def remove_runs(connection: Transaction, ids: Sequence[UUID], batches: Sequence[UUID]) -> None:
     """Delete runs with what belongs to them, and those of the batches that have no run left."""
     for statement in _BELONGINGS:
         await connection.execute(statement, {"ids": list(ids)})

@@ -17,9 +17,9 @@ from sqlalchemy import (
     select,
     values,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow.accounts.organizations.tables import organizations
+from runflow.db.transaction import Transaction
 from runflow.runs.records import EMBEDS, HEAVY
 from runflow.runs.schemas import Run
 from runflow.runs.tables import run_outputs, runs
@@ -106,22 +106,22 @@ _BY_ID = f"""
 
 async def by_id(services: Services, org_id: UUID, run_id: UUID) -> Any | None:
     """Return a run of this organization with its outputs: one round trip, for it is read more often than all else."""
-    async with services.db.tenant_pipeline(org_id) as connection:
+    async with services.db.tenant(org_id) as connection:
         found = await connection.later(_BY_ID, {"id": run_id})
     return await found.fetchone()
 
 
-async def by_ids(connection: AsyncConnection, run_ids: list[UUID]) -> list[Row[Any]]:
+async def by_ids(connection: Transaction, run_ids: list[UUID]) -> list[Row[Any]]:
     """Return those of these runs that the transaction's tenant has."""
     return list(await connection.execute(selection().where(runs.c.id.in_(run_ids))))
 
 
-async def rows(connection: AsyncConnection, statement: Select[Any]) -> list[Row[Any]]:
+async def rows(connection: Transaction, statement: Select[Any]) -> list[Row[Any]]:
     """Run a list's statement."""
     return list(await connection.execute(statement))
 
 
-async def workflows_of(connection: AsyncConnection, ids: list[UUID]) -> list[Row[Any]]:
+async def workflows_of(connection: Transaction, ids: list[UUID]) -> list[Row[Any]]:
     """Return these workflows of the transaction's tenant, deleted ones included."""
     return list(await connection.execute(select(workflows).where(workflows.c.id.in_(ids))))
 
@@ -166,7 +166,7 @@ RUN_LIST = ListSpec(
 
 
 async def target_row(
-    connection: AsyncConnection, *, org_id: UUID, workflow_id: UUID, version_id: UUID | None
+    connection: Transaction, *, org_id: UUID, workflow_id: UUID, version_id: UUID | None
 ) -> Row[Any] | None:
     """Return a live workflow that this organization may run, with one of its versions (None: the current one).
 

@@ -85,7 +85,7 @@ class RunReader:
 
         Returns False when the run had ended already. Raises `RunNotFound`.
         """
-        async with self._services.db.system_pipeline() as connection:
+        async with self._services.db.system() as connection:
             cancelled = await cancellation.cancel_run(
                 self._services, connection, org_id=caller.org_id, run_id=run_id, reason=reason
             )

@@ -7,8 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from runflow.db.transaction import Transaction
 from runflow.web.period import Period
 
 # Sorting a million durations in memory takes half the time that it takes on disk; compiling the statement takes longer
@@ -68,14 +68,14 @@ tenth of a percent (three standard errors of p99: 3 √(0.99 · 0.01 / SAMPLE)).
 everything else."""
 
 
-async def series(connection: AsyncConnection, workflow_id: UUID, period: Period) -> list[Row[Any]]:
+async def series(connection: Transaction, workflow_id: UUID, period: Period) -> list[Row[Any]]:
     """Return one row per step of the period: counts, sums and percentiles of the runs created in it."""
     await connection.execute(_TUNE)
     values = {**_range(workflow_id, period), "buckets": period.buckets(), "width": period.bucket.width}
     return list(await connection.execute(_SERIES, values))
 
 
-async def latency(connection: AsyncConnection, workflow_id: UUID, period: Period, judged: int) -> Row[Any]:
+async def latency(connection: Transaction, workflow_id: UUID, period: Period, judged: int) -> Row[Any]:
     """Return, for `queue`, `execution` and `total`: an array of `PERCENTILES`, `…_average` and `…_max`; null if none.
 
     Of runs that succeeded or failed, of which there are `judged`: when a cancelled run ended was its caller's doing.
@@ -85,7 +85,7 @@ async def latency(connection: AsyncConnection, workflow_id: UUID, period: Period
     return (await connection.execute(_LATENCY, values)).one()
 
 
-async def failures(connection: AsyncConnection, workflow_id: UUID, period: Period) -> list[Row[Any]]:
+async def failures(connection: Transaction, workflow_id: UUID, period: Period) -> list[Row[Any]]:
     """Return how many runs failed by `failure_code`, most frequent first."""
     return list(await connection.execute(_FAILURES, _range(workflow_id, period)))
 

@@ -7,8 +7,6 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -68,13 +66,13 @@ def translate(error: Exception) -> errors.RunflowError:
         default = HTTPStatus(error.status_code).phrase
         message = None if error.detail in (default, "") else str(error.detail)
         return kind(message, headers=dict(error.headers or {}))
-    if isinstance(error, DBAPIError) and isinstance(error.orig, TOOK_TOO_LONG):
+    if isinstance(error, TOOK_TOO_LONG):
         return errors.Unavailable(
             "The database did not answer this request in time. Ask for less at once: a narrower filter (q), or a "
             "shorter range of time.",
             headers={"Retry-After": "2"},
         )
-    if isinstance(error, PoolTimeout) or _database_gone(error):
+    if isinstance(error, CONNECTION_TROUBLE):
         log.warning("database unavailable", error=str(error).splitlines()[0] if str(error) else type(error).__name__)
         return errors.Unavailable(headers={"Retry-After": "2"})
     return errors.Internal()
@@ -128,12 +126,6 @@ def _no_id(name: str, sent: Any, *, or_any: bool) -> dict[str, Any]:
     """Return the fault of an id in an address that cannot be one: the same on every route."""
     message = f"Must be {_AN_ID}{', or `any`' if or_any else ''}; found {str(sent)[:60]!r}"
     return {"loc": ["path", name], "msg": message, "type": "uuid_parsing"}
-
-
-def _database_gone(error: Exception) -> bool:
-    return (isinstance(error, DBAPIError) and error.connection_invalidated) or isinstance(
-        error, (OperationalError, InterfaceError, *CONNECTION_TROUBLE)
-    )
 
 
 def _validation(error: RequestValidationError) -> errors.RunflowError:

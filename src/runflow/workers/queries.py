@@ -5,8 +5,8 @@ from uuid import UUID
 
 import orjson
 from sqlalchemy import ColumnElement, Row, Select, func, select, text, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from runflow.db.transaction import Transaction
 from runflow.web.lists import FieldKind, ListField, ListSpec
 from runflow.workers.schemas import Worker
 from runflow.workers.tables import workers
@@ -38,7 +38,7 @@ _CONNECTED = text("""
 """)
 
 
-async def register(connection: AsyncConnection, values: dict[str, Any]) -> UUID | None:
+async def register(connection: Transaction, values: dict[str, Any]) -> UUID | None:
     """Insert or update the worker of this name; return its id, or None when the name belongs to another token."""
     row = {**values, "labels": orjson.dumps(values["labels"]).decode()}
     row["engine"] = None if values["engine"] is None else orjson.dumps(values["engine"]).decode()
@@ -46,22 +46,22 @@ async def register(connection: AsyncConnection, values: dict[str, Any]) -> UUID 
     return found
 
 
-async def token_of(connection: AsyncConnection, name: str) -> UUID | None:
+async def token_of(connection: Transaction, name: str) -> UUID | None:
     """Return which token the name of a worker belongs to."""
     return (await connection.execute(select(workers.c.token_id).where(workers.c.name == name))).scalar_one_or_none()
 
 
-async def by_id(connection: AsyncConnection, worker_id: UUID) -> Row[Any] | None:
+async def by_id(connection: Transaction, worker_id: UUID) -> Row[Any] | None:
     """Return a worker."""
     return (await connection.execute(select(workers).where(workers.c.id == worker_id))).one_or_none()
 
 
-async def seen(connection: AsyncConnection, worker_id: UUID) -> None:
+async def seen(connection: Transaction, worker_id: UUID) -> None:
     """Note that a worker is alive."""
     await connection.execute(_SEEN, {"id": worker_id})
 
 
-async def connected(connection: AsyncConnection, seconds: float) -> list[Row[Any]]:
+async def connected(connection: Transaction, seconds: float) -> list[Row[Any]]:
     """Return the workers that were seen within the last `seconds`."""
     return list(await connection.execute(_CONNECTED, {"seconds": seconds}))
 
@@ -77,7 +77,7 @@ def selection() -> Select[Any]:
     return select(workers, online().label("online"), count.label("fingerprints_count"))
 
 
-async def shown(connection: AsyncConnection, worker_id: UUID) -> Row[Any] | None:
+async def shown(connection: Transaction, worker_id: UUID) -> Row[Any] | None:
     """Return one row of `selection`."""
     found: Row[Any] | None = (await connection.execute(selection().where(workers.c.id == worker_id))).one_or_none()
     return found
@@ -91,12 +91,12 @@ _RUNS_OF = text("""
 """)
 
 
-async def runs_of(connection: AsyncConnection, worker_ids: list[UUID], org_id: UUID) -> list[Row[Any]]:
+async def runs_of(connection: Transaction, worker_ids: list[UUID], org_id: UUID) -> list[Row[Any]]:
     """Return what these workers hold of one organization's runs."""
     return list(await connection.execute(_RUNS_OF, {"workers": worker_ids, "org": org_id}))
 
 
-async def set_draining(connection: AsyncConnection, worker_id: UUID, draining: bool) -> bool:
+async def set_draining(connection: Transaction, worker_id: UUID, draining: bool) -> bool:
     """Let a worker get no new runs, or again some; False when there is no such worker."""
     statement = update(workers).where(workers.c.id == worker_id).values(draining=draining)
     return (await connection.execute(statement)).rowcount > 0

@@ -4,11 +4,10 @@ from collections import defaultdict
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from runflow import errors
 from runflow.accounts.audit import recorder
 from runflow.accounts.organizations.identity import require_operator
+from runflow.db.transaction import Transaction
 from runflow.web.auth import Principal
 from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project
 from runflow.web.services import Services
@@ -51,7 +50,7 @@ async def patch(services: Services, caller: Principal, worker_id: UUID, body: Pa
     return await get(services, caller, worker_id, RecordQuery())
 
 
-async def _records(connection: AsyncConnection, caller: Principal, rows: list[Any]) -> list[dict[str, Any]]:
+async def _records(connection: Transaction, caller: Principal, rows: list[Any]) -> list[dict[str, Any]]:
     held: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
     for run in await queries.runs_of(connection, [row.id for row in rows], caller.org_id):
         held[run.worker_id].append({name: run._mapping[name] for name in HeldRun.model_fields})

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy.exc import IntegrityError
+from psycopg import IntegrityError
 
 from runflow import errors
 from runflow.accounts.audit import recorder

@@ -7,12 +7,12 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+from psycopg import IntegrityError
 from sqlalchemy import Row
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
 from runflow.accounts.audit import recorder
+from runflow.db.transaction import Transaction
 from runflow.graph import GraphWarning, Interface
 from runflow.web.auth import Principal
 from runflow.web.services import Services
@@ -101,7 +101,7 @@ def _draft(body: PatchWorkflow) -> _Draft:
 
 
 async def _new_version(
-    connection: AsyncConnection, caller: Principal, current: Row[Any], draft: _Draft
+    connection: Transaction, caller: Principal, current: Row[Any], draft: _Draft
 ) -> tuple[dict[str, Any], tuple[GraphWarning, ...]]:
     """Store the next version, if the change makes one, and return what it changes in the workflow's row."""
     settled = None
@@ -120,9 +120,7 @@ async def _new_version(
     return version, settled.warnings if settled else ()
 
 
-async def _settle(
-    connection: AsyncConnection, caller: Principal, current: Row[Any], draft: _Draft
-) -> tuple[Settled, bool]:
+async def _settle(connection: Transaction, caller: Principal, current: Row[Any], draft: _Draft) -> tuple[Settled, bool]:
     """Bring the rows of the interface up to date; tell whether anything about them changed."""
     before = await writing.stored_rows(connection, current.id)
     stored = None
@@ -142,7 +140,7 @@ async def _settle(
     return settled, await writing.save_rows(connection, caller, current.id, before, settled)
 
 
-async def _file_warnings(connection: AsyncConnection, version_id: UUID) -> list[GraphWarning]:
+async def _file_warnings(connection: Transaction, version_id: UUID) -> list[GraphWarning]:
     """Compare the files that the new version's prompt names with those that it declares."""
     texts = await queries.version_texts(connection, version_id, ["workflow_json", "models", "resources"])
     interface = await queries.version_interface(connection, version_id)
@@ -160,7 +158,7 @@ async def _file_warnings(connection: AsyncConnection, version_id: UUID) -> list[
     return await asyncio.to_thread(work)
 
 
-async def _fingerprint(connection: AsyncConnection, previous: UUID, documents: Mapping[str, str | None]) -> str:
+async def _fingerprint(connection: Transaction, previous: UUID, documents: Mapping[str, str | None]) -> str:
     """Return the fingerprint of the manifest that results; the part that was not sent is the previous version's."""
     needed = ("environment", "custom_nodes")
     stored = await queries.version_texts(connection, previous, [name for name in needed if name not in documents])

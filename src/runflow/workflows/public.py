@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Row
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
+from runflow.db.transaction import Transaction
 from runflow.web.lists import RecordQuery, check_projection, project
 from runflow.web.services import Services
 from runflow.workflows import public_queries, records
@@ -40,7 +40,7 @@ async def definitions(
     services: Services,
     kind: type[InputRow] | type[OutputRow],
     workflow_id: UUID,
-    read: Callable[[AsyncConnection, Any], Awaitable[Found]],
+    read: Callable[[Transaction, Any], Awaitable[Found]],
 ) -> Found:
     """Return what `read` makes of the statement for all rows of the interface."""
     async with _opened(services, workflow_id) as (connection, row):
@@ -72,7 +72,7 @@ async def run_by(services: Services, org_id: UUID) -> Sequence[Row[Any]]:
 
 
 @asynccontextmanager
-async def _opened(services: Services, key: UUID | Path) -> AsyncIterator[tuple[AsyncConnection, Row[Any]]]:
+async def _opened(services: Services, key: UUID | Path) -> AsyncIterator[tuple[Transaction, Row[Any]]]:
     async with services.db.system(durable=False) as connection:
         row = await public_queries.one_record(connection, key)
         if row is None:

@@ -6,9 +6,9 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy import Row
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow.accounts.organizations.tables import organizations
+from runflow.db.transaction import Transaction
 from runflow.workflows import queries
 from runflow.workflows.fields import WorkflowStatus
 from runflow.workflows.tables import workflows
@@ -30,7 +30,7 @@ def _at(key: UUID | Path) -> sa.ColumnElement[bool]:
     return sa.and_(organizations.c.slug == owner, workflows.c.slug == slug, _OPEN)
 
 
-async def one_record(connection: AsyncConnection, key: UUID | Path) -> Row[Any] | None:
+async def one_record(connection: Transaction, key: UUID | Path) -> Row[Any] | None:
     """Return the own fields of a public workflow with its `owner`, who made it excepted."""
     shown: list[sa.ColumnElement[Any]] = [column for column in workflows.c if column.name not in _NOT_SHOWN]
     hidden = [sa.literal(None, workflows.c[name].type).label(name) for name in _NOT_SHOWN]
@@ -40,14 +40,14 @@ async def one_record(connection: AsyncConnection, key: UUID | Path) -> Row[Any] 
     return found
 
 
-async def dispatch_row(connection: AsyncConnection, path: Path) -> Row[Any] | None:
+async def dispatch_row(connection: Transaction, path: Path) -> Row[Any] | None:
     """Return what a dispatch needs of a public workflow and its current version."""
     statement = sa.select(*queries.DISPATCH_COLUMNS).select_from(_OWNED).where(_at(path))
     found: Row[Any] | None = (await connection.execute(statement)).one_or_none()
     return found
 
 
-async def described(connection: AsyncConnection, path: Path) -> Row[Any] | None:
+async def described(connection: Transaction, path: Path) -> Row[Any] | None:
     """Return what the OpenAPI document of a public workflow tells."""
     statement = sa.select(*queries.DESCRIBED_COLUMNS).select_from(_OWNED).where(_at(path))
     found: Row[Any] | None = (await connection.execute(statement)).one_or_none()
@@ -58,7 +58,7 @@ _RUNS = sa.table("runs", sa.column("comfyui_workflow_id"), sa.column("org_id"))
 """Named, not imported: runs stand above workflows."""
 
 
-async def run_by(connection: AsyncConnection, org_id: UUID) -> Sequence[Row[Any]]:
+async def run_by(connection: Transaction, org_id: UUID) -> Sequence[Row[Any]]:
     """Return id and slug of the public workflows of other organizations that this organization has run."""
     has_run = sa.exists().where(_RUNS.c.comfyui_workflow_id == workflows.c.id, _RUNS.c.org_id == org_id)
     statement: sa.Select[Any] = sa.select(workflows.c.id, workflows.c.slug).where(

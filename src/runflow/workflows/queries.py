@@ -10,9 +10,9 @@ from uuid import UUID
 import orjson
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Row
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
+from runflow.db.transaction import Transaction
 from runflow.workers.tables import gpus
 from runflow.workflows.tables import workflow_versions, workflows
 
@@ -67,7 +67,7 @@ def _all_records(org_id: UUID, documents: Collection[str]) -> sa.Select[Any]:
 
 
 async def one_record(
-    connection: AsyncConnection, org_id: UUID, documents: Collection[str], *, key: UUID | str
+    connection: Transaction, org_id: UUID, documents: Collection[str], *, key: UUID | str
 ) -> Row[Any] | None:
     """Return a workflow by its id, deleted or not, or a live one by its slug."""
     if isinstance(key, UUID):
@@ -78,25 +78,25 @@ async def one_record(
     return found
 
 
-async def is_there(connection: AsyncConnection, workflow_id: UUID) -> bool:
+async def is_there(connection: Transaction, workflow_id: UUID) -> bool:
     """Tell whether the transaction's tenant has this workflow, deleted or not."""
     statement = sa.select(workflows.c.id).where(workflows.c.id == workflow_id)
     return (await connection.execute(statement)).first() is not None
 
 
-async def rows(connection: AsyncConnection, statement: sa.Select[Any]) -> Sequence[Row[Any]]:
+async def rows(connection: Transaction, statement: sa.Select[Any]) -> Sequence[Row[Any]]:
     """Run a list's statement."""
     found: Sequence[Row[Any]] = (await connection.execute(statement)).all()
     return found
 
 
-async def insert_workflow(connection: AsyncConnection, values: Mapping[str, Any]) -> None:
+async def insert_workflow(connection: Transaction, values: Mapping[str, Any]) -> None:
     """Insert a workflow; a taken slug is an IntegrityError on `LIVE_SLUG`."""
     await connection.execute(sa.insert(workflows).values(**values))
 
 
 async def insert_version(
-    connection: AsyncConnection, values: Mapping[str, Any], documents: Mapping[str, str | None]
+    connection: Transaction, values: Mapping[str, Any], documents: Mapping[str, str | None]
 ) -> None:
     """Insert a version with all its documents, given as text."""
     filled = {name: _json(documents.get(name)) for name in DOCUMENTS}
@@ -104,7 +104,7 @@ async def insert_version(
 
 
 async def insert_next_version(
-    connection: AsyncConnection, previous: UUID, values: Mapping[str, Any], documents: Mapping[str, str | None]
+    connection: Transaction, previous: UUID, values: Mapping[str, Any], documents: Mapping[str, str | None]
 ) -> None:
     """Insert a version with these documents, the others copied from the previous version inside the database."""
     columns: dict[str, ColumnElement[Any]] = {
@@ -118,7 +118,7 @@ async def insert_next_version(
     await connection.execute(sa.insert(workflow_versions).from_select(list(columns), source))
 
 
-async def lock(connection: AsyncConnection, workflow_id: UUID) -> Row[Any] | None:
+async def lock(connection: Transaction, workflow_id: UUID) -> Row[Any] | None:
     """Return a workflow, deleted or not, holding off other changes of it until the transaction ends.
 
     Dispatches go on.
@@ -127,32 +127,32 @@ async def lock(connection: AsyncConnection, workflow_id: UUID) -> Row[Any] | Non
     return (await connection.execute(statement)).one_or_none()
 
 
-async def last_number(connection: AsyncConnection, workflow_id: UUID) -> int:
+async def last_number(connection: Transaction, workflow_id: UUID) -> int:
     """Return the highest version number of a workflow."""
     statement = sa.select(sa.func.max(workflow_versions.c.number)).where(workflow_versions.c.workflow_id == workflow_id)
     return int((await connection.execute(statement)).scalar_one())
 
 
-async def version_texts(connection: AsyncConnection, version_id: UUID, names: Collection[str]) -> dict[str, str | None]:
+async def version_texts(connection: Transaction, version_id: UUID, names: Collection[str]) -> dict[str, str | None]:
     """Return documents of a version as text."""
     statement = sa.select(*(_text(name) for name in names)).where(workflow_versions.c.id == version_id)
     return dict((await connection.execute(statement)).one()._mapping)
 
 
-async def version_interface(connection: AsyncConnection, version_id: UUID) -> dict[str, Any]:
+async def version_interface(connection: Transaction, version_id: UUID) -> dict[str, Any]:
     """Return the frozen interface of a version."""
     statement = sa.select(workflow_versions.c.interface).where(workflow_versions.c.id == version_id)
     found: dict[str, Any] = (await connection.execute(statement)).scalar_one()
     return found
 
 
-async def update(connection: AsyncConnection, workflow_id: UUID, values: Mapping[str, Any]) -> None:
+async def update(connection: Transaction, workflow_id: UUID, values: Mapping[str, Any]) -> None:
     """Change a workflow's own fields; a taken slug is an IntegrityError on `LIVE_SLUG`."""
     statement = sa.update(workflows).where(workflows.c.id == workflow_id).values(**values, updated_at=_NOW)
     await connection.execute(statement)
 
 
-async def delete(connection: AsyncConnection, workflow_id: UUID, deleted_by: UUID) -> bool:
+async def delete(connection: Transaction, workflow_id: UUID, deleted_by: UUID) -> bool:
     """Mark a live workflow deleted. Return whether there was one."""
     statement = (
         sa.update(workflows)
@@ -162,7 +162,7 @@ async def delete(connection: AsyncConnection, workflow_id: UUID, deleted_by: UUI
     return (await connection.execute(statement)).rowcount == 1
 
 
-async def versions_of(connection: AsyncConnection, workflow_ids: Collection[UUID], most: int) -> Sequence[Row[Any]]:
+async def versions_of(connection: Transaction, workflow_ids: Collection[UUID], most: int) -> Sequence[Row[Any]]:
     """Return the newest versions of each workflow, newest first, without their documents."""
     columns = ("id", "workflow_id", "number", "fingerprint", "created_by", "created_at")
     place = sa.func.row_number().over(
@@ -177,18 +177,18 @@ async def versions_of(connection: AsyncConnection, workflow_ids: Collection[UUID
     return (await connection.execute(statement)).all()
 
 
-async def dispatch_row(connection: AsyncConnection, org_id: UUID, slug: str) -> Row[Any] | None:
+async def dispatch_row(connection: Transaction, org_id: UUID, slug: str) -> Row[Any] | None:
     """Return what a dispatch needs of a live workflow and its current version."""
     return await _current(connection, DISPATCH_COLUMNS, org_id, slug)
 
 
-async def described(connection: AsyncConnection, org_id: UUID, slug: str) -> Row[Any] | None:
+async def described(connection: Transaction, org_id: UUID, slug: str) -> Row[Any] | None:
     """Return what the OpenAPI document of a live workflow tells."""
     return await _current(connection, DESCRIBED_COLUMNS, org_id, slug)
 
 
 async def _current(
-    connection: AsyncConnection, columns: Collection[ColumnElement[Any]], org_id: UUID, slug: str
+    connection: Transaction, columns: Collection[ColumnElement[Any]], org_id: UUID, slug: str
 ) -> Row[Any] | None:
     statement = (
         sa.select(*columns)
@@ -198,7 +198,7 @@ async def _current(
     return (await connection.execute(statement)).one_or_none()
 
 
-async def version_row(connection: AsyncConnection, version_id: UUID) -> Row[Any] | None:
+async def version_row(connection: Transaction, version_id: UUID) -> Row[Any] | None:
     """Return what a lease needs of a version, its documents and interface as text."""
     names = ("workflow_json", "interface", "environment", "models", "custom_nodes", "resources")
     statement = sa.select(
@@ -210,7 +210,7 @@ async def version_row(connection: AsyncConnection, version_id: UUID) -> Row[Any]
     return (await connection.execute(statement)).one_or_none()
 
 
-async def gpu_codes(connection: AsyncConnection) -> list[str]:
+async def gpu_codes(connection: Transaction) -> list[str]:
     """Return the codes of the GPU catalogue."""
     return list((await connection.execute(sa.select(gpus.c.code).order_by(gpus.c.sort_order))).scalars())
 

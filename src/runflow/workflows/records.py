@@ -6,8 +6,8 @@ from uuid import UUID
 
 from pydantic import BaseModel
 from sqlalchemy import Row
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from runflow.db.transaction import Transaction
 from runflow.graph import node_order
 from runflow.workflows import queries as workflows_queries
 from runflow.workflows.interface import queries
@@ -38,7 +38,7 @@ def documents_of(parts: Collection[str]) -> list[str]:
 
 
 async def complete(
-    connection: AsyncConnection, rows: Sequence[Row[Any]], owner: str, parts: Collection[str]
+    connection: Transaction, rows: Sequence[Row[Any]], owner: str, parts: Collection[str]
 ) -> list[dict[str, Any]]:
     """Return the records of these rows, with the parts (documents, inputs, outputs, versions) that are asked for.
 

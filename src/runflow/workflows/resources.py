@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from runflow.assets import service as assets
+from runflow.db.transaction import Transaction
 from runflow.graph import GraphWarning
 from runflow.workflows import warnings as workflows_warnings
 
@@ -36,7 +35,7 @@ def paths(resources: Any) -> list[str]:
     return [one.path for one in declared(resources)]
 
 
-async def warnings(connection: AsyncConnection, resources: Any) -> list[GraphWarning]:
+async def warnings(connection: Transaction, resources: Any) -> list[GraphWarning]:
     """Warn of resources whose asset the transaction's tenant does not have."""
     wanted = declared(resources)
     if not wanted:

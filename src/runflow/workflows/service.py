@@ -3,11 +3,11 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
+from psycopg import IntegrityError
 
 from runflow import errors
 from runflow.accounts.audit import recorder
+from runflow.db.transaction import Transaction
 from runflow.graph import is_slug
 from runflow.web.auth import Principal
 from runflow.web.lists import (
@@ -63,7 +63,7 @@ ROWS_WITHOUT_DOCUMENTS = 20
 """How many workflows the database sends before the size of their interfaces is looked at."""
 
 
-async def list_workflows(connection: AsyncConnection, org_id: UUID, owner: str, query: ListQuery) -> dict[str, Any]:
+async def list_workflows(connection: Transaction, org_id: UUID, owner: str, query: ListQuery) -> dict[str, Any]:
     """Return one page. Documents, inputs and outputs are read only where `fields` or `embed` name them.
 
     Raises InvalidFilter, InvalidSort, InvalidCursor or InvalidField.

@@ -5,11 +5,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from psycopg import IntegrityError
 from sqlalchemy import Row
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
+from runflow.db.transaction import Transaction
 from runflow.graph import GraphWarning
 from runflow.ids import new_id
 from runflow.web.auth import Principal
@@ -28,7 +28,7 @@ OWN = ("name", "slug", "description", "is_public", "status_code", "category_code
 NULLABLE = frozenset({"description", "category_code", "timeout_seconds", "evaluation_task_type"})
 
 
-async def locked(connection: AsyncConnection, workflow_id: UUID) -> Row[Any]:
+async def locked(connection: Transaction, workflow_id: UUID) -> Row[Any]:
     """Return a live workflow that is about to be changed; other changes wait. Raises `WorkflowNotFound`."""
     found = await queries.lock(connection, workflow_id)
     if found is None:
@@ -62,7 +62,7 @@ def check_timeout(services: Services, seconds: int | None) -> None:
 
 
 async def gpu_warnings(
-    connection: AsyncConnection, values: Mapping[str, Any], mode: str, models: Sequence[str]
+    connection: Transaction, values: Mapping[str, Any], mode: str, models: Sequence[str]
 ) -> list[GraphWarning]:
     """Check the GPU choice that results, and return what may surprise about it.
 
@@ -91,7 +91,7 @@ def check_unchanged(read: datetime | None, updated_at: datetime, noun: str = "wo
 
 def slug_conflict(error: IntegrityError, slug: str) -> errors.Conflict | None:
     """Return the answer where a slug was taken, None for any other violation."""
-    if getattr(getattr(error.orig, "diag", None), "constraint_name", None) != queries.LIVE_SLUG:
+    if error.diag.constraint_name != queries.LIVE_SLUG:
         return None
     message = (
         f'A workflow with the slug "{slug}" exists already in this organization. '
@@ -107,7 +107,7 @@ def invalid(field: str, message: str) -> errors.ValidationFailed:
     )
 
 
-async def stored_rows(connection: AsyncConnection, workflow_id: UUID) -> StoredRows:
+async def stored_rows(connection: Transaction, workflow_id: UUID) -> StoredRows:
     """Read the rows of a workflow."""
     return StoredRows(
         tuple(await interface_queries.stored(connection, InputRow, workflow_id)),
@@ -116,7 +116,7 @@ async def stored_rows(connection: AsyncConnection, workflow_id: UUID) -> StoredR
 
 
 async def save_rows(
-    connection: AsyncConnection, caller: Principal, workflow_id: UUID, before: StoredRows, settled: Settled
+    connection: Transaction, caller: Principal, workflow_id: UUID, before: StoredRows, settled: Settled
 ) -> bool:
     """Store the rows as they are settled; tell whether anything about them changed."""
     where = {"org_id": caller.org_id, "workflow_id": workflow_id}
@@ -126,7 +126,7 @@ async def save_rows(
 
 
 async def add_version(
-    connection: AsyncConnection,
+    connection: Transaction,
     caller: Principal,
     current: Row[Any],
     *,

@@ -5,8 +5,8 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import IntegrityError
 from sqlalchemy import URL, text
-from sqlalchemy.exc import IntegrityError
 
 from runflow.deliveries.outbox import insert
 from runflow.deliveries.sending import queries

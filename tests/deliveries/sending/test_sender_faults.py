@@ -6,11 +6,11 @@ from typing import cast
 
 import psycopg
 import pytest
+from psycopg import OperationalError
 from sqlalchemy import URL, text
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow.db.database import Database
+from runflow.db.transaction import Transaction
 from runflow.deliveries.sending.sender import DeliverySender, Timing
 from runflow.master_key import MasterKey
 from runflow.outgoing import GuardedClient
@@ -34,10 +34,10 @@ class Unreachable(Outbox):
         self._real = outbox.db
 
     @contextlib.asynccontextmanager
-    async def system(self, *, durable: bool = True) -> AsyncIterator[AsyncConnection]:
+    async def system(self, *, durable: bool = True) -> AsyncIterator[Transaction]:
         if durable and self.failures:
             self.failures -= 1
-            raise OperationalError("COMMIT", {}, ConnectionError("the database is away"))
+            raise OperationalError("the database is away")
         async with self._real.system(durable=durable) as connection:
             yield connection
 
@@ -129,7 +129,7 @@ async def test_a_database_that_drops_its_connections_loses_nothing(
         made = [await outbox.add(hook.url()) for _ in range(10)]
         await until(lambda: len(hook.requests) == 10)
         # Every pooled connection is dead when the attempts are to be recorded.
-        async with await psycopg.AsyncConnection.connect(dsn) as connection:
+        async with await psycopg.Transaction.connect(dsn) as connection:
             await connection.execute(drop)
         release.set()
         rows = await outbox.ended(*made)

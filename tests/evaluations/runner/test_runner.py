@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow.billing import grants
+from runflow.db.transaction import Transaction
 from runflow.evaluations.runner import queries as queue
 from runflow.ids import new_id
 from runflow.web.services import Services
@@ -140,7 +140,7 @@ async def insert(services: Services, org: Any, **more: Any) -> str:
         return await insert_in(connection, org, **more)
 
 
-async def insert_in(connection: AsyncConnection, org: Any, **more: Any) -> str:
+async def insert_in(connection: Transaction, org: Any, **more: Any) -> str:
     """The same in a transaction of the caller's: until it ends, no engine sees it."""
     made = str(new_id())
     columns = {

@@ -6,7 +6,6 @@ from uuid import UUID
 
 import orjson
 from sqlalchemy import JSON, Text, cast, insert, literal
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow.accounts.audit.schemas import ActorType, AuditEvent
 from runflow.accounts.audit.tables import audit_events
@@ -14,7 +13,7 @@ from runflow.db.transaction import Transaction
 from runflow.web.lists import FieldKind, ListField, ListSpec
 
 
-async def add(connection: AsyncConnection, values: Mapping[str, Any]) -> UUID:
+async def add(connection: Transaction, values: Mapping[str, Any]) -> UUID:
     """Insert an event and return its id."""
     await connection.execute(insert(audit_events).values(**values))
     found: UUID = values["id"]
@@ -26,7 +25,7 @@ async def add_pipelined(connection: Transaction, values: Mapping[str, Any]) -> N
     details = values["details"]
     text = None if details is None else orjson.dumps(details).decode()
     plain = {**values, "details": cast(literal(text, Text), JSON)}
-    await connection.run_clause(insert(audit_events).values(**plain))
+    await connection.run(insert(audit_events).values(**plain))
 
 
 AUDIT_LIST = ListSpec(

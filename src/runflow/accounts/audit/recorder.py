@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from runflow.accounts.audit import queries
 from runflow.db.transaction import Transaction
 from runflow.ids import new_id
@@ -18,7 +16,7 @@ from runflow.web.origin import current_origin
 
 
 async def record(
-    connection: AsyncConnection,
+    connection: Transaction,
     caller: Principal,
     action: str,
     target_type: str,
@@ -46,7 +44,7 @@ async def record_pipelined(
 
 
 async def record_operator(
-    connection: AsyncConnection,
+    connection: Transaction,
     org_id: UUID,
     action: str,
     target_type: str,

@@ -7,9 +7,10 @@ every request asks the database.
 import time
 from uuid import UUID
 
+import psycopg
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
+from runflow import errors
 from runflow.accounts.keys import queries
 from runflow.db.database import Database
 from runflow.db.notifications import Hub
@@ -75,7 +76,7 @@ class KeyRing:
         try:
             async with self._db.system(durable=False) as connection:
                 await queries.touch(connection, list(used))
-        except SQLAlchemyError:
+        except (psycopg.Error, errors.Unavailable):
             self._used |= used
             raise
 

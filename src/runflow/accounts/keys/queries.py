@@ -7,12 +7,12 @@ from uuid import UUID
 
 import orjson
 from sqlalchemy import Result, Row, insert, select, text, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow.accounts.keys.schemas import ApiKey
 from runflow.accounts.keys.tables import api_keys, worker_tokens
 from runflow.accounts.organizations.tables import members, organizations
 from runflow.db.notifications import CHANNEL
+from runflow.db.transaction import Transaction
 from runflow.web.lists import FieldKind, ListField, ListSpec
 
 _HOLDER = (
@@ -29,25 +29,25 @@ _HOLDER = (
 )
 
 
-async def holder(connection: AsyncConnection, key_hash: bytes) -> Row[Any] | None:
+async def holder(connection: Transaction, key_hash: bytes) -> Row[Any] | None:
     """Return who holds a key that is not revoked: id, organization with its slug, scopes, expiry, limit."""
     result: Result[Any] = await connection.execute(_HOLDER.where(api_keys.c.key_hash == key_hash))
     return result.one_or_none()
 
 
-async def is_member(connection: AsyncConnection, user_id: UUID) -> bool:
+async def is_member(connection: Transaction, user_id: UUID) -> bool:
     """Tell whether a user is a member of this tenant's organization."""
     return (await connection.execute(select(members.c.id).where(members.c.user_id == user_id))).first() is not None
 
 
-async def touch(connection: AsyncConnection, key_ids: Sequence[UUID]) -> None:
+async def touch(connection: Transaction, key_ids: Sequence[UUID]) -> None:
     """Note that these keys were used just now."""
     statement = text("UPDATE api_keys SET last_used_at = now() WHERE id = ANY(:ids)")
     await connection.execute(statement, {"ids": list(key_ids)})
 
 
 async def add(
-    connection: AsyncConnection,
+    connection: Transaction,
     *,
     key_id: UUID,
     org_id: UUID,
@@ -80,12 +80,12 @@ async def add(
     return (await connection.execute(statement)).one()
 
 
-async def get(connection: AsyncConnection, key_id: UUID) -> Row[Any] | None:
+async def get(connection: Transaction, key_id: UUID) -> Row[Any] | None:
     """Return a key, revoked or not."""
     return (await connection.execute(select(api_keys).where(api_keys.c.id == key_id))).one_or_none()
 
 
-async def revoke(connection: AsyncConnection, key_id: UUID) -> UUID | None:
+async def revoke(connection: Transaction, key_id: UUID) -> UUID | None:
     """Revoke a key and return its organization; None when there is no such key, or it was revoked before."""
     statement = (
         update(api_keys)
@@ -108,12 +108,12 @@ _MADE_WITH = text("""
 """)
 
 
-async def made_with(connection: AsyncConnection, key_ids: Sequence[UUID]) -> list[UUID]:
+async def made_with(connection: Transaction, key_ids: Sequence[UUID]) -> list[UUID]:
     """Return the keys that still work of those made with these keys, and with keys made with them, the oldest first."""
     return list((await connection.execute(_MADE_WITH, {"ids": list(key_ids)})).scalars())
 
 
-async def revoke_of_user(connection: AsyncConnection, user_id: UUID) -> Sequence[UUID]:
+async def revoke_of_user(connection: Transaction, user_id: UUID) -> Sequence[UUID]:
     """Revoke every key of a user in this tenant's organization; return which were not revoked before."""
     statement = (
         update(api_keys)
@@ -125,7 +125,7 @@ async def revoke_of_user(connection: AsyncConnection, user_id: UUID) -> Sequence
     return revoked
 
 
-async def worker_token(connection: AsyncConnection, token_hash: bytes) -> UUID | None:
+async def worker_token(connection: Transaction, token_hash: bytes) -> UUID | None:
     """Return the id of a worker token; None when it is unknown or revoked."""
     statement = select(worker_tokens.c.id).where(
         worker_tokens.c.token_hash == token_hash, worker_tokens.c.revoked_at.is_(None)
@@ -134,12 +134,12 @@ async def worker_token(connection: AsyncConnection, token_hash: bytes) -> UUID |
     return found
 
 
-async def add_worker_token(connection: AsyncConnection, *, token_id: UUID, name: str, token_hash: bytes) -> None:
+async def add_worker_token(connection: Transaction, *, token_id: UUID, name: str, token_hash: bytes) -> None:
     """Insert a worker token."""
     await connection.execute(insert(worker_tokens).values(id=token_id, name=name, token_hash=token_hash))
 
 
-async def revoke_worker_token(connection: AsyncConnection, token_id: UUID) -> bool:
+async def revoke_worker_token(connection: Transaction, token_id: UUID) -> bool:
     """Revoke a worker token; revoking twice keeps the first time. Return whether there is such a token."""
     statement = (
         update(worker_tokens)
@@ -149,7 +149,7 @@ async def revoke_worker_token(connection: AsyncConnection, token_id: UUID) -> bo
     return (await connection.execute(statement)).rowcount == 1
 
 
-async def announce_change(connection: AsyncConnection) -> None:
+async def announce_change(connection: Transaction) -> None:
     """Make every server process forget what it remembers of keys, when this transaction commits."""
     hints = orjson.dumps([["key", ""]]).decode()
     await connection.execute(text("SELECT pg_notify(:channel, :hints)"), {"channel": CHANNEL, "hints": hints})

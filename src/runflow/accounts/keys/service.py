@@ -5,14 +5,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from runflow import errors
 from runflow.accounts.audit import recorder
 from runflow.accounts.keys import queries
 from runflow.accounts.keys.queries import KEY_LIST
 from runflow.accounts.keys.schemas import ApiKey, CreateApiKey
 from runflow.accounts.organizations.limits import Limited, require_place
+from runflow.db.transaction import Transaction
 from runflow.ids import new_id, new_token, token_hash
 from runflow.web.auth import Principal
 from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project
@@ -24,7 +23,7 @@ SHOWN_CHARACTERS = len(KEY_PREFIX) + 4
 
 
 async def create(
-    connection: AsyncConnection,
+    connection: Transaction,
     *,
     org_id: UUID,
     name: str,
@@ -130,7 +129,7 @@ async def get(services: Services, caller: Principal, key_id: UUID, query: Record
     return project(record(row), query)
 
 
-async def create_by_operator(connection: AsyncConnection, *, org_id: UUID, **values: Any) -> dict[str, Any]:
+async def create_by_operator(connection: Transaction, *, org_id: UUID, **values: Any) -> dict[str, Any]:
     """Make a key on the command line, as the system role; `values` are those of `create`."""
     made = await create(connection, org_id=org_id, **values)
     details = {"name": made["name"], "scopes": made["scopes"]}
@@ -138,7 +137,7 @@ async def create_by_operator(connection: AsyncConnection, *, org_id: UUID, **val
     return made
 
 
-async def revoke_by_operator(connection: AsyncConnection, key_id: UUID) -> list[UUID] | None:
+async def revoke_by_operator(connection: Transaction, key_id: UUID) -> list[UUID] | None:
     """Revoke any organization's key on the command line, as the system role.
 
     Return the keys made with it that still work; None where there is no such key.
@@ -153,7 +152,7 @@ async def revoke_by_operator(connection: AsyncConnection, key_id: UUID) -> list[
     return await queries.made_with(connection, [key_id])
 
 
-async def create_worker_token(connection: AsyncConnection, name: str) -> tuple[UUID, str]:
+async def create_worker_token(connection: Transaction, name: str) -> tuple[UUID, str]:
     """Make a worker token and return its id and the token; only its hash is kept."""
     token_id, token = new_id(), new_token(WORKER_PREFIX)
     await queries.add_worker_token(connection, token_id=token_id, name=name, token_hash=token_hash(token))
@@ -165,5 +164,5 @@ def record(row: Any) -> dict[str, Any]:
     return {name: row._mapping[name] for name in ApiKey.model_fields}
 
 
-async def _left_by(connection: AsyncConnection, key_id: UUID) -> dict[str, Any]:
+async def _left_by(connection: Transaction, key_id: UUID) -> dict[str, Any]:
     return {"made_with_it": [str(one) for one in await queries.made_with(connection, [key_id])]}

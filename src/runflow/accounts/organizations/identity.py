@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Row
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
 from runflow.accounts.keys import queries as keys
 from runflow.accounts.organizations import queries
 from runflow.accounts.organizations.schemas import CallingKey, Me
 from runflow.accounts.organizations.service import record as organization_record
+from runflow.db.transaction import Transaction
 from runflow.web.auth import Principal
 from runflow.web.lists import RecordQuery, check_projection, project
 from runflow.web.services import Services
@@ -60,7 +60,7 @@ def _person(key: Row[Any], member: Row[Any] | None) -> dict[str, Any]:
     }
 
 
-async def require_operator(connection: AsyncConnection, caller: Principal) -> None:
+async def require_operator(connection: Transaction, caller: Principal) -> None:
     """Raise `PermissionDenied` unless the caller's key belongs to the operator's organization."""
     first = await queries.first(connection)
     if first is None or first.id != caller.org_id:

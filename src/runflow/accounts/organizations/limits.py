@@ -7,10 +7,9 @@ transaction that adds something, under a lock, so that two requests at once do n
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from runflow import errors
 from runflow.accounts.organizations import queries
+from runflow.db.transaction import Transaction
 from runflow.settings import Settings
 
 
@@ -31,7 +30,7 @@ _SETTINGS = {
 }
 
 
-async def require_place(connection: AsyncConnection, settings: Settings, org_id: UUID, what: Limited) -> None:
+async def require_place(connection: Transaction, settings: Settings, org_id: UUID, what: Limited) -> None:
     """Raise `LimitReached` when the tenant of this transaction has as many of these as it may have."""
     name = _SETTINGS[what]
     most = getattr(settings, name)
@@ -43,7 +42,7 @@ async def require_place(connection: AsyncConnection, settings: Settings, org_id:
         )
 
 
-async def require_storage(connection: AsyncConnection, settings: Settings, org_id: UUID, size_bytes: int) -> None:
+async def require_storage(connection: Transaction, settings: Settings, org_id: UUID, size_bytes: int) -> None:
     """Raise `LimitReached` when so many more bytes are more than the tenant of this transaction may store.
 
     Uploads and models count, those too that were only declared so far. Outputs do not: retention removes them.
@@ -61,7 +60,7 @@ async def require_storage(connection: AsyncConnection, settings: Settings, org_i
         )
 
 
-async def require_place_for_organization(connection: AsyncConnection, settings: Settings) -> None:
+async def require_place_for_organization(connection: Transaction, settings: Settings) -> None:
     """Raise `LimitReached` when callers may make no further organization in this installation."""
     if await queries.count_organizations(connection) >= settings.max_organizations:
         raise errors.LimitReached(

@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from sqlalchemy.exc import IntegrityError
+from psycopg import IntegrityError
 
 from runflow import errors
 from runflow.accounts.audit import recorder

@@ -4,7 +4,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
 from runflow.accounts.audit import recorder
@@ -13,6 +12,7 @@ from runflow.accounts.organizations import queries
 from runflow.accounts.organizations.limits import require_place_for_organization
 from runflow.accounts.organizations.queries import ORGANIZATION_LIST
 from runflow.accounts.organizations.schemas import OWNER, CreateOrganization, Organization, PatchOrganization
+from runflow.db.transaction import Transaction
 from runflow.graph.slug import SlugError
 from runflow.ids import new_id
 from runflow.web.auth import Principal
@@ -89,7 +89,7 @@ async def change(services: Services, caller: Principal, org_id: UUID, body: Patc
     return record(row)
 
 
-async def create_by_operator(connection: AsyncConnection, *, slug: str, name: str, scopes: list[str]) -> dict[str, Any]:
+async def create_by_operator(connection: Transaction, *, slug: str, name: str, scopes: list[str]) -> dict[str, Any]:
     """Make an organization with a first key, as the system role. Raises `IntegrityError` when the slug is taken."""
     org_id = new_id()
     await queries.add(connection, org_id=org_id, slug=slug, name=name)

@@ -8,10 +8,10 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import RowMapping, Select, delete, func, insert, literal, select, text, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow.assets.folders.schemas import Folder
 from runflow.assets.tables import asset_folders, assets
+from runflow.db.transaction import Transaction
 from runflow.web.lists import FieldKind, ListField, ListSpec
 
 SAME_NAME = "asset_folders_name"
@@ -25,19 +25,19 @@ def of_organization(org_id: UUID) -> Select[Any]:
     return select(asset_folders).where(asset_folders.c.org_id == org_id)
 
 
-async def rows(connection: AsyncConnection, statement: Select[Any]) -> Sequence[RowMapping]:
+async def rows(connection: Transaction, statement: Select[Any]) -> Sequence[RowMapping]:
     """Run a list's statement."""
     found: Sequence[RowMapping] = (await connection.execute(statement)).mappings().all()
     return found
 
 
-async def get(connection: AsyncConnection, folder_id: UUID) -> RowMapping | None:
+async def get(connection: Transaction, folder_id: UUID) -> RowMapping | None:
     """Return a folder."""
     statement = select(asset_folders).where(asset_folders.c.id == folder_id)
     return (await connection.execute(statement)).mappings().one_or_none()
 
 
-async def hold(connection: AsyncConnection, folder_id: UUID) -> bool:
+async def hold(connection: Transaction, folder_id: UUID) -> bool:
     """Keep a folder from being deleted until the transaction ends; False when there is none."""
     # The same lock as a foreign key's check: many may hold it, a deletion waits for all.
     statement = (
@@ -46,12 +46,12 @@ async def hold(connection: AsyncConnection, folder_id: UUID) -> bool:
     return (await connection.execute(statement)).one_or_none() is not None
 
 
-async def lock_tree(connection: AsyncConnection, org_id: UUID) -> None:
+async def lock_tree(connection: Transaction, org_id: UUID) -> None:
     """Let nobody else move or delete folders of this organization until the transaction ends."""
     await connection.execute(_LOCK_TREE, {"org": str(org_id)})
 
 
-async def path_to(connection: AsyncConnection, folder_id: UUID) -> list[UUID]:
+async def path_to(connection: Transaction, folder_id: UUID) -> list[UUID]:
     """Return a folder and those above it, from the inside out."""
     path = (
         select(asset_folders.c.id, asset_folders.c.parent_id, literal(0).label("depth"))
@@ -64,21 +64,21 @@ async def path_to(connection: AsyncConnection, folder_id: UUID) -> list[UUID]:
     return [row.id for row in found]
 
 
-async def tree_below(connection: AsyncConnection, folder_id: UUID) -> list[UUID]:
+async def tree_below(connection: Transaction, folder_id: UUID) -> list[UUID]:
     """Return a folder and every folder below it."""
     tree = select(asset_folders.c.id).where(asset_folders.c.id == folder_id).cte("tree", recursive=True)
     tree = tree.union_all(select(asset_folders.c.id).where(asset_folders.c.parent_id == tree.c.id))
     return [row.id for row in await connection.execute(select(tree.c.id))]
 
 
-async def add(connection: AsyncConnection, values: Mapping[str, Any]) -> RowMapping:
+async def add(connection: Transaction, values: Mapping[str, Any]) -> RowMapping:
     """Insert a folder; a taken name is an IntegrityError on `SAME_NAME`."""
     statement = insert(asset_folders).values(**values, created_at=func.now(), updated_at=func.now())
     row: RowMapping = (await connection.execute(statement.returning(asset_folders))).mappings().one()
     return row
 
 
-async def change(connection: AsyncConnection, folder_id: UUID, values: Mapping[str, Any]) -> RowMapping | None:
+async def change(connection: Transaction, folder_id: UUID, values: Mapping[str, Any]) -> RowMapping | None:
     """Change a folder and return it; a taken name is an IntegrityError on `SAME_NAME`."""
     statement = update(asset_folders).where(asset_folders.c.id == folder_id)
     statement = statement.values(**values, updated_at=func.now())
@@ -86,14 +86,14 @@ async def change(connection: AsyncConnection, folder_id: UUID, values: Mapping[s
     return row
 
 
-async def assets_in(connection: AsyncConnection, folder_ids: Collection[UUID]) -> int:
+async def assets_in(connection: Transaction, folder_ids: Collection[UUID]) -> int:
     """Count the assets in these folders that were not deleted."""
     statement = select(func.count()).where(assets.c.folder_id.in_(folder_ids), assets.c.deleted_at.is_(None))
     return int((await connection.execute(statement)).scalar_one())
 
 
 async def delete_assets_in(
-    connection: AsyncConnection, folder_ids: Collection[UUID], *, deleted_by: UUID, grace_seconds: int
+    connection: Transaction, folder_ids: Collection[UUID], *, deleted_by: UUID, grace_seconds: int
 ) -> None:
     """Mark the assets in these folders as deleted, as `assets.queries.delete_asset` does with one."""
     grace = text("make_interval(secs => :grace)").bindparams(grace=grace_seconds)
@@ -104,7 +104,7 @@ async def delete_assets_in(
     )
 
 
-async def remove(connection: AsyncConnection, folder_ids: Collection[UUID]) -> None:
+async def remove(connection: Transaction, folder_ids: Collection[UUID]) -> None:
     """Delete folders; one that has a folder below it that is not among them is an IntegrityError."""
     await connection.execute(delete(asset_folders).where(asset_folders.c.id.in_(folder_ids)))
 

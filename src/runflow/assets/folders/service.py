@@ -5,9 +5,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
+from psycopg import IntegrityError
 from sqlalchemy import RowMapping
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
 from runflow.accounts.audit import recorder
@@ -15,6 +14,7 @@ from runflow.accounts.organizations.limits import Limited, require_place
 from runflow.assets.folders import queries
 from runflow.assets.folders.queries import FOLDER_LIST
 from runflow.assets.folders.schemas import CreateFolder, Folder, PatchFolder
+from runflow.db.transaction import Transaction
 from runflow.ids import new_id
 from runflow.web.auth import Principal
 from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project
@@ -114,7 +114,7 @@ async def delete(services: Services, caller: Principal, folder_id: UUID, *, recu
         await recorder.record(connection, caller, "asset_folder.deleted", "asset_folder", folder_id, details)
 
 
-async def require(connection: AsyncConnection, folder_id: UUID, field: str) -> None:
+async def require(connection: Transaction, folder_id: UUID, field: str) -> None:
     """Keep a folder that a body's field names from being deleted. Raises `ValidationFailed` when there is none."""
     if not await queries.hold(connection, folder_id):
         raise _refused(f"There is no folder {folder_id} in your organization.", field, "not_found")
@@ -126,13 +126,13 @@ def record(row: RowMapping) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _tree(services: Services, caller: Principal, name: str | None) -> AsyncIterator[AsyncConnection]:
+async def _tree(services: Services, caller: Principal, name: str | None) -> AsyncIterator[Transaction]:
     """A transaction on the caller's folders; what the database refuses is a `Conflict`."""
     try:
         async with services.db.tenant(caller.org_id) as connection:
             yield connection
     except IntegrityError as error:
-        if queries.SAME_NAME in str(error.orig):
+        if queries.SAME_NAME in str(error):
             raise errors.Conflict(f"There is a folder called {name!r} already. Choose another name.") from error
         raise errors.Conflict("The folder was changed by someone else at the same time. Try again.") from error
 

@@ -20,7 +20,7 @@ IN_FLIGHT = "A delivery to this callback_url is still in flight. Look at it with
 
 async def of_run(services: Services, caller: Principal, run_id: UUID) -> list[dict[str, Any]]:
     """Return the callback deliveries of a run, newest first. Raises `RunNotFound`."""
-    async with services.db.tenant_pipeline(caller.org_id) as connection:
+    async with services.db.tenant(caller.org_id) as connection:
         if not await queries.run_exists(connection, run_id):
             raise errors.RunNotFound
         return await _complete(connection, await queries.of_run(connection, run_id))
@@ -28,7 +28,7 @@ async def of_run(services: Services, caller: Principal, run_id: UUID) -> list[di
 
 async def of_batch(services: Services, caller: Principal, batch_id: UUID) -> list[dict[str, Any]]:
     """Return the callback deliveries of a batch, newest first. Raises `BatchNotFound`."""
-    async with services.db.tenant_pipeline(caller.org_id) as connection:
+    async with services.db.tenant(caller.org_id) as connection:
         if not await queries.batch_exists(connection, batch_id):
             raise errors.BatchNotFound
         return await _complete(connection, await queries.of_batch(connection, batch_id))
@@ -40,7 +40,7 @@ async def redeliver_run(services: Services, caller: Principal, run_id: UUID) -> 
     Raises `RunNotFound`, `ValidationFailed` for a run that goes on or has no `callback_url`, `Conflict` while a
     delivery is in flight.
     """
-    async with services.db.tenant_pipeline(caller.org_id) as connection:
+    async with services.db.tenant(caller.org_id) as connection:
         run = await queries.run(connection, run_id)
         if run is None:
             raise errors.RunNotFound
@@ -54,7 +54,7 @@ async def redeliver_run(services: Services, caller: Principal, run_id: UUID) -> 
 
 async def redeliver_batch(services: Services, caller: Principal, batch_id: UUID) -> dict[str, Any]:
     """The same for a batch. Raises `BatchNotFound`, `ValidationFailed` or `Conflict`."""
-    async with services.db.tenant_pipeline(caller.org_id) as connection:
+    async with services.db.tenant(caller.org_id) as connection:
         batch = await queries.batch(connection, batch_id)
         if batch is None:
             raise errors.BatchNotFound
@@ -87,7 +87,7 @@ def _again(subject: Any, event: str, body: bytes) -> Message:
 
 async def _insert(connection: Transaction, message: Message) -> dict[str, Any]:
     delivery_id, statement = insertion(**message)
-    await connection.run_clause(statement.on_conflict_do_nothing())
+    await connection.run(statement.on_conflict_do_nothing())
     row = await queries.by_id(connection, delivery_id)
     if row is None:
         raise errors.Conflict(IN_FLIGHT)

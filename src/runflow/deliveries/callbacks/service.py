@@ -8,10 +8,9 @@ next without missing a message.
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from runflow import errors
 from runflow.accounts.audit import recorder
+from runflow.db.transaction import Transaction
 from runflow.deliveries.callbacks import queries
 from runflow.deliveries.callbacks.queries import SECRET_LIST
 from runflow.deliveries.callbacks.schemas import CallbackSecret, CreateCallbackSecret, PatchCallbackSecret
@@ -124,7 +123,7 @@ def _check(row: Any, body: PatchCallbackSecret, *, disabled: bool) -> None:
         raise errors.Conflict("A disabled secret cannot be current. Enable it first (`disabled_at: null`).")
 
 
-async def _row(connection: AsyncConnection, secret_id: UUID) -> Any:
+async def _row(connection: Transaction, secret_id: UUID) -> Any:
     row = await queries.by_id(connection, secret_id)
     if row is None:
         raise errors.CallbackSecretNotFound

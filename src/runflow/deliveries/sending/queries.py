@@ -10,8 +10,8 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from runflow.db.transaction import Transaction
 from runflow.deliveries.sending.health import Health, SwitchOff
 from runflow.deliveries.sending.outcome import Outcome
 from runflow.deliveries.sending.schedule import Decision, GiveUp, Retry, Succeeded
@@ -69,7 +69,7 @@ class Due:
 
 
 async def due(
-    connection: AsyncConnection, *, full_orgs: Sequence[UUID], full_hosts: Sequence[str], each: int, many: int
+    connection: Transaction, *, full_orgs: Sequence[UUID], full_hosts: Sequence[str], each: int, many: int
 ) -> Due:
     """Return at most `many` due deliveries, `each` per organization and host, of those that are not full."""
     values = {"full_orgs": list(full_orgs), "full_hosts": list(full_hosts), "each": each, "many": many}
@@ -106,7 +106,7 @@ RETURNING d.id, d.org_id, d.webhook_id, d.target_url, d.payload, d.request_id, d
 """)
 
 
-async def claim(connection: AsyncConnection, ids: Sequence[UUID], seconds: float) -> list[Claim]:
+async def claim(connection: Transaction, ids: Sequence[UUID], seconds: float) -> list[Claim]:
     """Claim those of these deliveries that nobody else took meanwhile."""
     rows = await connection.execute(_CLAIM, {"ids": list(ids), "seconds": seconds})
     return [Claim(*row) for row in rows]
@@ -145,7 +145,7 @@ RETURNING id
 
 
 async def finish(
-    connection: AsyncConnection, held: Claim, outcome: Outcome, decision: Decision, secret_ids: Sequence[UUID]
+    connection: Transaction, held: Claim, outcome: Outcome, decision: Decision, secret_ids: Sequence[UUID]
 ) -> bool:
     """Record an attempt and what follows from it. False: the claim was lost, and nothing was changed.
 
@@ -185,7 +185,7 @@ def _columns(decision: Decision) -> tuple[str, str | None, str | None, float | N
 _RELEASE = text("UPDATE deliveries SET claimed_until = NULL WHERE id = :id AND claimed_until = :claimed_until")
 
 
-async def release(connection: AsyncConnection, held: Sequence[Claim]) -> None:
+async def release(connection: Transaction, held: Sequence[Claim]) -> None:
     """Give claims back: others may send these deliveries at once."""
     if held:
         await connection.execute(_RELEASE, [{"id": c.id, "claimed_until": c.claimed_until} for c in held])
@@ -199,7 +199,7 @@ WHERE id = :id AND (failing_since IS NOT NULL OR last_triggered_at IS NULL
 """)
 
 
-async def note_success(connection: AsyncConnection, webhook_id: UUID) -> None:
+async def note_success(connection: Transaction, webhook_id: UUID) -> None:
     """Write down that an attempt succeeded."""
     await connection.execute(_SUCCEEDED, {"id": webhook_id})
 
@@ -223,7 +223,7 @@ class Noted:
     is_off: bool
 
 
-async def note_failure(connection: AsyncConnection, webhook_id: UUID, held: Claim) -> Noted | None:
+async def note_failure(connection: Transaction, webhook_id: UUID, held: Claim) -> Noted | None:
     """Write down that the attempt of a claim failed. None: the webhook was deleted, or the claim is lost."""
     row = (await connection.execute(_FAILED, {"id": webhook_id, "delivery_id": held.id,
                                               "claimed_until": held.claimed_until})).one_or_none()  # fmt: skip
@@ -236,7 +236,7 @@ WHERE id = :id AND disabled_at IS NULL
 """)
 
 
-async def switch_off(connection: AsyncConnection, webhook_id: UUID, why: SwitchOff) -> None:
+async def switch_off(connection: Transaction, webhook_id: UUID, why: SwitchOff) -> None:
     """Disable a webhook; what waits for it fails."""
     await connection.execute(_SWITCH_OFF, {"id": webhook_id, "code": why.code.value, "reason": why.reason})
     await give_up_waiting(connection, webhook_id, "The webhook was switched off before this message arrived.")
@@ -251,7 +251,7 @@ WHERE webhook_id = :id AND status_code = 'pending' AND (claimed_until IS NULL OR
 """)
 
 
-async def give_up_waiting(connection: AsyncConnection, webhook_id: UUID, detail: str) -> None:
+async def give_up_waiting(connection: Transaction, webhook_id: UUID, detail: str) -> None:
     """Fail every message that waits for a webhook; `detail` says why. Lock the webhook first."""
     await connection.execute(_GIVE_UP, {"id": webhook_id, "detail": detail})
 
@@ -261,6 +261,6 @@ UPDATE deliveries SET target_url = :url, updated_at = now() WHERE webhook_id = :
 """)
 
 
-async def readdress_waiting(connection: AsyncConnection, webhook_id: UUID, url: str) -> None:
+async def readdress_waiting(connection: Transaction, webhook_id: UUID, url: str) -> None:
     """Send what waits for a webhook to its new URL. Lock the webhook first."""
     await connection.execute(_READDRESS, {"id": webhook_id, "url": url})

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from runflow.db.transaction import Transaction
 from runflow.deliveries.sending import queries
 from runflow.deliveries.sending.health import SwitchOff, judge
 from runflow.deliveries.sending.outcome import Outcome
@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 
 async def record(
-    connection: AsyncConnection, held: Claim, outcome: Outcome, decision: Decision, secret_ids: Sequence[UUID]
+    connection: Transaction, held: Claim, outcome: Outcome, decision: Decision, secret_ids: Sequence[UUID]
 ) -> Decision | None:
     """Record an attempt; return what follows from it. None: the claim was lost, and nothing was changed.
 
@@ -39,6 +39,6 @@ async def record(
     return decision
 
 
-async def _switch_off(connection: AsyncConnection, webhook_id: UUID, off: SwitchOff) -> None:
+async def _switch_off(connection: Transaction, webhook_id: UUID, off: SwitchOff) -> None:
     await queries.switch_off(connection, webhook_id, off)
     log.warning("webhook switched off", webhook_id=str(webhook_id), reason=off.code.value, detail=off.reason)

@@ -15,10 +15,10 @@ from typing import Protocol
 from uuid import UUID
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow.db.database import Database
 from runflow.db.notifications import Hub
+from runflow.db.transaction import Transaction
 from runflow.deliveries.sending import queries
 from runflow.deliveries.sending.outcome import FailureReason, Outcome, outcome_of_answer, outcome_of_error
 from runflow.deliveries.sending.queries import Claim
@@ -51,7 +51,7 @@ class Signing(Protocol):
     """Finds what signs messages, in the transaction that claims them."""
 
     async def __call__(
-        self, connection: AsyncConnection, claims: Sequence[Claim]
+        self, connection: Transaction, claims: Sequence[Claim]
     ) -> Mapping[UUID, Sequence[SigningSecret] | Unsendable]:
         """Return, by the id of the delivery, its secrets, the one of `Runflow-Signature` first."""
 

@@ -130,7 +130,7 @@ async def redeliver(
     then. Raises `DeliveryNotFound`, `WebhookNotFound` for one that was deleted, `Conflict` for one that is disabled
     and while a delivery of the same event to it is in flight.
     """
-    async with services.db.tenant_pipeline(caller.org_id) as connection:
+    async with services.db.tenant(caller.org_id) as connection:
         before = await queries.original(connection, delivery_id)
         if before is None or webhook_id not in ("any", before.webhook_id):
             raise errors.DeliveryNotFound
@@ -152,7 +152,7 @@ async def redeliver(
             request_id=before.request_id,
             is_automatic=False,
         )
-        await connection.run_clause(statement.on_conflict_do_nothing())
+        await connection.run(statement.on_conflict_do_nothing())
         row = await queries.original(connection, fresh_id)
         if row is None:
             raise errors.Conflict("A delivery of this event to this webhook is still in flight. Wait for its end.")

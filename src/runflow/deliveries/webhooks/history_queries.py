@@ -5,7 +5,6 @@ from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import Row, Select, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow.db.transaction import Transaction
 from runflow.deliveries.tables import deliveries, delivery_attempts
@@ -30,12 +29,12 @@ def attempts_of(webhook_id: UUID | AnyOne, delivery_id: UUID | AnyOne) -> Select
     return statement if delivery_id == "any" else statement.where(delivery_attempts.c.delivery_id == delivery_id)
 
 
-async def rows(connection: AsyncConnection, statement: Select[Any]) -> list[Row[Any]]:
+async def rows(connection: Transaction, statement: Select[Any]) -> list[Row[Any]]:
     """Return the rows of a list's statement."""
     return list(await connection.execute(statement))
 
 
-async def one(connection: AsyncConnection, webhook_id: UUID | AnyOne, delivery_id: UUID) -> Row[Any] | None:
+async def one(connection: Transaction, webhook_id: UUID | AnyOne, delivery_id: UUID) -> Row[Any] | None:
     """Return a delivery with what it says."""
     statement = select(deliveries).where(deliveries.c.id == delivery_id, deliveries.c.webhook_id.is_not(None))
     if webhook_id != "any":
@@ -44,14 +43,14 @@ async def one(connection: AsyncConnection, webhook_id: UUID | AnyOne, delivery_i
     return found
 
 
-async def attempts(connection: AsyncConnection, delivery_ids: Collection[UUID]) -> Sequence[Row[Any]]:
+async def attempts(connection: Transaction, delivery_ids: Collection[UUID]) -> Sequence[Row[Any]]:
     """Return the attempts at these deliveries, in order."""
     statement = select(delivery_attempts).where(delivery_attempts.c.delivery_id.in_(delivery_ids))
     return (await connection.execute(statement.order_by(delivery_attempts.c.attempt_number))).all()
 
 
 async def attempt(
-    connection: AsyncConnection, webhook_id: UUID | AnyOne, delivery_id: UUID | AnyOne, attempt_id: UUID
+    connection: Transaction, webhook_id: UUID | AnyOne, delivery_id: UUID | AnyOne, attempt_id: UUID
 ) -> Row[Any] | None:
     """Return an attempt."""
     statement = attempts_of(webhook_id, delivery_id).where(delivery_attempts.c.id == attempt_id)
@@ -59,7 +58,7 @@ async def attempt(
     return found
 
 
-async def of_ids(connection: AsyncConnection, webhook_ids: Collection[UUID]) -> Sequence[Row[Any]]:
+async def of_ids(connection: Transaction, webhook_ids: Collection[UUID]) -> Sequence[Row[Any]]:
     """Return those of these webhooks that are there."""
     return (await connection.execute(select(webhooks).where(webhooks.c.id.in_(webhook_ids)))).all()
 

@@ -8,8 +8,8 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, delete, func, insert, select, text, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from runflow.db.transaction import Transaction
 from runflow.deliveries.schemas import REASONS, STATUSES
 from runflow.deliveries.tables import deliveries, delivery_attempts
 from runflow.deliveries.webhooks.event_types import EVENT_TYPES
@@ -19,7 +19,7 @@ from runflow.web.lists import FieldKind, ListField, ListSpec
 from runflow.web.lists.spec import fixed_table
 
 
-async def by_id(connection: AsyncConnection, webhook_id: UUID) -> Row[Any] | None:
+async def by_id(connection: Transaction, webhook_id: UUID) -> Row[Any] | None:
     """Return a webhook of the organization."""
     found: Row[Any] | None = (
         await connection.execute(select(webhooks).where(webhooks.c.id == webhook_id))
@@ -27,20 +27,20 @@ async def by_id(connection: AsyncConnection, webhook_id: UUID) -> Row[Any] | Non
     return found
 
 
-async def locked(connection: AsyncConnection, webhook_id: UUID) -> Row[Any] | None:
+async def locked(connection: Transaction, webhook_id: UUID) -> Row[Any] | None:
     """Return a webhook of the organization and lock it."""
     statement = select(webhooks).where(webhooks.c.id == webhook_id).with_for_update()
     found: Row[Any] | None = (await connection.execute(statement)).one_or_none()
     return found
 
 
-async def add(connection: AsyncConnection, values: Mapping[str, Any]) -> Row[Any]:
+async def add(connection: Transaction, values: Mapping[str, Any]) -> Row[Any]:
     """Insert a webhook and return its row."""
     return (await connection.execute(insert(webhooks).values(**values).returning(*webhooks.c))).one()
 
 
 async def change(
-    connection: AsyncConnection, webhook_id: UUID, values: Mapping[str, Any], *, keep_previous_seconds: int | None
+    connection: Transaction, webhook_id: UUID, values: Mapping[str, Any], *, keep_previous_seconds: int | None
 ) -> Row[Any]:
     """Change a webhook that is there; return its row.
 
@@ -54,13 +54,13 @@ async def change(
     return (await connection.execute(statement.returning(*webhooks.c))).one()
 
 
-async def disable(connection: AsyncConnection, webhook_id: UUID, code: str, reason: str) -> None:
+async def disable(connection: Transaction, webhook_id: UUID, code: str, reason: str) -> None:
     """Disable a webhook that is enabled."""
     values = {"disabled_at": text("now()"), "disabled_reason_code": code, "disabled_reason": reason}
     await connection.execute(update(webhooks).where(webhooks.c.id == webhook_id).values(**values))
 
 
-async def enable(connection: AsyncConnection, webhook_id: UUID) -> None:
+async def enable(connection: Transaction, webhook_id: UUID) -> None:
     """Enable a webhook, and forget what was wrong with it."""
     nothing = dict.fromkeys(("disabled_at", "disabled_reason_code", "disabled_reason", "failing_since"))
     await connection.execute(
@@ -68,7 +68,7 @@ async def enable(connection: AsyncConnection, webhook_id: UUID) -> None:
     )
 
 
-async def remove(connection: AsyncConnection, webhook_id: UUID) -> None:
+async def remove(connection: Transaction, webhook_id: UUID) -> None:
     """Delete a webhook. Its deliveries stay until their retention ends."""
     await connection.execute(delete(webhooks).where(webhooks.c.id == webhook_id))
 

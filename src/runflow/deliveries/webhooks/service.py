@@ -3,11 +3,10 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from runflow import errors
 from runflow.accounts.audit import recorder
 from runflow.accounts.organizations.limits import Limited, require_place
+from runflow.db.transaction import Transaction
 from runflow.deliveries.secrets import seal
 from runflow.deliveries.sending import queries as waiting
 from runflow.deliveries.sending.health import DisabledReason
@@ -141,7 +140,7 @@ def _codes(subscriptions: list[Subscription]) -> list[str]:
     return list(dict.fromkeys(subscription.event_type_code for subscription in subscriptions))
 
 
-async def _set_disabled(connection: AsyncConnection, caller: Principal, row: Any, disabled: bool) -> None:
+async def _set_disabled(connection: Transaction, caller: Principal, row: Any, disabled: bool) -> None:
     if disabled and row.disabled_at is None:
         reason = f"Disabled by the API key {caller.key_id}. Set disabled_at to null to deliver again."
         await queries.disable(connection, row.id, DisabledReason.MANUAL.value, reason)
@@ -150,7 +149,7 @@ async def _set_disabled(connection: AsyncConnection, caller: Principal, row: Any
         await queries.enable(connection, row.id)
 
 
-async def _locked(connection: AsyncConnection, webhook_id: UUID) -> Any:
+async def _locked(connection: Transaction, webhook_id: UUID) -> Any:
     row = await queries.locked(connection, webhook_id)
     if row is None:
         raise errors.WebhookNotFound

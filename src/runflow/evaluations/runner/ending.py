@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
+from runflow.db.transaction import Transaction
 from runflow.deliveries import messages, outbox
 from runflow.evaluations.limits import EvaluationFailed
 from runflow.evaluations.runner import queries as queue
@@ -39,7 +38,7 @@ class Ended:
     balance_low: Decimal | None = None
 
 
-async def complete(connection: AsyncConnection, held: Claim, judged: Judged) -> Ended:
+async def complete(connection: Transaction, held: Claim, judged: Judged) -> Ended:
     """End an evaluation with its verdict, and count its price."""
     outcome = judged.outcome
     verdict = {
@@ -70,7 +69,7 @@ async def complete(connection: AsyncConnection, held: Claim, judged: Judged) -> 
     )
 
 
-async def fail(connection: AsyncConnection, held: Claim, failure: EvaluationFailed) -> Ended:
+async def fail(connection: Transaction, held: Claim, failure: EvaluationFailed) -> Ended:
     """End an evaluation without a verdict."""
     values = {**_NOTHING, "status": "failed", "failure_code": failure.code, "failure_message": failure.message}
     ended = await queue.finish(connection, held, values)
@@ -80,7 +79,7 @@ async def fail(connection: AsyncConnection, held: Claim, failure: EvaluationFail
     return Ended(is_ours=True)
 
 
-async def _tell(connection: AsyncConnection, held: Claim, ended: Any, status: str, output: dict[str, Any]) -> None:
+async def _tell(connection: Transaction, held: Claim, ended: Any, status: str, output: dict[str, Any]) -> None:
     event, body = messages.evaluation_payload(
         evaluation_id=held.id,
         run_id=held.run_id,

@@ -13,8 +13,8 @@ from uuid import UUID
 
 import orjson
 from sqlalchemy import Row, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from runflow.db.transaction import Transaction
 from runflow.ids import new_id
 
 
@@ -70,7 +70,7 @@ RETURNING e.id, e.org_id, e.run_id, e.claim_id, e.attempt_number, e.task_type, e
 """)
 
 
-async def claim(connection: AsyncConnection, many: int, seconds: float) -> list[Claim]:
+async def claim(connection: Transaction, many: int, seconds: float) -> list[Claim]:
     """Claim at most `many` evaluations that are due, for so many seconds."""
     values = {"many": many, "candidates": 4 * many, "seconds": seconds}
     return [Claim(*row) for row in await connection.execute(_CLAIM, values)]
@@ -82,7 +82,7 @@ WHERE claim_id = ANY (CAST(:claims AS uuid[])) AND status_code = 'running'
 """)
 
 
-async def renew(connection: AsyncConnection, claims: Sequence[UUID], seconds: float) -> None:
+async def renew(connection: Transaction, claims: Sequence[UUID], seconds: float) -> None:
     """Make these claims last for so many seconds from now."""
     await connection.execute(_RENEW, {"claims": list(claims), "seconds": seconds})
 
@@ -95,7 +95,7 @@ WHERE id = :id AND claim_id = :claim_id AND status_code = 'running'
 """)
 
 
-async def give_back(connection: AsyncConnection, held: Claim, after_seconds: float, *, uncounted: bool = False) -> None:
+async def give_back(connection: Transaction, held: Claim, after_seconds: float, *, uncounted: bool = False) -> None:
     """Let an evaluation wait for another attempt; `uncounted`: this one does not count."""
     values = {"id": held.id, "claim_id": held.claim_id, "after_seconds": after_seconds, "uncounted": uncounted}
     await connection.execute(_GIVE_BACK, values)
@@ -106,7 +106,7 @@ SELECT extract(epoch FROM min(due_at) - now())::double precision FROM evaluation
 """)
 
 
-async def seconds_to_next(connection: AsyncConnection) -> float | None:
+async def seconds_to_next(connection: Transaction) -> float | None:
     """Return how long it is until the next one is due, leaving out what is due already; None: nothing waits."""
     seconds: float | None = await connection.scalar(_NEXT_DUE)
     return seconds
@@ -125,7 +125,7 @@ RETURNING comfyui_workflow_id, created_at, completed_at, eval_duration_ms
 """)
 
 
-async def finish(connection: AsyncConnection, held: Claim, values: dict[str, Any]) -> Row[Any] | None:
+async def finish(connection: Transaction, held: Claim, values: dict[str, Any]) -> Row[Any] | None:
     """End an evaluation. None: the claim was lost, and nothing was changed."""
     documents = ("top_issues", "top_strengths", "check_summary")
     bound = {
@@ -154,7 +154,7 @@ RETURNING b.org_id
 """)
 
 
-async def charge(connection: AsyncConnection, held: Claim) -> tuple[Decimal | None, bool]:
+async def charge(connection: Transaction, held: Claim) -> tuple[Decimal | None, bool]:
     """Count the price of a verdict to the organization's budget, if it has one, as runs are counted.
 
     Returns what is left, None without a limit, and whether that fell below the threshold just now.
@@ -185,7 +185,7 @@ JOIN judged ON judged.id = i.judge_id
 
 
 async def add_verdicts(
-    connection: AsyncConnection, held: Claim, ended: Row[Any], verdicts: Sequence[dict[str, Any]]
+    connection: Transaction, held: Claim, ended: Row[Any], verdicts: Sequence[dict[str, Any]]
 ) -> None:
     """Keep what the judges said and the issues that they found."""
     judges = [{**verdict, "id": str(new_id()), "ordinal": number} for number, verdict in enumerate(verdicts)]

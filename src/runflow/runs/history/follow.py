@@ -94,7 +94,7 @@ def _of_process(hub: Hub) -> _Followers:
 
 async def look_after(services: Services, org_id: UUID, run_id: UUID, after: int) -> Look:
     """Return the next events of a run after a number, as far as one look reads. Raises `RunNotFound`."""
-    async with services.db.tenant_pipeline(org_id) as connection:
+    async with services.db.tenant(org_id) as connection:
         cursor = await connection.later(queries.EVENTS, {"run": run_id, "after": after, "most": MOST})
     row: Any = await cursor.fetchone()
     if row is None:

@@ -4,8 +4,8 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Row, Select, Text, func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from runflow.db.transaction import Transaction
 from runflow.runs.history.schemas import Attempt, AttemptStatus, LogLevel, LogLine, NodeRun, NodeState
 from runflow.runs.tables import run_attempts, run_events, run_node_runs, runs
 from runflow.web.lists import FieldKind, ListField, ListSpec
@@ -34,32 +34,32 @@ def attempts(org_id: UUID, run_id: UUID) -> Select[Any]:
     )
 
 
-async def one_log(connection: AsyncConnection, org_id: UUID, run_id: UUID | None, line: UUID) -> Row[Any] | None:
+async def one_log(connection: Transaction, org_id: UUID, run_id: UUID | None, line: UUID) -> Row[Any] | None:
     """Return a log line by its id."""
     statement = logs(org_id, run_id).where(run_events.c.id == line)
     found: Row[Any] | None = (await connection.execute(statement)).one_or_none()
     return found
 
 
-async def one_node_run(connection: AsyncConnection, org_id: UUID, run_id: UUID | None, one: UUID) -> Row[Any] | None:
+async def one_node_run(connection: Transaction, org_id: UUID, run_id: UUID | None, one: UUID) -> Row[Any] | None:
     """Return a node run by its id."""
     statement = node_runs(org_id, run_id).where(run_node_runs.c.id == one)
     found: Row[Any] | None = (await connection.execute(statement)).one_or_none()
     return found
 
 
-async def run_exists(connection: AsyncConnection, run_id: UUID) -> bool:
+async def run_exists(connection: Transaction, run_id: UUID) -> bool:
     """Tell whether the transaction's tenant has this run."""
     return (await connection.execute(select(runs.c.id).where(runs.c.id == run_id))).first() is not None
 
 
-async def rows(connection: AsyncConnection, statement: Select[Any]) -> list[Row[Any]]:
+async def rows(connection: Transaction, statement: Select[Any]) -> list[Row[Any]]:
     """Run a list's statement."""
     return list(await connection.execute(statement))
 
 
 # ------------------------------------------------------------------------------------------------- several runs at once
-async def logs_of(connection: AsyncConnection, run_ids: list[UUID], most: int) -> list[Row[Any]]:
+async def logs_of(connection: Transaction, run_ids: list[UUID], most: int) -> list[Row[Any]]:
     """Return the last `most` log lines of each of these runs, oldest first."""
     place = func.row_number().over(partition_by=run_events.c.run_id, order_by=run_events.c.sequence.desc())
     ranked = (
@@ -71,13 +71,13 @@ async def logs_of(connection: AsyncConnection, run_ids: list[UUID], most: int) -
     return list(await connection.execute(statement))
 
 
-async def node_runs_of(connection: AsyncConnection, run_ids: list[UUID]) -> list[Row[Any]]:
+async def node_runs_of(connection: Transaction, run_ids: list[UUID]) -> list[Row[Any]]:
     """Return the node runs of these runs, in the order in which they began."""
     statement = select(run_node_runs).where(run_node_runs.c.run_id.in_(run_ids))
     return list(await connection.execute(statement.order_by(run_node_runs.c.started_at, run_node_runs.c.id)))
 
 
-async def attempts_of(connection: AsyncConnection, run_ids: list[UUID]) -> list[Row[Any]]:
+async def attempts_of(connection: Transaction, run_ids: list[UUID]) -> list[Row[Any]]:
     """Return the attempts of these runs, oldest first."""
     statement = select(run_attempts).where(run_attempts.c.run_id.in_(run_ids), run_attempts.c.number.is_not(None))
     return list(await connection.execute(statement.order_by(run_attempts.c.number)))

@@ -5,9 +5,9 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from sqlalchemy import Row
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
+from runflow.db.transaction import Transaction
 from runflow.runs.history import queries
 from runflow.runs.history.queries import ATTEMPT_LIST, LOG_LIST, NODE_RUN_LIST
 from runflow.runs.history.schemas import attempt_record, log_record, node_run_record
@@ -103,7 +103,7 @@ class History:
                 item["run"] = runs.get(item["run_id"])
 
 
-async def _require_run(connection: AsyncConnection, run_id: UUID | None) -> None:
+async def _require_run(connection: Transaction, run_id: UUID | None) -> None:
     """An empty list of a run that is not there is a 404. Where there are rows, the run is there."""
     if run_id is not None and not await queries.run_exists(connection, run_id):
         raise errors.RunNotFound

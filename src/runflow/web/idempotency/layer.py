@@ -62,17 +62,17 @@ class Idempotency:
         services: Services = request.app.state.services
         request_hash = _hash(request, body)
         async with services.db.unit_of_work(name.org_id) as unit:
-            if not await queries.try_lock(unit.connection, name):
+            if not await queries.try_lock(unit.transaction, name):
                 raise _still_running()
-            first = await queries.first_answer(unit.connection, name)
+            first = await queries.first_answer(unit.transaction, name)
             if first is not None:
                 return _replayed(first, request_hash)
             answer = await self._answer(request, body)
             if not 200 <= answer.status_code < 300:
-                await unit.abandon()
+                unit.abandon()
                 return answer
             await queries.store(
-                unit.connection,
+                unit.transaction,
                 name,
                 request_hash=request_hash,
                 status_code=answer.status_code,

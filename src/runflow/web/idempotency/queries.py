@@ -5,8 +5,8 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, delete, func, insert, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from runflow.db.transaction import Transaction
 from runflow.web.idempotency.tables import idempotency_keys
 
 KEPT = text("interval '24 hours'")
@@ -24,21 +24,21 @@ class Name:
     key: str
 
 
-async def try_lock(connection: AsyncConnection, name: Name) -> bool:
+async def try_lock(connection: Transaction, name: Name) -> bool:
     """Take this key until the transaction ends; False when another request has it."""
     lock = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 0))")
     result = await connection.execute(lock, {"name": f"idempotency {name.org_id} {name.route} {name.key}"})
     return bool(result.scalar_one())
 
 
-async def first_answer(connection: AsyncConnection, name: Name) -> Row[Any] | None:
+async def first_answer(connection: Transaction, name: Name) -> Row[Any] | None:
     """Return the stored answer, None when there is none or its time is over."""
     statement = select(idempotency_keys).where(*_is(name), ~_OLD)
     return (await connection.execute(statement)).one_or_none()
 
 
 async def store(
-    connection: AsyncConnection,
+    connection: Transaction,
     name: Name,
     *,
     request_hash: bytes,
@@ -53,7 +53,7 @@ async def store(
     await connection.execute(insert(idempotency_keys).values(**values, **answer))
 
 
-async def forget_old(connection: AsyncConnection) -> int:
+async def forget_old(connection: Transaction) -> int:
     """Delete what is remembered no longer; return how many there were."""
     return (await connection.execute(delete(idempotency_keys).where(_OLD))).rowcount
 

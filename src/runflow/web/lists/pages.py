@@ -15,10 +15,13 @@ from uuid import UUID
 import orjson
 import sqlalchemy as sa
 from pydantic import BaseModel, Field
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import ClauseElement, Executable
 
+from runflow.db.rows import row_maker, untyped
+from runflow.db.statements import Parameters
+from runflow.db.transaction import Transaction
+from runflow.db.wire import MadeOf
 from runflow.errors import InvalidCursor
 from runflow.web.lists.filter import Condition, condition, parse_filter
 from runflow.web.lists.projection import check_projection
@@ -205,11 +208,11 @@ def _decimal(plain: str) -> Decimal:
 
 _KEY = "list_key_{}"
 
-Row = TypeVar("Row", bound=sa.Row[Any] | Mapping[Any, Any])
+RowT = TypeVar("RowT")
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[Row]):
+class Page(Generic[RowT]):
     """Some rows in the list's normal order, and the cursors around them, each a value for `pq` or None.
 
     - `first`: back to the first page; None on the first page itself.
@@ -217,7 +220,7 @@ class Page(Generic[Row]):
     - `previous`: the rows before these; None when there are none. It walks backwards with or without `from_prev`.
     """
 
-    rows: list[Row]
+    rows: list[RowT]
     first: str | None
     next: str | None
     previous: str | None
@@ -267,7 +270,7 @@ def _explain(element: _Explain, compiler: Any, **options: Any) -> str:
 
 
 async def bounded(
-    connection: AsyncConnection, spec: ListSpec, query: ListQuery, base: sa.Select[Any] | None = None
+    connection: Transaction, spec: ListSpec, query: ListQuery, base: sa.Select[Any] | None = None
 ) -> sa.Select[Any]:
     """Return `build`'s statement, for a list that may be long: sorted by an index, or few enough rows to sort.
 
@@ -298,7 +301,7 @@ def _sorted_rows(node: Mapping[str, Any]) -> Iterator[int]:
         yield from _sorted_rows(inner)
 
 
-def page(spec: ListSpec, query: ListQuery, rows: Sequence[Row], *, goes_on: bool = False) -> Page[Row]:
+def page(spec: ListSpec, query: ListQuery, rows: Sequence["Keyed[RowT]"], *, goes_on: bool = False) -> Page[RowT]:
     """Return the page that the rows of `build`'s statement for the same request make.
 
     `goes_on`: not all of them were read, so that there may be more.
@@ -317,7 +320,7 @@ def page(spec: ListSpec, query: ListQuery, rows: Sequence[Row], *, goes_on: bool
     else:
         before, behind = came_from_a_row, more
     return Page(
-        rows=kept,
+        rows=[found.row if isinstance(found, Keyed) else found for found in kept],
         first=encode_cursor(Cursor(None), keys, query.q) if before else None,
         next=encode_cursor(end, keys, query.q) if behind else None,
         previous=encode_cursor(start, keys, query.q) if before else None,
@@ -332,7 +335,9 @@ def _place(spec: ListSpec, query: ListQuery) -> tuple[tuple[SortKey, ...], Curso
     return keys, Cursor(cursor.values, cursor.backwards or query.from_prev)
 
 
-def _values(keys: tuple[SortKey, ...], row: sa.Row[Any] | Mapping[Any, Any]) -> tuple[Any, ...]:
+def _values(keys: tuple[SortKey, ...], row: Any) -> tuple[Any, ...]:
+    if isinstance(row, Keyed):
+        return row.keys
     columns = row if isinstance(row, Mapping) else row._mapping
     return tuple(columns[_KEY.format(at)] for at in range(len(keys)))
 
@@ -369,7 +374,7 @@ def envelope(page: Page[Any], items: Sequence[Any]) -> dict[str, Any]:
 
 
 async def read_bounded(
-    connection: AsyncConnection,
+    connection: Transaction,
     spec: ListSpec,
     query: ListQuery,
     base: sa.Select[Any],
@@ -382,14 +387,64 @@ async def read_bounded(
     """
     rows: list[sa.Row[Any]] = []
     held = 0
-    options = {"max_row_buffer": at_once}
     statement = await bounded(connection, spec, query, base)
-    async with connection.stream(statement, execution_options=options) as found:
-        async for row in found:
-            rows.append(row)
-            held += size(row)
-            if held > MAX_PAGE_BYTES:
-                return page(spec, query, rows, goes_on=True)
+    async for row in connection.stream(statement, None, untyped, at_once=at_once):
+        rows.append(row)
+        held += size(row)
+        if held > MAX_PAGE_BYTES:
+            return page(spec, query, rows, goes_on=True)
+    return page(spec, query, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Keyed(Generic[RowT]):
+    """A row of a list with the values of its sort keys."""
+
+    row: RowT
+    keys: tuple[Any, ...]
+
+
+def keyed(kind: type[RowT]) -> MadeOf[Keyed[RowT]]:
+    """Return what makes rows of `build`'s statements: a `kind` of all columns but the last ones, the sort keys."""
+
+    def made_of(columns: tuple[str, ...]) -> Callable[[Sequence[Any]], Keyed[RowT]]:
+        end = columns.index(_KEY.format(0))
+        make = row_maker(kind, columns[:end])
+        return lambda values: Keyed(make(values[:end]), tuple(values[end:]))
+
+    return made_of
+
+
+async def read_page(
+    transaction: Transaction,
+    spec: ListSpec,
+    query: ListQuery,
+    base: sa.Select[Any] | None = None,
+    *,
+    row: type[RowT],
+    parameters: Parameters | None = None,
+    short: bool = False,
+    size: Callable[[RowT], int] | None = None,
+    at_once: int = ROWS_AT_ONCE,
+) -> Page[RowT]:
+    """Return the page of a list that a request asks for, with rows of the class `row`.
+
+    `base` is as in `build`, `parameters` are values of its named parameters. A list that is `short` may be sorted by
+    anything; for any other `bounded` decides. With `size`, in bytes, the page ends early where its rows are too large
+    together, and `next` goes on behind it; then `at_once` rows are read together.
+
+    Raises what `bounded` raises.
+    """
+    statement = build(spec, query, base) if short else await bounded(transaction, spec, query, base)
+    if size is None:
+        return page(spec, query, await transaction.made(statement, parameters, keyed(row)))
+    rows: list[Keyed[RowT]] = []
+    held = 0
+    async for one in transaction.stream(statement, parameters, keyed(row), at_once=at_once):
+        rows.append(one)
+        held += size(one.row)
+        if held > MAX_PAGE_BYTES:
+            return page(spec, query, rows, goes_on=True)
     return page(spec, query, rows)
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from sqlalchemy import Row, Select, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from runflow.db.transaction import Transaction
 from runflow.web.lists import FieldKind, ListField, ListSpec
 from runflow.workers.gpus.schemas import Gpu
 from runflow.workers.queries import online
@@ -21,18 +21,18 @@ def selection() -> Select[Any]:
     return select(gpus, WORKERS_ONLINE.label("workers_online"))
 
 
-async def by_code(connection: AsyncConnection, code: str) -> Row[Any] | None:
+async def by_code(connection: Transaction, code: str) -> Row[Any] | None:
     """Return one class, with its workers."""
     found: Row[Any] | None = (await connection.execute(selection().where(gpus.c.code == code))).one_or_none()
     return found
 
 
-async def change(connection: AsyncConnection, code: str, values: dict[str, Any]) -> bool:
+async def change(connection: Transaction, code: str, values: dict[str, Any]) -> bool:
     """Change a class; False when there is none of this code."""
     return (await connection.execute(update(gpus).where(gpus.c.code == code).values(**values))).rowcount > 0
 
 
-async def put(connection: AsyncConnection, code: str, values: dict[str, Any]) -> None:
+async def put(connection: Transaction, code: str, values: dict[str, Any]) -> None:
     """Make a class, or change it. A new one needs no name: it gets its code."""
     new = {"name": code, "memory_gb": 0, "price_per_second": 0, "sort_order": 100, **values}
     statement = insert(gpus).values(code=code, **new)
@@ -42,7 +42,7 @@ async def put(connection: AsyncConnection, code: str, values: dict[str, Any]) ->
         await connection.execute(statement.on_conflict_do_nothing())
 
 
-async def everything(connection: AsyncConnection) -> list[Row[Any]]:
+async def everything(connection: Transaction) -> list[Row[Any]]:
     """Return the whole catalogue in order."""
     return list(await connection.execute(selection().order_by(gpus.c.sort_order, gpus.c.code)))
 
@@ -53,7 +53,7 @@ _MEET = text("""
 """)
 
 
-async def meet(connection: AsyncConnection, *, code: str, name: str | None, memory_gb: int) -> None:
+async def meet(connection: Transaction, *, code: str, name: str | None, memory_gb: int) -> None:
     """Take a class into the catalogue, without a price, because a worker of it has come."""
     await connection.execute(_MEET, {"code": code, "name": name, "memory_gb": memory_gb})
 

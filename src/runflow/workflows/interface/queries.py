@@ -9,9 +9,9 @@ from uuid import UUID
 import sqlalchemy as sa
 from pydantic import BaseModel
 from sqlalchemy import Row, Table
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
+from runflow.db.transaction import Transaction
 from runflow.graph import InputType
 from runflow.ids import new_id
 from runflow.web.lists import FieldKind, ListField, ListSpec
@@ -90,7 +90,7 @@ _OUTSIDE = ("id", "org_id", "comfyui_workflow_id", "created_at", "updated_at", "
 
 
 async def shown(
-    connection: AsyncConnection, kind: type[InputRow] | type[OutputRow], workflow_ids: Collection[UUID]
+    connection: Transaction, kind: type[InputRow] | type[OutputRow], workflow_ids: Collection[UUID]
 ) -> Sequence[Row[Any]]:
     """Return the rows of these workflows that callers see."""
     table = _TABLES[kind]
@@ -144,14 +144,14 @@ def only(statement: sa.Select[Any], row_id: UUID) -> sa.Select[Any]:
     return statement.where(table.c.id == row_id)
 
 
-async def one(connection: AsyncConnection, statement: sa.Select[Any], row_id: UUID) -> Row[Any] | None:
+async def one(connection: Transaction, statement: sa.Select[Any], row_id: UUID) -> Row[Any] | None:
     """Return the row of this id among those of `of_workflow` or `of_all`."""
     found: Row[Any] | None = (await connection.execute(only(statement, row_id))).one_or_none()
     return found
 
 
 async def stored(
-    connection: AsyncConnection, kind: type[interface_rows.EitherRow], workflow_id: UUID
+    connection: Transaction, kind: type[interface_rows.EitherRow], workflow_id: UUID
 ) -> list[interface_rows.EitherRow]:
     """Return every row of one workflow, those deleted by hand included, for merging."""
     table = _TABLES[kind]
@@ -166,7 +166,7 @@ async def stored(
 
 
 async def save(
-    connection: AsyncConnection,
+    connection: Transaction,
     kind: type[interface_rows.EitherRow],
     *,
     org_id: UUID,

@@ -8,10 +8,10 @@ from uuid import UUID
 
 import orjson
 from sqlalchemy import Row as DatabaseRow
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
 from runflow.accounts.audit import recorder
+from runflow.db.transaction import Transaction
 from runflow.graph import GraphError, GraphWarning, Prompt, find_warnings
 from runflow.ids import new_id
 from runflow.web.auth import Principal
@@ -48,7 +48,7 @@ async def list_page(
 async def _read(
     services: Services, caller: Principal, kind: Kind[EitherRow], workflow_id: UUID | None, query: ListQuery
 ) -> Page[DatabaseRow[Any]]:
-    async def read(connection: AsyncConnection, base: Any) -> Page[DatabaseRow[Any]]:
+    async def read(connection: Transaction, base: Any) -> Page[DatabaseRow[Any]]:
         # A default may be a megabyte of text.
         return await read_bounded(connection, kind.spec, query, base, queries.size_of, ROWS_AT_ONCE)
 
@@ -155,7 +155,7 @@ async def patch(
                 raise _taken(kind, other)
         return _Changed(tuple(changed if row.id == row_id else row for row in rows), changed)
 
-    async def unchanged_since(connection: AsyncConnection) -> None:
+    async def unchanged_since(connection: Transaction) -> None:
         statement = queries.of_workflow(kind.row, caller.org_id, workflow_id)
         row = await queries.one(connection, statement, row_id)
         if row is not None:
@@ -185,7 +185,7 @@ async def _write(
     work: _Work[EitherRow],
     verb: str,
     body: Definition | None = None,
-    check: Callable[[AsyncConnection], Any] | None = None,
+    check: Callable[[Transaction], Any] | None = None,
 ) -> dict[str, Any]:
     async with services.db.tenant(caller.org_id) as connection:
         current = await locked(connection, workflow_id)

@@ -6,8 +6,8 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from runflow.db.transaction import Transaction
 from runflow.models.service import DeclaredModel, declared
 from runflow.workflows import queries
 
@@ -52,7 +52,7 @@ class VersionMemory:
             self._held.move_to_end(version_id)
         return held
 
-    async def get(self, connection: AsyncConnection, version_id: UUID) -> VersionPayload:
+    async def get(self, connection: Transaction, version_id: UUID) -> VersionPayload:
         """Return a version, from memory or by this connection. Raises LookupError where there is none."""
         held = self.remembered(version_id)
         if held is not None:
@@ -91,7 +91,7 @@ class VersionMemory:
 _memory = VersionMemory()
 
 
-async def version_payload(connection: AsyncConnection, version_id: UUID) -> VersionPayload:
+async def version_payload(connection: Transaction, version_id: UUID) -> VersionPayload:
     """Return what a lease needs of a version. Raises LookupError where there is none.
 
     A remembered version is returned whatever the connection may see: ask only for a version of the run at hand.

@@ -7,9 +7,9 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy import Row
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runflow import errors
+from runflow.db.transaction import Transaction
 from runflow.web.lists import FieldKind, ListField, ListSpec
 from runflow.workflows.queries import fragment
 from runflow.workflows.records import version_record
@@ -35,9 +35,7 @@ def of_workflow(workflow_id: UUID, texts: Collection[str] = ()) -> sa.Select[Any
     )
 
 
-async def by_number(
-    connection: AsyncConnection, workflow_id: UUID, number: int, texts: Collection[str]
-) -> Row[Any] | None:
+async def by_number(connection: Transaction, workflow_id: UUID, number: int, texts: Collection[str]) -> Row[Any] | None:
     """Return one version of a workflow with these documents as text."""
     statement = of_workflow(workflow_id, texts).where(workflow_versions.c.number == number)
     found: Row[Any] | None = (await connection.execute(statement)).one_or_none()
