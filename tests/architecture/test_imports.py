@@ -170,7 +170,7 @@ def test_the_plugin_needs_nothing_that_comfyui_does_not_install() -> None:
 
 @pytest.mark.parametrize("room", ["worker", "client"])
 def test_worker_and_client_hold_no_database_driver(room: str) -> None:
-    drivers = {"sqlalchemy", "psycopg", "alembic", "fastapi", "obstore"}
+    drivers = {"sqlalchemy", "psycopg", "fastapi", "obstore"}
     faults = [
         f"src/runflow/{module.name}:{line}: {name}"
         for module in server_modules()

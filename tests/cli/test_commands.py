@@ -12,7 +12,7 @@ import runflow
 from runflow.cli import COMMANDS, Commands, app
 from tests.support.source import ROOT
 
-SERVER_PARTS = {"fastapi", "starlette", "uvicorn", "sqlalchemy", "alembic", "psycopg", "obstore", "lark", "numpy"}
+SERVER_PARTS = {"fastapi", "starlette", "uvicorn", "sqlalchemy", "psycopg", "obstore", "lark", "numpy"}
 
 
 def loaded(*words: str) -> tuple[int, set[str]]:

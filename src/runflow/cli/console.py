@@ -26,6 +26,7 @@ def fail(message: str) -> NoReturn:
 EXPECTED = (
     "runflow.embedded_postgres.errors:EmbeddedPostgresError",
     "runflow.db.migrate:SchemaTooNew",
+    "runflow.db.migrate:MigrationFailed",
     "runflow.db.exclusive:ServersRun",
     "runflow.db.roles:OtherKeyInForce",
     "runflow.master_key:MasterKeyError",
