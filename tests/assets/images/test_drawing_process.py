@@ -3,7 +3,6 @@
 import asyncio
 import io
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -11,6 +10,7 @@ from PIL import Image
 from runflow.assets.images.drawing_process import Busy, DrawingProcess
 from runflow.storage.store import once
 from tests.support.uploading import picture
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -39,16 +39,6 @@ async def test_a_picture_that_takes_long_has_none_and_the_next_one_has(process: 
     process._draw_seconds = 60
     small = await drawn(process, picture(size=(64, 48)))
     assert small is not None and Image.open(io.BytesIO(small)).size == (64, 48)
-
-
-async def test_a_folder_of_our_name_where_the_server_was_started_is_not_imported(
-    process: DrawingProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As beside a clone: `git clone …/runflow && runflow/.venv/bin/runflow up`."""
-    (tmp_path / "runflow").mkdir()
-    (tmp_path / "runflow" / "__init__.py").write_text("raise SystemExit('not this one')")
-    monkeypatch.chdir(tmp_path)
-    assert await drawn(process, picture(size=(64, 48))) is not None
 
 
 async def test_who_comes_second_does_not_wait_long() -> None:
@@ -89,10 +79,7 @@ async def test_a_source_that_fails_or_a_caller_that_leaves_spoils_nothing(proces
 async def test_an_idle_process_ends(process: DrawingProcess) -> None:
     short = DrawingProcess(idle_seconds=0)
     assert await drawn(short, picture()) is not None
-    held = short._process
-    assert held is not None
-    async with asyncio.timeout(60):
-        await held.wait()
+    await until(lambda: not short._pool.running)
     assert await drawn(short, picture()) is not None, "and is started again"
     await short.close()
 
@@ -104,3 +91,11 @@ async def test_a_machine_that_starts_no_process_has_thumbnails_later(
         patched.setattr("sys.executable", "/nonexistent/python")
         await drawn(process, picture())
     assert await drawn(process, picture()) is not None
+
+
+async def test_what_follows_a_picture_is_not_drawn_for_the_next_one(process: DrawingProcess) -> None:
+    """As when the object was replaced by a larger one after its size was written down."""
+    first, other = picture(size=(64, 48)), picture(size=(20, 10))
+    await process.draw(once(first + len(other).to_bytes(8) + other), len(first))
+    small = await drawn(process, first)
+    assert small is not None and Image.open(io.BytesIO(small)).size == (64, 48)

@@ -8,7 +8,8 @@ from typing import Any
 import psutil
 import pytest
 
-from runflow.evaluations.runner.judging import ImageRefused, JudgingFailed, JudgingPool, judging_pool
+from runflow.evaluations.runner.judging import STEP_SECONDS, ImageRefused, JudgingFailed, JudgingPool, judging_pool
+from runflow.sandbox.process import ConfinedProcess
 from tests.support import picture_corpus
 from tests.support.judge_plugins import install_plugin
 
@@ -25,8 +26,14 @@ async def pool() -> AsyncIterator[JudgingPool]:
 class ShortForOne(JudgingPool):
     """Gives the judge `a_hang` one second; what the others need depends on the machine."""
 
-    async def _receive(self, held: Any, step: str, seconds: float) -> dict[str, Any]:
-        return await super()._receive(held, step, 1 if step == "a_hang" else seconds)
+    async def _receive(self, process: ConfinedProcess) -> dict[str, Any]:
+        try:
+            message = await super()._receive(process)
+        finally:
+            self._step_seconds = STEP_SECONDS
+        if message.get("begin") == "a_hang":
+            self._step_seconds = 1
+        return message
 
 
 def job(folder: Path, **more: Any) -> dict[str, Any]:

@@ -1,19 +1,17 @@
 """Drawing thumbnails: pure, and the process in which the server has it done.
 
 Decoding is where a hostile picture would attack: 700 bytes of JPEG 2000 take a gigabyte and seconds, and a JPEG of many
-scans hours. So `python -m runflow.assets.images.drawing` reads pictures from standard input, each behind its size in
-eight bytes, and writes thumbnails to standard output in the same way, 0 bytes where there is none. It may be killed at
-any time and ends with its input (`drawing_process.py` is the other end).
+scans hours. So `python -m runflow.assets.images.drawing` is sent pictures and answers with thumbnails, of 0 bytes where
+there is none. It may be killed at any time and ends with its input (`drawing_process.py` is the other end).
 """
 
 import io
-import os
 import signal
-import sys
+from itertools import chain
 
 from PIL import Image
 
-from runflow.sandbox.confine import confine
+from runflow.sandbox.connection import ServerConnection
 
 SIDE = 512
 MAX_PIXELS = 32_000_000
@@ -24,7 +22,6 @@ decode more pixels than their header says (icons)."""
 MEMORY_BYTES = 1024**3
 """Address space of the process."""
 FILE_BYTES = 1024**2
-SIZE_BYTES = 8
 LIFE_SECONDS = 60
 """The process ends itself when one picture takes longer."""
 
@@ -90,19 +87,14 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 def main() -> None:
     """Serve until the input ends."""
-    # What a library prints must not get between the answers.
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    confine(memory_bytes=MEMORY_BYTES, file_bytes=FILE_BYTES)
-    pictures = sys.stdin.buffer
-    while len(size := pictures.read(SIZE_BYTES)) == SIZE_BYTES:
-        content = pictures.read(int.from_bytes(size))
+    server = ServerConnection(memory_bytes=MEMORY_BYTES, file_bytes=FILE_BYTES)
+    # An empty picture has no thumbnail: the answer says that the process is there, with its decoders loaded.
+    for content in chain([b""], server.messages()):
         # Also when the server was killed meanwhile and cannot end a picture that takes hours.
         signal.alarm(LIFE_SECONDS)
         small = draw(content) or b""
         signal.alarm(0)
-        answers.write(len(small).to_bytes(SIZE_BYTES) + small)
-        answers.flush()
+        server.answer(small)
 
 
 if __name__ == "__main__":

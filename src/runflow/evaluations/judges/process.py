@@ -1,20 +1,19 @@
 """The judging process: decodes pictures and runs judges, one job at a time, away from the server.
 
-`python -m runflow.evaluations.judges.process` reads jobs from standard input and answers on standard output, one JSON
-object per line (`runflow.evaluations.runner.judging` is the other end). It may be killed at any time. It ends with its
-input, so it never outlives its server, not even in the middle of a job.
+`python -m runflow.evaluations.judges.process` is sent jobs and answers each with several messages, all of them JSON
+objects (`runflow.evaluations.runner.judging` is the other end). It may be killed at any time. It ends with its input,
+so it never outlives its server, not even in the middle of a job.
 """
 
 import json
 import os
 import queue
-import sys
 import threading
 import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from PIL import Image
 
@@ -23,7 +22,7 @@ from runflow.evaluations.judges.picture import MAX_PIXELS, Picture, shrunk
 from runflow.evaluations.judges.registry import all_judges, is_gate
 from runflow.evaluations.judges.subject import Reference, Subject
 from runflow.evaluations.judges.verdict import OPENING, PREVIEW, Severity, Verdict
-from runflow.sandbox.confine import confine
+from runflow.sandbox.connection import ServerConnection
 
 MEMORY_BYTES = 3 * 1024**3
 """Address space of the process: enough for the largest picture, not enough to hurt the machine."""
@@ -147,28 +146,25 @@ def write_preview(picture: Picture, path: Path) -> None:
 
 def main() -> None:
     """Serve until the input ends."""
-    # What a plug-in prints must not get between the answers.
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS
-    confine(memory_bytes=MEMORY_BYTES, file_bytes=FILE_BYTES)
+    server = ServerConnection(memory_bytes=MEMORY_BYTES, file_bytes=FILE_BYTES)
     judges = all_judges()
-    jobs: queue.SimpleQueue[str] = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(jobs,), daemon=True).start()
-    _answer(answers, {"ready": [introduced(judge) for judge in judges]})
+    jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(server, jobs), daemon=True).start()
+    _answer(server, {"ready": [introduced(judge) for judge in judges]})
     while True:
         for message in work(json.loads(jobs.get()), judges):
-            _answer(answers, message)
+            _answer(server, message)
 
 
-def _read(jobs: "queue.SimpleQueue[str]") -> None:
-    for line in sys.stdin:
-        jobs.put(line)
+def _read(server: ServerConnection, jobs: "queue.SimpleQueue[bytes]") -> None:
+    for message in server.messages():
+        jobs.put(message)
     os._exit(0)
 
 
-def _answer(answers: TextIO, message: dict[str, Any]) -> None:
-    answers.write(json.dumps(message) + "\n")
+def _answer(server: ServerConnection, message: dict[str, Any]) -> None:
+    server.answer(json.dumps(message).encode())
 
 
 def _storable(text: object) -> str:

@@ -1,4 +1,4 @@
-"""Judging processes, seen from the server: started when there is work, killed when they hang, replaced when they die.
+"""Judging processes, seen from the server: what they are asked, and what it means when one dies or hangs.
 
 Pictures come from callers and from workflows, and decoding them is where a hostile one would attack: so it happens in
 processes that hold no key, no connection and no setting of the server, with bounded memory and time. One that dies or
@@ -7,28 +7,20 @@ hangs takes the judge down that it was running, and nothing else: the others go 
 
 import asyncio
 import contextlib
-import sys
-import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
-import structlog
 
 from runflow.evaluations.judges.verdict import OPENING, PREVIEW
-from runflow.sandbox.confine import environment
-
-log = structlog.get_logger()
+from runflow.sandbox.pool import IDLE_SECONDS, ProcessPool
+from runflow.sandbox.process import ConfinedProcess, ProcessFailed, ProcessGone
 
 STEP_SECONDS = 30.0
 """Each judge, and decoding, may take this long."""
-START_SECONDS = 60.0
-IDLE_SECONDS = 60.0
-"""A process without work for this long is stopped: an idle server keeps none."""
 MOST_CRASHES = 3
 """Of one subject."""
-LINE_BYTES = 4 * 1024 * 1024
 
 
 class JudgingFailed(Exception):
@@ -60,13 +52,6 @@ class Findings:
     size: tuple[int, int] | None
 
 
-@dataclass(slots=True, eq=False)
-class _Process:
-    process: asyncio.subprocess.Process
-    judges: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """What each judge says of itself, by name."""
-
-
 class JudgingPool:
     """At most `size` judging processes of one server process."""
 
@@ -74,15 +59,12 @@ class JudgingPool:
         """Prepare; nothing is started before there is work."""
         self._slots = asyncio.Semaphore(size)
         self._step_seconds = step_seconds
-        self._idle_seconds = idle_seconds
-        self._idle: list[tuple[_Process, float]] = []
-        self._all: set[_Process] = set()
-        self._reaper: asyncio.Task[None] | None = None
+        self._processes = ProcessPool("runflow.evaluations.judges.process", idle_seconds=idle_seconds)
 
     @property
     def running(self) -> int:
         """How many processes there are now."""
-        return len(self._all)
+        return self._processes.running
 
     async def judge(self, job: dict[str, Any]) -> Findings:
         """Run every judge over a job (see `judges.process.work`).
@@ -108,122 +90,40 @@ class JudgingPool:
     async def _attempt(
         self, job: dict[str, Any], verdicts: list[dict[str, Any]], skip: list[str]
     ) -> tuple[int, int] | None:
-        held = await self._take()
+        judges: dict[str, dict[str, Any]] = {}
         step = OPENING
         try:
-            await self._send(held, job)
-            while True:
-                message = await self._receive(held, step, self._step_seconds)
-                if "begin" in message:
-                    step = message["begin"]
-                elif "verdict" in message:
-                    verdicts.append(message["verdict"])
-                    skip.append(message["verdict"]["name"])
-                elif "refused" in message:
-                    self._give_back(held)
-                    raise ImageRefused(message["refused"])
-                else:
-                    self._give_back(held)
-                    size = message["done"]["size"]
-                    return (size[0], size[1]) if size else None
-        except _Died as died:
-            if died.step in held.judges:
-                reasoning = f"This judge was left out: {died.reason}"
-                nothing: dict[str, Any] = {
-                    "passed": None,
-                    "score": None,
-                    "confidence": 0.0,
-                    "strength": None,
-                    "issues": [],
-                }
-                verdicts.append({**held.judges[died.step], **nothing, "duration_ms": 0, "reasoning": reasoning})
-                skip.append(died.step)
-            await self._end(held)
-            raise
-        except ImageRefused:
-            raise
-        except BaseException:
-            # Cancelled in the middle of a job: what the process says next would belong to nobody.
-            await self._end(held)
-            raise
+            async with self._processes.process() as process:
+                judges = {judge["name"]: judge for judge in orjson.loads(process.greeting)["ready"]}
+                await process.send(orjson.dumps(job), seconds=self._step_seconds)
+                while True:
+                    message = await self._receive(process)
+                    if "begin" in message:
+                        step = message["begin"]
+                    elif "verdict" in message:
+                        verdicts.append(message["verdict"])
+                        skip.append(message["verdict"]["name"])
+                    else:
+                        break
+                refused = message.get("refused")
+                size = None if refused else message["done"]["size"]
+        except ProcessFailed as failed:
+            reason = "the judging process was gone." if isinstance(failed, ProcessGone) else str(failed)
+            if step in judges:
+                verdicts.append(_left_out(judges[step], reason))
+                skip.append(step)
+            raise _Died(step, reason) from failed
+        if refused:
+            raise ImageRefused(refused)
+        return (size[0], size[1]) if size else None
 
-    async def _take(self) -> _Process:
-        while self._idle:
-            held, _ = self._idle.pop()
-            if held.process.returncode is None:
-                return held
-            await self._end(held)
-        return await self._start()
-
-    async def _start(self) -> _Process:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-P", "-m", "runflow.evaluations.judges.process"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            limit=LINE_BYTES,
-            env=environment(),
-            start_new_session=True,  # Ctrl-C is the server's to handle
-        )
-        held = _Process(process)
-        self._all.add(held)
-        try:
-            ready = await self._receive(held, OPENING, START_SECONDS)
-        except BaseException:
-            await self._end(held)
-            raise
-        held.judges = {judge["name"]: judge for judge in ready["ready"]}
-        return held
-
-    async def _send(self, held: _Process, job: dict[str, Any]) -> None:
-        assert held.process.stdin is not None
-        try:
-            held.process.stdin.write(orjson.dumps(job) + b"\n")
-            await held.process.stdin.drain()
-        except (BrokenPipeError, ConnectionResetError) as error:
-            raise _Died(OPENING, "the judging process was gone.") from error
-
-    async def _receive(self, held: _Process, step: str, seconds: float) -> dict[str, Any]:
-        assert held.process.stdout is not None
-        try:
-            async with asyncio.timeout(seconds):
-                line = await held.process.stdout.readline()
-        except TimeoutError:
-            raise _Died(step, f"it took longer than {seconds:g} seconds.") from None
-        except ValueError as error:  # a line beyond the limit
-            raise _Died(step, "its answer was too long.") from error
-        if not line.endswith(b"\n"):
-            code = await held.process.wait()
-            raise _Died(step, f"its process ended unexpectedly ({_ending(code)}).")
-        message: dict[str, Any] = orjson.loads(line)
+    async def _receive(self, process: ConfinedProcess) -> dict[str, Any]:
+        message: dict[str, Any] = orjson.loads(await process.receive(seconds=self._step_seconds))
         return message
-
-    def _give_back(self, held: _Process) -> None:
-        self._idle.append((held, time.monotonic() + self._idle_seconds))
-        if self._reaper is None or self._reaper.done():
-            self._reaper = asyncio.create_task(self._reap())
-
-    async def _reap(self) -> None:
-        while self._idle:
-            await asyncio.sleep(max(0.0, min(until for _, until in self._idle) - time.monotonic()))
-            now = time.monotonic()
-            for entry in [entry for entry in self._idle if entry[1] <= now]:
-                self._idle.remove(entry)
-                await self._end(entry[0])
-
-    async def _end(self, held: _Process) -> None:
-        self._all.discard(held)
-        with contextlib.suppress(ProcessLookupError):
-            held.process.kill()
-        await asyncio.shield(held.process.wait())
 
     async def close(self) -> None:
         """Stop every process."""
-        if self._reaper is not None:
-            self._reaper.cancel()
-        self._idle.clear()
-        for held in list(self._all):
-            await self._end(held)
+        await self._processes.close()
 
 
 @contextlib.asynccontextmanager
@@ -236,5 +136,7 @@ async def judging_pool(size: int, **options: Any) -> AsyncIterator[JudgingPool]:
         await pool.close()
 
 
-def _ending(code: int) -> str:
-    return f"signal {-code}" if code < 0 else f"exit code {code}"
+def _left_out(judge: dict[str, Any], reason: str) -> dict[str, Any]:
+    """Return what is said of a judge whose process died or hung."""
+    nothing: dict[str, Any] = {"passed": None, "score": None, "confidence": 0.0, "strength": None, "issues": []}
+    return {**judge, **nothing, "duration_ms": 0, "reasoning": f"This judge was left out: {reason}"}
