@@ -54,7 +54,6 @@ from runflow.web import stored_files as storage
 from runflow.web.body import BodyLimit
 from runflow.web.context import RequestContext
 from runflow.web.cors import allow_every_origin
-from runflow.web.express import Express, find
 from runflow.web.idempotency import Idempotency
 from runflow.web.rate_limits import RateLimits
 from runflow.web.reference import routes as reference
@@ -120,17 +119,6 @@ ROUTES = RouteTable((*(route for router in ROUTERS for route in router.routes), 
 """Every route of the API."""
 ROUTES.check_scopes(ALL_SCOPES)
 
-OF_EVERY_RUN = (
-    ("POST", "/v1/comfyui-workflows/{owner}/{slug}/runs"),
-    ("POST", "/v1/worker/leases"),
-    ("POST", "/v1/worker/leases/{id}/heartbeats"),
-    ("POST", "/v1/worker/leases/{id}/completions"),
-    ("PUT", "/v1/storage/{key:path}"),
-    ("GET", "/v1/runs/{id}"),
-)
-"""The routes that every run passes: they are found without a search."""
-
-
 CONSEQUENCES = (RunMessages(), BatchMessages(), AutomaticEvaluations())
 """What follows from a run's end, in the order in which the transaction that ends it writes it: rows are locked in the
 order run, attempt, lane, fair share, batch."""
@@ -188,11 +176,11 @@ def create_app(services: Services) -> ASGIApp:
         redoc_url=None,
         # A browser does not follow the redirect of a preflight, and a POST may come as a GET.
         redirect_slashes=False,
+        routes=[route for router in ROUTERS for route in router.hot_routes],
         middleware=[
             Middleware(RequestContext),
             Middleware(BodyLimit, limit=services.settings.max_body_bytes, routes=ROUTES),
             Middleware(Idempotency, routes=ROUTES),
-            Middleware(Express, routes=find([router.api for router in ROUTERS], OF_EVERY_RUN)),
         ],
     )
     app.state.services = services

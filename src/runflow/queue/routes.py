@@ -1,6 +1,6 @@
 """Routes of the Worker API (docs/worker-api.md)."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, Request
@@ -62,6 +62,9 @@ async def register(
     return json_response(await api.register(body, token), 201)
 
 
+lease_body = json_body(LeaseRequest, caller=worker)
+
+
 @router.post(
     "/leases",
     access=Access.WORKER,
@@ -70,11 +73,18 @@ async def register(
     summary="Wait for work",
     openapi_extra=openapi_body(LeaseRequest),
 )
-async def lease(
-    body: Annotated[LeaseRequest, Depends(json_body(LeaseRequest, caller=worker))], request: Request, api: Api
-) -> Response:
+async def lease(body: Annotated[LeaseRequest, Depends(lease_body)], request: Request, api: Api) -> Response:
     """Long poll for the next run."""
     return json_response(await while_connected(request, api.lease(body, reached_at(request))))
+
+
+@router.hot("POST", "/leases")
+async def hot_lease(request: Request) -> Response:
+    """Answer as `lease` does."""
+    return await lease(await lease_body(request, None), request, await worker_api(request))
+
+
+heartbeat_body = json_body(Heartbeat, caller=worker)
 
 
 @router.post(
@@ -85,12 +95,16 @@ async def lease(
     summary="Renew a lease",
     openapi_extra=openapi_body(Heartbeat),
 )
-async def heartbeat(
-    id: UUID, body: Annotated[Heartbeat, Depends(json_body(Heartbeat, caller=worker))], parts: Parts
-) -> Response:
+async def heartbeat(id: UUID, body: Annotated[Heartbeat, Depends(heartbeat_body)], parts: Parts) -> Response:
     """Renew a lease, report events, hear of cancellation."""
     require_protocol(body)
     return json_response(await leases.heartbeat(parts, id, body))
+
+
+@router.hot("POST", "/leases/{id:uuid}/heartbeats")
+async def hot_heartbeat(request: Request) -> Response:
+    """Answer as `heartbeat` does."""
+    return await heartbeat(request.path_params["id"], await heartbeat_body(request, None), await services(request))
 
 
 @router.post(
@@ -113,7 +127,7 @@ _COMPLETION_BODY = openapi_body(Completion)
 _COMPLETION_BODY["requestBody"]["content"][PARCEL] = {"schema": {"type": "string", "format": "binary"}}
 
 
-async def completion_body(request: Request, _caller: WorkerToken) -> tuple[Completion, list[bytes]]:
+async def completion_body(request: Request, _caller: Annotated[Any, Depends(worker)]) -> tuple[Completion, list[bytes]]:
     """Read a completion and the contents that come with it, one for each output without a key (FastAPI dependency).
 
     Raises `ValidationFailed` where their sizes are not what the completion says.
@@ -153,3 +167,10 @@ async def complete(
     """Report how an attempt ended; small outputs may come along, and the next run with the answer."""
     body, contents = told
     return json_response(await api.complete(id, body, contents, reached_at(request)))
+
+
+@router.hot("POST", "/leases/{id:uuid}/completions")
+async def hot_complete(request: Request) -> Response:
+    """Answer as `complete` does."""
+    told = await completion_body(request, None)
+    return await complete(request.path_params["id"], told, request, await worker_api(request))

@@ -15,14 +15,14 @@ from runflow.runs.reruns import rerun
 from runflow.runs.schemas import Cancellation, DispatchRequest, RerunRequest, Run
 from runflow.runs.service import RunReader
 from runflow.storage.keys import base_url
-from runflow.web.auth import Caller, Principal
+from runflow.web.auth import Caller, Principal, principal
 from runflow.web.context import while_connected
 from runflow.web.json_body import json_body, openapi_body
 from runflow.web.lists import ListEnvelope, ListQuery, RecordQuery, check_projection, list_query, record_query
 from runflow.web.responses import json_response
 from runflow.web.route_table import Tag, any_of
 from runflow.web.router import Router
-from runflow.web.waiting import Wait, Waiting, place
+from runflow.web.waiting import PLAIN_WAIT, Wait, Waiting, place, plain_wait, preferred
 
 TAG = Tag("Runs", "Dispatch workflows; read, follow, cancel and repeat runs.")
 router = Router(TAG)
@@ -76,6 +76,9 @@ async def follow(request: Request, caller: Principal, run_id: UUID, waiting: flo
     return json_response(found, 201, {"Location": f"{base}/v1/runs/{run_id}"})
 
 
+dispatch_body = json_body(DispatchRequest)
+
+
 @router.post(
     "/v1/comfyui-workflows/{owner}/{slug}/runs",
     access=DISPATCH,
@@ -91,7 +94,7 @@ async def dispatch(
     slug: Slug,
     caller: Caller,
     waiting: Waiting,
-    body: Annotated[DispatchRequest, Depends(json_body(DispatchRequest))],
+    body: Annotated[DispatchRequest, Depends(dispatch_body)],
     request: Request,
     dispatcher: Dispatches,
 ) -> Response:
@@ -102,6 +105,15 @@ async def dispatch(
     with place(request, caller, waiting):
         row = await dispatcher.dispatch(caller, owner, slug, body, request.state.request_id)
         return await created(request, caller, dispatcher, row, waiting)
+
+
+@router.hot("POST", "/v1/comfyui-workflows/{owner}/{slug}/runs", query=PLAIN_WAIT)
+async def hot_dispatch(request: Request) -> Response:
+    """Answer as `dispatch` does."""
+    caller, path = await principal(request), request.path_params
+    waiting = await preferred(request, plain_wait(request))
+    body = await dispatch_body(request, caller)
+    return await dispatch(path["owner"], path["slug"], caller, waiting, body, request, await dispatcher(request))
 
 
 router.add(
@@ -160,6 +172,13 @@ async def get(
         return json_response(await reader.get(caller, id, address(request), query, 0))
     with request.app.state.services.limits.waiting(caller.org_id):
         return json_response(await while_connected(request, reader.get(caller, id, address(request), query, wait)))
+
+
+@router.hot("GET", "/v1/runs/{id:uuid}", query=PLAIN_WAIT)
+async def hot_get(request: Request) -> Response:
+    """Answer as `get` does, for the whole record."""
+    caller, reading = await principal(request), await reader(request)
+    return await get(request.path_params["id"], caller, request, RecordQuery(), reading, plain_wait(request) or 0)
 
 
 async def cancel(

@@ -83,6 +83,14 @@ async def principal(request: Request) -> Principal:
     return found or await authorize(request, _parts(request).routes.access[request.method, request.scope["route"].path])
 
 
+async def let_pass(request: Request, needed: Needed) -> None:
+    """Return where the caller may use a route that this opens; else raise what `authorize` or `worker` raises."""
+    if needed is Access.WORKER:
+        await worker(request)
+    elif needed not in (Access.PUBLIC, Access.SIGNED) and _CHECKED not in request.scope["state"]:
+        await authorize(request, needed)
+
+
 async def authorize(request: Request, needed: Needed) -> Principal:
     """Return the caller of a route that this opens, checked and counted once per request.
 

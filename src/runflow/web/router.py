@@ -1,5 +1,6 @@
 """How a noun declares its routes: each says what opens it and which errors it answers, or it cannot be written."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypedDict, TypeVar, Unpack, get_type_hints
 
@@ -8,6 +9,7 @@ from starlette.responses import Response
 
 from runflow.errors import RunflowError
 from runflow.web.auth import Caller, worker
+from runflow.web.hot_routes import NO_QUERY, HotRoute, Serve, declared_path
 from runflow.web.route_table import Access, Needed, RouteSpec, Tag
 from runflow.web.waiting import Follow
 
@@ -36,6 +38,7 @@ class Router:
         self.prefix = prefix
         self.api = APIRouter(prefix=prefix, tags=[tag.name] if tag else None, include_in_schema=tag is not None)
         self.routes: list[RouteSpec] = []
+        self.hot_routes: list[HotRoute] = []
 
     def add(
         self,
@@ -135,6 +138,23 @@ class Router:
     ) -> Callable[[Endpoint], Endpoint]:
         """Declare a route that removes something."""
         return self._declare("DELETE", path, access=access, errors=errors, **described)
+
+    def hot(self, method: str, path: str, *, query: re.Pattern[bytes] = NO_QUERY) -> Callable[[Serve], Serve]:
+        """Declare what answers the plain requests of a route that was declared before (`hot_routes.py`).
+
+        `path` is that route's, with `{id:uuid}` for an id; `query` matches the query strings of plain requests. Raises
+        LookupError where there is no such route.
+        """
+        full = self.prefix + path
+        spec = next((one for one in self.routes if (one.method, one.path) == (method, declared_path(full))), None)
+        if spec is None:
+            raise LookupError(f"{method} {full}: declare the route itself before its hot one.")
+
+        def declare(serve: Serve) -> Serve:
+            self.hot_routes.append(HotRoute(spec, full, serve, query))
+            return serve
+
+        return declare
 
     def _declare(self, method: str, path: str, **said: Any) -> Callable[[Endpoint], Endpoint]:
         def declare(endpoint: Endpoint) -> Endpoint:

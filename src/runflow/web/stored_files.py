@@ -11,6 +11,7 @@ from runflow import errors
 from runflow.storage.disk import BLOCK_BYTES
 from runflow.storage.download import download_headers, is_unchanged
 from runflow.storage.ranges import parse_range
+from runflow.web.hot_routes import ANY_QUERY
 from runflow.web.responses import json_response
 from runflow.web.route_table import Access, Tag
 from runflow.web.router import Router
@@ -54,6 +55,12 @@ async def upload(key: str, request: Request, services: Annotated[Services, Depen
         key, _body(request), limit=grant.max_bytes, size_bytes=grant.size_bytes, settle=False
     )
     return json_response({"size_bytes": stored.size_bytes, "sha256": stored.sha256})
+
+
+@router.hot("PUT", "/v1/storage/{key:path}", query=ANY_QUERY)
+async def hot_upload(request: Request) -> Response:
+    """Answer as `upload` does."""
+    return await upload(request.path_params["key"], request, await services(request))
 
 
 @router.get(

@@ -41,6 +41,16 @@ OF_A_DISPATCH = (
 )
 """What documents say of the parameter, where something is read and where something is created."""
 
+PLAIN_WAIT = re.compile(rb"(?:wait=\d{1,9}(?:\.\d{1,9})?)?")
+"""The query strings of hot routes that may wait: nothing, or a plain `wait` alone."""
+
+
+def plain_wait(request: Request) -> float | None:
+    """Return the seconds of a query string that `PLAIN_WAIT` matches; None where it has none."""
+    given = request.scope["query_string"].removeprefix(b"wait=")
+    return _clamped(float(given)) if given else None
+
+
 Wait = Annotated[_Seconds, Query(description=OF_A_READ)]
 """The query parameter of routes that read what may not have ended."""
 
