@@ -4,7 +4,6 @@ import asyncio
 from typing import Annotated, Any
 
 import typer
-from psycopg import IntegrityError
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -13,6 +12,7 @@ from runflow.accounts.organizations import queries, service
 from runflow.accounts.organizations.schemas import OWNER
 from runflow.cli.console import console, fail
 from runflow.cli.settings import load_settings
+from runflow.db.transaction import Violation
 from runflow.graph.slug import SlugError
 from runflow.installation import Installation, first_steps, open_installation
 from runflow.logs import configure
@@ -47,7 +47,7 @@ def create(
     with open_installation(load_settings()) as installation:
         try:
             made = asyncio.run(run(installation))
-        except IntegrityError:
+        except Violation:
             fail(f"There is an organization with the slug {address!r} already. Choose another with --slug.")
     if as_json:
         typer.echo(dumps(made).decode())

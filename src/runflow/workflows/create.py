@@ -4,10 +4,9 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg import IntegrityError
-
 from runflow import errors
 from runflow.accounts.audit import recorder
+from runflow.db.transaction import Violation
 from runflow.graph import GraphWarning, SlugError
 from runflow.ids import new_id
 from runflow.web.auth import Principal
@@ -69,7 +68,7 @@ async def create(services: Services, caller: Principal, body: CreateWorkflow) ->
             if row is None:
                 raise errors.Internal
             found = await records.complete(connection, [row], caller.org_slug, records.WHOLE)
-    except IntegrityError as error:
+    except Violation as error:
         conflict = writing.slug_conflict(error, draft.slug)
         if conflict is None:
             raise

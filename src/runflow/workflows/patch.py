@@ -7,12 +7,11 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from psycopg import IntegrityError
 from sqlalchemy import Row
 
 from runflow import errors
 from runflow.accounts.audit import recorder
-from runflow.db.transaction import Transaction
+from runflow.db.transaction import Transaction, Violation
 from runflow.graph import GraphWarning, Interface
 from runflow.web.auth import Principal
 from runflow.web.services import Services
@@ -75,7 +74,7 @@ async def patch(services: Services, caller: Principal, workflow_id: UUID, body: 
             if row is None:
                 raise errors.WorkflowNotFound
             changed = await records.complete(connection, [row], caller.org_slug, records.WHOLE)
-    except IntegrityError as error:
+    except Violation as error:
         conflict = writing.slug_conflict(error, str(values.get("slug")))
         if conflict is None:
             raise

@@ -3,11 +3,9 @@
 from typing import Any
 from uuid import UUID
 
-from psycopg import IntegrityError
-
 from runflow import errors
 from runflow.accounts.audit import recorder
-from runflow.db.transaction import Transaction
+from runflow.db.transaction import Transaction, Violation
 from runflow.graph import is_slug
 from runflow.web.auth import Principal
 from runflow.web.lists import (
@@ -173,7 +171,7 @@ async def restore(
             if row is None:
                 raise errors.WorkflowNotFound
             found = await records.complete(connection, [row], caller.org_slug, records.WHOLE)
-    except IntegrityError as error:
+    except Violation as error:
         if writing.slug_conflict(error, slug) is None:
             raise
         message = (

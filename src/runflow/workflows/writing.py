@@ -5,11 +5,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from psycopg import IntegrityError
 from sqlalchemy import Row
 
 from runflow import errors
-from runflow.db.transaction import Transaction
+from runflow.db.transaction import Transaction, Violation
 from runflow.graph import GraphWarning
 from runflow.ids import new_id
 from runflow.web.auth import Principal
@@ -89,7 +88,7 @@ def check_unchanged(read: datetime | None, updated_at: datetime, noun: str = "wo
     raise errors.Conflict(message, errors=[{"loc": ["body", "updated_at"], "msg": message, "type": "conflict"}])
 
 
-def slug_conflict(error: IntegrityError, slug: str) -> errors.Conflict | None:
+def slug_conflict(error: Violation, slug: str) -> errors.Conflict | None:
     """Return the answer where a slug was taken, None for any other violation."""
     if error.diag.constraint_name != queries.LIVE_SLUG:
         return None

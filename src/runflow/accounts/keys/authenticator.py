@@ -7,13 +7,13 @@ every request asks the database.
 import time
 from uuid import UUID
 
-import psycopg
 import structlog
 
 from runflow import errors
 from runflow.accounts.keys import queries
 from runflow.db.database import Database
 from runflow.db.notifications import Hub
+from runflow.db.transaction import CONNECTION_TROUBLE
 from runflow.ids import token_hash
 from runflow.web.auth import Principal
 
@@ -76,7 +76,7 @@ class KeyRing:
         try:
             async with self._db.system(durable=False) as connection:
                 await queries.touch(connection, list(used))
-        except (psycopg.Error, errors.Unavailable):
+        except (*CONNECTION_TROUBLE, errors.Unavailable):
             self._used |= used
             raise
 

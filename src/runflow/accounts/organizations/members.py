@@ -3,8 +3,6 @@
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from psycopg import IntegrityError
-
 from runflow import errors
 from runflow.accounts.audit import recorder
 from runflow.accounts.keys import queries as keys
@@ -13,6 +11,7 @@ from runflow.accounts.organizations.limits import Limited, require_place
 from runflow.accounts.organizations.queries import MEMBER_LIST
 from runflow.accounts.organizations.schemas import CreateMember, Member, PatchMember, Role
 from runflow.accounts.organizations.service import require_own
+from runflow.db.transaction import Violation
 from runflow.ids import new_id
 from runflow.web.auth import Principal
 from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project
@@ -61,7 +60,7 @@ async def add(services: Services, caller: Principal, org_id: UUID, body: CreateM
             row = await queries.add_member(connection, values)
             details = {"email": body.email, "role_code": body.role_code}
             await recorder.record(connection, caller, "member.created", "member", member_id, details)
-    except IntegrityError:
+    except Violation:
         raise errors.Conflict(
             f"{body.email} is a member of this organization already; change that membership."
         ) from None

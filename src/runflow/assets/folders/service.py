@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
-from psycopg import IntegrityError
 from sqlalchemy import RowMapping
 
 from runflow import errors
@@ -14,7 +13,7 @@ from runflow.accounts.organizations.limits import Limited, require_place
 from runflow.assets.folders import queries
 from runflow.assets.folders.queries import FOLDER_LIST
 from runflow.assets.folders.schemas import CreateFolder, Folder, PatchFolder
-from runflow.db.transaction import Transaction
+from runflow.db.transaction import Transaction, Violation
 from runflow.ids import new_id
 from runflow.web.auth import Principal
 from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project
@@ -131,7 +130,7 @@ async def _tree(services: Services, caller: Principal, name: str | None) -> Asyn
     try:
         async with services.db.tenant(caller.org_id) as connection:
             yield connection
-    except IntegrityError as error:
+    except Violation as error:
         if queries.SAME_NAME in str(error):
             raise errors.Conflict(f"There is a folder called {name!r} already. Choose another name.") from error
         raise errors.Conflict("The folder was changed by someone else at the same time. Try again.") from error
