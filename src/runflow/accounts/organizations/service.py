@@ -3,8 +3,6 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.exc import IntegrityError
-
 from runflow import errors
 from runflow.accounts.audit import recorder
 from runflow.accounts.keys import service as keys
@@ -12,7 +10,7 @@ from runflow.accounts.organizations import queries
 from runflow.accounts.organizations.limits import require_place_for_organization
 from runflow.accounts.organizations.queries import ORGANIZATION_LIST
 from runflow.accounts.organizations.schemas import OWNER, CreateOrganization, Organization, PatchOrganization
-from runflow.db.transaction import Transaction
+from runflow.db.transaction import Transaction, Violation
 from runflow.graph.slug import SlugError
 from runflow.ids import new_id
 from runflow.web.auth import Principal
@@ -52,7 +50,7 @@ async def create_for(services: Services, caller: Principal, body: CreateOrganiza
             await queries.act_as(connection, caller.org_id)
             details = {"slug": slug, "name": body.name, "api_key_id": str(key["id"])}
             await recorder.record(connection, caller, "organization.created", "organization", org_id, details)
-    except IntegrityError:
+    except Violation:
         raise errors.Conflict(
             f"There is an organization with the slug {slug!r} already. Choose another slug."
         ) from None
@@ -90,7 +88,7 @@ async def change(services: Services, caller: Principal, org_id: UUID, body: Patc
 
 
 async def create_by_operator(connection: Transaction, *, slug: str, name: str, scopes: list[str]) -> dict[str, Any]:
-    """Make an organization with a first key, as the system role. Raises `IntegrityError` when the slug is taken."""
+    """Make an organization with a first key, as the system role. Raises `Violation` when the slug is taken."""
     org_id = new_id()
     await queries.add(connection, org_id=org_id, slug=slug, name=name)
     row = await queries.by_slug(connection, slug)
