@@ -4,29 +4,29 @@ from uuid import UUID
 
 from runflow.db.transaction import Transaction
 from runflow.protocol.failures import TERMINAL
-from runflow.queue import queries
+from runflow.queue import completion_queries
 from runflow.queue.ending import Ending, run_ended, something_follows
 from runflow.web.services import Services
 
 
 async def cancel_run(
-    services: Services, connection: Transaction, *, org_id: UUID, run_id: UUID, reason: str | None
+    services: Services, transaction: Transaction, *, org_id: UUID, run_id: UUID, reason: str | None
 ) -> bool | None:
     """Make a run of this organization `cancelled`, with everything that follows; call `announce` after the commit.
 
     Its worker hears of it with the next heartbeat and stops exactly that prompt. Returns None when there is no such
     run, False when it had ended already.
     """
-    run = await queries.for_cancellation(connection, run_id)
+    run = await completion_queries.for_cancellation(transaction, run_id)
     if run is None or run.org_id != org_id:
         return None
-    if run.status_code in TERMINAL:
+    if run.run_status in TERMINAL:
         return False
-    ended = await queries.cancel(
-        connection, run=run_id, lane=run.lane_id, queued=run.status_code == "queued", reason=reason
+    ended = await completion_queries.cancel(
+        transaction, run=run_id, lane=run.lane_id, queued=run.run_status == "queued", reason=reason
     )
     if something_follows(services, run):
-        await run_ended(services, connection, Ending(run, "cancelled", ended))
+        await run_ended(services, transaction, Ending(run, "cancelled", ended))
     return True
 
 

@@ -28,6 +28,8 @@ class Lane:
     waited_seconds: float
     virtual_time: float
     """Engine seconds that the lane's organization has had (comparable among organizations that wait)."""
+    depth: int = 1
+    """How many runs wait in it."""
 
 
 @dataclass(frozen=True, slots=True)

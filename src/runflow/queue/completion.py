@@ -7,6 +7,7 @@ gets the same answer (docs/leases.md, "Completing, guarded").
 import asyncio
 import hashlib
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -15,14 +16,16 @@ import structlog
 
 from runflow import errors
 from runflow.billing.settlement import Charged, meter
-from runflow.db.transaction import Transaction
+from runflow.db.transaction import Fetched, Transaction
 from runflow.ids import new_id
 from runflow.protocol.codec import as_fields
 from runflow.protocol.completions import Completion, CompletionAnswer
 from runflow.protocol.failures import TERMINAL, Failure, FailureCode, Stage
-from runflow.queue import queries
+from runflow.queue import completion_queries, queries
+from runflow.queue.completion_queries import AttemptEnd
 from runflow.queue.ending import Ending, run_ended, something_follows
 from runflow.queue.leases import OPEN, hold, latest_progress, number_of, store_events
+from runflow.queue.rows import EndedRun, HeldRun
 from runflow.web.services import Services
 
 log = structlog.get_logger()
@@ -38,7 +41,7 @@ class Transition:
     failure: Failure | None = None
 
 
-def decide(held: Any, body: Completion) -> Transition:
+def decide(held: HeldRun, body: Completion) -> Transition:
     """Decide how attempt and run go on: a value, not an action (docs/leases.md, "Trying again")."""
     if held.run_status in TERMINAL:
         return Transition("cancelled", held.run_status, billable=True)
@@ -93,8 +96,8 @@ async def _complete(
     """End an attempt whose outputs are being brought to the disk meanwhile."""
     fingerprint = _hash(body)
     charged: Charged | None = None
-    async with services.db.system() as connection:
-        held = await hold(connection, lease=lease, worker=body.worker_id, instance=body.instance)
+    async with services.db.system() as transaction:
+        held = await hold(transaction, lease=lease, worker=body.worker_id, instance=body.instance)
         if held.lease_status not in OPEN:
             if held.result_hash == fingerprint:
                 return CompletionAnswer(run_id=held.run_id, status_code=held.run_status)
@@ -102,10 +105,10 @@ async def _complete(
         if body.result == "released" and held.run_status not in TERMINAL:
             if held.number is not None:
                 await queries.back_in_lane(
-                    connection, org=held.org_id, run=held.run_id, number=held.number, forgotten_at=held.offered_at
+                    transaction, org=held.org_id, run=held.run_id, number=held.number, forgotten_at=held.offered_at
                 )
             await queries.return_offer(
-                connection, lease=lease, run=held.run_id, lane=held.lane_id, created_at=held.created_at
+                transaction, lease=lease, run=held.run_id, lane=held.lane_id, created_at=held.created_at
             )
             transition = Transition("released", "queued", billable=False)
         else:
@@ -113,7 +116,7 @@ async def _complete(
                 _check_keys(held, body)
                 await checking
             transition = decide(held, body)
-            charged = await _apply(services, connection, held, body, transition, fingerprint)
+            charged = await _apply(services, transaction, held, body, transition, fingerprint)
     if charged is not None:
         await charged.tell(services)
     announce(services, held.run_id, transition.run_status, with_delivery=something_follows(services, held))
@@ -135,80 +138,75 @@ def announce(services: Services, run_id: UUID, run_status: str, *, with_delivery
 
 async def _apply(
     services: Services,
-    connection: Transaction,
-    held: Any,
+    transaction: Transaction,
+    held: HeldRun,
     body: Completion,
     transition: Transition,
     fingerprint: str,
 ) -> Charged | None:
     number = number_of(held)
     if body.events:
-        await store_events(connection, held, number, body.events)
+        await store_events(transaction, held, number, body.events)
     outputs = [as_fields(output) for output in body.outputs] if transition.run_status == "succeeded" else []
-    ended = await queries.finish(
-        connection,
-        {
-            **finish_values(held, transition, number),
-            "started_at": body.timings.started_at or held.attempt_started_at or held.offered_at,
-            "prepare_ms": body.timings.prepare_ms,
-            "load_ms": body.timings.load_ms,
-            "execute_ms": body.timings.execute_ms,
-            "upload_ms": body.timings.upload_ms,
-            "cold_start": body.timings.cold_start,
-            "result_hash": fingerprint,
-            "nodes_completed": latest_progress(body.events).get("nodes_completed"),
-            "nodes_total": latest_progress(body.events).get("nodes_total"),
-            "has_node_runs": bool(body.nodes),
-            "has_logs": any(event.type == "log" for event in body.events),
-            "outputs": orjson.dumps(outputs).decode(),
-            # Their ids grow with their order, by which lists tell apart what one transaction made.
-            "nodes": orjson.dumps([{"id": new_id(), **as_fields(node)} for node in body.nodes]).decode(),
-        },
+    progress = latest_progress(body.events)
+    end = attempt_end(
+        held,
+        transition,
+        number,
+        prepare_ms=body.timings.prepare_ms,
+        load_ms=body.timings.load_ms,
+        execute_ms=body.timings.execute_ms,
+        upload_ms=body.timings.upload_ms,
+        cold_start=body.timings.cold_start,
+        result_hash=fingerprint,
+        nodes_completed=progress.get("nodes_completed"),
+        nodes_total=progress.get("nodes_total"),
+        has_logs=any(event.type == "log" for event in body.events),
+        outputs=outputs,
+        # Their ids grow with their order, by which lists tell apart what one transaction made.
+        nodes=[{"id": new_id(), **as_fields(node)} for node in body.nodes],
+        started_at=body.timings.started_at,
     )
+    ended = await completion_queries.finish(transaction, end)
     if transition.run_status == "queued":
-        await queries.back_in_lane(connection, org=held.org_id, run=held.run_id, number=number)
-    charged = await meter(connection, held, number, transition.run_status)
+        await queries.back_in_lane(transaction, org=held.org_id, run=held.run_id, number=number)
+    charged = await meter(transaction, held, number, transition.run_status)
     if transition.run_status in TERMINAL and held.run_status not in TERMINAL and something_follows(services, held):
-        ending = Ending(held, transition.run_status, await ended.fetchone(), outputs, transition.failure)
-        await run_ended(services, connection, ending)
+        await run_ended(services, transaction, await ending_of(held, transition, ended, outputs))
     return charged
 
 
-def finish_values(held: Any, transition: Transition, number: int) -> dict[str, Any]:
-    """Return the values of `queries.finish` that every way to end an attempt has; the rest is empty."""
+def attempt_end(
+    held: HeldRun, transition: Transition, number: int, *, started_at: datetime | None = None, **told: Any
+) -> AttemptEnd:
+    """Return the end of a locked attempt; `told` is what its worker told of it, and is empty where it told nothing."""
     failure = transition.failure
     details = None
     if failure is not None:
         details = {"node_id": failure.node_id, "node_type": failure.node_type, "details": failure.details}
-    return {
-        "lease": held.lease_id,
-        "run": held.run_id,
-        "org": held.org_id,
-        "lane": held.lane_id,
-        "number": number,
-        "gpu_code": held.gpu_code,
-        "created_at": held.created_at,
-        "attempt_status": transition.attempt_status,
-        "run_status": transition.run_status,
-        "billable": transition.billable,
-        "failure_code": failure.code.value if failure else None,
-        "failure_stage": failure.stage.value if failure else None,
-        "failure_message": failure.message if failure else None,
-        "failure_details": orjson.dumps(details).decode() if details else None,
-        "started_at": held.attempt_started_at or held.offered_at,
-        "prepare_ms": 0,
-        "load_ms": 0,
-        "execute_ms": 0,
-        "upload_ms": 0,
-        "cold_start": False,
-        "result_hash": None,
-        "nodes_completed": None,
-        "nodes_total": None,
-        "has_node_runs": False,
-        "has_logs": False,
-        "outputs": "[]",
-        "nodes": "[]",
-    }
+    return AttemptEnd(
+        held=held,
+        number=number,
+        attempt_status=transition.attempt_status,
+        run_status=transition.run_status,
+        billable=transition.billable,
+        failure_code=failure.code.value if failure else None,
+        failure_stage=failure.stage.value if failure else None,
+        failure_message=failure.message if failure else None,
+        failure_details=orjson.dumps(details).decode() if details else None,
+        started_at=started_at or held.attempt_started_at or held.offered_at,
+        **told,
+    )
+
+
+async def ending_of(
+    held: HeldRun, transition: Transition, ended: Fetched[EndedRun], outputs: list[dict[str, Any]]
+) -> Ending:
+    """Return how a run ended, for what follows from it."""
+    row = await ended.fetchone()
+    if row is None:
+        raise RuntimeError(f"The run {held.run_id} is locked and was not there to end.")
+    return Ending(held, transition.run_status, row, outputs, transition.failure)
 
 
 def _hash(body: Completion) -> str:
@@ -221,7 +219,7 @@ def output_prefix(run_id: UUID, lease_id: UUID) -> str:
     return f"runs/{run_id}/{lease_id}/"
 
 
-def _check_keys(held: Any, body: Completion) -> None:
+def _check_keys(held: HeldRun, body: Completion) -> None:
     prefix = output_prefix(held.run_id, held.lease_id)
     seen: set[int] = set()
     for output in body.outputs:

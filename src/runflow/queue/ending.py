@@ -10,6 +10,7 @@ from typing import Any
 
 from runflow.db.transaction import Transaction
 from runflow.protocol.failures import Failure
+from runflow.queue.rows import EndedRun, LockedRun
 from runflow.web.services import Services
 
 
@@ -17,26 +18,26 @@ from runflow.web.services import Services
 class Ending:
     """How a run ended.
 
-    - `run`: the row of `queries.held` or `queries.for_cancellation` (run_id, org_id, comfyui_workflow_id, metadata, …).
+    - `run`: the run as it was when it was locked.
     - `status`: `succeeded`, `failed` or `cancelled`.
-    - `row`: what the statement that ended it returned: `duration_ms`, `completed_at`.
+    - `row`: when it ended, and how long it took.
     - `outputs`: the rows of its files, as the completion named them.
     """
 
-    run: Any
+    run: LockedRun
     status: str
-    row: Any
+    row: EndedRun
     outputs: list[dict[str, Any]] = field(default_factory=list)
     failure: Failure | None = None
 
 
-async def run_ended(services: Services, connection: Transaction, ending: Ending) -> None:
+async def run_ended(services: Services, transaction: Transaction, ending: Ending) -> None:
     """Write everything that a run's end brings about, in the order of `services.consequences`."""
     for consequence in services.consequences:
         if consequence.concerns(ending.run):
-            await consequence.write(services, connection, ending)
+            await consequence.write(services, transaction, ending)
 
 
-def something_follows(services: Services, run: Any) -> bool:
+def something_follows(services: Services, run: LockedRun) -> bool:
     """Tell whether `run_ended` would write anything: only then the statement's row has to be waited for."""
     return any(consequence.concerns(run) for consequence in services.consequences)

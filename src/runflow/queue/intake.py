@@ -130,13 +130,13 @@ class Intake:
 
     async def _insert(self, org_id: UUID, runs: list[NewRun], before: Statements | None = None) -> dict[UUID, datetime]:
         """Put runs into their lanes in one transaction; return when each was created, by its id."""
-        async with self._db.tenant(org_id) as connection:
+        async with self._db.tenant(org_id) as transaction:
             if before is not None:
-                await before(connection)
-            inserted = await queries.insert_runs(connection, [_row(run) for run in runs])
+                await before(transaction)
+            inserted = await queries.insert_runs(transaction, [_row(run) for run in runs])
             for of_lane in _by_lane(runs):
                 await queries.enter_lane(
-                    connection,
+                    transaction,
                     lane=of_lane[0].lane,
                     version=of_lane[0].version_id,
                     gpu_class=of_lane[0].gpu_class,

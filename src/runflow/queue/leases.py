@@ -18,7 +18,8 @@ from runflow.protocol.failures import TERMINAL
 from runflow.protocol.leases import Heartbeat, HeartbeatAnswer
 from runflow.queue import queries
 from runflow.queue.backlog import Backlog
-from runflow.queue.choose import Lane, WorkerOffer, choose
+from runflow.queue.choose import WorkerOffer, choose
+from runflow.queue.rows import HeldRun
 from runflow.web.services import Services
 
 OFFER_SECONDS = 5.0
@@ -83,27 +84,15 @@ async def _claim(
     What changes in between costs a miss: a claim by itself takes a lane's first run that nobody has, or none.
     """
     hints = backlog.hints
-    async with services.db.system() as connection:
-        looked = await queries.waiting_lanes(connection, worker_id)
+    async with services.db.system() as transaction:
+        looked = await queries.waiting_lanes(transaction, worker_id)
     waiting = await looked.fetchall()
-    depth = sum(row.depth for row in waiting)
-    lanes = [
-        Lane(
-            id=row.id,
-            org_id=row.org_id,
-            gpu_class=row.gpu_class,
-            fingerprint=row.fingerprint,
-            priority=row.priority,
-            waited_seconds=row.waited_seconds,
-            virtual_time=row.virtual_time,
-        )
-        for row in waiting
-    ]
-    for lane in choose(lanes, offer):
+    depth = sum(lane.depth for lane in waiting)
+    for lane in choose(waiting, offer):
         lease = new_id()
-        async with services.db.system(durable=False) as connection:
+        async with services.db.system(durable=False) as transaction:
             taken = await queries.claim(
-                connection,
+                transaction,
                 lane=lane,
                 lease=lease,
                 worker=worker_id,
@@ -128,17 +117,17 @@ async def _claim(
     return None
 
 
-async def hold(connection: Transaction, *, lease: UUID, worker: UUID, instance: UUID) -> Any:
+async def hold(transaction: Transaction, *, lease: UUID, worker: UUID, instance: UUID) -> HeldRun:
     """Lock a lease and its run. Raises `LeaseNotFound` when this worker never had it (or its offer lapsed)."""
-    held = await queries.held(connection, lease=lease, worker=worker, instance=instance)
+    held = await queries.held(transaction, lease=lease, worker=worker, instance=instance)
     if held is None:
         raise errors.LeaseNotFound
     return held
 
 
-def number_of(held: Any) -> int:
+def number_of(held: HeldRun) -> int:
     """Return the attempt's number; an offer gets the next one."""
-    return int(held.number or held.attempt_count + 1)
+    return held.number or held.attempt_count + 1
 
 
 async def heartbeat(services: Services, lease: UUID, beat: Heartbeat) -> HeartbeatAnswer:
@@ -146,15 +135,15 @@ async def heartbeat(services: Services, lease: UUID, beat: Heartbeat) -> Heartbe
     running = any(event.type == "status" for event in beat.events)
     progress = latest_progress(beat.events)
     # A relaxed commit: a renewal that a power cut forgets only makes the lease expire sooner.
-    async with services.db.system(durable=False) as connection:
-        held = await hold(connection, lease=lease, worker=beat.worker_id, instance=beat.instance)
+    async with services.db.system(durable=False) as transaction:
+        held = await hold(transaction, lease=lease, worker=beat.worker_id, instance=beat.instance)
         if held.lease_status not in OPEN:
             raise errors.LeaseLost
         number = number_of(held)
         if beat.events:
-            await store_events(connection, held, number, beat.events)
+            await store_events(transaction, held, number, beat.events)
         renewed = await queries.renew(
-            connection,
+            transaction,
             lease=lease,
             number=number,
             lease_seconds=services.settings.lease_seconds,
@@ -178,10 +167,10 @@ def latest_progress(events: list[Event]) -> dict[str, int]:
     return {}
 
 
-async def store_events(connection: Transaction, held: Any, number: int, events: list[Event]) -> None:
+async def store_events(transaction: Transaction, held: HeldRun, number: int, events: list[Event]) -> None:
     """Keep a worker's events under the run; a number that was kept before is ignored."""
     await queries.add_events(
-        connection,
+        transaction,
         org=held.org_id,
         run=held.run_id,
         lease=held.lease_id,

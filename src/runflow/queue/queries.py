@@ -1,4 +1,4 @@
-"""SQL of the queue, run pipelined (`runflow.db.transaction`).
+"""SQL of intake, claims and leases; what ends a run stands in `completion_queries.py`.
 
 Rows are locked in one order everywhere: run, attempt, lane, fair share, batch. A lane's counts move in the transaction
 that moves its runs.
@@ -12,6 +12,8 @@ import orjson
 
 from runflow.db.transaction import Fetched, Transaction
 from runflow.protocol.events import FIRST_OF_SERVER, NUMBERS_PER_ATTEMPT
+from runflow.queue.choose import Lane
+from runflow.queue.rows import HeldRun, OfferedRun, QueuedRun, RenewedLease
 
 ATTEMPT_LIMIT = 3
 """Attempts of one run (docs/leases.md, "Trying again"). What a worker gave back untouched is none: the next attempt's
@@ -35,13 +37,13 @@ _INSERT_RUNS = """
 _ENTER_LANE = "SELECT enter_lane(%(lane)s, %(version)s, %(gpu_class)s, %(fingerprint)s, %(count)s, %(priority)s)"
 
 
-async def insert_runs(connection: Transaction, rows: list[dict[str, Any]]) -> Fetched:
-    """Insert queued runs of the transaction's tenant; after the commit the cursor gives their `id` and `created_at`."""
-    return await connection.later(_INSERT_RUNS, {"rows": orjson.dumps(rows).decode()})
+async def insert_runs(transaction: Transaction, runs: list[dict[str, Any]]) -> Fetched[QueuedRun]:
+    """Insert queued runs of the transaction's tenant; they can be fetched after the commit."""
+    return await transaction.later(_INSERT_RUNS, {"rows": orjson.dumps(runs).decode()}, row=QueuedRun)
 
 
 async def enter_lane(
-    connection: Transaction,
+    transaction: Transaction,
     *,
     lane: UUID,
     version: UUID,
@@ -51,7 +53,7 @@ async def enter_lane(
     priority: int,
 ) -> None:
     """Count `count` more runs into a lane, making it when it is new. The last statement before the commit."""
-    await connection.run(
+    await transaction.run(
         _ENTER_LANE,
         {
             "lane": lane,
@@ -103,16 +105,16 @@ _CLAIM = """
 """
 
 
-async def waiting_lanes(connection: Transaction, worker: UUID) -> Fetched:
+async def waiting_lanes(transaction: Transaction, worker: UUID) -> Fetched[Lane]:
     """Look for the lanes with waiting runs; after the transaction they can be fetched.
 
     There are none for a worker that is draining or kept away for a while.
     """
-    return await connection.later(_WAITING_LANES, {"worker": worker})
+    return await transaction.later(_WAITING_LANES, {"worker": worker}, row=Lane)
 
 
 async def claim(
-    connection: Transaction,
+    transaction: Transaction,
     *,
     lane: UUID,
     lease: UUID,
@@ -120,7 +122,7 @@ async def claim(
     instance: UUID,
     gpu_code: str,
     offer_seconds: float,
-) -> Fetched:
+) -> Fetched[OfferedRun]:
     """Take the first run of a lane under a new, offered lease; its row is there to fetch after the transaction.
 
     There is none when another claim was faster.
@@ -133,19 +135,19 @@ async def claim(
         "gpu_code": gpu_code,
         "offer_seconds": offer_seconds,
     }
-    return await connection.later(_CLAIM, values)
+    return await transaction.later(_CLAIM, values, row=OfferedRun)
 
 
 # ---------------------------------------------------------------------------------------------------------- the lease
 _HELD = """
-    SELECT r.id AS run_id, r.org_id, r.comfyui_workflow_id, r.version_id, r.lane_id, r.status_code AS run_status,
-           r.attempt_count, r.lapsed_offers, r.cancel_requested_at, r.created_at, r.started_at, r.metadata,
-           r.client_ref, r.callback_url, r.request_id, r.created_by, r.nodes_total, r.cost, r.batch_id,
+    SELECT r.id AS run_id, r.org_id, r.comfyui_workflow_id, r.lane_id, r.batch_id, r.status_code AS run_status,
+           r.attempt_count, r.lapsed_offers, r.created_at, r.metadata, r.client_ref, r.callback_url, r.request_id,
+           r.cost,
            EXISTS (SELECT FROM budgets b WHERE b.org_id = r.org_id AND budget_left(b) IS NOT NULL) AS has_budget,
            EXISTS (SELECT FROM webhooks w WHERE w.org_id = r.org_id AND w.disabled_at IS NULL) AS has_webhooks,
            (SELECT w.auto_evaluate FROM workflows w WHERE w.id = r.comfyui_workflow_id) AS auto_evaluate,
-           a.id AS lease_id, a.status_code AS lease_status, a.number, a.gpu_code, a.expires_at, a.offered_at,
-           a.result_hash, a.started_at AS attempt_started_at,
+           a.id AS lease_id, a.status_code AS lease_status, a.number, a.gpu_code, a.offered_at, a.result_hash,
+           a.started_at AS attempt_started_at,
            (SELECT count(*) FROM run_attempts t WHERE t.run_id = r.id) AS tries
     FROM runs r JOIN run_attempts a ON a.run_id = r.id
     WHERE a.id = %(lease)s AND a.worker_id = %(worker)s AND a.worker_instance = %(instance)s
@@ -184,14 +186,14 @@ QUEUED_AGAIN = FIRST_OF_SERVER + 1
 """The number, within an attempt, of the event that the run goes back to its lane."""
 
 
-async def held(connection: Transaction, *, lease: UUID, worker: UUID, instance: UUID) -> Any | None:
+async def held(transaction: Transaction, *, lease: UUID, worker: UUID, instance: UUID) -> HeldRun | None:
     """Lock and return a lease with its run, whatever state it is in. None when this worker never had it."""
     values = {"lease": lease, "worker": worker, "instance": instance}
-    return await connection.first(_HELD, values)
+    return await transaction.first(_HELD, values, row=HeldRun)
 
 
 async def renew(
-    connection: Transaction,
+    transaction: Transaction,
     *,
     lease: UUID,
     number: int,
@@ -200,8 +202,8 @@ async def renew(
     nodes_completed: int | None,
     nodes_total: int | None,
     has_logs: bool,
-) -> Fetched:
-    """Make a locked lease live for `lease_seconds` more; after the transaction its `expires_at` can be fetched."""
+) -> Fetched[RenewedLease]:
+    """Make a locked lease live for `lease_seconds` more; until when can be fetched after the transaction."""
     values = {
         "lease": lease,
         "number": number,
@@ -211,11 +213,11 @@ async def renew(
         "nodes_total": nodes_total,
         "has_logs": has_logs,
     }
-    return await connection.later(_RENEW, values)
+    return await transaction.later(_RENEW, values, row=RenewedLease)
 
 
 async def add_events(
-    connection: Transaction, *, org: UUID, run: UUID, lease: UUID, number: int, events: list[dict[str, Any]]
+    transaction: Transaction, *, org: UUID, run: UUID, lease: UUID, number: int, events: list[dict[str, Any]]
 ) -> None:
     """Keep a worker's events, each number once."""
     values = {
@@ -225,7 +227,7 @@ async def add_events(
         "base": number * NUMBERS_PER_ATTEMPT,
         "events": orjson.dumps(events).decode(),
     }
-    await connection.run(_EVENTS, values)
+    await transaction.run(_EVENTS, values)
 
 
 _BACK_IN_LANE = """
@@ -240,7 +242,7 @@ _BACK_IN_LANE = """
 
 
 async def back_in_lane(
-    connection: Transaction, *, org: UUID, run: UUID, number: int, forgotten_at: datetime | None = None
+    transaction: Transaction, *, org: UUID, run: UUID, number: int, forgotten_at: datetime | None = None
 ) -> None:
     """Keep as an event that a run waits again after this attempt (`runs/history/timeline.py` tells them).
 
@@ -254,86 +256,7 @@ async def back_in_lane(
         "dispatching": DISPATCHING,
         "queued_again": QUEUED_AGAIN,
     }
-    await connection.run(_BACK_IN_LANE, values)
-
-
-# --------------------------------------------------------------------------------------------------------- completion
-_FINISH = """
-    WITH attempt AS (
-        UPDATE run_attempts SET status_code = %(attempt_status)s, number = %(number)s, completed_at = clock_timestamp(),
-            started_at = coalesce(started_at, offered_at), prepare_ms = %(prepare_ms)s, load_ms = %(load_ms)s,
-            execute_ms = %(execute_ms)s, upload_ms = %(upload_ms)s, cold_start = %(cold_start)s,
-            failure_code = %(failure_code)s, failure_message = %(failure_message)s, result_hash = %(result_hash)s
-        WHERE id = %(lease)s
-    ), usage AS (
-        INSERT INTO usage_records (id, org_id, run_id, attempt_id, comfyui_workflow_id, api_key_id, gpu_code,
-                                   prepare_seconds, load_seconds, execute_seconds, price_per_second, is_billable)
-        SELECT gen_random_uuid(), r.org_id, r.id, %(lease)s, r.comfyui_workflow_id, r.created_by, %(gpu_code)s,
-               %(prepare_ms)s / 1000.0, %(load_ms)s / 1000.0, %(execute_ms)s / 1000.0,
-               coalesce((SELECT price_per_second FROM gpus WHERE code = %(gpu_code)s), 0), %(billable)s
-        FROM runs r WHERE r.id = %(run)s
-        RETURNING *
-    ), run AS (
-        UPDATE runs r SET status_code = %(run_status)s, attempt_count = greatest(r.attempt_count, %(number)s),
-            started_at = CASE WHEN %(run_status)s = 'queued' THEN NULL
-                         WHEN r.completed_at IS NOT NULL THEN r.started_at
-                         ELSE coalesce(r.started_at, least(clock_timestamp(),
-                             greatest(r.created_at, CAST(%(started_at)s AS timestamptz)))) END,
-            completed_at = CASE WHEN %(run_status)s = 'queued' THEN NULL
-                           ELSE coalesce(r.completed_at, clock_timestamp()) END,
-            duration_ms = CASE WHEN %(run_status)s = 'queued' THEN NULL
-                          WHEN r.completed_at IS NOT NULL THEN r.duration_ms
-                          ELSE (extract(epoch FROM clock_timestamp() - r.created_at) * 1000)::integer END,
-            cost = coalesce(r.cost, 0) + u.cost, gpu_seconds = coalesce(r.gpu_seconds, 0) + u.gpu_seconds,
-            cold_start = r.cold_start OR %(cold_start)s,
-            cost_breakdown = cost_breakdown(u.gpu_code, u.price_per_second, u.prepare_seconds, u.load_seconds,
-                u.execute_seconds, u.billable_seconds, 1),
-            failure_code = CASE WHEN %(run_status)s = 'failed' THEN %(failure_code)s END,
-            failure_stage_code = CASE WHEN %(run_status)s = 'failed' THEN %(failure_stage)s END,
-            failure_message = CASE WHEN %(run_status)s = 'failed' THEN %(failure_message)s END,
-            failure_details = CASE WHEN %(run_status)s = 'failed' THEN CAST(%(failure_details)s AS json) END,
-            nodes_completed = coalesce(%(nodes_completed)s, r.nodes_completed),
-            nodes_total = coalesce(%(nodes_total)s, r.nodes_total),
-            has_node_runs = r.has_node_runs OR %(has_node_runs)s, has_logs = r.has_logs OR %(has_logs)s
-        FROM usage u WHERE r.id = %(run)s
-        RETURNING r.completed_at, r.duration_ms
-    ), outputs AS (
-        INSERT INTO run_outputs (id, org_id, run_id, attempt_id, ordinal, output_id, node_id, object_key, filename,
-                                 content_type, size_bytes, sha256, width, height)
-        SELECT gen_random_uuid(), %(org)s, %(run)s, %(lease)s, ordinal, output_id, node_id, object_key, filename,
-               content_type, size_bytes, sha256, width, height
-        FROM json_to_recordset(CAST(%(outputs)s AS json)) AS o(
-            ordinal integer, output_id text, node_id text, object_key text, filename text, content_type text,
-            size_bytes bigint, sha256 text, width integer, height integer)
-    ), nodes AS (
-        INSERT INTO run_node_runs (id, org_id, run_id, attempt_id, node_id, node_type, title, state_code, started_at,
-                                   completed_at, duration_ms, error_message)
-        SELECT id, %(org)s, %(run)s, %(lease)s, node_id, node_type, title, state_code,
-               started_at, completed_at, duration_ms, error_message
-        FROM json_to_recordset(CAST(%(nodes)s AS json)) AS n(
-            id uuid, node_id text, node_type text, title text, state_code text, started_at timestamptz,
-            completed_at timestamptz, duration_ms integer, error_message text)
-    ), lane AS (
-        UPDATE lanes SET running = running - 1,
-            depth = depth + CASE WHEN %(run_status)s = 'queued' THEN 1 ELSE 0 END,
-            oldest_at = CASE WHEN %(run_status)s = 'queued' THEN least(oldest_at, CAST(%(created_at)s AS timestamptz))
-                        ELSE oldest_at END,
-            expected_seconds = CASE WHEN %(run_status)s = 'succeeded'
-                THEN greatest(0.001, expected_seconds * 0.8 + 0.2 * (%(load_ms)s + %(execute_ms)s) / 1000.0)
-                ELSE expected_seconds END
-        WHERE id = %(lane)s
-    )
-    SELECT completed_at, duration_ms FROM run
-"""
-
-
-async def finish(connection: Transaction, values: dict[str, Any]) -> Fetched:
-    """End a locked attempt and move its run on: outputs, node runs, usage, lane, all in one statement.
-
-    `values["run_status"]` is the run's next status; `queued` gives it back to its lane. The cursor gives the run's
-    `completed_at` and `duration_ms`, to whoever wants to wait for them.
-    """
-    return await connection.later(_FINISH, values)
+    await transaction.run(_BACK_IN_LANE, values)
 
 
 _RETURN_OFFER = """
@@ -345,48 +268,17 @@ _RETURN_OFFER = """
 """
 
 
-async def return_offer(connection: Transaction, *, lease: UUID, run: UUID, lane: UUID, created_at: Any) -> None:
+async def return_offer(transaction: Transaction, *, lease: UUID, run: UUID, lane: UUID, created_at: datetime) -> None:
     """Forget a locked offer that nobody took up: the run waits again and no attempt is counted."""
-    await connection.run(_RETURN_OFFER, {"lease": lease, "run": run, "lane": lane, "created_at": created_at})
-
-
-# -------------------------------------------------------------------------------------------------------- cancellation
-_FOR_CANCELLATION = """
-    SELECT r.id AS run_id, r.org_id, r.comfyui_workflow_id, r.lane_id, r.status_code, r.created_at, r.metadata,
-           r.client_ref, r.callback_url, r.request_id, r.batch_id, false AS auto_evaluate,
-           EXISTS (SELECT FROM webhooks w WHERE w.org_id = r.org_id AND w.disabled_at IS NULL) AS has_webhooks
-    FROM runs r WHERE r.id = %(run)s FOR UPDATE
-"""
-
-_CANCEL = """
-    WITH run AS (
-        UPDATE runs SET status_code = 'cancelled', cancel_requested_at = clock_timestamp(),
-            cancellation_reason = %(reason)s, completed_at = clock_timestamp(),
-            duration_ms = (extract(epoch FROM clock_timestamp() - created_at) * 1000)::integer,
-            cost = CASE WHEN %(queued)s THEN coalesce(cost, 0) ELSE cost END
-        WHERE id = %(run)s RETURNING completed_at, duration_ms
-    ), lane AS (
-        UPDATE lanes SET depth = depth - CASE WHEN %(queued)s THEN 1 ELSE 0 END WHERE id = %(lane)s
-    )
-    SELECT completed_at, duration_ms FROM run
-"""
-
-
-async def for_cancellation(connection: Transaction, run: UUID) -> Any | None:
-    """Lock a run that someone wants to cancel."""
-    return await connection.first(_FOR_CANCELLATION, {"run": run})
-
-
-async def cancel(connection: Transaction, *, run: UUID, lane: UUID, queued: bool, reason: str | None) -> Any:
-    """Make a locked run `cancelled`; return when it ended. An attempt in progress ends when its worker hears of it."""
-    return await connection.one(_CANCEL, {"run": run, "lane": lane, "queued": queued, "reason": reason})
+    await transaction.run(_RETURN_OFFER, {"lease": lease, "run": run, "lane": lane, "created_at": created_at})
 
 
 # ----------------------------------------------------------------------------------------------------------- callbacks
-async def workflow_path(connection: Transaction, workflow: UUID) -> str:
+_WORKFLOW_PATH = """
+    SELECT o.slug || '/' || w.slug FROM workflows w JOIN organizations o ON o.id = w.org_id WHERE w.id = %(workflow)s
+"""
+
+
+async def workflow_path(transaction: Transaction, workflow: UUID) -> str:
     """Return `owner/slug` of a workflow, for callbacks."""
-    statement = """
-        SELECT o.slug || '/' || w.slug FROM workflows w JOIN organizations o ON o.id = w.org_id
-        WHERE w.id = %(workflow)s
-    """
-    return str((await connection.one(statement, {"workflow": workflow}))[0])
+    return await transaction.one_value(_WORKFLOW_PATH, {"workflow": workflow}, of=str)

@@ -1,10 +1,10 @@
 """SQL of the sweeper: what nobody holds any more."""
 
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from runflow.db.transaction import Fetched, Transaction
+from runflow.queue.rows import OpenLease, UnansweredOffers, UnsweptAttempt
 
 _EXPIRED = """
     SELECT a.id AS lease, a.worker_id AS worker, a.worker_instance AS instance FROM run_attempts a
@@ -54,33 +54,32 @@ _UNSWEPT = """
 _MARK_SWEPT = "UPDATE run_attempts SET objects_swept = true WHERE id = ANY(%(ids)s)"
 
 
-async def expired(connection: Transaction, states: list[str]) -> Fetched:
+async def expired(transaction: Transaction, states: list[str]) -> Fetched[OpenLease]:
     """Look for leases in these states that were not renewed in time; they can be fetched after the transaction."""
-    return await connection.later(_EXPIRED, {"states": states})
+    return await transaction.later(_EXPIRED, {"states": states}, row=OpenLease)
 
 
-async def is_expired(connection: Transaction, lease: UUID) -> bool:
+async def is_expired(transaction: Transaction, lease: UUID) -> bool:
     """Tell whether a locked lease has run out: it may have been renewed while we waited for the lock."""
     statement = "SELECT expires_at < clock_timestamp() FROM run_attempts WHERE id = %(lease)s"
-    return bool((await connection.one(statement, {"lease": lease}))[0])
+    return await transaction.one_value(statement, {"lease": lease}, of=bool)
 
 
-async def worker_name(connection: Transaction, worker: UUID) -> str:
+async def worker_name(transaction: Transaction, worker: UUID) -> str:
     """Return the name of a worker, for messages."""
     statement = "SELECT name FROM workers WHERE id = %(worker)s"
-    return str((await connection.one(statement, {"worker": worker}))[0])
+    return await transaction.one_value(statement, {"worker": worker}, of=str)
 
 
-async def note_lapse(connection: Transaction, run: UUID) -> None:
+async def note_lapse(transaction: Transaction, run: UUID) -> None:
     """Count an offer of a locked run that nobody answered."""
-    await connection.run(_NOTE_LAPSE, {"run": run})
+    await transaction.run(_NOTE_LAPSE, {"run": run})
 
 
-async def note_unanswered(connection: Transaction, worker: UUID, offered_at: datetime) -> Fetched:
+async def note_unanswered(transaction: Transaction, worker: UUID, offered_at: datetime) -> Fetched[UnansweredOffers]:
     """Count an offer that a worker left unanswered; `OFFERS_IN_A_ROW`, with no other answered between, keep it away.
 
-    Those that lie in its hands at once count as one: it was silent once. The cursor gives `name`, `unanswered_offers`
-    and `paused_until`, which is null unless it is kept away.
+    Those that lie in its hands at once count as one: it was silent once.
     """
     values = {
         "worker": worker,
@@ -89,19 +88,19 @@ async def note_unanswered(connection: Transaction, worker: UUID, offered_at: dat
         "row_seconds": ROW_SECONDS,
         "pause_seconds": PAUSE_SECONDS,
     }
-    return await connection.later(_NOTE_UNANSWERED, values)
+    return await transaction.later(_NOTE_UNANSWERED, values, row=UnansweredOffers)
 
 
-async def of_older_lives(connection: Transaction, *, worker: UUID, instance: UUID) -> list[Any]:
+async def of_older_lives(transaction: Transaction, *, worker: UUID, instance: UUID) -> list[OpenLease]:
     """Return the open leases of a worker's earlier processes."""
-    return await connection.rows(_OF_OLDER_LIVES, {"worker": worker, "instance": instance})
+    return await transaction.rows(_OF_OLDER_LIVES, {"worker": worker, "instance": instance}, row=OpenLease)
 
 
-async def unswept(connection: Transaction, after_seconds: float) -> list[Any]:
+async def unswept(transaction: Transaction, after_seconds: float) -> list[UnsweptAttempt]:
     """Return attempts that ended without being the run's result and whose uploaded objects may still lie around."""
-    return await connection.rows(_UNSWEPT, {"after_seconds": after_seconds})
+    return await transaction.rows(_UNSWEPT, {"after_seconds": after_seconds}, row=UnsweptAttempt)
 
 
-async def mark_swept(connection: Transaction, attempts: list[UUID]) -> None:
+async def mark_swept(transaction: Transaction, attempts: list[UUID]) -> None:
     """Note that nothing of these attempts is left in storage."""
-    await connection.run(_MARK_SWEPT, {"ids": attempts})
+    await transaction.run(_MARK_SWEPT, {"ids": attempts})

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from typing import Any
 from uuid import UUID
 
 import structlog
@@ -10,18 +9,20 @@ import structlog
 from runflow.billing.settlement import meter
 from runflow.db.transaction import Fetched, Transaction
 from runflow.protocol.failures import TERMINAL, Failure
-from runflow.queue import queries, sweep_queries
+from runflow.queue import completion_queries, queries, sweep_queries
 from runflow.queue.completion import (
     Transition,
     announce,
-    finish_values,
+    attempt_end,
+    ending_of,
     never_answered,
     output_prefix,
     retry_or_fail,
     worker_lost,
 )
-from runflow.queue.ending import Ending, run_ended, something_follows
+from runflow.queue.ending import run_ended, something_follows
 from runflow.queue.leases import OPEN, number_of
+from runflow.queue.rows import HeldRun, OpenLease, UnansweredOffers
 from runflow.web.services import Services
 
 log = structlog.get_logger()
@@ -70,53 +71,53 @@ class Sweeper:
 
     async def end_older_lives(self, worker_id: UUID, instance: UUID) -> int:
         """End the leases of a worker's earlier processes at once; return how many."""
-        async with self._services.db.system() as connection:
-            leases = await sweep_queries.of_older_lives(connection, worker=worker_id, instance=instance)
+        async with self._services.db.system() as transaction:
+            leases = await sweep_queries.of_older_lives(transaction, worker=worker_id, instance=instance)
         for lease in leases:
             await self._end(lease, expired_only=False)
         return len(leases)
 
     async def sweep_objects(self) -> int:
         """Remove stored objects of attempts that are not their run's result; return how many attempts."""
-        async with self._services.db.system() as connection:
-            attempts = await sweep_queries.unswept(connection, OBJECTS_AFTER_SECONDS)
+        async with self._services.db.system() as transaction:
+            attempts = await sweep_queries.unswept(transaction, OBJECTS_AFTER_SECONDS)
         for attempt in attempts:
             keys = [key async for key in self._services.storage.list(output_prefix(attempt.run_id, attempt.id))]
             await self._services.storage.delete(keys)
-        async with self._services.db.system() as connection:
-            await sweep_queries.mark_swept(connection, [attempt.id for attempt in attempts])
+        async with self._services.db.system() as transaction:
+            await sweep_queries.mark_swept(transaction, [attempt.id for attempt in attempts])
         return len(attempts)
 
     async def _take_back(self, states: list[str]) -> int:
-        async with self._services.db.system() as connection:
-            found = await sweep_queries.expired(connection, states)
+        async with self._services.db.system() as transaction:
+            found = await sweep_queries.expired(transaction, states)
         leases = await found.fetchall()
         for lease in leases:
             await self._end(lease, expired_only=True)
         return len(leases)
 
-    async def _end(self, lease: Any, *, expired_only: bool) -> None:
-        async with self._services.db.system() as connection:
-            held = await queries.held(connection, lease=lease.lease, worker=lease.worker, instance=lease.instance)
+    async def _end(self, lease: OpenLease, *, expired_only: bool) -> None:
+        async with self._services.db.system() as transaction:
+            held = await queries.held(transaction, lease=lease.lease, worker=lease.worker, instance=lease.instance)
             if held is None or held.lease_status not in OPEN:
                 return
-            if expired_only and not await sweep_queries.is_expired(connection, lease.lease):
+            if expired_only and not await sweep_queries.is_expired(transaction, lease.lease):
                 return
             if held.run_status in TERMINAL:
                 # Its worker is gone and reports no more: the attempt ends with usage of nothing.
                 gone = Transition("cancelled", held.run_status, billable=False)
-                await queries.finish(connection, finish_values(held, gone, number_of(held)))
-                await meter(connection, held, number_of(held), held.run_status)
+                await completion_queries.finish(transaction, attempt_end(held, gone, number_of(held)))
+                await meter(transaction, held, number_of(held), held.run_status)
                 return
             unanswered = None
             if held.lease_status == "offered":
-                transition = await self._lapse(connection, held, lease.worker)
+                transition = await self._lapse(transaction, held, lease.worker)
                 # Only one that polls on without answering: a new life of its process is a new beginning.
                 if expired_only:
-                    unanswered = await sweep_queries.note_unanswered(connection, lease.worker, held.offered_at)
+                    unanswered = await sweep_queries.note_unanswered(transaction, lease.worker, held.offered_at)
             else:
-                name = await sweep_queries.worker_name(connection, lease.worker)
-                transition = await self._lose(connection, held, worker_lost(name))
+                name = await sweep_queries.worker_name(transaction, lease.worker)
+                transition = await self._lose(transaction, held, worker_lost(name))
         if unanswered is not None:
             await _tell_of_pause(unanswered)
         log.warning("lease lost", lease_id=str(held.lease_id), run_id=str(held.run_id), run=transition.run_status)
@@ -124,32 +125,31 @@ class Sweeper:
             self._services, held.run_id, transition.run_status, with_delivery=something_follows(self._services, held)
         )
 
-    async def _lapse(self, connection: Transaction, held: Any, worker: UUID) -> Transition:
+    async def _lapse(self, transaction: Transaction, held: HeldRun, worker: UUID) -> Transition:
         """Forget an offer that nobody took up; every `OFFERS_PER_ATTEMPT`-th of a run is an attempt that was lost."""
-        await sweep_queries.note_lapse(connection, held.run_id)
+        await sweep_queries.note_lapse(transaction, held.run_id)
         lapsed = held.lapsed_offers + 1
         if lapsed % OFFERS_PER_ATTEMPT == 0:
-            name = await sweep_queries.worker_name(connection, worker)
-            return await self._lose(connection, held, never_answered(name, lapsed))
+            name = await sweep_queries.worker_name(transaction, worker)
+            return await self._lose(transaction, held, never_answered(name, lapsed))
         await queries.return_offer(
-            connection, lease=held.lease_id, run=held.run_id, lane=held.lane_id, created_at=held.created_at
+            transaction, lease=held.lease_id, run=held.run_id, lane=held.lane_id, created_at=held.created_at
         )
         return Transition("lapsed", "queued", billable=False)
 
-    async def _lose(self, connection: Transaction, held: Any, failure: Failure) -> Transition:
+    async def _lose(self, transaction: Transaction, held: HeldRun, failure: Failure) -> Transition:
         """End an attempt that its worker no longer answers for: its run waits again, or fails."""
         transition, number = retry_or_fail(held.tries, failure), number_of(held)
-        ended = await queries.finish(connection, finish_values(held, transition, number))
+        ended = await completion_queries.finish(transaction, attempt_end(held, transition, number))
         if transition.run_status == "queued":
-            await queries.back_in_lane(connection, org=held.org_id, run=held.run_id, number=number)
-        await meter(connection, held, number, transition.run_status)
+            await queries.back_in_lane(transaction, org=held.org_id, run=held.run_id, number=number)
+        await meter(transaction, held, number, transition.run_status)
         if transition.run_status in TERMINAL and something_follows(self._services, held):
-            ending = Ending(held, transition.run_status, await ended.fetchone(), [], transition.failure)
-            await run_ended(self._services, connection, ending)
+            await run_ended(self._services, transaction, await ending_of(held, transition, ended, []))
         return transition
 
 
-async def _tell_of_pause(unanswered: Fetched) -> None:
+async def _tell_of_pause(unanswered: Fetched[UnansweredOffers]) -> None:
     worker = await unanswered.fetchone()
     if worker is not None and worker.paused_until is not None:
         log.warning(

@@ -90,10 +90,10 @@ class WorkerApi:
         Raises `Conflict` when the name belongs to another token.
         """
         require_protocol(body)
-        async with self._services.db.system() as connection:
-            await gpus.meet(connection, code=body.gpu.code, name=body.gpu.name, memory_gb=body.gpu.memory_gb)
+        async with self._services.db.system() as transaction:
+            await gpus.meet(transaction, code=body.gpu.code, name=body.gpu.name, memory_gb=body.gpu.memory_gb)
             worker_id = await queries.register(
-                connection,
+                transaction,
                 {
                     "id": new_id(),
                     "name": body.name,
@@ -110,7 +110,7 @@ class WorkerApi:
                 },
             )
             if worker_id is None:
-                raise errors.Conflict(await _taken(connection, body.name))
+                raise errors.Conflict(await _taken(transaction, body.name))
         self._known[worker_id] = KnownWorker(body.instance, body.gpu.code, body.status == "ready", time.monotonic())
         await self._sweeper.end_older_lives(worker_id, body.instance)
         return Registered(
@@ -250,15 +250,15 @@ class WorkerApi:
         given = self._given.get(lease)
         if given is not None and given.instance == body.instance:
             return given.run_id, True
-        async with self._services.db.system(durable=False) as connection:
-            held = await hold(connection, lease=lease, worker=body.worker_id, instance=body.instance)
+        async with self._services.db.system(durable=False) as transaction:
+            held = await hold(transaction, lease=lease, worker=body.worker_id, instance=body.instance)
         return held.run_id, held.lease_status in OPEN
 
     async def _worker(self, worker_id: UUID, instance: UUID) -> KnownWorker:
         known = self._known.get(worker_id)
         if known is None or known.instance != instance:
-            async with self._services.db.system() as connection:
-                row = await queries.by_id(connection, worker_id)
+            async with self._services.db.system() as transaction:
+                row = await queries.by_id(transaction, worker_id)
             if row is None or row.instance != instance:
                 raise errors.Conflict("The server does not know this worker (any more): register it again.")
             known = KnownWorker(row.instance, row.gpu_code, row.status_code == "ready")
@@ -268,14 +268,14 @@ class WorkerApi:
     async def _note_seen(self, worker_id: UUID, worker: KnownWorker) -> None:
         if time.monotonic() - worker.noted_at > SEEN_EVERY_SECONDS:
             worker.noted_at = time.monotonic()
-            async with self._services.db.system(durable=False) as connection:
-                await queries.seen(connection, worker_id)
+            async with self._services.db.system(durable=False) as transaction:
+                await queries.seen(transaction, worker_id)
 
     async def _document(self, claimed: Claimed, expected: Sequence[Expected], base_url: str) -> Lease:
         payload = remembered_version(claimed.version_id)
         if payload is None:
-            async with self._services.db.system(durable=False) as connection:
-                payload = await version_payload(connection, claimed.version_id)
+            async with self._services.db.system(durable=False) as transaction:
+                payload = await version_payload(transaction, claimed.version_id)
         files, placed = await self._files(claimed, payload, base_url)
         prefix = output_prefix(claimed.run_id, claimed.lease_id)
         return Lease(
@@ -347,8 +347,8 @@ class WorkerApi:
         wanted = payload.models_by_content
         if not wanted:
             return []
-        async with self._services.db.tenant(payload.org_id) as connection:
-            held = await models.held(connection, {one.sha256 for one in wanted})
+        async with self._services.db.tenant(payload.org_id) as transaction:
+            held = await models.held(transaction, {one.sha256 for one in wanted})
         return [
             LeasedModel(
                 path=one.path,
@@ -369,8 +369,8 @@ class WorkerApi:
     async def _assets(self, org_id: UUID, ids: set[UUID]) -> dict[UUID, assets.AssetFile]:
         if not ids:
             return {}
-        async with self._services.db.tenant(org_id) as connection:
-            return await assets.resolve(connection, ids, with_deleted=True)
+        async with self._services.db.tenant(org_id) as transaction:
+            return await assets.resolve(transaction, ids, with_deleted=True)
 
     def _file(self, base_url: str, file: assets.AssetFile) -> LeasedFile:
         return LeasedFile(
@@ -402,8 +402,8 @@ def _name(file: OutputName) -> str:
     return segment(f"{file.ordinal}-{basename}")
 
 
-async def _taken(connection: Transaction, name: str) -> str:
-    owner = await queries.token_of(connection, name)
+async def _taken(transaction: Transaction, name: str) -> str:
+    owner = await queries.token_of(transaction, name)
     return (
         f"The worker name {name!r} belongs to another worker token ({owner}). Start this worker under another name "
         f"(`runflow worker --name …`); or, if it is the same machine with a new token, let the operator revoke the old "

@@ -1,0 +1,106 @@
+"""What the queue's statements return, row by row (`queries.py`, `completion_queries.py`, `sweep_queries.py`)."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedRun:
+    """A run that was put into its lane."""
+
+    id: UUID
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedRun:
+    """A run that was taken out of its lane, and when its offer lapses."""
+
+    id: UUID
+    org_id: UUID
+    version_id: UUID
+    input: dict[str, Any]
+    timeout_seconds: int
+    attempt_count: int
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedRun:
+    """A locked run that may end now: what its end's consequences want to know of it."""
+
+    run_id: UUID
+    org_id: UUID
+    comfyui_workflow_id: UUID
+    lane_id: UUID
+    batch_id: UUID | None
+    run_status: str
+    created_at: datetime
+    metadata: dict[str, Any] | None
+    client_ref: str | None
+    callback_url: str | None
+    request_id: str | None
+    has_webhooks: bool
+    auto_evaluate: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldRun(LockedRun):
+    """A locked run with the locked attempt that a lease is for."""
+
+    attempt_count: int
+    lapsed_offers: int
+    cost: Decimal | None
+    has_budget: bool
+    lease_id: UUID
+    lease_status: str
+    number: int | None
+    gpu_code: str
+    offered_at: datetime
+    result_hash: str | None
+    attempt_started_at: datetime | None
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class RenewedLease:
+    """A lease after its renewal."""
+
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EndedRun:
+    """When a run ended and how long it took from its dispatch on; None where it waits again."""
+
+    completed_at: datetime | None
+    duration_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLease:
+    """A lease that may be taken back, and who has it."""
+
+    lease: UUID
+    worker: UUID
+    instance: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class UnansweredOffers:
+    """How many offers in a row a worker left unanswered, and until when it gets none."""
+
+    name: str
+    unanswered_offers: int
+    paused_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class UnsweptAttempt:
+    """An attempt that came to nothing and whose objects may still lie around."""
+
+    id: UUID
+    run_id: UUID
