@@ -1,6 +1,5 @@
 """Dispatch: check against the interface of the workflow's version, store inline files, enter the queue."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,6 +11,7 @@ from runflow.queue.intake import Intake, NewRun
 from runflow.runs.file_inputs import Given
 from runflow.runs.preparation import prepare
 from runflow.runs.schemas import DispatchRequest
+from runflow.runs.tables import RunRow
 from runflow.web.auth import Principal
 from runflow.web.services import Services
 from runflow.workflows.targets import DispatchTarget, dispatch_target
@@ -26,7 +26,7 @@ class Dispatcher:
 
     async def dispatch(
         self, caller: Principal, owner: str, slug: str, body: DispatchRequest, request_id: str | None
-    ) -> dict[str, Any]:
+    ) -> RunRow:
         """Queue a run and return its row.
 
         Raises `WorkflowNotFound`, `WorkflowDisabled`, or `ValidationFailed` naming each input.
@@ -50,7 +50,7 @@ class Dispatcher:
         *,
         metadata: dict[str, Any] | None,
         **more: Any,
-    ) -> dict[str, Any]:
+    ) -> RunRow:
         """Queue a run of this target and return its row; `more` are fields of `NewRun`.
 
         Raises `WorkflowDisabled`, or `ValidationFailed` naming each input.
@@ -86,30 +86,40 @@ class Dispatcher:
         )
 
 
-_NOT_YET: Mapping[str, Any] = dict.fromkeys(
-    [
-        *("started_at", "completed_at", "duration_ms", "cost", "cost_breakdown", "nodes_total", "nodes_completed"),
-        *("failure_code", "failure_stage_code", "failure_message", "failure_details", "cancellation_reason"),
-    ]
-)
-_FROM_RUN = (
-    *("id", "org_id", "comfyui_workflow_id", "target_version", "source_code", "input", "metadata", "client_ref"),
-    *("callback_url", "request_id", "created_by", "gpu_class", "batch_id", "batch_index", "rerun_of"),
-)
-
-
-def fresh_row(run: NewRun, created_at: datetime) -> dict[str, Any]:
+def fresh_row(run: NewRun, created_at: datetime) -> RunRow:
     """Return the row of a run that was just committed as the database has it, without reading it again."""
-    values = {name: getattr(run, name) for name in _FROM_RUN}
-    return {
-        **_NOT_YET,
-        **values,
-        "target_type": "comfyui_workflow",
-        "status_code": "queued",
-        "attempt_count": 0,
-        "created_at": created_at,
-        "has_logs": False,
-        "has_node_runs": False,
-        "output_expired": False,
-        "outputs": [],
-    }
+    return RunRow(
+        id=run.id,
+        org_id=run.org_id,
+        comfyui_workflow_id=run.comfyui_workflow_id,
+        version_id=run.version_id,
+        target_version=run.target_version,
+        target_type="comfyui_workflow",
+        batch_id=run.batch_id,
+        batch_index=run.batch_index,
+        rerun_of=run.rerun_of,
+        status_code="queued",
+        source_code=run.source_code,
+        client_ref=run.client_ref,
+        callback_url=run.callback_url,
+        request_id=run.request_id,
+        created_by=run.created_by,
+        gpu_class=run.gpu_class,
+        attempt_count=0,
+        cancellation_reason=None,
+        nodes_total=None,
+        nodes_completed=None,
+        has_logs=False,
+        has_node_runs=False,
+        created_at=created_at,
+        started_at=None,
+        completed_at=None,
+        duration_ms=None,
+        cost=None,
+        failure_code=None,
+        failure_stage_code=None,
+        failure_message=None,
+        output_expired=False,
+        input=run.input,
+        metadata=run.metadata,
+    )

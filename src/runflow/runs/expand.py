@@ -4,12 +4,14 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from runflow.runs import queries
+from sqlalchemy import select
+
 from runflow.runs.history import queries as history
 from runflow.runs.history.schemas import attempt_record, log_record, node_run_record
 from runflow.web.auth import Principal
 from runflow.web.services import Services
 from runflow.workflows import records as workflow_record
+from runflow.workflows.tables import workflows
 
 MAX_LOG_LINES = 1000
 """Last log lines that `embed=logs` gives per run; the list of logs has them all."""
@@ -32,24 +34,25 @@ async def embed(services: Services, caller: Principal, records: list[dict[str, A
 
 async def _of_runs(services: Services, caller: Principal, name: str, ids: list[UUID]) -> dict[UUID, list[Any]]:
     by_run: dict[UUID, list[Any]] = {run: [] for run in ids}
-    async with services.db.tenant(caller.org_id) as connection:
+    async with services.db.tenant(caller.org_id) as transaction:
         if name == "node_runs":
-            rows, written = await history.node_runs_of(connection, ids), node_run_record
+            for node_run in await history.node_runs_of(transaction, ids):
+                by_run[node_run.run_id].append(node_run_record(node_run))
         elif name == "attempts":
-            rows, written = await history.attempts_of(connection, ids), attempt_record
+            for attempt in await history.attempts_of(transaction, ids):
+                by_run[attempt.run_id].append(attempt_record(attempt))
         else:
-            rows, written = await history.logs_of(connection, ids, MAX_LOG_LINES), log_record
-    for row in rows:
-        by_run[row.run_id].append(written(row))
+            for line in await history.logs_of(transaction, ids, MAX_LOG_LINES):
+                by_run[line.run_id].append(log_record(line))
     return by_run
 
 
 async def _workflows(services: Services, caller: Principal, records: list[dict[str, Any]]) -> None:
     """Own workflows, deleted ones included; another organization's is null: read it by its path."""
     ids = list({item["comfyui_workflow_id"] for item in records})
-    async with services.db.tenant(caller.org_id) as connection:
-        rows = await queries.workflows_of(connection, ids)
-        found = await workflow_record.complete(connection, rows, caller.org_slug, ())
+    async with services.db.tenant(caller.org_id) as transaction:
+        rows = (await transaction.execute(select(workflows).where(workflows.c.id.in_(ids)))).all()
+        found = await workflow_record.complete(transaction, rows, caller.org_slug, ())
     by_id = {workflow["id"]: workflow for workflow in found}
     for item in records:
         item["comfyui_workflow"] = by_id.get(item["comfyui_workflow_id"])

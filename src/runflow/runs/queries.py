@@ -1,13 +1,13 @@
 """SQL of runs, for their callers, and what their list can be filtered by. The queue's own is in `queue/queries.py`."""
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
 from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
     Label,
-    Row,
     Select,
     Text,
     Uuid,
@@ -18,14 +18,13 @@ from sqlalchemy import (
     values,
 )
 
-from runflow.accounts.organizations.tables import organizations
 from runflow.db.transaction import Transaction
 from runflow.runs.records import EMBEDS, HEAVY
 from runflow.runs.schemas import Run
-from runflow.runs.tables import run_outputs, runs
+from runflow.runs.tables import RunRow, run_outputs, runs
 from runflow.web.lists import FieldKind, ListField, ListSpec
 from runflow.web.services import Services
-from runflow.workflows.tables import workflow_versions, workflows
+from runflow.workflows.tables import workflows
 
 _EVALUATION_FIELDS = frozenset({"feedback_is_positive", "feedback_reason", "current_evaluation_summary"})
 """The fields of a run's record that are made of it."""
@@ -64,17 +63,32 @@ WORKFLOW_SLUG: ColumnElement[Any] = literal_column(f"{_NAMED}.slug", Text)
 """The slug of a run's workflow, in a statement that names workflows."""
 
 
+_COLUMNS = tuple(one.name for one in fields(RunRow) if one.name in runs.c)
+
+
 def selection(parts: Collection[str] | None = None) -> Select[Any]:
-    """Select run rows, for one record or for a list; of the heavy columns only those that these fields need."""
+    """Select `RunRow`s, for one record or for a list; of the heavy columns only those that these fields need."""
     left_out = {column for field, column in HEAVY.items() if parts is not None and field not in parts}
-    columns: list[Any] = [column for column in runs.c if column.name not in left_out]
+    columns: list[Any] = [runs.c[name] for name in _COLUMNS if name not in left_out]
     if parts is None or _EVALUATION_FIELDS.intersection(parts):
         columns.append(_EVALUATION)
     return select(*columns) if "outputs" in left_out else select(*columns, _OUTPUTS)
 
 
+class Named(Protocol):
+    """A workflow's name."""
+
+    @property
+    def id(self) -> UUID:
+        """The workflow."""
+
+    @property
+    def slug(self) -> str:
+        """Its slug."""
+
+
 def of_organization(
-    org_id: UUID, parts: Collection[str] | None, *, foreign: Sequence[Row[Any]] | None = None
+    org_id: UUID, parts: Collection[str] | None, *, foreign: Sequence[Named] | None = None
 ) -> Select[Any]:
     """Select the runs of an organization, for a list.
 
@@ -98,32 +112,23 @@ def of_workflow(statement: Select[Any], workflow_id: UUID) -> Select[Any]:
 
 
 _BY_ID = f"""
-    SELECT r.*, (SELECT coalesce(json_agg(o), '[]'::json) FROM run_outputs o WHERE o.run_id = r.id) AS outputs,
+    SELECT {", ".join(f"r.{name}" for name in _COLUMNS)},
+           (SELECT coalesce(json_agg(o), '[]'::json) FROM run_outputs o WHERE o.run_id = r.id) AS outputs,
            {summary_of_run("r.id")} AS evaluation
     FROM runs r WHERE r.id = %(id)s
-"""  # noqa: S608 - a constant
+"""  # noqa: S608 - constants
 
 
-async def by_id(services: Services, org_id: UUID, run_id: UUID) -> Any | None:
+async def by_id(services: Services, org_id: UUID, run_id: UUID) -> RunRow | None:
     """Return a run of this organization with its outputs: one round trip, for it is read more often than all else."""
-    async with services.db.tenant(org_id) as connection:
-        found = await connection.later(_BY_ID, {"id": run_id})
+    async with services.db.tenant(org_id) as transaction:
+        found = await transaction.later(_BY_ID, {"id": run_id}, row=RunRow)
     return await found.fetchone()
 
 
-async def by_ids(connection: Transaction, run_ids: list[UUID]) -> list[Row[Any]]:
+async def by_ids(transaction: Transaction, run_ids: list[UUID]) -> list[RunRow]:
     """Return those of these runs that the transaction's tenant has."""
-    return list(await connection.execute(selection().where(runs.c.id.in_(run_ids))))
-
-
-async def rows(connection: Transaction, statement: Select[Any]) -> list[Row[Any]]:
-    """Run a list's statement."""
-    return list(await connection.execute(statement))
-
-
-async def workflows_of(connection: Transaction, ids: list[UUID]) -> list[Row[Any]]:
-    """Return these workflows of the transaction's tenant, deleted ones included."""
-    return list(await connection.execute(select(workflows).where(workflows.c.id.in_(ids))))
+    return await transaction.rows(selection().where(runs.c.id.in_(run_ids)), row=RunRow)
 
 
 OF_WORKFLOW = "workflow_slug"
@@ -165,32 +170,40 @@ RUN_LIST = ListSpec(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class TargetRow:
+    """A workflow that may be run, with the version that is to be run."""
+
+    id: UUID
+    org_id: UUID
+    slug: str
+    status_code: str
+    gpu_mode: str
+    gpu_explicit_models: list[str]
+    timeout_seconds: int | None
+    owner: str
+    version_id: UUID
+    number: int
+    interface: dict[str, Any]
+    resources: list[Any] | None
+    fingerprint: str
+
+
+_TARGET = """
+    SELECT w.id, w.org_id, w.slug, w.status_code, w.gpu_mode, w.gpu_explicit_models, w.timeout_seconds,
+           o.slug AS owner, v.id AS version_id, v.number, v.interface, v.resources, v.fingerprint
+    FROM workflows w JOIN organizations o ON o.id = w.org_id JOIN workflow_versions v ON v.workflow_id = w.id
+    WHERE w.id = %(workflow)s AND v.id = coalesce(%(version)s::uuid, w.version_id) AND w.deleted_at IS NULL
+      AND (w.org_id = %(org)s OR (w.is_public AND w.status_code = 'active'))
+"""
+
+
 async def target_row(
-    connection: Transaction, *, org_id: UUID, workflow_id: UUID, version_id: UUID | None
-) -> Row[Any] | None:
+    transaction: Transaction, *, org_id: UUID, workflow_id: UUID, version_id: UUID | None
+) -> TargetRow | None:
     """Return a live workflow that this organization may run, with one of its versions (None: the current one).
 
     It may run its own workflows, disabled ones included, and the public, active ones of others.
     """
-    wanted = workflows.c.version_id if version_id is None else version_id
-    own: tuple[str, ...] = ("id", "org_id", "slug", "status_code", "gpu_mode", "gpu_explicit_models", "timeout_seconds")
-    versioned = ("number", "interface", "resources", "fingerprint")
-    shown: list[Any] = [
-        *(workflows.c[name] for name in own),
-        organizations.c.slug.label("owner"),
-        workflow_versions.c.id.label("version_id"),
-        *(workflow_versions.c[name] for name in versioned),
-    ]
-    statement = (
-        select(*shown)
-        .join(organizations, organizations.c.id == workflows.c.org_id)
-        .join(workflow_versions, workflow_versions.c.workflow_id == workflows.c.id)
-        .where(
-            workflows.c.id == workflow_id,
-            workflow_versions.c.id == wanted,
-            workflows.c.deleted_at.is_(None),
-            (workflows.c.org_id == org_id) | (workflows.c.is_public & (workflows.c.status_code == "active")),
-        )
-    )
-    found: Row[Any] | None = (await connection.execute(statement)).one_or_none()
-    return found
+    values = {"org": org_id, "workflow": workflow_id, "version": version_id}
+    return await transaction.first(_TARGET, values, row=TargetRow)

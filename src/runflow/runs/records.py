@@ -5,10 +5,10 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import Row
 
 from runflow.assets.references import replaced
 from runflow.protocol.failures import TERMINAL
+from runflow.runs.tables import RunRow
 from runflow.web.services import Services
 
 HEAVY: Mapping[str, str] = {
@@ -19,8 +19,6 @@ HEAVY: Mapping[str, str] = {
     "cost_breakdown": "cost_breakdown",
 }
 """What a list reads only when `fields` asks for it: field of the record, column of the row."""
-NOT_READ: Mapping[str, Any] = {**dict.fromkeys(HEAVY.values()), "outputs": ()}
-
 EVALUATION_SUMMARY = ("passed", "status_code", "score")
 """What a run's record says of its evaluations (docs/api/evaluations.md, "Reading")."""
 
@@ -30,75 +28,72 @@ EMBEDS = frozenset({"node_runs", "logs", "attempts", "comfyui_workflow", "model"
 def record(
     services: Services,
     base_url: str,
-    row: Any,
+    run: RunRow,
     *,
     waiting_reason: str | None = None,
     signed: Mapping[UUID, str] | None = None,
 ) -> dict[str, Any]:
-    """Return the record of a run row: a row of SQLAlchemy or of the hot path, or a mapping.
+    """Return the record of a run.
 
     `signed` maps asset ids to fresh URLs, which stand in `input` and `metadata` where the caller gave references. Of a
     row that was read without some of the `HEAVY` columns, what is made of them is empty: `fields` leaves it out.
     """
-    run = columns(row)
-    if not NOT_READ.keys() <= run.keys():
-        run = {**NOT_READ, **run}
-    status = run["status_code"]
-    evaluation: Mapping[str, Any] | None = run.get("evaluation")
+    status = run.status_code
+    evaluation = run.evaluation
     feedback = (evaluation or {}).get("feedback") or {}
     output = None
-    if status == "succeeded" and not run["output_expired"]:
-        outputs = sorted(run["outputs"], key=lambda item: item["ordinal"])
+    if status == "succeeded" and not run.output_expired:
+        outputs = sorted(run.outputs, key=lambda item: item["ordinal"])
         output = output_document(services, base_url, outputs, seconds=services.settings.output_url_seconds)
 
     def fresh(asset: UUID) -> str | None:
         return (signed or {}).get(asset)
 
     return {
-        "id": run["id"],
-        "org_id": run["org_id"],
+        "id": run.id,
+        "org_id": run.org_id,
         "flow_id": None,
         "model_id": None,
-        "comfyui_workflow_id": run["comfyui_workflow_id"],
-        "target_type": run["target_type"],
-        "target_version": run["target_version"],
+        "comfyui_workflow_id": run.comfyui_workflow_id,
+        "target_type": run.target_type,
+        "target_version": run.target_version,
         "status_code": status,
         "status": status,
         "is_terminal": status in TERMINAL,
         "waiting_reason": waiting_reason,
-        "source_code": run["source_code"],
-        "input": replaced(run["input"], fresh),
+        "source_code": run.source_code,
+        "input": replaced(run.input, fresh),
         "output": output,
-        "output_expired": run["output_expired"],
+        "output_expired": run.output_expired,
         "context": None,
-        "duration_ms": run["duration_ms"],
-        "cost": run["cost"],
-        "cost_breakdown": run["cost_breakdown"],
-        "nodes_total": run["nodes_total"],
-        "nodes_completed": run["nodes_completed"],
-        "attempt_count": run["attempt_count"],
+        "duration_ms": run.duration_ms,
+        "cost": run.cost,
+        "cost_breakdown": run.cost_breakdown,
+        "nodes_total": run.nodes_total,
+        "nodes_completed": run.nodes_completed,
+        "attempt_count": run.attempt_count,
         "resolved_template_id": None,
-        "batch_id": run["batch_id"],
-        "rerun_of": run["rerun_of"],
-        "client_ref": run["client_ref"],
+        "batch_id": run.batch_id,
+        "rerun_of": run.rerun_of,
+        "client_ref": run.client_ref,
         "jurisdiction_code": None,
         "flow_version_id": None,
-        "request_id": run["request_id"],
-        "created_by": run["created_by"],
-        "created_at": run["created_at"],
-        "started_at": run["started_at"],
-        "completed_at": run["completed_at"],
-        "callback_url": run["callback_url"],
-        "metadata": replaced(run["metadata"], fresh),
-        "has_logs": run["has_logs"],
-        "has_node_runs": run["has_node_runs"],
-        "links": run_links(base_url, run["id"], run["comfyui_workflow_id"], run["batch_id"]),
-        "cancellation_reason": run["cancellation_reason"],
-        "failure_code": run["failure_code"],
-        "failure_stage_code": run["failure_stage_code"],
-        "failure_message": run["failure_message"],
-        "failure_reason": run["failure_message"],
-        "error": error_document(run["failure_code"], run["failure_message"], run["failure_details"]),
+        "request_id": run.request_id,
+        "created_by": run.created_by,
+        "created_at": run.created_at,
+        "started_at": run.started_at,
+        "completed_at": run.completed_at,
+        "callback_url": run.callback_url,
+        "metadata": replaced(run.metadata, fresh),
+        "has_logs": run.has_logs,
+        "has_node_runs": run.has_node_runs,
+        "links": run_links(base_url, run.id, run.comfyui_workflow_id, run.batch_id),
+        "cancellation_reason": run.cancellation_reason,
+        "failure_code": run.failure_code,
+        "failure_stage_code": run.failure_stage_code,
+        "failure_message": run.failure_message,
+        "failure_reason": run.failure_message,
+        "error": error_document(run.failure_code, run.failure_message, run.failure_details),
         "feedback_is_positive": feedback.get("is_positive"),
         "feedback_reason": feedback.get("reason"),
         "source_chat_message_id": None,
@@ -106,18 +101,9 @@ def record(
     }
 
 
-def documents_size(row: Row[Any]) -> int:
+def documents_size(run: RunRow) -> int:
     """Return how many bytes of JSON the caller's documents in a row have."""
-    found = columns(row)
-    return sum(len(orjson.dumps(found[name])) for name in ("input", "metadata") if name in found)
-
-
-def columns(row: Any) -> Mapping[Any, Any]:
-    """Return the columns of a row by name, whatever kind of row it is."""
-    if isinstance(row, Row):
-        return row._mapping
-    found: Mapping[Any, Any] = row if isinstance(row, Mapping) else row._asdict()
-    return found
+    return len(orjson.dumps(run.input)) + len(orjson.dumps(run.metadata))
 
 
 def run_links(base_url: str, run_id: UUID, workflow_id: UUID, batch_id: UUID | None) -> dict[str, str]:

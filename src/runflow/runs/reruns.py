@@ -1,6 +1,5 @@
 """Reruns: the same input again, on the workflow's current version or on the one that the run was made on."""
 
-from typing import Any
 from uuid import UUID
 
 from runflow import errors
@@ -9,6 +8,7 @@ from runflow.runs import queries
 from runflow.runs.dispatch import Dispatcher
 from runflow.runs.file_inputs import Given
 from runflow.runs.schemas import RerunRequest, RerunVersion
+from runflow.runs.tables import RunRow
 from runflow.web.auth import Principal
 from runflow.web.services import Services
 from runflow.workflows.fields import GpuMode
@@ -17,7 +17,7 @@ from runflow.workflows.targets import AUTO, DispatchTarget
 
 async def rerun(
     dispatcher: Dispatcher, caller: Principal, run_id: UUID, body: RerunRequest, request_id: str | None
-) -> dict[str, Any]:
+) -> RunRow:
     """Queue a run again and return the new run's row.
 
     Raises `RunNotFound`, `WorkflowNotFound`, `WorkflowDisabled`, or `ValidationFailed` naming each input that the
@@ -44,8 +44,8 @@ async def rerun(
 
 async def _target(services: Services, caller: Principal, workflow: UUID, version: UUID | None) -> DispatchTarget:
     # By id and not by path: after a delete, the slug may be another workflow's.
-    async with services.db.system(durable=False) as connection:
-        row = await queries.target_row(connection, org_id=caller.org_id, workflow_id=workflow, version_id=version)
+    async with services.db.system(durable=False) as transaction:
+        row = await queries.target_row(transaction, org_id=caller.org_id, workflow_id=workflow, version_id=version)
     if row is None:
         raise errors.WorkflowNotFound("The workflow of this run was deleted, or is not public any more.")
     return DispatchTarget(

@@ -1,6 +1,6 @@
 """Runs over HTTP."""
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Path, Request
@@ -14,6 +14,7 @@ from runflow.runs.records import record
 from runflow.runs.reruns import rerun
 from runflow.runs.schemas import Cancellation, DispatchRequest, RerunRequest, Run
 from runflow.runs.service import RunReader
+from runflow.runs.tables import RunRow
 from runflow.storage.keys import base_url
 from runflow.web.auth import Caller, Principal, principal
 from runflow.web.context import while_connected
@@ -59,14 +60,12 @@ Owner = Annotated[str, Path(description="Slug of the organization.")]
 Slug = Annotated[str, Path(description="Slug of the workflow.")]
 
 
-async def created(
-    request: Request, caller: Principal, dispatcher: Dispatcher, row: dict[str, Any], waiting: float
-) -> Response:
+async def created(request: Request, caller: Principal, dispatcher: Dispatcher, row: RunRow, waiting: float) -> Response:
     """Answer with a run that was just queued, or for a caller who waits as it is when it ends, or later."""
     if waiting:
-        return await follow(request, caller, row["id"], waiting)
+        return await follow(request, caller, row.id, waiting)
     base = address(request)
-    return json_response(record(dispatcher.services, base, row), 201, {"Location": f"{base}/v1/runs/{row['id']}"})
+    return json_response(record(dispatcher.services, base, row), 201, {"Location": f"{base}/v1/runs/{row.id}"})
 
 
 async def follow(request: Request, caller: Principal, run_id: UUID, waiting: float) -> Response:

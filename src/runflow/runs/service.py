@@ -17,9 +17,10 @@ from runflow.queue.waiting_reason import WaitingReasons
 from runflow.runs import queries
 from runflow.runs.expand import embed as embed_relations
 from runflow.runs.queries import OF_WORKFLOW, RUN_LIST
-from runflow.runs.records import columns, documents_size, record
+from runflow.runs.records import documents_size, record
+from runflow.runs.tables import RunRow
 from runflow.web.auth import Principal
-from runflow.web.lists import ListQuery, RecordQuery, bounded, envelope, page, project, read_bounded
+from runflow.web.lists import ListQuery, RecordQuery, envelope, project, read_page
 from runflow.web.lists.query import DEFAULT_LIMIT
 from runflow.web.services import Services
 from runflow.workflows import public
@@ -58,12 +59,17 @@ class RunReader:
         base = queries.of_organization(caller.org_id, parts, foreign=foreign)
         if workflow is not None:
             base = queries.of_workflow(base, workflow)
-        async with self._services.db.tenant(caller.org_id) as connection:
-            if query.limit > DEFAULT_LIMIT and (parts is None or parts & {"input", "metadata"}):
-                found = await read_bounded(connection, RUN_LIST, query, base, documents_size, at_once=DEFAULT_LIMIT)
-            else:
-                statement = await bounded(connection, RUN_LIST, query, base)
-                found = page(RUN_LIST, query, await queries.rows(connection, statement))
+        heavy = query.limit > DEFAULT_LIMIT and (parts is None or parts & {"input", "metadata"})
+        async with self._services.db.tenant(caller.org_id) as transaction:
+            found = await read_page(
+                transaction,
+                RUN_LIST,
+                query,
+                base,
+                row=RunRow,
+                size=documents_size if heavy else None,
+                at_once=DEFAULT_LIMIT,
+            )
         items = await self.records(caller, found.rows, base_url, query.embed, parts)
         return envelope(found, [project(item, query) for item in items])
 
@@ -76,8 +82,8 @@ class RunReader:
 
     async def by_ids(self, caller: Principal, run_ids: list[UUID], base_url: str) -> dict[UUID, dict[str, Any]]:
         """Return the records of those of these runs that the caller's organization has."""
-        async with self._services.db.tenant(caller.org_id) as connection:
-            rows = await queries.by_ids(connection, run_ids)
+        async with self._services.db.tenant(caller.org_id) as transaction:
+            rows = await queries.by_ids(transaction, run_ids)
         return {item["id"]: item for item in await self.records(caller, rows, base_url)}
 
     async def cancel(self, caller: Principal, run_id: UUID, reason: str | None = None) -> bool:
@@ -85,23 +91,23 @@ class RunReader:
 
         Returns False when the run had ended already. Raises `RunNotFound`.
         """
-        async with self._services.db.system() as connection:
+        async with self._services.db.system() as transaction:
             cancelled = await cancellation.cancel_run(
-                self._services, connection, org_id=caller.org_id, run_id=run_id, reason=reason
+                self._services, transaction, org_id=caller.org_id, run_id=run_id, reason=reason
             )
             if cancelled is None:
                 raise errors.RunNotFound
             if not cancelled:
                 return False
             details = {"reason": reason} if reason else None
-            await recorder.record_pipelined(connection, caller, "run.cancelled", "run", run_id, details)
+            await recorder.record_pipelined(transaction, caller, "run.cancelled", "run", run_id, details)
         cancellation.announce(self._services, [run_id])
         return True
 
     async def records(
         self,
         caller: Principal,
-        rows: Sequence[Any],
+        rows: Sequence[RunRow],
         base_url: str,
         embed: Iterable[str] = (),
         parts: Collection[str] | None = None,
@@ -110,7 +116,7 @@ class RunReader:
 
         `parts` are the fields that will be shown, where not all are: nothing is looked up for the others.
         """
-        shown = [found.get(part) for found in map(columns, rows) for part in ("input", "metadata")]
+        shown = [part for row in rows for part in (row.input, row.metadata)]
         signed = await signed_references(self._services, caller, shown, base_url)
         records = []
         for row in rows:
@@ -121,13 +127,13 @@ class RunReader:
         await embed_relations(self._services, caller, records, embed)
         return records
 
-    async def _row(self, caller: Principal, run_id: UUID) -> Any:
+    async def _row(self, caller: Principal, run_id: UUID) -> RunRow:
         row = await queries.by_id(self._services, caller.org_id, run_id)
         if row is None:
             raise errors.RunNotFound
         return row
 
-    async def _wait(self, caller: Principal, run_id: UUID, seconds: float) -> Any:
+    async def _wait(self, caller: Principal, run_id: UUID, seconds: float) -> RunRow:
         deadline = time.monotonic() + seconds
         with self._services.hub.waiting("run", str(run_id)) as ended:
             known = self._unfinished.holds(caller.org_id, run_id) and not self._services.stopping

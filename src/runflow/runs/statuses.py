@@ -5,9 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from runflow.runs import queries
 from runflow.web.auth import Principal
-from runflow.web.lists import FieldKind, ListField, ListQuery, ListSpec, build, envelope, page, project
+from runflow.web.lists import FieldKind, ListField, ListQuery, ListSpec, envelope, project, read_page
 from runflow.web.lists.spec import fixed_table
 from runflow.web.services import Services
 
@@ -73,6 +72,6 @@ STATUS_LIST = ListSpec(
 
 async def list_page(services: Services, caller: Principal, query: ListQuery) -> dict[str, Any]:
     """Return a page of statuses."""
-    async with services.db.tenant(caller.org_id) as connection:
-        found = page(STATUS_LIST, query, await queries.rows(connection, build(STATUS_LIST, query)))
-    return envelope(found, [project(asdict(STATUSES[row.code]), query) for row in found.rows])
+    async with services.db.tenant(caller.org_id) as transaction:
+        found = await read_page(transaction, STATUS_LIST, query, row=RunStatus, short=True)
+    return envelope(found, [project(asdict(status), query) for status in found.rows])

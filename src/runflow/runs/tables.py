@@ -1,4 +1,11 @@
-"""Tables of runs, their attempts, outputs, node runs and events."""
+"""Tables of runs, their attempts, outputs, node runs and events, and the rows that are read of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
 
 from sqlalchemy import BigInteger, Boolean, Column, FetchedValue, Integer, Numeric, Table, Text
 
@@ -129,3 +136,114 @@ run_events = Table(
     json_column("data", nullable=False),
     time_column("created_at", nullable=False),
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRow:
+    """A run as its record needs it. What has a default is heavy, and read only where it is asked for."""
+
+    id: UUID
+    org_id: UUID
+    comfyui_workflow_id: UUID
+    version_id: UUID
+    target_version: str
+    target_type: str
+    batch_id: UUID | None
+    batch_index: int | None
+    rerun_of: UUID | None
+    status_code: str
+    source_code: str
+    client_ref: str | None
+    callback_url: str | None
+    request_id: str | None
+    created_by: UUID | None
+    gpu_class: str
+    attempt_count: int
+    cancellation_reason: str | None
+    nodes_total: int | None
+    nodes_completed: int | None
+    has_logs: bool
+    has_node_runs: bool
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    duration_ms: int | None
+    cost: Decimal | None
+    failure_code: str | None
+    failure_stage_code: str | None
+    failure_message: str | None
+    output_expired: bool
+    input: Any = None
+    metadata: Any = None
+    cost_breakdown: dict[str, Any] | None = None
+    failure_details: dict[str, Any] | None = None
+    outputs: Sequence[dict[str, Any]] = ()
+    evaluation: dict[str, Any] | None = None
+    """What `runs.queries.summary_of_run` gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogRow:
+    """A line of a run's log: an event of the type `log`."""
+
+    id: UUID
+    run_id: UUID
+    sequence: int
+    data: dict[str, Any]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRunRow:
+    """A node's part of an attempt."""
+
+    id: UUID
+    run_id: UUID
+    attempt_id: UUID
+    node_id: str
+    node_type: str
+    title: str | None
+    state_code: str
+    started_at: datetime | None
+    completed_at: datetime | None
+    duration_ms: int | None
+    error_message: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRow:
+    """An attempt of a run that its worker took up."""
+
+    id: UUID
+    run_id: UUID
+    number: int
+    worker_id: UUID
+    gpu_code: str
+    status_code: str
+    started_at: datetime | None
+    completed_at: datetime | None
+    prepare_ms: int | None
+    load_ms: int | None
+    execute_ms: int | None
+    upload_ms: int | None
+    cold_start: bool
+    failure_code: str | None
+    failure_message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventsRow:
+    """A run, its attempts and stored events, of which `runs.history.timeline` makes what happened."""
+
+    id: UUID
+    status_code: str
+    created_at: datetime
+    completed_at: datetime | None
+    duration_ms: int | None
+    failure_code: str | None
+    failure_stage_code: str | None
+    failure_message: str | None
+    cancellation_reason: str | None
+    attempts: list[dict[str, Any]]
+    events: list[dict[str, Any]]

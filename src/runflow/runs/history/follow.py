@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Iterator
-from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
@@ -18,6 +17,7 @@ from runflow import errors
 from runflow.db.notifications import Hub
 from runflow.runs.history import queries
 from runflow.runs.history.timeline import PROGRESS_SECONDS, Look, RunEvent, timeline
+from runflow.runs.tables import EventsRow
 from runflow.web.event_stream import KEEP_ALIVE, server_sent_event
 from runflow.web.services import Services
 
@@ -94,9 +94,9 @@ def _of_process(hub: Hub) -> _Followers:
 
 async def look_after(services: Services, org_id: UUID, run_id: UUID, after: int) -> Look:
     """Return the next events of a run after a number, as far as one look reads. Raises `RunNotFound`."""
-    async with services.db.tenant(org_id) as connection:
-        cursor = await connection.later(queries.EVENTS, {"run": run_id, "after": after, "most": MOST})
-    row: Any = await cursor.fetchone()
+    async with services.db.tenant(org_id) as transaction:
+        found = await transaction.later(queries.EVENTS, {"run": run_id, "after": after, "most": MOST}, row=EventsRow)
+    row = await found.fetchone()
     if row is None:
         raise errors.RunNotFound
     return timeline(row, after, MOST)

@@ -1,86 +1,84 @@
 """SQL of log lines, node runs and attempts. Log lines are the events of the type `log`."""
 
+from dataclasses import fields
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, Text, func, select
+from sqlalchemy import ColumnElement, Select, Text, func, select
 
 from runflow.db.transaction import Transaction
 from runflow.runs.history.schemas import Attempt, AttemptStatus, LogLevel, LogLine, NodeRun, NodeState
-from runflow.runs.tables import run_attempts, run_events, run_node_runs, runs
+from runflow.runs.tables import AttemptRow, LogRow, NodeRunRow, run_attempts, run_events, run_node_runs, runs
 from runflow.web.lists import FieldKind, ListField, ListSpec
 
 LEVEL: ColumnElement[Any] = func.coalesce(run_events.c.data.op("->>")("level_code"), "info", type_=Text)
 MESSAGE: ColumnElement[Any] = func.coalesce(run_events.c.data.op("->>")("message"), "", type_=Text)
 
 
+_LOG: list[Any] = [run_events.c[one.name] for one in fields(LogRow)]
+_NODE_RUN: list[Any] = [run_node_runs.c[one.name] for one in fields(NodeRunRow)]
+_ATTEMPT: list[Any] = [run_attempts.c[one.name] for one in fields(AttemptRow)]
+
+
 # A run's rows are bounded by its id; those of all runs by the organization, which an index on org_id serves.
 def logs(org_id: UUID, run_id: UUID | None = None) -> Select[Any]:
     """Select the log lines of one run, or of all runs."""
-    statement = select(run_events).where(run_events.c.type_code == "log", run_events.c.org_id == org_id)
+    statement = select(*_LOG).where(run_events.c.type_code == "log", run_events.c.org_id == org_id)
     return statement if run_id is None else statement.where(run_events.c.run_id == run_id)
 
 
 def node_runs(org_id: UUID, run_id: UUID | None = None) -> Select[Any]:
     """Select the node runs of one run, or of all runs."""
-    statement = select(run_node_runs).where(run_node_runs.c.org_id == org_id)
+    statement = select(*_NODE_RUN).where(run_node_runs.c.org_id == org_id)
     return statement if run_id is None else statement.where(run_node_runs.c.run_id == run_id)
 
 
 def attempts(org_id: UUID, run_id: UUID) -> Select[Any]:
     """Select the attempts of a run. An offer that its worker has not taken up is none yet."""
-    return select(run_attempts).where(
+    return select(*_ATTEMPT).where(
         run_attempts.c.org_id == org_id, run_attempts.c.run_id == run_id, run_attempts.c.number.is_not(None)
     )
 
 
-async def one_log(connection: Transaction, org_id: UUID, run_id: UUID | None, line: UUID) -> Row[Any] | None:
+async def one_log(transaction: Transaction, org_id: UUID, run_id: UUID | None, line: UUID) -> LogRow | None:
     """Return a log line by its id."""
-    statement = logs(org_id, run_id).where(run_events.c.id == line)
-    found: Row[Any] | None = (await connection.execute(statement)).one_or_none()
-    return found
+    return await transaction.first(logs(org_id, run_id).where(run_events.c.id == line), row=LogRow)
 
 
-async def one_node_run(connection: Transaction, org_id: UUID, run_id: UUID | None, one: UUID) -> Row[Any] | None:
+async def one_node_run(transaction: Transaction, org_id: UUID, run_id: UUID | None, one: UUID) -> NodeRunRow | None:
     """Return a node run by its id."""
-    statement = node_runs(org_id, run_id).where(run_node_runs.c.id == one)
-    found: Row[Any] | None = (await connection.execute(statement)).one_or_none()
-    return found
+    return await transaction.first(node_runs(org_id, run_id).where(run_node_runs.c.id == one), row=NodeRunRow)
 
 
-async def run_exists(connection: Transaction, run_id: UUID) -> bool:
+async def run_exists(transaction: Transaction, run_id: UUID) -> bool:
     """Tell whether the transaction's tenant has this run."""
-    return (await connection.execute(select(runs.c.id).where(runs.c.id == run_id))).first() is not None
-
-
-async def rows(connection: Transaction, statement: Select[Any]) -> list[Row[Any]]:
-    """Run a list's statement."""
-    return list(await connection.execute(statement))
+    return await transaction.value(select(runs.c.id).where(runs.c.id == run_id), of=UUID) is not None
 
 
 # ------------------------------------------------------------------------------------------------- several runs at once
-async def logs_of(connection: Transaction, run_ids: list[UUID], most: int) -> list[Row[Any]]:
+async def logs_of(transaction: Transaction, run_ids: list[UUID], most: int) -> list[LogRow]:
     """Return the last `most` log lines of each of these runs, oldest first."""
     place = func.row_number().over(partition_by=run_events.c.run_id, order_by=run_events.c.sequence.desc())
     ranked = (
-        select(run_events, place.label("place"))
+        select(*_LOG, place.label("place"))
         .where(run_events.c.run_id.in_(run_ids), run_events.c.type_code == "log")
         .subquery()
     )
-    statement = select(ranked).where(ranked.c.place <= most).order_by(ranked.c.run_id, ranked.c.sequence)
-    return list(await connection.execute(statement))
+    shown = [ranked.c[one.name] for one in fields(LogRow)]
+    statement = select(*shown).where(ranked.c.place <= most).order_by(ranked.c.run_id, ranked.c.sequence)
+    return await transaction.rows(statement, row=LogRow)
 
 
-async def node_runs_of(connection: Transaction, run_ids: list[UUID]) -> list[Row[Any]]:
+async def node_runs_of(transaction: Transaction, run_ids: list[UUID]) -> list[NodeRunRow]:
     """Return the node runs of these runs, in the order in which they began."""
-    statement = select(run_node_runs).where(run_node_runs.c.run_id.in_(run_ids))
-    return list(await connection.execute(statement.order_by(run_node_runs.c.started_at, run_node_runs.c.id)))
+    statement = select(*_NODE_RUN).where(run_node_runs.c.run_id.in_(run_ids))
+    return await transaction.rows(statement.order_by(run_node_runs.c.started_at, run_node_runs.c.id), row=NodeRunRow)
 
 
-async def attempts_of(connection: Transaction, run_ids: list[UUID]) -> list[Row[Any]]:
+async def attempts_of(transaction: Transaction, run_ids: list[UUID]) -> list[AttemptRow]:
     """Return the attempts of these runs, oldest first."""
-    statement = select(run_attempts).where(run_attempts.c.run_id.in_(run_ids), run_attempts.c.number.is_not(None))
-    return list(await connection.execute(statement.order_by(run_attempts.c.number)))
+    statement = select(*_ATTEMPT).where(run_attempts.c.run_id.in_(run_ids), run_attempts.c.number.is_not(None))
+    return await transaction.rows(statement.order_by(run_attempts.c.number), row=AttemptRow)
 
 
 # -------------------------------------------------------------------------------------------------------------- events
@@ -97,7 +95,7 @@ EVENTS = """
                 WHERE run_id = r.id AND sequence > %(after)s ORDER BY sequence LIMIT %(most)s) e) AS events
     FROM runs r WHERE r.id = %(run)s
 """
-"""A run and what happened in it after an event, in one snapshot, for `Transaction.later`."""
+"""A run and what happened in it after an event, in one snapshot: an `EventsRow`."""
 
 
 LOG_LIST = ListSpec(

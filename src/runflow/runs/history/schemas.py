@@ -5,9 +5,9 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel, Field
-from sqlalchemy import Row
 
 from runflow.runs.schemas import Run
+from runflow.runs.tables import AttemptRow, LogRow, NodeRunRow
 from runflow.web.responses import Timestamp
 
 
@@ -103,17 +103,17 @@ _NODE_RUN = tuple(name for name, field in NodeRun.model_fields.items() if field.
 _NODE_RUN_EMPTY = {name: field.default for name, field in NodeRun.model_fields.items() if not field.is_required()}
 
 
-def attempt_record(row: Row[Any]) -> dict[str, Any]:
+def attempt_record(row: AttemptRow) -> dict[str, Any]:
     """Return one attempt."""
-    return {name: row._mapping[name] for name in _ATTEMPT}
+    return {name: getattr(row, name) for name in _ATTEMPT}
 
 
-def node_run_record(row: Row[Any]) -> dict[str, Any]:
+def node_run_record(row: NodeRunRow) -> dict[str, Any]:
     """Return one node run. What only steps of flows have is empty."""
-    return {name: row._mapping[name] for name in _NODE_RUN} | _NODE_RUN_EMPTY
+    return {name: getattr(row, name) for name in _NODE_RUN} | _NODE_RUN_EMPTY
 
 
-def log_record(row: Row[Any]) -> dict[str, Any]:
+def log_record(row: LogRow) -> dict[str, Any]:
     """Return one log line."""
     told = row.data
     level = told.get("level_code")

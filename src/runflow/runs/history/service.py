@@ -1,28 +1,30 @@
 """Rules of reading logs, node runs and attempts of one run, or with `any` of all runs."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Row
+from sqlalchemy import Select
 
 from runflow import errors
 from runflow.db.transaction import Transaction
 from runflow.runs.history import queries
 from runflow.runs.history.queries import ATTEMPT_LIST, LOG_LIST, NODE_RUN_LIST
 from runflow.runs.history.schemas import attempt_record, log_record, node_run_record
+from runflow.runs.tables import AttemptRow, LogRow, NodeRunRow
 from runflow.web.auth import Principal
 from runflow.web.lists import (
     ListQuery,
     ListSpec,
     RecordQuery,
-    bounded,
     check_projection,
     envelope,
-    page,
     project,
+    read_page,
 )
 from runflow.web.services import Services
+
+RowT = TypeVar("RowT")
 
 
 class Runs(Protocol):
@@ -42,7 +44,8 @@ class History:
 
     async def logs(self, caller: Principal, run_id: UUID | None, query: ListQuery, base_url: str) -> dict[str, Any]:
         """Return a page of log lines of a run; None: of all runs. Raises `RunNotFound`."""
-        found = await self._page(caller, run_id, LOG_LIST, query, queries.logs(caller.org_id, run_id), log_record)
+        base = queries.logs(caller.org_id, run_id)
+        found = await self._page(caller, run_id, LOG_LIST, query, base, LogRow, log_record)
         await self._embed_runs(caller, found["items"], query, base_url)
         return _projected(found, query)
 
@@ -51,8 +54,8 @@ class History:
     ) -> dict[str, Any]:
         """Return one log line of a run, or of any. Raises `RunLogNotFound`."""
         check_projection(query, LOG_LIST.response_fields, LOG_LIST.embeds)
-        async with self._services.db.tenant(caller.org_id) as connection:
-            row = await queries.one_log(connection, caller.org_id, run_id, line)
+        async with self._services.db.tenant(caller.org_id) as transaction:
+            row = await queries.one_log(transaction, caller.org_id, run_id, line)
         if row is None:
             raise errors.RunLogNotFound
         found = log_record(row)
@@ -62,13 +65,14 @@ class History:
     async def node_runs(self, caller: Principal, run_id: UUID | None, query: ListQuery) -> dict[str, Any]:
         """Return a page of node runs of a run; None: of all runs. Raises `RunNotFound`."""
         base = queries.node_runs(caller.org_id, run_id)
-        return _projected(await self._page(caller, run_id, NODE_RUN_LIST, query, base, node_run_record), query)
+        found = await self._page(caller, run_id, NODE_RUN_LIST, query, base, NodeRunRow, node_run_record)
+        return _projected(found, query)
 
     async def node_run(self, caller: Principal, run_id: UUID | None, one: UUID, query: RecordQuery) -> dict[str, Any]:
         """Return one node run of a run, or of any. Raises `NodeRunNotFound`."""
         check_projection(query, NODE_RUN_LIST.response_fields, NODE_RUN_LIST.embeds)
-        async with self._services.db.tenant(caller.org_id) as connection:
-            row = await queries.one_node_run(connection, caller.org_id, run_id, one)
+        async with self._services.db.tenant(caller.org_id) as transaction:
+            row = await queries.one_node_run(transaction, caller.org_id, run_id, one)
         if row is None:
             raise errors.NodeRunNotFound
         return project(node_run_record(row), query)
@@ -76,7 +80,8 @@ class History:
     async def attempts(self, caller: Principal, run_id: UUID, query: ListQuery) -> dict[str, Any]:
         """Return a page of attempts. Raises `RunNotFound`."""
         base = queries.attempts(caller.org_id, run_id)
-        return _projected(await self._page(caller, run_id, ATTEMPT_LIST, query, base, attempt_record), query)
+        found = await self._page(caller, run_id, ATTEMPT_LIST, query, base, AttemptRow, attempt_record)
+        return _projected(found, query)
 
     async def _page(
         self,
@@ -84,15 +89,15 @@ class History:
         run_id: UUID | None,
         spec: ListSpec,
         query: ListQuery,
-        base: Any,
-        written: Callable[[Row[Any]], dict[str, Any]],
+        base: Select[Any],
+        row: type[RowT],
+        written: Callable[[RowT], dict[str, Any]],
     ) -> dict[str, Any]:
-        async with self._services.db.tenant(caller.org_id) as connection:
-            rows = await queries.rows(connection, await bounded(connection, spec, query, base))
-            if not rows:
-                await _require_run(connection, run_id)
-        found = page(spec, query, rows)
-        return envelope(found, [written(row) for row in found.rows])
+        async with self._services.db.tenant(caller.org_id) as transaction:
+            found = await read_page(transaction, spec, query, base, row=row)
+            if not found.rows:
+                await _require_run(transaction, run_id)
+        return envelope(found, [written(one) for one in found.rows])
 
     async def _embed_runs(
         self, caller: Principal, items: list[dict[str, Any]], query: ListQuery | RecordQuery, base_url: str
@@ -103,9 +108,9 @@ class History:
                 item["run"] = runs.get(item["run_id"])
 
 
-async def _require_run(connection: Transaction, run_id: UUID | None) -> None:
+async def _require_run(transaction: Transaction, run_id: UUID | None) -> None:
     """An empty list of a run that is not there is a 404. Where there are rows, the run is there."""
-    if run_id is not None and not await queries.run_exists(connection, run_id):
+    if run_id is not None and not await queries.run_exists(transaction, run_id):
         raise errors.RunNotFound
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from runflow.protocol.events import FIRST_OF_SERVER, NUMBERS_PER_ATTEMPT
 from runflow.protocol.failures import TERMINAL
 from runflow.queue.queries import DISPATCHING
+from runflow.runs.tables import EventsRow
 
 PER_ATTEMPT = NUMBERS_PER_ATTEMPT
 QUEUED = 1
@@ -53,7 +54,7 @@ class Look:
     more: bool
 
 
-def timeline(run: Any, after: int, most: int) -> Look:
+def timeline(run: EventsRow, after: int, most: int) -> Look:
     """Return the events of a row of `queries.EVENTS` after a number.
 
     `most` is how many stored events the row was asked for: if it holds that many, what comes after the last of them
@@ -89,7 +90,7 @@ def _stored(event: dict[str, Any]) -> RunEvent:
     return RunEvent(event["sequence"], event["type_code"], _time(event["created_at"]), data)
 
 
-def _derived(run: Any) -> Iterator[RunEvent]:
+def _derived(run: EventsRow) -> Iterator[RunEvent]:
     yield _status(QUEUED, "queued", run.created_at)
     for attempt in run.attempts:
         base = attempt["number"] * PER_ATTEMPT
