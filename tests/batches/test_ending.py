@@ -1,12 +1,12 @@
 """The end of a batch: counted in the transactions that end its runs, told exactly once."""
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import orjson
 import pytest
-from sqlalchemy import text
 
 from runflow.queue.sweeper import Sweeper
 from runflow.web.services import Services
@@ -17,13 +17,21 @@ from tests.support.queue_records import expire, lane_counts
 HOOK = "http://127.0.0.1:9/hook"
 
 
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message of a batch's end."""
+
+    event_type_code: str
+    payload: bytes
+
+
 async def messages(services: Services, batch: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    async with services.db.system() as connection:
-        statement = text(
-            "SELECT event_type_code, payload FROM deliveries WHERE batch_id = :id AND kind_code = 'callback'"
-        )
-        rows = (await connection.execute(statement, {"id": batch["id"]})).all()
-    return [(row.event_type_code, orjson.loads(bytes(row.payload))) for row in rows]
+    async with services.db.system() as transaction:
+        statement = """
+            SELECT event_type_code, payload FROM deliveries WHERE batch_id = %(id)s AND kind_code = 'callback'
+        """
+        rows = await transaction.rows(statement, {"id": batch["id"]}, row=Message)
+    return [(row.event_type_code, orjson.loads(row.payload)) for row in rows]
 
 
 def counts(batch: dict[str, Any]) -> tuple[int, ...]:

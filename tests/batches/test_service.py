@@ -1,11 +1,11 @@
 """Dispatching batches: both spellings, every fault named, all items or none."""
 
 import base64
+from datetime import datetime
 from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import text
 
 from runflow.web.services import Services
 from tests.batches.conftest import MakeBatch
@@ -136,11 +136,12 @@ async def test_a_batch_is_one_transaction(
     client: httpx.AsyncClient, services: Services, workflow: Deployed, make_batch: MakeBatch
 ) -> None:
     batch = await make_batch(100)
-    async with services.db.system() as connection:
-        runs = text("SELECT count(*), count(DISTINCT created_at) FROM runs WHERE batch_id = :id")
-        assert tuple((await connection.execute(runs, {"id": batch["id"]})).one()) == (100, 1)
-        lane = text("SELECT l.depth FROM lanes l JOIN runs r ON r.lane_id = l.id WHERE r.batch_id = :id LIMIT 1")
-        assert (await connection.execute(lane, {"id": batch["id"]})).scalar_one() == 100
+    async with services.db.system() as transaction:
+        runs = "SELECT created_at FROM runs WHERE batch_id = %(id)s"
+        created = await transaction.values(runs, {"id": batch["id"]}, of=datetime)
+        assert (len(created), len(set(created))) == (100, 1)
+        lane = "SELECT l.depth FROM lanes l JOIN runs r ON r.lane_id = l.id WHERE r.batch_id = %(id)s LIMIT 1"
+        assert await transaction.one_value(lane, {"id": batch["id"]}, of=int) == 100
 
 
 async def test_a_disabled_or_foreign_workflow_takes_no_batch(

@@ -1,15 +1,14 @@
 """Budgets: dispatch stops when one is used up, and nothing else does."""
 
 import asyncio
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
-from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 import httpx
 import pytest
-from sqlalchemy import text
+from psycopg.errors import InsufficientPrivilege
 
 from runflow.billing import budget, grants, queries
 from runflow.billing.settlement import meter
@@ -30,15 +29,15 @@ async def org(client: httpx.AsyncClient, services: Services) -> UUID:
 
 async def grant(services: Services, org: UUID, **amounts: str) -> None:
     given = {name: Decimal(amounts[name]) if name in amounts else None for name in ("monthly", "credit")}
-    async with services.db.system() as connection:
-        await grants.grant(connection, org, **given)
+    async with services.db.system() as transaction:
+        await grants.grant(transaction, org, **given)
     services.hub.publish("budget", str(org))
 
 
 async def recount(services: Services, org: UUID) -> dict[str, Any]:
     """What `runflow budget set` does after it has granted."""
-    async with services.db.system() as connection:
-        return await grants.recount(connection, org)
+    async with services.db.system() as transaction:
+        return await grants.recount(transaction, org)
 
 
 async def test_the_first_budget_counts_a_run_that_was_just_being_completed(
@@ -62,8 +61,8 @@ async def test_the_first_budget_counts_a_run_that_was_just_being_completed(
     monkeypatch.setattr(completion, "meter", held_up)
     waits, older_are_under_way = asyncio.Event(), queries.older_are_under_way
 
-    async def look(connection: Any) -> bool:
-        if older := await older_are_under_way(connection):
+    async def look(transaction: Any) -> bool:
+        if older := await older_are_under_way(transaction):
             waits.set()
         return older
 
@@ -145,9 +144,9 @@ async def test_a_used_up_credit_stops_dispatch_and_says_how_to_go_on(
 
     await grant(services, org, credit="1")
     assert (await try_dispatch(client, priced)).status_code == 201
-    async with services.db.system() as connection:
-        assert await grants.clear(connection, org)
-        assert not await grants.clear(connection, org)
+    async with services.db.system() as transaction:
+        assert await grants.clear(transaction, org)
+        assert not await grants.clear(transaction, org)
     services.hub.publish("budget", str(org))
     assert (await balance(client))["balance"] is None
 
@@ -179,8 +178,8 @@ async def test_a_new_month_begins_with_nothing_spent(
     await grant(services, org, monthly="0.001")
     await execute(execute_ms=2000)
     assert (await try_dispatch(client, priced)).status_code == 402
-    async with services.db.system() as connection:
-        await connection.execute(text("UPDATE budgets SET month = month - 31 WHERE org_id = :org"), {"org": org})
+    async with services.db.system() as transaction:
+        await transaction.run("UPDATE budgets SET month = month - 31 WHERE org_id = %(org)s", {"org": org})
     services.hub.publish("budget", str(org))
     assert (await balance(client))["month_spent"] == "0.000000"
     run = await try_dispatch(client, priced)
@@ -248,19 +247,24 @@ async def test_the_older_scope_name_reads_the_balance_too(services: Services, ma
 
 async def test_an_organization_cannot_write_its_own_budget(services: Services, org: UUID) -> None:
     await grant(services, org, credit="1")
-    with pytest.raises(Exception, match="permission denied"):
-        async with services.db.tenant(org) as connection:
-            await connection.execute(text("UPDATE budgets SET credit = 1000"))
+    with pytest.raises(InsufficientPrivilege, match="permission denied"):
+        async with services.db.tenant(org) as transaction:
+            await transaction.change("UPDATE budgets SET credit = 1000")
 
 
 def test_the_message_names_the_first_day_of_the_next_month() -> None:
-    row = SimpleNamespace(
+    now = datetime.now(UTC)
+    row = queries.Standing(
         balance=Decimal(0),
         monthly_limit=Decimal(100),
         spent_this_month=Decimal("100.123400"),
         this_month=date(2026, 12, 1),
         credit=None,
         credit_spent=Decimal(0),
+        low_balance_threshold=None,
+        low_balance_notified_at=None,
+        created_at=now,
+        updated_at=now,
     )
     assert budget.refusal(row).startswith(
         "The budget of 100.00 USD for this month is used up: 100.1234 USD were spent. Wait until 2027-01-01 (UTC)"

@@ -33,8 +33,8 @@ async def test_a_succeeded_run_pays_for_load_and_execute(execute: Execute, price
 
 async def test_the_price_is_the_one_of_its_time(execute: Execute, services: Services, priced: Deployed) -> None:
     before = await execute(execute_ms=1000)
-    async with services.db.system() as connection:
-        await gpus.put(connection, priced.gpu, {"price_per_second": Decimal(1)})
+    async with services.db.system() as transaction:
+        await gpus.put(transaction, priced.gpu, {"price_per_second": Decimal(1)})
     after = await execute(execute_ms=1000)
     assert (before["cost"], after["cost"]) == ("0.001000", "1.000000")
 

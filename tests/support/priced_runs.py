@@ -19,8 +19,8 @@ Execute = Callable[..., Awaitable[dict[str, Any]]]
 @pytest.fixture
 async def priced(services: Services, workflow: Deployed) -> Deployed:
     """`workflow`, whose GPU costs a tenth of a cent per second."""
-    async with services.db.system() as connection:
-        await gpus.put(connection, workflow.gpu, {"price_per_second": PRICE})
+    async with services.db.system() as transaction:
+        await gpus.put(transaction, workflow.gpu, {"price_per_second": PRICE})
     return workflow
 
 

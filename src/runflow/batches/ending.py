@@ -1,23 +1,45 @@
 """The end of a batch: counted by the transactions that end its runs, told once (docs/api/batches.md, "Callback")."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from runflow.batches import queries
+from runflow.batches.queries import EndedItem
+from runflow.batches.tables import BatchRow
 from runflow.db.transaction import Transaction
 from runflow.runs.records import error_document, output_document
 from runflow.web.services import Services
 
 
-async def item_ended(connection: Transaction, batch_id: UUID, status: str) -> Any | None:
+async def item_ended(transaction: Transaction, batch_id: UUID, status: str) -> BatchRow | None:
     """Count an item that just ended. Return the row of the batch when it was the last one, which ends it; else None."""
-    batch = await queries.count(connection, batch_id, status)
+    batch = await queries.count(transaction, batch_id, status)
     return batch if batch.completed_at is not None else None
 
 
+class Counts(Protocol):
+    """What every row of a batch counts."""
+
+    @property
+    def items_total(self) -> int:
+        """The items it was created with."""
+
+    @property
+    def items_succeeded(self) -> int:
+        """Those that succeeded."""
+
+    @property
+    def items_failed(self) -> int:
+        """Those that failed."""
+
+    @property
+    def items_cancelled(self) -> int:
+        """Those that were cancelled."""
+
+
 def batch_output(
-    services: Services, base_url: str, batch: Any, items: Iterable[Any], *, seconds: int
+    services: Services, base_url: str, batch: Counts, items: Iterable[EndedItem], *, seconds: int
 ) -> dict[str, Any]:
     """Return `output` of a batch that ended: what became of each item, with URLs that live `seconds`."""
     return {
@@ -29,7 +51,7 @@ def batch_output(
     }
 
 
-def _item(services: Services, base_url: str, item: Any, seconds: int) -> dict[str, Any]:
+def _item(services: Services, base_url: str, item: EndedItem, seconds: int) -> dict[str, Any]:
     output = None
     if item.status_code == "succeeded" and not item.output_expired:
         output = output_document(services, base_url, item.outputs, seconds=seconds)

@@ -1,14 +1,17 @@
 """SQL of batches and of their items, which are runs, and what the lists of both can be filtered and sorted by."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import ColumnElement, Row, Select, Text, case, cast, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, Text, case, cast, exists, func, or_, select
 
 from runflow.batches.schemas import BatchItem, ListedBatch
-from runflow.batches.tables import batches
+from runflow.batches.tables import BatchRow, batches
 from runflow.db.transaction import Transaction
 from runflow.runs.queries import STATUSES
 from runflow.runs.tables import runs
@@ -36,14 +39,45 @@ _INSERT = """
 """
 
 
-async def insert(connection: Transaction, values: Mapping[str, Any]) -> None:
+async def insert(transaction: Transaction, values: Mapping[str, Any]) -> None:
     """Insert a batch of the transaction's tenant; its runs follow in the same transaction."""
     metadata = values["metadata"]
     text = None if metadata is None else orjson.dumps(metadata).decode()
-    await connection.run(_INSERT, {**values, "metadata": text})
+    await transaction.run(_INSERT, {**values, "metadata": text})
 
 
 # ------------------------------------------------------------------------------------------------------------- reading
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownBatch(BatchRow):
+    """A batch as callers see it; `input_bytes` only where it was asked for."""
+
+    started_at: datetime | None
+    cost: Decimal | None
+    failure_code: str | None
+    failure_stage_code: str | None
+    failure_message: str | None
+    input_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemStatus:
+    """Place and status of an item."""
+
+    id: UUID
+    batch_id: UUID
+    batch_index: int
+    status_code: str
+    client_ref: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemInput:
+    """The input of an item."""
+
+    batch_id: UUID
+    input: dict[str, Any]
+
+
 def _first_failure(name: str) -> ColumnElement[Any]:
     """A column of the first item that failed, where the batch failed."""
     first = select(runs.c[name]).where(_OF_BATCH, runs.c.status_code == "failed").order_by(runs.c.batch_index).limit(1)
@@ -70,13 +104,12 @@ def with_input_bytes(statement: Select[Any]) -> Select[Any]:
     return statement.add_columns(size.label("input_bytes"))
 
 
-async def by_id(connection: Transaction, batch_id: UUID) -> Row[Any] | None:
+async def by_id(transaction: Transaction, batch_id: UUID) -> ShownBatch | None:
     """Return a batch of the transaction's tenant."""
-    found: Row[Any] | None = (await connection.execute(selection().where(batches.c.id == batch_id))).one_or_none()
-    return found
+    return await transaction.first(selection().where(batches.c.id == batch_id), row=ShownBatch)
 
 
-async def lean_items(connection: Transaction, batch_ids: list[UUID]) -> list[Row[Any]]:
+async def lean_items(transaction: Transaction, batch_ids: list[UUID]) -> list[ItemStatus]:
     """Return place and status of every item of these batches, in order."""
     columns = ("id", "batch_id", "batch_index", "status_code", "client_ref")
     statement = (
@@ -84,13 +117,13 @@ async def lean_items(connection: Transaction, batch_ids: list[UUID]) -> list[Row
         .where(runs.c.batch_id.in_(batch_ids))
         .order_by(runs.c.batch_id, runs.c.batch_index)
     )
-    return list(await connection.execute(statement))
+    return await transaction.rows(statement, row=ItemStatus)
 
 
-async def inputs(connection: Transaction, batch_ids: list[UUID]) -> list[Row[Any]]:
+async def inputs(transaction: Transaction, batch_ids: list[UUID]) -> list[ItemInput]:
     """Return the inputs of every item of these batches, in order."""
     statement = select(runs.c.batch_id, runs.c.input).where(runs.c.batch_id.in_(batch_ids))
-    return list(await connection.execute(statement.order_by(runs.c.batch_id, runs.c.batch_index)))
+    return await transaction.rows(statement.order_by(runs.c.batch_id, runs.c.batch_index), row=ItemInput)
 
 
 def narrowed_to_items(statement: Select[Any], batch_id: UUID) -> Select[Any]:
@@ -98,14 +131,9 @@ def narrowed_to_items(statement: Select[Any], batch_id: UUID) -> Select[Any]:
     return statement.where(runs.c.batch_id == batch_id)
 
 
-async def is_there(connection: Transaction, batch_id: UUID) -> bool:
+async def is_there(transaction: Transaction, batch_id: UUID) -> bool:
     """Tell whether the transaction's tenant has this batch."""
-    return (await connection.execute(select(batches.c.id).where(batches.c.id == batch_id))).first() is not None
-
-
-async def rows(connection: Transaction, statement: Select[Any]) -> list[Row[Any]]:
-    """Run a list's statement."""
-    return list(await connection.execute(statement))
+    return await transaction.value(select(batches.c.id).where(batches.c.id == batch_id), of=UUID) is not None
 
 
 # -------------------------------------------------------------------------------------------------------------- ending
@@ -130,8 +158,8 @@ _COUNT = """
 """
 
 _ITEMS_WITH_OUTPUTS = """
-    SELECT r.id, r.batch_index, r.client_ref, r.status_code, r.duration_ms, r.cost, r.output_expired, r.failure_code,
-           r.failure_message, r.failure_details,
+    SELECT r.id, r.batch_index, r.client_ref, r.status_code, r.output_expired, r.failure_code, r.failure_message,
+           r.failure_details,
            (SELECT coalesce(json_agg(o ORDER BY o.ordinal), '[]'::json) FROM run_outputs o WHERE o.run_id = r.id)
                AS outputs
     FROM runs r WHERE r.batch_id = %(batch)s ORDER BY r.batch_index
@@ -143,38 +171,53 @@ _OPEN_ITEMS = """
     ORDER BY id FOR UPDATE
 """
 
-_FOR_CANCELLATION = "SELECT org_id, completed_at FROM batches WHERE id = %(batch)s"
+_ORGANIZATION = "SELECT org_id FROM batches WHERE id = %(batch)s"
 
 _SET_REASON = "UPDATE batches SET cancellation_reason = %(reason)s WHERE id = %(batch)s"
 
 
-async def count(connection: Transaction, batch: UUID, status: str) -> Any:
+@dataclass(frozen=True, slots=True)
+class EndedItem:
+    """An item of a batch that ended, with its files."""
+
+    id: UUID
+    batch_index: int
+    client_ref: str | None
+    status_code: str
+    output_expired: bool
+    failure_code: str | None
+    failure_message: str | None
+    failure_details: dict[str, Any] | None
+    outputs: list[dict[str, Any]]
+
+
+async def count(transaction: Transaction, batch: UUID, status: str) -> BatchRow:
     """Count one more item that ended; the last one ends the batch (`completed_at`). Items that end at once take turns.
 
     The last lock that a transaction takes: run, attempt, lane, fair share, batch.
     """
     one = {name: int(name == status) for name in ("succeeded", "failed", "cancelled")}
-    return await connection.one(_COUNT, {"batch": batch, **one})
+    return await transaction.one(_COUNT, {"batch": batch, **one}, row=BatchRow)
 
 
-async def items_with_outputs(connection: Transaction, batch: UUID) -> list[Any]:
+async def items_with_outputs(transaction: Transaction, batch: UUID) -> list[EndedItem]:
     """Return a batch's items with their files, in order."""
-    return await connection.rows(_ITEMS_WITH_OUTPUTS, {"batch": batch})
+    return await transaction.rows(_ITEMS_WITH_OUTPUTS, {"batch": batch}, row=EndedItem)
 
 
-async def open_items(connection: Transaction, *, batch: UUID, org: UUID) -> list[UUID]:
+async def open_items(transaction: Transaction, *, batch: UUID, org: UUID) -> list[UUID]:
     """Lock the items of a batch that have not ended, and return their ids."""
-    return [row.id for row in await connection.rows(_OPEN_ITEMS, {"batch": batch, "org": org})]
+    return await transaction.values(_OPEN_ITEMS, {"batch": batch, "org": org}, of=UUID)
 
 
-async def for_cancellation(connection: Transaction, batch: UUID) -> Any | None:
-    """Return whose a batch is and whether it has ended."""
-    return await connection.first(_FOR_CANCELLATION, {"batch": batch})
+async def organization_of(transaction: Transaction, batch: UUID) -> UUID | None:
+    """Return whose a batch is; None where there is none."""
+    return await transaction.value(_ORGANIZATION, {"batch": batch}, of=UUID)
 
 
-async def set_reason(connection: Transaction, *, batch: UUID, reason: str | None) -> None:
+async def set_reason(transaction: Transaction, *, batch: UUID, reason: str | None) -> None:
     """Keep why a batch was cancelled."""
-    await connection.run(_SET_REASON, {"batch": batch, "reason": reason})
+    await transaction.run(_SET_REASON, {"batch": batch, "reason": reason})
 
 
 BATCH_STATUSES = ("queued", "running", "succeeded", "partial_succeeded", "failed", "cancelled")

@@ -8,21 +8,21 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import Row
 
 from runflow import errors
 from runflow.accounts.audit import recorder
 from runflow.assets.references import replaced, signed_references
 from runflow.batches import queries
 from runflow.batches.ending import batch_output
-from runflow.batches.queries import BATCH_LIST, ITEM_LIST
-from runflow.batches.schemas import TERMINAL, CreateBatch, item_record, lean_item, record
+from runflow.batches.queries import BATCH_LIST, ITEM_LIST, ItemStatus, ShownBatch
+from runflow.batches.records import TERMINAL, item_record, lean_item, record
+from runflow.batches.schemas import CreateBatch
 from runflow.db.transaction import Transaction
 from runflow.ids import new_id
 from runflow.queue import cancellation
 from runflow.queue.intake import NewRun
 from runflow.runs import queries as run_queries
-from runflow.runs.dispatch import Dispatcher, fresh_row
+from runflow.runs.dispatch import Dispatcher
 from runflow.runs.file_inputs import Given
 from runflow.runs.preparation import prepare
 from runflow.runs.schemas import ClientRef
@@ -30,14 +30,14 @@ from runflow.runs.service import RunReader
 from runflow.web.auth import Principal
 from runflow.web.lists import (
     ListQuery,
+    Page,
     RecordQuery,
-    bounded,
     build,
     check_projection,
     envelope,
     page,
     project,
-    read_bounded,
+    read_page,
 )
 from runflow.web.services import Services
 from runflow.workflows.targets import DispatchTarget, dispatch_target
@@ -58,42 +58,40 @@ class BatchReader:
     async def list_all(self, caller: Principal, base_url: str, query: ListQuery) -> dict[str, Any]:
         """Return a page of the organization's batches."""
         parts = FROM_RUNS.intersection(query.fields or ())
-        async with self._services.db.tenant(caller.org_id) as connection:
+        async with self._services.db.tenant(caller.org_id) as transaction:
             base = queries.of_organization(caller.org_id)
+            size = None
             if "input" in parts:
-                base = queries.with_input_bytes(base)
-                found = await read_bounded(connection, BATCH_LIST, query, base, lambda row: int(row.input_bytes))
-            else:
-                statement = await bounded(connection, BATCH_LIST, query, base)
-                found = page(BATCH_LIST, query, await queries.rows(connection, statement))
-            items, inputs = await _parts(connection, found.rows, parts)
+                base, size = queries.with_input_bytes(base), _input_bytes
+            found = await read_page(transaction, BATCH_LIST, query, base, row=ShownBatch, size=size)
+            items, inputs = await _parts(transaction, found.rows, parts)
         records = await self._records(caller, found.rows, base_url, parts, items, inputs)
         return envelope(found, [project(item, query) for item in records])
 
     async def get(self, caller: Principal, batch_id: UUID, base_url: str, query: RecordQuery) -> dict[str, Any]:
         """Return a batch with its items, and once it has ended with their outputs. Raises `BatchNotFound`."""
         check_projection(query, RECORD_FIELDS, BATCH_LIST.embeds)
-        async with self._services.db.tenant(caller.org_id) as connection:
-            row = await queries.by_id(connection, batch_id)
+        async with self._services.db.tenant(caller.org_id) as transaction:
+            row = await queries.by_id(transaction, batch_id)
             if row is None:
                 raise errors.BatchNotFound
-            items, inputs = await _parts(connection, [row], FROM_RUNS)
+            items, inputs = await _parts(transaction, [row], FROM_RUNS)
         found = (await self._records(caller, [row], base_url, FROM_RUNS, items, inputs))[0]
         found["output"] = None
         if row.completed_at is not None and (query.fields is None or "output" in query.fields):
             seconds = self._services.settings.output_url_seconds
-            async with self._services.db.tenant(caller.org_id) as connection:
-                produced = await queries.items_with_outputs(connection, batch_id)
+            async with self._services.db.tenant(caller.org_id) as transaction:
+                produced = await queries.items_with_outputs(transaction, batch_id)
             found["output"] = batch_output(self._services, base_url, row, produced, seconds=seconds)
         return project(found, query)
 
     async def ended(self, caller: Principal, batch_id: UUID, seconds: float) -> None:
         """Return as soon as every item has ended, or after so many seconds. Raises `BatchNotFound`."""
         deadline = time.monotonic() + seconds
-        async with self._services.db.tenant(caller.org_id) as connection:
-            if not await queries.is_there(connection, batch_id):
+        async with self._services.db.tenant(caller.org_id) as transaction:
+            if not await queries.is_there(transaction, batch_id):
                 raise errors.BatchNotFound
-            items = await queries.lean_items(connection, [batch_id])
+            items = await queries.lean_items(transaction, [batch_id])
         for item in items:
             remaining = deadline - time.monotonic()
             if remaining > 0 and item.status_code not in TERMINAL:
@@ -104,9 +102,11 @@ class BatchReader:
     async def items(self, caller: Principal, batch_id: UUID, base_url: str, query: ListQuery) -> dict[str, Any]:
         """Return a page of a batch's items as they are now. Raises `BatchNotFound`."""
         base = queries.narrowed_to_items(run_queries.selection(), batch_id)
-        async with self._services.db.tenant(caller.org_id) as connection:
-            found = page(ITEM_LIST, query, await queries.rows(connection, build(ITEM_LIST, query, base)))
-            if not found.rows and not await queries.is_there(connection, batch_id):
+        async with self._services.db.tenant(caller.org_id) as transaction:
+            found: Page[Any] = page(
+                ITEM_LIST, query, await run_queries.rows(transaction, build(ITEM_LIST, query, base))
+            )
+            if not found.rows and not await queries.is_there(transaction, batch_id):
                 raise errors.BatchNotFound
         records = await self._items(caller, found.rows, base_url, query)
         return envelope(found, [project(item, query) for item in records])
@@ -116,35 +116,34 @@ class BatchReader:
     ) -> dict[str, Any]:
         """Return one item. Raises `BatchItemNotFound`."""
         check_projection(query, ITEM_LIST.response_fields, ITEM_LIST.embeds)
-        async with self._services.db.tenant(caller.org_id) as connection:
-            rows = [row for row in await run_queries.by_ids(connection, [item_id]) if row.batch_id == batch_id]
+        async with self._services.db.tenant(caller.org_id) as transaction:
+            rows = [row for row in await run_queries.by_ids(transaction, [item_id]) if row.batch_id == batch_id]
         if not rows:
             raise errors.BatchItemNotFound
         return project((await self._items(caller, rows, base_url, query))[0], query)
 
     async def cancel(self, caller: Principal, batch_id: UUID, reason: str | None) -> bool:
         """Cancel every item that has not ended. Returns False when all had. Raises `BatchNotFound`."""
-        async with self._services.db.system() as connection:
-            batch = await queries.for_cancellation(connection, batch_id)
-            if batch is None or batch.org_id != caller.org_id:
+        async with self._services.db.system() as transaction:
+            if await queries.organization_of(transaction, batch_id) != caller.org_id:
                 raise errors.BatchNotFound
-            stopped = await queries.open_items(connection, batch=batch_id, org=caller.org_id)
+            stopped = await queries.open_items(transaction, batch=batch_id, org=caller.org_id)
             for run_id in stopped:
                 await cancellation.cancel_run(
-                    self._services, connection, org_id=caller.org_id, run_id=run_id, reason=reason
+                    self._services, transaction, org_id=caller.org_id, run_id=run_id, reason=reason
                 )
             if not stopped:
                 return False
-            await queries.set_reason(connection, batch=batch_id, reason=reason)
+            await queries.set_reason(transaction, batch=batch_id, reason=reason)
             details = {"items": len(stopped), **({"reason": reason} if reason else {})}
-            await recorder.record_pipelined(connection, caller, "batch.cancelled", "batch", batch_id, details)
+            await recorder.record_pipelined(transaction, caller, "batch.cancelled", "batch", batch_id, details)
         cancellation.announce(self._services, stopped)
         return True
 
     async def _records(
         self,
         caller: Principal,
-        rows: list[Row[Any]],
+        rows: list[ShownBatch],
         base_url: str,
         parts: Collection[str],
         items: dict[UUID, list[dict[str, Any]]],
@@ -154,7 +153,7 @@ class BatchReader:
         signed = await signed_references(self._services, caller, documents, base_url)
         records = []
         for row in rows:
-            found = record(row._mapping, base_url)
+            found = record(row, base_url)
             found["metadata"] = replaced(row.metadata, signed.get)
             if "items" in parts:
                 found["items"] = items[row.id]
@@ -164,7 +163,7 @@ class BatchReader:
         return records
 
     async def _items(
-        self, caller: Principal, rows: list[Row[Any]], base_url: str, query: ListQuery | RecordQuery
+        self, caller: Principal, rows: list[Any], base_url: str, query: ListQuery | RecordQuery
     ) -> list[dict[str, Any]]:
         wanted = None if "run" in query.embed else ()
         runs = await self._runs.records(caller, rows, base_url, parts=wanted)
@@ -177,19 +176,23 @@ class BatchReader:
         return found
 
 
+def _input_bytes(batch: ShownBatch) -> int:
+    return batch.input_bytes or 0
+
+
 async def _parts(
-    connection: Transaction, rows: list[Row[Any]], parts: Collection[str]
+    transaction: Transaction, rows: list[ShownBatch], parts: Collection[str]
 ) -> tuple[dict[UUID, list[dict[str, Any]]], dict[UUID, list[Any]]]:
     """Read items and inputs of these batches, where they are wanted."""
     ids = [row.id for row in rows]
     items: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
     inputs: dict[UUID, list[Any]] = defaultdict(list)
     if ids and "items" in parts:
-        for run in await queries.lean_items(connection, ids):
-            items[run.batch_id].append(lean_item(run._mapping))
+        for item in await queries.lean_items(transaction, ids):
+            items[item.batch_id].append(lean_item(item))
     if ids and "input" in parts:
-        for run in await queries.inputs(connection, ids):
-            inputs[run.batch_id].append(run.input)
+        for item_input in await queries.inputs(transaction, ids):
+            inputs[item_input.batch_id].append(item_input.input)
     return items, inputs
 
 
@@ -239,7 +242,7 @@ async def create(
         )
         for index, (values, reference) in enumerate(zip(prepared.inputs, references, strict=True))
     ]
-    created_at = await dispatcher.intake.submit_together(runs, lambda connection: queries.insert(connection, batch))
+    created_at = await dispatcher.intake.submit_together(runs, lambda transaction: queries.insert(transaction, batch))
     return await _fresh(dispatcher, caller, {**batch, "created_at": created_at}, runs, base_url)
 
 
@@ -278,19 +281,15 @@ async def _fresh(
         ]
     )
     counts = dict.fromkeys(["items_succeeded", "items_failed", "items_cancelled"], 0)
-    row = {
-        **nothing,
-        **counts,
-        **batch,
-        "org_id": caller.org_id,
-        "target_type": "comfyui_workflow",
-        "status_code": "queued",
-        "metadata": replaced(batch["metadata"], signed.get),
-    }
-    rows = [fresh_row(run, batch["created_at"]) for run in runs]
+    values: dict[str, Any] = {**nothing, **counts, **batch, "metadata": replaced(batch["metadata"], signed.get)}
+    row = ShownBatch(**values, org_id=caller.org_id, target_type="comfyui_workflow", status_code="queued")
+    items = [
+        ItemStatus(id=run.id, batch_id=row.id, batch_index=index, status_code="queued", client_ref=run.client_ref)
+        for index, run in enumerate(runs)
+    ]
     return {
         **record(row, base_url),
-        "items": [lean_item(run) for run in rows],
+        "items": [lean_item(item) for item in items],
         "input": [replaced(one, signed.get) for one in inputs],
         "output": None,
     }

@@ -1,5 +1,10 @@
 """Table of batches. Their items are rows of `runs`."""
 
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
 from sqlalchemy import Column, Integer, Table, Text
 
 from runflow.db.tables import json_column, metadata, time_column, uuid_column
@@ -28,3 +33,29 @@ batches = Table(
     time_column("completed_at"),
     Column("duration_ms", Integer),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRow:
+    """A row of `batches`."""
+
+    id: UUID
+    org_id: UUID
+    comfyui_workflow_id: UUID
+    version_id: UUID
+    target_version: str
+    target_type: str
+    status_code: str
+    source_code: str
+    items_total: int
+    items_succeeded: int
+    items_failed: int
+    items_cancelled: int
+    metadata: dict[str, Any] | None
+    callback_url: str | None
+    cancellation_reason: str | None
+    request_id: str | None
+    created_by: UUID | None
+    created_at: datetime
+    completed_at: datetime | None
+    duration_ms: int | None

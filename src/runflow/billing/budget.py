@@ -9,12 +9,12 @@ import time
 from collections import OrderedDict
 from datetime import date
 from decimal import Decimal
-from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from runflow import errors
 from runflow.billing import queries
+from runflow.billing.queries import Standing
 from runflow.billing.settlement import BUDGET_TOPIC
 from runflow.db.notifications import Hub
 from runflow.web.services import Services
@@ -32,8 +32,8 @@ async def require_credit(services: Services, org_id: UUID) -> None:
     known = cache.get(org_id) if services.hub.connected else None
     if known is None:
         generation = cache.generation
-        async with services.db.tenant(org_id) as connection:
-            row = await queries.standing(connection, org_id)
+        async with services.db.tenant(org_id) as transaction:
+            row = await queries.standing(transaction, org_id)
         known = refusal(row)
         # A change that arrived while we looked wins over what we saw.
         if services.hub.connected and generation == cache.generation:
@@ -42,7 +42,7 @@ async def require_credit(services: Services, org_id: UUID) -> None:
         raise errors.InsufficientCredit(known)
 
 
-def refusal(row: Any | None) -> str:
+def refusal(row: Standing | None) -> str:
     """Return why an organization with this budget may not dispatch, with the next step; empty when it may."""
     if row is None or row.balance is None or row.balance > 0:
         return ""
@@ -55,7 +55,7 @@ def refusal(row: Any | None) -> str:
             "(`runflow budget set ORGANIZATION --monthly USD`)."
         )
     return (
-        f"The credit of {dollars(row.credit)} is used up: {dollars(row.credit_spent)} were spent. "
+        f"The credit of {dollars(row.credit or Decimal(0))} is used up: {dollars(row.credit_spent)} were spent. "
         "Ask the operator for more (`runflow budget set ORGANIZATION --credit USD`)."
     )
 

@@ -3,6 +3,8 @@
 The lock order goes on from `queue/queries.py`: …, fair share, budget.
 """
 
+from dataclasses import dataclass
+from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
@@ -13,8 +15,6 @@ import orjson
 from sqlalchemy import (
     ColumnElement,
     DateTime,
-    Row,
-    Select,
     String,
     Subquery,
     Text,
@@ -23,7 +23,6 @@ from sqlalchemy import (
     func,
     literal,
     select,
-    text,
 )
 
 from runflow.billing.tables import usage_records as u
@@ -31,105 +30,124 @@ from runflow.db.notifications import CHANNEL
 from runflow.db.transaction import Fetched, Transaction
 from runflow.web.period import Period
 
-_STANDING = text("""
-    SELECT b.*, budget_left(b) AS balance, month_of(now()) AS this_month,
+_STANDING = """
+    SELECT b.monthly_limit, b.credit, b.credit_spent, b.low_balance_threshold, b.low_balance_notified_at, b.created_at,
+           b.updated_at, budget_left(b) AS balance, month_of(now()) AS this_month,
            CASE WHEN b.month = month_of(now()) THEN b.month_spent ELSE 0 END AS spent_this_month
-    FROM budgets b WHERE b.org_id = :org
-""")
+    FROM budgets b WHERE b.org_id = %(org)s
+"""
 
 # Zero rows or one: a lost update would be a threshold that somebody else has just set.
-_SET_THRESHOLD = text("""
-    INSERT INTO budgets AS b (org_id, low_balance_threshold) VALUES (:org, :threshold)
+_SET_THRESHOLD = """
+    INSERT INTO budgets AS b (org_id, low_balance_threshold) VALUES (%(org)s, %(threshold)s)
     ON CONFLICT (org_id) DO UPDATE SET low_balance_threshold = excluded.low_balance_threshold,
         low_balance_notified_at = NULL, updated_at = now()
-    WHERE CAST(:read_at AS timestamptz) IS NULL OR b.updated_at = :read_at
-    RETURNING b.org_id
-""")
+    WHERE CAST(%(read_at)s AS timestamptz) IS NULL OR b.updated_at = %(read_at)s
+"""
 
 # Whoever completes a run meanwhile waits, and adds its cost afterwards: none is lost between reading and writing.
-_LOCK = text("SELECT 1 FROM budgets WHERE org_id = :org FOR UPDATE")
+_LOCK = "SELECT 1 FROM budgets WHERE org_id = %(org)s FOR UPDATE"
 
-_SPENT_THIS_MONTH = text("""
+_SPENT_THIS_MONTH = """
     SELECT (SELECT coalesce(sum(cost), 0) FROM usage_records
-            WHERE org_id = :org AND created_at >= date_trunc('month', now(), 'UTC'))
+            WHERE org_id = %(org)s AND created_at >= date_trunc('month', now(), 'UTC'))
          + (SELECT coalesce(sum(cost), 0) FROM evaluations
-            WHERE org_id = :org AND completed_at >= date_trunc('month', now(), 'UTC'))
-""")
+            WHERE org_id = %(org)s AND completed_at >= date_trunc('month', now(), 'UTC'))
+"""
 
-_SET_MONTHLY = text("""
-    INSERT INTO budgets AS b (org_id, monthly_limit, month_spent) VALUES (:org, :amount, :spent)
+_SET_MONTHLY = """
+    INSERT INTO budgets AS b (org_id, monthly_limit, month_spent) VALUES (%(org)s, %(amount)s, %(spent)s)
     ON CONFLICT (org_id) DO UPDATE SET monthly_limit = excluded.monthly_limit, month = month_of(now()),
         month_spent = excluded.month_spent, low_balance_notified_at = NULL, updated_at = now()
-""")
+"""
 
-_MONTHLY_LIMIT = text("SELECT monthly_limit FROM budgets WHERE org_id = :org")
+_MONTHLY_LIMIT = "SELECT monthly_limit FROM budgets WHERE org_id = %(org)s"
 
 # What a transaction sees of others' activity is remembered until it is cleared.
-_FORGET_ACTIVITY = text("SELECT pg_stat_clear_snapshot()")
-_OLDER = text("""
+_FORGET_ACTIVITY = "SELECT pg_stat_clear_snapshot()"
+_OLDER = """
     SELECT EXISTS (
         SELECT FROM pg_stat_activity
         WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
           AND xact_start < now())
-""")
+"""
 
-_SET_CREDIT = text("""
-    INSERT INTO budgets AS b (org_id, credit) VALUES (:org, :amount)
+_SET_CREDIT = """
+    INSERT INTO budgets AS b (org_id, credit) VALUES (%(org)s, %(amount)s)
     ON CONFLICT (org_id) DO UPDATE SET credit = excluded.credit, credit_spent = 0, low_balance_notified_at = NULL,
         updated_at = now()
-""")
+"""
 
-_CLEAR = text("""
+_CLEAR = """
     UPDATE budgets SET monthly_limit = NULL, credit = NULL, credit_spent = 0, low_balance_notified_at = NULL,
         updated_at = now()
-    WHERE org_id = :org AND (monthly_limit IS NOT NULL OR credit IS NOT NULL)
-""")
+    WHERE org_id = %(org)s AND (monthly_limit IS NOT NULL OR credit IS NOT NULL)
+"""
+
+_NOTIFY = "SELECT pg_notify(%(channel)s, %(message)s)"
 
 
-async def standing(connection: Transaction, org_id: UUID) -> Row[Any] | None:
-    """Return an organization's budget row with `balance`, `this_month` and `spent_this_month`."""
-    return (await connection.execute(_STANDING, {"org": org_id})).one_or_none()
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What an organization may spend, what it has spent of it, and its `balance`: the smaller of the two rests."""
+
+    monthly_limit: Decimal | None
+    credit: Decimal | None
+    credit_spent: Decimal
+    low_balance_threshold: Decimal | None
+    low_balance_notified_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    balance: Decimal | None
+    this_month: date
+    spent_this_month: Decimal
 
 
-async def set_threshold(connection: Transaction, org_id: UUID, threshold: Decimal | None, read_at: Any | None) -> bool:
+async def standing(transaction: Transaction, org_id: UUID) -> Standing | None:
+    """Return how an organization stands with its budget; None without one."""
+    return await transaction.first(_STANDING, {"org": org_id}, row=Standing)
+
+
+async def set_threshold(
+    transaction: Transaction, org_id: UUID, threshold: Decimal | None, read_at: datetime | None
+) -> bool:
     """Set the threshold below which the balance is low; False when the row changed after `read_at`."""
     values = {"org": org_id, "threshold": threshold, "read_at": read_at}
-    return (await connection.execute(_SET_THRESHOLD, values)).one_or_none() is not None
+    return await transaction.change(_SET_THRESHOLD, values) > 0
 
 
-async def set_monthly(connection: Transaction, org_id: UUID, amount: Decimal) -> None:
+async def set_monthly(transaction: Transaction, org_id: UUID, amount: Decimal) -> None:
     """Limit what an organization spends per UTC month; what it spent in this one counts, evaluations included."""
-    await connection.execute(_LOCK, {"org": org_id})
-    spent = (await connection.execute(_SPENT_THIS_MONTH, {"org": org_id})).scalar_one()
-    await connection.execute(_SET_MONTHLY, {"org": org_id, "amount": amount, "spent": spent})
+    await transaction.run(_LOCK, {"org": org_id})
+    spent = await transaction.one_value(_SPENT_THIS_MONTH, {"org": org_id}, of=Decimal)
+    await transaction.run(_SET_MONTHLY, {"org": org_id, "amount": amount, "spent": spent})
 
 
-async def monthly_limit(connection: Transaction, org_id: UUID) -> Decimal | None:
+async def monthly_limit(transaction: Transaction, org_id: UUID) -> Decimal | None:
     """Return what an organization may spend per month; None without such a limit."""
-    found: Decimal | None = (await connection.execute(_MONTHLY_LIMIT, {"org": org_id})).scalar_one_or_none()
-    return found
+    return await transaction.value(_MONTHLY_LIMIT, {"org": org_id}, of=Decimal)
 
 
-async def older_are_under_way(connection: Transaction) -> bool:
+async def older_are_under_way(transaction: Transaction) -> bool:
     """Tell whether a transaction of this role that began before this one has not ended."""
-    await connection.execute(_FORGET_ACTIVITY)
-    return bool((await connection.execute(_OLDER)).scalar_one())
+    await transaction.run(_FORGET_ACTIVITY)
+    return await transaction.one_value(_OLDER, of=bool)
 
 
-async def set_credit(connection: Transaction, org_id: UUID, amount: Decimal) -> None:
+async def set_credit(transaction: Transaction, org_id: UUID, amount: Decimal) -> None:
     """Let an organization spend this much from now on."""
-    await connection.execute(_SET_CREDIT, {"org": org_id, "amount": amount})
+    await transaction.run(_SET_CREDIT, {"org": org_id, "amount": amount})
 
 
-async def clear(connection: Transaction, org_id: UUID) -> bool:
+async def clear(transaction: Transaction, org_id: UUID) -> bool:
     """Take every limit away; False when there was none. The threshold stays."""
-    return (await connection.execute(_CLEAR, {"org": org_id})).rowcount > 0
+    return await transaction.change(_CLEAR, {"org": org_id}) > 0
 
 
-async def announce_change(connection: Transaction, topic: str, org_id: UUID) -> None:
+async def announce_change(transaction: Transaction, topic: str, org_id: UUID) -> None:
     """Tell every server process at the commit: a command has no hub of its own."""
     message = orjson.dumps([[topic, str(org_id)]]).decode()
-    await connection.execute(text("SELECT pg_notify(:channel, :message)"), {"channel": CHANNEL, "message": message})
+    await transaction.run(_NOTIFY, {"channel": CHANNEL, "message": message})
 
 
 _TIME = DateTime(timezone=True)
@@ -172,15 +190,36 @@ def grouped(groups: tuple[Group, ...]) -> Subquery:
     return statement.group_by(*(key.element for key in keys)).subquery("usage")
 
 
-async def rows(connection: Transaction, statement: Select[Any], period: Period) -> list[Row[Any]]:
-    """Run a statement over `grouped` for this period."""
-    return list(await connection.execute(statement, {"start": period.start, "end": period.end}))
+@dataclass(frozen=True, slots=True)
+class UsageTotals:
+    """The sums of some usage."""
+
+    runs: int
+    attempts: int
+    gpu_seconds: Decimal
+    billable_seconds: Decimal
+    cost: Decimal
 
 
-async def totals(connection: Transaction, period: Period) -> Row[Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageGroup(UsageTotals):
+    """A row of `grouped`; what was not grouped by is None."""
+
+    id: str
+    day: datetime | None = None
+    comfyui_workflow_id: UUID | None = None
+    api_key_id: UUID | None = None
+    gpu_code: str | None = None
+
+
+def of_period(period: Period) -> dict[str, Any]:
+    """Return the parameters of a statement over `grouped`."""
+    return {"start": period.start, "end": period.end}
+
+
+async def totals(transaction: Transaction, period: Period) -> UsageTotals:
     """Return the sums over the whole period."""
-    statement = select(*_SUMS).where(_IN_PERIOD)
-    return (await connection.execute(statement, {"start": period.start, "end": period.end})).one()
+    return await transaction.one(select(*_SUMS).where(_IN_PERIOD), of_period(period), row=UsageTotals)
 
 
 _NOT_FIRST = "UPDATE usage_records SET is_first = false WHERE attempt_id = %(lease)s"
@@ -203,19 +242,19 @@ _SUM_ATTEMPTS = """
 """
 
 
-async def note_later_attempt(connection: Transaction, lease: UUID) -> None:
+async def note_later_attempt(transaction: Transaction, lease: UUID) -> None:
     """Say of an attempt's usage that it is not of the first one: its run is counted there."""
-    await connection.run(_NOT_FIRST, {"lease": lease})
+    await transaction.run(_NOT_FIRST, {"lease": lease})
 
 
-async def bill_out_of_memory(connection: Transaction, run: UUID) -> None:
+async def bill_out_of_memory(transaction: Transaction, run: UUID) -> None:
     """Make a run's out-of-memory attempts billable: a later one succeeded (docs/api/metering.md)."""
-    await connection.run(_BILL_OUT_OF_MEMORY, {"run": run})
+    await transaction.run(_BILL_OUT_OF_MEMORY, {"run": run})
 
 
-async def sum_attempts(connection: Transaction, run: UUID) -> None:
+async def sum_attempts(transaction: Transaction, run: UUID) -> None:
     """Write the cost of a run anew from all its attempts; GPU and price are those of the last one."""
-    await connection.run(_SUM_ATTEMPTS, {"run": run})
+    await transaction.run(_SUM_ATTEMPTS, {"run": run})
 
 
 _CHARGE = """
@@ -235,14 +274,27 @@ _NOTE_LOW = """
 """
 
 
-async def charge(connection: Transaction, *, org: UUID, run: UUID, before: Any) -> Fetched:
-    """Count what a run's cost rose by, from `before`, against its organization's budget.
+@dataclass(frozen=True, slots=True)
+class Balances:
+    """What was left of a budget before and after a charge, in USD; None without a limit."""
 
-    The cursor gives `now_left` and `was_left` in USD, null without a limit.
-    """
-    return await connection.later(_CHARGE, {"org": org, "run": run, "before": before})
+    now_left: Decimal | None
+    was_left: Decimal | None
 
 
-async def note_low_balance(connection: Transaction, org: UUID) -> Fetched:
-    """Remember that the balance fell below its threshold; the cursor has a row when it did so just now."""
-    return await connection.later(_NOTE_LOW, {"org": org})
+@dataclass(frozen=True, slots=True)
+class LowBalance:
+    """A balance that fell below its threshold just now, in USD."""
+
+    now_left: Decimal
+    low_balance_threshold: Decimal
+
+
+async def charge(transaction: Transaction, *, org: UUID, run: UUID, before: Decimal) -> Fetched[Balances]:
+    """Count what a run's cost rose by, from `before`, against its organization's budget."""
+    return await transaction.later(_CHARGE, {"org": org, "run": run, "before": before}, row=Balances)
+
+
+async def note_low_balance(transaction: Transaction, org: UUID) -> Fetched[LowBalance]:
+    """Remember that the balance fell below its threshold; there is a row to fetch when it did so just now."""
+    return await transaction.later(_NOTE_LOW, {"org": org}, row=LowBalance)

@@ -1,5 +1,6 @@
 """Reading what an organization spends: its balance, and its usage (docs/api/metering.md)."""
 
+from datetime import datetime
 from decimal import ROUND_FLOOR
 from functools import lru_cache
 from typing import Any
@@ -8,10 +9,10 @@ from runflow import errors
 from runflow.accounts.audit import recorder
 from runflow.accounts.organizations import queries as orgs
 from runflow.billing import queries
-from runflow.billing.queries import Group
+from runflow.billing.queries import Group, Standing, UsageGroup, UsageTotals
 from runflow.billing.schemas import PatchBalance
 from runflow.web.auth import Principal
-from runflow.web.lists import FieldKind, ListField, ListQuery, ListSpec, build, envelope, page, project
+from runflow.web.lists import FieldKind, ListField, ListQuery, ListSpec, envelope, project, read_page
 from runflow.web.period import Period
 from runflow.web.services import Services
 
@@ -20,20 +21,23 @@ CURRENCY = "USD"
 
 async def get(services: Services, caller: Principal) -> dict[str, Any]:
     """Return the balance; its amounts are null where no budget was set."""
-    async with services.db.tenant(caller.org_id) as connection:
-        row = await queries.standing(connection, caller.org_id)
-        own = await orgs.by_slug(connection, caller.org_slug)
-    return balance_record(caller, row, own)
+    async with services.db.tenant(caller.org_id) as transaction:
+        row = await queries.standing(transaction, caller.org_id)
+        own = await orgs.by_slug(transaction, caller.org_slug)
+    dated = own if row is None else row
+    if dated is None:
+        raise errors.Internal
+    return balance_record(caller, row, created_at=dated.created_at, updated_at=dated.updated_at)
 
 
 async def patch(services: Services, caller: Principal, body: PatchBalance) -> dict[str, Any]:
     """Set the threshold. Raises `Conflict` when the balance was changed since `updated_at`."""
     threshold = body.low_balance_threshold
-    async with services.db.tenant(caller.org_id) as connection:
-        if not await queries.set_threshold(connection, caller.org_id, threshold, body.updated_at):
+    async with services.db.tenant(caller.org_id) as transaction:
+        if not await queries.set_threshold(transaction, caller.org_id, threshold, body.updated_at):
             raise errors.Conflict("The balance was changed since you read it. Read it again, then decide.")
         details = {"low_balance_threshold": None if threshold is None else str(threshold)}
-        await recorder.record(connection, caller, "balance.updated", "balance", caller.org_id, details)
+        await recorder.record(transaction, caller, "balance.updated", "balance", caller.org_id, details)
     return await get(services, caller)
 
 
@@ -44,16 +48,23 @@ async def credit_balances(services: Services, caller: Principal) -> dict[str, An
     return {"items": [one | {"currency": CURRENCY}]}
 
 
-def balance_record(caller: Principal, row: Any | None, own: Any) -> dict[str, Any]:
+def balance_record(
+    caller: Principal, row: Standing | None, *, created_at: datetime, updated_at: datetime
+) -> dict[str, Any]:
     """Return a balance as the wire shows it. There is one per organization, so it has the organization's id."""
     of_budget = ("monthly_limit", "month_spent", "credit", "credit_spent")
     shown: dict[str, Any] = dict.fromkeys((*of_budget, "low_balance_threshold", "low_balance_notified_at"))
     left = None
     if row is not None:
         left = row.balance
-        shown |= {name: row._mapping[name] for name in shown}
-        shown["month_spent"] = None if row.monthly_limit is None else row.spent_this_month
-        shown["credit_spent"] = None if row.credit is None else row.credit_spent
+        shown = {
+            "monthly_limit": row.monthly_limit,
+            "month_spent": None if row.monthly_limit is None else row.spent_this_month,
+            "credit": row.credit,
+            "credit_spent": None if row.credit is None else row.credit_spent,
+            "low_balance_threshold": row.low_balance_threshold,
+            "low_balance_notified_at": row.low_balance_notified_at,
+        }
     return {
         "id": caller.org_id,
         "org_id": caller.org_id,
@@ -62,8 +73,8 @@ def balance_record(caller: Principal, row: Any | None, own: Any) -> dict[str, An
         "currency": CURRENCY,
         "has_budget": left is not None,
         **shown,
-        "created_at": own.created_at if row is None else row.created_at,
-        "updated_at": own.updated_at if row is None else row.updated_at,
+        "created_at": created_at,
+        "updated_at": updated_at,
     }
 
 
@@ -118,24 +129,33 @@ async def usage(
 ) -> dict[str, Any]:
     """Return a page of usage rows, and the totals of the whole period whatever the page shows."""
     spec = usage_list(groups)
-    async with services.db.tenant(caller.org_id) as connection:
-        rows = await queries.rows(connection, build(spec, query), period)
-        totals = await queries.totals(connection, period)
-    found = page(spec, query, rows)
-    items = [project(usage_record(row._mapping, groups), query) for row in found.rows]
-    whole = {"from": period.start, "to": period.end, "group_by": groups, "totals": sums(totals._mapping)}
+    async with services.db.tenant(caller.org_id) as transaction:
+        parameters = queries.of_period(period)
+        found = await read_page(transaction, spec, query, row=UsageGroup, parameters=parameters, short=True)
+        totals = await queries.totals(transaction, period)
+    items = [project(usage_record(row), query) for row in found.rows]
+    whole = {"from": period.start, "to": period.end, "group_by": groups, "totals": sums(totals)}
     return envelope(found, items) | whole
 
 
-def usage_record(row: Any, groups: tuple[Group, ...]) -> dict[str, Any]:
+def usage_record(row: UsageGroup) -> dict[str, Any]:
     """Return one usage row; what was not grouped by is null."""
-    keys: dict[str, Any] = {name: row[name] if group in groups else None for group, (name, _) in KEY_FIELDS.items()}
-    if keys["day"] is not None:
-        keys["day"] = keys["day"].date()
-    return {"id": row["id"], **keys, **sums(row)}
+    return {
+        "id": row.id,
+        "day": None if row.day is None else row.day.date(),
+        "comfyui_workflow_id": row.comfyui_workflow_id,
+        "api_key_id": row.api_key_id,
+        "gpu_code": row.gpu_code,
+        **sums(row),
+    }
 
 
-def sums(row: Any) -> dict[str, Any]:
+def sums(row: UsageTotals) -> dict[str, Any]:
     """Return the sums of a row: seconds as numbers, money as it is."""
-    seconds = {name: float(row[name]) for name in ("gpu_seconds", "billable_seconds")}
-    return {name: seconds.get(name, row[name]) for name in SUMS}
+    return {
+        "runs": row.runs,
+        "attempts": row.attempts,
+        "gpu_seconds": float(row.gpu_seconds),
+        "billable_seconds": float(row.billable_seconds),
+        "cost": row.cost,
+    }
