@@ -171,8 +171,8 @@ async def test_the_longest_and_the_most_expensive_runs_come_from_an_index(
         statement = build(RUN_LIST, query, queries.of_organization(caller.org_id, {"id"}))
         compiled = statement.compile(dialect=psycopg.dialect())  # type: ignore[no-untyped-call]
         async with services.db.tenant(caller.org_id) as connection:
-            await connection.exec_driver_sql("SET LOCAL enable_sort = off")  # so few rows are sorted sooner than found
-            found = await connection.exec_driver_sql(f"EXPLAIN {compiled}", compiled.params)
+            await connection.execute("SET LOCAL enable_sort = off")  # so few rows are sorted sooner than found
+            found = await connection.execute(f"EXPLAIN {compiled}", compiled.params)
             plan = "\n".join(found.scalars())
         assert index in plan and "Sort" not in plan, plan
 

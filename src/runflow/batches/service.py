@@ -27,15 +27,13 @@ from runflow.runs.file_inputs import Given
 from runflow.runs.preparation import prepare
 from runflow.runs.schemas import ClientRef
 from runflow.runs.service import RunReader
+from runflow.runs.tables import RunRow
 from runflow.web.auth import Principal
 from runflow.web.lists import (
     ListQuery,
-    Page,
     RecordQuery,
-    build,
     check_projection,
     envelope,
-    page,
     project,
     read_page,
 )
@@ -103,9 +101,7 @@ class BatchReader:
         """Return a page of a batch's items as they are now. Raises `BatchNotFound`."""
         base = queries.narrowed_to_items(run_queries.selection(), batch_id)
         async with self._services.db.tenant(caller.org_id) as transaction:
-            found: Page[Any] = page(
-                ITEM_LIST, query, await run_queries.rows(transaction, build(ITEM_LIST, query, base))
-            )
+            found = await read_page(transaction, ITEM_LIST, query, base, row=RunRow, short=True)
             if not found.rows and not await queries.is_there(transaction, batch_id):
                 raise errors.BatchNotFound
         records = await self._items(caller, found.rows, base_url, query)
@@ -163,13 +159,13 @@ class BatchReader:
         return records
 
     async def _items(
-        self, caller: Principal, rows: list[Any], base_url: str, query: ListQuery | RecordQuery
+        self, caller: Principal, rows: list[RunRow], base_url: str, query: ListQuery | RecordQuery
     ) -> list[dict[str, Any]]:
         wanted = None if "run" in query.embed else ()
         runs = await self._runs.records(caller, rows, base_url, parts=wanted)
         found = []
         for row, run in zip(rows, runs, strict=True):
-            item = item_record(run, row.batch_index)
+            item = item_record(run, row.batch_index or 0)
             if "run" in query.embed:
                 item["run"] = run
             found.append(item)

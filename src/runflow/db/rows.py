@@ -38,7 +38,8 @@ def _maker(kind: Any, columns: tuple[str, ...]) -> Callable[[Sequence[Any]], Any
         raise RowMismatch(f"{kind.__qualname__} has no field for {', '.join(sorted(unknown))}.")
     if missing := wanted - set(columns):
         raise RowMismatch(f"No column for {', '.join(sorted(missing))} of {kind.__qualname__}.")
-    if tuple(parameters)[: len(columns)] == columns:
+    by_place = tuple(name for name, parameter in parameters.items() if parameter.kind is not parameter.KEYWORD_ONLY)
+    if by_place[: len(columns)] == columns:
         return lambda values: kind(*values)
     return lambda values: kind(**dict(zip(columns, values, strict=True)))
 
