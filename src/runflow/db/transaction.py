@@ -17,7 +17,7 @@ from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 from psycopg.types.json import set_json_dumps, set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
-from sqlalchemy import URL
+from sqlalchemy import URL, Insert
 from sqlalchemy.sql import ClauseElement
 
 from runflow import errors
@@ -39,6 +39,9 @@ _OPTIONS = (
 
 REFUSED_VALUES = (psycopg.DataError, psycopg.IntegrityError)
 """What the database says of values that it does not take: nothing was written, and the connection is fine."""
+
+Violation = psycopg.IntegrityError
+"""A constraint refused the values, and the connection is fine; `error.diag.constraint_name` tells which."""
 
 TOOK_TOO_LONG = psycopg.errors.QueryCanceled
 """A statement was stopped at its time limit; the connection is fine."""
@@ -80,7 +83,9 @@ class Transaction:
 
     async def execute(self, statement: Statement, parameters: Any = None) -> "_Result":
         """Temporary."""
-        if isinstance(parameters, list):
+        if isinstance(statement, Insert) and parameters:
+            found = self._ask(statement.values(parameters), None, untyped)
+        elif isinstance(parameters, list):
             for one in parameters:
                 found = self._ask(statement, one, untyped)
         else:
