@@ -62,8 +62,8 @@ class KeyRing:
             return remembered
         digest = token_hash(token)
         generation = self._generation
-        async with self._db.system() as connection:
-            found = await queries.worker_token(connection, digest)
+        async with self._db.system() as transaction:
+            found = await queries.worker_token(transaction, digest)
         if found is not None and generation == self._generation:
             self._workers[digest] = (found, time.time() + REMEMBER_SECONDS)
         return found
@@ -74,16 +74,16 @@ class KeyRing:
         if not used:
             return
         try:
-            async with self._db.system(durable=False) as connection:
-                await queries.touch(connection, list(used))
+            async with self._db.system(durable=False) as transaction:
+                await queries.touch(transaction, list(used))
         except (psycopg.Error, errors.Unavailable):
             self._used |= used
             raise
 
     async def _look_up(self, digest: bytes) -> Principal | None:
         generation = self._generation
-        async with self._db.system() as connection:
-            row = await queries.holder(connection, digest)
+        async with self._db.system() as transaction:
+            row = await queries.holder(transaction, digest)
         now = time.time()
         if row is None or (row.expires_at is not None and row.expires_at.timestamp() <= now):
             return None
