@@ -47,7 +47,7 @@ async def redeliver_run(services: Services, caller: Principal, run_id: UUID) -> 
         _check("run", run.callback_url, run.status_code in TERMINAL)
         event, body = run_message(services, run)
         made = await _insert(connection, _again(run, event, body) | {"run_id": run_id})
-        await recorder.record_pipelined(connection, caller, "run.callback_redelivered", "run", run_id)
+        await recorder.record(connection, caller, "run.callback_redelivered", "run", run_id)
     services.hub.publish("delivery")
     return made
 
@@ -61,7 +61,7 @@ async def redeliver_batch(services: Services, caller: Principal, batch_id: UUID)
         _check("batch", batch.callback_url, batch.completed_at is not None)
         event, body = await batch_message(services, connection, batch)
         made = await _insert(connection, _again(batch, event, body) | {"batch_id": batch_id})
-        await recorder.record_pipelined(connection, caller, "batch.callback_redelivered", "batch", batch_id)
+        await recorder.record(connection, caller, "batch.callback_redelivered", "batch", batch_id)
     services.hub.publish("delivery")
     return made
 

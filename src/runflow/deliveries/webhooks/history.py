@@ -157,7 +157,7 @@ async def redeliver(
         if row is None:
             raise errors.Conflict("A delivery of this event to this webhook is still in flight. Wait for its end.")
         details = {"delivery_id": str(delivery_id)}
-        await recorder.record_pipelined(
+        await recorder.record(
             connection, caller, "webhook.redelivered", "webhook", before.webhook_id, details
         )  # fmt: skip
     services.hub.publish("delivery")
