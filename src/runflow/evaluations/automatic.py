@@ -5,7 +5,8 @@ prompt, numbers and choices as attributes, images as references.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
+from uuid import UUID
 
 import orjson
 
@@ -22,15 +23,36 @@ PROMPT_NAMES = ("prompt", "positive_prompt", "positive", "text", "caption", "ins
 NEGATIVE = "negative"
 
 
-async def evaluate_outputs(connection: Transaction, run: Any, outputs: Sequence[Mapping[str, Any]]) -> int:
-    """Queue an evaluation of each image among the outputs, and return how many those are.
+class EndedRun(Protocol):
+    """What is needed of the row of a run that ended."""
 
-    `run` needs `run_id`, `org_id`, `request_id` and `comfyui_workflow_id`.
-    """
+    @property
+    def run_id(self) -> UUID:
+        """Its id."""
+
+    @property
+    def org_id(self) -> UUID:
+        """Whose it is."""
+
+    @property
+    def comfyui_workflow_id(self) -> UUID:
+        """What was run."""
+
+    @property
+    def request_id(self) -> str | None:
+        """The request that made it."""
+
+    @property
+    def auto_evaluate(self) -> bool:
+        """Whether its workflow wants its outputs judged."""
+
+
+async def evaluate_outputs(transaction: Transaction, run: EndedRun, outputs: Sequence[Mapping[str, Any]]) -> int:
+    """Queue an evaluation of each image among the outputs, and return how many those are."""
     images = [output for output in outputs if output["content_type"].lower().startswith("image/")]
     if not images:
         return 0
-    origin = await queries.origin(connection, run.run_id)
+    origin = await queries.origin(transaction, run.run_id)
     prompt, attributes, references = given(Interface.from_dict(origin.interface), origin.input)
     rows = [
         {
@@ -42,7 +64,7 @@ async def evaluate_outputs(connection: Transaction, run: Any, outputs: Sequence[
         for output in images
     ]
     await queries.add_automatic(
-        connection,
+        transaction,
         rows,
         {
             "org": run.org_id,
@@ -98,11 +120,11 @@ def _prompt(texts: Mapping[str, str]) -> str | None:
 class AutomaticEvaluations:
     """Queues the evaluations of a run that succeeded, where its workflow asked for them."""
 
-    def concerns(self, run: Any) -> bool:
+    def concerns(self, run: EndedRun) -> bool:
         """Tell whether the workflow of this run wants its outputs judged."""
         return bool(run.auto_evaluate)
 
-    async def write(self, services: Services, connection: Transaction, ending: Ending) -> None:
+    async def write(self, services: Services, transaction: Transaction, ending: Ending) -> None:
         """Queue one evaluation per image output."""
         if ending.status == "succeeded":
-            await evaluate_outputs(connection, ending.run, ending.outputs)
+            await evaluate_outputs(transaction, ending.run, ending.outputs)
