@@ -1,9 +1,10 @@
 """Run prompts on one ComfyUI: several in flight, told apart by their ids.
 
-The websocket is a hint and the history is the truth. A message tells when to look; without a socket, or after a
-silence, `_watch` looks by itself. What ComfyUI does on the way (all recorded): `execution_success` may come before the
-history has the entry; a removed prompt leaves neither event nor history; messages go only to the socket that the prompt
-was submitted for; an engine that died knows nothing any more.
+The history is the truth, and the websocket is a hint unless it told everything, from a prompt's start to its success
+(`told`). A message tells when to look; without a socket, or after a silence, `_watch` looks by itself. What ComfyUI
+does on the way (all recorded): `execution_success` may come before the history has the entry; a removed prompt leaves
+neither event nor history; messages go only to the socket that the prompt was submitted for; an engine that died knows
+nothing any more.
 """
 
 import asyncio
@@ -45,7 +46,7 @@ class PromptSession:
 
     def __init__(self, client: ComfyClient, *, unreachable_seconds: float = 30.0) -> None:
         self._client = client
-        self._socket = EventSocket(client, self._message, self._socket_lost)
+        self._socket = EventSocket(client, self._message, self._garbled, self._socket_lost)
         self._unreachable_seconds = unreachable_seconds
         self._trackers: dict[str, Tracker] = {}
         self._engine_ids: dict[str, str] = {}
@@ -201,15 +202,25 @@ class PromptSession:
             tracker.take(kind, data)
         elif self._submitting and len(self._orphans) < _ORPHANS:
             self._orphans.append((prompt_id, kind, data))
+        elif self._submitting:
+            self._garbled()
+
+    def _garbled(self) -> None:
+        """A message could not be read, and whose it was is not known either."""
+        for tracker in self._trackers.values():
+            tracker.told.doubt()
 
     def _socket_lost(self, client_id: str) -> None:
         """Prompts submitted for that connection will hear nothing more: look after them by asking."""
         for tracker in self._trackers.values():
             if tracker.client_id == client_id:
                 tracker.client_id = None
+                tracker.told.doubt()
         self._look.set()
 
     async def _result(self, prompt_id: str, tracker: Tracker) -> Execution:
+        if (told := tracker.told.entry) is not None:
+            return read_history(told, tracker, prompt_id, self._client.hidden_folders)
         engine_id = tracker.engine_id or prompt_id
         for wait in _HISTORY_WAITS:
             if wait:
