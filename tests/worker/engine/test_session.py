@@ -99,11 +99,13 @@ async def test_what_the_socket_told_in_full_is_not_asked_for(replay: Replay, ses
     running = asyncio.create_task(session.execute(PROMPT, prompt_id))
     await replay.arrived.wait()
     await tell(replay, prompt_id)
-    await replay.send("executing", node=None, prompt_id=prompt_id)
     execution = await running
     assert (execution.outcome, execution.outputs) == (Outcome.SUCCEEDED, {"2": FILE})
     assert execution.execute_ms == 42
     assert replay.history_asked == []
+    replay.finish(prompt_id, {"2": FILE})  # ComfyUI writes it after it said so, and it is deleted all the same
+    await replay.send("executing", node=None, prompt_id=prompt_id)
+    await until(lambda: replay.forgotten == [prompt_id])
 
 
 async def test_after_a_message_that_is_no_json_the_history_is_asked(replay: Replay, session: PromptSession) -> None:

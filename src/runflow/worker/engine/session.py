@@ -32,6 +32,7 @@ _SILENCE_SECONDS = 5.0
 _HISTORY_WAITS = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _FORGET_AT = 16
 _FORGET_SECONDS = 2.0
+_WRITTEN_SECONDS = 0.5
 _CANCEL_STEP_SECONDS = 0.1
 _ARRIVAL_SECONDS = 0.5
 _ORPHANS = 2000
@@ -313,13 +314,18 @@ class PromptSession:
         elif self._forget_timer is None:
             self._forget_timer = asyncio.get_running_loop().call_later(_FORGET_SECONDS, self._forget_now)
 
+    async def _forget_written(self, engine_ids: list[str]) -> None:
+        # A prompt that the socket told in full is over here before the engine has written its entry.
+        await asyncio.sleep(_WRITTEN_SECONDS)
+        await self._client.forget(engine_ids)
+
     def _forget_now(self) -> None:
         if self._forget_timer is not None:
             self._forget_timer.cancel()
             self._forget_timer = None
         ids, self._to_forget = self._to_forget, []
         if ids and self._dead is None:
-            self._spawn(self._client.forget(ids))
+            self._spawn(self._forget_written(ids))
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.create_task(work)

@@ -14,7 +14,7 @@ class Tracker:
     """Follows the messages of one prompt, keeps node timings, and passes events on.
 
     `done` is set when a message said that the prompt has ended, or when whoever looks at the history found so. How it
-    ended the history says, or `told`, as long as the socket that it was submitted for holds. `engine_id` is None until
+    ended the history says, or `told`: then it is over as soon as it succeeded, before the engine has written that down. `engine_id` is None until
     the engine has taken the prompt, `client_id` while no socket tells about it; `heard_at` and `asked_at` are monotonic
     seconds, `missed` counts the times that the engine knew nothing of it.
     """
@@ -51,6 +51,8 @@ class Tracker:
         handler = self._handlers.get(kind)
         if handler is not None:
             handler(data, time.time())
+        if kind == "execution_success" and self.told.entry is not None:
+            self.finish()
 
     def finish(self) -> None:
         """Say that the prompt has ended."""
