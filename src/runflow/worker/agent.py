@@ -38,6 +38,8 @@ log = structlog.get_logger()
 _FIRST_BEAT_SECONDS = 1.0
 _BEAT_SECONDS = 2.0
 """More often than the lease needs: the answer carries cancellation, and what computes in vain is paid for."""
+_HEAD_START_SECONDS = 0.001
+"""A run that has come is on its way to the engine before the next is asked for: its caller waits for it."""
 
 
 class Agent:
@@ -220,6 +222,7 @@ class Agent:
                 backoff.reset()
                 if lease is not None:
                     self._take(lease, connection, context())
+                    await asyncio.sleep(_HEAD_START_SECONDS)
 
     def _take(self, data: dict[str, Any], connection: Connection, context: WorkerContext) -> None:
         try:
