@@ -80,14 +80,14 @@ class Agent:
         staging = settings.home / "staging"
         cache = await asyncio.to_thread(self._make_folders)
         async with (
-            Connection(
-                settings.server, settings.token, instance=self._instance, ca_file=settings.ca_file
-            ) as connection,
             GuardedClient(
                 settings.allowed_networks,
                 settings.allowed_origins,
                 ssl_context=trusting(httpx.create_ssl_context(), settings.ca_file),
             ) as outgoing,
+            Connection(
+                settings.server, settings.token, instance=self._instance, ca_file=settings.ca_file
+            ) as connection,
         ):
             models = ModelPlacer(ModelStore(settings.home / "models"), allow_pickle=settings.allow_pickle)
             fetching = Fetching(

@@ -14,9 +14,9 @@ class Tracker:
     """Follows the messages of one prompt, keeps node timings, and passes events on.
 
     `done` is set when a message said that the prompt has ended, or when whoever looks at the history found so. How it
-    ended the history says, or `told`: then it is over as soon as it succeeded, before the engine has written that down. `engine_id` is None until
-    the engine has taken the prompt, `client_id` while no socket tells about it; `heard_at` and `asked_at` are monotonic
-    seconds, `missed` counts the times that the engine knew nothing of it.
+    ended the history says, or `told`: then it is over as soon as it succeeded, before the engine has written that down.
+    `engine_id` is None until the engine has taken the prompt, `client_id` while no socket tells about it; `heard_at`
+    and `asked_at` are monotonic seconds, `missed` counts the times that the engine knew nothing of it.
     """
 
     def __init__(self, prompt: Prompt, on_event: OnEvent | None) -> None:
