@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -49,11 +51,18 @@ async def test_what_joins_commits_together_and_is_seen_by_nobody_before(db: Data
     assert await names(db, org) == {"first", "second"}
 
 
-async def test_rows_fetched_after_a_joined_pipeline_are_there(db: Database, org: UUID) -> None:
+@dataclass(frozen=True, slots=True)
+class Document:
+    org: UUID
+    document: dict[str, Any]
+
+
+async def test_rows_fetched_after_a_joined_transaction_are_there(db: Database, org: UUID) -> None:
     async with db.unit_of_work(org):
-        async with db.tenant(org) as pipeline:
-            later = await pipeline.later("SELECT current_org() AS org, '{\"a\": [1]}'::json AS document")
-        assert [(row.org, row.document) for row in await later.fetchall()] == [(org, {"a": [1]})]
+        async with db.tenant(org) as transaction:
+            statement = "SELECT current_org() AS org, '{\"a\": [1]}'::json AS document"
+            later = await transaction.later(statement, row=Document)
+        assert await later.fetchall() == [Document(org, {"a": [1]})]
 
 
 async def test_an_exception_undoes_everything(db: Database, org: UUID) -> None:

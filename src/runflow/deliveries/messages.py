@@ -17,6 +17,7 @@ from runflow.deliveries import outbox
 from runflow.deliveries.callbacks.history_queries import BatchToTell, RunToTell
 from runflow.queue import queries as queue
 from runflow.queue.ending import Ending
+from runflow.queue.rows import LockedRun
 from runflow.runs.records import error_document, output_document
 from runflow.web.services import Services
 
@@ -147,27 +148,15 @@ def _time(value: datetime) -> str:
     return value.astimezone(UTC).isoformat()
 
 
-class Observed(Protocol):
-    """What decides whether anybody is told of a run."""
-
-    @property
-    def callback_url(self) -> str | None:
-        """Where its caller wants to hear of it."""
-
-    @property
-    def has_webhooks(self) -> bool:
-        """Whether its organization has any that is enabled."""
-
-
 class RunMessages:
     """The messages of a run that ended: to its `callback_url` and to subscribed webhooks, the same bytes to all."""
 
-    def concerns(self, run: Observed) -> bool:
+    def concerns(self, run: LockedRun) -> bool:
         """Tell whether anybody wants to hear of this run."""
         return bool(run.callback_url or run.has_webhooks)
 
     async def write(self, services: Services, transaction: Transaction, ending: Ending) -> None:
-        """Put the deliveries into the outbox; `ending.run` needs the columns of `queue.queries.held`."""
+        """Put the deliveries into the outbox."""
         run = ending.run
         output: dict[str, Any] | None = None
         if ending.status == "succeeded":

@@ -5,8 +5,7 @@ prompt, numbers and choices as attributes, images as references.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
-from uuid import UUID
+from typing import Any
 
 import orjson
 
@@ -16,6 +15,7 @@ from runflow.evaluations.limits import MAX_ATTRIBUTES_BYTES, MAX_REFERENCES, MAX
 from runflow.graph import InputType, Interface
 from runflow.ids import new_id
 from runflow.queue.ending import Ending
+from runflow.queue.rows import LockedRun
 from runflow.web.services import Services
 
 PROMPT_NAMES = ("prompt", "positive_prompt", "positive", "text", "caption", "instruction")
@@ -23,31 +23,7 @@ PROMPT_NAMES = ("prompt", "positive_prompt", "positive", "text", "caption", "ins
 NEGATIVE = "negative"
 
 
-class EndedRun(Protocol):
-    """What is needed of the row of a run that ended."""
-
-    @property
-    def run_id(self) -> UUID:
-        """Its id."""
-
-    @property
-    def org_id(self) -> UUID:
-        """Whose it is."""
-
-    @property
-    def comfyui_workflow_id(self) -> UUID:
-        """What was run."""
-
-    @property
-    def request_id(self) -> str | None:
-        """The request that made it."""
-
-    @property
-    def auto_evaluate(self) -> bool:
-        """Whether its workflow wants its outputs judged."""
-
-
-async def evaluate_outputs(transaction: Transaction, run: EndedRun, outputs: Sequence[Mapping[str, Any]]) -> int:
+async def evaluate_outputs(transaction: Transaction, run: LockedRun, outputs: Sequence[Mapping[str, Any]]) -> int:
     """Queue an evaluation of each image among the outputs, and return how many those are."""
     images = [output for output in outputs if output["content_type"].lower().startswith("image/")]
     if not images:
@@ -120,7 +96,7 @@ def _prompt(texts: Mapping[str, str]) -> str | None:
 class AutomaticEvaluations:
     """Queues the evaluations of a run that succeeded, where its workflow asked for them."""
 
-    def concerns(self, run: EndedRun) -> bool:
+    def concerns(self, run: LockedRun) -> bool:
         """Tell whether the workflow of this run wants its outputs judged."""
         return bool(run.auto_evaluate)
 

@@ -35,7 +35,7 @@ class RunConsequence(Protocol):
     def concerns(self, run: Any) -> bool:
         """Tell whether anything may follow for this run; `run` is the row by which the queue ends it."""
 
-    async def write(self, services: "Services", connection: Transaction, ending: Any) -> None:
+    async def write(self, services: "Services", transaction: Transaction, ending: Any) -> None:
         """Write what follows from a `runflow.queue.ending.Ending`."""
 
 
