@@ -5,7 +5,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runflow.queue.choose import SECONDS_PER_PRIORITY, Lane, WorkerOffer, choose, eligible
+from runflow.queue.choose import SECONDS_PER_PRIORITY, Lane, WorkerOffer, choose, serves
 
 CPU = WorkerOffer("CPU", frozenset())
 
@@ -69,7 +69,7 @@ lanes = st.lists(
 def test_every_eligible_lane_is_in_the_answer_once_and_no_other(found: list[Lane], gpu: str) -> None:
     worker = WorkerOffer(gpu, frozenset({"a"}))
     chosen = choose(found, worker)
-    assert sorted(chosen) == sorted(one.id for one in found if eligible(one, worker))
+    assert sorted(chosen) == sorted(one.id for one in found if serves(one.gpu_class, worker))
 
 
 @given(lanes)

@@ -2,11 +2,18 @@
 
 import asyncio
 from typing import Any
+from uuid import UUID
 
 import httpx
+import pytest
 from sqlalchemy import text
 
+from runflow.db.transaction import Transaction
 from runflow.ids import new_id
+from runflow.queue import queries
+from runflow.queue.backlog import Backlog
+from runflow.queue.choose import WorkerOffer
+from runflow.queue.leases import claim_now
 from runflow.queue.sweep_queries import OFFERS_IN_A_ROW
 from runflow.queue.sweeper import OFFERS_PER_ATTEMPT, Sweeper
 from runflow.web.services import Services
@@ -271,3 +278,35 @@ async def test_other_protocol_versions_are_told_to_upgrade(worker: Worker) -> No
 async def test_an_api_key_is_no_worker_token(client: httpx.AsyncClient, worker: Worker) -> None:
     answer = await client.post("/v1/worker/leases", json={**worker.me, "wait_seconds": 0})
     assert answer.status_code == 401
+
+
+async def test_a_run_that_comes_alone_is_claimed_without_a_look_at_the_lanes(
+    services: Services, dispatch: Dispatch, worker: Worker, workflow: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[UUID] = []
+    looking = queries.waiting_lanes
+
+    async def spied(transaction: Transaction, of: UUID) -> Any:
+        looks.append(of)
+        return await looking(transaction, of)
+
+    monkeypatch.setattr(queries, "waiting_lanes", spied)
+    backlog = Backlog(services.hub)
+
+    async def claim(gpu: str) -> UUID | None:
+        claimed = await claim_now(
+            services,
+            backlog,
+            worker_id=UUID(worker.worker_id),
+            instance=worker.instance,
+            offer=WorkerOffer(gpu, frozenset()),
+        )
+        return claimed and claimed.run_id
+
+    backlog.looked(backlog.hints, 0)
+    run = await dispatch()
+    assert await claim(workflow.gpu) == UUID(run["id"]) and looks == []
+    assert await claim(workflow.gpu) is None and looks == []
+    run = await dispatch()
+    assert await claim("ANOTHER") is None and len(looks) == 1, "whoever cannot serve it looks for others"
+    assert await claim(workflow.gpu) == UUID(run["id"]) and len(looks) == 2

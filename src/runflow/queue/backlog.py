@@ -1,10 +1,22 @@
-"""Whether runs may wait for a worker, as far as this process knows: so that a completion does not look for nothing.
+"""Whether and where runs wait for a worker, as far as this process knows: so that nobody looks for nothing.
 
-Hints of every process tell that runs have entered a lane; a look at the lanes tells that none is left. Like all hints
-it carries no truth: whoever looks in vain, or not at all, only asks a moment later.
+Hints of every process tell that runs have entered a lane, and which; a look at the lanes tells that none is left. Like
+all hints it carries no truth: whoever looks in vain, in the wrong lane, or not at all, only asks a moment later.
 """
 
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from uuid import UUID
+
 from runflow.db.notifications import Hub
+
+TOPIC = "lanes"
+
+
+def lane_hint(lane: UUID, gpu_class: str) -> str:
+    """Return the subject of a hint that runs have entered this lane and no other."""
+    return f"{lane} {gpu_class}"
 
 
 class Backlog:
@@ -15,7 +27,9 @@ class Backlog:
         self._hub = hub
         self._hints = 0
         self._may_wait = True
-        hub.on("lanes", self._told)
+        self._only: tuple[UUID, str] | None = None
+        self._waiting: set[asyncio.Event] = set()
+        hub.on(TOPIC, self._told)
 
     @property
     def may_wait(self) -> bool:
@@ -27,11 +41,30 @@ class Backlog:
         """How many hints came so far: to be noted before a look at the lanes."""
         return self._hints
 
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[asyncio.Event]:
+        """Give an event that the next hint sets. Look at the lanes after entering, then wait."""
+        event = asyncio.Event()
+        self._waiting.add(event)
+        try:
+            yield event
+        finally:
+            self._waiting.discard(event)
+
+    def take_only(self) -> tuple[UUID, str] | None:
+        """Return lane and GPU class where all runs that wait are, if so much is known; to the first who asks."""
+        only, self._only = self._only, None
+        return only if self._hub.connected else None
+
     def looked(self, hints: int, left: int) -> None:
         """Note that `left` runs wait after a look that began when `hints` had come."""
         if left <= 0 and hints == self._hints:
             self._may_wait = False
 
-    def _told(self, _subject: str) -> None:
+    def _told(self, subject: str) -> None:
+        lane, _, gpu_class = subject.partition(" ")
+        self._only = (UUID(lane), gpu_class) if lane and not self._may_wait else None
         self._hints += 1
         self._may_wait = True
+        for event in self._waiting:
+            event.set()

@@ -40,9 +40,9 @@ class WorkerOffer:
     fingerprints: frozenset[str]
 
 
-def eligible(lane: Lane, worker: WorkerOffer) -> bool:
-    """Tell whether this worker may serve this lane."""
-    return lane.gpu_class == ANY_GPU or worker.gpu_code in lane.gpu_class.split(",")
+def serves(gpu_class: str, worker: WorkerOffer) -> bool:
+    """Tell whether this worker may serve lanes of this GPU class."""
+    return gpu_class == ANY_GPU or worker.gpu_code in gpu_class.split(",")
 
 
 def choose(lanes: Iterable[Lane], worker: WorkerOffer) -> list[UUID]:
@@ -53,7 +53,7 @@ def choose(lanes: Iterable[Lane], worker: WorkerOffer) -> list[UUID]:
         cold = lane.fingerprint not in worker.fingerprints
         return (lane.virtual_time, -round(urgency, 1), cold, -lane.waited_seconds, lane.id.bytes)
 
-    return [lane.id for lane in sorted((lane for lane in lanes if eligible(lane, worker)), key=rank)]
+    return [lane.id for lane in sorted((lane for lane in lanes if serves(lane.gpu_class, worker)), key=rank)]
 
 
 _NAMESPACE = UUID("6b1e6d0e-7d3f-5c0a-9a53-1f0c2f4f7f10")

@@ -19,6 +19,7 @@ from runflow.db.notifications import Hub
 from runflow.db.transaction import REFUSED_VALUES, Transaction
 from runflow.db.unit_of_work import current_unit
 from runflow.queue import queries
+from runflow.queue.backlog import TOPIC, lane_hint
 from runflow.queue.choose import lane_id
 from runflow.queue.unfinished import Unfinished
 
@@ -77,7 +78,7 @@ class Intake:
         """
         if current_unit() is not None:
             times = await self._insert(run.org_id, [run])
-            self._hub.publish("lanes")
+            self._tell([run])
             return times[run.id]
         accepted: asyncio.Future[datetime] = asyncio.get_running_loop().create_future()
         self._waiting[run.org_id].append((run, accepted))
@@ -94,7 +95,7 @@ class Intake:
         runs. Raises what the database raised.
         """
         times = await self._insert(runs[0].org_id, runs, before)
-        self._hub.publish("lanes")
+        self._tell(runs)
         return times[runs[0].id]
 
     async def _commit_all(self, org_id: UUID) -> None:
@@ -123,10 +124,15 @@ class Intake:
                 if not accepted.done():
                     accepted.set_exception(error)
             return
-        self._hub.publish("lanes")
+        self._tell([run for run, _ in batch])
         for run, accepted in batch:
             if not accepted.done():
                 accepted.set_result(times[run.id])
+
+    def _tell(self, runs: list[NewRun]) -> None:
+        """Give the hint that these runs wait, and where, if they all wait in one lane."""
+        lanes = {(run.lane, run.gpu_class) for run in runs}
+        self._hub.publish(TOPIC, lane_hint(*lanes.pop()) if len(lanes) == 1 else "")
 
     async def _insert(self, org_id: UUID, runs: list[NewRun], before: Statements | None = None) -> dict[UUID, datetime]:
         """Put runs into their lanes in one transaction; return when each was created, by its id."""

@@ -18,8 +18,8 @@ from runflow.protocol.failures import TERMINAL
 from runflow.protocol.leases import Heartbeat, HeartbeatAnswer
 from runflow.queue import queries
 from runflow.queue.backlog import Backlog
-from runflow.queue.choose import WorkerOffer, choose
-from runflow.queue.rows import HeldRun
+from runflow.queue.choose import WorkerOffer, choose, serves
+from runflow.queue.rows import HeldRun, OfferedRun
 from runflow.web.services import Services
 
 OFFER_SECONDS = 5.0
@@ -59,7 +59,7 @@ async def next_claim(
 ) -> Claimed | None:
     """Return the next run for this worker, waiting up to `wait_seconds` for one."""
     deadline = time.monotonic() + wait_seconds
-    with services.hub.waiting("lanes") as work:
+    with backlog.waiting() as work:
         while True:
             work.clear()
             if services.stopping:
@@ -79,17 +79,13 @@ async def next_claim(
 async def _claim(
     services: Services, backlog: Backlog, worker_id: UUID, instance: UUID, offer: WorkerOffer
 ) -> Claimed | None:
-    """Look at the lanes, then take a run from the best that has one: an exchange each, for both say all at once.
+    """Take a run from the lane where all that wait are known to be; else look at the lanes, and take one of the best.
 
-    What changes in between costs a miss: a claim by itself takes a lane's first run that nobody has, or none.
+    Each is an exchange, for both say all at once. What changes in between costs a miss: a claim by itself takes a
+    lane's first run that nobody has, or none.
     """
-    hints = backlog.hints
-    async with services.db.system() as transaction:
-        looked = await queries.waiting_lanes(transaction, worker_id)
-    waiting = await looked.fetchall()
-    depth = sum(lane.depth for lane in waiting)
-    for lane in choose(waiting, offer):
-        lease = new_id()
+
+    async def take(lane: UUID) -> OfferedRun | None:
         async with services.db.system(durable=False) as transaction:
             taken = await queries.claim(
                 transaction,
@@ -100,21 +96,41 @@ async def _claim(
                 gpu_code=offer.gpu_code,
                 offer_seconds=OFFER_SECONDS,
             )
-        row = await taken.fetchone()
-        if row is not None:
+        return await taken.fetchone()
+
+    lease = new_id()
+    hints = backlog.hints
+    only = backlog.take_only()
+    if only is not None and serves(only[1], offer):
+        run = await take(only[0])
+        if run is not None:
+            backlog.looked(hints, run.left)
+            return _claimed(lease, run)
+    hints = backlog.hints
+    async with services.db.system() as transaction:
+        looked = await queries.waiting_lanes(transaction, worker_id)
+    waiting = await looked.fetchall()
+    depth = sum(lane.depth for lane in waiting)
+    for lane in choose(waiting, offer):
+        run = await take(lane)
+        if run is not None:
             backlog.looked(hints, depth - 1)
-            return Claimed(
-                lease_id=lease,
-                run_id=row.id,
-                org_id=row.org_id,
-                version_id=row.version_id,
-                attempt_number=row.attempt_count + 1,
-                input=row.input,
-                timeout_seconds=row.timeout_seconds,
-                expires_at=row.expires_at,
-            )
+            return _claimed(lease, run)
     backlog.looked(hints, depth)
     return None
+
+
+def _claimed(lease: UUID, run: OfferedRun) -> Claimed:
+    return Claimed(
+        lease_id=lease,
+        run_id=run.id,
+        org_id=run.org_id,
+        version_id=run.version_id,
+        attempt_number=run.attempt_count + 1,
+        input=run.input,
+        timeout_seconds=run.timeout_seconds,
+        expires_at=run.expires_at,
+    )
 
 
 async def hold(transaction: Transaction, *, lease: UUID, worker: UUID, instance: UUID) -> HeldRun:

@@ -78,7 +78,8 @@ _WAITING_LANES = """
 
 _CLAIM = """
     WITH picked AS (
-        SELECT id FROM runs WHERE lane_id = %(lane)s AND status_code = 'queued'
+        SELECT id FROM runs WHERE lane_id = %(lane)s AND status_code = 'queued' AND NOT EXISTS (
+            SELECT FROM workers WHERE id = %(worker)s AND (draining OR paused_until > clock_timestamp()))
         ORDER BY priority DESC, queue_position LIMIT 1 FOR UPDATE SKIP LOCKED
     ), claimed AS (
         UPDATE runs r SET status_code = 'dispatching' FROM picked WHERE r.id = picked.id
@@ -96,12 +97,12 @@ _CLAIM = """
         UPDATE lanes l SET depth = l.depth - 1, running = l.running + 1,
             oldest_at = (SELECT created_at FROM next), priority = coalesce((SELECT priority FROM next), 0)
         FROM claimed WHERE l.id = %(lane)s
-        RETURNING l.org_id, l.expected_seconds
+        RETURNING l.org_id, l.expected_seconds, l.depth
     ), charged AS (
         INSERT INTO fair_shares AS s (org_id, virtual_time) SELECT org_id, expected_seconds FROM moved
         ON CONFLICT (org_id) DO UPDATE SET virtual_time = s.virtual_time + excluded.virtual_time
     )
-    SELECT claimed.*, offered.expires_at FROM claimed, offered
+    SELECT claimed.*, offered.expires_at, coalesce((SELECT depth FROM moved), 0) AS left FROM claimed, offered
 """
 
 
@@ -125,7 +126,7 @@ async def claim(
 ) -> Fetched[OfferedRun]:
     """Take the first run of a lane under a new, offered lease; its row is there to fetch after the transaction.
 
-    There is none when another claim was faster.
+    There is none when another claim was faster, or for a worker that is draining or kept away for a while.
     """
     values = {
         "lane": lane,

@@ -17,7 +17,7 @@ class QueuedRun:
 
 @dataclass(frozen=True, slots=True)
 class OfferedRun:
-    """A run that was taken out of its lane, and when its offer lapses."""
+    """A run that was taken out of its lane, when its offer lapses, and how many wait there after it."""
 
     id: UUID
     org_id: UUID
@@ -26,6 +26,7 @@ class OfferedRun:
     timeout_seconds: int
     attempt_count: int
     expires_at: datetime
+    left: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
