@@ -1,7 +1,7 @@
 """Rules of single inputs and outputs: reading them, and changing them, which makes the next version of the workflow."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Generic
 from uuid import UUID
@@ -187,7 +187,7 @@ async def _write(
     work: _Work[EitherRow],
     verb: str,
     body: Definition | None = None,
-    check: Callable[[Transaction], Any] | None = None,
+    check: Callable[[Transaction], Awaitable[None]] | None = None,
 ) -> dict[str, Any]:
     async with services.db.tenant(caller.org_id) as transaction:
         current = await locked(transaction, workflow_id)
