@@ -5,6 +5,7 @@ import stat
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -55,26 +56,26 @@ async def installation(url: URL, master_key: MasterKey, tmp_path: Path) -> Async
             await roles.provision(owner, master_key)
 
 
-async def store_a_secret(installation: Installation) -> Any:
+async def store_a_secret(installation: Installation) -> UUID:
     """Store a callback secret, and return its id."""
     secret_id = new_id()
     async with installation.database() as db:
         steps = await first_steps(installation, db)
-        async with db.system() as connection:
-            found = await connection.exec_driver_sql(
+        async with db.system() as transaction:
+            return await transaction.one_value(
                 "INSERT INTO callback_secrets (id, org_id, key_prefix, secret, is_current) "
                 "VALUES (%(id)s, %(org)s, 'x', %(secret)s, NOT EXISTS (SELECT FROM callback_secrets)) RETURNING id",
                 {"id": secret_id, "org": steps.org_id, "secret": seal(installation.key, "whsec_x", secret_id)},
+                of=UUID,
             )
-            return found.scalar_one()
 
 
-async def stored(installation: Installation, key: MasterKey, secret_id: Any) -> str:
+async def stored(installation: Installation, key: MasterKey, secret_id: UUID) -> str:
     """Read the secret as a server with this key would."""
     db = Database(installation.owner_url, key, pool=2)
     try:
-        async with db.system() as connection:
-            rows = await secrets_queries.every_secret(connection)
+        async with db.system() as transaction:
+            rows = await secrets_queries.every_secret(transaction)
     finally:
         await db.close()
     (sealed,) = [row.sealed for row in rows if row.id == secret_id]
@@ -92,8 +93,9 @@ async def test_everything_is_under_the_new_key_and_nothing_under_the_old(
     assert stat.S_IMODE((tmp_path / "secret.key").stat().st_mode) == 0o600
     assert not (tmp_path / "secret.key.new").exists()
     assert await stored(installation, new, secret_id) == "whsec_x"
-    with pytest.raises(Exception, match="password authentication failed"):
-        await stored(installation, installation.key, secret_id)
+    old = Database(installation.owner_url, installation.key).system_url.set(drivername="postgresql")
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        await psycopg.AsyncConnection.connect(old.render_as_string(hide_password=False))
 
 
 @pytest.mark.parametrize("step", ["runflow.key_rotation.reseal_all", "runflow.db.roles.provision"])

@@ -83,18 +83,18 @@ async def first_steps(installation: Installation, db: Database) -> FirstSteps:
     slug, name = FIRST_ORGANIZATION
     token_file = installation.settings.home_dir / WORKER_TOKEN_FILE
     new_key: str | None = None
-    async with db.system() as connection:
+    async with db.system() as transaction:
         # Two servers that start together make one organization.
-        await orgs.lock_first_steps(connection)
-        found = await orgs.first(connection)
+        await orgs.lock_first_steps(transaction)
+        found = await orgs.first(transaction)
         if found is None:
-            made = await organizations.create_by_operator(connection, slug=slug, name=name, scopes=list(ALL_SCOPES))
+            made = await organizations.create_by_operator(transaction, slug=slug, name=name, scopes=list(ALL_SCOPES))
             org_id, new_key = made["id"], made["api_key"]["key"]
         else:
             org_id, slug = found.id, found.slug
         token = None
         if not token_file.exists():
-            _, token = await keys.create_worker_token(connection, "local worker")
+            _, token = await keys.create_worker_token(transaction, "local worker")
     if token is not None:
         write_secret(token_file, token)
     return FirstSteps(org_id, slug, new_key, token_file)
@@ -102,8 +102,8 @@ async def first_steps(installation: Installation, db: Database) -> FirstSteps:
 
 async def announce_key_change(db: Database) -> None:
     """Make every server process forget what it remembers of keys."""
-    async with db.system() as connection:
-        await key_queries.announce_change(connection)
+    async with db.system() as transaction:
+        await key_queries.announce_change(transaction)
 
 
 def write_secret(path: Path, value: str) -> None:

@@ -24,8 +24,8 @@ async def rotate(installation: Installation, next_key: Callable[[], MasterKey]) 
     async with exclusive(installation.owner_url) as owner:
         new = next_key()
         # Gives the roles their passwords under the old key, whatever an interrupted rotation left.
-        async with installation.database() as db, db.system() as connection:
-            count = await reseal_all(connection, installation.key, new)
+        async with installation.database() as db, db.system() as transaction:
+            count = await reseal_all(transaction, installation.key, new)
         await require_no_server(owner)
         await roles.provision(owner, new)
     return count

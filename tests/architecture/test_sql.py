@@ -5,8 +5,10 @@ import re
 
 from tests.support.source import Module, server_modules
 
-VALUES = re.compile(r"sqlalchemy\.(Row|RowMapping|URL|exc\.\w+|ext\.asyncio\.AsyncConnection)$")
-"""What every module may import from SQLAlchemy: rows, connections and errors that are handed around."""
+VALUES = re.compile(r"sqlalchemy\.(URL|Select)$")
+"""What every module may import from SQLAlchemy: addresses and built statements that are handed around."""
+RUNS = re.compile(r"sqlalchemy\.(\w*[eE]ngine\w*|Row|RowMapping|exc(\.\w+)?|ext\.asyncio.*|orm.*|pool.*)$")
+"""What of SQLAlchemy runs statements, or comes of running them."""
 STATEMENT = re.compile(r"\s*(SELECT\s|INSERT\s+INTO\s|UPDATE\s+\S+\s+SET\s|DELETE\s+FROM\s|WITH\s+\w+\s+AS\s)")
 
 SYSTEM_TRANSACTIONS = frozenset(
@@ -67,6 +69,17 @@ def test_statements_are_built_in_queries_only() -> None:
         for module in others()
         for line, name in module.imports()
         if name.split(".")[0] in ("sqlalchemy", "psycopg") and not VALUES.match(name)
+    ]
+    assert faults == [], "\n".join(faults)
+
+
+def test_there_is_one_road_to_the_database() -> None:
+    """SQLAlchemy builds statements and runs none; the driver is known below `runflow.db` only."""
+    faults = [
+        f"src/runflow/{module.name}:{line}: {name}"
+        for module in server_modules()
+        for line, name in module.imports()
+        if RUNS.match(name) or (name.split(".")[0] == "psycopg" and module.room not in ("db", "embedded_postgres"))
     ]
     assert faults == [], "\n".join(faults)
 

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-from sqlalchemy import text
 
 from runflow.assets.retention import expire_inline_files, purge_deleted_assets
 from runflow.web.services import Services
@@ -114,6 +113,6 @@ async def test_one_that_someone_put_in_order_stays(
 
 async def used_days_ago(services: Services, asset_id: str, days: float) -> None:
     """Let time pass since the last use of this file."""
-    async with services.db.system() as connection:
-        statement = text("UPDATE assets SET used_at = used_at - make_interval(secs => :seconds) WHERE id = :id")
-        await connection.execute(statement, {"seconds": days * 86400, "id": asset_id})
+    async with services.db.system() as transaction:
+        statement = "UPDATE assets SET used_at = used_at - make_interval(secs => %(seconds)s) WHERE id = %(id)s"
+        await transaction.run(statement, {"seconds": days * 86400, "id": asset_id})

@@ -5,7 +5,6 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import text
 
 from runflow import errors
 from runflow.assets.retention import LOOK_AGAIN_SECONDS, TAKEN_SECONDS, purge_deleted_assets
@@ -100,9 +99,9 @@ async def test_a_workflow_keeps_what_it_needs(client: httpx.AsyncClient, service
     await later(services, asset["id"], 10**6)
     await purge_deleted_assets(services)
     assert await keys(services, asset["id"]) == 2, "the workflow may be restored"
-    async with services.db.system() as connection:
-        await connection.execute(
-            text("UPDATE workflows SET deleted_at = now() - interval '31 days' WHERE id = :id"),
+    async with services.db.system() as transaction:
+        await transaction.run(
+            "UPDATE workflows SET deleted_at = now() - interval '31 days' WHERE id = %(id)s",
             {"id": made.json()["id"]},
         )
     await later(services, asset["id"], 10**6)

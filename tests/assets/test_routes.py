@@ -265,8 +265,8 @@ async def test_the_hash_is_kept(client: httpx.AsyncClient, services: Services) -
     content = picture("JPEG")
     asset = await upload(client, content, "image/jpeg", "photo.jpg")
     asset_id = UUID(asset["id"])
-    async with services.db.tenant(UUID(asset["org_id"])) as connection:
-        found = await service.resolve(connection, [asset_id, uuid4()])
+    async with services.db.tenant(UUID(asset["org_id"])) as transaction:
+        found = await service.resolve(transaction, [asset_id, uuid4()])
     assert list(found) == [asset_id]
     file = found[asset_id]
     assert file.sha256 == hashlib.sha256(content).hexdigest()

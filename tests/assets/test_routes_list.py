@@ -4,7 +4,6 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import text
 
 from runflow.ids import new_id
 from runflow.web.services import Services
@@ -121,9 +120,9 @@ async def test_a_deleted_asset_is_gone_for_everyone(
     assert (await client.patch(url, json={"name": "x.png"})).status_code == 404
     assert (await confirm(client, asset["id"])).status_code == 404
     assert await names(client) == []
-    async with services.db.system() as connection:
-        query = text("SELECT action_code FROM audit_events WHERE target_id = :id")
-        actions = [row[0] for row in await connection.execute(query, {"id": asset["id"]})]
+    async with services.db.system() as transaction:
+        query = "SELECT action_code FROM audit_events WHERE target_id = %(id)s"
+        actions = await transaction.values(query, {"id": asset["id"]}, of=str)
     assert actions == ["asset.deleted"]
 
 
@@ -143,14 +142,14 @@ async def test_who_uploaded_it(client: httpx.AsyncClient, services: Services) ->
     assert (await client.get(url, params=embed)).json()["created_by_user"] is None, "a key of nobody in particular"
     values = {"key": asset["created_by"], "org": asset["org_id"], "user": new_id(), "member": new_id()}
     values["email"] = f"{values['user']}@example.com"
-    async with services.db.system() as connection:
+    async with services.db.system() as transaction:
         for statement in (
-            "INSERT INTO users (id, email) VALUES (:user, :email)",
+            "INSERT INTO users (id, email) VALUES (%(user)s, %(email)s)",
             "INSERT INTO members (id, org_id, user_id, role_code, first_name) "
-            "VALUES (:member, :org, :user, 'owner', 'Ada')",
-            "UPDATE api_keys SET user_id = :user WHERE id = :key",
+            "VALUES (%(member)s, %(org)s, %(user)s, 'owner', 'Ada')",
+            "UPDATE api_keys SET user_id = %(user)s WHERE id = %(key)s",
         ):
-            await connection.execute(text(statement), values)
+            await transaction.run(statement, values)
     expected = {
         "id": str(values["user"]),
         "email": values["email"],

@@ -1,7 +1,7 @@
 import base64
 from collections.abc import AsyncIterator
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -31,8 +31,8 @@ async def test_a_data_uri_becomes_an_asset(client: httpx.AsyncClient, services: 
     assert (asset["name"], asset["mime_type"], asset["size_bytes"]) == ("my input.png", "image/png", len(content))
     assert asset["source_type"] == "data_uri"
     assert (await client.get(asset["url"])).content == content
-    async with services.db.tenant(caller.org_id) as connection:
-        assert (await service.resolve(connection, {asset_id}))[asset_id].sha256
+    async with services.db.tenant(caller.org_id) as transaction:
+        assert (await service.resolve(transaction, {asset_id}))[asset_id].sha256
 
 
 @pytest.mark.parametrize(
@@ -63,6 +63,6 @@ async def test_resolving_sees_only_ones_own(
 ) -> None:
     foreign = await upload(other_client, picture())
     own = await service.store_data_uri(services, caller, data_uri(picture()), "x")
-    async with services.db.tenant(caller.org_id) as connection:
-        assert set(await service.resolve(connection, [own, foreign["id"], uuid4()])) == {own}
-        assert await service.resolve(connection, []) == {}
+    async with services.db.tenant(caller.org_id) as transaction:
+        assert set(await service.resolve(transaction, [own, UUID(foreign["id"]), uuid4()])) == {own}
+        assert await service.resolve(transaction, []) == {}

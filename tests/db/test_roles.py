@@ -28,8 +28,8 @@ async def test_another_key_is_refused_while_a_server_runs_and_changes_nothing(ur
         await migrate(url, master_key)
         db = Database(url, master_key, pool=1)
         try:
-            async with db.system() as connection:
-                assert (await connection.execute("SELECT current_user")).scalar_one() == roles.SYSTEM
+            async with db.system() as transaction:
+                assert await transaction.value("SELECT current_user::text", of=str) == roles.SYSTEM
         finally:
             await db.close()
 

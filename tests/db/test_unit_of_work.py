@@ -1,22 +1,21 @@
 """A unit of work: what joins it commits with it, what fails in it leaves the rest, what outlives it is on its own."""
 
 import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import pytest
-from psycopg import DataError, IntegrityError
-from sqlalchemy import text
 
 from runflow.accounts.organizations import queries as orgs
 from runflow.db.database import Database
 from runflow.db.notifications import Hub
+from runflow.db.transaction import Violation
 from runflow.db.unit_of_work import current_unit
 from runflow.ids import new_id
 
-ADD = text(
-    "INSERT INTO api_keys (id, org_id, name, key_hash, key_prefix, scopes) VALUES (:id, :org, :name, :hash, 'x', '{}')"
-)
-ADD_PIPELINED = (
+ADD = (
     "INSERT INTO api_keys (id, org_id, name, key_hash, key_prefix, scopes) "
     "VALUES (%(id)s, %(org)s, %(name)s, %(hash)s, 'x', '{}')"
 )
@@ -25,8 +24,8 @@ ADD_PIPELINED = (
 @pytest.fixture
 async def org(db: Database) -> UUID:
     org_id = new_id()
-    async with db.system() as connection:
-        await orgs.add(connection, org_id=org_id, slug=f"org-{org_id.hex[-12:]}", name="Test")
+    async with db.system() as transaction:
+        await orgs.add(transaction, org_id=org_id, slug=f"org-{org_id.hex[-12:]}", name="Test")
     return org_id
 
 
@@ -35,36 +34,42 @@ def values(org: UUID, name: str) -> dict[str, object]:
 
 
 async def names(db: Database, org: UUID) -> set[str]:
-    async with db.tenant(org) as connection:
-        return set((await connection.execute(text("SELECT name FROM api_keys"))).scalars())
+    async with db.tenant(org) as transaction:
+        return set(await transaction.values("SELECT name FROM api_keys", of=str))
 
 
 async def test_what_joins_commits_together_and_is_seen_by_nobody_before(db: Database, org: UUID) -> None:
     async with db.unit_of_work(org):
-        async with db.tenant(org) as connection:
-            await connection.execute(ADD, values(org, "first"))
-        async with db.tenant(org) as pipeline:
-            await pipeline.run(ADD_PIPELINED, values(org, "second"))
-            row = await pipeline.one("SELECT count(*) AS found FROM api_keys")
-        assert row.found == 2
-        async with db.system() as connection:
-            seen = await connection.execute(text("SELECT id FROM api_keys WHERE org_id = :org"), {"org": org})
-            assert seen.all() == []
+        async with db.tenant(org) as transaction:
+            await transaction.run(ADD, values(org, "first"))
+        async with db.tenant(org) as transaction:
+            await transaction.run(ADD, values(org, "second"))
+            assert await transaction.value("SELECT count(*) FROM api_keys", of=int) == 2
+        async with db.system() as transaction:
+            seen = "SELECT id FROM api_keys WHERE org_id = %(org)s"
+            assert await transaction.values(seen, {"org": org}, of=UUID) == []
     assert await names(db, org) == {"first", "second"}
 
 
-async def test_rows_fetched_after_a_joined_pipeline_are_there(db: Database, org: UUID) -> None:
+@dataclass(frozen=True, slots=True)
+class Document:
+    org: UUID
+    document: dict[str, Any]
+
+
+async def test_rows_fetched_after_a_joined_transaction_are_there(db: Database, org: UUID) -> None:
     async with db.unit_of_work(org):
-        async with db.tenant(org) as pipeline:
-            later = await pipeline.later("SELECT current_org() AS org, '{\"a\": [1]}'::json AS document")
-        assert [(row.org, row.document) for row in await later.fetchall()] == [(org, {"a": [1]})]
+        async with db.tenant(org) as transaction:
+            statement = "SELECT current_org() AS org, '{\"a\": [1]}'::json AS document"
+            later = await transaction.later(statement, row=Document)
+        assert await later.fetchall() == [Document(org, {"a": [1]})]
 
 
 async def test_an_exception_undoes_everything(db: Database, org: UUID) -> None:
     with pytest.raises(RuntimeError):
         async with db.unit_of_work(org):
-            async with db.tenant(org) as connection:
-                await connection.execute(ADD, values(org, "first"))
+            async with db.tenant(org) as transaction:
+                await transaction.run(ADD, values(org, "first"))
             raise RuntimeError
     assert await names(db, org) == set()
 
@@ -74,8 +79,8 @@ async def test_a_cancelled_unit_undoes_everything_and_gives_its_connection_back(
 
     async def work() -> None:
         async with db.unit_of_work(org):
-            async with db.tenant(org) as connection:
-                await connection.execute(ADD, values(org, "first"))
+            async with db.tenant(org) as transaction:
+                await transaction.run(ADD, values(org, "first"))
             written.set()
             await asyncio.Event().wait()
 
@@ -90,48 +95,58 @@ async def test_a_cancelled_unit_undoes_everything_and_gives_its_connection_back(
 
 async def test_an_abandoned_unit_undoes_everything(db: Database, org: UUID) -> None:
     async with db.unit_of_work(org) as unit:
-        async with db.tenant(org) as connection:
-            await connection.execute(ADD, values(org, "first"))
+        async with db.tenant(org) as transaction:
+            await transaction.run(ADD, values(org, "first"))
         unit.abandon()
     assert await names(db, org) == set()
 
 
-@pytest.mark.parametrize("pipelined", [False, True])
-async def test_one_that_fails_leaves_the_others(db: Database, org: UUID, pipelined: bool) -> None:
+@pytest.mark.parametrize("waited_for", [False, True])
+async def test_one_that_fails_leaves_the_others(db: Database, org: UUID, waited_for: bool) -> None:
     """As with transactions of their own: a caught refusal must not spoil what comes before and after it."""
     taken = values(org, "first")
     async with db.unit_of_work(org):
-        async with db.tenant(org) as connection:
-            await connection.execute(ADD, taken)
-        with pytest.raises((IntegrityError, DataError, Exception), match="duplicate key"):
-            if pipelined:
-                async with db.tenant(org) as pipeline:
-                    await pipeline.run(ADD_PIPELINED, values(org, "lost"))
-                    await pipeline.run(ADD_PIPELINED, taken)
-            else:
-                async with db.tenant(org) as connection:
-                    await connection.execute(ADD, values(org, "lost"))
-                    await connection.execute(ADD, taken)
-        async with db.tenant(org) as connection:
-            await connection.execute(ADD, values(org, "last"))
+        async with db.tenant(org) as transaction:
+            await transaction.run(ADD, taken)
+        with pytest.raises(Violation, match="duplicate key"):
+            async with db.tenant(org) as transaction:
+                await transaction.run(ADD, values(org, "lost"))
+                if waited_for:
+                    await transaction.change(ADD, taken)
+                else:
+                    await transaction.run(ADD, taken)
+        async with db.tenant(org) as transaction:
+            await transaction.run(ADD, values(org, "last"))
     assert await names(db, org) == {"first", "last"}
+
+
+async def test_a_statement_that_fails_unwaited_before_a_savepoint_is_not_its_own(db: Database, org: UUID) -> None:
+    taken = values(org, "first")
+    with pytest.raises(Violation, match="duplicate key"):
+        async with db.unit_of_work(org) as unit:
+            await unit.transaction.run(ADD, taken)
+            await unit.transaction.run(ADD, taken)
+            with contextlib.suppress(RuntimeError):
+                async with db.tenant(org):
+                    raise RuntimeError
+    assert await names(db, org) == set()
 
 
 async def test_another_organization_is_never_joined(db: Database, org: UUID) -> None:
     other = new_id()
     async with db.unit_of_work(org):
-        async with db.tenant(other) as connection:
-            assert (await connection.execute(text("SELECT current_org()"))).scalar_one() == other
-        async with db.tenant(org) as connection:
-            assert (await connection.execute(text("SELECT current_org()"))).scalar_one() == org
+        async with db.tenant(other) as transaction:
+            assert await transaction.value("SELECT current_org()", of=UUID) == other
+        async with db.tenant(org) as transaction:
+            assert await transaction.value("SELECT current_org()", of=UUID) == org
 
 
 async def test_tasks_of_a_request_take_turns_and_one_may_nest(db: Database, org: UUID) -> None:
     async def add(name: str) -> None:
         async with db.tenant(org) as outer:
-            await outer.execute(ADD, values(org, name))
+            await outer.run(ADD, values(org, name))
             async with db.tenant(org) as inner:
-                await inner.execute(ADD, values(org, name + " again"))
+                await inner.run(ADD, values(org, name + " again"))
 
     async with db.unit_of_work(org), asyncio.TaskGroup() as group:
         for number in range(5):
@@ -145,8 +160,8 @@ async def test_a_task_that_outlives_the_request_is_on_its_own(db: Database, org:
     async def later() -> None:
         await ended.wait()
         assert current_unit() is None
-        async with db.tenant(org) as connection:
-            await connection.execute(ADD, values(org, "later"))
+        async with db.tenant(org) as transaction:
+            await transaction.run(ADD, values(org, "later"))
 
     async with db.unit_of_work(org) as unit:
         task = asyncio.create_task(later())

@@ -1,17 +1,42 @@
 """Statements that gather and leave together: what they mean must not depend on it."""
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
+from sqlalchemy import literal_column, select
 
 from runflow.db.database import Database
-from runflow.db.wire import MAX_PREPARED, parse
+from runflow.db.wire import MAX_PREPARED, PREPARE_AFTER, parse
 from runflow.ids import new_id
 
 ADD = "INSERT INTO organizations (id, slug, name) VALUES (%(id)s, %(slug)s, 'x')"
-COUNT_OPEN = "SELECT count(*) AS open FROM pg_prepared_statements"
+COUNT_OPEN = "SELECT count(*) FROM pg_prepared_statements"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class One:
+    one: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    number: int
+    nothing: None
+
+
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    id: UUID
+    data: dict[str, Any]
 
 
 def test_placeholders_become_numbers() -> None:
@@ -31,49 +56,49 @@ def test_placeholders_become_numbers() -> None:
     ],
 )
 async def test_values_come_back_as_they_went(db: Database, sql: str, value: object) -> None:
-    async with db.system() as connection:
+    async with db.system() as transaction:
         for _ in range(2):  # prepared, and run again
-            assert (await connection.one(sql, {"value": value}))[0] == value
+            assert await transaction.values(sql, {"value": value}, of=object) == [value]
 
 
 async def test_one_statement_takes_values_of_different_types(db: Database) -> None:
-    async with db.system() as connection:
-        found = [(await connection.one("SELECT %(value)s::text", {"value": value}))[0] for value in (1, "x", 2**40)]
+    async with db.system() as transaction:
+        found = [await transaction.value("SELECT %(value)s::text", {"value": one}, of=str) for one in (1, "x", 2**40)]
     assert found == ["1", "x", str(2**40)]
 
 
 async def test_large_statements_and_answers_pass_each_other(db: Database) -> None:
     text = "x" * 3_000_000
-    async with db.system() as connection:
-        later = [await connection.later("SELECT %(text)s::text AS text", {"text": text}) for _ in range(8)]
+    async with db.system() as transaction:
+        later = [await transaction.later("SELECT %(text)s::text AS text", {"text": text}, row=Text) for _ in range(8)]
     assert [len((await rows.fetchall())[0].text) for rows in later] == [len(text)] * 8
 
 
 async def test_rows_are_there_whenever_they_are_asked_for(db: Database) -> None:
-    async with db.system() as connection:
-        early = await connection.later("SELECT 1 AS one")
-        late = await connection.later("SELECT 2 AS two")
+    async with db.system() as transaction:
+        early = await transaction.later("SELECT 1 AS one", row=One)
+        late = await transaction.later("SELECT 2 AS one", row=One)
         assert [row.one for row in await early.fetchall()] == [1]
-    assert [row.two for row in await late.fetchall()] == [2]
+    assert [row.one for row in await late.fetchall()] == [2]
     assert await late.fetchone() is None
 
 
 async def test_rows_of_different_columns_may_be_read_in_turns(db: Database) -> None:
-    async with db.system() as connection:
-        numbers = await connection.later("SELECT n AS number, NULL AS nothing FROM generate_series(1, 2) n")
-        mixed = await connection.later(
-            "SELECT %(id)s::uuid AS id, '{\"a\": [1]}'::json AS data", {"id": (id_ := new_id())}
+    async with db.system() as transaction:
+        numbers = await transaction.later("SELECT n AS number, NULL AS nothing FROM generate_series(1, 2) n", row=Pair)
+        mixed = await transaction.later(
+            "SELECT '{\"a\": [1]}'::json AS data, %(id)s::uuid AS id", {"id": (id_ := new_id())}, row=Mixed
         )
     first, only, second = await numbers.fetchone(), await mixed.fetchone(), await numbers.fetchone()
-    assert (first, second) == ((1, None), (2, None))
-    assert only is not None and (only.id, only.data) == (id_, {"a": [1]})
+    assert (first, second) == (Pair(1, None), Pair(2, None))
+    assert only == Mixed(id_, {"a": [1]})
 
 
 async def test_rows_of_a_transaction_that_failed_are_never_there(db: Database) -> None:
     with pytest.raises(psycopg.Error):
-        async with db.system() as connection:
-            await connection.run("SELECT 1 / 0")
-            later = await connection.later("SELECT 1 AS one")
+        async with db.system() as transaction:
+            await transaction.run("SELECT 1 / 0")
+            later = await transaction.later("SELECT 1 AS one", row=One)
     with pytest.raises(RuntimeError, match="never came"):
         await later.fetchone()
 
@@ -82,14 +107,14 @@ async def test_after_an_error_the_connection_serves_the_next_transaction(db: Dat
     for broken in ("SELECT 1 / %(value)s::integer", "SELECT nothing FROM nowhere WHERE %(value)s = 1"):
         for _ in range(2):
             with pytest.raises(psycopg.Error):
-                async with db.system() as connection:
-                    await connection.rows(broken, {"value": 0})
+                async with db.system() as transaction:
+                    await transaction.values(broken, {"value": 0}, of=int)
             with pytest.raises(RuntimeError, match="as well"):
-                async with db.system() as connection:
-                    await connection.run(broken, {"value": 0})
+                async with db.system() as transaction:
+                    await transaction.run(broken, {"value": 0})
                     raise RuntimeError("the caller fails as well")
-        async with db.system() as connection:
-            assert (await connection.one("SELECT 1 AS one")).one == 1
+        async with db.system() as transaction:
+            assert await transaction.value("SELECT 1", of=int) == 1
 
 
 async def test_a_transaction_that_is_cancelled_leaves_nothing_and_a_pool_that_works(db: Database) -> None:
@@ -97,13 +122,10 @@ async def test_a_transaction_that_is_cancelled_leaves_nothing_and_a_pool_that_wo
     began = asyncio.Event()
 
     async def slow() -> None:
-        async with db.system() as connection:
-            await connection.rows(
-                ADD + " RETURNING id",
-                {"id": new_id(), "slug": slug},
-            )
+        async with db.system() as transaction:
+            await transaction.change(ADD, {"id": new_id(), "slug": slug})
             began.set()
-            await connection.rows("SELECT pg_sleep(30)")
+            await transaction.change("SELECT pg_sleep(30)")
 
     async with asyncio.timeout(60):
         for _ in range(6):  # more than the pool has connections
@@ -114,16 +136,28 @@ async def test_a_transaction_that_is_cancelled_leaves_nothing_and_a_pool_that_wo
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-        async with db.system() as connection:
-            found = await connection.one("SELECT count(*) AS n FROM organizations WHERE slug = %(s)s", {"s": slug})
+        async with db.system() as transaction:
+            count = "SELECT count(*) FROM organizations WHERE slug = %(s)s"
+            found = await transaction.value(count, {"s": slug}, of=int)
             # An insert of the same slug would wait for one that is still open.
-            await connection.run(ADD, {"id": new_id(), "slug": slug})
-    assert found.n == 0
+            await transaction.run(ADD, {"id": new_id(), "slug": slug})
+    assert found == 0
 
 
-async def test_a_connection_keeps_a_bounded_number_of_prepared_statements(db: Database) -> None:
-    async with db.system() as connection:
+async def test_a_connection_keeps_a_bounded_number_of_prepared_statements_those_used_last(db: Database) -> None:
+    async with db.system() as transaction:
         for number in range(MAX_PREPARED + 20):
-            assert (await connection.one(f"SELECT {number} AS number", {})).number == number
-        kept: Any = await connection.one(COUNT_OPEN)
-    assert kept.open <= MAX_PREPARED
+            assert await transaction.value(f"SELECT {number}", {}, of=int) == number
+        assert await transaction.one_value(COUNT_OPEN, of=int) <= MAX_PREPARED
+        kept = await transaction.values("SELECT statement FROM pg_prepared_statements", of=str)
+    assert f"SELECT {MAX_PREPARED + 19}" in kept and "SELECT 3" not in kept
+    async with db.system() as transaction:
+        assert await transaction.value("SELECT 3", {}, of=int) == 3
+
+
+async def test_a_built_statement_is_prepared_once_it_came_often(db: Database) -> None:
+    async with db.system() as transaction:
+        for times in range(1, PREPARE_AFTER + 3):
+            await transaction.value(select(literal_column("4711").label("built")), of=int)
+            kept = await transaction.values("SELECT statement FROM pg_prepared_statements", of=str)
+            assert any("4711" in one for one in kept) == (times > PREPARE_AFTER)

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import psycopg
 import pytest
-from sqlalchemy import URL, text
+from sqlalchemy import URL
 
 from runflow.db.database import Database
 from runflow.db.migrate import migrate
@@ -31,7 +31,7 @@ async def outbox_parts(owner_url: URL, master_key: MasterKey) -> AsyncIterator[O
 @pytest.fixture
 async def outbox(outbox_parts: Outbox) -> Outbox:
     """An empty outbox."""
-    async with outbox_parts.db.system() as connection:
-        await connection.execute(text("DELETE FROM delivery_attempts"))
-        await connection.execute(text("DELETE FROM deliveries"))
+    async with outbox_parts.db.system() as transaction:
+        await transaction.run("DELETE FROM delivery_attempts")
+        await transaction.run("DELETE FROM deliveries")
     return outbox_parts

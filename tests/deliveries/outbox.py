@@ -2,13 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import httpx
-from sqlalchemy import Row, text
 
 from runflow.accounts.organizations import queries as orgs
 from runflow.db.database import Database
@@ -16,6 +15,8 @@ from runflow.db.notifications import Hub
 from runflow.deliveries.outbox import insert
 from runflow.deliveries.secrets import StoredSecrets, seal
 from runflow.deliveries.sending.sender import DeliverySender, Timing
+from runflow.deliveries.tables import DeliveryAttemptRow, DeliveryRow
+from runflow.deliveries.webhooks.tables import WebhookRow
 from runflow.ids import new_id
 from runflow.master_key import MasterKey
 from runflow.outgoing import GuardedClient
@@ -54,9 +55,9 @@ class Outbox:
 
     async def add(self, url: str, *, org_id: UUID = ORG, payload: bytes = b'{"a": 1}', **options: Any) -> UUID:
         """Put a message into the outbox as a completion does."""
-        async with self.db.system() as connection:
+        async with self.db.system() as transaction:
             made = await insert(
-                connection,
+                transaction,
                 org_id=org_id,
                 kind_code="webhook" if "webhook_id" in options else "callback",
                 run_id=options.pop("run_id", new_id()),
@@ -71,28 +72,28 @@ class Outbox:
     async def new_org(self) -> UUID:
         """Make an organization."""
         org_id = new_id()
-        async with self.db.system() as connection:
-            await orgs.add(connection, org_id=org_id, slug=f"org-{org_id.hex[-12:]}", name="Test")
+        async with self.db.system() as transaction:
+            await orgs.add(transaction, org_id=org_id, slug=f"org-{org_id.hex[-12:]}", name="Test")
         return org_id
 
     async def add_secret(self, org_id: UUID, plain: str, *, current: bool = True, key: MasterKey = KEY) -> UUID:
         """Store a callback secret."""
         secret_id = new_id()
-        statement = text("""
+        statement = """
             INSERT INTO callback_secrets (id, org_id, secret, key_prefix, is_current)
-            VALUES (:id, :org, :sealed, 'whsec_xxxx', :current)""")
+            VALUES (%(id)s, %(org)s, %(sealed)s, 'whsec_xxxx', %(current)s)"""
         values = {"id": secret_id, "org": org_id, "sealed": seal(key, plain, secret_id), "current": current}
-        async with self.db.system() as connection:
-            await connection.execute(statement, values)
+        async with self.db.system() as transaction:
+            await transaction.run(statement, values)
         return secret_id
 
     async def add_webhook(self, org_id: UUID, url: str, plain: str, *events: str, previous: str | None = None) -> UUID:
         """Store a webhook."""
         webhook_id = new_id()
-        statement = text("""
+        statement = """
             INSERT INTO webhooks (id, org_id, url, event_type_codes, secret, secret_fingerprint, previous_secret,
                                   previous_secret_until)
-            VALUES (:id, :org, :url, :events, :sealed, '', :previous, now() + interval '1 hour')""")
+            VALUES (%(id)s, %(org)s, %(url)s, %(events)s, %(sealed)s, '', %(previous)s, now() + interval '1 hour')"""
         values = {
             "id": webhook_id,
             "org": org_id,
@@ -101,39 +102,39 @@ class Outbox:
             "sealed": seal(KEY, plain, webhook_id),
             "previous": seal(KEY, previous, webhook_id) if previous else None,
         }
-        async with self.db.system() as connection:
-            await connection.execute(statement, values)
+        async with self.db.system() as transaction:
+            await transaction.run(statement, values)
         return webhook_id
 
-    async def webhook(self, webhook_id: UUID) -> Row[Any]:
-        async with self.db.system() as connection:
-            found = await connection.execute(text("SELECT * FROM webhooks WHERE id = :id"), {"id": webhook_id})
-            return found.one()
+    async def webhook(self, webhook_id: UUID) -> WebhookRow:
+        query = "SELECT * FROM webhooks WHERE id = %(id)s"
+        async with self.db.system() as transaction:
+            return await transaction.one(query, {"id": webhook_id}, row=WebhookRow)
 
-    async def delivery(self, delivery_id: UUID) -> Row[Any]:
-        async with self.db.system() as connection:
-            found = await connection.execute(text("SELECT * FROM deliveries WHERE id = :id"), {"id": delivery_id})
-            return found.one()
+    async def delivery(self, delivery_id: UUID) -> DeliveryRow:
+        query = "SELECT * FROM deliveries WHERE id = %(id)s"
+        async with self.db.system() as transaction:
+            return await transaction.one(query, {"id": delivery_id}, row=DeliveryRow)
 
-    async def attempts(self, delivery_id: UUID) -> Sequence[Row[Any]]:
-        query = text("SELECT * FROM delivery_attempts WHERE delivery_id = :id ORDER BY attempt_number")
-        async with self.db.system() as connection:
-            return (await connection.execute(query, {"id": delivery_id})).all()
+    async def attempts(self, delivery_id: UUID) -> list[DeliveryAttemptRow]:
+        query = "SELECT * FROM delivery_attempts WHERE delivery_id = %(id)s ORDER BY attempt_number"
+        async with self.db.system() as transaction:
+            return await transaction.rows(query, {"id": delivery_id}, row=DeliveryAttemptRow)
 
     async def make_due(self, delivery_id: UUID) -> None:
         """Let the wait before the next attempt be over."""
-        async with self.db.system() as connection:
-            over = text("UPDATE deliveries SET next_attempt_at = now() WHERE id = :id AND next_attempt_at > now()")
-            assert (await connection.execute(over, {"id": delivery_id})).rowcount == 1
+        async with self.db.system() as transaction:
+            over = "UPDATE deliveries SET next_attempt_at = now() WHERE id = %(id)s AND next_attempt_at > now()"
+            assert await transaction.change(over, {"id": delivery_id}) == 1
         self.hub.publish("delivery")
 
-    async def ended(self, *ids: UUID, seconds: float = 40) -> list[Row[Any]]:
+    async def ended(self, *ids: UUID, seconds: float = 40) -> list[DeliveryRow]:
         """Wait until none of these is pending."""
-        query = text("SELECT count(*) FROM deliveries WHERE id = ANY (:ids) AND status_code = 'pending'")
+        query = "SELECT count(*) FROM deliveries WHERE id = ANY (%(ids)s) AND status_code = 'pending'"
         async with asyncio.timeout(seconds):
             while True:
-                async with self.db.system() as connection:
-                    if not await connection.scalar(query, {"ids": list(ids)}):
+                async with self.db.system() as transaction:
+                    if not await transaction.value(query, {"ids": list(ids)}, of=int):
                         break
                 await asyncio.sleep(0.02)
         return [await self.delivery(delivery_id) for delivery_id in ids]

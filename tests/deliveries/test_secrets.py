@@ -5,9 +5,9 @@ import hashlib
 import hmac
 import os
 from collections.abc import AsyncIterator
+from uuid import UUID
 
 import pytest
-from sqlalchemy import text
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from runflow.deliveries.secrets import PURPOSE, StoredSecrets, reseal_all, seal, unseal
@@ -52,8 +52,8 @@ async def test_a_callback_is_signed_by_every_enabled_secret(outbox: Outbox, clie
     current_id = await outbox.add_secret(org, current)
     off_id = await outbox.add_secret(org, off, current=False)
     await outbox.add_secret(other, foreign)
-    async with outbox.db.system() as connection:
-        await connection.execute(text("UPDATE callback_secrets SET disabled_at = now() WHERE id = :id"), {"id": off_id})
+    async with outbox.db.system() as transaction:
+        await transaction.run("UPDATE callback_secrets SET disabled_at = now() WHERE id = %(id)s", {"id": off_id})
     async with receiver(answering()) as hook, running(DeliverySender(outbox, client, SIGNING, timing=FAST)):
         (row,) = await outbox.ended(await outbox.add(hook.url(), org_id=org))
         await outbox.ended(await outbox.add(hook.url(), org_id=other))
@@ -62,10 +62,10 @@ async def test_a_callback_is_signed_by_every_enabled_secret(outbox: Outbox, clie
     assert [plain_hmac(ours, secret) for secret in (current, old)] == [True, False]
     assert verifies(theirs, foreign) and not verifies(theirs, current)
     assert row.signing_secret_id == current_id
-    async with outbox.db.system() as connection:
-        used = text("SELECT id, last_used_at IS NOT NULL AS used FROM callback_secrets WHERE org_id = :org")
-        found = {each.id: each.used for each in await connection.execute(used, {"org": org})}
-    assert found == {made: True, current_id: True, off_id: False}
+    async with outbox.db.system() as transaction:
+        used = "SELECT id FROM callback_secrets WHERE org_id = %(org)s AND last_used_at IS NOT NULL"
+        found = set(await transaction.values(used, {"org": org}, of=UUID))
+    assert found == {made, current_id}
 
 
 async def test_an_altered_body_or_time_is_noticed(outbox: Outbox, client: GuardedClient) -> None:
@@ -86,9 +86,9 @@ async def test_a_webhook_signs_with_its_own_secrets_only(outbox: Outbox, client:
     async with receiver(answering()) as hook, running(DeliverySender(outbox, client, SIGNING, timing=FAST)):
         webhook = await outbox.add_webhook(org, hook.url(), own, previous=before)
         await outbox.ended(await outbox.add(hook.url(), org_id=org, webhook_id=webhook))
-        async with outbox.db.system() as connection:
-            over = text("UPDATE webhooks SET previous_secret_until = now() WHERE id = :id")
-            await connection.execute(over, {"id": webhook})
+        async with outbox.db.system() as transaction:
+            over = "UPDATE webhooks SET previous_secret_until = now() WHERE id = %(id)s"
+            await transaction.run(over, {"id": webhook})
         await outbox.ended(await outbox.add(hook.url(), org_id=org, webhook_id=webhook))
     during, after = hook.requests
     assert [verifies(during, secret) for secret in (own, before, of_callbacks)] == [True, True, False]
@@ -98,15 +98,15 @@ async def test_a_webhook_signs_with_its_own_secrets_only(outbox: Outbox, client:
 
 async def test_a_new_master_key_opens_everything_and_the_old_one_nothing(outbox: Outbox, client: GuardedClient) -> None:
     org, of_callbacks, own, before = await outbox.new_org(), fresh(), fresh(), fresh()
-    async with outbox.db.system() as connection:
-        await connection.execute(text("DELETE FROM callback_secrets"))
-        await connection.execute(text("DELETE FROM webhooks"))
+    async with outbox.db.system() as transaction:
+        await transaction.run("DELETE FROM callback_secrets")
+        await transaction.run("DELETE FROM webhooks")
     await outbox.add_secret(org, of_callbacks)
     async with receiver(answering()) as hook:
         webhook = await outbox.add_webhook(org, hook.url(), own, previous=before)
-        async with outbox.db.system() as connection:
-            assert await reseal_all(connection, KEY, NEW_KEY) == 3
-            assert await reseal_all(connection, KEY, NEW_KEY) == 0, "an interrupted rotation can be repeated"
+        async with outbox.db.system() as transaction:
+            assert await reseal_all(transaction, KEY, NEW_KEY) == 3
+            assert await reseal_all(transaction, KEY, NEW_KEY) == 0, "an interrupted rotation can be repeated"
         async with running(DeliverySender(outbox, client, StoredSecrets(NEW_KEY), timing=FAST)):
             await outbox.ended(await outbox.add(hook.url(), org_id=org))
             await outbox.ended(await outbox.add(hook.url(), org_id=org, webhook_id=webhook))
@@ -115,9 +115,9 @@ async def test_a_new_master_key_opens_everything_and_the_old_one_nothing(outbox:
     callback, event = hook.requests
     assert verifies(callback, of_callbacks) and verifies(event, own) and verifies(event, before)
     assert row.status_code == "failed"
-    async with outbox.db.system() as connection:
-        await connection.execute(text("DELETE FROM callback_secrets"))
-        await connection.execute(text("DELETE FROM webhooks"))
+    async with outbox.db.system() as transaction:
+        await transaction.run("DELETE FROM callback_secrets")
+        await transaction.run("DELETE FROM webhooks")
 
 
 def test_a_secret_is_bound_to_its_row() -> None:

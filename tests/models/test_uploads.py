@@ -7,7 +7,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy import text
 
 from runflow.master_key import MasterKey
 from runflow.models import parts
@@ -225,8 +224,8 @@ async def test_stale_sessions_are_swept_and_models_stay(
     org = (await who(services, key)).org_id
     left_over = parts.whole_key(org, declaration(content(2, 7))["sha256"], session["id"])
     await services.storage.put(left_over, b"half", limit=10)
-    async with services.db.system() as connection:
-        await connection.execute(text("UPDATE model_uploads SET updated_at = now() - interval '8 days'"))
+    async with services.db.system() as transaction:
+        await transaction.run("UPDATE model_uploads SET updated_at = now() - interval '8 days'")
     while await sweep_model_uploads(services):
         pass
     assert (await caller.get(f"/v1/model-uploads/{session['id']}")).status_code == 404

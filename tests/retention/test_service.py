@@ -8,7 +8,6 @@ from uuid import UUID
 
 import httpx
 import pytest
-from sqlalchemy import text
 
 from runflow.ids import new_id
 from runflow.retention import service
@@ -41,9 +40,9 @@ async def finished(client: httpx.AsyncClient, worker: Worker, dispatch: Dispatch
 
 
 async def count(services: Services, table: str, run_id: str) -> int:
-    async with services.db.system() as connection:
-        found = await connection.execute(text(f"SELECT count(*) FROM {table} WHERE run_id = :id"), {"id": run_id})
-        return int(found.scalar_one())
+    async with services.db.system() as transaction:
+        statement = f"SELECT count(*) FROM {table} WHERE run_id = %(id)s"
+        return await transaction.one_value(statement, {"id": run_id}, of=int)
 
 
 async def objects(services: Services, run_id: str) -> list[str]:
@@ -130,9 +129,9 @@ async def test_a_run_waits_for_its_callback(
 
 async def pending(services: Services, run_id: str, status: str) -> None:
     """Put the run's delivery into a state."""
-    async with services.db.system() as connection:
-        await connection.execute(
-            text("UPDATE deliveries SET status_code = :status, next_attempt_at = 'infinity' WHERE run_id = :id"),
+    async with services.db.system() as transaction:
+        await transaction.run(
+            "UPDATE deliveries SET status_code = %(status)s, next_attempt_at = 'infinity' WHERE run_id = %(id)s",
             {"id": run_id, "status": status},
         )
 
@@ -147,8 +146,8 @@ async def tables_of_runs(services: Services) -> set[str]:
     """Every table with a column `run_id`."""
     query = """SELECT table_name FROM information_schema.columns
                WHERE table_schema = 'public' AND column_name = 'run_id'"""
-    async with services.db.system() as connection:
-        return {row[0] for row in await connection.execute(text(query))}
+    async with services.db.system() as transaction:
+        return set(await transaction.values(query, of=str))
 
 
 async def test_every_table_of_runs_is_known_here(services: Services) -> None:

@@ -4,8 +4,9 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy.dialects.postgresql import psycopg
 
+from runflow.db.statements import compiled
+from runflow.db.transaction import Transaction
 from runflow.runs import queries
 from runflow.runs.queries import RUN_LIST
 from runflow.runs.schemas import Run
@@ -55,13 +56,13 @@ async def test_only_what_fields_asks_for_is_read(
     assert lease is not None
     await worker.complete(lease, outputs=[await worker.upload(lease)])
     statements: list[str] = []
-    rows = queries.rows
+    made = Transaction.made
 
-    async def spied(connection: Any, statement: Any) -> Any:
+    async def spied(transaction: Transaction, statement: Any, *rest: Any) -> Any:
         statements.append(str(statement))
-        return await rows(connection, statement)
+        return await made(transaction, statement, *rest)
 
-    monkeypatch.setattr(queries, "rows", spied)
+    monkeypatch.setattr(Transaction, "made", spied)
     lean = (await client.get("/v1/runs?fields=id,status_code")).json()["items"]
     assert [set(item) for item in lean] == [{"id", "status_code"}]
     output = (await client.get("/v1/runs?fields=output")).json()["items"]
@@ -169,11 +170,10 @@ async def test_the_longest_and_the_most_expensive_runs_come_from_an_index(
     for direction in ("asc", "desc"):
         query = ListQuery(q=q, sort_by=f"{field}:{direction}", fields=("id",))
         statement = build(RUN_LIST, query, queries.of_organization(caller.org_id, {"id"}))
-        compiled = statement.compile(dialect=psycopg.dialect())  # type: ignore[no-untyped-call]
-        async with services.db.tenant(caller.org_id) as connection:
-            await connection.execute("SET LOCAL enable_sort = off")  # so few rows are sorted sooner than found
-            found = await connection.execute(f"EXPLAIN {compiled}", compiled.params)
-            plan = "\n".join(found.scalars())
+        sql, values = compiled(statement)
+        async with services.db.tenant(caller.org_id) as transaction:
+            await transaction.run("SET LOCAL enable_sort = off")  # so few rows are sorted sooner than found
+            plan = "\n".join(await transaction.values(f"EXPLAIN {sql}", values, of=str))
         assert index in plan and "Sort" not in plan, plan
 
 

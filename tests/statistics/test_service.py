@@ -9,7 +9,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
+from psycopg.types.json import Json
 
 from runflow.ids import new_id
 from runflow.statistics import queries
@@ -19,13 +19,17 @@ from tests.support.priced_runs import Execute
 
 DAY = datetime(2026, 3, 10, tzinfo=UTC)
 
-_INSERT = text("""
+_INSERT = """
     INSERT INTO runs (id, org_id, comfyui_workflow_id, version_id, target_version, status_code, input, lane_id,
                       gpu_class, timeout_seconds, created_at, started_at, completed_at, duration_ms, cost, gpu_seconds,
                       failure_code, cold_start)
-    SELECT :id, org_id, id, version_id, version, :status, '{}', :id, 'CPU', 60, :created, :started, :completed,
-           :duration_ms, :cost, :gpu_seconds, :failure, :cold FROM workflows WHERE id = :workflow
-""")
+    SELECT r.id, w.org_id, w.id, w.version_id, w.version, r.status, '{}', r.id, 'CPU', 60, r.created, r.started,
+           r.completed, r.duration_ms, r.cost, r.gpu_seconds, r.failure, r.cold
+    FROM workflows w, json_to_recordset(%(runs)s) AS r(
+        id uuid, status text, created timestamptz, started timestamptz, completed timestamptz, duration_ms integer,
+        cost numeric, gpu_seconds numeric, failure text, cold boolean)
+    WHERE w.id = %(workflow)s
+"""
 
 
 def made(
@@ -50,10 +54,10 @@ def made(
 
 
 async def keep(services: Services, workflow: Deployed, runs: list[dict[str, Any]]) -> None:
-    async with services.db.system() as connection:
-        await connection.execute(text("DELETE FROM runs WHERE comfyui_workflow_id = :id"), {"id": UUID(workflow.id)})
-        if runs:
-            await connection.execute(_INSERT, [{**run, "workflow": UUID(workflow.id)} for run in runs])
+    async with services.db.system() as transaction:
+        values = {"workflow": UUID(workflow.id), "runs": Json(runs)}
+        await transaction.run("DELETE FROM runs WHERE comfyui_workflow_id = %(workflow)s", values)
+        await transaction.run(_INSERT, values)
 
 
 async def stats(client: httpx.AsyncClient, workflow: Deployed, **query: str) -> dict[str, Any]:

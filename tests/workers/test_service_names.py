@@ -7,10 +7,10 @@ from tests.support.application import open_client
 
 
 async def test_a_name_belongs_to_its_token_until_that_is_revoked(services: Services) -> None:
-    async with services.db.system() as connection:
-        first_id, first = await service.create_worker_token(connection, "first")
-        _, second = await service.create_worker_token(connection, "second")
-        assert await queries.worker_token(connection, token_hash(first)) == first_id
+    async with services.db.system() as transaction:
+        first_id, first = await service.create_worker_token(transaction, "first")
+        _, second = await service.create_worker_token(transaction, "second")
+        assert await queries.worker_token(transaction, token_hash(first)) == first_id
     name = f"worker-{new_id().hex[-8:]}"
 
     def life() -> dict[str, object]:
@@ -26,8 +26,8 @@ async def test_a_name_belongs_to_its_token_until_that_is_revoked(services: Servi
         refused = await other.post(path, json=life())
         assert refused.status_code == 409
         assert f"runflow keys revoke-worker {first_id}" in refused.json()["message"]
-        async with services.db.system() as connection:
-            await queries.revoke_worker_token(connection, first_id)
-            await queries.announce_change(connection)
+        async with services.db.system() as transaction:
+            await queries.revoke_worker_token(transaction, first_id)
+            await queries.announce_change(transaction)
         taken = await other.post(path, json=life())
         assert taken.status_code == 201 and taken.json()["worker_id"] == registered.json()["worker_id"]

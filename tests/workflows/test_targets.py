@@ -173,7 +173,7 @@ async def test_an_entry_does_not_live_for_ever(
 async def test_memory_is_bounded(
     client: httpx.AsyncClient, services: Services, caller: Principal, looks: Looks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(targets, "MAX_REMEMBERED", 0)
+    monkeypatch.setattr(services.part(targets._cache), "_most", 0)
     await made(client, body(slug="one"))
     for _ in range(2):
         await dispatch_target(services, caller, caller.org_slug, "one")

@@ -61,10 +61,10 @@ async def _record(
 ) -> None:
     """Add the row of a file that was just stored; the file goes again where the row cannot be."""
     try:
-        async with services.db.tenant(caller.org_id) as connection:
-            await require_storage(connection, services.settings, caller.org_id, stored.size_bytes)
+        async with services.db.tenant(caller.org_id) as transaction:
+            await require_storage(transaction, services.settings, caller.org_id, stored.size_bytes)
             await queries.add_asset(
-                connection,
+                transaction,
                 id=asset_id,
                 org_id=caller.org_id,
                 name=filename,

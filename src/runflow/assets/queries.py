@@ -5,64 +5,63 @@ tenant.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, RowMapping, Select, and_, delete, func, insert, or_, select, text, update
+from sqlalchemy import Select, and_, func, insert, select, update
 
 from runflow.accounts.keys.tables import api_keys
 from runflow.accounts.organizations.tables import members, users
 from runflow.assets.media_types import AssetType
 from runflow.assets.schemas import EMBEDS, AssetRecord
-from runflow.assets.tables import asset_uploads, assets
+from runflow.assets.tables import AssetRow, AssetUploadRow, asset_uploads, assets
 from runflow.db.transaction import Transaction
 from runflow.web.lists import FieldKind, ListField, ListSpec
 
 _LIVE = assets.c.deleted_at.is_(None)
-_STORED = or_(_LIVE, assets.c.purge_at.is_not(None))
+
+_ADD_UPLOAD = """
+    INSERT INTO asset_uploads (id, org_id, filename, mime_type, size_bytes, object_key, created_by, created_at,
+                               expires_at)
+    VALUES (%(id)s, %(org_id)s, %(filename)s, %(mime_type)s, %(size_bytes)s, %(object_key)s, %(created_by)s, now(),
+            now() + make_interval(secs => %(lifetime)s))
+    RETURNING expires_at
+"""
+
+_CLOSE_UPLOAD = "UPDATE asset_uploads SET confirmed_at = now() WHERE id = %(id)s AND confirmed_at IS NULL"
 
 
-async def add_upload(connection: Transaction, *, lifetime_seconds: int, **values: Any) -> RowMapping:
-    """Insert an upload session that expires `lifetime_seconds` from now."""
-    expires = func.now() + text("make_interval(secs => :lifetime)").bindparams(lifetime=lifetime_seconds)
-    statement = insert(asset_uploads).values(expires_at=expires, created_at=func.now(), **values)
-    row: RowMapping = (await connection.execute(statement.returning(asset_uploads))).mappings().one()
-    return row
+async def add_upload(transaction: Transaction, *, lifetime_seconds: int, **values: Any) -> datetime:
+    """Insert an upload session that expires `lifetime_seconds` from now, and return when that is."""
+    return await transaction.one_value(_ADD_UPLOAD, {**values, "lifetime": lifetime_seconds}, of=datetime)
 
 
-async def get_upload(connection: Transaction, upload_id: UUID) -> RowMapping | None:
+async def get_upload(transaction: Transaction, upload_id: UUID) -> AssetUploadRow | None:
     """Return an upload session."""
-    statement = select(asset_uploads).where(asset_uploads.c.id == upload_id)
-    return (await connection.execute(statement)).mappings().one_or_none()
+    return await transaction.first(select(asset_uploads).where(asset_uploads.c.id == upload_id), row=AssetUploadRow)
 
 
-async def close_upload(connection: Transaction, upload_id: UUID) -> bool:
+async def close_upload(transaction: Transaction, upload_id: UUID) -> bool:
     """Mark an open session as confirmed; False when it is not open (any more). Waits for whoever is closing it."""
-    statement = (
-        update(asset_uploads)
-        .where(asset_uploads.c.id == upload_id, asset_uploads.c.confirmed_at.is_(None))
-        .values(confirmed_at=func.now())
-    )
-    return (await connection.execute(statement)).rowcount == 1
+    return await transaction.change(_CLOSE_UPLOAD, {"id": upload_id}) == 1
 
 
 INLINE = "data_uri"
 """`source_type` of a file that came inside a request. It goes when nothing new names it for a while."""
 
 
-async def add_asset(connection: Transaction, **values: Any) -> RowMapping:
+async def add_asset(transaction: Transaction, **values: Any) -> AssetRow:
     """Insert an asset."""
     used_at = func.now() if values.get("source_type") == INLINE else None
     statement = insert(assets).values(created_at=func.now(), updated_at=func.now(), used_at=used_at, **values)
-    row: RowMapping = (await connection.execute(statement.returning(assets))).mappings().one()
-    return row
+    return await transaction.one(statement.returning(assets), row=AssetRow)
 
 
-async def get_asset(connection: Transaction, asset_id: UUID) -> RowMapping | None:
+async def get_asset(transaction: Transaction, asset_id: UUID) -> AssetRow | None:
     """Return an asset that was not deleted."""
-    statement = select(assets).where(assets.c.id == asset_id, _LIVE)
-    return (await connection.execute(statement)).mappings().one_or_none()
+    return await transaction.first(select(assets).where(assets.c.id == asset_id, _LIVE), row=AssetRow)
 
 
 def live(org_id: UUID) -> Select[Any]:
@@ -71,7 +70,18 @@ def live(org_id: UUID) -> Select[Any]:
     return select(assets).where(assets.c.org_id == org_id, _LIVE)
 
 
-async def creators(connection: Transaction, key_ids: Collection[UUID]) -> dict[UUID, RowMapping]:
+@dataclass(frozen=True, slots=True)
+class Creator:
+    """The user that an API key belongs to."""
+
+    key_id: UUID
+    id: UUID
+    email: str
+    first_name: str | None
+    last_name: str | None
+
+
+async def creators(transaction: Transaction, key_ids: Collection[UUID]) -> dict[UUID, Creator]:
     """Return, by API key, the users that these keys belong to; a key of nobody in particular is absent."""
     statement = (
         select(api_keys.c.id.label("key_id"), users.c.id, users.c.email, members.c.first_name, members.c.last_name)
@@ -79,58 +89,73 @@ async def creators(connection: Transaction, key_ids: Collection[UUID]) -> dict[U
         .outerjoin(members, and_(members.c.user_id == users.c.id, members.c.org_id == api_keys.c.org_id))
         .where(api_keys.c.id.in_(key_ids))
     )
-    return {row["key_id"]: row for row in (await connection.execute(statement)).mappings()}
+    return {user.key_id: user for user in await transaction.rows(statement, row=Creator)}
 
 
-async def rows(connection: Transaction, statement: Select[Any]) -> Sequence[RowMapping]:
-    """Run a list's statement."""
-    found: Sequence[RowMapping] = (await connection.execute(statement)).mappings().all()
-    return found
+@dataclass(frozen=True, slots=True)
+class AssetFile:
+    """What a run needs to know of an asset's file."""
+
+    id: UUID
+    object_key: str
+    filename: str
+    mime_type: str
+    size_bytes: int
+    sha256: str | None
+    used_at: datetime | None
+    """When something new named it last, where that keeps it; None for one that is kept anyway."""
 
 
-async def get_files(
-    connection: Transaction, asset_ids: Collection[UUID], *, with_deleted: bool
-) -> Sequence[RowMapping]:
+_FILES = """
+    SELECT id, object_key, name AS filename, mime_type, size_bytes, sha256, used_at FROM assets
+    WHERE id = ANY(%(ids)s) AND (deleted_at IS NULL OR (%(with_deleted)s AND purge_at IS NOT NULL))
+"""
+
+_NOTE_USE = "UPDATE assets SET used_at = now() WHERE id = ANY(%(ids)s) AND used_at IS NOT NULL AND deleted_at IS NULL"
+
+
+async def get_files(transaction: Transaction, asset_ids: Collection[UUID], *, with_deleted: bool) -> list[AssetFile]:
     """Return those assets that exist; with `with_deleted`, those too that were deleted but are still stored."""
-    statement = select(assets).where(assets.c.id.in_(asset_ids), _STORED if with_deleted else _LIVE)
-    return (await connection.execute(statement)).mappings().all()
+    return await transaction.rows(_FILES, {"ids": list(asset_ids), "with_deleted": with_deleted}, row=AssetFile)
 
 
-async def note_use(connection: Transaction, asset_ids: Collection[UUID]) -> None:
+async def note_use(transaction: Transaction, asset_ids: Collection[UUID]) -> None:
     """Note that files which came inside requests are used now; others are kept anyway."""
-    statement = update(assets).where(assets.c.id.in_(asset_ids), assets.c.used_at.is_not(None), _LIVE)
-    await connection.execute(statement.values(used_at=func.now()))
+    await transaction.run(_NOTE_USE, {"ids": list(asset_ids)})
 
 
-async def change_asset(connection: Transaction, asset_id: UUID, values: Mapping[str, Any]) -> RowMapping | None:
+async def change_asset(transaction: Transaction, asset_id: UUID, values: Mapping[str, Any]) -> AssetRow | None:
     """Change fields of an asset that was not deleted; return its row."""
-    statement = (
-        update(assets).where(assets.c.id == asset_id, _LIVE).values(**values, updated_at=func.now()).returning(assets)
-    )
-    found: RowMapping | None = (await connection.execute(statement)).mappings().one_or_none()
-    return found
+    statement = update(assets).where(assets.c.id == asset_id, _LIVE).values(**values, updated_at=func.now())
+    return await transaction.first(statement.returning(assets), row=AssetRow)
 
 
-async def note_thumbnail(connection: Transaction, asset_id: UUID, key: str) -> None:
+_NOTE_THUMBNAIL = "UPDATE assets SET thumbnail_key = %(key)s WHERE id = %(id)s AND deleted_at IS NULL"
+
+_DELETE = """
+    UPDATE assets SET deleted_at = now(), deleted_by = %(deleted_by)s, updated_at = now(),
+        purge_at = now() + make_interval(secs => %(grace)s)
+    WHERE id = %(id)s AND deleted_at IS NULL
+"""
+
+_IS_THERE = "SELECT id FROM assets WHERE id = %(id)s"
+
+
+async def note_thumbnail(transaction: Transaction, asset_id: UUID, key: str) -> None:
     """Note where an asset's thumbnail lies; an empty key says that none can be made."""
-    await connection.execute(update(assets).where(assets.c.id == asset_id, _LIVE).values(thumbnail_key=key))
+    await transaction.run(_NOTE_THUMBNAIL, {"id": asset_id, "key": key})
 
 
-async def delete_asset(connection: Transaction, asset_id: UUID, *, deleted_by: UUID, grace_seconds: int) -> bool | None:
+async def delete_asset(
+    transaction: Transaction, asset_id: UUID, *, deleted_by: UUID, grace_seconds: int
+) -> bool | None:
     """Mark an asset as deleted, its objects to go in `grace_seconds`.
 
     False when it was deleted before, None when there is no such asset.
     """
-    grace = text("make_interval(secs => :grace)").bindparams(grace=grace_seconds)
-    statement = (
-        update(assets)
-        .where(assets.c.id == asset_id, _LIVE)
-        .values(deleted_at=func.now(), deleted_by=deleted_by, updated_at=func.now(), purge_at=func.now() + grace)
-    )
-    if (await connection.execute(statement)).rowcount:
+    if await transaction.change(_DELETE, {"id": asset_id, "deleted_by": deleted_by, "grace": grace_seconds}):
         return True
-    known = (await connection.execute(select(assets.c.id).where(assets.c.id == asset_id))).one_or_none()
-    return None if known is None else False
+    return None if await transaction.value(_IS_THERE, {"id": asset_id}, of=UUID) is None else False
 
 
 SOURCES = ("upload", "data_uri")
@@ -154,21 +179,21 @@ ASSET_LIST = ListSpec(
 )
 
 
-_TAKE_DELETED = text("""
-    UPDATE assets SET purge_at = now() + make_interval(secs => :again)
-    WHERE id IN (SELECT id FROM assets WHERE purge_at < now() ORDER BY purge_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+_TAKE_DELETED = """
+    UPDATE assets SET purge_at = now() + make_interval(secs => %(again)s)
+    WHERE id IN (SELECT id FROM assets WHERE purge_at < now() ORDER BY purge_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
     RETURNING id, object_key, thumbnail_key
-""")
+"""
 """Taken for a while, not for good: what a process that dies leaves undone is due again."""
 
-_USED = text("""
+_USED = """
     WITH wanted AS (
-        SELECT id, org_id, '%' || replace(id::text, '-', '') || '%' AS name FROM assets WHERE id = ANY(:ids)
+        SELECT id, org_id, '%%' || replace(id::text, '-', '') || '%%' AS name FROM assets WHERE id = ANY(%(ids)s)
     )
     SELECT a.id FROM wanted a
     WHERE EXISTS (
             SELECT FROM lanes l JOIN runs r ON r.lane_id = l.id AND r.status_code = 'queued'
-            WHERE l.org_id = a.org_id AND r.created_at < CAST(:before AS timestamptz)
+            WHERE l.org_id = a.org_id AND r.created_at < CAST(%(before)s AS timestamptz)
               AND lower(replace(r.input::text, '-', '')) LIKE a.name)
        OR EXISTS (
             SELECT FROM run_attempts t JOIN runs r ON r.id = t.run_id
@@ -177,35 +202,56 @@ _USED = text("""
        OR EXISTS (
             SELECT FROM workflows w JOIN workflow_versions v ON v.workflow_id = w.id
             WHERE w.org_id = a.org_id
-              AND (w.deleted_at IS NULL OR w.deleted_at > now() - make_interval(days => :restorable_days))
+              AND (w.deleted_at IS NULL OR w.deleted_at > now() - make_interval(days => %(restorable_days)s))
               AND (lower(replace(v.resources::text, '-', '')) LIKE a.name
                    OR lower(replace(v.interface::text, '-', '')) LIKE a.name))
-""")
+"""
 """A reference may spell the id with or without hyphens, in either case."""
 
-_UNUSED_SINCE = text("""
-    SELECT id FROM assets WHERE used_at < :before AND deleted_at IS NULL
-    ORDER BY used_at LIMIT :limit FOR UPDATE SKIP LOCKED
-""")
-_USE = text("UPDATE assets SET used_at = now() WHERE id = ANY(:ids)")
-_EXPIRE = text("""
-    UPDATE assets SET deleted_at = now(), updated_at = now(), purge_at = now() + make_interval(secs => :grace)
-    WHERE id = ANY(:ids)
-""")
+_UNUSED_SINCE = """
+    SELECT id FROM assets WHERE used_at < %(before)s AND deleted_at IS NULL
+    ORDER BY used_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+"""
+_USE = "UPDATE assets SET used_at = now() WHERE id = ANY(%(ids)s)"
+_EXPIRE = """
+    UPDATE assets SET deleted_at = now(), updated_at = now(), purge_at = now() + make_interval(secs => %(grace)s)
+    WHERE id = ANY(%(ids)s)
+"""
 
-_KEEP = text("UPDATE assets SET purge_at = now() + make_interval(secs => :again) WHERE id = ANY(:ids)")
-_PURGED = text(
-    "UPDATE assets SET purge_at = NULL, thumbnail_key = NULL WHERE id = ANY(:ids) AND deleted_at IS NOT NULL"
-)
+_KEEP = "UPDATE assets SET purge_at = now() + make_interval(secs => %(again)s) WHERE id = ANY(%(ids)s)"
+_PURGED = "UPDATE assets SET purge_at = NULL, thumbnail_key = NULL WHERE id = ANY(%(ids)s) AND deleted_at IS NOT NULL"
+
+_TAKE_STALE_UPLOADS = """
+    DELETE FROM asset_uploads WHERE id IN (
+        SELECT id FROM asset_uploads
+        WHERE confirmed_at IS NULL AND expires_at < now() - make_interval(secs => %(grace)s)
+        LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+    RETURNING id
+"""
+_FORGET_CONFIRMED_UPLOADS = """
+    DELETE FROM asset_uploads WHERE id IN (
+        SELECT id FROM asset_uploads
+        WHERE confirmed_at IS NOT NULL AND expires_at < now() - make_interval(secs => %(grace)s)
+        LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+"""
 
 
-async def take_deleted(connection: Transaction, *, limit: int, again_seconds: int) -> Sequence[Row[Any]]:
+@dataclass(frozen=True, slots=True)
+class DeletedAsset:
+    """An asset whose objects are due to go."""
+
+    id: UUID
+    object_key: str
+    thumbnail_key: str | None
+
+
+async def take_deleted(transaction: Transaction, *, limit: int, again_seconds: int) -> list[DeletedAsset]:
     """Return up to `limit` deleted assets whose objects are due to go; they are due again in `again_seconds`."""
-    return (await connection.execute(_TAKE_DELETED, {"limit": limit, "again": again_seconds})).all()
+    return await transaction.rows(_TAKE_DELETED, {"limit": limit, "again": again_seconds}, row=DeletedAsset)
 
 
 async def still_used(
-    connection: Transaction, ids: Sequence[UUID], *, restorable_days: int, before: datetime | None = None
+    transaction: Transaction, ids: Sequence[UUID], *, restorable_days: int, before: datetime | None = None
 ) -> set[UUID]:
     """Return those assets that a run which has not ended, or a version of a workflow, names.
 
@@ -213,54 +259,39 @@ async def still_used(
     made before `before` are read, if it is given: whoever knows that younger ones cannot name these assets.
     """
     values = {"ids": list(ids), "restorable_days": restorable_days, "before": before or "infinity"}
-    return {row.id for row in await connection.execute(_USED, values)}
+    return set(await transaction.values(_USED, values, of=UUID))
 
 
-async def unused_since(connection: Transaction, *, before: datetime, limit: int) -> list[UUID]:
+async def unused_since(transaction: Transaction, *, before: datetime, limit: int) -> list[UUID]:
     """Lock and return up to `limit` files that came inside requests and that nothing new named since `before`."""
-    return [row.id for row in await connection.execute(_UNUSED_SINCE, {"before": before, "limit": limit})]
+    return await transaction.values(_UNUSED_SINCE, {"before": before, "limit": limit}, of=UUID)
 
 
-async def renew(connection: Transaction, ids: Sequence[UUID]) -> None:
+async def renew(transaction: Transaction, ids: Sequence[UUID]) -> None:
     """Let the retention of these files begin anew."""
-    await connection.execute(_USE, {"ids": list(ids)})
+    await transaction.run(_USE, {"ids": list(ids)})
 
 
-async def expire(connection: Transaction, ids: Sequence[UUID], *, grace_seconds: int) -> None:
+async def expire(transaction: Transaction, ids: Sequence[UUID], *, grace_seconds: int) -> None:
     """Delete these assets; their objects go in `grace_seconds`, as those of assets that someone deleted."""
-    await connection.execute(_EXPIRE, {"ids": list(ids), "grace": grace_seconds})
+    await transaction.run(_EXPIRE, {"ids": list(ids), "grace": grace_seconds})
 
 
-async def keep(connection: Transaction, ids: Sequence[UUID], *, again_seconds: int) -> None:
+async def keep(transaction: Transaction, ids: Sequence[UUID], *, again_seconds: int) -> None:
     """Look at these deleted assets again in `again_seconds`."""
-    await connection.execute(_KEEP, {"ids": list(ids), "again": again_seconds})
+    await transaction.run(_KEEP, {"ids": list(ids), "again": again_seconds})
 
 
-async def note_purged(connection: Transaction, ids: Sequence[UUID]) -> None:
+async def note_purged(transaction: Transaction, ids: Sequence[UUID]) -> None:
     """Note that nothing of these deleted assets is stored any more."""
-    await connection.execute(_PURGED, {"ids": list(ids)})
+    await transaction.run(_PURGED, {"ids": list(ids)})
 
 
-async def take_stale_uploads(connection: Transaction, *, grace_seconds: int, limit: int) -> Sequence[Row[Any]]:
+async def take_stale_uploads(transaction: Transaction, *, grace_seconds: int, limit: int) -> list[UUID]:
     """Delete up to `limit` unconfirmed sessions that expired more than `grace_seconds` ago; return their ids."""
-    cutoff = func.now() - text("make_interval(secs => :grace)").bindparams(grace=grace_seconds)
-    stale = (
-        select(asset_uploads.c.id)
-        .where(asset_uploads.c.confirmed_at.is_(None), asset_uploads.c.expires_at < cutoff)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    statement = delete(asset_uploads).where(asset_uploads.c.id.in_(stale)).returning(asset_uploads.c.id)
-    return (await connection.execute(statement)).all()
+    return await transaction.values(_TAKE_STALE_UPLOADS, {"grace": grace_seconds, "limit": limit}, of=UUID)
 
 
-async def forget_confirmed_uploads(connection: Transaction, *, grace_seconds: int, limit: int) -> int:
+async def forget_confirmed_uploads(transaction: Transaction, *, grace_seconds: int, limit: int) -> int:
     """Delete up to `limit` confirmed sessions that expired more than `grace_seconds` ago: the asset says it all."""
-    cutoff = func.now() - text("make_interval(secs => :grace)").bindparams(grace=grace_seconds)
-    done = (
-        select(asset_uploads.c.id)
-        .where(asset_uploads.c.confirmed_at.is_not(None), asset_uploads.c.expires_at < cutoff)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    return (await connection.execute(delete(asset_uploads).where(asset_uploads.c.id.in_(done)))).rowcount
+    return await transaction.change(_FORGET_CONFIRMED_UPLOADS, {"grace": grace_seconds, "limit": limit})

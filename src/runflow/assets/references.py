@@ -50,8 +50,8 @@ async def signed_references(
     wanted = {asset for document in documents for _, asset in found_in(document)}
     if not wanted:
         return {}
-    async with services.db.tenant(caller.org_id) as connection:
-        found = await assets.resolve(connection, wanted)
+    async with services.db.tenant(caller.org_id) as transaction:
+        found = await assets.resolve(transaction, wanted)
     return {
         asset: services.storage.download_url(
             base_url,

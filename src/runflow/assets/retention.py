@@ -24,14 +24,14 @@ async def purge_deleted_assets(services: Services) -> int:
     """
     purged = 0
     while True:
-        async with services.db.system() as connection:
-            due = await queries.take_deleted(connection, limit=PURGE_BATCH, again_seconds=TAKEN_SECONDS)
-            used = await queries.still_used(connection, [asset.id for asset in due], restorable_days=RESTORABLE_DAYS)
-            await queries.keep(connection, list(used), again_seconds=LOOK_AGAIN_SECONDS)
+        async with services.db.system() as transaction:
+            due = await queries.take_deleted(transaction, limit=PURGE_BATCH, again_seconds=TAKEN_SECONDS)
+            used = await queries.still_used(transaction, [asset.id for asset in due], restorable_days=RESTORABLE_DAYS)
+            await queries.keep(transaction, list(used), again_seconds=LOOK_AGAIN_SECONDS)
         free = [asset for asset in due if asset.id not in used]
         await services.storage.delete([key for asset in free for key in (asset.object_key, asset.thumbnail_key) if key])
-        async with services.db.system() as connection:
-            await queries.note_purged(connection, [asset.id for asset in free])
+        async with services.db.system() as transaction:
+            await queries.note_purged(transaction, [asset.id for asset in free])
         purged += len(free)
         if len(due) < PURGE_BATCH:
             return purged
@@ -51,18 +51,18 @@ async def sweep_stale_uploads(services: Services) -> int:
     storage = services.storage
     swept = 0
     while True:
-        async with services.db.system() as connection:
-            stale = await queries.take_stale_uploads(connection, grace_seconds=GRACE_SECONDS, limit=UPLOADS_BATCH)
+        async with services.db.system() as transaction:
+            stale = await queries.take_stale_uploads(transaction, grace_seconds=GRACE_SECONDS, limit=UPLOADS_BATCH)
             # Before the commit: a process that dies, or storage that fails, leaves sessions that are found again.
-            for session in stale:
+            for upload_id in stale:
                 for place in (UPLOADS, ASSETS, THUMBNAILS):
-                    await storage.delete([key async for key in storage.list(f"{place}/{session.id}")])
+                    await storage.delete([key async for key in storage.list(f"{place}/{upload_id}")])
         swept += len(stale)
         if len(stale) < UPLOADS_BATCH:
             break
     while True:
-        async with services.db.system() as connection:
-            done = await queries.forget_confirmed_uploads(connection, grace_seconds=GRACE_SECONDS, limit=UPLOADS_BATCH)
+        async with services.db.system() as transaction:
+            done = await queries.forget_confirmed_uploads(transaction, grace_seconds=GRACE_SECONDS, limit=UPLOADS_BATCH)
         if done < UPLOADS_BATCH:
             break
     oldest = datetime.now(UTC) - timedelta(seconds=UPLOAD_SECONDS + GRACE_SECONDS)
@@ -85,10 +85,12 @@ async def expire_inline_files(services: Services, now: datetime) -> int:
     if days is None:
         return 0
     before = now - timedelta(days=days)
-    async with services.db.system() as connection:
-        due = await queries.unused_since(connection, before=before, limit=EXPIRY_BATCH)
-        used = await queries.still_used(connection, due, restorable_days=RESTORABLE_DAYS, before=before + DISPATCH_TIME)
-        await queries.renew(connection, list(used))
+    async with services.db.system() as transaction:
+        due = await queries.unused_since(transaction, before=before, limit=EXPIRY_BATCH)
+        used = await queries.still_used(
+            transaction, due, restorable_days=RESTORABLE_DAYS, before=before + DISPATCH_TIME
+        )
+        await queries.renew(transaction, list(used))
         gone = [asset for asset in due if asset not in used]
-        await queries.expire(connection, gone, grace_seconds=services.settings.output_url_seconds)
+        await queries.expire(transaction, gone, grace_seconds=services.settings.output_url_seconds)
     return len(gone)

@@ -1,11 +1,9 @@
 """Rules of assets: reading, changing and deleting them, and what runs need of them."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
-
-from sqlalchemy import RowMapping
 
 from runflow import errors
 from runflow.accounts.audit import recorder
@@ -14,24 +12,13 @@ from runflow.assets.folders import service as folders
 from runflow.assets.images import thumbnails
 from runflow.assets.inline import store_copy, store_data_uri
 from runflow.assets.media_types import MEDIA_TYPES
-from runflow.assets.queries import ASSET_LIST
+from runflow.assets.queries import ASSET_LIST, AssetFile, Creator
 from runflow.assets.schemas import EMBEDS, AssetRecord, PatchAsset, record
+from runflow.assets.tables import AssetRow
 from runflow.db.transaction import Transaction
 from runflow.web.auth import Principal
-from runflow.web.lists import ListQuery, RecordQuery, bounded, check_projection, envelope, page, project
+from runflow.web.lists import ListQuery, RecordQuery, check_projection, envelope, project, read_page
 from runflow.web.services import Services
-
-
-@dataclass(frozen=True, slots=True)
-class AssetFile:
-    """What a run needs to know of an asset's file."""
-
-    id: UUID
-    object_key: str
-    filename: str
-    mime_type: str
-    size_bytes: int
-    sha256: str | None
 
 
 def types(services: Services) -> dict[str, Any]:
@@ -44,22 +31,21 @@ def types(services: Services) -> dict[str, Any]:
 
 async def list_page(services: Services, caller: Principal, query: ListQuery, base: str) -> dict[str, Any]:
     """Return a page of the organization's assets."""
-    async with services.db.tenant(caller.org_id) as connection:
-        statement = await bounded(connection, ASSET_LIST, query, queries.live(caller.org_id))
-        found = page(ASSET_LIST, query, await queries.rows(connection, statement))
-        creators = await _creators(connection, found.rows, query.embed)
+    async with services.db.tenant(caller.org_id) as transaction:
+        found = await read_page(transaction, ASSET_LIST, query, queries.live(caller.org_id), row=AssetRow)
+        creators = await _creators(transaction, found.rows, query.embed)
     return envelope(found, [project(_record(services, row, base, creators), query) for row in found.rows])
 
 
 async def get(services: Services, caller: Principal, asset_id: UUID, query: RecordQuery, base: str) -> dict[str, Any]:
     """Return an asset's record; make its thumbnail where nobody tried yet. Raises `AssetNotFound`, `InvalidField`."""
     check_projection(query, AssetRecord.model_fields, EMBEDS)
-    async with services.db.tenant(caller.org_id) as connection:
-        asset = await queries.get_asset(connection, asset_id)
+    async with services.db.tenant(caller.org_id) as transaction:
+        asset = await queries.get_asset(transaction, asset_id)
         if asset is None:
             raise errors.AssetNotFound
-        creators = await _creators(connection, [asset], query.embed)
-    if asset["thumbnail_key"] is None:
+        creators = await _creators(transaction, [asset], query.embed)
+    if asset.thumbnail_key is None:
         asset = await _with_thumbnail(services, asset)
     return project(_record(services, asset, base, creators), query)
 
@@ -72,15 +58,15 @@ async def change(services: Services, caller: Principal, asset_id: UUID, body: Pa
     values = {name: getattr(body, name) for name in body.model_fields_set}
     if values.get("name", "") is None:
         del values["name"]
-    async with services.db.tenant(caller.org_id) as connection:
+    async with services.db.tenant(caller.org_id) as transaction:
         if values.get("folder_id") is not None:
-            await folders.require(connection, values["folder_id"], "folder_id")
+            await folders.require(transaction, values["folder_id"], "folder_id")
         kept = {"used_at": None} if values else {}
-        asset = await queries.change_asset(connection, asset_id, {**values, **kept})
+        asset = await queries.change_asset(transaction, asset_id, {**values, **kept})
         if asset is None:
             raise errors.AssetNotFound
         if values:
-            await recorder.record(connection, caller, "asset.updated", "asset", asset_id, {"fields": sorted(values)})
+            await recorder.record(transaction, caller, "asset.updated", "asset", asset_id, {"fields": sorted(values)})
     return record(asset, services, base)
 
 
@@ -90,18 +76,18 @@ async def delete(services: Services, caller: Principal, asset_id: UUID) -> None:
     It can no longer be read or used in new runs. Its bytes go when no URL that was given out for them is valid any
     more, and no run in hand and no workflow needs them (`assets/retention.py`).
     """
-    async with services.db.tenant(caller.org_id) as connection:
+    async with services.db.tenant(caller.org_id) as transaction:
         deleted = await queries.delete_asset(
-            connection, asset_id, deleted_by=caller.key_id, grace_seconds=services.settings.output_url_seconds
+            transaction, asset_id, deleted_by=caller.key_id, grace_seconds=services.settings.output_url_seconds
         )
         if deleted is None:
             raise errors.AssetNotFound
         if deleted:
-            await recorder.record(connection, caller, "asset.deleted", "asset", asset_id)
+            await recorder.record(transaction, caller, "asset.deleted", "asset", asset_id)
 
 
 async def resolve(
-    connection: Transaction, refs: Collection[UUID], *, with_deleted: bool = False
+    transaction: Transaction, refs: Collection[UUID], *, with_deleted: bool = False
 ) -> dict[UUID, AssetFile]:
     """Return the files of these assets, in the caller's tenant transaction, by one query.
 
@@ -110,60 +96,47 @@ async def resolve(
     """
     if not refs:
         return {}
-    return _files(await queries.get_files(connection, set(refs), with_deleted=with_deleted))
+    return {file.id: file for file in await queries.get_files(transaction, set(refs), with_deleted=with_deleted)}
 
 
-async def use(connection: Transaction, refs: Collection[UUID]) -> dict[UUID, AssetFile]:
+async def use(transaction: Transaction, refs: Collection[UUID]) -> dict[UUID, AssetFile]:
     """Return the files of these assets as `resolve` does, for something new that names them.
 
     The retention of those that came inside requests begins anew (`assets/retention.py`).
     """
     if not refs:
         return {}
-    rows = await queries.get_files(connection, set(refs), with_deleted=False)
-    if inline := [row["id"] for row in rows if row["used_at"] is not None]:
-        await queries.note_use(connection, inline)
-    return _files(rows)
+    files = await queries.get_files(transaction, set(refs), with_deleted=False)
+    if inline := [file.id for file in files if file.used_at is not None]:
+        await queries.note_use(transaction, inline)
+    return {file.id: file for file in files}
 
 
-def _files(rows: Sequence[RowMapping]) -> dict[UUID, AssetFile]:
-    return {
-        row["id"]: AssetFile(
-            id=row["id"],
-            object_key=row["object_key"],
-            filename=row["name"],
-            mime_type=row["mime_type"],
-            size_bytes=row["size_bytes"],
-            sha256=row["sha256"],
-        )
-        for row in rows
-    }
+async def _creators(transaction: Transaction, rows: Sequence[AssetRow], embed: Collection[str]) -> dict[UUID, Creator]:
+    keys = {row.created_by for row in rows if row.created_by is not None}
+    return await queries.creators(transaction, keys) if keys and "created_by_user" in embed else {}
 
 
-async def _creators(
-    connection: Transaction, rows: Sequence[RowMapping], embed: Collection[str]
-) -> dict[UUID, RowMapping]:
-    keys = {row["created_by"] for row in rows if row["created_by"] is not None}
-    return await queries.creators(connection, keys) if keys and "created_by_user" in embed else {}
-
-
-def _record(services: Services, row: RowMapping, base: str, creators: dict[UUID, RowMapping]) -> dict[str, Any]:
+def _record(services: Services, row: AssetRow, base: str, creators: Mapping[UUID, Creator]) -> dict[str, Any]:
     shown = record(row, services, base)
-    if (user := creators.get(row["created_by"])) is not None:
-        names = ("id", "email", "first_name", "last_name")
-        shown["created_by_user"] = {**{name: user[name] for name in names}, "avatar_url": None}
+    if row.created_by is not None and (user := creators.get(row.created_by)) is not None:
+        shown["created_by_user"] = {
+            "id": user.id,
+            "email": user.email,
+            "first_name": user.first_name,
+            "last_name": user.last_name,
+            "avatar_url": None,
+        }
     return shown
 
 
-async def _with_thumbnail(services: Services, asset: RowMapping) -> RowMapping:
-    key = await thumbnails.make_or_go_without(
-        services, asset["id"], asset["object_key"], asset["mime_type"], asset["size_bytes"]
-    )
+async def _with_thumbnail(services: Services, asset: AssetRow) -> AssetRow:
+    key = await thumbnails.make_or_go_without(services, asset.id, asset.object_key, asset.mime_type, asset.size_bytes)
     if key is None:
         return asset
-    async with services.db.tenant(asset["org_id"]) as connection:
-        await queries.note_thumbnail(connection, asset["id"], key)
-        return await queries.get_asset(connection, asset["id"]) or asset
+    async with services.db.tenant(asset.org_id) as transaction:
+        await queries.note_thumbnail(transaction, asset.id, key)
+        return await queries.get_asset(transaction, asset.id) or asset
 
 
 __all__ = [

@@ -1,5 +1,9 @@
 """Tables of assets, their folders, and the upload sessions that become assets."""
 
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
 from sqlalchemy import BigInteger, Column, Table, Text
 
 from runflow.db.tables import metadata, time_column, uuid_column
@@ -28,6 +32,32 @@ assets = Table(
     time_column("used_at"),
 )
 
+
+@dataclass(frozen=True, slots=True)
+class AssetRow:
+    """A row of `assets`."""
+
+    id: UUID
+    org_id: UUID
+    folder_id: UUID | None
+    name: str
+    object_key: str
+    thumbnail_key: str | None
+    mime_type: str
+    size_bytes: int
+    sha256: str | None
+    asset_type: str
+    source_type: str
+    source_id: UUID | None
+    created_by: UUID | None
+    created_at: datetime
+    updated_at: datetime
+    deleted_at: datetime | None
+    deleted_by: UUID | None
+    purge_at: datetime | None
+    used_at: datetime | None
+
+
 asset_folders = Table(
     "asset_folders",
     metadata,
@@ -39,6 +69,20 @@ asset_folders = Table(
     time_column("created_at", nullable=False),
     time_column("updated_at", nullable=False),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class AssetFolderRow:
+    """A row of `asset_folders`."""
+
+    id: UUID
+    org_id: UUID
+    parent_id: UUID | None
+    name: str
+    created_by: UUID | None
+    created_at: datetime
+    updated_at: datetime
+
 
 asset_uploads = Table(
     "asset_uploads",
@@ -54,3 +98,19 @@ asset_uploads = Table(
     uuid_column("created_by"),
     time_column("created_at", nullable=False),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class AssetUploadRow:
+    """A row of `asset_uploads`."""
+
+    id: UUID
+    org_id: UUID
+    filename: str
+    mime_type: str
+    size_bytes: int
+    object_key: str
+    expires_at: datetime
+    confirmed_at: datetime | None
+    created_by: UUID | None
+    created_at: datetime

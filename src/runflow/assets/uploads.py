@@ -10,8 +10,6 @@ import secrets
 from typing import Any, BinaryIO
 from uuid import UUID
 
-from sqlalchemy import RowMapping
-
 from runflow import errors
 from runflow.accounts.organizations.limits import require_storage
 from runflow.assets import queries
@@ -20,6 +18,7 @@ from runflow.assets.images import thumbnails
 from runflow.assets.images.check import check_image
 from runflow.assets.media_types import asset_type, essence
 from runflow.assets.schemas import Confirmation, UploadCreate, record
+from runflow.assets.tables import AssetRow, AssetUploadRow
 from runflow.db.unit_of_work import current_unit
 from runflow.ids import new_id
 from runflow.storage.keys import segment
@@ -43,10 +42,10 @@ async def create(services: Services, caller: Principal, body: UploadCreate, base
         raise _refused(message, ["body", "size_bytes"], "less_than_equal")
     upload_id = new_id()
     key = f"{UPLOADS}/{upload_id}/{segment(body.filename)}"
-    async with services.db.tenant(caller.org_id) as connection:
-        await require_storage(connection, services.settings, caller.org_id, body.size_bytes)
-        session = await queries.add_upload(
-            connection,
+    async with services.db.tenant(caller.org_id) as transaction:
+        await require_storage(transaction, services.settings, caller.org_id, body.size_bytes)
+        expires_at = await queries.add_upload(
+            transaction,
             lifetime_seconds=UPLOAD_SECONDS,
             id=upload_id,
             org_id=caller.org_id,
@@ -64,7 +63,7 @@ async def create(services: Services, caller: Principal, body: UploadCreate, base
         max_bytes=body.size_bytes,
         seconds=UPLOAD_SECONDS,
     )
-    return {"asset_id": upload_id, "upload_url": url, "expires_at": session["expires_at"]}
+    return {"asset_id": upload_id, "upload_url": url, "expires_at": expires_at}
 
 
 async def confirm(
@@ -75,23 +74,23 @@ async def confirm(
     Raises `AssetNotFound` for an unknown session, `ValidationFailed` for an unknown folder, and when there are no
     bytes, or others than declared; those are removed, and the right ones can be sent until the URL expires.
     """
-    async with services.db.tenant(caller.org_id) as connection:
+    async with services.db.tenant(caller.org_id) as transaction:
         # In this order: a session that is seen as confirmed has its asset already.
-        session = await queries.get_upload(connection, upload_id)
-        asset = await queries.get_asset(connection, upload_id)
+        session = await queries.get_upload(transaction, upload_id)
+        asset = await queries.get_asset(transaction, upload_id)
         if asset is not None:
             return record(asset, services, base)
         if body.folder_id is not None:
-            await folders.require(connection, body.folder_id, "folder_id")
-    if session is None or session["confirmed_at"] is not None:
+            await folders.require(transaction, body.folder_id, "folder_id")
+    if session is None or session.confirmed_at is not None:
         raise errors.AssetNotFound("There is no such upload session. Make one with POST /v1/asset-uploads.")
-    key = f"{ASSETS}/{upload_id}/{secrets.token_hex(4)}/{segment(session['filename'])}"
+    key = f"{ASSETS}/{upload_id}/{secrets.token_hex(4)}/{segment(session.filename)}"
     try:
         asset = await _take_over(services, session, key, body.folder_id)
     except errors.NotFound:
         # Bytes that vanish between two looks were taken by a confirmation beside this one.
-        async with services.db.tenant(caller.org_id) as connection:
-            asset = await queries.get_asset(connection, upload_id)
+        async with services.db.tenant(caller.org_id) as transaction:
+            asset = await queries.get_asset(transaction, upload_id)
         if asset is None:
             raise _refused(
                 "No bytes were uploaded for this session. PUT the file to its `upload_url`, then confirm again.",
@@ -101,19 +100,19 @@ async def confirm(
     return record(asset, services, base)
 
 
-async def _take_over(services: Services, session: RowMapping, key: str, folder_id: UUID | None) -> RowMapping:
+async def _take_over(services: Services, session: AssetUploadRow, key: str, folder_id: UUID | None) -> AssetRow:
     """Copy the bytes to `key`, check them there, and make the asset. Raises `NotFound` where there are none."""
     storage = services.storage
-    await storage.copy(session["object_key"], key)
+    await storage.copy(session.object_key, key)
     try:
         sha256 = await _check(services, session, key)
         thumbnail_key = await thumbnails.make_or_go_without(
-            services, session["id"], key, session["mime_type"], session["size_bytes"]
+            services, session.id, key, session.mime_type, session.size_bytes
         )
         made = {"object_key": key, "sha256": sha256, "thumbnail_key": thumbnail_key}
         asset, is_ours = await _insert(services, session, made, folder_id)
     except errors.ValidationFailed:
-        await storage.delete([key, session["object_key"]])
+        await storage.delete([key, session.object_key])
         raise
     except BaseException:
         await storage.delete([key])
@@ -122,25 +121,25 @@ async def _take_over(services: Services, session: RowMapping, key: str, folder_i
         await storage.delete([key])
         return asset
     if current_unit() is None:
-        left_over = [other async for other in storage.list(f"{ASSETS}/{session['id']}") if other != key]
-        await storage.delete([session["object_key"], *left_over])
+        left_over = [other async for other in storage.list(f"{ASSETS}/{session.id}") if other != key]
+        await storage.delete([session.object_key, *left_over])
     # Else the asset is not committed yet, and may never be: the sweep removes what was sent once its URL has expired.
     return asset
 
 
-async def _check(services: Services, session: RowMapping, key: str) -> str:
+async def _check(services: Services, session: AssetUploadRow, key: str) -> str:
     """Return the hash of the stored bytes. Raises `ValidationFailed` when they are not what was declared."""
     stored = await services.storage.head(key)
     if stored is None:
         raise errors.NotFound
-    if stored.size_bytes != session["size_bytes"]:
+    if stored.size_bytes != session.size_bytes:
         raise _refused(
-            f"The uploaded file has {stored.size_bytes} bytes, but {session['size_bytes']} were declared. It was "
+            f"The uploaded file has {stored.size_bytes} bytes, but {session.size_bytes} were declared. It was "
             "removed: send the whole file again, or make a new session.",
             ["body", "size_bytes"],
             "size_mismatch",
         )
-    mime_type = session["mime_type"]
+    mime_type = session.mime_type
     if stored.content_type is not None and essence(stored.content_type) != essence(mime_type):
         raise _refused(
             f"The uploaded file is {stored.content_type}, but {mime_type} was declared. It was removed: send it with "
@@ -161,29 +160,29 @@ async def _check(services: Services, session: RowMapping, key: str) -> str:
 
 
 async def _insert(
-    services: Services, session: RowMapping, made: dict[str, str | None], folder_id: UUID | None
-) -> tuple[RowMapping, bool]:
+    services: Services, session: AssetUploadRow, made: dict[str, str | None], folder_id: UUID | None
+) -> tuple[AssetRow, bool]:
     """Close the session and make its asset; where another confirmation was first, return that one's asset and False.
 
     A folder that was deleted meanwhile is no reason to lose the file: it goes to the top.
     """
-    async with services.db.tenant(session["org_id"]) as connection:
-        if await queries.close_upload(connection, session["id"]):
+    async with services.db.tenant(session.org_id) as transaction:
+        if await queries.close_upload(transaction, session.id):
             asset = await queries.add_asset(
-                connection,
+                transaction,
                 **made,
-                folder_id=folder_id if folder_id and await folders.hold(connection, folder_id) else None,
-                id=session["id"],
-                org_id=session["org_id"],
-                name=session["filename"],
-                mime_type=session["mime_type"],
-                size_bytes=session["size_bytes"],
-                asset_type=asset_type(session["mime_type"]),
+                folder_id=folder_id if folder_id and await folders.hold(transaction, folder_id) else None,
+                id=session.id,
+                org_id=session.org_id,
+                name=session.filename,
+                mime_type=session.mime_type,
+                size_bytes=session.size_bytes,
+                asset_type=asset_type(session.mime_type),
                 source_type="upload",
-                created_by=session["created_by"],
+                created_by=session.created_by,
             )
             return asset, True
-        found = await queries.get_asset(connection, session["id"])
+        found = await queries.get_asset(transaction, session.id)
         if found is None:
             raise errors.AssetNotFound
         return found, False

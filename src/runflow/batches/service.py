@@ -132,7 +132,7 @@ class BatchReader:
                 return False
             await queries.set_reason(transaction, batch=batch_id, reason=reason)
             details = {"items": len(stopped), **({"reason": reason} if reason else {})}
-            await recorder.record_pipelined(transaction, caller, "batch.cancelled", "batch", batch_id, details)
+            await recorder.record(transaction, caller, "batch.cancelled", "batch", batch_id, details)
         cancellation.announce(self._services, stopped)
         return True
 

@@ -5,18 +5,15 @@ This is asked at every dispatch, so the answer is remembered: a change of a budg
 are heard of as hints on the topic "budget". While hints cannot arrive, every dispatch asks the database.
 """
 
-import time
-from collections import OrderedDict
 from datetime import date
 from decimal import Decimal
 from uuid import UUID
-from weakref import WeakKeyDictionary
 
 from runflow import errors
 from runflow.billing import queries
 from runflow.billing.queries import Standing
 from runflow.billing.settlement import BUDGET_TOPIC
-from runflow.db.notifications import Hub
+from runflow.db.hint_cache import HintCache
 from runflow.web.services import Services
 
 REMEMBER_SECONDS = 10.0
@@ -28,16 +25,13 @@ MAX_REMEMBERED = 10_000
 
 async def require_credit(services: Services, org_id: UUID) -> None:
     """Raise `InsufficientCredit` when the operator set a budget for this organization and it is used up."""
-    cache = _cache(services.hub)
-    known = cache.get(org_id) if services.hub.connected else None
-    if known is None:
-        generation = cache.generation
+
+    async def read() -> str:
         async with services.db.tenant(org_id) as transaction:
             row = await queries.standing(transaction, org_id)
-        known = refusal(row)
-        # A change that arrived while we looked wins over what we saw.
-        if services.hub.connected and generation == cache.generation:
-            cache.put(org_id, known)
+        return refusal(row)
+
+    known = await services.part(_cache).get(org_id, read)
     if known:
         raise errors.InsufficientCredit(known)
 
@@ -67,37 +61,12 @@ def dollars(amount: Decimal) -> str:
     return f"{whole}.{fraction.ljust(2, '0')} USD"
 
 
-class _Cache:
-    """Refusals by organization, empty for those that may dispatch. `generation` counts the changes heard of."""
-
-    def __init__(self) -> None:
-        self.generation = 0
-        self._entries: OrderedDict[UUID, tuple[str, float]] = OrderedDict()
-
-    def get(self, org_id: UUID) -> str | None:
-        known, until = self._entries.get(org_id, (None, 0.0))
-        return known if until >= time.monotonic() else None
-
-    def put(self, org_id: UUID, refused: str) -> None:
-        self._entries[org_id] = refused, time.monotonic() + (REFUSE_SECONDS if refused else REMEMBER_SECONDS)
-        self._entries.move_to_end(org_id)
-        while len(self._entries) > MAX_REMEMBERED:
-            self._entries.popitem(last=False)
-
-    def forget(self, subject: str) -> None:
-        """Drop one organization, or with an empty subject all of them."""
-        self.generation += 1
-        for org_id in [org_id for org_id in self._entries if subject in ("", str(org_id))]:
-            del self._entries[org_id]
-
-
-_caches: WeakKeyDictionary[Hub, _Cache] = WeakKeyDictionary()
-
-
-def _cache(hub: Hub) -> _Cache:
-    """Return the cache that lives by this hub's hints; a process has one hub."""
-    found = _caches.get(hub)
-    if found is None:
-        found = _caches[hub] = _Cache()
-        hub.on(BUDGET_TOPIC, found.forget)
-    return found
+def _cache(services: Services) -> HintCache[UUID, str]:
+    """Return the cache of refusals by organization, empty for those that may dispatch."""
+    return HintCache(
+        services.hub,
+        BUDGET_TOPIC,
+        lives=lambda refused: REFUSE_SECONDS if refused else REMEMBER_SECONDS,
+        most=MAX_REMEMBERED,
+        subject_of=lambda org_id, _: str(org_id),
+    )

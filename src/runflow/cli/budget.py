@@ -40,8 +40,8 @@ def set_budget(
     if monthly is None and credit is None:
         fail("Say how much: --monthly USD, --credit USD, or both. `runflow budget clear` takes a budget away.")
 
-    async def change(connection: Transaction, org_id: UUID) -> dict[str, Any]:
-        return await grants.grant(connection, org_id, monthly=monthly, credit=credit)
+    async def change(transaction: Transaction, org_id: UUID) -> dict[str, Any]:
+        return await grants.grant(transaction, org_id, monthly=monthly, credit=credit)
 
     _show(org, _in_organization(org, change, grants.recount), as_json)
 
@@ -66,12 +66,12 @@ def _in_organization(slug: str, *work: Callable[[Transaction, UUID], Awaitable[A
         done = None
         async with installation.database() as db:
             for part in work:
-                async with db.system() as connection:
-                    row = await orgs.by_slug(connection, slug)
+                async with db.system() as transaction:
+                    row = await orgs.by_slug(transaction, slug)
                     if row is None:
                         message = f"There is no organization {slug!r}. `runflow orgs list` names them."
                         raise errors.OrganizationNotFound(message)
-                    done = await part(connection, row.id)
+                    done = await part(transaction, row.id)
         return done
 
     configure("console", level="warning")

@@ -55,14 +55,14 @@ def set_gpu(
         fail("Say what to set: --price USD, --memory GB or --name NAME.")
     if price is not None and price >= 10**6:
         fail("A price per second is below 1,000,000 USD.")
-    _with_catalogue(lambda connection: queries.put(connection, code, values))
+    _with_catalogue(lambda transaction: queries.put(transaction, code, values))
     console.print(f"Set {code}. Attempts that end from now on have the new price.")
 
 
 def _with_catalogue(work: Callable[[Transaction], Awaitable[Any]]) -> Any:
     async def run(installation: Installation) -> Any:
-        async with installation.database() as db, db.system() as connection:
-            return await work(connection)
+        async with installation.database() as db, db.system() as transaction:
+            return await work(transaction)
 
     configure("console", level="warning")
     with open_installation(load_settings()) as installation:

@@ -56,10 +56,10 @@ def create(
     async def run(installation: Installation) -> dict[str, object]:
         async with installation.database() as db:
             await first_steps(installation, db)
-            async with db.system() as connection:
-                org_id = await _organization(connection, org)
+            async with db.system() as transaction:
+                org_id = await _organization(transaction, org)
                 return await service.create_by_operator(
-                    connection,
+                    transaction,
                     org_id=org_id,
                     name=name,
                     scopes=scope or ALL_SCOPES,
@@ -82,8 +82,8 @@ def revoke(key_id: Annotated[UUID, typer.Argument(help="The key's id.")]) -> Non
     """Revoke an API key at once, on every server process."""
 
     async def run(installation: Installation) -> list[UUID] | None:
-        async with installation.database() as db, db.system() as connection:
-            return await service.revoke_by_operator(connection, key_id)
+        async with installation.database() as db, db.system() as transaction:
+            return await service.revoke_by_operator(transaction, key_id)
 
     configure("console", level="warning")
     with open_installation(load_settings()) as installation:
@@ -104,8 +104,8 @@ def create_worker(
     """Create a worker token and print it, this once."""
 
     async def run(installation: Installation) -> tuple[UUID, str]:
-        async with installation.database() as db, db.system() as connection:
-            return await service.create_worker_token(connection, name)
+        async with installation.database() as db, db.system() as transaction:
+            return await service.create_worker_token(transaction, name)
 
     configure("console", level="warning")
     with open_installation(load_settings()) as installation:
@@ -123,8 +123,8 @@ def revoke_worker(token_id: Annotated[UUID, typer.Argument(help="The token's id,
 
     async def run(installation: Installation) -> bool:
         async with installation.database() as db:
-            async with db.system() as connection:
-                found = await queries.revoke_worker_token(connection, token_id)
+            async with db.system() as transaction:
+                found = await queries.revoke_worker_token(transaction, token_id)
             await announce_key_change(db)
             return found
 
@@ -179,9 +179,8 @@ def _rotate_file(installation: Installation) -> int:
     return count
 
 
-async def _organization(connection: Transaction, slug: str | None) -> UUID:
-    row = await orgs.first(connection) if slug is None else await orgs.by_slug(connection, slug)
+async def _organization(transaction: Transaction, slug: str | None) -> UUID:
+    row = await orgs.first(transaction) if slug is None else await orgs.by_slug(transaction, slug)
     if row is None:
         raise errors.NotFound(f"There is no organization {slug!r}.")
-    found: UUID = row.id
-    return found
+    return row.id

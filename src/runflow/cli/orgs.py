@@ -40,8 +40,8 @@ def create(
     async def run(installation: Installation) -> dict[str, Any]:
         async with installation.database() as db:
             await first_steps(installation, db)
-            async with db.system() as connection:
-                return await service.create_by_operator(connection, slug=address, name=name, scopes=list(ALL_SCOPES))
+            async with db.system() as transaction:
+                return await service.create_by_operator(transaction, slug=address, name=name, scopes=list(ALL_SCOPES))
 
     configure("console", level="warning")
     with open_installation(load_settings()) as installation:
@@ -61,8 +61,8 @@ def list_all(as_json: Json = False) -> None:
     """List the organizations, the oldest first."""
 
     async def run(installation: Installation) -> list[dict[str, Any]]:
-        async with installation.database() as db, db.system() as connection:
-            return [service.record(row) for row in await queries.every(connection)]
+        async with installation.database() as db, db.system() as transaction:
+            return [service.record(row) for row in await queries.every(transaction)]
 
     configure("console", level="warning")
     with open_installation(load_settings()) as installation:

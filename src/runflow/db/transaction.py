@@ -7,7 +7,7 @@ build a statement (`statements.py`); nothing of it runs one. Rows are of the cla
 
 import contextlib
 import select
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
@@ -153,7 +153,7 @@ class Transaction:
 
     async def stream(
         self, statement: Statement, parameters: Parameters | None, made_of: MadeOf[RowT], *, at_once: int
-    ) -> AsyncIterator[RowT]:
+    ) -> AsyncGenerator[RowT, None]:
         """Yield rows as `made` returns them, of which at most `at_once` are read from the database together."""
         sql, values, _ = _text(statement, parameters)
         name = self._name("cursor")

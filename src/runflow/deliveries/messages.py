@@ -3,10 +3,9 @@
 Runs, batches and evaluations tell of their ends here, each in the transaction that ends it.
 """
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import orjson
@@ -15,8 +14,10 @@ from runflow.batches import queries as batches
 from runflow.batches.ending import batch_output, item_ended
 from runflow.db.transaction import Transaction
 from runflow.deliveries import outbox
+from runflow.deliveries.callbacks.history_queries import BatchToTell, RunToTell
 from runflow.queue import queries as queue
 from runflow.queue.ending import Ending
+from runflow.queue.rows import LockedRun
 from runflow.runs.records import error_document, output_document
 from runflow.web.services import Services
 
@@ -150,12 +151,12 @@ def _time(value: datetime) -> str:
 class RunMessages:
     """The messages of a run that ended: to its `callback_url` and to subscribed webhooks, the same bytes to all."""
 
-    def concerns(self, run: Any) -> bool:
+    def concerns(self, run: LockedRun) -> bool:
         """Tell whether anybody wants to hear of this run."""
         return bool(run.callback_url or run.has_webhooks)
 
-    async def write(self, services: Services, connection: Transaction, ending: Ending) -> None:
-        """Put the deliveries into the outbox; `ending.run` needs the columns of `queue.queries.held`."""
+    async def write(self, services: Services, transaction: Transaction, ending: Ending) -> None:
+        """Put the deliveries into the outbox."""
         run = ending.run
         output: dict[str, Any] | None = None
         if ending.status == "succeeded":
@@ -172,10 +173,11 @@ class RunMessages:
             completed_at=ending.row.completed_at,
             metadata=run.metadata,
             client_ref=run.client_ref,
-            workflow=await queue.workflow_path(connection, run.comfyui_workflow_id),
+            workflow=await queue.workflow_path(transaction, run.comfyui_workflow_id),
         )
         if run.callback_url:
-            _, message = outbox.insertion(
+            await outbox.insert(
+                transaction,
                 org_id=run.org_id,
                 kind_code="callback",
                 run_id=run.run_id,
@@ -184,32 +186,45 @@ class RunMessages:
                 payload=body,
                 request_id=run.request_id,
             )
-            await connection.run(message)
         if run.has_webhooks:
-            await connection.run(
-                outbox.webhook_insertions(
-                    org_id=run.org_id, event_type_code=event, payload=body, run_id=run.run_id, request_id=run.request_id
-                )
+            await outbox.insert_for_webhooks(
+                transaction,
+                org_id=run.org_id,
+                event_type_code=event,
+                payload=body,
+                run_id=run.run_id,
+                request_id=run.request_id,
             )
+
+
+class Counted(Protocol):
+    """What decides whether a run is counted."""
+
+    @property
+    def batch_id(self) -> UUID | None:
+        """The batch whose item it is."""
 
 
 class BatchMessages:
     """Counts the items of a batch as their runs end; the last one ends the batch, whose messages are written here."""
 
-    def concerns(self, run: Any) -> bool:
+    def concerns(self, run: Counted) -> bool:
         """Tell whether the run is an item of a batch."""
         return run.batch_id is not None
 
-    async def write(self, services: Services, connection: Transaction, ending: Ending) -> None:
+    async def write(self, services: Services, transaction: Transaction, ending: Ending) -> None:
         """Count, and put the deliveries of a batch that ended into the outbox."""
-        batch = await item_ended(connection, ending.run.batch_id, ending.status)
+        batch_id = ending.run.batch_id
+        batch = None if batch_id is None else await item_ended(transaction, batch_id, ending.status)
         if batch is None:
             return
-        items = await batches.items_with_outputs(connection, batch.id)
-        workflow = await queue.workflow_path(connection, batch.comfyui_workflow_id)
-        event, body = _batch_message(services, batch, items, workflow)
+        items = await batches.items_with_outputs(transaction, batch.id)
+        workflow = await queue.workflow_path(transaction, batch.comfyui_workflow_id)
+        output = batch_output(services, services.base_url, batch, items, seconds=URL_SECONDS)
+        event, body = _batch_message(batch, output, workflow)
         if batch.callback_url:
-            _, callback = outbox.insertion(
+            await outbox.insert(
+                transaction,
                 org_id=batch.org_id,
                 kind_code="callback",
                 batch_id=batch.id,
@@ -218,16 +233,18 @@ class BatchMessages:
                 payload=body,
                 request_id=batch.request_id,
             )
-            await connection.run(callback)
-        await connection.run(
-            outbox.webhook_insertions(
-                org_id=batch.org_id, event_type_code=event, payload=body, batch_id=batch.id, request_id=batch.request_id
-            )
+        await outbox.insert_for_webhooks(
+            transaction,
+            org_id=batch.org_id,
+            event_type_code=event,
+            payload=body,
+            batch_id=batch.id,
+            request_id=batch.request_id,
         )
 
 
-def run_message(services: Services, run: Any) -> tuple[str, bytes]:
-    """Return event and body about a run that has ended; `run` is a row of `history_queries.run`."""
+def run_message(services: Services, run: RunToTell) -> tuple[str, bytes]:
+    """Return event and body about a run that has ended."""
     output: dict[str, Any] | None = None
     if run.status_code == "succeeded" and not run.output_expired:
         output = output_document(services, services.base_url, run.outputs, seconds=URL_SECONDS)
@@ -246,16 +263,46 @@ def run_message(services: Services, run: Any) -> tuple[str, bytes]:
     )
 
 
-async def batch_message(services: Services, connection: Transaction, batch: Any) -> tuple[str, bytes]:
-    """Return event and body about a batch that has ended; `batch` is a row of `history_queries.batch`."""
-    return _batch_message(services, batch, await batches.items_with_outputs(connection, batch.id), batch.workflow)
+class EndedBatch(Protocol):
+    """What a message tells of the row of a batch."""
+
+    @property
+    def id(self) -> UUID:
+        """Its id."""
+
+    @property
+    def status_code(self) -> str:
+        """How it ended."""
+
+    @property
+    def duration_ms(self) -> int | None:
+        """How long it took."""
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was made."""
+
+    @property
+    def completed_at(self) -> datetime | None:
+        """When it ended."""
+
+    @property
+    def metadata(self) -> dict[str, Any] | None:
+        """What its caller gave along."""
 
 
-def _batch_message(services: Services, batch: Any, items: Iterable[Any], workflow: str | None) -> tuple[str, bytes]:
+async def batch_message(services: Services, transaction: Transaction, batch: BatchToTell) -> tuple[str, bytes]:
+    """Return event and body about a batch that has ended."""
+    items = await batches.items_with_outputs(transaction, batch.id)
+    output = batch_output(services, services.base_url, batch, items, seconds=URL_SECONDS)
+    return _batch_message(batch, output, batch.workflow)
+
+
+def _batch_message(batch: EndedBatch, output: dict[str, Any], workflow: str | None) -> tuple[str, bytes]:
     return batch_payload(
         batch_id=batch.id,
         status=batch.status_code,
-        output=batch_output(services, services.base_url, batch, items, seconds=URL_SECONDS),
+        output=output,
         duration_ms=batch.duration_ms,
         created_at=batch.created_at,
         completed_at=batch.completed_at,

@@ -1,24 +1,23 @@
-"""Putting messages into the outbox: the statements, for the transaction that makes the news true.
+"""Putting messages into the outbox, in the transaction that makes the news true.
 
-Each works on a SQLAlchemy connection (`connection.execute`) and on the hot path (`Transaction.run_clause`). Publish the
-hint `"delivery"` after the commit.
+Publish the hint `"delivery"` after the commit.
 """
 
-from typing import Required, TypedDict, Unpack
+from typing import Any, Required, TypedDict, Unpack
 from uuid import UUID
-
-from sqlalchemy import TextClause, text
-from sqlalchemy.dialects.postgresql import Insert
-from sqlalchemy.dialects.postgresql import insert as insert_into
 
 from runflow.db.transaction import Transaction
 from runflow.deliveries.sending.schedule import MAX_ATTEMPTS
-from runflow.deliveries.tables import deliveries
+from runflow.deliveries.tables import DeliveryRow
 from runflow.ids import new_id
 
 
 class Message(TypedDict, total=False):
-    """The arguments of `insertion`."""
+    """A message to one target: the arguments of `insert`.
+
+    `kind_code` is `callback` or `webhook` (then with `webhook_id`); the subject is exactly one of run, batch and
+    evaluation.
+    """
 
     org_id: Required[UUID]
     kind_code: Required[str]
@@ -34,65 +33,59 @@ class Message(TypedDict, total=False):
     max_attempts: int
 
 
-def insertion(
-    *,
-    org_id: UUID,
-    kind_code: str,
-    event_type_code: str,
-    target_url: str,
-    payload: bytes,
-    run_id: UUID | None = None,
-    batch_id: UUID | None = None,
-    evaluation_id: UUID | None = None,
-    webhook_id: UUID | None = None,
-    request_id: str | None = None,
-    is_automatic: bool = True,
-    max_attempts: int = MAX_ATTEMPTS,
-) -> tuple[UUID, Insert]:
-    """Return the id of a new message and the statement that puts it into the outbox, due at once.
+_INSERT = """
+INSERT INTO deliveries (id, org_id, kind_code, run_id, batch_id, evaluation_id, webhook_id, event_type_code, target_url,
+                        payload, request_id, is_automatic, max_attempts, next_attempt_at)
+VALUES (%(id)s, %(org_id)s, %(kind_code)s, %(run_id)s, %(batch_id)s, %(evaluation_id)s, %(webhook_id)s,
+        %(event_type_code)s, %(target_url)s, %(payload)s, %(request_id)s, %(is_automatic)s, %(max_attempts)s, now())
+"""
+_INSERT_UNLESS_PENDING = f"{_INSERT} ON CONFLICT DO NOTHING RETURNING *"
 
-    `kind_code` is `callback` or `webhook` (then with `webhook_id`); the subject is exactly one of run, batch and
-    evaluation. The statement raises IntegrityError while another delivery about the same subject to the same target is
-    pending; with `.on_conflict_do_nothing()` it inserts nothing then.
+
+async def insert(transaction: Transaction, **message: Unpack[Message]) -> UUID:
+    """Put a message into the outbox, due at once, and return the delivery's id.
+
+    It goes with the next exchange, which fails with a unique violation while another delivery about the same subject
+    to the same target is pending.
     """
-    delivery_id = new_id()
-    statement = insert_into(deliveries).values(
-        id=delivery_id,
-        org_id=org_id,
-        kind_code=kind_code,
-        run_id=run_id,
-        batch_id=batch_id,
-        evaluation_id=evaluation_id,
-        webhook_id=webhook_id,
-        event_type_code=event_type_code,
-        target_url=target_url,
-        payload=payload,
-        request_id=request_id,
-        is_automatic=is_automatic,
-        max_attempts=max_attempts,
-        next_attempt_at=text("now()"),
-    )
-    return delivery_id, statement
+    values = _values(message)
+    await transaction.run(_INSERT, values)
+    made: UUID = values["id"]
+    return made
 
 
-async def insert(connection: Transaction, **message: Unpack[Message]) -> UUID:
-    """Run `insertion(**message)` and return the delivery's id."""
-    delivery_id, statement = insertion(**message)
-    await connection.execute(statement)
-    return delivery_id
+async def insert_unless_pending(transaction: Transaction, **message: Unpack[Message]) -> DeliveryRow | None:
+    """Put a message into the outbox, due at once, and return the delivery.
+
+    None: another one about the same subject to the same target is pending, and nothing was inserted.
+    """
+    return await transaction.first(_INSERT_UNLESS_PENDING, _values(message), row=DeliveryRow)
 
 
-_TO_WEBHOOKS = text("""
+_DEFAULTS: dict[str, Any] = {
+    **dict.fromkeys(("run_id", "batch_id", "evaluation_id", "webhook_id", "request_id")),
+    "is_automatic": True,
+    "max_attempts": MAX_ATTEMPTS,
+}
+
+
+def _values(message: Message) -> dict[str, Any]:
+    return {**_DEFAULTS, **message, "id": new_id()}
+
+
+_TO_WEBHOOKS = """
 INSERT INTO deliveries (id, org_id, kind_code, run_id, batch_id, evaluation_id, webhook_id, event_type_code, target_url,
                         payload, request_id, max_attempts, next_attempt_at)
-SELECT new_id(), org_id, 'webhook', CAST(:run_id AS uuid), CAST(:batch_id AS uuid), CAST(:evaluation_id AS uuid), id,
-       CAST(:event AS text), url, CAST(:payload AS bytea), CAST(:request_id AS text), :max_attempts, now()
+SELECT new_id(), org_id, 'webhook', CAST(%(run_id)s AS uuid), CAST(%(batch_id)s AS uuid),
+       CAST(%(evaluation_id)s AS uuid), id, CAST(%(event)s AS text), url, CAST(%(payload)s AS bytea),
+       CAST(%(request_id)s AS text), %(max_attempts)s, now()
 FROM webhooks
-WHERE org_id = :org_id AND disabled_at IS NULL AND CAST(:event AS text) = ANY (event_type_codes)
-""")
+WHERE org_id = %(org_id)s AND disabled_at IS NULL AND CAST(%(event)s AS text) = ANY (event_type_codes)
+"""
 
 
-def webhook_insertions(
+async def insert_for_webhooks(
+    transaction: Transaction,
     *,
     org_id: UUID,
     event_type_code: str,
@@ -101,18 +94,19 @@ def webhook_insertions(
     batch_id: UUID | None = None,
     evaluation_id: UUID | None = None,
     request_id: str | None = None,
-) -> TextClause:
-    """Return the one statement that puts a message into the outbox for each enabled webhook subscribed to its event.
+) -> None:
+    """Put a message into the outbox for each enabled webhook subscribed to its event, by one statement.
 
     The subject is exactly one of run, batch and evaluation. Where nobody is subscribed it inserts nothing.
     """
-    return _TO_WEBHOOKS.bindparams(
-        org_id=org_id,
-        event=event_type_code,
-        payload=payload,
-        run_id=run_id,
-        batch_id=batch_id,
-        evaluation_id=evaluation_id,
-        request_id=request_id,
-        max_attempts=MAX_ATTEMPTS,
-    )
+    values = {
+        "org_id": org_id,
+        "event": event_type_code,
+        "payload": payload,
+        "run_id": run_id,
+        "batch_id": batch_id,
+        "evaluation_id": evaluation_id,
+        "request_id": request_id,
+        "max_attempts": MAX_ATTEMPTS,
+    }
+    await transaction.run(_TO_WEBHOOKS, values)

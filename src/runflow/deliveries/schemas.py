@@ -8,6 +8,7 @@ import orjson
 from pydantic import AfterValidator, BaseModel, Field
 
 from runflow.deliveries.signing import checked_secret
+from runflow.deliveries.tables import DeliveryAttemptRow, DeliveryRow, DeliverySummaryRow
 from runflow.outgoing import InvalidUrl, check_url
 from runflow.web.responses import Timestamp
 
@@ -77,24 +78,24 @@ TargetUrl = Annotated[
 """Where messages go. Whether the address may be reached is decided at each attempt."""
 
 
-def state(row: Any) -> dict[str, Any]:
-    """Return how far a delivery has come; `row` is one of `deliveries`."""
+def state(row: DeliverySummaryRow) -> dict[str, Any]:
+    """Return how far a delivery has come."""
     return {name: getattr(row, name) for name in DeliveryState.model_fields}
 
 
-def payload(row: Any) -> dict[str, Any]:
+def payload(row: DeliveryRow) -> dict[str, Any]:
     """Return what a delivery says."""
     body: dict[str, Any] = orjson.loads(row.payload)
     return body
 
 
-def attempt(row: Any) -> dict[str, Any]:
-    """Return an attempt; `row` is one of `delivery_attempts`."""
+def attempt(row: DeliveryAttemptRow) -> dict[str, Any]:
+    """Return an attempt."""
     known = {name: getattr(row, name) for name in DeliveryAttempt.model_fields if name != "succeeded"}
     return {**known, "succeeded": row.error_message is None}
 
 
-def by_delivery(rows: Iterable[Any]) -> dict[UUID, list[dict[str, Any]]]:
+def by_delivery(rows: Iterable[DeliveryAttemptRow]) -> dict[UUID, list[dict[str, Any]]]:
     """Return attempts by the id of their delivery, in the order in which they come."""
     found: dict[UUID, list[dict[str, Any]]] = {}
     for row in rows:

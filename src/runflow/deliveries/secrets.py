@@ -42,17 +42,17 @@ class StoredSecrets:
     key: MasterKey
 
     async def __call__(
-        self, connection: Transaction, claims: Sequence[Claim]
+        self, transaction: Transaction, claims: Sequence[Claim]
     ) -> Mapping[UUID, Sequence[SigningSecret] | Unsendable]:
         """Return, by the id of the claimed delivery, what signs it."""
         of_webhooks = {claim.webhook_id for claim in claims if claim.webhook_id is not None}
         of_orgs = {claim.org_id for claim in claims if claim.webhook_id is None}
         found: dict[UUID, Sequence[SigningSecret] | Unsendable] = {}
         if of_orgs:
-            rows = await queries.of_organizations(connection, of_orgs)
+            rows = await queries.of_organizations(transaction, of_orgs)
             found |= {org: self._opened(rows.get(org, [])) for org in of_orgs}
         if of_webhooks:
-            rows = await queries.of_webhooks(connection, of_webhooks)
+            rows = await queries.of_webhooks(transaction, of_webhooks)
             found |= {hook: self._opened(rows[hook]) if hook in rows else OFF for hook in of_webhooks}
         return {claim.id: found[claim.webhook_id or claim.org_id] for claim in claims}
 
@@ -65,15 +65,15 @@ class StoredSecrets:
             return SEALED
 
 
-async def reseal_all(connection: Transaction, old: MasterKey, new: MasterKey) -> int:
+async def reseal_all(transaction: Transaction, old: MasterKey, new: MasterKey) -> int:
     """Seal every stored signing secret under a new master key; return how many. A second call finds nothing to do.
 
     Needs a transaction of the system role. Raises `CannotDecrypt` for what neither key opens: nothing may be lost.
     """
     count = 0
-    for row in await queries.every_secret(connection):
+    for row in await queries.every_secret(transaction):
         if not new.sealed(row.sealed):
             count += 1
             fresh = seal(new, unseal(old, row.sealed, row.id), row.id)
-            await queries.replace(connection, row.place, row.id, fresh)
+            await queries.replace(transaction, row.place, row.id, fresh)
     return count

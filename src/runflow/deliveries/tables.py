@@ -1,4 +1,8 @@
-"""Tables of deliveries (one message to one target) and their attempts."""
+"""Tables of deliveries (one message to one target) and their attempts, and what their rows hold."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import Boolean, Column, Integer, LargeBinary, Table, Text
 
@@ -47,3 +51,55 @@ delivery_attempts = Table(
     time_column("next_retry_at"),
     time_column("created_at", nullable=False),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverySummaryRow:
+    """A row of `deliveries` without what the message says."""
+
+    id: UUID
+    org_id: UUID
+    kind_code: str
+    run_id: UUID | None
+    batch_id: UUID | None
+    evaluation_id: UUID | None
+    webhook_id: UUID | None
+    event_type_code: str
+    target_url: str
+    signing_secret_id: UUID | None
+    is_automatic: bool
+    status_code: str
+    failure_reason_code: str | None
+    failure_detail: str | None
+    attempt_count: int
+    max_attempts: int
+    next_attempt_at: datetime | None
+    claimed_until: datetime | None
+    request_id: str | None
+    created_at: datetime
+    updated_at: datetime
+    completed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRow(DeliverySummaryRow):
+    """A row of `deliveries`."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryAttemptRow:
+    """A row of `delivery_attempts`."""
+
+    id: UUID
+    org_id: UUID
+    delivery_id: UUID
+    webhook_id: UUID | None
+    attempt_number: int
+    status_code: int | None
+    response_body: str | None
+    response_time_ms: int | None
+    error_message: str | None
+    next_retry_at: datetime | None
+    created_at: datetime

@@ -15,6 +15,7 @@ from runflow.evaluations.limits import MAX_ATTRIBUTES_BYTES, MAX_REFERENCES, MAX
 from runflow.graph import InputType, Interface
 from runflow.ids import new_id
 from runflow.queue.ending import Ending
+from runflow.queue.rows import LockedRun
 from runflow.web.services import Services
 
 PROMPT_NAMES = ("prompt", "positive_prompt", "positive", "text", "caption", "instruction")
@@ -22,15 +23,12 @@ PROMPT_NAMES = ("prompt", "positive_prompt", "positive", "text", "caption", "ins
 NEGATIVE = "negative"
 
 
-async def evaluate_outputs(connection: Transaction, run: Any, outputs: Sequence[Mapping[str, Any]]) -> int:
-    """Queue an evaluation of each image among the outputs, and return how many those are.
-
-    `run` needs `run_id`, `org_id`, `request_id` and `comfyui_workflow_id`.
-    """
+async def evaluate_outputs(transaction: Transaction, run: LockedRun, outputs: Sequence[Mapping[str, Any]]) -> int:
+    """Queue an evaluation of each image among the outputs, and return how many those are."""
     images = [output for output in outputs if output["content_type"].lower().startswith("image/")]
     if not images:
         return 0
-    origin = await queries.origin(connection, run.run_id)
+    origin = await queries.origin(transaction, run.run_id)
     prompt, attributes, references = given(Interface.from_dict(origin.interface), origin.input)
     rows = [
         {
@@ -42,7 +40,7 @@ async def evaluate_outputs(connection: Transaction, run: Any, outputs: Sequence[
         for output in images
     ]
     await queries.add_automatic(
-        connection,
+        transaction,
         rows,
         {
             "org": run.org_id,
@@ -98,11 +96,11 @@ def _prompt(texts: Mapping[str, str]) -> str | None:
 class AutomaticEvaluations:
     """Queues the evaluations of a run that succeeded, where its workflow asked for them."""
 
-    def concerns(self, run: Any) -> bool:
+    def concerns(self, run: LockedRun) -> bool:
         """Tell whether the workflow of this run wants its outputs judged."""
         return bool(run.auto_evaluate)
 
-    async def write(self, services: Services, connection: Transaction, ending: Ending) -> None:
+    async def write(self, services: Services, transaction: Transaction, ending: Ending) -> None:
         """Queue one evaluation per image output."""
         if ending.status == "succeeded":
-            await evaluate_outputs(connection, ending.run, ending.outputs)
+            await evaluate_outputs(transaction, ending.run, ending.outputs)

@@ -1,13 +1,13 @@
 """Statuses, and the classes of evaluations with their prices."""
 
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from runflow.evaluations import queries
 from runflow.evaluations.schemas import JobClass, StatusRecord
 from runflow.settings import Settings
 from runflow.web.auth import Principal
-from runflow.web.lists import FieldKind, ListField, ListQuery, ListSpec, build, envelope, page, project
+from runflow.web.lists import FieldKind, ListField, ListQuery, ListSpec, envelope, project, read_page
 from runflow.web.lists.spec import fixed_table
 from runflow.web.services import Services
 
@@ -63,6 +63,26 @@ CLASS_LIST = ListSpec(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class StatusRow:
+    """A row of the list of statuses."""
+
+    code: str
+    description: str
+    is_terminal: bool
+    sort_order: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRow:
+    """A row of the list of classes."""
+
+    code: str
+    name: str
+    description: str
+    currency: str
+
+
 def price_of(settings: Settings, job_class: str) -> Decimal:
     """Return the price of an evaluation of this class, in USD."""
     return {STANDARD: settings.evaluation_price}[job_class]
@@ -70,15 +90,15 @@ def price_of(settings: Settings, job_class: str) -> Decimal:
 
 async def list_statuses(services: Services, caller: Principal, query: ListQuery) -> dict[str, Any]:
     """Return a page of statuses."""
-    async with services.db.tenant(caller.org_id) as connection:
-        found = page(STATUS_LIST, query, await queries.rows(connection, build(STATUS_LIST, query)))
+    async with services.db.tenant(caller.org_id) as transaction:
+        found = await read_page(transaction, STATUS_LIST, query, row=StatusRow, short=True)
     return envelope(found, [project(_STATUSES[row.code], query) for row in found.rows])
 
 
 async def list_job_classes(services: Services, caller: Principal, query: ListQuery) -> dict[str, Any]:
     """Return a page of job classes with their prices."""
-    async with services.db.tenant(caller.org_id) as connection:
-        found = page(CLASS_LIST, query, await queries.rows(connection, build(CLASS_LIST, query)))
+    async with services.db.tenant(caller.org_id) as transaction:
+        found = await read_page(transaction, CLASS_LIST, query, row=ClassRow, short=True)
     settings = services.settings
     records = [{**_CLASSES[row.code], "price": price_of(settings, row.code)} for row in found.rows]
     return envelope(found, [project(record, query) for record in records])

@@ -4,15 +4,25 @@ Row-level security limits each statement to the transaction's tenant.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import Row, Select, func, insert, select, text, update
+from sqlalchemy import Select, func, insert, select, update
 
 from runflow.db.transaction import Transaction
 from runflow.evaluations.schemas import EMBEDS, Evaluation
-from runflow.evaluations.tables import EvaluationStatus, evaluation_issues, evaluation_judges, evaluations
+from runflow.evaluations.tables import (
+    EvaluationRow,
+    EvaluationStatus,
+    IssueRow,
+    JudgeRow,
+    evaluation_issues,
+    evaluation_judges,
+    evaluations,
+)
 from runflow.runs.tables import runs
 from runflow.web.lists import FieldKind, ListField, ListSpec
 from runflow.web.period import Period
@@ -33,42 +43,33 @@ def of_run(org_id: UUID, run_id: UUID) -> Select[Any]:
     return selection(org_id).where(evaluations.c.run_id == run_id)
 
 
-async def rows(connection: Transaction, statement: Select[Any]) -> Sequence[Row[Any]]:
-    """Run a list's statement."""
-    found: Sequence[Row[Any]] = (await connection.execute(statement)).all()
-    return found
-
-
 async def by_id(
-    connection: Transaction, org_id: UUID, evaluation_id: UUID, run_id: UUID | None = None
-) -> Row[Any] | None:
+    transaction: Transaction, org_id: UUID, evaluation_id: UUID, run_id: UUID | None = None
+) -> EvaluationRow | None:
     """Return an evaluation, with `run_id` only where it belongs to that run."""
     statement = selection(org_id).where(evaluations.c.id == evaluation_id)
     if run_id is not None:
         statement = statement.where(evaluations.c.run_id == run_id)
-    found: Row[Any] | None = (await connection.execute(statement)).one_or_none()
-    return found
+    return await transaction.first(statement, row=EvaluationRow)
 
 
-async def add(connection: Transaction, values: Mapping[str, Any]) -> Row[Any]:
+async def add(transaction: Transaction, values: Mapping[str, Any]) -> EvaluationRow:
     """Insert an evaluation that waits to be judged, and return it."""
-    made: Row[Any] = (await connection.execute(insert(evaluations).values(**values).returning(evaluations))).one()
-    return made
+    return await transaction.one(insert(evaluations).values(**values).returning(evaluations), row=EvaluationRow)
 
 
-async def workflow_of_run(connection: Transaction, run_id: UUID) -> UUID | None:
+async def workflow_of_run(transaction: Transaction, run_id: UUID) -> UUID | None:
     """Return the workflow of a run of the tenant; None when there is no such run."""
-    found: UUID | None = await connection.scalar(select(runs.c.comfyui_workflow_id).where(runs.c.id == run_id))
-    return found
+    return await transaction.value(select(runs.c.comfyui_workflow_id).where(runs.c.id == run_id), of=UUID)
 
 
-async def run_exists(connection: Transaction, run_id: UUID) -> bool:
+async def run_exists(transaction: Transaction, run_id: UUID) -> bool:
     """Tell whether the tenant has this run."""
-    return (await connection.scalar(select(runs.c.id).where(runs.c.id == run_id))) is not None
+    return await transaction.value(select(runs.c.id).where(runs.c.id == run_id), of=UUID) is not None
 
 
 async def set_feedback(
-    connection: Transaction, evaluation_id: UUID, is_positive: bool | None, reason: str | None
+    transaction: Transaction, evaluation_id: UUID, is_positive: bool | None, reason: str | None
 ) -> None:
     """Keep what a person thinks; nulls take it back."""
     statement = (
@@ -76,19 +77,19 @@ async def set_feedback(
         .where(evaluations.c.id == evaluation_id)
         .values(feedback_is_positive=is_positive, feedback_reason=reason, updated_at=func.now())
     )
-    await connection.execute(statement)
+    await transaction.run(statement)
 
 
-async def judges_of(connection: Transaction, evaluation_ids: Sequence[UUID]) -> Sequence[Row[Any]]:
+async def judges_of(transaction: Transaction, evaluation_ids: Sequence[UUID]) -> list[JudgeRow]:
     """Return what the judges of these evaluations said, in their order."""
     statement = select(evaluation_judges).where(evaluation_judges.c.evaluation_id.in_(evaluation_ids))
-    return (await connection.execute(statement.order_by(evaluation_judges.c.ordinal))).all()
+    return await transaction.rows(statement.order_by(evaluation_judges.c.ordinal), row=JudgeRow)
 
 
-async def issues_of(connection: Transaction, evaluation_ids: Sequence[UUID]) -> Sequence[Row[Any]]:
+async def issues_of(transaction: Transaction, evaluation_ids: Sequence[UUID]) -> list[IssueRow]:
     """Return the issues that were found in these evaluations, in the order in which they were told."""
     statement = select(evaluation_issues).where(evaluation_issues.c.evaluation_id.in_(evaluation_ids))
-    return (await connection.execute(statement.order_by(evaluation_issues.c.ordinal))).all()
+    return await transaction.rows(statement.order_by(evaluation_issues.c.ordinal), row=IssueRow)
 
 
 _OWN = evaluations.c
@@ -123,10 +124,10 @@ EVALUATION_LIST = ListSpec(
 )
 
 
-_RANGE = "org_id = :org AND comfyui_workflow_id = :workflow AND created_at >= :start AND created_at < :end"
+_RANGE = "org_id = %(org)s AND comfyui_workflow_id = %(workflow)s AND created_at >= %(start)s AND created_at < %(end)s"
 
-_SERIES = text(f"""
-    SELECT date_trunc(:bucket, created_at, 'UTC') AS start,
+_SERIES = f"""
+    SELECT date_trunc(%(bucket)s, created_at, 'UTC') AS start,
            count(*) FILTER (WHERE status_code = 'completed') AS evaluated,
            count(*) FILTER (WHERE overall_passed) AS passed,
            count(*) FILTER (WHERE NOT overall_passed) AS failed,
@@ -134,23 +135,45 @@ _SERIES = text(f"""
            count(*) FILTER (WHERE feedback_is_positive) AS positive,
            count(*) FILTER (WHERE NOT feedback_is_positive) AS negative
     FROM evaluations WHERE {_RANGE} GROUP BY 1
-""")  # noqa: S608 - _RANGE is the constant above
+"""  # noqa: S608 - _RANGE is the constant above
 
-_ISSUES = text(f"""
+_ISSUES = f"""
     SELECT category, subcategory, count(*) AS count FROM evaluation_issues
     WHERE {_RANGE} GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2
-""")  # noqa: S608
+"""  # noqa: S608
 
 
-async def series(connection: Transaction, org_id: UUID, workflow: UUID, period: Period) -> list[Row[Any]]:
-    """Return the counts of each step of the period that has any; `score` is the sum."""
+@dataclass(frozen=True, slots=True)
+class StepRow:
+    """The evaluations of one step of a period; `score` is the sum."""
+
+    start: datetime
+    evaluated: int
+    passed: int
+    failed: int
+    score: float | None
+    positive: int
+    negative: int
+
+
+@dataclass(frozen=True, slots=True)
+class IssueCountRow:
+    """How often one kind of issue was found."""
+
+    category: str
+    subcategory: str
+    count: int
+
+
+async def series(transaction: Transaction, org_id: UUID, workflow: UUID, period: Period) -> list[StepRow]:
+    """Return the counts of each step of the period that has any."""
     values = {**_values(org_id, workflow, period), "bucket": period.bucket.value}
-    return list(await connection.execute(_SERIES, values))
+    return await transaction.rows(_SERIES, values, row=StepRow)
 
 
-async def issues(connection: Transaction, org_id: UUID, workflow: UUID, period: Period) -> list[Row[Any]]:
+async def issues(transaction: Transaction, org_id: UUID, workflow: UUID, period: Period) -> list[IssueCountRow]:
     """Return how often each kind of issue was found, the commonest first."""
-    return list(await connection.execute(_ISSUES, _values(org_id, workflow, period)))
+    return await transaction.rows(_ISSUES, _values(org_id, workflow, period), row=IssueCountRow)
 
 
 def _values(org_id: UUID, workflow: UUID, period: Period) -> dict[str, Any]:
@@ -174,11 +197,20 @@ _ADD = """
 """
 
 
-async def origin(connection: Transaction, run: UUID) -> Any:
-    """Return what a run was given, the interface of its version, and the task type that its workflow names."""
-    return await connection.one(_ORIGIN, {"run": run})
+@dataclass(frozen=True, slots=True)
+class OriginRow:
+    """What a run was given, the interface of its version, and the task type that its workflow names."""
+
+    input: dict[str, Any]
+    interface: dict[str, Any]
+    evaluation_task_type: str | None
 
 
-async def add_automatic(connection: Transaction, rows: Sequence[Mapping[str, Any]], shared: Mapping[str, Any]) -> None:
+async def origin(transaction: Transaction, run: UUID) -> OriginRow:
+    """Return what a run came from."""
+    return await transaction.one(_ORIGIN, {"run": run}, row=OriginRow)
+
+
+async def add_automatic(transaction: Transaction, rows: Sequence[Mapping[str, Any]], shared: Mapping[str, Any]) -> None:
     """Queue one evaluation per row, free of charge."""
-    await connection.run(_ADD, {**shared, "rows": orjson.dumps(rows).decode()})
+    await transaction.run(_ADD, {**shared, "rows": orjson.dumps(rows).decode()})

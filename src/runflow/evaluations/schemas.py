@@ -6,11 +6,11 @@ from uuid import UUID
 
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from sqlalchemy import Row
 
 from runflow.assets.references import asset_id
 from runflow.evaluations.limits import MAX_ATTRIBUTES_BYTES, MAX_REASON, MAX_REFERENCES, MAX_TEXT
 from runflow.evaluations.runner.panel import ACTIONS, Action
+from runflow.evaluations.tables import EvaluationRow, IssueRow, JudgeRow
 from runflow.runs.schemas import CallbackUrl, ClientRef, Metadata, Run
 from runflow.web.responses import Timestamp
 from runflow.web.services import Services
@@ -248,43 +248,42 @@ _OF_JUDGE = (
 _OF_ISSUE = ("category", "subcategory", "detail", "severity")
 
 
-def record(services: Services, base_url: str, row: Row[Any], signed: Mapping[UUID, str]) -> dict[str, Any]:
+def record(services: Services, base_url: str, row: EvaluationRow, signed: Mapping[UUID, str]) -> dict[str, Any]:
     """Return the record of a row. `signed` maps the ids of assets to fresh URLs."""
-    stored = row._mapping
-    links = {"self": f"{base_url}/v1/evaluations/{stored['id']}"}
-    if stored["run_id"] is not None:
-        links["run"] = f"{base_url}/v1/runs/{stored['run_id']}"
+    links = {"self": f"{base_url}/v1/evaluations/{row.id}"}
+    if row.run_id is not None:
+        links["run"] = f"{base_url}/v1/runs/{row.run_id}"
     return {
-        **{name: stored[name] for name in _AS_STORED},
+        **{name: getattr(row, name) for name in _AS_STORED},
         **dict.fromkeys(_NOT_OURS),
-        "target_type_code": "comfyui_workflow" if stored["comfyui_workflow_id"] is not None else None,
-        "generated_image_url": _image_url(services, base_url, stored, signed),
+        "target_type_code": "comfyui_workflow" if row.comfyui_workflow_id is not None else None,
+        "generated_image_url": _image_url(services, base_url, row, signed),
         "reference_images": [
             {
                 "url": _fresh(image["url"], signed),
                 "kind": image.get("kind"),
                 "description": image.get("description"),
             }
-            for image in stored["reference_images"]
+            for image in row.reference_images
         ],
         "links": links,
     }
 
 
-def references_in(row: Row[Any]) -> set[UUID]:
+def references_in(row: EvaluationRow) -> set[UUID]:
     """Return the assets that a record shows."""
     urls = [row.generated_image_url, *(image["url"] for image in row.reference_images)]
     return {found for url in urls if (found := asset_id(url)) is not None}
 
 
-def judge_records(judges: Sequence[Row[Any]], issues: Sequence[Row[Any]]) -> dict[UUID, list[dict[str, Any]]]:
+def judge_records(judges: Sequence[JudgeRow], issues: Sequence[IssueRow]) -> dict[UUID, list[dict[str, Any]]]:
     """Return the judges' records by evaluation."""
     found: dict[UUID, list[dict[str, Any]]] = {}
     for judge in judges:
         detected = [
-            {name: issue._mapping[name] for name in _OF_ISSUE} for issue in issues if issue.judge_id == judge.id
+            {name: getattr(issue, name) for name in _OF_ISSUE} for issue in issues if issue.judge_id == judge.id
         ]
-        shown = {name: judge._mapping[name] for name in _OF_JUDGE}
+        shown = {name: getattr(judge, name) for name in _OF_JUDGE}
         found.setdefault(judge.evaluation_id, []).append({**shown, "detected_issues": detected})
     return found
 
@@ -294,17 +293,17 @@ def action_record(code: str | None) -> dict[str, Any] | None:
     return None if code is None else {"code": code, "reason": ACTIONS[Action(code)]}
 
 
-def _image_url(services: Services, base_url: str, stored: Mapping[Any, Any], signed: Mapping[UUID, str]) -> str | None:
-    if stored["generated_image_url"] is not None:
-        return _fresh(stored["generated_image_url"], signed)
-    if stored.get("output_expired") or stored["run_id"] is None:
+def _image_url(services: Services, base_url: str, row: EvaluationRow, signed: Mapping[UUID, str]) -> str | None:
+    if row.generated_image_url is not None:
+        return _fresh(row.generated_image_url, signed)
+    key = row.image_object_key
+    if row.output_expired or row.run_id is None or key is None:
         return None  # the output went with its run, or with its time
-    key = stored["image_object_key"]
     return services.storage.download_url(
         base_url,
         key,
         filename=key.rpartition("/")[2],
-        content_type=stored["image_content_type"],
+        content_type=row.image_content_type,
         seconds=services.settings.output_url_seconds,
     )
 

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row
-
 from runflow import errors
 from runflow.accounts.audit import recorder
 from runflow.assets import service as assets
@@ -16,13 +14,14 @@ from runflow.evaluations import queries
 from runflow.evaluations.classes import price_of
 from runflow.evaluations.queries import EVALUATION_LIST
 from runflow.evaluations.schemas import EvaluationCreate, Feedback, action_record, judge_records, record, references_in
+from runflow.evaluations.tables import EvaluationRow
 from runflow.graph import MediaKind, MediaReferenceError, media_reference
 from runflow.ids import new_id
 from runflow.outgoing import InvalidUrl, check_url
 from runflow.outgoing.urls import origin, parse_origins
 from runflow.runs.service import RunReader
 from runflow.web.auth import Principal
-from runflow.web.lists import ListQuery, RecordQuery, bounded, check_projection, envelope, page, project
+from runflow.web.lists import ListQuery, RecordQuery, check_projection, envelope, project, read_page
 from runflow.web.services import Services
 
 
@@ -37,9 +36,9 @@ class EvaluationReader:
     async def get(self, caller: Principal, evaluation_id: UUID, base_url: str, query: RecordQuery) -> dict[str, Any]:
         """Return an evaluation. Raises `EvaluationNotFound` or `InvalidField`."""
         check_projection(query, EVALUATION_LIST.response_fields, EVALUATION_LIST.embeds)
-        async with self._services.db.tenant(caller.org_id) as connection:
-            row = await _existing(connection, caller, evaluation_id)
-            records = await self._records(connection, [row], base_url, query.embed)
+        async with self._services.db.tenant(caller.org_id) as transaction:
+            row = await _existing(transaction, caller, evaluation_id)
+            records = await self._records(transaction, [row], base_url, query.embed)
         await self._embed_runs(caller, records, base_url, query.embed)
         return project(records[0], query)
 
@@ -50,16 +49,15 @@ class EvaluationReader:
 
         Raises `RunNotFound` or what a bad query raises.
         """
-        async with self._services.db.tenant(caller.org_id) as connection:
+        async with self._services.db.tenant(caller.org_id) as transaction:
             if run_id is None:
                 base = queries.selection(caller.org_id)
             else:
-                if not await queries.run_exists(connection, run_id):
+                if not await queries.run_exists(transaction, run_id):
                     raise errors.RunNotFound
                 base = queries.of_run(caller.org_id, run_id)
-            rows = await queries.rows(connection, await bounded(connection, EVALUATION_LIST, query, base))
-            found = page(EVALUATION_LIST, query, rows)
-            records = await self._records(connection, found.rows, base_url, query.embed)
+            found = await read_page(transaction, EVALUATION_LIST, query, base, row=EvaluationRow)
+            records = await self._records(transaction, found.rows, base_url, query.embed)
         await self._embed_runs(caller, records, base_url, query.embed)
         return envelope(found, [project(item, query) for item in records])
 
@@ -72,22 +70,22 @@ class EvaluationReader:
         `EvaluationNotFound`.
         """
         reason = None if body.is_positive is None else body.reason
-        async with self._services.db.tenant(caller.org_id) as connection:
-            if run_id is not None and not await queries.run_exists(connection, run_id):
+        async with self._services.db.tenant(caller.org_id) as transaction:
+            if run_id is not None and not await queries.run_exists(transaction, run_id):
                 raise errors.RunNotFound
-            await _existing(connection, caller, evaluation_id, run_id)
-            await queries.set_feedback(connection, evaluation_id, body.is_positive, reason)
+            await _existing(transaction, caller, evaluation_id, run_id)
+            await queries.set_feedback(transaction, evaluation_id, body.is_positive, reason)
             details = {"is_positive": body.is_positive}
-            await recorder.record(connection, caller, "evaluation.feedback_set", "evaluation", evaluation_id, details)
-            row = await _existing(connection, caller, evaluation_id)
-            return (await self._records(connection, [row], base_url))[0]
+            await recorder.record(transaction, caller, "evaluation.feedback_set", "evaluation", evaluation_id, details)
+            row = await _existing(transaction, caller, evaluation_id)
+            return (await self._records(transaction, [row], base_url))[0]
 
-    async def created(self, connection: Transaction, row: Row[Any], base_url: str) -> dict[str, Any]:
+    async def created(self, transaction: Transaction, row: EvaluationRow, base_url: str) -> dict[str, Any]:
         """Return the record of an evaluation inside the transaction that made it."""
-        return (await self._records(connection, [row], base_url))[0]
+        return (await self._records(transaction, [row], base_url))[0]
 
     async def _records(
-        self, connection: Transaction, rows: Sequence[Row[Any]], base_url: str, embed: Sequence[str] = ()
+        self, transaction: Transaction, rows: Sequence[EvaluationRow], base_url: str, embed: Sequence[str] = ()
     ) -> list[dict[str, Any]]:
         wanted = set().union(*(references_in(row) for row in rows))
         signed = {
@@ -98,12 +96,12 @@ class EvaluationReader:
                 content_type=file.mime_type,
                 seconds=self._services.settings.output_url_seconds,
             )
-            for asset, file in (await assets.resolve(connection, wanted)).items()
+            for asset, file in (await assets.resolve(transaction, wanted)).items()
         }
         records = [record(self._services, base_url, row, signed) for row in rows]
         if {"judges", "gate_failures"} & set(embed):
             ids = [row.id for row in rows]
-            judges = judge_records(await queries.judges_of(connection, ids), await queries.issues_of(connection, ids))
+            judges = judge_records(await queries.judges_of(transaction, ids), await queries.issues_of(transaction, ids))
             for item in records:
                 said = judges.get(item["id"], [])
                 if "judges" in embed:
@@ -127,9 +125,9 @@ class EvaluationReader:
 
 
 async def _existing(
-    connection: Transaction, caller: Principal, evaluation_id: UUID, run_id: UUID | None = None
-) -> Row[Any]:
-    row = await queries.by_id(connection, caller.org_id, evaluation_id, run_id)
+    transaction: Transaction, caller: Principal, evaluation_id: UUID, run_id: UUID | None = None
+) -> EvaluationRow:
+    row = await queries.by_id(transaction, caller.org_id, evaluation_id, run_id)
     if row is None:
         raise errors.EvaluationNotFound
     return row
@@ -184,10 +182,10 @@ async def submit(
         "created_by": caller.key_id,
         "price": price,
     }
-    async with services.db.tenant(caller.org_id) as connection:
-        await _require_assets(connection, image, references)
-        row = await queries.add(connection, values)
-        made = await reader.created(connection, row, base_url)
+    async with services.db.tenant(caller.org_id) as transaction:
+        await _require_assets(transaction, image, references)
+        row = await queries.add(transaction, values)
+        made = await reader.created(transaction, row, base_url)
     services.hub.publish(TOPIC)
     return made
 
@@ -196,8 +194,8 @@ async def _workflow_of(services: Services, caller: Principal, run_id: UUID | Non
     """Return the workflow of the run that made the image; looked up before any inline file is stored."""
     if run_id is None:
         return None
-    async with services.db.tenant(caller.org_id) as connection:
-        found: UUID | None = await queries.workflow_of_run(connection, run_id)
+    async with services.db.tenant(caller.org_id) as transaction:
+        found = await queries.workflow_of_run(transaction, run_id)
     if found is None:
         raise _refused(("run_id",), f"There is no run {run_id} in your organization.", "unknown_run")
     return found
@@ -247,11 +245,11 @@ def _is_in_own_bucket(services: Services, url: str) -> bool:
         return False
 
 
-async def _require_assets(connection: Transaction, image: str, references: list[dict[str, Any]]) -> None:
+async def _require_assets(transaction: Transaction, image: str, references: list[dict[str, Any]]) -> None:
     named: list[tuple[tuple[str | int, ...], str]] = [(("generated_image_url",), image)]
     named += [(("reference_images", number, "url"), image["url"]) for number, image in enumerate(references)]
     wanted = {found for _, url in named if (found := asset_id(url)) is not None}
-    known = await assets.use(connection, wanted)
+    known = await assets.use(transaction, wanted)
     for where, url in named:
         found = asset_id(url)
         if found is not None and found not in known:

@@ -5,9 +5,9 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel, Field
-from sqlalchemy import Row
 
 from runflow.evaluations import queries
+from runflow.evaluations.queries import IssueCountRow, StepRow
 from runflow.web.auth import Principal
 from runflow.web.lists import RecordQuery
 from runflow.web.period import Period
@@ -70,9 +70,9 @@ class EvaluationStats(BaseModel):
 async def evaluation_stats(services: Services, caller: Principal, workflow_id: UUID, period: Period) -> dict[str, Any]:
     """Return the statistics of a workflow. Raises `WorkflowNotFound`."""
     await workflows.get(services, caller, workflow_id, _ONLY_ID)
-    async with services.db.tenant(caller.org_id) as connection:
-        rows = await queries.series(connection, caller.org_id, workflow_id, period)
-        issues = await queries.issues(connection, caller.org_id, workflow_id, period)
+    async with services.db.tenant(caller.org_id) as transaction:
+        rows = await queries.series(transaction, caller.org_id, workflow_id, period)
+        issues = await queries.issues(transaction, caller.org_id, workflow_id, period)
     by_start = {row.start: row for row in rows}
     return {
         "from": period.start,
@@ -95,12 +95,12 @@ async def issue_categories(
 ) -> dict[str, Any]:
     """Return the kinds of issues of a workflow, and how often each was found. Raises `WorkflowNotFound`."""
     workflow = await workflows.get_by_path(services, caller, owner, slug, _ONLY_ID)
-    async with services.db.tenant(caller.org_id) as connection:
-        found = await queries.issues(connection, caller.org_id, workflow["id"], period)
+    async with services.db.tenant(caller.org_id) as transaction:
+        found = await queries.issues(transaction, caller.org_id, workflow["id"], period)
     return {"items": _counts(found)}
 
 
-def _totals(rows: Sequence[Row[Any]]) -> dict[str, Any]:
+def _totals(rows: Sequence[StepRow]) -> dict[str, Any]:
     evaluated = sum(row.evaluated for row in rows)
     passed = sum(row.passed for row in rows)
     score = sum(row.score or 0.0 for row in rows)
@@ -113,5 +113,5 @@ def _totals(rows: Sequence[Row[Any]]) -> dict[str, Any]:
     }
 
 
-def _counts(rows: Sequence[Row[Any]]) -> list[dict[str, Any]]:
+def _counts(rows: Sequence[IssueCountRow]) -> list[dict[str, Any]]:
     return [{"category": row.category, "subcategory": row.subcategory, "count": row.count} for row in rows]

@@ -1,6 +1,11 @@
-"""Tables of evaluations, what their judges said, and the issues that they found."""
+"""Tables of evaluations, what their judges said, and the issues that they found; what their rows hold."""
 
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
+from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Boolean, Column, Double, Integer, Numeric, Table, Text
 
@@ -99,3 +104,92 @@ class EvaluationStatus(StrEnum):
     RUNNING = "running"
     COMPLETED = "completed"
     FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationRow:
+    """A row of `evaluations`; `output_expired` tells whether the outputs of its run are gone."""
+
+    id: UUID
+    org_id: UUID
+    run_id: UUID | None
+    comfyui_workflow_id: UUID | None
+    is_automatic: bool
+    status_code: str
+    job_class_code: str
+    task_type: str
+    task_description: str | None
+    generation_prompt: str | None
+    evaluation_instructions: str | None
+    generated_image_url: str | None
+    image_object_key: str | None
+    image_content_type: str | None
+    output_id: str | None
+    input_attributes: dict[str, Any] | None
+    reference_images: list[dict[str, Any]]
+    client_ref: str | None
+    callback_url: str | None
+    request_id: str | None
+    created_by: UUID | None
+    price: Decimal
+    cost: Decimal | None
+    overall_passed: bool | None
+    weighted_pass_rate: float | None
+    score: float | None
+    top_issues: list[Any]
+    top_strengths: list[Any]
+    check_summary: dict[str, Any] | None
+    analysis_modules_executed: int
+    primary_action_code: str | None
+    failure_code: str | None
+    failure_message: str | None
+    feedback_is_positive: bool | None
+    feedback_reason: str | None
+    attempt_number: int
+    claim_id: UUID | None
+    due_at: datetime | None
+    eval_duration_ms: int | None
+    created_at: datetime
+    updated_at: datetime
+    submitted_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    output_expired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeRow:
+    """A row of `evaluation_judges`."""
+
+    id: UUID
+    org_id: UUID
+    evaluation_id: UUID
+    ordinal: int
+    name: str
+    description: str
+    category: str
+    is_gate: bool
+    passed: bool | None
+    confidence: float
+    score: float | None
+    weight: float
+    reasoning: str
+    duration_ms: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class IssueRow:
+    """A row of `evaluation_issues`."""
+
+    id: UUID
+    org_id: UUID
+    evaluation_id: UUID
+    judge_id: UUID
+    comfyui_workflow_id: UUID | None
+    ordinal: int
+    category: str
+    subcategory: str
+    detail: str
+    severity: str
+    created_at: datetime

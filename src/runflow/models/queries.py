@@ -4,19 +4,37 @@ Row-level security limits each statement to the transaction's tenant; those of t
 tenant.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, RowMapping, Select, and_, case, delete, func, select, text, update
+from sqlalchemy import Select, case, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from runflow.db.transaction import Transaction
 from runflow.models.schemas import ModelRecord
-from runflow.models.tables import model_uploads, models
+from runflow.models.tables import ModelRow, ModelUploadRow, model_uploads, models
 from runflow.web.lists import FieldKind, ListField, ListSpec
 
 _OPEN = model_uploads.c.confirmed_at.is_(None)
+
+_IS_OPEN = """
+    SELECT id FROM model_uploads WHERE sha256 = %(sha256)s AND size_bytes = %(size_bytes)s AND confirmed_at IS NULL
+"""
+
+_FALL_BACK = """
+    UPDATE model_uploads SET received_bytes = %(received_bytes)s, updated_at = now()
+    WHERE id = %(id)s AND confirmed_at IS NULL
+"""
+
+_TOUCH = "UPDATE model_uploads SET updated_at = now() WHERE id = %(id)s"
+
+_CLOSE_UPLOAD = """
+    UPDATE model_uploads SET confirmed_at = now(), updated_at = now() WHERE id = %(id)s AND confirmed_at IS NULL
+"""
+
+_DROP_UPLOAD = "DELETE FROM model_uploads WHERE id = %(id)s AND confirmed_at IS NULL"
 
 
 def owned(org_id: UUID) -> Select[Any]:
@@ -25,37 +43,29 @@ def owned(org_id: UUID) -> Select[Any]:
     return select(models).where(models.c.org_id == org_id)
 
 
-async def rows(connection: Transaction, statement: Select[Any]) -> Sequence[RowMapping]:
-    """Run a list's statement."""
-    found: Sequence[RowMapping] = (await connection.execute(statement)).mappings().all()
-    return found
-
-
-async def get_model(connection: Transaction, model_id: UUID) -> RowMapping | None:
+async def get_model(transaction: Transaction, model_id: UUID) -> ModelRow | None:
     """Return a model."""
-    return (await connection.execute(select(models).where(models.c.id == model_id))).mappings().one_or_none()
+    return await transaction.first(select(models).where(models.c.id == model_id), row=ModelRow)
 
 
-async def by_hashes(connection: Transaction, hashes: Collection[str]) -> dict[str, RowMapping]:
+async def by_hashes(transaction: Transaction, hashes: Collection[str]) -> dict[str, ModelRow]:
     """Return those models that exist, by their hash."""
     statement = select(models).where(models.c.sha256.in_(hashes))
-    return {row["sha256"]: row for row in (await connection.execute(statement)).mappings()}
+    return {model.sha256: model for model in await transaction.rows(statement, row=ModelRow)}
 
 
-async def add_model(connection: Transaction, **values: Any) -> RowMapping | None:
+async def add_model(transaction: Transaction, **values: Any) -> ModelRow | None:
     """Insert a model; None where the organization has one of this content already."""
     statement = insert(models).values(**values).on_conflict_do_nothing(index_elements=["org_id", "sha256"])
-    found: RowMapping | None = (await connection.execute(statement.returning(models))).mappings().one_or_none()
-    return found
+    return await transaction.first(statement.returning(models), row=ModelRow)
 
 
-async def remove_model(connection: Transaction, model_id: UUID) -> RowMapping | None:
+async def remove_model(transaction: Transaction, model_id: UUID) -> ModelRow | None:
     """Delete a model and return what it was."""
-    statement = delete(models).where(models.c.id == model_id).returning(models)
-    return (await connection.execute(statement)).mappings().one_or_none()
+    return await transaction.first(delete(models).where(models.c.id == model_id).returning(models), row=ModelRow)
 
 
-async def open_upload(connection: Transaction, **values: Any) -> RowMapping:
+async def open_upload(transaction: Transaction, **values: Any) -> ModelUploadRow:
     """Return the session that is open for this content, or a new one with these values."""
     statement = insert(model_uploads).values(**values)
     statement = statement.on_conflict_do_update(
@@ -63,29 +73,26 @@ async def open_upload(connection: Transaction, **values: Any) -> RowMapping:
         index_where=text("confirmed_at IS NULL"),
         set_={"updated_at": func.now()},
     )
-    row: RowMapping = (await connection.execute(statement.returning(model_uploads))).mappings().one()
-    return row
+    return await transaction.one(statement.returning(model_uploads), row=ModelUploadRow)
 
 
-async def is_open(connection: Transaction, sha256: str, size_bytes: int) -> bool:
+async def is_open(transaction: Transaction, sha256: str, size_bytes: int) -> bool:
     """Tell whether a session is open for this content."""
-    is_this = and_(model_uploads.c.sha256 == sha256, model_uploads.c.size_bytes == size_bytes, _OPEN)
-    return (await connection.execute(select(model_uploads.c.id).where(is_this))).first() is not None
+    return await transaction.value(_IS_OPEN, {"sha256": sha256, "size_bytes": size_bytes}, of=UUID) is not None
 
 
-async def get_upload(connection: Transaction, upload_id: UUID) -> RowMapping | None:
+async def get_upload(transaction: Transaction, upload_id: UUID) -> ModelUploadRow | None:
     """Return a session, open or confirmed."""
-    statement = select(model_uploads).where(model_uploads.c.id == upload_id)
-    return (await connection.execute(statement)).mappings().one_or_none()
+    return await transaction.first(select(model_uploads).where(model_uploads.c.id == upload_id), row=ModelUploadRow)
 
 
-async def open_uploads(connection: Transaction, hashes: Collection[str]) -> Sequence[RowMapping]:
+async def open_uploads(transaction: Transaction, hashes: Collection[str]) -> list[ModelUploadRow]:
     """Return the sessions that are open for these hashes."""
     statement = select(model_uploads).where(model_uploads.c.sha256.in_(hashes), _OPEN)
-    return (await connection.execute(statement)).mappings().all()
+    return await transaction.rows(statement, row=ModelUploadRow)
 
 
-async def note_received(connection: Transaction, upload_id: UUID, *, start: int, end: int) -> RowMapping | None:
+async def note_received(transaction: Transaction, upload_id: UUID, *, start: int, end: int) -> ModelUploadRow | None:
     """Note that the bytes from `start` to `end` are stored; None when the session is not open any more.
 
     A chunk that came again, or behind a gap that opened meanwhile, leaves the count as it is.
@@ -95,30 +102,27 @@ async def note_received(connection: Transaction, upload_id: UUID, *, start: int,
     statement = statement.values(
         received_bytes=case((received >= start, func.greatest(received, end)), else_=received), updated_at=func.now()
     )
-    noted: RowMapping | None = (await connection.execute(statement.returning(model_uploads))).mappings().one_or_none()
-    return noted
+    return await transaction.first(statement.returning(model_uploads), row=ModelUploadRow)
 
 
-async def fall_back(connection: Transaction, upload_id: UUID, received_bytes: int) -> None:
+async def fall_back(transaction: Transaction, upload_id: UUID, received_bytes: int) -> None:
     """Note that what comes after so many bytes is not stored after all."""
-    statement = update(model_uploads).where(model_uploads.c.id == upload_id, _OPEN)
-    await connection.execute(statement.values(received_bytes=received_bytes, updated_at=func.now()))
+    await transaction.run(_FALL_BACK, {"id": upload_id, "received_bytes": received_bytes})
 
 
-async def touch(connection: Transaction, upload_id: UUID) -> None:
+async def touch(transaction: Transaction, upload_id: UUID) -> None:
     """Keep a session from going stale."""
-    await connection.execute(update(model_uploads).where(model_uploads.c.id == upload_id).values(updated_at=func.now()))
+    await transaction.run(_TOUCH, {"id": upload_id})
 
 
-async def close_upload(connection: Transaction, upload_id: UUID) -> None:
+async def close_upload(transaction: Transaction, upload_id: UUID) -> None:
     """Mark a session as confirmed; the sweep forgets it later."""
-    statement = update(model_uploads).where(model_uploads.c.id == upload_id, _OPEN)
-    await connection.execute(statement.values(confirmed_at=func.now(), updated_at=func.now()))
+    await transaction.run(_CLOSE_UPLOAD, {"id": upload_id})
 
 
-async def drop_upload(connection: Transaction, upload_id: UUID) -> None:
+async def drop_upload(transaction: Transaction, upload_id: UUID) -> None:
     """Forget an open session."""
-    await connection.execute(delete(model_uploads).where(model_uploads.c.id == upload_id, _OPEN))
+    await transaction.run(_DROP_UPLOAD, {"id": upload_id})
 
 
 MODEL_LIST = ListSpec(
@@ -136,24 +140,35 @@ MODEL_LIST = ListSpec(
 )
 
 
-_TAKE_STALE = text("""
+_TAKE_STALE = """
     DELETE FROM model_uploads WHERE id IN (
         SELECT id FROM model_uploads
-        WHERE updated_at < now() - make_interval(secs => :open_seconds)
-           OR (confirmed_at IS NOT NULL AND updated_at < now() - make_interval(secs => :confirmed_seconds))
-        ORDER BY updated_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+        WHERE updated_at < now() - make_interval(secs => %(open_seconds)s)
+           OR (confirmed_at IS NOT NULL AND updated_at < now() - make_interval(secs => %(confirmed_seconds)s))
+        ORDER BY updated_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
     RETURNING id, org_id, sha256
-""")
+"""
+
+_NAMED = "SELECT object_key FROM models WHERE object_key = ANY(%(keys)s)"
+
+
+@dataclass(frozen=True, slots=True)
+class StaleUpload:
+    """A session that was forgotten, and the content that it was for."""
+
+    id: UUID
+    org_id: UUID
+    sha256: str
 
 
 async def take_stale(
-    connection: Transaction, *, open_seconds: int, confirmed_seconds: int, limit: int
-) -> Sequence[Row[Any]]:
+    transaction: Transaction, *, open_seconds: int, confirmed_seconds: int, limit: int
+) -> list[StaleUpload]:
     """Delete sessions that nobody went on with for so long, and confirmed ones sooner; return what they were."""
     values = {"open_seconds": open_seconds, "confirmed_seconds": confirmed_seconds, "limit": limit}
-    return (await connection.execute(_TAKE_STALE, values)).all()
+    return await transaction.rows(_TAKE_STALE, values, row=StaleUpload)
 
 
-async def named(connection: Transaction, keys: Collection[str]) -> set[str]:
+async def named(transaction: Transaction, keys: Collection[str]) -> set[str]:
     """Return those of these object keys that a model has."""
-    return set((await connection.execute(select(models.c.object_key).where(models.c.object_key.in_(keys)))).scalars())
+    return set(await transaction.values(_NAMED, {"keys": list(keys)}, of=str))

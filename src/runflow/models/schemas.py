@@ -5,10 +5,10 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import BaseModel, Field
-from sqlalchemy import RowMapping
 
 from runflow.assets.schemas import Filename
 from runflow.models.parts import CHUNK_BYTES, STALE_SECONDS
+from runflow.models.tables import ModelRow, ModelUploadRow
 from runflow.web.responses import Timestamp
 
 _EXAMPLE = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -75,23 +75,28 @@ class ModelRecord(Content):
     created_at: Timestamp
 
 
-_SHOWN = tuple(ModelRecord.model_fields)
-
-
-def model_record(model: RowMapping) -> dict[str, Any]:
+def model_record(model: ModelRow) -> dict[str, Any]:
     """Return a model's record."""
-    return {name: model[name] for name in _SHOWN}
+    return {
+        "sha256": model.sha256,
+        "size_bytes": model.size_bytes,
+        "id": model.id,
+        "org_id": model.org_id,
+        "filename": model.filename,
+        "created_by": model.created_by,
+        "created_at": model.created_at,
+    }
 
 
-def upload_record(session: RowMapping) -> dict[str, Any]:
+def upload_record(session: ModelUploadRow) -> dict[str, Any]:
     """Return an open session's record."""
     return {
-        "id": session["id"],
-        "sha256": session["sha256"],
-        "size_bytes": session["size_bytes"],
-        "filename": session["filename"],
-        "offset": session["received_bytes"],
+        "id": session.id,
+        "sha256": session.sha256,
+        "size_bytes": session.size_bytes,
+        "filename": session.filename,
+        "offset": session.received_bytes,
         "chunk_bytes": CHUNK_BYTES,
-        "created_at": session["created_at"],
-        "expires_at": session["updated_at"] + timedelta(seconds=STALE_SECONDS),
+        "created_at": session.created_at,
+        "expires_at": session.updated_at + timedelta(seconds=STALE_SECONDS),
     }

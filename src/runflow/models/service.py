@@ -12,8 +12,9 @@ from runflow.db.transaction import Transaction
 from runflow.models import queries
 from runflow.models.queries import MODEL_LIST
 from runflow.models.schemas import ModelLookups, ModelRecord, model_record
+from runflow.models.tables import ModelRow
 from runflow.web.auth import Principal
-from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project
+from runflow.web.lists import ListQuery, RecordQuery, check_projection, envelope, project, read_page
 from runflow.web.services import Services
 
 
@@ -30,19 +31,19 @@ class ModelFile:
 async def look_up(services: Services, caller: Principal, body: ModelLookups) -> dict[str, Any]:
     """Return which of these contents the organization has, and how much of the others was sent already."""
     hashes = {item.sha256 for item in body.items}
-    async with services.db.tenant(caller.org_id) as connection:
-        found = await queries.by_hashes(connection, hashes)
-        sessions = await queries.open_uploads(connection, hashes)
-    received = {(row["sha256"], row["size_bytes"]): row["received_bytes"] for row in sessions}
+    async with services.db.tenant(caller.org_id) as transaction:
+        found = await queries.by_hashes(transaction, hashes)
+        sessions = await queries.open_uploads(transaction, hashes)
+    received = {(row.sha256, row.size_bytes): row.received_bytes for row in sessions}
     items = []
     for item in body.items:
         model = found.get(item.sha256)
-        known = model is not None and model["size_bytes"] == item.size_bytes
+        known = model is not None and model.size_bytes == item.size_bytes
         items.append(
             {
                 "sha256": item.sha256,
                 "size_bytes": item.size_bytes,
-                "model_id": model["id"] if model is not None and known else None,
+                "model_id": model.id if model is not None and known else None,
                 "received_bytes": item.size_bytes if known else received.get((item.sha256, item.size_bytes), 0),
             }
         )
@@ -52,17 +53,16 @@ async def look_up(services: Services, caller: Principal, body: ModelLookups) -> 
 
 async def list_page(services: Services, caller: Principal, query: ListQuery) -> dict[str, Any]:
     """Return a page of the organization's models."""
-    statement = build(MODEL_LIST, query, queries.owned(caller.org_id))
-    async with services.db.tenant(caller.org_id) as connection:
-        found = page(MODEL_LIST, query, await queries.rows(connection, statement))
+    async with services.db.tenant(caller.org_id) as transaction:
+        found = await read_page(transaction, MODEL_LIST, query, queries.owned(caller.org_id), row=ModelRow, short=True)
     return envelope(found, [project(model_record(row), query) for row in found.rows])
 
 
 async def get(services: Services, caller: Principal, model_id: UUID, query: RecordQuery) -> dict[str, Any]:
     """Return a model's record. Raises `ModelNotFound`, `InvalidField`."""
     check_projection(query, ModelRecord.model_fields, frozenset())
-    async with services.db.tenant(caller.org_id) as connection:
-        model = await queries.get_model(connection, model_id)
+    async with services.db.tenant(caller.org_id) as transaction:
+        model = await queries.get_model(transaction, model_id)
     if model is None:
         raise errors.ModelNotFound
     return project(model_record(model), query)
@@ -73,21 +73,21 @@ async def delete(services: Services, caller: Principal, model_id: UUID) -> None:
 
     A worker that has it already keeps it; any other fails the runs that need it.
     """
-    async with services.db.tenant(caller.org_id) as connection:
-        model = await queries.remove_model(connection, model_id)
+    async with services.db.tenant(caller.org_id) as transaction:
+        model = await queries.remove_model(transaction, model_id)
         if model is None:
             raise errors.ModelNotFound
-        await recorder.record(connection, caller, "model.deleted", "model", model_id, {"sha256": model["sha256"]})
-        await services.storage.delete([model["object_key"]])
+        await recorder.record(transaction, caller, "model.deleted", "model", model_id, {"sha256": model.sha256})
+        await services.storage.delete([model.object_key])
 
 
-async def held(connection: Transaction, hashes: Collection[str]) -> dict[str, ModelFile]:
+async def held(transaction: Transaction, hashes: Collection[str]) -> dict[str, ModelFile]:
     """Return the files of those contents that the transaction's tenant has uploaded, by hash."""
     if not hashes:
         return {}
     return {
-        sha256: ModelFile(row["object_key"], row["filename"], row["size_bytes"], sha256)
-        for sha256, row in (await queries.by_hashes(connection, hashes)).items()
+        sha256: ModelFile(row.object_key, row.filename, row.size_bytes, sha256)
+        for sha256, row in (await queries.by_hashes(transaction, hashes)).items()
     }
 
 

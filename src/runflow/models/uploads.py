@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping
-
 from runflow import errors
 from runflow.accounts.audit import recorder
 from runflow.accounts.organizations.limits import require_storage
@@ -26,6 +24,7 @@ from runflow.models.parts import (
     whole_prefix,
 )
 from runflow.models.schemas import ModelUploadCreate, model_record, upload_record
+from runflow.models.tables import ModelRow, ModelUploadRow
 from runflow.web.auth import Principal
 from runflow.web.services import Services
 
@@ -50,16 +49,16 @@ class ModelUploads:
         limit = self._services.settings.max_model_bytes
         if body.size_bytes > limit:
             raise _wrong_size(f"The model has {body.size_bytes} bytes; this server takes {limit} at most.")
-        async with self._services.db.tenant(caller.org_id) as connection:
-            model = (await queries.by_hashes(connection, [body.sha256])).get(body.sha256)
-            if model is not None and model["size_bytes"] != body.size_bytes:
-                raise _wrong_size(f"The file with this SHA-256 has {model['size_bytes']} bytes.")
+        async with self._services.db.tenant(caller.org_id) as transaction:
+            model = (await queries.by_hashes(transaction, [body.sha256])).get(body.sha256)
+            if model is not None and model.size_bytes != body.size_bytes:
+                raise _wrong_size(f"The file with this SHA-256 has {model.size_bytes} bytes.")
             if model is not None:
                 return model_record(model), True
-            if not await queries.is_open(connection, body.sha256, body.size_bytes):
-                await require_storage(connection, self._services.settings, caller.org_id, body.size_bytes)
+            if not await queries.is_open(transaction, body.sha256, body.size_bytes):
+                await require_storage(transaction, self._services.settings, caller.org_id, body.size_bytes)
             session = await queries.open_upload(
-                connection,
+                transaction,
                 id=new_id(),
                 org_id=caller.org_id,
                 sha256=body.sha256,
@@ -87,13 +86,13 @@ class ModelUploads:
         """
         self._require_enabled()
         session = await self._open_session(caller, upload_id)
-        chunk = read_chunk(content_range, session["size_bytes"])
-        if chunk.start > session["received_bytes"]:
-            raise _wrong_offset(session["received_bytes"])
+        chunk = read_chunk(content_range, session.size_bytes)
+        if chunk.start > session.received_bytes:
+            raise _wrong_offset(session.received_bytes)
         storage, key = self._services.storage, part_key(upload_id, chunk.start)
         await storage.put(key, body, limit=chunk.size, size_bytes=chunk.size)
-        async with self._services.db.tenant(caller.org_id) as connection:
-            noted = await queries.note_received(connection, upload_id, start=chunk.start, end=chunk.end)
+        async with self._services.db.tenant(caller.org_id) as transaction:
+            noted = await queries.note_received(transaction, upload_id, start=chunk.start, end=chunk.end)
         if noted is None:
             await storage.delete([key])
             raise errors.ModelUploadNotFound
@@ -106,20 +105,20 @@ class ModelUploads:
         `ValidationFailed` when the content has another hash; then nothing stays.
         """
         self._require_enabled()
-        async with self._services.db.tenant(caller.org_id) as connection:
-            session = await queries.get_upload(connection, upload_id)
+        async with self._services.db.tenant(caller.org_id) as transaction:
+            session = await queries.get_upload(transaction, upload_id)
             if session is None:
                 raise errors.ModelUploadNotFound
-            model = (await queries.by_hashes(connection, [session["sha256"]])).get(session["sha256"])
+            model = (await queries.by_hashes(transaction, [session.sha256])).get(session.sha256)
             if model is None:
-                await queries.touch(connection, upload_id)
+                await queries.touch(transaction, upload_id)
         if model is not None:
             await self._close(session)
             return model_record(model)
-        if session["confirmed_at"] is not None:
+        if session.confirmed_at is not None:
             raise errors.ModelUploadNotFound
-        if session["received_bytes"] != session["size_bytes"]:
-            raise _wrong_offset(session["received_bytes"])
+        if session.received_bytes != session.size_bytes:
+            raise _wrong_offset(session.received_bytes)
         if upload_id in self._joining:
             raise errors.Conflict(
                 "This model is being put together and checked for another request. Ask again in a moment.",
@@ -131,21 +130,21 @@ class ModelUploads:
         finally:
             self._joining.discard(upload_id)
 
-    async def _join(self, caller: Principal, session: RowMapping) -> RowMapping:
+    async def _join(self, caller: Principal, session: ModelUploadRow) -> ModelRow:
         """Make one object of the chunks, and the model of it."""
-        storage, upload_id, size = self._services.storage, session["id"], session["size_bytes"]
-        key = whole_key(session["org_id"], session["sha256"], upload_id)
+        storage, upload_id, size = self._services.storage, session.id, session.size_bytes
+        key = whole_key(session.org_id, session.sha256, upload_id)
         try:
             # Storage hashes in threads what passes through it.
             stored = await storage.put(key, whole(storage, upload_id, size), limit=size, size_bytes=size)
         except PartMissing as missing:
-            async with self._services.db.tenant(caller.org_id) as connection:
-                await queries.fall_back(connection, upload_id, missing.start)
+            async with self._services.db.tenant(caller.org_id) as transaction:
+                await queries.fall_back(transaction, upload_id, missing.start)
             raise _wrong_offset(missing.start) from missing
         try:
-            if stored.sha256 != session["sha256"]:
+            if stored.sha256 != session.sha256:
                 await self._give_up(session)
-                raise _wrong_content(session["sha256"], str(stored.sha256))
+                raise _wrong_content(session.sha256, str(stored.sha256))
             model, is_ours = await self._insert(caller, session, key)
         except BaseException:
             await storage.delete([key])
@@ -155,35 +154,43 @@ class ModelUploads:
         await self._clear(upload_id)
         return model
 
-    async def _insert(self, caller: Principal, session: RowMapping, key: str) -> tuple[RowMapping, bool]:
-        shared = {name: session[name] for name in ("org_id", "sha256", "size_bytes", "filename", "created_by")}
-        async with self._services.db.tenant(caller.org_id) as connection:
-            model = await queries.add_model(connection, id=new_id(), object_key=key, **shared)
-            await queries.close_upload(connection, session["id"])
+    async def _insert(self, caller: Principal, session: ModelUploadRow, key: str) -> tuple[ModelRow, bool]:
+        async with self._services.db.tenant(caller.org_id) as transaction:
+            model = await queries.add_model(
+                transaction,
+                id=new_id(),
+                object_key=key,
+                org_id=session.org_id,
+                sha256=session.sha256,
+                size_bytes=session.size_bytes,
+                filename=session.filename,
+                created_by=session.created_by,
+            )
+            await queries.close_upload(transaction, session.id)
             if model is not None:
-                details = {"sha256": session["sha256"], "filename": session["filename"]}
-                await recorder.record(connection, caller, "model.created", "model", model["id"], details)
+                details = {"sha256": session.sha256, "filename": session.filename}
+                await recorder.record(transaction, caller, "model.created", "model", model.id, details)
                 return model, True
-            return (await queries.by_hashes(connection, [session["sha256"]]))[session["sha256"]], False
+            return (await queries.by_hashes(transaction, [session.sha256]))[session.sha256], False
 
-    async def _open_session(self, caller: Principal, upload_id: UUID) -> RowMapping:
-        async with self._services.db.tenant(caller.org_id) as connection:
-            session = await queries.get_upload(connection, upload_id)
-        if session is None or session["confirmed_at"] is not None:
+    async def _open_session(self, caller: Principal, upload_id: UUID) -> ModelUploadRow:
+        async with self._services.db.tenant(caller.org_id) as transaction:
+            session = await queries.get_upload(transaction, upload_id)
+        if session is None or session.confirmed_at is not None:
             raise errors.ModelUploadNotFound
         return session
 
-    async def _close(self, session: RowMapping) -> None:
-        if session["confirmed_at"] is None:
-            async with self._services.db.tenant(session["org_id"]) as connection:
-                await queries.close_upload(connection, session["id"])
-            await self._clear(session["id"])
+    async def _close(self, session: ModelUploadRow) -> None:
+        if session.confirmed_at is None:
+            async with self._services.db.tenant(session.org_id) as transaction:
+                await queries.close_upload(transaction, session.id)
+            await self._clear(session.id)
 
-    async def _give_up(self, session: RowMapping) -> None:
-        async with self._services.db.tenant(session["org_id"]) as connection:
-            await queries.drop_upload(connection, session["id"])
+    async def _give_up(self, session: ModelUploadRow) -> None:
+        async with self._services.db.tenant(session.org_id) as transaction:
+            await queries.drop_upload(transaction, session.id)
         storage = self._services.storage
-        await storage.delete([key async for key in storage.list(parts_prefix(session["id"]))])
+        await storage.delete([key async for key in storage.list(parts_prefix(session.id))])
 
     async def _clear(self, upload_id: UUID) -> None:
         """Remove the chunks of a confirmed session, unless it is not committed yet: then the sweep does it."""
@@ -226,14 +233,14 @@ async def sweep_model_uploads(services: Services) -> int:
     Objects go before the commit that says so: a process that dies in between leaves sessions that are found again.
     """
     storage = services.storage
-    async with services.db.system() as connection:
+    async with services.db.system() as transaction:
         stale = await queries.take_stale(
-            connection, open_seconds=STALE_SECONDS, confirmed_seconds=CONFIRMED_SECONDS, limit=BATCH
+            transaction, open_seconds=STALE_SECONDS, confirmed_seconds=CONFIRMED_SECONDS, limit=BATCH
         )
         for session in stale:
             await storage.delete([key async for key in storage.list(parts_prefix(session.id))])
             # A process that died while it put a model together left a file that no model names.
             wholes = [key async for key in storage.list(whole_prefix(session.org_id, session.sha256, session.id))]
-            used = await queries.named(connection, wholes) if wholes else set()
+            used = await queries.named(transaction, wholes) if wholes else set()
             await storage.delete([key for key in wholes if key not in used])
     return len(stale)

@@ -1,13 +1,11 @@
 """Why a run still waits, in one sentence with the next step (docs/api/runs.md, "Why a run waits")."""
 
 import time
-from typing import Any
-
-from sqlalchemy import Row
 
 from runflow.queue.choose import ANY_GPU
 from runflow.web.services import Services
 from runflow.workers import queries
+from runflow.workers.queries import ConnectedWorker
 
 REMEMBER_SECONDS = 1.0
 
@@ -18,7 +16,7 @@ class WaitingReasons:
     def __init__(self, services: Services) -> None:
         """Ask this process's database."""
         self._services = services
-        self._workers: list[Row[Any]] = []
+        self._workers: list[ConnectedWorker] = []
         self._until = 0.0
 
     async def waiting_reason(self, gpu_class: str) -> str:
@@ -30,7 +28,7 @@ class WaitingReasons:
         return reason(self._workers, gpu_class)
 
 
-def reason(workers: list[Row[Any]], gpu_class: str) -> str:
+def reason(workers: list[ConnectedWorker], gpu_class: str) -> str:
     """Decide the sentence from the connected workers."""
     if not workers:
         return "No worker is connected. Start one with `runflow worker --server URL --token-file FILE`."

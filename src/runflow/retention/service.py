@@ -21,8 +21,8 @@ async def expire_outputs(services: Services, now: datetime) -> int:
     days = services.settings.output_retention_days
     if days is None:
         return 0
-    async with services.db.system() as connection:
-        runs = await queries.expire_outputs(connection, before=now - timedelta(days=days), limit=OUTPUT_BATCH)
+    async with services.db.system() as transaction:
+        runs = await queries.expire_outputs(transaction, before=now - timedelta(days=days), limit=OUTPUT_BATCH)
         await _remove_objects(services, runs)
     return len(runs)
 
@@ -32,8 +32,8 @@ async def forget_events(services: Services, now: datetime) -> int:
     days = services.settings.event_retention_days
     if days is None:
         return 0
-    async with services.db.system() as connection:
-        return await queries.forget_events(connection, before=now - timedelta(days=days), limit=EVENT_BATCH)
+    async with services.db.system() as transaction:
+        return await queries.forget_events(transaction, before=now - timedelta(days=days), limit=EVENT_BATCH)
 
 
 async def remove_runs(services: Services, now: datetime) -> int:
@@ -45,11 +45,11 @@ async def remove_runs(services: Services, now: datetime) -> int:
     if days is None:
         return 0
     before = now - timedelta(days=days)
-    async with services.db.system() as connection:
-        runs = await queries.old_runs(connection, before=before, first_id=smallest_id(before), limit=RUN_BATCH)
+    async with services.db.system() as transaction:
+        runs = await queries.old_runs(transaction, before=before, first_id=smallest_id(before), limit=RUN_BATCH)
         ids = [run.id for run in runs]
         await _remove_objects(services, ids)
-        await queries.remove_runs(connection, ids, list({run.batch_id for run in runs if run.batch_id}))
+        await queries.remove_runs(transaction, ids, list({run.batch_id for run in runs if run.batch_id}))
     return len(ids)
 
 

@@ -100,7 +100,7 @@ class RunReader:
             if not cancelled:
                 return False
             details = {"reason": reason} if reason else None
-            await recorder.record_pipelined(transaction, caller, "run.cancelled", "run", run_id, details)
+            await recorder.record(transaction, caller, "run.cancelled", "run", run_id, details)
         cancellation.announce(self._services, [run_id])
         return True
 

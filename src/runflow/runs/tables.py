@@ -236,7 +236,6 @@ class AttemptRow:
 class EventsRow:
     """A run, its attempts and stored events, of which `runs.history.timeline` makes what happened."""
 
-    id: UUID
     status_code: str
     created_at: datetime
     completed_at: datetime | None

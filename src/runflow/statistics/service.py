@@ -1,11 +1,11 @@
 """Statistics of a workflow's runs (docs/api/metering.md): always the caller's own runs, also of a public workflow."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row
-
 from runflow.statistics import queries
+from runflow.statistics.queries import Step
 from runflow.web.auth import Principal
 from runflow.web.lists import RecordQuery
 from runflow.web.period import Period
@@ -19,48 +19,62 @@ async def run_performance(services: Services, caller: Principal, workflow_id: UU
     A run belongs to the step in which it was created.
     """
     await workflows.get(services, caller, workflow_id, RecordQuery(fields=("id",)))
-    async with services.db.tenant(caller.org_id) as connection:
-        series = await queries.series(connection, workflow_id, period)
+    async with services.db.tenant(caller.org_id) as transaction:
+        series = await queries.series(transaction, workflow_id, period)
         sums = totals(series)
-        latency = await queries.latency(connection, workflow_id, period, sums["succeeded"] + sums["failed"])
-        failures = await queries.failures(connection, workflow_id, period)
+        latency = await queries.latency(transaction, workflow_id, period, sums["succeeded"] + sums["failed"])
+        failures = await queries.failures(transaction, workflow_id, period)
     return {
         "from": period.start,
         "to": period.end,
         "bucket": period.bucket,
         "totals": sums,
-        "latency_ms": {name: percentiles(latency, name) for name in ("queue", "execution", "total")},
+        "latency_ms": {
+            "queue": percentiles(latency.queue, latency.queue_average, latency.queue_max),
+            "execution": percentiles(latency.execution, latency.execution_average, latency.execution_max),
+            "total": percentiles(latency.total, latency.total_average, latency.total_max),
+        },
         "failures": [{"failure_code": row.failure_code, "count": row.count} for row in failures],
         "series": [step(row) for row in series],
     }
 
 
-def totals(series: list[Row[Any]]) -> dict[str, Any]:
+def totals(series: list[Step]) -> dict[str, Any]:
     """Add up the steps. The success rate leaves out what was cancelled or has not ended."""
-    names = ("runs", "succeeded", "failed", "cancelled", "gpu_seconds", "cost", "cold_starts")
-    summed = {name: sum(row._mapping[name] for row in series) for name in names}
-    judged = summed["succeeded"] + summed["failed"]
-    summed["gpu_seconds"] = float(summed["gpu_seconds"])
-    return summed | {"success_rate": round(summed["succeeded"] / judged, 4) if judged else None}
-
-
-def percentiles(latency: Row[Any], name: str) -> dict[str, Any]:
-    """Return one latency with its percentiles, average and maximum."""
-    columns = latency._mapping
-    found = columns[name] or [None] * len(queries.PERCENTILES)
-    shown = dict(zip(queries.PERCENTILES, found, strict=True)) | {
-        "avg": columns[f"{name}_average"],
-        "max": columns[f"{name}_max"],
+    succeeded, failed = sum(row.succeeded for row in series), sum(row.failed for row in series)
+    judged = succeeded + failed
+    return {
+        "runs": sum(row.runs for row in series),
+        "succeeded": succeeded,
+        "failed": failed,
+        "cancelled": sum(row.cancelled for row in series),
+        "gpu_seconds": float(sum(row.gpu_seconds for row in series)),
+        "cost": sum(row.cost for row in series),
+        "cold_starts": sum(row.cold_starts for row in series),
+        "success_rate": round(succeeded / judged, 4) if judged else None,
     }
+
+
+def percentiles(found: Sequence[float] | None, average: float | None, longest: int | None) -> dict[str, Any]:
+    """Return one latency with its percentiles, average and maximum."""
+    shares = dict(zip(queries.PERCENTILES, found, strict=True)) if found else dict.fromkeys(queries.PERCENTILES)
+    shown = {**shares, "avg": average, "max": longest}
     return {key: None if value is None else _shown(float(value)) for key, value in shown.items()}
 
 
-def step(row: Row[Any]) -> dict[str, Any]:
+def step(row: Step) -> dict[str, Any]:
     """Return one step of the series."""
-    shown = ("start", "runs", "succeeded", "failed", "p50_total_ms", "p95_total_ms")
-    return {name: _shown(row._mapping[name]) for name in shown} | {"gpu_seconds": float(row.gpu_seconds)}
+    return {
+        "start": row.start,
+        "runs": row.runs,
+        "succeeded": row.succeeded,
+        "failed": row.failed,
+        "p50_total_ms": None if row.p50_total_ms is None else _shown(row.p50_total_ms),
+        "p95_total_ms": None if row.p95_total_ms is None else _shown(row.p95_total_ms),
+        "gpu_seconds": float(row.gpu_seconds),
+    }
 
 
-def _shown(value: Any) -> Any:
+def _shown(milliseconds: float) -> float:
     """Return a latency as it is measured, in milliseconds: interpolation leaves a tail of digits that mean nothing."""
-    return round(value, 1) if isinstance(value, float) else value
+    return round(milliseconds, 1)

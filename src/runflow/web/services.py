@@ -1,8 +1,8 @@
 """Everything a server process holds, made once and handed to the routes."""
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
 
 from starlette.requests import Request
 
@@ -15,6 +15,8 @@ from runflow.storage.store import Storage
 from runflow.web.auth import Authenticator
 from runflow.web.rate_limits import RateLimits
 from runflow.web.route_table import RouteTable
+
+PartT = TypeVar("PartT")
 
 
 class Drawing(Protocol):
@@ -33,7 +35,7 @@ class RunConsequence(Protocol):
     def concerns(self, run: Any) -> bool:
         """Tell whether anything may follow for this run; `run` is the row by which the queue ends it."""
 
-    async def write(self, services: "Services", connection: Transaction, ending: Any) -> None:
+    async def write(self, services: "Services", transaction: Transaction, ending: Any) -> None:
         """Write what follows from a `runflow.queue.ending.Ending`."""
 
 
@@ -56,6 +58,15 @@ class Services:
     """What follows from a run's end, in the order in which it is written; handed in by `runflow.server`."""
     stopping: bool = False
     """Set when the server stops: long polls answer at once with what there is."""
+
+    _parts: dict[Callable[["Services"], Any], Any] = field(default_factory=dict, init=False, repr=False)
+
+    def part(self, make: Callable[["Services"], PartT]) -> PartT:
+        """Return what `make` makes of these services, made when it is first asked for: what one room keeps here."""
+        found: PartT | None = self._parts.get(make)
+        if found is None:
+            found = self._parts[make] = make(self)
+        return found
 
     def stop_waiting(self) -> None:
         """Make every long poll of this process answer now."""

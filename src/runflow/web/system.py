@@ -4,7 +4,6 @@ from typing import Annotated, Literal
 
 from fastapi import Depends
 from pydantic import BaseModel, Field
-from sqlalchemy import text
 from starlette.responses import Response
 
 from runflow import __version__
@@ -45,7 +44,7 @@ async def health() -> Response:
 @router.get("/v1/readiness", access=Access.PUBLIC, response_model=Readiness, summary="Can it serve requests")
 async def readiness(parts: Annotated[Services, Depends(services)]) -> Response:
     """Answer 200 when database and storage work, else 503. A missing worker never makes a server unready."""
-    async with parts.db.system() as connection:
-        await connection.execute(text("SELECT 1"))
+    async with parts.db.system() as transaction:
+        await transaction.run("SELECT 1")
     await parts.storage.ready()
     return json_response({"status": "ready", "ok": True, "database": "ok", "storage": "ok"})

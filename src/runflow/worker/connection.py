@@ -20,6 +20,7 @@ from runflow.protocol.leases import Expected, Heartbeat, HeartbeatAnswer, LeaseR
 from runflow.protocol.outputs import OutputFile, Upload, Uploads, UploadsAnswer
 from runflow.protocol.workers import PROTOCOL_VERSION, Registered, Registration
 from runflow.tls import next_step, trusting
+from runflow.worker.origin_client import OriginClient
 
 _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 30.0
@@ -29,6 +30,8 @@ _STALLED_SECONDS = 60.0
 _KEEP_CONNECTION_SECONDS = 60.0
 
 _LEASES = "/v1/worker/leases"
+_JSON = {"Content-Type": "application/json"}
+_PARCEL = {"Content-Type": PARCEL}
 
 
 class ServerUnavailable(Exception):
@@ -80,17 +83,24 @@ class Connection:
 
         Raises `CertificateUnusable`.
         """
-        trusted = trusting(ssl.create_default_context(), ca_file) if ca_file is not None else True
+        trusted = trusting(ssl.create_default_context(), ca_file) if ca_file is not None else None
         self._server = server.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        self._headers = {"Authorization": f"Bearer {token}"}
         self._instance = instance
         self._worker_id = instance  # until the server has given one
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_CONNECTION_SECONDS, ssl=trusted),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_CONNECTION_SECONDS, ssl=trusted or True),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
         )
-        self._answer_timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS, sock_connect=_CONNECT_SECONDS)
+        self._proxy = proxy_for(self._server)
+        self._direct = OriginClient(
+            self._server,
+            headers=self._headers,
+            connect_seconds=_CONNECT_SECONDS,
+            keep_seconds=_KEEP_CONNECTION_SECONDS,
+            ssl_context=trusted,
+        )
         self._transfer_timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=_CONNECT_SECONDS, sock_read=_STALLED_SECONDS
         )
@@ -103,6 +113,7 @@ class Connection:
 
     async def close(self) -> None:
         """Close every connection."""
+        await self._direct.close()
         await self._session.close()
 
     @property
@@ -124,11 +135,10 @@ class Connection:
         Upload URLs for the outputs that are `expected` of its version come with it. It is not read yet: whoever cannot
         read it has to refuse it by its id.
         """
-        timeout = aiohttp.ClientTimeout(total=wait_seconds + _ANSWER_SECONDS, sock_connect=_CONNECT_SECONDS)
         request = LeaseRequest(
             **self.caller, wait_seconds=wait_seconds, fingerprints=fingerprints, expected=expected or []
         )
-        answer = await self._post(_LEASES, request, timeout)
+        answer = await self._post(_LEASES, request, wait_seconds + _ANSWER_SECONDS)
         lease: dict[str, Any] | None = answer.get("lease")
         return lease
 
@@ -152,8 +162,7 @@ class Connection:
         """
         path = f"{_LEASES}/{lease_id}/completions"
         if contents:
-            parcel = pack(to_wire(completion), contents)
-            answer = await self._send(path, parcel, {**self._headers, "Content-Type": PARCEL})
+            answer = await self._send(path, pack(to_wire(completion), contents), _PARCEL)
         else:
             answer = await self._post(path, completion)
         lease: dict[str, Any] | None = answer.pop("lease", None)
@@ -206,28 +215,35 @@ class Connection:
             )
             raise ServerRefused(200, "UNREADABLE", message) from problem
 
-    async def _post(self, path: str, message: Any, timeout: aiohttp.ClientTimeout | None = None) -> dict[str, Any]:
-        return await self._send(path, to_wire(message), self._headers, timeout)
+    async def _post(self, path: str, message: Any, seconds: float = _ANSWER_SECONDS) -> dict[str, Any]:
+        return await self._send(path, to_wire(message), _JSON, seconds)
 
     async def _send(
-        self, path: str, data: bytes, headers: Mapping[str, str], timeout: aiohttp.ClientTimeout | None = None
+        self, path: str, data: bytes, headers: Mapping[str, str], seconds: float = _ANSWER_SECONDS
     ) -> dict[str, Any]:
-        url = self._server + path
         try:
-            async with self._session.post(
-                url,
-                data=data,
-                headers=headers,
-                timeout=timeout or self._answer_timeout,
-                proxy=proxy_for(url),
-                allow_redirects=False,
-            ) as response:
-                content = await response.read()
-                if 200 <= response.status < 300:
-                    return _json_object(content, url)
-                raise _refusal(response.status, content, self._server, path)
+            if self._proxy is None:
+                status, content = await self._direct.exchange("POST", path, data, headers=headers, seconds=seconds)
+            else:
+                status, content = await self._send_by_proxy(path, data, headers, seconds)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ServerUnavailable(f"{self._server} does not answer: {_words(error)}.{next_step(error)}") from error
+        if 200 <= status < 300:
+            return _json_object(content, self._server + path)
+        raise _refusal(status, content, self._server, path)
+
+    async def _send_by_proxy(
+        self, path: str, data: bytes, headers: Mapping[str, str], seconds: float
+    ) -> tuple[int, bytes]:
+        async with self._session.post(
+            self._server + path,
+            data=data,
+            headers={**self._headers, **headers},
+            timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=_CONNECT_SECONDS),
+            proxy=self._proxy,
+            allow_redirects=False,
+        ) as response:
+            return response.status, await response.read()
 
     @staticmethod
     def _host(url: str) -> str:

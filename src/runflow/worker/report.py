@@ -47,7 +47,7 @@ class Turn:
 @dataclass(frozen=True, slots=True)
 class _Staged:
     type: EventType
-    at: datetime
+    at: float
     data: dict[str, Any]
 
 
@@ -147,7 +147,8 @@ class Report:
         """Return every event that the server does not have yet, oldest first, numbered."""
         for staged in self._staged.values():
             self._last_number += 1
-            self._unconfirmed.append(Event(number=self._last_number, type=staged.type, at=staged.at, data=staged.data))
+            event = Event(number=self._last_number, type=staged.type, at=moment(staged.at), data=staged.data)
+            self._unconfirmed.append(event)
         self._staged.clear()
         return list(self._unconfirmed)
 
@@ -185,4 +186,4 @@ class Report:
     def _stage(self, key: object, kind: EventType, at: float, data: dict[str, Any]) -> None:
         # Taken out first, so that the events stay in the order of their times.
         self._staged.pop(key, None)
-        self._staged[key] = _Staged(kind, moment(at), data)
+        self._staged[key] = _Staged(kind, at, data)

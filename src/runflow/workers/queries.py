@@ -1,21 +1,23 @@
 """SQL of workers, and what their list can be filtered and sorted by."""
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import ColumnElement, Row, Select, func, select, text, update
+from sqlalchemy import ColumnElement, Select, func, select
 
 from runflow.db.transaction import Transaction
 from runflow.web.lists import FieldKind, ListField, ListSpec
 from runflow.workers.schemas import Worker
 from runflow.workers.tables import workers
 
-_REGISTER = text("""
+_REGISTER = """
     INSERT INTO workers AS w (id, name, instance, gpu_code, gpu_name, memory_gb, labels, engine, fingerprints,
                               status_code, status_detail, token_id)
-    VALUES (:id, :name, :instance, :gpu_code, :gpu_name, :memory_gb, CAST(:labels AS json), CAST(:engine AS json),
-            :fingerprints, :status_code, :status_detail, :token_id)
+    VALUES (%(id)s, %(name)s, %(instance)s, %(gpu_code)s, %(gpu_name)s, %(memory_gb)s, CAST(%(labels)s AS json),
+            CAST(%(engine)s AS json), %(fingerprints)s, %(status_code)s, %(status_detail)s, %(token_id)s)
     ON CONFLICT (name) DO UPDATE SET instance = excluded.instance, gpu_code = excluded.gpu_code,
         gpu_name = excluded.gpu_name, memory_gb = excluded.memory_gb, labels = excluded.labels,
         engine = excluded.engine, fingerprints = excluded.fingerprints, status_code = excluded.status_code,
@@ -23,47 +25,71 @@ _REGISTER = text("""
     WHERE w.token_id IS NULL OR w.token_id = excluded.token_id
         OR EXISTS (SELECT FROM worker_tokens t WHERE t.id = w.token_id AND t.revoked_at IS NOT NULL)
     RETURNING id
-""")
+"""
 
 CONNECTED_SECONDS = 40.0
 """A worker whose last poll is older than this is not connected (a poll waits at most 30 seconds)."""
 
-_SEEN = text("UPDATE workers SET last_seen_at = now() WHERE id = :id")
+_SEEN = "UPDATE workers SET last_seen_at = now() WHERE id = %(id)s"
 
-_CONNECTED = text("""
+_OWNER = "SELECT token_id FROM workers WHERE name = %(name)s"
+
+_BY_ID = "SELECT instance, gpu_code, status_code FROM workers WHERE id = %(id)s"
+
+_CONNECTED = """
     SELECT name, gpu_code, status_code, status_detail, draining,
            coalesce(paused_until > clock_timestamp(), false) AS paused
     FROM workers
-    WHERE last_seen_at > now() - make_interval(secs => :seconds)
-""")
+    WHERE last_seen_at > now() - make_interval(secs => %(seconds)s)
+"""
 
 
-async def register(connection: Transaction, values: dict[str, Any]) -> UUID | None:
+async def register(transaction: Transaction, values: dict[str, Any]) -> UUID | None:
     """Insert or update the worker of this name; return its id, or None when the name belongs to another token."""
     row = {**values, "labels": orjson.dumps(values["labels"]).decode()}
     row["engine"] = None if values["engine"] is None else orjson.dumps(values["engine"]).decode()
-    found: UUID | None = (await connection.execute(_REGISTER, row)).scalar_one_or_none()
-    return found
+    return await transaction.value(_REGISTER, row, of=UUID)
 
 
-async def token_of(connection: Transaction, name: str) -> UUID | None:
+async def token_of(transaction: Transaction, name: str) -> UUID | None:
     """Return which token the name of a worker belongs to."""
-    return (await connection.execute(select(workers.c.token_id).where(workers.c.name == name))).scalar_one_or_none()
+    return await transaction.value(_OWNER, {"name": name}, of=UUID)
 
 
-async def by_id(connection: Transaction, worker_id: UUID) -> Row[Any] | None:
+@dataclass(frozen=True, slots=True)
+class RegisteredWorker:
+    """What a worker said of itself when it registered last, as far as leases need it."""
+
+    instance: UUID
+    gpu_code: str
+    status_code: str
+
+
+async def by_id(transaction: Transaction, worker_id: UUID) -> RegisteredWorker | None:
     """Return a worker."""
-    return (await connection.execute(select(workers).where(workers.c.id == worker_id))).one_or_none()
+    return await transaction.first(_BY_ID, {"id": worker_id}, row=RegisteredWorker)
 
 
-async def seen(connection: Transaction, worker_id: UUID) -> None:
+async def seen(transaction: Transaction, worker_id: UUID) -> None:
     """Note that a worker is alive."""
-    await connection.execute(_SEEN, {"id": worker_id})
+    await transaction.run(_SEEN, {"id": worker_id})
 
 
-async def connected(connection: Transaction, seconds: float) -> list[Row[Any]]:
+@dataclass(frozen=True, slots=True)
+class ConnectedWorker:
+    """A worker that asked for work a moment ago, and what keeps it from getting any."""
+
+    name: str
+    gpu_code: str
+    status_code: str
+    status_detail: str | None
+    draining: bool
+    paused: bool
+
+
+async def connected(transaction: Transaction, seconds: float) -> list[ConnectedWorker]:
     """Return the workers that were seen within the last `seconds`."""
-    return list(await connection.execute(_CONNECTED, {"seconds": seconds}))
+    return await transaction.rows(_CONNECTED, {"seconds": seconds}, row=ConnectedWorker)
 
 
 def online() -> ColumnElement[bool]:
@@ -71,35 +97,80 @@ def online() -> ColumnElement[bool]:
     return workers.c.last_seen_at > func.now() - func.make_interval(0, 0, 0, 0, 0, 0, CONNECTED_SECONDS)
 
 
+@dataclass(frozen=True, slots=True)
+class ShownWorker:
+    """A worker as the operator sees it."""
+
+    id: UUID
+    name: str
+    gpu_code: str
+    gpu_name: str | None
+    memory_gb: int
+    labels: dict[str, str]
+    status_code: str
+    status_detail: str | None
+    online: bool
+    draining: bool
+    engine: dict[str, Any] | None
+    fingerprints_count: int
+    last_seen_at: datetime
+    created_at: datetime
+
+
 def selection() -> Select[Any]:
-    """Select workers with `online` and `fingerprints_count`."""
-    count = func.coalesce(func.array_length(workers.c.fingerprints, 1), 0)
-    return select(workers, online().label("online"), count.label("fingerprints_count"))
+    """Select workers as `ShownWorker` has them."""
+    return select(
+        workers.c.id,
+        workers.c.name,
+        workers.c.gpu_code,
+        workers.c.gpu_name,
+        workers.c.memory_gb,
+        workers.c.labels,
+        workers.c.status_code,
+        workers.c.status_detail,
+        online().label("online"),
+        workers.c.draining,
+        workers.c.engine,
+        func.coalesce(func.array_length(workers.c.fingerprints, 1), 0).label("fingerprints_count"),
+        workers.c.last_seen_at,
+        workers.c.created_at,
+    )
 
 
-async def shown(connection: Transaction, worker_id: UUID) -> Row[Any] | None:
+async def shown(transaction: Transaction, worker_id: UUID) -> ShownWorker | None:
     """Return one row of `selection`."""
-    found: Row[Any] | None = (await connection.execute(selection().where(workers.c.id == worker_id))).one_or_none()
-    return found
+    return await transaction.first(selection().where(workers.c.id == worker_id), row=ShownWorker)
 
 
-_RUNS_OF = text("""
+_RUNS_OF = """
     SELECT a.worker_id, r.id, r.status_code, r.comfyui_workflow_id, r.started_at
     FROM run_attempts a JOIN runs r ON r.id = a.run_id
-    WHERE a.worker_id = ANY(:workers) AND a.status_code IN ('offered', 'live') AND r.org_id = :org
+    WHERE a.worker_id = ANY(%(workers)s) AND a.status_code IN ('offered', 'live') AND r.org_id = %(org)s
     ORDER BY a.offered_at
-""")
+"""
+
+_SET_DRAINING = "UPDATE workers SET draining = %(draining)s WHERE id = %(id)s"
 
 
-async def runs_of(connection: Transaction, worker_ids: list[UUID], org_id: UUID) -> list[Row[Any]]:
+@dataclass(frozen=True, slots=True)
+class RunOfWorker:
+    """A run that a worker holds."""
+
+    worker_id: UUID
+    id: UUID
+    status_code: str
+    comfyui_workflow_id: UUID
+    started_at: datetime | None
+
+
+async def runs_of(transaction: Transaction, worker_ids: list[UUID], org_id: UUID) -> list[RunOfWorker]:
     """Return what these workers hold of one organization's runs."""
-    return list(await connection.execute(_RUNS_OF, {"workers": worker_ids, "org": org_id}))
+    return await transaction.rows(_RUNS_OF, {"workers": worker_ids, "org": org_id}, row=RunOfWorker)
 
 
-async def set_draining(connection: Transaction, worker_id: UUID, draining: bool) -> bool:
+async def set_draining(transaction: Transaction, worker_id: UUID, draining: bool) -> bool:
     """Let a worker get no new runs, or again some; False when there is no such worker."""
-    statement = update(workers).where(workers.c.id == worker_id).values(draining=draining)
-    return (await connection.execute(statement)).rowcount > 0
+    return await transaction.change(_SET_DRAINING, {"id": worker_id, "draining": draining}) > 0
 
 
 STATUSES = ("ready", "no_engine", "engine_down")

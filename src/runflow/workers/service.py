@@ -9,50 +9,75 @@ from runflow.accounts.audit import recorder
 from runflow.accounts.organizations.identity import require_operator
 from runflow.db.transaction import Transaction
 from runflow.web.auth import Principal
-from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project
+from runflow.web.lists import ListQuery, RecordQuery, check_projection, envelope, project, read_page
 from runflow.web.services import Services
 from runflow.workers import queries
-from runflow.workers.queries import WORKER_LIST
-from runflow.workers.schemas import HeldRun, PatchWorker, Worker
+from runflow.workers.queries import WORKER_LIST, ShownWorker
+from runflow.workers.schemas import PatchWorker
 
 
 async def list_workers(services: Services, caller: Principal, query: ListQuery) -> dict[str, Any]:
     """Return a page of the installation's workers. Raises `PermissionDenied`."""
-    async with services.db.system(durable=False) as connection:
-        await require_operator(connection, caller)
-        rows = list(await connection.execute(build(WORKER_LIST, query, queries.selection())))
-        found = page(WORKER_LIST, query, rows)
-        items = await _records(connection, caller, found.rows)
+    async with services.db.system(durable=False) as transaction:
+        await require_operator(transaction, caller)
+        found = await read_page(transaction, WORKER_LIST, query, queries.selection(), row=ShownWorker, short=True)
+        items = await _records(transaction, caller, found.rows)
     return envelope(found, [project(item, query) for item in items])
 
 
 async def get(services: Services, caller: Principal, worker_id: UUID, query: RecordQuery) -> dict[str, Any]:
     """Return one worker. Raises `PermissionDenied`, `WorkerNotFound`."""
     check_projection(query, WORKER_LIST.response_fields, WORKER_LIST.embeds)
-    async with services.db.system(durable=False) as connection:
-        await require_operator(connection, caller)
-        row = await queries.shown(connection, worker_id)
+    async with services.db.system(durable=False) as transaction:
+        await require_operator(transaction, caller)
+        row = await queries.shown(transaction, worker_id)
         if row is None:
             raise errors.WorkerNotFound
-        (found,) = await _records(connection, caller, [row])
+        (found,) = await _records(transaction, caller, [row])
     return project(found, query)
 
 
 async def patch(services: Services, caller: Principal, worker_id: UUID, body: PatchWorker) -> dict[str, Any]:
     """Drain a worker or let it work again; what it has it finishes. Raises `PermissionDenied`, `WorkerNotFound`."""
-    async with services.db.system() as connection:
-        await require_operator(connection, caller)
-        if not await queries.set_draining(connection, worker_id, body.draining):
+    async with services.db.system() as transaction:
+        await require_operator(transaction, caller)
+        if not await queries.set_draining(transaction, worker_id, body.draining):
             raise errors.WorkerNotFound
-        await recorder.record(connection, caller, "worker.updated", "worker", worker_id, {"draining": body.draining})
+        await recorder.record(transaction, caller, "worker.updated", "worker", worker_id, {"draining": body.draining})
     # A poll that waits looks at its lanes again.
     services.hub.publish("lanes")
     return await get(services, caller, worker_id, RecordQuery())
 
 
-async def _records(connection: Transaction, caller: Principal, rows: list[Any]) -> list[dict[str, Any]]:
+async def _records(transaction: Transaction, caller: Principal, rows: list[ShownWorker]) -> list[dict[str, Any]]:
     held: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
-    for run in await queries.runs_of(connection, [row.id for row in rows], caller.org_id):
-        held[run.worker_id].append({name: run._mapping[name] for name in HeldRun.model_fields})
-    own = [name for name in Worker.model_fields if name != "runs"]
-    return [{**{name: row._mapping[name] for name in own}, "runs": held[row.id]} for row in rows]
+    for run in await queries.runs_of(transaction, [row.id for row in rows], caller.org_id):
+        held[run.worker_id].append(
+            {
+                "id": run.id,
+                "status_code": run.status_code,
+                "comfyui_workflow_id": run.comfyui_workflow_id,
+                "started_at": run.started_at,
+            }
+        )
+    return [_record(row, held[row.id]) for row in rows]
+
+
+def _record(row: ShownWorker, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "name": row.name,
+        "gpu_code": row.gpu_code,
+        "gpu_name": row.gpu_name,
+        "memory_gb": row.memory_gb,
+        "labels": row.labels,
+        "status_code": row.status_code,
+        "status_detail": row.status_detail,
+        "online": row.online,
+        "draining": row.draining,
+        "engine": row.engine,
+        "fingerprints_count": row.fingerprints_count,
+        "last_seen_at": row.last_seen_at,
+        "created_at": row.created_at,
+        "runs": runs,
+    }

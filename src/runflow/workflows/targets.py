@@ -1,14 +1,11 @@
 """What a dispatch needs to know of a workflow, from memory where that is safe: this is the hot path."""
 
-import time
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
-from weakref import WeakKeyDictionary
 
 from runflow import errors
-from runflow.db.notifications import Hub
+from runflow.db.hint_cache import HintCache
 from runflow.graph import Interface, is_slug
 from runflow.web.auth import Principal
 from runflow.web.services import Services
@@ -57,14 +54,13 @@ async def dispatch_target(services: Services, caller: Principal, owner: str, slu
     """
     if not is_slug(owner) or not is_slug(slug):
         raise errors.WorkflowNotFound
-    cache = _cache(services.hub)
     is_own = owner == caller.org_slug
     # What is public is the same for every caller from outside.
     key = caller.org_id if is_own else None, owner, slug
-    found = cache.get(key) if services.hub.connected else None
-    if found is not None:
-        return found
-    generation = cache.generation
+    return await services.part(_cache).get(key, lambda: _read(services, caller, owner, slug, is_own=is_own))
+
+
+async def _read(services: Services, caller: Principal, owner: str, slug: str, *, is_own: bool) -> DispatchTarget:
     if is_own:
         async with services.db.tenant(caller.org_id) as transaction:
             row = await queries.dispatch_row(transaction, caller.org_id, slug)
@@ -72,7 +68,7 @@ async def dispatch_target(services: Services, caller: Principal, owner: str, slu
         row = await public.dispatch_row(services, (owner, slug))
     if row is None:
         raise errors.WorkflowNotFound
-    target = DispatchTarget(
+    return DispatchTarget(
         workflow_id=row.id,
         org_id=row.org_id,
         owner=owner,
@@ -86,10 +82,6 @@ async def dispatch_target(services: Services, caller: Principal, owner: str, slu
         fingerprint=row.fingerprint,
         resources=row.resources,
     )
-    # A change that arrived while we looked wins over what we saw.
-    if services.hub.connected and generation == cache.generation:
-        cache.put(key, target)
-    return target
 
 
 async def workflow_id_of(services: Services, caller: Principal, owner: str, slug: str) -> UUID:
@@ -100,40 +92,11 @@ async def workflow_id_of(services: Services, caller: Principal, owner: str, slug
 _Key = tuple[UUID | None, str, str]
 
 
-class _Cache:
-    """Dispatch targets by path, the least recently used one leaving first. `generation` counts the changes heard of."""
-
-    def __init__(self) -> None:
-        self.generation = 0
-        self._entries: OrderedDict[_Key, tuple[DispatchTarget, float]] = OrderedDict()
-
-    def get(self, key: _Key) -> DispatchTarget | None:
-        found, until = self._entries.get(key, (None, 0.0))
-        if found is None or until < time.monotonic():
-            return None
-        self._entries.move_to_end(key)
-        return found
-
-    def put(self, key: _Key, target: DispatchTarget) -> None:
-        self._entries[key] = target, time.monotonic() + REMEMBER_SECONDS
-        self._entries.move_to_end(key)
-        while len(self._entries) > MAX_REMEMBERED:
-            self._entries.popitem(last=False)
-
-    def forget(self, subject: str) -> None:
-        """Drop one workflow, or with an empty subject all of them."""
-        self.generation += 1
-        for key in [key for key, (held, _) in self._entries.items() if subject in ("", str(held.workflow_id))]:
-            del self._entries[key]
-
-
-_caches: WeakKeyDictionary[Hub, _Cache] = WeakKeyDictionary()
-
-
-def _cache(hub: Hub) -> _Cache:
-    """Return the cache that lives by this hub's hints; a process has one hub."""
-    found = _caches.get(hub)
-    if found is None:
-        found = _caches[hub] = _Cache()
-        hub.on(TOPIC, found.forget)
-    return found
+def _cache(services: Services) -> HintCache[_Key, DispatchTarget]:
+    return HintCache(
+        services.hub,
+        TOPIC,
+        lives=lambda _: REMEMBER_SECONDS,
+        most=MAX_REMEMBERED,
+        subject_of=lambda _, target: str(target.workflow_id),
+    )

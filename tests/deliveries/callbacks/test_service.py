@@ -7,7 +7,6 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import text
 
 from runflow.ids import new_id
 from runflow.web.services import Services
@@ -40,8 +39,8 @@ async def test_a_secret_is_shown_once_and_stored_sealed(client: httpx.AsyncClien
     assert made["key_prefix"] == plain[:10]
     assert (await client.get(f"{PATH}/{made['id']}")).json() == made
     assert (await client.get(PATH)).json()["items"] == [made]
-    async with services.db.system() as connection:
-        stored = await connection.scalar(text("SELECT secret FROM callback_secrets WHERE id = :id"), made)
+    async with services.db.system() as transaction:
+        stored = await transaction.one_value("SELECT secret FROM callback_secrets WHERE id = %(id)s", made, of=bytes)
     assert plain.encode() not in stored and base64.b64decode(plain[6:]) not in stored
 
 
@@ -122,10 +121,12 @@ async def test_changes_are_audited_without_the_secret(client: httpx.AsyncClient,
     made = await create(client)
     await patch(client, made, label="b")
     await client.delete(f"{PATH}/{made['id']}")
-    async with services.db.system() as connection:
-        events = text("SELECT action_code, details::text FROM audit_events WHERE target_id = :id ORDER BY id")
-        rows = list(await connection.execute(events, made))
-    assert [row[0] for row in rows] == [
+    async with services.db.system() as transaction:
+        events = "SELECT action_code FROM audit_events WHERE target_id = %(id)s ORDER BY id"
+        actions = await transaction.values(events, made, of=str)
+        said = "SELECT coalesce(details::text, '') FROM audit_events WHERE target_id = %(id)s"
+        details = await transaction.values(said, made, of=str)
+    assert actions == [
         "callback_secret.created", "callback_secret.changed", "callback_secret.deleted",
     ]  # fmt: skip
-    assert not any(made["plain_secret"] in (row[1] or "") for row in rows)
+    assert not any(made["plain_secret"] in text for text in details)

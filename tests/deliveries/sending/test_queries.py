@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import IntegrityError
-from sqlalchemy import URL, text
+from sqlalchemy import URL
 
 from runflow.deliveries.outbox import insert
 from runflow.deliveries.sending import queries
@@ -22,19 +22,21 @@ BAD = Outcome(15, 500, "oh no", FailureReason.HTTP_STATUS, "h answered with HTTP
 
 
 async def due(outbox: Outbox, **options: Any) -> list[Candidate]:
-    async with outbox.db.system() as connection:
-        found = await queries.due(connection, **{"full_orgs": [], "full_hosts": [], "each": 10, "many": 100, **options})
+    async with outbox.db.system() as transaction:
+        found = await queries.due(
+            transaction, **{"full_orgs": [], "full_hosts": [], "each": 10, "many": 100, **options}
+        )
     return found.candidates
 
 
 async def claim(outbox: Outbox, *ids: Any, seconds: float = 30) -> list[Claim]:
-    async with outbox.db.system() as connection:
-        return await queries.claim(connection, ids, seconds)
+    async with outbox.db.system() as transaction:
+        return await queries.claim(transaction, ids, seconds)
 
 
 async def finish(outbox: Outbox, held: Claim, outcome: Outcome, decision: Any) -> bool:
-    async with outbox.db.system() as connection:
-        return await queries.finish(connection, held, outcome, decision, ())
+    async with outbox.db.system() as transaction:
+        return await queries.finish(transaction, held, outcome, decision, ())
 
 
 async def test_what_was_inserted_is_due_and_can_be_claimed_once(outbox: Outbox) -> None:
@@ -49,9 +51,9 @@ async def test_what_was_inserted_is_due_and_can_be_claimed_once(outbox: Outbox) 
 
 async def test_a_rolled_back_completion_leaves_no_delivery(outbox: Outbox) -> None:
     with pytest.raises(ZeroDivisionError):
-        async with outbox.db.system() as connection:
+        async with outbox.db.system() as transaction:
             await insert(
-                connection, org_id=ORG, kind_code="callback", event_type_code="run.completed",
+                transaction, org_id=ORG, kind_code="callback", event_type_code="run.completed",
                 target_url="https://h.example/", payload=b"{}", run_id=new_id(),
             )  # fmt: skip
             raise ZeroDivisionError
@@ -86,12 +88,12 @@ async def test_a_retry_waits_for_its_time(outbox: Outbox) -> None:
     assert await finish(outbox, held, BAD, Retry(60, FailureReason.HTTP_STATUS, "500"))
     row = await outbox.delivery(made)
     assert (row.status_code, row.failure_reason_code, row.failure_detail) == ("pending", "http_status", "500")
-    assert row.next_attempt_at - row.updated_at == timedelta(seconds=60)
+    assert row.next_attempt_at is not None and row.next_attempt_at - row.updated_at == timedelta(seconds=60)
     assert row.completed_at is None
     assert await due(outbox) == []
-    async with outbox.db.system() as connection:
+    async with outbox.db.system() as transaction:
         assert (
-            await queries.due(connection, full_orgs=[], full_hosts=[], each=1, many=1)
+            await queries.due(transaction, full_orgs=[], full_hosts=[], each=1, many=1)
         ).seconds_to_next == pytest.approx(45, abs=15)
 
 
@@ -129,9 +131,9 @@ async def test_release_gives_back_claims_that_are_still_held(outbox: Outbox) -> 
     (released,) = await claim(outbox, first)
     (lost,) = await claim(outbox, second, seconds=0)
     (held,) = await claim(outbox, second)
-    async with outbox.db.system() as connection:
-        await queries.release(connection, [released, lost])
-        await queries.release(connection, [])
+    async with outbox.db.system() as transaction:
+        await queries.release(transaction, [released, lost])
+        await queries.release(transaction, [])
     assert [found.id for found in await due(outbox)] == [first]
     assert await finish(outbox, held, OK, Succeeded())
 
@@ -160,14 +162,14 @@ async def test_strange_targets_are_not_forgotten(outbox: Outbox) -> None:
 
 
 async def test_a_flood_for_a_dead_receiver_costs_the_search_nothing(outbox: Outbox, owner_url: URL) -> None:
-    fill = text("""
+    fill = """
         INSERT INTO deliveries
             (id, run_id, org_id, kind_code, event_type_code, target_url, payload, max_attempts, next_attempt_at)
-        SELECT gen_random_uuid(), gen_random_uuid(), :org, 'callback', 'run.completed', 'https://dead.example/', '',
+        SELECT gen_random_uuid(), gen_random_uuid(), %(org)s, 'callback', 'run.completed', 'https://dead.example/', '',
                8, now()
-        FROM generate_series(1, 150000)""")
-    async with outbox.db.system() as connection:
-        await connection.execute(fill, {"org": ORG})
+        FROM generate_series(1, 150000)"""
+    async with outbox.db.system() as transaction:
+        await transaction.run(fill, {"org": ORG})
     alive = await outbox.add("https://alive.example/")
     # With statistics the planner believes that every row has the target that nearly every row has; from about this many
     # rows on it then prefers the index on the time alone, if the query lets it.
@@ -175,10 +177,10 @@ async def test_a_flood_for_a_dead_receiver_costs_the_search_nothing(outbox: Outb
     with psycopg.connect(dsn, autocommit=True) as owner:
         owner.execute("VACUUM ANALYZE deliveries")
     values: dict[str, Any] = {"full_orgs": [], "full_hosts": ["dead.example"], "each": 16, "many": 10}
-    async with outbox.db.system() as connection:
-        explain = text("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + queries._DUE.text)
-        (plan,) = (await connection.execute(explain, values)).scalar_one()
+    async with outbox.db.system() as transaction:
+        explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + queries._DUE
+        (plan,) = await transaction.one_value(explain, values, of=list[Any])
         assert plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"] < 100
-        assert [found.id for found in (await queries.due(connection, **values)).candidates] == [alive]
+        assert [found.id for found in (await queries.due(transaction, **values)).candidates] == [alive]
     with psycopg.connect(dsn, autocommit=True) as owner:
         owner.execute("TRUNCATE deliveries CASCADE")

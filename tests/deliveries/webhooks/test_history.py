@@ -8,7 +8,6 @@ import os
 from typing import Any
 
 import httpx
-from sqlalchemy import text
 from standardwebhooks import Webhook
 
 from runflow.ids import new_id
@@ -179,9 +178,9 @@ async def test_what_waits_goes_to_the_new_url(
             while not (await client.get(f"{PATH}/any/deliveries?q=attempt_count:1")).json()["items"]:
                 await asyncio.sleep(0.02)
         await client.patch(f"{PATH}/{webhook['id']}", json={"url": mended.url()})
-        async with services.db.system() as connection:  # do not wait for the ten seconds of the schedule
-            sooner = text("UPDATE deliveries SET next_attempt_at = now() WHERE webhook_id = :id")
-            await connection.execute(sooner, webhook)
+        async with services.db.system() as transaction:  # do not wait for the ten seconds of the schedule
+            sooner = "UPDATE deliveries SET next_attempt_at = now() WHERE webhook_id = %(id)s"
+            await transaction.run(sooner, webhook)
         services.hub.publish("delivery")
         (delivery,) = await deliveries(client, webhook["id"])
     assert (delivery["status_code"], delivery["url"]) == ("succeeded", mended.url())

@@ -7,7 +7,6 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import text
 
 from runflow.deliveries.webhooks.event_types import EVENT_TYPES
 from runflow.ids import new_id
@@ -37,8 +36,8 @@ async def test_a_webhook(client: httpx.AsyncClient, services: Services) -> None:
     assert {subscription["webhook_id"] for subscription in made["event_subscriptions"]} == {made["id"]}
     assert (await client.get(f"{PATH}/{made['id']}")).json() == made
     assert (await client.get(PATH)).json()["items"] == [made]
-    async with services.db.system() as connection:
-        stored = await connection.scalar(text("SELECT secret FROM webhooks WHERE id = :id"), made)
+    async with services.db.system() as transaction:
+        stored = await transaction.one_value("SELECT secret FROM webhooks WHERE id = %(id)s", made, of=bytes)
     assert secret.encode() not in stored
 
 
@@ -166,8 +165,10 @@ async def test_changes_are_audited_without_the_secret(client: httpx.AsyncClient,
     made = await create(client)
     await client.patch(f"{PATH}/{made['id']}", json={"label": "b"})
     await client.delete(f"{PATH}/{made['id']}")
-    async with services.db.system() as connection:
-        recorded = text("SELECT action_code, details::text FROM audit_events WHERE target_id = :id ORDER BY id")
-        rows = list(await connection.execute(recorded, made))
-    assert [row[0] for row in rows] == ["webhook.created", "webhook.changed", "webhook.deleted"]
-    assert not any(made["secret"] in (row[1] or "") for row in rows)
+    async with services.db.system() as transaction:
+        recorded = "SELECT action_code FROM audit_events WHERE target_id = %(id)s ORDER BY id"
+        actions = await transaction.values(recorded, made, of=str)
+        said = "SELECT coalesce(details::text, '') FROM audit_events WHERE target_id = %(id)s"
+        details = await transaction.values(said, made, of=str)
+    assert actions == ["webhook.created", "webhook.changed", "webhook.deleted"]
+    assert not any(made["secret"] in text for text in details)

@@ -9,7 +9,6 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import text
 
 from runflow.billing import grants
 from runflow.db.transaction import Transaction
@@ -69,9 +68,9 @@ async def post(client: httpx.AsyncClient, url: str, **more: Any) -> dict[str, An
 
 
 async def change(services: Services, evaluation_id: str, assignments: str) -> None:
-    async with services.db.system() as connection:
-        statement = text(f"UPDATE evaluations SET {assignments} WHERE id = :id")
-        await connection.execute(statement, {"id": evaluation_id})
+    async with services.db.system() as transaction:
+        statement = f"UPDATE evaluations SET {assignments} WHERE id = %(id)s"
+        await transaction.run(statement, {"id": evaluation_id})
     services.hub.publish("evaluation")
 
 
@@ -136,11 +135,11 @@ async def test_a_reference_that_is_gone_is_left_out_and_told(
 
 async def insert(services: Services, org: Any, **more: Any) -> str:
     """An evaluation of an asset that nobody has, in any state."""
-    async with services.db.system() as connection:
-        return await insert_in(connection, org, **more)
+    async with services.db.system() as transaction:
+        return await insert_in(transaction, org, **more)
 
 
-async def insert_in(connection: Transaction, org: Any, **more: Any) -> str:
+async def insert_in(transaction: Transaction, org: Any, **more: Any) -> str:
     """The same in a transaction of the caller's: until it ends, no engine sees it."""
     made = str(new_id())
     columns = {
@@ -150,16 +149,23 @@ async def insert_in(connection: Transaction, org: Any, **more: Any) -> str:
         "generated_image_url": "'https://10.0.0.1/'",
     }
     columns.update(more)
-    await connection.execute(
-        text(f"INSERT INTO evaluations ({', '.join(columns)}) VALUES ({', '.join(columns.values())})")
-    )
+    await transaction.run(f"INSERT INTO evaluations ({', '.join(columns)}) VALUES ({', '.join(columns.values())})")
     return made
 
 
-async def state(services: Services, evaluation_id: str) -> Any:
-    async with services.db.system() as connection:
-        statement = text("SELECT status_code, attempt_number, failure_code, claim_id FROM evaluations WHERE id = :id")
-        return (await connection.execute(statement, {"id": evaluation_id})).one()
+@dataclass(frozen=True, slots=True)
+class State:
+    """How far an evaluation has come."""
+
+    status_code: str
+    attempt_number: int
+    failure_code: str | None
+
+
+async def state(services: Services, evaluation_id: str) -> State:
+    async with services.db.system() as transaction:
+        statement = "SELECT status_code, attempt_number, failure_code FROM evaluations WHERE id = %(id)s"
+        return await transaction.one(statement, {"id": evaluation_id}, row=State)
 
 
 async def test_a_lapsed_claim_is_taken_over_and_the_third_loss_is_the_last(services: Services) -> None:
@@ -186,22 +192,22 @@ async def test_who_lost_a_claim_changes_nothing(services: Services) -> None:
     from runflow.evaluations.limits import EvaluationFailed, FailureCode
     from runflow.evaluations.runner import ending
 
-    async with services.db.system() as connection:
+    async with services.db.system() as transaction:
         failure = EvaluationFailed(FailureCode.INTERNAL, "x", is_final=True)
-        assert not (await ending.fail(connection, stale, failure)).is_ours
-        await queue.give_back(connection, stale, 0.0)
-        await queue.renew(connection, [stale.claim_id], 60)
+        assert not (await ending.fail(transaction, stale, failure)).is_ours
+        await queue.give_back(transaction, stale, 0.0)
+        await queue.renew(transaction, [stale.claim_id], 60)
     assert (await state(services, held)).status_code == "running"
 
 
 async def test_no_organization_waits_behind_another_s_queue(services: Services) -> None:
     busy, quiet = await new_org(services), await new_org(services)
-    async with services.db.system() as connection:
+    async with services.db.system() as transaction:
         for _ in range(20):
-            await insert_in(connection, busy, due_at="now() - interval '1 hour'")
-        one = await insert_in(connection, quiet, due_at="now() - interval '1 minute'")
-        assert one in {str(claim.id) for claim in await queue.claim(connection, 8, 30)}
-        await connection.rollback()
+            await insert_in(transaction, busy, due_at="now() - interval '1 hour'")
+        one = await insert_in(transaction, quiet, due_at="now() - interval '1 minute'")
+        assert one in {str(claim.id) for claim in await queue.claim(transaction, 8, 30)}
+        transaction.abandoned = True
 
 
 async def test_a_stopping_server_gives_its_work_back_uncounted(services: Services, good_png: bytes) -> None:
@@ -214,9 +220,9 @@ async def test_a_stopping_server_gives_its_work_back_uncounted(services: Service
     )
     async with GuardedClient.from_settings(services.settings) as outgoing:
         engine = EvaluationRunner(services, outgoing)
-        async with services.db.system() as connection:
-            await connection.execute(text("UPDATE evaluations SET due_at = now() WHERE id = :id"), {"id": waiting})
-            claims = [claim for claim in await queue.claim(connection, 50, 3600) if str(claim.id) == waiting]
+        async with services.db.system() as transaction:
+            await transaction.run("UPDATE evaluations SET due_at = now() WHERE id = %(id)s", {"id": waiting})
+            claims = [claim for claim in await queue.claim(transaction, 50, 3600) if str(claim.id) == waiting]
         assert len(claims) == 1
 
         async def endless() -> None:
@@ -236,9 +242,9 @@ async def test_a_priced_verdict_costs_and_a_used_up_budget_stops_the_next(
     key = client.headers["Authorization"].removeprefix("Bearer ")
     principal = await services.authenticator.principal(key)
     assert principal is not None
-    async with services.db.system() as connection:
-        await connection.execute(
-            text("INSERT INTO budgets (org_id, credit, low_balance_threshold) VALUES (:org, 0.2, 0.1)"),
+    async with services.db.system() as transaction:
+        await transaction.run(
+            "INSERT INTO budgets (org_id, credit, low_balance_threshold) VALUES (%(org)s, 0.2, 0.1)",
             {"org": principal.org_id},
         )
     async with open_client(replace(services, settings=settings), key) as priced:
@@ -254,8 +260,8 @@ async def test_a_priced_verdict_costs_and_a_used_up_budget_stops_the_next(
             "/v1/evaluations", json={"generated_image_url": "https://a.example/", "task_type": "x"}
         )
         assert (refused.status_code, refused.json()["code"]) == (402, "INSUFFICIENT_CREDIT")
-        async with services.db.system() as connection:
-            granted = await grants.grant(connection, principal.org_id, monthly=Decimal(1), credit=None)
+        async with services.db.system() as transaction:
+            granted = await grants.grant(transaction, principal.org_id, monthly=Decimal(1), credit=None)
         assert granted["month_spent"] == Decimal("0.25"), "of the month, evaluations included"
     body = {"generated_image_url": "https://10.0.0.1/", "task_type": "x"}
     assert (await client.post("/v1/evaluations", json=body)).status_code == 202

@@ -209,7 +209,7 @@ async def test_a_listener_that_leaves_leaves_nothing_behind(
     http: httpx.AsyncClient, services: Services, dispatch: Dispatch
 ) -> None:
     run = await dispatch()
-    followed = follow._of_process(services.hub)._runs
+    followed = services.part(follow._Followers)._runs
     listening = asyncio.create_task(Stream().listen(http, run))
     async with asyncio.timeout(60):
         while not followed:

@@ -1,6 +1,6 @@
 """The numbered sequence of a run's events: the same for everyone, at every time, from any place on."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,24 +8,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runflow.runs.history.timeline import END, RunEvent, coalesced, timeline
+from runflow.runs.tables import EventsRow
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-@dataclass
-class Row:
-    """A row of `queries.EVENTS`."""
-
-    status_code: str = "queued"
-    attempts: list[dict[str, Any]] = field(default_factory=list)
-    events: list[dict[str, Any]] = field(default_factory=list)
-    created_at: datetime = START
-    completed_at: datetime | None = None
-    duration_ms: int | None = None
-    failure_code: str | None = None
-    failure_stage_code: str | None = None
-    failure_message: str | None = None
-    cancellation_reason: str | None = None
+def row_of(
+    status_code: str = "queued",
+    attempts: Sequence[dict[str, Any]] = (),
+    events: Sequence[dict[str, Any]] = (),
+    **more: Any,
+) -> EventsRow:
+    """Return a row of `queries.EVENTS`."""
+    empty = dict.fromkeys(
+        ("completed_at", "duration_ms", "failure_code", "failure_stage_code", "failure_message", "cancellation_reason")
+    )
+    return EventsRow(
+        **{**empty, **more}, status_code=status_code, attempts=list(attempts), events=list(events), created_at=START
+    )
 
 
 def attempt(number: int, *, ran: bool = False, told: bool = False) -> dict[str, Any]:
@@ -38,12 +38,12 @@ def stored(sequence: int, type_: str = "log", seconds: float = 0, **data: Any) -
     return {"sequence": sequence, "id": None, "type_code": type_, "data": data, "created_at": at}
 
 
-def told(row: Row, after: int = 0) -> list[tuple[str, str | None]]:
+def told(row: EventsRow, after: int = 0) -> list[tuple[str, str | None]]:
     return [(event.type, event.data.get("status_code")) for event in timeline(row, after, 500).events]
 
 
 def test_a_run_whose_worker_sent_nothing_has_every_change_of_status() -> None:
-    row = Row("succeeded", [attempt(1, ran=True)], completed_at=START, duration_ms=4)
+    row = row_of("succeeded", [attempt(1, ran=True)], completed_at=START, duration_ms=4)
     assert told(row) == [
         ("status", "queued"),
         ("status", "dispatching"),
@@ -54,27 +54,27 @@ def test_a_run_whose_worker_sent_nothing_has_every_change_of_status() -> None:
 
 
 def test_what_the_worker_says_itself_is_not_said_twice() -> None:
-    row = Row("running", [attempt(1, told=True)], [stored(1_000_001, "status", status_code="running")])
+    row = row_of("running", [attempt(1, told=True)], [stored(1_000_001, "status", status_code="running")])
     assert told(row) == [("status", "queued"), ("status", "dispatching"), ("status", "running")]
 
 
 def test_an_attempt_that_failed_before_it_ran_never_ran() -> None:
-    row = Row("failed", [attempt(1)], completed_at=START, failure_code="MODEL_MISSING")
+    row = row_of("failed", [attempt(1)], completed_at=START, failure_code="MODEL_MISSING")
     assert told(row) == [("status", "queued"), ("status", "dispatching"), ("status", "failed")]
 
 
 def test_a_retried_run_is_queued_again_in_between() -> None:
     again = stored(1_900_001, "status", status_code="queued")
-    row = Row("running", [attempt(1, ran=True), attempt(2)], [again])
+    row = row_of("running", [attempt(1, ran=True), attempt(2)], [again])
     assert [code for _, code in told(row)] == ["queued", "dispatching", "running", "queued", "dispatching"]
 
 
 def test_the_end_waits_for_what_was_not_read_yet() -> None:
     events = [stored(1_000_000 + number) for number in range(1, 4)]
-    row = Row("cancelled", [attempt(1)], events, completed_at=START)
+    row = row_of("cancelled", [attempt(1)], events, completed_at=START)
     look = timeline(row, 0, most=3)
     assert look.more and [event.number for event in look.events] == [1, 1_000_000, 1_000_001, 1_000_002, 1_000_003]
-    rest = timeline(Row("cancelled", [attempt(1)], completed_at=START), 1_000_003, most=3)
+    rest = timeline(row_of("cancelled", [attempt(1)], completed_at=START), 1_000_003, most=3)
     assert [event.number for event in rest.events] == [END] and not rest.more
 
 
@@ -104,7 +104,7 @@ def test_whoever_comes_back_gets_exactly_the_rest(kinds: list[str], cut: int, mo
         while True:
             later = [event for event in events if event["sequence"] > after][:most]
             look = timeline(
-                Row(status, [attempt(1, ran=ended, told="status" in kinds)], later, completed_at=end), after, most
+                row_of(status, [attempt(1, ran=ended, told="status" in kinds)], later, completed_at=end), after, most
             )
             seen += [event.number for event in look.events]
             if not look.more:

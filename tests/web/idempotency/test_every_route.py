@@ -31,8 +31,8 @@ async def test_an_answer_that_cannot_be_stored_leaves_nothing_behind(
     """As when the process dies between the work and the commit. A route that commits by itself would show here."""
     reached: list[int] = []
 
-    async def dies(*_: object, status_code: int, **__: object) -> None:
-        reached.append(status_code)
+    async def dies(_transaction: object, _name: object, answer: queries.FirstAnswer) -> None:
+        reached.append(answer.status_code)
         raise RuntimeError("the process dies here")
 
     before = await own.rows()

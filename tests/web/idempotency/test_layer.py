@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from sqlalchemy import URL, text
+from sqlalchemy import URL
 
 from runflow import errors
 from runflow.db.unit_of_work import current_unit
@@ -210,7 +210,7 @@ async def test_an_answer_that_cannot_be_committed_is_not_sent(
         made = await real(parts, *arguments)
         unit = current_unit()
         assert unit is not None
-        pid = (await unit.connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
+        pid = await unit.transaction.one_value("SELECT pg_backend_pid()", of=int)
         with psycopg.connect(db_url.set(drivername="postgresql").render_as_string(hide_password=False)) as owner:
             owner.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
         return made
@@ -260,9 +260,9 @@ async def test_an_answer_with_a_secret_is_shown_once(client: httpx.AsyncClient) 
 async def test_no_secret_is_stored(client: httpx.AsyncClient, services: Services) -> None:
     header = key()
     assert (await client.post("/v1/api-keys", json={"name": "ci"}, headers=header)).status_code == 201
-    async with services.db.system() as connection:
-        select = text("SELECT body FROM idempotency_keys WHERE key = :key")
-        assert (await connection.execute(select, {"key": header["Idempotency-Key"]})).scalar_one() is None
+    async with services.db.system() as transaction:
+        select = "SELECT body FROM idempotency_keys WHERE key = %(key)s"
+        assert await transaction.values(select, {"key": header["Idempotency-Key"]}, of=bytes) == [None]
 
 
 async def test_after_a_day_the_key_is_free_again(client: httpx.AsyncClient, services: Services) -> None:
@@ -271,18 +271,18 @@ async def test_after_a_day_the_key_is_free_again(client: httpx.AsyncClient, serv
         assert (
             await client.post(WORKFLOWS, json=body(slug=f"w-{header['Idempotency-Key']}"), headers=header)
         ).is_success
-    age = text("UPDATE idempotency_keys SET created_at = now() - interval '24 hours' WHERE key = :key")
-    async with services.db.system() as connection:
-        await connection.execute(age, {"key": old["Idempotency-Key"]})
+    age = "UPDATE idempotency_keys SET created_at = now() - interval '24 hours' WHERE key = %(key)s"
+    async with services.db.system() as transaction:
+        await transaction.run(age, {"key": old["Idempotency-Key"]})
     again = await client.post(WORKFLOWS, json=body("Another"), headers=old)
     assert again.status_code == 201 and "Idempotency-Replayed" not in again.headers
-    async with services.db.system() as connection:
-        await connection.execute(age, {"key": old["Idempotency-Key"]})
+    async with services.db.system() as transaction:
+        await transaction.run(age, {"key": old["Idempotency-Key"]})
     assert await sweep_idempotency_keys(services.db) >= 1
-    left = text("SELECT key FROM idempotency_keys WHERE key IN (:old, :fresh)")
-    async with services.db.system() as connection:
+    left = "SELECT key FROM idempotency_keys WHERE key IN (%(old)s, %(fresh)s)"
+    async with services.db.system() as transaction:
         values = {"old": old["Idempotency-Key"], "fresh": fresh["Idempotency-Key"]}
-        assert (await connection.execute(left, values)).scalars().all() == [fresh["Idempotency-Key"]]
+        assert await transaction.values(left, values, of=str) == [fresh["Idempotency-Key"]]
 
 
 async def test_a_body_over_the_limit_is_refused_as_ever(client: httpx.AsyncClient) -> None:

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import sqlalchemy as sa
 
 from runflow.web.lists import FieldKind, ListField, ListSpec
+from runflow.web.lists.pages import Keyed
 
 STATUSES = ("queued", "running", "succeeded", "failed")
 STAGES = ("dispatch", "execute", "upload")
@@ -124,6 +125,13 @@ def sample_rows(count: int = 90, seed: int = 7) -> list[dict[str, Any]]:
         }
         for at in range(count)
     ]
+
+
+def keyed_rows(connection: sa.Connection, statement: sa.Select[Any]) -> list[Keyed[Any]]:
+    """Run what `build` made, and return its rows as `page` takes them: apart from the values of their sort keys."""
+    found = connection.execute(statement)
+    end = list(found.keys()).index("list_key_0")
+    return [Keyed(row, tuple(row[end:])) for row in found]
 
 
 @contextmanager

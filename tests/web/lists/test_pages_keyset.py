@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from runflow.web.lists import FieldKind, ListField, ListQuery, ListSpec, build, page
-from tests.web.lists.rows import own_schema
+from tests.web.lists.rows import keyed_rows, own_schema
 
 _ROWS = 20_000
 
@@ -29,7 +29,7 @@ class _Runs:
     def cursor_at(self, query: ListQuery, depth: int) -> str:
         """The `next` of a page that ends `depth` rows down, taken with an offset instead of walking there."""
         statement = build(self.spec, query, self.base).offset(depth - query.limit)
-        cursor = page(self.spec, query, self.connection.execute(statement).all()).next
+        cursor = page(self.spec, query, keyed_rows(self.connection, statement)).next
         assert cursor is not None
         return cursor
 

@@ -19,6 +19,7 @@ from runflow.web.lists import (
     record_query,
 )
 from tests.web.lists.conftest import Samples
+from tests.web.lists.rows import keyed_rows
 
 
 class _Sample(BaseModel):
@@ -46,7 +47,7 @@ def _app(samples: Samples | None = None) -> FastAPI:
         assert samples is not None
         statement = build(samples.spec, query)
         with samples.engine.connect() as connection:
-            found = page(samples.spec, query, connection.execute(statement).all())
+            found = page(samples.spec, query, keyed_rows(connection, statement))
         return envelope(found, [project({"id": str(row.id), "name": row.name}, query) for row in found.rows])
 
     return app

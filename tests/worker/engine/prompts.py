@@ -37,6 +37,11 @@ def work(folder: str) -> Prompt:
     }
 
 
+def twins(value: str) -> Prompt:
+    """A text with two nodes of the same class and inputs: ComfyUI executes one where it may."""
+    return {**text(value), "3": text(value)["2"]}
+
+
 def long(folder: str, steps: int = 60) -> Prompt:
     """Many short steps, several seconds in all: ComfyUI looks for interrupts between them."""
     prompt = {"0": node("EmptyImage", width=2048, height=2048, batch_size=1, color=255)}

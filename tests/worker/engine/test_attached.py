@@ -25,7 +25,7 @@ def test_credentials_come_from_the_environment() -> None:
     assert base64.b64decode(basic.removeprefix("Basic ")) == b"ann:s3cret"
 
 
-@pytest.mark.parametrize("url", ["localhost:8188", "ftp://x", "", "http://"])
+@pytest.mark.parametrize("url", ["localhost:8188", "ftp://x", "", "http://", "http://gpu:99999"])
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(EngineError, match="http://127"):
         checked_url(url)

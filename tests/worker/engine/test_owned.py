@@ -20,7 +20,7 @@ from runflow.worker.engine.execution import EngineEvent, EventKind, Outcome
 from runflow.worker.engine.owned import OwnedEngine
 from tests.support.comfyui_fixtures import OwnEngine
 from tests.support.waiting import until
-from tests.worker.engine.prompts import Prompt, long, new_id, node, picture, text, work
+from tests.worker.engine.prompts import Prompt, long, new_id, node, picture, text, twins, work
 
 pytestmark = pytest.mark.e2e
 
@@ -80,6 +80,19 @@ async def test_a_512_pixel_workflow_with_timings_and_events(comfyui_engine: Owne
     assert 0 < execution.execute_ms < 60_000
     await comfyui_engine.clean("runs/work")
     assert not path.parent.exists()
+
+
+@pytest.mark.parametrize("made", [text("an otter"), work("told"), twins("an otter")], ids=["text", "files", "twins"])
+async def test_what_it_tells_is_what_its_history_says(comfyui_engine: OwnedEngine, made: Prompt) -> None:
+    prompt_id = new_id()
+    execution = await comfyui_engine.execute(made, prompt_id)
+    assert comfyui_engine._client is not None
+    entry = await comfyui_engine._client.history(prompt_id)
+    assert entry is not None
+    told = {node_id: output for node_id, output in execution.outputs.items() if entry["outputs"][node_id]}
+    assert told == {node_id: output for node_id, output in entry["outputs"].items() if output}
+    times = {kind: data["timestamp"] for kind, data in entry["status"]["messages"] if "timestamp" in data}
+    assert execution.execute_ms == times["execution_success"] - times["execution_start"]
 
 
 async def test_an_identical_prompt_is_executed_again(comfyui_engine: OwnedEngine) -> None:

@@ -86,6 +86,52 @@ async def test_events_and_timings_follow_the_messages(replay: Replay, session: P
     assert execution.nodes[1].duration_ms is not None
 
 
+async def tell(replay: Replay, prompt_id: str) -> None:
+    """Tell the whole of a prompt that succeeds, as ComfyUI does."""
+    await replay.send("execution_start", prompt_id=prompt_id, timestamp=1000)
+    await replay.send("execution_cached", prompt_id=prompt_id, nodes=[])
+    await replay.send("executed", prompt_id=prompt_id, node="2", display_node="2", output=FILE)
+    await replay.send("execution_success", prompt_id=prompt_id, timestamp=1042)
+
+
+async def test_what_the_socket_told_in_full_is_not_asked_for(replay: Replay, session: PromptSession) -> None:
+    prompt_id = new_id()
+    running = asyncio.create_task(session.execute(PROMPT, prompt_id))
+    await replay.arrived.wait()
+    await tell(replay, prompt_id)
+    execution = await running
+    assert (execution.outcome, execution.outputs) == (Outcome.SUCCEEDED, {"2": FILE})
+    assert execution.execute_ms == 42
+    assert replay.history_asked == []
+    replay.finish(prompt_id, {"2": FILE})  # ComfyUI writes it after it said so, and it is deleted all the same
+    await replay.send("executing", node=None, prompt_id=prompt_id)
+    await until(lambda: replay.forgotten == [prompt_id])
+
+
+async def test_after_a_message_that_is_no_json_the_history_is_asked(replay: Replay, session: PromptSession) -> None:
+    prompt_id = new_id()
+    running = asyncio.create_task(session.execute(PROMPT, prompt_id))
+    await replay.arrived.wait()
+    await replay.sockets[replay.clients[-1]].send_str('{"type": "executed", "data": {"output": NaN}}')
+    await tell(replay, prompt_id)
+    replay.finish(prompt_id, {"2": FILE, "3": FILE})
+    await replay.send("executing", node=None, prompt_id=prompt_id)
+    assert (await running).outputs == {"2": FILE, "3": FILE}
+
+
+async def test_after_a_socket_that_was_lost_the_history_is_asked(replay: Replay, session: PromptSession) -> None:
+    prompt_id = new_id()
+    running = asyncio.create_task(session.execute(PROMPT, prompt_id))
+    await replay.arrived.wait()
+    await replay.send("execution_start", prompt_id=prompt_id, timestamp=1000)
+    await replay.drop_sockets()
+    await until(lambda: len(replay.clients) == 2)
+    await tell(replay, prompt_id)
+    replay.finish(prompt_id, {"2": FILE, "3": FILE})
+    await replay.send("executing", node=None, prompt_id=prompt_id)
+    assert (await running).outputs == {"2": FILE, "3": FILE}
+
+
 async def test_two_prompts_in_flight_get_their_own_results(replay: Replay, session: PromptSession) -> None:
     first, second = new_id(), new_id()
     tasks = [asyncio.create_task(session.execute(PROMPT, one)) for one in (first, second)]

@@ -16,8 +16,8 @@ from tests.support.deployed import MakeWorker
 @pytest.fixture
 async def operator(services: Services, make_key: MakeKey) -> AsyncIterator[httpx.AsyncClient]:
     """A caller of the operator's organization, the first one."""
-    async with services.db.system() as connection:
-        first = await orgs.first(connection)
+    async with services.db.system() as transaction:
+        first = await orgs.first(transaction)
     org = await new_org(services) if first is None else first.id
     async with open_client(services, await make_key(org=org)) as client:
         yield client

@@ -2,10 +2,8 @@
 
 from collections.abc import Mapping
 from typing import Any
-from uuid import UUID
 
-import orjson
-from sqlalchemy import JSON, Text, cast, insert, literal
+from sqlalchemy import insert
 
 from runflow.accounts.audit.schemas import ActorType, AuditEvent
 from runflow.accounts.audit.tables import audit_events
@@ -13,19 +11,9 @@ from runflow.db.transaction import Transaction
 from runflow.web.lists import FieldKind, ListField, ListSpec
 
 
-async def add(connection: Transaction, values: Mapping[str, Any]) -> UUID:
-    """Insert an event and return its id."""
-    await connection.execute(insert(audit_events).values(**values))
-    found: UUID = values["id"]
-    return found
-
-
-async def add_pipelined(connection: Transaction, values: Mapping[str, Any]) -> None:
-    """Insert an event in a transaction of the hot path."""
-    details = values["details"]
-    text = None if details is None else orjson.dumps(details).decode()
-    plain = {**values, "details": cast(literal(text, Text), JSON)}
-    await connection.run(insert(audit_events).values(**plain))
+async def add(transaction: Transaction, values: Mapping[str, Any]) -> None:
+    """Insert an event."""
+    await transaction.run(insert(audit_events).values(**values))
 
 
 AUDIT_LIST = ListSpec(

@@ -16,35 +16,27 @@ from runflow.web.origin import current_origin
 
 
 async def record(
-    connection: Transaction,
+    transaction: Transaction,
     caller: Principal,
     action: str,
     target_type: str,
     target_id: UUID | str | None,
     details: Mapping[str, Any] | None = None,
 ) -> None:
-    """Record an action, e.g. `record(connection, caller, "comfyui_workflow.deleted", "comfyui_workflow", row.id)`.
+    """Record an action, e.g. `record(transaction, caller, "comfyui_workflow.deleted", "comfyui_workflow", row.id)`.
 
     `action` is `TARGET_TYPE.PAST_PARTICIPLE`. `details` says in short what changed (names of fields, not documents)
     and never holds a secret. The event commits, or not, with the change.
     """
-    await queries.add(connection, _event(caller, action, target_type, target_id, details))
+    await queries.add(transaction, _event(caller, action, target_type, target_id, details))
 
 
-async def record_pipelined(
-    connection: Transaction,
-    caller: Principal,
-    action: str,
-    target_type: str,
-    target_id: UUID | str | None,
-    details: Mapping[str, Any] | None = None,
-) -> None:
-    """The same as `record`, in a transaction of the hot path."""
-    await queries.add_pipelined(connection, _event(caller, action, target_type, target_id, details))
+record = record
+"""Temporary: the name that callers of other rooms still use."""
 
 
 async def record_operator(
-    connection: Transaction,
+    transaction: Transaction,
     org_id: UUID,
     action: str,
     target_type: str,
@@ -53,7 +45,7 @@ async def record_operator(
 ) -> None:
     """Record what the operator did on the command line to an organization, as the system role."""
     await queries.add(
-        connection,
+        transaction,
         {
             "id": new_id(),
             "org_id": org_id,

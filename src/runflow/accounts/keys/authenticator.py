@@ -12,6 +12,7 @@ import structlog
 from runflow import errors
 from runflow.accounts.keys import queries
 from runflow.db.database import Database
+from runflow.db.hint_cache import HintCache
 from runflow.db.notifications import Hub
 from runflow.db.transaction import CONNECTION_TROUBLE
 from runflow.ids import token_hash
@@ -29,44 +30,31 @@ class KeyRing:
     def __init__(self, db: Database, hub: Hub) -> None:
         """Forget everything whenever any key changes."""
         self._db = db
-        self._hub = hub
-        self._principals: dict[bytes, tuple[Principal, float]] = {}
-        self._workers: dict[bytes, tuple[UUID, float]] = {}
+        self._principals: HintCache[bytes, Principal | None] = HintCache(
+            hub, "key", lives=_seconds, most=MAX_REMEMBERED
+        )
+        self._workers: HintCache[bytes, UUID | None] = HintCache(
+            hub, "key", lives=lambda found: REMEMBER_SECONDS if found else 0, most=MAX_REMEMBERED
+        )
         self._used: set[UUID] = set()
-        self._generation = 0
-        hub.on("key", self._forget)
 
     def remembered(self, token: str) -> Principal | None:
         """Return the holder of an API key without asking the database; None when that is not enough."""
-        found, until = self._principals.get(token_hash(token), (None, 0.0))
-        if found is None or until < time.time() or not self._hub.connected:
-            return None
-        self._used.add(found.key_id)
-        return found
+        return self._noted(self._principals.held(token_hash(token)))
 
     async def principal(self, token: str) -> Principal | None:
         """Return the holder of an API key, or None when it is unknown, expired or revoked."""
-        found = self.remembered(token) or await self._look_up(token_hash(token))
-        if found is not None:
-            self._used.add(found.key_id)
-        return found
+        digest = token_hash(token)
+        return self._noted(await self._principals.get(digest, lambda: self._look_up(digest)))
 
     def remembered_worker(self, token: str) -> UUID | None:
         """Return the id of a worker token without asking the database; None when that is not enough."""
-        found, until = self._workers.get(token_hash(token), (None, 0.0))
-        return found if until >= time.time() and self._hub.connected else None
+        return self._workers.held(token_hash(token))
 
     async def worker(self, token: str) -> UUID | None:
         """Return the id of a worker token, or None when it is unknown or revoked."""
-        if (remembered := self.remembered_worker(token)) is not None:
-            return remembered
         digest = token_hash(token)
-        generation = self._generation
-        async with self._db.system() as connection:
-            found = await queries.worker_token(connection, digest)
-        if found is not None and generation == self._generation:
-            self._workers[digest] = (found, time.time() + REMEMBER_SECONDS)
-        return found
+        return await self._workers.get(digest, lambda: self._look_up_worker(digest))
 
     async def note_use(self) -> None:
         """Write `last_used_at` of the keys that were used since the last call. Called by the sweeper."""
@@ -74,20 +62,23 @@ class KeyRing:
         if not used:
             return
         try:
-            async with self._db.system(durable=False) as connection:
-                await queries.touch(connection, list(used))
+            async with self._db.system(durable=False) as transaction:
+                await queries.touch(transaction, list(used))
         except (*CONNECTION_TROUBLE, errors.Unavailable):
             self._used |= used
             raise
 
+    def _noted(self, found: Principal | None) -> Principal | None:
+        if found is not None:
+            self._used.add(found.key_id)
+        return found
+
     async def _look_up(self, digest: bytes) -> Principal | None:
-        generation = self._generation
-        async with self._db.system() as connection:
-            row = await queries.holder(connection, digest)
-        now = time.time()
-        if row is None or (row.expires_at is not None and row.expires_at.timestamp() <= now):
+        async with self._db.system() as transaction:
+            row = await queries.holder(transaction, digest)
+        if row is None or (row.expires_at is not None and row.expires_at.timestamp() <= time.time()):
             return None
-        found = Principal(
+        return Principal(
             key_id=row.id,
             org_id=row.org_id,
             org_slug=row.slug,
@@ -95,17 +86,16 @@ class KeyRing:
             expires_at=row.expires_at,
             rate_limit=row.rate_limit_per_second,
         )
-        until = now + REMEMBER_SECONDS
-        if row.expires_at is not None:
-            until = min(until, row.expires_at.timestamp())
-        # A change that arrived while we looked wins over what we saw.
-        if generation == self._generation:
-            if len(self._principals) >= MAX_REMEMBERED:
-                self._principals.clear()
-            self._principals[digest] = (found, until)
-        return found
 
-    def _forget(self, _subject: str) -> None:
-        self._generation += 1
-        self._principals.clear()
-        self._workers.clear()
+    async def _look_up_worker(self, digest: bytes) -> UUID | None:
+        async with self._db.system() as transaction:
+            return await queries.worker_token(transaction, digest)
+
+
+def _seconds(found: Principal | None) -> float:
+    """Return for how long a holder is remembered: never beyond the key's end."""
+    if found is None:
+        return 0
+    if found.expires_at is None:
+        return REMEMBER_SECONDS
+    return min(REMEMBER_SECONDS, found.expires_at.timestamp() - time.time())

@@ -1,53 +1,56 @@
 """SQL of API keys and worker tokens, and what the list of keys can be filtered and sorted by."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import Result, Row, insert, select, text, update
+from sqlalchemy import func, insert, select, update
 
 from runflow.accounts.keys.schemas import ApiKey
-from runflow.accounts.keys.tables import api_keys, worker_tokens
-from runflow.accounts.organizations.tables import members, organizations
+from runflow.accounts.keys.tables import ApiKeyRow, api_keys, worker_tokens
 from runflow.db.notifications import CHANNEL
 from runflow.db.transaction import Transaction
 from runflow.web.lists import FieldKind, ListField, ListSpec
 
-_HOLDER = (
-    select(
-        api_keys.c.id,
-        api_keys.c.org_id,
-        api_keys.c.scopes,
-        api_keys.c.expires_at,
-        api_keys.c.rate_limit_per_second,
-        organizations.c.slug,
-    )
-    .join(organizations, organizations.c.id == api_keys.c.org_id)
-    .where(api_keys.c.revoked_at.is_(None))
-)
+_HOLDER = """
+    SELECT k.id, k.org_id, k.scopes, k.expires_at, k.rate_limit_per_second, o.slug
+    FROM api_keys k JOIN organizations o ON o.id = k.org_id
+    WHERE k.key_hash = %(key_hash)s AND k.revoked_at IS NULL
+"""
 
 
-async def holder(connection: Transaction, key_hash: bytes) -> Row[Any] | None:
+@dataclass(frozen=True, slots=True)
+class HolderRow:
+    """What a key says of who sends it; `slug` is the organization's."""
+
+    id: UUID
+    org_id: UUID
+    scopes: list[str]
+    expires_at: datetime | None
+    rate_limit_per_second: int | None
+    slug: str
+
+
+async def holder(transaction: Transaction, key_hash: bytes) -> HolderRow | None:
     """Return who holds a key that is not revoked: id, organization with its slug, scopes, expiry, limit."""
-    result: Result[Any] = await connection.execute(_HOLDER.where(api_keys.c.key_hash == key_hash))
-    return result.one_or_none()
+    return await transaction.first(_HOLDER, {"key_hash": key_hash}, row=HolderRow)
 
 
-async def is_member(connection: Transaction, user_id: UUID) -> bool:
+async def is_member(transaction: Transaction, user_id: UUID) -> bool:
     """Tell whether a user is a member of this tenant's organization."""
-    return (await connection.execute(select(members.c.id).where(members.c.user_id == user_id))).first() is not None
+    statement = "SELECT EXISTS (SELECT FROM members WHERE user_id = %(user_id)s)"
+    return await transaction.one_value(statement, {"user_id": user_id}, of=bool)
 
 
-async def touch(connection: Transaction, key_ids: Sequence[UUID]) -> None:
+async def touch(transaction: Transaction, key_ids: Sequence[UUID]) -> None:
     """Note that these keys were used just now."""
-    statement = text("UPDATE api_keys SET last_used_at = now() WHERE id = ANY(:ids)")
-    await connection.execute(statement, {"ids": list(key_ids)})
+    await transaction.run("UPDATE api_keys SET last_used_at = now() WHERE id = ANY(%(ids)s)", {"ids": list(key_ids)})
 
 
 async def add(
-    connection: Transaction,
+    transaction: Transaction,
     *,
     key_id: UUID,
     org_id: UUID,
@@ -59,7 +62,7 @@ async def add(
     created_by: UUID | None,
     user_id: UUID | None,
     rate_limit_per_second: int | None,
-) -> Row[Any]:
+) -> ApiKeyRow:
     """Insert a key and return its row."""
     statement = (
         insert(api_keys)
@@ -77,82 +80,75 @@ async def add(
         )
         .returning(*api_keys.c)
     )
-    return (await connection.execute(statement)).one()
+    return await transaction.one(statement, row=ApiKeyRow)
 
 
-async def get(connection: Transaction, key_id: UUID) -> Row[Any] | None:
+async def get(transaction: Transaction, key_id: UUID) -> ApiKeyRow | None:
     """Return a key, revoked or not."""
-    return (await connection.execute(select(api_keys).where(api_keys.c.id == key_id))).one_or_none()
+    return await transaction.first(select(api_keys).where(api_keys.c.id == key_id), row=ApiKeyRow)
 
 
-async def revoke(connection: Transaction, key_id: UUID) -> UUID | None:
+async def revoke(transaction: Transaction, key_id: UUID) -> UUID | None:
     """Revoke a key and return its organization; None when there is no such key, or it was revoked before."""
     statement = (
         update(api_keys)
         .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
-        .values(revoked_at=text("now()"), updated_at=text("now()"))
+        .values(revoked_at=func.now(), updated_at=func.now())
         .returning(api_keys.c.org_id)
     )
-    org_id: UUID | None = (await connection.execute(statement)).scalar_one_or_none()
-    return org_id
+    return await transaction.value(statement, of=UUID)
 
 
-_MADE_WITH = text("""
+_MADE_WITH = """
     WITH RECURSIVE made AS (
-        SELECT id, revoked_at, expires_at, created_at, org_id FROM api_keys WHERE created_by = ANY(:ids)
+        SELECT id, revoked_at, expires_at, created_at, org_id FROM api_keys WHERE created_by = ANY(%(ids)s)
         UNION
         SELECT k.id, k.revoked_at, k.expires_at, k.created_at, k.org_id
         FROM api_keys k JOIN made ON k.created_by = made.id AND k.org_id = made.org_id
     )
     SELECT id FROM made WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) ORDER BY created_at
-""")
+"""
 
 
-async def made_with(connection: Transaction, key_ids: Sequence[UUID]) -> list[UUID]:
+async def made_with(transaction: Transaction, key_ids: Sequence[UUID]) -> list[UUID]:
     """Return the keys that still work of those made with these keys, and with keys made with them, the oldest first."""
-    return list((await connection.execute(_MADE_WITH, {"ids": list(key_ids)})).scalars())
+    return await transaction.values(_MADE_WITH, {"ids": list(key_ids)}, of=UUID)
 
 
-async def revoke_of_user(connection: Transaction, user_id: UUID) -> Sequence[UUID]:
+async def revoke_of_user(transaction: Transaction, user_id: UUID) -> list[UUID]:
     """Revoke every key of a user in this tenant's organization; return which were not revoked before."""
     statement = (
         update(api_keys)
         .where(api_keys.c.user_id == user_id, api_keys.c.revoked_at.is_(None))
-        .values(revoked_at=text("now()"), updated_at=text("now()"))
+        .values(revoked_at=func.now(), updated_at=func.now())
         .returning(api_keys.c.id)
     )
-    revoked: Sequence[UUID] = (await connection.execute(statement)).scalars().all()
-    return revoked
+    return await transaction.values(statement, of=UUID)
 
 
-async def worker_token(connection: Transaction, token_hash: bytes) -> UUID | None:
+_FIND_WORKER = "SELECT id FROM worker_tokens WHERE token_hash = %(token_hash)s AND revoked_at IS NULL"
+
+
+async def worker_token(transaction: Transaction, token_hash: bytes) -> UUID | None:
     """Return the id of a worker token; None when it is unknown or revoked."""
-    statement = select(worker_tokens.c.id).where(
-        worker_tokens.c.token_hash == token_hash, worker_tokens.c.revoked_at.is_(None)
-    )
-    found: UUID | None = (await connection.execute(statement)).scalar_one_or_none()
-    return found
+    return await transaction.value(_FIND_WORKER, {"token_hash": token_hash}, of=UUID)
 
 
-async def add_worker_token(connection: Transaction, *, token_id: UUID, name: str, token_hash: bytes) -> None:
+async def add_worker_token(transaction: Transaction, *, token_id: UUID, name: str, token_hash: bytes) -> None:
     """Insert a worker token."""
-    await connection.execute(insert(worker_tokens).values(id=token_id, name=name, token_hash=token_hash))
+    await transaction.run(insert(worker_tokens).values(id=token_id, name=name, token_hash=token_hash))
 
 
-async def revoke_worker_token(connection: Transaction, token_id: UUID) -> bool:
+async def revoke_worker_token(transaction: Transaction, token_id: UUID) -> bool:
     """Revoke a worker token; revoking twice keeps the first time. Return whether there is such a token."""
-    statement = (
-        update(worker_tokens)
-        .where(worker_tokens.c.id == token_id)
-        .values(revoked_at=text("coalesce(revoked_at, now())"))
-    )
-    return (await connection.execute(statement)).rowcount == 1
+    statement = "UPDATE worker_tokens SET revoked_at = coalesce(revoked_at, now()) WHERE id = %(id)s"
+    return await transaction.change(statement, {"id": token_id}) == 1
 
 
-async def announce_change(connection: Transaction) -> None:
+async def announce_change(transaction: Transaction) -> None:
     """Make every server process forget what it remembers of keys, when this transaction commits."""
     hints = orjson.dumps([["key", ""]]).decode()
-    await connection.execute(text("SELECT pg_notify(:channel, :hints)"), {"channel": CHANNEL, "hints": hints})
+    await transaction.run("SELECT pg_notify(%(channel)s, %(hints)s)", {"channel": CHANNEL, "hints": hints})
 
 
 KEY_LIST = ListSpec(

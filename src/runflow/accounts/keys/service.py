@@ -10,11 +10,12 @@ from runflow.accounts.audit import recorder
 from runflow.accounts.keys import queries
 from runflow.accounts.keys.queries import KEY_LIST
 from runflow.accounts.keys.schemas import ApiKey, CreateApiKey
+from runflow.accounts.keys.tables import ApiKeyRow
 from runflow.accounts.organizations.limits import Limited, require_place
 from runflow.db.transaction import Transaction
 from runflow.ids import new_id, new_token, token_hash
 from runflow.web.auth import Principal
-from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project
+from runflow.web.lists import ListQuery, RecordQuery, check_projection, envelope, project, read_page
 from runflow.web.services import Services
 
 KEY_PREFIX = "rf_live_"
@@ -23,7 +24,7 @@ SHOWN_CHARACTERS = len(KEY_PREFIX) + 4
 
 
 async def create(
-    connection: Transaction,
+    transaction: Transaction,
     *,
     org_id: UUID,
     name: str,
@@ -36,7 +37,7 @@ async def create(
     """Make a key and return its record with `key`, the one time it is shown."""
     key = new_token(KEY_PREFIX)
     row = await queries.add(
-        connection,
+        transaction,
         key_id=new_id(),
         org_id=org_id,
         name=name,
@@ -74,14 +75,14 @@ async def create_for(services: Services, caller: Principal, body: CreateApiKey) 
             f"This API key may send {most} requests per second, so it cannot make one that may send more. The operator "
             "can: `runflow keys create`."
         )
-    async with services.db.tenant(caller.org_id) as connection:
-        if body.user_id is not None and not await queries.is_member(connection, body.user_id):
+    async with services.db.tenant(caller.org_id) as transaction:
+        if body.user_id is not None and not await queries.is_member(transaction, body.user_id):
             message = "There is no member with this `user_id` in your organization."
             found = {"loc": ["body", "user_id"], "msg": message, "type": "unknown_member"}
             raise errors.ValidationFailed(message, errors=[found])
-        await require_place(connection, services.settings, caller.org_id, Limited.API_KEYS)
+        await require_place(transaction, services.settings, caller.org_id, Limited.API_KEYS)
         made = await create(
-            connection,
+            transaction,
             org_id=caller.org_id,
             name=body.name,
             scopes=scopes,
@@ -91,15 +92,14 @@ async def create_for(services: Services, caller: Principal, body: CreateApiKey) 
             rate_limit_per_second=limit,
         )
         details = {"name": body.name, "scopes": made["scopes"]}
-        await recorder.record(connection, caller, "api_key.created", "api_key", made["id"], details)
+        await recorder.record(transaction, caller, "api_key.created", "api_key", made["id"], details)
     return made
 
 
 async def list_keys(services: Services, caller: Principal, query: ListQuery) -> dict[str, Any]:
     """Return a page of the organization's keys."""
-    async with services.db.tenant(caller.org_id) as connection:
-        rows = list(await connection.execute(build(KEY_LIST, query)))
-    found = page(KEY_LIST, query, rows)
+    async with services.db.tenant(caller.org_id) as transaction:
+        found = await read_page(transaction, KEY_LIST, query, row=ApiKeyRow, short=True)
     return envelope(found, [project(record(row), query) for row in found.rows])
 
 
@@ -108,61 +108,61 @@ async def revoke(services: Services, caller: Principal, key_id: UUID) -> None:
 
     The keys that were made with it stay: they are others' by now. The audit event names them. Raises `ApiKeyNotFound`.
     """
-    async with services.db.tenant(caller.org_id) as connection:
-        if await queries.revoke(connection, key_id) is not None:
-            details = await _left_by(connection, key_id)
-            await recorder.record(connection, caller, "api_key.revoked", "api_key", key_id, details)
-        elif await queries.get(connection, key_id) is None:
+    async with services.db.tenant(caller.org_id) as transaction:
+        if await queries.revoke(transaction, key_id) is not None:
+            details = await _left_by(transaction, key_id)
+            await recorder.record(transaction, caller, "api_key.revoked", "api_key", key_id, details)
+        elif await queries.get(transaction, key_id) is None:
             raise errors.ApiKeyNotFound
         # Told by the commit itself: a process that dies right after it cannot keep the others from hearing of it.
-        await queries.announce_change(connection)
+        await queries.announce_change(transaction)
     services.hub.publish("key")
 
 
 async def get(services: Services, caller: Principal, key_id: UUID, query: RecordQuery) -> dict[str, Any]:
     """Return a key of the caller's organization, revoked or not. Raises `ApiKeyNotFound` or `InvalidField`."""
     check_projection(query, KEY_LIST.response_fields, KEY_LIST.embeds)
-    async with services.db.tenant(caller.org_id) as connection:
-        row = await queries.get(connection, key_id)
+    async with services.db.tenant(caller.org_id) as transaction:
+        row = await queries.get(transaction, key_id)
     if row is None:
         raise errors.ApiKeyNotFound
     return project(record(row), query)
 
 
-async def create_by_operator(connection: Transaction, *, org_id: UUID, **values: Any) -> dict[str, Any]:
+async def create_by_operator(transaction: Transaction, *, org_id: UUID, **values: Any) -> dict[str, Any]:
     """Make a key on the command line, as the system role; `values` are those of `create`."""
-    made = await create(connection, org_id=org_id, **values)
+    made = await create(transaction, org_id=org_id, **values)
     details = {"name": made["name"], "scopes": made["scopes"]}
-    await recorder.record_operator(connection, org_id, "api_key.created", "api_key", made["id"], details)
+    await recorder.record_operator(transaction, org_id, "api_key.created", "api_key", made["id"], details)
     return made
 
 
-async def revoke_by_operator(connection: Transaction, key_id: UUID) -> list[UUID] | None:
+async def revoke_by_operator(transaction: Transaction, key_id: UUID) -> list[UUID] | None:
     """Revoke any organization's key on the command line, as the system role.
 
     Return the keys made with it that still work; None where there is no such key.
     """
-    org_id = await queries.revoke(connection, key_id)
+    org_id = await queries.revoke(transaction, key_id)
     if org_id is not None:
-        details = await _left_by(connection, key_id)
-        await recorder.record_operator(connection, org_id, "api_key.revoked", "api_key", key_id, details)
-    elif await queries.get(connection, key_id) is None:
+        details = await _left_by(transaction, key_id)
+        await recorder.record_operator(transaction, org_id, "api_key.revoked", "api_key", key_id, details)
+    elif await queries.get(transaction, key_id) is None:
         return None
-    await queries.announce_change(connection)
-    return await queries.made_with(connection, [key_id])
+    await queries.announce_change(transaction)
+    return await queries.made_with(transaction, [key_id])
 
 
-async def create_worker_token(connection: Transaction, name: str) -> tuple[UUID, str]:
+async def create_worker_token(transaction: Transaction, name: str) -> tuple[UUID, str]:
     """Make a worker token and return its id and the token; only its hash is kept."""
     token_id, token = new_id(), new_token(WORKER_PREFIX)
-    await queries.add_worker_token(connection, token_id=token_id, name=name, token_hash=token_hash(token))
+    await queries.add_worker_token(transaction, token_id=token_id, name=name, token_hash=token_hash(token))
     return token_id, token
 
 
-def record(row: Any) -> dict[str, Any]:
+def record(row: ApiKeyRow) -> dict[str, Any]:
     """Return a key as the wire shows it: everything but its hash."""
-    return {name: row._mapping[name] for name in ApiKey.model_fields}
+    return {name: getattr(row, name) for name in ApiKey.model_fields}
 
 
-async def _left_by(connection: Transaction, key_id: UUID) -> dict[str, Any]:
-    return {"made_with_it": [str(one) for one in await queries.made_with(connection, [key_id])]}
+async def _left_by(transaction: Transaction, key_id: UUID) -> dict[str, Any]:
+    return {"made_with_it": [str(one) for one in await queries.made_with(transaction, [key_id])]}

@@ -1,5 +1,9 @@
 """Tables of API keys and worker tokens."""
 
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
 from sqlalchemy import ARRAY, Column, Integer, LargeBinary, Table, Text
 
 from runflow.db.tables import metadata, time_column, uuid_column
@@ -22,6 +26,27 @@ api_keys = Table(
     time_column("created_at", nullable=False),
     time_column("updated_at", nullable=False),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKeyRow:
+    """A row of `api_keys`."""
+
+    id: UUID
+    org_id: UUID
+    name: str
+    key_hash: bytes
+    key_prefix: str
+    scopes: list[str]
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+    created_by: UUID | None
+    user_id: UUID | None
+    rate_limit_per_second: int | None
+    created_at: datetime
+    updated_at: datetime
+
 
 worker_tokens = Table(
     "worker_tokens",

@@ -30,19 +30,19 @@ _SETTINGS = {
 }
 
 
-async def require_place(connection: Transaction, settings: Settings, org_id: UUID, what: Limited) -> None:
+async def require_place(transaction: Transaction, settings: Settings, org_id: UUID, what: Limited) -> None:
     """Raise `LimitReached` when the tenant of this transaction has as many of these as it may have."""
     name = _SETTINGS[what]
     most = getattr(settings, name)
-    await queries.lock(connection, org_id, what)
-    if await queries.count(connection, what) >= most:
+    await queries.lock(transaction, org_id, what)
+    if await queries.count(transaction, what) >= most:
         raise errors.LimitReached(
             f"An organization has at most {most} {what} here. Delete one that you no longer need, or ask the operator "
             f"for more ({_variable(name)})."
         )
 
 
-async def require_storage(connection: Transaction, settings: Settings, org_id: UUID, size_bytes: int) -> None:
+async def require_storage(transaction: Transaction, settings: Settings, org_id: UUID, size_bytes: int) -> None:
     """Raise `LimitReached` when so many more bytes are more than the tenant of this transaction may store.
 
     Uploads and models count, those too that were only declared so far. Outputs do not: retention removes them.
@@ -50,8 +50,8 @@ async def require_storage(connection: Transaction, settings: Settings, org_id: U
     most = settings.max_stored_bytes
     if most is None:
         return
-    await queries.lock(connection, org_id, "bytes")
-    stored = await queries.stored_bytes(connection)
+    await queries.lock(transaction, org_id, "bytes")
+    stored = await queries.stored_bytes(transaction)
     if stored + size_bytes > most:
         raise errors.LimitReached(
             f"Your organization stores {stored} of at most {most} bytes in uploads and models; {size_bytes} more do "
@@ -60,9 +60,9 @@ async def require_storage(connection: Transaction, settings: Settings, org_id: U
         )
 
 
-async def require_place_for_organization(connection: Transaction, settings: Settings) -> None:
+async def require_place_for_organization(transaction: Transaction, settings: Settings) -> None:
     """Raise `LimitReached` when callers may make no further organization in this installation."""
-    if await queries.count_organizations(connection) >= settings.max_organizations:
+    if await queries.count_organizations(transaction) >= settings.max_organizations:
         raise errors.LimitReached(
             f"This installation takes no more organizations from callers ({_variable('max_organizations')}). The "
             "operator can make one: `runflow orgs create`."

@@ -14,16 +14,15 @@ from runflow.accounts.organizations.service import require_own
 from runflow.db.transaction import Violation
 from runflow.ids import new_id
 from runflow.web.auth import Principal
-from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project
+from runflow.web.lists import ListQuery, RecordQuery, check_projection, envelope, project, read_page
 from runflow.web.services import Services
 
 
 async def list_page(services: Services, caller: Principal, org_id: UUID, query: ListQuery) -> dict[str, Any]:
     """Return a page of the organization's members. Raises `OrganizationNotFound`."""
     require_own(caller, org_id)
-    async with services.db.tenant(caller.org_id) as connection:
-        rows = list(await connection.execute(build(MEMBER_LIST, query, queries.MEMBERS)))
-    found = page(MEMBER_LIST, query, rows)
+    async with services.db.tenant(caller.org_id) as transaction:
+        found = await read_page(transaction, MEMBER_LIST, query, queries.MEMBERS, row=queries.MemberRow, short=True)
     return envelope(found, [project(record(row), query) for row in found.rows])
 
 
@@ -33,8 +32,8 @@ async def get(
     """Return a member. Raises `OrganizationNotFound`, `MemberNotFound` or `InvalidField`."""
     check_projection(query, MEMBER_LIST.response_fields, MEMBER_LIST.embeds)
     require_own(caller, org_id)
-    async with services.db.tenant(caller.org_id) as connection:
-        row = await queries.get(connection, member_id)
+    async with services.db.tenant(caller.org_id) as transaction:
+        row = await queries.get(transaction, member_id)
     if row is None:
         raise errors.MemberNotFound
     return project(record(row), query)
@@ -48,18 +47,18 @@ async def add(services: Services, caller: Principal, org_id: UUID, body: CreateM
     require_own(caller, org_id)
     member_id = new_id()
     try:
-        async with services.db.tenant(caller.org_id) as connection:
-            await require_place(connection, services.settings, org_id, Limited.MEMBERS)
+        async with services.db.tenant(caller.org_id) as transaction:
+            await require_place(transaction, services.settings, org_id, Limited.MEMBERS)
             values = {
                 **body.model_dump(exclude={"email"}),
                 "id": member_id,
                 "org_id": org_id,
-                "user_id": await queries.user_of(connection, body.email, user_id(body.email)),
+                "user_id": await queries.user_of(transaction, body.email, user_id(body.email)),
                 "created_by": caller.key_id,
             }
-            row = await queries.add_member(connection, values)
+            row = await queries.add_member(transaction, values)
             details = {"email": body.email, "role_code": body.role_code}
-            await recorder.record(connection, caller, "member.created", "member", member_id, details)
+            await recorder.record(transaction, caller, "member.created", "member", member_id, details)
     except Violation:
         raise errors.Conflict(
             f"{body.email} is a member of this organization already; change that membership."
@@ -73,17 +72,17 @@ async def change(
     """Change a member. Raises `OrganizationNotFound`, `MemberNotFound`, or `Conflict` for the last owner's role."""
     require_own(caller, org_id)
     values = body.model_dump(exclude_unset=True)
-    async with services.db.tenant(caller.org_id) as connection:
+    async with services.db.tenant(caller.org_id) as transaction:
         if values.get("role_code", Role.OWNER) is not Role.OWNER:
-            _keep_an_owner(await queries.lock_owners(connection), member_id)
+            _keep_an_owner(await queries.lock_owners(transaction), member_id)
         row = await (
-            queries.change_member(connection, member_id, values) if values else queries.get(connection, member_id)
+            queries.change_member(transaction, member_id, values) if values else queries.get(transaction, member_id)
         )
         if row is None:
             raise errors.MemberNotFound
         if values:
             details = {"changed": sorted(values), "role_code": row.role_code}
-            await recorder.record(connection, caller, "member.updated", "member", member_id, details)
+            await recorder.record(transaction, caller, "member.updated", "member", member_id, details)
     return record(row)
 
 
@@ -93,16 +92,16 @@ async def remove(services: Services, caller: Principal, org_id: UUID, member_id:
     Raises `OrganizationNotFound`, `MemberNotFound`, or `Conflict` for the last owner.
     """
     require_own(caller, org_id)
-    async with services.db.tenant(caller.org_id) as connection:
-        _keep_an_owner(await queries.lock_owners(connection), member_id)
-        user_id = await queries.remove(connection, member_id)
+    async with services.db.tenant(caller.org_id) as transaction:
+        _keep_an_owner(await queries.lock_owners(transaction), member_id)
+        user_id = await queries.remove(transaction, member_id)
         if user_id is None:
             raise errors.MemberNotFound
-        revoked = await keys.revoke_of_user(connection, user_id)
-        left = await keys.made_with(connection, revoked)
+        revoked = await keys.revoke_of_user(transaction, user_id)
+        left = await keys.made_with(transaction, revoked)
         details = {"revoked_api_keys": [str(one) for one in revoked], "made_with_them": [str(one) for one in left]}
-        await recorder.record(connection, caller, "member.deleted", "member", member_id, details)
-        await keys.announce_change(connection)
+        await recorder.record(transaction, caller, "member.deleted", "member", member_id, details)
+        await keys.announce_change(transaction)
     services.hub.publish("key")
 
 
@@ -118,6 +117,6 @@ def _keep_an_owner(owners: set[UUID], leaving: UUID) -> None:
         raise errors.Conflict("This is the organization's last owner. Make another member an owner first.")
 
 
-def record(row: Any) -> dict[str, Any]:
+def record(row: queries.MemberRow) -> dict[str, Any]:
     """Return a member as the wire shows it."""
-    return {name: row._mapping[name] for name in Member.model_fields}
+    return {name: getattr(row, name) for name in Member.model_fields}

@@ -1,153 +1,174 @@
 """SQL of organizations, their members and limits, and what their lists can be filtered and sorted by."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Result, Row, Select, delete, func, insert, select, text, update
+from sqlalchemy import Select, delete, func, insert, select, update
 
 from runflow.accounts.organizations.schemas import Member, Organization, Role
-from runflow.accounts.organizations.tables import members, organizations, users
+from runflow.accounts.organizations.tables import OrganizationRow, members, organizations, users
 from runflow.db.transaction import Transaction
 from runflow.web.lists import FieldKind, ListField, ListSpec
 
 
-async def add(connection: Transaction, *, org_id: UUID, slug: str, name: str) -> None:
-    """Insert an organization, as the system role."""
-    await connection.execute(insert(organizations).values(id=org_id, slug=slug, name=name))
+async def add(transaction: Transaction, *, org_id: UUID, slug: str, name: str) -> OrganizationRow:
+    """Insert an organization, as the system role, and return its row."""
+    statement = insert(organizations).values(id=org_id, slug=slug, name=name).returning(*organizations.c)
+    return await transaction.one(statement, row=OrganizationRow)
 
 
-async def make(connection: Transaction, *, org_id: UUID, slug: str, name: str) -> Row[Any]:
+async def make(transaction: Transaction, *, org_id: UUID, slug: str, name: str) -> OrganizationRow:
     """Insert an organization as a tenant, be that tenant for the rest of the transaction, and return its row."""
     values = {"id": org_id, "slug": slug, "name": name}
-    await connection.execute(text("SELECT make_organization(:id, :slug, :name)"), values)
-    await act_as(connection, org_id)
-    return (await connection.execute(select(organizations))).one()
+    await transaction.run("SELECT make_organization(%(id)s, %(slug)s, %(name)s)", values)
+    await act_as(transaction, org_id)
+    return await own(transaction)
 
 
-async def act_as(connection: Transaction, org_id: UUID) -> None:
+async def act_as(transaction: Transaction, org_id: UUID) -> None:
     """Be another tenant for the rest of the transaction: for the one that made it, in the transaction that makes it."""
-    await connection.execute(text("SELECT set_config('runflow.org', :org, true)"), {"org": str(org_id)})
+    await transaction.run("SELECT set_config('runflow.org', %(org)s, true)", {"org": str(org_id)})
 
 
-async def own(connection: Transaction) -> Row[Any]:
+async def own(transaction: Transaction) -> OrganizationRow:
     """Return the organization that this tenant's transaction is of."""
-    return (await connection.execute(select(organizations))).one()
+    return await transaction.one(select(organizations), row=OrganizationRow)
 
 
-async def change(connection: Transaction, values: Mapping[str, Any]) -> Row[Any]:
+async def change(transaction: Transaction, values: Mapping[str, Any]) -> OrganizationRow:
     """Change the organization of this tenant's transaction and return its row."""
-    statement = update(organizations).values(**values, updated_at=text("now()")).returning(*organizations.c)
-    return (await connection.execute(statement)).one()
+    statement = update(organizations).values(**values, updated_at=func.now()).returning(*organizations.c)
+    return await transaction.one(statement, row=OrganizationRow)
 
 
-async def every(connection: Transaction) -> Sequence[Row[Any]]:
+async def every(transaction: Transaction) -> list[OrganizationRow]:
     """Return all organizations, the oldest first."""
-    return (await connection.execute(select(organizations).order_by(organizations.c.created_at))).all()
+    return await transaction.rows(select(organizations).order_by(organizations.c.created_at), row=OrganizationRow)
 
 
-async def first(connection: Transaction) -> Row[Any] | None:
+async def first(transaction: Transaction) -> OrganizationRow | None:
     """Return the oldest organization, the one that `runflow up` made."""
-    return (await connection.execute(select(organizations).order_by(organizations.c.created_at).limit(1))).one_or_none()
+    statement = select(organizations).order_by(organizations.c.created_at).limit(1)
+    return await transaction.first(statement, row=OrganizationRow)
 
 
-async def by_slug(connection: Transaction, slug: str) -> Row[Any] | None:
+async def by_slug(transaction: Transaction, slug: str) -> OrganizationRow | None:
     """Return the organization of this slug."""
-    return (await connection.execute(select(organizations).where(organizations.c.slug == slug))).one_or_none()
+    return await transaction.first(select(organizations).where(organizations.c.slug == slug), row=OrganizationRow)
 
 
-async def lock_first_steps(connection: Transaction) -> None:
+async def lock_first_steps(transaction: Transaction) -> None:
     """Let no other process make the first organization until this transaction ends."""
-    await connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('runflow first steps'))"))
+    await transaction.run("SELECT pg_advisory_xact_lock(hashtext('runflow first steps'))")
 
 
 MEMBERS: Select[Any] = select(*members.c, users.c.email).join(users, users.c.id == members.c.user_id)
 """Members with the address of their user."""
 
 
-async def user_of(connection: Transaction, email: str, fresh: UUID) -> UUID:
+@dataclass(frozen=True, slots=True)
+class MemberRow:
+    """A row of `members`, with the address of its user."""
+
+    id: UUID
+    org_id: UUID
+    user_id: UUID
+    role_code: str
+    first_name: str | None
+    last_name: str | None
+    created_by: UUID | None
+    created_at: datetime
+    updated_at: datetime
+    email: str
+
+
+async def user_of(transaction: Transaction, email: str, fresh: UUID) -> UUID:
     """Return the user with this address, made as `fresh` if there is none yet."""
-    found: UUID = (await connection.execute(select(func.user_of(email, fresh)))).scalar_one()
-    return found
+    parameters = {"email": email, "fresh": fresh}
+    return await transaction.one_value("SELECT user_of(%(email)s, %(fresh)s)", parameters, of=UUID)
 
 
-async def add_member(connection: Transaction, values: Mapping[str, Any]) -> Row[Any]:
+async def add_member(transaction: Transaction, values: Mapping[str, Any]) -> MemberRow:
     """Insert a member and return it."""
-    await connection.execute(insert(members).values(**values))
-    result: Result[Any] = await connection.execute(MEMBERS.where(members.c.id == values["id"]))
-    return result.one()
+    await transaction.run(insert(members).values(**values))
+    return await transaction.one(MEMBERS.where(members.c.id == values["id"]), row=MemberRow)
 
 
-async def get(connection: Transaction, member_id: UUID) -> Row[Any] | None:
+async def get(transaction: Transaction, member_id: UUID) -> MemberRow | None:
     """Return a member."""
-    result: Result[Any] = await connection.execute(MEMBERS.where(members.c.id == member_id))
-    return result.one_or_none()
+    return await transaction.first(MEMBERS.where(members.c.id == member_id), row=MemberRow)
 
 
-async def of_user(connection: Transaction, user_id: UUID) -> Row[Any] | None:
+async def of_user(transaction: Transaction, user_id: UUID) -> MemberRow | None:
     """Return a user's membership."""
-    result: Result[Any] = await connection.execute(MEMBERS.where(members.c.user_id == user_id))
-    return result.one_or_none()
+    return await transaction.first(MEMBERS.where(members.c.user_id == user_id), row=MemberRow)
 
 
-async def lock_owners(connection: Transaction) -> set[UUID]:
+async def lock_owners(transaction: Transaction) -> set[UUID]:
     """Return the members that are owners now, and let nobody change them until this transaction ends."""
-    statement = select(members.c.id).where(members.c.role_code == "owner").order_by(members.c.id).with_for_update()
-    return set((await connection.execute(statement)).scalars())
+    return set(
+        await transaction.values(
+            "SELECT id FROM members WHERE role_code = 'owner' ORDER BY id FOR UPDATE",
+            of=UUID,
+        )
+    )
 
 
-async def change_member(connection: Transaction, member_id: UUID, values: Mapping[str, Any]) -> Row[Any] | None:
+async def change_member(transaction: Transaction, member_id: UUID, values: Mapping[str, Any]) -> MemberRow | None:
     """Change a member and return it; None when there is no such member."""
-    statement = update(members).where(members.c.id == member_id).values(**values, updated_at=text("now()"))
-    await connection.execute(statement)
-    return await get(connection, member_id)
+    await transaction.run(update(members).where(members.c.id == member_id).values(**values, updated_at=func.now()))
+    return await get(transaction, member_id)
 
 
-async def remove(connection: Transaction, member_id: UUID) -> UUID | None:
+async def remove(transaction: Transaction, member_id: UUID) -> UUID | None:
     """Delete a member and return whose membership it was; None when there is no such member."""
     statement = delete(members).where(members.c.id == member_id).returning(members.c.user_id)
-    return (await connection.execute(statement)).scalar_one_or_none()
+    return await transaction.value(statement, of=UUID)
 
 
-_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('limit ' || :what || ' ' || CAST(:org AS text), 0))")
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('limit ' || %(what)s || ' ' || CAST(%(org)s AS text), 0))"
 
 # By the values of `limits.Limited`.
 _COUNTS = {
-    "API keys": text(
+    "API keys": (
         "SELECT count(*) FROM api_keys WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
     ),
-    "members": text("SELECT count(*) FROM members"),
-    "asset folders": text("SELECT count(*) FROM asset_folders"),
-    "webhooks": text("SELECT count(*) FROM webhooks"),
+    "members": "SELECT count(*) FROM members",
+    "asset folders": "SELECT count(*) FROM asset_folders",
+    "webhooks": "SELECT count(*) FROM webhooks",
 }
 
-_STORED = text("""
-SELECT (SELECT coalesce(sum(size_bytes), 0) FROM assets WHERE deleted_at IS NULL OR purge_at IS NOT NULL)
+_STORED = """
+SELECT CAST(
+       (SELECT coalesce(sum(size_bytes), 0) FROM assets WHERE deleted_at IS NULL OR purge_at IS NOT NULL)
      + (SELECT coalesce(sum(size_bytes), 0) FROM asset_uploads WHERE confirmed_at IS NULL)
      + (SELECT coalesce(sum(size_bytes), 0) FROM models)
-     + (SELECT coalesce(sum(size_bytes), 0) FROM model_uploads WHERE confirmed_at IS NULL)
-""")
+     + (SELECT coalesce(sum(size_bytes), 0) FROM model_uploads WHERE confirmed_at IS NULL) AS bigint)
+"""
 """Deleted assets count until `purge_at` has come and their objects are gone."""
 
 
-async def lock(connection: Transaction, org_id: UUID, what: str) -> None:
+async def lock(transaction: Transaction, org_id: UUID, what: str) -> None:
     """Let nobody else add one of these to this organization until the transaction ends."""
-    await connection.execute(_LOCK, {"what": what, "org": str(org_id)})
+    await transaction.run(_LOCK, {"what": what, "org": str(org_id)})
 
 
-async def count(connection: Transaction, what: str) -> int:
+async def count(transaction: Transaction, what: str) -> int:
     """Return how many of these the tenant has; keys that are revoked or at their end do not count."""
-    return int((await connection.execute(_COUNTS[what])).scalar_one())
+    return await transaction.one_value(_COUNTS[what], of=int)
 
 
-async def stored_bytes(connection: Transaction) -> int:
+async def stored_bytes(transaction: Transaction) -> int:
     """Return how many bytes the tenant's uploads and models have, with those that were only declared so far."""
-    return int((await connection.execute(_STORED)).scalar_one())
+    return await transaction.one_value(_STORED, of=int)
 
 
-async def count_organizations(connection: Transaction) -> int:
+async def count_organizations(transaction: Transaction) -> int:
     """Return how many organizations the installation has."""
-    return int((await connection.execute(select(func.count_organizations()))).scalar_one())
+    return await transaction.one_value("SELECT count_organizations()", of=int)
 
 
 ORGANIZATION_LIST = ListSpec(

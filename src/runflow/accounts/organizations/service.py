@@ -10,11 +10,12 @@ from runflow.accounts.organizations import queries
 from runflow.accounts.organizations.limits import require_place_for_organization
 from runflow.accounts.organizations.queries import ORGANIZATION_LIST
 from runflow.accounts.organizations.schemas import OWNER, CreateOrganization, Organization, PatchOrganization
+from runflow.accounts.organizations.tables import OrganizationRow
 from runflow.db.transaction import Transaction, Violation
 from runflow.graph.slug import SlugError
 from runflow.ids import new_id
 from runflow.web.auth import Principal
-from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project
+from runflow.web.lists import ListQuery, RecordQuery, check_projection, envelope, project, read_page
 from runflow.web.services import Services
 
 FIRST_KEY = "first key"
@@ -34,11 +35,11 @@ async def create_for(services: Services, caller: Principal, body: CreateOrganiza
         ) from None
     org_id = new_id()
     try:
-        async with services.db.tenant(caller.org_id) as connection:
-            await require_place_for_organization(connection, services.settings)
-            row = await queries.make(connection, org_id=org_id, slug=slug, name=body.name)
+        async with services.db.tenant(caller.org_id) as transaction:
+            await require_place_for_organization(transaction, services.settings)
+            row = await queries.make(transaction, org_id=org_id, slug=slug, name=body.name)
             key = await keys.create(
-                connection,
+                transaction,
                 org_id=org_id,
                 name=FIRST_KEY,
                 scopes=sorted(caller.scopes),
@@ -47,9 +48,9 @@ async def create_for(services: Services, caller: Principal, body: CreateOrganiza
                 rate_limit_per_second=caller.rate_limit,
             )
             # Back to the caller, for its audit event and for an enclosing unit of work.
-            await queries.act_as(connection, caller.org_id)
+            await queries.act_as(transaction, caller.org_id)
             details = {"slug": slug, "name": body.name, "api_key_id": str(key["id"])}
-            await recorder.record(connection, caller, "organization.created", "organization", org_id, details)
+            await recorder.record(transaction, caller, "organization.created", "organization", org_id, details)
     except Violation:
         raise errors.Conflict(
             f"There is an organization with the slug {slug!r} already. Choose another slug."
@@ -59,9 +60,8 @@ async def create_for(services: Services, caller: Principal, body: CreateOrganiza
 
 async def list_own(services: Services, caller: Principal, query: ListQuery) -> dict[str, Any]:
     """Return the page that holds the caller's organization: a key belongs to one."""
-    async with services.db.tenant(caller.org_id) as connection:
-        rows = list(await connection.execute(build(ORGANIZATION_LIST, query)))
-    found = page(ORGANIZATION_LIST, query, rows)
+    async with services.db.tenant(caller.org_id) as transaction:
+        found = await read_page(transaction, ORGANIZATION_LIST, query, row=OrganizationRow, short=True)
     return envelope(found, [project(record(row), query) for row in found.rows])
 
 
@@ -69,32 +69,31 @@ async def get(services: Services, caller: Principal, org_id: UUID, query: Record
     """Return the caller's organization. Raises `OrganizationNotFound` for any other, and `InvalidField`."""
     check_projection(query, ORGANIZATION_LIST.response_fields, ORGANIZATION_LIST.embeds)
     require_own(caller, org_id)
-    async with services.db.tenant(caller.org_id) as connection:
-        return project(record(await queries.own(connection)), query)
+    async with services.db.tenant(caller.org_id) as transaction:
+        return project(record(await queries.own(transaction)), query)
 
 
 async def change(services: Services, caller: Principal, org_id: UUID, body: PatchOrganization) -> dict[str, Any]:
     """Change the caller's organization. Raises `OrganizationNotFound` for any other."""
     require_own(caller, org_id)
     values = body.model_dump(exclude_unset=True, exclude_none=True)
-    async with services.db.tenant(caller.org_id) as connection:
+    async with services.db.tenant(caller.org_id) as transaction:
         if not values:
-            return record(await queries.own(connection))
-        row = await queries.change(connection, values)
+            return record(await queries.own(transaction))
+        row = await queries.change(transaction, values)
         await recorder.record(
-            connection, caller, "organization.updated", "organization", org_id, {"changed": sorted(values)}
+            transaction, caller, "organization.updated", "organization", org_id, {"changed": sorted(values)}
         )
     return record(row)
 
 
-async def create_by_operator(connection: Transaction, *, slug: str, name: str, scopes: list[str]) -> dict[str, Any]:
+async def create_by_operator(transaction: Transaction, *, slug: str, name: str, scopes: list[str]) -> dict[str, Any]:
     """Make an organization with a first key, as the system role. Raises `Violation` when the slug is taken."""
     org_id = new_id()
-    await queries.add(connection, org_id=org_id, slug=slug, name=name)
-    row = await queries.by_slug(connection, slug)
-    key = await keys.create(connection, org_id=org_id, name=FIRST_KEY, scopes=scopes)
+    row = await queries.add(transaction, org_id=org_id, slug=slug, name=name)
+    key = await keys.create(transaction, org_id=org_id, name=FIRST_KEY, scopes=scopes)
     await recorder.record_operator(
-        connection, org_id, "organization.created", "organization", org_id, {"slug": slug, "name": name}
+        transaction, org_id, "organization.created", "organization", org_id, {"slug": slug, "name": name}
     )
     return {**record(row), "api_key": key}
 
@@ -105,6 +104,6 @@ def require_own(caller: Principal, org_id: UUID) -> None:
         raise errors.OrganizationNotFound
 
 
-def record(row: Any) -> dict[str, Any]:
+def record(row: OrganizationRow) -> dict[str, Any]:
     """Return an organization as the wire shows it."""
-    return {name: row._mapping[name] for name in Organization.model_fields}
+    return {name: getattr(row, name) for name in Organization.model_fields}

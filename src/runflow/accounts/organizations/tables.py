@@ -1,5 +1,9 @@
 """Tables of organizations, users and members."""
 
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
 from sqlalchemy import Column, Table, Text
 
 from runflow.db.tables import metadata, time_column, uuid_column
@@ -14,6 +18,19 @@ organizations = Table(
     time_column("created_at", nullable=False),
     time_column("updated_at", nullable=False),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class OrganizationRow:
+    """A row of `organizations`."""
+
+    id: UUID
+    slug: str
+    name: str
+    plan_code: str
+    created_at: datetime
+    updated_at: datetime
+
 
 users = Table(
     "users",

@@ -4,60 +4,58 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, delete, func, insert, select, text, update
+from sqlalchemy import delete, func, insert, select, text, update
 
 from runflow.db.transaction import Transaction
 from runflow.deliveries.callbacks.schemas import CallbackSecret
+from runflow.deliveries.callbacks.tables import CallbackSecretRow
 from runflow.deliveries.callbacks.tables import callback_secrets as secrets
 from runflow.web.lists import FieldKind, ListField, ListSpec
 
 
-async def lock(connection: Transaction, org_id: UUID) -> None:
+async def lock(transaction: Transaction, org_id: UUID) -> None:
     """Let no other request change the secrets of this organization until this transaction ends."""
-    statement = text("SELECT pg_advisory_xact_lock(hashtextextended('callback secrets ' || CAST(:org AS text), 0))")
-    await connection.execute(statement, {"org": str(org_id)})
+    statement = "SELECT pg_advisory_xact_lock(hashtextextended('callback secrets ' || CAST(%(org)s AS text), 0))"
+    await transaction.run(statement, {"org": str(org_id)})
 
 
-async def count(connection: Transaction) -> int:
+async def count(transaction: Transaction) -> int:
     """Return how many secrets the organization has."""
-    return int((await connection.execute(select(func.count()).select_from(secrets))).scalar_one())
+    return await transaction.one_value(select(func.count()).select_from(secrets), of=int)
 
 
-async def by_id(connection: Transaction, secret_id: UUID) -> Row[Any] | None:
+async def by_id(transaction: Transaction, secret_id: UUID) -> CallbackSecretRow | None:
     """Return a secret of the organization."""
-    found: Row[Any] | None = (
-        await connection.execute(select(secrets).where(secrets.c.id == secret_id))
-    ).one_or_none()  # fmt: skip
-    return found
+    return await transaction.first(select(secrets).where(secrets.c.id == secret_id), row=CallbackSecretRow)
 
 
-async def add(connection: Transaction, values: Mapping[str, Any]) -> Row[Any]:
+async def add(transaction: Transaction, values: Mapping[str, Any]) -> CallbackSecretRow:
     """Insert a secret and return its row."""
-    return (await connection.execute(insert(secrets).values(**values).returning(*secrets.c))).one()
+    return await transaction.one(insert(secrets).values(**values).returning(*secrets.c), row=CallbackSecretRow)
 
 
-async def demote_current(connection: Transaction) -> None:
+async def demote_current(transaction: Transaction) -> None:
     """Make no secret of the organization the current one."""
-    await connection.execute(
+    await transaction.run(
         update(secrets).where(secrets.c.is_current).values(is_current=False, updated_at=text("now()"))
     )
 
 
-async def change(connection: Transaction, secret_id: UUID, values: Mapping[str, Any]) -> Row[Any]:
+async def change(transaction: Transaction, secret_id: UUID, values: Mapping[str, Any]) -> CallbackSecretRow:
     """Change a secret that is there; return its row."""
     statement = update(secrets).where(secrets.c.id == secret_id).values(**values, updated_at=text("now()"))
-    return (await connection.execute(statement.returning(*secrets.c))).one()
+    return await transaction.one(statement.returning(*secrets.c), row=CallbackSecretRow)
 
 
-async def set_disabled(connection: Transaction, secret_id: UUID, disabled: bool) -> None:
+async def set_disabled(transaction: Transaction, secret_id: UUID, disabled: bool) -> None:
     """Disable a secret from now on (again changes nothing), or enable it."""
     since = text("coalesce(disabled_at, now())") if disabled else None
-    await connection.execute(update(secrets).where(secrets.c.id == secret_id).values(disabled_at=since))
+    await transaction.run(update(secrets).where(secrets.c.id == secret_id).values(disabled_at=since))
 
 
-async def remove(connection: Transaction, secret_id: UUID) -> None:
+async def remove(transaction: Transaction, secret_id: UUID) -> None:
     """Delete a secret."""
-    await connection.execute(delete(secrets).where(secrets.c.id == secret_id))
+    await transaction.run(delete(secrets).where(secrets.c.id == secret_id))
 
 
 SECRET_LIST = ListSpec(

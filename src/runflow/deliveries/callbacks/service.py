@@ -14,11 +14,12 @@ from runflow.db.transaction import Transaction
 from runflow.deliveries.callbacks import queries
 from runflow.deliveries.callbacks.queries import SECRET_LIST
 from runflow.deliveries.callbacks.schemas import CallbackSecret, CreateCallbackSecret, PatchCallbackSecret
+from runflow.deliveries.callbacks.tables import CallbackSecretRow
 from runflow.deliveries.secrets import seal
 from runflow.deliveries.signing import PREFIX, new_secret
 from runflow.ids import new_id
 from runflow.web.auth import Principal
-from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project
+from runflow.web.lists import ListQuery, RecordQuery, check_projection, envelope, project, read_page
 from runflow.web.services import Services
 
 MAX_SECRETS = 10
@@ -34,13 +35,13 @@ async def create(services: Services, caller: Principal, body: CreateCallbackSecr
     Raises `LimitReached` when there are `MAX_SECRETS`.
     """
     plain, secret_id = body.secret or new_secret(), new_id()
-    async with services.db.tenant(caller.org_id) as connection:
-        await queries.lock(connection, caller.org_id)
-        count = await queries.count(connection)
+    async with services.db.tenant(caller.org_id) as transaction:
+        await queries.lock(transaction, caller.org_id)
+        count = await queries.count(transaction)
         if count >= MAX_SECRETS:
             raise errors.LimitReached(f"An organization has at most {MAX_SECRETS} callback secrets. Delete one first.")
         row = await queries.add(
-            connection,
+            transaction,
             {
                 "id": secret_id,
                 "org_id": caller.org_id,
@@ -52,23 +53,22 @@ async def create(services: Services, caller: Principal, body: CreateCallbackSecr
             },
         )
         details = {"is_current": row.is_current, "supplied": body.secret is not None}
-        await recorder.record(connection, caller, f"{TARGET}.created", TARGET, secret_id, details)
+        await recorder.record(transaction, caller, f"{TARGET}.created", TARGET, secret_id, details)
     return {**record(row), "plain_secret": plain}
 
 
 async def list_page(services: Services, caller: Principal, query: ListQuery) -> dict[str, Any]:
     """Return a page of the organization's secrets."""
-    async with services.db.tenant(caller.org_id) as connection:
-        rows = list(await connection.execute(build(SECRET_LIST, query)))
-    found = page(SECRET_LIST, query, rows)
+    async with services.db.tenant(caller.org_id) as transaction:
+        found = await read_page(transaction, SECRET_LIST, query, row=CallbackSecretRow, short=True)
     return envelope(found, [project(record(row), query) for row in found.rows])
 
 
 async def get(services: Services, caller: Principal, secret_id: UUID, query: RecordQuery) -> dict[str, Any]:
     """Return a secret's record. Raises `CallbackSecretNotFound` or `InvalidField`."""
     check_projection(query, SECRET_LIST.response_fields, SECRET_LIST.embeds)
-    async with services.db.tenant(caller.org_id) as connection:
-        return project(record(await _row(connection, secret_id)), query)
+    async with services.db.tenant(caller.org_id) as transaction:
+        return project(record(await _row(transaction, secret_id)), query)
 
 
 async def change(
@@ -79,19 +79,19 @@ async def change(
     Raises `CallbackSecretNotFound`, and `Conflict` for what would leave no current secret or a disabled one.
     """
     given = body.model_fields_set
-    async with services.db.tenant(caller.org_id) as connection:
-        await queries.lock(connection, caller.org_id)
-        row = await _row(connection, secret_id)
+    async with services.db.tenant(caller.org_id) as transaction:
+        await queries.lock(transaction, caller.org_id)
+        row = await _row(transaction, secret_id)
         promoted = body.is_current is True and not row.is_current
         disabled = body.disabled_at is not None if "disabled_at" in given else row.disabled_at is not None
         _check(row, body, disabled=disabled)
         if promoted:
-            await queries.demote_current(connection)
+            await queries.demote_current(transaction)
         if "disabled_at" in given:
-            await queries.set_disabled(connection, secret_id, disabled)
+            await queries.set_disabled(transaction, secret_id, disabled)
         values = {"is_current": promoted or row.is_current, "label": body.label if "label" in given else row.label}
-        row = await queries.change(connection, secret_id, values)
-        await recorder.record(connection, caller, f"{TARGET}.changed", TARGET, secret_id, {"fields": sorted(given)})
+        row = await queries.change(transaction, secret_id, values)
+        await recorder.record(transaction, caller, f"{TARGET}.changed", TARGET, secret_id, {"fields": sorted(given)})
     return record(row)
 
 
@@ -100,21 +100,21 @@ async def delete(services: Services, caller: Principal, secret_id: UUID) -> None
 
     Raises `CallbackSecretNotFound`, and `Conflict` for the current one of several.
     """
-    async with services.db.tenant(caller.org_id) as connection:
-        await queries.lock(connection, caller.org_id)
-        row = await _row(connection, secret_id)
-        if row.is_current and await queries.count(connection) > 1:
+    async with services.db.tenant(caller.org_id) as transaction:
+        await queries.lock(transaction, caller.org_id)
+        row = await _row(transaction, secret_id)
+        if row.is_current and await queries.count(transaction) > 1:
             raise errors.Conflict("This is the current secret. Make another one current first (`is_current: true`).")
-        await queries.remove(connection, secret_id)
-        await recorder.record(connection, caller, f"{TARGET}.deleted", TARGET, secret_id)
+        await queries.remove(transaction, secret_id)
+        await recorder.record(transaction, caller, f"{TARGET}.deleted", TARGET, secret_id)
 
 
-def record(row: Any) -> dict[str, Any]:
+def record(row: CallbackSecretRow) -> dict[str, Any]:
     """Return a secret as the wire shows it: everything but its text."""
-    return {name: row._mapping[name] for name in CallbackSecret.model_fields}
+    return {name: getattr(row, name) for name in CallbackSecret.model_fields}
 
 
-def _check(row: Any, body: PatchCallbackSecret, *, disabled: bool) -> None:
+def _check(row: CallbackSecretRow, body: PatchCallbackSecret, *, disabled: bool) -> None:
     if body.is_current is False and row.is_current:
         raise errors.Conflict("One secret is always current. Make another one current instead.")
     if disabled and row.is_current:
@@ -123,8 +123,8 @@ def _check(row: Any, body: PatchCallbackSecret, *, disabled: bool) -> None:
         raise errors.Conflict("A disabled secret cannot be current. Enable it first (`disabled_at: null`).")
 
 
-async def _row(connection: Transaction, secret_id: UUID) -> Any:
-    row = await queries.by_id(connection, secret_id)
+async def _row(transaction: Transaction, secret_id: UUID) -> CallbackSecretRow:
+    row = await queries.by_id(transaction, secret_id)
     if row is None:
         raise errors.CallbackSecretNotFound
     return row

@@ -1,4 +1,8 @@
-"""Table of callback secrets."""
+"""Table of callback secrets, and what its rows hold."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import Boolean, Column, LargeBinary, Table, Text
 
@@ -19,3 +23,20 @@ callback_secrets = Table(
     time_column("created_at", nullable=False),
     time_column("updated_at", nullable=False),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackSecretRow:
+    """A row of `callback_secrets`."""
+
+    id: UUID
+    org_id: UUID
+    label: str | None
+    secret: bytes
+    key_prefix: str
+    is_current: bool
+    disabled_at: datetime | None
+    last_used_at: datetime | None
+    created_by: UUID | None
+    created_at: datetime
+    updated_at: datetime

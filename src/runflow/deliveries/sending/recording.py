@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 
 async def record(
-    connection: Transaction, held: Claim, outcome: Outcome, decision: Decision, secret_ids: Sequence[UUID]
+    transaction: Transaction, held: Claim, outcome: Outcome, decision: Decision, secret_ids: Sequence[UUID]
 ) -> Decision | None:
     """Record an attempt; return what follows from it. None: the claim was lost, and nothing was changed.
 
@@ -24,21 +24,21 @@ async def record(
     signed, the one of `Runflow-Signature` first.
     """
     if held.webhook_id is None:
-        return decision if await queries.finish(connection, held, outcome, decision, secret_ids) else None
+        return decision if await queries.finish(transaction, held, outcome, decision, secret_ids) else None
     if outcome.reason is None:
-        await queries.note_success(connection, held.webhook_id)
-        return decision if await queries.finish(connection, held, outcome, decision, ()) else None
-    noted = await queries.note_failure(connection, held.webhook_id, held)
+        await queries.note_success(transaction, held.webhook_id)
+        return decision if await queries.finish(transaction, held, outcome, decision, ()) else None
+    noted = await queries.note_failure(transaction, held.webhook_id, held)
     off = judge(outcome, noted.health) if noted is not None and not noted.is_off else None
     if isinstance(decision, Retry) and (off is not None or noted is None or noted.is_off):
         decision = GiveUp(decision.reason, f"{decision.detail} The webhook is off, so it is not tried again.")
-    if not await queries.finish(connection, held, outcome, decision, ()):
+    if not await queries.finish(transaction, held, outcome, decision, ()):
         return None
     if off is not None:
-        await _switch_off(connection, held.webhook_id, off)
+        await _switch_off(transaction, held.webhook_id, off)
     return decision
 
 
-async def _switch_off(connection: Transaction, webhook_id: UUID, off: SwitchOff) -> None:
-    await queries.switch_off(connection, webhook_id, off)
+async def _switch_off(transaction: Transaction, webhook_id: UUID, off: SwitchOff) -> None:
+    await queries.switch_off(transaction, webhook_id, off)
     log.warning("webhook switched off", webhook_id=str(webhook_id), reason=off.code.value, detail=off.reason)

@@ -51,7 +51,7 @@ class Signing(Protocol):
     """Finds what signs messages, in the transaction that claims them."""
 
     async def __call__(
-        self, connection: Transaction, claims: Sequence[Claim]
+        self, transaction: Transaction, claims: Sequence[Claim]
     ) -> Mapping[UUID, Sequence[SigningSecret] | Unsendable]:
         """Return, by the id of the delivery, its secrets, the one of `Runflow-Signature` first."""
 
@@ -127,15 +127,15 @@ class DeliverySender:
         """Claim and start what fits. Returns the claims, and the seconds until more will be due (None: nothing)."""
         slots, many = self._slots, 2 * self._slots.total
         full_orgs, full_hosts = slots.full_orgs, slots.full_hosts
-        async with self._db.system(durable=False) as connection:
+        async with self._db.system(durable=False) as transaction:
             due = await queries.due(
-                connection, full_orgs=full_orgs, full_hosts=full_hosts, each=slots.per_host, many=many
+                transaction, full_orgs=full_orgs, full_hosts=full_hosts, each=slots.per_host, many=many
             )
             candidates = due.candidates
             chosen = {found.id: found for found in slots.choose(candidates)}
             seconds = self._timing.timeout + self._timing.margin
-            claims = await queries.claim(connection, list(chosen), seconds) if chosen else []
-            signers = await self._signing(connection, claims) if claims else {}
+            claims = await queries.claim(transaction, list(chosen), seconds) if chosen else []
+            signers = await self._signing(transaction, claims) if claims else {}
         self._left_behind = bool(full_orgs or full_hosts or len(candidates) >= min(slots.per_host, many)) or (
             len(chosen) < len(candidates)
         )
@@ -196,8 +196,8 @@ class DeliverySender:
         deadline = time.monotonic() + self._timing.margin
         while True:
             try:
-                async with self._recording, self._db.system() as connection:
-                    recorded = await record(connection, held, outcome, decision, secret_ids)
+                async with self._recording, self._db.system() as transaction:
+                    recorded = await record(transaction, held, outcome, decision, secret_ids)
                 break
             except Exception as error:  # without the record the message would be sent twice
                 log.warning("cannot record a delivery attempt", delivery_id=str(held.id), error=_first_line(error))
@@ -220,8 +220,8 @@ class DeliverySender:
         self._sending.clear()
         if claims:
             with contextlib.suppress(Exception):  # then they lapse
-                async with self._db.system() as connection:
-                    await queries.release(connection, claims)
+                async with self._db.system() as transaction:
+                    await queries.release(transaction, claims)
                 self._hub.publish(TOPIC)
 
 

@@ -13,15 +13,16 @@ from runflow.db.transaction import Transaction
 from runflow.deliveries import schemas as records
 from runflow.deliveries.callbacks import history_queries as subjects
 from runflow.deliveries.messages import batch_message, run_message
-from runflow.deliveries.outbox import insertion
+from runflow.deliveries.outbox import insert_unless_pending
+from runflow.deliveries.tables import DeliveryAttemptRow, DeliveryRow, DeliverySummaryRow
 from runflow.deliveries.webhooks import history_queries as queries
 from runflow.deliveries.webhooks import queries as webhooks
 from runflow.deliveries.webhooks import service
-from runflow.deliveries.webhooks.history_queries import AnyOne
+from runflow.deliveries.webhooks.history_queries import AnyOne, OriginalRow
 from runflow.deliveries.webhooks.queries import ATTEMPT_LIST, DELIVERY_LIST
 from runflow.deliveries.webhooks.schemas import WebhookDelivery
 from runflow.web.auth import Principal
-from runflow.web.lists import ListQuery, RecordQuery, bounded, build, check_projection, envelope, page, project
+from runflow.web.lists import ListQuery, RecordQuery, check_projection, envelope, project, read_page
 from runflow.web.services import Services
 
 
@@ -29,18 +30,18 @@ async def deliveries(
     services: Services, caller: Principal, webhook_id: UUID | AnyOne, query: ListQuery
 ) -> dict[str, Any]:
     """Return a page of deliveries, without what they say. Raises `WebhookNotFound`."""
-    async with services.db.tenant(caller.org_id) as connection:
-        if webhook_id != "any" and await webhooks.by_id(connection, webhook_id) is None:
+    async with services.db.tenant(caller.org_id) as transaction:
+        if webhook_id != "any" and await webhooks.by_id(transaction, webhook_id) is None:
             raise errors.WebhookNotFound
-        statement = await bounded(connection, DELIVERY_LIST, query, queries.of_webhook(webhook_id))
-        found = page(DELIVERY_LIST, query, await queries.rows(connection, statement))
+        base = queries.of_webhook(webhook_id)
+        found = await read_page(transaction, DELIVERY_LIST, query, base, row=DeliverySummaryRow)
         items = [summary(row) for row in found.rows]
         if "webhook" in query.embed:
-            rows = await queries.of_ids(connection, {item["webhook_id"] for item in items})
+            rows = await queries.of_ids(transaction, {item["webhook_id"] for item in items})
             known = {row.id: service.record(row) for row in rows}
             items = [{**item, "webhook": known.get(item["webhook_id"])} for item in items]
         if "attempts" in query.embed:
-            tried = records.by_delivery(await queries.attempts(connection, [item["id"] for item in items]))
+            tried = records.by_delivery(await queries.attempts(transaction, [item["id"] for item in items]))
             items = [{**item, "attempts": tried.get(item["id"], [])} for item in items]
     return envelope(found, [project(item, query) for item in items])
 
@@ -50,13 +51,13 @@ async def delivery(
 ) -> dict[str, Any]:
     """Return a delivery with what it says and its attempts. Raises `DeliveryNotFound` or `InvalidField`."""
     check_projection(query, frozenset(WebhookDelivery.model_fields), DELIVERY_LIST.embeds)
-    async with services.db.tenant(caller.org_id) as connection:
-        row = await queries.one(connection, webhook_id, delivery_id)
+    async with services.db.tenant(caller.org_id) as transaction:
+        row = await queries.one(transaction, webhook_id, delivery_id)
         if row is None:
             raise errors.DeliveryNotFound
-        item = whole(row, await queries.attempts(connection, [delivery_id]))
+        item = whole(row, await queries.attempts(transaction, [delivery_id]))
         if "webhook" in query.embed:
-            webhook = await webhooks.by_id(connection, row.webhook_id)
+            webhook = None if row.webhook_id is None else await webhooks.by_id(transaction, row.webhook_id)
             item["webhook"] = None if webhook is None else service.record(webhook)
     return project(item, query)
 
@@ -65,14 +66,14 @@ async def attempts(
     services: Services, caller: Principal, webhook_id: UUID | AnyOne, delivery_id: UUID | AnyOne, query: ListQuery
 ) -> dict[str, Any]:
     """Return a page of attempts. Raises `DeliveryNotFound`."""
-    async with services.db.tenant(caller.org_id) as connection:
+    async with services.db.tenant(caller.org_id) as transaction:
         if delivery_id != "any":
-            if await queries.one(connection, webhook_id, delivery_id) is None:
+            if await queries.one(transaction, webhook_id, delivery_id) is None:
                 raise errors.DeliveryNotFound
-        elif webhook_id != "any" and await webhooks.by_id(connection, webhook_id) is None:
+        elif webhook_id != "any" and await webhooks.by_id(transaction, webhook_id) is None:
             raise errors.WebhookNotFound
-        statement = build(ATTEMPT_LIST, query, queries.attempts_of(webhook_id, delivery_id))
-        found = page(ATTEMPT_LIST, query, await queries.rows(connection, statement))
+        base = queries.attempts_of(webhook_id, delivery_id)
+        found = await read_page(transaction, ATTEMPT_LIST, query, base, row=DeliveryAttemptRow, short=True)
     return envelope(found, [project(_attempt(row), query) for row in found.rows])
 
 
@@ -86,14 +87,14 @@ async def attempt(
 ) -> dict[str, Any]:
     """Return one attempt. Raises `DeliveryAttemptNotFound` or `InvalidField`."""
     check_projection(query, ATTEMPT_LIST.response_fields, ATTEMPT_LIST.embeds)
-    async with services.db.tenant(caller.org_id) as connection:
-        row = await queries.attempt(connection, webhook_id, delivery_id, attempt_id)
+    async with services.db.tenant(caller.org_id) as transaction:
+        row = await queries.attempt(transaction, webhook_id, delivery_id, attempt_id)
     if row is None:
         raise errors.DeliveryAttemptNotFound
     return project(_attempt(row), query)
 
 
-def summary(row: Any) -> dict[str, Any]:
+def summary(row: DeliverySummaryRow) -> dict[str, Any]:
     """Return a delivery without what it says."""
     return {
         "id": row.id,
@@ -107,17 +108,17 @@ def summary(row: Any) -> dict[str, Any]:
     }
 
 
-def whole(row: Any, attempts: Sequence[Any]) -> dict[str, Any]:
+def whole(row: DeliveryRow, attempts: Sequence[DeliveryAttemptRow]) -> dict[str, Any]:
     """Return a delivery with what it says and its attempts."""
     return {
         **summary(row),
         "payload": records.payload(row),
-        "payload_bytes": bytes(row.payload).decode(),
+        "payload_bytes": row.payload.decode(),
         "attempts": [records.attempt(one) for one in attempts],
     }
 
 
-def _attempt(row: Any) -> dict[str, Any]:
+def _attempt(row: DeliveryAttemptRow) -> dict[str, Any]:
     return {**records.attempt(row), "webhook_id": row.webhook_id}
 
 
@@ -130,16 +131,17 @@ async def redeliver(
     then. Raises `DeliveryNotFound`, `WebhookNotFound` for one that was deleted, `Conflict` for one that is disabled
     and while a delivery of the same event to it is in flight.
     """
-    async with services.db.tenant(caller.org_id) as connection:
-        before = await queries.original(connection, delivery_id)
+    async with services.db.tenant(caller.org_id) as transaction:
+        before = await queries.original(transaction, delivery_id)
         if before is None or webhook_id not in ("any", before.webhook_id):
             raise errors.DeliveryNotFound
         if before.url is None:
             raise errors.WebhookNotFound
         if before.disabled_at is not None:
             raise errors.Conflict("This webhook is disabled. Enable it first (`PATCH … disabled_at: null`).")
-        event, body = await _said(services, connection, before)
-        fresh_id, statement = insertion(
+        event, body = await _said(services, transaction, before)
+        row = await insert_unless_pending(
+            transaction,
             org_id=before.org_id,
             kind_code="webhook",
             event_type_code=event,
@@ -152,21 +154,19 @@ async def redeliver(
             request_id=before.request_id,
             is_automatic=False,
         )
-        await connection.run(statement.on_conflict_do_nothing())
-        row = await queries.original(connection, fresh_id)
         if row is None:
             raise errors.Conflict("A delivery of this event to this webhook is still in flight. Wait for its end.")
         details = {"delivery_id": str(delivery_id)}
-        await recorder.record_pipelined(
-            connection, caller, "webhook.redelivered", "webhook", before.webhook_id, details
+        await recorder.record(
+            transaction, caller, "webhook.redelivered", "webhook", before.webhook_id, details
         )  # fmt: skip
     services.hub.publish("delivery")
     return whole(row, [])
 
 
-async def _said(services: Services, connection: Transaction, before: Any) -> tuple[str, bytes]:
-    if before.run_id is not None and (run := await subjects.run(connection, before.run_id)) is not None:
+async def _said(services: Services, transaction: Transaction, before: OriginalRow) -> tuple[str, bytes]:
+    if before.run_id is not None and (run := await subjects.run(transaction, before.run_id)) is not None:
         return run_message(services, run)
-    if before.batch_id is not None and (batch := await subjects.batch(connection, before.batch_id)) is not None:
-        return await batch_message(services, connection, batch)
+    if before.batch_id is not None and (batch := await subjects.batch(transaction, before.batch_id)) is not None:
+        return await batch_message(services, transaction, batch)
     return before.event_type_code, before.payload

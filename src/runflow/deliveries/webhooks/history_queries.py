@@ -1,14 +1,16 @@
 """SQL of webhook deliveries and attempts, for their organization."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import Row, Select, select
+from sqlalchemy import Select, select
 
 from runflow.db.transaction import Transaction
-from runflow.deliveries.tables import deliveries, delivery_attempts
-from runflow.deliveries.webhooks.tables import webhooks
+from runflow.deliveries.tables import DeliveryAttemptRow, DeliveryRow, deliveries, delivery_attempts
+from runflow.deliveries.webhooks.tables import WebhookRow, webhooks
 
 AnyOne = Literal["any"]
 """In the place of an id: whichever."""
@@ -29,38 +31,31 @@ def attempts_of(webhook_id: UUID | AnyOne, delivery_id: UUID | AnyOne) -> Select
     return statement if delivery_id == "any" else statement.where(delivery_attempts.c.delivery_id == delivery_id)
 
 
-async def rows(connection: Transaction, statement: Select[Any]) -> list[Row[Any]]:
-    """Return the rows of a list's statement."""
-    return list(await connection.execute(statement))
-
-
-async def one(connection: Transaction, webhook_id: UUID | AnyOne, delivery_id: UUID) -> Row[Any] | None:
+async def one(transaction: Transaction, webhook_id: UUID | AnyOne, delivery_id: UUID) -> DeliveryRow | None:
     """Return a delivery with what it says."""
     statement = select(deliveries).where(deliveries.c.id == delivery_id, deliveries.c.webhook_id.is_not(None))
     if webhook_id != "any":
         statement = statement.where(deliveries.c.webhook_id == webhook_id)
-    found: Row[Any] | None = (await connection.execute(statement)).one_or_none()
-    return found
+    return await transaction.first(statement, row=DeliveryRow)
 
 
-async def attempts(connection: Transaction, delivery_ids: Collection[UUID]) -> Sequence[Row[Any]]:
+async def attempts(transaction: Transaction, delivery_ids: Collection[UUID]) -> list[DeliveryAttemptRow]:
     """Return the attempts at these deliveries, in order."""
     statement = select(delivery_attempts).where(delivery_attempts.c.delivery_id.in_(delivery_ids))
-    return (await connection.execute(statement.order_by(delivery_attempts.c.attempt_number))).all()
+    return await transaction.rows(statement.order_by(delivery_attempts.c.attempt_number), row=DeliveryAttemptRow)
 
 
 async def attempt(
-    connection: Transaction, webhook_id: UUID | AnyOne, delivery_id: UUID | AnyOne, attempt_id: UUID
-) -> Row[Any] | None:
+    transaction: Transaction, webhook_id: UUID | AnyOne, delivery_id: UUID | AnyOne, attempt_id: UUID
+) -> DeliveryAttemptRow | None:
     """Return an attempt."""
     statement = attempts_of(webhook_id, delivery_id).where(delivery_attempts.c.id == attempt_id)
-    found: Row[Any] | None = (await connection.execute(statement)).one_or_none()
-    return found
+    return await transaction.first(statement, row=DeliveryAttemptRow)
 
 
-async def of_ids(connection: Transaction, webhook_ids: Collection[UUID]) -> Sequence[Row[Any]]:
+async def of_ids(transaction: Transaction, webhook_ids: Collection[UUID]) -> list[WebhookRow]:
     """Return those of these webhooks that are there."""
-    return (await connection.execute(select(webhooks).where(webhooks.c.id.in_(webhook_ids)))).all()
+    return await transaction.rows(select(webhooks).where(webhooks.c.id.in_(webhook_ids)), row=WebhookRow)
 
 
 _ORIGINAL = """
@@ -69,6 +64,14 @@ _ORIGINAL = """
 """
 
 
-async def original(connection: Transaction, delivery_id: UUID) -> Any | None:
-    """Return a delivery with the `url` (null: it was deleted) and `disabled_at` of its webhook."""
-    return await connection.first(_ORIGINAL, {"id": delivery_id})
+@dataclass(frozen=True, slots=True)
+class OriginalRow(DeliveryRow):
+    """A delivery with what its webhook is now; without a `url` it was deleted."""
+
+    url: str | None
+    disabled_at: datetime | None
+
+
+async def original(transaction: Transaction, delivery_id: UUID) -> OriginalRow | None:
+    """Return a delivery with the state of its webhook."""
+    return await transaction.first(_ORIGINAL, {"id": delivery_id}, row=OriginalRow)

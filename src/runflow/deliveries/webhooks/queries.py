@@ -4,44 +4,41 @@ Locks are taken in one order everywhere: webhook, then deliveries.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, delete, func, insert, select, text, update
+from sqlalchemy import delete, func, insert, select, text, update
 
 from runflow.db.transaction import Transaction
 from runflow.deliveries.schemas import REASONS, STATUSES
 from runflow.deliveries.tables import deliveries, delivery_attempts
 from runflow.deliveries.webhooks.event_types import EVENT_TYPES
 from runflow.deliveries.webhooks.schemas import EventType, Webhook, WebhookAttempt, WebhookDeliverySummary
-from runflow.deliveries.webhooks.tables import webhooks
+from runflow.deliveries.webhooks.tables import WebhookRow, webhooks
 from runflow.web.lists import FieldKind, ListField, ListSpec
 from runflow.web.lists.spec import fixed_table
 
 
-async def by_id(connection: Transaction, webhook_id: UUID) -> Row[Any] | None:
+async def by_id(transaction: Transaction, webhook_id: UUID) -> WebhookRow | None:
     """Return a webhook of the organization."""
-    found: Row[Any] | None = (
-        await connection.execute(select(webhooks).where(webhooks.c.id == webhook_id))
-    ).one_or_none()  # fmt: skip
-    return found
+    return await transaction.first(select(webhooks).where(webhooks.c.id == webhook_id), row=WebhookRow)
 
 
-async def locked(connection: Transaction, webhook_id: UUID) -> Row[Any] | None:
+async def locked(transaction: Transaction, webhook_id: UUID) -> WebhookRow | None:
     """Return a webhook of the organization and lock it."""
     statement = select(webhooks).where(webhooks.c.id == webhook_id).with_for_update()
-    found: Row[Any] | None = (await connection.execute(statement)).one_or_none()
-    return found
+    return await transaction.first(statement, row=WebhookRow)
 
 
-async def add(connection: Transaction, values: Mapping[str, Any]) -> Row[Any]:
+async def add(transaction: Transaction, values: Mapping[str, Any]) -> WebhookRow:
     """Insert a webhook and return its row."""
-    return (await connection.execute(insert(webhooks).values(**values).returning(*webhooks.c))).one()
+    return await transaction.one(insert(webhooks).values(**values).returning(*webhooks.c), row=WebhookRow)
 
 
 async def change(
-    connection: Transaction, webhook_id: UUID, values: Mapping[str, Any], *, keep_previous_seconds: int | None
-) -> Row[Any]:
+    transaction: Transaction, webhook_id: UUID, values: Mapping[str, Any], *, keep_previous_seconds: int | None
+) -> WebhookRow:
     """Change a webhook that is there; return its row.
 
     With `keep_previous_seconds` its secret of now stays valid for that long beside the new one.
@@ -51,26 +48,24 @@ async def change(
         more["previous_secret"] = webhooks.c.secret
         more["previous_secret_until"] = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, keep_previous_seconds)
     statement = update(webhooks).where(webhooks.c.id == webhook_id).values(**values, **more)
-    return (await connection.execute(statement.returning(*webhooks.c))).one()
+    return await transaction.one(statement.returning(*webhooks.c), row=WebhookRow)
 
 
-async def disable(connection: Transaction, webhook_id: UUID, code: str, reason: str) -> None:
+async def disable(transaction: Transaction, webhook_id: UUID, code: str, reason: str) -> None:
     """Disable a webhook that is enabled."""
     values = {"disabled_at": text("now()"), "disabled_reason_code": code, "disabled_reason": reason}
-    await connection.execute(update(webhooks).where(webhooks.c.id == webhook_id).values(**values))
+    await transaction.run(update(webhooks).where(webhooks.c.id == webhook_id).values(**values))
 
 
-async def enable(connection: Transaction, webhook_id: UUID) -> None:
+async def enable(transaction: Transaction, webhook_id: UUID) -> None:
     """Enable a webhook, and forget what was wrong with it."""
     nothing = dict.fromkeys(("disabled_at", "disabled_reason_code", "disabled_reason", "failing_since"))
-    await connection.execute(
-        update(webhooks).where(webhooks.c.id == webhook_id).values(**nothing, failed_attempt_count=0)
-    )
+    await transaction.run(update(webhooks).where(webhooks.c.id == webhook_id).values(**nothing, failed_attempt_count=0))
 
 
-async def remove(connection: Transaction, webhook_id: UUID) -> None:
+async def remove(transaction: Transaction, webhook_id: UUID) -> None:
     """Delete a webhook. Its deliveries stay until their retention ends."""
-    await connection.execute(delete(webhooks).where(webhooks.c.id == webhook_id))
+    await transaction.run(delete(webhooks).where(webhooks.c.id == webhook_id))
 
 
 _EVENT_TYPES = fixed_table(
@@ -81,6 +76,17 @@ _EVENT_TYPES = fixed_table(
         for number, row in enumerate(EVENT_TYPES.values(), 1)
     ],
 )
+
+
+@dataclass(frozen=True, slots=True)
+class EventTypeRow:
+    """A row of the list of event types."""
+
+    code: str
+    name: str
+    description: str
+    sort_order: int
+
 
 EVENT_TYPE_LIST = ListSpec(
     from_=_EVENT_TYPES,

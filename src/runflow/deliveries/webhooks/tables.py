@@ -1,4 +1,8 @@
-"""Table of webhooks."""
+"""Table of webhooks, and what its rows hold."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import ARRAY, Column, Integer, LargeBinary, Table, Text
 
@@ -26,3 +30,27 @@ webhooks = Table(
     time_column("created_at", nullable=False),
     time_column("updated_at", nullable=False),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookRow:
+    """A row of `webhooks`."""
+
+    id: UUID
+    org_id: UUID
+    url: str
+    label: str | None
+    event_type_codes: list[str]
+    secret: bytes
+    secret_fingerprint: str
+    previous_secret: bytes | None
+    previous_secret_until: datetime | None
+    disabled_at: datetime | None
+    disabled_reason_code: str | None
+    disabled_reason: str | None
+    failing_since: datetime | None
+    failed_attempt_count: int
+    last_triggered_at: datetime | None
+    created_by: UUID | None
+    created_at: datetime
+    updated_at: datetime

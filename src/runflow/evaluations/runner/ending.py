@@ -9,7 +9,7 @@ from runflow.deliveries import messages, outbox
 from runflow.evaluations.limits import EvaluationFailed
 from runflow.evaluations.runner import queries as queue
 from runflow.evaluations.runner.attempt import Judged
-from runflow.evaluations.runner.queries import Claim
+from runflow.evaluations.runner.queries import Claim, FinishedRow
 
 _NOTHING: dict[str, Any] = {
     "overall_passed": None,
@@ -38,7 +38,7 @@ class Ended:
     balance_low: Decimal | None = None
 
 
-async def complete(connection: Transaction, held: Claim, judged: Judged) -> Ended:
+async def complete(transaction: Transaction, held: Claim, judged: Judged) -> Ended:
     """End an evaluation with its verdict, and count its price."""
     outcome = judged.outcome
     verdict = {
@@ -56,12 +56,12 @@ async def complete(connection: Transaction, held: Claim, judged: Judged) -> Ende
         "modules": sum(said["passed"] is not None for said in judged.verdicts),
         "action": outcome.primary_action_code.value,
     }
-    ended = await queue.finish(connection, held, values)
+    ended = await queue.finish(transaction, held, values)
     if ended is None:
         return Ended(is_ours=False)
-    await queue.add_verdicts(connection, held, ended, judged.verdicts)
-    await _tell(connection, held, ended, "completed", {**verdict, "primary_action_code": values["action"]})
-    left, is_low = await queue.charge(connection, held) if held.price else (None, False)
+    await queue.add_verdicts(transaction, held, ended, judged.verdicts)
+    await _tell(transaction, held, ended, "completed", {**verdict, "primary_action_code": values["action"]})
+    left, is_low = await queue.charge(transaction, held) if held.price else (None, False)
     return Ended(
         is_ours=True,
         budget_used_up=left is not None and left <= 0,
@@ -69,17 +69,17 @@ async def complete(connection: Transaction, held: Claim, judged: Judged) -> Ende
     )
 
 
-async def fail(connection: Transaction, held: Claim, failure: EvaluationFailed) -> Ended:
+async def fail(transaction: Transaction, held: Claim, failure: EvaluationFailed) -> Ended:
     """End an evaluation without a verdict."""
     values = {**_NOTHING, "status": "failed", "failure_code": failure.code, "failure_message": failure.message}
-    ended = await queue.finish(connection, held, values)
+    ended = await queue.finish(transaction, held, values)
     if ended is None:
         return Ended(is_ours=False)
-    await _tell(connection, held, ended, "failed", {"code": failure.code, "message": failure.message})
+    await _tell(transaction, held, ended, "failed", {"code": failure.code, "message": failure.message})
     return Ended(is_ours=True)
 
 
-async def _tell(connection: Transaction, held: Claim, ended: Any, status: str, output: dict[str, Any]) -> None:
+async def _tell(transaction: Transaction, held: Claim, ended: FinishedRow, status: str, output: dict[str, Any]) -> None:
     event, body = messages.evaluation_payload(
         evaluation_id=held.id,
         run_id=held.run_id,
@@ -92,7 +92,7 @@ async def _tell(connection: Transaction, held: Claim, ended: Any, status: str, o
     )
     if held.callback_url:
         await outbox.insert(
-            connection,
+            transaction,
             org_id=held.org_id,
             kind_code="callback",
             evaluation_id=held.id,
@@ -101,12 +101,11 @@ async def _tell(connection: Transaction, held: Claim, ended: Any, status: str, o
             payload=body,
             request_id=held.request_id,
         )
-    await connection.execute(
-        outbox.webhook_insertions(
-            org_id=held.org_id,
-            event_type_code=event,
-            payload=body,
-            evaluation_id=held.id,
-            request_id=held.request_id,
-        )
+    await outbox.insert_for_webhooks(
+        transaction,
+        org_id=held.org_id,
+        event_type_code=event,
+        payload=body,
+        evaluation_id=held.id,
+        request_id=held.request_id,
     )

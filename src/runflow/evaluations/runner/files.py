@@ -56,8 +56,8 @@ class Files:
         if asset is None:
             await self._from_url(url, target)
             return
-        async with self._services.db.tenant(held.org_id) as connection:
-            file = (await assets.resolve(connection, {asset})).get(asset)
+        async with self._services.db.tenant(held.org_id) as transaction:
+            file = (await assets.resolve(transaction, {asset})).get(asset)
         if file is None:
             message = f"The asset {url} is not there any more. Upload the image again."
             raise EvaluationFailed(FailureCode.IMAGE_NOT_FOUND, message, is_final=True)

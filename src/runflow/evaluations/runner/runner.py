@@ -90,9 +90,9 @@ class EvaluationRunner:
         if places <= 0:
             return self._timing.poll
         try:
-            async with self._services.db.system() as connection:
-                claims = await queue.claim(connection, places, self._timing.lease)
-                to_next = None if claims else await queue.seconds_to_next(connection)
+            async with self._services.db.system() as transaction:
+                claims = await queue.claim(transaction, places, self._timing.lease)
+                to_next = None if claims else await queue.seconds_to_next(transaction)
         except Exception as error:
             log.warning("cannot read the queue of evaluations, trying again", error=_first_line(error))
             return DATABASE_PAUSE_SECONDS
@@ -135,14 +135,14 @@ class EvaluationRunner:
         deadline = asyncio.get_running_loop().time() + self._timing.record
         while True:
             try:
-                async with self._services.db.system() as connection:
+                async with self._services.db.system() as transaction:
                     if not isinstance(outcome, EvaluationFailed):
-                        ended = await ending.complete(connection, held, outcome)
+                        ended = await ending.complete(transaction, held, outcome)
                     elif outcome.is_final or held.attempt_number >= MAX_ATTEMPTS:
-                        ended = await ending.fail(connection, held, outcome)
+                        ended = await ending.fail(transaction, held, outcome)
                     else:
                         delays = self._timing.delays
-                        await queue.give_back(connection, held, delays[min(held.attempt_number, len(delays)) - 1])
+                        await queue.give_back(transaction, held, delays[min(held.attempt_number, len(delays)) - 1])
                         return
                 break
             except Exception as error:
@@ -166,8 +166,8 @@ class EvaluationRunner:
             if not claims:
                 continue
             try:
-                async with self._services.db.system(durable=False) as connection:
-                    await queue.renew(connection, claims, self._timing.lease)
+                async with self._services.db.system(durable=False) as transaction:
+                    await queue.renew(transaction, claims, self._timing.lease)
             except Exception as error:
                 log.warning("cannot renew claims of evaluations", error=_first_line(error))
 
@@ -178,9 +178,8 @@ class EvaluationRunner:
         await asyncio.gather(*left, return_exceptions=True)
         self._working.clear()
         with contextlib.suppress(Exception):  # then they lapse
-            async with self._services.db.system() as connection:
-                for held in left.values():
-                    await queue.give_back(connection, held, 0.0, uncounted=True)
+            async with self._services.db.system() as transaction:
+                await queue.release(transaction, list(left.values()))
 
 
 def _first_line(error: Exception) -> str:

@@ -9,12 +9,10 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, Iterator
 from uuid import UUID
-from weakref import WeakKeyDictionary
 
 import structlog
 
 from runflow import errors
-from runflow.db.notifications import Hub
 from runflow.runs.history import queries
 from runflow.runs.history.timeline import PROGRESS_SECONDS, Look, RunEvent, timeline
 from runflow.runs.tables import EventsRow
@@ -49,10 +47,10 @@ class _Followed:
 class _Followers:
     """The runs that are followed in this process."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, services: Services) -> None:
         self._runs: dict[UUID, _Followed] = {}
-        hub.on("run", self._ended)
-        hub.on("run-events", self._changed)
+        services.hub.on("run", self._ended)
+        services.hub.on("run-events", self._changed)
 
     @contextlib.contextmanager
     def following(self, run_id: UUID) -> Iterator[_Followed]:
@@ -82,16 +80,6 @@ class _Followers:
         return [] if found is None else [found]
 
 
-_followers: WeakKeyDictionary[Hub, _Followers] = WeakKeyDictionary()
-
-
-def _of_process(hub: Hub) -> _Followers:
-    found = _followers.get(hub)
-    if found is None:
-        found = _followers[hub] = _Followers(hub)
-    return found
-
-
 async def look_after(services: Services, org_id: UUID, run_id: UUID, after: int) -> Look:
     """Return the next events of a run after a number, as far as one look reads. Raises `RunNotFound`."""
     async with services.db.tenant(org_id) as transaction:
@@ -108,7 +96,7 @@ async def follow(services: Services, org_id: UUID, run_id: UUID, after: int) -> 
     Ends early when the server stops; who comes back with the last number goes on where this ended.
     """
     spoken = time.monotonic()
-    with _of_process(services.hub).following(run_id) as followed:
+    with services.part(_Followers).following(run_id) as followed:
         while not services.stopping:
             changed = followed.changed
             try:

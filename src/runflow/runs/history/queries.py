@@ -83,7 +83,7 @@ async def attempts_of(transaction: Transaction, run_ids: list[UUID]) -> list[Att
 
 # -------------------------------------------------------------------------------------------------------------- events
 EVENTS = """
-    SELECT r.id, r.status_code, r.created_at, r.completed_at, r.duration_ms, r.failure_code, r.failure_stage_code,
+    SELECT r.status_code, r.created_at, r.completed_at, r.duration_ms, r.failure_code, r.failure_stage_code,
            r.failure_message, r.cancellation_reason,
            (SELECT coalesce(json_agg(a ORDER BY a.number), '[]'::json) FROM (
                 SELECT number, offered_at, started_at, status_code = 'succeeded' OR execute_ms > 0 AS ran,

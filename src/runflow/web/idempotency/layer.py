@@ -6,9 +6,7 @@ created. So there is never one without the other, whatever dies when. A POST wit
 
 import hashlib
 import re
-from typing import Any
 
-from sqlalchemy import Row
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from runflow import errors
 from runflow.web.auth import authorize
 from runflow.web.idempotency import queries
-from runflow.web.idempotency.queries import Name
+from runflow.web.idempotency.queries import FirstAnswer, Name
 from runflow.web.route_table import RouteSpec, RouteTable
 from runflow.web.services import Services
 from runflow.web.waiting import follow
@@ -71,14 +69,13 @@ class Idempotency:
             if not 200 <= answer.status_code < 300:
                 unit.abandon()
                 return answer
-            await queries.store(
-                unit.transaction,
-                name,
+            kept = FirstAnswer(
                 request_hash=request_hash,
                 status_code=answer.status_code,
                 content_type=answer.headers.get("content-type"),
                 body=None if route.shows_secret else bytes(answer.body),
             )
+            await queries.store(unit.transaction, name, kept)
         return answer
 
     async def _answer(self, request: Request, body: bytes) -> Response:
@@ -108,7 +105,7 @@ def _hash(request: Request, body: bytes) -> bytes:
     return hashlib.sha256(b"\0".join(hashlib.sha256(part).digest() for part in parts)).digest()
 
 
-def _replayed(first: Row[Any], request_hash: bytes) -> Response:
+def _replayed(first: FirstAnswer, request_hash: bytes) -> Response:
     if first.request_hash != request_hash:
         raise errors.Conflict(
             "This Idempotency-Key was used for another request on this route within the last 24 hours. Send a new key "

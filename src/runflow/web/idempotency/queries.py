@@ -1,18 +1,24 @@
 """SQL of idempotency keys. The organization is the transaction's tenant."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
 from uuid import UUID
 
-from sqlalchemy import Row, delete, func, insert, select, text
-
 from runflow.db.transaction import Transaction
-from runflow.web.idempotency.tables import idempotency_keys
 
-KEPT = text("interval '24 hours'")
-"""How long a first answer is remembered (docs/api.md, "Idempotency")."""
+_LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended(%(name)s, 0))"
 
-_OLD = idempotency_keys.c.created_at <= func.now() - KEPT
+# A first answer is remembered for a day (docs/api.md, "Idempotency").
+_FIRST = """
+    SELECT request_hash, status_code, content_type, body FROM idempotency_keys
+    WHERE org_id = %(org_id)s AND route = %(route)s AND key = %(key)s AND created_at > now() - interval '24 hours'
+"""
+_FORGET_OLD = "DELETE FROM idempotency_keys WHERE created_at <= now() - interval '24 hours'"
+
+_FORGET = "DELETE FROM idempotency_keys WHERE org_id = %(org_id)s AND route = %(route)s AND key = %(key)s"
+_STORE = """
+    INSERT INTO idempotency_keys (org_id, route, key, request_hash, status_code, content_type, body)
+    VALUES (%(org_id)s, %(route)s, %(key)s, %(request_hash)s, %(status_code)s, %(content_type)s, %(body)s)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,40 +30,33 @@ class Name:
     key: str
 
 
-async def try_lock(connection: Transaction, name: Name) -> bool:
+@dataclass(frozen=True, slots=True)
+class FirstAnswer:
+    """What the first request with a key asked and was answered; `body` is None where it held a secret."""
+
+    request_hash: bytes
+    status_code: int
+    content_type: str | None
+    body: bytes | None
+
+
+async def try_lock(transaction: Transaction, name: Name) -> bool:
     """Take this key until the transaction ends; False when another request has it."""
-    lock = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 0))")
-    result = await connection.execute(lock, {"name": f"idempotency {name.org_id} {name.route} {name.key}"})
-    return bool(result.scalar_one())
+    text = f"idempotency {name.org_id} {name.route} {name.key}"
+    return await transaction.one_value(_LOCK, {"name": text}, of=bool)
 
 
-async def first_answer(connection: Transaction, name: Name) -> Row[Any] | None:
+async def first_answer(transaction: Transaction, name: Name) -> FirstAnswer | None:
     """Return the stored answer, None when there is none or its time is over."""
-    statement = select(idempotency_keys).where(*_is(name), ~_OLD)
-    return (await connection.execute(statement)).one_or_none()
+    return await transaction.first(_FIRST, asdict(name), row=FirstAnswer)
 
 
-async def store(
-    connection: Transaction,
-    name: Name,
-    *,
-    request_hash: bytes,
-    status_code: int,
-    content_type: str | None,
-    body: bytes | None,
-) -> None:
+async def store(transaction: Transaction, name: Name, answer: FirstAnswer) -> None:
     """Keep the first answer, in the place of one whose time is over."""
-    await connection.execute(delete(idempotency_keys).where(*_is(name)))
-    values = {"org_id": name.org_id, "route": name.route, "key": name.key, "request_hash": request_hash}
-    answer = {"status_code": status_code, "content_type": content_type, "body": body}
-    await connection.execute(insert(idempotency_keys).values(**values, **answer))
+    await transaction.run(_FORGET, asdict(name))
+    await transaction.run(_STORE, asdict(name) | asdict(answer))
 
 
-async def forget_old(connection: Transaction) -> int:
+async def forget_old(transaction: Transaction) -> int:
     """Delete what is remembered no longer; return how many there were."""
-    return (await connection.execute(delete(idempotency_keys).where(_OLD))).rowcount
-
-
-def _is(name: Name) -> tuple[Any, ...]:
-    columns = idempotency_keys.c
-    return (columns.org_id == name.org_id, columns.route == name.route, columns.key == name.key)
+    return await transaction.change(_FORGET_OLD)

@@ -270,7 +270,11 @@ def _explain(element: _Explain, compiler: Any, **options: Any) -> str:
 
 
 async def bounded(
-    connection: Transaction, spec: ListSpec, query: ListQuery, base: sa.Select[Any] | None = None
+    transaction: Transaction,
+    spec: ListSpec,
+    query: ListQuery,
+    base: sa.Select[Any] | None = None,
+    parameters: Parameters | None = None,
 ) -> sa.Select[Any]:
     """Return `build`'s statement, for a list that may be long: sorted by an index, or few enough rows to sort.
 
@@ -281,7 +285,7 @@ async def bounded(
     default = parse_sort(spec.default_sort, spec.by_name, spec.id_field)
     if order in (signature(default), signature(tuple(key.reversed for key in default))):
         return statement  # an index has the default order of every list that grows, from both ends
-    plan = (await connection.execute(_Explain(statement))).scalar_one()
+    plan = await transaction.one_value(_Explain(statement), parameters, of=list)
     count = max(_sorted_rows(plan[0]["Plan"]), default=0)
     if count > MAX_SORTED_ROWS:
         narrow = spec.default_sort.partition(":")[0]
@@ -435,7 +439,7 @@ async def read_page(
 
     Raises what `bounded` raises.
     """
-    statement = build(spec, query, base) if short else await bounded(transaction, spec, query, base)
+    statement = build(spec, query, base) if short else await bounded(transaction, spec, query, base, parameters)
     if size is None:
         return page(spec, query, await transaction.made(statement, parameters, keyed(row)))
     rows: list[Keyed[RowT]] = []

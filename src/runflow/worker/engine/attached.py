@@ -10,7 +10,7 @@ import base64
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from runflow.worker.engine.base import Ability, EngineDescription, EngineError, EngineKind, OnBoot, OutputRef
 from runflow.worker.engine.describe import read_description
@@ -34,7 +34,7 @@ def credential_headers(environ: Mapping[str, str]) -> dict[str, str]:
 def checked_url(url: str) -> str:
     """Return the engine's base URL. Raises EngineError for one that cannot be used."""
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if parts.scheme not in ("http", "https") or not parts.hostname or not _has_port(parts):
         raise EngineError(f"{url!r} is not the address of a ComfyUI; it looks like http://127.0.0.1:8188.")
     if parts.username or parts.password:
         raise EngineError(
@@ -42,6 +42,13 @@ def checked_url(url: str) -> str:
             "RUNFLOW_COMFYUI_PASSWORD, or RUNFLOW_COMFYUI_TOKEN."
         )
     return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
+
+
+def _has_port(parts: SplitResult) -> bool:
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
 
 
 class AttachedEngine:

@@ -23,16 +23,21 @@ _LONGEST_WAIT = 2.0
 
 
 class EventSocket:
-    """Listens, and hands every JSON message to `on_message(type, data)`; says `on_lost(client_id)` when it ends."""
+    """Listens, and hands every JSON message to `on_message(type, data)`.
+
+    Says `on_garbled()` where one cannot be read, and `on_lost(client_id)` when the connection ends.
+    """
 
     def __init__(
         self,
         client: ComfyClient,
         on_message: Callable[[str, Mapping[str, Any]], None],
+        on_garbled: Callable[[], None],
         on_lost: Callable[[str], None],
     ) -> None:
         self._client = client
         self._on_message = on_message
+        self._on_garbled = on_garbled
         self._on_lost = on_lost
         self._task: asyncio.Task[None] | None = None
         self._connected = asyncio.Event()
@@ -93,6 +98,7 @@ class EventSocket:
                 parsed = orjson.loads(message.data)
                 kind, data = parsed["type"], parsed.get("data")
             except (orjson.JSONDecodeError, TypeError, KeyError):
+                self._on_garbled()
                 continue
             if isinstance(data, dict):
                 try:

@@ -16,10 +16,12 @@ import orjson
 from runflow.worker.engine.base import EngineRefused, EngineUnreachable, FileMissing
 from runflow.worker.engine.execution import Prompt, PromptRejected
 from runflow.worker.engine.failures import read_rejection
+from runflow.worker.origin_client import OriginClient
 
 _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 60.0
 _STALLED_SECONDS = 120.0
+_KEEP_SECONDS = 60.0
 _JSON = {"Content-Type": "application/json"}
 _CHUNK = 256 * 1024
 
@@ -59,6 +61,9 @@ class ComfyClient:
         self._headers = dict(headers or {})
         self._hidden = hidden_folders
         self._session: aiohttp.ClientSession | None = None
+        self._requests = OriginClient(
+            self.url, headers=self._headers, connect_seconds=_CONNECT_SECONDS, keep_seconds=_KEEP_SECONDS
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -73,6 +78,7 @@ class ComfyClient:
 
     async def close(self) -> None:
         """Close every connection."""
+        await self._requests.close()
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -82,7 +88,7 @@ class ComfyClient:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 headers=self._headers,
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_SECONDS),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=_ANSWER_SECONDS, sock_connect=_CONNECT_SECONDS),
             )
@@ -197,18 +203,16 @@ class ComfyClient:
     async def _exchange(
         self, method: str, path: str, body: bytes | None, timeout: float | None = None
     ) -> tuple[int, bytes]:
-        limits = aiohttp.ClientTimeout(total=timeout or _ANSWER_SECONDS, sock_connect=timeout or _CONNECT_SECONDS)
         try:
-            async with self.session().request(
+            return await self._requests.exchange(
                 method,
-                self.url + path,
-                data=body,
+                path,
+                body,
                 headers=_JSON if body else None,
-                timeout=limits,
-                allow_redirects=False,
-            ) as response:
-                return response.status, await response.read()
-        except (aiohttp.ClientError, TimeoutError) as error:
+                seconds=timeout or _ANSWER_SECONDS,
+                connect_seconds=timeout,
+            )
+        except OSError as error:
             raise self._unreachable(error) from error
 
     def _unreachable(self, error: BaseException) -> EngineUnreachable:

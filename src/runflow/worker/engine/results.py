@@ -1,4 +1,4 @@
-"""From a history entry to the end of a prompt. The history is the truth; the messages only told when to look."""
+"""From a history entry to the end of a prompt: the engine's own, or what its messages told in full (`told`)."""
 
 import time
 from collections.abc import Iterable, Mapping

@@ -1,9 +1,10 @@
 """Run prompts on one ComfyUI: several in flight, told apart by their ids.
 
-The websocket is a hint and the history is the truth. A message tells when to look; without a socket, or after a
-silence, `_watch` looks by itself. What ComfyUI does on the way (all recorded): `execution_success` may come before the
-history has the entry; a removed prompt leaves neither event nor history; messages go only to the socket that the prompt
-was submitted for; an engine that died knows nothing any more.
+The history is the truth, and the websocket is a hint unless it told everything, from a prompt's start to its success
+(`told`). A message tells when to look; without a socket, or after a silence, `_watch` looks by itself. What ComfyUI
+does on the way (all recorded): `execution_success` may come before the history has the entry; a removed prompt leaves
+neither event nor history; messages go only to the socket that the prompt was submitted for; an engine that died knows
+nothing any more.
 """
 
 import asyncio
@@ -31,6 +32,7 @@ _SILENCE_SECONDS = 5.0
 _HISTORY_WAITS = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _FORGET_AT = 16
 _FORGET_SECONDS = 2.0
+_WRITTEN_SECONDS = 0.5
 _CANCEL_STEP_SECONDS = 0.1
 _ARRIVAL_SECONDS = 0.5
 _ORPHANS = 2000
@@ -45,7 +47,7 @@ class PromptSession:
 
     def __init__(self, client: ComfyClient, *, unreachable_seconds: float = 30.0) -> None:
         self._client = client
-        self._socket = EventSocket(client, self._message, self._socket_lost)
+        self._socket = EventSocket(client, self._message, self._garbled, self._socket_lost)
         self._unreachable_seconds = unreachable_seconds
         self._trackers: dict[str, Tracker] = {}
         self._engine_ids: dict[str, str] = {}
@@ -201,15 +203,25 @@ class PromptSession:
             tracker.take(kind, data)
         elif self._submitting and len(self._orphans) < _ORPHANS:
             self._orphans.append((prompt_id, kind, data))
+        elif self._submitting:
+            self._garbled()
+
+    def _garbled(self) -> None:
+        """A message could not be read, and whose it was is not known either."""
+        for tracker in self._trackers.values():
+            tracker.told.doubt()
 
     def _socket_lost(self, client_id: str) -> None:
         """Prompts submitted for that connection will hear nothing more: look after them by asking."""
         for tracker in self._trackers.values():
             if tracker.client_id == client_id:
                 tracker.client_id = None
+                tracker.told.doubt()
         self._look.set()
 
     async def _result(self, prompt_id: str, tracker: Tracker) -> Execution:
+        if (told := tracker.told.entry) is not None:
+            return read_history(told, tracker, prompt_id, self._client.hidden_folders)
         engine_id = tracker.engine_id or prompt_id
         for wait in _HISTORY_WAITS:
             if wait:
@@ -302,13 +314,18 @@ class PromptSession:
         elif self._forget_timer is None:
             self._forget_timer = asyncio.get_running_loop().call_later(_FORGET_SECONDS, self._forget_now)
 
+    async def _forget_written(self, engine_ids: list[str]) -> None:
+        # A prompt that the socket told in full is over here before the engine has written its entry.
+        await asyncio.sleep(_WRITTEN_SECONDS)
+        await self._client.forget(engine_ids)
+
     def _forget_now(self) -> None:
         if self._forget_timer is not None:
             self._forget_timer.cancel()
             self._forget_timer = None
         ids, self._to_forget = self._to_forget, []
         if ids and self._dead is None:
-            self._spawn(self._client.forget(ids))
+            self._spawn(self._forget_written(ids))
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.create_task(work)

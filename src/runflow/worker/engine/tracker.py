@@ -7,19 +7,21 @@ from typing import Any
 
 from runflow.protocol.events import NodeState
 from runflow.worker.engine.execution import EngineEvent, EventKind, NodeTiming, OnEvent, Prompt, node_title
+from runflow.worker.engine.told import Told
 
 
 class Tracker:
     """Follows the messages of one prompt, keeps node timings, and passes events on.
 
-    `done` is set when a message said that the prompt has ended, or when whoever looks at the history found so. What the
-    messages say about success is never used: the history is the truth. `engine_id` is None until the engine has taken
-    the prompt, `client_id` while no socket tells about it; `heard_at` and `asked_at` are monotonic seconds, `missed`
-    counts the times that the engine knew nothing of it.
+    `done` is set when a message said that the prompt has ended, or when whoever looks at the history found so. How it
+    ended the history says, or `told`: then it is over as soon as it succeeded, before the engine has written that down.
+    `engine_id` is None until the engine has taken the prompt, `client_id` while no socket tells about it; `heard_at`
+    and `asked_at` are monotonic seconds, `missed` counts the times that the engine knew nothing of it.
     """
 
     def __init__(self, prompt: Prompt, on_event: OnEvent | None) -> None:
         self.prompt = prompt
+        self.told = Told()
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.cancelled = False
         self.engine_id: str | None = None
@@ -45,9 +47,12 @@ class Tracker:
     def take(self, kind: str, data: Mapping[str, Any]) -> None:
         """Take one message of this prompt."""
         self.heard_at = time.monotonic()
+        self.told.take(kind, data)
         handler = self._handlers.get(kind)
         if handler is not None:
             handler(data, time.time())
+        if kind == "execution_success" and self.told.entry is not None:
+            self.finish()
 
     def finish(self) -> None:
         """Say that the prompt has ended."""

@@ -1,8 +1,10 @@
 """SQL of the GPU catalogue, and what its list can be filtered and sorted by."""
 
+from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Row, Select, func, select, text, update
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from runflow.db.transaction import Transaction
@@ -16,46 +18,57 @@ WORKERS_ONLINE = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class GpuRow:
+    """A row of `gpus`, with how many workers of the class are connected."""
+
+    code: str
+    name: str
+    memory_gb: int
+    price_per_second: Decimal
+    sort_order: int
+    workers_online: int
+
+
 def selection() -> Select[Any]:
-    """Select the catalogue, with how many workers of each class are connected."""
+    """Select the catalogue as `GpuRow` has it."""
     return select(gpus, WORKERS_ONLINE.label("workers_online"))
 
 
-async def by_code(connection: Transaction, code: str) -> Row[Any] | None:
+async def by_code(transaction: Transaction, code: str) -> GpuRow | None:
     """Return one class, with its workers."""
-    found: Row[Any] | None = (await connection.execute(selection().where(gpus.c.code == code))).one_or_none()
-    return found
+    return await transaction.first(selection().where(gpus.c.code == code), row=GpuRow)
 
 
-async def change(connection: Transaction, code: str, values: dict[str, Any]) -> bool:
+async def change(transaction: Transaction, code: str, values: dict[str, Any]) -> bool:
     """Change a class; False when there is none of this code."""
-    return (await connection.execute(update(gpus).where(gpus.c.code == code).values(**values))).rowcount > 0
+    return await transaction.change(update(gpus).where(gpus.c.code == code).values(**values)) > 0
 
 
-async def put(connection: Transaction, code: str, values: dict[str, Any]) -> None:
+async def put(transaction: Transaction, code: str, values: dict[str, Any]) -> None:
     """Make a class, or change it. A new one needs no name: it gets its code."""
     new = {"name": code, "memory_gb": 0, "price_per_second": 0, "sort_order": 100, **values}
     statement = insert(gpus).values(code=code, **new)
     if values:
-        await connection.execute(statement.on_conflict_do_update(index_elements=["code"], set_=values))
+        await transaction.run(statement.on_conflict_do_update(index_elements=["code"], set_=values))
     else:
-        await connection.execute(statement.on_conflict_do_nothing())
+        await transaction.run(statement.on_conflict_do_nothing())
 
 
-async def everything(connection: Transaction) -> list[Row[Any]]:
+async def everything(transaction: Transaction) -> list[GpuRow]:
     """Return the whole catalogue in order."""
-    return list(await connection.execute(selection().order_by(gpus.c.sort_order, gpus.c.code)))
+    return await transaction.rows(selection().order_by(gpus.c.sort_order, gpus.c.code), row=GpuRow)
 
 
-_MEET = text("""
+_MEET = """
     INSERT INTO gpus (code, name, memory_gb, price_per_second, sort_order)
-    VALUES (:code, coalesce(:name, :code), :memory_gb, 0, 100) ON CONFLICT DO NOTHING
-""")
+    VALUES (%(code)s, coalesce(%(name)s, %(code)s), %(memory_gb)s, 0, 100) ON CONFLICT DO NOTHING
+"""
 
 
-async def meet(connection: Transaction, *, code: str, name: str | None, memory_gb: int) -> None:
+async def meet(transaction: Transaction, *, code: str, name: str | None, memory_gb: int) -> None:
     """Take a class into the catalogue, without a price, because a worker of it has come."""
-    await connection.execute(_MEET, {"code": code, "name": name, "memory_gb": memory_gb})
+    await transaction.run(_MEET, {"code": code, "name": name, "memory_gb": memory_gb})
 
 
 GPU_LIST = ListSpec(
