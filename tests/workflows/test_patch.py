@@ -1,15 +1,14 @@
 """Changing workflows over HTTP: versions, merged interfaces, optimistic locks."""
 
 import asyncio
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import httpx
 import pytest
-import sqlalchemy as sa
 
 from runflow.web.services import Services
-from runflow.workflows.tables import workflow_inputs, workflow_versions
 from tests.support.workflow_prompts import body, input_node, output_node, plugin_body, prompt
 
 ROUTE = "/v1/comfyui-workflows"
@@ -29,14 +28,27 @@ async def patched(client: httpx.AsyncClient, made: dict[str, Any], **fields: Any
     return found
 
 
-async def versions(services: Services, made: dict[str, Any]) -> list[Any]:
-    async with services.db.system() as connection:
-        statement = (
-            sa.select(workflow_versions)
-            .where(workflow_versions.c.workflow_id == made["id"])
-            .order_by(workflow_versions.c.number)
-        )
-        return list(await connection.execute(statement))
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What the tests look at in a version."""
+
+    number: int
+    fingerprint: str
+    interface: dict[str, Any]
+    workflow_json: dict[str, Any]
+    models: Any
+
+
+DELETED_BY_HAND = "UPDATE workflow_inputs SET deleted_at = now() WHERE comfyui_workflow_id = %(id)s"
+
+
+async def versions(services: Services, made: dict[str, Any]) -> list[Version]:
+    async with services.db.system() as transaction:
+        statement = """
+            SELECT number, fingerprint, interface, workflow_json, models FROM workflow_versions
+            WHERE workflow_id = %(id)s ORDER BY number
+        """
+        return await transaction.rows(statement, {"id": made["id"]}, row=Version)
 
 
 def by_name(made: dict[str, Any], kind: str = "inputs") -> dict[str, dict[str, Any]]:
@@ -166,12 +178,8 @@ async def test_a_manual_row_lives_as_long_as_its_target(client: httpx.AsyncClien
 
 async def test_a_row_deleted_by_hand_stays_deleted(client: httpx.AsyncClient, services: Services) -> None:
     made = await created(client)
-    async with services.db.system() as connection:
-        await connection.execute(
-            sa.update(workflow_inputs)
-            .where(workflow_inputs.c.comfyui_workflow_id == made["id"])
-            .values(deleted_at=sa.func.now())
-        )
+    async with services.db.system() as transaction:
+        await transaction.run(DELETED_BY_HAND, made)
     again = await patched(client, made, workflow_json=prompt(n1=input_node("prompt", display_name="New")))
     assert again["inputs"] == []
     renamed = await patched(client, made, workflow_json=prompt(n1=input_node("wish")))
@@ -182,12 +190,8 @@ async def test_a_row_deleted_by_hand_stays_deleted(client: httpx.AsyncClient, se
 
 async def test_stating_a_deleted_row_brings_it_back(client: httpx.AsyncClient, services: Services) -> None:
     made = await created(client)
-    async with services.db.system() as connection:
-        await connection.execute(
-            sa.update(workflow_inputs)
-            .where(workflow_inputs.c.comfyui_workflow_id == made["id"])
-            .values(deleted_at=sa.func.now())
-        )
+    async with services.db.system() as transaction:
+        await transaction.run(DELETED_BY_HAND, made)
     back = await patched(client, made, inputs=[{"name": "prompt"}])
     assert by_name(back)["prompt"]["id"] == made["inputs"][0]["id"]
 

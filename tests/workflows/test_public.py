@@ -3,10 +3,10 @@
 import hashlib
 import io
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
-import sqlalchemy as sa
 from PIL import Image
 
 from runflow.ids import new_id
@@ -127,9 +127,9 @@ async def test_the_api_role_still_reads_no_foreign_row(
 ) -> None:
     caller = await services.authenticator.principal(client.headers["Authorization"].removeprefix("Bearer "))
     assert caller is not None
-    async with services.db.tenant(caller.org_id) as connection:
+    async with services.db.tenant(caller.org_id) as transaction:
         for table in ("workflows", "workflow_versions", "workflow_inputs", "workflow_outputs"):
-            assert (await connection.execute(sa.text(f"SELECT count(*) FROM {table}"))).scalar_one() == 0
+            assert await transaction.one_value(f"SELECT count(*) FROM {table}", of=int) == 0
 
 
 async def test_a_run_belongs_to_its_caller_and_gets_the_owners_files(
@@ -188,7 +188,7 @@ async def test_usage_is_the_callers(
     output = await worker.upload(lease)
     timings = {"prepare_ms": 1, "load_ms": 2, "execute_ms": 3, "upload_ms": 4}
     assert (await worker.complete(lease, outputs=[output], timings=timings)).status_code == 200
-    async with services.db.system() as connection:
-        statement = sa.text("SELECT org_id::text FROM usage_records WHERE run_id = :run")
-        assert (await connection.execute(statement, {"run": run["id"]})).scalars().all() == [run["org_id"]]
+    async with services.db.system() as transaction:
+        statement = "SELECT org_id FROM usage_records WHERE run_id = %(run)s"
+        assert await transaction.values(statement, {"run": run["id"]}, of=UUID) == [UUID(run["org_id"])]
     assert run["org_id"] != theirs["org_id"]

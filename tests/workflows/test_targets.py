@@ -41,9 +41,9 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
     counted = Looks()
     real = queries.dispatch_row
 
-    async def look(connection: Transaction, *arguments: Any) -> Any:
+    async def look(transaction: Transaction, *arguments: Any) -> Any:
         counted.count += 1
-        row = await real(connection, *arguments)
+        row = await real(transaction, *arguments)
         if counted.hold is not None:
             await counted.hold.wait()
         return row

@@ -4,14 +4,12 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
-
 from runflow.runs.history import queries as history
 from runflow.runs.history.schemas import attempt_record, log_record, node_run_record
 from runflow.web.auth import Principal
 from runflow.web.services import Services
+from runflow.workflows import queries as workflows
 from runflow.workflows import records as workflow_record
-from runflow.workflows.tables import workflows
 
 MAX_LOG_LINES = 1000
 """Last log lines that `embed=logs` gives per run; the list of logs has them all."""
@@ -51,7 +49,7 @@ async def _workflows(services: Services, caller: Principal, records: list[dict[s
     """Own workflows, deleted ones included; another organization's is null: read it by its path."""
     ids = list({item["comfyui_workflow_id"] for item in records})
     async with services.db.tenant(caller.org_id) as transaction:
-        rows = (await transaction.execute(select(workflows).where(workflows.c.id.in_(ids)))).all()
+        rows = await workflows.by_ids(transaction, ids)
         found = await workflow_record.complete(transaction, rows, caller.org_slug, ())
     by_id = {workflow["id"]: workflow for workflow in found}
     for item in records:

@@ -11,15 +11,13 @@ from runflow.web.lists import (
     ListQuery,
     ListSpec,
     RecordQuery,
-    build,
     check_projection,
     envelope,
-    page,
     project,
+    read_page,
 )
 from runflow.web.lists.spec import fixed_table
 from runflow.web.services import Services
-from runflow.workflows import queries
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +69,9 @@ CATEGORY_LIST = ListSpec(
 
 async def list_page(services: Services, caller: Principal, query: ListQuery) -> dict[str, Any]:
     """Return a page of categories. Raises InvalidFilter, InvalidSort, InvalidCursor or InvalidField."""
-    async with services.db.tenant(caller.org_id) as connection:
-        found = page(CATEGORY_LIST, query, await queries.rows(connection, build(CATEGORY_LIST, query)))
-    return envelope(found, [project(asdict(CATEGORIES[row.code]), query) for row in found.rows])
+    async with services.db.tenant(caller.org_id) as transaction:
+        found = await read_page(transaction, CATEGORY_LIST, query, row=Category, short=True)
+    return envelope(found, [project(asdict(row), query) for row in found.rows])
 
 
 def get(code: str, query: RecordQuery) -> dict[str, Any]:

@@ -46,28 +46,30 @@ async def create(services: Services, caller: Principal, body: CreateWorkflow) ->
     workflow_id, version_id = new_id(), new_id()
     values = writing.own_values(body)
     try:
-        async with services.db.tenant(caller.org_id) as connection:
+        async with services.db.tenant(caller.org_id) as transaction:
             mode, models = values.get("gpu_mode", GpuMode.AUTO), values.get("gpu_explicit_models", [])
-            late = await writing.gpu_warnings(connection, values, mode, models)
-            late += await resources.warnings(connection, body.resources)
+            late = await writing.gpu_warnings(transaction, values, mode, models)
+            late += await resources.warnings(transaction, body.resources)
             own = {"id": workflow_id, "org_id": caller.org_id, "created_by": caller.key_id}
             await workflows_queries.insert_workflow(
-                connection, values | own | {"slug": draft.slug, "version_id": version_id, "version": "1"}
+                transaction, values | own | {"slug": draft.slug, "version_id": version_id, "version": "1"}
             )
             version = {"id": version_id, "org_id": caller.org_id, "workflow_id": workflow_id, "number": 1}
             version |= {"interface": draft.settled.frozen(), "fingerprint": draft.fingerprint}
-            await workflows_queries.insert_version(connection, version | {"created_by": caller.key_id}, draft.documents)
+            await workflows_queries.insert_version(
+                transaction, version | {"created_by": caller.key_id}, draft.documents
+            )
             where = {"org_id": caller.org_id, "workflow_id": workflow_id}
-            await queries.save(connection, InputRow, **where, before=(), merged=draft.settled.inputs)
-            await queries.save(connection, OutputRow, **where, before=(), merged=draft.settled.outputs)
+            await queries.save(transaction, InputRow, **where, before=(), merged=draft.settled.inputs)
+            await queries.save(transaction, OutputRow, **where, before=(), merged=draft.settled.outputs)
             details = {"slug": draft.slug, "version": "1"}
             await recorder.record(
-                connection, caller, "comfyui_workflow.created", "comfyui_workflow", workflow_id, details
+                transaction, caller, "comfyui_workflow.created", "comfyui_workflow", workflow_id, details
             )
-            row = await workflows_queries.one_record(connection, caller.org_id, DOCUMENTS, key=workflow_id)
+            row = await workflows_queries.one_record(transaction, caller.org_id, DOCUMENTS, key=workflow_id)
             if row is None:
                 raise errors.Internal
-            found = await records.complete(connection, [row], caller.org_slug, records.WHOLE)
+            found = await records.complete(transaction, [row], caller.org_slug, records.WHOLE)
     except Violation as error:
         conflict = writing.slug_conflict(error, draft.slug)
         if conflict is None:

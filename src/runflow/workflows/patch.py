@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import Row
 
 from runflow import errors
 from runflow.accounts.audit import recorder
@@ -23,6 +22,7 @@ from runflow.workflows.interface.rows import Merged
 from runflow.workflows.queries import DOCUMENTS, texts
 from runflow.workflows.schemas import PatchWorkflow
 from runflow.workflows.service import TOPIC
+from runflow.workflows.tables import WorkflowRow
 
 _FILES = frozenset({"workflow_json", "models", "resources"})
 """The documents that name files, or say where they come from."""
@@ -49,31 +49,32 @@ async def patch(services: Services, caller: Principal, workflow_id: UUID, body: 
     draft = await asyncio.to_thread(_draft, body)
     values = writing.own_values(body)
     try:
-        async with services.db.tenant(caller.org_id) as connection:
-            current = await writing.locked(connection, workflow_id)
+        async with services.db.tenant(caller.org_id) as transaction:
+            current = await writing.locked(transaction, workflow_id)
             writing.check_unchanged(body.updated_at, current.updated_at)
             warnings = list(draft.warnings)
-            version, found = await _new_version(connection, caller, current, draft)
+            version, found = await _new_version(transaction, caller, current, draft)
             warnings += found
             sent_version = (body.model_extra or {}).get("version")
             warnings += workflows_warnings.about_version(
                 sent_version, current.version, version.get("version", current.version)
             )
-            after = {**current._mapping, **values}
-            warnings += await writing.gpu_warnings(connection, values, after["gpu_mode"], after["gpu_explicit_models"])
-            warnings += await resources.warnings(connection, body.resources)
+            mode = values.get("gpu_mode", current.gpu_mode)
+            models = values.get("gpu_explicit_models", current.gpu_explicit_models)
+            warnings += await writing.gpu_warnings(transaction, values, mode, models)
+            warnings += await resources.warnings(transaction, body.resources)
             if _FILES & set(draft.documents):
-                warnings += await _file_warnings(connection, version.get("version_id", current.version_id))
+                warnings += await _file_warnings(transaction, version.get("version_id", current.version_id))
             if values or version:
-                await queries.update(connection, workflow_id, {**values, **version})
+                await queries.update(transaction, workflow_id, {**values, **version})
                 details = {"fields": sorted(body.model_fields_set), "version": version.get("version", current.version)}
                 await recorder.record(
-                    connection, caller, "comfyui_workflow.updated", "comfyui_workflow", workflow_id, details
+                    transaction, caller, "comfyui_workflow.updated", "comfyui_workflow", workflow_id, details
                 )
-            row = await queries.one_record(connection, caller.org_id, DOCUMENTS, key=workflow_id)
+            row = await queries.one_record(transaction, caller.org_id, DOCUMENTS, key=workflow_id)
             if row is None:
                 raise errors.WorkflowNotFound
-            changed = await records.complete(connection, [row], caller.org_slug, records.WHOLE)
+            changed = await records.complete(transaction, [row], caller.org_slug, records.WHOLE)
     except Violation as error:
         conflict = writing.slug_conflict(error, str(values.get("slug")))
         if conflict is None:
@@ -100,35 +101,37 @@ def _draft(body: PatchWorkflow) -> _Draft:
 
 
 async def _new_version(
-    connection: Transaction, caller: Principal, current: Row[Any], draft: _Draft
+    transaction: Transaction, caller: Principal, current: WorkflowRow, draft: _Draft
 ) -> tuple[dict[str, Any], tuple[GraphWarning, ...]]:
     """Store the next version, if the change makes one, and return what it changes in the workflow's row."""
     settled = None
     if draft.declared or draft.inputs or draft.outputs:
-        settled, is_changed = await _settle(connection, caller, current, draft)
+        settled, is_changed = await _settle(transaction, caller, current, draft)
         if not is_changed and not draft.documents:
             return {}, settled.warnings
     elif not draft.documents:
         return {}, ()
     fingerprint = None
     if {"environment", "custom_nodes"} & set(draft.documents):
-        fingerprint = await _fingerprint(connection, current.version_id, draft.documents)
+        fingerprint = await _fingerprint(transaction, current.version_id, draft.documents)
     version = await writing.add_version(
-        connection, caller, current, documents=draft.documents, settled=settled, fingerprint=fingerprint
+        transaction, caller, current, documents=draft.documents, settled=settled, fingerprint=fingerprint
     )
     return version, settled.warnings if settled else ()
 
 
-async def _settle(connection: Transaction, caller: Principal, current: Row[Any], draft: _Draft) -> tuple[Settled, bool]:
+async def _settle(
+    transaction: Transaction, caller: Principal, current: WorkflowRow, draft: _Draft
+) -> tuple[Settled, bool]:
     """Bring the rows of the interface up to date; tell whether anything about them changed."""
-    before = await writing.stored_rows(connection, current.id)
+    before = await writing.stored_rows(transaction, current.id)
     stored = None
     if draft.declared is None:
-        stored = await queries.version_texts(connection, current.version_id, ["workflow_json"])
+        stored = await queries.version_texts(transaction, current.version_id, ["workflow_json"])
 
     def work() -> Settled:
         if draft.declared is None:
-            prompt = orjson.loads(stored["workflow_json"] or "{}") if stored else {}
+            prompt = orjson.loads(stored.workflow_json or "{}") if stored else {}
             merged = Merged(before.inputs), Merged(before.outputs)
         else:
             prompt = draft.declared.prompt
@@ -136,17 +139,17 @@ async def _settle(connection: Transaction, caller: Principal, current: Row[Any],
         return settle(prompt, *merged, draft.inputs, draft.outputs)
 
     settled = await asyncio.to_thread(work)
-    return settled, await writing.save_rows(connection, caller, current.id, before, settled)
+    return settled, await writing.save_rows(transaction, caller, current.id, before, settled)
 
 
-async def _file_warnings(connection: Transaction, version_id: UUID) -> list[GraphWarning]:
+async def _file_warnings(transaction: Transaction, version_id: UUID) -> list[GraphWarning]:
     """Compare the files that the new version's prompt names with those that it declares."""
-    texts = await queries.version_texts(connection, version_id, ["workflow_json", "models", "resources"])
-    interface = await queries.version_interface(connection, version_id)
+    texts = await queries.version_texts(transaction, version_id, ["workflow_json", "models", "resources"])
+    interface = await queries.version_interface(transaction, version_id)
 
     def work() -> list[GraphWarning]:
         prompt, models, placed = (
-            orjson.loads(texts[name] or "null") for name in ("workflow_json", "models", "resources")
+            orjson.loads(text or "null") for text in (texts.workflow_json, texts.models, texts.resources)
         )
         known = Interface.from_dict(interface)
         return [
@@ -157,9 +160,9 @@ async def _file_warnings(connection: Transaction, version_id: UUID) -> list[Grap
     return await asyncio.to_thread(work)
 
 
-async def _fingerprint(connection: Transaction, previous: UUID, documents: Mapping[str, str | None]) -> str:
+async def _fingerprint(transaction: Transaction, previous: UUID, documents: Mapping[str, str | None]) -> str:
     """Return the fingerprint of the manifest that results; the part that was not sent is the previous version's."""
     needed = ("environment", "custom_nodes")
-    stored = await queries.version_texts(connection, previous, [name for name in needed if name not in documents])
-    parts = {**stored, **{name: documents[name] for name in needed if name in documents}}
-    return runtime_fingerprint(*(orjson.loads(parts[name] or "null") for name in needed))
+    stored = await queries.version_texts(transaction, previous, [name for name in needed if name not in documents])
+    parts = (documents[name] if name in documents else getattr(stored, name) for name in needed)
+    return runtime_fingerprint(*(orjson.loads(part or "null") for part in parts))

@@ -3,18 +3,20 @@
 The JSON documents of a version are stored and answered as they were sent, without being taken apart in between.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import orjson
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, Row
+from sqlalchemy import ColumnElement
 
 from runflow import errors
 from runflow.db.transaction import Transaction
 from runflow.workers.tables import gpus
-from runflow.workflows.tables import workflow_versions, workflows
+from runflow.workflows.tables import WorkflowRow, workflow_versions, workflows
 
 LIVE_SLUG = "workflows_live_slug"
 """The unique index of slugs of workflows that are not deleted."""
@@ -30,13 +32,100 @@ DISPATCH_COLUMNS: tuple[ColumnElement[Any], ...] = (
     workflows.c.timeout_seconds,
     *(workflow_versions.c[name] for name in ("interface", "resources", "fingerprint")),
 )
-"""What a dispatch needs of a workflow and its current version."""
+"""The columns of `WorkflowToRun`."""
 
 DESCRIBED_COLUMNS: tuple[ColumnElement[Any], ...] = (
-    *(workflows.c[name] for name in ("id", "name", "description", "version", "slug")),
+    *(workflows.c[name] for name in ("name", "description", "version")),
     workflow_versions.c.interface,
 )
-"""What the OpenAPI document of a workflow tells."""
+"""The columns of `DescribedWorkflow`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowWithDocuments(WorkflowRow):
+    """A workflow with documents of its current version as text: those that were asked for, and are not null.
+
+    `interface_size` is about how many bytes its inputs and outputs take in an answer, where a list asks for that.
+    """
+
+    workflow_json: str | None = None
+    graph: str | None = None
+    environment: str | None = None
+    models: str | None = None
+    custom_nodes: str | None = None
+    resources: str | None = None
+    interface_size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowToRun:
+    """What a dispatch needs of a workflow and its current version."""
+
+    id: UUID
+    org_id: UUID
+    version_id: UUID
+    version: str
+    status_code: str
+    gpu_mode: str
+    gpu_explicit_models: list[str]
+    timeout_seconds: int | None
+    interface: dict[str, Any]
+    resources: Any
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class DescribedWorkflow:
+    """What the OpenAPI document of a workflow tells."""
+
+    name: str
+    description: str | None
+    version: str
+    interface: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version without its documents."""
+
+    id: UUID
+    workflow_id: UUID
+    number: int
+    fingerprint: str
+    created_by: UUID | None
+    created_at: datetime
+
+
+VERSION_COLUMNS = ("id", "workflow_id", "number", "fingerprint", "created_by", "created_at")
+"""The columns of `Version`."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionTexts:
+    """Documents of a version as text: those that were asked for, and are not null."""
+
+    workflow_json: str | None = None
+    graph: str | None = None
+    environment: str | None = None
+    models: str | None = None
+    custom_nodes: str | None = None
+    resources: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LeasedVersion:
+    """What a lease needs of a version, its documents and interface as text."""
+
+    org_id: UUID
+    number: int
+    fingerprint: str
+    workflow_json: str
+    interface: str
+    environment: str | None
+    models: str | None
+    custom_nodes: str | None
+    resources: str | None
+
 
 _NOW = sa.func.clock_timestamp()
 
@@ -67,44 +156,42 @@ def _all_records(org_id: UUID, documents: Collection[str]) -> sa.Select[Any]:
 
 
 async def one_record(
-    connection: Transaction, org_id: UUID, documents: Collection[str], *, key: UUID | str
-) -> Row[Any] | None:
+    transaction: Transaction, org_id: UUID, documents: Collection[str], *, key: UUID | str
+) -> WorkflowWithDocuments | None:
     """Return a workflow by its id, deleted or not, or a live one by its slug."""
     if isinstance(key, UUID):
         statement = _all_records(org_id, documents).where(workflows.c.id == key)
     else:
         statement = records(org_id, documents).where(workflows.c.slug == key)
-    found: Row[Any] | None = (await connection.execute(statement)).one_or_none()
-    return found
+    return await transaction.first(statement, row=WorkflowWithDocuments)
 
 
-async def is_there(connection: Transaction, workflow_id: UUID) -> bool:
+async def by_ids(transaction: Transaction, workflow_ids: Collection[UUID]) -> list[WorkflowRow]:
+    """Return these workflows of the transaction's tenant, deleted ones included, without their documents."""
+    return await transaction.rows(sa.select(workflows).where(workflows.c.id.in_(workflow_ids)), row=WorkflowRow)
+
+
+async def is_there(transaction: Transaction, workflow_id: UUID) -> bool:
     """Tell whether the transaction's tenant has this workflow, deleted or not."""
     statement = sa.select(workflows.c.id).where(workflows.c.id == workflow_id)
-    return (await connection.execute(statement)).first() is not None
+    return await transaction.value(statement, of=UUID) is not None
 
 
-async def rows(connection: Transaction, statement: sa.Select[Any]) -> Sequence[Row[Any]]:
-    """Run a list's statement."""
-    found: Sequence[Row[Any]] = (await connection.execute(statement)).all()
-    return found
-
-
-async def insert_workflow(connection: Transaction, values: Mapping[str, Any]) -> None:
-    """Insert a workflow; a taken slug is an IntegrityError on `LIVE_SLUG`."""
-    await connection.execute(sa.insert(workflows).values(**values))
+async def insert_workflow(transaction: Transaction, values: Mapping[str, Any]) -> None:
+    """Insert a workflow; a taken slug is an IntegrityError on `LIVE_SLUG`, at the latest at the commit."""
+    await transaction.run(sa.insert(workflows).values(**values))
 
 
 async def insert_version(
-    connection: Transaction, values: Mapping[str, Any], documents: Mapping[str, str | None]
+    transaction: Transaction, values: Mapping[str, Any], documents: Mapping[str, str | None]
 ) -> None:
     """Insert a version with all its documents, given as text."""
     filled = {name: _json(documents.get(name)) for name in DOCUMENTS}
-    await connection.execute(sa.insert(workflow_versions).values(**values, **filled))
+    await transaction.run(sa.insert(workflow_versions).values(**values, **filled))
 
 
 async def insert_next_version(
-    connection: Transaction, previous: UUID, values: Mapping[str, Any], documents: Mapping[str, str | None]
+    transaction: Transaction, previous: UUID, values: Mapping[str, Any], documents: Mapping[str, str | None]
 ) -> None:
     """Insert a version with these documents, the others copied from the previous version inside the database."""
     columns: dict[str, ColumnElement[Any]] = {
@@ -115,90 +202,84 @@ async def insert_next_version(
     for name in ("interface", "fingerprint", "org_id", "workflow_id"):
         columns.setdefault(name, workflow_versions.c[name])
     source = sa.select(*columns.values()).where(workflow_versions.c.id == previous)
-    await connection.execute(sa.insert(workflow_versions).from_select(list(columns), source))
+    await transaction.run(sa.insert(workflow_versions).from_select(list(columns), source))
 
 
-async def lock(connection: Transaction, workflow_id: UUID) -> Row[Any] | None:
+async def lock(transaction: Transaction, workflow_id: UUID) -> WorkflowRow | None:
     """Return a workflow, deleted or not, holding off other changes of it until the transaction ends.
 
     Dispatches go on.
     """
     statement = sa.select(workflows).where(workflows.c.id == workflow_id).with_for_update(key_share=True)
-    return (await connection.execute(statement)).one_or_none()
+    return await transaction.first(statement, row=WorkflowRow)
 
 
-async def last_number(connection: Transaction, workflow_id: UUID) -> int:
+async def last_number(transaction: Transaction, workflow_id: UUID) -> int:
     """Return the highest version number of a workflow."""
     statement = sa.select(sa.func.max(workflow_versions.c.number)).where(workflow_versions.c.workflow_id == workflow_id)
-    return int((await connection.execute(statement)).scalar_one())
+    return await transaction.one_value(statement, of=int)
 
 
-async def version_texts(connection: Transaction, version_id: UUID, names: Collection[str]) -> dict[str, str | None]:
+async def version_texts(transaction: Transaction, version_id: UUID, names: Collection[str]) -> VersionTexts:
     """Return documents of a version as text."""
     statement = sa.select(*(_text(name) for name in names)).where(workflow_versions.c.id == version_id)
-    return dict((await connection.execute(statement)).one()._mapping)
+    return await transaction.one(statement, row=VersionTexts)
 
 
-async def version_interface(connection: Transaction, version_id: UUID) -> dict[str, Any]:
+async def version_interface(transaction: Transaction, version_id: UUID) -> dict[str, Any]:
     """Return the frozen interface of a version."""
     statement = sa.select(workflow_versions.c.interface).where(workflow_versions.c.id == version_id)
-    found: dict[str, Any] = (await connection.execute(statement)).scalar_one()
-    return found
+    return await transaction.one_value(statement, of=dict[str, Any])
 
 
-async def update(connection: Transaction, workflow_id: UUID, values: Mapping[str, Any]) -> None:
-    """Change a workflow's own fields; a taken slug is an IntegrityError on `LIVE_SLUG`."""
-    statement = sa.update(workflows).where(workflows.c.id == workflow_id).values(**values, updated_at=_NOW)
-    await connection.execute(statement)
+async def update(transaction: Transaction, workflow_id: UUID, values: Mapping[str, Any]) -> None:
+    """Change a workflow's own fields; a taken slug is an IntegrityError on `LIVE_SLUG`, at the latest at the commit."""
+    await transaction.run(sa.update(workflows).where(workflows.c.id == workflow_id).values(**values, updated_at=_NOW))
 
 
-async def delete(connection: Transaction, workflow_id: UUID, deleted_by: UUID) -> bool:
+async def delete(transaction: Transaction, workflow_id: UUID, deleted_by: UUID) -> bool:
     """Mark a live workflow deleted. Return whether there was one."""
     statement = (
         sa.update(workflows)
         .where(workflows.c.id == workflow_id, workflows.c.deleted_at.is_(None))
         .values(deleted_at=_NOW, deleted_by=deleted_by, updated_at=_NOW)
     )
-    return (await connection.execute(statement)).rowcount == 1
+    return await transaction.change(statement) == 1
 
 
-async def versions_of(connection: Transaction, workflow_ids: Collection[UUID], most: int) -> Sequence[Row[Any]]:
+async def versions_of(transaction: Transaction, workflow_ids: Collection[UUID], most: int) -> list[Version]:
     """Return the newest versions of each workflow, newest first, without their documents."""
-    columns = ("id", "workflow_id", "number", "fingerprint", "created_by", "created_at")
     place = sa.func.row_number().over(
         partition_by=workflow_versions.c.workflow_id, order_by=workflow_versions.c.number.desc()
     )
     ranked = (
-        sa.select(*(workflow_versions.c[name] for name in columns), place.label("place"))
+        sa.select(*(workflow_versions.c[name] for name in VERSION_COLUMNS), place.label("place"))
         .where(workflow_versions.c.workflow_id == sa.any_(sa.literal(list(workflow_ids), sa.ARRAY(sa.Uuid))))
         .subquery()
     )
-    statement = sa.select(ranked).where(ranked.c.place <= most).order_by(ranked.c.workflow_id, ranked.c.place)
-    return (await connection.execute(statement)).all()
+    newest = sa.select(*(ranked.c[name] for name in VERSION_COLUMNS)).where(ranked.c.place <= most)
+    return await transaction.rows(newest.order_by(ranked.c.workflow_id, ranked.c.place), row=Version)
 
 
-async def dispatch_row(connection: Transaction, org_id: UUID, slug: str) -> Row[Any] | None:
+async def dispatch_row(transaction: Transaction, org_id: UUID, slug: str) -> WorkflowToRun | None:
     """Return what a dispatch needs of a live workflow and its current version."""
-    return await _current(connection, DISPATCH_COLUMNS, org_id, slug)
+    return await transaction.first(_current(DISPATCH_COLUMNS, org_id, slug), row=WorkflowToRun)
 
 
-async def described(connection: Transaction, org_id: UUID, slug: str) -> Row[Any] | None:
+async def described(transaction: Transaction, org_id: UUID, slug: str) -> DescribedWorkflow | None:
     """Return what the OpenAPI document of a live workflow tells."""
-    return await _current(connection, DESCRIBED_COLUMNS, org_id, slug)
+    return await transaction.first(_current(DESCRIBED_COLUMNS, org_id, slug), row=DescribedWorkflow)
 
 
-async def _current(
-    connection: Transaction, columns: Collection[ColumnElement[Any]], org_id: UUID, slug: str
-) -> Row[Any] | None:
-    statement = (
+def _current(columns: Collection[ColumnElement[Any]], org_id: UUID, slug: str) -> sa.Select[Any]:
+    return (
         sa.select(*columns)
         .select_from(CURRENT)
         .where(workflows.c.org_id == org_id, workflows.c.slug == slug, workflows.c.deleted_at.is_(None))
     )
-    return (await connection.execute(statement)).one_or_none()
 
 
-async def version_row(connection: Transaction, version_id: UUID) -> Row[Any] | None:
+async def version_row(transaction: Transaction, version_id: UUID) -> LeasedVersion | None:
     """Return what a lease needs of a version, its documents and interface as text."""
     names = ("workflow_json", "interface", "environment", "models", "custom_nodes", "resources")
     statement = sa.select(
@@ -207,12 +288,12 @@ async def version_row(connection: Transaction, version_id: UUID) -> Row[Any] | N
         workflow_versions.c.fingerprint,
         *(_text(name) for name in names),
     ).where(workflow_versions.c.id == version_id)
-    return (await connection.execute(statement)).one_or_none()
+    return await transaction.first(statement, row=LeasedVersion)
 
 
-async def gpu_codes(connection: Transaction) -> list[str]:
+async def gpu_codes(transaction: Transaction) -> list[str]:
     """Return the codes of the GPU catalogue."""
-    return list((await connection.execute(sa.select(gpus.c.code).order_by(gpus.c.sort_order))).scalars())
+    return await transaction.values(sa.select(gpus.c.code).order_by(gpus.c.sort_order), of=str)
 
 
 DOCUMENTS = ("workflow_json", "graph", "environment", "models", "custom_nodes", "resources")
@@ -239,9 +320,9 @@ def texts(documents: Mapping[str, Any]) -> dict[str, str | None]:
     return {name: as_text(name, document) for name, document in documents.items()}
 
 
-def size_of(row: Row[Any], names: Iterable[str]) -> int:
+def size_of(row: object, names: Iterable[str]) -> int:
     """Return how large these documents of a row are, in characters of JSON."""
-    return sum(len(row._mapping[name] or "") for name in names)
+    return sum(len(getattr(row, name) or "") for name in names)
 
 
 def fragment(text: str | None) -> orjson.Fragment | None:

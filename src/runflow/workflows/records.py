@@ -5,7 +5,6 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel
-from sqlalchemy import Row
 
 from runflow.db.transaction import Transaction
 from runflow.graph import node_order
@@ -13,7 +12,8 @@ from runflow.workflows import queries as workflows_queries
 from runflow.workflows.interface import queries
 from runflow.workflows.interface.rows import InputRow, OutputRow
 from runflow.workflows.interface.schemas import WorkflowInput, WorkflowOutput
-from runflow.workflows.queries import DOCUMENTS, fragment
+from runflow.workflows.queries import DOCUMENTS, Version, fragment
+from runflow.workflows.tables import DefinitionRow, WorkflowRow
 
 OWN_FIELDS = (
     "id", "org_id", "owner", "slug", "path", "name", "description", "version", "is_public", "status_code",
@@ -38,29 +38,27 @@ def documents_of(parts: Collection[str]) -> list[str]:
 
 
 async def complete(
-    connection: Transaction, rows: Sequence[Row[Any]], owner: str, parts: Collection[str]
+    transaction: Transaction, rows: Sequence[WorkflowRow], owner: str, parts: Collection[str]
 ) -> list[dict[str, Any]]:
     """Return the records of these rows, with the parts (documents, inputs, outputs, versions) that are asked for.
 
-    Documents must be columns of the rows; the other parts are read here, one statement for all rows.
+    Documents must be fields of the rows (`WorkflowWithDocuments`); the other parts are read here, one statement for
+    all rows.
     """
     ids = [row.id for row in rows]
     inputs = outputs = versions = None
     if ids and "inputs" in parts:
-        inputs = _by_workflow(await queries.shown(connection, InputRow, ids), WorkflowInput)
+        inputs = _by_workflow(await queries.shown(transaction, InputRow, ids), WorkflowInput)
     if ids and "outputs" in parts:
-        outputs = _by_workflow(await queries.shown(connection, OutputRow, ids), WorkflowOutput)
+        outputs = _by_workflow(await queries.shown(transaction, OutputRow, ids), WorkflowOutput)
     if ids and "versions" in parts:
         current = {row.version_id for row in rows}
-        versions = _versions(await workflows_queries.versions_of(connection, ids, MAX_VERSIONS), current)
+        versions = _versions(await workflows_queries.versions_of(transaction, ids, MAX_VERSIONS), current)
     records = []
     for row in rows:
-        values = row._mapping
-        record = {
-            name: values[name] if name not in ("owner", "path") else owner if name == "owner" else f"{owner}/{row.slug}"
-            for name in OWN_FIELDS
-        }
-        record |= {name: fragment(values[name]) for name in DOCUMENTS if name in parts}
+        path = {"owner": owner, "path": f"{owner}/{row.slug}"}
+        record = {name: path[name] if name in path else getattr(row, name) for name in OWN_FIELDS}
+        record |= {name: fragment(getattr(row, name)) for name in DOCUMENTS if name in parts}
         for name, found in (("inputs", inputs), ("outputs", outputs), ("versions", versions)):
             if found is not None:
                 record[name] = found.get(row.id, [])
@@ -68,13 +66,12 @@ async def complete(
     return records
 
 
-def interface_record(row: Row[Any], kind: type[BaseModel]) -> dict[str, Any]:
+def interface_record(row: DefinitionRow, kind: type[BaseModel]) -> dict[str, Any]:
     """Return an input or output as the wire shows it."""
-    values = row._mapping
-    return {name: values[name] for name in kind.model_fields}
+    return {name: getattr(row, name) for name in kind.model_fields}
 
 
-def version_record(row: Row[Any], *, is_current: bool) -> dict[str, Any]:
+def version_record(row: Version, *, is_current: bool) -> dict[str, Any]:
     """Return a version without its documents."""
     return {
         "id": row.id,
@@ -87,14 +84,14 @@ def version_record(row: Row[Any], *, is_current: bool) -> dict[str, Any]:
     }
 
 
-def _by_workflow(rows: Iterable[Row[Any]], kind: type[BaseModel]) -> dict[UUID, list[dict[str, Any]]]:
+def _by_workflow(rows: Iterable[DefinitionRow], kind: type[BaseModel]) -> dict[UUID, list[dict[str, Any]]]:
     found: dict[UUID, list[dict[str, Any]]] = {}
     for row in sorted(rows, key=lambda row: (row.sort_order, node_order(row.comfyui_node_id), row.name)):
         found.setdefault(row.comfyui_workflow_id, []).append(interface_record(row, kind))
     return found
 
 
-def _versions(rows: Iterable[Row[Any]], current: Collection[UUID]) -> dict[UUID, list[dict[str, Any]]]:
+def _versions(rows: Iterable[Version], current: Collection[UUID]) -> dict[UUID, list[dict[str, Any]]]:
     found: dict[UUID, list[dict[str, Any]]] = {}
     for row in rows:
         found.setdefault(row.workflow_id, []).append(version_record(row, is_current=row.id in current))

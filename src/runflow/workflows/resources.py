@@ -35,12 +35,12 @@ def paths(resources: Any) -> list[str]:
     return [one.path for one in declared(resources)]
 
 
-async def warnings(connection: Transaction, resources: Any) -> list[GraphWarning]:
+async def warnings(transaction: Transaction, resources: Any) -> list[GraphWarning]:
     """Warn of resources whose asset the transaction's tenant does not have."""
     wanted = declared(resources)
     if not wanted:
         return []
-    found = await assets.resolve(connection, {one.asset_id for one in wanted if one.asset_id is not None})
+    found = await assets.resolve(transaction, {one.asset_id for one in wanted if one.asset_id is not None})
     return list(workflows_warnings.about_resources(one.path for one in wanted if one.asset_id not in found))
 
 

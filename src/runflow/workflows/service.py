@@ -14,12 +14,10 @@ from runflow.web.lists import (
     ListQuery,
     ListSpec,
     RecordQuery,
-    build,
     check_projection,
     envelope,
-    page,
     project,
-    read_bounded,
+    read_page,
 )
 from runflow.web.lists.pages import ROWS_AT_ONCE
 from runflow.web.services import Services
@@ -29,7 +27,7 @@ from runflow.workflows.categories import CATEGORIES
 from runflow.workflows.fields import GpuMode, WorkflowStatus
 from runflow.workflows.interface import queries
 from runflow.workflows.interface.rows import InputRow, OutputRow
-from runflow.workflows.queries import DOCUMENTS, size_of
+from runflow.workflows.queries import DOCUMENTS, WorkflowWithDocuments, size_of
 from runflow.workflows.schemas import Restoration
 from runflow.workflows.tables import workflows
 
@@ -61,7 +59,7 @@ ROWS_WITHOUT_DOCUMENTS = 20
 """How many workflows the database sends before the size of their interfaces is looked at."""
 
 
-async def list_workflows(connection: Transaction, org_id: UUID, owner: str, query: ListQuery) -> dict[str, Any]:
+async def list_workflows(transaction: Transaction, org_id: UUID, owner: str, query: ListQuery) -> dict[str, Any]:
     """Return one page. Documents, inputs and outputs are read only where `fields` or `embed` name them.
 
     Raises InvalidFilter, InvalidSort, InvalidCursor or InvalidField.
@@ -70,19 +68,19 @@ async def list_workflows(connection: Transaction, org_id: UUID, owner: str, quer
     documents = records.documents_of(parts)
     kinds = [kind for name, kind in _INTERFACE.items() if name in parts]
     base = queries.with_interface_size(workflows_queries.records(org_id, documents), kinds)
-    if documents or kinds:
-        # Inputs and outputs, too: a workflow may have thousands, and they are read for the whole page at once.
-        found = await read_bounded(
-            connection,
-            SPEC,
-            query,
-            base,
-            lambda row: size_of(row, documents) + int(row.interface_size),
-            at_once=ROWS_AT_ONCE if documents else ROWS_WITHOUT_DOCUMENTS,
-        )
-    else:
-        found = page(SPEC, query, await workflows_queries.rows(connection, build(SPEC, query, base)))
-    items = await records.complete(connection, found.rows, owner, parts)
+    # Inputs and outputs, too: a workflow may have thousands, and they are read for the whole page at once.
+    is_heavy = bool(documents or kinds)
+    found = await read_page(
+        transaction,
+        SPEC,
+        query,
+        base,
+        row=WorkflowWithDocuments,
+        short=not is_heavy,
+        size=(lambda row: size_of(row, documents) + row.interface_size) if is_heavy else None,
+        at_once=ROWS_AT_ONCE if documents else ROWS_WITHOUT_DOCUMENTS,
+    )
+    items = await records.complete(transaction, found.rows, owner, parts)
     return envelope(found, [project(item, query) for item in items])
 
 
@@ -92,8 +90,8 @@ TOPIC = "workflow"
 
 async def list_page(services: Services, caller: Principal, query: ListQuery) -> dict[str, Any]:
     """Return a page of the caller's workflows."""
-    async with services.db.tenant(caller.org_id) as connection:
-        return await list_workflows(connection, caller.org_id, caller.org_slug, query)
+    async with services.db.tenant(caller.org_id) as transaction:
+        return await list_workflows(transaction, caller.org_id, caller.org_slug, query)
 
 
 async def get(services: Services, caller: Principal, workflow_id: UUID, query: RecordQuery) -> dict[str, Any]:
@@ -124,10 +122,10 @@ async def delete(services: Services, caller: Principal, workflow_id: UUID) -> No
 
     Raises `WorkflowNotFound`.
     """
-    async with services.db.tenant(caller.org_id) as connection:
-        if await workflows_queries.delete(connection, workflow_id, caller.key_id):
-            await recorder.record(connection, caller, "comfyui_workflow.deleted", "comfyui_workflow", workflow_id)
-        elif not await workflows_queries.is_there(connection, workflow_id):
+    async with services.db.tenant(caller.org_id) as transaction:
+        if await workflows_queries.delete(transaction, workflow_id, caller.key_id):
+            await recorder.record(transaction, caller, "comfyui_workflow.deleted", "comfyui_workflow", workflow_id)
+        elif not await workflows_queries.is_there(transaction, workflow_id):
             raise errors.WorkflowNotFound
     services.hub.publish(TOPIC, str(workflow_id))
 
@@ -136,11 +134,11 @@ async def _own(services: Services, caller: Principal, key: UUID | str, query: Re
     check_projection(query, records.RECORD_FIELDS, records.EMBEDS)
     parts = records.WHOLE if query.fields is None else records.WHOLE.intersection(query.fields)
     parts = parts.union(query.embed)
-    async with services.db.tenant(caller.org_id) as connection:
-        row = await workflows_queries.one_record(connection, caller.org_id, records.documents_of(parts), key=key)
+    async with services.db.tenant(caller.org_id) as transaction:
+        row = await workflows_queries.one_record(transaction, caller.org_id, records.documents_of(parts), key=key)
         if row is None:
             return None
-        found = await records.complete(connection, [row], caller.org_slug, parts)
+        found = await records.complete(transaction, [row], caller.org_slug, parts)
     return project(found[0], query)
 
 
@@ -153,24 +151,24 @@ async def restore(
     """
     slug = ""
     try:
-        async with services.db.tenant(caller.org_id) as connection:
-            current = await workflows_queries.lock(connection, workflow_id)
+        async with services.db.tenant(caller.org_id) as transaction:
+            current = await workflows_queries.lock(transaction, workflow_id)
             if current is None:
                 raise errors.WorkflowNotFound
             is_deleted = current.deleted_at is not None
             if is_deleted:
                 slug = body.slug or current.slug
                 await workflows_queries.update(
-                    connection, workflow_id, {"slug": slug, "deleted_at": None, "deleted_by": None}
+                    transaction, workflow_id, {"slug": slug, "deleted_at": None, "deleted_by": None}
                 )
                 details = {"slug": slug}
                 await recorder.record(
-                    connection, caller, "comfyui_workflow.restored", "comfyui_workflow", workflow_id, details
+                    transaction, caller, "comfyui_workflow.restored", "comfyui_workflow", workflow_id, details
                 )
-            row = await workflows_queries.one_record(connection, caller.org_id, DOCUMENTS, key=workflow_id)
+            row = await workflows_queries.one_record(transaction, caller.org_id, DOCUMENTS, key=workflow_id)
             if row is None:
                 raise errors.WorkflowNotFound
-            found = await records.complete(connection, [row], caller.org_slug, records.WHOLE)
+            found = await records.complete(transaction, [row], caller.org_slug, records.WHOLE)
     except Violation as error:
         if writing.slug_conflict(error, slug) is None:
             raise

@@ -1,5 +1,10 @@
 """Tables of workflows, their immutable versions, and the rows of their interface."""
 
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
 from sqlalchemy import ARRAY, Boolean, Column, Integer, Table, Text
 
 from runflow.db.tables import json_column, metadata, time_column, uuid_column
@@ -28,6 +33,33 @@ workflows = Table(
     time_column("deleted_at"),
     uuid_column("deleted_by"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowRow:
+    """A row of `workflows`."""
+
+    id: UUID
+    org_id: UUID
+    slug: str
+    name: str
+    description: str | None
+    is_public: bool
+    status_code: str
+    category_code: str | None
+    gpu_mode: str
+    gpu_explicit_models: list[str]
+    timeout_seconds: int | None
+    auto_evaluate: bool
+    evaluation_task_type: str | None
+    version_id: UUID
+    version: str
+    created_by: UUID | None
+    created_at: datetime
+    updated_at: datetime
+    deleted_at: datetime | None
+    deleted_by: UUID | None
+
 
 workflow_versions = Table(
     "workflow_versions",
@@ -94,3 +126,44 @@ workflow_outputs = Table(
     time_column("updated_at", nullable=False),
     time_column("deleted_at"),
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DefinitionRow:
+    """What a row of `workflow_inputs` has in common with one of `workflow_outputs`.
+
+    `row_size` is about how many bytes it takes in an answer, where a list asks for that.
+    """
+
+    id: UUID
+    org_id: UUID
+    comfyui_workflow_id: UUID
+    name: str
+    variable_type_code: str
+    display_name: str
+    description: str
+    validator_code: str | None
+    validator_attrs: dict[str, Any] | None
+    sort_order: int
+    comfyui_node_id: str
+    comfyui_field_name: str
+    origin: str
+    node_widgets: dict[str, Any] | None
+    created_at: datetime
+    updated_at: datetime
+    deleted_at: datetime | None
+    row_size: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowInputRow(DefinitionRow):
+    """A row of `workflow_inputs`."""
+
+    default_behavior_code: str | None
+    is_required: bool
+    default_value: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowOutputRow(DefinitionRow):
+    """A row of `workflow_outputs`."""

@@ -62,8 +62,8 @@ async def dispatch_target(services: Services, caller: Principal, owner: str, slu
 
 async def _read(services: Services, caller: Principal, owner: str, slug: str, *, is_own: bool) -> DispatchTarget:
     if is_own:
-        async with services.db.tenant(caller.org_id) as connection:
-            row = await queries.dispatch_row(connection, caller.org_id, slug)
+        async with services.db.tenant(caller.org_id) as transaction:
+            row = await queries.dispatch_row(transaction, caller.org_id, slug)
     else:
         row = await public.dispatch_row(services, (owner, slug))
     if row is None:

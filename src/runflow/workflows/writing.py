@@ -5,8 +5,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row
-
 from runflow import errors
 from runflow.db.transaction import Transaction, Violation
 from runflow.graph import GraphWarning
@@ -20,6 +18,7 @@ from runflow.workflows.interface.declared import Settled
 from runflow.workflows.interface.rows import InputRow, OutputRow, StoredRows
 from runflow.workflows.interface.schemas import Definition
 from runflow.workflows.schemas import CreateWorkflow, PatchWorkflow
+from runflow.workflows.tables import WorkflowRow
 
 OWN = ("name", "slug", "description", "is_public", "status_code", "category_code", "gpu_mode", "gpu_explicit_models",
        "timeout_seconds", "auto_evaluate", "evaluation_task_type")  # fmt: skip
@@ -27,9 +26,9 @@ OWN = ("name", "slug", "description", "is_public", "status_code", "category_code
 NULLABLE = frozenset({"description", "category_code", "timeout_seconds", "evaluation_task_type"})
 
 
-async def locked(connection: Transaction, workflow_id: UUID) -> Row[Any]:
+async def locked(transaction: Transaction, workflow_id: UUID) -> WorkflowRow:
     """Return a live workflow that is about to be changed; other changes wait. Raises `WorkflowNotFound`."""
-    found = await queries.lock(connection, workflow_id)
+    found = await queries.lock(transaction, workflow_id)
     if found is None:
         raise errors.WorkflowNotFound
     if found.deleted_at is not None:
@@ -61,7 +60,7 @@ def check_timeout(services: Services, seconds: int | None) -> None:
 
 
 async def gpu_warnings(
-    connection: Transaction, values: Mapping[str, Any], mode: str, models: Sequence[str]
+    transaction: Transaction, values: Mapping[str, Any], mode: str, models: Sequence[str]
 ) -> list[GraphWarning]:
     """Check the GPU choice that results, and return what may surprise about it.
 
@@ -71,7 +70,7 @@ async def gpu_warnings(
         raise invalid("gpu_explicit_models", "gpu_mode explicit needs at least one GPU code in gpu_explicit_models")
     if not models or not {"gpu_mode", "gpu_explicit_models"} & set(values):
         return []
-    return list(warnings.about_gpus(mode, models, await queries.gpu_codes(connection)))
+    return list(warnings.about_gpus(mode, models, await queries.gpu_codes(transaction)))
 
 
 def check_unchanged(read: datetime | None, updated_at: datetime, noun: str = "workflow") -> None:
@@ -106,28 +105,28 @@ def invalid(field: str, message: str) -> errors.ValidationFailed:
     )
 
 
-async def stored_rows(connection: Transaction, workflow_id: UUID) -> StoredRows:
+async def stored_rows(transaction: Transaction, workflow_id: UUID) -> StoredRows:
     """Read the rows of a workflow."""
     return StoredRows(
-        tuple(await interface_queries.stored(connection, InputRow, workflow_id)),
-        tuple(await interface_queries.stored(connection, OutputRow, workflow_id)),
+        tuple(await interface_queries.stored(transaction, InputRow, workflow_id)),
+        tuple(await interface_queries.stored(transaction, OutputRow, workflow_id)),
     )
 
 
 async def save_rows(
-    connection: Transaction, caller: Principal, workflow_id: UUID, before: StoredRows, settled: Settled
+    transaction: Transaction, caller: Principal, workflow_id: UUID, before: StoredRows, settled: Settled
 ) -> bool:
     """Store the rows as they are settled; tell whether anything about them changed."""
     where = {"org_id": caller.org_id, "workflow_id": workflow_id}
-    await interface_queries.save(connection, InputRow, **where, before=before.inputs, merged=settled.inputs)
-    await interface_queries.save(connection, OutputRow, **where, before=before.outputs, merged=settled.outputs)
+    await interface_queries.save(transaction, InputRow, **where, before=before.inputs, merged=settled.inputs)
+    await interface_queries.save(transaction, OutputRow, **where, before=before.outputs, merged=settled.outputs)
     return settled.inputs.rows != before.inputs or settled.outputs.rows != before.outputs
 
 
 async def add_version(
-    connection: Transaction,
+    transaction: Transaction,
     caller: Principal,
-    current: Row[Any],
+    current: WorkflowRow,
     *,
     documents: Mapping[str, str | None],
     settled: Settled | None = None,
@@ -138,11 +137,11 @@ async def add_version(
 
     What is not given is copied from the version `source`, by default the current one.
     """
-    version_id, number = new_id(), await queries.last_number(connection, current.id) + 1
+    version_id, number = new_id(), await queries.last_number(transaction, current.id) + 1
     values: dict[str, Any] = {"id": version_id, "number": number, "created_by": caller.key_id}
     if settled is not None:
         values["interface"] = settled.frozen()
     if fingerprint is not None:
         values["fingerprint"] = fingerprint
-    await queries.insert_next_version(connection, source or current.version_id, values, documents)
+    await queries.insert_next_version(transaction, source or current.version_id, values, documents)
     return {"version_id": version_id, "version": str(number)}

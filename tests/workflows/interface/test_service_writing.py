@@ -1,13 +1,12 @@
 """Adding, changing and removing inputs and outputs: one version per change, and what later deploys leave of it."""
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import pytest
-import sqlalchemy as sa
 
-from runflow.accounts.audit.tables import audit_events
 from runflow.web.services import Services
 from tests.support.workflow_calls import NOWHERE, ROUTE, created
 from tests.support.workflow_prompts import body, input_node, output_node, prompt
@@ -268,19 +267,34 @@ async def test_foreign_public_and_deleted_workflows_are_not_found(
         assert (await client.request(method, f"{ROUTE}/{made['id']}{path}", **sent)).status_code == 404
 
 
+async def test_defaults_and_attributes_may_hold_any_text(client: httpx.AsyncClient, made: dict[str, Any]) -> None:
+    odd, attributes = '{a,"b\\"}%(id)s', {"\0": [None, "a\0b"]}
+    sent: dict[str, Any] = SEED | {"variable_type_code": "STRING", "default_value": odd, "validator_attrs": attributes}
+    row = await add(client, made, **sent)
+    assert (row["default_value"], row["validator_attrs"]) == (odd, attributes)
+    changed = await change(client, row, default_value=odd + odd, validator_attrs={"more": attributes})
+    assert (changed["default_value"], changed["validator_attrs"]) == (odd + odd, {"more": attributes})
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What the audit log says of a change."""
+
+    action_code: str
+    details: dict[str, Any]
+
+
 async def test_each_change_is_recorded(client: httpx.AsyncClient, made: dict[str, Any], services: Services) -> None:
     row = await add(client, made, **SEED)
     await change(client, row, description="x")
     await change(client, row, description="x")
     await remove(client, row)
-    async with services.db.system() as connection:
-        statement = (
-            sa.select(audit_events.c.action_code, audit_events.c.details)
-            .where(audit_events.c.target_id == row["id"])
-            .order_by(audit_events.c.created_at, audit_events.c.id)
-        )
-        found = [(event.action_code, event.details["version"]) for event in await connection.execute(statement)]
-    assert found == [
+    async with services.db.system() as transaction:
+        statement = """
+            SELECT action_code, details FROM audit_events WHERE target_id = %(id)s ORDER BY created_at, id
+        """
+        events = await transaction.rows(statement, {"id": row["id"]}, row=Event)
+    assert [(event.action_code, event.details["version"]) for event in events] == [
         ("comfyui_workflow_input.created", "2"),
         ("comfyui_workflow_input.updated", "3"),
         ("comfyui_workflow_input.deleted", "4"),

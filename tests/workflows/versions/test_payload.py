@@ -27,8 +27,8 @@ async def test_a_lease_gets_the_documents_as_they_were_sent(client: httpx.AsyncC
     sent = plugin_body()
     version_id = await version_of(client, sent)
     for _ in range(2):
-        async with services.db.system() as connection:
-            payload = await version_payload(connection, version_id)
+        async with services.db.system() as transaction:
+            payload = await version_payload(transaction, version_id)
         assert (payload.version_id, payload.number) == (version_id, 1)
         for name in ("workflow_json", "environment", "models", "custom_nodes"):
             assert orjson.loads(dumps({"document": getattr(payload, name)}))["document"] == sent[name]
@@ -39,8 +39,8 @@ async def test_a_lease_gets_the_documents_as_they_were_sent(client: httpx.AsyncC
 
 async def test_what_was_never_sent_is_empty(client: httpx.AsyncClient, services: Services) -> None:
     version_id = await version_of(client, body())
-    async with services.db.system() as connection:
-        payload = await version_payload(connection, version_id)
+    async with services.db.system() as transaction:
+        payload = await version_payload(transaction, version_id)
     manifest = [payload.environment, payload.models, payload.custom_nodes]
     assert orjson.loads(dumps(manifest)) == [{}, {}, {}]
     assert payload.resources is None
@@ -49,28 +49,28 @@ async def test_what_was_never_sent_is_empty(client: httpx.AsyncClient, services:
 async def test_validators_are_frozen_with_the_interface(client: httpx.AsyncClient, services: Services) -> None:
     stated = {"name": "prompt", "validator_code": "length", "validator_attrs": {"max": 5}}
     version_id = await version_of(client, body(inputs=[stated]))
-    async with services.db.system() as connection:
-        payload = await version_payload(connection, version_id)
+    async with services.db.system() as transaction:
+        payload = await version_payload(transaction, version_id)
     (frozen,) = payload.interface["inputs"]
     assert (frozen["validator_code"], frozen["validator_attrs"]) == ("length", {"max": 5})
 
 
 async def test_an_unknown_version_is_a_lookup_error(services: Services) -> None:
-    async with services.db.system() as connection:
+    async with services.db.system() as transaction:
         with pytest.raises(LookupError):
-            await version_payload(connection, new_id())
+            await version_payload(transaction, new_id())
 
 
 async def test_memory_keeps_the_last_used_within_its_bound(client: httpx.AsyncClient, services: Services) -> None:
     ids = [await version_of(client, body(f"flow {number}")) for number in range(3)]
-    async with services.db.system() as connection:
-        size = (await version_payload(connection, ids[0])).size
+    async with services.db.system() as transaction:
+        size = (await version_payload(transaction, ids[0])).size
         memory = VersionMemory(max_bytes=2 * size + size // 2)
-        first = await memory.get(connection, ids[0])
-        second = await memory.get(connection, ids[1])
-        assert await memory.get(connection, ids[0]) is first
-        await memory.get(connection, ids[2])
-        assert await memory.get(connection, ids[0]) is first
-        assert await memory.get(connection, ids[1]) is not second
+        first = await memory.get(transaction, ids[0])
+        second = await memory.get(transaction, ids[1])
+        assert await memory.get(transaction, ids[0]) is first
+        await memory.get(transaction, ids[2])
+        assert await memory.get(transaction, ids[0]) is first
+        assert await memory.get(transaction, ids[1]) is not second
         tiny = VersionMemory(max_bytes=1)
-        assert await tiny.get(connection, ids[0]) is not await tiny.get(connection, ids[0])
+        assert await tiny.get(transaction, ids[0]) is not await tiny.get(transaction, ids[0])

@@ -4,7 +4,6 @@ from typing import Any
 
 import httpx
 import pytest
-import sqlalchemy as sa
 
 from runflow.web.services import Services
 from tests.support.workflow_calls import ROUTE, created
@@ -35,9 +34,9 @@ async def test_newest_first_without_documents(client: httpx.AsyncClient, made: d
 async def test_the_order_is_that_of_the_numbers(
     client: httpx.AsyncClient, services: Services, made: dict[str, Any]
 ) -> None:
-    async with services.db.system() as connection:  # as when the third change began before the second
+    async with services.db.system() as transaction:  # as when the third change began before the second
         earlier = "UPDATE workflow_versions SET created_at = created_at - interval '1 hour' WHERE number = 3"
-        await connection.execute(sa.text(f"{earlier} AND workflow_id = :id"), {"id": made["id"]})
+        await transaction.run(f"{earlier} AND workflow_id = %(id)s", {"id": made["id"]})
     items = (await client.get(f"{ROUTE}/{made['id']}/versions")).json()["items"]
     assert [item["version"] for item in items] == ["3", "2", "1"]
 

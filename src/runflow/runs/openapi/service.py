@@ -1,9 +1,5 @@
 """What the OpenAPI document of a workflow tells, read for its caller."""
 
-from typing import Any
-
-from sqlalchemy import Row
-
 from runflow import errors
 from runflow.graph import is_slug
 from runflow.runs.openapi.document import Described
@@ -16,7 +12,7 @@ async def described(services: Services, caller: Principal, owner: str, slug: str
     """Return what the OpenAPI document of a live workflow tells, own or public. Raises `WorkflowNotFound`."""
     if not is_slug(owner) or not is_slug(slug):
         raise errors.WorkflowNotFound
-    row: Row[Any] | None
+    row: queries.DescribedWorkflow | None
     if owner == caller.org_slug:
         async with services.db.tenant(caller.org_id) as connection:
             row = await queries.described(connection, caller.org_id, slug)

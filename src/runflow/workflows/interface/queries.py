@@ -1,14 +1,16 @@
 """SQL of the rows of a workflow's interface: the two kinds of definitions, and what their lists can be filtered by."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Generic
 from uuid import UUID
 
+import orjson
 import sqlalchemy as sa
 from pydantic import BaseModel
-from sqlalchemy import Row, Table
+from sqlalchemy import Table
+from sqlalchemy.dialects import postgresql
 
 from runflow import errors
 from runflow.db.transaction import Transaction
@@ -18,14 +20,30 @@ from runflow.web.lists import FieldKind, ListField, ListSpec
 from runflow.workflows.interface import rows as interface_rows
 from runflow.workflows.interface.rows import MANUAL, NODE, EitherRow, InputRow, Merged, OutputRow, StoredRows
 from runflow.workflows.interface.schemas import WorkflowInput, WorkflowOutput
-from runflow.workflows.tables import workflow_inputs, workflow_outputs, workflows
+from runflow.workflows.tables import (
+    DefinitionRow,
+    WorkflowInputRow,
+    WorkflowOutputRow,
+    workflow_inputs,
+    workflow_outputs,
+    workflows,
+)
 
 _TABLES: dict[type[InputRow] | type[OutputRow], Table] = {InputRow: workflow_inputs, OutputRow: workflow_outputs}
+_STORED: dict[type[InputRow] | type[OutputRow], type[DefinitionRow]] = {
+    InputRow: WorkflowInputRow,
+    OutputRow: WorkflowOutputRow,
+}
 
 
 def listed(kind: type[InputRow] | type[OutputRow]) -> Table:
     """Return the table behind a list of this kind."""
     return _TABLES[kind]
+
+
+def stored_as(kind: type[InputRow] | type[OutputRow]) -> type[DefinitionRow]:
+    """Return the class of the rows of that table."""
+    return _STORED[kind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,29 +101,28 @@ OUTPUTS = Kind(
 )
 
 
-_NOW = sa.func.clock_timestamp()
 _BESIDE = 1024
 """About what a row takes in memory and in an answer beside its own texts, in bytes."""
 _OUTSIDE = ("id", "org_id", "comfyui_workflow_id", "created_at", "updated_at", "deleted_at")
 
 
 async def shown(
-    connection: Transaction, kind: type[InputRow] | type[OutputRow], workflow_ids: Collection[UUID]
-) -> Sequence[Row[Any]]:
+    transaction: Transaction, kind: type[InputRow] | type[OutputRow], workflow_ids: Collection[UUID]
+) -> list[DefinitionRow]:
     """Return the rows of these workflows that callers see."""
     table = _TABLES[kind]
     ids = sa.literal(list(workflow_ids), sa.ARRAY(sa.Uuid))
     statement = sa.select(table).where(table.c.comfyui_workflow_id == sa.any_(ids), table.c.deleted_at.is_(None))
-    return (await connection.execute(statement)).all()
+    return await transaction.rows(statement, row=_STORED[kind])
 
 
 def _size(table: Table) -> sa.ColumnElement[int]:
     return sa.func.octet_length(sa.cast(table.table_valued(), sa.Text)) + _BESIDE
 
 
-def size_of(row: Row[Any]) -> int:
+def size_of(row: DefinitionRow) -> int:
     """Return about how many bytes a row of `of_workflow` or `of_all` takes in an answer."""
-    return int(row.row_size)
+    return row.row_size
 
 
 def with_interface_size(
@@ -144,29 +161,29 @@ def only(statement: sa.Select[Any], row_id: UUID) -> sa.Select[Any]:
     return statement.where(table.c.id == row_id)
 
 
-async def one(connection: Transaction, statement: sa.Select[Any], row_id: UUID) -> Row[Any] | None:
+async def one(
+    transaction: Transaction, kind: type[InputRow] | type[OutputRow], statement: sa.Select[Any], row_id: UUID
+) -> DefinitionRow | None:
     """Return the row of this id among those of `of_workflow` or `of_all`."""
-    found: Row[Any] | None = (await connection.execute(only(statement, row_id))).one_or_none()
-    return found
+    return await transaction.first(only(statement, row_id), row=_STORED[kind])
 
 
 async def stored(
-    connection: Transaction, kind: type[interface_rows.EitherRow], workflow_id: UUID
+    transaction: Transaction, kind: type[interface_rows.EitherRow], workflow_id: UUID
 ) -> list[interface_rows.EitherRow]:
     """Return every row of one workflow, those deleted by hand included, for merging."""
     table = _TABLES[kind]
-    found = await connection.execute(sa.select(table).where(table.c.comfyui_workflow_id == workflow_id))
-    names = [column.name for column in table.c if column.name not in _OUTSIDE]
+    statement = sa.select(table).where(table.c.comfyui_workflow_id == workflow_id)
     result: list[interface_rows.EitherRow] = []
-    for row in found:
-        values = {name: row._mapping[name] for name in names}
+    for row in await transaction.rows(statement, row=_STORED[kind]):
+        values = {name: getattr(row, name) for name in _inside(table)}
         values["variable_type_code"] = InputType(values["variable_type_code"])
         result.append(kind(**values, id=row.id, deleted=row.deleted_at is not None))
     return result
 
 
 async def save(
-    connection: Transaction,
+    transaction: Transaction,
     kind: type[interface_rows.EitherRow],
     *,
     org_id: UUID,
@@ -179,41 +196,56 @@ async def save(
     known = {row.id: row for row in before}
     if merged.dropped:
         gone = sa.literal([row.id for row in merged.dropped], sa.ARRAY(sa.Uuid))
-        await connection.execute(sa.delete(table).where(table.c.id == sa.any_(gone)))
-    changed = [row for row in merged.rows if row.id in known and row != known[row.id]]
-    if changed:
-        names = [column.name for column in table.c if column.name not in _OUTSIDE]
-        statement = (
-            sa.update(table)
-            .where(table.c.id == sa.bindparam("row_id"))
-            .values(
-                {
-                    **{name: sa.bindparam(f"new_{name}") for name in names},
-                    "updated_at": _NOW,
-                    "deleted_at": sa.case(
-                        (sa.bindparam("is_deleted", type_=sa.Boolean), sa.func.coalesce(table.c.deleted_at, _NOW)),
-                        else_=None,
-                    ),
-                }
-            )
-        )
-        parameters = [
-            {"row_id": row.id, "is_deleted": row.deleted}
-            | {f"new_{name}": value for name, value in _values(table, row).items()}
-            for row in changed
-        ]
-        await connection.execute(statement, parameters)
-    own = {"org_id": org_id, "comfyui_workflow_id": workflow_id}
-    now = datetime.now(UTC)
-    fresh = [
-        {**own, **_values(table, row), "id": row.id or new_id(), "deleted_at": now if row.deleted else None}
-        for row in merged.rows
-        if row.id not in known
-    ]
+        await transaction.run(sa.delete(table).where(table.c.id == sa.any_(gone)))
+    for row in merged.rows:
+        # One by one, in this order: a name may go from one row to the next.
+        if row.id in known and row != known[row.id]:
+            await transaction.run(_update(table), _values(table, row))
+    fresh = [_values(table, row) | {"id": row.id or new_id()} for row in merged.rows if row.id not in known]
     if fresh:
-        await connection.execute(sa.insert(table), fresh)
+        columns: dict[str, Any] = {name: [values[name] for values in fresh] for name in _types(table)}
+        await transaction.run(_insert(table), columns | {"org": org_id, "workflow": workflow_id})
+
+
+def _inside(table: Table) -> list[str]:
+    """Return the columns that a row of `rows.py` has by the same names."""
+    return [column.name for column in table.c if column.name not in _OUTSIDE]
 
 
 def _values(table: Table, row: InputRow | OutputRow) -> dict[str, Any]:
-    values = {column.name: getattr(row, column.name) for column in table.c if column.name not in _OUTSIDE}
-    return values | {"variable_type_code": row.variable_type_code.value}
+    """Return the values of `_types`; JSON as text."""
+    values = {name: getattr(row, name) for name in _inside(table)}
+    for name, value in values.items():
+        if isinstance(table.c[name].type, sa.JSON) and value is not None:
+            values[name] = orjson.dumps(value).decode()
+    return values | {"variable_type_code": row.variable_type_code.value, "id": row.id, "deleted": row.deleted}
+
+
+@lru_cache
+def _types(table: Table) -> dict[str, str]:
+    """Return what PostgreSQL is told of a row, and the type of each value."""
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    columns = {name: table.c[name].type.compile(dialect) for name in _inside(table)}
+    return {"id": "uuid", "deleted": "boolean", **columns}
+
+
+@lru_cache
+def _update(table: Table) -> str:
+    types = _types(table)
+    changes = ", ".join(f"{name} = CAST(%({name})s AS {types[name]})" for name in _inside(table))
+    return f"""
+        UPDATE {table.name} SET {changes}, updated_at = clock_timestamp(),
+            deleted_at = CASE WHEN %(deleted)s THEN coalesce(deleted_at, clock_timestamp()) END
+        WHERE id = %(id)s
+    """  # noqa: S608 - names of our own
+
+
+@lru_cache
+def _insert(table: Table) -> str:
+    types, names = _types(table), ", ".join(_inside(table))
+    arrays = ", ".join(f"CAST(%({name})s AS {kind}[])" for name, kind in types.items())
+    return f"""
+        INSERT INTO {table.name} (org_id, comfyui_workflow_id, id, deleted_at, {names})
+        SELECT %(org)s, %(workflow)s, id, CASE WHEN deleted THEN clock_timestamp() END, {names}
+        FROM unnest({arrays}) AS r({", ".join(types)})
+    """  # noqa: S608 - names of our own

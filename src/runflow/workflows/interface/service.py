@@ -1,13 +1,13 @@
 """Rules of single inputs and outputs: reading them, and changing them, which makes the next version of the workflow."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Generic
 from uuid import UUID
 
 import orjson
-from sqlalchemy import Row as DatabaseRow
+from sqlalchemy import Select
 
 from runflow import errors
 from runflow.accounts.audit import recorder
@@ -15,7 +15,7 @@ from runflow.db.transaction import Transaction
 from runflow.graph import GraphError, GraphWarning, Prompt, find_warnings
 from runflow.ids import new_id
 from runflow.web.auth import Principal
-from runflow.web.lists import ListQuery, Page, RecordQuery, check_projection, envelope, project, read_bounded
+from runflow.web.lists import ListQuery, Page, RecordQuery, check_projection, envelope, project, read_page
 from runflow.web.services import Services
 from runflow.workflows import public, writing
 from runflow.workflows import queries as workflows_queries
@@ -28,6 +28,7 @@ from runflow.workflows.interface.rows import EitherRow, Merged, StoredRows
 from runflow.workflows.interface.schemas import Definition, InputChange, InputDefinition, OutputChange, OutputDefinition
 from runflow.workflows.records import interface_record
 from runflow.workflows.service import TOPIC
+from runflow.workflows.tables import DefinitionRow
 from runflow.workflows.writing import check_unchanged, locked
 
 ROWS_AT_ONCE = 16
@@ -47,16 +48,17 @@ async def list_page(
 
 async def _read(
     services: Services, caller: Principal, kind: Kind[EitherRow], workflow_id: UUID | None, query: ListQuery
-) -> Page[DatabaseRow[Any]]:
-    async def read(connection: Transaction, base: Any) -> Page[DatabaseRow[Any]]:
+) -> Page[DefinitionRow]:
+    async def read(transaction: Transaction, base: Select[Any]) -> Page[DefinitionRow]:
         # A default may be a megabyte of text.
-        return await read_bounded(connection, kind.spec, query, base, queries.size_of, ROWS_AT_ONCE)
+        row = queries.stored_as(kind.row)
+        return await read_page(transaction, kind.spec, query, base, row=row, size=queries.size_of, at_once=ROWS_AT_ONCE)
 
-    async with services.db.tenant(caller.org_id) as connection:
+    async with services.db.tenant(caller.org_id) as transaction:
         if workflow_id is None:
-            return await read(connection, queries.of_all(kind.row, caller.org_id))
-        if await workflows_queries.is_there(connection, workflow_id):
-            return await read(connection, queries.of_workflow(kind.row, caller.org_id, workflow_id))
+            return await read(transaction, queries.of_all(kind.row, caller.org_id))
+        if await workflows_queries.is_there(transaction, workflow_id):
+            return await read(transaction, queries.of_workflow(kind.row, caller.org_id, workflow_id))
     return await public.definitions(services, kind.row, workflow_id, read)
 
 
@@ -74,16 +76,16 @@ async def get(
     """
     check_projection(query, kind.spec.response_fields, kind.spec.embeds)
     is_own = True
-    async with services.db.tenant(caller.org_id) as connection:
+    async with services.db.tenant(caller.org_id) as transaction:
         if workflow_id is None:
             base = queries.of_all(kind.row, caller.org_id)
         else:
             base = queries.of_workflow(kind.row, caller.org_id, workflow_id)
-            is_own = await workflows_queries.is_there(connection, workflow_id)
-        row = await queries.one(connection, base, row_id)
+            is_own = await workflows_queries.is_there(transaction, workflow_id)
+        row = await queries.one(transaction, kind.row, base, row_id)
     if not is_own and workflow_id is not None:
         row = await public.definitions(
-            services, kind.row, workflow_id, lambda opened, base: queries.one(opened, base, row_id)
+            services, kind.row, workflow_id, lambda opened, base: queries.one(opened, kind.row, base, row_id)
         )
     if row is None:
         raise kind.not_found
@@ -155,9 +157,9 @@ async def patch(
                 raise _taken(kind, other)
         return _Changed(tuple(changed if row.id == row_id else row for row in rows), changed)
 
-    async def unchanged_since(connection: Transaction) -> None:
+    async def unchanged_since(transaction: Transaction) -> None:
         statement = queries.of_workflow(kind.row, caller.org_id, workflow_id)
-        row = await queries.one(connection, statement, row_id)
+        row = await queries.one(transaction, kind.row, statement, row_id)
         if row is not None:
             check_unchanged(body.updated_at, row.updated_at, kind.noun)
 
@@ -185,27 +187,27 @@ async def _write(
     work: _Work[EitherRow],
     verb: str,
     body: Definition | None = None,
-    check: Callable[[Transaction], Any] | None = None,
+    check: Callable[[Transaction], Awaitable[None]] | None = None,
 ) -> dict[str, Any]:
-    async with services.db.tenant(caller.org_id) as connection:
-        current = await locked(connection, workflow_id)
+    async with services.db.tenant(caller.org_id) as transaction:
+        current = await locked(transaction, workflow_id)
         if check is not None:
-            await check(connection)
-        before = await writing.stored_rows(connection, workflow_id)
-        stored = await workflows_queries.version_texts(connection, current.version_id, ["workflow_json"])
+            await check(transaction)
+        before = await writing.stored_rows(transaction, workflow_id)
+        stored = await workflows_queries.version_texts(transaction, current.version_id, ["workflow_json"])
         # A large graph takes its time to check; the loop serves others meanwhile.
-        about, settled, warnings = await asyncio.to_thread(_settle, kind, before, stored["workflow_json"], work)
-        is_changed = await writing.save_rows(connection, caller, workflow_id, before, settled)
+        about, settled, warnings = await asyncio.to_thread(_settle, kind, before, stored.workflow_json, work)
+        is_changed = await writing.save_rows(transaction, caller, workflow_id, before, settled)
         if is_changed:
-            version = await writing.add_version(connection, caller, current, documents={}, settled=settled)
-            await workflows_queries.update(connection, workflow_id, version)
+            version = await writing.add_version(transaction, caller, current, documents={}, settled=settled)
+            await workflows_queries.update(transaction, workflow_id, version)
             target = f"comfyui_workflow_{kind.noun}"
             details = {"comfyui_workflow_id": str(workflow_id), "name": about.name, "version": version["version"]}
-            await recorder.record(connection, caller, f"{target}.{verb}", target, about.id, details)
+            await recorder.record(transaction, caller, f"{target}.{verb}", target, about.id, details)
         row = None
         if about.id is not None and not about.deleted:
             statement = queries.of_workflow(kind.row, caller.org_id, workflow_id)
-            row = await queries.one(connection, statement, about.id)
+            row = await queries.one(transaction, kind.row, statement, about.id)
     if is_changed:
         services.hub.publish(TOPIC, str(workflow_id))
     record = {} if row is None else interface_record(row, kind.record)

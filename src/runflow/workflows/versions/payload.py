@@ -52,12 +52,12 @@ class VersionMemory:
             self._held.move_to_end(version_id)
         return held
 
-    async def get(self, connection: Transaction, version_id: UUID) -> VersionPayload:
-        """Return a version, from memory or by this connection. Raises LookupError where there is none."""
+    async def get(self, transaction: Transaction, version_id: UUID) -> VersionPayload:
+        """Return a version, from memory or by this transaction. Raises LookupError where there is none."""
         held = self.remembered(version_id)
         if held is not None:
             return held
-        row = await queries.version_row(connection, version_id)
+        row = await queries.version_row(transaction, version_id)
         if row is None:
             raise LookupError(f"there is no workflow version {version_id}")
         documents = (row.workflow_json, row.interface, row.environment, row.models, row.custom_nodes, row.resources)
@@ -91,12 +91,12 @@ class VersionMemory:
 _memory = VersionMemory()
 
 
-async def version_payload(connection: Transaction, version_id: UUID) -> VersionPayload:
+async def version_payload(transaction: Transaction, version_id: UUID) -> VersionPayload:
     """Return what a lease needs of a version. Raises LookupError where there is none.
 
-    A remembered version is returned whatever the connection may see: ask only for a version of the run at hand.
+    A remembered version is returned whatever the transaction may see: ask only for a version of the run at hand.
     """
-    return await _memory.get(connection, version_id)
+    return await _memory.get(transaction, version_id)
 
 
 def remembered_version(version_id: UUID) -> VersionPayload | None:

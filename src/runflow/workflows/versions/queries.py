@@ -2,16 +2,16 @@
 
 import re
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy import Row
 
 from runflow import errors
 from runflow.db.transaction import Transaction
 from runflow.web.lists import FieldKind, ListField, ListSpec
-from runflow.workflows.queries import fragment
+from runflow.workflows.queries import VERSION_COLUMNS, Version, fragment
 from runflow.workflows.records import version_record
 from runflow.workflows.tables import workflow_versions, workflows
 from runflow.workflows.versions.schemas import WholeVersion
@@ -19,14 +19,26 @@ from runflow.workflows.versions.schemas import WholeVersion
 TEXTS = ("workflow_json", "graph", "environment", "models", "custom_nodes", "resources", "interface")
 """What a version carries as JSON, by the names of the wire and of the table."""
 
-_OWN = ("id", "workflow_id", "number", "fingerprint", "created_by", "created_at")
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionWithTexts(Version):
+    """A version with what was asked for of its documents and its interface, as text."""
+
+    is_current: bool
+    workflow_json: str | None = None
+    graph: str | None = None
+    environment: str | None = None
+    models: str | None = None
+    custom_nodes: str | None = None
+    resources: str | None = None
+    interface: str | None = None
 
 
 def of_workflow(workflow_id: UUID, texts: Collection[str] = ()) -> sa.Select[Any]:
     """Return the SELECT of the versions of a workflow, deleted or not, with these documents as text."""
     return (
         sa.select(
-            *(workflow_versions.c[name] for name in _OWN),
+            *(workflow_versions.c[name] for name in VERSION_COLUMNS),
             (workflow_versions.c.id == workflows.c.version_id).label("is_current"),
             *(sa.cast(workflow_versions.c[name], sa.Text).label(name) for name in TEXTS if name in texts),
         )
@@ -35,11 +47,12 @@ def of_workflow(workflow_id: UUID, texts: Collection[str] = ()) -> sa.Select[Any
     )
 
 
-async def by_number(connection: Transaction, workflow_id: UUID, number: int, texts: Collection[str]) -> Row[Any] | None:
+async def by_number(
+    transaction: Transaction, workflow_id: UUID, number: int, texts: Collection[str]
+) -> VersionWithTexts | None:
     """Return one version of a workflow with these documents as text."""
     statement = of_workflow(workflow_id, texts).where(workflow_versions.c.number == number)
-    found: Row[Any] | None = (await connection.execute(statement)).one_or_none()
-    return found
+    return await transaction.first(statement, row=VersionWithTexts)
 
 
 VERSION_LIST = ListSpec(
@@ -68,8 +81,7 @@ def number_of(version: str) -> int:
     return int(version)
 
 
-def record(row: Row[Any], texts: Collection[str]) -> dict[str, Any]:
+def record(row: VersionWithTexts, texts: Collection[str]) -> dict[str, Any]:
     """Return a version as the wire shows it, with these of its documents."""
-    values = row._mapping
     own = version_record(row, is_current=row.is_current)
-    return own | {name: fragment(values[name]) for name in TEXTS if name in texts}
+    return own | {name: fragment(getattr(row, name)) for name in TEXTS if name in texts}

@@ -5,13 +5,12 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import Row
 
 from runflow import errors
 from runflow.accounts.audit import recorder
 from runflow.graph import GraphError, GraphWarning, find_warnings
 from runflow.web.auth import Principal
-from runflow.web.lists import ListQuery, RecordQuery, build, check_projection, envelope, page, project, read_bounded
+from runflow.web.lists import ListQuery, RecordQuery, check_projection, envelope, project, read_page
 from runflow.web.services import Services
 from runflow.workflows import queries as workflows
 from runflow.workflows import queries as workflows_queries
@@ -23,7 +22,7 @@ from runflow.workflows.queries import DOCUMENTS, size_of
 from runflow.workflows.service import TOPIC
 from runflow.workflows.versions import queries
 from runflow.workflows.versions import queries as versions
-from runflow.workflows.versions.queries import VERSION_LIST, number_of, record
+from runflow.workflows.versions.queries import VERSION_LIST, VersionWithTexts, number_of, record
 from runflow.workflows.versions.schemas import Rollback
 
 
@@ -34,14 +33,18 @@ async def list_page(services: Services, caller: Principal, workflow_id: UUID, qu
     """
     texts = [name for name in queries.TEXTS if name in (query.fields or ())]
     base = queries.of_workflow(workflow_id, texts)
-    statement = build(VERSION_LIST, query, base)
-    async with services.db.tenant(caller.org_id) as connection:
-        if not await workflows.is_there(connection, workflow_id):
+    async with services.db.tenant(caller.org_id) as transaction:
+        found = await read_page(
+            transaction,
+            VERSION_LIST,
+            query,
+            base,
+            row=VersionWithTexts,
+            short=not texts,
+            size=(lambda row: size_of(row, texts)) if texts else None,
+        )
+        if not found.rows and not await workflows.is_there(transaction, workflow_id):
             raise errors.WorkflowNotFound
-        if texts:
-            found = await read_bounded(connection, VERSION_LIST, query, base, lambda row: size_of(row, texts))
-        else:
-            found = page(VERSION_LIST, query, await workflows.rows(connection, statement))
     return envelope(found, [project(record(row, texts), query) for row in found.rows])
 
 
@@ -51,10 +54,10 @@ async def get(
     """Return one version with its documents. Raises `WorkflowNotFound`, `WorkflowVersionNotFound`, `InvalidField`."""
     check_projection(query, VERSION_LIST.response_fields, VERSION_LIST.embeds)
     texts = queries.TEXTS if query.fields is None else query.fields
-    async with services.db.tenant(caller.org_id) as connection:
-        if not await workflows.is_there(connection, workflow_id):
+    async with services.db.tenant(caller.org_id) as transaction:
+        if not await workflows.is_there(transaction, workflow_id):
             raise errors.WorkflowNotFound
-        row = await queries.by_number(connection, workflow_id, number_of(version), texts)
+        row = await queries.by_number(transaction, workflow_id, number_of(version), texts)
     if row is None:
         raise errors.WorkflowVersionNotFound
     return project(record(row, texts), query)
@@ -70,33 +73,33 @@ async def roll_back(services: Services, caller: Principal, workflow_id: UUID, bo
     `WorkflowVersionNotFound`.
     """
     number = number_of(body.version)
-    async with services.db.tenant(caller.org_id) as connection:
-        current = await writing.locked(connection, workflow_id)
-        wanted = await versions.by_number(connection, workflow_id, number, _NEEDED)
+    async with services.db.tenant(caller.org_id) as transaction:
+        current = await writing.locked(transaction, workflow_id)
+        wanted = await versions.by_number(transaction, workflow_id, number, _NEEDED)
         if wanted is None:
             raise errors.WorkflowVersionNotFound
-        before = await writing.stored_rows(connection, workflow_id)
+        before = await writing.stored_rows(transaction, workflow_id)
         # A large graph takes its time to check; the loop serves others meanwhile.
         settled, warnings = await asyncio.to_thread(_restored, wanted, before, current.version)
-        warnings += await resources.warnings(connection, orjson.loads(wanted.resources or "null"))
-        await writing.save_rows(connection, caller, workflow_id, before, settled)
-        version = await writing.add_version(connection, caller, current, documents={}, source=wanted.id)
-        await workflows_queries.update(connection, workflow_id, version)
+        warnings += await resources.warnings(transaction, orjson.loads(wanted.resources or "null"))
+        await writing.save_rows(transaction, caller, workflow_id, before, settled)
+        version = await writing.add_version(transaction, caller, current, documents={}, source=wanted.id)
+        await workflows_queries.update(transaction, workflow_id, version)
         details = {"to": str(number), "version": version["version"]}
         await recorder.record(
-            connection, caller, "comfyui_workflow.rolled_back", "comfyui_workflow", workflow_id, details
+            transaction, caller, "comfyui_workflow.rolled_back", "comfyui_workflow", workflow_id, details
         )
-        row = await workflows_queries.one_record(connection, caller.org_id, DOCUMENTS, key=workflow_id)
+        row = await workflows_queries.one_record(transaction, caller.org_id, DOCUMENTS, key=workflow_id)
         if row is None:
             raise errors.WorkflowNotFound
-        found = await records.complete(connection, [row], caller.org_slug, records.WHOLE)
+        found = await records.complete(transaction, [row], caller.org_slug, records.WHOLE)
     services.hub.publish(TOPIC, str(workflow_id))
     return {**found[0], "warnings": workflows_warnings.answered(warnings)}
 
 
-def _restored(wanted: Row[Any], before: StoredRows, latest: str) -> tuple[Settled, list[GraphWarning]]:
-    declared = read_declared(orjson.loads(wanted.workflow_json))
-    frozen = orjson.loads(wanted.interface)
+def _restored(wanted: VersionWithTexts, before: StoredRows, latest: str) -> tuple[Settled, list[GraphWarning]]:
+    declared = read_declared(orjson.loads(wanted.workflow_json or "null"))
+    frozen = orjson.loads(wanted.interface or "{}")
     inputs = restore([row_of_version(InputRow, row) for row in frozen["inputs"]], declared.inputs, before.inputs)
     outputs = restore([row_of_version(OutputRow, row) for row in frozen["outputs"]], declared.outputs, before.outputs)
     lost: tuple[InputRow | OutputRow, ...] = (*inputs.dropped, *outputs.dropped)
