@@ -1,1 +1,1 @@
-"""Deliveries: the outbox engine that callbacks and webhooks share."""
+"""Deliveries: the outbox and its sender, which callbacks and webhooks share."""

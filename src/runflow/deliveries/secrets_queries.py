@@ -1,4 +1,4 @@
-"""SQL of stored signing secrets, across organizations: for the delivery engine and for a new master key."""
+"""SQL of stored signing secrets, across organizations: for the delivery sender and for a new master key."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

@@ -9,9 +9,10 @@ import pytest
 from psycopg import OperationalError
 from sqlalchemy import URL
 
+from runflow.db.claim_loop import Claimed
 from runflow.db.database import Database
 from runflow.db.transaction import Transaction
-from runflow.deliveries.sending.sender import DeliverySender, Timing
+from runflow.deliveries.sending.sender import DeliverySender, Sending, Timing
 from runflow.master_key import MasterKey
 from runflow.outgoing import GuardedClient
 from tests.deliveries.outbox import FAST, SIGNING, Impatient, Outbox, kill, running
@@ -149,10 +150,10 @@ class Observed(DeliverySender):
 
     looked = asyncio.Event()
 
-    async def _send_due(self) -> float:
-        pause = await super()._send_due()
+    async def claim(self, places: int) -> Claimed[Sending]:
+        found = await super().claim(places)
         self.looked.set()
-        return pause
+        return found
 
 
 async def test_stopping_is_heard_at_any_moment(outbox: Outbox, client: GuardedClient) -> None:

@@ -1,4 +1,4 @@
-"""Who may be sent to at the same time. Pure bookkeeping, one per engine.
+"""Who may be sent to at the same time. Pure bookkeeping, one per sender.
 
 A receiver that hangs holds each of its slots for the whole time limit; the bounds per host and per organization see to
 it that enough slots are left for everyone else. Who was seen to hang gets fewer, so that many of them harm nobody.
