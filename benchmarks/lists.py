@@ -15,7 +15,7 @@ from uuid import UUID
 
 import httpx
 import psycopg
-from sqlalchemy import URL, text
+from sqlalchemy import URL
 
 from benchmarks.workflows import trivial
 from runflow import logs
@@ -53,16 +53,16 @@ _RUNS = """
            CASE WHEN n % 100 = 0 THEN 'failed' ELSE 'succeeded' END, json_build_object('colour', n),
            'ticket-' || n % 100, w.id, 'auto', 1800, at, at + interval '1 second', at + interval '3 seconds',
            1000 + n % 60000 * 7 % 60000, 0.000444 * (1 + n * 7 % 1000)
-    FROM workflows w, generate_series(1, :count) AS n,
+    FROM workflows w, generate_series(1, %(count)s) AS n,
          LATERAL (SELECT timestamptz '2026-01-01' + make_interval(secs => n * 10) AS at) AS moment
-    WHERE w.id = :workflow
+    WHERE w.id = %(workflow)s
 """
 
 _OUTPUTS = """
     INSERT INTO run_outputs (id, org_id, run_id, attempt_id, ordinal, output_id, node_id, object_key, filename,
                              content_type, size_bytes)
     SELECT uuidv7(), org_id, id, id, 0, 'picture', '9', 'runs/' || id || '/0-a.png', '0-a.png', 'image/png', 1000
-    FROM runs WHERE comfyui_workflow_id = :workflow AND status_code = 'succeeded'
+    FROM runs WHERE comfyui_workflow_id = %(workflow)s AND status_code = 'succeeded'
 """
 
 
@@ -109,9 +109,9 @@ async def tenant(services: Services, runs: int) -> AsyncIterator[Tenant]:
     async with httpx.AsyncClient(transport=transport, base_url="http://bench", headers=headers) as client:
         sent = {"name": "Lists", "workflow_json": trivial()}
         made = (await client.post("/v1/comfyui-workflows", json=sent)).raise_for_status().json()
-        async with services.db.system() as connection:
+        async with services.db.system() as transaction:
             for statement in (_RUNS, _OUTPUTS):
-                await connection.execute(text(statement), {"workflow": made["id"], "count": runs})
+                await transaction.change(statement, {"workflow": made["id"], "count": runs})
         yield Tenant(client, made["path"])
 
 

@@ -6,7 +6,6 @@ from uuid import UUID
 
 import httpx
 import pytest
-from sqlalchemy import text
 
 from runflow.db.transaction import Transaction
 from runflow.ids import new_id
@@ -164,9 +163,9 @@ async def test_a_worker_that_was_silent_once_with_its_hands_full_is_not_kept_awa
 
 async def end_pause(services: Services, worker: Worker) -> None:
     """Let a worker's pause be over now."""
-    async with services.db.system() as connection:
-        statement = text("UPDATE workers SET paused_until = now() - interval '1 second' WHERE id = :id")
-        await connection.execute(statement, {"id": worker.worker_id})
+    async with services.db.system() as transaction:
+        statement = "UPDATE workers SET paused_until = now() - interval '1 second' WHERE id = %(id)s"
+        await transaction.run(statement, {"id": worker.worker_id})
 
 
 async def test_a_heartbeat_makes_the_run_running_and_reports_progress(
@@ -301,7 +300,7 @@ async def test_a_run_that_comes_alone_is_claimed_without_a_look_at_the_lanes(
             instance=worker.instance,
             offer=WorkerOffer(gpu, frozenset()),
         )
-        return claimed and claimed.run_id
+        return None if claimed is None else claimed.run_id
 
     backlog.looked(backlog.hints, 0)
     run = await dispatch()

@@ -15,7 +15,6 @@ from types import MappingProxyType
 from typing import Any
 
 import httpx
-from sqlalchemy import text
 
 from runflow.accounts.keys import service as keys
 from runflow.accounts.keys.scopes import ALL_SCOPES
@@ -145,10 +144,18 @@ RAW: dict[Route, tuple[bytes, dict[str, str]]] = {
 """Bytes that each route takes which takes no JSON, with the headers that say what they are."""
 
 
-_TABLES = text("""
+_TABLES = """
     SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'org_id'
     WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace ORDER BY c.relname
-""")
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TableHash:
+    """A hash over an organization's rows of a table."""
+
+    name: str
+    hash: str
 
 
 @dataclass
@@ -172,15 +179,15 @@ class Everything:
 
     async def rows(self) -> dict[str, Any]:
         """Return a hash of all rows of the organization, by table; when a key was last used does not count."""
-        async with self.services.db.system() as connection:
-            names = (await connection.execute(_TABLES)).scalars().all()
+        async with self.services.db.system() as transaction:
+            names = await transaction.values(_TABLES, of=str)
             parts = [
                 f"SELECT '{name}' AS name, (SELECT md5(coalesce(string_agg(row, '|' ORDER BY row), '')) FROM "
-                f"(SELECT (to_jsonb(t) - 'last_used_at')::text AS row FROM {name} t WHERE org_id = :org) rows) AS hash"
+                f"(SELECT (to_jsonb(t) - 'last_used_at')::text AS row FROM {name} t WHERE org_id = %(org)s) r) AS hash"
                 for name in names
             ]
-            parts.append("SELECT 'organizations', (SELECT md5(t::text) FROM organizations t WHERE id = :org)")
-            found = await connection.execute(text(" UNION ALL ".join(parts)), {"org": self.org_id})
+            parts.append("SELECT 'organizations', (SELECT md5(t::text) FROM organizations t WHERE id = %(org)s)")
+            found = await transaction.rows(" UNION ALL ".join(parts), {"org": self.org_id}, row=TableHash)
             return {row.name: row.hash for row in found}
 
 
@@ -228,10 +235,10 @@ async def make(services: Services) -> AsyncIterator[Everything]:
     """Make an organization that has one of everything, by the API as its users do, and let it come to rest."""
     # The installation's first organization is the operator's: this one shall be one like any other.
     _, org = await new_org(services), await new_org(services)
-    async with services.db.tenant(org) as connection:
-        key = await keys.create(connection, org_id=org, name="everything", scopes=ALL_SCOPES)
-    async with services.db.system() as connection:
-        _, token = await keys.create_worker_token(connection, "everything")
+    async with services.db.tenant(org) as transaction:
+        key = await keys.create(transaction, org_id=org, name="everything", scopes=ALL_SCOPES)
+    async with services.db.system() as transaction:
+        _, token = await keys.create_worker_token(transaction, "everything")
     with serving(_Receiver) as target:
         async with open_client(services, key["key"]) as client, open_client(services, token) as http:
             made = Everything(services, client, org)
@@ -328,18 +335,18 @@ async def _items(made: Everything, path: str) -> list[dict[str, Any]]:
     return list(answer.json()["items"])
 
 
-_UNSETTLED = text("""
-    SELECT (SELECT count(*) FROM deliveries WHERE org_id = :org AND status_code = 'pending')
-         + (SELECT count(*) FROM evaluations WHERE org_id = :org AND completed_at IS NULL)
-""")
+_UNSETTLED = """
+    SELECT (SELECT count(*) FROM deliveries WHERE org_id = %(org)s AND status_code = 'pending')
+         + (SELECT count(*) FROM evaluations WHERE org_id = %(org)s AND completed_at IS NULL)
+"""
 
 
 async def _settled(services: Services, org: Any) -> None:
     """Wait until nothing of the organization changes by itself any more."""
     async with asyncio.timeout(60):
         while True:
-            async with services.db.system() as connection:
-                if (await connection.execute(_UNSETTLED, {"org": org})).scalar_one() == 0:
+            async with services.db.system() as transaction:
+                if await transaction.value(_UNSETTLED, {"org": org}, of=int) == 0:
                     break
             await asyncio.sleep(0.1)
     await services.authenticator.note_use()

@@ -6,7 +6,6 @@ column or a default, are errors of the programmer and say so.
 """
 
 import inspect
-from collections import namedtuple
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -52,11 +51,3 @@ def single_value(values: Sequence[Any]) -> Any:
     if len(values) != 1:
         raise RowMismatch(f"A statement that should give one column gives {len(values)}.")
     return values[0]
-
-
-@lru_cache(maxsize=1024)
-def untyped(columns: tuple[str, ...]) -> Callable[[Sequence[Any]], Any]:
-    """Temporary."""
-    kind = namedtuple("Row", columns, rename=True)  # type: ignore[misc]
-    kind._mapping = property(lambda row: dict(zip(columns, row, strict=True)))  # type: ignore[attr-defined]
-    return kind._make

@@ -17,11 +17,11 @@ from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 from psycopg.types.json import set_json_dumps, set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
-from sqlalchemy import URL, Insert
+from sqlalchemy import URL
 from sqlalchemy.sql import ClauseElement
 
 from runflow import errors
-from runflow.db.rows import single_value, untyped
+from runflow.db.rows import single_value
 from runflow.db.statements import Parameters, compiled
 from runflow.db.wire import MadeOf, Rows, Wire, rows_of
 
@@ -50,7 +50,6 @@ CONNECTION_TROUBLE = (psycopg.OperationalError, psycopg.InterfaceError)
 """The database is away, or the connection broke: nobody knows what was committed."""
 
 
-_Untyped: Any = type("Untyped", (), {})
 RowT = TypeVar("RowT")
 
 Statement = str | ClauseElement
@@ -81,43 +80,23 @@ class Transaction:
         """Have a statement executed; its failure shows at the next wait, at the latest at the commit."""
         self._ask(statement, parameters, _single)
 
-    async def execute(self, statement: Statement, parameters: Any = None) -> "_Result":
-        """Temporary."""
-        if isinstance(statement, Insert) and parameters:
-            found = self._ask(statement.values(parameters), None, untyped)
-        elif isinstance(parameters, list):
-            for one in parameters:
-                found = self._ask(statement, one, untyped)
-        else:
-            found = self._ask(statement, parameters, untyped)
-        await self._wire.exchange()
-        return _Result(await found.fetchall(), await found.count())
-
-    async def scalar(self, statement: Statement, parameters: Parameters | None = None) -> Any:
-        """Temporary."""
-        return (await self.execute(statement, parameters)).scalar()
-
     async def change(self, statement: Statement, parameters: Parameters | None = None) -> int:
         """Execute a statement, and return how many rows it changed."""
         found = self._ask(statement, parameters, _single)
         await self._wire.exchange()
         return await found.count()
 
-    async def rows(
-        self, statement: Statement, parameters: Parameters | None = None, *, row: type[RowT] = _Untyped
-    ) -> list[RowT]:
+    async def rows(self, statement: Statement, parameters: Parameters | None = None, *, row: type[RowT]) -> list[RowT]:
         """Return all rows."""
         return await (await self._now(statement, parameters, row)).fetchall()
 
     async def first(
-        self, statement: Statement, parameters: Parameters | None = None, *, row: type[RowT] = _Untyped
+        self, statement: Statement, parameters: Parameters | None = None, *, row: type[RowT]
     ) -> RowT | None:
         """Return the first row, None when there is none."""
         return await (await self._now(statement, parameters, row)).fetchone()
 
-    async def one(
-        self, statement: Statement, parameters: Parameters | None = None, *, row: type[RowT] = _Untyped
-    ) -> RowT:
+    async def one(self, statement: Statement, parameters: Parameters | None = None, *, row: type[RowT]) -> RowT:
         """Return the row of a statement that always has one."""
         found = await self.first(statement, parameters, row=row)
         if found is None:
@@ -142,10 +121,10 @@ class Transaction:
         return found
 
     async def later(
-        self, statement: Statement, parameters: Parameters | None = None, *, row: type[RowT] = _Untyped
+        self, statement: Statement, parameters: Parameters | None = None, *, row: type[RowT]
     ) -> Fetched[RowT]:
         """Have a statement executed whose rows are fetched after the next wait, or after the transaction."""
-        return self._ask(statement, parameters, _rows(row))
+        return self._ask(statement, parameters, rows_of(row))
 
     async def made(self, statement: Statement, parameters: Parameters | None, made_of: MadeOf[RowT]) -> list[RowT]:
         """Return all rows, made by what `made_of` returns for their columns."""
@@ -190,61 +169,13 @@ class Transaction:
 
     async def _now(self, statement: Statement, parameters: Parameters | None, row: type[RowT]) -> Fetched[RowT]:
         """Execute a statement, and all before it."""
-        found = self._ask(statement, parameters, _rows(row))
+        found = self._ask(statement, parameters, rows_of(row))
         await self._wire.exchange()
         return found
 
     def _ask(self, statement: Statement, parameters: Parameters | None, made_of: MadeOf[RowT]) -> Rows[RowT]:
         sql, values, built = _text(statement, parameters)
         return self._wire.ask(sql, values, made_of, built=built)
-
-
-class _Result:
-    """Temporary."""
-
-    def __init__(self, rows: list[Any], rowcount: int) -> None:
-        self._rows, self.rowcount = rows, rowcount
-
-    def __iter__(self) -> Any:
-        return iter(self._rows)
-
-    def all(self) -> list[Any]:
-        return self._rows
-
-    fetchall = all
-
-    def first(self) -> Any:
-        return self._rows[0] if self._rows else None
-
-    fetchone = first
-
-    def one_or_none(self) -> Any:
-        if len(self._rows) > 1:
-            raise RuntimeError("many rows")
-        return self.first()
-
-    def one(self) -> Any:
-        [row] = self._rows
-        return row
-
-    def scalar_one(self) -> Any:
-        return self.one()[0]
-
-    def scalar(self) -> Any:
-        return self._rows[0][0] if self._rows else None
-
-    def scalar_one_or_none(self) -> Any:
-        return None if self.one_or_none() is None else self.one()[0]
-
-    def scalars(self) -> "_Result":
-        return _Result([row[0] for row in self._rows], self.rowcount)
-
-    def mappings(self) -> "_Result":
-        return _Result([row._mapping for row in self._rows], self.rowcount)
-
-
-def _rows(kind: Any) -> Any:
-    return untyped if kind is _Untyped else rows_of(kind)
 
 
 def _single(_columns: tuple[str, ...]) -> Any:

@@ -4,7 +4,7 @@ A list route takes `Depends(list_query)`, its service calls `read_page` with the
 go through `project`, and the answer is `envelope(page, items)` (docs/api.md, "Lists").
 """
 
-from runflow.web.lists.pages import ListEnvelope, Page, bounded, build, envelope, page, read_bounded, read_page
+from runflow.web.lists.pages import ListEnvelope, Page, bounded, build, envelope, page, read_page
 from runflow.web.lists.projection import check_projection, project
 from runflow.web.lists.query import ListQuery, RecordQuery, list_query, record_query
 from runflow.web.lists.spec import FieldKind, ListField, ListSpec
@@ -24,7 +24,6 @@ __all__ = [
     "list_query",
     "page",
     "project",
-    "read_bounded",
     "read_page",
     "record_query",
 ]

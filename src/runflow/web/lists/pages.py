@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import ClauseElement, Executable
 
-from runflow.db.rows import row_maker, untyped
+from runflow.db.rows import row_maker
 from runflow.db.statements import Parameters
 from runflow.db.transaction import Transaction
 from runflow.db.wire import MadeOf
@@ -316,15 +316,15 @@ def page(spec: ListSpec, query: ListQuery, rows: Sequence["Keyed[RowT]"], *, goe
     if cursor.backwards:
         kept.reverse()
     # Where no row is left on the side walked to, everything lies on the other side: back from the edge loses nothing.
-    start = Cursor(_values(keys, kept[0]) if kept else None, backwards=True)
-    end = Cursor(_values(keys, kept[-1]) if kept else None)
+    start = Cursor(kept[0].keys if kept else None, backwards=True)
+    end = Cursor(kept[-1].keys if kept else None)
     came_from_a_row = cursor.values is not None
     if cursor.backwards:
         before, behind = more, came_from_a_row
     else:
         before, behind = came_from_a_row, more
     return Page(
-        rows=[found.row if isinstance(found, Keyed) else found for found in kept],
+        rows=[found.row for found in kept],
         first=encode_cursor(Cursor(None), keys, query.q) if before else None,
         next=encode_cursor(end, keys, query.q) if behind else None,
         previous=encode_cursor(start, keys, query.q) if before else None,
@@ -337,13 +337,6 @@ def _place(spec: ListSpec, query: ListQuery) -> tuple[tuple[SortKey, ...], Curso
         return keys, Cursor(None, query.from_prev)
     cursor = decode_cursor(query.pq, keys, query.q)
     return keys, Cursor(cursor.values, cursor.backwards or query.from_prev)
-
-
-def _values(keys: tuple[SortKey, ...], row: Any) -> tuple[Any, ...]:
-    if isinstance(row, Keyed):
-        return row.keys
-    columns = row if isinstance(row, Mapping) else row._mapping
-    return tuple(columns[_KEY.format(at)] for at in range(len(keys)))
 
 
 Item = TypeVar("Item")
@@ -375,29 +368,6 @@ def envelope(page: Page[Any], items: Sequence[Any]) -> dict[str, Any]:
         "next_pq": page.next,
         "prev_pq": page.previous,
     }
-
-
-async def read_bounded(
-    connection: Transaction,
-    spec: ListSpec,
-    query: ListQuery,
-    base: sa.Select[Any],
-    size: Callable[[sa.Row[Any]], int],
-    at_once: int = ROWS_AT_ONCE,
-) -> Page[sa.Row[Any]]:
-    """Return a page of `base` that ends early where its rows, by `size`, are too many bytes: `next` goes on behind it.
-
-    Raises what `build` raises.
-    """
-    rows: list[sa.Row[Any]] = []
-    held = 0
-    statement = await bounded(connection, spec, query, base)
-    async for row in connection.stream(statement, None, untyped, at_once=at_once):
-        rows.append(row)
-        held += size(row)
-        if held > MAX_PAGE_BYTES:
-            return page(spec, query, rows, goes_on=True)
-    return page(spec, query, rows)
 
 
 @dataclass(frozen=True, slots=True)
