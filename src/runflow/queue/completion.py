@@ -26,6 +26,7 @@ from runflow.queue.completion_queries import AttemptEnd
 from runflow.queue.ending import Ending, run_ended, something_follows
 from runflow.queue.leases import OPEN, hold, latest_progress, number_of, store_events
 from runflow.queue.rows import EndedRun, HeldRun
+from runflow.queue.watchers import Watchers
 from runflow.web.services import Services
 
 log = structlog.get_logger()
@@ -96,6 +97,7 @@ async def _complete(
     """End an attempt whose outputs are being brought to the disk meanwhile."""
     fingerprint = _hash(body)
     charged: Charged | None = None
+    watchers, looks = services.part(Watchers), []
     async with services.db.system() as transaction:
         held = await hold(transaction, lease=lease, worker=body.worker_id, instance=body.instance)
         if held.lease_status not in OPEN:
@@ -117,6 +119,9 @@ async def _complete(
                 await checking
             transition = decide(held, body)
             charged = await _apply(services, transaction, held, body, transition, fingerprint)
+            if transition.run_status in TERMINAL:
+                looks = await watchers.look(transaction, held.run_id)
+    await watchers.tell(looks)
     if charged is not None:
         await charged.tell(services)
     announce(services, held.run_id, transition.run_status, with_delivery=something_follows(services, held))

@@ -18,7 +18,7 @@ from sqlalchemy import (
     values,
 )
 
-from runflow.db.transaction import Transaction
+from runflow.db.transaction import Fetched, Transaction
 from runflow.runs.records import EMBEDS, HEAVY
 from runflow.runs.schemas import Run
 from runflow.runs.tables import RunRow, run_outputs, runs
@@ -122,8 +122,13 @@ _BY_ID = f"""
 async def by_id(services: Services, org_id: UUID, run_id: UUID) -> RunRow | None:
     """Return a run of this organization with its outputs: one round trip, for it is read more often than all else."""
     async with services.db.tenant(org_id) as transaction:
-        found = await transaction.later(_BY_ID, {"id": run_id}, row=RunRow)
+        found = await read_one(transaction, run_id)
     return await found.fetchone()
+
+
+async def read_one(transaction: Transaction, run_id: UUID) -> Fetched[RunRow]:
+    """Send the statement that reads a run with its outputs."""
+    return await transaction.later(_BY_ID, {"id": run_id}, row=RunRow)
 
 
 async def by_ids(transaction: Transaction, run_ids: list[UUID]) -> list[RunRow]:

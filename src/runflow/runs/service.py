@@ -14,6 +14,7 @@ from runflow.protocol.failures import TERMINAL
 from runflow.queue import cancellation
 from runflow.queue.unfinished import Unfinished
 from runflow.queue.waiting_reason import WaitingReasons
+from runflow.queue.watchers import Watchers
 from runflow.runs import queries
 from runflow.runs.expand import embed as embed_relations
 from runflow.runs.queries import OF_WORKFLOW, RUN_LIST
@@ -135,11 +136,13 @@ class RunReader:
 
     async def _wait(self, caller: Principal, run_id: UUID, seconds: float) -> RunRow:
         deadline = time.monotonic() + seconds
-        with self._services.hub.waiting("run", str(run_id)) as ended:
+        watchers, hub = self._services.part(Watchers), self._services.hub
+        with hub.waiting("run", str(run_id)) as ended, watchers.watching(run_id, queries.read_one) as watcher:
             known = self._unfinished.holds(caller.org_id, run_id) and not self._services.stopping
             while True:
                 ended.clear()
-                row = None if known else await self._row(caller, run_id)
+                # What a completion has shown is believed of a run that is known to be the caller's.
+                row = watcher.row or (None if known else await self._row(caller, run_id))
                 known = False
                 remaining = deadline - time.monotonic()
                 if row is not None and (row.status_code in TERMINAL or remaining <= 0 or self._services.stopping):
