@@ -1,4 +1,4 @@
-"""SQL of callback deliveries, for their organization; pipelined, because what a redelivery says is composed there."""
+"""SQL of callback deliveries, for their organization, and of what a redelivery tells anew."""
 
 from dataclasses import dataclass
 from datetime import datetime
