@@ -96,3 +96,12 @@ async def test_an_answer_that_is_no_json_says_what_to_check(server: FakeServer, 
     with pytest.raises(ServerRefused) as refusal:
         await connection._post("/nowhere", {})
     assert refusal.value.status == 404
+
+
+async def test_a_proxy_that_the_environment_names_is_used(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", server.url)
+    async with Connection("http://behind-the-proxy.example", TOKEN, instance=uuid.uuid4()) as connection:
+        assert (await connection.register(BOX)).lease_seconds == 20
+        server.faults["heartbeats"].append(503)
+        with pytest.raises(ServerFailing):
+            await connection.heartbeat("x", [])
