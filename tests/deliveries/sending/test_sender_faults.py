@@ -116,7 +116,7 @@ async def test_a_database_that_drops_its_connections_loses_nothing(
     outbox: Outbox, client: GuardedClient, owner_url: URL
 ) -> None:
     dsn = owner_url.set(drivername="postgresql").render_as_string(hide_password=False)
-    drop = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'outbox'"
+    drop = "SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity WHERE datname = 'outbox'"
     release = asyncio.Event()
 
     async def behave(received: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
