@@ -177,8 +177,8 @@ class Settings(BaseSettings):
     )
     database_pool: int = Field(
         default=10,
-        description="Database connections per server process and role (there are two), half for the hot path; half as "
-        "many again for requests with an Idempotency-Key.",
+        description="Database connections per server process and role (there are two); half of the API's are for "
+        "lists. Half as many again for requests with an Idempotency-Key.",
         ge=2,
     )
     rate_limit: int = Field(

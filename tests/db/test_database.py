@@ -1,5 +1,6 @@
 """Roles and tenants: what the API role can see, and who may see everything."""
 
+import asyncio
 from uuid import UUID
 
 import psycopg
@@ -75,3 +76,24 @@ async def test_what_callers_sent_is_in_no_error(db: Database) -> None:
         async with db.tenant(new_id()) as transaction:
             await transaction.run("SELECT CAST(%(value)s AS text), 1/0", {"value": "a planted secret"})
     assert "a planted secret" not in str(caught.value)
+
+
+async def test_lists_use_up_no_connection_that_a_dispatch_needs(db: Database, two_orgs: tuple[UUID, UUID]) -> None:
+    """A caller decides how long a list takes, by its filter."""
+    org, held, rest = two_orgs[0], asyncio.Semaphore(0), asyncio.Event()
+
+    async def slow() -> None:
+        async with db.listing(org):
+            held.release()
+            await rest.wait()
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(20):
+            tasks.create_task(slow())
+        await held.acquire()
+        async with asyncio.timeout(60):
+            async with db.tenant(org) as transaction:
+                assert await transaction.values("SELECT id FROM organizations", of=UUID) == [org]
+            async with db.unit_of_work(org), db.tenant(org):
+                pass
+        rest.set()

@@ -73,6 +73,22 @@ async def test_a_tenant_sees_only_its_own_rows(db: Database) -> None:
         assert await tenant.values("SELECT id FROM organizations", of=UUID) == [mine]
 
 
+async def test_the_connection_that_was_used_last_is_used_next(db_url: URL, master_key: MasterKey) -> None:
+    database = Database(db_url, master_key, pool=4)
+    pid = "SELECT pg_backend_pid()"
+    try:
+        async with database.system() as first, database.system() as second, database.system() as third:
+            pids = [await one.value(pid, of=int) for one in (first, second, third)]
+        assert len(set(pids)) == 3
+        again = []
+        for _ in range(5):
+            async with database.system() as transaction:
+                again.append(await transaction.value(pid, of=int))
+        assert set(again) == {pids[0]}, "the first one was given back last"
+    finally:
+        await database.close()
+
+
 async def test_connections_that_the_server_closed_are_replaced(db_url: URL, master_key: MasterKey) -> None:
     """A closed idle connection is noticed before it is used; only one that dies in use can fail a caller."""
     dsn = db_url.set(drivername="postgresql").render_as_string(hide_password=False)

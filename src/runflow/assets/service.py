@@ -31,7 +31,7 @@ def types(services: Services) -> dict[str, Any]:
 
 async def list_page(services: Services, caller: Principal, query: ListQuery, base: str) -> dict[str, Any]:
     """Return a page of the organization's assets."""
-    async with services.db.tenant(caller.org_id) as transaction:
+    async with services.db.listing(caller.org_id) as transaction:
         found = await read_page(transaction, ASSET_LIST, query, queries.live(caller.org_id), row=AssetRow)
         creators = await _creators(transaction, found.rows, query.embed)
     return envelope(found, [project(_record(services, row, base, creators), query) for row in found.rows])

@@ -56,7 +56,7 @@ class BatchReader:
     async def list_all(self, caller: Principal, base_url: str, query: ListQuery) -> dict[str, Any]:
         """Return a page of the organization's batches."""
         parts = FROM_RUNS.intersection(query.fields or ())
-        async with self._services.db.tenant(caller.org_id) as transaction:
+        async with self._services.db.listing(caller.org_id) as transaction:
             base = queries.of_organization(caller.org_id)
             size = None
             if "input" in parts:
@@ -100,7 +100,7 @@ class BatchReader:
     async def items(self, caller: Principal, batch_id: UUID, base_url: str, query: ListQuery) -> dict[str, Any]:
         """Return a page of a batch's items as they are now. Raises `BatchNotFound`."""
         base = queries.narrowed_to_items(run_queries.selection(), batch_id)
-        async with self._services.db.tenant(caller.org_id) as transaction:
+        async with self._services.db.listing(caller.org_id) as transaction:
             found = await read_page(transaction, ITEM_LIST, query, base, row=RunRow, short=True)
             if not found.rows and not await queries.is_there(transaction, batch_id):
                 raise errors.BatchNotFound

@@ -129,7 +129,7 @@ async def usage(
 ) -> dict[str, Any]:
     """Return a page of usage rows, and the totals of the whole period whatever the page shows."""
     spec = usage_list(groups)
-    async with services.db.tenant(caller.org_id) as transaction:
+    async with services.db.listing(caller.org_id) as transaction:
         parameters = queries.of_period(period)
         found = await read_page(transaction, spec, query, row=UsageGroup, parameters=parameters, short=True)
         totals = await queries.totals(transaction, period)

@@ -33,18 +33,19 @@ QUERY_SECONDS = 30
 
 
 class Database:
-    """The pools of one server process: one per role, and one for units of work."""
+    """The pools of one server process: one per role, and one each for what lasts as long as a caller decides."""
 
     def __init__(self, owner_url: URL, key: MasterKey, *, pool: int = 10) -> None:
         """Prepare `pool` connections per role, and half as many for units; none is opened before it is needed."""
-        units = max(1, pool // 2)
+        half = max(1, pool // 2)
         self.api_url = owner_url.set(username=roles.API, password=roles.password(key, roles.API))
         self.system_url = owner_url.set(username=roles.SYSTEM, password=roles.password(key, roles.SYSTEM))
-        self._api = Pool(self.api_url, pool, seconds=QUERY_SECONDS)
-        # A unit holds its connection as long as its request takes, and a caller decides how long that is: apart from
-        # the others', it can neither keep who sends no Idempotency-Key waiting, nor alone those who do.
-        self._units = Pool(self.api_url, units, seconds=QUERY_SECONDS)
-        self._units_of_one = max(1, units - 1)
+        self._api = Pool(self.api_url, half, seconds=QUERY_SECONDS)
+        # A list takes as long as its filter says, and a unit as long as its request: callers decide that. Apart from
+        # the others', their connections can be used up without keeping a dispatch waiting, or one kind the other.
+        self._lists = Pool(self.api_url, max(1, pool - half), seconds=QUERY_SECONDS)
+        self._units = Pool(self.api_url, half, seconds=QUERY_SECONDS)
+        self._units_of_one = max(1, half - 1)
         self._turns: WeakValueDictionary[UUID, asyncio.Semaphore] = WeakValueDictionary()
         self._system = Pool(self.system_url, pool)
 
@@ -57,6 +58,10 @@ class Database:
         if unit is not None and unit.serves(self, org_id):
             return unit.join()
         return self._api.transaction(_TENANT, {"org": str(org_id)})
+
+    def listing(self, org_id: UUID) -> AbstractAsyncContextManager[Transaction]:
+        """The same as `tenant`, for lists, whose callers choose filters: on connections of their own."""
+        return self._lists.transaction(_TENANT, {"org": str(org_id)})
 
     def system(self, *, durable: bool = True) -> AbstractAsyncContextManager[Transaction]:
         """Open a transaction over all tenants. Only the files that `tests/db/test_database.py` lists may use it."""
@@ -97,5 +102,6 @@ class Database:
     async def close(self) -> None:
         """Close every connection."""
         await self._api.close()
+        await self._lists.close()
         await self._units.close()
         await self._system.close()

@@ -90,14 +90,14 @@ def price_of(settings: Settings, job_class: str) -> Decimal:
 
 async def list_statuses(services: Services, caller: Principal, query: ListQuery) -> dict[str, Any]:
     """Return a page of statuses."""
-    async with services.db.tenant(caller.org_id) as transaction:
+    async with services.db.listing(caller.org_id) as transaction:
         found = await read_page(transaction, STATUS_LIST, query, row=StatusRow, short=True)
     return envelope(found, [project(_STATUSES[row.code], query) for row in found.rows])
 
 
 async def list_job_classes(services: Services, caller: Principal, query: ListQuery) -> dict[str, Any]:
     """Return a page of job classes with their prices."""
-    async with services.db.tenant(caller.org_id) as transaction:
+    async with services.db.listing(caller.org_id) as transaction:
         found = await read_page(transaction, CLASS_LIST, query, row=ClassRow, short=True)
     settings = services.settings
     records = [{**_CLASSES[row.code], "price": price_of(settings, row.code)} for row in found.rows]

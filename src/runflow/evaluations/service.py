@@ -49,7 +49,7 @@ class EvaluationReader:
 
         Raises `RunNotFound` or what a bad query raises.
         """
-        async with self._services.db.tenant(caller.org_id) as transaction:
+        async with self._services.db.listing(caller.org_id) as transaction:
             if run_id is None:
                 base = queries.selection(caller.org_id)
             else:

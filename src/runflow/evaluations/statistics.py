@@ -70,7 +70,7 @@ class EvaluationStats(BaseModel):
 async def evaluation_stats(services: Services, caller: Principal, workflow_id: UUID, period: Period) -> dict[str, Any]:
     """Return the statistics of a workflow. Raises `WorkflowNotFound`."""
     await workflows.get(services, caller, workflow_id, _ONLY_ID)
-    async with services.db.tenant(caller.org_id) as transaction:
+    async with services.db.listing(caller.org_id) as transaction:
         rows = await queries.series(transaction, caller.org_id, workflow_id, period)
         issues = await queries.issues(transaction, caller.org_id, workflow_id, period)
     by_start = {row.start: row for row in rows}
@@ -95,7 +95,7 @@ async def issue_categories(
 ) -> dict[str, Any]:
     """Return the kinds of issues of a workflow, and how often each was found. Raises `WorkflowNotFound`."""
     workflow = await workflows.get_by_path(services, caller, owner, slug, _ONLY_ID)
-    async with services.db.tenant(caller.org_id) as transaction:
+    async with services.db.listing(caller.org_id) as transaction:
         found = await queries.issues(transaction, caller.org_id, workflow["id"], period)
     return {"items": _counts(found)}
 

@@ -53,7 +53,7 @@ async def look_up(services: Services, caller: Principal, body: ModelLookups) -> 
 
 async def list_page(services: Services, caller: Principal, query: ListQuery) -> dict[str, Any]:
     """Return a page of the organization's models."""
-    async with services.db.tenant(caller.org_id) as transaction:
+    async with services.db.listing(caller.org_id) as transaction:
         found = await read_page(transaction, MODEL_LIST, query, queries.owned(caller.org_id), row=ModelRow, short=True)
     return envelope(found, [project(model_record(row), query) for row in found.rows])
 

@@ -14,17 +14,15 @@ from runflow.db.transaction import Fetched, Transaction
 from runflow.queue.rows import EndedRun, HeldRun, LockedRun
 
 # ---------------------------------------------------------------------------------------------------- an attempt's end
-_END_ATTEMPT = """
-    UPDATE run_attempts SET status_code = %(attempt_status)s, number = %(number)s, completed_at = clock_timestamp(),
-        started_at = coalesce(started_at, offered_at), prepare_ms = %(prepare_ms)s, load_ms = %(load_ms)s,
-        execute_ms = %(execute_ms)s, upload_ms = %(upload_ms)s, cold_start = %(cold_start)s,
-        failure_code = %(failure_code)s, failure_message = %(failure_message)s, result_hash = %(result_hash)s
-    WHERE id = %(lease)s
-"""
-
 # One statement, because the run's cost is made of what the usage row computes.
-_METER_AND_MOVE_RUN = """
-    WITH usage AS (
+_END_ATTEMPT = """
+    WITH attempt AS (
+        UPDATE run_attempts SET status_code = %(attempt_status)s, number = %(number)s, completed_at = clock_timestamp(),
+            started_at = coalesce(started_at, offered_at), prepare_ms = %(prepare_ms)s, load_ms = %(load_ms)s,
+            execute_ms = %(execute_ms)s, upload_ms = %(upload_ms)s, cold_start = %(cold_start)s,
+            failure_code = %(failure_code)s, failure_message = %(failure_message)s, result_hash = %(result_hash)s
+        WHERE id = %(lease)s
+    ), usage AS (
         INSERT INTO usage_records (id, org_id, run_id, attempt_id, comfyui_workflow_id, api_key_id, gpu_code,
                                    prepare_seconds, load_seconds, execute_seconds, price_per_second, is_billable)
         SELECT gen_random_uuid(), r.org_id, r.id, %(lease)s, r.comfyui_workflow_id, r.created_by, %(gpu_code)s,
@@ -58,17 +56,16 @@ _METER_AND_MOVE_RUN = """
     RETURNING r.completed_at, r.duration_ms
 """
 
-_ADD_OUTPUTS = """
-    INSERT INTO run_outputs (id, org_id, run_id, attempt_id, ordinal, output_id, node_id, object_key, filename,
-                             content_type, size_bytes, sha256, width, height)
-    SELECT gen_random_uuid(), %(org)s, %(run)s, %(lease)s, ordinal, output_id, node_id, object_key, filename,
-           content_type, size_bytes, sha256, width, height
-    FROM json_to_recordset(CAST(%(outputs)s AS json)) AS o(
-        ordinal integer, output_id text, node_id text, object_key text, filename text, content_type text,
-        size_bytes bigint, sha256 text, width integer, height integer)
-"""
-
-_ADD_NODE_RUNS = """
+_ADD_RESULTS = """
+    WITH outputs AS (
+        INSERT INTO run_outputs (id, org_id, run_id, attempt_id, ordinal, output_id, node_id, object_key, filename,
+                                 content_type, size_bytes, sha256, width, height)
+        SELECT gen_random_uuid(), %(org)s, %(run)s, %(lease)s, ordinal, output_id, node_id, object_key, filename,
+               content_type, size_bytes, sha256, width, height
+        FROM json_to_recordset(CAST(%(outputs)s AS json)) AS o(
+            ordinal integer, output_id text, node_id text, object_key text, filename text, content_type text,
+            size_bytes bigint, sha256 text, width integer, height integer)
+    )
     INSERT INTO run_node_runs (id, org_id, run_id, attempt_id, node_id, node_type, title, state_code, started_at,
                                completed_at, duration_ms, error_message)
     SELECT id, %(org)s, %(run)s, %(lease)s, node_id, node_type, title, state_code,
@@ -122,7 +119,7 @@ class AttemptEnd:
 
 
 async def finish(transaction: Transaction, end: AttemptEnd) -> Fetched[EndedRun]:
-    """End a locked attempt and move its run on: attempt, usage, run, outputs, node runs, lane, in this order.
+    """End a locked attempt and move its run on: attempt, usage, run; outputs and node runs; lane.
 
     Waits for nothing: when the run ended can be fetched by whoever wants to wait for it.
     """
@@ -136,13 +133,10 @@ async def finish(transaction: Transaction, end: AttemptEnd) -> Fetched[EndedRun]
         "created_at": held.created_at,
         "has_node_runs": bool(end.nodes),
     }
-    # The run before its attempt: the order of locks.
-    ended = await transaction.later(_METER_AND_MOVE_RUN, values, row=EndedRun)
-    await transaction.run(_END_ATTEMPT, values)
-    if end.outputs:
-        await transaction.run(_ADD_OUTPUTS, values | {"outputs": orjson.dumps(end.outputs).decode()})
-    if end.nodes:
-        await transaction.run(_ADD_NODE_RUNS, values | {"nodes": orjson.dumps(end.nodes).decode()})
+    ended = await transaction.later(_END_ATTEMPT, values, row=EndedRun)
+    if end.outputs or end.nodes:
+        results = {"outputs": orjson.dumps(end.outputs).decode(), "nodes": orjson.dumps(end.nodes).decode()}
+        await transaction.run(_ADD_RESULTS, values | results)
     await transaction.run(_LEAVE_LANE, values)
     return ended
 

@@ -61,7 +61,7 @@ class RunReader:
         if workflow is not None:
             base = queries.of_workflow(base, workflow)
         heavy = query.limit > DEFAULT_LIMIT and (parts is None or parts & {"input", "metadata"})
-        async with self._services.db.tenant(caller.org_id) as transaction:
+        async with self._services.db.listing(caller.org_id) as transaction:
             found = await read_page(
                 transaction,
                 RUN_LIST,

@@ -72,6 +72,6 @@ STATUS_LIST = ListSpec(
 
 async def list_page(services: Services, caller: Principal, query: ListQuery) -> dict[str, Any]:
     """Return a page of statuses."""
-    async with services.db.tenant(caller.org_id) as transaction:
+    async with services.db.listing(caller.org_id) as transaction:
         found = await read_page(transaction, STATUS_LIST, query, row=RunStatus, short=True)
     return envelope(found, [project(asdict(status), query) for status in found.rows])

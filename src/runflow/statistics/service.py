@@ -19,7 +19,7 @@ async def run_performance(services: Services, caller: Principal, workflow_id: UU
     A run belongs to the step in which it was created.
     """
     await workflows.get(services, caller, workflow_id, RecordQuery(fields=("id",)))
-    async with services.db.tenant(caller.org_id) as transaction:
+    async with services.db.listing(caller.org_id) as transaction:
         series = await queries.series(transaction, workflow_id, period)
         sums = totals(series)
         latency = await queries.latency(transaction, workflow_id, period, sums["succeeded"] + sums["failed"])

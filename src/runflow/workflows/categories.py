@@ -69,7 +69,7 @@ CATEGORY_LIST = ListSpec(
 
 async def list_page(services: Services, caller: Principal, query: ListQuery) -> dict[str, Any]:
     """Return a page of categories. Raises InvalidFilter, InvalidSort, InvalidCursor or InvalidField."""
-    async with services.db.tenant(caller.org_id) as transaction:
+    async with services.db.listing(caller.org_id) as transaction:
         found = await read_page(transaction, CATEGORY_LIST, query, row=Category, short=True)
     return envelope(found, [project(asdict(row), query) for row in found.rows])
 

@@ -90,7 +90,7 @@ TOPIC = "workflow"
 
 async def list_page(services: Services, caller: Principal, query: ListQuery) -> dict[str, Any]:
     """Return a page of the caller's workflows."""
-    async with services.db.tenant(caller.org_id) as transaction:
+    async with services.db.listing(caller.org_id) as transaction:
         return await list_workflows(transaction, caller.org_id, caller.org_slug, query)
 
 

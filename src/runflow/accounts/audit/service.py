@@ -12,7 +12,7 @@ from runflow.web.services import Services
 
 async def list_page(services: Services, caller: Principal, query: ListQuery) -> dict[str, Any]:
     """Return a page of the organization's events."""
-    async with services.db.tenant(caller.org_id) as transaction:
+    async with services.db.listing(caller.org_id) as transaction:
         found = await read_page(transaction, AUDIT_LIST, query, row=AuditEventRow)
     return envelope(found, [project(_record(row), query) for row in found.rows])
 

@@ -98,7 +98,7 @@ async def create_for(services: Services, caller: Principal, body: CreateApiKey) 
 
 async def list_keys(services: Services, caller: Principal, query: ListQuery) -> dict[str, Any]:
     """Return a page of the organization's keys."""
-    async with services.db.tenant(caller.org_id) as transaction:
+    async with services.db.listing(caller.org_id) as transaction:
         found = await read_page(transaction, KEY_LIST, query, row=ApiKeyRow, short=True)
     return envelope(found, [project(record(row), query) for row in found.rows])
 

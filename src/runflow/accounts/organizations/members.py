@@ -21,7 +21,7 @@ from runflow.web.services import Services
 async def list_page(services: Services, caller: Principal, org_id: UUID, query: ListQuery) -> dict[str, Any]:
     """Return a page of the organization's members. Raises `OrganizationNotFound`."""
     require_own(caller, org_id)
-    async with services.db.tenant(caller.org_id) as transaction:
+    async with services.db.listing(caller.org_id) as transaction:
         found = await read_page(transaction, MEMBER_LIST, query, queries.MEMBERS, row=queries.MemberRow, short=True)
     return envelope(found, [project(record(row), query) for row in found.rows])
 

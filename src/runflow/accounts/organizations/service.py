@@ -60,7 +60,7 @@ async def create_for(services: Services, caller: Principal, body: CreateOrganiza
 
 async def list_own(services: Services, caller: Principal, query: ListQuery) -> dict[str, Any]:
     """Return the page that holds the caller's organization: a key belongs to one."""
-    async with services.db.tenant(caller.org_id) as transaction:
+    async with services.db.listing(caller.org_id) as transaction:
         found = await read_page(transaction, ORGANIZATION_LIST, query, row=OrganizationRow, short=True)
     return envelope(found, [project(record(row), query) for row in found.rows])
 

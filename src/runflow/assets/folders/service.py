@@ -26,7 +26,7 @@ hold = queries.hold
 async def list_page(services: Services, caller: Principal, query: ListQuery) -> dict[str, Any]:
     """Return a page of the organization's folders."""
     base = queries.of_organization(caller.org_id)
-    async with services.db.tenant(caller.org_id) as transaction:
+    async with services.db.listing(caller.org_id) as transaction:
         found = await read_page(transaction, FOLDER_LIST, query, base, row=AssetFolderRow, short=True)
     return envelope(found, [project(record(row), query) for row in found.rows])
 

@@ -59,7 +59,7 @@ async def create(services: Services, caller: Principal, body: CreateCallbackSecr
 
 async def list_page(services: Services, caller: Principal, query: ListQuery) -> dict[str, Any]:
     """Return a page of the organization's secrets."""
-    async with services.db.tenant(caller.org_id) as transaction:
+    async with services.db.listing(caller.org_id) as transaction:
         found = await read_page(transaction, SECRET_LIST, query, row=CallbackSecretRow, short=True)
     return envelope(found, [project(record(row), query) for row in found.rows])
 

@@ -30,7 +30,7 @@ async def deliveries(
     services: Services, caller: Principal, webhook_id: UUID | AnyOne, query: ListQuery
 ) -> dict[str, Any]:
     """Return a page of deliveries, without what they say. Raises `WebhookNotFound`."""
-    async with services.db.tenant(caller.org_id) as transaction:
+    async with services.db.listing(caller.org_id) as transaction:
         if webhook_id != "any" and await webhooks.by_id(transaction, webhook_id) is None:
             raise errors.WebhookNotFound
         base = queries.of_webhook(webhook_id)
@@ -66,7 +66,7 @@ async def attempts(
     services: Services, caller: Principal, webhook_id: UUID | AnyOne, delivery_id: UUID | AnyOne, query: ListQuery
 ) -> dict[str, Any]:
     """Return a page of attempts. Raises `DeliveryNotFound`."""
-    async with services.db.tenant(caller.org_id) as transaction:
+    async with services.db.listing(caller.org_id) as transaction:
         if delivery_id != "any":
             if await queries.one(transaction, webhook_id, delivery_id) is None:
                 raise errors.DeliveryNotFound

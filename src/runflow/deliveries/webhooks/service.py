@@ -55,7 +55,7 @@ async def create(services: Services, caller: Principal, body: CreateWebhook) -> 
 
 async def list_page(services: Services, caller: Principal, query: ListQuery) -> dict[str, Any]:
     """Return a page of the organization's webhooks."""
-    async with services.db.tenant(caller.org_id) as transaction:
+    async with services.db.listing(caller.org_id) as transaction:
         found = await read_page(transaction, WEBHOOK_LIST, query, row=WebhookRow, short=True)
     return envelope(found, [project(record(row), query) for row in found.rows])
 
@@ -110,7 +110,7 @@ async def delete(services: Services, caller: Principal, webhook_id: UUID) -> Non
 
 async def event_types(services: Services, caller: Principal, query: ListQuery) -> dict[str, Any]:
     """Return a page of event types."""
-    async with services.db.tenant(caller.org_id) as transaction:
+    async with services.db.listing(caller.org_id) as transaction:
         found = await read_page(transaction, EVENT_TYPE_LIST, query, row=EventTypeRow, short=True)
     return envelope(found, [project(_event_type(row.code), query) for row in found.rows])
 

@@ -93,7 +93,7 @@ class History:
         row: type[RowT],
         written: Callable[[RowT], dict[str, Any]],
     ) -> dict[str, Any]:
-        async with self._services.db.tenant(caller.org_id) as transaction:
+        async with self._services.db.listing(caller.org_id) as transaction:
             found = await read_page(transaction, spec, query, base, row=row)
             if not found.rows:
                 await _require_run(transaction, run_id)

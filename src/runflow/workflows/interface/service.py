@@ -54,7 +54,7 @@ async def _read(
         row = queries.stored_as(kind.row)
         return await read_page(transaction, kind.spec, query, base, row=row, size=queries.size_of, at_once=ROWS_AT_ONCE)
 
-    async with services.db.tenant(caller.org_id) as transaction:
+    async with services.db.listing(caller.org_id) as transaction:
         if workflow_id is None:
             return await read(transaction, queries.of_all(kind.row, caller.org_id))
         if await workflows_queries.is_there(transaction, workflow_id):

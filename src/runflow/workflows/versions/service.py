@@ -33,7 +33,7 @@ async def list_page(services: Services, caller: Principal, workflow_id: UUID, qu
     """
     texts = [name for name in queries.TEXTS if name in (query.fields or ())]
     base = queries.of_workflow(workflow_id, texts)
-    async with services.db.tenant(caller.org_id) as transaction:
+    async with services.db.listing(caller.org_id) as transaction:
         found = await read_page(
             transaction,
             VERSION_LIST,
