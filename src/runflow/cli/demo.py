@@ -93,8 +93,8 @@ def _key(settings: Settings, path: Path) -> str:
     async def make(installation: Installation) -> str:
         async with installation.database() as db:
             steps = await first_steps(installation, db)
-            async with db.tenant(steps.org_id) as connection:
-                made = await keys.create(connection, org_id=steps.org_id, name="demo", scopes=SCOPES)
+            async with db.tenant(steps.org_id) as transaction:
+                made = await keys.create(transaction, org_id=steps.org_id, name="demo", scopes=SCOPES)
         return str(made["key"])
 
     with open_installation(settings) as installation:

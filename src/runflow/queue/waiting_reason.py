@@ -22,8 +22,8 @@ class WaitingReasons:
     async def waiting_reason(self, gpu_class: str) -> str:
         """Return why a queued run of this GPU class is not running yet."""
         if time.monotonic() > self._until:
-            async with self._services.db.system(durable=False) as connection:
-                self._workers = await queries.connected(connection, queries.CONNECTED_SECONDS)
+            async with self._services.db.system(durable=False) as transaction:
+                self._workers = await queries.connected(transaction, queries.CONNECTED_SECONDS)
             self._until = time.monotonic() + REMEMBER_SECONDS
         return reason(self._workers, gpu_class)
 

@@ -106,8 +106,8 @@ async def _references(
 ) -> dict[str, str]:
     """Return the reference by URL: to the asset that it is of, where the caller has it, else to a copy to be made."""
     ids = {url: asset for url, grant in grants.items() if (asset := _asset_of(grant.key)) is not None}
-    async with services.db.tenant(caller.org_id) as connection:
-        mine = await assets.resolve(connection, set(ids.values()))
+    async with services.db.tenant(caller.org_id) as transaction:
+        mine = await assets.resolve(transaction, set(ids.values()))
     made: dict[str, UUID] = {}
     named: dict[str, str] = {}
     for url, grant in grants.items():

@@ -123,8 +123,8 @@ async def _unknown_assets(
     wanted: set[UUID] = {asset for _, asset in references.found_in([*accepted, metadata])}.difference(coming)
     if not wanted:
         return []
-    async with services.db.tenant(caller.org_id) as connection:
-        found = await assets.use(connection, wanted)
+    async with services.db.tenant(caller.org_id) as transaction:
+        found = await assets.use(transaction, wanted)
     return [
         {
             "loc": [*one.place, name],

@@ -31,10 +31,6 @@ async def record(
     await queries.add(transaction, _event(caller, action, target_type, target_id, details))
 
 
-record = record
-"""Temporary: the name that callers of other rooms still use."""
-
-
 async def record_operator(
     transaction: Transaction,
     org_id: UUID,

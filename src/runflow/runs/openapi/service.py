@@ -14,8 +14,8 @@ async def described(services: Services, caller: Principal, owner: str, slug: str
         raise errors.WorkflowNotFound
     row: queries.DescribedWorkflow | None
     if owner == caller.org_slug:
-        async with services.db.tenant(caller.org_id) as connection:
-            row = await queries.described(connection, caller.org_id, slug)
+        async with services.db.tenant(caller.org_id) as transaction:
+            row = await queries.described(transaction, caller.org_id, slug)
     else:
         row = await public.described(services, (owner, slug))
     if row is None:
