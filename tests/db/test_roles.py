@@ -6,10 +6,12 @@ from sqlalchemy import URL
 
 from runflow.db import roles
 from runflow.db.database import Database
+from runflow.db.exclusive import servers_run
 from runflow.db.migrate import migrate
 from runflow.db.notifications import LISTENER
 from runflow.master_key import MasterKey
 from tests.support.application import fresh_database
+from tests.support.waiting import until
 
 OTHER = MasterKey("another key of the same database" * 2)
 
@@ -37,6 +39,11 @@ async def test_another_key_is_refused_while_a_server_runs_and_changes_nothing(ur
 async def test_a_key_that_nobody_else_uses_is_taken_over(url: URL, master_key: MasterKey) -> None:
     dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as owner:
+
+        async def nobody_listens() -> bool:
+            return not await servers_run(owner)
+
+        await until(nobody_listens)  # a backend ends a moment after its connection
         try:
             await roles.provision(owner, OTHER)
             login = url.set(username=roles.API, password=roles.password(OTHER, roles.API), drivername="postgresql")
