@@ -5,7 +5,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from sqlalchemy import URL, insert, select
+from sqlalchemy import URL, Integer, insert, literal_column, select
 
 from runflow.accounts.organizations.tables import organizations
 from runflow.db.database import Database
@@ -161,3 +161,10 @@ async def test_what_core_builds_is_run_with_its_values(db: Database) -> None:
         for _ in range(8):  # prepared on the way
             statement = select(organizations.c.name).where(organizations.c.slug.in_([name, slug()]))
             assert await transaction.values(statement, of=str) == ["100 %"]
+
+
+async def test_a_stream_without_values_reads_a_percent_sign_as_one(db: Database) -> None:
+    statement = select((literal_column("7", Integer) % literal_column("4", Integer)).label("number"))
+    async with db.system() as transaction:
+        found = [row async for row in transaction.stream(statement, None, rows_of(Number), at_once=2)]
+    assert found == [Number(3)]

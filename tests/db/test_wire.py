@@ -7,10 +7,10 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from sqlalchemy import literal_column, select
+from sqlalchemy import Boolean, Select, literal_column, select
 
 from runflow.db.database import Database
-from runflow.db.wire import MAX_PREPARED, PREPARE_AFTER, parse
+from runflow.db.wire import MAX_BUILT, MAX_PREPARED, PREPARE_AFTER, parse
 from runflow.ids import new_id
 
 ADD = "INSERT INTO organizations (id, slug, name) VALUES (%(id)s, %(slug)s, 'x')"
@@ -161,3 +161,16 @@ async def test_a_built_statement_is_prepared_once_it_came_often(db: Database) ->
             await transaction.value(select(literal_column("4711").label("built")), of=int)
             kept = await transaction.values("SELECT statement FROM pg_prepared_statements", of=str)
             assert any("4711" in one for one in kept) == (times > PREPARE_AFTER)
+
+
+async def test_callers_filters_fill_no_connection(db: Database) -> None:
+    async with db.system() as transaction:
+        for number in range(MAX_BUILT + 5):
+            for _ in range(PREPARE_AFTER + 1):
+                await transaction.value(select(literal_column(f"{number}").label(f"built_by_callers_{number}")), of=int)
+        long: Select[tuple[int]] = select(literal_column("1").label("one")).where(literal_column(f"'{'y' * 20_000}' <> ''", Boolean))
+        for _ in range(PREPARE_AFTER + 2):
+            assert await transaction.rows(long, row=One) == [One(1)]
+        kept = await transaction.values("SELECT statement FROM pg_prepared_statements", of=str)
+    assert len([one for one in kept if "built_by_callers" in one]) == MAX_BUILT
+    assert not any("yyyy" in one for one in kept)

@@ -77,6 +77,7 @@ async def test_every_watcher_is_told_and_none_is_left_behind(services: Services,
     ):
         async with services.db.system() as transaction:
             looks = await watchers.look(transaction, run_id)
+        assert len(looks) == 1, "however many wait, the run is read once"
         before = [first.row, second.row]
         await watchers.tell(looks)
     assert before == [None, None]

@@ -137,7 +137,7 @@ class Transaction:
         """Yield rows as `made` returns them, of which at most `at_once` are read from the database together."""
         sql, values, _ = _text(statement, parameters)
         name = self._name("cursor")
-        self._wire.ask(f"DECLARE {name} NO SCROLL CURSOR FOR {sql}", values or None, _single, built=True)
+        self._wire.ask(f"DECLARE {name} NO SCROLL CURSOR FOR {sql}", values, _single, built=True)
         while True:
             found = await self._wire.ask(f"FETCH {at_once} FROM {name}", None, made_of, built=True).fetchall()
             for one in found:

@@ -30,8 +30,12 @@ Parameters = Mapping[str, Any]
 
 MAX_PREPARED = 300
 """Statements that a connection keeps prepared; for one more, the one that was not used for longest goes."""
+MAX_BUILT = 50
+"""The same for statements that were built for a call: callers choose filters, and a plan takes memory of the server."""
 PREPARE_AFTER = 5
 MAX_COUNTED = 1000
+MAX_KEPT_CHARACTERS = 10_000
+"""A longer statement that was built for a call is neither prepared nor remembered."""
 
 RowT = TypeVar("RowT")
 MadeOf = Callable[[tuple[str, ...]], Callable[[Sequence[Any]], RowT]]
@@ -116,7 +120,8 @@ class Wire:
         # Made once: each finds out anew how every type of value is written or read.
         self._writing, self._reading = Transformer(connection), Transformer(connection)
         self._prepared: OrderedDict[_Prepared, bytes] = OrderedDict()
-        self._built: Counter[str] = Counter()
+        self._prepared_built: OrderedDict[_Prepared, bytes] = OrderedDict()
+        self._uses: Counter[int] = Counter()
         self._numbers = count(1)
         self._expected: deque[Rows[Any] | _Prepared | None] = deque()
         self.interrupted = False
@@ -139,10 +144,14 @@ class Wire:
         if parameters is None:
             text = sql.encode()
         else:
-            text, names = parse(sql)
+            text, names = parse(sql) if len(sql) <= MAX_KEPT_CHARACTERS else parse.__wrapped__(sql)
             values = self._writing.dump_sequence([parameters[name] for name in names], [PyFormat.AUTO] * len(names))
             types, formats = self._writing.types or (), self._writing.formats
-        name = self._name(sql, text, types) if not built or self._comes_often(sql) else None
+        name = None
+        if not built:
+            name = self._name(self._prepared, MAX_PREPARED, sql, text, types)
+        elif self._comes_often(sql):
+            name = self._name(self._prepared_built, MAX_BUILT, sql, text, types)
         if name is not None:
             self._pgconn.send_query_prepared(name, values, param_formats=formats)
         else:
@@ -151,27 +160,31 @@ class Wire:
         self._expected.append(rows)
         return rows
 
-    def _name(self, sql: str, text: bytes, types: tuple[int, ...]) -> bytes:
-        """Return the name under which this connection has the statement prepared."""
+    def _name(
+        self, kept: "OrderedDict[_Prepared, bytes]", most: int, sql: str, text: bytes, types: tuple[int, ...]
+    ) -> bytes:
+        """Return the name under which this connection has the statement prepared; of `kept`, at most so many."""
         key = (sql, types)
-        name = self._prepared.get(key)
+        name = kept.get(key)
         if name is not None:
-            self._prepared.move_to_end(key)
+            kept.move_to_end(key)
             return name
-        if len(self._prepared) >= MAX_PREPARED:
-            _, oldest = self._prepared.popitem(last=False)
+        if len(kept) >= most:
+            _, oldest = kept.popitem(last=False)
             self._pgconn.send_query_params(b"DEALLOCATE " + oldest, None)
             self._expected.append(None)
-        name = self._prepared[key] = b"runflow%d" % next(self._numbers)
+        name = kept[key] = b"runflow%d" % next(self._numbers)
         self._pgconn.send_prepare(name, text, param_types=types)
         self._expected.append(key)
         return name
 
     def _comes_often(self, sql: str) -> bool:
-        if len(self._built) >= MAX_COUNTED:
-            self._built.clear()
-        self._built[sql] += 1
-        return self._built[sql] > PREPARE_AFTER
+        if len(sql) > MAX_KEPT_CHARACTERS:
+            return False
+        if len(self._uses) >= MAX_COUNTED:
+            self._uses.clear()
+        self._uses[hash(sql)] += 1
+        return self._uses[hash(sql)] > PREPARE_AFTER
 
     @property
     def waits(self) -> bool:
@@ -219,6 +232,7 @@ class Wire:
                 continue
             if isinstance(wanted, tuple):
                 self._prepared.pop(wanted, None)
+                self._prepared_built.pop(wanted, None)
             if error is None and result.status != ExecStatus.PIPELINE_ABORTED:
                 error = error_from_result(result, self._connection.info.encoding)
 

@@ -26,7 +26,7 @@ from runflow.queue.completion_queries import AttemptEnd
 from runflow.queue.ending import Ending, run_ended, something_follows
 from runflow.queue.leases import OPEN, hold, latest_progress, number_of, store_events
 from runflow.queue.rows import EndedRun, HeldRun
-from runflow.queue.watchers import Watchers
+from runflow.queue.watchers import Look, Watchers
 from runflow.web.services import Services
 
 log = structlog.get_logger()
@@ -97,7 +97,8 @@ async def _complete(
     """End an attempt whose outputs are being brought to the disk meanwhile."""
     fingerprint = _hash(body)
     charged: Charged | None = None
-    watchers, looks = services.part(Watchers), []
+    watchers = services.part(Watchers)
+    looks: list[Look] = []
     async with services.db.system() as transaction:
         held = await hold(transaction, lease=lease, worker=body.worker_id, instance=body.instance)
         if held.lease_status not in OPEN:

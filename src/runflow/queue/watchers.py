@@ -28,6 +28,15 @@ class Watcher(Generic[RowT]):
     """The run as the transaction that ended it left it; None where it did not end in this process, or not yet."""
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A statement that reads a run for all who watch it by the same one."""
+
+    run_id: UUID
+    read: Read[Any]
+    fetched: Fetched[Any]
+
+
 class Watchers:
     """The watchers of one process, by run."""
 
@@ -51,12 +60,15 @@ class Watchers:
             if not self._of_run[run_id]:
                 del self._of_run[run_id]
 
-    async def look(self, transaction: Transaction, run_id: UUID) -> list[tuple[Watcher[Any], Fetched[Any]]]:
-        """Send, as the last statements of a transaction, those that read a run for who watches it."""
-        return [(watcher, await watcher.read(transaction, run_id)) for watcher in self._of_run.get(run_id, ())]
+    async def look(self, transaction: Transaction, run_id: UUID) -> list[Look]:
+        """Send, as the last statements of a transaction, those that read a run for who watches it: each only once."""
+        reads = {watcher.read for watcher in self._of_run.get(run_id, ())}
+        return [Look(run_id, read, await read(transaction, run_id)) for read in reads]
 
-    @staticmethod
-    async def tell(looks: list[tuple[Watcher[Any], Fetched[Any]]]) -> None:
+    async def tell(self, looks: list[Look]) -> None:
         """Show what was read, after the commit and before the hint of the end."""
-        for watcher, fetched in looks:
-            watcher.row = await fetched.fetchone()
+        for look in looks:
+            row = await look.fetched.fetchone()
+            for watcher in self._of_run.get(look.run_id, ()):
+                if watcher.read == look.read:
+                    watcher.row = row
