@@ -168,7 +168,9 @@ async def test_callers_filters_fill_no_connection(db: Database) -> None:
         for number in range(MAX_BUILT + 5):
             for _ in range(PREPARE_AFTER + 1):
                 await transaction.value(select(literal_column(f"{number}").label(f"built_by_callers_{number}")), of=int)
-        long: Select[tuple[int]] = select(literal_column("1").label("one")).where(literal_column(f"'{'y' * 20_000}' <> ''", Boolean))
+        long: Select[tuple[int]] = select(literal_column("1").label("one")).where(
+            literal_column(f"'{'y' * 20_000}' <> ''", Boolean)
+        )
         for _ in range(PREPARE_AFTER + 2):
             assert await transaction.rows(long, row=One) == [One(1)]
         kept = await transaction.values("SELECT statement FROM pg_prepared_statements", of=str)
