@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from datetime import datetime
 from uuid import UUID
 
 import uuid_utils.compat as uuid_utils
@@ -12,6 +13,11 @@ ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 def new_id() -> UUID:
     """Return a UUIDv7: unique, and in order of time (docs/api.md, "Conventions")."""
     return uuid_utils.uuid7()
+
+
+def smallest_id(moment: datetime) -> UUID:
+    """Return the smallest UUIDv7 of a moment: its first 48 bits are milliseconds since 1970 (RFC 9562)."""
+    return UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
 def new_token(prefix: str, length: int = 40) -> str:

@@ -33,6 +33,7 @@ from runflow.master_key import MasterKey
 from runflow.models import routes as models
 from runflow.models.uploads import ModelUploads
 from runflow.outgoing.client import GuardedClient
+from runflow.overview import routes as overview
 from runflow.queue import routes as queue
 from runflow.queue.intake import Intake
 from runflow.queue.sweeper import Sweeper
@@ -92,6 +93,7 @@ ROUTERS = (
     audit.router,
     gpus.router,
     workers.router,
+    overview.router,
 )
 """In the order in which they are tried, one route after the other: first what every run passes several times; a fixed
 second segment below a workflow's id before `{owner}/{slug}`."""

@@ -2,52 +2,12 @@
 
 import asyncio
 import json
-import os
-import sys
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy import URL
 
 from runflow.ids import new_id
-from runflow.master_key import MasterKey
-
-
-@dataclass(frozen=True)
-class Said:
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Awaitable[Said]]
-
-
-@pytest.fixture
-def runflow(db_url: URL, master_key: MasterKey, tmp_path: Path) -> Command:
-    """Run a command on the database of the suite."""
-    url = db_url.set(drivername="postgresql").render_as_string(hide_password=False)
-    settings = {
-        "RUNFLOW_HOME": str(tmp_path),
-        "RUNFLOW_DATABASE_URL": url,
-        "RUNFLOW_SECRET_KEY": "0123456789abcdef" * 4,
-    }
-
-    async def run(*arguments: str) -> Said:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "runflow", *arguments),
-            env={**os.environ, **settings, "COLUMNS": "200", "NO_COLOR": "1"},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        async with asyncio.timeout(60):
-            out, err = await process.communicate()
-        return Said(process.returncode or 0, out.decode(), err.decode())
-
-    return run
+from tests.cli.conftest import Command
 
 
 async def test_a_budget_is_set_shown_and_cleared(runflow: Command, client: httpx.AsyncClient, owner_slug: str) -> None:

@@ -55,6 +55,57 @@ def test_organizations_and_their_keys(home: Path) -> None:
         assert sentence in runflow(home, *words, code=1).stderr
 
 
+def test_keys_are_listed_without_their_secrets(home: Path) -> None:
+    key = made(home, "keys", "create", "--name", "listed", "--scope", "runs:read")
+    made(home, "keys", "create-worker", "--name", "gpu-7")
+    (found,) = [one for one in made(home, "keys", "list")["items"] if one["id"] == key["id"]]
+    assert found["scopes"] == ["runs:read"] and "key" not in found
+    runflow(home, "keys", "revoke", key["id"])
+    shown = runflow(home, "keys", "list").stdout
+    (line,) = [line for line in shown.splitlines() if key["id"] in line]
+    assert "revoked" in line and key["key"] not in shown
+    assert "gpu-7" in [one["name"] for one in made(home, "keys", "list-workers")["items"]]
+    assert "gpu-7" in runflow(home, "keys", "list-workers").stdout
+    assert "no organization" in runflow(home, "keys", "list", "--org", "nobody", code=1).stderr
+
+
+def test_members_come_and_go(home: Path) -> None:
+    org = ("orgs", "members")
+    ada = made(home, *org, "add", "default", "ada@example.com", "--role", "owner", "--first-name", "Ada")
+    assert (ada["role_code"], ada["created_by"]) == ("owner", None)
+    made(home, *org, "add", "default", "bob@example.com")
+    assert [one["email"] for one in made(home, *org, "list", "default")["items"]] == [
+        "ada@example.com",
+        "bob@example.com",
+    ]
+    assert "Ada" in runflow(home, *org, "list", "default").stdout
+    runflow(home, *org, "remove", "default", "BOB@example.com")
+    for words, sentence in (
+        (("add", "default", "ada@example.com"), "member of this organization already"),
+        (("add", "default", "nobody"), "email"),
+        (("add", "nobody", "bob@example.com"), "no organization"),
+        (("remove", "default", "bob@example.com"), "no member"),
+        (("remove", "default", "ada@example.com"), "last owner"),
+    ):
+        assert sentence in runflow(home, *org, *words, code=1).stderr
+    assert "belong to nobody" in runflow(home, *org, "list", "acme-sons").stderr
+
+
+def test_a_second_costs_nothing_until_somebody_says_so(home: Path) -> None:
+    def prices() -> set[str]:
+        return {one["price_per_second"] for one in made(home, "gpus", "list")["items"] if one["code"] != "CPU"}
+
+    assert prices() == {"0.000000"}
+    runflow(home, "gpus", "cloud-prices")
+    assert "0.000444" in prices() and "0.000000" not in prices()
+
+
+def test_the_status_of_a_home_without_a_server(home: Path) -> None:
+    said = runflow(home, "status").stdout
+    assert "not running" in said and "runflow up" in said and "none has ever registered" in said
+    assert "No worker" in runflow(home, "workers", "list").stderr
+
+
 def test_a_new_master_key(home: Path) -> None:
     before = (home / "secret.key").read_text()
     assert "given out before" in runflow(home, "keys", "rotate-master").stderr

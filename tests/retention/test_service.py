@@ -4,12 +4,10 @@ import dataclasses
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import httpx
 import pytest
 
-from runflow.ids import new_id
 from runflow.retention import service
 from runflow.web.services import Services
 from tests.support.deployed import Dispatch, Worker
@@ -154,9 +152,3 @@ async def test_every_table_of_runs_is_known_here(services: Services) -> None:
     """A new table with a `run_id` has to say what becomes of its rows: in `retention/queries.py`, or here."""
     removed = {"deliveries", "run_attempts", "run_events", "run_node_runs", "run_outputs"}
     assert await tables_of_runs(services) == removed | STAY | WITHOUT_THEIR_RUN
-
-
-def test_the_smallest_id_of_a_moment() -> None:
-    before, fresh = datetime.now(UTC) - timedelta(seconds=1), new_id()
-    assert service.smallest_id(before) < fresh < service.smallest_id(before + timedelta(seconds=10))
-    assert service.smallest_id(datetime(1970, 1, 1, tzinfo=UTC)) == UUID(int=0)

@@ -1,27 +1,14 @@
 """Workers as the operator sees them, and draining."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import httpx
-import pytest
 
-from runflow.accounts.organizations import queries as orgs
 from runflow.ids import new_id
 from runflow.web.services import Services
 from tests.support.application import MakeKey, new_org, open_client
 from tests.support.deployed import Dispatch, Worker
 from tests.support.waiting import until
-
-
-@pytest.fixture
-async def operator(services: Services, make_key: MakeKey) -> AsyncIterator[httpx.AsyncClient]:
-    """A caller of the operator's organization, the first one."""
-    async with services.db.system() as transaction:
-        first = await orgs.first(transaction)
-    org = await new_org(services) if first is None else first.id
-    async with open_client(services, await make_key(org=org)) as client:
-        yield client
 
 
 async def test_a_worker_is_shown_with_what_it_is(operator: httpx.AsyncClient, worker: Worker) -> None:
@@ -98,3 +85,38 @@ async def test_an_unknown_worker_is_not_found(operator: httpx.AsyncClient) -> No
     path = f"/v1/workers/{new_id()}"
     for answer in (await operator.get(path), await operator.patch(path, json={"draining": True})):
         assert (answer.status_code, answer.json()["code"]) == (404, "WORKER_NOT_FOUND")
+
+
+async def test_a_worker_that_is_gone_is_removed_and_comes_back_when_it_registers(
+    operator: httpx.AsyncClient, services: Services, worker: Worker, dispatch: Dispatch
+) -> None:
+    path = f"/v1/workers/{worker.worker_id}"
+    answer = await operator.delete(path)
+    assert answer.status_code == 409 and worker.name in answer.json()["message"], "it is connected"
+    await dispatch()
+    lease = await worker.lease()
+    assert lease is not None
+
+    async def away() -> None:
+        async with services.db.system() as transaction:
+            await transaction.run(
+                "UPDATE workers SET last_seen_at = now() - interval '1 hour' WHERE id = %(id)s",
+                {"id": worker.worker_id},
+            )
+
+    await away()
+    assert (await operator.delete(path)).status_code == 409, "it holds a run"
+    await worker.complete(lease, outputs=[await worker.upload(lease)])
+    await away()
+    assert (await operator.delete(path)).status_code == 204
+    assert (await operator.get(path)).status_code == 404
+    assert (await operator.delete(path)).status_code == 404
+    assert (await operator.patch(path, json={"draining": True})).status_code == 404
+    assert (await operator.get("/v1/workers", params={"q": f"name:{worker.name}"})).json()["items"] == []
+    await worker.register()
+    assert (await operator.get(path)).json()["name"] == worker.name
+
+
+async def test_a_stranger_removes_no_worker(services: Services, make_key: MakeKey, worker: Worker) -> None:
+    async with open_client(services, await make_key(org=await new_org(services))) as stranger:
+        assert (await stranger.delete(f"/v1/workers/{worker.worker_id}")).status_code == 403

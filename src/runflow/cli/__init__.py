@@ -17,8 +17,10 @@ COMMANDS = {
     "worker": "Run a worker on this machine.",
     "comfyui": "Install and examine the ComfyUI that runs workflows.",
     "plugin": "Install the ComfyUI plugin.",
-    "keys": "Create and revoke API keys and worker tokens.",
-    "orgs": "Create and list organizations.",
+    "status": "Show what waits, what is worked on, by whom, and what is left of the disk.",
+    "workers": "List workers, take them out of service and remove them.",
+    "keys": "Create, list and revoke API keys and worker tokens.",
+    "orgs": "Create and list organizations and their members.",
     "gpus": "List GPU classes and set their prices.",
     "budget": "Limit what an organization may spend.",
 }

@@ -1,19 +1,15 @@
 """`runflow gpus`: the catalogue of GPU classes and their prices."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from runflow.cli.console import console, fail, money
-from runflow.cli.settings import load_settings
+from runflow.cli.database import in_transaction
 from runflow.db.transaction import Transaction
-from runflow.installation import Installation, open_installation
-from runflow.logs import configure
 from runflow.web.responses import dumps
 from runflow.workers.gpus import queries, service
 
@@ -23,7 +19,7 @@ app = typer.Typer(add_completion=False, help="List GPU classes and set their pri
 @app.command("list")
 def list_all(as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False) -> None:
     """List every GPU class with its memory, price and connected workers."""
-    rows = [service.record(row) for row in _with_catalogue(queries.everything)]
+    rows = [service.record(row) for row in in_transaction(queries.everything)]
     if as_json:
         typer.echo(dumps({"items": rows}).decode())
         return
@@ -55,15 +51,17 @@ def set_gpu(
         fail("Say what to set: --price USD, --memory GB or --name NAME.")
     if price is not None and price >= 10**6:
         fail("A price per second is below 1,000,000 USD.")
-    _with_catalogue(lambda transaction: queries.put(transaction, code, values))
+    in_transaction(lambda transaction: queries.put(transaction, code, values))
     console.print(f"Set {code}. Attempts that end from now on have the new price.")
 
 
-def _with_catalogue(work: Callable[[Transaction], Awaitable[Any]]) -> Any:
-    async def run(installation: Installation) -> Any:
-        async with installation.database() as db, db.system() as transaction:
-            return await work(transaction)
+@app.command("cloud-prices")
+def set_cloud_prices() -> None:
+    """Give the catalogue's classes the prices that clouds took when this release was made; without it, all cost 0."""
 
-    configure("console", level="warning")
-    with open_installation(load_settings()) as installation:
-        return asyncio.run(run(installation))
+    async def work(transaction: Transaction) -> None:
+        for code, price in service.CLOUD_PRICES.items():
+            await queries.put(transaction, code, {"price_per_second": price})
+
+    in_transaction(work)
+    console.print(f"Set {', '.join(service.CLOUD_PRICES)}. Attempts that end from now on have these prices.")

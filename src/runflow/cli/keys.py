@@ -7,12 +7,14 @@ from typing import Annotated
 from uuid import UUID
 
 import typer
+from rich.console import Console
+from rich.table import Column, Table
 
-from runflow import errors
 from runflow.accounts.keys import queries, service
 from runflow.accounts.keys.scopes import ALL_SCOPES
-from runflow.accounts.organizations import queries as orgs
+from runflow.accounts.keys.tables import ApiKeyRow
 from runflow.cli.console import console, fail
+from runflow.cli.database import in_transaction, organization
 from runflow.cli.settings import load_settings
 from runflow.db.transaction import Transaction
 from runflow.installation import Installation, announce_key_change, first_steps, open_installation
@@ -30,7 +32,9 @@ from runflow.master_key import (
 )
 from runflow.web.responses import dumps
 
-app = typer.Typer(add_completion=False, help="Create and revoke API keys and worker tokens.", no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False, help="Create, list and revoke API keys and worker tokens.", no_args_is_help=True
+)
 
 Organization = Annotated[str | None, typer.Option("--org", help="Slug of the organization; default: the first one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
@@ -57,7 +61,7 @@ def create(
         async with installation.database() as db:
             await first_steps(installation, db)
             async with db.system() as transaction:
-                org_id = await _organization(transaction, org)
+                org_id = await organization(transaction, org)
                 return await service.create_by_operator(
                     transaction,
                     org_id=org_id,
@@ -75,6 +79,48 @@ def create(
     else:
         console.print(f"API key [bold]{name}[/], shown this once:")
         typer.echo(made["key"])
+
+
+@app.command("list")
+def list_all(org: Organization = None, as_json: Json = False) -> None:
+    """List an organization's API keys, without their secrets: what each is for, what it may do, when it was used."""
+
+    async def work(transaction: Transaction) -> list[ApiKeyRow]:
+        return await queries.every(transaction, await organization(transaction, org))
+
+    rows = in_transaction(work)
+    if as_json:
+        typer.echo(dumps({"items": [service.record(row) for row in rows]}).decode())
+        return
+    now = datetime.now(UTC)
+    table = Table("name", "begins with", "may", "made", "last used", "state", Column("id", min_width=36), box=None)
+    for row in rows:
+        may = "everything" if set(ALL_SCOPES) <= set(row.scopes) else ", ".join(row.scopes)
+        used = "never" if row.last_used_at is None else f"{row.last_used_at:%Y-%m-%d %H:%M}"
+        table.add_row(row.name, row.key_prefix, may, f"{row.created_at:%Y-%m-%d}", used, _state(row, now), str(row.id))
+    Console().print(table)
+
+
+def _state(row: ApiKeyRow, now: datetime) -> str:
+    if row.revoked_at is not None:
+        return "revoked"
+    if row.expires_at is None:
+        return "works"
+    return f"works until {row.expires_at:%Y-%m-%d}" if row.expires_at > now else "at its end"
+
+
+@app.command("list-workers")
+def list_workers(as_json: Json = False) -> None:
+    """List the worker tokens, without their secrets, and which workers registered with each."""
+    rows = in_transaction(queries.every_worker_token)
+    if as_json:
+        typer.echo(dumps({"items": rows}).decode())
+        return
+    table = Table("name", "made", "workers", "state", Column("id", min_width=36), box=None)
+    for row in rows:
+        state = "works" if row.revoked_at is None else "revoked"
+        table.add_row(row.name, f"{row.created_at:%Y-%m-%d}", ", ".join(row.workers), state, str(row.id))
+    Console().print(table)
 
 
 @app.command()
@@ -177,10 +223,3 @@ def _rotate_file(installation: Installation) -> int:
         raise
     promote_next(home)
     return count
-
-
-async def _organization(transaction: Transaction, slug: str | None) -> UUID:
-    row = await orgs.first(transaction) if slug is None else await orgs.by_slug(transaction, slug)
-    if row is None:
-        raise errors.NotFound(f"There is no organization {slug!r}.")
-    return row.id

@@ -11,6 +11,7 @@ from runflow.accounts.keys.scopes import ALL_SCOPES
 from runflow.accounts.organizations import queries, service
 from runflow.accounts.organizations.schemas import OWNER
 from runflow.cli.console import console, fail
+from runflow.cli.members import members_app
 from runflow.cli.settings import load_settings
 from runflow.db.transaction import Violation
 from runflow.graph.slug import SlugError
@@ -18,7 +19,8 @@ from runflow.installation import Installation, first_steps, open_installation
 from runflow.logs import configure
 from runflow.web.responses import dumps
 
-app = typer.Typer(add_completion=False, help="Create and list organizations.", no_args_is_help=True)
+app = typer.Typer(add_completion=False, help="Create and list organizations and their members.", no_args_is_help=True)
+app.add_typer(members_app, name="members")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 

@@ -17,6 +17,7 @@ import psycopg
 import structlog
 from sqlalchemy import URL
 
+from runflow.db.transaction import Transaction
 from runflow.db.unit_of_work import current_unit
 
 log = structlog.get_logger()
@@ -38,6 +39,14 @@ RECONNECT_SECONDS = 0.5
 
 GATHER_SECONDS = 0.003
 """Hints for other processes are gathered this long, so that many go in one notification."""
+
+
+_NOTIFY = "SELECT pg_notify(%(channel)s, %(hints)s)"
+
+
+async def announce(transaction: Transaction, topic: str, subject: str = "") -> None:
+    """Give a hint to every server process when this transaction commits; for who has no hub."""
+    await transaction.run(_NOTIFY, {"channel": CHANNEL, "hints": orjson.dumps([[topic, subject]]).decode()})
 
 
 class Hub:

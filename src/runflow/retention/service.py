@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from runflow.ids import smallest_id
 from runflow.retention import queries
 from runflow.web.services import Services
 
@@ -56,8 +57,3 @@ async def remove_runs(services: Services, now: datetime) -> int:
 async def _remove_objects(services: Services, runs: Sequence[UUID]) -> None:
     # By prefix: a succeeded attempt may have stored more than its completion named.
     await services.storage.delete([key for run in runs async for key in services.storage.list(f"runs/{run}")])
-
-
-def smallest_id(moment: datetime) -> UUID:
-    """Return the smallest UUIDv7 of a moment: its first 48 bits are milliseconds since 1970 (RFC 9562)."""
-    return UUID(int=int(moment.timestamp() * 1000) << 80)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from runflow.storage import keys
+from runflow.storage.store import Space
 
 INCOMING = ".incoming"
 """No key begins with a dot, so nothing in here can be named by one."""
@@ -43,6 +44,12 @@ class LocalDisk:
         self._incoming = root / INCOMING
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._incoming.mkdir(mode=0o700, exist_ok=True)
+
+    def space(self) -> Space:
+        """Return the size of the file system, and what is free above the reserve. Raises OSError."""
+        found = os.statvfs(self.root)
+        free = found.f_bavail * found.f_frsize - self._reserve_bytes
+        return Space(free_bytes=max(0, free), total_bytes=found.f_blocks * found.f_frsize)
 
     def path(self, key: str) -> Path:
         """Return where the object of this key lies; never outside the root. Raises `InvalidKey`."""

@@ -22,7 +22,7 @@ from runflow.master_key import MasterKey
 from runflow.storage.disk import BLOCK_BYTES, LocalDisk, PartialFile
 from runflow.storage.keys import InvalidKey, validate
 from runflow.storage.signed_urls import DOWNLOAD, UPLOAD, UrlSigner
-from runflow.storage.store import Storage, StoredObject, not_found, once, too_large, wrong_size
+from runflow.storage.store import Space, Storage, StoredObject, not_found, once, too_large, wrong_size
 
 if TYPE_CHECKING:
     from obstore import GetResult
@@ -205,6 +205,10 @@ class LocalStorage(Storage):
     async def ready(self) -> None:
         """Raise `Unavailable` when nothing can be stored right now (the readiness probe)."""
         await self._run(self._disk.probe)
+
+    async def space(self) -> Space:
+        """Return how much of the disk is left; the reserve counts as taken."""
+        return await self._run(self._disk.space)
 
     async def sweep_abandoned(self) -> int:
         """Remove what processes that were killed left in `.incoming`."""

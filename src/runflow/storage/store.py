@@ -28,6 +28,14 @@ class StoredObject:
     modified_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Space:
+    """How large the disk is on which the files lie, and how much of it is free for them."""
+
+    free_bytes: int
+    total_bytes: int
+
+
 class Storage(ABC):
     """The installation's files.
 
@@ -140,6 +148,10 @@ class Storage(ABC):
         """Raise `Unavailable`, saying what to correct, when files cannot be written, read and removed: at the start."""
         await self.ready()
 
+    async def space(self) -> Space | None:
+        """Return how much room is left, None where nobody knows: a bucket has no end."""
+        return None
+
     async def sweep_abandoned(self) -> int:
         """Remove what processes that were killed left half written, and return how many files that were."""
         return 0
@@ -172,4 +184,4 @@ async def once(content: bytes) -> AsyncIterator[bytes]:
     yield content
 
 
-__all__ = ["InvalidKey", "Storage", "StoredObject"]
+__all__ = ["InvalidKey", "Space", "Storage", "StoredObject"]

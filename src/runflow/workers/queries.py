@@ -21,7 +21,7 @@ _REGISTER = """
     ON CONFLICT (name) DO UPDATE SET instance = excluded.instance, gpu_code = excluded.gpu_code,
         gpu_name = excluded.gpu_name, memory_gb = excluded.memory_gb, labels = excluded.labels,
         engine = excluded.engine, fingerprints = excluded.fingerprints, status_code = excluded.status_code,
-        status_detail = excluded.status_detail, token_id = excluded.token_id, last_seen_at = now()
+        status_detail = excluded.status_detail, token_id = excluded.token_id, last_seen_at = now(), removed_at = NULL
     WHERE w.token_id IS NULL OR w.token_id = excluded.token_id
         OR EXISTS (SELECT FROM worker_tokens t WHERE t.id = w.token_id AND t.revoked_at IS NOT NULL)
     RETURNING id
@@ -118,7 +118,7 @@ class ShownWorker:
 
 
 def selection() -> Select[Any]:
-    """Select workers as `ShownWorker` has them."""
+    """Select the workers that were not removed, as `ShownWorker` has them."""
     return select(
         workers.c.id,
         workers.c.name,
@@ -134,7 +134,7 @@ def selection() -> Select[Any]:
         func.coalesce(func.array_length(workers.c.fingerprints, 1), 0).label("fingerprints_count"),
         workers.c.last_seen_at,
         workers.c.created_at,
-    )
+    ).where(workers.c.removed_at.is_(None))
 
 
 async def shown(transaction: Transaction, worker_id: UUID) -> ShownWorker | None:
@@ -149,7 +149,17 @@ _RUNS_OF = """
     ORDER BY a.offered_at
 """
 
-_SET_DRAINING = "UPDATE workers SET draining = %(draining)s WHERE id = %(id)s"
+_SET_DRAINING = "UPDATE workers SET draining = %(draining)s WHERE id = %(id)s AND removed_at IS NULL"
+
+# Its name is free for another token, and the next worker of the name is not drained for what this one did.
+_REMOVE = """
+    UPDATE workers w SET removed_at = now(), token_id = NULL, draining = false
+    WHERE id = %(id)s AND removed_at IS NULL AND last_seen_at <= now() - make_interval(secs => %(seconds)s)
+        AND NOT EXISTS (SELECT FROM run_attempts a WHERE a.worker_id = w.id AND a.status_code IN ('offered', 'live'))
+"""
+
+
+_NAMED = "SELECT id FROM workers WHERE name = %(name)s AND removed_at IS NULL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +181,16 @@ async def runs_of(transaction: Transaction, worker_ids: list[UUID], org_id: UUID
 async def set_draining(transaction: Transaction, worker_id: UUID, draining: bool) -> bool:
     """Let a worker get no new runs, or again some; False when there is no such worker."""
     return await transaction.change(_SET_DRAINING, {"id": worker_id, "draining": draining}) > 0
+
+
+async def remove(transaction: Transaction, worker_id: UUID) -> bool:
+    """Take a worker off the lists; False when it is connected, holds a run, or is not there."""
+    return await transaction.change(_REMOVE, {"id": worker_id, "seconds": CONNECTED_SECONDS}) > 0
+
+
+async def named(transaction: Transaction, name: str) -> UUID | None:
+    """Return the worker of this name, None when there is none or it was removed."""
+    return await transaction.value(_NAMED, {"name": name}, of=UUID)
 
 
 STATUSES = ("ready", "no_engine", "engine_down")

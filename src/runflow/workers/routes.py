@@ -55,3 +55,20 @@ async def patch_worker(
     Draining outlives a restart of the worker. For keys of the operator's organization.
     """
     return json_response(await service.patch(parts, caller, id, body))
+
+
+@router.delete(
+    "/{id}",
+    access=any_of("workers:edit"),
+    errors=(errors.WorkerNotFound, errors.Conflict),
+    status_code=204,
+    summary="Remove a worker",
+)
+async def remove_worker(id: UUID, caller: Caller, parts: Parts) -> Response:
+    """Take a worker that is gone off the lists, and free its name for another token.
+
+    409 while it is connected or holds a run. What it did for runs stays with them; when a worker of this name registers
+    again, it is back. For keys of the operator's organization.
+    """
+    await service.remove(parts, caller, id)
+    return Response(status_code=204)

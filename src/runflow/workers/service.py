@@ -6,7 +6,9 @@ from uuid import UUID
 
 from runflow import errors
 from runflow.accounts.audit import recorder
+from runflow.accounts.organizations import queries as orgs
 from runflow.accounts.organizations.identity import require_operator
+from runflow.db.notifications import announce
 from runflow.db.transaction import Transaction
 from runflow.web.auth import Principal
 from runflow.web.lists import ListQuery, RecordQuery, check_projection, envelope, project, read_page
@@ -47,6 +49,51 @@ async def patch(services: Services, caller: Principal, worker_id: UUID, body: Pa
     # A poll that waits looks at its lanes again.
     services.hub.publish("lanes")
     return await get(services, caller, worker_id, RecordQuery())
+
+
+async def remove(services: Services, caller: Principal, worker_id: UUID) -> None:
+    """Take a worker that is gone off the lists. Raises `PermissionDenied`, `WorkerNotFound`, `Conflict`."""
+    async with services.db.system() as transaction:
+        await require_operator(transaction, caller)
+        await _forget(transaction, worker_id)
+        await recorder.record(transaction, caller, "worker.deleted", "worker", worker_id)
+
+
+async def drain_by_operator(transaction: Transaction, worker_id: UUID, draining: bool) -> None:
+    """Drain a worker or let it work again, from the command line. Raises `WorkerNotFound`."""
+    if not await queries.set_draining(transaction, worker_id, draining):
+        raise errors.WorkerNotFound
+    await _record_operator(transaction, "worker.updated", worker_id, {"draining": draining})
+    # A poll that waits looks at its lanes again.
+    await announce(transaction, "lanes")
+
+
+async def remove_by_operator(transaction: Transaction, worker_id: UUID) -> None:
+    """Take a worker that is gone off the lists, from the command line. Raises `WorkerNotFound`, `Conflict`."""
+    await _forget(transaction, worker_id)
+    await _record_operator(transaction, "worker.deleted", worker_id)
+
+
+async def _record_operator(
+    transaction: Transaction, action: str, worker_id: UUID, details: dict[str, Any] | None = None
+) -> None:
+    """Record it where the operator reads of it: workers belong to no organization."""
+    first = await orgs.first(transaction)
+    if first is not None:
+        await recorder.record_operator(transaction, first.id, action, "worker", worker_id, details)
+
+
+async def _forget(transaction: Transaction, worker_id: UUID) -> None:
+    """Take a worker off the lists and free its name; what it did for runs stays theirs."""
+    if await queries.remove(transaction, worker_id):
+        return
+    row = await queries.shown(transaction, worker_id)
+    if row is None:
+        raise errors.WorkerNotFound
+    raise errors.Conflict(
+        f"The worker {row.name} was connected within the last {queries.CONNECTED_SECONDS:.0f} seconds, or holds a run "
+        "still. Drain it, stop it, and remove it then."
+    )
 
 
 async def _records(transaction: Transaction, caller: Principal, rows: list[ShownWorker]) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ workers = Table(
     time_column("unanswered_at"),
     time_column("paused_until"),
     uuid_column("token_id"),
+    time_column("removed_at"),
     time_column("last_seen_at", nullable=False),
     time_column("created_at", nullable=False),
 )

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-import orjson
 from sqlalchemy import func, insert, select, update
 
 from runflow.accounts.keys.schemas import ApiKey
 from runflow.accounts.keys.tables import ApiKeyRow, api_keys, worker_tokens
-from runflow.db.notifications import CHANNEL
+from runflow.db.notifications import announce
 from runflow.db.transaction import Transaction
 from runflow.web.lists import FieldKind, ListField, ListSpec
 
@@ -99,6 +98,35 @@ async def revoke(transaction: Transaction, key_id: UUID) -> UUID | None:
     return await transaction.value(statement, of=UUID)
 
 
+async def every(transaction: Transaction, org_id: UUID) -> list[ApiKeyRow]:
+    """Return an organization's keys, the oldest first; those that were revoked last."""
+    order = (api_keys.c.revoked_at.is_not(None), api_keys.c.created_at, api_keys.c.id)
+    return await transaction.rows(select(api_keys).where(api_keys.c.org_id == org_id).order_by(*order), row=ApiKeyRow)
+
+
+_WORKER_TOKENS = """
+    SELECT t.id, t.name, t.created_at, t.revoked_at,
+           coalesce((SELECT array_agg(w.name ORDER BY w.name) FROM workers w WHERE w.token_id = t.id), '{}') AS workers
+    FROM worker_tokens t ORDER BY t.revoked_at IS NOT NULL, t.created_at, t.id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerTokenRow:
+    """A worker token, with the names of the workers that registered with it."""
+
+    id: UUID
+    name: str
+    created_at: datetime
+    revoked_at: datetime | None
+    workers: list[str]
+
+
+async def every_worker_token(transaction: Transaction) -> list[WorkerTokenRow]:
+    """Return the worker tokens of the installation, the oldest first; those that were revoked last."""
+    return await transaction.rows(_WORKER_TOKENS, row=WorkerTokenRow)
+
+
 _MADE_WITH = """
     WITH RECURSIVE made AS (
         SELECT id, revoked_at, expires_at, created_at, org_id FROM api_keys WHERE created_by = ANY(%(ids)s)
@@ -147,8 +175,7 @@ async def revoke_worker_token(transaction: Transaction, token_id: UUID) -> bool:
 
 async def announce_change(transaction: Transaction) -> None:
     """Make every server process forget what it remembers of keys, when this transaction commits."""
-    hints = orjson.dumps([["key", ""]]).decode()
-    await transaction.run("SELECT pg_notify(%(channel)s, %(hints)s)", {"channel": CHANNEL, "hints": hints})
+    await announce(transaction, "key")
 
 
 KEY_LIST = ListSpec(

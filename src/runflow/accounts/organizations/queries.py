@@ -107,6 +107,17 @@ async def of_user(transaction: Transaction, user_id: UUID) -> MemberRow | None:
     return await transaction.first(MEMBERS.where(members.c.user_id == user_id), row=MemberRow)
 
 
+async def member_with(transaction: Transaction, email: str) -> UUID | None:
+    """Return the member of the tenant with this address."""
+    statement = select(members.c.id).join(users, users.c.id == members.c.user_id)
+    return await transaction.value(statement.where(func.lower(users.c.email) == email.lower()), of=UUID)
+
+
+async def every_member(transaction: Transaction) -> list[MemberRow]:
+    """Return the tenant's members, the oldest first."""
+    return await transaction.rows(MEMBERS.order_by(members.c.created_at, members.c.id), row=MemberRow)
+
+
 async def lock_owners(transaction: Transaction) -> set[UUID]:
     """Return the members that are owners now, and let nobody change them until this transaction ends."""
     return set(

@@ -13,6 +13,15 @@ from runflow.workers.gpus import queries
 from runflow.workers.gpus.queries import GPU_LIST, GpuRow
 from runflow.workers.gpus.schemas import PatchGpu
 
+CLOUD_PRICES = {
+    "L4": Decimal("0.000147"),
+    "A10G": Decimal("0.000222"),
+    "L40S": Decimal("0.000444"),
+    "A100": Decimal("0.000917"),
+    "H100": Decimal("0.001250"),
+}
+"""What GPU clouds typically take, USD per second by class, for an operator who wants to compare. Prices start at 0."""
+
 
 async def list_gpus(services: Services, query: ListQuery) -> dict[str, Any]:
     """Return a page of the catalogue."""

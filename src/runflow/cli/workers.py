@@ -1,0 +1,112 @@
+"""`runflow workers`: the machines that take runs, and how one is taken out of service."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+
+from runflow import errors
+from runflow.cli.console import console
+from runflow.cli.database import in_transaction
+from runflow.db.transaction import Transaction
+from runflow.overview import queries as overview
+from runflow.web.responses import dumps
+from runflow.workers import queries, service
+from runflow.workers.queries import CONNECTED_SECONDS
+
+app = typer.Typer(
+    add_completion=False, help="List workers, take them out of service and remove them.", no_args_is_help=True
+)
+
+Name = Annotated[str, typer.Argument(metavar="WORKER", help="Name or id of the worker.")]
+
+
+@app.command("list")
+def list_all(as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False) -> None:
+    """List the workers with what they execute: those that are connected first."""
+    rows = in_transaction(lambda transaction: overview.workers(transaction, CONNECTED_SECONDS))
+    if as_json:
+        typer.echo(dumps({"items": rows}).decode())
+    elif rows:
+        Console().print(table(rows))
+    else:
+        console.print("No worker has ever registered. `runflow up` runs one; elsewhere: runflow worker --server URL")
+
+
+@app.command()
+def drain(worker: Name) -> None:
+    """Let a worker finish what it has and get no new runs, until it is undrained; it stays so when it restarts."""
+    _set_draining(worker, True)
+    console.print(f"{worker} gets no new runs. `runflow workers list` shows when it has finished those it has.")
+
+
+@app.command()
+def undrain(worker: Name) -> None:
+    """Let a drained worker take runs again."""
+    _set_draining(worker, False)
+    console.print(f"{worker} takes runs again.")
+
+
+@app.command()
+def remove(worker: Name) -> None:
+    """Take a worker that is gone off the lists, and free its name for another token."""
+
+    async def work(transaction: Transaction) -> None:
+        await service.remove_by_operator(transaction, await _find(transaction, worker))
+
+    in_transaction(work)
+    console.print(f"Removed {worker}. It is back when a worker of this name registers.")
+
+
+def table(rows: list[overview.WorkerRow]) -> Table:
+    """Return the workers as people read them."""
+    shown = Table("name", "GPU", "state", Column("executes", justify="right"), "seen", box=None)
+    now = datetime.now(UTC)
+    for row in rows:
+        seen = ago((now - row.last_seen_at).total_seconds())
+        shown.add_row(row.name, row.gpu_code, state(row), str(row.executing), seen)
+    return shown
+
+
+def state(row: overview.WorkerRow) -> str:
+    """Say in a word or two what a worker is up to."""
+    if not row.online:
+        return "away"
+    if row.status_code != "ready":
+        return f"{row.status_code}: {row.status_detail}" if row.status_detail else row.status_code
+    if row.draining:
+        return "draining"
+    return "paused, it does not answer its offers" if row.paused else "ready"
+
+
+def ago(seconds: float) -> str:
+    """Say how long ago something was, in its largest unit."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit} ago"
+    return f"{max(0, int(seconds))} s ago"
+
+
+def _set_draining(worker: str, draining: bool) -> None:
+    async def work(transaction: Transaction) -> None:
+        await service.drain_by_operator(transaction, await _find(transaction, worker), draining)
+
+    in_transaction(work)
+
+
+async def _find(transaction: Transaction, worker: str) -> UUID:
+    found = await queries.named(transaction, worker)
+    if found is None:
+        try:
+            row: Any = await queries.shown(transaction, UUID(worker))
+        except ValueError:
+            row = None
+        found = None if row is None else row.id
+    if found is None:
+        raise errors.WorkerNotFound(
+            f"There is no worker {worker!r}. `runflow workers list` shows those that there are."
+        )
+    return found

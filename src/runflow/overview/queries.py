@@ -1,0 +1,160 @@
+"""SQL of the overview. Each statement counts; none reads what a tenant sent or made."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from runflow.db.notifications import LISTENER
+from runflow.db.transaction import Transaction
+
+MOST_LANES = 100
+MOST_WORKERS = 500
+
+_INSTALLATION = """
+    SELECT now() AS at, current_setting('server_version') AS database_version,
+           pg_database_size(current_database()) AS database_bytes,
+           (SELECT count(*) FROM organizations) AS organizations,
+           (SELECT count(*) FROM pg_stat_activity
+            WHERE application_name = %(listener)s AND datname = current_database()) AS server_processes
+"""
+
+_QUEUE = """
+    SELECT coalesce(sum(depth), 0)::bigint AS queued, coalesce(sum(running), 0)::bigint AS running,
+           max(greatest(0, extract(epoch FROM now() - oldest_at))) FILTER (WHERE depth > 0)::float8
+               AS oldest_wait_seconds,
+           count(*) AS lanes
+    FROM lanes WHERE depth > 0 OR running > 0
+"""
+
+_LANES = """
+    SELECT l.id, tenant.slug AS organization, owner.slug || '/' || w.slug AS workflow, v.number::text AS version,
+           l.gpu_class, l.depth AS queued, l.running,
+           CASE WHEN l.depth > 0 THEN greatest(0, extract(epoch FROM now() - l.oldest_at))::float8 END
+               AS oldest_wait_seconds
+    FROM lanes l
+    JOIN organizations tenant ON tenant.id = l.org_id
+    JOIN workflow_versions v ON v.id = l.version_id
+    JOIN workflows w ON w.id = v.workflow_id
+    JOIN organizations owner ON owner.id = w.org_id
+    WHERE l.depth > 0 OR l.running > 0
+    ORDER BY oldest_wait_seconds DESC NULLS LAST, l.id LIMIT %(limit)s
+"""
+
+_WORKERS = """
+    SELECT w.id, w.name, w.gpu_code, w.status_code, w.status_detail,
+           w.last_seen_at > now() - make_interval(secs => %(seconds)s) AS online, w.draining,
+           coalesce(w.paused_until > now(), false) AS paused,
+           (SELECT count(*) FROM run_attempts a WHERE a.worker_id = w.id AND a.status_code IN ('offered', 'live'))
+               AS executing,
+           w.last_seen_at
+    FROM workers w WHERE w.removed_at IS NULL ORDER BY online DESC, w.name LIMIT %(limit)s
+"""
+
+_DELIVERIES = """
+    SELECT count(*) AS pending,
+           count(*) FILTER (WHERE next_attempt_at < now() - interval '1 minute') AS overdue,
+           extract(epoch FROM now() - min(next_attempt_at) FILTER (WHERE next_attempt_at <= now()))::float8
+               AS oldest_due_seconds
+    FROM deliveries WHERE status_code = 'pending'
+"""
+
+# By id, which begins with the time (UUIDv7): the primary key finds the last hour among millions.
+_RECENT = "SELECT status_code, count(*) AS runs FROM runs WHERE id >= %(first)s GROUP BY status_code"
+
+
+@dataclass(frozen=True, slots=True)
+class InstallationRow:
+    """What PostgreSQL says of the installation."""
+
+    at: datetime
+    database_version: str
+    database_bytes: int
+    organizations: int
+    server_processes: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRow:
+    """The lanes with runs, together."""
+
+    queued: int
+    running: int
+    oldest_wait_seconds: float | None
+    lanes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LaneRow:
+    """One lane that has runs."""
+
+    id: UUID
+    organization: str
+    workflow: str
+    version: str
+    gpu_class: str
+    queued: int
+    running: int
+    oldest_wait_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    """A worker, with how many runs it holds."""
+
+    id: UUID
+    name: str
+    gpu_code: str
+    status_code: str
+    status_detail: str | None
+    online: bool
+    draining: bool
+    paused: bool
+    executing: int
+    last_seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveriesRow:
+    """The messages that have not arrived yet, together."""
+
+    pending: int
+    overdue: int
+    oldest_due_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecentRow:
+    """How many of the last hour's runs are in one status."""
+
+    status_code: str
+    runs: int
+
+
+async def installation(transaction: Transaction) -> InstallationRow:
+    """Return time, database, organizations and server processes."""
+    return await transaction.one(_INSTALLATION, {"listener": LISTENER}, row=InstallationRow)
+
+
+async def queue(transaction: Transaction) -> QueueRow:
+    """Return the counts of all lanes together."""
+    return await transaction.one(_QUEUE, row=QueueRow)
+
+
+async def lanes(transaction: Transaction) -> list[LaneRow]:
+    """Return the lanes that have runs, the longest wait first."""
+    return await transaction.rows(_LANES, {"limit": MOST_LANES}, row=LaneRow)
+
+
+async def workers(transaction: Transaction, connected_seconds: float) -> list[WorkerRow]:
+    """Return the workers, those seen within `connected_seconds` first."""
+    return await transaction.rows(_WORKERS, {"seconds": connected_seconds, "limit": MOST_WORKERS}, row=WorkerRow)
+
+
+async def deliveries(transaction: Transaction) -> DeliveriesRow:
+    """Return how many messages are pending."""
+    return await transaction.one(_DELIVERIES, row=DeliveriesRow)
+
+
+async def recent_runs(transaction: Transaction, first_id: UUID) -> list[RecentRow]:
+    """Count the runs from this id on, by status."""
+    return await transaction.rows(_RECENT, {"first": first_id}, row=RecentRow)
