@@ -143,6 +143,7 @@ class ScriptedEngine:
             device_name="NVIDIA L40S",
             memory_bytes=48 * 1024**3,
             node_types=frozenset(),
+            output_types=frozenset(),
             plugin=True,
             abilities=self.abilities,
             isolation=(),

@@ -45,6 +45,32 @@ def test_only_the_last_progress_between_two_sendings_is_told() -> None:
     assert [event.data["value"] for event in report.take()] == [20, 3]
 
 
+def test_nodes_that_lead_to_no_output_do_not_count() -> None:
+    dead = {
+        "20": {"class_type": "Note", "inputs": {"text": "x"}},
+        "21": {"class_type": "Blur", "inputs": {"image": ["1", 0]}},
+    }
+    report = Report(PROMPT)
+    report.use_prompt({**PROMPT, **dead}, frozenset({PROMPT["9"]["class_type"]}))
+    report.node_finished("1", 1.0)
+    assert [event.data["nodes_total"] for event in report.take() if event.type == "progress"] == [2]
+    report.use_prompt({**PROMPT, **dead}, frozenset({"SomethingElse"}))
+    report.node_started("9", 1.0)
+    report.progress("9", 1, 2, 1.0)
+    assert report.take()[-1].data["nodes_total"] == 4, "not known: all count"
+
+
+def test_a_run_that_succeeded_has_nothing_left_to_do() -> None:
+    """Of twins ComfyUI executes one, and a lazy input is never asked for: neither is ever told to be done."""
+    report = Report(PROMPT)
+    report.node_finished("1", 1.0)
+    report.succeeded(2.0)
+    progress = [event.data for event in report.take() if event.type == "progress"]
+    assert (progress[-1]["nodes_completed"], progress[-1]["nodes_total"]) == (1, 1)
+    report.succeeded(3.0)
+    assert report.take()[-1].data == progress[-1], "said once"
+
+
 def test_a_node_that_begins_and_ends_between_two_sendings_is_one_event() -> None:
     report = Report(PROMPT)
     report.node_started("1", 1.0)

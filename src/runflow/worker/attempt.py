@@ -187,6 +187,7 @@ class Attempt:
             if execution.error is not None and failure.node_id is not None and not execution.rejected:
                 self._report.node_failed(failure.node_id, execution.finished_at, execution.error.message)
             raise RunFailed(failure)
+        self._report.succeeded(execution.finished_at)
         began = time.perf_counter()
         local = await self._collect(execution, prompt)
         context = self._context
@@ -210,7 +211,7 @@ class Attempt:
         for _ in range(_ENGINE_CHANGES):
             self._engine, life = await self._context.executor.engine()
             prompt = await self._prepare(self._engine)
-            self._report.use_prompt(prompt)
+            self._report.use_prompt(prompt, self._context.executor.output_types)
             try:
                 execution = await self._context.executor.execute(
                     self.lease,

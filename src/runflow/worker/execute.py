@@ -107,6 +107,12 @@ class Executor:
         """Fingerprints of the versions that the engine ran lately, newest last."""
         return list(self._warm) if self._warm_life == self._supervisor.life else []
 
+    @property
+    def output_types(self) -> frozenset[str]:
+        """The engine's classes of output nodes; empty while there is no engine."""
+        description = self._supervisor.state.description
+        return frozenset() if description is None else description.output_types
+
     async def engine(self) -> tuple[Engine, int]:
         """Return the engine and its life. Raises `GivenBack` when there is none soon."""
         try:

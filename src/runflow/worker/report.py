@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from runflow.graph import Prompt, node_title
+from runflow.graph import Prompt, executed_nodes, node_title
 from runflow.protocol.events import Event, EventType, NodeRun, NodeState
 
 
@@ -61,6 +61,7 @@ class Report:
 
     def __init__(self, prompt: Prompt) -> None:
         self._prompt = prompt
+        self._total = len(prompt)
         self._staged: dict[object, _Staged] = {}
         self._unconfirmed: list[Event] = []
         self._last_number = 0
@@ -72,9 +73,14 @@ class Report:
         self.cold_start = False
         """Whether the engine had to be started first: this is the first prompt of its life."""
 
-    def use_prompt(self, prompt: Prompt) -> None:
-        """Name nodes as in `prompt`, the bound one: binding adds nodes."""
+    def use_prompt(self, prompt: Prompt, output_types: frozenset[str] = frozenset()) -> None:
+        """Name nodes as in `prompt`, the bound one: binding adds nodes.
+
+        Only those count that lead to a node of `output_types`, as the engine executes no other; where that is not
+        known, all do.
+        """
         self._prompt = prompt
+        self._total = len(executed_nodes(prompt, output_types.__contains__)) or len(prompt)
 
     @property
     def has_begun(self) -> bool:
@@ -127,6 +133,13 @@ class Report:
         for node_id in list(self._running):
             self.node_failed(node_id, at, message)
 
+    def succeeded(self, at: float) -> None:
+        """The prompt ended well: every node that there was to do is done, whatever the engine left out on the way."""
+        last = next(reversed(self._nodes), None)
+        if last is not None and self._completed < self._total:
+            self._total = self._completed
+            self.progress(last, 1, 1, at)
+
     def progress(self, node_id: str, value: float, maximum: float, at: float) -> None:
         """A node advanced to `value` of `maximum`; a node without a progress bar goes from nothing to 1 of 1."""
         self._stage(
@@ -139,7 +152,7 @@ class Report:
                 "node_id": node_id,
                 "node_type": self._type(node_id),
                 "nodes_completed": self._completed,
-                "nodes_total": len(self._prompt),
+                "nodes_total": max(self._total, self._completed),
             },
         )
 

@@ -86,7 +86,10 @@ class OutputRef:
 
 @dataclass(frozen=True, slots=True)
 class EngineDescription:
-    """What an engine is. `memory_bytes` is the device's (GPU memory, or the machine's on CPU)."""
+    """What an engine is. `memory_bytes` is the device's (GPU memory, or the machine's on CPU).
+
+    `output_types`: those of `node_types` that are output nodes; a node that leads to none of them is never executed.
+    """
 
     kind: EngineKind
     url: str
@@ -97,6 +100,7 @@ class EngineDescription:
     device_name: str
     memory_bytes: int
     node_types: frozenset[str]
+    output_types: frozenset[str]
     plugin: bool
     abilities: frozenset[Ability]
     isolation: tuple[str, ...]

@@ -99,9 +99,10 @@ class ComfyClient:
         stats: dict[str, Any] = orjson.loads(await self._call("GET", "/system_stats", timeout=timeout))
         return stats
 
-    async def object_info(self) -> frozenset[str]:
-        """Return the class names of every node that the engine has."""
-        return frozenset(orjson.loads(await self._call("GET", "/object_info")))
+    async def object_info(self) -> dict[str, bool]:
+        """Return the class name of every node that the engine has, and of each whether it is an output node."""
+        info = orjson.loads(await self._call("GET", "/object_info"))
+        return {name: isinstance(node, dict) and bool(node.get("output_node")) for name, node in info.items()}
 
     async def submit(
         self, prompt: Prompt, prompt_id: str, client_id: str, extra_data: Mapping[str, Any] | None = None
