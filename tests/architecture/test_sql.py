@@ -32,6 +32,7 @@ SYSTEM_TRANSACTIONS = frozenset(
         "retention/service.py",
         "queue/completion.py",
         "queue/leases.py",
+        "queue/position.py",
         "queue/sweeper.py",
         "runs/reruns.py",
         "runs/service.py",

@@ -13,7 +13,7 @@ import orjson
 from runflow.db.transaction import Fetched, Transaction
 from runflow.protocol.events import FIRST_OF_SERVER, NUMBERS_PER_ATTEMPT
 from runflow.queue.choose import Lane
-from runflow.queue.rows import HeldRun, OfferedRun, QueuedRun, RenewedLease
+from runflow.queue.rows import HeldRun, LaneLoad, OfferedRun, QueuedRun, RenewedLease, RunPlace
 
 ATTEMPT_LIMIT = 3
 """Attempts of one run (docs/leases.md, "Trying again"). What a worker gave back untouched is none: the next attempt's
@@ -283,3 +283,33 @@ _WORKFLOW_PATH = """
 async def workflow_path(transaction: Transaction, workflow: UUID) -> str:
     """Return `owner/slug` of a workflow, for callbacks."""
     return await transaction.one_value(_WORKFLOW_PATH, {"workflow": workflow}, of=str)
+
+
+# ----------------------------------------------------------------------------------------------------------- position
+_PLACE = """
+    SELECT r.id AS run_id, r.org_id, r.gpu_class, (
+        SELECT count(*) FROM runs o WHERE o.lane_id = r.lane_id AND o.status_code = 'queued'
+            AND (o.priority > r.priority OR (o.priority = r.priority AND o.queue_position < r.queue_position))
+        ) AS ahead
+    FROM runs r WHERE r.id = %(run)s AND r.org_id = %(org)s AND r.status_code = 'queued'
+"""
+
+# Of other organizations only whether they wait matters, so nothing of theirs is counted.
+_LOADS = """
+    SELECT l.org_id, l.gpu_class, l.depth AS queued, l.running, l.expected_seconds,
+           CASE WHEN l.org_id <> r.org_id OR l.depth = 0 THEN 0 ELSE (
+               SELECT count(*) FROM runs o WHERE o.lane_id = l.id AND o.status_code = 'queued'
+                   AND (o.priority > r.priority OR (o.priority = r.priority AND o.queue_position < r.queue_position))
+           ) END AS ahead
+    FROM runs r, lanes l WHERE r.id = %(run)s AND (l.depth > 0 OR l.running > 0)
+"""
+
+
+async def place(transaction: Transaction, org_id: UUID, run_id: UUID) -> RunPlace | None:
+    """Return what is before a queued run in its lane; None when it is not queued, or another organization's."""
+    return await transaction.first(_PLACE, {"org": org_id, "run": run_id}, row=RunPlace)
+
+
+async def loads(transaction: Transaction, run_id: UUID) -> list[LaneLoad]:
+    """Return the lanes that have runs, with how many of the run's own organization come before it."""
+    return await transaction.rows(_LOADS, {"run": run_id}, row=LaneLoad)

@@ -105,3 +105,25 @@ class UnsweptAttempt:
 
     id: UUID
     run_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlace:
+    """A queued run, and how many come before it in its lane."""
+
+    run_id: UUID
+    org_id: UUID
+    gpu_class: str
+    ahead: int
+
+
+@dataclass(frozen=True, slots=True)
+class LaneLoad:
+    """A lane with runs, as one waiting run sees it: how many of it come first, if it is of the same organization."""
+
+    org_id: UUID
+    gpu_class: str
+    queued: int
+    running: int
+    expected_seconds: float
+    ahead: int

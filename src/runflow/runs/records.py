@@ -8,6 +8,7 @@ import orjson
 
 from runflow.assets.references import replaced
 from runflow.protocol.failures import TERMINAL
+from runflow.queue.position import Position
 from runflow.runs.tables import RunRow
 from runflow.web.services import Services
 
@@ -31,6 +32,7 @@ def record(
     run: RunRow,
     *,
     waiting_reason: str | None = None,
+    position: Position | None = None,
     signed: Mapping[UUID, str] | None = None,
 ) -> dict[str, Any]:
     """Return the record of a run.
@@ -61,6 +63,8 @@ def record(
         "status": status,
         "is_terminal": status in TERMINAL,
         "waiting_reason": waiting_reason,
+        "queue_position": None if position is None else position.queue_position,
+        "estimated_wait_seconds": None if position is None else position.estimated_wait_seconds,
         "source_code": run.source_code,
         "input": replaced(run.input, fresh),
         "output": output,

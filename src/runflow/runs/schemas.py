@@ -263,6 +263,12 @@ class Run(BaseModel):
     status: str = Field(description="The same as `status_code`.")
     is_terminal: bool
     waiting_reason: str | None = Field(description="Why the run is still queued, and what to do.")
+    queue_position: int | None = Field(
+        description="While queued, 1 for the next run of its lane. Null in lists and in the answer to a dispatch."
+    )
+    estimated_wait_seconds: float | None = Field(
+        description="How long it will probably wait, by the pace so far. Null where no machine would take it."
+    )
     source_code: str
     input: dict[str, Any]
     output: RunOutput | None

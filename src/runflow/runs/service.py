@@ -12,6 +12,7 @@ from runflow.accounts.audit import recorder
 from runflow.assets.references import signed_references
 from runflow.protocol.failures import TERMINAL
 from runflow.queue import cancellation
+from runflow.queue.position import Position, position_of
 from runflow.queue.unfinished import Unfinished
 from runflow.queue.waiting_reason import WaitingReasons
 from runflow.queue.watchers import Watchers
@@ -26,6 +27,9 @@ from runflow.web.lists.query import DEFAULT_LIMIT
 from runflow.web.services import Services
 from runflow.workflows import public
 from runflow.workflows.targets import workflow_id_of
+
+POSITION = frozenset({"queue_position", "estimated_wait_seconds"})
+"""Fields that are looked up for a run that is read alone: in a list they would cost a look per run."""
 
 LOOK_AGAIN_SECONDS = 2.0
 """How often a waiting caller's run is looked up without a hint: hints may be lost."""
@@ -43,7 +47,10 @@ class RunReader:
     async def get(self, caller: Principal, run_id: UUID, base_url: str, query: RecordQuery, wait: float) -> Any:
         """Return a run; with `wait`, as soon as it is terminal or after that many seconds. Raises `RunNotFound`."""
         row = await self._row(caller, run_id) if wait <= 0 else await self._wait(caller, run_id, wait)
-        return project((await self.records(caller, [row], base_url, query.embed))[0], query)
+        position = None
+        if row.status_code == "queued" and (query.fields is None or POSITION & set(query.fields)):
+            position = await position_of(self._services, caller.org_id, run_id)
+        return project((await self.records(caller, [row], base_url, query.embed, position=position))[0], query)
 
     async def ended(self, caller: Principal, run_id: UUID, seconds: float) -> None:
         """Return as soon as a run is terminal, or after so many seconds. Raises `RunNotFound`."""
@@ -112,8 +119,10 @@ class RunReader:
         base_url: str,
         embed: Iterable[str] = (),
         parts: Collection[str] | None = None,
+        *,
+        position: Position | None = None,
     ) -> list[dict[str, Any]]:
-        """Return the wire records of run rows, with fresh URLs and the wanted relations.
+        """Return the wire records of run rows, with fresh URLs and the wanted relations; `position` is the only row's.
 
         `parts` are the fields that will be shown, where not all are: nothing is looked up for the others.
         """
@@ -124,7 +133,9 @@ class RunReader:
             waiting = None
             if row.status_code == "queued" and (parts is None or "waiting_reason" in parts):
                 waiting = await self._outlook.waiting_reason(row.gpu_class)
-            records.append(record(self._services, base_url, row, waiting_reason=waiting, signed=signed))
+            records.append(
+                record(self._services, base_url, row, waiting_reason=waiting, position=position, signed=signed)
+            )
         await embed_relations(self._services, caller, records, embed)
         return records
 
