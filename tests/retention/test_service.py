@@ -150,5 +150,5 @@ async def tables_of_runs(services: Services) -> set[str]:
 
 async def test_every_table_of_runs_is_known_here(services: Services) -> None:
     """A new table with a `run_id` has to say what becomes of its rows: in `retention/queries.py`, or here."""
-    removed = {"deliveries", "run_attempts", "run_events", "run_node_runs", "run_outputs"}
+    removed = {"deliveries", "run_attempts", "run_events", "run_node_runs", "run_outputs", "run_previews"}
     assert await tables_of_runs(services) == removed | STAY | WITHOUT_THEIR_RUN

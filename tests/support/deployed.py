@@ -50,8 +50,8 @@ class Worker:
         found: dict[str, Any] | None = answer.json()["lease"]
         return found
 
-    async def heartbeat(self, lease: dict[str, Any], *events: dict[str, Any]) -> httpx.Response:
-        body = {**self.me, "events": list(events)}
+    async def heartbeat(self, lease: dict[str, Any], *events: dict[str, Any], **more: Any) -> httpx.Response:
+        body = {**self.me, "events": list(events), **more}
         return await self.http.post(f"/v1/worker/leases/{lease['id']}/heartbeats", json=body)
 
     async def upload(self, lease: dict[str, Any], content: bytes = b"png", ordinal: int = 0) -> dict[str, Any]:

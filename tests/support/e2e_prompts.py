@@ -27,6 +27,11 @@ def hold(name: str) -> Prompt:
     return {**sleep(), "2": node("TestHold", name=name, colour=["1", 0])}
 
 
+def show() -> Prompt:
+    """Shows pictures of what it is working on until it is ended from outside."""
+    return {**sleep(), "2": node("TestShow", colour=["1", 0])}
+
+
 def boom() -> Prompt:
     return {"2": node("TestBoom", "Fuse", text="kaput"), "9": output("2")}
 

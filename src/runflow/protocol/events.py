@@ -1,6 +1,6 @@
 """What a worker tells of a run while it executes: numbered events, and the turns of its nodes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -24,6 +24,9 @@ NUMBERS_PER_ATTEMPT = 1_000_000
 FIRST_OF_SERVER = 900_000
 """Within an attempt: numbers from here on are given by the server."""
 
+MAX_PREVIEW_CHARACTERS = 350_000
+"""256 KiB in Base64."""
+
 EventType = Literal["status", "progress", "log", "node"]
 
 
@@ -35,6 +38,18 @@ class Event:
     type: EventType
     at: Time
     data: Annotated[dict[str, Any], MaxLen(32), CutLine(MAX_LINE), JsonBytes(MAX_DOCUMENT_BYTES)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """A picture of what a node is working on. It is shown to who follows the run at this moment, and not kept."""
+
+    node_id: Short
+    node_type: Short
+    content_type: Literal["image/jpeg", "image/png"]
+    content: Annotated[str, MaxLen(MAX_PREVIEW_CHARACTERS)] = field(
+        metadata={"description": "The picture in Base64: at most 256 KiB of it."}
+    )
 
 
 class NodeState(StrEnum):

@@ -8,7 +8,7 @@ from uuid import UUID
 from annotated_types import Ge, Le, MaxLen
 
 from runflow.protocol.bounds import Short
-from runflow.protocol.events import MAX_EVENTS, Event
+from runflow.protocol.events import MAX_EVENTS, Event, Preview
 from runflow.protocol.outputs import ExpectedUpload, OutputName
 from runflow.protocol.workers import LeaseCall, WorkerRequest
 
@@ -128,6 +128,9 @@ class Heartbeat(LeaseCall):
     """A worker renews a lease."""
 
     events: Annotated[list[Event], MaxLen(MAX_EVENTS)] = field(default_factory=list)
+    preview: Preview | None = field(
+        default=None, metadata={"description": "Only where the answer before asked for pictures."}
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,3 +139,6 @@ class HeartbeatAnswer:
 
     expires_at: datetime
     cancel: bool = field(metadata={"description": "Stop exactly this prompt, then complete with `cancelled`."})
+    preview: bool = field(
+        default=False, metadata={"description": "Somebody looks on: send the newest picture with the next heartbeat."}
+    )

@@ -168,10 +168,13 @@ async def heartbeat(services: Services, lease: UUID, beat: Heartbeat) -> Heartbe
             nodes_total=progress.get("nodes_total"),
             has_logs=any(event.type == "log" for event in beat.events),
         )
-    if beat.events or held.number is None:
+        if beat.preview is not None:
+            await queries.show(transaction, held.run_id, beat.preview)
+        is_watched = await queries.is_watched(transaction, held.run_id)
+    if beat.preview is not None or beat.events or held.number is None:
         services.hub.publish("run-events", str(held.run_id))
     (row,) = await renewed.fetchall()
-    return HeartbeatAnswer(expires_at=row.expires_at, cancel=held.run_status in TERMINAL)
+    return HeartbeatAnswer(expires_at=row.expires_at, cancel=held.run_status in TERMINAL, preview=is_watched)
 
 
 def latest_progress(events: list[Event]) -> dict[str, int]:

@@ -11,7 +11,7 @@ from uuid import UUID
 import orjson
 
 from runflow.db.transaction import Fetched, Transaction
-from runflow.protocol.events import FIRST_OF_SERVER, NUMBERS_PER_ATTEMPT
+from runflow.protocol.events import FIRST_OF_SERVER, NUMBERS_PER_ATTEMPT, Preview
 from runflow.queue.choose import Lane
 from runflow.queue.rows import HeldRun, LaneLoad, OfferedRun, QueuedRun, RenewedLease, RunPlace
 
@@ -283,6 +283,27 @@ _WORKFLOW_PATH = """
 async def workflow_path(transaction: Transaction, workflow: UUID) -> str:
     """Return `owner/slug` of a workflow, for callbacks."""
     return await transaction.one_value(_WORKFLOW_PATH, {"workflow": workflow}, of=str)
+
+
+# ----------------------------------------------------------------------------------------------------------- pictures
+_IS_WATCHED = "SELECT EXISTS (SELECT FROM run_previews WHERE run_id = %(run)s AND watched_until > now())"
+
+_SHOW = """
+    UPDATE run_previews SET number = number + 1, node_id = %(node_id)s, node_type = %(node_type)s,
+        content_type = %(content_type)s, content = %(content)s, shown_at = now()
+    WHERE run_id = %(run)s AND watched_until > now()
+"""
+
+
+async def is_watched(transaction: Transaction, run_id: UUID) -> bool:
+    """Tell whether somebody follows the run and wants to see what its nodes show."""
+    return await transaction.one_value(_IS_WATCHED, {"run": run_id}, of=bool)
+
+
+async def show(transaction: Transaction, run_id: UUID, preview: Preview) -> None:
+    """Put a picture where those who follow the run see it; where nobody does, it is dropped."""
+    values = {name: getattr(preview, name) for name in ("node_id", "node_type", "content_type", "content")}
+    await transaction.run(_SHOW, {"run": run_id, **values})
 
 
 # ----------------------------------------------------------------------------------------------------------- position

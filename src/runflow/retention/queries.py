@@ -48,6 +48,7 @@ _BELONGINGS = (
     "DELETE FROM delivery_attempts WHERE delivery_id IN (SELECT id FROM deliveries WHERE run_id = ANY(%(ids)s))",
     "DELETE FROM deliveries WHERE run_id = ANY(%(ids)s)",
     "DELETE FROM run_events WHERE run_id = ANY(%(ids)s)",
+    "DELETE FROM run_previews WHERE run_id = ANY(%(ids)s)",
     "DELETE FROM run_node_runs WHERE run_id = ANY(%(ids)s)",
     "DELETE FROM run_outputs WHERE run_id = ANY(%(ids)s)",
     "DELETE FROM run_attempts WHERE run_id = ANY(%(ids)s)",

@@ -24,6 +24,11 @@ def server_sent_event(number: int, type_: str, data: Mapping[str, Any]) -> bytes
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (number, type_.encode(), dumps(data))
 
 
+def momentary_event(type_: str, data: Mapping[str, Any]) -> bytes:
+    """Return an event without a number: it is not told again, and does not move a client's `Last-Event-ID`."""
+    return b"event: %s\ndata: %s\n\n" % (type_.encode(), dumps(data))
+
+
 class EventStream(Response):
     """Sends what a generator yields, as it yields it, and closes it when the caller is gone.
 

@@ -15,7 +15,7 @@ import orjson
 
 from runflow.protocol.codec import PARCEL, M, NotAMessage, from_wire, pack, to_wire
 from runflow.protocol.completions import Completion, CompletionAnswer
-from runflow.protocol.events import Event
+from runflow.protocol.events import Event, Preview
 from runflow.protocol.leases import Expected, Heartbeat, HeartbeatAnswer, LeaseRequest
 from runflow.protocol.outputs import OutputFile, Upload, Uploads, UploadsAnswer
 from runflow.protocol.workers import PROTOCOL_VERSION, Registered, Registration
@@ -142,11 +142,10 @@ class Connection:
         lease: dict[str, Any] | None = answer.get("lease")
         return lease
 
-    async def heartbeat(self, lease_id: str, events: list[Event]) -> HeartbeatAnswer:
-        """Renew a lease and hand over events. Raises `LeaseLost`."""
-        return await self._ask(
-            HeartbeatAnswer, f"{_LEASES}/{lease_id}/heartbeats", Heartbeat(**self.caller, events=events)
-        )
+    async def heartbeat(self, lease_id: str, events: list[Event], preview: Preview | None = None) -> HeartbeatAnswer:
+        """Renew a lease and hand over events, and a picture where the last answer asked for one. Raises `LeaseLost`."""
+        beat = Heartbeat(**self.caller, events=events, preview=preview)
+        return await self._ask(HeartbeatAnswer, f"{_LEASES}/{lease_id}/heartbeats", beat)
 
     async def request_uploads(self, lease_id: str, files: list[OutputFile]) -> list[Upload]:
         """Ask for signed URLs for outputs. Raises `LeaseLost`."""

@@ -77,6 +77,8 @@ class Turn:
             self._report.node_started(event.node_id, event.at)
         elif event.kind is EventKind.NODE_FINISHED:
             self._report.node_finished(event.node_id, event.at, event.state or NodeState.SUCCEEDED)
+        elif event.kind is EventKind.PREVIEW and event.preview is not None:
+            self._report.show(event.node_id, event.preview)
         elif event.kind is EventKind.PROGRESS and event.value is not None and event.maximum is not None:
             self._report.progress(event.node_id, event.value, event.maximum, event.at)
 

@@ -46,6 +46,7 @@ class Heartbeat:
         self._timing = timing
         self._on_cancel = on_cancel
         self._on_lost = on_lost
+        self._is_watched = False
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -69,15 +70,16 @@ class Heartbeat:
             due = loop.time() + self._timing.every
             while loop.time() < due:
                 await asyncio.sleep(min(EVENT_SECONDS, self._timing.every))
-                if self._report.waiting:
+                if self._report.waiting or (self._is_watched and self._report.has_preview):
                     break
 
     async def _once(self) -> bool:
         """Send one heartbeat; return whether the lease is still ours."""
         events = self._report.take()
+        preview = self._report.take_preview() if self._is_watched else None
         try:
             answer = await until_answered(
-                lambda: self._connection.heartbeat(self._lease_id, events),
+                lambda: self._connection.heartbeat(self._lease_id, events, preview),
                 what="heartbeat",
                 seconds=self._timing.patience,
             )
@@ -91,6 +93,7 @@ class Heartbeat:
             self._report.delivered(events)
             return True
         self._report.delivered(events)
+        self._is_watched = answer.preview
         if answer.cancel:
             self._on_cancel()
         return True

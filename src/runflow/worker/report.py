@@ -1,11 +1,13 @@
 """What a run's caller is told while it runs: numbered events and node timings, no more of them than anyone can read."""
 
+import base64
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from runflow.graph import Prompt, executed_nodes, node_title
-from runflow.protocol.events import Event, EventType, NodeRun, NodeState
+from runflow.protocol.events import Event, EventType, NodeRun, NodeState, Preview
+from runflow.worker.engine.previews import Preview as Picture
 
 
 def moment(seconds: float) -> datetime:
@@ -68,6 +70,7 @@ class Report:
         self._nodes: dict[str, Turn] = {}
         self._running: dict[str, Turn] = {}
         self._completed = 0
+        self._preview: tuple[str, Picture] | None = None
         self.begun_at: float | None = None
         """When the engine began, in seconds since the epoch."""
         self.cold_start = False
@@ -90,6 +93,25 @@ class Report:
     def engine_ms(self, now: float) -> int:
         """Return how long the engine has worked until `now`."""
         return 0 if self.begun_at is None else max(0, round((now - self.begun_at) * 1000))
+
+    def show(self, node_id: str, picture: Picture) -> None:
+        """A node shows what it is working on; only the newest picture matters."""
+        self._preview = (node_id, picture)
+
+    @property
+    def has_preview(self) -> bool:
+        """Whether there is a picture that nobody took yet."""
+        return self._preview is not None
+
+    def take_preview(self) -> Preview | None:
+        """Return the newest picture, once; it may be lost."""
+        if self._preview is None:
+            return None
+        (node_id, picture), self._preview = self._preview, None
+        content = base64.b64encode(picture.content).decode()
+        return Preview(
+            node_id=node_id, node_type=self._type(node_id), content_type=picture.content_type, content=content
+        )
 
     @property
     def waiting(self) -> bool:

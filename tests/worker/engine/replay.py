@@ -16,6 +16,7 @@ class Replay:
     def __init__(self) -> None:
         self.sockets: dict[str, web.WebSocketResponse] = {}
         self.clients: list[str] = []
+        self.features: list[dict[str, Any]] = []
         self.submitted: list[dict[str, Any]] = []
         self.history: dict[str, Any] = {}
         self.history_asked: list[str] = []
@@ -57,6 +58,10 @@ class Replay:
         """Send a message to the newest socket, as ComfyUI does for a prompt's own client."""
         await self.sockets[self.clients[-1]].send_json({"type": kind, "data": data})
 
+    async def send_bytes(self, content: bytes) -> None:
+        """Send a binary message, such as a picture, to the newest socket."""
+        await self.sockets[self.clients[-1]].send_bytes(content)
+
     async def drop_sockets(self) -> None:
         for socket in list(self.sockets.values()):
             await socket.close()
@@ -81,6 +86,8 @@ class Replay:
             {"type": "status", "data": {"status": {"exec_info": {"queue_remaining": 0}}, "sid": client}}
         )
         async for message in socket:
+            if message.type is WSMsgType.TEXT and message.json()["type"] == "feature_flags":
+                self.features.append(message.json()["data"])
             if message.type in (WSMsgType.CLOSE, WSMsgType.ERROR):
                 break
         self.sockets.pop(client, None)

@@ -1,10 +1,12 @@
 """Protocol replays: what the session does when messages, sockets or history entries come late, twice or never."""
 
 import asyncio
+import struct
 import time
 import uuid
 from collections.abc import AsyncIterator
 
+import orjson
 import pytest
 
 from runflow.protocol.events import NodeState
@@ -84,6 +86,24 @@ async def test_events_and_timings_follow_the_messages(replay: Replay, session: P
     ]
     assert execution.nodes[0].duration_ms == 0
     assert execution.nodes[1].duration_ms is not None
+
+
+async def test_a_picture_belongs_to_its_prompt_and_node(replay: Replay, session: PromptSession) -> None:
+    prompt_id, events = new_id(), list[EngineEvent]()
+    running = asyncio.create_task(session.execute(PROMPT, prompt_id, events.append))
+    await replay.arrived.wait()
+    assert replay.features == [{"supports_preview_metadata": True}]
+    told = orjson.dumps({"prompt_id": prompt_id, "node_id": "2", "image_type": "image/png"})
+    await replay.send_bytes(struct.pack(">II", 4, len(told)) + told + b"picture")
+    await replay.send_bytes(struct.pack(">II", 1, 1) + b"before anything began")
+    await replay.send("execution_start", prompt_id=prompt_id)
+    await replay.send("executing", prompt_id=prompt_id, node="1", display_node="1")
+    await replay.send_bytes(struct.pack(">II", 1, 1) + b"of an older version")
+    replay.finish(prompt_id, {"2": FILE})
+    await replay.send("executing", node=None, prompt_id=prompt_id)
+    await running
+    shown = [(event.node_id, event.preview and event.preview.content) for event in events if event.preview]
+    assert shown == [("2", b"picture"), ("1", b"of an older version")]
 
 
 async def tell(replay: Replay, prompt_id: str) -> None:

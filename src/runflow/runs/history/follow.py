@@ -7,19 +7,23 @@ database, so a thousand of them cost as much as one; without a hint there is one
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Iterator
+from typing import Any, TypeVar
 from uuid import UUID
 
 import structlog
 
 from runflow import errors
 from runflow.runs.history import queries
+from runflow.runs.history.momentary import Momentary
 from runflow.runs.history.timeline import PROGRESS_SECONDS, Look, RunEvent, timeline
 from runflow.runs.tables import EventsRow
 from runflow.web.event_stream import KEEP_ALIVE, server_sent_event
 from runflow.web.services import Services
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 LOOK_AGAIN_SECONDS = 5.0
 """How often a followed run is looked up without a hint: hints may be lost."""
@@ -90,35 +94,63 @@ async def look_after(services: Services, org_id: UUID, run_id: UUID, after: int)
     return timeline(row, after, MOST)
 
 
-async def follow(services: Services, org_id: UUID, run_id: UUID, after: int) -> AsyncGenerator[bytes]:
+async def follow(
+    services: Services, org_id: UUID, run_id: UUID, after: int, *, previews: bool = False
+) -> AsyncGenerator[bytes]:
     """Yield a run's events after a number as Server-Sent Events, until its end, with comments in quiet times.
 
-    Ends early when the server stops; who comes back with the last number goes on where this ended.
+    Between them come momentary ones, without a number (`momentary.py`); pictures only with `previews`. Ends early when
+    the server stops; who comes back with the last number goes on where this ended.
     """
-    spoken = time.monotonic()
+    moment = Momentary(services, org_id, run_id, previews=previews)
     with services.part(_Followers).following(run_id) as followed:
-        while not services.stopping:
-            changed = followed.changed
-            try:
-                look = await _look(services, followed, org_id, run_id, after)
-            except errors.RunNotFound:
+        try:
+            async for part in _told(services, org_id, run_id, after, followed, moment):
+                yield part
+        finally:
+            await _quietly(run_id, moment.close())
+
+
+async def _told(
+    services: Services, org_id: UUID, run_id: UUID, after: int, followed: _Followed, moment: Momentary
+) -> AsyncGenerator[bytes]:
+    spoken = time.monotonic()
+    while not services.stopping:
+        changed = followed.changed
+        try:
+            look = await _look(services, followed, org_id, run_id, after)
+        except errors.RunNotFound:
+            return
+        except Exception as error:  # the stream outlives any failure of the database
+            log.warning("cannot read a run's events, trying again", run_id=str(run_id), error=repr(error)[:200])
+            look = Look([], more=False)
+        if look.events:
+            yield b"".join(_written(run_id, event) for event in look.events)
+            after, spoken = look.events[-1].number, time.monotonic()
+            if look.events[-1].is_end:
                 return
-            except Exception as error:  # the stream outlives any failure of the database
-                log.warning("cannot read a run's events, trying again", run_id=str(run_id), error=repr(error)[:200])
-                look = Look([], more=False)
-            if look.events:
-                yield b"".join(_written(run_id, event) for event in look.events)
-                after, spoken = look.events[-1].number, time.monotonic()
-                if look.events[-1].is_end:
-                    return
-                if not look.more and any(event.type == "progress" for event in look.events):
-                    await _wait(followed.ended, PROGRESS_SECONDS)
-                    continue
-            elif time.monotonic() - spoken >= KEEP_ALIVE_SECONDS:
-                yield KEEP_ALIVE
-                spoken = time.monotonic()
-            if not look.more and not await _wait(changed, LOOK_AGAIN_SECONDS) and followed.changed is changed:
-                followed.hint()
+            moment.heard(look.events)
+        if look.more:
+            continue
+        if news := await _quietly(run_id, moment.news()):
+            yield news
+            spoken = time.monotonic()
+        elif time.monotonic() - spoken >= KEEP_ALIVE_SECONDS:
+            yield KEEP_ALIVE
+            spoken = time.monotonic()
+        if any(event.type == "progress" for event in look.events):
+            await _wait(followed.ended, PROGRESS_SECONDS)
+        elif not await _wait(changed, LOOK_AGAIN_SECONDS) and followed.changed is changed:
+            followed.hint()
+
+
+async def _quietly(run_id: UUID, work: Coroutine[Any, Any, T]) -> T | None:
+    """Do what only adds to the stream; its failure is no end of it."""
+    try:
+        return await work
+    except Exception as error:
+        log.warning("cannot tell a run's momentary events", run_id=str(run_id), error=repr(error)[:200])
+        return None
 
 
 async def _look(services: Services, followed: _Followed, org_id: UUID, run_id: UUID, after: int) -> Look:

@@ -1,6 +1,6 @@
 """SQL of log lines, node runs and attempts. Log lines are the events of the type `log`."""
 
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 from uuid import UUID
 
@@ -152,3 +152,47 @@ ATTEMPT_LIST = ListSpec(
     response_fields=frozenset(Attempt.model_fields),
     default_sort="number:asc",
 )
+
+
+# ------------------------------------------------------------------------------------------------------------- pictures
+_STALE = "DELETE FROM run_previews WHERE watched_until < now() - interval '1 minute'"
+
+_WATCH = """
+    INSERT INTO run_previews AS p (run_id, org_id, watched_until)
+    VALUES (%(run)s, current_org(), now() + make_interval(secs => %(seconds)s))
+    ON CONFLICT (run_id) DO UPDATE SET watched_until = greatest(p.watched_until, excluded.watched_until)
+"""
+
+_WATCH_NO_MORE = "DELETE FROM run_previews WHERE run_id = %(run)s"
+
+_PREVIEW = """
+    SELECT number, node_id, node_type, content_type, content FROM run_previews
+    WHERE run_id = %(run)s AND number > %(seen)s AND content IS NOT NULL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewRow:
+    """What a run's node showed last."""
+
+    number: int
+    node_id: str
+    node_type: str
+    content_type: str
+    content: str
+
+
+async def watch(transaction: Transaction, run_id: UUID, seconds: float) -> None:
+    """Ask for pictures of a run of the tenant for so many seconds, and forget those that nobody looks at any more."""
+    await transaction.run(_STALE)
+    await transaction.run(_WATCH, {"run": run_id, "seconds": seconds})
+
+
+async def watch_no_more(transaction: Transaction, run_id: UUID) -> None:
+    """Ask for no more pictures of a run."""
+    await transaction.run(_WATCH_NO_MORE, {"run": run_id})
+
+
+async def preview(transaction: Transaction, run_id: UUID, seen: int) -> PreviewRow | None:
+    """Return the newest picture of a run, if it is newer than the one of number `seen`."""
+    return await transaction.first(_PREVIEW, {"run": run_id, "seen": seen}, row=PreviewRow)

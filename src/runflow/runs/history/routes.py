@@ -32,14 +32,15 @@ Records = Annotated[RecordQuery, Depends(record_query)]
 
 EVENTS_DESCRIPTION = (
     "Server-Sent Events `status`, `progress`, `log` and `node`: `id` a growing number, `data` an object with `run_id` "
-    "and `timestamp`. The last one is the status with `is_terminal` true."
+    "and `timestamp`. The last one is the status with `is_terminal` true. `queue` and `preview` are true at this "
+    "moment only: they have no `id`, and are not told again."
 )
 EVENT_SCHEMA = {
     "type": "object",
     "description": "One event of the stream.",
     "properties": {
         "id": {"type": "string", "description": "Send the last one as `Last-Event-ID` to go on behind it."},
-        "event": {"type": "string", "enum": ["status", "progress", "log", "node"]},
+        "event": {"type": "string", "enum": ["status", "progress", "log", "node", "queue", "preview"]},
         "data": {"type": "string", "description": "A JSON object."},
         "retry": {"type": "integer", "description": "Milliseconds to wait before connecting again."},
     },
@@ -73,6 +74,10 @@ async def events(
     last_event_id: Annotated[
         str | None, Query(description="Where the header cannot be sent: the last `id` that you have seen.")
     ] = None,
+    previews: Annotated[
+        bool,
+        Query(description="Also tell what the running node shows: pictures of up to 256 KiB, two a second at most."),
+    ] = False,
     header: Annotated[
         str | None, Header(alias="Last-Event-ID", description="The last `id` that you have seen; wins over the query.")
     ] = None,
@@ -88,7 +93,7 @@ async def events(
     await look_after(parts, caller.org_id, id, END)
     if after >= END:
         return Response(status_code=204)
-    return EventStream(follow(parts, caller.org_id, id, after), parts.limits.waiting(caller.org_id))
+    return EventStream(follow(parts, caller.org_id, id, after, previews=previews), parts.limits.waiting(caller.org_id))
 
 
 def _number(text: str | None, where: list[str]) -> int | None:

@@ -14,16 +14,18 @@ import aiohttp
 import orjson
 import structlog
 
+from runflow.worker.engine.previews import FEATURES, Preview, read_preview
 from runflow.worker.engine.protocol import ComfyClient
 
 log = structlog.get_logger(__name__)
 
 _PING_SECONDS = 15.0
 _LONGEST_WAIT = 2.0
+_FEATURES = orjson.dumps(FEATURES).decode()
 
 
 class EventSocket:
-    """Listens, and hands every JSON message to `on_message(type, data)`.
+    """Listens, and hands every JSON message to `on_message(type, data)`, every picture to `on_preview`.
 
     Says `on_garbled()` where one cannot be read, and `on_lost(client_id)` when the connection ends.
     """
@@ -34,11 +36,13 @@ class EventSocket:
         on_message: Callable[[str, Mapping[str, Any]], None],
         on_garbled: Callable[[], None],
         on_lost: Callable[[str], None],
+        on_preview: Callable[[Preview], None],
     ) -> None:
         self._client = client
         self._on_message = on_message
         self._on_garbled = on_garbled
         self._on_lost = on_lost
+        self._on_preview = on_preview
         self._task: asyncio.Task[None] | None = None
         self._connected = asyncio.Event()
         self.client_id: str | None = None
@@ -75,6 +79,7 @@ class EventSocket:
                     max_msg_size=0,
                     compress=0,
                 ) as socket:
+                    await socket.send_str(_FEATURES)
                     self.client_id = client_id
                     self._connected.set()
                     wait = 0.05
@@ -91,7 +96,8 @@ class EventSocket:
 
     async def _listen(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         async for message in socket:
-            # Binary messages are pictures for a person at the editor.
+            if message.type is aiohttp.WSMsgType.BINARY and (preview := read_preview(message.data)) is not None:
+                self._on_preview(preview)
             if message.type is not aiohttp.WSMsgType.TEXT:
                 continue
             try:

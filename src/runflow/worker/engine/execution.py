@@ -7,6 +7,7 @@ from typing import Any
 
 from runflow.protocol.events import NodeState
 from runflow.protocol.failures import FailureCode
+from runflow.worker.engine.previews import Preview
 
 Prompt = Mapping[str, Mapping[str, Any]]
 """ComfyUI's API-format graph: node id → `{class_type, inputs, _meta?}`."""
@@ -22,6 +23,8 @@ class EventKind(StrEnum):
     """A node is done: `state` is succeeded, cached or failed."""
     PROGRESS = "progress"
     """A node's own progress bar moved: `value` of `maximum`."""
+    PREVIEW = "preview"
+    """A node shows what it is working on: `preview`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class EngineEvent:
     maximum: float | None = None
     nodes_done: int = 0
     nodes_total: int = 0
+    preview: Preview | None = None
 
 
 OnEvent = Callable[[EngineEvent], None]

@@ -31,6 +31,9 @@ def engine_arguments(
     """
     flags = Flags(comfy_dir)
     wanted = ["--listen", "127.0.0.1", "--port", str(port), "--base-directory", str(base)]
+    if flags.knows("--preview-method"):
+        # What costs least of all that samplers can show: a run's followers see it (docs/api/runs.md, "Following").
+        wanted += ["--preview-method", "latent2rgb"]
     if flags.knows("--database-url"):
         wanted += ["--database-url", f"sqlite:///{base / 'user' / 'comfyui.db'}"]
     optional = [

@@ -19,6 +19,7 @@ import structlog
 from runflow.worker.engine.base import EngineCrashed, EngineError, EngineUnreachable
 from runflow.worker.engine.event_socket import EventSocket
 from runflow.worker.engine.execution import Execution, OnEvent, Prompt, PromptRejected
+from runflow.worker.engine.previews import Preview
 from runflow.worker.engine.protocol import ComfyClient
 from runflow.worker.engine.results import interrupted, read_history, rejected
 from runflow.worker.engine.tracker import Tracker
@@ -47,7 +48,7 @@ class PromptSession:
 
     def __init__(self, client: ComfyClient, *, unreachable_seconds: float = 30.0) -> None:
         self._client = client
-        self._socket = EventSocket(client, self._message, self._garbled, self._socket_lost)
+        self._socket = EventSocket(client, self._message, self._garbled, self._socket_lost, self._preview)
         self._unreachable_seconds = unreachable_seconds
         self._trackers: dict[str, Tracker] = {}
         self._engine_ids: dict[str, str] = {}
@@ -194,17 +195,31 @@ class PromptSession:
         prompt_id = data.get("prompt_id")
         if prompt_id is None:
             return
-        tracker = self._trackers.get(prompt_id)
-        if tracker is None and self._engine_ids:
-            tracker = next(
-                (self._trackers.get(ours) for ours, id_ in self._engine_ids.items() if id_ == prompt_id), None
-            )
+        tracker = self._tracker_of(prompt_id)
         if tracker is not None:
             tracker.take(kind, data)
         elif self._submitting and len(self._orphans) < _ORPHANS:
             self._orphans.append((prompt_id, kind, data))
         elif self._submitting:
             self._garbled()
+
+    def _preview(self, preview: Preview) -> None:
+        tracker = self._tracker_of(preview.prompt_id) if preview.prompt_id is not None else self._only_begun()
+        if tracker is not None:
+            tracker.show(preview)
+
+    def _only_begun(self) -> Tracker | None:
+        """The prompt that executes, where only one can be it."""
+        begun = [tracker for tracker in self._trackers.values() if tracker.started_at is not None]
+        return begun[0] if len(begun) == 1 else None
+
+    def _tracker_of(self, engine_id: str) -> Tracker | None:
+        tracker = self._trackers.get(engine_id)
+        if tracker is None and self._engine_ids:
+            tracker = next(
+                (self._trackers.get(ours) for ours, id_ in self._engine_ids.items() if id_ == engine_id), None
+            )
+        return tracker
 
     def _garbled(self) -> None:
         """A message could not be read, and whose it was is not known either."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from runflow.protocol.events import NodeState
 from runflow.worker.engine.execution import EngineEvent, EventKind, NodeTiming, OnEvent, Prompt, node_title
+from runflow.worker.engine.previews import Preview
 from runflow.worker.engine.told import Told
 
 
@@ -53,6 +54,14 @@ class Tracker:
             handler(data, time.time())
         if kind == "execution_success" and self.told.entry is not None:
             self.finish()
+
+    def show(self, preview: Preview) -> None:
+        """Take a picture of what a node is working on; where the engine does not say which, the last that began."""
+        self.heard_at = time.monotonic()
+        open_ids = [node_id for node_id in self._started if node_id not in self._finished]
+        node_id = preview.node_id or (open_ids[-1] if open_ids else None)
+        if self._on_event is not None and node_id is not None:
+            self._on_event(EngineEvent(EventKind.PREVIEW, time.time(), node_id, preview=preview))
 
     def finish(self) -> None:
         """Say that the prompt has ended."""
