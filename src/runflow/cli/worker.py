@@ -59,7 +59,11 @@ def worker(
     die_with_parent: Annotated[bool, typer.Option("--die-with-parent", help="Stop when the parent stops.")] = False,
 ) -> None:
     """Take runs from SERVER and execute them on this machine's ComfyUI, until Ctrl-C."""
+    from runflow.logs import configure
+
+    configure()
     settings = load_settings()
+    configure(settings.log_format)
     if engine_user not in (ENGINE_USER_AUTO, ENGINE_USER_SAME) and not engine_user.isdecimal():
         fail(f"--engine-user is a user id, `{ENGINE_USER_SAME}` or `{ENGINE_USER_AUTO}`, not {engine_user!r}.")
     if comfyui is not None and comfyui_url is not None:
@@ -96,7 +100,6 @@ def _run(settings: "Settings", worker_settings: WorkerSettings, *, with_parent: 
 
     import uvloop
 
-    from runflow.logs import configure
     from runflow.outgoing import InvalidNetworks, InvalidUrl
     from runflow.worker.agent import Agent
     from runflow.worker.connection import ServerRefused
@@ -104,7 +107,6 @@ def _run(settings: "Settings", worker_settings: WorkerSettings, *, with_parent: 
     from runflow.worker.gpu import detect
     from runflow.worker.parent import die_with_parent
 
-    configure(settings.log_format)
     finder = EngineFinder(worker_settings)
     finder.clear_leftovers()
 

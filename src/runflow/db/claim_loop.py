@@ -75,12 +75,13 @@ class ClaimLoop(Generic[ClaimT]):
         poll: float,
         grace: float = 0.0,
         extension: Extension[ClaimT] | None = None,
+        beat: Callable[[], None] | None = None,
     ) -> None:
         """Prepare; `run` does the work.
 
         `topic` is the hint after a row was inserted; `name` says in the log what is worked on; `most` claims are held
         at once. In seconds: `poll` is how often the loop looks without being told, `grace` how long it lets work end
-        when it is stopped.
+        when it is stopped. `beat` is called whenever the loop has read the rows.
         """
         self._queue = queue
         self._hub = hub
@@ -90,6 +91,7 @@ class ClaimLoop(Generic[ClaimT]):
         self._poll = poll
         self._grace = grace
         self._extension = extension
+        self._beat = beat
         self._working: dict[asyncio.Task[float | None], ClaimT] = {}
         self._look = asyncio.Event()
         self._left_behind = False
@@ -119,6 +121,8 @@ class ClaimLoop(Generic[ClaimT]):
         try:
             while (places := self._most - len(self._working)) > 0:
                 found = await self._queue.claim(places)
+                if self._beat is not None:
+                    self._beat()
                 self._left_behind = found.more
                 for held in found.claims:
                     self._begin(held)

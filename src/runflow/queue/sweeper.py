@@ -28,6 +28,8 @@ from runflow.web.services import Services
 log = structlog.get_logger()
 
 SWEEP_SECONDS = 1.0
+STILL_SECONDS = 30.0
+"""A sweeper that got through no round for so long stands still (readiness says so)."""
 OFFERS_PER_ATTEMPT = 5
 """So many unanswered offers of a run count as an attempt that was lost. One outage of the network costs a run no more:
 polls from before it end within half a minute, which is as long as five offers last."""
@@ -46,6 +48,7 @@ class Sweeper:
     async def run(self) -> None:
         """Sweep every second until cancelled. Trouble is logged and tried again."""
         rounds = 0
+        beat = self._services.background.watch("sweeper", STILL_SECONDS)
         while True:
             try:
                 await self.sweep_offers()
@@ -54,6 +57,7 @@ class Sweeper:
                     await self.sweep_leases()
                 if rounds % 15 == 0:
                     await self._services.authenticator.note_use()
+                beat()
             except Exception as error:
                 log.warning(
                     "sweep failed, trying again", error=str(error).splitlines()[0] if str(error) else repr(error)
