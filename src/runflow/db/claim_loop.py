@@ -46,6 +46,9 @@ class WorkQueue(Protocol[ClaimT]):
     async def claim(self, places: int) -> Claimed[ClaimT]:
         """Claim at most `places` rows that are due."""
 
+    def name_of(self, held: ClaimT) -> str:
+        """Return the id of a claim's row, for the log."""
+
     async def work(self, held: ClaimT) -> float | None:
         """Work on a claim and record what came of it. Returns in how many seconds the row is due again; None: not."""
 
@@ -146,7 +149,7 @@ class ClaimLoop(Generic[ClaimT]):
         except NotRecorded:
             return None  # the claim lapses
         except Exception:  # a defect of ours must not end the loop
-            log.exception("work on a claim failed unexpectedly", queue=self._name)
+            log.exception("work on a claim failed unexpectedly", queue=self._name, claim=self._queue.name_of(held))
             return None
 
     def _ended(self, task: asyncio.Task[float | None]) -> None:

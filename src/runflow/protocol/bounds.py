@@ -84,6 +84,18 @@ class CutLine(Bound):
 
 
 @dataclass(frozen=True)
+class Between(Bound):
+    """A number that is measured: what is out of its range says more about a clock than about the work."""
+
+    least: int
+    most: int
+
+    def apply(self, value: int) -> int:
+        """Take the nearest number of the range."""
+        return max(self.least, min(self.most, value))
+
+
+@dataclass(frozen=True)
 class WithZone(Bound):
     """A time that says where on Earth."""
 
@@ -111,7 +123,7 @@ Text = Annotated[str, Storable()]
 Short = Annotated[str, MaxLen(255), Storable()]
 Sentence = Annotated[str, Storable(), CutTo(MAX_SENTENCE)]
 Document = Annotated[dict[str, Any], JsonBytes(MAX_DOCUMENT_BYTES)]
-Milliseconds = Annotated[int, Ge(0), Le(10**9)]
+Milliseconds = Annotated[int, Between(0, 10**9)]
 Pixels = Annotated[int, Ge(0), Le(10**6)]
 Bytes = Annotated[int, Ge(0)]
 Time = Annotated[datetime, WithZone()]

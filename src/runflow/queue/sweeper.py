@@ -7,6 +7,7 @@ from uuid import UUID
 import structlog
 
 from runflow.billing.settlement import meter
+from runflow.db.set_aside import RETENTION_SECONDS, SetAside
 from runflow.db.transaction import Fetched, Transaction
 from runflow.protocol.failures import TERMINAL, Failure
 from runflow.queue import completion_queries, queries, sweep_queries
@@ -44,6 +45,8 @@ class Sweeper:
         """Prepare; `run` does the work."""
         self._services = services
         self._started = time.monotonic()
+        self._leases = SetAside("lease")
+        self._attempts = SetAside("outputs of an attempt", first_seconds=RETENTION_SECONDS)
 
     async def run(self) -> None:
         """Sweep every second until cancelled. Trouble is logged and tried again."""
@@ -78,27 +81,32 @@ class Sweeper:
         async with self._services.db.system() as transaction:
             leases = await sweep_queries.of_older_lives(transaction, worker=worker_id, instance=instance)
         for lease in leases:
-            await self._end(lease, expired_only=False)
+            # What fails here expires, and is then the sweep's.
+            await self._leases.attempt(lease.lease, self._end(lease, expired_only=False))
         return len(leases)
 
     async def sweep_objects(self) -> int:
         """Remove stored objects of attempts that are not their run's result; return how many attempts."""
         async with self._services.db.system() as transaction:
-            attempts = await sweep_queries.unswept(transaction, OBJECTS_AFTER_SECONDS)
-        for attempt in attempts:
-            keys = [key async for key in self._services.storage.list(output_prefix(attempt.run_id, attempt.id))]
-            await self._services.storage.delete(keys)
+            attempts = await sweep_queries.unswept(transaction, OBJECTS_AFTER_SECONDS, aside=self._attempts.ids)
+        swept = [
+            attempt.id
+            for attempt in attempts
+            if await self._attempts.attempt(attempt.id, self._remove(output_prefix(attempt.run_id, attempt.id)))
+        ]
         async with self._services.db.system() as transaction:
-            await sweep_queries.mark_swept(transaction, [attempt.id for attempt in attempts])
-        return len(attempts)
+            await sweep_queries.mark_swept(transaction, swept)
+        return len(swept)
+
+    async def _remove(self, prefix: str) -> None:
+        await self._services.storage.delete([key async for key in self._services.storage.list(prefix)])
 
     async def _take_back(self, states: list[str]) -> int:
         async with self._services.db.system() as transaction:
-            found = await sweep_queries.expired(transaction, states)
+            found = await sweep_queries.expired(transaction, states, aside=self._leases.ids)
         leases = await found.fetchall()
-        for lease in leases:
-            await self._end(lease, expired_only=True)
-        return len(leases)
+        ended = [await self._leases.attempt(lease.lease, self._end(lease, expired_only=True)) for lease in leases]
+        return sum(ended)
 
     async def _end(self, lease: OpenLease, *, expired_only: bool) -> None:
         async with self._services.db.system() as transaction:

@@ -131,6 +131,10 @@ class DeliverySender:
             slots.take(chosen[held.id])
         return Claimed([Sending(held, chosen[held.id], signers[held.id]) for held in claims], more, due.seconds_to_next)
 
+    def name_of(self, held: Sending) -> str:
+        """Return the id of a delivery."""
+        return str(held.claim.id)
+
     async def work(self, held: Sending) -> float | None:
         """Make an attempt and record it. Returns in how many seconds the next one follows."""
         try:
