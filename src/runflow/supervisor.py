@@ -23,12 +23,17 @@ from runflow.embedded_postgres import EmbeddedPostgres
 from runflow.embedded_postgres.errors import EmbeddedPostgresError
 from runflow.installation import FirstSteps, Installation, first_steps
 from runflow.server import build_services, create_app
+from runflow.web.services import Services
+from runflow.worker.settings import SUPERSEDED_EXIT_CODE, default_name
+from runflow.workers import service as workers
 
 log = structlog.get_logger()
 
 ADDRESS_FILE = "server.url"
 """In the home folder: where the server that runs on it is reached."""
 
+LOOK_AGAIN_SECONDS = 5.0
+"""How often it is looked whether the local worker's name is free again."""
 WORKER_STOP_SECONDS = 20.0
 SERVER_STOP_SECONDS = 3
 WATCH_SECONDS = 30.0
@@ -106,7 +111,7 @@ class Supervisor:
                             stack.push_async_callback(_cancelled, task)
                         if self._with_worker:
                             beat = services.background.watch("watch over the worker", WATCH_SECONDS)
-                            watching = self._keeping_worker(worker_url, steps.worker_token_file, beat)
+                            watching = self._keeping_worker(services, worker_url, steps.worker_token_file, beat)
                             task = asyncio.create_task(keep("watch over the worker", watching))
                             stack.push_async_callback(_finished, task)
                         await self._stopping.wait()
@@ -173,7 +178,9 @@ class Supervisor:
         home = {"RUNFLOW_HOME": str(settings.home_dir)}
         return home if trusted is None else {**home, "RUNFLOW_CA_FILE": str(trusted)}
 
-    def _keeping_worker(self, url: str, token_file: Path, beat: Beat) -> Callable[[], Awaitable[None]]:
+    def _keeping_worker(
+        self, services: Services, url: str, token_file: Path, beat: Beat
+    ) -> Callable[[], Awaitable[None]]:
         async def keep() -> None:
             """Run the local worker as a process of its own; start it again when it ends."""
             restarts = 0
@@ -181,6 +188,11 @@ class Supervisor:
                 started = time.monotonic()
                 process = await self._start_worker(url, token_file)
                 if await self._ends_by_itself(process, beat):
+                    if process.returncode == SUPERSEDED_EXIT_CODE:
+                        log.error("another process works under the name of the local worker, which waits for its end")
+                        while await _is_taken(services) and not await self._stops_within(LOOK_AGAIN_SECONDS):
+                            beat()
+                        continue
                     restarts = 0 if time.monotonic() - started > 60 else restarts + 1
                     pause = RESTART_SECONDS[min(restarts, len(RESTART_SECONDS) - 1)]
                     log.error("the local worker ended, starting it again", code=process.returncode, pause_seconds=pause)
@@ -217,6 +229,15 @@ class Supervisor:
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
         return self._stopping.is_set()
+
+
+async def _is_taken(services: Services) -> bool:
+    """Tell whether another process works under the name of the local worker, as far as can be known."""
+    try:
+        return await workers.is_connected(services, default_name())
+    except Exception as error:
+        log.warning("cannot see who has the local worker's name", error=repr(error)[:200])
+        return True
 
 
 async def _terminate(process: asyncio.subprocess.Process) -> None:

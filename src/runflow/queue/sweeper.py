@@ -20,6 +20,7 @@ from runflow.queue.completion import (
     output_prefix,
     retry_or_fail,
     worker_lost,
+    worker_replaced,
 )
 from runflow.queue.ending import run_ended, something_follows
 from runflow.queue.leases import OPEN, number_of
@@ -129,10 +130,18 @@ class Sweeper:
                     unanswered = await sweep_queries.note_unanswered(transaction, lease.worker, held.offered_at)
             else:
                 name = await sweep_queries.worker_name(transaction, lease.worker)
-                transition = await self._lose(transaction, held, worker_lost(name))
+                lost = worker_lost(name) if expired_only else worker_replaced(name)
+                transition = await self._lose(transaction, held, lost)
         if unanswered is not None:
             await _tell_of_pause(unanswered)
-        log.warning("lease lost", lease_id=str(held.lease_id), run_id=str(held.run_id), run=transition.run_status)
+        log.warning(
+            "lease lost",
+            lease_id=str(held.lease_id),
+            run_id=str(held.run_id),
+            worker_id=str(lease.worker),
+            why="it was not renewed" if expired_only else "another process registered under the worker's name",
+            run=transition.run_status,
+        )
         announce(
             self._services, held.run_id, transition.run_status, with_delivery=something_follows(self._services, held)
         )
