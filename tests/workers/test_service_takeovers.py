@@ -89,7 +89,7 @@ async def test_a_status_that_is_wrong_heals_when_the_worker_asks_for_work(
 
     async def is_ready() -> bool:
         assert (await ask(worker)).status_code == 200
-        return (await shown(services, worker))["status_code"] == "ready"
+        return str((await shown(services, worker))["status_code"]) == "ready"
 
     await until(is_ready, every=0.5)
     assert (await shown(services, worker))["status_detail"] is None
