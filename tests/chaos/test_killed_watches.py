@@ -2,12 +2,16 @@
 
 import json
 import os
+import time
 from collections.abc import Iterator
 
 import httpx
 import psutil
 import pytest
 
+from runflow.client import Runflow
+from runflow.ids import new_id
+from tests.support import e2e_prompts
 from tests.support.platform_fixtures import Platform, new_home, remove, until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
@@ -66,3 +70,34 @@ def test_backup_commands_print_nothing_of_their_own(platform: Platform) -> None:
     platform.start()
     said = platform.database_program("psql", "-Atc", "SELECT 1")
     assert (said.returncode, said.stdout, said.stderr) == (0, "1\n", "")
+
+
+def test_a_server_that_stood_still_takes_nothing_from_its_workers(platform: Platform) -> None:
+    platform.environment, platform.arguments = {"RUNFLOW_LEASE_SECONDS": "3"}, ("--no-worker",)
+    platform.start()
+    me = {"protocol_version": 1, "instance": str(new_id())}
+    headers = {"Authorization": f"Bearer {(platform.home / 'worker.token').read_text().strip()}"}
+    with (
+        Runflow(platform.url, platform.key()) as api,
+        httpx.Client(base_url=f"{platform.url}/v1/worker", headers=headers, timeout=60) as worker,
+    ):
+        run = api.dispatch(api.deploy("still", e2e_prompts.sleep(1))["path"], {"colour": 1})
+        registered = worker.post("/registrations", json={**me, "name": "box", "status": "ready"}).json()
+        me["worker_id"] = registered["worker_id"]
+        # Past the grace that it begins with.
+        since = time.monotonic()
+        until(lambda: time.monotonic() - since > 5, "a grace is over")
+        lease = worker.post("/leases", json={**me, "wait_seconds": 20}).json()["lease"]
+        assert lease["run_id"] == run["id"]
+        for _ in range(3):
+            assert worker.post(f"/leases/{lease['id']}/heartbeats", json=me).status_code == 200
+            server, since = platform.server(), time.monotonic()
+            server.suspend()
+            until(lambda since=since: time.monotonic() - since > 5, "longer than a lease")
+            server.resume()
+        assert worker.post(f"/leases/{lease['id']}/heartbeats", json=me).status_code == 200
+        error = {"code": "EXECUTION_FAILED", "stage": "execute", "message": "It broke. Mend it."}
+        ended = worker.post(f"/leases/{lease['id']}/completions", json={**me, "result": "failed", "error": error})
+        assert ended.status_code == 200
+        run = api.run(run["id"])
+        assert (run["status_code"], run["failure_code"], run["attempt_count"]) == ("failed", "EXECUTION_FAILED", 1)

@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
+from runflow.queue.grace import Grace
 from runflow.queue.sweeper import Sweeper
 from runflow.web.services import Services
 from tests.support.deployed import PROMPT, Deployed, Dispatch, Worker
@@ -98,6 +99,70 @@ async def test_a_lease_that_cannot_be_ended_keeps_no_other_from_its_end(
     await set_running(services, poison, 1)
     await Sweeper(services).sweep_leases()
     assert (await read(client, poison))["status_code"] == "queued"
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> tuple[float, float]:
+        return self.now, self.now
+
+
+@pytest.mark.parametrize("began", [False, True], ids=["offer", "lease"])
+async def test_a_gap_takes_nothing_from_a_worker_that_could_not_renew(
+    services: Services, dispatch: Dispatch, worker: Worker, began: bool
+) -> None:
+    clock = Clock()
+    await dispatch()
+    sweeper = Sweeper(services, Grace(clock))
+
+    async def rounds(seconds: int) -> None:
+        for _ in range(seconds):
+            clock.now += 1
+            await sweeper.round()
+
+    await rounds(70)  # longer than an offer of the tests and a lease
+    lease = await (taken(worker) if began else worker.lease(20))
+    assert lease is not None
+    await expire(services, lease)
+    clock.now += 24
+    await sweeper.round()
+    assert (await worker.heartbeat(lease)).status_code == 200, "it is still the worker's"
+    await expire(services, lease)
+    await rounds(70)
+    assert (await worker.heartbeat(lease)).json()["code"] in ("LEASE_LOST", "LEASE_NOT_FOUND")
+
+
+async def test_outputs_of_lapsed_offers_go_and_the_result_stays(
+    client: httpx.AsyncClient,
+    services: Services,
+    dispatch: Dispatch,
+    worker: Worker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = await dispatch()
+    lapsed = await worker.lease(20)
+    assert lapsed is not None
+    await worker.upload(lapsed)
+    await expire(services, lapsed)
+    await Sweeper(services).sweep_offers()
+    lease = await taken(worker)
+    assert (await worker.complete(lease, outputs=[await worker.upload(lease)])).status_code == 200
+    sweeper = Sweeper(services)
+    while await sweeper.sweep_leftovers():
+        pass
+    assert await objects(services, run) == {lapsed["id"], lease["id"]}, "its URLs may still be valid"
+    monkeypatch.setattr("runflow.queue.sweeper.OBJECTS_AFTER_SECONDS", 0)
+    while await sweeper.sweep_leftovers():
+        pass
+    assert await objects(services, run) == {lease["id"]}
+    url = (await read(client, run))["output"]["outputs"][0]["url"]
+    assert (await client.get(url)).status_code == 200
+
+
+async def objects(services: Services, run: dict[str, Any]) -> set[str]:
+    """Return the leases that have objects below a run's prefix."""
+    return {key.split("/")[2] async for key in services.storage.list(f"runs/{run['id']}")}
 
 
 async def test_outputs_that_cannot_be_removed_keep_none_from_removal(

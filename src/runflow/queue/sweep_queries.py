@@ -4,7 +4,7 @@ from datetime import datetime
 from uuid import UUID
 
 from runflow.db.transaction import Fetched, Transaction
-from runflow.queue.rows import OpenLease, UnansweredOffers, UnsweptAttempt
+from runflow.queue.rows import OpenLease, RunWithLeftovers, UnansweredOffers, UnsweptAttempt
 
 _EXPIRED = """
     SELECT a.id AS lease, a.worker_id AS worker, a.worker_instance AS instance FROM run_attempts a
@@ -53,6 +53,15 @@ _UNSWEPT = """
       AND id <> ALL(CAST(%(aside)s AS uuid[]))
     ORDER BY completed_at LIMIT 100
 """
+
+_WITH_LEFTOVERS = """
+    SELECT r.id, ARRAY(SELECT a.id FROM run_attempts a WHERE a.run_id = r.id) AS attempts FROM runs r
+    WHERE r.has_leftovers AND r.completed_at < clock_timestamp() - make_interval(secs => %(after_seconds)s)
+      AND r.id <> ALL(CAST(%(aside)s AS uuid[]))
+    ORDER BY r.completed_at LIMIT 100
+"""
+
+_NO_LEFTOVERS = "UPDATE runs SET has_leftovers = false WHERE id = ANY(%(ids)s)"
 
 _MARK_SWEPT = "UPDATE run_attempts SET objects_swept = true WHERE id = ANY(%(ids)s)"
 
@@ -110,3 +119,16 @@ async def unswept(transaction: Transaction, after_seconds: float, *, aside: list
 async def mark_swept(transaction: Transaction, attempts: list[UUID]) -> None:
     """Note that nothing of these attempts is left in storage."""
     await transaction.run(_MARK_SWEPT, {"ids": attempts})
+
+
+async def with_leftovers(
+    transaction: Transaction, after_seconds: float, *, aside: list[UUID]
+) -> list[RunWithLeftovers]:
+    """Return runs that ended so long ago and of which offers were forgotten that may have stored something."""
+    values = {"after_seconds": after_seconds, "aside": aside}
+    return await transaction.rows(_WITH_LEFTOVERS, values, row=RunWithLeftovers)
+
+
+async def no_leftovers(transaction: Transaction, runs: list[UUID]) -> None:
+    """Note that nothing of forgotten offers of these runs is left in storage."""
+    await transaction.run(_NO_LEFTOVERS, {"ids": runs})
