@@ -4,7 +4,7 @@ The classes know how Pydantic asks for a check, and import it only when it does:
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import orjson
@@ -97,13 +97,11 @@ class Between(Bound):
 
 @dataclass(frozen=True)
 class WithZone(Bound):
-    """A time that says where on Earth."""
+    """A time that says where on Earth. One that does not is taken for UTC: no result is refused over a time."""
 
     def apply(self, value: datetime) -> datetime:
-        """Return it as it is. Raises ValueError."""
-        if value.tzinfo is None:
-            raise ValueError("needs a time zone, such as +00:00")
-        return value
+        """Return it with its zone."""
+        return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from runflow.protocol.failures import Failure, FailureCode, Stage
 from runflow.protocol.workers import PROTOCOL_VERSION, Gpu, Registered, Registration
 from runflow.tls import trusting
 from runflow.worker.attempt import Attempt, Stop, WorkerContext
+from runflow.worker.clock import CLOCK
 from runflow.worker.concurrency import UNFINISHED_LIMIT, Prefetch
 from runflow.worker.connection import Connection, ServerRefused, ServerUnavailable, Superseded, Unregistered
 from runflow.worker.engine.base import Engine, EngineDescription
@@ -235,6 +236,8 @@ class Agent:
             log.exception("The server sent a run that cannot be read.", lease_id=data.get("id"))
             self._spawn(_refuse(connection, str(data.get("id")), error))
             return
+        if not self._attempts:
+            CLOCK.set()
         attempt = Attempt(lease, context, self._wake.set)
         task = asyncio.create_task(attempt.run(), name=f"run {lease.run_id}")
         self._attempts[task] = attempt
