@@ -23,6 +23,7 @@ from runflow.embedded_postgres import EmbeddedPostgres
 from runflow.embedded_postgres.errors import EmbeddedPostgresError
 from runflow.installation import FirstSteps, Installation, first_steps
 from runflow.server import build_services, create_app
+from runflow.web.connection import HttpConnection
 from runflow.web.services import Services
 from runflow.worker.settings import SUPERSEDED_EXIT_CODE, default_name
 from runflow.workers import service as workers
@@ -146,6 +147,7 @@ class Supervisor:
     def _server(self, app: ASGIApp, *, tls: bool) -> _Server:
         config = uvicorn.Config(
             app,
+            http=HttpConnection,
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import httpx
 import psutil
@@ -28,6 +29,10 @@ def platform() -> Iterator[Platform]:
 def _other(platform: Platform, find: str, dead: int) -> bool:
     found: psutil.Process | None = getattr(platform, find)()
     return found is not None and found.pid != dead
+
+
+def passed(seconds: float, since: float) -> bool:
+    return time.monotonic() - since > seconds
 
 
 def test_a_stderr_that_nobody_reads_ends_no_watch(platform: Platform) -> None:
@@ -86,14 +91,14 @@ def test_a_server_that_stood_still_takes_nothing_from_its_workers(platform: Plat
         me["worker_id"] = registered["worker_id"]
         # Past the grace that it begins with.
         since = time.monotonic()
-        until(lambda: time.monotonic() - since > 5, "a grace is over")
+        until(partial(passed, 5, since), "a grace is over")
         lease = worker.post("/leases", json={**me, "wait_seconds": 20}).json()["lease"]
         assert lease["run_id"] == run["id"]
         for _ in range(3):
             assert worker.post(f"/leases/{lease['id']}/heartbeats", json=me).status_code == 200
             server, since = platform.server(), time.monotonic()
             server.suspend()
-            until(lambda since=since: time.monotonic() - since > 5, "longer than a lease")
+            until(partial(passed, 5, since), "longer than a lease")
             server.resume()
         assert worker.post(f"/leases/{lease['id']}/heartbeats", json=me).status_code == 200
         error = {"code": "EXECUTION_FAILED", "stage": "execute", "message": "It broke. Mend it."}

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Iterator
+from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
@@ -24,8 +25,21 @@ log = structlog.get_logger()
 LOOK_AGAIN_SECONDS = 5.0
 """How often a followed run is looked up without a hint: hints may be lost."""
 KEEP_ALIVE_SECONDS = 15.0
-MOST = 500
-"""Stored events that one look reads."""
+MOST = 100
+"""Stored events that one look reads: so much of a run's past is held for a listener that does not read."""
+PIECE_BYTES = 16 * 1024
+"""What is sent at once, unless a single event is larger: the rest waits until that is on its way."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A look as text, in pieces that all who listen share. `last` is the number of its last event, None without one."""
+
+    pieces: tuple[bytes, ...]
+    last: int | None
+    is_end: bool
+    has_progress: bool
+    more: bool
 
 
 class _Followed:
@@ -35,7 +49,7 @@ class _Followed:
         self.listeners = 0
         self.changed = asyncio.Event()
         self.ended = asyncio.Event()
-        self.looks: dict[int, asyncio.Task[Look]] = {}
+        self.looks: dict[int, asyncio.Task[_Written]] = {}
 
     def hint(self) -> None:
         """Make everyone look again; looks that have begun may have missed the news."""
@@ -105,13 +119,14 @@ async def follow(services: Services, org_id: UUID, run_id: UUID, after: int) -> 
                 return
             except Exception as error:  # the stream outlives any failure of the database
                 log.warning("cannot read a run's events, trying again", run_id=str(run_id), error=repr(error)[:200])
-                look = Look([], more=False)
-            if look.events:
-                yield b"".join(_written(run_id, event) for event in look.events)
-                after, spoken = look.events[-1].number, time.monotonic()
-                if look.events[-1].is_end:
+                look = _NOTHING
+            if look.last is not None:
+                for piece in look.pieces:
+                    yield piece
+                after, spoken = look.last, time.monotonic()
+                if look.is_end:
                     return
-                if not look.more and any(event.type == "progress" for event in look.events):
+                if not look.more and look.has_progress:
                     await _wait(followed.ended, PROGRESS_SECONDS)
                     continue
             elif time.monotonic() - spoken >= KEEP_ALIVE_SECONDS:
@@ -121,10 +136,13 @@ async def follow(services: Services, org_id: UUID, run_id: UUID, after: int) -> 
                 followed.hint()
 
 
-async def _look(services: Services, followed: _Followed, org_id: UUID, run_id: UUID, after: int) -> Look:
+_NOTHING = _Written((), None, is_end=False, has_progress=False, more=False)
+
+
+async def _look(services: Services, followed: _Followed, org_id: UUID, run_id: UUID, after: int) -> _Written:
     task = followed.looks.get(after)
     if task is None:
-        task = followed.looks[after] = asyncio.create_task(look_after(services, org_id, run_id, after))
+        task = followed.looks[after] = asyncio.create_task(_look_and_write(services, org_id, run_id, after))
         # Every listener may be gone when it fails; then nobody wants to know.
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
     # A listener that leaves does not take the look away from the others.
@@ -137,6 +155,27 @@ async def _wait(event: asyncio.Event, seconds: float) -> bool:
         async with asyncio.timeout(seconds):
             await event.wait()
     return event.is_set()
+
+
+async def _look_and_write(services: Services, org_id: UUID, run_id: UUID, after: int) -> _Written:
+    look = await look_after(services, org_id, run_id, after)
+    pieces: list[bytes] = []
+    piece = bytearray()
+    for event in look.events:
+        text = _written(run_id, event)
+        if piece and len(piece) + len(text) > PIECE_BYTES:
+            pieces.append(bytes(piece))
+            piece.clear()
+        piece += text
+    if piece:
+        pieces.append(bytes(piece))
+    return _Written(
+        tuple(pieces),
+        last=look.events[-1].number if look.events else None,
+        is_end=bool(look.events) and look.events[-1].is_end,
+        has_progress=any(event.type == "progress" for event in look.events),
+        more=look.more,
+    )
 
 
 def _written(run_id: UUID, event: RunEvent) -> bytes:
