@@ -52,6 +52,11 @@ class Background:
         return self._beats.setdefault(name, Beat(self, seconds))
 
     @property
+    def watched(self) -> list[str]:
+        """The names of the tasks that are expected to say that they go on."""
+        return list(self._beats)
+
+    @property
     def standing_still(self) -> list[str]:
         """The names of the watched tasks that have been silent for too long."""
         return [name for name, beat in self._beats.items() if beat.is_late]
