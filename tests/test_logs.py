@@ -1,6 +1,10 @@
 """What the log says of a failure, and what it keeps to itself."""
 
 import io
+import json
+import logging
+import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -11,9 +15,12 @@ from runflow import logs
 
 @pytest.fixture
 def unconfigured() -> Iterator[None]:
-    before = structlog.get_config()
+    before, handlers, hook, stderr = structlog.get_config(), list(logging.root.handlers), sys.excepthook, sys.stderr
     yield
     structlog.configure(**before)
+    logging.root.handlers, sys.excepthook, sys.stderr = handlers, hook, stderr
+    logging.captureWarnings(False)
+    logs._is_json = False
 
 
 @pytest.mark.usefixtures("unconfigured")
@@ -29,3 +36,34 @@ def test_a_traceback_shows_no_values(log_format: str) -> None:
         structlog.get_logger().exception("request failed")
     assert "it broke" in out.getvalue() and "test_logs.py" in out.getvalue()
     assert token not in out.getvalue()
+
+
+@pytest.mark.usefixtures("unconfigured")
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_stderr_that_cannot_be_written_stops_nobody(log_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as out:
+        monkeypatch.setattr(sys, "stderr", out)
+        logs.configure(log_format)
+        structlog.get_logger().warning("sweep failed, trying again")
+        logging.getLogger("uvicorn.error").error("a line of a library")
+        sys.stderr.write("and one that was printed")
+        sys.stderr.flush()
+        os.close(out.fileno())
+        structlog.get_logger().warning("not even there any more")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), writer)  # so that closing it here is no error
+
+
+@pytest.mark.usefixtures("unconfigured")
+def test_lines_of_libraries_are_json_where_ours_are() -> None:
+    out = io.StringIO()
+    logs.configure("json", stream=out)
+    try:
+        raise RuntimeError("it broke")
+    except RuntimeError:
+        logging.getLogger("uvicorn.error").exception("Exception in %s", "ASGI application")
+    logging.getLogger("asyncio").info("too small to be told")
+    (line,) = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert line["event"] == "Exception in ASGI application" and line["logger"] == "uvicorn.error"
+    assert line["level"] == "error" and "it broke" in line["exception"]

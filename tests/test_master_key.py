@@ -70,3 +70,12 @@ def test_one_changed_bit_is_noticed(at: int) -> None:
 def test_a_cut_envelope_is_noticed(length: int) -> None:
     with pytest.raises(CannotDecrypt):
         KEY.decrypt("secrets", KEY.encrypt("secrets", b"whsec_text", "row")[:length], "row")
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"0123456789abcdef\n", b"\xff" * 64])
+def test_a_key_file_that_lost_its_key_is_named_and_left(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "secret.key"
+    path.write_bytes(content)
+    with pytest.raises(MasterKeyError, match=r"secret\.key is empty, cut off or no text .*backup"):
+        load_or_create(tmp_path, None)
+    assert path.read_bytes() == content

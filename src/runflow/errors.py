@@ -297,6 +297,13 @@ class LeaseLost(Conflict):
     code = "LEASE_LOST"
 
 
+class WorkerSuperseded(Conflict):
+    """Another process has taken the name of this worker, so this one gets no runs any more: end it. Each worker needs a
+    name of its own (`runflow worker --name …`)."""
+
+    code = "WORKER_SUPERSEDED"
+
+
 class PayloadTooLarge(RunflowError):
     """The request body is larger than this route accepts."""
 

@@ -1,12 +1,13 @@
 """One installation on this machine: home, master key, database, and what it needs before the first request."""
 
-import os
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+import structlog
 from sqlalchemy import URL
 
 from runflow.accounts.keys import queries as key_queries
@@ -18,9 +19,16 @@ from runflow.db.database import Database, parse_url
 from runflow.db.migrate import migrate
 from runflow.embedded_postgres import EmbeddedPostgres
 from runflow.master_key import MasterKey, load_or_create
+from runflow.private_file import write_private
 from runflow.settings import Settings
 
+log = structlog.get_logger()
+
 FIRST_ORGANIZATION = ("default", "Default")
+LOCAL_WORKER = "local worker"
+"""Name of the token of the worker that `runflow up` runs."""
+MINIMUM_TOKEN_LENGTH = 40
+"""A shorter one was cut off."""
 WORKER_TOKEN_FILE = "worker.token"  # noqa: S105 - a file name
 
 
@@ -79,7 +87,10 @@ def open_installation(
 
 
 async def first_steps(installation: Installation, db: Database) -> FirstSteps:
-    """Make the first organization with an API key, and the local worker's token, where they are missing."""
+    """Make the first organization with an API key, and the local worker's token, where they are missing.
+
+    Raises OSError where the token's file is there and cannot be read or written.
+    """
     slug, name = FIRST_ORGANIZATION
     token_file = installation.settings.home_dir / WORKER_TOKEN_FILE
     new_key: str | None = None
@@ -93,10 +104,12 @@ async def first_steps(installation: Installation, db: Database) -> FirstSteps:
         else:
             org_id, slug = found.id, found.slug
         token = None
-        if not token_file.exists():
-            _, token = await keys.create_worker_token(transaction, "local worker")
+        if not _holds_token(token_file):
+            # The worker's name belongs to the token that is lost: without it nobody would get the name any more.
+            await key_queries.revoke_token_of_worker(transaction, LOCAL_WORKER, worker=socket.gethostname())
+            _, token = await keys.create_worker_token(transaction, LOCAL_WORKER)
     if token is not None:
-        write_secret(token_file, token)
+        write_private(token_file, token + "\n")
     return FirstSteps(org_id, slug, new_key, token_file)
 
 
@@ -106,10 +119,15 @@ async def announce_key_change(db: Database) -> None:
         await key_queries.announce_change(transaction)
 
 
-def write_secret(path: Path, value: str) -> None:
-    """Write a secret that only its owner can read, whole or not at all."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(value + "\n")
-    fresh.replace(path)
+def _holds_token(path: Path) -> bool:
+    """Tell whether the local worker's token is there; one that was cut off or emptied is none. Raises OSError."""
+    try:
+        text = path.read_text().strip()
+    except FileNotFoundError:
+        return False
+    except UnicodeDecodeError:
+        text = ""
+    if text.startswith(keys.WORKER_PREFIX) and text.isascii() and len(text) >= MINIMUM_TOKEN_LENGTH:
+        return True
+    log.warning("the local worker's token file holds no token, making a new one", path=str(path))
+    return False

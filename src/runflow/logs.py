@@ -1,16 +1,83 @@
-"""Log lines: one event with its values, for people on a terminal and as JSON everywhere else."""
+"""Log lines: one event with its values, for people on a terminal and as JSON everywhere else.
 
+What is written to stderr after `configure` can fail without anybody noticing: a full disk, a closed terminal or a pipe
+whose reader is gone must end nothing but the lines themselves.
+"""
+
+import contextlib
+import io
 import logging
+import os
 import sys
-from typing import TextIO
+from types import TracebackType
+from typing import Any, TextIO, cast
 
 import structlog
 
+FOREIGN_LEVEL = logging.WARNING
+"""Of what libraries log through Python's own `logging`: from this level on."""
+
+
+class Sink(io.TextIOBase):
+    """A stream on which writing never fails: what cannot be written is lost, and whoever wrote it goes on."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        """Write to `stream`; None where the process was started without one."""
+        self._stream = stream if stream is not None else open(os.devnull, "w")  # noqa: PTH123, SIM115
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what can be flushed."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Tell whether people read it."""
+        with contextlib.suppress(OSError, ValueError):
+            return self._stream.isatty()
+        return False
+
+    def fileno(self) -> int:
+        """Return the descriptor below. Raises OSError where there is none."""
+        return self._stream.fileno()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # a property of the stream below
+        """The encoding of the stream below."""
+        return self._stream.encoding or "utf-8"
+
+
+class _Foreign(logging.Handler):
+    """Passes on what libraries log, so that it looks like every other line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(Exception):  # whoever logs goes on
+            told: dict[str, Any] = {} if record.exc_info is None else {"exc_info": record.exc_info}
+            structlog.get_logger().log(record.levelno, record.getMessage(), logger=record.name, **told)
+
+
+_is_json = False
+
+
+def writes_json() -> bool:
+    """Tell whether stderr holds JSON lines: then people's sentences are events there, too."""
+    return _is_json
+
 
 def configure(log_format: str = "auto", *, level: str = "info", stream: TextIO | None = None) -> None:
-    """Send structlog's lines to stderr. `log_format`: `json`, `console` or `auto` (console on a terminal)."""
-    out = stream or sys.stderr
+    """Send structlog's lines, and those of Python's `logging`, to stderr.
+
+    `log_format`: `json`, `console` or `auto` (console on a terminal). From then on `sys.stderr` is a `Sink`.
+    """
+    global _is_json
+    out = _sink(stream)
     console = log_format == "console" or (log_format == "auto" and out.isatty())
+    _is_json = not console
     renderer: structlog.types.Processor = structlog.processors.JSONRenderer()
     if console:
         # structlog's own choice, where Rich is installed, shows every local variable: tokens, secrets, prompts.
@@ -25,6 +92,29 @@ def configure(log_format: str = "auto", *, level: str = "info", stream: TextIO |
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(out),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, out)),
         cache_logger_on_first_use=True,
     )
+    _take_foreign_lines()
+    sys.excepthook = sys.__excepthook__ if console else _log_crash
+
+
+def _sink(stream: TextIO | None) -> Sink:
+    if stream is not None:
+        return Sink(stream)
+    if not isinstance(sys.stderr, Sink):
+        sys.stderr = cast(TextIO, Sink(sys.stderr))
+    return cast(Sink, sys.stderr)
+
+
+def _take_foreign_lines() -> None:
+    root = logging.getLogger()
+    if not any(isinstance(handler, _Foreign) for handler in root.handlers):
+        root.addHandler(_Foreign(FOREIGN_LEVEL))
+    logging.captureWarnings(True)
+
+
+def _log_crash(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        return
+    structlog.get_logger().critical("the process ends in a fault", exc_info=(kind, error, traceback))

@@ -5,7 +5,6 @@ master key (8), nonce (12), ciphertext and tag. What it belongs to is authentica
 to another row does not open there.
 """
 
-import contextlib
 import hashlib
 import hmac
 import os
@@ -14,6 +13,8 @@ from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from runflow.private_file import make_private, sync_folder
 
 MINIMUM_LENGTH = 32
 
@@ -127,28 +128,24 @@ def discard_next(home: Path) -> None:
 def promote_next(home: Path) -> None:
     """Put the next key in the place of the current one, whole or not at all: the rotation's last step."""
     (home / NEXT_FILE).replace(home / FILE)
-    folder = os.open(home, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(home)
 
 
 def _read_or_make(path: Path) -> MasterKey:
     if not path.exists():
-        fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        # A hard link fails where another process was first: then its key is the one.
-        with contextlib.suppress(FileExistsError):
-            os.link(fresh, path)
-        fresh.unlink()
+        # Of two processes that start together the first one's key is the one.
+        make_private(path, secrets.token_hex(32) + "\n")
     try:
-        return MasterKey(path.read_text().strip())
+        text = path.read_text().strip()
     except OSError as error:
         raise MasterKeyError(
             f"Cannot read the master key {path}: {error.strerror}. Run as the user that owns it."
         ) from error
+    except UnicodeDecodeError:
+        text = ""
+    if len(text) < MINIMUM_LENGTH:
+        raise MasterKeyError(
+            f"The master key {path} is empty, cut off or no text ({len(text)} characters). Restore it from the backup. "
+            "Only where this home keeps nothing yet, remove the file: the next start makes a new one."
+        )
+    return MasterKey(text)

@@ -1,6 +1,5 @@
 """The server process: its parts, put together once, and the application that serves them."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -65,6 +64,9 @@ from runflow.workers.gpus import routes as gpus
 from runflow.workflows import routes as workflows
 from runflow.workflows.interface import routes as interface
 from runflow.workflows.versions import routes as versions
+
+OUTBOX_SECONDS = 60.0
+"""An outbox that was not looked into for so long stands still; its sender looks every 15 seconds."""
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8700"
 
@@ -150,18 +152,16 @@ async def build_services(
     )
     await hub.start()
     client = GuardedClient.from_settings(settings)
-    background = [
-        asyncio.create_task(DeliverySender(services, client, StoredSecrets(key)).run(), name="deliveries"),
-        asyncio.create_task(Sweeper(services).run(), name="sweeper"),
-        asyncio.create_task(RetentionRunner(services).run(), name="retention"),
-        asyncio.create_task(EvaluationRunner(services, client).run(), name="evaluations"),
-    ]
+    background = services.background
+    outbox = background.watch("outbox", OUTBOX_SECONDS)
+    background.start("outbox", DeliverySender(services, client, StoredSecrets(key), beat=outbox).run)
+    background.start("sweeper", Sweeper(services).run)
+    background.start("retention", RetentionRunner(services).run)
+    background.start("evaluations", EvaluationRunner(services, client).run)
     try:
         yield services
     finally:
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
+        await background.stop()
         await client.close()
         await services.drawing.close()
         await services.storage.close()

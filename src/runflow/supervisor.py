@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,18 +18,27 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
+from runflow.background import Beat
 from runflow.embedded_postgres import EmbeddedPostgres
 from runflow.embedded_postgres.errors import EmbeddedPostgresError
 from runflow.installation import FirstSteps, Installation, first_steps
 from runflow.server import build_services, create_app
+from runflow.web.connection import HttpConnection
+from runflow.web.services import Services
+from runflow.worker.settings import SUPERSEDED_EXIT_CODE, default_name
+from runflow.workers import service as workers
 
 log = structlog.get_logger()
 
 ADDRESS_FILE = "server.url"
 """In the home folder: where the server that runs on it is reached."""
 
+LOOK_AGAIN_SECONDS = 5.0
+"""How often it is looked whether the local worker's name is free again."""
 WORKER_STOP_SECONDS = 20.0
 SERVER_STOP_SECONDS = 3
+WATCH_SECONDS = 30.0
+"""A watch that looked at nothing for so long stands still (readiness says so)."""
 RESTART_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
 """Pause before each restart of a worker that keeps ending; a worker that lived a minute starts from the first again."""
 
@@ -96,10 +105,15 @@ class Supervisor:
                     self._ready(steps)
                     async with contextlib.AsyncExitStack() as stack:
                         stack.callback(address_file.unlink, missing_ok=True)
+                        keep = services.background.keep
                         if self._installation.postgres is not None and self._installation.postgres.owner:
-                            stack.push_async_callback(_cancelled, asyncio.create_task(self._watch_database()))
+                            beat = services.background.watch("watch over the database", WATCH_SECONDS)
+                            task = asyncio.create_task(keep("watch over the database", self._watching_database(beat)))
+                            stack.push_async_callback(_cancelled, task)
                         if self._with_worker:
-                            task = asyncio.create_task(self._keep_worker(worker_url, steps.worker_token_file))
+                            beat = services.background.watch("watch over the worker", WATCH_SECONDS)
+                            watching = self._keeping_worker(services, worker_url, steps.worker_token_file, beat)
+                            task = asyncio.create_task(keep("watch over the worker", watching))
                             stack.push_async_callback(_finished, task)
                         await self._stopping.wait()
                     services.stop_waiting()
@@ -114,6 +128,9 @@ class Supervisor:
             servers.append((self._server(app, tls=False), inner))
             worker_url = f"http://127.0.0.1:{inner.getsockname()[1]}"
         tasks = [asyncio.create_task(server.serve(sockets=[bound])) for server, bound in servers]
+        for task in tasks:
+            # One that ends by itself ends the process: a server that does not listen must not look alive.
+            task.add_done_callback(lambda _: self._stopping.set())
         try:
             while not all(server.started for server, _ in servers):
                 for task in tasks:
@@ -130,6 +147,7 @@ class Supervisor:
     def _server(self, app: ASGIApp, *, tls: bool) -> _Server:
         config = uvicorn.Config(
             app,
+            http=HttpConnection,
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -142,16 +160,18 @@ class Supervisor:
         )
         return _Server(config)
 
-    async def _watch_database(self) -> None:
-        """Start PostgreSQL again when it died."""
-        postgres = self._installation.postgres
-        if postgres is None:
-            return
-        while True:
-            await asyncio.sleep(1)
-            if not postgres.alive():
-                log.error("postgres is gone, starting it again")
-                await _restart(postgres)
+    def _watching_database(self, beat: Beat) -> Callable[[], Awaitable[None]]:
+        async def watch() -> None:
+            """Start PostgreSQL again when it died."""
+            postgres = self._installation.postgres
+            while postgres is not None:
+                await asyncio.sleep(1)
+                if not postgres.alive():
+                    log.error("postgres is gone, starting it again")
+                    await _restart(postgres)
+                beat()
+
+        return watch
 
     def _worker_environment(self) -> dict[str, str]:
         """What the local worker is told besides its arguments: it trusts this server's own certificate."""
@@ -160,31 +180,66 @@ class Supervisor:
         home = {"RUNFLOW_HOME": str(settings.home_dir)}
         return home if trusted is None else {**home, "RUNFLOW_CA_FILE": str(trusted)}
 
-    async def _keep_worker(self, url: str, token_file: Path) -> None:
-        """Run the local worker as a process of its own; start it again when it ends."""
-        restarts = 0
-        while not self._stopping.is_set():
-            started = time.monotonic()
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "runflow", "worker", "--server", url, "--token-file", str(token_file)),
-                "--die-with-parent",
-                stdin=subprocess.PIPE,
-                env={**os.environ, **self._worker_environment()},
-                start_new_session=True,
-            )
-            ended = asyncio.create_task(process.wait())
-            stop = asyncio.create_task(self._stopping.wait())
-            await asyncio.wait({ended, stop}, return_when=asyncio.FIRST_COMPLETED)
+    def _keeping_worker(
+        self, services: Services, url: str, token_file: Path, beat: Beat
+    ) -> Callable[[], Awaitable[None]]:
+        async def keep() -> None:
+            """Run the local worker as a process of its own; start it again when it ends."""
+            restarts = 0
+            while not self._stopping.is_set():
+                started = time.monotonic()
+                process = await self._start_worker(url, token_file)
+                if await self._ends_by_itself(process, beat):
+                    if process.returncode == SUPERSEDED_EXIT_CODE:
+                        log.error("another process works under the name of the local worker, which waits for its end")
+                        while await _is_taken(services) and not await self._stops_within(LOOK_AGAIN_SECONDS):
+                            beat()
+                        continue
+                    restarts = 0 if time.monotonic() - started > 60 else restarts + 1
+                    pause = RESTART_SECONDS[min(restarts, len(RESTART_SECONDS) - 1)]
+                    log.error("the local worker ended, starting it again", code=process.returncode, pause_seconds=pause)
+                    await self._stops_within(pause)
+
+        return keep
+
+    async def _start_worker(self, url: str, token_file: Path) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "runflow", "worker", "--server", url, "--token-file", str(token_file)),
+            "--die-with-parent",
+            stdin=subprocess.PIPE,
+            env={**os.environ, **self._worker_environment()},
+            start_new_session=True,
+        )
+
+    async def _ends_by_itself(self, process: asyncio.subprocess.Process, beat: Beat) -> bool:
+        """Wait for the worker's end, and tell whether it was its own; end it when we are told to stop, or fail."""
+        ended = asyncio.create_task(process.wait())
+        stop = asyncio.create_task(self._stopping.wait())
+        try:
+            while not (ended.done() or stop.done()):
+                await asyncio.wait({ended, stop}, timeout=1, return_when=asyncio.FIRST_COMPLETED)
+                beat()
+            return ended.done()
+        finally:
             stop.cancel()
             if not ended.done():
                 await _terminate(process)
-                return
-            restarts = 0 if time.monotonic() - started > 60 else restarts + 1
-            pause = RESTART_SECONDS[min(restarts, len(RESTART_SECONDS) - 1)]
-            log.error("the local worker ended, starting it again", code=process.returncode, pause_seconds=pause)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._stopping.wait()
+
+    async def _stops_within(self, seconds: float) -> bool:
+        """Wait for so long; tell whether we were told to stop meanwhile."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        return self._stopping.is_set()
+
+
+async def _is_taken(services: Services) -> bool:
+    """Tell whether another process works under the name of the local worker, as far as can be known."""
+    try:
+        return await workers.is_connected(services, default_name())
+    except Exception as error:
+        log.warning("cannot see who has the local worker's name", error=repr(error)[:200])
+        return True
 
 
 async def _terminate(process: asyncio.subprocess.Process) -> None:

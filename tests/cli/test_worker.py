@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from runflow.cli.worker import app
+from runflow.worker.settings import SUPERSEDED_EXIT_CODE
 from tests.support.fake_server import TOKEN, FakeServer
 
 
@@ -92,3 +93,11 @@ async def test_a_refused_token_ends_the_worker_with_the_servers_reason(server: F
     assert process.returncode == 1
     assert b"refuses this worker" in output
     assert TOKEN.encode() not in output
+
+
+async def test_a_worker_whose_name_another_process_has_says_so_once(server: FakeServer, tmp_path: Path) -> None:
+    server.faults["registrations"].append(409)
+    process = start(server, tmp_path)
+    output = await ended(process)
+    assert process.returncode == SUPERSEDED_EXIT_CODE
+    assert output.count(b"works under the name 'box' now") == 1

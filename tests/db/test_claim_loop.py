@@ -52,6 +52,9 @@ class Jobs:
         taken, self.due = self.due[:many], self.due[many:]
         return Claimed(taken, more=bool(self.due), seconds_to_next=self.to_next)
 
+    def name_of(self, held: str) -> str:
+        return held
+
     async def work(self, held: str) -> float | None:
         self.begun.append(held)
         self.going += 1

@@ -17,6 +17,7 @@ from runflow.web.auth import Principal
 from runflow.web.services import Services
 from tests.models.uploading import accepting, begin, content, declaration, send, upload
 from tests.support.application import MakeKey
+from tests.support.poisoned import poisoned
 from tests.support.s3_fixtures import moto_settings
 
 CHUNK = 64 * 1024
@@ -232,6 +233,16 @@ async def test_stale_sessions_are_swept_and_models_stay(
     assert await keys_below(services, f"model-uploads/{session['id']}") == []
     assert len(await keys_below(services, f"models/{org}")) == 1
     assert (await caller.get(f"/v1/comfyui-models/{model['id']}")).status_code == 200
+
+
+async def test_a_session_whose_parts_stay_keeps_no_other(services: Services, caller: httpx.AsyncClient) -> None:
+    sessions = [await begin(caller, content(2, 11 + number)) for number in range(2)]
+    async with services.db.system() as transaction:
+        await transaction.run("UPDATE model_uploads SET updated_at = now() - interval '8 days'")
+    while await sweep_model_uploads(poisoned(services, sessions[0]["id"])):
+        pass
+    answers = [await caller.get(f"/v1/model-uploads/{session['id']}") for session in sessions]
+    assert [answer.status_code for answer in answers] == [200, 404]
 
 
 async def test_the_same_upload_in_a_bucket(

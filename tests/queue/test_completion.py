@@ -220,3 +220,19 @@ async def test_the_run_list_of_a_workflow_filters_and_pages(
     assert (await other_client.get(path)).status_code == 404
     bad = await client.get(path, params={"q": "nothing:1"})
     assert (bad.status_code, bad.json()["code"]) == (400, "INVALID_FILTER")
+
+
+async def test_no_result_is_refused_over_a_clock(client: httpx.AsyncClient, dispatch: Dispatch, worker: Worker) -> None:
+    run = await dispatch()
+    lease = await worker.lease()
+    assert lease is not None
+    times = {"started_at": "2031-01-01T00:00:00Z", "completed_at": "2030-12-31T23:00:00"}
+    node = {"node_id": "4", "node_type": "Anything", "state_code": "succeeded", "duration_ms": -3_600_000, **times}
+    timings = {"started_at": "2031-01-01T00:00:00", "execute_ms": -3_500_000, "upload_ms": 10**12}
+    output = await worker.upload(lease)
+    answer = await worker.complete(lease, outputs=[output], timings=timings, nodes=[node])
+    assert answer.status_code == 200, answer.text
+    read = (await client.get(f"/v1/runs/{run['id']}?embed=node_runs,attempts")).json()
+    assert (read["status_code"], read["node_runs"][0]["duration_ms"]) == ("succeeded", 0)
+    assert (read["attempts"][0]["execute_ms"], read["attempts"][0]["upload_ms"]) == (0, 10**9)
+    assert read["duration_ms"] >= 0 and read["started_at"] <= read["completed_at"]

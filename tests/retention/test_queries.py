@@ -52,7 +52,7 @@ async def filled(owner_url: URL, master_key: MasterKey) -> AsyncIterator[Databas
 async def test_what_is_old_is_found_by_an_index(filled: Database, statement: str) -> None:
     """A table of a million runs is not read from end to end every five minutes."""
     before = datetime.now(UTC) - timedelta(minutes=19900)
-    parameters = {"before": before, "limit": 1000, "first_id": smallest_id(before)}
+    parameters = {"before": before, "limit": 1000, "first_id": smallest_id(before), "aside": []}
     async with filled.system() as transaction:
         # Tables as small as a test's are quickly read whole: the question is what is done with large ones.
         await transaction.run("SET LOCAL enable_seqscan = off")

@@ -11,6 +11,7 @@ import pytest
 from runflow.retention import service
 from runflow.web.services import Services
 from tests.support.deployed import Dispatch, Worker
+from tests.support.poisoned import poisoned
 
 
 async def in_days(days: float) -> datetime:
@@ -84,6 +85,18 @@ async def test_events_go_but_not_those_of_a_run_that_waits(
     assert (await client.get(f"/v1/runs/{run['id']}")).json()["has_logs"] is False
     assert await count(services, "run_events", lease["run_id"]) >= 1
     await worker.complete(lease, outputs=[await worker.upload(lease)])
+
+
+async def test_outputs_and_runs_that_stay_keep_no_others(
+    client: httpx.AsyncClient, services: Services, forgetful: Services, worker: Worker, dispatch: Dispatch
+) -> None:
+    runs = [(await finished(client, worker, dispatch))["id"] for _ in range(2)]
+    await all_of(poisoned(services, runs[0]), service.expire_outputs, 30.1)
+    told = [(await client.get(f"/v1/runs/{run}")).json()["output_expired"] for run in runs]
+    assert told == [False, True]
+    await all_of(poisoned(forgetful, runs[0]), service.remove_runs, 90.1)
+    assert [(await client.get(f"/v1/runs/{run}")).status_code for run in runs] == [200, 404]
+    assert await count(services, "run_outputs", runs[0]) == 1
 
 
 @pytest.fixture

@@ -131,7 +131,10 @@ class FakeServer:
         if self.faults[route]:
             status = self.faults[route].popleft()
             raise problem(
-                status, {401: "UNAUTHORIZED", 403: "URL_EXPIRED", 426: "UPGRADE_REQUIRED"}.get(status, "FAULT")
+                status,
+                {401: "UNAUTHORIZED", 403: "URL_EXPIRED", 409: "WORKER_SUPERSEDED", 426: "UPGRADE_REQUIRED"}.get(
+                    status, "FAULT"
+                ),
             )
 
     async def _register(self, request: web.Request) -> web.Response:

@@ -82,11 +82,11 @@ class Platform:
         settings = {"HOME": str(self.home), "COMFYUI": str(comfyui), "ALLOWED_NETWORKS": "127.0.0.0/8"}
         return {**kept, **{f"RUNFLOW_{name}": value for name, value in settings.items()}, **self.environment}
 
-    def start(self) -> None:
-        """Start `runflow up` and wait until it is ready."""
+    def start(self, stderr: int | None = None) -> None:
+        """Start `runflow up` and wait until it is ready; `stderr` is a descriptor other than that of its log."""
         with (self.home / "up.log").open("ab") as log:
             command = [sys.executable, "-m", "runflow", "up", "--port", str(self.port), *self.arguments]
-            self.process = subprocess.Popen(command, env=self._env, stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, env=self._env, stdout=log, stderr=stderr or log)
         until(self.ready, f"readiness; the log is {self.home / 'up.log'}", 300)
 
     def ready(self) -> bool:
@@ -97,6 +97,16 @@ class Platform:
 
     def log(self) -> str:
         return "\n".join((self.home / "up.log").read_text(errors="replace").splitlines()[-60:])
+
+    def again(self) -> subprocess.CompletedProcess[str]:
+        """Run a second `runflow up` on this home, on a port of its own, to its end."""
+        command = [sys.executable, "-m", "runflow", "up", "--port", str(free_port())]
+        return subprocess.run(command, env=self._env, capture_output=True, text=True, check=False, timeout=120)
+
+    def database_program(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a PostgreSQL program against this home, as for a backup."""
+        words = [sys.executable, "-m", "runflow.embedded_postgres", str(self.home), *command]
+        return subprocess.run(words, env=self._env, capture_output=True, text=True, check=False, timeout=120)
 
     def key(self) -> str:
         command = [sys.executable, "-m", "runflow", "keys", "create", "--name", "test", "--json"]
@@ -178,13 +188,18 @@ def installation(comfyui: Path | None, kind: type[Platform] = Platform, **more: 
         platform.start()
         yield platform
     finally:
-        if platform.process is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                platform.stop()
-        for process in platform.processes():
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        shutil.rmtree(platform.home, ignore_errors=True)
+        remove(platform)
+
+
+def remove(platform: Platform) -> None:
+    """Stop an installation and leave nothing of it behind."""
+    if platform.process is not None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            platform.stop()
+    for process in platform.processes():
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    shutil.rmtree(platform.home, ignore_errors=True)
 
 
 @dataclass

@@ -6,6 +6,7 @@ from uuid import UUID
 import httpx
 import pytest
 
+from runflow.background import Background
 from runflow.web.services import Services
 from tests.support.application import open_client
 
@@ -123,6 +124,24 @@ async def test_health_and_readiness(anonymous: httpx.AsyncClient) -> None:
     assert (await anonymous.get("/v1/health")).json()["status"] == "ok"
     assert (await anonymous.get("/v1/health")).json()["ok"] is True
     assert (await anonymous.get("/v1/readiness")).status_code == 200
+
+
+async def test_a_server_whose_sweeper_stands_still_is_not_ready(
+    anonymous: httpx.AsyncClient, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    background = Background()
+    beat = background.watch("sweeper", 30)
+    monkeypatch.setattr(services, "background", background)
+    background.awake += 31
+    answer = await anonymous.get("/v1/readiness")
+    assert (answer.status_code, answer.json()["code"]) == (503, "UNAVAILABLE")
+    assert "sweeper" in answer.json()["message"]
+    beat()
+    assert (await anonymous.get("/v1/readiness")).json()["background"] == "ok"
+
+
+async def test_a_running_server_watches_its_sweeper_and_its_outbox(services: Services) -> None:
+    assert {"sweeper", "outbox"} <= set(services.background.watched)
 
 
 async def test_the_openapi_document_describes_every_route(anonymous: httpx.AsyncClient) -> None:

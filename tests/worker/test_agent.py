@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from runflow.worker.attempt import Attempt, Stop
-from runflow.worker.connection import NotWelcome
+from runflow.worker.connection import NotWelcome, Superseded
 from runflow.worker.engine.base import Engine, EngineStartFailed
 from runflow.worker.engine_supervisor import NoEngine
 from runflow.worker.settings import Limits, WorkerSettings
@@ -373,3 +373,14 @@ async def test_a_run_that_comes_while_the_worker_leaves_is_given_back(
         agent.stop()
         server.hold_answers.set()
         assert (await server.completion(late))["result"] == "released"
+
+
+async def test_a_worker_whose_name_another_process_has_ends_at_once(
+    server: FakeServer, engine: ScriptedEngine, worker: StartWorker
+) -> None:
+    with pytest.raises(Superseded):
+        async with worker(grace=3600.0):
+            server.faults["leases"].append(409)
+            await quicken(server)  # then the next question for work is the one that is refused
+            await server.until(lambda: engine.log[-1:] == ["stop"])
+    assert server.log.count("registrations") == len(server.registrations), "it does not take the name back"

@@ -221,13 +221,13 @@ _EXPIRE = """
 _KEEP = "UPDATE assets SET purge_at = now() + make_interval(secs => %(again)s) WHERE id = ANY(%(ids)s)"
 _PURGED = "UPDATE assets SET purge_at = NULL, thumbnail_key = NULL WHERE id = ANY(%(ids)s) AND deleted_at IS NOT NULL"
 
-_TAKE_STALE_UPLOADS = """
-    DELETE FROM asset_uploads WHERE id IN (
-        SELECT id FROM asset_uploads
-        WHERE confirmed_at IS NULL AND expires_at < now() - make_interval(secs => %(grace)s)
-        LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
-    RETURNING id
+_STALE_UPLOADS = """
+    SELECT id FROM asset_uploads
+    WHERE confirmed_at IS NULL AND expires_at < now() - make_interval(secs => %(grace)s)
+      AND id <> ALL(CAST(%(aside)s AS uuid[]))
+    LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 """
+_FORGET_UPLOADS = "DELETE FROM asset_uploads WHERE id = ANY(%(ids)s)"
 _FORGET_CONFIRMED_UPLOADS = """
     DELETE FROM asset_uploads WHERE id IN (
         SELECT id FROM asset_uploads
@@ -287,9 +287,15 @@ async def note_purged(transaction: Transaction, ids: Sequence[UUID]) -> None:
     await transaction.run(_PURGED, {"ids": list(ids)})
 
 
-async def take_stale_uploads(transaction: Transaction, *, grace_seconds: int, limit: int) -> list[UUID]:
-    """Delete up to `limit` unconfirmed sessions that expired more than `grace_seconds` ago; return their ids."""
-    return await transaction.values(_TAKE_STALE_UPLOADS, {"grace": grace_seconds, "limit": limit}, of=UUID)
+async def stale_uploads(transaction: Transaction, *, grace_seconds: int, limit: int, aside: list[UUID]) -> list[UUID]:
+    """Lock up to `limit` unconfirmed sessions that expired more than `grace_seconds` ago; return their ids."""
+    values = {"grace": grace_seconds, "limit": limit, "aside": aside}
+    return await transaction.values(_STALE_UPLOADS, values, of=UUID)
+
+
+async def forget_uploads(transaction: Transaction, uploads: list[UUID]) -> None:
+    """Delete sessions."""
+    await transaction.run(_FORGET_UPLOADS, {"ids": uploads})
 
 
 async def forget_confirmed_uploads(transaction: Transaction, *, grace_seconds: int, limit: int) -> int:

@@ -1,10 +1,12 @@
 """Removes what is no longer needed: abandoned uploads, forgotten `data:` files, the objects of deleted assets."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from runflow.assets import queries
 from runflow.assets.images.thumbnails import THUMBNAILS
 from runflow.assets.uploads import ASSETS, UPLOAD_SECONDS, UPLOADS
+from runflow.db.set_aside import RETENTION_SECONDS, SetAside
 from runflow.web.services import Services
 
 PURGE_BATCH = 50
@@ -22,14 +24,18 @@ async def purge_deleted_assets(services: Services) -> int:
     Needed by: a run of the organization that has not ended and names the asset, and every version of a workflow that
     names it as a resource or as a default.
     """
-    purged = 0
+    purged, aside = 0, SetAside("deleted asset", first_seconds=RETENTION_SECONDS)
     while True:
         async with services.db.system() as transaction:
             due = await queries.take_deleted(transaction, limit=PURGE_BATCH, again_seconds=TAKEN_SECONDS)
             used = await queries.still_used(transaction, [asset.id for asset in due], restorable_days=RESTORABLE_DAYS)
             await queries.keep(transaction, list(used), again_seconds=LOOK_AGAIN_SECONDS)
-        free = [asset for asset in due if asset.id not in used]
-        await services.storage.delete([key for asset in free for key in (asset.object_key, asset.thumbnail_key) if key])
+        free = []
+        for asset in due:
+            keys = [key for key in (asset.object_key, asset.thumbnail_key) if key]
+            # One that fails is due again after `TAKEN_SECONDS`.
+            if asset.id not in used and await aside.attempt(asset.id, services.storage.delete(keys)):
+                free.append(asset)
         async with services.db.system() as transaction:
             await queries.note_purged(transaction, [asset.id for asset in free])
         purged += len(free)
@@ -48,16 +54,17 @@ async def sweep_stale_uploads(services: Services) -> int:
     Also forgets confirmed ones after that time, and removes bytes that were sent again after the confirmation, and
     half-written files of processes that died.
     """
-    storage = services.storage
+    storage, aside = services.storage, services.part(_uploads_aside)
     swept = 0
     while True:
         async with services.db.system() as transaction:
-            stale = await queries.take_stale_uploads(transaction, grace_seconds=GRACE_SECONDS, limit=UPLOADS_BATCH)
+            stale = await queries.stale_uploads(
+                transaction, grace_seconds=GRACE_SECONDS, limit=UPLOADS_BATCH, aside=aside.ids
+            )
             # Before the commit: a process that dies, or storage that fails, leaves sessions that are found again.
-            for upload_id in stale:
-                for place in (UPLOADS, ASSETS, THUMBNAILS):
-                    await storage.delete([key async for key in storage.list(f"{place}/{upload_id}")])
-        swept += len(stale)
+            gone = [upload for upload in stale if await aside.attempt(upload, _remove_upload(services, upload))]
+            await queries.forget_uploads(transaction, gone)
+        swept += len(gone)
         if len(stale) < UPLOADS_BATCH:
             break
     while True:
@@ -69,6 +76,16 @@ async def sweep_stale_uploads(services: Services) -> int:
     await storage.delete([key async for key in storage.list(UPLOADS, before=oldest)])
     await storage.sweep_abandoned()
     return swept
+
+
+async def _remove_upload(services: Services, upload: UUID) -> None:
+    storage = services.storage
+    for place in (UPLOADS, ASSETS, THUMBNAILS):
+        await storage.delete([key async for key in storage.list(f"{place}/{upload}")])
+
+
+def _uploads_aside(_services: Services) -> SetAside:
+    return SetAside("unconfirmed upload", first_seconds=RETENTION_SECONDS)
 
 
 EXPIRY_BATCH = 50

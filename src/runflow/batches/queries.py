@@ -152,7 +152,7 @@ _COUNT = """
             WHEN items_succeeded + items_failed + items_cancelled + 1 = items_total THEN clock_timestamp() END,
         duration_ms = CASE
             WHEN items_succeeded + items_failed + items_cancelled + 1 = items_total
-            THEN (extract(epoch FROM clock_timestamp() - created_at) * 1000)::integer END
+            THEN elapsed_ms(created_at, clock_timestamp()) END
     WHERE id = %(batch)s
     RETURNING *
 """

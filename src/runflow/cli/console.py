@@ -4,6 +4,7 @@ What may go wrong in any command is said in one sentence with the next step inst
 """
 
 import os
+import sys
 from decimal import Decimal, InvalidOperation
 from typing import NoReturn
 
@@ -16,11 +17,29 @@ console = Console(stderr=True, highlight=False)
 """For people."""
 
 
-def fail(message: str) -> NoReturn:
-    """Print what failed and what to do next, and end with exit code 1."""
-    console.print("[bold red]Error:[/] ", end="")
-    console.print(message, markup=False)
-    raise typer.Exit(1)
+def say(message: str) -> None:
+    """Print a sentence; where stderr holds JSON lines it is one of them."""
+    if not _logged("info", message):
+        console.print(message, markup=False)
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """Print what failed and what to do next, and end with this exit code."""
+    if not _logged("error", message):
+        console.print("[bold red]Error:[/] ", end="")
+        console.print(message, markup=False)
+    raise typer.Exit(code)
+
+
+def _logged(level: str, message: str) -> bool:
+    """Log a sentence where this command writes JSON lines; tell whether it does. Few commands load what it needs."""
+    logs = sys.modules.get("runflow.logs")
+    if logs is None or not logs.writes_json():
+        return False
+    import structlog
+
+    getattr(structlog.get_logger(), level)(message)
+    return True
 
 
 EXPECTED = (
@@ -31,6 +50,7 @@ EXPECTED = (
     "runflow.db.roles:OtherKeyInForce",
     "runflow.master_key:MasterKeyError",
     "runflow.outgoing:InvalidNetworks",
+    "runflow.home_lock:HomeServed",
     "runflow.supervisor:AddressInUse",
     "runflow.tls:CertificateUnusable",
     "runflow.errors:RunflowError",

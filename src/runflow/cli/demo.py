@@ -20,8 +20,9 @@ from runflow.cli.settings import load_settings
 from runflow.client import ApiError, RunFailed, Runflow, RunflowUnreachable
 from runflow.demo import server, workflow
 from runflow.demo.picture import paint
-from runflow.installation import Installation, first_steps, open_installation, write_secret
+from runflow.installation import Installation, first_steps, open_installation
 from runflow.logs import configure
+from runflow.private_file import write_private
 from runflow.server import DEFAULT_ADDRESS
 from runflow.settings import Settings
 from runflow.worker.runtime.record import is_usable
@@ -87,8 +88,8 @@ def _require_engine(settings: Settings) -> None:
 
 def _key(settings: Settings, path: Path) -> str:
     """Return the demo's own API key, made at the first demo: only the scopes that it needs."""
-    if path.exists():
-        return path.read_text().strip()
+    if path.exists() and (known := path.read_text().strip()):
+        return known
 
     async def make(installation: Installation) -> str:
         async with installation.database() as db:
@@ -99,7 +100,7 @@ def _key(settings: Settings, path: Path) -> str:
 
     with open_installation(settings) as installation:
         key = asyncio.run(make(installation))
-    write_secret(path, key)
+    write_private(path, key + "\n")
     return key
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from runflow.cli.console import console, fail
+from runflow.cli.console import fail, say
 
 if TYPE_CHECKING:
     from runflow.settings import Settings
@@ -23,7 +23,7 @@ def load_settings() -> "Settings":
     from runflow.settings import Settings
 
     for variable, setting in misspelt(os.environ):
-        console.print(f"{variable} is no setting and has no effect. Is {setting} meant?", markup=False)
+        say(f"{variable} is no setting and has no effect. Is {setting} meant?")
     try:
         return Settings()
     except ValidationError as error:

@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 import uvloop
 
-from runflow.cli.console import console, fail
+from runflow.cli.console import fail, say
 from runflow.cli.settings import load_settings
+from runflow.home_lock import serving_home
 from runflow.installation import FirstSteps, open_installation
-from runflow.logs import configure
+from runflow.logs import configure, writes_json
 from runflow.settings import Settings
 from runflow.supervisor import Listen, Supervisor
 from runflow.tls import check_pair
@@ -28,34 +29,37 @@ def up(
     worker: Annotated[bool, typer.Option(help="Run a local worker with a ComfyUI engine.")] = True,
 ) -> None:
     """Start the database, the API server and one local worker; stop them all with Ctrl-C."""
+    configure()
     settings = load_settings()
+    configure(settings.log_format)
     certificate, key = tls_cert or settings.tls_cert, tls_key or settings.tls_key
     if (certificate is None) != (key is None):
         fail("Give both --tls-cert and --tls-key (or RUNFLOW_TLS_CERT and RUNFLOW_TLS_KEY), or neither.")
     if certificate is not None and key is not None:
         check_pair(certificate, key)
-    configure(settings.log_format)
     listen = Listen(host, port, certificate, key)
 
     def ready(steps: FirstSteps) -> None:
         _welcome(settings, listen, steps, worker=worker)
 
-    with open_installation(settings, lambda line: console.print(line, markup=False)) as installation:
+    # What the database tells of its start it logs as well.
+    progress = None if writes_json() else say
+    with serving_home(settings.home_dir, listen.url), open_installation(settings, progress) as installation:
         supervisor = Supervisor(installation, listen, worker=worker, ready=ready)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(supervisor.run())
-    console.print("Stopped.")
+    say("Stopped.")
 
 
 def _welcome(settings: Settings, listen: Listen, steps: FirstSteps, *, worker: bool) -> None:
-    console.print(f"[bold green]Runflow is up[/] at {listen.url}  (home: {settings.home_dir})")
+    say(f"Runflow is up at {listen.url}  (home: {settings.home_dir})")
     address = settings.public_url or listen.url
     if address != listen.url:
-        console.print(f"Its address for clients: {address}", markup=False)
-    console.print(f"Every route, to read and to try out: {address.rstrip('/')}/docs", markup=False)
+        say(f"Its address for clients: {address}")
+    say(f"Every route, to read and to try out: {address.rstrip('/')}/docs")
     if steps.new_key is not None:
-        console.print(f"Organization [bold]{steps.org_slug}[/]. Your first API key, shown this once:")
+        say(f"Organization {steps.org_slug}. Your first API key is on stdout, shown this once:")
         # On stdout, beside the logs: they may be kept.
         typer.echo(steps.new_key)
     if worker and settings.comfyui_url is None and not is_usable(settings.comfyui_dir):
-        console.print("There is no ComfyUI yet, so runs wait. Install one with:  [bold]runflow comfyui install[/]")
+        say("There is no ComfyUI yet, so runs wait. Install one with:  runflow comfyui install")

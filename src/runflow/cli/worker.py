@@ -11,7 +11,13 @@ import typer
 from runflow.cli.console import fail
 from runflow.cli.settings import load_settings
 from runflow.worker.credentials import TokenMissing, hide_memory, read_token
-from runflow.worker.settings import ENGINE_USER_AUTO, ENGINE_USER_SAME, WorkerSettings, default_name
+from runflow.worker.settings import (
+    ENGINE_USER_AUTO,
+    ENGINE_USER_SAME,
+    SUPERSEDED_EXIT_CODE,
+    WorkerSettings,
+    default_name,
+)
 
 if TYPE_CHECKING:
     from runflow.settings import Settings
@@ -59,7 +65,11 @@ def worker(
     die_with_parent: Annotated[bool, typer.Option("--die-with-parent", help="Stop when the parent stops.")] = False,
 ) -> None:
     """Take runs from SERVER and execute them on this machine's ComfyUI, until Ctrl-C."""
+    from runflow.logs import configure
+
+    configure()
     settings = load_settings()
+    configure(settings.log_format)
     if engine_user not in (ENGINE_USER_AUTO, ENGINE_USER_SAME) and not engine_user.isdecimal():
         fail(f"--engine-user is a user id, `{ENGINE_USER_SAME}` or `{ENGINE_USER_AUTO}`, not {engine_user!r}.")
     if comfyui is not None and comfyui_url is not None:
@@ -96,15 +106,13 @@ def _run(settings: "Settings", worker_settings: WorkerSettings, *, with_parent: 
 
     import uvloop
 
-    from runflow.logs import configure
     from runflow.outgoing import InvalidNetworks, InvalidUrl
     from runflow.worker.agent import Agent
-    from runflow.worker.connection import ServerRefused
+    from runflow.worker.connection import ServerRefused, Superseded
     from runflow.worker.engine_choice import EngineFinder
     from runflow.worker.gpu import detect
     from runflow.worker.parent import die_with_parent
 
-    configure(settings.log_format)
     finder = EngineFinder(worker_settings)
     finder.clear_leftovers()
 
@@ -120,6 +128,12 @@ def _run(settings: "Settings", worker_settings: WorkerSettings, *, with_parent: 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(work())
+    except Superseded:
+        fail(
+            f"Another process works under the name {worker_settings.name!r} now, so this worker ends. "
+            "Start one of them under another name (--name).",
+            SUPERSEDED_EXIT_CODE,
+        )
     except ServerRefused as refusal:
         fail(f"The server {worker_settings.server} refuses this worker: {refusal.message}")
     except InvalidNetworks as error:

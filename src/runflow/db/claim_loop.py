@@ -46,6 +46,9 @@ class WorkQueue(Protocol[ClaimT]):
     async def claim(self, places: int) -> Claimed[ClaimT]:
         """Claim at most `places` rows that are due."""
 
+    def name_of(self, held: ClaimT) -> str:
+        """Return the id of a claim's row, for the log."""
+
     async def work(self, held: ClaimT) -> float | None:
         """Work on a claim and record what came of it. Returns in how many seconds the row is due again; None: not."""
 
@@ -75,12 +78,13 @@ class ClaimLoop(Generic[ClaimT]):
         poll: float,
         grace: float = 0.0,
         extension: Extension[ClaimT] | None = None,
+        beat: Callable[[], None] | None = None,
     ) -> None:
         """Prepare; `run` does the work.
 
         `topic` is the hint after a row was inserted; `name` says in the log what is worked on; `most` claims are held
         at once. In seconds: `poll` is how often the loop looks without being told, `grace` how long it lets work end
-        when it is stopped.
+        when it is stopped. `beat` is called whenever the loop has read the rows.
         """
         self._queue = queue
         self._hub = hub
@@ -90,6 +94,7 @@ class ClaimLoop(Generic[ClaimT]):
         self._poll = poll
         self._grace = grace
         self._extension = extension
+        self._beat = beat
         self._working: dict[asyncio.Task[float | None], ClaimT] = {}
         self._look = asyncio.Event()
         self._left_behind = False
@@ -119,6 +124,8 @@ class ClaimLoop(Generic[ClaimT]):
         try:
             while (places := self._most - len(self._working)) > 0:
                 found = await self._queue.claim(places)
+                if self._beat is not None:
+                    self._beat()
                 self._left_behind = found.more
                 for held in found.claims:
                     self._begin(held)
@@ -142,7 +149,7 @@ class ClaimLoop(Generic[ClaimT]):
         except NotRecorded:
             return None  # the claim lapses
         except Exception:  # a defect of ours must not end the loop
-            log.exception("work on a claim failed unexpectedly", queue=self._name)
+            log.exception("work on a claim failed unexpectedly", queue=self._name, claim=self._queue.name_of(held))
             return None
 
     def _ended(self, task: asyncio.Task[float | None]) -> None:

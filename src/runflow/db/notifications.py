@@ -136,8 +136,8 @@ class Hub:
                         await self._listen(connection)
                         row = await (await connection.execute(_COUNT_LISTENERS, [LISTENER])).fetchone()
                         self._alone = row is not None and row[0] <= 1
-            except psycopg.Error as error:
-                log.warning("notifications lost, connecting again", error=str(error).strip().split("\n")[0])
+            except Exception as error:
+                log.warning("notifications lost, connecting again", error=_first_line(error))
             finally:
                 self.connected = self._alone = False
             self.wake_all()
@@ -165,8 +165,8 @@ class Hub:
                             batch, payload = self._take()
                             await connection.execute("SELECT pg_notify(%s, %s)", [CHANNEL, payload])
                             del self._outbox[: len(batch)]
-            except psycopg.Error as error:
-                log.warning("cannot send notifications, connecting again", error=str(error).strip().split("\n")[0])
+            except Exception as error:
+                log.warning("cannot send notifications, connecting again", error=_first_line(error))
             self._outbox_ready.set()
             await asyncio.sleep(RECONNECT_SECONDS)
 
@@ -179,6 +179,10 @@ class Hub:
                 break
             batch.append(hint)
         return batch, orjson.dumps(batch).decode()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or repr(error)).split("\n")[0]
 
 
 def _tell(handler: Callable[[str], None], subject: str) -> None:

@@ -51,6 +51,10 @@ CONNECTION_TROUBLE = (psycopg.OperationalError, psycopg.InterfaceError)
 """The database is away, or the connection broke: nobody knows what was committed."""
 
 
+class NoConnection(errors.Unavailable):
+    """No connection to the database could be had in time."""
+
+
 RowT = TypeVar("RowT")
 
 Statement = str | ClauseElement
@@ -243,7 +247,7 @@ class Pool:
         try:
             connection = await self._pool.getconn()
         except PoolTimeout:
-            raise errors.Unavailable(headers={"Retry-After": "2"}) from None
+            raise NoConnection(headers={"Retry-After": "2"}) from None
         wire = connection.wire
         try:
             wire.add("BEGIN")

@@ -59,7 +59,7 @@ class StoredSecrets:
     def _opened(self, rows: Sequence[tuple[UUID, bytes]]) -> Sequence[SigningSecret] | Unsendable:
         try:
             return [SigningSecret(row_id, unseal(self.key, sealed, row_id)) for row_id, sealed in rows]
-        except CannotDecrypt as error:
+        except (CannotDecrypt, ValueError) as error:  # whatever is wrong with it, other messages are claimed with it
             # Unsigned it must not go: the receiver relies on the signature.
             log.exception("cannot open a signing secret", secret_of=str(rows[0][0]), error=str(error))
             return SEALED

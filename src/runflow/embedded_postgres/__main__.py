@@ -5,6 +5,7 @@ The server is started for as long as the program runs, or used as it is where a 
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -21,7 +22,10 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"{(__doc__ or '').strip()}\n")
         return 2
     # Standard output belongs to the program: a dump goes there.
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    structlog.configure(
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+    )
     home, name, *rest = arguments
     try:
         program = binaries.find().program(name)

@@ -140,33 +140,39 @@ MODEL_LIST = ListSpec(
 )
 
 
-_TAKE_STALE = """
-    DELETE FROM model_uploads WHERE id IN (
-        SELECT id FROM model_uploads
-        WHERE updated_at < now() - make_interval(secs => %(open_seconds)s)
-           OR (confirmed_at IS NOT NULL AND updated_at < now() - make_interval(secs => %(confirmed_seconds)s))
-        ORDER BY updated_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
-    RETURNING id, org_id, sha256
+_STALE = """
+    SELECT id, org_id, sha256 FROM model_uploads
+    WHERE id <> ALL(CAST(%(aside)s AS uuid[]))
+      AND (updated_at < now() - make_interval(secs => %(open_seconds)s)
+           OR (confirmed_at IS NOT NULL AND updated_at < now() - make_interval(secs => %(confirmed_seconds)s)))
+    ORDER BY updated_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 """
+
+_FORGET_UPLOADS = "DELETE FROM model_uploads WHERE id = ANY(%(ids)s)"
 
 _NAMED = "SELECT object_key FROM models WHERE object_key = ANY(%(keys)s)"
 
 
 @dataclass(frozen=True, slots=True)
 class StaleUpload:
-    """A session that was forgotten, and the content that it was for."""
+    """A session that is to be forgotten, and the content that it was for."""
 
     id: UUID
     org_id: UUID
     sha256: str
 
 
-async def take_stale(
-    transaction: Transaction, *, open_seconds: int, confirmed_seconds: int, limit: int
+async def stale_uploads(
+    transaction: Transaction, *, open_seconds: int, confirmed_seconds: int, limit: int, aside: list[UUID]
 ) -> list[StaleUpload]:
-    """Delete sessions that nobody went on with for so long, and confirmed ones sooner; return what they were."""
-    values = {"open_seconds": open_seconds, "confirmed_seconds": confirmed_seconds, "limit": limit}
-    return await transaction.rows(_TAKE_STALE, values, row=StaleUpload)
+    """Lock and return sessions that nobody went on with for so long, and confirmed ones sooner."""
+    values = {"open_seconds": open_seconds, "confirmed_seconds": confirmed_seconds, "limit": limit, "aside": aside}
+    return await transaction.rows(_STALE, values, row=StaleUpload)
+
+
+async def forget_uploads(transaction: Transaction, uploads: list[UUID]) -> None:
+    """Delete sessions."""
+    await transaction.run(_FORGET_UPLOADS, {"ids": uploads})
 
 
 async def named(transaction: Transaction, keys: Collection[str]) -> set[str]:

@@ -10,6 +10,8 @@ from uuid import UUID
 from runflow import errors
 from runflow.accounts.audit import recorder
 from runflow.accounts.organizations.limits import require_storage
+from runflow.db.set_aside import RETENTION_SECONDS, SetAside
+from runflow.db.transaction import Transaction
 from runflow.db.unit_of_work import current_unit
 from runflow.ids import new_id
 from runflow.models import queries
@@ -23,6 +25,7 @@ from runflow.models.parts import (
     whole_key,
     whole_prefix,
 )
+from runflow.models.queries import StaleUpload
 from runflow.models.schemas import ModelUploadCreate, model_record, upload_record
 from runflow.models.tables import ModelRow, ModelUploadRow
 from runflow.web.auth import Principal
@@ -232,15 +235,28 @@ async def sweep_model_uploads(services: Services) -> int:
 
     Objects go before the commit that says so: a process that dies in between leaves sessions that are found again.
     """
-    storage = services.storage
+    aside = services.part(_uploads_aside)
     async with services.db.system() as transaction:
-        stale = await queries.take_stale(
-            transaction, open_seconds=STALE_SECONDS, confirmed_seconds=CONFIRMED_SECONDS, limit=BATCH
+        stale = await queries.stale_uploads(
+            transaction,
+            open_seconds=STALE_SECONDS,
+            confirmed_seconds=CONFIRMED_SECONDS,
+            limit=BATCH,
+            aside=aside.ids,
         )
-        for session in stale:
-            await storage.delete([key async for key in storage.list(parts_prefix(session.id))])
-            # A process that died while it put a model together left a file that no model names.
-            wholes = [key async for key in storage.list(whole_prefix(session.org_id, session.sha256, session.id))]
-            used = await queries.named(transaction, wholes) if wholes else set()
-            await storage.delete([key for key in wholes if key not in used])
-    return len(stale)
+        gone = [one.id for one in stale if await aside.attempt(one.id, _remove_upload(services, transaction, one))]
+        await queries.forget_uploads(transaction, gone)
+    return len(gone)
+
+
+async def _remove_upload(services: Services, transaction: Transaction, session: StaleUpload) -> None:
+    storage = services.storage
+    await storage.delete([key async for key in storage.list(parts_prefix(session.id))])
+    # A process that died while it put a model together left a file that no model names.
+    wholes = [key async for key in storage.list(whole_prefix(session.org_id, session.sha256, session.id))]
+    used = await queries.named(transaction, wholes) if wholes else set()
+    await storage.delete([key for key in wholes if key not in used])
+
+
+def _uploads_aside(_services: Services) -> SetAside:
+    return SetAside("upload of a model", first_seconds=RETENTION_SECONDS)

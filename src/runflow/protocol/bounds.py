@@ -4,7 +4,7 @@ The classes know how Pydantic asks for a check, and import it only when it does:
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import orjson
@@ -84,14 +84,24 @@ class CutLine(Bound):
 
 
 @dataclass(frozen=True)
+class Between(Bound):
+    """A number that is measured: what is out of its range says more about a clock than about the work."""
+
+    least: int
+    most: int
+
+    def apply(self, value: int) -> int:
+        """Take the nearest number of the range."""
+        return max(self.least, min(self.most, value))
+
+
+@dataclass(frozen=True)
 class WithZone(Bound):
-    """A time that says where on Earth."""
+    """A time that says where on Earth. One that does not is taken for UTC: no result is refused over a time."""
 
     def apply(self, value: datetime) -> datetime:
-        """Return it as it is. Raises ValueError."""
-        if value.tzinfo is None:
-            raise ValueError("needs a time zone, such as +00:00")
-        return value
+        """Return it with its zone."""
+        return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -111,7 +121,7 @@ Text = Annotated[str, Storable()]
 Short = Annotated[str, MaxLen(255), Storable()]
 Sentence = Annotated[str, Storable(), CutTo(MAX_SENTENCE)]
 Document = Annotated[dict[str, Any], JsonBytes(MAX_DOCUMENT_BYTES)]
-Milliseconds = Annotated[int, Ge(0), Le(10**9)]
+Milliseconds = Annotated[int, Between(0, 10**9)]
 Pixels = Annotated[int, Ge(0), Le(10**6)]
 Bytes = Annotated[int, Ge(0)]
 Time = Annotated[datetime, WithZone()]

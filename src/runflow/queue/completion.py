@@ -70,6 +70,14 @@ def _lost(message: str, stage: Stage = Stage.EXECUTE) -> Failure:
     )
 
 
+def worker_replaced(worker: str) -> Failure:
+    """The failure of an attempt whose worker's name went to another process."""
+    return _lost(
+        f"The worker {worker} was started again, or another process took its name, while it had this run. Two workers "
+        "must not share a name."
+    )
+
+
 def worker_lost(worker: str) -> Failure:
     """The failure of an attempt whose worker stopped renewing its lease."""
     return _lost(f"The worker {worker} stopped answering while it had this run.")

@@ -40,7 +40,7 @@ _END_ATTEMPT = """
                        ELSE coalesce(r.completed_at, clock_timestamp()) END,
         duration_ms = CASE WHEN %(run_status)s = 'queued' THEN NULL
                       WHEN r.completed_at IS NOT NULL THEN r.duration_ms
-                      ELSE (extract(epoch FROM clock_timestamp() - r.created_at) * 1000)::integer END,
+                      ELSE elapsed_ms(r.created_at, clock_timestamp()) END,
         cost = coalesce(r.cost, 0) + u.cost, gpu_seconds = coalesce(r.gpu_seconds, 0) + u.gpu_seconds,
         cold_start = r.cold_start OR %(cold_start)s,
         cost_breakdown = cost_breakdown(u.gpu_code, u.price_per_second, u.prepare_seconds, u.load_seconds,
@@ -156,7 +156,7 @@ _CANCEL = """
     WITH run AS (
         UPDATE runs SET status_code = 'cancelled', cancel_requested_at = clock_timestamp(),
             cancellation_reason = %(reason)s, completed_at = clock_timestamp(),
-            duration_ms = (extract(epoch FROM clock_timestamp() - created_at) * 1000)::integer,
+            duration_ms = elapsed_ms(created_at, clock_timestamp()),
             cost = CASE WHEN %(queued)s THEN coalesce(cost, 0) ELSE cost END
         WHERE id = %(run)s RETURNING completed_at, duration_ms
     ), lane AS (

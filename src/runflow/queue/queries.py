@@ -262,7 +262,11 @@ async def back_in_lane(
 
 _RETURN_OFFER = """
     WITH gone AS (DELETE FROM run_attempts WHERE id = %(lease)s),
-    back AS (UPDATE runs SET status_code = 'queued' WHERE id = %(run)s AND status_code = 'dispatching')
+    back AS (
+        UPDATE runs SET status_code = CASE status_code WHEN 'dispatching' THEN 'queued' ELSE status_code END,
+            has_leftovers = true
+        WHERE id = %(run)s
+    )
     UPDATE lanes SET running = running - 1, depth = depth + 1,
         oldest_at = least(oldest_at, CAST(%(created_at)s AS timestamptz))
     WHERE id = %(lane)s

@@ -46,7 +46,7 @@ Api = Annotated[WorkerApi, Depends(worker_api)]
 @router.post(
     "/registrations",
     access=Access.WORKER,
-    errors=(errors.Conflict,),
+    errors=(errors.Conflict, errors.WorkerSuperseded),
     response_model=Registered,
     status_code=201,
     summary="Register a worker",
@@ -57,7 +57,8 @@ async def register(
 ) -> Response:
     """Say what this worker is and whether it can work.
 
-    A name belongs to the token that registered it first: with another one 409, until that token is revoked.
+    A name belongs to the token that registered it first: with another one 409, until that token is revoked. A new
+    process of that name takes it over; the one that had it gets 409, and never gets it back.
     """
     return json_response(await api.register(body, token), 201)
 
@@ -68,7 +69,7 @@ lease_body = json_body(LeaseRequest, caller=worker)
 @router.post(
     "/leases",
     access=Access.WORKER,
-    errors=(errors.Conflict,),
+    errors=(errors.Conflict, errors.WorkerSuperseded),
     response_model=LeaseAnswer,
     summary="Wait for work",
     openapi_extra=openapi_body(LeaseRequest),

@@ -100,6 +100,14 @@ class UnansweredOffers:
 
 
 @dataclass(frozen=True, slots=True)
+class RunWithLeftovers:
+    """An ended run of which offers were forgotten, and the attempts that it has."""
+
+    id: UUID
+    attempts: list[UUID]
+
+
+@dataclass(frozen=True, slots=True)
 class UnsweptAttempt:
     """An attempt that came to nothing and whose objects may still lie around."""
 

@@ -4,11 +4,13 @@ from datetime import datetime
 from uuid import UUID
 
 from runflow.db.transaction import Fetched, Transaction
-from runflow.queue.rows import OpenLease, UnansweredOffers, UnsweptAttempt
+from runflow.queue.rows import OpenLease, RunWithLeftovers, UnansweredOffers, UnsweptAttempt
 
 _EXPIRED = """
     SELECT a.id AS lease, a.worker_id AS worker, a.worker_instance AS instance FROM run_attempts a
-    WHERE a.status_code = ANY(%(states)s) AND a.expires_at < clock_timestamp() ORDER BY a.expires_at LIMIT 100
+    WHERE a.status_code = ANY(%(states)s) AND a.expires_at < clock_timestamp()
+      AND a.id <> ALL(CAST(%(aside)s AS uuid[]))
+    ORDER BY a.expires_at LIMIT 100
 """
 
 _OF_OLDER_LIVES = """
@@ -48,15 +50,28 @@ _UNSWEPT = """
     SELECT id, run_id FROM run_attempts
     WHERE status_code IN ('failed', 'cancelled', 'lost') AND NOT objects_swept
       AND completed_at < clock_timestamp() - make_interval(secs => %(after_seconds)s)
+      AND id <> ALL(CAST(%(aside)s AS uuid[]))
     ORDER BY completed_at LIMIT 100
 """
+
+_WITH_LEFTOVERS = """
+    SELECT r.id, ARRAY(SELECT a.id FROM run_attempts a WHERE a.run_id = r.id) AS attempts FROM runs r
+    WHERE r.has_leftovers AND r.completed_at < clock_timestamp() - make_interval(secs => %(after_seconds)s)
+      AND r.id <> ALL(CAST(%(aside)s AS uuid[]))
+    ORDER BY r.completed_at LIMIT 100
+"""
+
+_NO_LEFTOVERS = "UPDATE runs SET has_leftovers = false WHERE id = ANY(%(ids)s)"
 
 _MARK_SWEPT = "UPDATE run_attempts SET objects_swept = true WHERE id = ANY(%(ids)s)"
 
 
-async def expired(transaction: Transaction, states: list[str]) -> Fetched[OpenLease]:
-    """Look for leases in these states that were not renewed in time; they can be fetched after the transaction."""
-    return await transaction.later(_EXPIRED, {"states": states}, row=OpenLease)
+async def expired(transaction: Transaction, states: list[str], *, aside: list[UUID]) -> Fetched[OpenLease]:
+    """Look for leases in these states that were not renewed in time; they can be fetched after the transaction.
+
+    Those that are set `aside` are passed over.
+    """
+    return await transaction.later(_EXPIRED, {"states": states, "aside": aside}, row=OpenLease)
 
 
 async def is_expired(transaction: Transaction, lease: UUID) -> bool:
@@ -96,11 +111,24 @@ async def of_older_lives(transaction: Transaction, *, worker: UUID, instance: UU
     return await transaction.rows(_OF_OLDER_LIVES, {"worker": worker, "instance": instance}, row=OpenLease)
 
 
-async def unswept(transaction: Transaction, after_seconds: float) -> list[UnsweptAttempt]:
+async def unswept(transaction: Transaction, after_seconds: float, *, aside: list[UUID]) -> list[UnsweptAttempt]:
     """Return attempts that ended without being the run's result and whose uploaded objects may still lie around."""
-    return await transaction.rows(_UNSWEPT, {"after_seconds": after_seconds}, row=UnsweptAttempt)
+    return await transaction.rows(_UNSWEPT, {"after_seconds": after_seconds, "aside": aside}, row=UnsweptAttempt)
 
 
 async def mark_swept(transaction: Transaction, attempts: list[UUID]) -> None:
     """Note that nothing of these attempts is left in storage."""
     await transaction.run(_MARK_SWEPT, {"ids": attempts})
+
+
+async def with_leftovers(
+    transaction: Transaction, after_seconds: float, *, aside: list[UUID]
+) -> list[RunWithLeftovers]:
+    """Return runs that ended so long ago and of which offers were forgotten that may have stored something."""
+    values = {"after_seconds": after_seconds, "aside": aside}
+    return await transaction.rows(_WITH_LEFTOVERS, values, row=RunWithLeftovers)
+
+
+async def no_leftovers(transaction: Transaction, runs: list[UUID]) -> None:
+    """Note that nothing of forgotten offers of these runs is left in storage."""
+    await transaction.run(_NO_LEFTOVERS, {"ids": runs})

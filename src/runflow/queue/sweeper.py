@@ -1,15 +1,15 @@
 """Takes back what nobody holds any more: lapsed offers, expired leases, objects of attempts that came to nothing."""
 
 import asyncio
-import time
 from uuid import UUID
 
 import structlog
 
 from runflow.billing.settlement import meter
+from runflow.db.set_aside import RETENTION_SECONDS, SetAside
 from runflow.db.transaction import Fetched, Transaction
 from runflow.protocol.failures import TERMINAL, Failure
-from runflow.queue import completion_queries, queries, sweep_queries
+from runflow.queue import completion_queries, leases, queries, sweep_queries
 from runflow.queue.completion import (
     Transition,
     announce,
@@ -19,15 +19,19 @@ from runflow.queue.completion import (
     output_prefix,
     retry_or_fail,
     worker_lost,
+    worker_replaced,
 )
 from runflow.queue.ending import run_ended, something_follows
+from runflow.queue.grace import Grace
 from runflow.queue.leases import OPEN, number_of
-from runflow.queue.rows import HeldRun, OpenLease, UnansweredOffers
+from runflow.queue.rows import HeldRun, OpenLease, RunWithLeftovers, UnansweredOffers
 from runflow.web.services import Services
 
 log = structlog.get_logger()
 
 SWEEP_SECONDS = 1.0
+STILL_SECONDS = 30.0
+"""A sweeper that got through no round for so long stands still (readiness says so)."""
 OFFERS_PER_ATTEMPT = 5
 """So many unanswered offers of a run count as an attempt that was lost. One outage of the network costs a run no more:
 polls from before it end within half a minute, which is as long as five offers last."""
@@ -38,22 +42,24 @@ OBJECTS_AFTER_SECONDS = 3700.0
 class Sweeper:
     """Runs beside the server, on every process; row locks keep two of them from doing the same thing."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, grace: Grace | None = None) -> None:
         """Prepare; `run` does the work."""
         self._services = services
-        self._started = time.monotonic()
+        self._grace = grace or Grace()
+        self._leases = SetAside("lease")
+        self._runs = SetAside("run with leftovers", first_seconds=RETENTION_SECONDS)
+        self._attempts = SetAside("outputs of an attempt", first_seconds=RETENTION_SECONDS)
 
     async def run(self) -> None:
         """Sweep every second until cancelled. Trouble is logged and tried again."""
         rounds = 0
+        beat = self._services.background.watch("sweeper", STILL_SECONDS)
         while True:
             try:
-                await self.sweep_offers()
-                # After an outage of the server, workers get one lease time to renew before anything is taken.
-                if time.monotonic() - self._started > self._services.settings.lease_seconds:
-                    await self.sweep_leases()
+                await self.round()
                 if rounds % 15 == 0:
                     await self._services.authenticator.note_use()
+                beat()
             except Exception as error:
                 log.warning(
                     "sweep failed, trying again", error=str(error).splitlines()[0] if str(error) else repr(error)
@@ -61,40 +67,75 @@ class Sweeper:
             rounds += 1
             await asyncio.sleep(SWEEP_SECONDS)
 
+    async def round(self) -> None:
+        """Take back what has run out, unless nobody could renew it for a while (`grace.py`)."""
+        times = (("offered", leases.OFFER_SECONDS), ("live", self._services.settings.lease_seconds))
+        for state, seconds in times:
+            found = await self._expired(state)
+            self._grace.look()
+            if self._grace.is_over(seconds):
+                for lease in found:
+                    await self._leases.attempt(lease.lease, self._end(lease, expired_only=True))
+                    self._grace.look()
+
     async def sweep_offers(self) -> int:
         """Give runs of lapsed offers back to their lanes; return how many."""
-        return await self._take_back(["offered"])
+        return await self._take_back("offered")
 
     async def sweep_leases(self) -> int:
         """End expired leases: their runs wait again or fail as `WORKER_LOST`; return how many."""
-        return await self._take_back(["live"])
+        return await self._take_back("live")
 
     async def end_older_lives(self, worker_id: UUID, instance: UUID) -> int:
         """End the leases of a worker's earlier processes at once; return how many."""
         async with self._services.db.system() as transaction:
-            leases = await sweep_queries.of_older_lives(transaction, worker=worker_id, instance=instance)
-        for lease in leases:
-            await self._end(lease, expired_only=False)
-        return len(leases)
+            older = await sweep_queries.of_older_lives(transaction, worker=worker_id, instance=instance)
+        for lease in older:
+            # What fails here expires, and is then the sweep's.
+            await self._leases.attempt(lease.lease, self._end(lease, expired_only=False))
+        return len(older)
 
     async def sweep_objects(self) -> int:
         """Remove stored objects of attempts that are not their run's result; return how many attempts."""
         async with self._services.db.system() as transaction:
-            attempts = await sweep_queries.unswept(transaction, OBJECTS_AFTER_SECONDS)
-        for attempt in attempts:
-            keys = [key async for key in self._services.storage.list(output_prefix(attempt.run_id, attempt.id))]
-            await self._services.storage.delete(keys)
+            attempts = await sweep_queries.unswept(transaction, OBJECTS_AFTER_SECONDS, aside=self._attempts.ids)
+        swept = [
+            attempt.id
+            for attempt in attempts
+            if await self._attempts.attempt(attempt.id, self._remove(output_prefix(attempt.run_id, attempt.id)))
+        ]
         async with self._services.db.system() as transaction:
-            await sweep_queries.mark_swept(transaction, [attempt.id for attempt in attempts])
-        return len(attempts)
+            await sweep_queries.mark_swept(transaction, swept)
+        return len(swept)
 
-    async def _take_back(self, states: list[str]) -> int:
+    async def sweep_leftovers(self) -> int:
+        """Remove what offers had stored that were forgotten; return of how many ended runs.
+
+        A run's result and its other attempts stay: the attempts are known, and `sweep_objects` is for those.
+        """
         async with self._services.db.system() as transaction:
-            found = await sweep_queries.expired(transaction, states)
-        leases = await found.fetchall()
-        for lease in leases:
-            await self._end(lease, expired_only=True)
-        return len(leases)
+            runs = await sweep_queries.with_leftovers(transaction, OBJECTS_AFTER_SECONDS, aside=self._runs.ids)
+        swept = [run.id for run in runs if await self._runs.attempt(run.id, self._remove_leftovers(run))]
+        async with self._services.db.system() as transaction:
+            await sweep_queries.no_leftovers(transaction, swept)
+        return len(swept)
+
+    async def _remove_leftovers(self, run: RunWithLeftovers) -> None:
+        known = tuple(output_prefix(run.id, attempt) for attempt in run.attempts)
+        found = self._services.storage.list(f"runs/{run.id}/")
+        await self._services.storage.delete([key async for key in found if not key.startswith(known)])
+
+    async def _remove(self, prefix: str) -> None:
+        await self._services.storage.delete([key async for key in self._services.storage.list(prefix)])
+
+    async def _take_back(self, state: str) -> int:
+        found = await self._expired(state)
+        return sum([await self._leases.attempt(lease.lease, self._end(lease, expired_only=True)) for lease in found])
+
+    async def _expired(self, state: str) -> list[OpenLease]:
+        async with self._services.db.system() as transaction:
+            found = await sweep_queries.expired(transaction, [state], aside=self._leases.ids)
+        return await found.fetchall()
 
     async def _end(self, lease: OpenLease, *, expired_only: bool) -> None:
         async with self._services.db.system() as transaction:
@@ -117,10 +158,18 @@ class Sweeper:
                     unanswered = await sweep_queries.note_unanswered(transaction, lease.worker, held.offered_at)
             else:
                 name = await sweep_queries.worker_name(transaction, lease.worker)
-                transition = await self._lose(transaction, held, worker_lost(name))
+                lost = worker_lost(name) if expired_only else worker_replaced(name)
+                transition = await self._lose(transaction, held, lost)
         if unanswered is not None:
             await _tell_of_pause(unanswered)
-        log.warning("lease lost", lease_id=str(held.lease_id), run_id=str(held.run_id), run=transition.run_status)
+        log.warning(
+            "lease lost",
+            lease_id=str(held.lease_id),
+            run_id=str(held.run_id),
+            worker_id=str(lease.worker),
+            why="it was not renewed" if expired_only else "another process registered under the worker's name",
+            run=transition.run_status,
+        )
         announce(
             self._services, held.run_id, transition.run_status, with_delivery=something_follows(self._services, held)
         )

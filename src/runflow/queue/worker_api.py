@@ -83,11 +83,12 @@ class WorkerApi:
         self._backlog = Backlog(services.hub)
         self._known: dict[UUID, KnownWorker] = {}
         self._given: OrderedDict[UUID, Given] = OrderedDict()
+        self._superseded: OrderedDict[UUID, None] = OrderedDict()
 
     async def register(self, body: Registration, token_id: UUID) -> Registered:
         """Take a worker in, or note its new state. A new instance ends the leases of the old one at once.
 
-        Raises `Conflict` when the name belongs to another token.
+        Raises `Conflict` when the name belongs to another token, `WorkerSuperseded` when another process took it.
         """
         require_protocol(body)
         async with self._services.db.system() as transaction:
@@ -109,8 +110,10 @@ class WorkerApi:
                     "token_id": token_id,
                 },
             )
-            if worker_id is None:
+            if worker_id is None and not await self._note_takeover(transaction, body.instance, name=body.name):
                 raise errors.Conflict(await _taken(transaction, body.name))
+        if worker_id is None:
+            raise errors.WorkerSuperseded
         self._known[worker_id] = KnownWorker(body.instance, body.gpu.code, body.status == "ready", time.monotonic())
         await self._sweeper.end_older_lives(worker_id, body.instance)
         return Registered(
@@ -121,7 +124,10 @@ class WorkerApi:
         )
 
     async def lease(self, body: LeaseRequest, base_url: str) -> LeaseAnswer:
-        """Wait for work for this worker. Raises `Conflict` when it has to register first."""
+        """Wait for work for this worker.
+
+        Raises `Conflict` when it has to register first, `WorkerSuperseded` when another process has its name.
+        """
         require_protocol(body)
         worker = await self._worker(body.worker_id, body.instance)
         await self._note_seen(body.worker_id, worker)
@@ -259,6 +265,10 @@ class WorkerApi:
         if known is None or known.instance != instance:
             async with self._services.db.system() as transaction:
                 row = await queries.by_id(transaction, worker_id)
+                is_former = row is not None and row.instance != instance
+                superseded = is_former and await self._note_takeover(transaction, instance, worker_id=worker_id)
+            if superseded:
+                raise errors.WorkerSuperseded
             if row is None or row.instance != instance:
                 raise errors.Conflict("The server does not know this worker (any more): register it again.")
             known = KnownWorker(row.instance, row.gpu_code, row.status_code == "ready")
@@ -269,7 +279,22 @@ class WorkerApi:
         if time.monotonic() - worker.noted_at > SEEN_EVERY_SECONDS:
             worker.noted_at = time.monotonic()
             async with self._services.db.system(durable=False) as transaction:
-                await queries.seen(transaction, worker_id)
+                known = await queries.seen(transaction, worker_id, worker.instance, ready=worker.ready)
+            if not known:  # registered with another process of the server
+                self._known.pop(worker_id, None)
+                await self._worker(worker_id, worker.instance)
+
+    async def _note_takeover(self, transaction: Transaction, instance: UUID, **whose: Any) -> bool:
+        """Tell whether this process had the name before another one took it; count it when it says so first."""
+        name = await queries.note_takeover(transaction, instance, count=int(instance not in self._superseded), **whose)
+        if name is None:
+            return False
+        if instance not in self._superseded:
+            log.warning("two processes have the name of one worker: give each its own", worker=name)
+            self._superseded[instance] = None
+            if len(self._superseded) > MAX_GIVEN:
+                self._superseded.popitem(last=False)
+        return True
 
     async def _document(self, claimed: Claimed, expected: Sequence[Expected], base_url: str) -> Lease:
         payload = remembered_version(claimed.version_id)

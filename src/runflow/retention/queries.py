@@ -16,9 +16,12 @@ _EXPIRE_OUTPUTS = """
     WHERE id IN (
         SELECT id FROM runs
         WHERE status_code = 'succeeded' AND NOT output_expired AND completed_at < %(before)s
+          AND id <> ALL(CAST(%(aside)s AS uuid[]))
         ORDER BY completed_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
     RETURNING id
 """
+
+_KEEP_OUTPUTS = "UPDATE runs SET output_expired = false WHERE id = ANY(%(ids)s)"
 
 _FORGET_EVENTS = """
     WITH old AS (
@@ -37,7 +40,7 @@ _FORGET_EVENTS = """
 
 _OLD_RUNS = """
     SELECT r.id, r.batch_id FROM runs r
-    WHERE r.id < %(first_id)s AND r.completed_at < %(before)s
+    WHERE r.id < %(first_id)s AND r.completed_at < %(before)s AND r.id <> ALL(CAST(%(aside)s AS uuid[]))
       AND NOT EXISTS (SELECT FROM deliveries d WHERE d.run_id = r.id AND d.status_code = 'pending')
       AND NOT EXISTS (SELECT FROM batches b WHERE b.id = r.batch_id AND b.completed_at IS NULL)
     ORDER BY r.id LIMIT %(limit)s FOR UPDATE OF r SKIP LOCKED
@@ -68,9 +71,17 @@ _BATCHES = (
 )
 
 
-async def expire_outputs(transaction: Transaction, *, before: datetime, limit: int) -> list[UUID]:
+async def expire_outputs(
+    transaction: Transaction, *, before: datetime, limit: int, aside: Sequence[UUID]
+) -> list[UUID]:
     """Say of up to `limit` runs that ended before a time that their outputs are gone; return their ids."""
-    return await transaction.values(_EXPIRE_OUTPUTS, {"before": before, "limit": limit}, of=UUID)
+    values = {"before": before, "limit": limit, "aside": list(aside)}
+    return await transaction.values(_EXPIRE_OUTPUTS, values, of=UUID)
+
+
+async def keep_outputs(transaction: Transaction, runs: Sequence[UUID]) -> None:
+    """Take it back that the outputs of these runs are gone."""
+    await transaction.run(_KEEP_OUTPUTS, {"ids": list(runs)})
 
 
 async def forget_events(transaction: Transaction, *, before: datetime, limit: int) -> int:
@@ -86,12 +97,14 @@ class OldRunRow:
     batch_id: UUID | None
 
 
-async def old_runs(transaction: Transaction, *, before: datetime, first_id: UUID, limit: int) -> list[OldRunRow]:
+async def old_runs(
+    transaction: Transaction, *, before: datetime, first_id: UUID, limit: int, aside: Sequence[UUID]
+) -> list[OldRunRow]:
     """Lock and return up to `limit` runs that ended before a time and that nothing waits for any more.
 
     `first_id` is the smallest id that a run made at that time can have.
     """
-    parameters = {"before": before, "first_id": first_id, "limit": limit}
+    parameters = {"before": before, "first_id": first_id, "limit": limit, "aside": list(aside)}
     return await transaction.rows(_OLD_RUNS, parameters, row=OldRunRow)
 
 

@@ -42,6 +42,7 @@ class RetentionRunner:
         sweeper = Sweeper(services)
         self.jobs: tuple[Job, ...] = (
             Job("outputs of failed attempts", sweeper.sweep_objects),
+            Job("outputs of lapsed offers", sweeper.sweep_leftovers),
             Job("uploads that nobody confirmed", lambda: sweep_stale_uploads(services)),
             Job("uploads of models that nobody went on with", lambda: sweep_model_uploads(services)),
             Job("files that came inside requests", lambda: expire_inline_files(services, datetime.now(UTC))),

@@ -4,12 +4,14 @@ Objects go before the commit that says so. A process that dies in between leaves
 that are removed once more, never a row that names what is gone for good or an object that no row knows.
 """
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from runflow.db.set_aside import RETENTION_SECONDS, SetAside
+from runflow.db.transaction import Transaction
 from runflow.ids import smallest_id
 from runflow.retention import queries
+from runflow.retention.queries import OldRunRow
 from runflow.web.services import Services
 
 OUTPUT_BATCH = 100
@@ -22,10 +24,15 @@ async def expire_outputs(services: Services, now: datetime) -> int:
     days = services.settings.output_retention_days
     if days is None:
         return 0
+    aside = services.part(_outputs_aside)
     async with services.db.system() as transaction:
-        runs = await queries.expire_outputs(transaction, before=now - timedelta(days=days), limit=OUTPUT_BATCH)
-        await _remove_objects(services, runs)
-    return len(runs)
+        runs = await queries.expire_outputs(
+            transaction, before=now - timedelta(days=days), limit=OUTPUT_BATCH, aside=aside.ids
+        )
+        failed = [run for run in runs if not await aside.attempt(run, _remove_objects(services, run))]
+        if failed:
+            await queries.keep_outputs(transaction, failed)
+    return len(runs) - len(failed)
 
 
 async def forget_events(services: Services, now: datetime) -> int:
@@ -45,15 +52,29 @@ async def remove_runs(services: Services, now: datetime) -> int:
     days = services.settings.run_retention_days
     if days is None:
         return 0
-    before = now - timedelta(days=days)
+    before, aside = now - timedelta(days=days), services.part(_runs_aside)
     async with services.db.system() as transaction:
-        runs = await queries.old_runs(transaction, before=before, first_id=smallest_id(before), limit=RUN_BATCH)
-        ids = [run.id for run in runs]
-        await _remove_objects(services, ids)
-        await queries.remove_runs(transaction, ids, list({run.batch_id for run in runs if run.batch_id}))
-    return len(ids)
+        runs = await queries.old_runs(
+            transaction, before=before, first_id=smallest_id(before), limit=RUN_BATCH, aside=aside.ids
+        )
+        done = [await aside.attempt(run.id, _remove_run(services, transaction, run)) for run in runs]
+    return sum(done)
 
 
-async def _remove_objects(services: Services, runs: Sequence[UUID]) -> None:
+async def _remove_run(services: Services, transaction: Transaction, run: OldRunRow) -> None:
+    async with transaction.savepoint():
+        await _remove_objects(services, run.id)
+        await queries.remove_runs(transaction, [run.id], [run.batch_id] if run.batch_id else [])
+
+
+async def _remove_objects(services: Services, run: UUID) -> None:
     # By prefix: a succeeded attempt may have stored more than its completion named.
-    await services.storage.delete([key for run in runs async for key in services.storage.list(f"runs/{run}")])
+    await services.storage.delete([key async for key in services.storage.list(f"runs/{run}")])
+
+
+def _outputs_aside(_services: Services) -> SetAside:
+    return SetAside("outputs of a run", first_seconds=RETENTION_SECONDS)
+
+
+def _runs_aside(_services: Services) -> SetAside:
+    return SetAside("run", first_seconds=RETENTION_SECONDS)

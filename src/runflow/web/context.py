@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import structlog
 from starlette.datastructures import MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runflow import errors
@@ -47,7 +47,8 @@ class RequestContext:
 
         try:
             await self.app(scope, receive, send_with_id)
-        except CallerGone:
+        # Also who breaks off in the middle of its body: nobody failed.
+        except (CallerGone, ClientDisconnect):
             log.debug("caller gone", request_id=request_id, path=scope["path"])
             return
         except Exception as error:

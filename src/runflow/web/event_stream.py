@@ -1,18 +1,26 @@
 """Server-Sent Events: an answer that goes on until its source ends, its caller leaves, or the server stops."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractContextManager, aclosing
 from typing import Any
 
+import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from runflow.web.context import while_connected
+from runflow.web.connection import abort_connection
+from runflow.web.context import CallerGone, while_connected
 from runflow.web.responses import dumps
+
+log = structlog.get_logger()
 
 KEEP_ALIVE = b": keep-alive\n\n"
 """A comment: proxies close connections on which nothing moves."""
+STALLED_SECONDS = 30.0
+"""A caller that takes nothing for so long while something waits to be sent has its connection dropped: its client comes
+back with `Last-Event-ID`. Until then it costs what the buffers of one connection hold."""
 RETRY = b"retry: 2000\n\n"
 """How long a client waits before it connects again, in milliseconds."""
 
@@ -30,7 +38,7 @@ def momentary_event(type_: str, data: Mapping[str, Any]) -> bytes:
 
 
 class EventStream(Response):
-    """Sends what a generator yields, as it yields it, and closes it when the caller is gone.
+    """Sends what a generator yields, as it yields it, and closes it when the caller is gone or reads no more.
 
     `place` is held while it is open, and may raise before anything is sent.
     """
@@ -47,12 +55,31 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one caller. Raises `CallerGone`, and what `place` raises."""
         with self._place:
-            await while_connected(Request(scope, receive), self._send(send))
+            await while_connected(Request(scope, receive), self._send(scope, send))
 
-    async def _send(self, send: Send) -> None:
+    async def _send(self, scope: Scope, send: Send) -> None:
         async with aclosing(self._parts) as parts:
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            await send({"type": "http.response.body", "body": RETRY, "more_body": True})
-            async for part in parts:
-                await send({"type": "http.response.body", "body": part, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            try:
+                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+                await _written(send, RETRY)
+                async for part in parts:
+                    await _written(send, part)
+                await _written(send, b"", more=False)
+            except _Stalled:
+                log.info("an event stream that nobody reads is ended", path=scope["path"])
+                if not abort_connection(scope):
+                    raise CallerGone from None
+                await asyncio.Event().wait()  # for the end of the connection, which ends this
+
+
+class _Stalled(Exception):
+    """The caller did not take what was sent."""
+
+
+async def _written(send: Send, part: bytes, *, more: bool = True) -> None:
+    """Send a part. Returns when what was sent before is on its way; raises `_Stalled` when it never is."""
+    try:
+        async with asyncio.timeout(STALLED_SECONDS):
+            await send({"type": "http.response.body", "body": part, "more_body": more})
+    except TimeoutError:
+        raise _Stalled from None

@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeVar
 
 from starlette.requests import Request
 
+from runflow.background import Background
 from runflow.db.database import Database
 from runflow.db.notifications import Hub
 from runflow.db.transaction import Transaction
@@ -56,6 +57,8 @@ class Services:
     """Where this installation is reached, for URLs made without a request; no slash at the end."""
     consequences: tuple[RunConsequence, ...] = ()
     """What follows from a run's end, in the order in which it is written; handed in by `runflow.server`."""
+    background: Background = field(default_factory=Background)
+    """What runs beside the requests."""
     stopping: bool = False
     """Set when the server stops: long polls answer at once with what there is."""
 

@@ -6,7 +6,7 @@ from fastapi import Depends
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from runflow import __version__
+from runflow import __version__, errors
 from runflow.web.responses import json_response
 from runflow.web.route_table import Access, Tag
 from runflow.web.router import Router
@@ -31,6 +31,7 @@ class Readiness(BaseModel):
     ok: Literal[True]
     database: Literal["ok"]
     storage: Literal["ok"]
+    background: Literal["ok"]
 
 
 @router.head("/v1/health", access=Access.PUBLIC)
@@ -43,8 +44,16 @@ async def health() -> Response:
 @router.head("/v1/readiness", access=Access.PUBLIC)
 @router.get("/v1/readiness", access=Access.PUBLIC, response_model=Readiness, summary="Can it serve requests")
 async def readiness(parts: Annotated[Services, Depends(services)]) -> Response:
-    """Answer 200 when database and storage work, else 503. A missing worker never makes a server unready."""
+    """Answer 200 when database, storage and what works beside the requests do, else 503.
+
+    A missing worker never makes a server unready.
+    """
     async with parts.db.system() as transaction:
         await transaction.run("SELECT 1")
     await parts.storage.ready()
-    return json_response({"status": "ready", "ok": True, "database": "ok", "storage": "ok"})
+    if still := parts.background.standing_still:
+        raise errors.Unavailable(
+            f"This server answers, but some of its work stands still: {', '.join(still)}. Look at its log; restart it.",
+            headers={"Retry-After": "5"},
+        )
+    return json_response({"status": "ready", "ok": True, "database": "ok", "storage": "ok", "background": "ok"})

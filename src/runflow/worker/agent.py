@@ -17,8 +17,9 @@ from runflow.protocol.failures import Failure, FailureCode, Stage
 from runflow.protocol.workers import PROTOCOL_VERSION, Gpu, Registered, Registration
 from runflow.tls import trusting
 from runflow.worker.attempt import Attempt, Stop, WorkerContext
+from runflow.worker.clock import CLOCK
 from runflow.worker.concurrency import UNFINISHED_LIMIT, Prefetch
-from runflow.worker.connection import Connection, ServerRefused, ServerUnavailable, Unregistered
+from runflow.worker.connection import Connection, ServerRefused, ServerUnavailable, Superseded, Unregistered
 from runflow.worker.engine.base import Engine, EngineDescription
 from runflow.worker.engine_supervisor import EngineState, EngineStatus, EngineSupervisor
 from runflow.worker.execute import Executor
@@ -75,7 +76,9 @@ class Agent:
         self._wake.set()
 
     async def run(self) -> None:
-        """Work until `stop`. Raises `ServerRefused` where the server will not have this worker."""
+        """Work until `stop`. Raises `ServerRefused` where the server will not have this worker, `Superseded` where
+        another process has its name.
+        """
         settings = self._settings
         staging = settings.home / "staging"
         cache = await asyncio.to_thread(self._make_folders)
@@ -115,6 +118,8 @@ class Agent:
                     {keeping, registering, polling, stopping}, return_when=asyncio.FIRST_COMPLETED
                 )
                 for task in done - {stopping}:
+                    if isinstance(task.exception(), Superseded):
+                        self._hurry.set()  # what it has is others' now
                     task.result()
             finally:
                 await _cancel(polling, stopping)
@@ -231,6 +236,8 @@ class Agent:
             log.exception("The server sent a run that cannot be read.", lease_id=data.get("id"))
             self._spawn(_refuse(connection, str(data.get("id")), error))
             return
+        if not self._attempts:
+            CLOCK.set()
         attempt = Attempt(lease, context, self._wake.set)
         task = asyncio.create_task(attempt.run(), name=f"run {lease.run_id}")
         self._attempts[task] = attempt

@@ -16,6 +16,7 @@ import structlog
 from runflow.graph import OutputError, OutputFile, collect_outputs
 from runflow.protocol.completions import Completion, Next, Output, Result, Timings
 from runflow.protocol.failures import Failure, FailureCode, Stage
+from runflow.worker.clock import CLOCK
 from runflow.worker.connection import Connection, LeaseLost, NotWelcome, ServerFailing, ServerRefused, ServerUnavailable
 from runflow.worker.engine.base import Engine, EngineError, FileMissing, OutputRef
 from runflow.worker.engine.execution import Execution
@@ -226,7 +227,7 @@ class Attempt:
             except EngineError as error:
                 log.error("The engine failed.", lease_id=self.lease.id, reason=str(error))
                 failure = engine_failure(error, Stage.EXECUTE)
-                self._report.end_running(time.time(), failure.message)
+                self._report.end_running(CLOCK.now(), failure.message)
                 raise RunFailed(failure) from error
             return execution, prompt
         raise GivenBack("The engine does not stay up.")
@@ -282,7 +283,7 @@ class Attempt:
 
     def _stopped(self, why: Stop) -> Completion | None:
         """Return what to say after a stop."""
-        now = time.time()
+        now = CLOCK.now()
         if why is Stop.LOST:
             return None
         if why is Stop.GIVEN_BACK or (why is Stop.SHUTDOWN and not self.has_begun):
@@ -304,7 +305,7 @@ class Attempt:
     ) -> Completion:
         if not self.has_executed and self._report.begun_at is not None:
             # The prompt was stopped, or its engine died: nobody but us measured it.
-            self._timings["execute_ms"] = self._report.engine_ms(time.time())
+            self._timings["execute_ms"] = self._report.engine_ms(CLOCK.now())
             self._timings["started_at"] = moment(self._report.begun_at)
         self._timings["cold_start"] = self._report.cold_start
         return Completion(

@@ -64,6 +64,10 @@ class Unregistered(ServerRefused):
     """The server does not know this worker (any more): register again."""
 
 
+class Superseded(ServerRefused):
+    """Another process has this worker's name now: this one ends."""
+
+
 class CallerFields(TypedDict):
     """The fields of every message about a lease: who speaks."""
 
@@ -279,6 +283,8 @@ def _refusal(status: int, content: bytes, host: str, path: str = "") -> Exceptio
         return ServerFailing(f"{host} answered {status} {code}: {message}")
     if status in (401, 426):
         return NotWelcome(status, code, message)
+    if code == "WORKER_SUPERSEDED":
+        return Superseded(status, code, message)
     if status == 409 and path == _LEASES:
         return Unregistered(status, code, message)
     if path.startswith(_LEASES) and (status == 409 or code == "LEASE_NOT_FOUND"):

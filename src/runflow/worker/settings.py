@@ -50,6 +50,10 @@ class WorkerSettings:
     limits: Limits = field(default_factory=Limits)
 
 
+SUPERSEDED_EXIT_CODE = 3
+"""Of a worker that ended because another process has its name: starting it again would take the name back."""
+
+
 def default_name() -> str:
     """Return the name of a worker that was given none: its machine's."""
     return socket.gethostname() or "worker"

@@ -21,20 +21,34 @@ _REGISTER = """
     ON CONFLICT (name) DO UPDATE SET instance = excluded.instance, gpu_code = excluded.gpu_code,
         gpu_name = excluded.gpu_name, memory_gb = excluded.memory_gb, labels = excluded.labels,
         engine = excluded.engine, fingerprints = excluded.fingerprints, status_code = excluded.status_code,
-        status_detail = excluded.status_detail, token_id = excluded.token_id, last_seen_at = now(), removed_at = NULL
-    WHERE w.token_id IS NULL OR w.token_id = excluded.token_id
-        OR EXISTS (SELECT FROM worker_tokens t WHERE t.id = w.token_id AND t.revoked_at IS NOT NULL)
+        status_detail = excluded.status_detail, token_id = excluded.token_id, last_seen_at = now(), removed_at = NULL,
+        former_instances = CASE WHEN w.instance = excluded.instance THEN w.former_instances
+                           ELSE (w.instance || w.former_instances)[1:64] END
+    WHERE (w.token_id IS NULL OR w.token_id = excluded.token_id
+        OR EXISTS (SELECT FROM worker_tokens t WHERE t.id = w.token_id AND t.revoked_at IS NOT NULL))
+        AND excluded.instance <> ALL (w.former_instances)
     RETURNING id
 """
 
 CONNECTED_SECONDS = 40.0
 """A worker whose last poll is older than this is not connected (a poll waits at most 30 seconds)."""
 
-_SEEN = "UPDATE workers SET last_seen_at = now() WHERE id = %(id)s"
+# Who asks for work is ready: a status that says otherwise is somebody else's, or old.
+_SEEN = """
+    UPDATE workers SET last_seen_at = now(), status_code = CASE WHEN %(ready)s THEN 'ready' ELSE status_code END,
+        status_detail = CASE WHEN %(ready)s THEN NULL ELSE status_detail END
+    WHERE id = %(id)s AND instance = %(instance)s
+"""
 
 _OWNER = "SELECT token_id FROM workers WHERE name = %(name)s"
 
 _BY_ID = "SELECT instance, gpu_code, status_code FROM workers WHERE id = %(id)s"
+
+_NOTE_TAKEOVER = """
+    UPDATE workers SET takeovers = takeovers + %(count)s, taken_over_at = clock_timestamp()
+    WHERE (id = %(id)s OR name = %(name)s) AND %(instance)s = ANY (former_instances)
+    RETURNING name
+"""
 
 _CONNECTED = """
     SELECT name, gpu_code, status_code, status_detail, draining,
@@ -45,7 +59,10 @@ _CONNECTED = """
 
 
 async def register(transaction: Transaction, values: dict[str, Any]) -> UUID | None:
-    """Insert or update the worker of this name; return its id, or None when the name belongs to another token."""
+    """Insert or update the worker of this name; return its id.
+
+    None: the name belongs to another token, or another process has taken it from this one.
+    """
     row = {**values, "labels": orjson.dumps(values["labels"]).decode()}
     row["engine"] = None if values["engine"] is None else orjson.dumps(values["engine"]).decode()
     return await transaction.value(_REGISTER, row, of=UUID)
@@ -70,9 +87,17 @@ async def by_id(transaction: Transaction, worker_id: UUID) -> RegisteredWorker |
     return await transaction.first(_BY_ID, {"id": worker_id}, row=RegisteredWorker)
 
 
-async def seen(transaction: Transaction, worker_id: UUID) -> None:
-    """Note that a worker is alive."""
-    await transaction.run(_SEEN, {"id": worker_id})
+async def seen(transaction: Transaction, worker_id: UUID, instance: UUID, *, ready: bool) -> bool:
+    """Note that a worker is alive, and ready if it is; False where another process has its name."""
+    return await transaction.change(_SEEN, {"id": worker_id, "instance": instance, "ready": ready}) > 0
+
+
+async def note_takeover(
+    transaction: Transaction, instance: UUID, *, count: int, worker_id: UUID | None = None, name: str | None = None
+) -> str | None:
+    """Count that a process still spoke after another one took its name; return that. None: it never had it."""
+    values = {"instance": instance, "count": count, "id": worker_id, "name": name}
+    return await transaction.value(_NOTE_TAKEOVER, values, of=str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +136,8 @@ class ShownWorker:
     status_detail: str | None
     online: bool
     draining: bool
+    takeovers: int
+    taken_over_at: datetime | None
     engine: dict[str, Any] | None
     fingerprints_count: int
     last_seen_at: datetime
@@ -130,6 +157,8 @@ def selection() -> Select[Any]:
         workers.c.status_detail,
         online().label("online"),
         workers.c.draining,
+        workers.c.takeovers,
+        workers.c.taken_over_at,
         workers.c.engine,
         func.coalesce(func.array_length(workers.c.fingerprints, 1), 0).label("fingerprints_count"),
         workers.c.last_seen_at,

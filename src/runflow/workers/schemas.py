@@ -30,6 +30,11 @@ class Worker(BaseModel):
     status_detail: str | None = Field(description="What is wrong and what to do, null when it is ready.")
     online: bool = Field(description="Whether it is connected: it asked for work within the last 40 seconds.")
     draining: bool = Field(description="Gets no new runs and finishes those it has.")
+    takeovers: int = Field(
+        description="How often a process of this name was still at work when another one took the name: two workers "
+        "must not share one."
+    )
+    taken_over_at: Timestamp | None = Field(description="When that was noticed last.")
     engine: dict[str, Any] | None = Field(description="What its ComfyUI is: kind, versions, device, abilities.")
     fingerprints_count: int = Field(description="How many runtimes it holds warm, as it registered.")
     runs: list[HeldRun] = Field(description="What it works on for your organization; others' runs are not shown.")

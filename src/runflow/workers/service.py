@@ -27,6 +27,13 @@ async def list_workers(services: Services, caller: Principal, query: ListQuery) 
     return envelope(found, [project(item, query) for item in items])
 
 
+async def is_connected(services: Services, name: str) -> bool:
+    """Tell whether a worker of this name asked for work a moment ago."""
+    async with services.db.system(durable=False) as transaction:
+        found = await queries.connected(transaction, queries.CONNECTED_SECONDS)
+    return any(worker.name == name for worker in found)
+
+
 async def get(services: Services, caller: Principal, worker_id: UUID, query: RecordQuery) -> dict[str, Any]:
     """Return one worker. Raises `PermissionDenied`, `WorkerNotFound`."""
     check_projection(query, WORKER_LIST.response_fields, WORKER_LIST.embeds)
@@ -122,6 +129,8 @@ def _record(row: ShownWorker, runs: list[dict[str, Any]]) -> dict[str, Any]:
         "status_detail": row.status_detail,
         "online": row.online,
         "draining": row.draining,
+        "takeovers": row.takeovers,
+        "taken_over_at": row.taken_over_at,
         "engine": row.engine,
         "fingerprints_count": row.fingerprints_count,
         "last_seen_at": row.last_seen_at,

@@ -22,6 +22,8 @@ workers = Table(
     Column("unanswered_offers", Integer, nullable=False),
     time_column("unanswered_at"),
     time_column("paused_until"),
+    Column("takeovers", Integer, nullable=False),
+    time_column("taken_over_at"),
     uuid_column("token_id"),
     time_column("removed_at"),
     time_column("last_seen_at", nullable=False),

@@ -9,6 +9,7 @@ import pytest
 import uvicorn
 
 from runflow.server import create_app
+from runflow.web.connection import HttpConnection
 from runflow.web.services import Services
 
 
@@ -16,11 +17,19 @@ from runflow.web.services import Services
 async def address(services: Services) -> AsyncIterator[str]:
     """Where the application answers."""
     with socket.socket() as listener:
+        # Small buffers of the kernel: what is not read is soon the server's.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
         listener.bind(("127.0.0.1", 0))
         listener.listen(64)
         port = listener.getsockname()[1]
         server = uvicorn.Server(
-            uvicorn.Config(create_app(services), log_level="warning", lifespan="off", timeout_graceful_shutdown=2)
+            uvicorn.Config(
+                create_app(services),
+                http=HttpConnection,
+                log_level="warning",
+                lifespan="off",
+                timeout_graceful_shutdown=2,
+            )
         )
         server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
         serving = asyncio.create_task(server.serve(sockets=[listener]))

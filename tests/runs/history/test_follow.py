@@ -1,8 +1,12 @@
 """The event stream over a real socket: complete, resumable, shared by listeners, and gone when nobody listens."""
 
 import asyncio
+import contextlib
+import re
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID
 
 import httpx
 import orjson
@@ -10,10 +14,12 @@ import pytest
 
 from runflow.queue.sweeper import Sweeper
 from runflow.runs.history import follow
+from runflow.web import event_stream
 from runflow.web.rate_limits import RateLimits
 from runflow.web.services import Services
 from tests.support.deployed import Dispatch, Worker
 from tests.support.queue_records import expire
+from tests.support.waiting import until
 
 AT = "2026-01-01T00:00:00+00:00"
 
@@ -277,3 +283,50 @@ async def test_one_that_waits_too_many_is_told_to_come_later(
     await http.post(f"/v1/runs/{run['id']}/cancellation")
     await listening
     assert (await http.get(f"/v1/runs/{run['id']}?wait=1")).json()["is_terminal"]
+
+
+async def test_a_listener_that_does_not_read_is_ended_and_goes_on_where_it_was(
+    http: httpx.AsyncClient,
+    services: Services,
+    dispatch: Dispatch,
+    worker: Worker,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(event_stream, "STALLED_SECONDS", 0.3)
+    run, lease = await leased(dispatch, worker)
+    await worker.heartbeat(lease, *(event(number, "log", message="x" * 16_000) for number in range(1, 200)))
+    await worker.fail(lease, "EXECUTION_FAILED")
+    followers = services.part(follow._Followers)._runs
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 * 1024)
+        listener.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(listener, (http.base_url.host, http.base_url.port))
+        authorization = f"Authorization: {http.headers['Authorization']}"
+        lines = (f"GET /v1/runs/{run['id']}/events HTTP/1.1", "Host: localhost", authorization)
+        await loop.sock_sendall(listener, "".join(f"{line}\r\n" for line in (*lines, "")).encode())
+        await until(lambda: UUID(run["id"]) in followers)
+        await until(lambda: UUID(run["id"]) not in followers)
+        heard = b""
+        with contextlib.suppress(ConnectionResetError):
+            while part := await loop.sock_recv(listener, 1 << 20):
+                heard += part
+    ids = [int(number) for number in re.findall(rb"^id: ([0-9]+)\nevent: [a-z]+\ndata: .*\n\n", heard, re.MULTILINE)]
+    assert 0 < len(ids) < 150
+    rest = await Stream().listen(http, run, **{"Last-Event-ID": str(ids[-1])})
+    whole = await Stream().listen(http, run)
+    assert ids + rest.ids == whole.ids
+    assert not [record for record in caplog.records if record.name.startswith("uvicorn")]
+
+
+async def test_pieces_are_small_and_shared(
+    http: httpx.AsyncClient, services: Services, dispatch: Dispatch, worker: Worker
+) -> None:
+    run, lease = await leased(dispatch, worker)
+    await worker.heartbeat(lease, *(event(number, "log", message="x" * 3000) for number in range(1, 60)))
+    org = (await services.authenticator.principal(http.headers["Authorization"].removeprefix("Bearer "))).org_id  # type: ignore[union-attr]
+    with services.part(follow._Followers).following(UUID(run["id"])) as followed:
+        first, second = [await follow._look(services, followed, org, UUID(run["id"]), 0) for _ in range(2)]
+    assert first is second
+    assert len(first.pieces) > 8 and max(map(len, first.pieces)) <= follow.PIECE_BYTES

@@ -173,6 +173,17 @@ async def revoke_worker_token(transaction: Transaction, token_id: UUID) -> bool:
     return await transaction.change(statement, {"id": token_id}) == 1
 
 
+_REVOKE_OF_WORKER = """
+    UPDATE worker_tokens SET revoked_at = now()
+    WHERE revoked_at IS NULL AND name = %(name)s AND id = (SELECT token_id FROM workers WHERE name = %(worker)s)
+"""
+
+
+async def revoke_token_of_worker(transaction: Transaction, name: str, *, worker: str) -> None:
+    """Revoke the token of this name to which the name of a worker belongs, if it does."""
+    await transaction.run(_REVOKE_OF_WORKER, {"name": name, "worker": worker})
+
+
 async def announce_change(transaction: Transaction) -> None:
     """Make every server process forget what it remembers of keys, when this transaction commits."""
     await announce(transaction, "key")

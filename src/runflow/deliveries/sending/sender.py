@@ -8,7 +8,7 @@ the same id.
 import asyncio
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
@@ -87,8 +87,9 @@ class DeliverySender:
         *,
         timing: Timing | None = None,
         slots: Slots | None = None,
+        beat: Callable[[], None] | None = None,
     ) -> None:
-        """Prepare; `run` does the work."""
+        """Prepare; `run` does the work, and calls `beat` whenever it has looked into the outbox."""
         self._db = services.db
         self._client = client
         self._signing = signing
@@ -103,6 +104,7 @@ class DeliverySender:
             most=self._slots.total,
             poll=self._timing.poll,
             grace=self._timing.grace,
+            beat=beat,
         )
 
     async def run(self) -> None:
@@ -128,6 +130,10 @@ class DeliverySender:
         for held in claims:
             slots.take(chosen[held.id])
         return Claimed([Sending(held, chosen[held.id], signers[held.id]) for held in claims], more, due.seconds_to_next)
+
+    def name_of(self, held: Sending) -> str:
+        """Return the id of a delivery."""
+        return str(held.claim.id)
 
     async def work(self, held: Sending) -> float | None:
         """Make an attempt and record it. Returns in how many seconds the next one follows."""

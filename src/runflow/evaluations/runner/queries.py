@@ -123,7 +123,7 @@ async def seconds_to_next(transaction: Transaction) -> float | None:
 _FINISH = """
 UPDATE evaluations SET
     status_code = %(status)s, due_at = NULL, claim_id = NULL, completed_at = now(), updated_at = now(),
-    eval_duration_ms = (extract(epoch FROM now() - started_at) * 1000)::integer,
+    eval_duration_ms = elapsed_ms(started_at, now()),
     cost = CASE WHEN %(status)s = 'completed' THEN price END,
     overall_passed = %(overall_passed)s, weighted_pass_rate = %(weighted_pass_rate)s, score = %(score)s,
     top_issues = CAST(%(top_issues)s AS json), top_strengths = CAST(%(top_strengths)s AS json),

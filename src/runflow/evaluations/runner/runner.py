@@ -63,6 +63,10 @@ class Evaluations:
             to_next = None if claims else await queue.seconds_to_next(transaction)
         return Claimed(claims, more=bool(claims), seconds_to_next=to_next)
 
+    def name_of(self, held: Claim) -> str:
+        """Return the id of an evaluation."""
+        return str(held.id)
+
     async def work(self, held: Claim) -> float | None:
         """Judge an evaluation, and record what came of it. Returns in how many seconds it is tried again."""
         about = {"evaluation_id": str(held.id), "attempt": held.attempt_number}

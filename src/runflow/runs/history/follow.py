@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Coroutine, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -28,8 +29,25 @@ T = TypeVar("T")
 LOOK_AGAIN_SECONDS = 5.0
 """How often a followed run is looked up without a hint: hints may be lost."""
 KEEP_ALIVE_SECONDS = 15.0
-MOST = 500
-"""Stored events that one look reads."""
+MOST = 100
+"""Stored events that one look reads: so much of a run's past is held for a listener that does not read."""
+PIECE_BYTES = 16 * 1024
+"""What is sent at once, unless a single event is larger: the rest waits until that is on its way."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A look as text, in pieces that all who listen share.
+
+    `last` is the number of its last event, `status` the last status that it tells of; None without one.
+    """
+
+    pieces: tuple[bytes, ...]
+    last: int | None
+    status: str | None
+    is_end: bool
+    has_progress: bool
+    more: bool
 
 
 class _Followed:
@@ -39,7 +57,7 @@ class _Followed:
         self.listeners = 0
         self.changed = asyncio.Event()
         self.ended = asyncio.Event()
-        self.looks: dict[int, asyncio.Task[Look]] = {}
+        self.looks: dict[int, asyncio.Task[_Written]] = {}
 
     def hint(self) -> None:
         """Make everyone look again; looks that have begun may have missed the news."""
@@ -123,13 +141,14 @@ async def _told(
             return
         except Exception as error:  # the stream outlives any failure of the database
             log.warning("cannot read a run's events, trying again", run_id=str(run_id), error=repr(error)[:200])
-            look = Look([], more=False)
-        if look.events:
-            yield b"".join(_written(run_id, event) for event in look.events)
-            after, spoken = look.events[-1].number, time.monotonic()
-            if look.events[-1].is_end:
+            look = _NOTHING
+        if look.last is not None:
+            for piece in look.pieces:
+                yield piece
+            after, spoken = look.last, time.monotonic()
+            if look.is_end:
                 return
-            moment.heard(look.events)
+            moment.heard(look.status)
         if look.more:
             continue
         if news := await _quietly(run_id, moment.news()):
@@ -138,7 +157,7 @@ async def _told(
         elif time.monotonic() - spoken >= KEEP_ALIVE_SECONDS:
             yield KEEP_ALIVE
             spoken = time.monotonic()
-        if any(event.type == "progress" for event in look.events):
+        if look.has_progress:
             await _wait(followed.ended, PROGRESS_SECONDS)
         elif not await _wait(changed, LOOK_AGAIN_SECONDS) and followed.changed is changed:
             followed.hint()
@@ -153,10 +172,13 @@ async def _quietly(run_id: UUID, work: Coroutine[Any, Any, T]) -> T | None:
         return None
 
 
-async def _look(services: Services, followed: _Followed, org_id: UUID, run_id: UUID, after: int) -> Look:
+_NOTHING = _Written((), None, None, is_end=False, has_progress=False, more=False)
+
+
+async def _look(services: Services, followed: _Followed, org_id: UUID, run_id: UUID, after: int) -> _Written:
     task = followed.looks.get(after)
     if task is None:
-        task = followed.looks[after] = asyncio.create_task(look_after(services, org_id, run_id, after))
+        task = followed.looks[after] = asyncio.create_task(_look_and_write(services, org_id, run_id, after))
         # Every listener may be gone when it fails; then nobody wants to know.
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
     # A listener that leaves does not take the look away from the others.
@@ -169,6 +191,28 @@ async def _wait(event: asyncio.Event, seconds: float) -> bool:
         async with asyncio.timeout(seconds):
             await event.wait()
     return event.is_set()
+
+
+async def _look_and_write(services: Services, org_id: UUID, run_id: UUID, after: int) -> _Written:
+    look = await look_after(services, org_id, run_id, after)
+    pieces: list[bytes] = []
+    piece = bytearray()
+    for event in look.events:
+        text = _written(run_id, event)
+        if piece and len(piece) + len(text) > PIECE_BYTES:
+            pieces.append(bytes(piece))
+            piece.clear()
+        piece += text
+    if piece:
+        pieces.append(bytes(piece))
+    return _Written(
+        tuple(pieces),
+        last=look.events[-1].number if look.events else None,
+        status=next((event.data["status_code"] for event in reversed(look.events) if event.type == "status"), None),
+        is_end=bool(look.events) and look.events[-1].is_end,
+        has_progress=any(event.type == "progress" for event in look.events),
+        more=look.more,
+    )
 
 
 def _written(run_id: UUID, event: RunEvent) -> bytes:

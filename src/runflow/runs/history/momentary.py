@@ -5,14 +5,13 @@ somebody wants pictures; by it the worker is asked to send some (`queue/leases.p
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
 from runflow.queue.position import position_of
 from runflow.runs.history import queries
-from runflow.runs.history.timeline import RunEvent
 from runflow.web.event_stream import momentary_event
 from runflow.web.services import Services
 
@@ -38,11 +37,9 @@ class Momentary:
         self._watch_at = 0.0
         self._seen = 0
 
-    def heard(self, events: Iterable[RunEvent]) -> None:
-        """Note what the listener was told of the run's status."""
-        for event in events:
-            if event.type == "status":
-                self._status = str(event.data["status_code"])
+    def heard(self, status: str | None) -> None:
+        """Note the run's status, where the listener was told of one."""
+        self._status = status or self._status
 
     async def news(self) -> bytes:
         """Return what is new as Server-Sent Events, empty when nothing is."""

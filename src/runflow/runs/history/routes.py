@@ -84,8 +84,9 @@ async def events(
 ) -> Response:
     """Follow a run from its beginning, or from the last event that you have seen, until it has ended.
 
-    Nothing is missing and nothing comes twice; of progress, only the last in each half second is told. Comments keep
-    the connection alive. Where the stream ends without a terminal status, connect again with `Last-Event-ID`.
+    Nothing is missing and nothing comes twice, but for what a cancelled run's worker tells after its end; of progress,
+    only the last in each half second is told. Comments keep the connection alive. Where the stream ends without a
+    terminal status, connect again with `Last-Event-ID`.
     """
     after = _number(header, ["header", "Last-Event-ID"])
     if after is None:

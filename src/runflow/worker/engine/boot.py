@@ -47,7 +47,7 @@ class OwnedSettings:
     memory_limit_bytes: int | None = None
     uid: int | None = None
     boot_seconds: float = 600.0
-    patience: float = 5.0
+    patience: float = 1.0
 
 
 log = structlog.get_logger(__name__)

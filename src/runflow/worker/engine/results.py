@@ -1,17 +1,19 @@
 """From a history entry to the end of a prompt: the engine's own, or what its messages told in full (`told`)."""
 
-import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import structlog
 
+from runflow.worker.clock import CLOCK
 from runflow.worker.engine.execution import Execution, NodeError, Outcome, Prompt
 from runflow.worker.engine.failures import read_execution_error
 from runflow.worker.engine.tracker import Tracker
 
 log = structlog.get_logger(__name__)
 
+CLOCK_TOLERANCE_MS = 1000.0
+"""What the engine measured may be so much more than what we saw of it: its messages are on their way for a while."""
 _ENDS = ("execution_success", "execution_error", "execution_interrupted")
 
 
@@ -19,7 +21,7 @@ def read_history(entry: Mapping[str, Any], tracker: Tracker, prompt_id: str, hid
     """Read how a prompt ended. The raw error goes to the operator's log, the cleaned one into the result."""
     status = entry.get("status") or {}
     messages = dict(_pairs(status.get("messages")))
-    now = time.time()
+    now = CLOCK.now()
     error: NodeError | None = None
     if "execution_interrupted" in messages:
         outcome = Outcome.INTERRUPTED
@@ -44,12 +46,12 @@ def read_history(entry: Mapping[str, Any], tracker: Tracker, prompt_id: str, hid
 
 def rejected(error: NodeError) -> Execution:
     """Return the end of a prompt that the engine refused."""
-    return Execution(Outcome.FAILED, {}, (), error, 0.0, None, time.time(), rejected=True)
+    return Execution(Outcome.FAILED, {}, (), error, 0.0, None, CLOCK.now(), rejected=True)
 
 
 def interrupted(tracker: Tracker) -> Execution:
     """Return the end of a prompt that was taken out of the queue, or stopped without leaving a history entry."""
-    now = time.time()
+    now = CLOCK.now()
     elapsed = (now - tracker.started_at) * 1000 if tracker.started_at else 0.0
     nodes = tracker.timings(ended_well=False, at=now)
     return Execution(Outcome.INTERRUPTED, {}, nodes, None, elapsed, tracker.started_at, now)
@@ -81,12 +83,15 @@ def _same(one: Mapping[str, Any] | None, other: Mapping[str, Any]) -> bool:
 
 
 def _measured(messages: Mapping[str, Mapping[str, Any]], tracker: Tracker, now: float) -> float:
-    """Return the engine's own measure in milliseconds, or ours where it keeps none."""
+    """Return the engine's own measure in milliseconds, or ours where it keeps none or its clock was set meanwhile."""
+    ours = (now - tracker.started_at) * 1000 if tracker.started_at else None
     start = messages.get("execution_start", {}).get("timestamp")
     end = next((messages[kind].get("timestamp") for kind in _ENDS if kind in messages), None)
     if isinstance(start, int | float) and isinstance(end, int | float):
-        return float(end - start)
-    return (now - tracker.started_at) * 1000 if tracker.started_at else 0.0
+        told = float(end - start)
+        if 0 <= told <= (told if ours is None else ours + CLOCK_TOLERANCE_MS):
+            return told
+    return ours or 0.0
 
 
 def _log_raw(prompt_id: str, data: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from runflow.protocol.events import NodeState
+from runflow.worker.clock import CLOCK
 from runflow.worker.engine.execution import EngineEvent, EventKind, NodeTiming, OnEvent, Prompt, node_title
 from runflow.worker.engine.previews import Preview
 from runflow.worker.engine.told import Told
@@ -51,7 +52,7 @@ class Tracker:
         self.told.take(kind, data)
         handler = self._handlers.get(kind)
         if handler is not None:
-            handler(data, time.time())
+            handler(data, CLOCK.now())
         if kind == "execution_success" and self.told.entry is not None:
             self.finish()
 

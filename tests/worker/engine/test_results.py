@@ -1,0 +1,30 @@
+"""How long a prompt took, where the engine's clock is set while it executes."""
+
+from typing import Any
+
+import pytest
+
+from runflow.worker.clock import CLOCK
+from runflow.worker.engine.results import read_history
+from runflow.worker.engine.tracker import Tracker
+
+
+def ended(start: float, end: float) -> dict[str, Any]:
+    messages = [["execution_start", {"timestamp": start}], ["execution_success", {"timestamp": end}]]
+    return {"status": {"status_str": "success", "messages": messages}, "outputs": {}}
+
+
+@pytest.mark.parametrize("end", [1000.0 - 3_500_000, 1000.0 + 3_600_000], ids=["back", "forward"])
+async def test_a_clock_that_was_set_is_not_believed(end: float) -> None:
+    tracker = Tracker({}, None)
+    tracker.started_at = CLOCK.now() - 2
+    took = read_history(ended(1000.0, end), tracker, "p", ()).execute_ms
+    assert 2000 <= took < 3_600_000
+
+
+async def test_the_engines_own_measure_is_used_where_it_can_be_true() -> None:
+    tracker = Tracker({}, None)
+    assert read_history(ended(1000.0, 1004.0), tracker, "p", ()).execute_ms == 4
+    assert read_history(ended(1004.0, 1000.0), tracker, "p", ()).execute_ms == 0
+    tracker.started_at = CLOCK.now() - 2
+    assert read_history(ended(1000.0, 1004.0), tracker, "p", ()).execute_ms == 4
