@@ -195,7 +195,7 @@ class Settings(BaseSettings):
         ge=0,
     )
     max_organizations: int = Field(
-        default=1000, description="Callers may make organizations until the installation has so many.", ge=0
+        default=1000, description="The operator's API keys make organizations until the installation has so many.", ge=0
     )
     max_api_keys: int = Field(default=1000, description="Most API keys of an organization that still work.", ge=1)
     max_members: int = Field(default=1000, description="Most members of an organization.", ge=0)

@@ -14,6 +14,7 @@ from sqlalchemy import URL, create_engine
 from runflow.db import roles
 from runflow.db.migrate import MIGRATION_LOCK, Migration, MigrationFailed, SchemaTooNew, migrate, migrations, upgrade
 from runflow.db.tables import metadata
+from runflow.ids import new_id
 from runflow.master_key import MasterKey
 from runflow.server import create_app  # noqa: F401 - imports every noun, and so every table
 from tests.support.application import fresh_database
@@ -131,6 +132,30 @@ async def test_a_database_that_alembic_left_at_an_older_revision_goes_on_from_th
     assert revisions(url) == [NEWEST]
     assert differences(url) == []
     assert exists(url, "runs_by_cost")
+
+
+async def test_keys_of_other_organizations_lose_the_scope_that_is_the_operator_s(
+    owner_url: URL, master_key: MasterKey
+) -> None:
+    url = fresh_database(owner_url, "with_old_keys")
+    await run(url, master_key, migrations()[:16])
+    mine, other = new_id(), new_id()
+    with psycopg.connect(dsn(url)) as connection:
+        for org, slug in ((mine, "first"), (other, "other")):
+            connection.execute(
+                "INSERT INTO organizations (id, slug, name, created_at) VALUES (%s, %s, '', clock_timestamp())",
+                [org, slug],
+            )
+            connection.execute(
+                "INSERT INTO api_keys (id, org_id, name, key_hash, key_prefix, scopes) VALUES (%s, %s, '', %s, '', %s)",
+                [new_id(), org, slug.encode(), ["runs:read", "organizations:create"]],
+            )
+    await migrate(url, master_key)
+    with psycopg.connect(dsn(url)) as connection:
+        found = connection.execute("SELECT org_id, scopes FROM api_keys").fetchall()
+        forced = connection.execute("SELECT relforcerowsecurity FROM pg_class WHERE relname = 'api_keys'").fetchone()
+    assert dict(found) == {mine: ["runs:read", "organizations:create"], other: ["runs:read"]}
+    assert forced == (True,)
 
 
 async def test_our_table_of_the_revision_is_alembic_s(db_url: URL) -> None:

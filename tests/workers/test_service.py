@@ -1,27 +1,14 @@
 """Workers as the operator sees them, and draining."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import httpx
-import pytest
 
-from runflow.accounts.organizations import queries as orgs
 from runflow.ids import new_id
 from runflow.web.services import Services
 from tests.support.application import MakeKey, new_org, open_client
 from tests.support.deployed import Dispatch, Worker
 from tests.support.waiting import until
-
-
-@pytest.fixture
-async def operator(services: Services, make_key: MakeKey) -> AsyncIterator[httpx.AsyncClient]:
-    """A caller of the operator's organization, the first one."""
-    async with services.db.system() as transaction:
-        first = await orgs.first(transaction)
-    org = await new_org(services) if first is None else first.id
-    async with open_client(services, await make_key(org=org)) as client:
-        yield client
 
 
 async def test_a_worker_is_shown_with_what_it_is(operator: httpx.AsyncClient, worker: Worker) -> None:

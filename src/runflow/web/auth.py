@@ -109,7 +109,9 @@ async def authorize(request: Request, needed: Needed) -> Principal:
     parts.limits.check_key(found.key_id, found.rate_limit)
     if needed is not Access.ANY_KEY and not (isinstance(needed, frozenset) and needed & found.scopes):
         names = " or ".join(f"`{scope}`" for scope in sorted(needed)) if isinstance(needed, frozenset) else str(needed)
-        raise errors.PermissionDenied(f"This API key lacks the scope for this route: it needs {names}.")
+        operator_only = needed in parts.routes.operator_scopes
+        whose = ", which only keys of the operator's organization hold" if operator_only else ""
+        raise errors.PermissionDenied(f"This API key lacks the scope for this route: it needs {names}{whose}.")
     organization = request.headers.get("X-Organization-Id")
     if organization and organization.strip().lower() != str(found.org_id):
         raise errors.OrganizationMembershipRequired
