@@ -19,6 +19,8 @@ bearer = HTTPBearer(auto_error=False, description="An API key: `Authorization: B
 
 _CHECKED = "principal"
 """In the request's state: its caller, once checked."""
+_WORKER = "worker_token"
+"""Likewise: the id of the token of a worker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,9 @@ async def authorize(request: Request, needed: Needed) -> Principal:
 
 async def worker(request: Request) -> UUID:
     """Let only workers pass; return the id of their token. Raises `Unauthorized`, or `RateLimited` for wrong tokens."""
+    known: UUID | None = request.scope["state"].get(_WORKER)
+    if known is not None:
+        return known
     parts = _parts(request)
     token = _token(request)
     found = parts.authenticator.remembered_worker(token)
@@ -133,6 +138,7 @@ async def worker(request: Request) -> UUID:
             "Send a valid worker token as `Authorization: Bearer rf_work_…`; `runflow keys create-worker` makes one.",
             headers={"WWW-Authenticate": "Bearer"},
         )
+    request.scope["state"][_WORKER] = found
     return found
 
 

@@ -23,7 +23,8 @@ _REGISTER = """
         engine = excluded.engine, fingerprints = excluded.fingerprints, status_code = excluded.status_code,
         status_detail = excluded.status_detail, token_id = excluded.token_id, last_seen_at = now()
     WHERE w.token_id IS NULL OR w.token_id = excluded.token_id
-        OR EXISTS (SELECT FROM worker_tokens t WHERE t.id = w.token_id AND t.revoked_at IS NOT NULL)
+        OR (w.instance <> excluded.instance
+            AND EXISTS (SELECT FROM worker_tokens t WHERE t.id = w.token_id AND t.revoked_at IS NOT NULL))
     RETURNING id
 """
 
@@ -34,7 +35,7 @@ _SEEN = "UPDATE workers SET last_seen_at = now() WHERE id = %(id)s"
 
 _OWNER = "SELECT token_id FROM workers WHERE name = %(name)s"
 
-_BY_ID = "SELECT instance, gpu_code, status_code FROM workers WHERE id = %(id)s"
+_BY_ID = "SELECT instance, token_id, gpu_code, status_code FROM workers WHERE id = %(id)s"
 
 _CONNECTED = """
     SELECT name, gpu_code, status_code, status_detail, draining,
@@ -45,7 +46,10 @@ _CONNECTED = """
 
 
 async def register(transaction: Transaction, values: dict[str, Any]) -> UUID | None:
-    """Insert or update the worker of this name; return its id, or None when the name belongs to another token."""
+    """Insert or update the worker of this name; return its id, or None when the name belongs to another token.
+
+    A process keeps its token, so the leases of an instance never pass on to another one.
+    """
     row = {**values, "labels": orjson.dumps(values["labels"]).decode()}
     row["engine"] = None if values["engine"] is None else orjson.dumps(values["engine"]).decode()
     return await transaction.value(_REGISTER, row, of=UUID)
@@ -61,6 +65,7 @@ class RegisteredWorker:
     """What a worker said of itself when it registered last, as far as leases need it."""
 
     instance: UUID
+    token_id: UUID | None
     gpu_code: str
     status_code: str
 
