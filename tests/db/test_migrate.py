@@ -1,6 +1,7 @@
 """The migrations and the table definitions describe the same database, and every database reaches it."""
 
 import asyncio
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from sqlalchemy import URL, create_engine
 from runflow.db import roles
 from runflow.db.migrate import MIGRATION_LOCK, Migration, MigrationFailed, SchemaTooNew, migrate, migrations, upgrade
 from runflow.db.tables import metadata
-from runflow.ids import new_id
+from runflow.ids import new_id, new_token
 from runflow.master_key import MasterKey
 from runflow.server import create_app  # noqa: F401 - imports every noun, and so every table
 from tests.support.application import fresh_database
@@ -156,6 +157,60 @@ async def test_keys_of_other_organizations_lose_the_scope_that_is_the_operator_s
         forced = connection.execute("SELECT relforcerowsecurity FROM pg_class WHERE relname = 'api_keys'").fetchone()
     assert dict(found) == {mine: ["runs:read", "organizations:create"], other: ["runs:read"]}
     assert forced == (True,)
+
+
+async def test_keys_leave_the_stored_versions(owner_url: URL, master_key: MasterKey) -> None:
+    url = fresh_database(owner_url, "with_keys_in_graphs")
+    await run(url, master_key, migrations()[:17])
+    key, like = new_token("rf_live_"), "rf_test_short"
+    org, workflow, version = new_id(), new_id(), new_id()
+    graphs = [
+        {"nodes": [{"type": "RunflowDeploy", "widgets_values": ["rf_detr_name", "", like]}], "a": "b\0"},
+        {"nodes": [{"type": "RunflowDeploy", "widgets_values": ["rf_detr_name", "", like]}], "a": like},
+        {"nodes": [{"type": "Sub", "widgets_values": [key]}], "definitions": {"subgraphs": [{"a": f"Bearer {key}"}]}},
+        {
+            "definitions": {
+                "subgraphs": [{"nodes": [{"type": "RunflowDeploy", "widgets_values_named": {"api_key": like}}]}]
+            }
+        },
+        None,
+    ]
+    prompt = {"1": {"class_type": "RunflowDeploy", "inputs": {"api_key": like}}, "2": {"class_type": "A", "inputs": {}}}
+    answer = json.dumps({"graph": graphs[2]}).encode()
+    with psycopg.connect(dsn(url)) as connection:
+        connection.execute("SET CONSTRAINTS ALL DEFERRED")
+        connection.execute("INSERT INTO organizations (id, slug, name) VALUES (%s, 'a', '')", [org])
+        connection.execute(
+            "INSERT INTO workflows (id, org_id, slug, name, version_id, version) VALUES (%s, %s, 'a', '', %s, '1')",
+            [workflow, org, version],
+        )
+        for number, graph in enumerate(graphs):
+            connection.execute(
+                "INSERT INTO workflow_versions (id, org_id, workflow_id, number, workflow_json, graph, interface, "
+                "fingerprint) VALUES (%s, %s, %s, %s, %s, %s, '{}', '')",
+                [
+                    new_id() if number else version,
+                    org,
+                    workflow,
+                    number,
+                    json.dumps(prompt),
+                    graph and json.dumps(graph),
+                ],
+            )
+        for name, body in (("mine", answer), ("other", b"{}")):
+            connection.execute(
+                "INSERT INTO idempotency_keys (org_id, route, key, request_hash, status_code, body) "
+                "VALUES (%s, '/v1/comfyui-workflows', %s, '', 201, %s)",
+                [org, name, body],
+            )
+    await migrate(url, master_key)
+    with psycopg.connect(dsn(url)) as connection:
+        versions = connection.execute("SELECT graph, workflow_json FROM workflow_versions ORDER BY number").fetchall()
+        kept = connection.execute("SELECT key FROM idempotency_keys").fetchall()
+    assert key not in repr(versions) and kept == [("other",)]
+    assert [like in repr(version) for version in versions] == [True, False, False, False, False]
+    assert "rf_detr_name" in repr(versions[1])
+    assert versions[4][0] is None
 
 
 async def test_our_table_of_the_revision_is_alembic_s(db_url: URL) -> None:
