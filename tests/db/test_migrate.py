@@ -213,6 +213,44 @@ async def test_keys_leave_the_stored_versions(owner_url: URL, master_key: Master
     assert versions[4][0] is None
 
 
+async def test_titles_leave_the_runs_of_other_organizations(owner_url: URL, master_key: MasterKey) -> None:
+    url = fresh_database(owner_url, "with_titles")
+    await run(url, master_key, migrations()[:17])
+    mine, other, workflow, version, lane = (new_id() for _ in range(5))
+    runs = {mine: new_id(), other: new_id()}
+    with psycopg.connect(dsn(url)) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute(
+            "INSERT INTO workflows (id, org_id, slug, name, version_id, version) VALUES (%s, %s, 'a', '', %s, '1')",
+            [workflow, mine, version],
+        )
+        for org, one in runs.items():
+            connection.execute(
+                "INSERT INTO runs (id, org_id, comfyui_workflow_id, version_id, target_version, input, lane_id, "
+                "gpu_class, timeout_seconds) VALUES (%s, %s, %s, %s, '1', '{}', %s, 'auto', 1)",
+                [one, org, workflow, version, lane],
+            )
+            connection.execute(
+                "INSERT INTO run_node_runs (id, org_id, run_id, attempt_id, node_id, node_type, title, state_code) "
+                "VALUES (%s, %s, %s, %s, '1', 'A', 'secret', 'succeeded')",
+                [new_id(), org, one, new_id()],
+            )
+            for number, data in enumerate(({"title": "secret", "node_id": "1"}, {"node_id": "1"})):
+                connection.execute(
+                    "INSERT INTO run_events (org_id, run_id, sequence, type_code, data, created_at) "
+                    "VALUES (%s, %s, %s, 'node', %s, now())",
+                    [org, one, number, json.dumps(data)],
+                )
+    await migrate(url, master_key)
+    with psycopg.connect(dsn(url)) as connection:
+        titles = dict(connection.execute("SELECT org_id, title FROM run_node_runs").fetchall())
+        events = connection.execute("SELECT org_id, data FROM run_events ORDER BY org_id = %s, sequence", [other])
+        told = [(org == mine, data) for org, data in events]
+    assert titles == {mine: "secret", other: None}
+    assert told[0] == (True, {"title": "secret", "node_id": "1"})
+    assert told[2:] == [(False, {"title": None, "node_id": "1"}), (False, {"node_id": "1"})]
+
+
 async def test_our_table_of_the_revision_is_alembic_s(db_url: URL) -> None:
     engine = create_engine(db_url)
     with engine.connect() as connection:

@@ -1,5 +1,6 @@
 """What the server does for workers: registration, leases, signed uploads (docs/worker-api.md)."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -39,7 +40,7 @@ from runflow.web.services import Services
 from runflow.workers import queries
 from runflow.workers.gpus import queries as gpus
 from runflow.workflows import resources
-from runflow.workflows.versions.payload import VersionPayload, remembered_version, version_payload
+from runflow.workflows.versions.payload import VersionPayload, remembered_version, untitled_prompt, version_payload
 
 log = structlog.get_logger()
 
@@ -241,6 +242,9 @@ class WorkerApi:
         if payload is None:
             async with self._services.db.system(durable=False) as transaction:
                 payload = await version_payload(transaction, claimed.version_id)
+        prompt = payload.workflow_json
+        if payload.org_id != claimed.org_id:
+            prompt = await asyncio.to_thread(untitled_prompt, payload)
         files, placed = await self._files(claimed, payload, base_url)
         prefix = output_prefix(claimed.run_id, claimed.lease_id)
         return Lease(
@@ -253,7 +257,7 @@ class WorkerApi:
                 number=payload.number,
                 fingerprint=payload.fingerprint,
                 # JSON text that was never parsed: it is passed on as it is.
-                prompt=cast(dict[str, Any], payload.workflow_json),
+                prompt=cast(dict[str, Any], prompt),
                 interface=payload.interface,
                 manifest={
                     "environment": payload.environment,

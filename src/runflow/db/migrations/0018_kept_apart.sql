@@ -1,4 +1,5 @@
--- API keys that were typed into Deploy nodes leave the stored versions (runflow/workflows/graph_keys.py).
+-- API keys that were typed into Deploy nodes leave the stored versions (runflow/workflows/graph_keys.py), and node titles
+-- of public workflows the runs of other organizations.
 
 -- Forced row security would hide the rows from an owner who is no superuser.
 ALTER TABLE workflow_versions NO FORCE ROW LEVEL SECURITY;
@@ -45,6 +46,17 @@ BEGIN
     END LOOP;
 END $$;
 
+ALTER TABLE run_node_runs NO FORCE ROW LEVEL SECURITY;
+ALTER TABLE run_events NO FORCE ROW LEVEL SECURITY;
+ALTER TABLE runs NO FORCE ROW LEVEL SECURITY;
+ALTER TABLE workflows NO FORCE ROW LEVEL SECURITY;
+UPDATE run_node_runs n SET title = NULL
+FROM runs r JOIN workflows w ON w.id = r.comfyui_workflow_id
+WHERE r.id = n.run_id AND r.org_id <> w.org_id AND n.title IS NOT NULL;
+UPDATE run_events e SET data = (e.data::jsonb || '{"title": null}')::json
+FROM runs r JOIN workflows w ON w.id = r.comfyui_workflow_id
+WHERE r.id = e.run_id AND r.org_id <> w.org_id AND e.type_code = 'node' AND e.data ->> 'title' IS NOT NULL;
+
 -- Answers that are kept for a repeated request show what was stored.
 DELETE FROM idempotency_keys
 WHERE route LIKE '%workflows%' AND encode(body, 'escape') ~ 'rf_[A-Za-z]{2,16}_[A-Za-z0-9]{16,}';
@@ -52,4 +64,8 @@ WHERE route LIKE '%workflows%' AND encode(body, 'escape') ~ 'rf_[A-Za-z]{2,16}_[
 -- A row that changed twice has its deferred checks open, with which no table can be altered.
 SET CONSTRAINTS ALL IMMEDIATE;
 ALTER TABLE workflow_versions FORCE ROW LEVEL SECURITY;
+ALTER TABLE run_node_runs FORCE ROW LEVEL SECURITY;
+ALTER TABLE run_events FORCE ROW LEVEL SECURITY;
+ALTER TABLE runs FORCE ROW LEVEL SECURITY;
+ALTER TABLE workflows FORCE ROW LEVEL SECURITY;
 ALTER TABLE idempotency_keys FORCE ROW LEVEL SECURITY;
