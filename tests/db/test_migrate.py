@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -243,7 +244,7 @@ async def test_titles_leave_the_runs_of_other_organizations(owner_url: URL, mast
                 )
     await migrate(url, master_key)
     with psycopg.connect(dsn(url)) as connection:
-        titles = dict(connection.execute("SELECT org_id, title FROM run_node_runs").fetchall())
+        titles: dict[UUID, str | None] = dict(connection.execute("SELECT org_id, title FROM run_node_runs").fetchall())
         events = connection.execute("SELECT org_id, data FROM run_events ORDER BY org_id = %s, sequence", [other])
         told = [(org == mine, data) for org, data in events]
     assert titles == {mine: "secret", other: None}
