@@ -27,7 +27,14 @@ router = Router(TAG, prefix="/v1/worker")
 
 
 def reached_at(request: Request) -> str:
-    """Return the address under which this worker reaches the server: its signed URLs lead there."""
+    """Return the address under which this worker reaches the server: its signed URLs lead there.
+
+    Before a proxy that speaks TLS for the server, only `RUNFLOW_PUBLIC_URL` says so.
+    """
+    parts: Services = request.app.state.services
+    public = (parts.settings.public_url or "").rstrip("/")
+    if public.partition("://")[2] == request.url.netloc:
+        return public
     return f"{request.url.scheme}://{request.url.netloc}"
 
 
