@@ -24,7 +24,7 @@ from runflow.queue import leases
 from runflow.server import build_services
 from runflow.settings import Settings
 from runflow.web.services import Services
-from tests.support.application import MakeKey, fresh_database, fresh_key, open_client
+from tests.support.application import MakeKey, fresh_database, fresh_key, open_client, operator_org
 
 pytest_plugins = [
     "tests.support.tiers",
@@ -180,6 +180,13 @@ async def client(services: Services, make_key: MakeKey) -> AsyncIterator[httpx.A
 async def other_client(services: Services, make_key: MakeKey) -> AsyncIterator[httpx.AsyncClient]:
     """A caller of another organization with every scope."""
     async with open_client(services, await make_key()) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def operator(services: Services, make_key: MakeKey) -> AsyncIterator[httpx.AsyncClient]:
+    """A caller of the operator's organization with every scope."""
+    async with open_client(services, await make_key(org=await operator_org(services))) as opened:
         yield opened
 
 

@@ -35,6 +35,7 @@ from runflow.outgoing.client import GuardedClient
 from runflow.overview import routes as overview
 from runflow.queue import routes as queue
 from runflow.queue.intake import Intake
+from runflow.queue.leases import OutputUploads
 from runflow.queue.sweeper import Sweeper
 from runflow.queue.unfinished import Unfinished
 from runflow.queue.waiting_reason import WaitingReasons
@@ -146,6 +147,7 @@ async def build_services(
         authenticator=KeyRing(db, hub),
         limits=RateLimits(settings.rate_limit, settings.max_waiting),
         drawing=DrawingProcess(),
+        outputs=OutputUploads(db),
         routes=ROUTES,
         base_url=(settings.public_url or address).rstrip("/"),
         consequences=CONSEQUENCES,

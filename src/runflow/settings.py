@@ -6,6 +6,7 @@ A setting is documented by its description here; `docs/operations.md` is tested 
 import os
 from decimal import Decimal
 from functools import cached_property
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -194,8 +195,20 @@ class Settings(BaseSettings):
         "server process. 0: no limit.",
         ge=0,
     )
+    max_connections: int = Field(
+        default=4000,
+        description="Most connections at the same time, on each server process; as far as the system allows so many "
+        "open files. One more takes the place of the one that has waited longest without a request.",
+        ge=16,
+        le=1_000_000,
+    )
+    trusted_proxies: str = Field(
+        default="",
+        description="Comma-separated addresses or CIDRs of the proxies before this server, e.g. 127.0.0.1: who they "
+        "say is calling (X-Forwarded-For, X-Forwarded-Proto) is believed. Default: none.",
+    )
     max_organizations: int = Field(
-        default=1000, description="Callers may make organizations until the installation has so many.", ge=0
+        default=1000, description="The operator's API keys make organizations until the installation has so many.", ge=0
     )
     max_api_keys: int = Field(default=1000, description="Most API keys of an organization that still work.", ge=1)
     max_members: int = Field(default=1000, description="Most members of an organization.", ge=0)
@@ -225,6 +238,16 @@ class Settings(BaseSettings):
         parts = urlsplit(value or "")
         if value is not None and (parts.scheme not in ("http", "https") or not parts.hostname):
             raise ValueError("it has the form https://HOST or http://HOST:PORT")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, value: str) -> str:
+        for one in filter(None, (part.strip() for part in value.split(","))):
+            try:
+                ip_network(one)
+            except ValueError as error:
+                raise ValueError(f"{error}; name addresses or networks, separated by commas") from None
         return value
 
     @field_validator("database_url")
@@ -268,6 +291,11 @@ class Settings(BaseSettings):
     def own_origins(self) -> list[str]:
         """Addresses of this installation itself, which requests to given addresses may reach wherever they lie."""
         return [*([self.public_url] if self.public_url else []), *([self.bucket.origin] if self.bucket else [])]
+
+    @property
+    def proxies(self) -> list[str]:
+        """The proxies that are believed."""
+        return [part.strip() for part in self.trusted_proxies.split(",") if part.strip()]
 
     @cached_property
     def home_dir(self) -> Path:

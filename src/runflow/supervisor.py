@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import structlog
 import uvicorn
@@ -23,7 +24,7 @@ from runflow.embedded_postgres import EmbeddedPostgres
 from runflow.embedded_postgres.errors import EmbeddedPostgresError
 from runflow.installation import FirstSteps, Installation, first_steps
 from runflow.server import build_services, create_app
-from runflow.web.connection import HttpConnection
+from runflow.web.connections import Connections, room_for
 from runflow.web.services import Services
 from runflow.worker.settings import SUPERSEDED_EXIT_CODE, default_name
 from runflow.workers import service as workers
@@ -121,12 +122,17 @@ class Supervisor:
     @contextlib.asynccontextmanager
     async def _serving(self, app: ASGIApp, outer: socket.socket) -> AsyncIterator[str]:
         """Serve `app`; gives the address for the local worker (plain HTTP on loopback, also beside TLS)."""
-        servers = [(self._server(app, tls=self._listen.tls_cert is not None), outer)]
+        settings = self._installation.settings
+        bounded = [Connections(room_for(settings.max_connections))]
+        servers = [(self._server(app, bounded[0], tls=self._listen.tls_cert is not None), outer)]
         worker_url = self._listen.url
         if self._listen.tls_cert is not None:
             inner = _bind("127.0.0.1", 0)
-            servers.append((self._server(app, tls=False), inner))
+            # Of its own: what comes from outside takes no room from the local worker.
+            bounded.append(Connections(settings.max_connections))
+            servers.append((self._server(app, bounded[1], tls=False), inner))
             worker_url = f"http://127.0.0.1:{inner.getsockname()[1]}"
+        watches = [asyncio.create_task(one.watch()) for one in bounded]
         tasks = [asyncio.create_task(server.serve(sockets=[bound])) for server, bound in servers]
         for task in tasks:
             # One that ends by itself ends the process: a server that does not listen must not look alive.
@@ -143,11 +149,18 @@ class Supervisor:
             for server, _ in servers:
                 server.should_exit = True
             await asyncio.gather(*tasks)
+            for watch in watches:
+                await _cancelled(watch)
 
-    def _server(self, app: ASGIApp, *, tls: bool) -> _Server:
+    def _server(self, app: ASGIApp, connections: Connections, *, tls: bool) -> _Server:
+        proxies = self._installation.settings.proxies
         config = uvicorn.Config(
             app,
-            http=HttpConnection,
+            http=cast(type[asyncio.Protocol], connections.protocol()),
+            ws="none",
+            # What an address says of whom it speaks for counts only where the operator named it.
+            proxy_headers=bool(proxies),
+            forwarded_allow_ips=proxies,
             log_config=None,
             access_log=False,
             lifespan="off",

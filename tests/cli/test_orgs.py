@@ -45,11 +45,14 @@ def test_organizations_and_their_keys(home: Path) -> None:
     assert "acme-sons" in runflow(home, "orgs", "list").stdout
     key = made(home, "keys", "create", "--name", "x", "--org", "acme-sons", "--days", "3", "--rate-limit", "7")
     assert (key["org_id"], key["rate_limit_per_second"]) == (acme["id"], 7) and key["expires_at"] is not None
+    assert "organizations:create" not in acme["api_key"]["scopes"] + key["scopes"]
+    assert "organizations:create" in made(home, "keys", "create", "--name", "mine")["scopes"]
     runflow(home, "keys", "revoke", key["id"])
     for words, sentence in (
         (("orgs", "create", "--name", "x", "--slug", "acme-sons"), "already"),
         (("orgs", "create", "--name", "categories"), "fixed word"),
         (("keys", "create", "--name", "x", "--org", "nobody"), "no organization"),
+        (("keys", "create", "--name", "x", "--org", "acme-sons", "--scope", "organizations:create"), "operator's"),
         (("keys", "revoke", "0197f3a0-0000-7000-8000-000000000000"), "no API key"),
     ):
         assert sentence in runflow(home, *words, code=1).stderr

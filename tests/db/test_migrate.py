@@ -1,9 +1,11 @@
 """The migrations and the table definitions describe the same database, and every database reaches it."""
 
 import asyncio
+import json
 import sys
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -14,6 +16,7 @@ from sqlalchemy import URL, create_engine
 from runflow.db import roles
 from runflow.db.migrate import MIGRATION_LOCK, Migration, MigrationFailed, SchemaTooNew, migrate, migrations, upgrade
 from runflow.db.tables import metadata
+from runflow.ids import new_id, new_token
 from runflow.master_key import MasterKey
 from runflow.server import create_app  # noqa: F401 - imports every noun, and so every table
 from tests.support.application import fresh_database
@@ -131,6 +134,122 @@ async def test_a_database_that_alembic_left_at_an_older_revision_goes_on_from_th
     assert revisions(url) == [NEWEST]
     assert differences(url) == []
     assert exists(url, "runs_by_cost")
+
+
+async def test_keys_of_other_organizations_lose_the_scope_that_is_the_operator_s(
+    owner_url: URL, master_key: MasterKey
+) -> None:
+    url = fresh_database(owner_url, "with_old_keys")
+    await run(url, master_key, migrations()[:16])
+    mine, other = new_id(), new_id()
+    with psycopg.connect(dsn(url)) as connection:
+        for org, slug in ((mine, "first"), (other, "other")):
+            connection.execute(
+                "INSERT INTO organizations (id, slug, name, created_at) VALUES (%s, %s, '', clock_timestamp())",
+                [org, slug],
+            )
+            connection.execute(
+                "INSERT INTO api_keys (id, org_id, name, key_hash, key_prefix, scopes) VALUES (%s, %s, '', %s, '', %s)",
+                [new_id(), org, slug.encode(), ["runs:read", "organizations:create"]],
+            )
+    await migrate(url, master_key)
+    with psycopg.connect(dsn(url)) as connection:
+        found = connection.execute("SELECT org_id, scopes FROM api_keys").fetchall()
+        forced = connection.execute("SELECT relforcerowsecurity FROM pg_class WHERE relname = 'api_keys'").fetchone()
+    assert dict(found) == {mine: ["runs:read", "organizations:create"], other: ["runs:read"]}
+    assert forced == (True,)
+
+
+async def test_keys_leave_the_stored_versions(owner_url: URL, master_key: MasterKey) -> None:
+    url = fresh_database(owner_url, "with_keys_in_graphs")
+    await run(url, master_key, migrations()[:17])
+    key, like = new_token("rf_live_"), "rf_test_short"
+    org, workflow, version = new_id(), new_id(), new_id()
+    graphs = [
+        {"nodes": [{"type": "RunflowDeploy", "widgets_values": ["rf_detr_name", "", like]}], "a": "b\0"},
+        {"nodes": [{"type": "RunflowDeploy", "widgets_values": ["rf_detr_name", "", like]}], "a": like},
+        {"nodes": [{"type": "Sub", "widgets_values": [key]}], "definitions": {"subgraphs": [{"a": f"Bearer {key}"}]}},
+        {
+            "definitions": {
+                "subgraphs": [{"nodes": [{"type": "RunflowDeploy", "widgets_values_named": {"api_key": like}}]}]
+            }
+        },
+        None,
+    ]
+    prompt = {"1": {"class_type": "RunflowDeploy", "inputs": {"api_key": like}}, "2": {"class_type": "A", "inputs": {}}}
+    answer = json.dumps({"graph": graphs[2]}).encode()
+    with psycopg.connect(dsn(url)) as connection:
+        connection.execute("SET CONSTRAINTS ALL DEFERRED")
+        connection.execute("INSERT INTO organizations (id, slug, name) VALUES (%s, 'a', '')", [org])
+        connection.execute(
+            "INSERT INTO workflows (id, org_id, slug, name, version_id, version) VALUES (%s, %s, 'a', '', %s, '1')",
+            [workflow, org, version],
+        )
+        for number, graph in enumerate(graphs):
+            connection.execute(
+                "INSERT INTO workflow_versions (id, org_id, workflow_id, number, workflow_json, graph, interface, "
+                "fingerprint) VALUES (%s, %s, %s, %s, %s, %s, '{}', '')",
+                [
+                    new_id() if number else version,
+                    org,
+                    workflow,
+                    number,
+                    json.dumps(prompt),
+                    graph and json.dumps(graph),
+                ],
+            )
+        for name, body in (("mine", answer), ("other", b"{}")):
+            connection.execute(
+                "INSERT INTO idempotency_keys (org_id, route, key, request_hash, status_code, body) "
+                "VALUES (%s, '/v1/comfyui-workflows', %s, '', 201, %s)",
+                [org, name, body],
+            )
+    await migrate(url, master_key)
+    with psycopg.connect(dsn(url)) as connection:
+        versions = connection.execute("SELECT graph, workflow_json FROM workflow_versions ORDER BY number").fetchall()
+        kept = connection.execute("SELECT key FROM idempotency_keys").fetchall()
+    assert key not in repr(versions) and kept == [("other",)]
+    assert [like in repr(version) for version in versions] == [True, False, False, False, False]
+    assert "rf_detr_name" in repr(versions[1])
+    assert versions[4][0] is None
+
+
+async def test_titles_leave_the_runs_of_other_organizations(owner_url: URL, master_key: MasterKey) -> None:
+    url = fresh_database(owner_url, "with_titles")
+    await run(url, master_key, migrations()[:17])
+    mine, other, workflow, version, lane = (new_id() for _ in range(5))
+    runs = {mine: new_id(), other: new_id()}
+    with psycopg.connect(dsn(url)) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute(
+            "INSERT INTO workflows (id, org_id, slug, name, version_id, version) VALUES (%s, %s, 'a', '', %s, '1')",
+            [workflow, mine, version],
+        )
+        for org, one in runs.items():
+            connection.execute(
+                "INSERT INTO runs (id, org_id, comfyui_workflow_id, version_id, target_version, input, lane_id, "
+                "gpu_class, timeout_seconds) VALUES (%s, %s, %s, %s, '1', '{}', %s, 'auto', 1)",
+                [one, org, workflow, version, lane],
+            )
+            connection.execute(
+                "INSERT INTO run_node_runs (id, org_id, run_id, attempt_id, node_id, node_type, title, state_code) "
+                "VALUES (%s, %s, %s, %s, '1', 'A', 'secret', 'succeeded')",
+                [new_id(), org, one, new_id()],
+            )
+            for number, data in enumerate(({"title": "secret", "node_id": "1"}, {"node_id": "1"})):
+                connection.execute(
+                    "INSERT INTO run_events (org_id, run_id, sequence, type_code, data, created_at) "
+                    "VALUES (%s, %s, %s, 'node', %s, now())",
+                    [org, one, number, json.dumps(data)],
+                )
+    await migrate(url, master_key)
+    with psycopg.connect(dsn(url)) as connection:
+        titles: dict[UUID, str | None] = dict(connection.execute("SELECT org_id, title FROM run_node_runs").fetchall())
+        events = connection.execute("SELECT org_id, data FROM run_events ORDER BY org_id = %s, sequence", [other])
+        told = [(org == mine, data) for org, data in events]
+    assert titles == {mine: "secret", other: None}
+    assert told[0] == (True, {"title": "secret", "node_id": "1"})
+    assert told[2:] == [(False, {"title": None, "node_id": "1"}), (False, {"node_id": "1"})]
 
 
 async def test_our_table_of_the_revision_is_alembic_s(db_url: URL) -> None:

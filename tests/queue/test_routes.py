@@ -1,6 +1,7 @@
 """A completion that brings its small outputs along, and whose answer brings the next run."""
 
 import asyncio
+import dataclasses
 import hashlib
 from typing import Any
 
@@ -11,6 +12,7 @@ from runflow.ids import new_id
 from runflow.protocol.codec import PARCEL, pack
 from runflow.web.responses import dumps
 from runflow.web.services import Services
+from tests.support.application import open_client
 from tests.support.deployed import Deployed, Dispatch, Worker
 
 
@@ -164,3 +166,21 @@ async def test_the_items_of_a_batch_come_one_after_the_other(
         lease = answer.json()["lease"]
     assert taken == [item["run_id"] for item in made["items"]]
     assert (await client.get(f"/v1/batches/{made['id']}")).json()["status_code"] == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("public_url", "led_to"),
+    [("https://testserver", "https://testserver/"), ("https://other.example", "http://testserver/")],
+)
+async def test_urls_lead_to_where_the_worker_reaches_the_server(
+    services: Services, dispatch: Dispatch, worker: Worker, public_url: str, led_to: str
+) -> None:
+    """A proxy that speaks TLS for the server is known by the public address alone."""
+    _, lease = await taken(dispatch, worker)
+    settings = services.settings.model_copy(update={"public_url": public_url})
+    token = worker.http.headers["Authorization"].removeprefix("Bearer ")
+    async with open_client(dataclasses.replace(services, settings=settings), token) as http:
+        file = {"ordinal": 0, "filename": "a.png", "content_type": "image/png"}
+        path = f"/v1/worker/leases/{lease['id']}/uploads"
+        answer = await http.post(path, json={**worker.me, "files": [file]})
+    assert answer.json()["uploads"][0]["url"].startswith(led_to)

@@ -4,11 +4,12 @@
 
 It checks them as S3 does: AWS Signature Version 4 in the query, written from the specification and not with the
 library that signs: expiry, signature, and that every signed header came as it was signed. Requests that sign in a
-header pass.
+header pass. With `UNCONDITIONAL` in the environment it knows no `If-None-Match`, as some services do not.
 """
 
 import hashlib
 import hmac
+import os
 import sys
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.serving import run_simple
 
 Respond = Callable[..., Any]
+UNCONDITIONAL = "S3_SERVER_UNCONDITIONAL"
 
 
 class Door:
@@ -26,6 +28,7 @@ class Door:
 
     def __init__(self, inner: Any, access_key: str, secret_key: str) -> None:
         self.inner, self.access_key, self.secret_key = inner, access_key, secret_key
+        self.conditional = os.environ.get(UNCONDITIONAL) is None
 
     def __call__(self, environ: dict[str, Any], respond: Respond) -> Iterable[bytes]:
         query = dict(parse_qsl(environ["QUERY_STRING"], keep_blank_values=True))
@@ -38,6 +41,8 @@ class Door:
             "HTTP_AUTHORIZATION", ""
         ):
             fault = "InvalidAccessKeyId"
+        if not self.conditional:
+            environ.pop("HTTP_IF_NONE_MATCH", None)
         if fault is None:
             return self.inner(environ, respond)  # type: ignore[no-any-return]
         respond("403 Forbidden", [("Content-Type", "application/xml"), ("Connection", "close")])

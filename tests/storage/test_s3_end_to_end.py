@@ -53,8 +53,11 @@ async def caller(http: httpx.AsyncClient, parts: Services, make_key: MakeKey) ->
     return http
 
 
-async def put(client: httpx.AsyncClient, url: str, content: bytes, content_type: str) -> httpx.Response:
-    request = client.build_request("PUT", url, content=content, headers={"Content-Type": content_type})
+async def put(
+    client: httpx.AsyncClient, url: str, content: bytes, content_type: str = "", **headers: str
+) -> httpx.Response:
+    headers = {**({"Content-Type": content_type} if content_type else {}), **headers}
+    request = client.build_request("PUT", url, content=content, headers=headers)
     request.headers.pop("Authorization", None)
     return await client.send(request)
 
@@ -110,7 +113,7 @@ async def test_a_file_goes_in_and_a_picture_comes_out(
         answer = await at_work.post(f"/v1/worker/leases/{lease['id']}/uploads", json={**worker.me, "files": [ask]})
         slot = answer.json()["uploads"][0]
         assert slot["url"].startswith(s3_endpoint)
-        assert (await put(at_work, slot["url"], made, slot["headers"]["Content-Type"])).status_code == 200
+        assert (await put(at_work, slot["url"], made, **slot["headers"])).status_code == 200
         output = {**ask, "size_bytes": len(made), "object_key": slot["object_key"], "output_id": "picture"}
         wrong = await worker.complete(lease, outputs=[{**output, "node_id": "9", "size_bytes": 1}])
         assert wrong.status_code == 422, "what lies in the bucket is looked at, not believed"
@@ -126,6 +129,52 @@ async def test_a_file_goes_in_and_a_picture_comes_out(
     assert (got.content, got.headers["Content-Type"]) == (made, "image/png")
     part = await get(caller, shown["url"], Range="bytes=0-3")
     assert (part.status_code, part.content) == (206, made[:4])
+
+
+@pytest.mark.parametrize("knows_conditions", [True, False])
+async def test_no_upload_url_changes_what_a_finished_run_has(
+    request: pytest.FixtureRequest, services: Services, tmp_path: Path, make_key: MakeKey, knows_conditions: bool
+) -> None:
+    """Where the bucket cannot refuse a second PUT, the run has a copy that no URL leads to."""
+    endpoint = request.getfixturevalue("s3_endpoint" if knows_conditions else "unconditional_s3_endpoint")
+    settings = Settings(home=tmp_path, public_url="http://testserver", **moto_settings(endpoint))
+    storage = await open_storage(settings, services.key)
+    parts = dataclasses.replace(services, storage=storage, settings=settings)
+    async with parts.db.system() as transaction:
+        _, token = await keys.create_worker_token(transaction, "test")
+    mounts = {"http://testserver": httpx.ASGITransport(create_app(parts), raise_app_exceptions=False)}
+    async with (
+        httpx.AsyncClient(mounts=mounts, base_url="http://testserver") as caller,
+        httpx.AsyncClient(mounts=mounts, base_url="http://testserver") as at_work,
+    ):
+        caller.headers["Authorization"] = f"Bearer {await make_key()}"
+        at_work.headers["Authorization"] = f"Bearer {token}"
+        gpu = f"GPU-{tmp_path.name}"
+        body = {"name": "W", "workflow_json": PROMPT, "gpu_mode": "explicit", "gpu_explicit_models": [gpu]}
+        workflow = (await caller.post("/v1/comfyui-workflows", json=body)).json()
+        sent = await caller.post(f"/v1/comfyui-workflows/{workflow['path']}/runs", json={"input": {"prompt": "x"}})
+        worker = Worker(at_work, f"worker-{gpu}", gpu)
+        await worker.register()
+        lease = await worker.lease(20)
+        assert lease is not None
+        ask = {"ordinal": 0, "filename": "a.png", "content_type": "image/png", "size_bytes": 3}
+        path = f"/v1/worker/leases/{lease['id']}/uploads"
+        slot = (await at_work.post(path, json={**worker.me, "files": [ask]})).json()["uploads"][0]
+        assert (await put(at_work, slot["url"], b"png", **slot["headers"])).status_code == 200
+        output = {**ask, "object_key": slot["object_key"], "output_id": "picture", "node_id": "9"}
+        wrong = await worker.complete(lease, outputs=[{**output, "size_bytes": 1}])
+        assert wrong.status_code == 422, wrong.text
+        assert len([key async for key in storage.list("runs")]) == 1, "no copy stays where the completion failed"
+        for _ in range(2):
+            assert (await worker.complete(lease, outputs=[output])).status_code == 200
+        assert (await at_work.post(path, json={**worker.me, "files": [ask]})).status_code == 409
+        assert (await put(at_work, slot["url"], b"PNG", **slot["headers"])).status_code == (
+            412 if knows_conditions else 200
+        )
+        assert (await put(at_work, slot["url"], b"PNG", "image/png")).status_code == (403 if knows_conditions else 200)
+        run = (await caller.get(f"/v1/runs/{sent.json()['id']}")).json()
+        assert (await get(caller, run["output"]["outputs"][0]["url"])).content == b"png"
+    await storage.close()
 
 
 async def test_what_was_not_declared_leaves_nothing(caller: httpx.AsyncClient, parts: Services) -> None:

@@ -37,6 +37,13 @@ async def new_org(services: Services) -> Any:
     return org_id
 
 
+async def operator_org(services: Services) -> Any:
+    """Return the id of the operator's organization, the first one of the database; made where there is none."""
+    async with services.db.system() as transaction:
+        first = await orgs.first(transaction)
+    return await new_org(services) if first is None else first.id
+
+
 async def fresh_key(services: Services, scopes: tuple[str, ...], org: Any = None) -> str:
     """Make an API key; without `org` in a fresh organization."""
     if org is None:

@@ -36,13 +36,21 @@ def s3_endpoint() -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(scope="session")
+def unconditional_s3_endpoint() -> Iterator[str]:
+    """The same of a service that knows no conditional writes."""
+    with s3_service(S3_SERVER_UNCONDITIONAL="1") as address:
+        yield address
+
+
 @contextmanager
-def s3_service(certificate: Trusted | None = None) -> Iterator[str]:
+def s3_service(certificate: Trusted | None = None, **environment: str) -> Iterator[str]:
     """Run an S3-compatible service with the bucket `runflow-test`, by https if there is a certificate for localhost."""
     port = free_port()
     files = [str(certificate.chain), str(certificate.key)] if certificate else []
     command = [sys.executable, str(SERVER), str(port), ACCESS_KEY, SECRET_KEY, *files]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, stdout=quiet, stderr=quiet, env={**os.environ, **environment})
     address = f"https://localhost:{port}" if certificate else f"http://127.0.0.1:{port}"
     trusted = certificate.context if certificate else ssl.create_default_context()
     try:

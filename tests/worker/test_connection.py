@@ -66,6 +66,14 @@ async def test_a_server_that_is_not_there_is_unavailable_and_no_secret_is_told(s
                 pass
 
 
+async def test_what_lies_there_already_was_sent_before(server: FakeServer, connection: Connection) -> None:
+    """A bucket's answer to a PUT that replaces nothing, after a try whose answer was lost."""
+    server.faults["put"].extend((412, 412))
+    await connection.put(f"{server.url}/v1/storage/x?signature=y", {"If-None-Match": "*"}, b"x")
+    with pytest.raises(ServerRefused):
+        await connection.put(f"{server.url}/v1/storage/x?signature=y", {}, b"x")
+
+
 async def test_a_restarted_server_is_found_again(server: FakeServer, connection: Connection) -> None:
     await connection.register(BOX)
     await server.stop()

@@ -175,6 +175,27 @@ async def test_a_run_belongs_to_its_caller_and_gets_the_owners_files(
     assert (await other_client.get(f"/v1/runs/{run['id']}")).status_code == 404
 
 
+@pytest.mark.parametrize("rerun", [False, True])
+async def test_the_owners_node_titles_reach_no_run_of_others(
+    client: httpx.AsyncClient, other_client: httpx.AsyncClient, make_worker: MakeWorker, rerun: bool
+) -> None:
+    """A worker that is not told them can tell them in no node run, event or failure."""
+    gpu, title = f"GPU-{new_id().hex[-8:]}", "for client Acme, do not show"
+    titled = {key: {**node, "_meta": {"title": title, "note": title}} for key, node in PROMPT.items()}
+    sent = body("Shared", workflow_json=titled, is_public=True, gpu_mode="explicit", gpu_explicit_models=[gpu])
+    theirs, worker = await created(other_client, sent), await make_worker(gpu)
+    for caller, shown in ((client, False), (other_client, True), (client, False)):
+        run = (await caller.post(f"{ROUTE}/{theirs['path']}/runs", json={"input": {"prompt": "a"}})).json()
+        if rerun:
+            await caller.post(f"/v1/runs/{run['id']}/cancellation", json={})
+            run = (await caller.post(f"/v1/runs/{run['id']}/reruns", json={})).json()
+        lease = await worker.lease()
+        assert lease is not None and lease["run_id"] == run["id"]
+        assert lease["version"]["prompt"] == (titled if shown else PROMPT)
+        assert (title in repr(lease)) == shown
+        assert (await worker.fail(lease, "EXECUTION_FAILED")).status_code == 200
+
+
 async def test_usage_is_the_callers(
     client: httpx.AsyncClient, other_client: httpx.AsyncClient, make_worker: MakeWorker, services: Services
 ) -> None:

@@ -1,6 +1,7 @@
 """`runflow keys`: API keys and worker tokens, without going through the API."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -10,9 +11,11 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
+from runflow import errors
 from runflow.accounts.keys import queries, service
-from runflow.accounts.keys.scopes import ALL_SCOPES
+from runflow.accounts.keys.scopes import ALL_SCOPES, OPERATOR_SCOPES, tenant_scopes
 from runflow.accounts.keys.tables import ApiKeyRow
+from runflow.accounts.organizations import queries as orgs
 from runflow.cli.console import console, fail
 from runflow.cli.database import in_transaction, organization
 from runflow.cli.settings import load_settings
@@ -43,7 +46,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 @app.command()
 def create(
     name: Annotated[str, typer.Option(help="What the key is for.")],
-    scope: Annotated[list[str] | None, typer.Option(help="May be given several times; default: every scope.")] = None,
+    scope: Annotated[list[str] | None, typer.Option(help="May be given several times; default: all.")] = None,
     org: Organization = None,
     days: Annotated[int | None, typer.Option(help="The key ends after so many days; default: never.", min=1)] = None,
     rate_limit: Annotated[
@@ -66,7 +69,7 @@ def create(
                     transaction,
                     org_id=org_id,
                     name=name,
-                    scopes=scope or ALL_SCOPES,
+                    scopes=await _scopes(transaction, org_id, scope),
                     expires_at=None if days is None else datetime.now(UTC) + timedelta(days=days),
                     rate_limit_per_second=rate_limit,
                 )
@@ -223,3 +226,16 @@ def _rotate_file(installation: Installation) -> int:
         raise
     promote_next(home)
     return count
+
+
+async def _scopes(transaction: Transaction, org_id: UUID, wanted: list[str] | None) -> Sequence[str]:
+    """Return the scopes of a new key: those wanted, else all that one of this organization can hold."""
+    first = await orgs.first(transaction)
+    if first is None or first.id == org_id:
+        return wanted or ALL_SCOPES
+    for scope in wanted or ():
+        if scope in OPERATOR_SCOPES:
+            raise errors.PermissionDenied(
+                f"Only keys of the operator's organization, {first.slug!r}, hold `{scope}`: leave it out."
+            )
+    return wanted or tenant_scopes(ALL_SCOPES)

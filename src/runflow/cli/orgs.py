@@ -33,7 +33,7 @@ def create(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Create an organization and print its first API key, which holds every scope, this once."""
+    """Create an organization and print its first API key, which holds every scope that it can, this once."""
     try:
         address = OWNER.derived(name) if slug is None else OWNER.checked(slug)
     except SlugError as error:

@@ -4,8 +4,8 @@ Only the holder of the lease can end it, and only once: a stale lease changes no
 gets the same answer (docs/leases.md, "Completing, guarded").
 """
 
-import asyncio
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -22,6 +22,7 @@ from runflow.protocol.codec import as_fields
 from runflow.protocol.completions import Completion, CompletionAnswer
 from runflow.protocol.failures import TERMINAL, Failure, FailureCode, Stage
 from runflow.queue import completion_queries, queries
+from runflow.queue.attempt_files import AttemptFiles, output_prefix, with_keys
 from runflow.queue.completion_queries import AttemptEnd
 from runflow.queue.ending import Ending, run_ended, something_follows
 from runflow.queue.leases import OPEN, hold, latest_progress, number_of, store_events
@@ -89,26 +90,35 @@ def never_answered(worker: str, offers: int) -> Failure:
     return _lost(message, Stage.DISPATCH)
 
 
-async def complete(services: Services, lease: UUID, body: Completion) -> CompletionAnswer:
-    """End an attempt. Raises `LeaseLost`, `LeaseNotFound`, or `ValidationFailed` for outputs that are not there."""
-    checking = asyncio.create_task(_check_outputs(services, lease, body))
-    try:
-        return await _complete(services, lease, body, checking)
-    finally:
-        checking.cancel()
-        await asyncio.gather(checking, return_exceptions=True)
-
-
-async def _complete(
-    services: Services, lease: UUID, body: Completion, checking: "asyncio.Task[None]"
+async def complete(
+    services: Services, lease: UUID, body: Completion, contents: Sequence[bytes], token: UUID
 ) -> CompletionAnswer:
+    """End an attempt; `contents` are the outputs that have no key yet, in their order, `token` is its worker's.
+
+    Raises `LeaseLost`, `LeaseNotFound`, `ValidationFailed` for outputs that are not there, and what `Storage.keep`
+    raises for content that cannot be stored.
+    """
+    attempt = AttemptFiles(services, lease, body, contents)
+    try:
+        answer = await _complete(services, attempt, body, token)
+    except BaseException:
+        await attempt.forget_copies()
+        raise
+    finally:
+        attempt.stop_looking()
+    await attempt.forget_originals()
+    return answer
+
+
+async def _complete(services: Services, files: AttemptFiles, body: Completion, token: UUID) -> CompletionAnswer:
     """End an attempt whose outputs are being brought to the disk meanwhile."""
-    fingerprint = _hash(body)
     charged: Charged | None = None
     watchers = services.part(Watchers)
     looks: list[Look] = []
     async with services.db.system() as transaction:
-        held = await hold(transaction, lease=lease, worker=body.worker_id, instance=body.instance)
+        held = await hold(transaction, lease=files.lease, worker=body.worker_id, instance=body.instance, token=token)
+        body = with_keys(body, held.run_id, held.lease_id)
+        fingerprint = _hash(body)
         if held.lease_status not in OPEN:
             if held.result_hash == fingerprint:
                 return CompletionAnswer(run_id=held.run_id, status_code=held.run_status)
@@ -119,13 +129,12 @@ async def _complete(
                     transaction, org=held.org_id, run=held.run_id, number=held.number, forgotten_at=held.offered_at
                 )
             await queries.return_offer(
-                transaction, lease=lease, run=held.run_id, lane=held.lane_id, created_at=held.created_at
+                transaction, lease=held.lease_id, run=held.run_id, lane=held.lane_id, created_at=held.created_at
             )
             transition = Transition("released", "queued", billable=False)
         else:
-            if body.result == "succeeded":
-                _check_keys(held, body)
-                await checking
+            if body.result == "succeeded" and held.run_status not in TERMINAL:
+                body = await files.stored(body, output_prefix(held.run_id, held.lease_id))
             transition = decide(held, body)
             charged = await _apply(services, transaction, held, body, transition, fingerprint)
             if transition.run_status in TERMINAL:
@@ -226,45 +235,3 @@ async def ending_of(
 def _hash(body: Completion) -> str:
     told = (body.protocol_version, body.worker_id, body.instance, body.result, body.outputs, body.error, body.nodes)
     return hashlib.sha256(orjson.dumps(told, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
-def output_prefix(run_id: UUID, lease_id: UUID) -> str:
-    """Return where an attempt may store outputs (docs/leases.md, "Completing, guarded")."""
-    return f"runs/{run_id}/{lease_id}/"
-
-
-def _check_keys(held: HeldRun, body: Completion) -> None:
-    prefix = output_prefix(held.run_id, held.lease_id)
-    seen: set[int] = set()
-    for output in body.outputs:
-        if output.object_key is None or not output.object_key.startswith(prefix):
-            raise errors.ValidationFailed(
-                f"The output key {output.object_key!r} is not below {prefix!r} of this attempt."
-            )
-        if output.ordinal in seen:
-            raise errors.ValidationFailed(f"Two outputs have the ordinal {output.ordinal}.")
-        seen.add(output.ordinal)
-
-
-async def _check_outputs(services: Services, lease: UUID, body: Completion) -> None:
-    """Every named output must be in storage, in the size the worker says, before the run can succeed."""
-    if body.result != "succeeded":
-        return
-    keys = [output.object_key or "" for output in body.outputs]
-    for key in keys:
-        if f"/{lease}/" not in key:
-            raise errors.ValidationFailed(f"The output key {key!r} belongs to another attempt.")
-    found = await asyncio.gather(*(services.storage.head(key) for key in keys))
-    for output, stored in zip(body.outputs, found, strict=True):
-        if stored is None:
-            raise errors.ValidationFailed(f"The output {output.filename!r} is not in storage: upload it first.")
-        # A bucket holds a sender to the size only where it was known when the URL was signed.
-        if stored.size_bytes > (limit := services.settings.max_output_bytes):
-            raise errors.ValidationFailed(
-                f"The output {output.filename!r} has {stored.size_bytes} bytes; the limit is {limit} "
-                "(RUNFLOW_MAX_OUTPUT_BYTES)."
-            )
-        if stored.size_bytes != output.size_bytes:
-            raise errors.ValidationFailed(
-                f"The output {output.filename!r} has {stored.size_bytes} bytes in storage, not {output.size_bytes}."
-            )

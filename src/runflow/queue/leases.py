@@ -11,6 +11,7 @@ from uuid import UUID
 import orjson
 
 from runflow import errors
+from runflow.db.database import Database
 from runflow.db.transaction import Transaction
 from runflow.ids import new_id
 from runflow.protocol.events import Event
@@ -133,9 +134,12 @@ def _claimed(lease: UUID, run: OfferedRun) -> Claimed:
     )
 
 
-async def hold(transaction: Transaction, *, lease: UUID, worker: UUID, instance: UUID) -> HeldRun:
-    """Lock a lease and its run. Raises `LeaseNotFound` when this worker never had it (or its offer lapsed)."""
-    held = await queries.held(transaction, lease=lease, worker=worker, instance=instance)
+async def hold(transaction: Transaction, *, lease: UUID, worker: UUID, instance: UUID, token: UUID) -> HeldRun:
+    """Lock a lease and its run.
+
+    Raises `LeaseNotFound` when this worker never had it (or its offer lapsed), or is another token's.
+    """
+    held = await queries.held(transaction, lease=lease, worker=worker, instance=instance, token=token)
     if held is None:
         raise errors.LeaseNotFound
     return held
@@ -146,13 +150,34 @@ def number_of(held: HeldRun) -> int:
     return held.number or held.attempt_count + 1
 
 
-async def heartbeat(services: Services, lease: UUID, beat: Heartbeat) -> HeartbeatAnswer:
+class OutputUploads:
+    """Says of signed upload URLs of outputs whether they still hold: as long as the lease does."""
+
+    def __init__(self, db: Database) -> None:
+        """Ask this database."""
+        self._db = db
+
+    async def check(self, key: str) -> None:
+        """Raise `UrlExpired` where no lease takes outputs under this key any more."""
+        try:
+            _, run, lease = (part for part in key.split("/", 3)[:3])
+            ids = {"run": UUID(run), "lease": UUID(lease)}
+        except ValueError:
+            raise errors.UrlExpired from None
+        async with self._db.system(durable=False) as transaction:
+            if not await queries.takes_outputs(transaction, **ids):
+                raise errors.UrlExpired(
+                    "The lease that this URL belongs to is over, or its run has ended: nothing more is stored for it."
+                )
+
+
+async def heartbeat(services: Services, lease: UUID, beat: Heartbeat, token: UUID) -> HeartbeatAnswer:
     """Renew a lease and keep its events. Raises `LeaseLost` when it is over."""
     running = any(event.type == "status" for event in beat.events)
     progress = latest_progress(beat.events)
     # A relaxed commit: a renewal that a power cut forgets only makes the lease expire sooner.
     async with services.db.system(durable=False) as transaction:
-        held = await hold(transaction, lease=lease, worker=beat.worker_id, instance=beat.instance)
+        held = await hold(transaction, lease=lease, worker=beat.worker_id, instance=beat.instance, token=token)
         if held.lease_status not in OPEN:
             raise errors.LeaseLost
         number = number_of(held)

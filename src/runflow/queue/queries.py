@@ -13,7 +13,15 @@ import orjson
 from runflow.db.transaction import Fetched, Transaction
 from runflow.protocol.events import FIRST_OF_SERVER, NUMBERS_PER_ATTEMPT, Preview
 from runflow.queue.choose import Lane
-from runflow.queue.rows import HeldRun, LaneLoad, OfferedRun, QueuedRun, RenewedLease, RunPlace
+from runflow.queue.rows import (
+    HeldRun,
+    LaneLoad,
+    OfferedRun,
+    QueuedRun,
+    RenewedLease,
+    RunPlace,
+    UploadingLease,
+)
 
 ATTEMPT_LIMIT = 3
 """Attempts of one run (docs/leases.md, "Trying again"). What a worker gave back untouched is none: the next attempt's
@@ -152,7 +160,21 @@ _HELD = """
            (SELECT count(*) FROM run_attempts t WHERE t.run_id = r.id) AS tries
     FROM runs r JOIN run_attempts a ON a.run_id = r.id
     WHERE a.id = %(lease)s AND a.worker_id = %(worker)s AND a.worker_instance = %(instance)s
+      AND (CAST(%(token)s AS uuid) IS NULL
+           OR EXISTS (SELECT FROM workers w WHERE w.id = a.worker_id AND w.token_id = %(token)s))
     FOR UPDATE OF r, a
+"""
+
+_UPLOADING = """
+    SELECT a.run_id, a.status_code AS lease_status, r.completed_at IS NOT NULL AS run_ended
+    FROM run_attempts a JOIN runs r ON r.id = a.run_id JOIN workers w ON w.id = a.worker_id
+    WHERE a.id = %(lease)s AND a.worker_id = %(worker)s AND a.worker_instance = %(instance)s AND w.token_id = %(token)s
+"""
+
+_TAKES_OUTPUTS = """
+    SELECT EXISTS (
+        SELECT FROM run_attempts a JOIN runs r ON r.id = a.run_id
+        WHERE a.id = %(lease)s AND r.id = %(run)s AND a.status_code IN ('offered', 'live') AND r.completed_at IS NULL)
 """
 
 _RENEW = """
@@ -187,10 +209,28 @@ QUEUED_AGAIN = FIRST_OF_SERVER + 1
 """The number, within an attempt, of the event that the run goes back to its lane."""
 
 
-async def held(transaction: Transaction, *, lease: UUID, worker: UUID, instance: UUID) -> HeldRun | None:
-    """Lock and return a lease with its run, whatever state it is in. None when this worker never had it."""
-    values = {"lease": lease, "worker": worker, "instance": instance}
+async def held(
+    transaction: Transaction, *, lease: UUID, worker: UUID, instance: UUID, token: UUID | None
+) -> HeldRun | None:
+    """Lock and return a lease with its run, whatever state it is in. None when this worker never had it.
+
+    `token` is the worker token that whoever asks has sent; None where the server asks for itself.
+    """
+    values = {"lease": lease, "worker": worker, "instance": instance, "token": token}
     return await transaction.first(_HELD, values, row=HeldRun)
+
+
+async def uploading(
+    transaction: Transaction, *, lease: UUID, worker: UUID, instance: UUID, token: UUID
+) -> UploadingLease | None:
+    """Return how a lease stands for whoever wants to store outputs, without locking it. None as `held`."""
+    values = {"lease": lease, "worker": worker, "instance": instance, "token": token}
+    return await transaction.first(_UPLOADING, values, row=UploadingLease)
+
+
+async def takes_outputs(transaction: Transaction, *, run: UUID, lease: UUID) -> bool:
+    """Tell whether outputs may be stored for a lease: it is open, and its run has not ended."""
+    return await transaction.one_value(_TAKES_OUTPUTS, {"run": run, "lease": lease}, of=bool)
 
 
 async def renew(

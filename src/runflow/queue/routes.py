@@ -27,7 +27,14 @@ router = Router(TAG, prefix="/v1/worker")
 
 
 def reached_at(request: Request) -> str:
-    """Return the address under which this worker reaches the server: its signed URLs lead there."""
+    """Return the address under which this worker reaches the server: its signed URLs lead there.
+
+    Before a proxy that speaks TLS for the server, only `RUNFLOW_PUBLIC_URL` says so.
+    """
+    parts: Services = request.app.state.services
+    public = (parts.settings.public_url or "").rstrip("/")
+    if public.partition("://")[2] == request.url.netloc:
+        return public
     return f"{request.url.scheme}://{request.url.netloc}"
 
 
@@ -74,15 +81,17 @@ lease_body = json_body(LeaseRequest, caller=worker)
     summary="Wait for work",
     openapi_extra=openapi_body(LeaseRequest),
 )
-async def lease(body: Annotated[LeaseRequest, Depends(lease_body)], request: Request, api: Api) -> Response:
+async def lease(
+    body: Annotated[LeaseRequest, Depends(lease_body)], request: Request, token: WorkerToken, api: Api
+) -> Response:
     """Long poll for the next run."""
-    return json_response(await while_connected(request, api.lease(body, reached_at(request))))
+    return json_response(await while_connected(request, api.lease(body, token, reached_at(request))))
 
 
 @router.hot("POST", "/leases")
 async def hot_lease(request: Request) -> Response:
     """Answer as `lease` does."""
-    return await lease(await lease_body(request, None), request, await worker_api(request))
+    return await lease(await lease_body(request, None), request, await worker(request), await worker_api(request))
 
 
 heartbeat_body = json_body(Heartbeat, caller=worker)
@@ -96,31 +105,38 @@ heartbeat_body = json_body(Heartbeat, caller=worker)
     summary="Renew a lease",
     openapi_extra=openapi_body(Heartbeat),
 )
-async def heartbeat(id: UUID, body: Annotated[Heartbeat, Depends(heartbeat_body)], parts: Parts) -> Response:
+async def heartbeat(
+    id: UUID, body: Annotated[Heartbeat, Depends(heartbeat_body)], token: WorkerToken, parts: Parts
+) -> Response:
     """Renew a lease, report events, hear of cancellation."""
     require_protocol(body)
-    return json_response(await leases.heartbeat(parts, id, body))
+    return json_response(await leases.heartbeat(parts, id, body, token))
 
 
 @router.hot("POST", "/leases/{id:uuid}/heartbeats")
 async def hot_heartbeat(request: Request) -> Response:
     """Answer as `heartbeat` does."""
-    return await heartbeat(request.path_params["id"], await heartbeat_body(request, None), await services(request))
+    body = await heartbeat_body(request, None)
+    return await heartbeat(request.path_params["id"], body, await worker(request), await services(request))
 
 
 @router.post(
     "/leases/{id}/uploads",
     access=Access.WORKER,
-    errors=(errors.LeaseNotFound, errors.LeaseLost),
+    errors=(errors.LeaseNotFound, errors.LeaseLost, errors.UrlExpired),
     response_model=UploadsAnswer,
     summary="Get upload URLs for outputs",
     openapi_extra=openapi_body(Uploads),
 )
 async def uploads(
-    id: UUID, body: Annotated[Uploads, Depends(json_body(Uploads, caller=worker))], request: Request, api: Api
+    id: UUID,
+    body: Annotated[Uploads, Depends(json_body(Uploads, caller=worker))],
+    request: Request,
+    token: WorkerToken,
+    api: Api,
 ) -> Response:
-    """Sign upload URLs for the outputs of a lease."""
-    return json_response(await api.uploads(id, body, reached_at(request)))
+    """Sign upload URLs for the outputs of a lease. They end with it; 403 once the run has ended, e.g. cancelled."""
+    return json_response(await api.uploads(id, body, token, reached_at(request)))
 
 
 _plain_completion = json_body(Completion, caller=worker)
@@ -163,15 +179,19 @@ async def completion_body(request: Request, _caller: Annotated[Any, Depends(work
     openapi_extra=_COMPLETION_BODY,
 )
 async def complete(
-    id: UUID, told: Annotated[tuple[Completion, list[bytes]], Depends(completion_body)], request: Request, api: Api
+    id: UUID,
+    told: Annotated[tuple[Completion, list[bytes]], Depends(completion_body)],
+    request: Request,
+    token: WorkerToken,
+    api: Api,
 ) -> Response:
     """Report how an attempt ended; small outputs may come along, and the next run with the answer."""
     body, contents = told
-    return json_response(await api.complete(id, body, contents, reached_at(request)))
+    return json_response(await api.complete(id, body, contents, token, reached_at(request)))
 
 
 @router.hot("POST", "/leases/{id:uuid}/completions")
 async def hot_complete(request: Request) -> Response:
     """Answer as `complete` does."""
     told = await completion_body(request, None)
-    return await complete(request.path_params["id"], told, request, await worker_api(request))
+    return await complete(request.path_params["id"], told, request, await worker(request), await worker_api(request))

@@ -67,6 +67,15 @@ class HeldRun(LockedRun):
 
 
 @dataclass(frozen=True, slots=True)
+class UploadingLease:
+    """How a lease stands for whoever wants to store outputs."""
+
+    run_id: UUID
+    lease_status: str
+    run_ended: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RenewedLease:
     """A lease after its renewal."""
 

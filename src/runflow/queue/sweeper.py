@@ -10,13 +10,13 @@ from runflow.db.set_aside import RETENTION_SECONDS, SetAside
 from runflow.db.transaction import Fetched, Transaction
 from runflow.protocol.failures import TERMINAL, Failure
 from runflow.queue import completion_queries, leases, queries, sweep_queries
+from runflow.queue.attempt_files import output_prefix
 from runflow.queue.completion import (
     Transition,
     announce,
     attempt_end,
     ending_of,
     never_answered,
-    output_prefix,
     retry_or_fail,
     worker_lost,
     worker_replaced,
@@ -139,7 +139,9 @@ class Sweeper:
 
     async def _end(self, lease: OpenLease, *, expired_only: bool) -> None:
         async with self._services.db.system() as transaction:
-            held = await queries.held(transaction, lease=lease.lease, worker=lease.worker, instance=lease.instance)
+            held = await queries.held(
+                transaction, lease=lease.lease, worker=lease.worker, instance=lease.instance, token=None
+            )
             if held is None or held.lease_status not in OPEN:
                 return
             if expired_only and not await sweep_queries.is_expired(transaction, lease.lease):

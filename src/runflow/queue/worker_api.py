@@ -31,17 +31,17 @@ from runflow.protocol.leases import (
 from runflow.protocol.outputs import ExpectedUpload, OutputName, Upload, Uploads, UploadsAnswer
 from runflow.protocol.workers import PROTOCOL_VERSION, LeaseCall, Registered, Registration, WorkerRequest
 from runflow.queue import completion
+from runflow.queue import queries as lease_queries
+from runflow.queue.attempt_files import output_name, output_prefix
 from runflow.queue.backlog import Backlog
 from runflow.queue.choose import WorkerOffer
-from runflow.queue.completion import output_prefix
-from runflow.queue.leases import OFFER_SECONDS, OPEN, Claimed, claim_now, hold, next_claim
+from runflow.queue.leases import OFFER_SECONDS, OPEN, Claimed, claim_now, next_claim
 from runflow.queue.sweeper import Sweeper
-from runflow.storage.keys import segment
 from runflow.web.services import Services
 from runflow.workers import queries
 from runflow.workers.gpus import queries as gpus
 from runflow.workflows import resources
-from runflow.workflows.versions.payload import VersionPayload, remembered_version, version_payload
+from runflow.workflows.versions.payload import VersionPayload, remembered_version, untitled_prompt, version_payload
 
 log = structlog.get_logger()
 
@@ -49,18 +49,10 @@ POLL_SECONDS = 25
 URL_SECONDS = 3600
 """How long signed URLs for inputs and outputs of a lease live."""
 SEEN_EVERY_SECONDS = 5.0
+MAX_SUPERSEDED = 10_000
+"""Processes that lost their worker's name are remembered, so that each is counted once; the oldest are forgotten."""
 MAX_INLINE_BYTES = 4 * 1024 * 1024
 """Outputs of so many bytes in all come with the completion; larger ones are streamed to their own URLs."""
-MAX_GIVEN = 10_000
-"""How many of the leases that it gave out a process remembers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """A lease that this process gave out: for which run, to which life of a worker."""
-
-    run_id: UUID
-    instance: UUID
 
 
 @dataclass(slots=True)
@@ -68,6 +60,7 @@ class KnownWorker:
     """What this process remembers of a worker between its polls."""
 
     instance: UUID
+    token_id: UUID
     gpu_code: str
     ready: bool
     noted_at: float = 0.0
@@ -82,7 +75,6 @@ class WorkerApi:
         self._sweeper = sweeper
         self._backlog = Backlog(services.hub)
         self._known: dict[UUID, KnownWorker] = {}
-        self._given: OrderedDict[UUID, Given] = OrderedDict()
         self._superseded: OrderedDict[UUID, None] = OrderedDict()
 
     async def register(self, body: Registration, token_id: UUID) -> Registered:
@@ -114,7 +106,8 @@ class WorkerApi:
                 raise errors.Conflict(await _taken(transaction, body.name))
         if worker_id is None:
             raise errors.WorkerSuperseded
-        self._known[worker_id] = KnownWorker(body.instance, body.gpu.code, body.status == "ready", time.monotonic())
+        ready = body.status == "ready"
+        self._known[worker_id] = KnownWorker(body.instance, token_id, body.gpu.code, ready, time.monotonic())
         await self._sweeper.end_older_lives(worker_id, body.instance)
         return Registered(
             worker_id=worker_id,
@@ -123,14 +116,15 @@ class WorkerApi:
             poll_seconds=POLL_SECONDS,
         )
 
-    async def lease(self, body: LeaseRequest, base_url: str) -> LeaseAnswer:
+    async def lease(self, body: LeaseRequest, token_id: UUID, base_url: str) -> LeaseAnswer:
         """Wait for work for this worker.
 
-        Raises `Conflict` when it has to register first, `WorkerSuperseded` when another process has its name.
+        Raises `Conflict` when it has to register first, with this token, `WorkerSuperseded` when another process has
+        its name.
         """
         require_protocol(body)
-        worker = await self._worker(body.worker_id, body.instance)
-        await self._note_seen(body.worker_id, worker)
+        worker = await self._worker(body, token_id)
+        await self._note_seen(body, token_id, worker)
         if not worker.ready:
             raise errors.Conflict("This worker is not ready. Register it again with the status `ready` first.")
         claimed = await next_claim(
@@ -143,46 +137,26 @@ class WorkerApi:
         )
         if claimed is None:
             return LeaseAnswer()
-        return LeaseAnswer(lease=await self._lease_of(claimed, body.instance, body.expected, base_url))
+        return LeaseAnswer(lease=await self._document(claimed, body.expected, base_url))
 
     async def complete(
-        self, lease: UUID, body: Completion, contents: Sequence[bytes], base_url: str
+        self, lease: UUID, body: Completion, contents: Sequence[bytes], token_id: UUID, base_url: str
     ) -> CompletionAnswer:
         """End an attempt, and hand out the next one if the worker has room and a run waits.
 
-        `contents` are the outputs that have no key yet, in their order. Raises what `completion.complete` raises, and
-        what `Storage.keep` raises for content that cannot be stored.
+        `contents` are the outputs that have no key yet, in their order. Raises what `completion.complete` raises.
         """
         require_protocol(body)
-        answer = await completion.complete(self._services, lease, await self._with_contents(lease, body, contents))
+        answer = await completion.complete(self._services, lease, body, contents, token_id)
         if body.next is None:
             return answer
-        return replace(answer, lease=await self._next(body, body.next, base_url))
+        return replace(answer, lease=await self._next(body, body.next, token_id, base_url))
 
-    async def _with_contents(self, lease: UUID, body: Completion, contents: Sequence[bytes]) -> Completion:
-        """Store what came with a completion, and return it with the keys of what is stored."""
-        if all(output.object_key is not None for output in body.outputs):
-            return body
-        run_id, is_open = await self._run_of(lease, body)
-        prefix = output_prefix(run_id, lease)
-        content = iter(contents)
-        outputs, keeping = [], []
-        for output in body.outputs:
-            if output.object_key is None:
-                key = prefix + _name(output)
-                # Of one that is over it may be the completion that ended it, said again: then its content is there.
-                if is_open and body.result == "succeeded":
-                    keeping.append(self._services.storage.keep(key, next(content), sha256=output.sha256 or ""))
-                output = replace(output, object_key=key)
-            outputs.append(output)
-        await asyncio.gather(*keeping)
-        return replace(body, outputs=outputs)
-
-    async def _next(self, body: Completion, room: Next, base_url: str) -> Lease | None:
+    async def _next(self, body: Completion, room: Next, token_id: UUID, base_url: str) -> Lease | None:
         """Return the next run for a worker that has just completed one; the completion stands, whatever comes here."""
         try:
-            worker = await self._worker(body.worker_id, body.instance)
-            await self._note_seen(body.worker_id, worker)
+            worker = await self._worker(body, token_id)
+            await self._note_seen(body, token_id, worker)
             if not worker.ready:
                 return None
             claimed = await claim_now(
@@ -194,19 +168,16 @@ class WorkerApi:
             )
             if claimed is None:
                 return None
-            return await self._lease_of(claimed, body.instance, room.expected, base_url)
+            return await self._document(claimed, room.expected, base_url)
         except Exception:
             log.exception("no next run with this completion", worker_id=str(body.worker_id))
             return None
 
-    async def _lease_of(self, claimed: Claimed, instance: UUID, expected: Sequence[Expected], base_url: str) -> Lease:
-        self._given[claimed.lease_id] = Given(claimed.run_id, instance)
-        if len(self._given) > MAX_GIVEN:
-            self._given.popitem(last=False)
-        return await self._document(claimed, expected, base_url)
+    async def uploads(self, lease: UUID, body: Uploads, token_id: UUID, base_url: str) -> UploadsAnswer:
+        """Sign upload URLs below the attempt's own prefix.
 
-    async def uploads(self, lease: UUID, body: Uploads, base_url: str) -> UploadsAnswer:
-        """Sign upload URLs below the attempt's own prefix. Raises `LeaseLost`, `ValidationFailed`."""
+        Raises `LeaseNotFound`, `LeaseLost`, `ValidationFailed`, and `UrlExpired` where the run has ended meanwhile.
+        """
         require_protocol(body)
         storage, allowed = self._services.storage, self._services.settings.max_output_bytes
         limit = storage.upload_limit(allowed)
@@ -216,10 +187,21 @@ class WorkerApi:
                     f"The output {file.filename!r} has {file.size_bytes} bytes; the limit is {limit} "
                     f"({storage.limit_source(allowed, 'RUNFLOW_MAX_OUTPUT_BYTES')})."
                 )
-        run_id, is_open = await self._run_of(lease, body)
-        if not is_open:
+        async with self._services.db.system(durable=False) as transaction:
+            held = await lease_queries.uploading(
+                transaction, lease=lease, worker=body.worker_id, instance=body.instance, token=token_id
+            )
+        if held is None:
+            raise errors.LeaseNotFound
+        if held.lease_status not in OPEN:
             raise errors.LeaseLost
-        prefix = output_prefix(run_id, lease)
+        if held.run_ended:
+            # Not a lost lease: the attempt is billed by what the worker completes it with.
+            raise errors.UrlExpired(
+                "The run has ended, e.g. because it was cancelled: no output of it is stored any more. Complete the "
+                "lease with `cancelled`."
+            )
+        prefix = output_prefix(held.run_id, lease)
         return UploadsAnswer(
             uploads=[Upload(**self._upload(prefix, file, file.size_bytes, base_url)) for file in body.files]
         )
@@ -231,8 +213,8 @@ class WorkerApi:
         return most if self._services.storage.takes_content else 0
 
     def _upload(self, prefix: str, file: OutputName, size_bytes: int | None, base_url: str) -> dict[str, Any]:
-        key = prefix + _name(file)
-        url = self._services.storage.upload_url(
+        key = prefix + output_name(file)
+        url, headers = self._services.storage.new_object_url(
             base_url,
             key,
             content_type=file.content_type,
@@ -244,45 +226,33 @@ class WorkerApi:
             "ordinal": file.ordinal,
             "object_key": key,
             "url": url,
-            "headers": {"Content-Type": file.content_type},
+            "headers": headers,
         }
 
-    async def _run_of(self, lease: UUID, body: LeaseCall) -> tuple[UUID, bool]:
-        """Return the run of a lease that this worker holds or held, and whether it still does, as far as is known.
-
-        A lease that this process gave out needs no look into the database: the URLs open only the attempt's own prefix,
-        and what is stored there counts only if the guarded completion names it.
-        """
-        given = self._given.get(lease)
-        if given is not None and given.instance == body.instance:
-            return given.run_id, True
-        async with self._services.db.system(durable=False) as transaction:
-            held = await hold(transaction, lease=lease, worker=body.worker_id, instance=body.instance)
-        return held.run_id, held.lease_status in OPEN
-
-    async def _worker(self, worker_id: UUID, instance: UUID) -> KnownWorker:
+    async def _worker(self, speaks: LeaseCall | LeaseRequest, token_id: UUID) -> KnownWorker:
+        worker_id, instance = speaks.worker_id, speaks.instance
         known = self._known.get(worker_id)
-        if known is None or known.instance != instance:
+        if known is None or known.instance != instance or known.token_id != token_id:
             async with self._services.db.system() as transaction:
                 row = await queries.by_id(transaction, worker_id)
-                is_former = row is not None and row.instance != instance
+                is_former = row is not None and row.token_id == token_id and row.instance != instance
                 superseded = is_former and await self._note_takeover(transaction, instance, worker_id=worker_id)
             if superseded:
                 raise errors.WorkerSuperseded
-            if row is None or row.instance != instance:
+            if row is None or row.instance != instance or row.token_id != token_id:
                 raise errors.Conflict("The server does not know this worker (any more): register it again.")
-            known = KnownWorker(row.instance, row.gpu_code, row.status_code == "ready")
+            known = KnownWorker(row.instance, token_id, row.gpu_code, row.status_code == "ready")
             self._known[worker_id] = known
         return known
 
-    async def _note_seen(self, worker_id: UUID, worker: KnownWorker) -> None:
+    async def _note_seen(self, speaks: LeaseCall | LeaseRequest, token_id: UUID, worker: KnownWorker) -> None:
         if time.monotonic() - worker.noted_at > SEEN_EVERY_SECONDS:
             worker.noted_at = time.monotonic()
             async with self._services.db.system(durable=False) as transaction:
-                known = await queries.seen(transaction, worker_id, worker.instance, ready=worker.ready)
+                known = await queries.seen(transaction, speaks.worker_id, worker.instance, ready=worker.ready)
             if not known:  # registered with another process of the server
-                self._known.pop(worker_id, None)
-                await self._worker(worker_id, worker.instance)
+                self._known.pop(speaks.worker_id, None)
+                await self._worker(speaks, token_id)
 
     async def _note_takeover(self, transaction: Transaction, instance: UUID, **whose: Any) -> bool:
         """Tell whether this process had the name before another one took it; count it when it says so first."""
@@ -292,7 +262,7 @@ class WorkerApi:
         if instance not in self._superseded:
             log.warning("two processes have the name of one worker: give each its own", worker=name)
             self._superseded[instance] = None
-            if len(self._superseded) > MAX_GIVEN:
+            if len(self._superseded) > MAX_SUPERSEDED:
                 self._superseded.popitem(last=False)
         return True
 
@@ -301,6 +271,9 @@ class WorkerApi:
         if payload is None:
             async with self._services.db.system(durable=False) as transaction:
                 payload = await version_payload(transaction, claimed.version_id)
+        prompt = payload.workflow_json
+        if payload.org_id != claimed.org_id:
+            prompt = await asyncio.to_thread(untitled_prompt, payload)
         files, placed = await self._files(claimed, payload, base_url)
         prefix = output_prefix(claimed.run_id, claimed.lease_id)
         return Lease(
@@ -313,7 +286,7 @@ class WorkerApi:
                 number=payload.number,
                 fingerprint=payload.fingerprint,
                 # JSON text that was never parsed: it is passed on as it is.
-                prompt=cast(dict[str, Any], payload.workflow_json),
+                prompt=cast(dict[str, Any], prompt),
                 interface=payload.interface,
                 manifest={
                     "environment": payload.environment,
@@ -419,12 +392,6 @@ def require_protocol(body: WorkerRequest) -> None:
             f"This server speaks worker protocol {PROTOCOL_VERSION}, the worker {body.protocol_version}. "
             "Install the same Runflow release on both."
         )
-
-
-def _name(file: OutputName) -> str:
-    """The last segment of an output's key: `{ordinal}-{basename}` (docs/leases.md, "Completing, guarded")."""
-    basename = file.filename.replace("\\", "/").rsplit("/", 1)[-1]
-    return segment(f"{file.ordinal}-{basename}")
 
 
 async def _taken(transaction: Transaction, name: str) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import hashlib
 import os
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -70,9 +71,11 @@ class LocalStorage(Storage):
         size_bytes: int | None = None,
         content_type: str | None = None,
         settle: bool = True,
+        replace: bool = True,
     ) -> StoredObject:
         """Store the bytes under the key, replacing what was there, whole or not at all.
 
+        Without `replace` what is there stays: the same bytes again are no error, for others `Conflict` is raised.
         Memory stays flat whatever the size. When it returns, the object survives a power cut; with `settle=False` that
         goes on in the background, and `head` waits for it. Raises `PayloadTooLarge` past `limit` bytes,
         `ValidationFailed` when `size_bytes` is given and the size is another one.
@@ -81,7 +84,7 @@ class LocalStorage(Storage):
         partial = self._disk.begin()
         try:
             rest = await self._receive(partial, chunks, limit, size_bytes)
-            await self._run(self._disk.finish, partial, rest, path)
+            await self._run(self._disk.finish if replace else self._finish_new, partial, rest, path)
         except asyncio.CancelledError:
             # A write may still be going on in its thread: the clean-up waits for it there, not here.
             self._threads.submit(partial.discard)
@@ -117,9 +120,17 @@ class LocalStorage(Storage):
                 raise errors.ValidationFailed(
                     f"The content of {path.name!r} has the SHA-256 {partial.sha256}, not {sha256}. Send it again."
                 )
-            if not self._disk.finish_new(partial, path) and path.read_bytes() != content:
-                raise errors.Conflict(f"Other bytes are stored as {path.name!r} of this attempt already; they stay.")
+            self._finish_new(partial, (), path)
         finally:
+            partial.discard()
+
+    def _finish_new(self, partial: PartialFile, rest: Iterable[bytes], path: Path) -> None:
+        partial.write(rest)
+        if not self._disk.finish_new(partial, path):
+            with path.open("rb") as file:
+                stored = hashlib.file_digest(file, "sha256").hexdigest()
+            if stored != partial.sha256:
+                raise errors.Conflict(f"Other bytes are stored as {path.name!r} of this attempt already; they stay.")
             partial.discard()
 
     async def head(self, key: str) -> StoredObject | None:
@@ -222,6 +233,14 @@ class LocalStorage(Storage):
         return self._signer.sign(
             base, UPLOAD, key, {"type": content_type, "size": size, "limit": str(max_bytes)}, seconds
         )
+
+    def new_object_url(
+        self, base: str, key: str, *, content_type: str, size_bytes: int | None, max_bytes: int, seconds: int
+    ) -> tuple[str, dict[str, str]]:
+        """Return a URL as `upload_url` does that never replaces an object, and the headers to send with the PUT."""
+        size = None if size_bytes is None else str(size_bytes)
+        declared = {"type": content_type, "size": size, "limit": str(max_bytes), "once": "1"}
+        return self._signer.sign(base, UPLOAD, key, declared, seconds), {"Content-Type": content_type}
 
     def download_url(self, base: str, key: str, *, filename: str | None, content_type: str | None, seconds: int) -> str:
         """Return a URL to GET this object from, for `seconds`, under this name and type."""

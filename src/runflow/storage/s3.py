@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import obstore
 import structlog
+from obstore.exceptions import AlreadyExistsError, PermissionDeniedError, UnauthenticatedError
 from obstore.exceptions import BaseError as ObstoreError
-from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
 
 from runflow import errors
@@ -60,6 +60,7 @@ class S3Storage(Storage):
         self._authorities = authorities
         self._credentials = credentials
         self._signer = UrlSigner.of(key)
+        self._refuses_to_replace = False
         # obstore counts a body's time as well, so whatever carries one has a store with more patience.
         self._store = self._open(timedelta(seconds=30))
         self._bodies = self._open(timedelta(hours=6))
@@ -102,8 +103,16 @@ class S3Storage(Storage):
         size_bytes: int | None = None,
         content_type: str | None = None,
         settle: bool = True,
+        replace: bool = True,
     ) -> StoredObject:
-        """Store the bytes; in parts where there are many, which are given up when the source fails."""
+        """Store the bytes; in parts where there are many, which are given up when the source fails.
+
+        Without `replace` an object that is there is a `Conflict`, whatever its bytes are.
+        """
+        if not replace and await self.stat(key) is not None:
+            raise errors.Conflict(
+                f"Something is stored as {key.rpartition('/')[2]!r} of this attempt already; it stays."
+            )
         passing = _Counted(once(chunks) if isinstance(chunks, bytes) else chunks, limit, size_bytes)
         first = await passing.block()
         body: bytes | AsyncIterator[bytes] = first if passing.ended else passing.rest(first)
@@ -182,12 +191,23 @@ class S3Storage(Storage):
             await self.put(key, b"probe", limit=5)
             if await self.stat(key) is None:
                 raise errors.Unavailable(f"The bucket {self._bucket} does not keep what is stored in it.")
+            self._refuses_to_replace = await self._refuses_a_second(key)
             await self.delete([key])
         except errors.NotFound:
             raise errors.Unavailable(
                 f"There is no bucket {self._bucket.name} at {self._bucket.endpoint}. Make it, or correct "
                 "RUNFLOW_STORAGE_URL, RUNFLOW_STORAGE_ENDPOINT and RUNFLOW_STORAGE_REGION."
             ) from None
+
+    async def _refuses_a_second(self, key: str) -> bool:
+        """Tell whether the bucket keeps what it has where a PUT says `If-None-Match: *`; not every service does."""
+        try:
+            await obstore.put_async(self._store, validate(key), b"other", mode="create")
+        except AlreadyExistsError:
+            return True
+        except (OSError, ObstoreError):
+            log.info("the bucket does not know If-None-Match: outputs are copied when a run ends")
+        return False
 
     async def close(self) -> None:
         """Stop renewing the credentials."""
@@ -203,6 +223,26 @@ class S3Storage(Storage):
         return presigned(
             self._bucket, self._credentials.current, "PUT", validate(key), seconds=seconds, headers=headers
         )
+
+    def new_object_url(
+        self, base: str, key: str, *, content_type: str, size_bytes: int | None, max_bytes: int, seconds: int
+    ) -> tuple[str, dict[str, str]]:
+        """Return a URL as `upload_url` does, which replaces nothing in a bucket that knows `If-None-Match`."""
+        headers = {"Content-Type": content_type}
+        if self._refuses_to_replace:
+            headers["If-None-Match"] = "*"
+        signed = headers if size_bytes is None else {**headers, "Content-Length": str(size_bytes)}
+        credentials = self._credentials.current
+        return presigned(self._bucket, credentials, "PUT", validate(key), seconds=seconds, headers=signed), headers
+
+    async def sealed(self, key: str) -> str:
+        """Return the key itself where no URL replaces what it has; else that of a copy that no URL leads to."""
+        if self._refuses_to_replace:
+            return key
+        folder, _, name = key.rpartition("/")
+        target = f"{folder}/{secrets.token_hex(16)}/{name}"
+        await self.copy(key, target)
+        return target
 
     def download_url(self, base: str, key: str, *, filename: str | None, content_type: str | None, seconds: int) -> str:
         """Return a URL at the bucket itself, which answers under this name and type."""

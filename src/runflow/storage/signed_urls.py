@@ -21,6 +21,7 @@ from runflow.storage import keys
 UPLOAD = "PUT"
 DOWNLOAD = "GET"
 _PATH = "/v1/storage/"
+_ONCE = "once"
 _DECLARED = {UPLOAD: ("type", "size", "limit"), DOWNLOAD: ("filename", "type")}
 
 
@@ -32,6 +33,8 @@ class UploadGrant:
     content_type: str
     size_bytes: int | None
     max_bytes: int
+    once: bool = False
+    """It replaces nothing, and holds only as long as the attempt that it was made for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,8 @@ class UrlSigner:
         """Check the URL of a PUT. Raises `UrlExpired` when it is expired, altered, or was made for something else."""
         self._check(UPLOAD, key, query)
         size = query.get("size")
-        return UploadGrant(key, query["type"], None if size is None else int(size), int(query["limit"]))
+        most, once = int(query["limit"]), _ONCE in query
+        return UploadGrant(key, query["type"], None if size is None else int(size), most, once)
 
     def download_grant(self, key: str, query: Mapping[str, str]) -> DownloadGrant:
         """Check the URL of a GET. Raises `UrlExpired` when it is expired, altered, or was made for something else."""
@@ -105,5 +109,7 @@ class UrlSigner:
     def _signature(self, method: str, key: str, values: Mapping[str, str]) -> str:
         # A JSON list keeps neighbours apart: no value can pretend to be part of the next one.
         covered = [method, key, values.get("expires"), *(values.get(name) for name in _DECLARED[method])]
+        if _ONCE in values:
+            covered.append(values[_ONCE])
         digest = hmac.digest(self._key, orjson.dumps(covered), "sha256")
         return base64.urlsafe_b64encode(digest).decode().rstrip("=")

@@ -61,9 +61,11 @@ class Storage(ABC):
         size_bytes: int | None = None,
         content_type: str | None = None,
         settle: bool = True,
+        replace: bool = True,
     ) -> StoredObject:
         """Store the bytes under the key, replacing what was there, whole or not at all.
 
+        Without `replace` what is there stays: the same bytes again are no error, for others `Conflict` is raised.
         Memory stays flat whatever the size. When it returns, the object survives a power cut; with `settle=False` that
         may go on in the background, and `head` waits for it. Raises `PayloadTooLarge` past `limit` bytes,
         `ValidationFailed` when `size_bytes` is given and the size is another one.
@@ -118,6 +120,22 @@ class Storage(ABC):
         self, base: str, key: str, *, content_type: str, size_bytes: int | None, max_bytes: int, seconds: int
     ) -> str:
         """Return a URL to PUT this object to, for `seconds`: of this type, and of this size where it is known."""
+
+    @abstractmethod
+    def new_object_url(
+        self, base: str, key: str, *, content_type: str, size_bytes: int | None, max_bytes: int, seconds: int
+    ) -> tuple[str, dict[str, str]]:
+        """Return a URL as `upload_url` does that never replaces an object, and the headers to send with the PUT.
+
+        Where the store cannot promise that, `sealed` does.
+        """
+
+    async def sealed(self, key: str) -> str:
+        """Return the key under which this object's bytes stay as they are, whoever still has a `new_object_url` of it.
+
+        The same key, or that of a copy. Raises `NotFound`.
+        """
+        return key
 
     @abstractmethod
     def download_url(self, base: str, key: str, *, filename: str | None, content_type: str | None, seconds: int) -> str:

@@ -19,6 +19,8 @@ bearer = HTTPBearer(auto_error=False, description="An API key: `Authorization: B
 
 _CHECKED = "principal"
 """In the request's state: its caller, once checked."""
+_WORKER = "worker_token"
+"""Likewise: the id of the token of a worker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,9 @@ async def authorize(request: Request, needed: Needed) -> Principal:
     parts.limits.check_key(found.key_id, found.rate_limit)
     if needed is not Access.ANY_KEY and not (isinstance(needed, frozenset) and needed & found.scopes):
         names = " or ".join(f"`{scope}`" for scope in sorted(needed)) if isinstance(needed, frozenset) else str(needed)
-        raise errors.PermissionDenied(f"This API key lacks the scope for this route: it needs {names}.")
+        operator_only = needed in parts.routes.operator_scopes
+        whose = ", which only keys of the operator's organization hold" if operator_only else ""
+        raise errors.PermissionDenied(f"This API key lacks the scope for this route: it needs {names}{whose}.")
     organization = request.headers.get("X-Organization-Id")
     if organization and organization.strip().lower() != str(found.org_id):
         raise errors.OrganizationMembershipRequired
@@ -119,6 +123,9 @@ async def authorize(request: Request, needed: Needed) -> Principal:
 
 async def worker(request: Request) -> UUID:
     """Let only workers pass; return the id of their token. Raises `Unauthorized`, or `RateLimited` for wrong tokens."""
+    known: UUID | None = request.scope["state"].get(_WORKER)
+    if known is not None:
+        return known
     parts = _parts(request)
     token = _token(request)
     found = parts.authenticator.remembered_worker(token)
@@ -131,6 +138,7 @@ async def worker(request: Request) -> UUID:
             "Send a valid worker token as `Authorization: Bearer rf_work_…`; `runflow keys create-worker` makes one.",
             headers={"WWW-Authenticate": "Bearer"},
         )
+    request.scope["state"][_WORKER] = found
     return found
 
 

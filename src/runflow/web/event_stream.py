@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from runflow.web.connection import abort_connection
+from runflow.web.connections import abort_connection
 from runflow.web.context import CallerGone, while_connected
 from runflow.web.responses import dumps
 

@@ -57,6 +57,8 @@ class RouteSpec:
     """Its answer holds a secret that is shown once: no repeated request gets it again."""
     streams_body: bool = False
     """It reads its body piece by piece and bounds it itself: the limit on bodies is not for it."""
+    operator_only: bool = False
+    """Only keys of the operator's organization can hold the scope that opens it."""
     follow: Callable[..., Awaitable[Response]] | None = None
     """Answers once what it created is committed, where the caller waits for its end (`waiting.Follow`)."""
 
@@ -89,6 +91,8 @@ class RouteTable:
             self._by_name[route.method, route.path] = route
         self.access: dict[tuple[str, str], Needed] = {name: route.access for name, route in self._by_name.items()}
         """What opens each route, by method and path: asked at every request."""
+        self.operator_scopes = frozenset(route.access for route in self if route.operator_only)
+        """What opens routes that are the operator's: a key of another organization need not look for the scope."""
         self._patterns = [(compile_path(route.path)[0], route) for route in self]
 
     def __iter__(self) -> Iterator[RouteSpec]:

@@ -50,17 +50,21 @@ class Router:
         errors: Sequence[type[RunflowError]] = (),
         shows_secret: bool = False,
         streams_body: bool = False,
+        operator_only: bool = False,
         follow: Follow | None = None,
         in_document: bool = True,
         **described: Unpack[Described],
     ) -> None:
         """Add a route: `access` opens it, `errors` are what it answers beside what every such route does.
 
-        `follow` answers an idempotent request whose caller waits for the end of what it created.
+        `operator_only` when only keys of the operator's organization can hold its scope; `follow` answers an
+        idempotent request whose caller waits for the end of what it created.
 
         Raises TypeError where an API key opens it and `endpoint` takes no `Caller`, or the other way round.
         """
-        route = RouteSpec(method, self.prefix + path, access, tuple(errors), shows_secret, streams_body, follow)
+        route = RouteSpec(
+            method, self.prefix + path, access, tuple(errors), shows_secret, streams_body, operator_only, follow
+        )
         asks_for_key = Caller in get_type_hints(endpoint, include_extras=True).values()
         if asks_for_key != route.takes_key:
             raise TypeError(f"{route.method} {route.path}: takes a Caller if, and only if, an API key opens it.")
@@ -97,12 +101,20 @@ class Router:
         access: Needed,
         errors: Sequence[type[RunflowError]] = (),
         shows_secret: bool = False,
+        operator_only: bool = False,
         follow: Follow | None = None,
         **described: Unpack[Described],
     ) -> Callable[[Endpoint], Endpoint]:
         """Declare a route that makes or does something; `shows_secret` when its answer holds one, shown once."""
         return self._declare(
-            "POST", path, access=access, errors=errors, shows_secret=shows_secret, follow=follow, **described
+            "POST",
+            path,
+            access=access,
+            errors=errors,
+            shows_secret=shows_secret,
+            operator_only=operator_only,
+            follow=follow,
+            **described,
         )
 
     def put(

@@ -30,6 +30,13 @@ class Drawing(Protocol):
         """End what draws."""
 
 
+class OutputUploads(Protocol):
+    """Says of signed upload URLs of outputs whether they still hold."""
+
+    async def check(self, key: str) -> None:
+        """Raise `UrlExpired` where nothing more is stored under this key."""
+
+
 class RunConsequence(Protocol):
     """Something that follows from a run's end, written by the transaction that ends it (docs/architecture.md)."""
 
@@ -52,6 +59,7 @@ class Services:
     authenticator: Authenticator
     limits: RateLimits
     drawing: Drawing
+    outputs: OutputUploads
     routes: RouteTable
     base_url: str
     """Where this installation is reached, for URLs made without a request; no slash at the end."""

@@ -15,7 +15,7 @@ from runflow.web.hot_routes import ANY_QUERY
 from runflow.web.responses import json_response
 from runflow.web.route_table import Access, Tag
 from runflow.web.router import Router
-from runflow.web.services import Services, services
+from runflow.web.services import OutputUploads, Services, services
 
 TAG = Tag("Storage", "Files behind signed URLs.")
 router = Router(TAG)
@@ -29,13 +29,15 @@ _UPLOAD: dict[str, Any] = {
 @router.put(
     "/v1/storage/{key:path}",
     access=Access.SIGNED,
-    errors=(errors.UnsupportedMediaType,),
+    errors=(errors.UnsupportedMediaType, errors.Conflict),
     streams_body=True,
     summary="Upload to a signed URL",
     openapi_extra=_UPLOAD,
 )
 async def upload(key: str, request: Request, services: Annotated[Services, Depends(services)]) -> Response:
     """Store the body under the key. Needs no API key; may be repeated until the URL expires.
+
+    A URL for an output of a run replaces nothing (409 for other bytes) and ends with the lease of its worker (403).
 
     403 when the URL is expired or altered, 415 for another `Content-Type` than declared, 413 for more bytes and 422 for
     fewer bytes than declared, 503 when storage is full. Whatever fails leaves nothing behind.
@@ -51,8 +53,12 @@ async def upload(key: str, request: Request, services: Annotated[Services, Depen
     length = request.headers.get("Content-Length")
     if length is not None and length.isdecimal() and int(length) > most:
         raise errors.PayloadTooLarge(f"The file has {length} bytes; this URL takes {most}.")
+    body = _body(request)
+    if grant.once:
+        await services.outputs.check(key)
+        body = _still_welcome(body, services.outputs, key)
     stored = await services.storage.put(
-        key, _body(request), limit=grant.max_bytes, size_bytes=grant.size_bytes, settle=False
+        key, body, limit=grant.max_bytes, size_bytes=grant.size_bytes, settle=False, replace=not grant.once
     )
     return json_response({"size_bytes": stored.size_bytes, "sha256": stored.sha256})
 
@@ -114,6 +120,16 @@ async def _body(request: Request) -> AsyncIterator[bytes]:
                 yield chunk
     except ClientDisconnect:
         raise errors.BadRequest("The connection ended before the whole file was there. Send it again.") from None
+
+
+async def _still_welcome(body: AsyncIterator[bytes], outputs: OutputUploads, key: str) -> AsyncIterator[bytes]:
+    """Yield the body, and look again at its end: a large one takes its time, and the lease may end meanwhile."""
+    taken = 0
+    async for chunk in body:
+        taken += len(chunk)
+        yield chunk
+    if taken > BLOCK_BYTES:
+        await outputs.check(key)
 
 
 def _same_type(sent: str, declared: str) -> bool:

@@ -272,7 +272,7 @@ class Attempt:
         try:
             path = self._engine.local_output(output)
             if path is None:
-                await asyncio.to_thread(self._staging.mkdir, parents=True, exist_ok=True)
+                await asyncio.to_thread(self._staging.mkdir, mode=0o700, parents=True, exist_ok=True)
                 path = self._staging / f"out-{safe_name(file.filename, ordinal)}"
                 await self._engine.fetch_output(output, path)
         except FileMissing as error:

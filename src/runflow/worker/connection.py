@@ -175,14 +175,16 @@ class Connection:
     async def put(self, url: str, headers: Mapping[str, str], data: Any, method: str = "PUT") -> None:
         """Send bytes, or an asynchronous iterable of them, to a signed URL.
 
-        Raises `ServerUnavailable` on connection trouble, `ServerFailing` on 5xx, `ServerRefused` on any other status
-        but 2xx.
+        With `If-None-Match` among the headers, 412 says that it was sent before. Raises `ServerUnavailable` on
+        connection trouble, `ServerFailing` on 5xx, `ServerRefused` on any other status but 2xx.
         """
         try:
             async with self._session.request(
                 method, url, data=data, headers=headers, timeout=self._transfer_timeout, proxy=proxy_for(url)
             ) as response:
-                if not 200 <= response.status < 300:
+                # Only this worker has the URL: what is there is what an earlier try sent, whose answer was lost.
+                is_there = response.status == 412 and "If-None-Match" in headers
+                if not 200 <= response.status < 300 and not is_there:
                     raise _refusal(response.status, await response.read(), self._host(url))
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ServerUnavailable(f"{self._host(url)} did not take the file: {_words(error)}") from error

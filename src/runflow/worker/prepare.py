@@ -80,7 +80,7 @@ async def prepare(
     if lease.models:
         await fetching.models.place(fetching.connection, lease.models, model_folders, patience=fetching.patience)
     if references or lease.resources:
-        await asyncio.to_thread(staging.mkdir, parents=True, exist_ok=True)
+        await asyncio.to_thread(staging.mkdir, mode=0o700, parents=True, exist_ok=True)
         files, placed = await _bring(lease, references, fetching, staging, place_input)
         if placed:
             prompt, interface, values = use_placed(prompt, interface, values, placed)

@@ -25,7 +25,8 @@ _REGISTER = """
         former_instances = CASE WHEN w.instance = excluded.instance THEN w.former_instances
                            ELSE (w.instance || w.former_instances)[1:64] END
     WHERE (w.token_id IS NULL OR w.token_id = excluded.token_id
-        OR EXISTS (SELECT FROM worker_tokens t WHERE t.id = w.token_id AND t.revoked_at IS NOT NULL))
+        OR (w.instance <> excluded.instance
+            AND EXISTS (SELECT FROM worker_tokens t WHERE t.id = w.token_id AND t.revoked_at IS NOT NULL)))
         AND excluded.instance <> ALL (w.former_instances)
     RETURNING id
 """
@@ -42,7 +43,7 @@ _SEEN = """
 
 _OWNER = "SELECT token_id FROM workers WHERE name = %(name)s"
 
-_BY_ID = "SELECT instance, gpu_code, status_code FROM workers WHERE id = %(id)s"
+_BY_ID = "SELECT instance, token_id, gpu_code, status_code FROM workers WHERE id = %(id)s"
 
 _NOTE_TAKEOVER = """
     UPDATE workers SET takeovers = takeovers + %(count)s, taken_over_at = clock_timestamp()
@@ -61,7 +62,8 @@ _CONNECTED = """
 async def register(transaction: Transaction, values: dict[str, Any]) -> UUID | None:
     """Insert or update the worker of this name; return its id.
 
-    None: the name belongs to another token, or another process has taken it from this one.
+    None: the name belongs to another token, or another process has taken it from this one. A process keeps its token,
+    so the leases of an instance never pass on to another one.
     """
     row = {**values, "labels": orjson.dumps(values["labels"]).decode()}
     row["engine"] = None if values["engine"] is None else orjson.dumps(values["engine"]).decode()
@@ -78,6 +80,7 @@ class RegisteredWorker:
     """What a worker said of itself when it registered last, as far as leases need it."""
 
     instance: UUID
+    token_id: UUID | None
     gpu_code: str
     status_code: str
 

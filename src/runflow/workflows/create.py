@@ -16,6 +16,7 @@ from runflow.workflows import records, resources, writing
 from runflow.workflows import warnings as workflows_warnings
 from runflow.workflows.fields import WORKFLOW, GpuMode
 from runflow.workflows.fingerprint import fingerprint
+from runflow.workflows.graph_keys import graph_without_keys, prompt_without_keys
 from runflow.workflows.interface import queries
 from runflow.workflows.interface.declared import Settled, first_rows, read_declared, settle
 from runflow.workflows.interface.rows import InputRow, OutputRow
@@ -85,10 +86,13 @@ def _draft(body: CreateWorkflow) -> _Draft:
         slug = body.slug or WORKFLOW.derived(body.name)
     except SlugError as error:
         raise writing.invalid("slug", str(error)) from None
+    # Before anything is made of the documents: what they hold is stored, shown and repeated.
+    warned = (*graph_without_keys(body.graph), *prompt_without_keys(body.workflow_json))
     documents = texts({name: getattr(body, name) for name in DOCUMENTS})
     declared = read_declared(body.workflow_json)
     settled = settle(declared.prompt, *first_rows(declared), writing.stated(body.inputs), writing.stated(body.outputs))
     warnings = (
+        *warned,
         *settled.warnings,
         *workflows_warnings.about_models(body.models),
         *workflows_warnings.about_environment(body.environment, body.custom_nodes),

@@ -17,6 +17,7 @@ from runflow.web.services import Services
 from runflow.workflows import queries, records, resources, writing
 from runflow.workflows import warnings as workflows_warnings
 from runflow.workflows.fingerprint import fingerprint as runtime_fingerprint
+from runflow.workflows.graph_keys import graph_without_keys, prompt_without_keys
 from runflow.workflows.interface.declared import Declared, Settled, merge_rows, read_declared, settle
 from runflow.workflows.interface.rows import Merged
 from runflow.workflows.queries import DOCUMENTS, texts
@@ -90,9 +91,11 @@ def _draft(body: PatchWorkflow) -> _Draft:
     sent = {name: getattr(body, name) for name in DOCUMENTS if name in body.model_fields_set}
     if sent.get("workflow_json", ...) is None:
         del sent["workflow_json"]
+    warned = (*graph_without_keys(sent.get("graph")), *prompt_without_keys(sent.get("workflow_json")))
     documents = texts(sent)
     declared = read_declared(sent["workflow_json"]) if "workflow_json" in sent else None
     warnings = (
+        *warned,
         *workflows_warnings.about_models(sent.get("models")),
         *workflows_warnings.about_environment(sent.get("environment"), sent.get("custom_nodes")),
         *workflows_warnings.about_fields(body),

@@ -61,7 +61,10 @@ Resources = Annotated[
     JsonDocument, Field(description="Files placed below `input/` for each run: path → `{asset_id, sha256, …}`.")
 ]
 Graph = Annotated[
-    JsonObject, Field(description="The UI-format graph, for opening the workflow in ComfyUI again. Kept as sent.")
+    JsonObject,
+    Field(
+        description="The UI-format graph, for opening the workflow in ComfyUI again. Kept as sent, but for API keys."
+    ),
 ]
 Environment = Annotated[
     JsonObject, Field(description="The runtime: `{comfyui: {origin, commit}, packages, cached_models}`. Kept as sent.")

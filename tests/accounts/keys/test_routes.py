@@ -150,9 +150,9 @@ def test_there_is_a_scope_for_every_action() -> None:
 
 
 async def test_what_was_made_with_a_revoked_key_stays_and_is_named(
-    client: httpx.AsyncClient, services: Services
+    operator: httpx.AsyncClient, services: Services
 ) -> None:
-    parent = (await client.post("/v1/api-keys", json={"name": "parent"})).json()
+    parent = (await operator.post("/v1/api-keys", json={"name": "parent"})).json()
     async with open_client(services, parent["key"]) as holder:
         child = (await holder.post("/v1/api-keys", json={"name": "child"})).json()
         ended = (await holder.post("/v1/api-keys", json={"name": "ended"})).json()
@@ -160,10 +160,10 @@ async def test_what_was_made_with_a_revoked_key_stays_and_is_named(
         organization = (await holder.post("/v1/organizations", json={"name": f"Made {parent['id'][-12:]}"})).json()
     async with open_client(services, child["key"]) as holder:
         grandchild = (await holder.post("/v1/api-keys", json={"name": "grandchild"})).json()
-    assert (await client.delete(f"/v1/api-keys/{parent['id']}")).status_code == 204
+    assert (await operator.delete(f"/v1/api-keys/{parent['id']}")).status_code == 204
     async with open_client(services, grandchild["key"]) as holder:
         assert (await holder.get("/v1/auth/me")).status_code == 200
-    events = (await client.get("/v1/audit-events")).json()["items"]
+    events = (await operator.get("/v1/audit-events")).json()["items"]
     revoked = next(
         event for event in events if event["target_id"] == parent["id"] and "revoked" in event["action_code"]
     )

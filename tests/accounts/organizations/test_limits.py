@@ -9,7 +9,7 @@ from runflow import errors
 from runflow.assets.service import store_data_uri
 from runflow.web.auth import Principal
 from runflow.web.services import Services
-from tests.support.application import MakeKey, new_org, open_client
+from tests.support.application import MakeKey, new_org, open_client, operator_org
 
 
 def limited(services: Services, **limits: Any) -> Services:
@@ -47,7 +47,7 @@ async def test_an_organization_has_so_many_and_no_more(setting: str, services: S
 
 
 async def test_callers_make_only_so_many_organizations(services: Services, make_key: MakeKey) -> None:
-    key = await make_key()
+    key = await make_key(org=await operator_org(services))
     async with open_client(limited(services, max_organizations=1), key) as client:
         answer = await client.post("/v1/organizations", json={"name": "One too many"})
         refused(answer, "RUNFLOW_MAX_ORGANIZATIONS")

@@ -4,11 +4,13 @@ from typing import Any
 
 import httpx
 import pytest
+from psycopg.errors import InsufficientPrivilege
 
-from runflow.accounts.keys.scopes import ALL_SCOPES
+from runflow.accounts.keys.scopes import ALL_SCOPES, tenant_scopes
+from runflow.accounts.organizations import queries
 from runflow.ids import new_id
 from runflow.web.services import Services
-from tests.support.application import MakeKey, new_org, open_client
+from tests.support.application import MakeKey, new_org, open_client, operator_org
 
 
 def slug() -> str:
@@ -16,14 +18,15 @@ def slug() -> str:
 
 
 async def test_a_new_organization_is_apart_and_has_a_key_of_its_own(
-    client: httpx.AsyncClient, services: Services, org: dict[str, Any]
+    client: httpx.AsyncClient, operator: httpx.AsyncClient, services: Services, org: dict[str, Any]
 ) -> None:
     name = slug()
-    answer = await client.post("/v1/organizations", json={"name": f"Acme, {name}", "slug": name})
+    answer = await operator.post("/v1/organizations", json={"name": f"Acme, {name}", "slug": name})
     assert answer.status_code == 201, answer.text
     made = answer.json()
     assert (made["slug"], made["plan_code"], made["name"]) == (name, "self-hosted", f"Acme, {name}")
-    assert sorted(made["api_key"]["scopes"]) == sorted(ALL_SCOPES) and made["api_key"]["org_id"] == made["id"]
+    assert sorted(made["api_key"]["scopes"]) == sorted(tenant_scopes(ALL_SCOPES))
+    assert made["api_key"]["org_id"] == made["id"]
     async with open_client(services, made["api_key"]["key"]) as theirs:
         assert [one["id"] for one in (await theirs.get("/v1/organizations")).json()["items"]] == [made["id"]]
         assert (await theirs.get(f"/v1/organizations/{org['id']}")).json()["code"] == "ORGANIZATION_NOT_FOUND"
@@ -33,22 +36,53 @@ async def test_a_new_organization_is_apart_and_has_a_key_of_its_own(
 
 
 async def test_its_key_holds_no_more_than_its_maker(services: Services, make_key: MakeKey) -> None:
-    async with open_client(services, await make_key(scopes=("organizations:create",))) as weak:
+    scopes, org = ("organizations:create", "runs:read"), await operator_org(services)
+    async with open_client(services, await make_key(scopes=scopes, org=org)) as weak:
         made = (await weak.post("/v1/organizations", json={"name": slug()})).json()
-    assert made["api_key"]["scopes"] == ["organizations:create"]
+    assert made["api_key"]["scopes"] == ["runs:read"]
 
 
-async def test_a_taken_slug_is_a_conflict_and_leaves_nothing(client: httpx.AsyncClient) -> None:
+@pytest.mark.parametrize("scopes", [ALL_SCOPES, tuple(tenant_scopes(ALL_SCOPES)), ()])
+async def test_only_the_operator_s_organization_makes_others(
+    services: Services, make_key: MakeKey, scopes: tuple[str, ...]
+) -> None:
+    """An organization has limits and a budget: a second one of its own making would have them anew."""
+    await operator_org(services)
     name = slug()
-    assert (await client.post("/v1/organizations", json={"name": "a", "slug": name})).status_code == 201
-    answer = await client.post("/v1/organizations", json={"name": "b", "slug": name})
+    async with open_client(services, await make_key(scopes=scopes, org=await new_org(services))) as tenant:
+        answer = await tenant.post("/v1/organizations", json={"name": name, "slug": name})
+        assert (answer.status_code, answer.json()["code"]) == (403, "PERMISSION_DENIED")
+        assert "operator's organization" in answer.json()["message"]
+    async with services.db.system() as transaction:
+        assert await queries.by_slug(transaction, name) is None
+
+
+async def test_a_first_key_gives_the_scope_to_no_other(services: Services, operator: httpx.AsyncClient) -> None:
+    made = (await operator.post("/v1/organizations", json={"name": slug()})).json()
+    async with open_client(services, made["api_key"]["key"]) as tenant:
+        wanted = {"name": "x", "scopes": ["organizations:create"]}
+        assert (await tenant.post("/v1/api-keys", json=wanted)).status_code == 403
+        assert (await tenant.post("/v1/organizations", json={"name": slug()})).status_code == 403
+
+
+async def test_the_database_itself_refuses_it_to_a_tenant(services: Services) -> None:
+    await operator_org(services)
+    with pytest.raises(InsufficientPrivilege, match="operator"):
+        async with services.db.tenant(await new_org(services)) as transaction:
+            await queries.make(transaction, org_id=new_id(), slug=slug(), name="x")
+
+
+async def test_a_taken_slug_is_a_conflict_and_leaves_nothing(operator: httpx.AsyncClient) -> None:
+    name = slug()
+    assert (await operator.post("/v1/organizations", json={"name": "a", "slug": name})).status_code == 201
+    answer = await operator.post("/v1/organizations", json={"name": "b", "slug": name})
     assert (answer.status_code, answer.json()["code"]) == (409, "CONFLICT")
-    assert (await client.get("/v1/organizations")).status_code == 200
+    assert (await operator.get("/v1/organizations")).status_code == 200
 
 
-async def test_with_an_idempotency_key_it_is_made_once_and_its_key_not_shown_again(client: httpx.AsyncClient) -> None:
+async def test_with_an_idempotency_key_it_is_made_once_and_its_key_not_shown_again(operator: httpx.AsyncClient) -> None:
     header, body = {"Idempotency-Key": new_id().hex}, {"name": "a", "slug": slug()}
-    answers = [await client.post("/v1/organizations", json=body, headers=header) for _ in range(2)]
+    answers = [await operator.post("/v1/organizations", json=body, headers=header) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [201, 409]
     assert "Idempotency-Key" in answers[1].json()["message"]
 
@@ -80,15 +114,11 @@ async def test_renaming(client: httpx.AsyncClient, other_client: httpx.AsyncClie
     assert (await client.get(f"/v1/organizations/{org['id']}")).json()["name"] == "New name"
 
 
-async def test_another_tenant_s_transaction_goes_on_as_itself_after_making_one(
-    services: Services, make_key: MakeKey
-) -> None:
+async def test_the_operator_s_transaction_goes_on_as_itself_after_making_one(operator: httpx.AsyncClient) -> None:
     """In a unit of work what follows belongs to the caller again: its own idempotency row proves it."""
-    org = await new_org(services)
-    async with open_client(services, await make_key(org=org)) as client:
-        header = {"Idempotency-Key": new_id().hex}
-        assert (await client.post("/v1/organizations", json={"name": slug()}, headers=header)).status_code == 201
-        events = (await client.get("/v1/audit-events", params={"q": "action_code:organization.created"})).json()[
-            "items"
-        ]
-    assert len(events) == 1
+    header, name = {"Idempotency-Key": new_id().hex}, slug()
+    made = await operator.post("/v1/organizations", json={"name": name}, headers=header)
+    assert made.status_code == 201
+    query = f"action_code:organization.created AND target_id:'{made.json()['id']}'"
+    assert len((await operator.get("/v1/audit-events", params={"q": query})).json()["items"]) == 1
+    assert (await operator.post("/v1/organizations", json={"name": name}, headers=header)).status_code == 409

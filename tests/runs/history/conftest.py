@@ -3,13 +3,14 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from typing import cast
 
 import httpx
 import pytest
 import uvicorn
 
 from runflow.server import create_app
-from runflow.web.connection import HttpConnection
+from runflow.web.connections import Connections
 from runflow.web.services import Services
 
 
@@ -25,7 +26,7 @@ async def address(services: Services) -> AsyncIterator[str]:
         server = uvicorn.Server(
             uvicorn.Config(
                 create_app(services),
-                http=HttpConnection,
+                http=cast(type[asyncio.Protocol], Connections(1000).protocol()),
                 log_level="warning",
                 lifespan="off",
                 timeout_graceful_shutdown=2,

@@ -1,6 +1,7 @@
 """The base folder: links to the operator's nodes and models, our plugin, and nothing of a run left."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,41 @@ def test_a_link_that_an_engine_planted_is_not_followed(tmp_path: Path) -> None:
     assert (tmp_path / "precious/a").is_dir()
 
 
+def modes(base: Path, names: Iterable[str]) -> dict[str, str]:
+    return {name: oct((base / name).stat().st_mode & 0o777) for name in names}
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_other_users_enter_nothing_that_runs_use_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    base, private = tmp_path / "base", ("", "input", "output", "temp", "user", "home", "tmp")
+    (tmp_path / "x").write_text("x")
+    before = os.umask(umask)
+    try:
+        prepare_base(base, tmp_path / "none", None)
+        copy_input(tmp_path / "x", base / "input", "runs/a/x", None)
+    finally:
+        os.umask(before)
+    assert set(modes(base, (*private, "input/runs", "input/runs/a")).values()) == {"0o750"}
+    assert modes(base, ["input/runs/a/x"]) == {"input/runs/a/x": "0o640"}
+
+
+def test_what_was_open_to_others_before_is_closed_at_the_start(tmp_path: Path) -> None:
+    base, precious = tmp_path / "base", tmp_path / "precious"
+    for path in ("input/a/b", "output/a/b"):
+        (base / path).mkdir(parents=True)
+        (base / path / "x").write_text("x")
+    precious.write_text("x")
+    (base / "output/link").symlink_to(precious)
+    (base / "output/twin").hardlink_to(precious)
+    for opened in (base, *base.rglob("*")):
+        opened.chmod(0o777)
+    prepare_base(base, tmp_path / "none", None)
+    folders = ("", "input", "input/a", "input/a/b", "output", "output/a", "output/a/b")
+    assert set(modes(base, folders).values()) == {"0o750"}
+    assert set(modes(base, ("input/a/b/x", "output/a/b/x")).values()) == {"0o750"}
+    assert precious.stat().st_mode & 0o777 == 0o777, "what has a name elsewhere is not ours to change"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_what_the_engine_writes_is_its_own_and_what_we_write_is_not(tmp_path: Path) -> None:
     base = tmp_path / "base"
@@ -68,4 +104,4 @@ def test_what_the_engine_writes_is_its_own_and_what_we_write_is_not(tmp_path: Pa
     copy_input(tmp_path / "x", base / "input", "runs/a/x", 61234)
     owners = {str(path.relative_to(base)): path.lstat().st_uid for path in base.rglob("*")}
     assert {name for name, uid in owners.items() if uid == 0} == {"custom_nodes", "models"}
-    assert base.stat().st_uid == 0
+    assert (base.stat().st_uid, base.stat().st_gid, base.stat().st_mode & 0o777) == (0, 61234, 0o750)

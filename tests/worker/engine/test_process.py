@@ -138,6 +138,22 @@ def test_a_leftover_is_ended_but_never_a_stranger_with_its_number(tmp_path: Path
         left.wait()
 
 
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+async def test_no_other_user_reads_the_log_or_what_the_process_writes(tmp_path: Path, umask: int) -> None:
+    (tmp_path / "e.log").write_text("of an earlier engine, open to everyone")
+    (tmp_path / "e.log").chmod(0o666)
+    before = os.umask(umask)
+    try:
+        engine = process(tmp_path, "import os; os.mkdir('d'); open('f', 'w'); print('the end', flush=True)")
+        await engine.start()
+        await engine.wait()
+    finally:
+        os.umask(before)
+    await engine.stop(patience=5)
+    found = {name: oct((tmp_path / name).stat().st_mode & 0o777) for name in ("e.log", "e.log.1", "d", "f")}
+    assert found == {"e.log": "0o640", "e.log.1": "0o640", "d": "0o750", "f": "0o640"}
+
+
 async def test_a_log_that_grows_too_long_starts_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runflow.worker.engine.process._LOG_LIMIT_BYTES", 1000)
     engine = process(tmp_path, "import time; print('x' * 2000 + ' the end', flush=True); time.sleep(60)")

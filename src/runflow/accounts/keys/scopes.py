@@ -4,6 +4,8 @@ Routes name the scopes that open them; the server refuses to start with a route 
 and the command line hands out all of them without loading any noun: so they stand here and not with the routes.
 """
 
+from collections.abc import Iterable
+
 RESOURCES: dict[str, tuple[str, ...]] = {
     "comfyui-workflows": ("read", "create", "edit", "delete"),
     "runs": ("create", "read", "execute"),
@@ -21,6 +23,14 @@ RESOURCES: dict[str, tuple[str, ...]] = {
 }
 """As resource and actions; written `resource:action`."""
 
+OPERATOR_SCOPES = frozenset({"organizations:create"})
+"""What only keys of the operator's organization hold: an organization has limits, which a second one would double."""
+
 ALL_SCOPES: tuple[str, ...] = tuple(
     f"{resource}:{action}" for resource, actions in RESOURCES.items() for action in actions
 )
+
+
+def tenant_scopes(scopes: Iterable[str]) -> list[str]:
+    """Return those of these scopes that a key of any organization can hold, in their order."""
+    return [scope for scope in scopes if scope not in OPERATOR_SCOPES]

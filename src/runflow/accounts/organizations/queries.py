@@ -21,7 +21,10 @@ async def add(transaction: Transaction, *, org_id: UUID, slug: str, name: str) -
 
 
 async def make(transaction: Transaction, *, org_id: UUID, slug: str, name: str) -> OrganizationRow:
-    """Insert an organization as a tenant, be that tenant for the rest of the transaction, and return its row."""
+    """Insert an organization as the operator's, be that tenant for the rest of the transaction, and return its row.
+
+    The database refuses it to every other tenant (`is_operator`).
+    """
     values = {"id": org_id, "slug": slug, "name": name}
     await transaction.run("SELECT make_organization(%(id)s, %(slug)s, %(name)s)", values)
     await act_as(transaction, org_id)
@@ -51,8 +54,13 @@ async def every(transaction: Transaction) -> list[OrganizationRow]:
 
 async def first(transaction: Transaction) -> OrganizationRow | None:
     """Return the oldest organization, the one that `runflow up` made."""
-    statement = select(organizations).order_by(organizations.c.created_at).limit(1)
+    statement = select(organizations).order_by(organizations.c.created_at, organizations.c.id).limit(1)
     return await transaction.first(statement, row=OrganizationRow)
+
+
+async def is_operator(transaction: Transaction) -> bool:
+    """Tell whether this tenant is the operator's organization, the first one."""
+    return await transaction.one_value("SELECT is_operator()", of=bool)
 
 
 async def by_slug(transaction: Transaction, slug: str) -> OrganizationRow | None:

@@ -55,6 +55,7 @@ async def list_organizations(caller: Caller, parts: Parts, query: PageQuery) -> 
 @router.post(
     "/v1/organizations",
     access=any_of("organizations:create"),
+    operator_only=True,
     errors=(errors.LimitReached,),
     shows_secret=True,
     status_code=201,
@@ -67,7 +68,8 @@ async def create_organization(
 ) -> Response:
     """Create an organization, apart from yours. The answer shows its first API key once.
 
-    That key holds the scopes of the one that creates it. Your own key sees nothing of the new organization.
+    Only keys of the operator's organization can. That key holds the scopes of the one that creates it, but for
+    `organizations:create`. Your own key sees nothing of the new organization.
     """
     return json_response(await service.create_for(parts, caller, body), 201)
 

@@ -6,6 +6,7 @@ from uuid import UUID
 from runflow import errors
 from runflow.accounts.audit import recorder
 from runflow.accounts.keys import service as keys
+from runflow.accounts.keys.scopes import tenant_scopes
 from runflow.accounts.organizations import queries
 from runflow.accounts.organizations.limits import require_place_for_organization
 from runflow.accounts.organizations.queries import ORGANIZATION_LIST
@@ -19,12 +20,17 @@ from runflow.web.lists import ListQuery, RecordQuery, check_projection, envelope
 from runflow.web.services import Services
 
 FIRST_KEY = "first key"
+ONLY_OPERATOR = (
+    "Only API keys of the operator's organization, the first one of this installation, make organizations: ask the "
+    "operator for one."
+)
 
 
 async def create_for(services: Services, caller: Principal, body: CreateOrganization) -> dict[str, Any]:
     """Make an organization with a first key, which holds the scopes, the end and the rate limit of the caller's.
 
-    Raises `Conflict` when the slug is taken, `ValidationFailed` when the name gives none, `LimitReached` when the
+    Of the scopes it gets no `OPERATOR_SCOPES`. Raises `PermissionDenied` for a caller of another organization than the
+    operator's, `Conflict` when the slug is taken, `ValidationFailed` when the name gives none, `LimitReached` when the
     installation takes no more.
     """
     try:
@@ -36,13 +42,15 @@ async def create_for(services: Services, caller: Principal, body: CreateOrganiza
     org_id = new_id()
     try:
         async with services.db.tenant(caller.org_id) as transaction:
+            if not await queries.is_operator(transaction):
+                raise errors.PermissionDenied(ONLY_OPERATOR)
             await require_place_for_organization(transaction, services.settings)
             row = await queries.make(transaction, org_id=org_id, slug=slug, name=body.name)
             key = await keys.create(
                 transaction,
                 org_id=org_id,
                 name=FIRST_KEY,
-                scopes=sorted(caller.scopes),
+                scopes=tenant_scopes(sorted(caller.scopes)),
                 expires_at=caller.expires_at,
                 created_by=caller.key_id,
                 rate_limit_per_second=caller.rate_limit,
@@ -88,8 +96,13 @@ async def change(services: Services, caller: Principal, org_id: UUID, body: Patc
 
 
 async def create_by_operator(transaction: Transaction, *, slug: str, name: str, scopes: list[str]) -> dict[str, Any]:
-    """Make an organization with a first key, as the system role. Raises `Violation` when the slug is taken."""
+    """Make an organization with a first key, as the system role. Raises `Violation` when the slug is taken.
+
+    Only the installation's first organization gets all of `scopes`; the others none of `OPERATOR_SCOPES`.
+    """
     org_id = new_id()
+    if await queries.first(transaction) is not None:
+        scopes = tenant_scopes(scopes)
     row = await queries.add(transaction, org_id=org_id, slug=slug, name=name)
     key = await keys.create(transaction, org_id=org_id, name=FIRST_KEY, scopes=scopes)
     await recorder.record_operator(

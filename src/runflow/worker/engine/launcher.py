@@ -41,6 +41,7 @@ def _watch(pipe: int) -> None:
 def main(arguments: "list[str]") -> None:
     """Set the guards, drop to the user id where one is given, and become the command."""
     worker, pipe, uid = int(arguments[0]), int(arguments[1]), arguments[2]
+    os.umask(0o027)  # inputs and outputs of runs are for no other user of the machine
     if uid != "-":
         os.setgroups([])
         os.setgid(int(uid))

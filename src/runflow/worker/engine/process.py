@@ -10,11 +10,13 @@ import time
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import BinaryIO
 
 import orjson
 import psutil
 
 from runflow.worker.engine.base import EngineStartFailed
+from runflow.worker.engine.folders import FILE_MODE
 from runflow.worker.runtime.record import write_atomically
 
 _TAIL_BYTES = 16 * 1024
@@ -52,7 +54,7 @@ class EngineProcess:
         launcher = str(files("runflow.worker.engine").joinpath("launcher.py"))
         guarded = [self._command[0], "-I", "-S", launcher, str(os.getpid()), str(read_end), str(uid) if uid else "-"]
         try:
-            with self._log_path.open("ab") as log:
+            with _opened_log(self._log_path) as log:
                 self._process = await asyncio.create_subprocess_exec(
                     *guarded,
                     *self._command,
@@ -148,12 +150,22 @@ class EngineProcess:
         """Start the log anew when it has grown too long; the engine appends to it."""
         with contextlib.suppress(OSError):
             if self._log_path.stat().st_size > _LOG_LIMIT_BYTES:
-                self._log_path.with_suffix(".log.1").write_bytes(self.log_tail().encode())
+                with _opened_log(older := self._log_path.with_suffix(".log.1")) as kept:
+                    os.truncate(older, 0)
+                    kept.write(self.log_tail().encode())
                 os.truncate(self._log_path, 0)
 
     def _rotate_log(self) -> None:
         with contextlib.suppress(OSError):
-            self._log_path.replace(self._log_path.with_suffix(".log.1"))
+            older = self._log_path.replace(self._log_path.with_suffix(".log.1"))
+            older.chmod(FILE_MODE)
+
+
+def _opened_log(path: Path) -> BinaryIO:
+    """Open a log to append to that no other user of the machine reads, whatever the umask: it tells what runs do."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+    os.fchmod(descriptor, FILE_MODE)
+    return os.fdopen(descriptor, "ab")
 
 
 def end_leftover(pid_path: Path) -> int | None:

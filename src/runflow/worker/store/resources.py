@@ -32,6 +32,7 @@ class ResourceCache:
         self._folder = folder
         self._limit = limit_bytes
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)
 
     async def place(self, connection: Connection, file: RemoteFile, destination: Path, *, patience: float) -> None:
         """Put a copy of `file` at `destination`, from here or from the server; the copy is checked by SHA-256.

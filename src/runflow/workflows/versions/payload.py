@@ -36,6 +36,17 @@ class VersionPayload:
     size: int
 
 
+def untitled_prompt(payload: VersionPayload) -> orjson.Fragment:
+    """Return a version's prompt without what its author wrote about the nodes, for runs of other organizations.
+
+    Titles are words of the owner's; a worker that is not told them tells them to nobody.
+    """
+    prompt: dict[str, Any] = orjson.loads(orjson.dumps(payload.workflow_json))
+    return orjson.Fragment(
+        orjson.dumps({key: {name: node[name] for name in node if name != "_meta"} for key, node in prompt.items()})
+    )
+
+
 class VersionMemory:
     """Versions by id, the least recently used one leaving first, bounded by the size of their documents."""
 
