@@ -6,11 +6,15 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
 
 from runflow import logs
+
+FULL = Path("/dev/full")
+"""Linux has a file whose disk is always full."""
 
 
 @pytest.fixture
@@ -67,3 +71,14 @@ def test_lines_of_libraries_are_json_where_ours_are() -> None:
     (line,) = [json.loads(line) for line in out.getvalue().splitlines()]
     assert line["event"] == "Exception in ASGI application" and line["logger"] == "uvicorn.error"
     assert line["level"] == "error" and "it broke" in line["exception"]
+
+
+@pytest.mark.usefixtures("unconfigured")
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no file that is always full")
+def test_a_full_disk_stops_nobody() -> None:
+    out = FULL.open("w")
+    logs.configure("json", stream=out)
+    for _ in range(3):
+        structlog.get_logger().warning("x" * 10_000)
+    with pytest.raises(OSError, match="No space left"):
+        out.close()

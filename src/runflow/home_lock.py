@@ -28,6 +28,8 @@ def serving_home(home: Path, url: str) -> Iterator[None]:
                 f"The home {home} is served by process {pid or 'unknown'}{f' at {address}' if address else ''}. Use "
                 "that one, or stop it first; for a second server set another RUNFLOW_HOME."
             ) from None
+        except OSError as error:  # a file system without locks
+            raise OSError(error.errno, error.strerror, str(home / LOCK_FILE)) from error
         # For messages only: a full disk must not keep a server from starting.
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, 0)

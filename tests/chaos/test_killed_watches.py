@@ -1,10 +1,12 @@
-"""What `runflow up` itself must not lose: its watches, its home, its workers' names. No ComfyUI is needed for them."""
+"""What `runflow up` itself must not lose: its watches, its home, its worker's name. Few of these need a ComfyUI."""
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import httpx
 import psutil
@@ -13,7 +15,7 @@ import pytest
 from runflow.client import Runflow
 from runflow.ids import new_id
 from tests.support import e2e_prompts
-from tests.support.platform_fixtures import Platform, new_home, remove, until
+from tests.support.platform_fixtures import Platform, give_test_nodes, new_home, remove, until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
@@ -24,6 +26,11 @@ def platform() -> Iterator[Platform]:
     made = Platform(new_home(), None)
     yield made
     remove(made)
+
+
+def passed_on(platform: Platform, words: str) -> bool:
+    """Whether the log of `runflow up` has these words."""
+    return words in (platform.home / "up.log").read_text(errors="replace")
 
 
 def _other(platform: Platform, find: str, dead: int) -> bool:
@@ -106,3 +113,31 @@ def test_a_server_that_stood_still_takes_nothing_from_its_workers(platform: Plat
         assert ended.status_code == 200
         run = api.run(run["id"])
         assert (run["status_code"], run["failure_code"], run["attempt_count"]) == ("failed", "EXECUTION_FAILED", 1)
+
+
+def test_two_workers_of_one_name_do_not_take_runs_from_each_other(platform: Platform, comfyui_dir: Path) -> None:
+    platform.comfyui = comfyui_dir
+    give_test_nodes(platform.home)
+    platform.start()
+    with Runflow(platform.url, platform.key()) as api, httpx.Client(base_url=platform.url) as http:
+        http.headers["Authorization"] = f"Bearer {platform.key()}"
+        path = api.deploy("name", e2e_prompts.sleep(0.1))["path"]
+        first = api.dispatch(path, {"colour": 0})
+        until(lambda: api.run(first["id"])["status_code"] == "succeeded", "a run on the local worker")
+        home = new_home()
+        give_test_nodes(home)
+        second = platform.second_worker(home)
+        try:
+            until(partial(passed_on, platform, "another process works under the name"), "the local worker's end")
+            runs = [api.dispatch(path, {"colour": number}) for number in range(1, 4)]
+            for run in runs:
+                ended = api.wait(run["id"])
+                assert (ended["status_code"], ended["attempt_count"]) == ("succeeded", 1)
+            (worker,) = http.get("/v1/workers").json()["items"]
+            assert (worker["takeovers"], worker["online"]) == (1, True)
+        finally:
+            second.kill()
+            second.wait()
+            shutil.rmtree(home, ignore_errors=True)
+        # It comes back as soon as the name is free.
+        assert api.wait(api.dispatch(path, {"colour": 4})["id"])["status_code"] == "succeeded"

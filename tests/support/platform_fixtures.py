@@ -103,6 +103,13 @@ class Platform:
         command = [sys.executable, "-m", "runflow", "up", "--port", str(free_port())]
         return subprocess.run(command, env=self._env, capture_output=True, text=True, check=False, timeout=120)
 
+    def second_worker(self, home: Path) -> subprocess.Popen[bytes]:
+        """Start another worker with the local one's name and token, on a home of its own."""
+        token = str(self.home / "worker.token")
+        command = [sys.executable, "-m", "runflow", "worker", "--server", self.url, "--token-file", token]
+        with (home / "worker.log").open("ab") as log:
+            return subprocess.Popen(command, env={**self._env, "RUNFLOW_HOME": str(home)}, stdout=log, stderr=log)
+
     def database_program(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a PostgreSQL program against this home, as for a backup."""
         words = [sys.executable, "-m", "runflow.embedded_postgres", str(self.home), *command]

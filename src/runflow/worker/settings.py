@@ -50,7 +50,7 @@ class WorkerSettings:
     limits: Limits = field(default_factory=Limits)
 
 
-SUPERSEDED_EXIT_CODE = 3
+SUPERSEDED_EXIT_CODE = 5
 """Of a worker that ended because another process has its name: starting it again would take the name back."""
 
 
