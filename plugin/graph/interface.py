@@ -17,10 +17,11 @@ __all__ = ["InputSpec", "Interface", "OutputSpec", "read_interface"]
 def read_interface(prompt: object) -> Interface:
     """Read the interface from the Runflow Input and Output nodes of an API-format prompt, in node order.
 
-    An input node with an empty `input_id` is no part of the interface. An absent `required` means required, an empty
-    label means the id. A literal `value` left in an input node is its default, a link there is local test wiring; for
-    a file input without such a literal its `file_name` is the default. Several input nodes with one `input_id` and one
-    class make one input. An output node with an empty `output_id` uses its class's default id, so no file is lost.
+    An input node with an empty `input_id` is no part of the interface. An absent `required` means required, but for a
+    file input that has a `file_name`; an empty label means the id. A literal `value` left in an input node is its
+    default, a link there is local test wiring; for a file input without such a literal its `file_name` is the default.
+    Several input nodes with one `input_id` and one class make one input. An output node with an empty `output_id` uses
+    its class's default id, so no file is lost.
 
     Raises:
         PromptError: `prompt` is no well-formed API-format prompt.
@@ -94,9 +95,13 @@ def _widget_text(prompt: Prompt, node_id: str, field: str, problems: list[GraphP
 
 
 def _read_required(prompt: Prompt, node_id: str, problems: list[GraphProblem]) -> bool:
-    value = prompt[node_id]["inputs"].get("required")
+    node = prompt[node_id]
+    value = node["inputs"].get("required")
     if value is None:
-        return True
+        # Nodes from before the widget: a file that its author chose is what callers may leave out.
+        file_name = node["inputs"].get(FILE_NAME_FIELD)
+        has_file = isinstance(file_name, str) and bool(file_name)
+        return not (has_file and INPUT_CLASSES[node["class_type"]] is InputType.FILE)
     try:
         return bool(coerce_value(InputType.BOOLEAN, value))
     except ValueRefused:

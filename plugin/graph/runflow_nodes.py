@@ -71,6 +71,7 @@ SAVING_CLASSES = frozenset(
     {
         "RunflowOutputImage",
         "RunflowSaveAudioFLAC",
+        "RunflowSaveAudioFlac",
         "RunflowSaveAudioMP3",
         "RunflowSaveAudioOpus",
         "RunflowSaveVideoMP4",

@@ -15,7 +15,7 @@ from .inputs import (
     RunflowInputString,
 )
 from .outputs import RunflowOutputFile, RunflowOutputImage
-from .save_audio import RunflowSaveAudioFLAC, RunflowSaveAudioMP3, RunflowSaveAudioOpus
+from .save_audio import RunflowSaveAudioFLAC, RunflowSaveAudioFlac, RunflowSaveAudioMP3, RunflowSaveAudioOpus
 from .save_video import RunflowSaveVideoMP4, RunflowSaveVideoWEBM
 
 NODE_CLASS_MAPPINGS: dict[str, type] = {
@@ -48,6 +48,7 @@ _missing = encoding.lacking()
 if _missing is None:
     NODE_CLASS_MAPPINGS |= {
         "RunflowSaveAudioFLAC": RunflowSaveAudioFLAC,
+        "RunflowSaveAudioFlac": RunflowSaveAudioFlac,
         "RunflowSaveAudioMP3": RunflowSaveAudioMP3,
         "RunflowSaveAudioOpus": RunflowSaveAudioOpus,
         "RunflowSaveVideoMP4": RunflowSaveVideoMP4,
@@ -55,6 +56,7 @@ if _missing is None:
     }
     NODE_DISPLAY_NAME_MAPPINGS |= {
         "RunflowSaveAudioFLAC": "Runflow Save Audio (FLAC)",
+        "RunflowSaveAudioFlac": "Runflow Save Audio (FLAC)",
         "RunflowSaveAudioMP3": "Runflow Save Audio (MP3)",
         "RunflowSaveAudioOpus": "Runflow Save Audio (Opus)",
         "RunflowSaveVideoMP4": "Runflow Save Video (MP4)",

@@ -123,6 +123,23 @@ def test_required(widget: object, required: bool) -> None:
     assert spec.is_required is required
 
 
+@pytest.mark.parametrize(
+    ("class_type", "widgets", "required"),
+    [
+        ("RunflowInputFile", {"file_name": "mesh.glb"}, False),
+        ("RunflowInputFile", {"file_name": "mesh.glb", "required": True}, True),
+        ("RunflowInputFile", {"file_name": ""}, True),
+        ("RunflowInputFile", {"file_name": ["9", 0]}, True),
+        ("RunflowInputString", {"file_name": "mesh.glb"}, True),
+    ],
+)
+def test_a_file_without_the_required_widget_is_optional(
+    class_type: str, widgets: dict[str, Any], required: bool
+) -> None:
+    (spec,) = read_interface({"1": node(class_type, input_id="x", **widgets), "9": node("AnyNode")}).inputs
+    assert spec.is_required is required
+
+
 def test_widgets_that_are_linked_or_no_text_are_refused() -> None:
     found = problems(
         {

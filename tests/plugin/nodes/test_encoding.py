@@ -34,7 +34,7 @@ def test_with_all_that_they_need_they_are_there_and_nothing_is_said(
     place_comfy_api(monkeypatch, **WHOLE)
     with loaded_as_custom_node(PLUGIN) as module:
         saving = {name for name in module.NODE_CLASS_MAPPINGS if name.startswith("RunflowSave")}
-        assert saving == {f"RunflowSaveAudio{kind}" for kind in ("FLAC", "MP3", "Opus")} | {
+        assert saving == {f"RunflowSaveAudio{kind}" for kind in ("FLAC", "Flac", "MP3", "Opus")} | {
             f"RunflowSaveVideo{kind}" for kind in ("MP4", "WEBM")
         }
         assert saving <= set(module.NODE_DISPLAY_NAME_MAPPINGS)
