@@ -18,7 +18,7 @@ from .runflow_nodes import (
     InputType,
 )
 from .spec import InputSpec, Interface
-from .targets import has_target, missing_target
+from .targets import has_target, missing_target, twins, value_targets
 
 INJECTED_META = "runflow_input"
 """Key in `_meta` of an injected node that holds the name of the input it loads."""
@@ -69,10 +69,10 @@ def bind(
         raise BindError(problems)
     # Who consumes whom is read before anything changes: binding only ever adds links from injected nodes.
     consumed = consumers(prompt)
-    twins = _twins(prompt)
+    by_id = twins(prompt)
     handled: set[str] = set()
     for spec in interface.inputs:
-        targets = _targets(prompt, spec, twins)
+        targets = value_targets(prompt, spec, by_id)
         handled.update(targets)
         if spec.variable_type_code.is_media:
             name = _file_name(spec, values, files)
@@ -150,29 +150,6 @@ def _check_file(spec: InputSpec, given: object, path: str | None) -> list[GraphP
         return []
     message = f'The file "{path}" of input "{spec.name}" cannot be used: {fault}.'
     return [GraphProblem(message, "Store it under a plain name below ComfyUI's input folder.", spec.comfyui_node_id)]
-
-
-def _targets(prompt: Prompt, spec: InputSpec, twins: Mapping[tuple[str, str], list[str]]) -> list[str]:
-    """The nodes that receive the value: the named one and, for a Runflow Input node, its twins."""
-    node = prompt[spec.comfyui_node_id]
-    input_id = _input_id(node)
-    if node["class_type"] not in INPUT_CLASSES or spec.comfyui_field_name != VALUE_FIELD or not input_id:
-        return [spec.comfyui_node_id]
-    return twins[node["class_type"], input_id]
-
-
-def _twins(prompt: Prompt) -> dict[tuple[str, str], list[str]]:
-    """The Runflow Input nodes by class and `input_id`."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for node_id, node in prompt.items():
-        if node["class_type"] in INPUT_CLASSES:
-            found.setdefault((node["class_type"], _input_id(node)), []).append(node_id)
-    return found
-
-
-def _input_id(node: Mapping[str, Any]) -> str:
-    value = node["inputs"].get("input_id")
-    return value.strip() if isinstance(value, str) else ""
 
 
 def _file_name(spec: InputSpec, values: Mapping[str, object], files: Mapping[str, str]) -> str | None:
