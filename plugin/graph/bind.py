@@ -10,12 +10,15 @@ from .media import looks_like_reference, path_fault
 from .problems import BindError, GraphProblem
 from .prompt import Prompt, consumers, copy_json, describe_node, is_link, node_problem, widget_values
 from .runflow_nodes import (
+    DEFAULT_FIELD,
     FILE_NAME_FIELD,
     INPUT_CLASSES,
     OUTPUT_SUBFOLDER_FIELD,
     SAVING_CLASSES,
     VALUE_FIELD,
     InputType,
+    default_text,
+    unwired_text,
 )
 from .spec import InputSpec, Interface
 from .targets import has_target, missing_target, twins, value_targets
@@ -212,12 +215,16 @@ def _drop_unexposed(
     for node_id, node in bound.items():
         if node["class_type"] not in INPUT_CLASSES or node_id in handled:
             continue
-        if VALUE_FIELD not in node["inputs"] and not _has_file_name(node):
+        if VALUE_FIELD not in node["inputs"] and not _has_file_name(node) and not _has_default(node):
             _cut_links(bound, node_id, consumed)
 
 
 def _has_file_name(node: Mapping[str, Any]) -> bool:
     return INPUT_CLASSES[node["class_type"]] is InputType.FILE and bool(node["inputs"].get(FILE_NAME_FIELD))
+
+
+def _has_default(node: Mapping[str, Any]) -> bool:
+    return default_text(node["class_type"], node["inputs"].get(DEFAULT_FIELD)) is not None
 
 
 def _cut_links(bound: dict[str, dict[str, Any]], node_id: str, consumed: dict[str, list[tuple[str, str]]]) -> None:
@@ -235,9 +242,9 @@ def _cut_links(bound: dict[str, dict[str, Any]], node_id: str, consumed: dict[st
 def direct_outputs(bound: dict[str, dict[str, Any]], folder: str) -> list[GraphProblem]:
     """Make every saving node of `bound` write below `folder`, changing `bound`; returns what could not be directed.
 
-    A literal `filename_prefix` gets the folder in front. One that is linked to a Runflow Input (String) is replaced by
-    that node's text with the folder in front, so that no caller can write into the folder of another run; other linked
-    prefixes are left as they are.
+    A literal `filename_prefix` gets the folder in front. One that is linked to a Runflow Input (String) or (Choice) is
+    replaced by that node's text with the folder in front, so that no caller can write into the folder of another run;
+    other linked prefixes are left as they are.
     """
     folder = folder.rstrip("/\\")
     problems: list[GraphProblem] = []
@@ -266,7 +273,7 @@ def _prefix(bound: dict[str, dict[str, Any]], value: object) -> str | None:
         return value
     if isinstance(value, list) and is_link(value):
         source = bound.get(value[0])
-        if source is not None and source["class_type"] == "RunflowInputString":
-            text = source["inputs"].get(VALUE_FIELD)
+        if source is not None and INPUT_CLASSES.get(source["class_type"]) is InputType.STRING:
+            text = source["inputs"].get(VALUE_FIELD, unwired_text(source["class_type"], source["inputs"]))
             return text if isinstance(text, str) else None
     return None

@@ -8,6 +8,7 @@ from . import encoding
 from .deploy import RunflowDeploy
 from .inputs import (
     RunflowInputBoolean,
+    RunflowInputChoice,
     RunflowInputFile,
     RunflowInputFloat,
     RunflowInputImage,
@@ -25,6 +26,7 @@ NODE_CLASS_MAPPINGS: dict[str, type] = {
     "RunflowInputBoolean": RunflowInputBoolean,
     "RunflowInputImage": RunflowInputImage,
     "RunflowInputFile": RunflowInputFile,
+    "RunflowInputChoice": RunflowInputChoice,
     "RunflowOutputImage": RunflowOutputImage,
     "RunflowOutputFile": RunflowOutputFile,
     "RunflowDeploy": RunflowDeploy,
@@ -38,6 +40,7 @@ NODE_DISPLAY_NAME_MAPPINGS: dict[str, str] = {
     "RunflowInputBoolean": "Runflow Input (Boolean)",
     "RunflowInputImage": "Runflow Input (Image)",
     "RunflowInputFile": "Runflow Input (File)",
+    "RunflowInputChoice": "Runflow Input (Choice)",
     "RunflowOutputImage": "Runflow Output (Image)",
     "RunflowOutputFile": "Runflow Output (File)",
     "RunflowDeploy": "Runflow Deploy",

@@ -26,7 +26,7 @@ GRAPH = {"nodes": [], "links": [], "version": 0.4}
 )
 def test_a_wrapper_is_taken_off(sent: Any, graph: Any) -> None:
     assert sent_documents({"workflow_json": sent, "graph": None}) == {"workflow_json": prompt(), "graph": graph}
-    own = {"nodes": [], "links": []}
+    own: dict[str, Any] = {"nodes": [], "links": []}
     assert sent_documents({"workflow_json": sent, "graph": own})["graph"] is own
 
 

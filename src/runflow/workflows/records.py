@@ -13,7 +13,7 @@ from runflow.workflows.interface import queries
 from runflow.workflows.interface.rows import InputRow, OutputRow
 from runflow.workflows.interface.schemas import WorkflowInput, WorkflowOutput
 from runflow.workflows.queries import DOCUMENTS, Version, fragment
-from runflow.workflows.tables import DefinitionRow, WorkflowRow
+from runflow.workflows.tables import DefinitionRow, WorkflowInputRow, WorkflowRow
 
 OWN_FIELDS = (
     "id", "org_id", "owner", "slug", "path", "name", "description", "version", "is_public", "status_code",
@@ -67,8 +67,11 @@ async def complete(
 
 
 def interface_record(row: DefinitionRow, kind: type[BaseModel]) -> dict[str, Any]:
-    """Return an input or output as the wire shows it."""
-    return {name: getattr(row, name) for name in kind.model_fields}
+    """Return an input or output as the wire shows it: of an optional input the default that a run really uses."""
+    record = {name: getattr(row, name) for name in kind.model_fields}
+    if isinstance(row, WorkflowInputRow) and row.default_value is None:
+        record["default_value"] = row.effective_default
+    return record
 
 
 def version_record(row: Version, *, is_current: bool) -> dict[str, Any]:

@@ -259,6 +259,18 @@ class TestRunFolder:
             assert message == 'The filename_prefix of node 2 (SaveImage) leaves the folder of the run with "..".'
         assert bind(prompt, interface, {}, files={}, output_folder="runs/a")["2"]["inputs"] == {}
 
+    @pytest.mark.parametrize(
+        ("source", "expected"),
+        [
+            (node("RunflowInputChoice", input_id="", choices="a\nb", default_value="b"), "runs/a/b"),
+            (node("RunflowInputString", input_id="", default_value="c/d"), "runs/a/c/d"),
+        ],
+    )
+    def test_a_prefix_from_a_default_stays_in_the_folder(self, source: dict[str, Any], expected: str) -> None:
+        prompt = {"1": source, "2": node("SaveImage", filename_prefix=["1", 0])}
+        bound = bind(prompt, Interface(), {}, files={}, output_folder="runs/a")
+        assert bound["2"]["inputs"]["filename_prefix"] == expected
+
     def test_a_linked_prefix_of_another_node_is_left_alone(self) -> None:
         prompt = {"1": node("Concatenate", a="x"), "2": node("SaveImage", filename_prefix=["1", 0])}
         bound = bind(prompt, Interface(), {}, files={}, output_folder="runs/a")

@@ -52,7 +52,7 @@ def test_without_one_warning_tells_and_the_rest_is_there(
     if lacking is not None:
         place_comfy_api(monkeypatch, **{name: part for name, part in WHOLE.items() if name != lacking})
     with loaded_as_custom_node(PLUGIN) as module:
-        assert len(module.NODE_CLASS_MAPPINGS) == len(module.NODE_DISPLAY_NAME_MAPPINGS) == 9
+        assert len(module.NODE_CLASS_MAPPINGS) == len(module.NODE_DISPLAY_NAME_MAPPINGS) == 10
     (warning,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert "the nodes of Runflow/Save are left out" in warning.getMessage()
     assert (lacking or "comfy_api") in warning.getMessage()
