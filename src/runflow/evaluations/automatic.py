@@ -67,7 +67,7 @@ def given(interface: Interface, values: Mapping[str, Any]) -> tuple[str | None, 
     for spec in interface.inputs:
         value = values.get(spec.name)
         if value is None:
-            value = spec.effective_default if spec.default_value is None else spec.default_value
+            value = spec.default_value
         if value is None:
             continue
         if spec.variable_type_code is InputType.IMAGE:

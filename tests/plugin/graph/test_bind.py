@@ -142,10 +142,14 @@ class TestOmission:
             "3": node("RunflowInputInt", input_id="", value=["5", 0]),
             "4": node("KSampler", seed=["3", 0]),
             "5": node("PrimitiveInt", value=1),
+            "6": node("RunflowInputInt", input_id="steps", default_value="8"),
+            "7": node("RunflowInputBoolean", input_id="flag", default_value="none"),
+            "8": node("Sampler", steps=["6", 0], flag=["7", 0]),
         }
         bound = bind(prompt, Interface(), {}, files={})
         assert bound["2"]["inputs"] == {}
         assert bound["4"]["inputs"] == {"seed": ["3", 0]}
+        assert bound["8"]["inputs"] == {"steps": ["6", 0]}
 
     def test_a_required_input_without_value_is_refused(self) -> None:
         prompt = {"1": node("RunflowInputInt", input_id="seed", value=5)}

@@ -383,3 +383,26 @@ async def test_a_row_on_any_field_shows_what_the_prompt_holds(client: httpx.Asyn
     assert [row["default_value"] for row in answer.json()["inputs"] if row["name"] == "seed"] == [5]
     again = await deployed(client, made, nodes)
     assert [row["default_value"] for row in again["inputs"] if row["name"] == "seed"] == [6]
+
+
+async def test_other_organizations_see_no_text_of_a_node(
+    client: httpx.AsyncClient, other_client: httpx.AsyncClient
+) -> None:
+    made = await created(client, body(is_public=True))
+    held = {"seed": 5, "sampler": "my own"}
+    nodes = prompt()
+    nodes["7"]["inputs"] |= held
+    await deployed(client, made, nodes)
+    for field, kind in (("seed", "int"), ("sampler", "string")):
+        target = {"comfyui_node_id": "7", "comfyui_field_name": field}
+        await add(client, made, name=field, variable_type_code=kind, is_required=False, **target)
+    address = f"{ROUTE}/{made['id']}"
+    for reader, seen in ((client, held), (other_client, {"seed": 5, "sampler": None})):
+        listed = (await reader.get(f"{address}/inputs")).json()["items"]
+        embedded = (await reader.get(address)).json()["inputs"]
+        for rows in (listed, embedded):
+            assert {row["name"]: row["default_value"] for row in rows if row["name"] in held} == seen
+        document = await reader.get(f"{ROUTE}/{made['path']}/openapi.json")
+        assert ("my own" in document.text) is (reader is client)
+        one = next(row for row in listed if row["name"] == "sampler")
+        assert (await reader.get(f"{address}/inputs/{one['id']}")).json()["default_value"] == seen["sampler"]
