@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from .bind import bind, injected_input
 from .coerce import DefaultValue, ValueRefused, ValueRules, coerce_default, coerce_value
+from .effective import with_effective_defaults
 from .interface import read_interface
+from .limits import Limits
 from .media import MediaKind, MediaReference, MediaReferenceError, media_reference, path_fault
 from .problems import (
     BindError,
@@ -40,6 +42,7 @@ __all__ = [
     "InputType",
     "Interface",
     "InterfaceError",
+    "Limits",
     "MediaKind",
     "MediaReference",
     "MediaReferenceError",
@@ -78,5 +81,6 @@ __all__ = [
     "scrub_prompt",
     "slugify",
     "validate_values",
+    "with_effective_defaults",
     "without_text",
 ]

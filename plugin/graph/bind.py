@@ -10,15 +10,18 @@ from .media import looks_like_reference, path_fault
 from .problems import BindError, GraphProblem
 from .prompt import Prompt, consumers, copy_json, describe_node, is_link, node_problem, widget_values
 from .runflow_nodes import (
+    DEFAULT_FIELD,
     FILE_NAME_FIELD,
     INPUT_CLASSES,
     OUTPUT_SUBFOLDER_FIELD,
     SAVING_CLASSES,
     VALUE_FIELD,
     InputType,
+    default_text,
+    unwired_text,
 )
 from .spec import InputSpec, Interface
-from .targets import has_target, missing_target
+from .targets import has_target, missing_target, twins, value_targets
 
 INJECTED_META = "runflow_input"
 """Key in `_meta` of an injected node that holds the name of the input it loads."""
@@ -69,10 +72,10 @@ def bind(
         raise BindError(problems)
     # Who consumes whom is read before anything changes: binding only ever adds links from injected nodes.
     consumed = consumers(prompt)
-    twins = _twins(prompt)
+    by_id = twins(prompt)
     handled: set[str] = set()
     for spec in interface.inputs:
-        targets = _targets(prompt, spec, twins)
+        targets = value_targets(prompt, spec, by_id)
         handled.update(targets)
         if spec.variable_type_code.is_media:
             name = _file_name(spec, values, files)
@@ -152,29 +155,6 @@ def _check_file(spec: InputSpec, given: object, path: str | None) -> list[GraphP
     return [GraphProblem(message, "Store it under a plain name below ComfyUI's input folder.", spec.comfyui_node_id)]
 
 
-def _targets(prompt: Prompt, spec: InputSpec, twins: Mapping[tuple[str, str], list[str]]) -> list[str]:
-    """The nodes that receive the value: the named one and, for a Runflow Input node, its twins."""
-    node = prompt[spec.comfyui_node_id]
-    input_id = _input_id(node)
-    if node["class_type"] not in INPUT_CLASSES or spec.comfyui_field_name != VALUE_FIELD or not input_id:
-        return [spec.comfyui_node_id]
-    return twins[node["class_type"], input_id]
-
-
-def _twins(prompt: Prompt) -> dict[tuple[str, str], list[str]]:
-    """The Runflow Input nodes by class and `input_id`."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for node_id, node in prompt.items():
-        if node["class_type"] in INPUT_CLASSES:
-            found.setdefault((node["class_type"], _input_id(node)), []).append(node_id)
-    return found
-
-
-def _input_id(node: Mapping[str, Any]) -> str:
-    value = node["inputs"].get("input_id")
-    return value.strip() if isinstance(value, str) else ""
-
-
 def _file_name(spec: InputSpec, values: Mapping[str, object], files: Mapping[str, str]) -> str | None:
     """Where the file of a media input lies under the input folder; None when the input was omitted without default."""
     if spec.name in files:
@@ -235,12 +215,16 @@ def _drop_unexposed(
     for node_id, node in bound.items():
         if node["class_type"] not in INPUT_CLASSES or node_id in handled:
             continue
-        if VALUE_FIELD not in node["inputs"] and not _has_file_name(node):
+        if VALUE_FIELD not in node["inputs"] and not _has_file_name(node) and not _has_default(node):
             _cut_links(bound, node_id, consumed)
 
 
 def _has_file_name(node: Mapping[str, Any]) -> bool:
     return INPUT_CLASSES[node["class_type"]] is InputType.FILE and bool(node["inputs"].get(FILE_NAME_FIELD))
+
+
+def _has_default(node: Mapping[str, Any]) -> bool:
+    return default_text(node["class_type"], node["inputs"].get(DEFAULT_FIELD)) is not None
 
 
 def _cut_links(bound: dict[str, dict[str, Any]], node_id: str, consumed: dict[str, list[tuple[str, str]]]) -> None:
@@ -258,9 +242,9 @@ def _cut_links(bound: dict[str, dict[str, Any]], node_id: str, consumed: dict[st
 def direct_outputs(bound: dict[str, dict[str, Any]], folder: str) -> list[GraphProblem]:
     """Make every saving node of `bound` write below `folder`, changing `bound`; returns what could not be directed.
 
-    A literal `filename_prefix` gets the folder in front. One that is linked to a Runflow Input (String) is replaced by
-    that node's text with the folder in front, so that no caller can write into the folder of another run; other linked
-    prefixes are left as they are.
+    A literal `filename_prefix` gets the folder in front. One that is linked to a Runflow Input (String) or (Choice) is
+    replaced by that node's text with the folder in front, so that no caller can write into the folder of another run;
+    other linked prefixes are left as they are.
     """
     folder = folder.rstrip("/\\")
     problems: list[GraphProblem] = []
@@ -289,7 +273,7 @@ def _prefix(bound: dict[str, dict[str, Any]], value: object) -> str | None:
         return value
     if isinstance(value, list) and is_link(value):
         source = bound.get(value[0])
-        if source is not None and source["class_type"] == "RunflowInputString":
-            text = source["inputs"].get(VALUE_FIELD)
+        if source is not None and INPUT_CLASSES.get(source["class_type"]) is InputType.STRING:
+            text = source["inputs"].get(VALUE_FIELD, unwired_text(source["class_type"], source["inputs"]))
             return text if isinstance(text, str) else None
     return None

@@ -69,7 +69,7 @@ def coerce_value(kind: InputType, value: object, rules: ValueRules = DEFAULT_RUL
         return _boolean(value)
     if not isinstance(value, str):
         what = "a text" if kind is InputType.STRING else "a text with a file reference (runflow://, https:// or data:)"
-        raise ValueRefused("type_error", f"takes {what}, but got {_shown(value)}.")
+        raise ValueRefused("type_error", f"takes {what}, but got {shown(value)}.")
     return _string(value, rules) if kind is InputType.STRING else _reference(value, rules)
 
 
@@ -105,7 +105,7 @@ def _integer(value: object) -> int:
         number = int(value)
     else:
         hint = f" Send {int(value)}." if isinstance(value, float) and value.is_integer() and abs(value) < 2**63 else ""
-        raise ValueRefused("type_error", f"takes an integer, but got {_shown(value)}.{hint}")
+        raise ValueRefused("type_error", f"takes an integer, but got {shown(value)}.{hint}")
     if not MIN_INT <= number <= MAX_INT:
         raise ValueRefused("out_of_range", f"takes an integer of 64 bits ({MIN_INT} to {MAX_INT}).")
     return number
@@ -115,7 +115,7 @@ def _number(value: object) -> float:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     is_text = isinstance(value, str) and len(value) <= 400 and _NUMBER.fullmatch(value.strip())
     if not is_number and not is_text:
-        raise ValueRefused("type_error", f"takes a number, but got {_shown(value)}.")
+        raise ValueRefused("type_error", f"takes a number, but got {shown(value)}.")
     try:
         number = float(value)  # type: ignore[arg-type]
     except OverflowError:
@@ -134,7 +134,7 @@ def _boolean(value: object) -> bool:
             return True
         if word in _FALSE:
             return False
-    raise ValueRefused("type_error", f"takes true or false (or 1/0, yes/no, on/off), but got {_shown(value)}.")
+    raise ValueRefused("type_error", f"takes true or false (or 1/0, yes/no, on/off), but got {shown(value)}.")
 
 
 def _string(value: str, rules: ValueRules) -> str:
@@ -166,7 +166,8 @@ def _reference(value: str, rules: ValueRules) -> str:
     return reference.value
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A value in words, for messages; long ones are cut."""
     if value is None:
         return "null"
     if isinstance(value, bool):

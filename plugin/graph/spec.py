@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .coerce import DefaultValue, ValueRefused, coerce_default
+from .limits import NO_LIMITS, Limits
 from .problems import GraphProblem, InterfaceError
 from .prompt import node_order
 from .runflow_nodes import VALUE_FIELD, InputType
@@ -21,6 +22,7 @@ class InputSpec:
 
     `name` is the key in a run's `input`. The value goes to `comfyui_field_name` of node `comfyui_node_id`; where that
     is the value of a Runflow Input node, every node with the same `input_id` and class receives it too.
+    `effective_default` is what a run uses when an optional one is left out, `default_value` included.
     """
 
     name: str
@@ -33,10 +35,15 @@ class InputSpec:
     comfyui_node_id: str
     comfyui_field_name: str
     origin: str
+    limits: Limits = NO_LIMITS
+    effective_default: DefaultValue = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The input as JSON values, for storing a version's frozen interface."""
-        return {field: _json(getattr(self, field)) for field in self.__slots__}
+        """The input as JSON values, for storing a version's frozen interface; `limits` are its `validator_attrs`."""
+        found = {field: _json(getattr(self, field)) for field in self.__slots__}
+        more = {"validator_attrs": found.pop("limits").to_attributes() or None}
+        more["effective_default"] = found.pop("effective_default")
+        return found | {field: value for field, value in more.items() if value is not None}
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> InputSpec:
@@ -51,10 +58,7 @@ class InputSpec:
         required = row.get("is_required")
         if required is not None and not isinstance(required, bool):
             raise _row_error(where, "is_required", "must be true or false")
-        try:
-            default = coerce_default(kind, row.get("default_value"))
-        except ValueRefused as refused:
-            raise _row_error(where, "default_value", str(refused)) from None
+        default = _default(row, "default_value", kind, where)
         return cls(
             name=name,
             variable_type_code=kind,
@@ -66,6 +70,8 @@ class InputSpec:
             comfyui_node_id=_text(row, "comfyui_node_id", where),
             comfyui_field_name=_optional_text(row, "comfyui_field_name", where) or VALUE_FIELD,
             origin=_origin(row, where),
+            limits=Limits.of(kind, row.get("validator_attrs")),
+            effective_default=_default(row, "effective_default", kind, where),
         )
 
 
@@ -172,6 +178,13 @@ def _type(row: Mapping[str, Any], where: str) -> InputType:
         return InputType.parse(row.get("variable_type_code"))
     except ValueError as error:
         raise _row_error(where, "variable_type_code", f"is wrong: {error}") from None
+
+
+def _default(row: Mapping[str, Any], field: str, kind: InputType, where: str) -> DefaultValue:
+    try:
+        return coerce_default(kind, row.get(field))
+    except ValueRefused as refused:
+        raise _row_error(where, field, str(refused)) from None
 
 
 def _sort_order(row: Mapping[str, Any], where: str) -> int:

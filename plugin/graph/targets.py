@@ -1,11 +1,14 @@
-"""Where a row's value goes: does that node and field exist?"""
+"""Where a row's value goes: to which nodes, do they exist, and what does it make idle?"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from .problems import GraphProblem, InterfaceError
-from .prompt import Prompt, describe_node, node_problem
+from .prompt import Prompt, consumers, describe_node, is_link, node_problem
 from .runflow_nodes import FILE_NAME_FIELD, INPUT_CLASSES, VALUE_FIELD
-from .spec import Interface
+from .spec import InputSpec, Interface
 
 
 def check_targets(prompt: Prompt, interface: Interface) -> None:
@@ -57,3 +60,62 @@ def missing_target(prompt: Prompt, who: str, node_id: str, field: str | None) ->
     fields = ", ".join(sorted(prompt[node_id]["inputs"])[:20]) or "none"
     message = f'{who} targets field "{field}" of {describe_node(prompt, node_id)}, which has no such field.'
     return node_problem(prompt, node_id, message, f"Set comfyui_field_name to one of its fields: {fields}.")
+
+
+def twins(prompt: Prompt) -> dict[tuple[str, str], list[str]]:
+    """The Runflow Input nodes by class and `input_id`."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for node_id, node in prompt.items():
+        if node["class_type"] in INPUT_CLASSES:
+            found.setdefault((node["class_type"], _input_id(node)), []).append(node_id)
+    return found
+
+
+def value_targets(prompt: Prompt, spec: InputSpec, by_id: Mapping[tuple[str, str], list[str]]) -> list[str]:
+    """The nodes that receive the value: the named one and, for a Runflow Input node, its `twins`."""
+    node = prompt[spec.comfyui_node_id]
+    input_id = _input_id(node)
+    if node["class_type"] not in INPUT_CLASSES or spec.comfyui_field_name != VALUE_FIELD or not input_id:
+        return [spec.comfyui_node_id]
+    return by_id[node["class_type"], input_id]
+
+
+def idle_nodes(prompt: Prompt, interface: Interface) -> set[str]:
+    """The nodes whose every wire leads to a place that each run gives another value: no run needs what they make.
+
+    Such is an author's wiring for trying the workflow out, a LoadImage before Runflow Input (Image) for example.
+    """
+    replaced = _replaced(prompt, interface)
+    leaving = {node_id: set(ends) - replaced for node_id, ends in consumers(prompt).items()}
+    idle: set[str] = set()
+    waiting = [node_id for node_id, ends in leaving.items() if not ends]
+    while waiting:
+        node_id = waiting.pop()
+        if node_id in idle or node_id not in prompt:
+            continue
+        idle.add(node_id)
+        for field, value in prompt[node_id]["inputs"].items():
+            if is_link(value):
+                leaving[value[0]].discard((node_id, field))
+                if not leaving[value[0]]:
+                    waiting.append(value[0])
+    return idle
+
+
+def _replaced(prompt: Prompt, interface: Interface) -> set[tuple[str, str]]:
+    by_id = twins(prompt)
+    found: set[tuple[str, str]] = set()
+    for spec in interface.inputs:
+        if not has_target(prompt, spec.comfyui_node_id, spec.comfyui_field_name):
+            continue
+        for node_id in value_targets(prompt, spec, by_id):
+            # A field of another node keeps its wire when an optional input without a default is left out.
+            keeps = not spec.is_required and spec.default_value is None
+            if not keeps or prompt[node_id]["class_type"] in INPUT_CLASSES:
+                found.add((node_id, spec.comfyui_field_name))
+    return found
+
+
+def _input_id(node: Mapping[str, Any]) -> str:
+    value = node["inputs"].get("input_id")
+    return value.strip() if isinstance(value, str) else ""

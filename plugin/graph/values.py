@@ -25,8 +25,8 @@ _LISTED_NAMES = 20
 class ValueProblem:
     """One key of `input` that cannot be accepted. The server answers it as `{loc: ["body","input",key], msg, type}`.
 
-    `type` is `unknown_input`, `missing`, `type_error`, `out_of_range`, `too_long` or `invalid_reference`; `key` is
-    empty when `input` itself is not an object.
+    `type` is `unknown_input`, `missing`, `type_error`, `out_of_range`, `too_long`, `too_short`, `not_a_choice` or
+    `invalid_reference`; `key` is empty when `input` itself is not an object.
     """
 
     key: str
@@ -75,6 +75,7 @@ def validate_values(interface: Interface, values: object, rules: ValueRules = DE
             continue
         try:
             accepted[spec.name] = coerce_value(spec.variable_type_code, value, rules)
+            spec.limits.check(accepted[spec.name])
         except ValueRefused as refused:
             problems.append(ValueProblem(spec.name, f'Input "{spec.name}" {refused}', refused.type))
     names = [spec.name for spec in interface.inputs]

@@ -7,10 +7,20 @@ from collections.abc import Iterator
 
 from .problems import GraphWarning
 from .prompt import Prompt, consumers, describe_node, is_link, node_order, widget_values
-from .runflow_nodes import FILE_NAME_FIELD, INPUT_CLASSES, OUTPUT_CLASSES, VALUE_FIELD, InputType
+from .runflow_nodes import (
+    CHOICES_FIELD,
+    DEFAULT_FIELD,
+    FILE_NAME_FIELD,
+    INPUT_CLASSES,
+    OUTPUT_CLASSES,
+    VALUE_FIELD,
+    InputType,
+    default_text,
+)
 from .spec import InputSpec, Interface
 
 _NAMED_CONSUMERS = 5
+_LIMIT_FIELDS = ("min", "max", "step", CHOICES_FIELD)
 
 
 def find_warnings(prompt: Prompt, interface: Interface) -> tuple[GraphWarning, ...]:
@@ -65,7 +75,8 @@ def _about_inputs(prompt: Prompt, interface: Interface) -> Iterator[GraphWarning
     for node_id in (node_id for group in twins.values() for node_id in group):
         node = prompt[node_id]
         unfed = _unfed(prompt, node_id, consumed)
-        if unfed and node_id not in exposed and VALUE_FIELD not in node["inputs"]:
+        held = default_text(node["class_type"], node["inputs"].get(DEFAULT_FIELD))
+        if unfed and node_id not in exposed and VALUE_FIELD not in node["inputs"] and held is None:
             yield GraphWarning(
                 node_id,
                 f"{describe_node(prompt, node_id)} belongs to no input and holds no value, so nothing feeds {unfed}; a "
@@ -85,6 +96,7 @@ def _about_inputs(prompt: Prompt, interface: Interface) -> Iterator[GraphWarning
                 "Wire it to the nodes that should receive the value, or remove it.",
             )
     for spec in interface.inputs:
+        yield from _about_limits(prompt, spec, _targets(prompt, spec, twins))
         if spec.is_required:
             continue
         for node_id in _targets(prompt, spec, twins):
@@ -92,6 +104,32 @@ def _about_inputs(prompt: Prompt, interface: Interface) -> Iterator[GraphWarning
                 yield from _about_omission(prompt, spec, node_id, consumed)
             else:
                 yield from _about_another_value(prompt, spec, node_id)
+
+
+def _about_limits(prompt: Prompt, spec: InputSpec, targets: list[str]) -> Iterator[GraphWarning]:
+    refused = spec.limits.refusal(spec.effective_default) if spec.effective_default is not None else None
+    if refused:
+        yield GraphWarning(
+            spec.comfyui_node_id,
+            f'What the workflow uses when a caller omits "{spec.name}" is refused when a caller sends it: the input '
+            f"{refused}",
+            "Give the input a default within its limits, or change the widget behind it.",
+        )
+    first = prompt.get(spec.comfyui_node_id)
+    for node_id in targets:
+        inputs = prompt[node_id]["inputs"]
+        fields = [
+            field
+            for field in _LIMIT_FIELDS
+            if first and (inputs.get(field) or "") != (first["inputs"].get(field) or "")
+        ]
+        if fields:
+            yield GraphWarning(
+                node_id,
+                f'{describe_node(prompt, node_id)} shares the input_id "{spec.name}" with node {spec.comfyui_node_id}, '
+                f"whose {' and '.join(fields)} counts for both.",
+                "Give the node the same widgets, or an input_id of its own.",
+            )
 
 
 def _about_omission(
@@ -108,8 +146,9 @@ def _about_omission(
 
 
 def _about_another_value(prompt: Prompt, spec: InputSpec, node_id: str) -> Iterator[GraphWarning]:
-    value = prompt[node_id]["inputs"].get(VALUE_FIELD)
-    if node_id == spec.comfyui_node_id or value is None or is_link(value) or value == spec.default_value:
+    inputs = prompt[node_id]["inputs"]
+    value = inputs.get(VALUE_FIELD, default_text(prompt[node_id]["class_type"], inputs.get(DEFAULT_FIELD)))
+    if node_id == spec.comfyui_node_id or value is None or is_link(value) or str(value) == str(spec.default_value):
         return
     yield GraphWarning(
         node_id,

@@ -8,6 +8,7 @@ from . import encoding
 from .deploy import RunflowDeploy
 from .inputs import (
     RunflowInputBoolean,
+    RunflowInputChoice,
     RunflowInputFile,
     RunflowInputFloat,
     RunflowInputImage,
@@ -15,7 +16,7 @@ from .inputs import (
     RunflowInputString,
 )
 from .outputs import RunflowOutputFile, RunflowOutputImage
-from .save_audio import RunflowSaveAudioFLAC, RunflowSaveAudioMP3, RunflowSaveAudioOpus
+from .save_audio import RunflowSaveAudioFLAC, RunflowSaveAudioFlac, RunflowSaveAudioMP3, RunflowSaveAudioOpus
 from .save_video import RunflowSaveVideoMP4, RunflowSaveVideoWEBM
 
 NODE_CLASS_MAPPINGS: dict[str, type] = {
@@ -25,6 +26,7 @@ NODE_CLASS_MAPPINGS: dict[str, type] = {
     "RunflowInputBoolean": RunflowInputBoolean,
     "RunflowInputImage": RunflowInputImage,
     "RunflowInputFile": RunflowInputFile,
+    "RunflowInputChoice": RunflowInputChoice,
     "RunflowOutputImage": RunflowOutputImage,
     "RunflowOutputFile": RunflowOutputFile,
     "RunflowDeploy": RunflowDeploy,
@@ -38,6 +40,7 @@ NODE_DISPLAY_NAME_MAPPINGS: dict[str, str] = {
     "RunflowInputBoolean": "Runflow Input (Boolean)",
     "RunflowInputImage": "Runflow Input (Image)",
     "RunflowInputFile": "Runflow Input (File)",
+    "RunflowInputChoice": "Runflow Input (Choice)",
     "RunflowOutputImage": "Runflow Output (Image)",
     "RunflowOutputFile": "Runflow Output (File)",
     "RunflowDeploy": "Runflow Deploy",
@@ -48,6 +51,7 @@ _missing = encoding.lacking()
 if _missing is None:
     NODE_CLASS_MAPPINGS |= {
         "RunflowSaveAudioFLAC": RunflowSaveAudioFLAC,
+        "RunflowSaveAudioFlac": RunflowSaveAudioFlac,
         "RunflowSaveAudioMP3": RunflowSaveAudioMP3,
         "RunflowSaveAudioOpus": RunflowSaveAudioOpus,
         "RunflowSaveVideoMP4": RunflowSaveVideoMP4,
@@ -55,6 +59,7 @@ if _missing is None:
     }
     NODE_DISPLAY_NAME_MAPPINGS |= {
         "RunflowSaveAudioFLAC": "Runflow Save Audio (FLAC)",
+        "RunflowSaveAudioFlac": "Runflow Save Audio (FLAC)",
         "RunflowSaveAudioMP3": "Runflow Save Audio (MP3)",
         "RunflowSaveAudioOpus": "Runflow Save Audio (Opus)",
         "RunflowSaveVideoMP4": "Runflow Save Video (MP4)",

@@ -30,7 +30,9 @@ class RunflowOutputImage:
     CATEGORY: ClassVar[str] = "Runflow/Output"
     DESCRIPTION: ClassVar[str] = "Saves each image as PNG in the output folder and returns it to callers."
     FUNCTION: ClassVar[str] = "save"
-    RETURN_TYPES: ClassVar[tuple[str, ...]] = ()
+    # What arrives goes on, so that previews and further steps can be wired behind the output.
+    RETURN_TYPES: ClassVar[tuple[str, ...]] = ("IMAGE",)
+    RETURN_NAMES: ClassVar[tuple[str, ...]] = ("value",)
     OUTPUT_NODE: ClassVar[bool] = True
     # Two such nodes with the same picture in one prompt must both report their files (ComfyUI would run only one).
     NOT_IDEMPOTENT: ClassVar[bool] = True
@@ -51,7 +53,7 @@ class RunflowOutputImage:
         output_subfolder: str = "",
         unique_id: object = None,
     ) -> dict[str, Any]:
-        """Save the batch below the output folder and report the files in the history bucket `images`.
+        """Save the batch below the output folder, report the files in the history bucket `images`, pass the batch on.
 
         Raises:
             ValueError: the value is no image batch, or the subfolder leaves the output folder; names the node.
@@ -73,7 +75,7 @@ class RunflowOutputImage:
                 number += 1
             images.append({"filename": f"{stem}_{number:05d}.png", "subfolder": subfolder, "type": "output"})
             number += 1
-        return {"ui": {"images": images}}
+        return {"ui": {"images": images}, "result": (value,)}
 
 
 class RunflowOutputFile:
@@ -82,7 +84,8 @@ class RunflowOutputFile:
     CATEGORY: ClassVar[str] = "Runflow/Output"
     DESCRIPTION: ClassVar[str] = "Returns a file that a saving node wrote below the output folder to callers."
     FUNCTION: ClassVar[str] = "mark"
-    RETURN_TYPES: ClassVar[tuple[str, ...]] = ()
+    RETURN_TYPES: ClassVar[tuple[str, ...]] = ("STRING",)
+    RETURN_NAMES: ClassVar[tuple[str, ...]] = ("value",)
     OUTPUT_NODE: ClassVar[bool] = True
     NOT_IDEMPOTENT: ClassVar[bool] = True
 
@@ -100,7 +103,7 @@ class RunflowOutputFile:
         return float("nan")
 
     def mark(self, output_id: str, value: Any, output_name: str = "", unique_id: object = None) -> dict[str, Any]:
-        """Report the file in the history bucket `files`.
+        """Report the file in the history bucket `files`, and pass its name on.
 
         Raises:
             ValueError: the path is empty, leaves the output folder, or names no file; names the node.
@@ -112,4 +115,4 @@ class RunflowOutputFile:
             filename, subfolder = existing_file(output_folder(), value)
         except OutputPathError as error:
             raise ValueError(f"{where}: {str(error).rstrip('.')}.") from error
-        return {"ui": {"files": [{"filename": filename, "subfolder": subfolder, "type": "output"}]}}
+        return {"ui": {"files": [{"filename": filename, "subfolder": subfolder, "type": "output"}]}, "result": (value,)}

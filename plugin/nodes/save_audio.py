@@ -12,6 +12,8 @@ from .encoding import encode_audio, staging
 from .save_paths import naming, place, relative_name, reported, save_types
 
 _PREFIX = "audio/runflow"
+_OPUS_RATES = ("64k", "96k", "128k", "192k", "320k")
+_OPUS_RATE = "128k"
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 
@@ -30,6 +32,8 @@ def _check(audio: Any, file_format: str, quality: str) -> None:
     if file_format == "mp3" and rate not in _MP3_RATES:
         rates = ", ".join(map(str, _MP3_RATES))
         raise ValueError(f"MP3 knows no sample rate of {rate} Hz, only {rates}. Resample it, or save as FLAC or Opus")
+    if file_format == "opus" and quality not in _OPUS_RATES:
+        raise ValueError(f"Opus knows no bitrate {quality!r:.40}, only {', '.join(_OPUS_RATES)}. Choose one of these")
     if file_format == "opus" and quality == "320k" and shape[1] == 1:
         raise ValueError("Opus takes at most 256k for one channel. Choose a bitrate of 192k or less")
 
@@ -83,6 +87,15 @@ class RunflowSaveAudioFLAC(_SaveAudio):
         return self._save(audio, filename_prefix, "", output_subfolder, unique_id)
 
 
+class RunflowSaveAudioFlac(RunflowSaveAudioFLAC):
+    """Runflow Save Audio (FLAC) under the name that it has in workflows of the original plugin.
+
+    ComfyUI's menu and search leave deprecated nodes out, so that people find one node there.
+    """
+
+    DEPRECATED: ClassVar[bool] = True
+
+
 class RunflowSaveAudioMP3(_SaveAudio):
     """Runflow Save Audio (MP3)."""
 
@@ -123,21 +136,23 @@ class RunflowSaveAudioOpus(_SaveAudio):
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
         """Sockets and widgets, in ComfyUI's form."""
-        choices = ["64k", "96k", "128k", "192k", "320k"]
-        bitrate = (choices, {"default": "128k", "tooltip": "Kilobits per second."})
-        return save_types("audio", "AUDIO", _PREFIX, bitrate=bitrate)
+        types = save_types("audio", "AUDIO", _PREFIX)
+        bitrate = (list(_OPUS_RATES), {"default": _OPUS_RATE, "tooltip": "Kilobits per second."})
+        # Prompts of the original plugin say `quality` instead. A hidden input takes it and shows no second widget.
+        return {**types, "optional": {"bitrate": bitrate}, "hidden": {**types["hidden"], "quality": "STRING"}}
 
     def save(
         self,
         audio: Any,
         filename_prefix: str = _PREFIX,
-        bitrate: str = "128k",
+        bitrate: str = _OPUS_RATE,
         output_subfolder: str = "",
         unique_id: object = None,
+        quality: str | None = None,
     ) -> dict[str, Any]:
-        """Save each audio of the batch.
+        """Save each audio of the batch; `quality` is the original plugin's name of `bitrate`, and wins.
 
         Raises:
             ValueError: no audio, none that can be encoded, or a name that leaves output/; names the node.
         """
-        return self._save(audio, filename_prefix, bitrate, output_subfolder, unique_id)
+        return self._save(audio, filename_prefix, quality or bitrate, output_subfolder, unique_id)

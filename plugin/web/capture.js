@@ -1,6 +1,7 @@
 // The workflow as it stands in the editor, in both of ComfyUI's formats.
 import { app } from "../../scripts/app.js"
 import { graphModels } from "./graph_models.js"
+import { shownValue } from "./shown_values.js"
 
 /** @typedef {import("../../scripts/app.js").Graph} Graph */
 /** @typedef {import("../../scripts/app.js").GraphNode} GraphNode */
@@ -16,10 +17,10 @@ export async function capture() {
   const models = graphModels(taken.graph)
   if (models.length) taken.graph.models = models
   for (const [id, node] of Object.entries(taken.prompt)) {
-    const shown = find(app.rootGraph ?? app.graph, id.split(":"))
+    const path = find(app.rootGraph ?? app.graph, id.split(":"))
     // The editor names no class where it does not know the node; who reads the prompt must be able to tell which it is.
-    node.class_type ??= shown?.type
-    const own = ownDefaults(node.inputs, taken.prompt, shown)
+    node.class_type ??= path.at(-1)?.type
+    const own = ownDefaults(node.inputs, taken.prompt, path)
     if (Object.keys(own).length) node._meta = { ...node._meta, runflow_widgets: own }
   }
   return taken
@@ -30,26 +31,26 @@ export async function capture() {
  * an optional input out.
  * @param {Record<string, any>} inputs
  * @param {Record<string, any>} prompt
- * @param {GraphNode | null | undefined} shown
+ * @param {(GraphNode | null | undefined)[]} path
  */
-function ownDefaults(inputs, prompt, shown) {
+function ownDefaults(inputs, prompt, path) {
   /** @type {Record<string, string | number | boolean>} */
   const own = {}
   for (const [field, link] of Object.entries(inputs)) {
     if (!Array.isArray(link) || !/^RunflowInput/.test(prompt[link[0]]?.class_type)) continue
-    const value = shown?.widgets?.find(({ name }) => name === field)?.value
+    const value = shownValue(path, field)
     if (["string", "number", "boolean"].includes(typeof value)) own[field] = value
   }
   return own
 }
 
 /**
- * The node at a path of ids, from the whole workflow into its subgraphs.
+ * The nodes at a path of ids, from the whole workflow into its subgraphs.
  * @param {Graph | undefined} graph
  * @param {string[]} path
- * @returns {GraphNode | null | undefined}
+ * @returns {(GraphNode | null | undefined)[]}
  */
 function find(graph, [id, ...inner]) {
   const node = graph?.getNodeById(id)
-  return inner.length ? find(node?.subgraph, inner) : node
+  return inner.length ? [node, ...find(node?.subgraph, inner)] : [node]
 }

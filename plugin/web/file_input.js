@@ -54,13 +54,16 @@ function dress(node) {
 const REQUIRED = 3
 
 /**
- * Files of the plugin's first versions have no `required`, and file_name in its place.
+ * Files of the plugin's first versions have no `required`, and file_name in its place: then a chosen file is what
+ * callers may leave out, as the server reads it.
  * @param {any} data
  */
 function withRequired(data) {
   const values = data.widgets_values
   if (!Array.isArray(values) || typeof values[REQUIRED] !== "string") return data
-  return { ...data, widgets_values: [...values.slice(0, REQUIRED), true, ...values.slice(REQUIRED)] }
+  const [fileName, after] = values.slice(REQUIRED)
+  const required = typeof after === "boolean" ? after : !fileName.trim()
+  return { ...data, widgets_values: [...values.slice(0, REQUIRED), required, fileName] }
 }
 
 app.registerExtension({

@@ -46,7 +46,13 @@ async def test_a_chosen_file_is_uploaded_and_named(newest_editor: Editor, open_p
 
 async def test_a_workflow_from_before_the_required_widget(editor: Editor, open_page: OpenPage) -> None:
     page = await open_page(editor)
-    for values, required in ((["scan", "", "", "a.stl"], True), (["scan", "", "", False, "a.stl"], False)):
+    for values, required in (
+        (["scan", "", "", "a.stl"], False),
+        (["scan", "", "", "a.stl", None], False),
+        (["scan", "", "", "a.stl", True], True),
+        (["scan", "", "", True, "a.stl"], True),
+        (["scan", "", "", False, "a.stl"], False),
+    ):
         node = {"id": 7, "type": "RunflowInputFile", "pos": [100, 100], "size": [300, 200], "widgets_values": values}
         await page.load({"last_node_id": 7, "last_link_id": 0, "nodes": [node], "links": [], "version": 0.4})
         assert [await page.widget("7", name) for name in ("input_id", "required", "file_name")] == [

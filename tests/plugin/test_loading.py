@@ -18,6 +18,7 @@ NODES = {
     "RunflowInputBoolean",
     "RunflowInputImage",
     "RunflowInputFile",
+    "RunflowInputChoice",
     "RunflowOutputImage",
     "RunflowOutputFile",
     "RunflowDeploy",

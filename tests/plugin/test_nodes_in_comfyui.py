@@ -47,7 +47,7 @@ def tag() -> str:
 
 def test_the_server_knows_every_node_under_its_name_and_category(comfyui_url: str) -> None:
     info = httpx.get(f"{comfyui_url}/object_info", timeout=30).json()
-    inputs = ["String", "Int", "Float", "Boolean", "Image", "File"]
+    inputs = ["String", "Int", "Float", "Boolean", "Image", "File", "Choice"]
     expected = {f"RunflowInput{kind}": (f"Runflow Input ({kind})", "Runflow/Input") for kind in inputs}
     expected |= {f"RunflowOutput{kind}": (f"Runflow Output ({kind})", "Runflow/Output") for kind in ("Image", "File")}
     found = {name: (info[name]["display_name"], info[name]["category"]) for name in info if name.startswith("Runflow")}
@@ -72,6 +72,27 @@ def test_an_unwired_scalar_is_empty(comfyui_url: str, kind: str, tag: str) -> No
         "3": node("PreviewAny", source=["2", 0]),
     }
     assert execute(comfyui_url, prompt).outputs["3"] == {"text": [SCALARS[kind][3]]}
+
+
+def test_defaults_and_choices_run_and_reach_a_widget_with_choices(comfyui_url: str, tag: str) -> None:
+    prompt = {
+        "1": node("EmptyImage", width=["2", 0], height=32, batch_size=1, color=0),
+        "2": node("RunflowInputInt", input_id=f"w{tag}", default_value="24", min="8", max=64, step=8, required=False),
+        "3": node("RunflowInputChoice", input_id=f"m{tag}", choices="bilinear\nlanczos", required=False),
+        "4": node("ImageScale", image=["1", 0], upscale_method=["3", 0], width=48, height=0, crop="disabled"),
+        "5": node("RunflowOutputImage", output_id="image", value=["4", 0]),
+        "6": node("RunflowInputBoolean", input_id=f"b{tag}", default_value=True, required=False),
+        "7": node("PreviewAny", source=["6", 0]),
+    }
+    interface = read_interface(prompt)
+    assert [spec.default_value for spec in interface.inputs] == [24, None, True]
+    execution = execute(comfyui_url, prompt)
+    assert execution.error is None, execution.error
+    assert execution.outputs["7"] == {"text": ["True"]}
+    values = validate_values(interface, {f"w{tag}": 16, f"m{tag}": "lanczos"}).values
+    execution = execute(comfyui_url, bind(prompt, interface, values, files={}))
+    assert execution.error is None, execution.error
+    assert len(execution.outputs["5"]["images"]) == 1
 
 
 @pytest.mark.parametrize("kind", SCALARS)

@@ -108,6 +108,7 @@ def test_they_are_there_by_name_and_category(editor: Editor) -> None:
     found = {name: info[name] for name in info if name.startswith("RunflowSave")}
     assert {name: each["display_name"] for name, each in found.items()} == {
         "RunflowSaveAudioFLAC": "Runflow Save Audio (FLAC)",
+        "RunflowSaveAudioFlac": "Runflow Save Audio (FLAC)",
         "RunflowSaveAudioMP3": "Runflow Save Audio (MP3)",
         "RunflowSaveAudioOpus": "Runflow Save Audio (Opus)",
         "RunflowSaveVideoMP4": "Runflow Save Video (MP4)",
@@ -115,6 +116,7 @@ def test_they_are_there_by_name_and_category(editor: Editor) -> None:
     }
     assert {each["category"] for each in found.values()} == {"Runflow/Save"}
     assert {tuple(each["output"]) for each in found.values()} == {("STRING",)}
+    assert [name for name, each in found.items() if each.get("deprecated")] == ["RunflowSaveAudioFlac"]
 
 
 @pytest.mark.parametrize(
@@ -144,6 +146,43 @@ def test_audio_is_encoded_and_delivered(
     assert bits is None or stream["bit_rate"] == bits
     (again,) = delivered(editor, prompt)
     assert again.name == f"my_song_00002.{kind.lower()}"
+
+
+@pytest.mark.parametrize(
+    ("saver", "name"),
+    [
+        (node("RunflowSaveAudioFlac"), "flac"),
+        (node("RunflowSaveAudioOpus", quality="64k"), "opus"),
+    ],
+)
+def test_a_prompt_of_the_original_plugin_runs_as_it_is(
+    editor: Editor, tag: str, saver: dict[str, Any], name: str
+) -> None:
+    """Its spellings, and its outputs' values wired on; bound as for a run of the platform."""
+    save_wave(editor.base / "input" / f"{tag}.wav", seconds=0.5)
+    prompt = {
+        "0": node("RunflowInputFile", input_id="sound", display_name="", description="", file_name=f"{tag}.wav"),
+        "1": node("LoadAudio", audio=f"{tag}.wav"),
+        "2": node(saver["class_type"], audio=["1", 0], filename_prefix=f"{tag}/song", **saver["inputs"]),
+        "9": node("RunflowOutputFile", output_id="song", output_name="", value=["2", 0]),
+        "8": node("PreviewAny", source=["0", 0]),
+        "10": node("PreviewAny", source=["9", 0]),
+        "11": node("EmptyImage", width=16, height=16, batch_size=2, color=1),
+        "12": node("RunflowOutputImage", output_id="picture", output_name="", value=["11", 0]),
+        "13": node("PreviewImage", images=["12", 0]),
+    }
+    interface = read_interface(prompt)
+    assert [(spec.is_required, spec.default_value) for spec in interface.inputs] == [(False, f"{tag}.wav")]
+    execution = execute(editor.url, bind(prompt, interface, {}, files={}, output_folder=f"runs/{tag}"))
+    assert execution.error is None, execution.error
+    song, *pictures = collect_outputs(prompt, interface, execution.outputs)
+    assert (song.output_id, song.subfolder, song.filename) == ("song", f"runs/{tag}/{tag}", f"song_00001.{name}")
+    assert [each.output_id for each in pictures] == ["picture", "picture"]
+    assert execution.outputs["8"]["text"] == [f"{tag}.wav"]
+    assert execution.outputs["10"]["text"] == [f"runs/{tag}/{tag}/song_00001.{name}"]
+    assert len(execution.outputs["13"]["images"]) == 2
+    found = probe(editor, editor.base / "output" / song.subfolder / song.filename)
+    assert found["seconds"] == pytest.approx(0.5, abs=0.06)
 
 
 def test_flac_keeps_every_sample(editor: Editor, tag: str) -> None:
@@ -326,14 +365,19 @@ def test_what_an_encoder_does_not_take_fails_with_the_node_and_the_reason(editor
         "1": node("LoadAudio", audio=f"{tag}.wav"),
         "2": node("RunflowSaveAudioOpus", audio=["1", 0], filename_prefix=tag, bitrate="320k"),
     }
+    unknown = {
+        "1": node("LoadAudio", audio=f"{tag}.wav"),
+        "2": node("RunflowSaveAudioOpus", audio=["1", 0], filename_prefix=tag, quality="V0"),
+    }
     fast = {
         "1": node("EmptyImage", width=16, height=16, batch_size=2, color=1),
         "2": node("RunflowSaveVideoWEBM", images=["1", 0], filename_prefix=tag, codec="av1", fps=250.0, crf=32.0),
     }
-    errors = [execute(editor.url, prompt).error for prompt in (odd, silent, loud, fast)]
+    errors = [execute(editor.url, prompt).error for prompt in (odd, silent, loud, fast, unknown)]
     messages = [error["exception_message"] for error in errors if error]
     assert "Runflow Save Audio (MP3) (node 2): MP3 knows no sample rate of 96000 Hz" in messages[0]
     assert "Runflow Save Audio (Opus) (node 2): Opus takes at most 256k for one channel" in messages[2]
+    assert "Runflow Save Audio (Opus) (node 2): Opus knows no bitrate 'V0', only 64k" in messages[4]
     assert "Runflow Save Video (WEBM) (node 2): AV1 takes 240 images per second at most" in messages[3]
     assert "Runflow Save Audio (MP3) (node 4): it received no audio" in messages[1]
     assert not list((editor.base / "output").glob(f"{tag}*"))

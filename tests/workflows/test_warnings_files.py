@@ -49,6 +49,39 @@ def test_what_is_wired_or_unused_or_bound_is_no_fixed_file() -> None:
     assert list(about_input_files(nodes, Interface.from_dict({"inputs": [spec]}), [])) == []
 
 
+def test_what_only_feeds_a_wire_that_values_replace_is_needed_by_no_run() -> None:
+    nodes = prompt(
+        n2=input_node("photo", "Image", value=["4", 0]),
+        n3={"class_type": "LoadImage", "inputs": {"image": "example.png"}},
+        n4={"class_type": "ImageScale", "inputs": {"image": ["3", 0], "width": 64}},
+        n5={"class_type": "UpscaleModelLoader", "inputs": {"model_name": "big.pth"}},
+    )
+    nodes["4"]["inputs"]["model"] = ["5", 0]
+    nodes["7"]["inputs"]["picture"] = ["2", 0]
+    assert about(nodes) == []
+    assert list(about_named_models(nodes, read_interface(nodes), {"other.pth": {}})) == []
+    nodes["8"] = {"class_type": "PreviewImage", "inputs": {"images": ["3", 0]}}
+    assert about(nodes) == ["3"]
+    nodes["2"]["inputs"]["input_id"] = ""
+    assert about(nodes) == ["3"]
+
+
+def test_a_wire_that_an_omission_keeps_is_needed() -> None:
+    spec = {"name": "picture", "variable_type_code": "image", "comfyui_node_id": "7", "comfyui_field_name": "picture"}
+    nodes = loads("example.png")
+    for optional, warned in (({}, []), ({"is_required": False}, ["3"])):
+        interface = Interface.from_dict({"inputs": [spec | optional]})
+        assert [warning.node_id for warning in about_input_files(nodes, interface, [])] == warned
+
+
+def test_an_address_is_no_file_of_the_input_folder() -> None:
+    nodes = loads("https://example.com/photo.png")
+    (warning,) = about_input_files(nodes, read_interface(nodes), [])
+    assert 'names the address "https://example.com/photo.png"' in warning.message
+    assert "every run fails" in warning.message
+    assert 'Make its "image" an input' in warning.next_step
+
+
 def test_a_default_that_is_no_resource() -> None:
     nodes = prompt(n2=input_node("script", "File", required=False, file_name="a.txt"))
     assert about(nodes) == ["2"]

@@ -22,6 +22,7 @@ from runflow.workflows.interface.declared import Settled, first_rows, read_decla
 from runflow.workflows.interface.rows import InputRow, OutputRow
 from runflow.workflows.queries import DOCUMENTS, texts
 from runflow.workflows.schemas import CreateWorkflow
+from runflow.workflows.sent_prompt import sent_documents
 from runflow.workflows.service import TOPIC
 
 
@@ -86,10 +87,11 @@ def _draft(body: CreateWorkflow) -> _Draft:
         slug = body.slug or WORKFLOW.derived(body.name)
     except SlugError as error:
         raise writing.invalid("slug", str(error)) from None
-    # Before anything is made of the documents: what they hold is stored, shown and repeated.
-    warned = (*graph_without_keys(body.graph), *prompt_without_keys(body.workflow_json))
-    documents = texts({name: getattr(body, name) for name in DOCUMENTS})
-    declared = read_declared(body.workflow_json)
+    sent = sent_documents({name: getattr(body, name) for name in DOCUMENTS})
+    # Before anything else is made of the documents: what they hold is stored, shown and repeated.
+    warned = (*graph_without_keys(sent["graph"]), *prompt_without_keys(sent["workflow_json"]))
+    documents = texts(sent)
+    declared = read_declared(sent["workflow_json"])
     settled = settle(declared.prompt, *first_rows(declared), writing.stated(body.inputs), writing.stated(body.outputs))
     warnings = (
         *warned,

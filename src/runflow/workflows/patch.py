@@ -22,6 +22,7 @@ from runflow.workflows.interface.declared import Declared, Settled, merge_rows, 
 from runflow.workflows.interface.rows import Merged
 from runflow.workflows.queries import DOCUMENTS, texts
 from runflow.workflows.schemas import PatchWorkflow
+from runflow.workflows.sent_prompt import sent_documents
 from runflow.workflows.service import TOPIC
 from runflow.workflows.tables import WorkflowRow
 
@@ -89,8 +90,10 @@ async def patch(services: Services, caller: Principal, workflow_id: UUID, body: 
 
 def _draft(body: PatchWorkflow) -> _Draft:
     sent = {name: getattr(body, name) for name in DOCUMENTS if name in body.model_fields_set}
-    if sent.get("workflow_json", ...) is None:
-        del sent["workflow_json"]
+    if sent.get("workflow_json") is not None:
+        sent = sent_documents(sent)
+    else:
+        sent.pop("workflow_json", None)
     warned = (*graph_without_keys(sent.get("graph")), *prompt_without_keys(sent.get("workflow_json")))
     documents = texts(sent)
     declared = read_declared(sent["workflow_json"]) if "workflow_json" in sent else None

@@ -7,6 +7,7 @@ only these functions look beyond. Each raises `WorkflowNotFound` for what is pri
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -33,7 +34,7 @@ async def get(services: Services, key: UUID | Path, query: RecordQuery) -> dict[
     async with _opened(services, key) as (transaction, row):
         check_projection(query, records.RECORD_FIELDS, EMBEDS)
         parts = {"inputs", "outputs"} if query.fields is None else {*query.fields} & {"inputs", "outputs"}
-        found = await records.complete(transaction, [row], row.owner, parts | {*query.embed})
+        found = await records.complete(transaction, [row], row.owner, parts | {*query.embed}, is_own=False)
     return project(found[0], query)
 
 
@@ -63,7 +64,11 @@ async def described(services: Services, path: Path) -> DescribedWorkflow:
         row = await public_queries.described(transaction, path)
     if row is None:
         raise errors.WorkflowNotFound
-    return row
+    inputs = [
+        {**each, "effective_default": records.told_to_others(each.get("effective_default"))}
+        for each in row.interface["inputs"]
+    ]
+    return replace(row, interface={**row.interface, "inputs": inputs})
 
 
 async def run_by(services: Services, org_id: UUID) -> list[NamedWorkflow]:

@@ -13,7 +13,7 @@ from runflow.workflows.interface import queries
 from runflow.workflows.interface.rows import InputRow, OutputRow
 from runflow.workflows.interface.schemas import WorkflowInput, WorkflowOutput
 from runflow.workflows.queries import DOCUMENTS, Version, fragment
-from runflow.workflows.tables import DefinitionRow, WorkflowRow
+from runflow.workflows.tables import DefinitionRow, WorkflowInputRow, WorkflowRow
 
 OWN_FIELDS = (
     "id", "org_id", "owner", "slug", "path", "name", "description", "version", "is_public", "status_code",
@@ -38,19 +38,24 @@ def documents_of(parts: Collection[str]) -> list[str]:
 
 
 async def complete(
-    transaction: Transaction, rows: Sequence[WorkflowRow], owner: str, parts: Collection[str]
+    transaction: Transaction,
+    rows: Sequence[WorkflowRow],
+    owner: str,
+    parts: Collection[str],
+    *,
+    is_own: bool = True,
 ) -> list[dict[str, Any]]:
     """Return the records of these rows, with the parts (documents, inputs, outputs, versions) that are asked for.
 
     Documents must be fields of the rows (`WorkflowWithDocuments`); the other parts are read here, one statement for
-    all rows.
+    all rows. `is_own`: the caller belongs to their organization.
     """
     ids = [row.id for row in rows]
     inputs = outputs = versions = None
     if ids and "inputs" in parts:
-        inputs = _by_workflow(await queries.shown(transaction, InputRow, ids), WorkflowInput)
+        inputs = _by_workflow(await queries.shown(transaction, InputRow, ids), WorkflowInput, is_own=is_own)
     if ids and "outputs" in parts:
-        outputs = _by_workflow(await queries.shown(transaction, OutputRow, ids), WorkflowOutput)
+        outputs = _by_workflow(await queries.shown(transaction, OutputRow, ids), WorkflowOutput, is_own=is_own)
     if ids and "versions" in parts:
         current = {row.version_id for row in rows}
         versions = _versions(await workflows_queries.versions_of(transaction, ids, MAX_VERSIONS), current)
@@ -66,9 +71,20 @@ async def complete(
     return records
 
 
-def interface_record(row: DefinitionRow, kind: type[BaseModel]) -> dict[str, Any]:
-    """Return an input or output as the wire shows it."""
-    return {name: getattr(row, name) for name in kind.model_fields}
+def interface_record(row: DefinitionRow, kind: type[BaseModel], *, is_own: bool) -> dict[str, Any]:
+    """Return an input or output as the wire shows it: of an optional input the default that a run really uses."""
+    record = {name: getattr(row, name) for name in kind.model_fields}
+    if isinstance(row, WorkflowInputRow) and row.default_value is None:
+        record["default_value"] = row.effective_default if is_own else told_to_others(row.effective_default)
+    return record
+
+
+def told_to_others(effective_default: Any) -> Any:
+    """Return what other organizations may know of a value that a public workflow's prompt holds: no texts.
+
+    Its owner wrote those into a node, not into the interface; a key or an internal name may be among them.
+    """
+    return None if isinstance(effective_default, str) else effective_default
 
 
 def version_record(row: Version, *, is_current: bool) -> dict[str, Any]:
@@ -84,10 +100,12 @@ def version_record(row: Version, *, is_current: bool) -> dict[str, Any]:
     }
 
 
-def _by_workflow(rows: Iterable[DefinitionRow], kind: type[BaseModel]) -> dict[UUID, list[dict[str, Any]]]:
+def _by_workflow(
+    rows: Iterable[DefinitionRow], kind: type[BaseModel], *, is_own: bool
+) -> dict[UUID, list[dict[str, Any]]]:
     found: dict[UUID, list[dict[str, Any]]] = {}
     for row in sorted(rows, key=lambda row: (row.sort_order, node_order(row.comfyui_node_id), row.name)):
-        found.setdefault(row.comfyui_workflow_id, []).append(interface_record(row, kind))
+        found.setdefault(row.comfyui_workflow_id, []).append(interface_record(row, kind, is_own=is_own))
     return found
 
 

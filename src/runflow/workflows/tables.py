@@ -95,6 +95,7 @@ workflow_inputs = Table(
     json_column("validator_attrs"),
     Column("is_required", Boolean, nullable=False),
     json_column("default_value"),
+    json_column("effective_default"),
     Column("sort_order", Integer, nullable=False),
     Column("comfyui_node_id", Text, nullable=False),
     Column("comfyui_field_name", Text, nullable=False),
@@ -162,6 +163,7 @@ class WorkflowInputRow(DefinitionRow):
     default_behavior_code: str | None
     is_required: bool
     default_value: Any
+    effective_default: Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from runflow.graph import GraphWarning, InputType, Interface, Prompt, describe_node, node_order
 from runflow.graph.media import looks_like_reference
 from runflow.graph.prompt import consumers
+from runflow.graph.targets import idle_nodes
 from runflow.workflows.fields import GpuMode
 
 MAX_WARNINGS = 100
@@ -178,14 +179,22 @@ def about_input_files(prompt: Prompt, interface: Interface, resources: Iterable[
     """Warn of files of the input folder that the prompt, or a default, names and `resources` (their paths) lack."""
     known = set(map(_plain, resources))
     bound = _bound(interface)
-    consumed = consumers(prompt)
+    consumed, idle = consumers(prompt), idle_nodes(prompt, interface)
     for node_id in sorted(prompt, key=node_order):
         node = prompt[node_id]
         field = INPUT_FILES.get(node["class_type"])
         name = node["inputs"].get(field) if field else None
-        if not isinstance(name, str) or (node_id, field) in bound or not consumed.get(node_id):
+        if not isinstance(name, str) or (node_id, field) in bound or not consumed.get(node_id) or node_id in idle:
             continue
-        if _plain(name) not in known:
+        if looks_like_reference(name):
+            yield GraphWarning(
+                node_id,
+                f'{describe_node(prompt, node_id)} names the address "{name[:200]}", but it opens files of the input '
+                "folder only, so every run fails.",
+                f'Make its "{field}" an input with this address as the default, so that each run fetches the file, or '
+                "put the file into the input folder and choose it there.",
+            )
+        elif _plain(name) not in known:
             yield GraphWarning(
                 node_id,
                 f'{describe_node(prompt, node_id)} reads the input file "{name[:200]}", which is not among the '
@@ -211,8 +220,8 @@ def about_named_models(prompt: Prompt, interface: Interface, models: Any) -> Ite
     known = {end for path in _paths(models) for end in _ends(_plain(path))}
     if not known:
         return
-    bound = _bound(interface)
-    for node_id in sorted(prompt, key=node_order):
+    bound, idle = _bound(interface), idle_nodes(prompt, interface)
+    for node_id in sorted(prompt.keys() - idle, key=node_order):
         for field, name in prompt[node_id]["inputs"].items():
             if not isinstance(name, str) or not _MODEL.search(name) or (node_id, field) in bound:
                 continue

@@ -142,10 +142,14 @@ class TestOmission:
             "3": node("RunflowInputInt", input_id="", value=["5", 0]),
             "4": node("KSampler", seed=["3", 0]),
             "5": node("PrimitiveInt", value=1),
+            "6": node("RunflowInputInt", input_id="steps", default_value="8"),
+            "7": node("RunflowInputBoolean", input_id="flag", default_value="none"),
+            "8": node("Sampler", steps=["6", 0], flag=["7", 0]),
         }
         bound = bind(prompt, Interface(), {}, files={})
         assert bound["2"]["inputs"] == {}
         assert bound["4"]["inputs"] == {"seed": ["3", 0]}
+        assert bound["8"]["inputs"] == {"steps": ["6", 0]}
 
     def test_a_required_input_without_value_is_refused(self) -> None:
         prompt = {"1": node("RunflowInputInt", input_id="seed", value=5)}
@@ -258,6 +262,18 @@ class TestRunFolder:
             (message,) = refusals(prompt, interface, {"name": name}, output_folder="runs/a")
             assert message == 'The filename_prefix of node 2 (SaveImage) leaves the folder of the run with "..".'
         assert bind(prompt, interface, {}, files={}, output_folder="runs/a")["2"]["inputs"] == {}
+
+    @pytest.mark.parametrize(
+        ("source", "expected"),
+        [
+            (node("RunflowInputChoice", input_id="", choices="a\nb", default_value="b"), "runs/a/b"),
+            (node("RunflowInputString", input_id="", default_value="c/d"), "runs/a/c/d"),
+        ],
+    )
+    def test_a_prefix_from_a_default_stays_in_the_folder(self, source: dict[str, Any], expected: str) -> None:
+        prompt = {"1": source, "2": node("SaveImage", filename_prefix=["1", 0])}
+        bound = bind(prompt, Interface(), {}, files={}, output_folder="runs/a")
+        assert bound["2"]["inputs"]["filename_prefix"] == expected
 
     def test_a_linked_prefix_of_another_node_is_left_alone(self) -> None:
         prompt = {"1": node("Concatenate", a="x"), "2": node("SaveImage", filename_prefix=["1", 0])}

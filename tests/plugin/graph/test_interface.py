@@ -90,6 +90,15 @@ def test_an_output_without_id_gets_the_default_one(class_type: str, name: str) -
         ("RunflowInputBoolean", {"value": False}, False),
         ("RunflowInputInt", {"value": ["9", 0]}, None),
         ("RunflowInputInt", {"value": None}, None),
+        ("RunflowInputInt", {"default_value": "7"}, 7),
+        ("RunflowInputInt", {"default_value": 7, "value": 8}, 8),
+        ("RunflowInputInt", {"default_value": "7", "value": ["9", 0]}, 7),
+        ("RunflowInputInt", {"default_value": ""}, None),
+        ("RunflowInputString", {"default_value": "none"}, "none"),
+        ("RunflowInputBoolean", {"default_value": "none"}, None),
+        ("RunflowInputBoolean", {"default_value": "false"}, False),
+        ("RunflowInputBoolean", {"default_value": False}, False),
+        ("RunflowInputChoice", {"choices": "a\nb", "default_value": "b"}, "b"),
         ("RunflowInputImage", {"value": ["9", 0]}, None),
         ("RunflowInputImage", {"value": ""}, None),
         ("RunflowInputFile", {"file_name": "mesh.glb"}, "mesh.glb"),
@@ -121,6 +130,56 @@ def test_a_default_that_does_not_fit_its_type_is_named() -> None:
 def test_required(widget: object, required: bool) -> None:
     (spec,) = read_interface({"1": node("RunflowInputInt", input_id="x", required=widget)}).inputs
     assert spec.is_required is required
+
+
+@pytest.mark.parametrize(
+    ("class_type", "widgets", "required"),
+    [
+        ("RunflowInputFile", {"file_name": "mesh.glb"}, False),
+        ("RunflowInputFile", {"file_name": "mesh.glb", "required": True}, True),
+        ("RunflowInputFile", {"file_name": ""}, True),
+        ("RunflowInputFile", {"file_name": ["9", 0]}, True),
+        ("RunflowInputString", {"file_name": "mesh.glb"}, True),
+    ],
+)
+def test_a_file_without_the_required_widget_is_optional(
+    class_type: str, widgets: dict[str, Any], required: bool
+) -> None:
+    (spec,) = read_interface({"1": node(class_type, input_id="x", **widgets), "9": node("AnyNode")}).inputs
+    assert spec.is_required is required
+
+
+def test_limits_are_read_and_faults_in_them_named() -> None:
+    prompt = {
+        "1": node("RunflowInputInt", input_id="a", min="1", max=9, step="2", default_value="3"),
+        "2": node("RunflowInputFloat", input_id="b", min="", max="0.5"),
+        "3": node("RunflowInputChoice", input_id="c", choices=" euler\n\nddim\neuler"),
+        "4": node("RunflowInputString", input_id="d", min=5, choices="x"),
+    }
+    found = [spec.limits.to_attributes() for spec in read_interface(prompt).inputs]
+    assert found == [{"min": 1, "max": 9, "step": 2}, {"max": 0.5}, {"choices": ["euler", "ddim"]}, {}]
+    assert [spec.variable_type_code for spec in read_interface(prompt).inputs][2] is InputType.STRING
+    assert problems(
+        {
+            "1": node("RunflowInputInt", input_id="a", min="low", step="0"),
+            "2": node("RunflowInputInt", input_id="b", min=5, max=3),
+            "3": node("RunflowInputInt", input_id="c", max=3, default_value="4"),
+            "4": node("RunflowInputChoice", input_id="d", choices=" "),
+            "5": node("RunflowInputChoice", input_id="e", choices="cat\ndog", default_value="dgo"),
+            "6": node("RunflowInputChoice", input_id="f", choices="cat"),
+            "7": node("RunflowInputString", input_id="f"),
+        }
+    ) == [
+        "\"min\" of node 1 (RunflowInputInt) cannot be used: it takes an integer, but got the text 'low'.",
+        '"step" of node 1 (RunflowInputInt) cannot be used: it takes a number above 0, but got 0.',
+        "node 2 (RunflowInputInt) has a smallest of 5, which is above its largest of 3. No value would be taken.",
+        "The default of node 3 (RunflowInputInt) cannot be used: the input takes at most 3, but got 4.",
+        "node 4 (RunflowInputChoice) lists no choices, so callers could send nothing.",
+        "The default of node 5 (RunflowInputChoice) cannot be used: the input takes one of 'cat', 'dog', but got the "
+        "text 'dgo'. Did you mean 'dog'?",
+        'The input_id "f" is used with two classes: string by node 6 (RunflowInputChoice) and string by node 7 '
+        "(RunflowInputString).",
+    ]
 
 
 def test_widgets_that_are_linked_or_no_text_are_refused() -> None:

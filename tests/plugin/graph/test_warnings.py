@@ -55,6 +55,25 @@ def test_an_optional_input_that_feeds_only_other_inputs_is_fine() -> None:
     assert warnings(prompt) == {}
 
 
+def test_limits_that_refuse_what_the_workflow_uses_by_itself() -> None:
+    painter = node("Painter", text=["1", 0], steps=["4", 0]) | {"_meta": {"runflow_widgets": {"steps": 80}}}
+    prompt = {**SOUND, "2": painter, "4": node("RunflowInputInt", input_id="steps", max="50", required=False)}
+    assert warnings(prompt) == {
+        "4": 'What the workflow uses when a caller omits "steps" is refused when a caller sends it: the input takes at '
+        "most 50, but got 80."
+    }
+    prompt["4"]["inputs"]["max"] = 80
+    assert warnings(prompt) == {}
+
+
+def test_a_twin_with_other_limits() -> None:
+    first, second = (node("RunflowInputInt", input_id="size", max=most) for most in (64, 99))
+    prompt = {**SOUND, "4": first, "5": second, "2": node("Painter", text=["1", 0], width=["4", 0], height=["5", 0])}
+    assert warnings(prompt) == {
+        "5": 'node 5 (RunflowInputInt) shares the input_id "size" with node 4, whose max counts for both.'
+    }
+
+
 def test_a_twin_with_another_value() -> None:
     first, second = (node("RunflowInputInt", input_id="size", required=False, value=at) for at in (64, 99))
     prompt = {**SOUND, "4": first, "5": second, "2": node("Painter", text=["1", 0], width=["4", 0], height=["5", 0])}

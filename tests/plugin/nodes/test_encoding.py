@@ -34,7 +34,7 @@ def test_with_all_that_they_need_they_are_there_and_nothing_is_said(
     place_comfy_api(monkeypatch, **WHOLE)
     with loaded_as_custom_node(PLUGIN) as module:
         saving = {name for name in module.NODE_CLASS_MAPPINGS if name.startswith("RunflowSave")}
-        assert saving == {f"RunflowSaveAudio{kind}" for kind in ("FLAC", "MP3", "Opus")} | {
+        assert saving == {f"RunflowSaveAudio{kind}" for kind in ("FLAC", "Flac", "MP3", "Opus")} | {
             f"RunflowSaveVideo{kind}" for kind in ("MP4", "WEBM")
         }
         assert saving <= set(module.NODE_DISPLAY_NAME_MAPPINGS)
@@ -52,7 +52,7 @@ def test_without_one_warning_tells_and_the_rest_is_there(
     if lacking is not None:
         place_comfy_api(monkeypatch, **{name: part for name, part in WHOLE.items() if name != lacking})
     with loaded_as_custom_node(PLUGIN) as module:
-        assert len(module.NODE_CLASS_MAPPINGS) == len(module.NODE_DISPLAY_NAME_MAPPINGS) == 9
+        assert len(module.NODE_CLASS_MAPPINGS) == len(module.NODE_DISPLAY_NAME_MAPPINGS) == 10
     (warning,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert "the nodes of Runflow/Save are left out" in warning.getMessage()
     assert (lacking or "comfy_api") in warning.getMessage()

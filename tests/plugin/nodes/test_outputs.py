@@ -117,5 +117,13 @@ def test_a_value_that_is_no_text_is_refused(output: Path) -> None:
         mark(5)
 
 
+def test_both_pass_their_value_on(output: Path) -> None:
+    pictures = batch(2)
+    assert RunflowOutputImage().save(output_id="image", value=pictures)["result"][0] is pictures
+    (output / "top.glb").touch()
+    assert RunflowOutputFile().mark(output_id="mesh", value="top.glb")["result"] == ("top.glb",)
+    assert (RunflowOutputImage.RETURN_TYPES, RunflowOutputFile.RETURN_TYPES) == (("IMAGE",), ("STRING",))
+
+
 def test_a_file_output_is_never_cached() -> None:
     assert RunflowOutputFile.IS_CHANGED(value="a") != RunflowOutputFile.IS_CHANGED(value="a")

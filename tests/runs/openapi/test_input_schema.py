@@ -42,9 +42,38 @@ def test_limits_that_can_be_understood(kind: str, attributes: Any, expected: dic
     assert limits(kind, attributes) == expected
 
 
-def test_a_default_is_never_refused_by_its_own_limits() -> None:
-    assert limits("int", {"min": 5, "max": 50}, default_value=1) == {"maximum": 50}
-    assert limits("string", {"choices": ["a"], "max_length": 3}, default_value="b") == {"maxLength": 3}
+@pytest.mark.parametrize(
+    ("kind", "attributes", "expected"),
+    [
+        ("int", {"step": 8}, {"multipleOf": 8, "x-runflow-step": 8}),
+        ("int", {"min": 64, "step": 8}, {"minimum": 64, "multipleOf": 8, "x-runflow-step": 8}),
+        (
+            "int",
+            {"min": 4, "step": 8},
+            {"minimum": 4, "x-runflow-step": 8, "description": "In steps of 8 from 4."},
+        ),
+        ("int", {"step": 1}, {"x-runflow-step": 1}),
+        ("int", {"step": 0}, {}),
+        ("float", {"min": 0, "step": 0.1}, {"minimum": 0.0, "x-runflow-step": 0.1}),
+        ("string", {"step": 2}, {}),
+    ],
+)
+def test_steps_are_multiples_only_where_they_count_from_zero(
+    kind: str, attributes: Any, expected: dict[str, Any]
+) -> None:
+    assert limits(kind, attributes) == expected
+
+
+def test_a_default_that_its_limits_refuse_is_told_in_words() -> None:
+    found = input_schema(row("int", validator_attrs={"min": 5, "max": 50}, default_value=1))
+    assert "default" not in found
+    assert (found["minimum"], found["description"]) == (5, "Left out, the workflow uses 1.")
+
+
+def test_the_default_is_what_a_run_uses() -> None:
+    assert input_schema(row("int", is_required=False, effective_default=20))["default"] == 20
+    assert input_schema(row("int", is_required=False, effective_default=20, default_value=8))["default"] == 8
+    assert example_of(row("int", is_required=False, effective_default=20)) == 20
 
 
 def test_an_optional_input_may_be_null() -> None:
@@ -63,6 +92,8 @@ def test_files_are_addresses_and_their_defaults_stay_inside() -> None:
 def test_examples_fit_their_limits() -> None:
     assert example_of(row("int", validator_attrs={"min": 64})) == 64
     assert example_of(row("int", default_value=7)) == 7
+    assert example_of(row("int", validator_attrs={"min": 4, "max": 30, "step": 8})) == 4
+    assert example_of(row("int", validator_attrs={"max": -3, "step": 8})) == -8
     assert example_of(row(validator_attrs={"choices": ["dog"]})) == "dog"
     assert example_of(row(validator_attrs={"max_length": 5})) == "otter"
     assert example_of(row(validator_attrs={"pattern": "^[0-9]+$"})) is None

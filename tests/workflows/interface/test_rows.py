@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runflow.graph import InputType
+from runflow.graph import InputSpec, InputType, Limits
 from runflow.workflows.interface.rows import (
     MANUAL,
     NODE,
     InputRow,
     Merged,
     OutputRow,
+    input_of_node,
     live,
     merge,
     restore,
@@ -149,6 +150,29 @@ def test_validators_survive() -> None:
     old = kept(declared("size", kind=INT), validator_code="range", default_behavior_code="x")
     again = merge([old], [declared("size", "5", kind=INT, display_name="New")], everywhere).rows[0]
     assert (again.validator_code, again.default_behavior_code) == ("range", "x")
+
+
+def limited(**limits: Any) -> InputRow:
+    return input_of_node(
+        InputSpec("size", INT, "size", "", True, None, 0, "1", "value", "node", limits=Limits.of(INT, limits))
+    )
+
+
+def test_the_limits_of_a_node_are_its_rows() -> None:
+    row = limited(min=1)
+    assert (row.validator_attrs, (row.node_widgets or {})["validator_attrs"]) == ({"min": 1}, {"min": 1})
+    assert merge([kept(row)], [limited(min=2)], everywhere).rows[0].validator_attrs == {"min": 2}
+    assert merge([kept(row)], [limited()], everywhere).rows[0].validator_attrs is None
+
+
+def test_limits_that_a_person_gave_stay_until_the_node_says_others() -> None:
+    # A node without limits says what it said before nodes had any.
+    assert "validator_attrs" not in (limited().node_widgets or {})
+    said: dict[str, int]
+    for said in ({}, {"min": 1}):
+        edited = kept(limited(**said), validator_attrs={"max": 9})
+        assert merge([edited], [limited(**said)], everywhere).rows[0].validator_attrs == {"max": 9}
+        assert merge([edited], [limited(min=5)], everywhere).rows[0].validator_attrs == {"min": 5}
 
 
 def test_a_row_whose_node_vanished_is_dropped() -> None:

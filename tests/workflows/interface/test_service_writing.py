@@ -299,3 +299,110 @@ async def test_each_change_is_recorded(client: httpx.AsyncClient, made: dict[str
         ("comfyui_workflow_input.updated", "3"),
         ("comfyui_workflow_input.deleted", "4"),
     ]
+
+
+async def test_limits_of_a_node_reach_rows_versions_and_runs(client: httpx.AsyncClient) -> None:
+    steps = input_node("steps", "Int", min="1", max="50", default_value="20", required=False)
+    sampler = input_node("sampler", "Choice", choices="euler\nddim")
+    nodes = prompt(n2=steps, n3=sampler)
+    nodes["7"]["inputs"] |= {"steps": ["2", 0], "sampler_name": ["3", 0]}
+    made = await created(client, body(workflow_json=nodes, **NOWHERE))
+    rows = {row["name"]: row for row in made["inputs"]}
+    assert (rows["steps"]["validator_attrs"], rows["steps"]["default_value"]) == ({"min": 1, "max": 50}, 20)
+    assert rows["sampler"]["validator_attrs"] == {"choices": ["euler", "ddim"]}
+    assert rows["prompt"]["validator_attrs"] is None
+    kept = {row["name"]: row for row in (await frozen(client, made, "1"))["inputs"]}
+    assert kept["steps"]["validator_attrs"] == {"min": 1, "max": 50}
+    address = f"{ROUTE}/{made['path']}/runs"
+    sent = {"prompt": "x", "steps": 80, "sampler": "Euler"}
+    refused = (await client.post(address, json={"input": sent})).json()
+    assert refused["errors"] == [
+        {
+            "loc": ["body", "input", "steps"],
+            "msg": 'Input "steps" takes at most 50, but got 80.',
+            "type": "out_of_range",
+        },
+        {
+            "loc": ["body", "input", "sampler"],
+            "msg": "Input \"sampler\" takes one of 'euler', 'ddim', but got the text 'Euler'. Did you mean 'euler'?",
+            "type": "not_a_choice",
+        },
+    ]
+    await change(client, rows["steps"], validator_attrs={"min": 1, "max": 100})
+    assert (await client.post(address, json={"input": sent | {"sampler": "euler"}})).status_code == 201
+    again = {row["name"]: row for row in (await deployed(client, made, nodes))["inputs"]}
+    assert again["steps"]["validator_attrs"] == {"min": 1, "max": 100}
+
+
+async def test_limits_that_leave_no_value_or_not_the_default_are_refused(
+    client: httpx.AsyncClient, made: dict[str, Any]
+) -> None:
+    row = await add(client, made, **SEED, validator_attrs={"min": 5, "note": "mine"})
+    for sent, said in (
+        ({"validator_attrs": {"min": 5, "max": 3}}, "smallest of 5, which is above its largest of 3"),
+        ({"default_value": 1}, "takes at least 5, but got 1"),
+    ):
+        answer = await client.patch(f"{ROUTE}/{made['id']}/inputs/{row['id']}", json=sent)
+        assert answer.status_code == 422
+        assert said in answer.json()["message"]
+    changed = await change(client, row, validator_attrs={"min": "low", "note": "mine"})
+    assert changed["validator_attrs"] == {"min": "low", "note": "mine"}
+    assert ['"min" in the validator_attrs' in warning["message"] for warning in changed["warnings"]] == [True]
+
+
+async def test_an_optional_input_shows_what_a_run_uses_without_it(client: httpx.AsyncClient) -> None:
+    nodes = prompt(n2=input_node("steps", "Int", required=False))
+    nodes["7"]["inputs"]["steps"] = ["2", 0]
+    nodes["7"]["_meta"] = {"runflow_widgets": {"steps": 30}}
+    made = await created(client, body(workflow_json=nodes))
+    row = next(row for row in made["inputs"] if row["name"] == "steps")
+    assert row["default_value"] == 30
+    assert next(row for row in (await frozen(client, made, "1"))["inputs"] if row["name"] == "steps").items() >= {
+        "default_value": None, "effective_default": 30
+    }.items()  # fmt: skip
+    # What was read and is sent back pins nothing.
+    await change(client, row, default_value=30)
+    assert (await current(client, made))["version"] == "1"
+    nodes["7"]["_meta"]["runflow_widgets"]["steps"] = 25
+    again = await deployed(client, made, nodes)
+    assert [row["default_value"] for row in again["inputs"]] == [None, 25]
+    assert (await change(client, row, default_value=8))["default_value"] == 8
+    assert (await change(client, row, default_value=None))["default_value"] == 25
+    found = (await client.get(f"{ROUTE}/{made['path']}/openapi.json")).json()
+    assert found["components"]["schemas"]["Input"]["properties"]["steps"]["default"] == 25
+
+
+async def test_a_row_on_any_field_shows_what_the_prompt_holds(client: httpx.AsyncClient, made: dict[str, Any]) -> None:
+    row = await add(client, made, **SEED, is_required=False)
+    assert row["default_value"] == 5
+    nodes = prompt()
+    nodes["7"]["inputs"]["seed"] = 6
+    again = await deployed(client, made, nodes)
+    assert [row["default_value"] for row in again["inputs"] if row["name"] == "seed"] == [6]
+    answer = await client.post(f"{ROUTE}/{made['id']}/rollbacks", json={"version": "2"})
+    assert [row["default_value"] for row in answer.json()["inputs"] if row["name"] == "seed"] == [5]
+    again = await deployed(client, made, nodes)
+    assert [row["default_value"] for row in again["inputs"] if row["name"] == "seed"] == [6]
+
+
+async def test_other_organizations_see_no_text_of_a_node(
+    client: httpx.AsyncClient, other_client: httpx.AsyncClient
+) -> None:
+    made = await created(client, body(is_public=True))
+    held = {"seed": 5, "sampler": "my own"}
+    nodes = prompt()
+    nodes["7"]["inputs"] |= held
+    await deployed(client, made, nodes)
+    for field, kind in (("seed", "int"), ("sampler", "string")):
+        target = {"comfyui_node_id": "7", "comfyui_field_name": field}
+        await add(client, made, name=field, variable_type_code=kind, is_required=False, **target)
+    address = f"{ROUTE}/{made['id']}"
+    for reader, seen in ((client, held), (other_client, {"seed": 5, "sampler": None})):
+        listed = (await reader.get(f"{address}/inputs")).json()["items"]
+        embedded = (await reader.get(address)).json()["inputs"]
+        for rows in (listed, embedded):
+            assert {row["name"]: row["default_value"] for row in rows if row["name"] in held} == seen
+        document = await reader.get(f"{ROUTE}/{made['path']}/openapi.json")
+        assert ("my own" in document.text) is (reader is client)
+        one = next(row for row in listed if row["name"] == "sampler")
+        assert (await reader.get(f"{address}/inputs/{one['id']}")).json()["default_value"] == seen["sampler"]

@@ -22,6 +22,7 @@ export interface GraphNode {
   size: [number, number]
   widgets?: Widget[]
   widgets_values?: unknown[]
+  inputs?: { name: string; link: number | null; widget?: { name: string } }[]
   properties: Record<string, unknown>
   isVirtualNode?: boolean
   graph: Graph | null
@@ -40,6 +41,10 @@ export interface Graph {
   extra: Record<string, any>
   serialize(): any
   getNodeById(id: number | string): GraphNode | null
+  /** A subgraph's own. */
+  inputs?: { name: string }[]
+  links?: any
+  getLink?(id: number): { origin_id: number | string; origin_slot: number } | null | undefined
   setDirtyCanvas(foreground: boolean, background?: boolean): void
 }
 

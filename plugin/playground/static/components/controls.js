@@ -1,5 +1,6 @@
 // The controls of a form for texts, numbers and switches.
 import { make } from "./dom.js"
+import { limitProblem, usedDefault } from "./limits.js"
 
 /** @typedef {import("./types").Control} Control @typedef {import("./types").InputRow} InputRow */
 /** @typedef {import("./types").FormTools} FormTools @typedef {import("./types").Value} Value */
@@ -18,6 +19,8 @@ export function textControl(row, tools) {
     element: area,
     focusable: area,
     read() {
+      const problem = area.value !== "" && limitProblem(row, area.value)
+      if (problem) throw new FieldProblem(problem)
       if (area.value !== "") return area.value
       if (row.is_required) throw new FieldProblem("Write a text.")
       return null
@@ -59,10 +62,12 @@ export function numberControl(row, tools) {
   }
   input.addEventListener("input", tools.changed)
   input.addEventListener("keydown", (event) => {
-    const step = { ArrowUp: 1n, ArrowDown: -1n }[event.key]
-    if (!step || !INTEGER.test(text())) return
+    const up = { ArrowUp: 1n, ArrowDown: -1n }[event.key]
+    if (!up || !INTEGER.test(text())) return
     event.preventDefault()
-    put(String(BigInt(text().replace("+", "")) + step))
+    const { step, min, max } = row.validator_attrs ?? {}
+    const next = BigInt(text().replace("+", "")) + up * (Number.isInteger(step) ? BigInt(step ?? 1) : 1n)
+    if ((min === undefined || next >= min) && (max === undefined || next <= max)) put(String(next))
   })
   const element = make("div", { class: "rf-row" }, input)
   if (whole && /seed/i.test(row.name)) {
@@ -81,6 +86,8 @@ export function numberControl(row, tools) {
       if (text() === "" && !row.is_required) return null
       if (!(whole ? INTEGER : NUMBER).test(text())) throw new FieldProblem(wanted)
       const number = Number(text())
+      const problem = limitProblem(row, number)
+      if (problem) throw new FieldProblem(problem)
       // Seeds use 64 bits, more than a JavaScript number holds: those travel as text, which the API takes too.
       return whole && !Number.isSafeInteger(number) ? text() : number
     },
@@ -108,7 +115,7 @@ export function switchControl(row, tools) {
   })
   clear.addEventListener("click", () => {
     unset = true
-    input.checked = row.default_value === true
+    input.checked = usedDefault(row) === true
     show()
     input.focus()
     tools.changed()

@@ -1,7 +1,9 @@
 // <runflow-form>: a form from the inputs of an interface; it reports values by their names.
+import { choiceControl } from "./choice_control.js"
 import { FieldProblem, numberControl, switchControl, textControl } from "./controls.js"
 import { make, uniqueId } from "./dom.js"
 import { fileControl } from "./file_control.js"
+import { described, usedDefault } from "./limits.js"
 
 /** @typedef {import("./types").InputRow} InputRow @typedef {import("./types").Value} Value */
 /** @typedef {import("./types").Control} Control @typedef {import("./types").FormTools} FormTools */
@@ -89,7 +91,7 @@ export class RunflowForm extends HTMLElement {
   /** What differs from the defaults: kept when the interface changes, whose new defaults then show. */
   get edits() {
     const values = this.values
-    const changed = this.#fields.filter(({ row }) => (values[row.name] ?? null) !== row.default_value)
+    const changed = this.#fields.filter(({ row }) => (values[row.name] ?? null) !== usedDefault(row))
     return Object.fromEntries(changed.map(({ row }) => [row.name, values[row.name] ?? null]))
   }
 
@@ -133,7 +135,8 @@ export class RunflowForm extends HTMLElement {
 
 /** @param {InputRow} row @param {FormTools} tools @returns {Field} */
 function makeField(row, tools) {
-  const control = CONTROLS[row.variable_type_code](row, tools)
+  const kind = row.validator_attrs?.choices?.length ? choiceControl : CONTROLS[row.variable_type_code]
+  const control = kind(row, tools)
   const id = uniqueId("rf-field")
   control.focusable.id = id
   control.focusable.setAttribute("aria-describedby", `${id}-help ${id}-problem`)
@@ -141,7 +144,8 @@ function makeField(row, tools) {
   const label = make("label", { htmlFor: id, class: "rf-label", dir: "auto" }, row.display_name || row.name)
   const key = make("span", { class: "rf-key" }, make("code", null, row.name), ` ${row.variable_type_code}`)
   const optional = row.is_required ? null : make("span", { class: "rf-optional" }, "optional")
-  const help = make("p", { class: "rf-help", dir: "auto", id: `${id}-help`, hidden: !row.description }, row.description)
+  const told = [row.description, described(row)].filter(Boolean)
+  const help = make("p", { class: "rf-help", dir: "auto", id: `${id}-help`, hidden: !told.length }, told.join(" "))
   const problem = make("p", { class: "rf-problem", id: `${id}-problem`, hidden: true })
   const frame = make("div", { class: "rf-field" }, make("div", { class: "rf-head" }, label, optional, key))
   frame.append(help, control.element, problem)
@@ -151,7 +155,7 @@ function makeField(row, tools) {
     problem.setAttribute("role", "alert")
     mark(field, /** @type {CustomEvent} */ (event).detail)
   })
-  control.write(row.default_value)
+  control.write(usedDefault(row))
   return field
 }
 

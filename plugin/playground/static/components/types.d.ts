@@ -9,6 +9,19 @@ export interface InputRow {
   description: string
   is_required: boolean
   default_value: Value
+  /** What a run uses without it, where the row has no default of its own. */
+  effective_default?: Value
+  validator_attrs?: Limits | null
+}
+
+/** Limits of an input (docs/api/runs.md, "Limits"); absent ones are none. */
+export interface Limits {
+  min?: number
+  max?: number
+  step?: number
+  choices?: (string | number)[]
+  min_length?: number
+  max_length?: number
 }
 
 export interface OutputFile {

@@ -12,7 +12,8 @@ HEAD = """# Runflow API
 To run a workflow:
 
 1. `GET /v1/comfyui-workflows?embed=inputs` lists the workflows; `path` is `{owner}/{slug}`, `inputs[]` names what each
-   one takes.
+   one takes: `name`, `variable_type_code`, `is_required`, `default_value` (what a run uses without it), and in
+   `validator_attrs` its limits: `min`, `max`, `step`, `choices`. A value outside is a 422 that names the limit.
 2. A file input takes an `https://` URL, a `data:` URI up to 1 MiB, a `url` that this server gave out (such as that of
    another run's output), or `runflow://assets/{id}` of an uploaded file:
    `POST /v1/asset-uploads` with `filename`, `mime_type`, `size_bytes`; `PUT` the bytes to `upload_url` with that

@@ -1,6 +1,6 @@
 """From a prompt and what callers state to the interface of a version, checked. Pure, and slow enough for a thread."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,12 +12,15 @@ from runflow.graph import (
     InputSpec,
     Interface,
     InterfaceError,
+    Limits,
     OutputSpec,
     Prompt,
     check_targets,
     find_warnings,
     read_interface,
+    with_effective_defaults,
 )
+from runflow.graph.limits import not_understood
 from runflow.workflows.fields import MAX_NAME, MAX_TEXT
 from runflow.workflows.interface.overrides import Fault, override, target_exists
 from runflow.workflows.interface.rows import (
@@ -120,9 +123,13 @@ def assemble(prompt: Prompt, inputs: Merged[InputRow], outputs: Merged[OutputRow
     interface = interface_of(inputs.rows, outputs.rows)
     check_targets(prompt, interface)
     _check_outputs(interface)
+    interface = with_effective_defaults(prompt, interface)
+    effective = {spec.name: spec.effective_default for spec in interface.inputs}
+    inputs = replace(inputs, rows=tuple(replace(row, effective_default=effective.get(row.name)) for row in inputs.rows))
     dropped: tuple[InputRow | OutputRow, ...] = (*inputs.dropped, *outputs.dropped)
     lost = tuple(_lost(row) for row in dropped if row.origin == MANUAL and not row.deleted)
-    return Settled(inputs, outputs, interface, (*lost, *find_warnings(prompt, interface)))
+    unknown = tuple(warning for row in inputs.live for warning in _without_effect(row))
+    return Settled(inputs, outputs, interface, (*lost, *unknown, *find_warnings(prompt, interface)))
 
 
 def interface_of(inputs: Iterable[InputRow], outputs: Iterable[OutputRow]) -> Interface:
@@ -140,6 +147,8 @@ def interface_of(inputs: Iterable[InputRow], outputs: Iterable[OutputRow]) -> In
                 comfyui_node_id=row.comfyui_node_id,
                 comfyui_field_name=row.comfyui_field_name,
                 origin=row.origin,
+                limits=Limits.of(row.variable_type_code, row.validator_attrs),
+                effective_default=row.effective_default,
             )
             for row in live(inputs)
         ),
@@ -204,6 +213,16 @@ def _unstorable(prompt: Prompt, row: InputRow | OutputRow) -> GraphProblem | Non
             continue
         return GraphProblem(f"Node {node_id} ({class_type}) {reason}.", step, node_id=node_id, class_type=class_type)
     return None
+
+
+def _without_effect(row: InputRow) -> Iterator[GraphWarning]:
+    for key in not_understood(row.variable_type_code, row.validator_attrs or {}):
+        yield GraphWarning(
+            row.comfyui_node_id,
+            f'"{key}" in the validator_attrs of the input "{row.name}" ({row.variable_type_code}) has no effect: it '
+            "does not fit the type, or its value cannot be understood.",
+            "Repair it (docs/api/runs.md, Limits), or leave it out.",
+        )
 
 
 def _lost(row: InputRow | OutputRow) -> GraphWarning:

@@ -1,10 +1,10 @@
 """Inputs and outputs that a caller states explicitly: they change, or join, the rows that the prompt declares. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from runflow.graph import Prompt, ValueRefused, coerce_default
+from runflow.graph import Limits, Prompt, ValueRefused, coerce_default
 from runflow.graph.runflow_nodes import VALUE_FIELD
 from runflow.graph.targets import has_target, missing_target
 from runflow.workflows.interface.rows import MANUAL, NODE, EitherRow, InputRow, OutputRow
@@ -58,7 +58,7 @@ def override(
             faults.append(Fault(index, "name", f'"{applied.name}" is stated twice.'))
             continue
         seen.add(applied.key)
-        checked, found = _checked(applied, index, prompt)
+        checked, found = _checked(applied, index, prompt, values)
         faults += found
         if place is None:
             places.setdefault(checked.name, []).append(len(result))
@@ -86,7 +86,7 @@ def change(row: EitherRow, item: Mapping[str, Any], prompt: Prompt) -> tuple[Eit
             "Rename it in that node and deploy again."
         )
         return row, [Fault(0, "name", why)]
-    return _checked(changed, 0, prompt)
+    return _checked(changed, 0, prompt, values)
 
 
 def _find(
@@ -109,6 +109,9 @@ def _applied(
             why = f'No Runflow node declares "{values["name"]}"{there}, so a row for it needs {" and ".join(missing)}.'
             return None, [Fault(index, missing[0], why)]
         return kind(**{"comfyui_field_name": VALUE_FIELD, **values, "origin": MANUAL}), []
+    if isinstance(row, InputRow) and row.default_value is None and row.effective_default is not None:
+        # A record shows it as the default; what was read and is sent back changes nothing.
+        values = {name: value for name, value in values.items() if not _is_as_shown(row, name, value)}
     changed: EitherRow = replace(row, **values, deleted=False)
     if row.origin == NODE and changed.target != row.target:
         return replace(changed, origin=MANUAL, node_widgets=None), []
@@ -121,7 +124,11 @@ def _applied(
     return changed, []
 
 
-def _checked(row: EitherRow, index: int, prompt: Prompt) -> tuple[EitherRow, list[Fault]]:
+def _is_as_shown(row: InputRow, name: str, value: Any) -> bool:
+    return name == "default_value" and value == row.effective_default and type(value) is type(row.effective_default)
+
+
+def _checked(row: EitherRow, index: int, prompt: Prompt, stated: Collection[str]) -> tuple[EitherRow, list[Fault]]:
     """Return the row with its label and default in their normal form, and what is wrong with its target."""
     faults: list[Fault] = []
     changes: dict[str, Any] = {"display_name": row.display_name or row.name}
@@ -130,6 +137,9 @@ def _checked(row: EitherRow, index: int, prompt: Prompt) -> tuple[EitherRow, lis
             changes["default_value"] = coerce_default(row.variable_type_code, row.default_value)
         except ValueRefused as refused:
             faults.append(Fault(index, "default_value", f'The default of "{row.name}" {refused}'))
+        else:
+            if {"default_value", "validator_attrs"} & set(stated):
+                faults += _limit_faults(row, changes["default_value"], index)
     if not target_exists(prompt, row):
         field = row.comfyui_field_name if isinstance(row, InputRow) else None
         who = f'{"Input" if isinstance(row, InputRow) else "Output"} "{row.name}"'
@@ -137,3 +147,17 @@ def _checked(row: EitherRow, index: int, prompt: Prompt) -> tuple[EitherRow, lis
         where = "comfyui_field_name" if row.comfyui_node_id in prompt else "comfyui_node_id"
         faults.append(Fault(index, where, str(problem)))
     return replace(row, **changes), faults
+
+
+def _limit_faults(row: InputRow, default: Any, index: int) -> list[Fault]:
+    """Tell where the limits leave no value, or not the row's own default."""
+    limits = Limits.of(row.variable_type_code, row.validator_attrs)
+    fault = limits.fault()
+    if fault is not None:
+        return [
+            Fault(index, "validator_attrs", f'"{row.name}" {fault} No value would be taken. Repair validator_attrs.')
+        ]
+    refused = limits.refusal(default) if default is not None else None
+    if refused is None:
+        return []
+    return [Fault(index, "default_value", f'The default of "{row.name}" is outside its limits: the input {refused}')]

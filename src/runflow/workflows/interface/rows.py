@@ -69,6 +69,7 @@ class InputRow(_Row):
     default_behavior_code: str | None = None
     is_required: bool = True
     default_value: Any = None
+    effective_default: Any = None
 
     @property
     def key(self) -> Hashable:
@@ -116,6 +117,10 @@ def input_of_node(spec: InputSpec) -> InputRow:
         "default_value": spec.default_value,
         "sort_order": spec.sort_order,
     }
+    attributes = spec.limits.to_attributes()
+    if attributes:
+        # Only then: nodes without limits say what they said before there were any.
+        widgets["validator_attrs"] = attributes
     return InputRow(
         name=spec.name,
         variable_type_code=spec.variable_type_code,
@@ -123,6 +128,7 @@ def input_of_node(spec: InputSpec) -> InputRow:
         comfyui_field_name=spec.comfyui_field_name,
         origin=NODE,
         node_widgets=widgets,
+        effective_default=spec.effective_default,
         **widgets,
     )
 
@@ -227,13 +233,18 @@ def _merge_row(old: EitherRow, fresh: EitherRow) -> EitherRow:
     before, now = old.node_widgets or {}, fresh.node_widgets or {}
     changes: dict[str, Any] = {}
     for name, said in now.items():
+        if name == "validator_attrs":
+            continue
         is_edited = getattr(old, name) != before.get(name)
         # A position among other nodes moves when they come and go, which takes back nobody's decision.
         widget_unchanged = name == "sort_order" or (name in before and before[name] == said)
         if is_edited and widget_unchanged and (same_type or name != "default_value"):
             changes[name] = getattr(old, name)
     if same_type:
-        changes |= {"validator_code": old.validator_code, "validator_attrs": old.validator_attrs}
+        changes["validator_code"] = old.validator_code
+        said_before = before.get("validator_attrs")
+        if old.validator_attrs != said_before and said_before == now.get("validator_attrs"):
+            changes["validator_attrs"] = old.validator_attrs
         if isinstance(old, InputRow):
             changes["default_behavior_code"] = old.default_behavior_code
     merged: EitherRow = replace(fresh, id=old.id, deleted=old.deleted, **changes)

@@ -32,8 +32,9 @@ class Definition(BaseModel):
     validator_attrs: Annotated[
         Attributes,
         Field(
-            description="Kept for your own use. `min`, `max`, `choices`, `pattern`, `min_length` and `max_length` also "
-            "stand in the workflow's own OpenAPI document."
+            description="Limits of an input. `min`, `max`, `step`, `choices`, `min_length` and `max_length` are "
+            "enforced at dispatch; these and `pattern` stand in the workflow's own OpenAPI document. Other keys are "
+            "kept for your own use."
         ),
     ] = None
     sort_order: Annotated[StrictInt, Field(ge=-_INT32, le=_INT32)] | None = None
@@ -110,7 +111,10 @@ class WorkflowInput(InterfaceRow):
 
     default_behavior_code: str | None
     is_required: bool
-    default_value: str | int | float | bool | None
+    default_value: Annotated[
+        str | int | float | bool | None,
+        Field(description="Of an optional input what a run uses when it is left out, as far as the prompt tells."),
+    ]
 
 
 class WorkflowOutput(InterfaceRow):

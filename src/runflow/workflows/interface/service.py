@@ -43,7 +43,8 @@ async def list_page(
     Raises `WorkflowNotFound`, InvalidFilter, InvalidSort, InvalidCursor or InvalidField.
     """
     found = await _read(services, caller, kind, workflow_id, query)
-    return envelope(found, [project(interface_record(row, kind.record), query) for row in found.rows])
+    shown = [interface_record(row, kind.record, is_own=row.org_id == caller.org_id) for row in found.rows]
+    return envelope(found, [project(record, query) for record in shown])
 
 
 async def _read(
@@ -89,7 +90,7 @@ async def get(
         )
     if row is None:
         raise kind.not_found
-    return project(interface_record(row, kind.record), query)
+    return project(interface_record(row, kind.record, is_own=row.org_id == caller.org_id), query)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +211,7 @@ async def _write(
             row = await queries.one(transaction, kind.row, statement, about.id)
     if is_changed:
         services.hub.publish(TOPIC, str(workflow_id))
-    record = {} if row is None else interface_record(row, kind.record)
+    record = {} if row is None else interface_record(row, kind.record, is_own=True)
     if body is not None:
         warnings += workflows_warnings.about_fields(body)
     return {**record, "warnings": workflows_warnings.answered(warnings)}
