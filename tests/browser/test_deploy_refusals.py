@@ -125,24 +125,17 @@ async def test_while_the_server_is_down(newest_editor: Editor, open_page: OpenPa
         assert "Is the server running?" in text
 
 
-async def test_the_key_of_settings_goes_to_another_host_only_when_the_person_agrees(
+async def test_the_key_of_settings_goes_to_no_other_host(
     newest_editor: Editor, open_page: OpenPage, stranger: Stranger
 ) -> None:
     page = await open_page(newest_editor)
     with connection(newest_editor, "http://127.0.0.1:1", KEY):
         deploy = await build(page, host=stranger.url)
         await page.press(deploy, "Deploy")
-        dialog = page.page.get_by_role("dialog", name="Deploy “")
-        await expect(dialog).to_contain_text(f"Send my key of Settings to {stranger.url}")
-        button = dialog.get_by_role("button", name="Deploy", exact=True)
-        await expect(button).to_be_disabled()
-        await expect(dialog.get_by_role("checkbox")).to_be_focused()  # what has to be decided first
-        await page.screenshot("foreign-host")
+        text = await page.alert()
+        assert "your saved API key is for http://127.0.0.1:1, and goes to no other server" in text
+        assert f"Paste a key of {stranger.url} into the node's field api_key." in text
         assert stranger.asked == []
-        await dialog.get_by_role("checkbox").check()
-        await button.click()
-        assert "does not answer like a Runflow server" in await page.alert()
-        assert [key for _, key in stranger.asked] == [f"Bearer {KEY}"]
 
 
 async def test_a_key_in_the_node_is_used_for_its_host_and_never_shown(
