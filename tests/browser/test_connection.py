@@ -22,7 +22,8 @@ async def becomes_true(field: Locator, condition: str) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_a_key_is_saved_shown_by_its_end_and_forgotten(editor: Editor, open_page: OpenPage) -> None:
+async def test_a_key_is_saved_shown_by_its_end_and_forgotten(every_editor: Editor, open_page: OpenPage) -> None:
+    editor = every_editor
     page = await open_page(editor)
     dialog = await page.open_settings()
     field = dialog.get_by_role("textbox", name="API key")
