@@ -125,7 +125,7 @@ class EditorPage:
         Waits until nothing lies over it; with `close` whatever does is closed by Escape.
         """
         vue = self.page.locator(f'[data-node-id="{node_id}"]').get_by_role("button", name=label, exact=True)
-        if label is not None and await vue.count():
+        if label is not None and await self.page.evaluate("() => LiteGraph.vueNodesMode === true"):
             await vue.click()
             return
         async with asyncio.timeout(60):
