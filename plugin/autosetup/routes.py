@@ -9,8 +9,8 @@ from aiohttp import web
 
 from .. import comfyui
 from ..answers import Refused, Routes, read_json
+from ..security.access import require_access
 from . import restart
-from .access import require_access
 from .fetch import Fetcher
 from .job import SetupJob, approve
 from .plan import Plan, make_plan
@@ -18,6 +18,7 @@ from .registry import registry_url
 from .sources import Sources
 
 _KEPT = 10
+_WHAT = "Auto setup, which installs programs,"
 
 ROUTES = Routes()
 
@@ -32,7 +33,7 @@ async def plan(request: web.Request) -> dict[str, Any]:
     Raises:
         Refused: there is no graph, or the request comes from somebody else.
     """
-    require_access(request)
+    require_access(request, _WHAT)
     body = await read_json(request)
     graph = body.get("graph")
     if not isinstance(graph, dict):
@@ -60,7 +61,7 @@ async def start(request: web.Request) -> dict[str, Any]:
     Raises:
         Refused: the plan is not known, nothing of it is approved, or another job is at work.
     """
-    require_access(request)
+    require_access(request, _WHAT)
     body = await read_json(request)
     planned = _plans.get(str(body.get("plan")))
     if planned is None:
@@ -86,7 +87,7 @@ async def current(_request: web.Request) -> dict[str, Any]:
 @ROUTES.on("POST", "/runflow/autosetup/jobs/current/answers")
 async def answer(request: web.Request) -> dict[str, Any]:
     """Take the person's answer about the packages of a pack: `{line, approved}`. Raises Refused."""
-    require_access(request)
+    require_access(request, _WHAT)
     body = await read_json(request)
     job = _job()
     if not job.answer(str(body.get("line")), approved=body.get("approved") is True):
@@ -97,7 +98,7 @@ async def answer(request: web.Request) -> dict[str, Any]:
 @ROUTES.on("POST", "/runflow/autosetup/jobs/current/cancellation")
 async def cancel(request: web.Request) -> dict[str, Any]:
     """End the job. Raises Refused."""
-    require_access(request)
+    require_access(request, _WHAT)
     await read_json(request)
     job = _job()
     job.cancel()
@@ -111,7 +112,7 @@ async def restart_comfyui(request: web.Request) -> dict[str, Any]:
     Raises:
         Refused: it works on something, or Auto setup does.
     """
-    require_access(request)
+    require_access(request, _WHAT)
     body = await read_json(request)
     if _jobs and _jobs[-1].state == "running":
         raise Refused("Auto setup is still at work. Wait for it, or cancel it.", code="CONFLICT", status=409)

@@ -62,7 +62,7 @@ class DeployJob:
             self.move("cancelled")
             return
         self.plan = plan
-        self._summary = {**plan.summary(), "origin": self.target.origin, "foreign_key": self.target.foreign}
+        self._summary = {**plan.summary(), "origin": self.target.origin}
         self.move("ready")
 
     def progress(self, step: str, done: int, total: int) -> None:

@@ -10,11 +10,14 @@ from aiohttp import web
 from .. import comfyui
 from ..answers import Refused, Routes, read_json
 from ..manifest.hashes import Hashes
+from ..security.access import require_access
 from . import connection
 from .job import DeployJob, prepare, send
 from .plan import Machine
 
 _KEPT = 20
+_WHAT = "Deploy, which uses your API key,"
+_ABOUT_KEY = "what concerns your API key"
 
 ROUTES = Routes()
 
@@ -23,27 +26,33 @@ _jobs: OrderedDict[str, DeployJob] = OrderedDict()
 
 @ROUTES.on("GET", "/runflow/connection")
 async def describe_connection(request: web.Request) -> dict[str, Any]:
-    """The server's address and the end of the stored key."""
+    """The server's address, the end of the stored key, and the server that it was saved for. Raises Refused."""
+    require_access(request, _ABOUT_KEY)
     return connection.describe(request)
 
 
 @ROUTES.on("PUT", "/runflow/connection/key")
 async def store_key(request: web.Request) -> dict[str, Any]:
-    """Store the key in the body, `{"api_key": …}`, for the request's user.
+    """Store the key in the body, `{"api_key", "api_url"}`, for the request's user and the server at that address.
+
+    Without an address it is for that of Settings.
 
     Raises:
-        Refused: it is no key.
+        Refused: it is no key, or there is no usable address.
     """
-    key = (await read_json(request)).get("api_key")
+    require_access(request, _ABOUT_KEY)
+    body = await read_json(request)
+    key, url = body.get("api_key"), _text(body, "api_url")
     if not isinstance(key, str) or not key.strip() or len(key) > connection.MAX_KEY:
         raise Refused("Paste an API key, such as rf_live_….", code="INVALID_KEY")
-    connection.keys().put(comfyui.user_id(request), key.strip())
+    connection.store(request, key.strip(), url)
     return connection.describe(request)
 
 
 @ROUTES.on("DELETE", "/runflow/connection/key")
 async def forget_key(request: web.Request) -> dict[str, Any]:
-    """Forget the key of the request's user."""
+    """Forget the key of the request's user. Raises Refused."""
+    require_access(request, _ABOUT_KEY)
     connection.keys().forget(comfyui.user_id(request))
     return connection.describe(request)
 
@@ -53,8 +62,9 @@ async def start(request: web.Request) -> dict[str, Any]:
     """Prepare a deployment of `{endpoint_name, host, api_key, prompt, graph, client_id}`; nothing is sent yet.
 
     Raises:
-        Refused: there is no key, or no usable address.
+        Refused: there is no key for that server, or no usable address.
     """
+    require_access(request, _WHAT)
     body = await read_json(request)
     host, node_key, name = (_text(body, field) for field in ("host", "api_key", "endpoint_name"))
     target = connection.target(request, host, node_key)
@@ -120,6 +130,7 @@ async def cancel(request: web.Request) -> dict[str, Any]:
 
 
 def _job(request: web.Request) -> DeployJob:
+    require_access(request, _WHAT)
     job = _jobs.get(request.match_info["id"])
     if job is None:
         raise Refused("This deployment is not known any more. Press Deploy again.", code="NOT_FOUND", status=404)

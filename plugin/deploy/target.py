@@ -1,7 +1,7 @@
 """Which server a deployment goes to, and with which key.
 
-The key of Settings belongs to the server of Settings. For another server the node's own key is used, or a person agrees
-that the key of Settings goes there, having seen the address.
+The key of Settings belongs to the server that it was saved for, and goes to no other: whoever changes the address, or
+names another one on the node, types a key of that server.
 """
 
 from __future__ import annotations
@@ -19,29 +19,47 @@ _WHERE = "Settings > Runflow > Connection"
 
 
 @dataclass(frozen=True)
+class StoredKey:
+    """The key of Settings and the origin that it was saved for."""
+
+    key: str
+    origin: str
+
+    def __repr__(self) -> str:
+        """Without the key: it must not get into a log."""
+        return f"StoredKey(origin={self.origin!r})"
+
+
+@dataclass(frozen=True)
 class Target:
-    """A server and the key for it. `foreign`: the key is that of Settings and the server is another one."""
+    """A server and the key for it."""
 
     base: str
     origin: str
     key: str
-    foreign: bool
 
     def __repr__(self) -> str:
         """Without the key: it must not get into a log."""
-        return f"Target({self.base!r}, foreign={self.foreign})"
+        return f"Target({self.base!r})"
 
 
-def choose_target(settings_url: str, settings_key: str | None, host: str = "", node_key: str = "") -> Target:
-    """The target of a deployment; `host` and `node_key` are the widgets of the Deploy node, mostly empty.
+def choose_target(settings_url: str, stored: StoredKey | None, host: str = "", node_key: str = "") -> Target:
+    """The target of a deployment; `host` and `node_key` are what was typed into the Deploy node, mostly empty.
 
     Raises:
-        Refused: no key, no usable address.
+        Refused: no key for this server, no usable address.
     """
-    settings_key, host, node_key = (settings_key or "").strip(), host.strip(), node_key.strip()
+    host, node_key = host.strip(), node_key.strip()
     base = base_url(host, "host") if host else base_url(settings_url or DEFAULT_URL, "Runflow.ApiUrl")
     origin = origin_of(base)
-    key = node_key or settings_key
+    key = node_key or (stored.key if stored and stored.origin == origin else "")
+    if not key and stored:
+        field = "the node's field api_key" if host else _WHERE
+        message = (
+            f"Unconfigured key or URL: your saved API key is for {stored.origin}, and goes to no other server. Paste a "
+            f"key of {origin} into {field}."
+        )
+        raise Refused(message, code="UNCONFIGURED")
     if not key:
         message = f"Unconfigured key or URL: there is no API key for {origin}. Paste one in {_WHERE}, then save."
         raise Refused(message, code="UNCONFIGURED")
@@ -49,8 +67,7 @@ def choose_target(settings_url: str, settings_key: str | None, host: str = "", n
         raise Refused(
             f"Unconfigured key or URL: the API key holds characters that no key has. Paste it again in {_WHERE}."
         )
-    foreign = not node_key and bool(host) and not _is_origin_of(settings_url or DEFAULT_URL, origin)
-    return Target(base, origin, key, foreign)
+    return Target(base, origin, key)
 
 
 def base_url(text: str, field: str) -> str:
@@ -80,10 +97,3 @@ def origin_of(url: str) -> str:
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     port = "" if parts.port in (None, _PORTS.get(parts.scheme)) else f":{parts.port}"
     return f"{parts.scheme}://{host}{port}"
-
-
-def _is_origin_of(settings_url: str, origin: str) -> bool:
-    try:
-        return origin_of(base_url(settings_url, "Runflow.ApiUrl")) == origin
-    except Refused:
-        return False

@@ -11,9 +11,11 @@ from typing import Any
 
 from .prompt import Prompt, copy_json, is_link
 from .runflow_nodes import DEPLOY_CLASS, INPUT_CLASSES, VALUE_FIELD
+from .secret_values import empty_secrets, rows
 
 _SAVED_WIDGETS = 1
 """Of the Deploy node's widgets only the first, `endpoint_name`, may leave the editor."""
+_ID = (int, str)
 
 
 def scrub_prompt(prompt: Prompt) -> dict[str, Any]:
@@ -31,11 +33,13 @@ def scrub_prompt(prompt: Prompt) -> dict[str, Any]:
 
 def scrub_graph(graph: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of a UI-format graph, subgraph definitions included, without the wires into input nodes, without links
-    that lead nowhere, and without the host and the key of Deploy nodes.
+    that lead nowhere, and without the host and the key of Deploy nodes, wherever their values are.
     """
     scrubbed: dict[str, Any] = copy_json(graph)
-    for part in graph_parts(scrubbed):
-        _scrub_part(part)
+    parts = list(graph_parts(scrubbed))
+    secrets = empty_secrets(parts)
+    for part in parts:
+        _scrub_part(part, secrets.get(id(part), set()))
     return scrubbed
 
 
@@ -50,7 +54,7 @@ def graph_parts(graph: Mapping[str, Any]) -> Iterator[Any]:
 def graph_nodes(graph: Mapping[str, Any]) -> Iterator[Any]:
     """Every node of a UI-format graph, those of subgraph definitions included."""
     for part in graph_parts(graph):
-        yield from _rows(part, "nodes")
+        yield from rows(part, "nodes")
 
 
 def without_text(value: Any, secret: str) -> Any:
@@ -64,14 +68,16 @@ def without_text(value: Any, secret: str) -> Any:
     return value
 
 
-def _scrub_part(part: dict[str, Any]) -> None:
-    local: set[Any] = set()
-    for node in _rows(part, "nodes"):
+def _scrub_part(part: dict[str, Any], secrets: set[Any]) -> None:
+    local = set(secrets)
+    for node in rows(part, "nodes"):
         if node.get("type") == DEPLOY_CLASS:
             _forget_host_and_key(node)
         elif node.get("type") in INPUT_CLASSES:
             local |= {
-                slot["link"] for slot in _rows(node, "inputs") if slot.get("name") == VALUE_FIELD and "link" in slot
+                slot["link"]
+                for slot in rows(node, "inputs")
+                if slot.get("name") == VALUE_FIELD and isinstance(slot.get("link"), _ID)
             }
     links = part.get("links")
     if not isinstance(links, list):
@@ -79,26 +85,26 @@ def _scrub_part(part: dict[str, Any]) -> None:
     kept = [link for link in links if _link_id(link) not in local]
     part["links"] = kept
     there = {_link_id(link) for link in kept}
-    _keep_links(part, there.__contains__)
+    _keep_links(part, lambda link: isinstance(link, _ID) and link in there)
 
 
 def _keep_links(part: dict[str, Any], stays: Callable[[Any], bool]) -> None:
     """Take every mention of a link that does not stay out of sockets, subgraph sockets and reroutes."""
-    for node in _rows(part, "nodes"):
-        for slot in _rows(node, "inputs"):
+    for node in rows(part, "nodes"):
+        for slot in rows(node, "inputs"):
             if slot.get("link") is not None and not stays(slot["link"]):
                 slot["link"] = None
-        for slot in _rows(node, "outputs"):
+        for slot in rows(node, "outputs"):
             if isinstance(slot.get("links"), list):
                 slot["links"] = [link for link in slot["links"] if stays(link)]
     for holder in (part, part.get("extra")):
         if not isinstance(holder, dict):
             continue
-        for row in [*_rows(holder, "inputs"), *_rows(holder, "outputs"), *_rows(holder, "reroutes")]:
+        for row in [*rows(holder, "inputs"), *rows(holder, "outputs"), *rows(holder, "reroutes")]:
             if isinstance(row.get("linkIds"), list):
                 row["linkIds"] = [link for link in row["linkIds"] if stays(link)]
         if isinstance(holder.get("linkExtensions"), list):
-            holder["linkExtensions"] = [row for row in _rows(holder, "linkExtensions") if stays(row.get("id"))]
+            holder["linkExtensions"] = [row for row in rows(holder, "linkExtensions") if stays(row.get("id"))]
 
 
 def _forget_host_and_key(node: dict[str, Any]) -> None:
@@ -108,17 +114,11 @@ def _forget_host_and_key(node: dict[str, Any]) -> None:
     for field in ("widgets_values", "widgets_values_named"):
         if isinstance(node.get(field), dict):
             node[field] = {name: value for name, value in node[field].items() if name == "endpoint_name"}
-    for slot in _rows(node, "inputs"):
+    for slot in rows(node, "inputs"):
         slot.pop("value", None)
 
 
 def _link_id(link: Any) -> Any:
-    """The id of a link: `[id, …]` in a graph, `{"id": …}` in a subgraph definition."""
-    if isinstance(link, list) and link:
-        return link[0]
-    return link.get("id") if isinstance(link, Mapping) else None
-
-
-def _rows(holder: Mapping[str, Any], field: str) -> list[dict[str, Any]]:
-    rows = holder.get(field)
-    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    """The id of a link: `[id, …]` in a graph, `{"id": …}` in a subgraph definition; None where it has none."""
+    found = link[0] if isinstance(link, list) and link else link.get("id") if isinstance(link, Mapping) else None
+    return found if isinstance(found, _ID) else None

@@ -1,15 +1,13 @@
 """The Runflow Deploy node: where a person names the endpoint and finds the plugin's buttons.
 
 It lives in the editor alone: the page leaves it out of every prompt (web/deploy_node.js), and it has no output, so that
-ComfyUI would not run it even where that page script is missing.
+ComfyUI would not run it even where that page script is missing. Its fields `host` and `api_key` are the page's own:
+what a class declares can be promoted out of a subgraph, and is saved with the workflow then.
 """
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
-
-_HOST = "Another server than the one in Settings > Runflow, for this session only; never saved with the workflow."
-_KEY = "A key for that server, for this session only; never saved with the workflow. Better: Settings > Runflow."
 
 
 class RunflowDeploy:
@@ -28,8 +26,6 @@ class RunflowDeploy:
             "required": {},
             "optional": {
                 "endpoint_name": ("STRING", {"default": "", "tooltip": name, "socketless": True}),
-                "host": ("STRING", {"default": "", "tooltip": _HOST, "socketless": True}),
-                "api_key": ("STRING", {"default": "", "tooltip": _KEY, "socketless": True}),
             },
         }
 

@@ -11,6 +11,7 @@ from aiohttp import web
 from .. import comfyui
 from ..answers import Refused, Routes, read_json
 from . import basic_auth, middleware, scrypt
+from .access import require_known_name
 from .authenticator import AUTHENTICATOR, Authenticator
 from .exposure import local_findings, outside_findings
 from .password_file import NAME, Account
@@ -36,8 +37,10 @@ async def store(request: web.Request) -> dict[str, Any]:
     """Switch the password on or change it: `{"username", "password", "current_password"}`, the last where it is on.
 
     Raises:
-        Refused: a field is missing or wrong, the current password is, or the file cannot be written.
+        Refused: a field is missing or wrong, the current password is, the file cannot be written, or the request came
+            under a name that nobody here gave.
     """
+    require_known_name(request)
     body = await read_json(request)
     username, password = _username(body.get("username")), _password(body.get("password"))
     if not scrypt.available():
@@ -58,8 +61,9 @@ async def switch_off(request: web.Request) -> dict[str, Any]:
     """Switch the password off: `{"current_password"}`.
 
     Raises:
-        Refused: the current password is wrong, or the file cannot be removed.
+        Refused: the current password is wrong, the file cannot be removed, or the name is unknown here.
     """
+    require_known_name(request)
     body = await read_json(request)
     async with _changing:
         await _must_know_current(request, body)
@@ -73,8 +77,9 @@ async def scan(request: web.Request) -> dict[str, Any]:
     """Scan. `{"ask_outside": false}` asks nobody; true tells the services, which the answer names, the public address.
 
     Raises:
-        Refused: a scan is running.
+        Refused: a scan is running, or the name is unknown here.
     """
+    require_known_name(request)
     ask_outside = (await read_json(request)).get("ask_outside") is True
     authenticator = request.app[AUTHENTICATOR]
     if not ask_outside:

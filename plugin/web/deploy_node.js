@@ -1,11 +1,13 @@
 // The Runflow Deploy node in the editor: never in a prompt, never saved with a host or a key; it carries the buttons.
 import { app } from "../../scripts/app.js"
+import { addKeyField, typedKey } from "./key_field.js"
+import { emptySecrets } from "./secret_values.js"
 
 /** @typedef {import("../../scripts/app.js").GraphNode} GraphNode */
 
 const CLASS = "RunflowDeploy"
-const SECRET = ["host", "api_key"]
-const MASK = "••••"
+const OWN = ["host", "api_key"]
+const HOST = "Another server than the one in Settings > Runflow, for this session only; never saved with the workflow."
 
 /** @type {{label: string, order: number, press: (node: GraphNode) => unknown}[]} */
 const buttons = []
@@ -29,28 +31,13 @@ export function widget(node, name) {
   return node.widgets?.find((each) => each.name === name)
 }
 
-// The widget shows a mask instead of a typed key, so that no screenshot holds it.
-/** @type {WeakMap<GraphNode, string>} */
-const typedKeys = new WeakMap()
-
 /**
  * The host and the key that were typed into the node for this session; empty texts mostly.
  * @param {GraphNode} node
  * @returns {{host: string, api_key: string}}
  */
 export function takeSecrets(node) {
-  maskKey(node)
-  return { host: String(widget(node, "host")?.value ?? ""), api_key: typedKeys.get(node) ?? "" }
-}
-
-/** @param {GraphNode} node */
-function maskKey(node) {
-  const key = widget(node, "api_key")
-  const value = String(key?.value ?? "")
-  if (!key || value.startsWith(MASK)) return
-  if (value) typedKeys.set(node, value)
-  else typedKeys.delete(node)
-  key.value = value ? `${MASK}${value.length >= 12 ? value.slice(-4) : ""}` : ""
+  return { host: String(widget(node, "host")?.value ?? ""), api_key: typedKey(node) }
 }
 
 /**
@@ -61,6 +48,8 @@ function forgetSecrets(data) {
   if (Array.isArray(data.widgets_values)) data.widgets_values = data.widgets_values.slice(0, 1)
   const named = data.widgets_values_named
   if (named) data.widgets_values_named = "endpoint_name" in named ? { endpoint_name: named.endpoint_name } : {}
+  // Sockets of older plugins.
+  if (Array.isArray(data.inputs)) data.inputs = data.inputs.filter((/** @type {any} */ slot) => !OWN.includes(slot.widget?.name ?? slot.name))
   return data
 }
 
@@ -69,18 +58,29 @@ const WIDTH = 340
 
 /** @param {GraphNode} node */
 function dress(node) {
-  for (const name of SECRET) {
-    const secret = widget(node, name)
-    if (secret) secret.serialize = false
-  }
-  const key = widget(node, "api_key")
-  if (key) key.callback = () => maskKey(node)
+  // Not declared by the node's class: what is has a socket, and can be promoted out of a subgraph, where it is saved.
+  const host = node.addWidget("text", "host", "", () => {}, { serialize: false, tooltip: HOST })
+  host.serialize = false
+  addKeyField(node)
   for (const { label, press } of buttons) {
-    const button = node.addWidget("button", label, null, () => press(node), { serialize: false })
+    // ComfyUI calls back with the value alone when it has promoted or demoted a widget; nobody pressed it then.
+    const pressed = (/** @type {unknown[]} */ ...event) => event.length !== 1 && press(node)
+    const button = node.addWidget("button", label, null, pressed, { serialize: false })
     button.serialize = false
   }
-  node.setSize([Math.max(node.size[0], WIDTH), node.size[1]])
+  node.widgets_start_y = 2
+  const { computeSize } = node
+  node.computeSize = function (...given) {
+    const size = computeSize.apply(this, given)
+    size[1] -= SPARE
+    return size
+  }
+  node.setSize([Math.max(node.size[0], WIDTH), node.computeSize()[1]])
 }
+
+// LiteGraph leaves room for a row of sockets, which would be an empty strip below the last button.
+const SPARE = 6
+const HEIGHT_WITH_STRIP = 178
 
 app.registerExtension({
   name: "Runflow.DeployNode",
@@ -89,7 +89,8 @@ app.registerExtension({
     nodeType.prototype.isVirtualNode = true
     const configure = nodeType.prototype.configure
     nodeType.prototype.configure = function (/** @type {any} */ data) {
-      return configure.call(this, forgetSecrets({ ...data }))
+      configure.call(this, forgetSecrets({ ...data }))
+      if (this.size[1] === HEIGHT_WITH_STRIP) this.setSize([this.size[0], this.computeSize()[1]])
     }
     const onSerialize = nodeType.prototype.onSerialize
     nodeType.prototype.onSerialize = function (/** @type {any} */ data) {
@@ -97,6 +98,7 @@ app.registerExtension({
       forgetSecrets(data)
     }
   },
+  beforeConfigureGraph: emptySecrets,
   nodeCreated(node) {
     if (node.comfyClass === CLASS) dress(node)
   },

@@ -56,13 +56,6 @@ export async function confirmDeploy(summary) {
     make("p", null, "To ", make("strong", null, summary.origin), " as ", make("strong", null, summary.slug), "."),
     make("p", { className: "quiet" }, `${kept} The names of ${summary.packages} Python packages${cached}; ${version.trim()}.`),
   ]
-  /** @type {HTMLInputElement | null} */
-  let agree = null
-  if (summary.foreign_key) {
-    agree = make("input", { type: "checkbox" })
-    const text = `Send my key of Settings to ${summary.origin}, which is not the server of Settings.`
-    body.push(make("p", { className: "notice" }, make("label", null, agree, text)))
-  }
   const fileRows = files.map((/** @type {any} */ file) => make("li", null, `${file.path}, ${size(file.size_bytes)}`))
   const warningRows = warnings.map((/** @type {string} */ text) => make("li", { className: "warn" }, text))
   const parts = [
@@ -73,16 +66,11 @@ export async function confirmDeploy(summary) {
     ...section("Custom nodes it needs", nodes.map(nodeRow), "None."),
   ]
   const actions = [
-    { label: "Deploy", value: "deploy", main: true, disabled: summary.foreign_key },
+    { label: "Deploy", value: "deploy", main: true },
     { label: "Cancel", value: "cancel" },
   ]
   const chosen = await choose(`Deploy “${summary.name}”`, parts, actions, (dialog) => {
-    const first = /** @type {HTMLElement} */ (agree ?? dialog.querySelector("button[value=deploy]"))
-    first.focus()
-    agree?.addEventListener("change", () => {
-      const main = /** @type {HTMLButtonElement} */ (dialog.querySelector("button.main"))
-      main.disabled = !agree?.checked
-    })
+    /** @type {HTMLButtonElement} */ (dialog.querySelector("button[value=deploy]")).focus()
   })
   return chosen === "deploy"
 }

@@ -10,6 +10,9 @@ import { ask, listen, pageId } from "./server.js"
 
 const DEPLOY = "RunflowDeploy"
 const QUIET_MS = 1200
+// What a person does before something has changed. ComfyUI's own event comes with the next click or key, and not while
+// a field has the focus.
+const ACTIONS = ["pointerup", "keyup", "input", "change"]
 
 /** @type {Map<string, string>} The slug of each name that was captured; only those are watched. */
 const captured = new Map()
@@ -51,15 +54,22 @@ function names() {
   return [...new Set(nodes.filter((node) => node.type === DEPLOY).map(nameOf))].filter(Boolean)
 }
 
+/** The workflow that was told last: making a prompt of it is costly, and some nodes upload something each time. */
+let lastTold = ""
+
 async function tellWhatIsShown() {
   const watched = names().filter((name) => !neverCaptured.has(name))
   if (!watched.length) return
+  const { extra: _view, ...graph } = (app.rootGraph ?? app.graph).serialize()
+  const now = JSON.stringify([watched, graph])
+  if (now === lastTold) return
   const shown = fingerprint((await capture()).prompt)
   for (const name of watched) {
     const body = { endpoint_name: name, fingerprint: shown, client_id: pageId() }
     const answer = await ask("POST", "/runflow/playground/shown", body)
     if (!answer.captured) neverCaptured.add(name)
   }
+  lastTold = now
 }
 
 /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -75,7 +85,12 @@ addButton("Local Playground", 2, open)
 app.registerExtension({
   name: "Runflow.Playground",
   setup() {
-    for (const event of ["graphChanged", "reconnected"]) api.addEventListener(event, later)
+    api.addEventListener("graphChanged", later)
+    api.addEventListener("reconnected", () => {
+      lastTold = ""
+      later()
+    })
+    for (const action of ACTIONS) window.addEventListener(action, later, true)
     later()
   },
 })

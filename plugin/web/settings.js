@@ -4,15 +4,36 @@ import { make } from "./dialog.js"
 import { ask } from "./server.js"
 
 const KEY = "/runflow/connection/key"
+const URL_SETTING = "Runflow.ApiUrl"
 // Room for an address with its port; on a phone the label keeps its place beside the field.
 const WIDTH = "min(320px, 52vw)"
 
+const DEFAULT_URL = "https://api.runflow.io"
+
+/** The address that Settings names now. ComfyUI tells a change before its own store has it. */
+let apiUrl = DEFAULT_URL
+
+/** @param {string} url */
+function originOf(url) {
+  try {
+    return new URL(url.trim()).origin
+  } catch {
+    return ""
+  }
+}
+
+/** Shows whether the stored key is for that address; set by the field that is shown. */
+let compareAddress = () => {}
+
 /** The stored key is never in the page: this element sends a new one and shows how the stored one ends. */
 function keyField() {
+  apiUrl = String(app.extensionManager.setting.get(URL_SETTING) || DEFAULT_URL)
   const input = make("input", { type: "password", autocomplete: "off", spellcheck: false, ariaLabel: "API key" })
   const save = make("button", { type: "button", disabled: true }, "Save")
   const forget = make("button", { type: "button", hidden: true }, "Forget")
-  const field = make("div", null, input, save, forget)
+  const note = make("p", { hidden: true })
+  note.style.cssText = `margin: 0; width: ${WIDTH}; font-size: 12px; color: var(--descrip-text, #999)`
+  const field = make("div", null, input, save, forget, note)
   field.style.cssText = "display: flex; flex-wrap: wrap; gap: 6px; align-items: center; justify-content: flex-end"
   input.style.cssText = `width: ${WIDTH}; padding: 6px 8px; border-radius: 6px; font: inherit;`
   for (const element of [input, save, forget]) {
@@ -22,24 +43,39 @@ function keyField() {
   }
   for (const button of [save, forget]) button.style.cssText += "padding: 6px 12px; border-radius: 6px; font: inherit;"
 
-  /** @param {any} connection */
-  const show = (connection) => {
-    const hint = connection.key_hint
+  /** @type {any} */
+  let connection = null
+  /** @param {string} text */
+  const say = (text) => {
+    note.textContent = text
+    note.hidden = !text
+  }
+  const compare = () => {
+    if (!connection) return
+    const { key_hint: hint, key_origin: origin } = connection
+    const fits = origin === originOf(apiUrl)
+    input.placeholder = hint === null || !fits ? "rf_live_…" : hint ? `stored, ends in ${hint}` : "stored"
+    say(hint === null || fits ? "" : `The stored key${hint ? `, …${hint},` : ""} is for ${origin}. Paste one of ${originOf(apiUrl) || "this server"}.`)
+  }
+  compareAddress = compare
+  /** @param {any} told */
+  const show = (told) => {
+    connection = told
     input.value = ""
-    input.placeholder = hint === null ? "rf_live_…" : hint ? `stored, ends in ${hint}` : "stored"
-    forget.hidden = hint === null
+    forget.hidden = told.key_hint === null
     save.disabled = true
+    compare()
   }
   /** @param {Promise<any>} answer @param {string} [done] */
   const settle = (answer, done) =>
     answer.then(
-      (connection) => {
-        show(connection)
+      (told) => {
+        show(told)
         if (done) app.extensionManager.toast.add({ severity: "success", summary: `Runflow: ${done}`, life: 4000 })
       },
       (error) => alert(`Runflow: ${error.message}`),
     )
-  const store = () => settle(ask("PUT", KEY, { api_key: input.value }), "API key saved")
+  const store = () => settle(ask("PUT", KEY, { api_key: input.value, api_url: apiUrl }), "API key saved")
   input.addEventListener("input", () => (save.disabled = !input.value.trim()))
   input.addEventListener("keydown", (event) => {
     event.stopPropagation()
@@ -47,7 +83,10 @@ function keyField() {
   })
   save.addEventListener("click", store)
   forget.addEventListener("click", () => settle(ask("DELETE", KEY), "API key forgotten"))
-  settle(ask("GET", "/runflow/connection"))
+  ask("GET", "/runflow/connection").then(show, (error) => {
+    input.disabled = true
+    say(error.message)
+  })
   return field
 }
 
@@ -63,13 +102,17 @@ app.registerExtension({
       defaultValue: "",
     },
     {
-      id: "Runflow.ApiUrl",
+      id: URL_SETTING,
       category: ["Runflow", "Connection", "ApiUrl"],
       name: "API URL",
       tooltip: "The Runflow server that Deploy publishes to. Your own: the address that `runflow up` prints.",
       type: "text",
       attrs: { style: `width: ${WIDTH}`, spellcheck: false, autocomplete: "off" },
-      defaultValue: "https://api.runflow.io",
+      defaultValue: DEFAULT_URL,
+      onChange: (value) => {
+        apiUrl = String(value || DEFAULT_URL)
+        compareAddress()
+      },
     },
   ],
 })

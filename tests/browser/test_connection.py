@@ -22,7 +22,8 @@ async def becomes_true(field: Locator, condition: str) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_a_key_is_saved_shown_by_its_end_and_forgotten(editor: Editor, open_page: OpenPage) -> None:
+async def test_a_key_is_saved_shown_by_its_end_and_forgotten(every_editor: Editor, open_page: OpenPage) -> None:
+    editor = every_editor
     page = await open_page(editor)
     dialog = await page.open_settings()
     field = dialog.get_by_role("textbox", name="API key")
@@ -38,13 +39,25 @@ async def test_a_key_is_saved_shown_by_its_end_and_forgotten(editor: Editor, ope
     assert KEY not in settings
     assert KEY not in (editor.base / "user/default/comfy.settings.json").read_text()
     kept = editor.base / "user/__runflow/keys.json"
-    assert json.loads(kept.read_text()) == {"default": KEY}
+    assert json.loads(kept.read_text()) == {"default": {"key": KEY, "origin": "https://api.runflow.io"}}
     assert kept.stat().st_mode & 0o777 == 0o600
     for route in ("/userdata/..%2F__runflow%2Fkeys.json", "/userdata/__runflow%2Fkeys.json", "/runflow/connection"):
         assert KEY not in httpx.get(editor.url + route, timeout=30).text
 
-    # An address is seen to its end, and on a phone everything stays within the panel.
+    # It is for one server, and the panel says so when another one is named.
     address = dialog.locator('input[id="Runflow.ApiUrl"]')
+    await address.fill("http://elsewhere.example:8700/")
+    await address.press("Tab")
+    await expect(dialog).to_contain_text(
+        "The stored key, …4321, is for https://api.runflow.io. Paste one of http://elsewhere.example:8700."
+    )
+    await expect(field).to_have_attribute("placeholder", "rf_live_…")
+    await page.screenshot("another-server")
+    await address.fill("https://api.runflow.io")
+    await address.press("Tab")
+    await expect(field).to_have_attribute("placeholder", "stored, ends in 4321")
+
+    # An address is seen to its end, and on a phone everything stays within the panel.
     await expect(address).to_have_value("https://api.runflow.io")
     await becomes_true(address, "field => field.scrollWidth <= field.clientWidth")
     await page.page.set_viewport_size({"width": 390, "height": 800})

@@ -12,8 +12,8 @@ pytestmark = pytest.mark.browser
 CHOOSE = "📁 Choose file"
 
 
-async def test_a_chosen_file_is_uploaded_and_named(newest_editor: Editor, open_page: OpenPage, tmp_path: Path) -> None:
-    page = await open_page(newest_editor)
+async def test_a_chosen_file_is_uploaded_and_named(every_editor: Editor, open_page: OpenPage, tmp_path: Path) -> None:
+    page = await open_page(every_editor)
     await page.load({"nodes": [], "links": [], "version": 0.4})
     first = await page.add("RunflowInputFile", 100, 100, input_id="scan")
     second = await page.add("RunflowInputFile", 600, 100, input_id="other")
@@ -34,7 +34,7 @@ async def test_a_chosen_file_is_uploaded_and_named(newest_editor: Editor, open_p
         )
     names = [await page.widget(node_id, "file_name") for node_id in (first, second)]
     assert names == ["part.stl", "part (1).stl"]
-    assert [(newest_editor.base / "input" / name).read_bytes() for name in names] == [b"solid one", b"solid two"]
+    assert [(every_editor.base / "input" / name).read_bytes() for name in names] == [b"solid one", b"solid two"]
     inputs = (await page.prompt())[first]["inputs"]
     assert inputs["file_name"] == "part.stl"
     assert CHOOSE not in inputs

@@ -11,6 +11,7 @@ from playwright.async_api import expect
 from tests.browser.playground import Playground, build_picture_flow, save_picture
 from tests.support.editor import Editor
 from tests.support.editor_fixtures import OpenPage
+from tests.support.editor_page import EMPTY
 
 pytestmark = pytest.mark.browser
 
@@ -72,3 +73,25 @@ async def test_fill_run_and_see(editor: Editor, open_page: OpenPage, tmp_path: P
     await expect(play.page.get_by_label("Width", exact=True)).to_have_value("48")
     assert (await page.graph())["links"] == before["links"]  # the live workflow keeps its test wire
     assert play.faults == []
+
+
+async def test_a_change_is_told_without_another_click(every_editor: Editor, open_page: OpenPage) -> None:
+    page = await open_page(every_editor)
+    await page.new_design()
+    try:
+        await page.load(EMPTY)
+        given = await page.add("RunflowInputString", 40, 40, input_id="text", display_name="Text")
+        shown = await page.add("PreviewAny", 460, 40)
+        await page.connect(given, 0, shown, "source")
+        play = await Playground.opened_by(page, await page.add("RunflowDeploy", 40, 400, endpoint_name="Told"))
+        await page.page.bring_to_front()
+        field = page.page.locator(f'[data-node-id="{given}"]').get_by_label("display_name")
+        await field.focus()
+        await field.press("End")
+        await field.press("s")
+        await expect(play.page.get_by_text("has changed since it was captured")).to_be_visible()
+        await field.press("Backspace")
+        await expect(play.page.get_by_text("has changed since it was captured")).to_be_hidden()
+        assert play.faults == []
+    finally:
+        await page.new_design(False)

@@ -23,7 +23,7 @@ async def uploaded(platform: Platform, platform_key: str, folder: Path, name: st
     place = folder / name
     place.write_bytes(content)
     model = LocalModel(f"upscale_models/{name}", place, len(content), hashlib.sha256(content).hexdigest())
-    async with Server(Target(platform.url, platform.url, platform_key, foreign=False)) as server:
+    async with Server(Target(platform.url, platform.url, platform_key)) as server:
         await send_model(server, model, lambda _done, _total: None)
     return {model.path: {"directory": "upscale_models", "size_bytes": len(content), "sha256": model.sha256}}
 

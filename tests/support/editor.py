@@ -56,6 +56,8 @@ class Editor:
     arguments: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     as_clone: bool = False
+    page: str = ""
+    """The version of the page where that is not the one that this ComfyUI pins."""
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 

@@ -1,7 +1,9 @@
-"""Real editors for the tests of the plugin: ComfyUI 0.16.3 and 0.30.0, each with the page it pins, and a real Chromium.
+"""Real editors for the tests of the plugin: ComfyUI 0.16.3 and 0.30.0, each with the page it pins, 0.30.0 also with the
+newest page of the package index, and a real Chromium.
 
-`editor` runs a test once on each version; `newest_editor`, `oldest_editor` on one; `own_editor` starts one of the
-test's own, to restart it or to give it other arguments. `open_page` opens the editor in the browser.
+`editor` runs a test once on each version; `every_editor` on the newest page as well, for what a new page can break;
+`newest_editor`, `oldest_editor` on one; `own_editor` starts one of the test's own, to restart it or to give it other
+arguments. `open_page` opens the editor in the browser.
 Pictures go to RUNFLOW_SCREENSHOTS, or into a folder that goes away.
 """
 
@@ -9,7 +11,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from runflow.worker.runtime.commands import InstallError
 from runflow.worker.runtime.record import read_record
 from tests.support.editor import Editor, copy_comfyui
 from tests.support.editor_page import EditorPage
+from tests.support.latest_page import LATEST, PACKAGE, LatestPage, latest_page
 from tests.support.oldest_comfyui import OLDEST, make_oldest
 
 NEWEST = "newest"
@@ -49,15 +52,30 @@ def comfyui_dirs(comfyui_dir: Path, oldest_comfyui_dir: Path) -> dict[str, Path]
 
 
 @pytest.fixture(scope="session")
-def editors(comfyui_dirs: dict[str, Path]) -> Iterator[Callable[[str], Editor]]:
+def latest(comfyui_dir: Path) -> LatestPage:
+    """The newest page: beside the newest ComfyUI where that is an installation of ours, else below the home."""
+    beside = comfyui_dir.parent if read_record(comfyui_dir) else Settings().home
+    try:
+        return latest_page(comfyui_dir, beside / f"{comfyui_dir.name}-page")
+    except InstallError as error:
+        pytest.skip(f"ComfyUI's newest page cannot be had on this machine: {error}")
+
+
+@pytest.fixture(scope="session")
+def editors(comfyui_dirs: dict[str, Path], request: pytest.FixtureRequest) -> Iterator[Callable[[str], Editor]]:
     """Each version's editor, started when it is first asked for and shared by the session. Do not stop it."""
     started: dict[str, Editor] = {}
 
     def get(version: str) -> Editor:
         if version not in started:
+            fields: dict[str, Any] = {"as_clone": version == OLDEST}
+            if version == LATEST:
+                page: LatestPage = request.getfixturevalue("latest")
+                fields |= {"page": page.version, "arguments": ("--front-end-root", str(page.files))}
             base = Path(tempfile.mkdtemp(prefix="runflow-editor-"))
-            started[version] = Editor(comfyui_dirs[version], base, as_clone=version == OLDEST)
-            started[version].start()
+            made = Editor(comfyui_dirs[NEWEST if version == LATEST else version], base, **fields)
+            started[version] = made
+            made.start()
         return started[version]
 
     yield get
@@ -70,6 +88,24 @@ def editors(comfyui_dirs: dict[str, Path]) -> Iterator[Callable[[str], Editor]]:
 def editor(editors: Callable[[str], Editor], request: pytest.FixtureRequest) -> Editor:
     """An editor of each version: the test runs twice."""
     return editors(request.param)
+
+
+@pytest.fixture(params=[OLDEST, NEWEST, pytest.param(LATEST, marks=pytest.mark.optional)])
+def every_editor(editors: Callable[[str], Editor], request: pytest.FixtureRequest) -> Editor:
+    """An editor of each version, and the newest with the newest page: the test runs three times."""
+    return editors(request.param)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Name the version of the page in a failure on the newest one: another day it is another."""
+    report = yield
+    shown = getattr(item, "funcargs", {}).get("every_editor")
+    if report.failed and isinstance(shown, Editor) and shown.page:
+        report.sections.append(("page", f"This was {PACKAGE} {shown.page}, the newest of the package index."))
+    return report
 
 
 @pytest.fixture

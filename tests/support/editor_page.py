@@ -125,7 +125,7 @@ class EditorPage:
         Waits until nothing lies over it; with `close` whatever does is closed by Escape.
         """
         vue = self.page.locator(f'[data-node-id="{node_id}"]').get_by_role("button", name=label, exact=True)
-        if label is not None and await vue.count():
+        if label is not None and await self.page.evaluate("() => LiteGraph.vueNodesMode === true"):
             await vue.click()
             return
         async with asyncio.timeout(60):
@@ -167,7 +167,13 @@ class EditorPage:
 
     async def toast(self, text: str) -> None:
         """Wait for a toast with this text; ComfyUI may show others beside it."""
-        await expect(self.page.locator(".p-toast-message").filter(has_text=text).first).to_be_visible()
+        toasts = self.page.locator(".p-toast-message, [role=alert]")
+        await expect(toasts.filter(has_text=text).first).to_be_visible()
+
+    async def new_design(self, on: bool = True) -> None:
+        """Show nodes as ComfyUI's newer HTML ("Nodes 2.0"), or on the canvas. ComfyUI keeps it for later pages."""
+        await self.page.evaluate("(on) => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", on)
+        await self.page.wait_for_function("(on) => LiteGraph.vueNodesMode === on", arg=on)
 
     async def prompt(self) -> dict[str, Any]:
         """What ComfyUI would execute now, in API format."""

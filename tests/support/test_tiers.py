@@ -16,13 +16,23 @@ def test_real_engine():
 @pytest.mark.chaos
 def test_full_disk(): pytest.skip("no tmpfs here")
 """
+OPTIONAL = """
+import pytest
+
+@pytest.mark.chaos
+def test_real(): pass
+
+@pytest.mark.chaos
+@pytest.mark.optional
+def test_index(): pytest.skip("no index here")
+"""
 
 
 @pytest.fixture
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> "Run":
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # the others take seconds to import
-    pytester.makeini("[pytest]\nmarkers = e2e\n  browser\n  chaos\n")
+    pytester.makeini("[pytest]\nmarkers = e2e\n  browser\n  chaos\n  optional\n")
     return Run(pytester, monkeypatch)
 
 
@@ -33,9 +43,9 @@ class Run:
         self.pytester = pytester
         self.monkeypatch = monkeypatch
 
-    def __call__(self, required: str, *arguments: str, engine: str = "pass") -> pytest.RunResult:
+    def __call__(self, required: str, *arguments: str, engine: str = "pass", suite: str = SUITE) -> pytest.RunResult:
         self.monkeypatch.setenv("RUNFLOW_REQUIRE_TIERS", required)
-        self.pytester.makepyfile(SUITE.format(engine=engine))
+        self.pytester.makepyfile(suite.format(engine=engine))
         plugins = ("-p", "tests.support.tiers", "-p", "tests.support.groups", "-p", "xdist", "-p", "no:cacheprovider")
         return self.pytester.runpytest_subprocess(*plugins, *arguments)
 
@@ -50,6 +60,12 @@ def test_a_skip_in_a_required_tier_fails_and_says_why(run: Run) -> None:
     result = run("e2e,chaos")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["*no tmpfs here", "*tier chaos is required here*", "*1 failed, 2 passed*"])
+
+
+def test_an_optional_test_of_a_required_tier_may_be_skipped(run: Run) -> None:
+    result = run("chaos", suite=OPTIONAL)
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(["chaos: 1 ran, 1 skipped", "*1 passed, 1 skipped*"])
 
 
 def test_a_required_tier_without_a_test_fails(run: Run) -> None:

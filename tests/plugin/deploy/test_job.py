@@ -36,7 +36,7 @@ async def stopped_at(place: str, tmp_path: Path) -> tuple[DeployJob, list[str]]:
     app.router.add_route("*", "/{path:.*}", answer)
     async with TestServer(app) as server:
         base = str(server.make_url("")).rstrip("/")
-        job = DeployJob(Target(base, base, "rf_live_x", foreign=False), None)
+        job = DeployJob(Target(base, base, "rf_live_x"), None)
         file = InputFile("a.png", write(tmp_path / "a.png", b"a"), 1, "image/png")
         body: dict[str, Any] = {"graph": {"extra": {"runflow": {}}}}
         job.follow(send(job, Plan("A", "a", body, ((file, "0" * 64), (file, "1" * 64)))))
@@ -61,6 +61,6 @@ def test_the_end_repeats_no_warning_of_the_summary() -> None:
     seen, new = {"message": "A.", "next_step": "Do b."}, {"node_id": None, "message": "C.", "next_step": "Do d."}
     plan = Plan("A", "a", {"graph": {"extra": {"runflow": {}}}}, (), warnings=("A. Do b.",))
     saved = {"path": "org/a", "warnings": [seen, new, {"message": "E."}, {}, "nonsense"]}
-    result = _result(Target("http://h", "http://h", "rf_live_x", foreign=False), plan, saved, created=True)
+    result = _result(Target("http://h", "http://h", "rf_live_x"), plan, saved, created=True)
     assert result["warnings"] == ["C. Do d.", "E."]
     assert result["url"] == "http://h/v1/comfyui-workflows/org/a/runs"

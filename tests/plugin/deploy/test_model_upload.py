@@ -40,7 +40,7 @@ def model(folder: Path, size: int) -> LocalModel:
 
 
 def opened(server: Installation, key: str) -> Platform:
-    return Platform(Target(server.url, server.url, key, foreign=False))
+    return Platform(Target(server.url, server.url, key))
 
 
 def listed(server: Installation, key: str) -> set[str]:

@@ -24,7 +24,7 @@ async def platform(answer: Answer) -> AsyncIterator[Platform]:
     app.router.add_route("*", "/{path:.*}", answer)
     async with TestServer(app) as server:
         base = str(server.make_url("")).rstrip("/")
-        async with Platform(Target(base, base, "rf_live_x", foreign=False)) as opened:
+        async with Platform(Target(base, base, "rf_live_x")) as opened:
             yield opened
 
 
@@ -130,7 +130,7 @@ async def test_only_an_answer_tells_that_nothing_came_of_it() -> None:
             with pytest.raises(DeployFailed) as raised:
                 await opened.save(None, "x", {})
         assert raised.value.refused is refused
-    nobody = Target("http://127.0.0.1:1", "http://127.0.0.1:1", "rf_live_x", foreign=False)
+    nobody = Target("http://127.0.0.1:1", "http://127.0.0.1:1", "rf_live_x")
     async with Platform(nobody) as opened:
         with pytest.raises(DeployFailed, match="Is the server running") as raised:
             await opened.save({"id": "1"}, "x", {})

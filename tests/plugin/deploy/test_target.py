@@ -1,49 +1,51 @@
 import pytest
 
 from plugin.answers import Refused
-from plugin.deploy.target import DEFAULT_URL, base_url, choose_target, origin_of
+from plugin.deploy.target import DEFAULT_URL, StoredKey, base_url, choose_target, origin_of
 
 KEY = "rf_live_settings"
 HOME = "http://127.0.0.1:8700"
+STORED = StoredKey(KEY, HOME)
 
 
 def test_the_settings_alone() -> None:
-    target = choose_target(f" {HOME}/ ", f" {KEY}\n")
-    assert (target.base, target.origin, target.key, target.foreign) == (HOME, HOME, KEY, False)
-    assert choose_target("", KEY).base == DEFAULT_URL
-    assert KEY not in repr(target)
+    target = choose_target(f" {HOME}/ ", STORED)
+    assert (target.base, target.origin, target.key) == (HOME, HOME, KEY)
+    assert choose_target("", StoredKey(KEY, DEFAULT_URL)).base == DEFAULT_URL
+    assert KEY not in repr(target) + repr(STORED)
 
 
 def test_the_nodes_own_host_and_key() -> None:
-    target = choose_target(HOME, KEY, "https://other.example/", "rf_live_node")
-    assert (target.base, target.key, target.foreign) == ("https://other.example", "rf_live_node", False)
+    target = choose_target(HOME, STORED, "https://other.example/", " rf_live_node\n")
+    assert (target.base, target.key) == ("https://other.example", "rf_live_node")
     assert choose_target(HOME, None, "", "rf_live_node").key == "rf_live_node"
 
 
 @pytest.mark.parametrize(
-    ("host", "foreign"),
+    ("host", "same"),
     [
-        ("HTTP://127.0.0.1:8700/", False),
-        ("http://127.0.0.1:8700/v1", False),
-        ("http://127.0.0.1:8700/prefix", False),
-        ("https://127.0.0.1:8700", True),
-        ("http://127.0.0.1:8701", True),
-        ("http://127.0.0.1", True),
-        ("http://localhost:8700", True),
-        ("http://127.0.0.1:8700.evil.example", True),
+        ("HTTP://127.0.0.1:8700/", True),
+        ("http://127.0.0.1:8700/v1", True),
+        ("http://127.0.0.1:8700/prefix", True),
+        ("https://127.0.0.1:8700", False),
+        ("http://127.0.0.1:8701", False),
+        ("http://127.0.0.1", False),
+        ("http://localhost:8700", False),
+        ("http://127.0.0.1:8700.evil.example", False),
     ],
 )
-def test_the_key_of_settings_is_foreign_to_every_other_origin(host: str, foreign: bool) -> None:
-    if host.endswith(".example"):
-        with pytest.raises(Refused):
-            choose_target(HOME, KEY, host)
+def test_the_key_goes_to_the_origin_that_it_was_saved_for_and_to_no_other(host: str, same: bool) -> None:
+    if same:
+        assert choose_target(HOME, STORED, host).key == KEY
+        assert choose_target(host, STORED).key == KEY
         return
-    target = choose_target(HOME, KEY, host)
-    assert (target.key, target.foreign) == (KEY, foreign)
-
-
-def test_a_broken_setting_belongs_to_no_host() -> None:
-    assert choose_target("nonsense", KEY, HOME).foreign is True
+    for settings, node_host, where in ((HOME, host, "the node's field api_key"), (host, "", "Settings > Runflow")):
+        with pytest.raises(Refused) as refused:
+            choose_target(settings, STORED, node_host)
+        if not host.endswith(".example"):
+            assert f"is for {HOME}, and goes to no other server" in refused.value.message
+            assert where in refused.value.message
+            assert KEY not in refused.value.message
 
 
 @pytest.mark.parametrize(
@@ -67,7 +69,7 @@ def test_addresses_that_are_none(url: str) -> None:
 @pytest.mark.parametrize("key", [None, "", "  ", "rf_live_\nx", "rf live", "schlüssel", "•••• 1234"])
 def test_keys_that_are_none(key: str | None) -> None:
     with pytest.raises(Refused, match="Unconfigured key or URL"):
-        choose_target(HOME, key)
+        choose_target(HOME, None if key is None else StoredKey(key, HOME))
 
 
 @pytest.mark.parametrize(

@@ -23,12 +23,14 @@ export interface GraphNode {
   widgets?: Widget[]
   widgets_values?: unknown[]
   inputs?: { name: string; link: number | null; widget?: { name: string } }[]
+  widgets_start_y?: number
   properties: Record<string, unknown>
   isVirtualNode?: boolean
   graph: Graph | null
   subgraph?: Graph
   addWidget(type: string, name: string, value: unknown, callback: ((...args: any[]) => unknown) | null, options?: Record<string, unknown>): Widget
-  computeSize(): [number, number]
+  addDOMWidget(name: string, type: string, element: HTMLElement, options?: Record<string, unknown>): Widget
+  computeSize(...given: any[]): [number, number]
   setSize(size: [number, number]): void
   setDirtyCanvas(foreground: boolean, background?: boolean): void
   onSerialize?: (data: any) => void
