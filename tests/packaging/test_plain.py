@@ -153,7 +153,7 @@ def test_the_plain_wheel_s_worker_does_a_run_for_a_server_that_lacks_the_worker_
         with Runflow(lean_server.url, lean_server.key()) as api:
             path = api.deploy(demo.SLUG, demo.PROMPT, name=demo.NAME)["path"]
             photo = api.upload(paint(tmp_path / "photo.png"))
-            run = api.wait(api.dispatch(path, {"photo": photo, "size": 64})["id"], timeout=300)
+            run = api.wait(api.submit(path, {"photo": photo, "size": 64})["id"], timeout=300)
             (produced,) = run["output"]["outputs"]
             assert (produced["content_type"], produced["width"]) == ("image/png", 64)
     finally:

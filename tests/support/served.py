@@ -8,8 +8,8 @@ import httpx
 import pytest
 import uvicorn
 
-from runflow.server import create_app
 from runflow.web.services import Services
+from tests.support.application import application_of
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ async def address(services: Services) -> AsyncIterator[str]:
         listener.listen(64)
         port = listener.getsockname()[1]
         server = uvicorn.Server(
-            uvicorn.Config(create_app(services), log_level="warning", lifespan="off", timeout_graceful_shutdown=2)
+            uvicorn.Config(application_of(services), log_level="warning", lifespan="off", timeout_graceful_shutdown=2)
         )
         server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
         serving = asyncio.create_task(server.serve(sockets=[listener]))
