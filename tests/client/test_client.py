@@ -23,8 +23,9 @@ from runflow.client import (
     RunTimeout,
     Unauthorized,
 )
-from tests.client.conftest import Both, Serving
+from tests.client.conftest import Both
 from tests.support.deployed import PROMPT, Deployed, Worker
+from tests.support.serving_worker import Serving
 from tests.support.uploading import picture
 
 UUID = "0197f3a0-0000-7000-8000-000000000000"
@@ -119,7 +120,7 @@ async def test_a_subscriber_hears_of_every_event_and_gets_the_run(
 
 
 async def test_a_coroutine_function_may_be_told(
-    address: str, client: httpx.AsyncClient, workflow: Deployed, worker: Worker
+    own_address: str, client: httpx.AsyncClient, workflow: Deployed, worker: Worker
 ) -> None:
     heard: list[str] = []
 
@@ -128,7 +129,7 @@ async def test_a_coroutine_function_may_be_told(
         heard.append(event.kind)
 
     key = client.headers["Authorization"].removeprefix("Bearer ")
-    async with AsyncRunflow(address, key) as api, Serving(worker):
+    async with AsyncRunflow(own_address, key) as api, Serving(worker):
         await api.subscribe(workflow.path, {"prompt": "x"}, on_event=tell)
     assert heard[-1] == "status"
 
@@ -158,7 +159,7 @@ async def test_waiting_tells_of_the_record(api: Both, workflow: Deployed, worker
     assert told[-1].is_terminal and all(isinstance(one, Run) for one in told)
 
 
-async def test_refusals_are_of_the_family_that_fits(api: Both, workflow: Deployed, address: str) -> None:
+async def test_refusals_are_of_the_family_that_fits(api: Both, workflow: Deployed, own_address: str) -> None:
     with pytest.raises(InvalidRequest, match="Did you mean") as invalid:
         await api.submit(workflow.path, {"promt": "x"})
     assert invalid.value.code == "VALIDATION_ERROR" and invalid.value.request_id
@@ -166,7 +167,7 @@ async def test_refusals_are_of_the_family_that_fits(api: Both, workflow: Deploye
     with pytest.raises(NotFound) as missing:
         await api.get_run(UUID)
     assert (missing.value.status, missing.value.code) == (404, "RUN_NOT_FOUND")
-    stranger = Runflow(address, "rf_live_" + "x" * 40)
+    stranger = Runflow(own_address, "rf_live_" + "x" * 40)
     with stranger, pytest.raises(Unauthorized):
         await asyncio.to_thread(stranger.get_run, UUID)
     for wrong in ("portrait", "/portrait", "default/", ""):

@@ -16,11 +16,15 @@ console = Console(stderr=True, highlight=False)
 """For people."""
 
 
-def fail(message: str) -> NoReturn:
-    """Print what failed and what to do next, and end with exit code 1."""
+FAILED, WRONG_CALL, NO_SERVER, NO_KEY, TOO_LATE, INTERRUPTED = 1, 2, 3, 4, 124, 130
+"""Exit codes (docs/cli.md, "Exit codes"); the last two are those of `timeout` and of shells."""
+
+
+def fail(message: str, code: int = FAILED) -> NoReturn:
+    """Print what failed and what to do next, and end with an exit code."""
     console.print("[bold red]Error:[/] ", end="")
-    console.print(message, markup=False)
-    raise typer.Exit(1)
+    console.print(message, markup=False, soft_wrap=True)
+    raise typer.Exit(code)
 
 
 EXPECTED = (
@@ -34,6 +38,7 @@ EXPECTED = (
     "runflow.supervisor:AddressInUse",
     "runflow.tls:CertificateUnusable",
     "runflow.errors:RunflowError",
+    "runflow.client.errors:RunflowError",
 )
 """Errors whose text is made for people. Named, not imported: a command loads only what it uses."""
 

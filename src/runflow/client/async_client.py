@@ -82,9 +82,11 @@ class AsyncRunflow:
         told: dict[str, Any] = {"on_event": on_event, "on_submit": on_submit, "timeout": timeout}
         return await self._driver.follow(runs.subscribe(self._session, workflow, inputs, **told, **fields))
 
-    def events(self, run: str | Mapping[str, Any], *, last_event_id: str | None = None) -> AsyncIterator[Event]:
+    def events(
+        self, run: str | Mapping[str, Any], *, last_event_id: str | None = None, timeout: float | None = None
+    ) -> AsyncIterator[Event]:
         """See `Runflow.events`."""
-        return self._driver.iterate(event_stream.follow(self._session, runs.id_of(run), last_event_id))
+        return self._driver.iterate(event_stream.follow(self._session, runs.id_of(run), last_event_id, timeout))
 
     async def wait(
         self,

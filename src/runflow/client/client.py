@@ -101,9 +101,14 @@ class Runflow:
         told: dict[str, Any] = {"on_event": on_event, "on_submit": on_submit, "timeout": timeout}
         return self._driver.follow(runs.subscribe(self._session, workflow, inputs, **told, **fields))
 
-    def events(self, run: str | Mapping[str, Any], *, last_event_id: str | None = None) -> Iterator[Event]:
-        """Yield the events of a run until it has ended, from behind `last_event_id`; through broken connections."""
-        return self._driver.iterate(event_stream.follow(self._session, runs.id_of(run), last_event_id))
+    def events(
+        self, run: str | Mapping[str, Any], *, last_event_id: str | None = None, timeout: float | None = None
+    ) -> Iterator[Event]:
+        """Yield the events of a run until it has ended, from behind `last_event_id` on; through broken connections.
+
+        Raises `RunTimeout` after `timeout` seconds, if it is given: at most 15 s later, as the server then speaks.
+        """
+        return self._driver.iterate(event_stream.follow(self._session, runs.id_of(run), last_event_id, timeout))
 
     def wait(
         self,

@@ -40,13 +40,14 @@ class Parser:
 
 
 def follow(
-    session: Session, run_id: str, last_event_id: str | None = None, *, deadline: float | None = None
+    session: Session, run_id: str, last_event_id: str | None = None, timeout: float | None = None
 ) -> Iteration[Event]:
     """Emit the events of a run until its end, from behind `last_event_id` on: none is missing, none comes twice.
 
     Raises `ApiError`, `RunflowUnreachable` when the stream stays away for `retry_seconds`, and `RunTimeout` soon after
-    `deadline` (of `time.monotonic`): at the next event, or comment of the server's, which come every 15 seconds.
+    `timeout` seconds: at the next event, or comment of the server's, which come every 15 seconds.
     """
+    began = time.monotonic()
     last = last_event_id or ""
     patience = Patience(session)
     while True:
@@ -58,8 +59,8 @@ def follow(
                 return
             parser = Parser(last)
             while (text := (yield from line())) is not None:
-                if deadline is not None and time.monotonic() > deadline:
-                    raise RunTimeout(run_id, 0)
+                if timeout is not None and time.monotonic() - began >= timeout:
+                    raise RunTimeout(run_id, timeout)
                 event = parser.feed(text)
                 if event is None:
                     continue

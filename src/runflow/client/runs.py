@@ -101,14 +101,10 @@ def subscribe(
     **options: Any,
 ) -> Plan[Run]:
     """Run a workflow to its end, telling of every event on the way."""
-    deadline = time.monotonic() + timeout
     queued = yield from submit(session, workflow, inputs, **options)
     if on_submit is not None:
         yield Tell(on_submit, queued)
-    try:
-        yield from told(follow(session, queued.id, deadline=deadline), on_event)
-    except RunTimeout:
-        raise RunTimeout(queued.id, timeout) from None
+    yield from told(follow(session, queued.id, timeout=timeout), on_event)
     return succeeded((yield from read(session, queued.id)))
 
 
