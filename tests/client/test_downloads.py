@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from runflow.client import ApiError, DownloadFailed, NotFound, Runflow, RunflowUnreachable
+from runflow.client import ApiError, AsyncRunflow, DownloadFailed, NotFound, Runflow, RunflowUnreachable
 from runflow.client import exchange as pauses
 from runflow.client.downloads import _free
 from runflow.client.records import OutputFile
@@ -22,10 +22,17 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pauses, "FIRST_CONTACT_SECONDS", 0.05)
 
 
-def test_a_broken_download_begins_again_and_the_key_stays_here(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_a_broken_download_begins_again_and_the_key_stays_here(tmp_path: Path, kind: str) -> None:
     half = Reply(200, CONTENT[:3], {"Content-Length": "9"}, cut_off=True)
-    with scripted(half, CUT, Reply(200, CONTENT)) as server, Runflow("http://127.0.0.1:1", "rf_live_x") as api:
-        saved = api.download({"url": f"{server.url}/file", "sha256": SHA256}, tmp_path / "a.png")
+    with scripted(half, CUT, Reply(200, CONTENT)) as server:
+        output = {"url": f"{server.url}/file", "sha256": SHA256}
+        if kind == "sync":
+            with Runflow("http://127.0.0.1:1", "rf_live_x") as api:
+                saved = api.download(output, tmp_path / "a.png")
+        else:
+            async with AsyncRunflow("http://127.0.0.1:1", "rf_live_x") as awaited:
+                saved = await awaited.download(output, tmp_path / "a.png")
     assert saved.read_bytes() == CONTENT and [*tmp_path.iterdir()] == [saved]
     assert server.header("Authorization") == [None, None, None]
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from runflow.client import NotFound, Runflow, RunflowUnreachable, RunTimeout
+from runflow.client import AsyncRunflow, NotFound, Runflow, RunflowUnreachable, RunTimeout
 from runflow.client import exchange as pauses
 from runflow.client.event_stream import Parser
 from tests.client.scripted import CUT, Reply, scripted
@@ -31,7 +31,8 @@ def test_lines_become_events() -> None:
     assert parser.number == "9"
 
 
-def test_a_stream_goes_on_behind_the_last_event() -> None:
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_a_stream_goes_on_behind_the_last_event(kind: str) -> None:
     end = text(4, "status", status_code="succeeded", is_terminal=True)
     replies: list[Reply | str] = [
         Reply(200, text(1) + text(2) + b"id: 3\nevent: log\nda", EVENTS, cut_off=True),
@@ -40,8 +41,13 @@ def test_a_stream_goes_on_behind_the_last_event() -> None:
         Reply(200, text(3), EVENTS),  # ends without the end: the server restarted
         Reply(200, end + text(5), EVENTS),
     ]
-    with scripted(*replies) as server, Runflow(server.url, "rf_live_x") as api:
-        heard = list(api.events("a"))
+    with scripted(*replies) as server:
+        if kind == "sync":
+            with Runflow(server.url, "rf_live_x") as api:
+                heard = list(api.events("a"))
+        else:
+            async with AsyncRunflow(server.url, "rf_live_x") as awaited:
+                heard = [event async for event in awaited.events("a")]
     assert [one.number for one in heard] == ["1", "2", "3", "4"]
     assert heard[-1].is_end
     assert server.header("Last-Event-ID") == [None, "2", "2", "2", "3"]

@@ -1,12 +1,15 @@
 """What is tried again, with which key, and what is not."""
 
+import asyncio
 import itertools
 import json
 import time
 
+import httpx
 import pytest
 
 from runflow.client import (
+    AsyncRunflow,
     InvalidRequest,
     NotConfigured,
     PermissionDenied,
@@ -19,6 +22,7 @@ from runflow.client import (
 from runflow.client import exchange as subject
 from tests.client.scripted import CUT, Reply, scripted
 from tests.support.platform_fixtures import free_port
+from tests.support.waiting import until
 
 RUN = {"id": "a", "status_code": "succeeded", "is_terminal": True}
 GOING_ON = {"id": "a", "status_code": "running", "is_terminal": False}
@@ -44,9 +48,16 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=["cut", "502", "503", "504", "429", "409", "half"],
 )
-def test_what_passes_by_itself_is_tried_again_with_one_key(trouble: Reply | str) -> None:
-    with scripted(trouble, trouble, Reply(201, RUN)) as server, Runflow(server.url, "rf_live_x") as api:
-        assert api.submit("default/portrait", {"prompt": "x"}).id == "a"
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_what_passes_by_itself_is_tried_again_with_one_key(trouble: Reply | str, kind: str) -> None:
+    with scripted(trouble, trouble, Reply(201, RUN)) as server:
+        if kind == "sync":
+            with Runflow(server.url, "rf_live_x") as api:
+                run = api.submit("default/portrait", {"prompt": "x"})
+        else:
+            async with AsyncRunflow(server.url, "rf_live_x") as awaited:
+                run = await awaited.submit("default/portrait", {"prompt": "x"})
+    assert run.id == "a"
     assert server.lines == ["POST /v1/comfyui-workflows/default/portrait/runs"] * 3
     assert len({*server.header("Idempotency-Key")}) == 1 and server.header("Idempotency-Key")[0]
     assert len({body for _, _, _, body in server.requests}) == 1
@@ -142,6 +153,27 @@ def test_the_body_is_json_that_everybody_reads() -> None:
     (request,) = server.requests
     assert json.loads(request[3]) == {"input": {"prompt": "größer"}, "client_ref": None}
     assert request[2]["authorization"] == "Bearer rf_live_x" and request[2]["user-agent"].startswith("runflow-python/")
+
+
+async def test_programs_can_be_tested_without_a_server() -> None:
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, json=RUN))
+    with Runflow("http://box", "rf_live_x", transport=transport) as api:
+        assert api.get_run("a").status_code == "succeeded"
+    async with AsyncRunflow("http://box", "rf_live_x", transport=transport) as awaited:
+        assert (await awaited.get_run("a")).status_code == "succeeded"
+
+
+async def test_a_task_that_is_cancelled_asks_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "FIRST_PAUSE", 3600)
+    monkeypatch.setattr(subject, "LONGEST_PAUSE", 3600)
+    with scripted(Reply(503, b"")) as server:
+        async with AsyncRunflow(server.url, "rf_live_x", retry_seconds=1e9) as api:
+            task = asyncio.create_task(api.get_run("a"))
+            await until(lambda: server.requests)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+    assert len(server.requests) == 1
 
 
 def test_the_key_is_in_no_repr() -> None:

@@ -40,6 +40,7 @@ def calling(server: str | None, key: str | None) -> Iterator["Runflow"]:
     except RunflowError as error:
         fail(sentence(error), exit_code(error))
     except KeyboardInterrupt:
+        say("Stopped. What the server had taken already goes on.")
         raise typer.Exit(INTERRUPTED) from None
 
 

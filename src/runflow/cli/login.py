@@ -22,7 +22,7 @@ def login(
     server: Annotated[
         str | None,
         typer.Argument(
-            metavar="[URL]",
+            metavar="URL",
             envvar="RUNFLOW_URL",
             help="The server, whose key is asked for; default: that of this machine and user, for which one is made.",
         ),

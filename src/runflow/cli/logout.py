@@ -13,7 +13,7 @@ app = typer.Typer(add_completion=False, help="Forget a saved API key.")
 @app.command()
 def logout(
     server: Annotated[
-        str | None, typer.Argument(metavar="[URL]", help="Whose key; default: that of the last login.")
+        str | None, typer.Argument(metavar="URL", help="Whose key; default: that of the last login.")
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -22,7 +22,7 @@ Patience = Annotated[float, typer.Option(help="Stop waiting after so many second
 
 @app.command("list")
 def list_runs(
-    workflow: Annotated[str | None, typer.Argument(metavar="[PATH]", help="Only those of owner/slug.")] = None,
+    workflow: Annotated[str | None, typer.Argument(metavar="PATH", help="Only those of owner/slug.")] = None,
     status: Annotated[str | None, typer.Option(help="Only those with this status, such as failed.")] = None,
     q: Annotated[str | None, typer.Option("--query", "-q", help="A filter, as lists of the API take it.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", help="At most so many.", min=1)] = 20,
