@@ -78,9 +78,9 @@ def test_the_sdk_trusts_an_authority_or_the_certificate_itself(
     with Runflow(server.url, key, ca_file=getattr(certificate, which)) as client:
         file = tmp_path / "a.txt"
         file.write_text("hello")
-        assert client.upload(file, "text/plain").startswith("runflow://assets/")
+        assert client.upload(file).startswith("runflow://assets/")
     with Runflow(server.url, key) as stranger, pytest.raises(RunflowUnreachable, match=r"(?i)certificate.* ca_file"):
-        stranger.run(str(new_id()))
+        stranger.get_run(str(new_id()))
 
 
 def test_a_worker_elsewhere_joins_with_the_authority(server: Platform, certificate: Trusted) -> None:

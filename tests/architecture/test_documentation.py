@@ -1,6 +1,8 @@
 """Whatever a person can meet is documented: settings, error codes, routes, commands."""
 
+import ast
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 
-from runflow import cli
+from runflow import cli, client
 from runflow.errors import ALL_ERRORS
 from runflow.server import ROUTES
 from runflow.settings import Settings
@@ -115,6 +117,30 @@ def test_every_command_is_in_the_command_line_guide() -> None:
     names = commands(typer.main.get_command(cli.app))
     assert len(names) > 1
     assert [name for name in names if not mentions(text, name)] == []
+
+
+def test_every_method_and_class_of_the_sdk_is_in_its_guide() -> None:
+    text = document("python.md")
+    methods = {name for name in vars(client.Runflow) if not name.startswith("_")} - {"close", "url"}
+    assert [name for name in sorted(methods) if not re.search(rf"\b{name}\(", text)] == []
+    assert [name for name in client.__all__ if not re.search(rf"\b{name}\b", text)] == []
+
+
+def test_the_examples_of_the_sdk_call_what_is_there() -> None:
+    blocks = [block for page in PAGES for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)]
+    examples = [block for block in blocks if "runflow" in block]
+    called = [name for block in examples for name in re.findall(r"\b(?:runflow|client)\.(\w+)\(", block)]
+    imported = [
+        name
+        for block in examples
+        for line in re.findall(r"from runflow.client import (.+)", block)
+        for name in line.split(", ")
+    ]
+    assert len(called) > 10 and len(imported) > 5
+    assert [name for name in called if not hasattr(client.Runflow, name)] == []
+    assert {*imported} <= {*client.__all__}
+    for block in examples:
+        compile(textwrap.dedent(block), "an example", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 def test_the_guide_for_contributors_is_short_and_each_path_that_it_names_is_there() -> None:

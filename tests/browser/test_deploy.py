@@ -103,7 +103,7 @@ async def test_what_was_deployed_gives_the_picture_of_the_local_run(
     assert set(workflow["custom_nodes"]) == {"ComfyUI-Runflow"}
 
     asset = api.upload(connected.base / "input/local.png")
-    run = api.wait(api.dispatch(workflow["path"], {"photo": asset})["id"])
+    run = api.wait(api.submit(workflow["path"], {"photo": asset})["id"])
     assert run["status_code"] == "succeeded", run["failure_message"]
     api.download(run["output"]["outputs"][0], tmp_path / "remote.png")
     assert (tmp_path / "remote.png").read_bytes() == local_run

@@ -86,7 +86,7 @@ async def test_a_model_is_offered_uploaded_once_and_used(
     assert workflow["models"][f"upscale_models/{FILE}"]["sha256"] == sha256
     assert str(model) not in json.dumps(workflow)
     with Runflow(platform.url, platform_key) as api:
-        run = api.wait(api.dispatch(workflow["path"], {})["id"], timeout=300)
+        run = api.wait(api.submit(workflow["path"], {})["id"], timeout=300)
     assert run["output"]["outputs"][0]["width"] == 32
 
     await press_deploy(page, deploy)

@@ -51,9 +51,9 @@ def dispatch_some(api: Runflow, receiver: Receiver, first: e2e_prompts.Prompt) -
     slow, quick = (
         api.deploy(name, prompt)["path"] for name, prompt in (("slow", first), ("quick", e2e_prompts.sleep(0.3)))
     )
-    runs = [api.dispatch(slow, {"colour": 0}, callback_url=receiver.url)]
-    runs += [api.dispatch(quick, {"colour": number}, callback_url=receiver.url) for number in (1, 2, 3)]
-    until(lambda: api.run(runs[0]["id"])["status_code"] == "running", "the first run is running")
+    runs: list[dict[str, Any]] = [api.submit(slow, {"colour": 0}, callback_url=receiver.url)]
+    runs += [api.submit(quick, {"colour": number}, callback_url=receiver.url) for number in (1, 2, 3)]
+    until(lambda: api.get_run(runs[0]["id"])["status_code"] == "running", "the first run is running")
     return runs
 
 
@@ -70,9 +70,9 @@ def all_end_once(
 ) -> list[dict[str, Any]]:
     """Every run succeeds, has one output set, and its callback comes once."""
     try:
-        ended = [api.wait(run["id"], timeout=300) for run in runs]
+        ended: list[dict[str, Any]] = [api.wait(run["id"], timeout=300) for run in runs]
     except (TimeoutError, RunFailed) as stuck:
-        pytest.fail(f"{stuck}\n{[api.run(run['id']) for run in runs]}\n{platform.log()}")
+        pytest.fail(f"{stuck}\n{[api.get_run(run['id']) for run in runs]}\n{platform.log()}")
     assert [len(run["output"]["outputs"]) for run in ended] == [1] * len(runs)
     until(lambda: len(receiver.bodies) >= len(runs), "every callback")
     assert sorted(body["run_id"] for body in receiver.bodies) == sorted(run["id"] for run in runs)

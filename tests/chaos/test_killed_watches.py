@@ -93,7 +93,7 @@ def test_a_server_that_stood_still_takes_nothing_from_its_workers(platform: Plat
         Runflow(platform.url, platform.key()) as api,
         httpx.Client(base_url=f"{platform.url}/v1/worker", headers=headers, timeout=60) as worker,
     ):
-        run = api.dispatch(api.deploy("still", e2e_prompts.sleep(1))["path"], {"colour": 1})
+        run = api.submit(api.deploy("still", e2e_prompts.sleep(1))["path"], {"colour": 1})
         registered = worker.post("/registrations", json={**me, "name": "box", "status": "ready"}).json()
         me["worker_id"] = registered["worker_id"]
         # Past the grace that it begins with.
@@ -111,7 +111,7 @@ def test_a_server_that_stood_still_takes_nothing_from_its_workers(platform: Plat
         error = {"code": "EXECUTION_FAILED", "stage": "execute", "message": "It broke. Mend it."}
         ended = worker.post(f"/leases/{lease['id']}/completions", json={**me, "result": "failed", "error": error})
         assert ended.status_code == 200
-        run = api.run(run["id"])
+        run = api.get_run(run["id"])
         assert (run["status_code"], run["failure_code"], run["attempt_count"]) == ("failed", "EXECUTION_FAILED", 1)
 
 
@@ -122,14 +122,14 @@ def test_two_workers_of_one_name_do_not_take_runs_from_each_other(platform: Plat
     with Runflow(platform.url, platform.key()) as api, httpx.Client(base_url=platform.url) as http:
         http.headers["Authorization"] = f"Bearer {platform.key()}"
         path = api.deploy("name", e2e_prompts.sleep(0.1))["path"]
-        first = api.dispatch(path, {"colour": 0})
-        until(lambda: api.run(first["id"])["status_code"] == "succeeded", "a run on the local worker")
+        first = api.submit(path, {"colour": 0})
+        until(lambda: api.get_run(first["id"])["status_code"] == "succeeded", "a run on the local worker")
         home = new_home()
         give_test_nodes(home)
         second = platform.second_worker(home)
         try:
             until(partial(passed_on, platform, "another process works under the name"), "the local worker's end")
-            runs = [api.dispatch(path, {"colour": number}) for number in range(1, 4)]
+            runs = [api.submit(path, {"colour": number}) for number in range(1, 4)]
             for run in runs:
                 ended = api.wait(run["id"])
                 assert (ended["status_code"], ended["attempt_count"]) == ("succeeded", 1)
@@ -140,4 +140,4 @@ def test_two_workers_of_one_name_do_not_take_runs_from_each_other(platform: Plat
             second.wait()
             shutil.rmtree(home, ignore_errors=True)
         # It comes back as soon as the name is free.
-        assert api.wait(api.dispatch(path, {"colour": 4})["id"])["status_code"] == "succeeded"
+        assert api.wait(api.submit(path, {"colour": 4})["id"])["status_code"] == "succeeded"

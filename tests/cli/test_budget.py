@@ -19,7 +19,8 @@ async def test_a_budget_is_set_shown_and_cleared(runflow: Command, client: httpx
     shown = await runflow("budget", "show", owner_slug)
     assert "month    0.00 USD of 100.00 USD" in shown.out
     assert "balance  50.50 USD" in shown.out
-    assert (await runflow("budget", "clear", owner_slug)).code == 0
+    cleared = await runflow("budget", "clear", owner_slug, "--json")
+    assert json.loads(cleared.out) == {"organization": owner_slug, "cleared": True}
     assert (await client.get("/v1/billing/balance")).json()["balance"] is None
     audit = (await client.get("/v1/audit-events")).json()["items"]
     assert [(event["action_code"], event["actor_type"]) for event in audit] == [
@@ -46,10 +47,10 @@ async def test_a_server_that_runs_hears_of_it_at_once(
     ("arguments", "code", "expected"),
     [
         (("budget", "set", "nobody-at-all", "--credit", "1"), 1, "There is no organization 'nobody-at-all'"),
-        (("budget", "set", "nobody-at-all"), 1, "Say how much"),
+        (("budget", "set", "nobody-at-all"), 2, "Say how much"),
         (("budget", "set", "nobody-at-all", "--credit", "-1"), 2, "an amount has no sign"),
         (("budget", "set", "nobody-at-all", "--credit", "much"), 2, "is no amount"),
-        (("gpus", "set", "L4"), 1, "Say what to set"),
+        (("gpus", "set", "L4"), 2, "Say what to set"),
     ],
 )
 async def test_a_wrong_call_says_what_to_do(
@@ -66,7 +67,8 @@ async def test_a_gpu_class_is_made_and_priced(runflow: Command, client: httpx.As
     assert (await runflow("gpus", "set", code, "--price", "0.0002", "--memory", "24")).code == 0
     found = (await client.get(f"/v1/gpus/{code}")).json()
     assert (found["name"], found["memory_gb"], found["price_per_second"]) == (code, 24, "0.000200")
-    assert (await runflow("gpus", "set", code, "--name", "Toy")).code == 0
+    named = await runflow("gpus", "set", code, "--name", "Toy", "--json")
+    assert json.loads(named.out)["name"] == "Toy"
     assert (await client.get(f"/v1/gpus/{code}")).json()["price_per_second"] == "0.000200"
     listed = await runflow("gpus", "list", "--json")
     assert code in [row["code"] for row in json.loads(listed.out)["items"]]

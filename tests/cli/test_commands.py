@@ -52,8 +52,11 @@ def test_the_help_of_all_commands_imports_none_of_them() -> None:
     assert packages & (SERVER_PARTS | {"aiohttp", "httpx", "pydantic_settings", "structlog", "asyncio"}) == set()
 
 
-@pytest.mark.parametrize("words", ["worker", "comfyui", "comfyui install", "plugin install"])
-def test_the_help_of_a_command_for_gpu_machines_loads_what_it_shows_only(words: str) -> None:
+@pytest.mark.parametrize(
+    "words",
+    ["worker", "comfyui", "comfyui install", "plugin install", "deploy", "run", "runs", "runs list", "login", "logout"],
+)
+def test_the_help_of_a_command_of_the_plain_install_loads_what_it_shows_only(words: str) -> None:
     code, packages = loaded(*words.split(), "--help")
     assert code == 0
     assert packages & (SERVER_PARTS | {"aiohttp", "httpx", "pydantic_settings", "structlog"}) == set()

@@ -47,7 +47,9 @@ def test_organizations_and_their_keys(home: Path) -> None:
     assert (key["org_id"], key["rate_limit_per_second"]) == (acme["id"], 7) and key["expires_at"] is not None
     assert "organizations:create" not in acme["api_key"]["scopes"] + key["scopes"]
     assert "organizations:create" in made(home, "keys", "create", "--name", "mine")["scopes"]
-    runflow(home, "keys", "revoke", key["id"])
+    assert made(home, "keys", "revoke", key["id"]) == {"id": key["id"], "made_with_it": []}
+    token = made(home, "keys", "create-worker", "--name", "w")["id"]
+    assert made(home, "keys", "revoke-worker", token) == {"id": token}
     for words, sentence in (
         (("orgs", "create", "--name", "x", "--slug", "acme-sons"), "already"),
         (("orgs", "create", "--name", "categories"), "fixed word"),
@@ -111,7 +113,8 @@ def test_the_status_of_a_home_without_a_server(home: Path) -> None:
 
 def test_a_new_master_key(home: Path) -> None:
     before = (home / "secret.key").read_text()
-    assert "given out before" in runflow(home, "keys", "rotate-master").stderr
+    rotated = runflow(home, "keys", "rotate-master", "--json")
+    assert "given out before" in rotated.stderr and json.loads(rotated.stdout)["sealed_secrets"] >= 0
     after = (home / "secret.key").read_text()
     assert after != before and not (home / "secret.key.new").exists()
     assert len(made(home, "orgs", "list")) == 2, "the roles of the database have passwords of the new key"

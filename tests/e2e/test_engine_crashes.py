@@ -15,7 +15,7 @@ def test_an_engine_that_dies_of_a_run_again_and_again_fails_that_run_with_the_re
 ) -> None:
     path = api.deploy("ending", e2e_prompts.ending())["path"]
     good = api.deploy("sleep", e2e_prompts.sleep(0.1))["path"]
-    run = api.dispatch(path, {})
+    run = api.submit(path, {})
     with pytest.raises(RunFailed) as failed:
         api.wait(run["id"], timeout=600)
     assert failed.value.run["failure_code"] == "ENGINE_CRASHED"
@@ -23,4 +23,4 @@ def test_an_engine_that_dies_of_a_run_again_and_again_fails_that_run_with_the_re
     url = f"{platform.url}/v1/runs/{run['id']}/attempts"
     attempts = httpx.get(url, headers={"Authorization": f"Bearer {platform_key}"}, timeout=30).json()["items"]
     assert [one["failure_code"] for one in attempts if one["status_code"] == "failed"] == ["ENGINE_CRASHED"] * 3
-    assert api.wait(api.dispatch(good, {"colour": 1})["id"], timeout=300)["status_code"] == "succeeded"
+    assert api.wait(api.submit(good, {"colour": 1})["id"], timeout=300)["status_code"] == "succeeded"

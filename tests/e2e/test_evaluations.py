@@ -28,7 +28,7 @@ def test_the_output_of_a_real_run_is_evaluated(
 
     def evaluated(first: Path, second: Path) -> dict[str, Any]:
         values = {"first": api.upload(first), "second": api.upload(second)}
-        run = api.wait(api.dispatch(path, values)["id"], timeout=300)
+        run = api.wait(api.submit(path, values)["id"], timeout=300)
         route = f"/v1/runs/{run['id']}/evaluations"
 
         def verdict() -> Any:
@@ -38,7 +38,7 @@ def test_the_output_of_a_real_run_is_evaluated(
         (found,) = until(verdict, "the verdict")
         with Image.open(io.BytesIO(httpx.get(found["generated_image_url"], timeout=30).content)) as image:
             assert image.size == (384, 384)
-        assert api.run(run["id"])["current_evaluation_summary"]["passed"] is found["overall_passed"]
+        assert api.get_run(run["id"])["current_evaluation_summary"]["passed"] is found["overall_passed"]
         return dict(found)
 
     with http:

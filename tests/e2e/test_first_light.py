@@ -8,7 +8,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from runflow.client import ApiError, RunFailed, Runflow
+from runflow.client import ApiError, File, RunFailed, Runflow
 from runflow.demo import workflow as demo
 from runflow.demo.picture import paint
 from tests.support import e2e_prompts
@@ -29,14 +29,14 @@ def picture(run: dict[str, Any], number: int = 0) -> Image.Image:
 
 def failure(api: Runflow, path: str, inputs: dict[str, Any]) -> dict[str, Any]:
     with pytest.raises(RunFailed) as failed:
-        api.wait(api.dispatch(path, inputs)["id"], timeout=300)
+        api.wait(api.submit(path, inputs)["id"], timeout=300)
     return failed.value.run
 
 
 def test_the_demo_s_workflow_gives_a_picture(api: Runflow, tmp_path: Path) -> None:
     deployed = api.deploy(demo.SLUG, demo.PROMPT, name=demo.NAME)
     photo = api.upload(paint(tmp_path / "photo.png"))
-    run = api.wait(api.dispatch(deployed["path"], {"photo": photo, "size": 256})["id"], timeout=300)
+    run = api.wait(api.submit(deployed["path"], {"photo": photo, "size": 256})["id"], timeout=300)
     (produced,) = run["output"]["outputs"]
     assert (produced["output_id"], produced["content_type"]) == (demo.OUTPUT_ID, "image/png")
     assert (produced["width"], produced["height"]) == (256, 256)
@@ -47,7 +47,7 @@ def test_the_demo_s_workflow_gives_a_picture(api: Runflow, tmp_path: Path) -> No
         assert "prompt" not in image.info and "workflow" not in image.info
         colours = image.convert("RGB").getcolors(maxcolors=256 * 256)
     assert colours is not None and len(colours) > 50
-    full = api.run(run["id"])
+    full = api.get_run(run["id"])
     assert full["has_node_runs"] and float(full["cost_breakdown"]["execute_seconds"]) > 0
 
 
@@ -57,7 +57,7 @@ def test_two_inputs_with_one_file_name_do_not_collide(api: Runflow, tmp_path: Pa
     first = api.upload(solid(tmp_path / "a" / "photo.png", "white"))
     second = api.upload(solid(tmp_path / "b" / "photo.png", "black"))
     path = api.deploy("blend", e2e_prompts.blend())["path"]
-    run = api.wait(api.dispatch(path, {"first": first, "second": second})["id"], timeout=300)
+    run = api.wait(api.submit(path, {"first": first, "second": second})["id"], timeout=300)
     assert picture(run).getpixel((5, 5)) == pytest.approx((128, 128, 128), abs=2)
 
 
@@ -68,7 +68,7 @@ def test_resources_of_two_versions_with_one_name_never_mix(api: Runflow, tmp_pat
         reference = api.upload(solid(tmp_path / f"{colour}.png", colour))
         asset = reference.removeprefix("runflow://assets/")
         deployed = api.deploy("resources", prompt, resources={"style/ref.png": {"asset_id": asset}})
-        run = api.wait(api.dispatch(deployed["path"], {})["id"], timeout=300)
+        run = api.wait(api.submit(deployed["path"], {})["id"], timeout=300)
         seen.append(picture(run).getpixel((3, 3)))
     assert seen == [(255, 0, 0), (0, 0, 255)]
 
@@ -110,7 +110,7 @@ def test_a_prompt_of_which_only_a_part_is_valid_fails_whole(api: Runflow) -> Non
 def test_an_image_that_is_no_image_is_the_caller_s_input(api: Runflow, tmp_path: Path) -> None:
     text = tmp_path / "photo.bin"
     text.write_text("no picture at all")
-    reference = api.upload(text, "application/octet-stream")
+    reference = api.upload(File(text, mime_type="application/octet-stream"))
     run = failure(api, api.deploy("blend", e2e_prompts.blend())["path"], {"first": reference, "second": reference})
     assert (run["failure_code"], run["failure_stage_code"]) == ("INPUT_VALIDATION_FAILED", "preprocess")
     assert "first" in run["failure_message"] or "second" in run["failure_message"]
@@ -132,12 +132,12 @@ def test_a_private_address_is_refused_where_the_operator_did_not_allow_it(api: R
 def test_progress_is_seen_and_a_running_run_is_cancelled_alone(api: Runflow) -> None:
     path = api.deploy("sleep-long", e2e_prompts.sleep(900))["path"]
     neighbour = api.deploy("sleep-short", e2e_prompts.sleep(0.2))["path"]
-    long = api.dispatch(path, {"colour": 1})
-    until(lambda: api.run(long["id"])["status_code"] == "running", "the run is running")
-    short = api.dispatch(neighbour, {"colour": 2})
+    long = api.submit(path, {"colour": 1})
+    until(lambda: api.get_run(long["id"])["status_code"] == "running", "the run is running")
+    short = api.submit(neighbour, {"colour": 2})
     assert api.cancel(long["id"])["status_code"] == "cancelled"
     assert api.wait(short["id"], timeout=300)["status_code"] == "succeeded"
-    assert api.run(long["id"])["output"] is None
+    assert api.get_run(long["id"])["output"] is None
 
 
 def test_a_run_over_its_time_limit_fails_with_that_reason(api: Runflow) -> None:
@@ -148,7 +148,7 @@ def test_a_run_over_its_time_limit_fails_with_that_reason(api: Runflow) -> None:
 
 def test_the_callback_arrives_once_with_the_output(api: Runflow, receiver: Receiver) -> None:
     path = api.deploy("sleep-now", e2e_prompts.sleep(0.05))["path"]
-    run = api.dispatch(path, {"colour": 7}, callback_url=receiver.url, client_ref="ref-1", metadata={"a": 1})
+    run = api.submit(path, {"colour": 7}, callback_url=receiver.url, client_ref="ref-1", metadata={"a": 1})
     api.wait(run["id"], timeout=300)
     until(lambda: receiver.bodies, "the callback")
     (body,) = receiver.bodies
@@ -159,7 +159,7 @@ def test_the_callback_arrives_once_with_the_output(api: Runflow, receiver: Recei
 
 def test_many_runs_at_once_all_succeed_with_their_own_output(api: Runflow) -> None:
     path = api.deploy("sleep-now", e2e_prompts.sleep(0.05))["path"]
-    runs = [api.dispatch(path, {"colour": number * 10}) for number in range(20)]
+    runs = [api.submit(path, {"colour": number * 10}) for number in range(20)]
     for number, run in enumerate(runs):
         done = api.wait(run["id"], timeout=300)
         assert picture(done).getpixel((1, 1)) == (number * 10,) * 3
@@ -174,20 +174,20 @@ def test_an_attached_engine_serves_runs_too(comfyui_url: str, tmp_path: Path) ->
         second = api.upload(solid(tmp_path / "b.png", "black"))
         path = api.deploy("blend", e2e_prompts.blend())["path"]
         for _ in range(2):
-            run = api.wait(api.dispatch(path, {"first": first, "second": second})["id"], timeout=300)
+            run = api.wait(api.submit(path, {"first": first, "second": second})["id"], timeout=300)
             assert picture(run).getpixel((5, 5)) == pytest.approx((128, 128, 128), abs=2)
 
 
 def test_without_an_engine_it_serves_and_says_how_to_get_one() -> None:
     with installation(None) as platform, Runflow(platform.url, platform.key()) as api:
         path = api.deploy("sleep", e2e_prompts.sleep(0.1))["path"]
-        run = api.dispatch(path, {"colour": 1})
+        run = api.submit(path, {"colour": 1})
         reason = until(
-            lambda: (api.run(run["id"])["waiting_reason"] or "").count("runflow comfyui install"), "the reason"
+            lambda: (api.get_run(run["id"])["waiting_reason"] or "").count("runflow comfyui install"), "the reason"
         )
         assert reason
-        assert api.run(run["id"])["status_code"] == "queued"
+        assert api.get_run(run["id"])["status_code"] == "queued"
         assert "runflow comfyui install" in platform.log()
         with pytest.raises(ApiError) as refused:
-            api.dispatch(path, {"color": 1})
+            api.submit(path, {"color": 1})
         assert refused.value.code == "VALIDATION_ERROR"

@@ -41,7 +41,7 @@ async def test_a_run_loads_a_model_that_was_uploaded_while_the_engine_ran(
             models = await uploaded(platform, platform_key, tmp_path, name)
             assert not (engine_folder(platform) / f"upscale_models/{name}").exists()
             path = api.deploy(name.rpartition("/")[2].partition(".")[0], prompt(name), models=models)["path"]
-            run = api.wait(api.dispatch(path, {})["id"], timeout=300)
+            run = api.wait(api.submit(path, {})["id"], timeout=300)
             assert (run["output"]["outputs"][0]["width"], run["output"]["outputs"][0]["height"]) == (32, 32)
             placed = engine_folder(platform) / f"upscale_models/{name}"
             assert placed.read_bytes() == (tmp_path / name).read_bytes()
@@ -54,7 +54,7 @@ async def test_a_format_that_can_hold_code_fails_the_run_with_the_next_step(
     with Runflow(platform.url, platform_key) as api:
         path = api.deploy("third", prompt("third.pth"), models=models)["path"]
         with pytest.raises(RunFailed) as failed:
-            api.wait(api.dispatch(path, {})["id"], timeout=300)
+            api.wait(api.submit(path, {})["id"], timeout=300)
     run = failed.value.run
     assert run["failure_code"] == "MODEL_MISSING"
     assert '"upscale_models/third.pth"' in run["failure_message"]

@@ -23,7 +23,7 @@ from runflow.extras import DISTRIBUTION, EXTRAS
 from tests.packaging.conftest import Built
 from tests.packaging.environments import BLOCK, Environment, plain_environment
 from tests.support.fake_server import TOKEN, FakeServer
-from tests.support.platform_fixtures import Platform, installation
+from tests.support.platform_fixtures import Platform, free_port, installation
 from tests.support.source import ROOT, server_modules
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -95,9 +95,20 @@ def test_the_command_line_starts_and_tells_the_version(plain: Environment) -> No
     assert plain.run("-m", "runflow", "--version").stdout == f"runflow {__version__}\n"
     said = plain.run("-m", "runflow", "--help")
     assert said.returncode == 0 and "worker" in said.stdout
-    for command in ("worker", "comfyui", "plugin"):
+    for command in ("worker", "comfyui", "plugin", "login", "logout", "deploy", "run", "runs"):
         done = plain.run("-m", "runflow", command, "--help")
         assert done.returncode == 0, done.stderr
+
+
+def test_the_commands_that_call_a_server_are_there(plain: Environment, tmp_path: Path) -> None:
+    variables = {"HOME": str(tmp_path), "RUNFLOW_HOME": str(tmp_path), "RUNFLOW_URL": f"http://127.0.0.1:{free_port()}"}
+    file = tmp_path / "a.json"
+    file.write_text("{}")
+    for words in ("runs list", "run default/portrait", f"deploy {file}"):
+        assert plain.run("-m", "runflow", *words.split(), **variables).returncode == 4
+        done = plain.run("-m", "runflow", *words.split(), RUNFLOW_API_KEY="rf_live_x", **variables)
+        assert done.returncode == 3 and "Nothing answers" in done.stderr, done.stderr
+    assert plain.run("-m", "runflow", "login", HOME=str(tmp_path), RUNFLOW_HOME=str(tmp_path)).returncode == 2
 
 
 @pytest.mark.parametrize(
@@ -153,7 +164,7 @@ def test_the_plain_wheel_s_worker_does_a_run_for_a_server_that_lacks_the_worker_
         with Runflow(lean_server.url, lean_server.key()) as api:
             path = api.deploy(demo.SLUG, demo.PROMPT, name=demo.NAME)["path"]
             photo = api.upload(paint(tmp_path / "photo.png"))
-            run = api.wait(api.dispatch(path, {"photo": photo, "size": 64})["id"], timeout=300)
+            run = api.wait(api.submit(path, {"photo": photo, "size": 64})["id"], timeout=300)
             (produced,) = run["output"]["outputs"]
             assert (produced["content_type"], produced["width"]) == ("image/png", 64)
     finally:

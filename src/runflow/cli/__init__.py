@@ -14,6 +14,11 @@ from runflow.cli.console import explain
 COMMANDS = {
     "up": "Start the database, the API server and one local worker; stop them all with Ctrl-C.",
     "demo": "Install a ComfyUI if there is none, deploy a small workflow, run it over HTTP and save the picture.",
+    "login": "Save a server and an API key, for the commands that call it.",
+    "logout": "Forget a saved API key.",
+    "deploy": "Deploy an exported workflow, or give it a new version.",
+    "run": "Run a workflow and save what it makes; Ctrl-C cancels the run.",
+    "runs": "List, show, follow, cancel and repeat runs.",
     "worker": "Run a worker on this machine.",
     "comfyui": "Install and examine the ComfyUI that runs workflows.",
     "plugin": "Install the ComfyUI plugin.",

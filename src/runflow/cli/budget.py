@@ -12,7 +12,7 @@ from runflow import errors
 from runflow.accounts.organizations import queries as orgs
 from runflow.billing import grants
 from runflow.billing.budget import dollars
-from runflow.cli.console import console, fail, money
+from runflow.cli.console import WRONG_CALL, console, fail, money
 from runflow.cli.settings import load_settings
 from runflow.db.transaction import Transaction
 from runflow.installation import Installation, open_installation
@@ -38,7 +38,10 @@ def set_budget(
 ) -> None:
     """Set a monthly limit, a credit, or both: dispatch stops (402) when either is used up."""
     if monthly is None and credit is None:
-        fail("Say how much: --monthly USD, --credit USD, or both. `runflow budget clear` takes a budget away.")
+        fail(
+            "Say how much: --monthly USD, --credit USD, or both. `runflow budget clear` takes a budget away.",
+            WRONG_CALL,
+        )
 
     async def change(transaction: Transaction, org_id: UUID) -> dict[str, Any]:
         return await grants.grant(transaction, org_id, monthly=monthly, credit=credit)
@@ -53,9 +56,12 @@ def show(org: Organization, as_json: Json = False) -> None:
 
 
 @app.command()
-def clear(org: Organization) -> None:
+def clear(org: Organization, as_json: Json = False) -> None:
     """Take every limit away."""
     cleared = _in_organization(org, grants.clear)
+    if as_json:
+        typer.echo(dumps({"organization": org, "cleared": bool(cleared)}).decode())
+        return
     console.print(f"{org} may spend as much as it likes." if cleared else f"{org} had no budget.")
 
 

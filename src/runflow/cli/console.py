@@ -17,17 +17,21 @@ console = Console(stderr=True, highlight=False)
 """For people."""
 
 
+FAILED, WRONG_CALL, NO_SERVER, NO_KEY, TOO_LATE, INTERRUPTED = 1, 2, 3, 4, 124, 130
+"""Exit codes (docs/cli.md, "Exit codes"); the last two are those of `timeout` and of shells."""
+
+
 def say(message: str) -> None:
     """Print a sentence; where stderr holds JSON lines it is one of them."""
     if not _logged("info", message):
         console.print(message, markup=False)
 
 
-def fail(message: str, code: int = 1) -> NoReturn:
+def fail(message: str, code: int = FAILED) -> NoReturn:
     """Print what failed and what to do next, and end with this exit code."""
     if not _logged("error", message):
         console.print("[bold red]Error:[/] ", end="")
-        console.print(message, markup=False)
+        console.print(message, markup=False, soft_wrap=True)
     raise typer.Exit(code)
 
 
@@ -54,6 +58,7 @@ EXPECTED = (
     "runflow.supervisor:AddressInUse",
     "runflow.tls:CertificateUnusable",
     "runflow.errors:RunflowError",
+    "runflow.client.errors:RunflowError",
 )
 """Errors whose text is made for people. Named, not imported: a command loads only what it uses."""
 

@@ -112,7 +112,7 @@ def _play(client: Runflow, folder: Path, output: Path | None, *, shown: str) -> 
     console.print(f"Uploaded {folder / 'photo.png'} as {photo}.")
     inputs = {"photo": photo, "size": 512, "strength": 0.8}
     started = time.perf_counter()
-    run = client.dispatch(path, inputs)
+    run = client.submit(path, inputs)
     finished = _follow(client, run["id"])
     elapsed = (time.perf_counter() - started) * 1000
     produced = finished["output"]["outputs"][0]

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from runflow.cli.console import console, fail, money
+from runflow.cli.console import WRONG_CALL, console, fail, money
 from runflow.cli.database import in_transaction
 from runflow.db.transaction import Transaction
 from runflow.web.responses import dumps
@@ -15,9 +15,11 @@ from runflow.workers.gpus import queries, service
 
 app = typer.Typer(add_completion=False, help="List GPU classes and set their prices.", no_args_is_help=True)
 
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+
 
 @app.command("list")
-def list_all(as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False) -> None:
+def list_all(as_json: Json = False) -> None:
     """List every GPU class with its memory, price and connected workers."""
     rows = [service.record(row) for row in in_transaction(queries.everything)]
     if as_json:
@@ -43,15 +45,20 @@ def set_gpu(
     ] = None,
     memory: Annotated[int | None, typer.Option(help="Memory in GB.", min=0, max=100_000)] = None,
     name: Annotated[str | None, typer.Option(help="What people read.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Set price, memory or name of a GPU class; a class that is not there is made."""
     given = {"price_per_second": price, "memory_gb": memory, "name": name}
     values = {field: value for field, value in given.items() if value is not None}
     if not values:
-        fail("Say what to set: --price USD, --memory GB or --name NAME.")
+        fail("Say what to set: --price USD, --memory GB or --name NAME.", WRONG_CALL)
     if price is not None and price >= 10**6:
-        fail("A price per second is below 1,000,000 USD.")
+        fail("A price per second is below 1,000,000 USD.", WRONG_CALL)
     in_transaction(lambda transaction: queries.put(transaction, code, values))
+    if as_json:
+        rows = [service.record(row) for row in in_transaction(queries.everything)]
+        typer.echo(dumps(next(row for row in rows if row["code"] == code)).decode())
+        return
     console.print(f"Set {code}. Attempts that end from now on have the new price.")
 
 

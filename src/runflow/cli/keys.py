@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
@@ -16,9 +16,10 @@ from runflow.accounts.keys import queries, service
 from runflow.accounts.keys.scopes import ALL_SCOPES, OPERATOR_SCOPES, tenant_scopes
 from runflow.accounts.keys.tables import ApiKeyRow
 from runflow.accounts.organizations import queries as orgs
-from runflow.cli.console import console, fail
-from runflow.cli.database import in_transaction, organization
+from runflow.cli.console import WRONG_CALL, console, fail
+from runflow.cli.database import in_transaction, organization, with_database
 from runflow.cli.settings import load_settings
+from runflow.db.database import Database
 from runflow.db.transaction import Transaction
 from runflow.installation import Installation, announce_key_change, first_steps, open_installation
 from runflow.key_rotation import rotate
@@ -58,30 +59,34 @@ def create(
     """Create an API key and print it, this once."""
     unknown = [one for one in scope or () if one not in ALL_SCOPES]
     if unknown:
-        fail(f"There is no scope {unknown[0]!r}. The scopes are: {', '.join(ALL_SCOPES)}")
+        fail(f"There is no scope {unknown[0]!r}. The scopes are: {', '.join(ALL_SCOPES)}", WRONG_CALL)
 
-    async def run(installation: Installation) -> dict[str, object]:
-        async with installation.database() as db:
-            await first_steps(installation, db)
-            async with db.system() as transaction:
-                org_id = await organization(transaction, org)
-                return await service.create_by_operator(
-                    transaction,
-                    org_id=org_id,
-                    name=name,
-                    scopes=await _scopes(transaction, org_id, scope),
-                    expires_at=None if days is None else datetime.now(UTC) + timedelta(days=days),
-                    rate_limit_per_second=rate_limit,
-                )
-
-    configure("console", level="warning")
-    with open_installation(load_settings()) as installation:
-        made = asyncio.run(run(installation))
+    ends = None if days is None else datetime.now(UTC) + timedelta(days=days)
+    made = make_key(name, scope, org=org, expires_at=ends, rate_limit_per_second=rate_limit)
     if as_json:
         typer.echo(dumps(made).decode())
     else:
         console.print(f"API key [bold]{name}[/], shown this once:")
         typer.echo(made["key"])
+
+
+def make_key(
+    name: str, scopes: Sequence[str] | None = None, *, org: str | None = None, **values: Any
+) -> dict[str, Any]:
+    """Make an API key on this installation, as its operator, and return its record with `key`.
+
+    `scopes`: all that a key of the organization can hold, where there are none; `org`: its slug, else the first one;
+    `values` as of the service's `create`.
+    """
+
+    async def run(installation: Installation, db: Database) -> dict[str, Any]:
+        await first_steps(installation, db)
+        async with db.system() as transaction:
+            org_id = await organization(transaction, org)
+            allowed = await _scopes(transaction, org_id, scopes)
+            return await service.create_by_operator(transaction, org_id=org_id, name=name, scopes=allowed, **values)
+
+    return with_database(run)
 
 
 @app.command("list")
@@ -127,7 +132,7 @@ def list_workers(as_json: Json = False) -> None:
 
 
 @app.command()
-def revoke(key_id: Annotated[UUID, typer.Argument(help="The key's id.")]) -> None:
+def revoke(key_id: Annotated[UUID, typer.Argument(help="The key's id.")], as_json: Json = False) -> None:
     """Revoke an API key at once, on every server process."""
 
     async def run(installation: Installation) -> list[UUID] | None:
@@ -139,6 +144,9 @@ def revoke(key_id: Annotated[UUID, typer.Argument(help="The key's id.")]) -> Non
         made_with_it = asyncio.run(run(installation))
         if made_with_it is None:
             fail(f"There is no API key {key_id}.")
+    if as_json:
+        typer.echo(dumps({"id": key_id, "made_with_it": made_with_it}).decode())
+        return
     console.print(f"Revoked {key_id}.")
     if made_with_it:
         console.print("These keys were made with it and still work; revoke those that should not:")
@@ -167,7 +175,9 @@ def create_worker(
 
 
 @app.command("revoke-worker")
-def revoke_worker(token_id: Annotated[UUID, typer.Argument(help="The token's id, as create-worker gave it.")]) -> None:
+def revoke_worker(
+    token_id: Annotated[UUID, typer.Argument(help="The token's id, as create-worker gave it.")], as_json: Json = False
+) -> None:
     """Revoke a worker token at once, on every server process."""
 
     async def run(installation: Installation) -> bool:
@@ -181,7 +191,10 @@ def revoke_worker(token_id: Annotated[UUID, typer.Argument(help="The token's id,
     with open_installation(load_settings()) as installation:
         if not asyncio.run(run(installation)):
             fail(f"There is no worker token {token_id}.")
-    console.print(f"Revoked {token_id}.")
+    if as_json:
+        typer.echo(dumps({"id": token_id}).decode())
+    else:
+        console.print(f"Revoked {token_id}.")
 
 
 @app.command("rotate-master")
@@ -190,6 +203,7 @@ def rotate_master(
         Path | None,
         typer.Option(help="File with the new key, where RUNFLOW_SECRET_KEY holds the present one.", exists=True),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Replace the master key and put everything that depends on it under the new one. Stop every server first."""
     configure("console", level="warning")
@@ -206,6 +220,8 @@ def rotate_master(
         else:
             new = MasterKey(new_key_file.read_text().strip())
             count = asyncio.run(rotate(installation, lambda: new))
+    if as_json:
+        typer.echo(dumps({"sealed_secrets": count}).decode())
     console.print(f"The master key is a new one; {count} stored secrets were sealed under it.")
     console.print("Signed URLs given out before are not valid any more. API keys and worker tokens stay as they are.")
     if new_key_file is None:
@@ -228,7 +244,7 @@ def _rotate_file(installation: Installation) -> int:
     return count
 
 
-async def _scopes(transaction: Transaction, org_id: UUID, wanted: list[str] | None) -> Sequence[str]:
+async def _scopes(transaction: Transaction, org_id: UUID, wanted: Sequence[str] | None) -> Sequence[str]:
     """Return the scopes of a new key: those wanted, else all that one of this organization can hold."""
     first = await orgs.first(transaction)
     if first is None or first.id == org_id:

@@ -1,5 +1,6 @@
 """`runflow plugin`: the ComfyUI side of Runflow."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -27,12 +28,16 @@ def group() -> None:
 def install(
     comfyui_dir: Annotated[Path, typer.Argument(help="ComfyUI's folder: the one with main.py and custom_nodes.")],
     link: Annotated[bool, typer.Option("--link", help="Link to the plugin's source instead of copying it.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
 ) -> None:
     """Put the plugin into COMFYUI_DIR/custom_nodes; ComfyUI loads it at its next start."""
     try:
         installed = install_plugin(comfyui_dir, link=link)
     except PluginInstallError as error:
         fail(str(error))
+    if as_json:
+        typer.echo(json.dumps({"action": installed.action.value, "path": str(installed.target)}))
+        return
     console.print(f"{_SAID[installed.action]} {installed.target}.", markup=False)
     if installed.action is not Action.UNCHANGED:
         console.print("Restart ComfyUI to load it; reloading the page is not enough.")

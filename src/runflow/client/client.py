@@ -1,38 +1,46 @@
-"""A client of one server with one API key."""
+"""The client of one server with one API key."""
 
-import mimetypes
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote, urlsplit
 
 import httpx
 
-from runflow.client.errors import ApiError, RunFailed, RunflowUnreachable
-from runflow.tls import next_step, trusting
-
-POLL_SECONDS = 20
-"""How long one request for a running run waits on the server."""
+from runflow.client import downloads, event_stream, exchange, pages, runs, uploads, workflows
+from runflow.client.connection import session_of, trusted
+from runflow.client.driver import Driver
+from runflow.client.records import Asset, Event, Record, Run, Workflow
 
 
 class Runflow:
-    """Deploy workflows, upload files, dispatch runs and fetch what they made.
+    """Deploy workflows, run them with files as inputs, follow the runs, and fetch what they made.
 
-    Every method raises `ApiError` when the server refuses, `RunflowUnreachable` when there is none.
+    Every method raises `ApiError` when the server refuses, of the family that fits (`InvalidRequest`, `NotFound`, …),
+    and `RunflowUnreachable` when there is none. What passes by itself, a broken connection, 429, 502, 503 and 504, is
+    tried again first; every POST carries an `Idempotency-Key`, the same at each try, so nothing happens twice.
+    `AsyncRunflow` is the same with `await`.
     """
 
-    def __init__(self, url: str, key: str, *, timeout: float = 60, ca_file: Path | None = None) -> None:
-        """`url` is the server's address without `/v1`; `timeout` in seconds.
+    def __init__(
+        self,
+        url: str | None = None,
+        key: str | None = None,
+        *,
+        timeout: float = 60,
+        retry_seconds: float = 30,
+        ca_file: Path | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        """`url` is the server's address; default: RUNFLOW_URL, the saved login, or http://127.0.0.1:8700.
 
-        `ca_file` names certificates to trust beside the public authorities. Raises `CertificateUnusable`.
+        `key`: default RUNFLOW_API_KEY, or the saved login's for this server. `timeout`, in seconds, for an answer;
+        `retry_seconds`: how long a request is tried again. `ca_file` names certificates to trust beside the public
+        authorities (default RUNFLOW_CA_FILE). `transport` replaces the network, in tests. Raises `NotConfigured`,
+        `CertificateUnusable`.
         """
-        self._trusted = trusting(httpx.create_ssl_context(), ca_file)
-        self._http = httpx.Client(
-            base_url=url.rstrip("/"), headers={"Authorization": f"Bearer {key}"}, timeout=timeout, verify=self._trusted
-        )
+        self._session = session_of(url, key, timeout, retry_seconds)
+        self._driver = Driver(httpx.Client(verify=trusted(ca_file), transport=transport))
 
     def __enter__(self) -> Self:
         return self
@@ -44,121 +52,134 @@ class Runflow:
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._driver.close()
 
-    def deploy(self, slug: str, prompt: dict[str, Any], **fields: Any) -> dict[str, Any]:
-        """Create the workflow `slug`, or give it a new version when it exists; return its record.
+    @property
+    def url(self) -> str:
+        """The address of the server."""
+        return self._session.url
 
-        `fields`: `name`, `graph`, `environment`, `models`, `custom_nodes`, `resources`, … as in the API.
+    def run(self, workflow: str, inputs: Mapping[str, Any], *, timeout: float = 1800, **fields: Any) -> Run:
+        """Run `owner/slug` and return the run that has succeeded; `fields` as of `submit`.
+
+        Raises `RunFailed`, `RunCancelled`, `RunTimeout` after `timeout` seconds, and what `submit` raises.
         """
-        query = {"q": f"slug.eq:'{slug}'", "limit": 1}
-        found = self._json("GET", "/v1/comfyui-workflows", params=query)["items"]
-        body = {**fields, "workflow_json": prompt}
-        if found:
-            # What is not given stays, the name that people gave it included.
-            return self._json("PATCH", f"/v1/comfyui-workflows/{found[0]['id']}", json=body)
-        return self._json("POST", "/v1/comfyui-workflows", json={"name": slug, **body, "slug": slug})
+        return self._driver.follow(runs.run(self._session, workflow, inputs, timeout=timeout, **fields))
 
-    def upload(self, path: Path, mime_type: str | None = None) -> str:
-        """Upload a file and return its reference `runflow://assets/{uuid}`."""
-        mime = mime_type or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        body = {"filename": path.name, "mime_type": mime, "size_bytes": path.stat().st_size}
-        session = self._json("POST", "/v1/asset-uploads", json=body)
-        with path.open("rb") as file:
-            headers = {"Content-Type": mime, "Content-Length": str(body["size_bytes"])}
-            with _reaching(session["upload_url"]):
-                answer = httpx.put(
-                    session["upload_url"], content=file, headers=headers, timeout=300, verify=self._trusted
-                )
-        if answer.is_error:
-            raise ApiError(answer)
-        asset = self._json("POST", f"/v1/asset-uploads/{session['asset_id']}/confirmations", json={})
-        return f"runflow://assets/{asset['id']}"
+    def submit(
+        self,
+        workflow: str,
+        inputs: Mapping[str, Any],
+        *,
+        wait: float = 0,
+        idempotency_key: str | None = None,
+        **fields: Any,
+    ) -> Run:
+        """Queue a run of `owner/slug` and return it, with `wait` when it has ended or after so many seconds.
 
-    def call(self, workflow: str, inputs: dict[str, Any], *, timeout: float = 1800, **fields: Any) -> dict[str, Any]:
-        """Run `owner/slug` and return the ended run: one request for what is done within 20 seconds.
-
-        `fields` as of `dispatch`; raises what `dispatch` and `wait` raise.
+        Paths, bytes and files opened with mode "rb" among the inputs are uploaded. `fields`: `callback_url`,
+        `client_ref`, `metadata`, … as in the API. Raises ValueError for a workflow that is not named so, OSError for a
+        file that cannot be read.
         """
-        began = time.monotonic()
-        run = self.dispatch(workflow, inputs, wait=min(timeout, POLL_SECONDS), **fields)
-        if run["is_terminal"]:
-            return _succeeded(run)
-        return self.wait(run["id"], timeout=timeout - (time.monotonic() - began))
+        options = {"wait": wait, "idempotency_key": idempotency_key, **fields}
+        return self._driver.follow(runs.submit(self._session, workflow, inputs, **options))
 
-    def dispatch(self, workflow: str, inputs: dict[str, Any], *, wait: float = 0, **fields: Any) -> dict[str, Any]:
-        """Queue a run of `owner/slug` and return its record, with `wait` when it has ended or after so many seconds.
+    def subscribe(
+        self,
+        workflow: str,
+        inputs: Mapping[str, Any],
+        *,
+        on_event: Callable[[Event], Any] | None = None,
+        on_submit: Callable[[Run], Any] | None = None,
+        timeout: float = 1800,
+        **fields: Any,
+    ) -> Run:
+        """Run `owner/slug` and return the run that has succeeded; `on_event` gets each event on the way.
 
-        `fields`: `callback_url`, `client_ref`, `metadata`. Raises ValueError for a workflow that is not named so.
+        `on_submit` gets the queued run, once. Fields and errors as of `run`.
         """
-        owner, _, slug = workflow.partition("/")
-        if not owner or not slug:
-            raise ValueError(
-                f"{workflow!r} is no path of a workflow, such as default/portrait: see `path` of its record."
-            )
-        path = f"/v1/comfyui-workflows/{quote(owner, safe='')}/{quote(slug, safe='')}/runs"
-        return self._json("POST", path, params={"wait": wait} if wait else None, json={"input": inputs, **fields})
+        told: dict[str, Any] = {"on_event": on_event, "on_submit": on_submit, "timeout": timeout}
+        return self._driver.follow(runs.subscribe(self._session, workflow, inputs, **told, **fields))
 
-    def run(self, run_id: str, *, wait: float = 0) -> dict[str, Any]:
-        """Return a run, as soon as it has ended or after `wait` seconds (at most 60)."""
-        return self._json("GET", f"/v1/runs/{run_id}", params={"wait": wait} if wait else None)
+    def events(
+        self, run: str | Mapping[str, Any], *, last_event_id: str | None = None, timeout: float | None = None
+    ) -> Iterator[Event]:
+        """Yield the events of a run until it has ended, from behind `last_event_id` on; through broken connections.
+
+        Raises `RunTimeout` after `timeout` seconds, if it is given: at most 15 s later, as the server then speaks.
+        """
+        return self._driver.iterate(event_stream.follow(self._session, runs.id_of(run), last_event_id, timeout))
 
     def wait(
-        self, run_id: str, *, timeout: float = 1800, progress: Callable[[dict[str, Any]], None] | None = None
-    ) -> dict[str, Any]:
-        """Wait until a run has ended and return it; `progress` gets its record once a second.
+        self,
+        run: str | Mapping[str, Any],
+        *,
+        timeout: float = 1800,
+        progress: Callable[[Run], Any] | None = None,
+    ) -> Run:
+        """Wait for the end of a run and return it; `progress` gets its record once a second.
 
-        Raises `RunFailed` unless it succeeded, `TimeoutError` after `timeout` seconds.
+        Raises `RunFailed`, `RunCancelled`, and `RunTimeout` after `timeout` seconds.
         """
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            found = self.run(run_id, wait=1 if progress else POLL_SECONDS)
-            if progress is not None:
-                progress(found)
-            if found["is_terminal"]:
-                return _succeeded(found)
-        raise TimeoutError(f"The run {run_id} had not ended after {timeout:.0f} s.")
+        return self._driver.follow(runs.wait(self._session, run, timeout=timeout, progress=progress))
 
-    def cancel(self, run_id: str) -> dict[str, Any]:
+    def get_run(self, run: str | Mapping[str, Any], *, wait: float = 0, **query: Any) -> Run:
+        """Return a run, as soon as it has ended or after `wait` seconds (at most 60); `query`: `fields`, `embed`."""
+        return self._driver.follow(runs.read(self._session, run, wait=wait, **query))
+
+    def runs(self, workflow: str | None = None, *, limit: int | None = None, **query: Any) -> Iterator[Run]:
+        """Yield runs, newest first, all or those of `owner/slug`; at most `limit`; `query`: `q`, `sort_by`, …"""
+        path = "/v1/runs" if workflow is None else runs.workflow_path(workflow) + "/runs"
+        return self._driver.iterate(pages.each(self._session, path, Run, limit=limit, **query))
+
+    def cancel(self, run: str | Mapping[str, Any], *, reason: str | None = None) -> Run:
         """Cancel a run, queued or running, and return its record; a run that has ended stays as it is."""
-        return self._json("POST", f"/v1/runs/{run_id}/cancellation")
+        return self._driver.follow(runs.cancel(self._session, run, reason=reason))
 
-    def download(self, output: dict[str, Any], path: Path) -> Path:
-        """Save one element of `output.outputs` to `path` and return it."""
-        partial = path.with_name(path.name + ".part")
-        with (
-            _reaching(output["url"]),
-            httpx.stream("GET", output["url"], timeout=300, verify=self._trusted) as answer,
-        ):
-            if answer.is_error:
-                answer.read()
-                raise ApiError(answer)
-            with partial.open("wb") as file:
-                for chunk in answer.iter_bytes():
-                    file.write(chunk)
-        return partial.replace(path)
+    def rerun(self, run: str | Mapping[str, Any], *, idempotency_key: str | None = None, **fields: Any) -> Run:
+        """Queue a run of the same input and return it; `fields`: `version="pinned"`, `client_ref`, … as in the API."""
+        return self._driver.follow(runs.rerun(self._session, run, idempotency_key=idempotency_key, **fields))
 
-    def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        with _reaching(str(self._http.base_url)):
-            answer = self._http.request(method, path, **options)
-        if answer.is_error:
-            raise ApiError(answer)
-        found: dict[str, Any] = answer.json()
-        return found
+    def deploy(self, slug: str, prompt: Any, **fields: Any) -> Workflow:
+        """Create the workflow `slug`, or give it a new version when it exists; return its record.
 
+        `prompt` is what *Export (API)* saves. `fields`: `name`, `graph`, `models`, `inputs`, … as in the API.
+        """
+        return self._driver.follow(workflows.deploy(self._session, slug, prompt, **fields))
 
-def _succeeded(run: dict[str, Any]) -> dict[str, Any]:
-    if run["status_code"] != "succeeded":
-        raise RunFailed(run)
-    return run
+    def get_workflow(self, workflow: str, **query: Any) -> Workflow:
+        """Return a workflow by `owner/slug` or by its id, with its inputs and outputs."""
+        return self._driver.follow(workflows.read(self._session, workflow, **query))
 
+    def workflows(self, *, limit: int | None = None, **query: Any) -> Iterator[Workflow]:
+        """Yield the workflows of the organization, newest first; at most `limit`; `query` as of `runs`, and `embed`."""
+        return self._driver.iterate(pages.each(self._session, workflows.WORKFLOWS, Workflow, limit=limit, **query))
 
-@contextmanager
-def _reaching(url: str) -> Iterator[None]:
-    """Say where nobody answered; files may lie elsewhere than the server. Signatures and passwords are not said."""
-    try:
-        yield
-    except httpx.TransportError as error:
-        parts = urlsplit(url)
-        where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-        raise RunflowUnreachable(f"Nothing answers at {where}: {error}.{next_step(error)}") from error
+    def upload(self, file: Any) -> str:
+        """Upload a path, bytes, an open file or a `File`; return its reference `runflow://assets/{uuid}`.
+
+        The same bytes are uploaded once per client. Raises OSError for a file that cannot be read.
+        """
+        return self._driver.follow(uploads.upload(self._session, file))
+
+    def assets(self, *, limit: int | None = None, **query: Any) -> Iterator[Asset]:
+        """Yield the files of the organization, newest first; at most `limit`; `query` as of `runs`, and `embed`."""
+        return self._driver.iterate(pages.each(self._session, "/v1/assets", Asset, limit=limit, **query))
+
+    def download(self, output: Mapping[str, Any], path: str | Path) -> Path:
+        """Save one of a run's `outputs` to `path` and return it. Raises `DownloadFailed`, OSError."""
+        return self._driver.follow(downloads.download(self._session, output, Path(path)))
+
+    def save_outputs(self, run: str | Mapping[str, Any], folder: str | Path = ".") -> list[Path]:
+        """Save every output of a run into a folder, replacing nothing, and return the paths. Raises as `download`."""
+        return self._driver.follow(downloads.save_outputs(self._session, run, Path(folder)))
+
+    def request(
+        self, method: str, path: str, *, params: Mapping[str, Any] | None = None, body: Any = None, **options: Any
+    ) -> Any:
+        """Return the JSON of any route's answer, such as `GET /v1/usage`; with retries and errors as everywhere."""
+        return self._driver.follow(exchange.json_of(self._session, method, path, params=params, body=body, **options))
+
+    def each(self, path: str, *, limit: int | None = None, **query: Any) -> Iterator[Record]:
+        """Yield the items of any list, such as `/v1/webhooks`, from all its pages; at most `limit`."""
+        return self._driver.iterate(pages.each(self._session, path, Record, limit=limit, **query))

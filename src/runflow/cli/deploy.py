@@ -1,0 +1,107 @@
+"""`runflow deploy`: an exported workflow becomes an endpoint, or a new version of one."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from runflow.cli.calling import Json, Key, Server, calling, print_json, say
+from runflow.cli.console import WRONG_CALL, console, fail
+
+if TYPE_CHECKING:
+    from runflow.client import InputField, Workflow
+
+app = typer.Typer(add_completion=False, help="Deploy an exported workflow, or give it a new version.")
+
+EXAMPLES: dict[str, Any] = {"int": 1, "float": 1.0, "boolean": True, "string": "…"}
+EXAMPLE_FILE = "https://your-site.example/photo.png"
+
+
+@app.command()
+def deploy(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="API format: Workflow > Export (API) in ComfyUI.")],
+    name: Annotated[str | None, typer.Option(help="What people call it; default: from the file's name.")] = None,
+    slug: Annotated[str | None, typer.Option(help="Its address; default: from the name.")] = None,
+    description: Annotated[str | None, typer.Option(help="What it does.")] = None,
+    server: Server = None,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Deploy an exported workflow, or give it a new version."""
+    prompt = _read(file)
+    address = _slug(slug, name, file)
+    fields = {field: value for field, value in (("name", name), ("description", description)) if value is not None}
+    with calling(server, key) as api:
+        workflow = api.deploy(address, prompt, **fields)
+        url = api.url
+    if as_json:
+        print_json(workflow)
+        return
+    _report(workflow, url)
+    typer.echo(workflow.path)
+
+
+def _read(file: Path) -> Any:
+    try:
+        return json.loads(file.read_bytes())
+    except OSError as error:
+        fail(f"{file}: {error.strerror or error}. Give the file that Workflow > Export (API) saved.", WRONG_CALL)
+    except ValueError as error:
+        fail(f"{file} is no JSON ({error}). Give the file that Workflow > Export (API) saved.", WRONG_CALL)
+
+
+def _slug(slug: str | None, name: str | None, file: Path) -> str:
+    from runflow.graph.slug import SlugError, is_slug, slugify
+
+    if slug is not None:
+        if not is_slug(slug):
+            fail(f"--slug {slug!r}: a slug has 1 to 100 characters of a-z, 0-9, _ and -.", WRONG_CALL)
+        return slug
+    stem = file.stem.removesuffix("_api").removesuffix("-api").replace(".", " ")
+    try:
+        return slugify(stem if name is None else name)
+    except SlugError as error:
+        fail(f"{error} Or choose an address with --slug.", WRONG_CALL)
+
+
+def _report(workflow: "Workflow", url: str) -> None:
+    console.print(f"[bold green]Deployed[/] {workflow.path}, version {workflow.version}.")
+    for one in workflow.inputs:
+        say(f"  input   {one.name} ({_described(one)})")
+    for output in workflow.outputs:
+        say(f"  output  {output.get('name')} ({output.get('variable_type_code')})")
+    for warning in workflow.warnings:
+        console.print("[yellow]Warning:[/] ", end="")
+        say(f"{warning.get('message')} {warning.get('next_step') or ''}".rstrip())
+    say("Run it:")
+    say(f"  runflow run {workflow.path}{''.join(f' -i {_argument(one)}' for one in _needed(workflow))}")
+    say("Or from anywhere:")
+    say(f"  {_curl(workflow, url)}")
+
+
+def _described(one: "InputField") -> str:
+    kind = one.variable_type_code
+    if one.is_required:
+        return f"{kind}, required"
+    return kind if one.default_value is None else f"{kind}, default {json.dumps(one.default_value, ensure_ascii=False)}"
+
+
+def _needed(workflow: "Workflow") -> "list[InputField]":
+    return [one for one in workflow.inputs if one.is_required]
+
+
+def _argument(one: "InputField") -> str:
+    value = EXAMPLES.get(one.variable_type_code.lower(), "@photo.png")
+    return shlex.quote(f"{one.name}={value if isinstance(value, str) else json.dumps(value)}")
+
+
+def _curl(workflow: "Workflow", url: str) -> str:
+    """Return the call for a shell. The key stays in its variable: what is printed may be kept."""
+    values = {one.name: EXAMPLES.get(one.variable_type_code.lower(), EXAMPLE_FILE) for one in _needed(workflow)}
+    body = shlex.quote(json.dumps({"input": values}, ensure_ascii=False))
+    return (
+        f'curl "{url}/v1/comfyui-workflows/{workflow.path}/runs?wait=60" -H "Authorization: Bearer $RUNFLOW_API_KEY" '
+        f"-H 'Content-Type: application/json' -d {body}"
+    )

@@ -1,0 +1,48 @@
+"""`runflow deploy` against the application."""
+
+import json
+import shlex
+from pathlib import Path
+
+import httpx
+
+from tests.cli.conftest import Command
+from tests.support.deployed import PROMPT
+
+
+async def test_a_file_becomes_a_workflow_and_then_a_version(
+    cli: Command, client: httpx.AsyncClient, owner_slug: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "Big Portrait_api.json"
+    file.write_text(json.dumps(PROMPT))
+    said = await cli("deploy", str(file))
+    assert (said.code, said.out) == (0, f"{owner_slug}/big-portrait\n"), said.err
+    assert "version 1" in said.err and "input prompt (string, required)" in said.words
+    assert "input steps (int, default 4)" in said.words and "output picture" in said.words
+    lines = [shlex.split(line) for line in said.err.splitlines() if line.startswith("  runflow") or "curl" in line]
+    assert lines[0] == ["runflow", "run", f"{owner_slug}/big-portrait", "-i", "prompt=…"]
+    assert json.loads(lines[1][-1]) == {"input": {"prompt": "…"}} and "rf_live_" not in said.err
+    file.write_text(json.dumps({**PROMPT, "7": {"class_type": "Anything", "inputs": {}}}))
+    again = await cli("deploy", str(file), "--json", "--name", "Big Portrait")
+    assert json.loads(again.out)["version"] == "2"
+    named = await cli("deploy", str(file), "--slug", "other", "--description", "Small.")
+    assert named.out == f"{owner_slug}/other\n"
+    found = (await client.get(f"/v1/comfyui-workflows/{owner_slug}/other")).json()
+    assert (found["name"], found["description"]) == ("other", "Small.")
+
+
+async def test_what_cannot_be_deployed_is_explained(cli: Command, tmp_path: Path) -> None:
+    graph, broken, odd = tmp_path / "ui.json", tmp_path / "broken.json", tmp_path / "ü.json"
+    graph.write_text('{"nodes": [], "links": []}')
+    broken.write_text("{")
+    odd.write_text("{}")
+    for words, sentence in (
+        ((str(graph),), "Workflow > Export (API)"),
+        ((str(broken),), "is no JSON"),
+        ((str(tmp_path / "none.json"),), "No such file"),
+        ((str(odd),), "--slug"),
+        ((str(graph), "--slug", "A B"), "a-z"),
+    ):
+        said = await cli("deploy", *words)
+        assert (said.code, said.out) == (2, "") and sentence in said.words, said.err
+        assert "Traceback" not in said.err

@@ -1,0 +1,91 @@
+"""Output files arrive whole, under names that stay in their folder."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from runflow.client import ApiError, AsyncRunflow, DownloadFailed, NotFound, Runflow, RunflowUnreachable
+from runflow.client import exchange as pauses
+from runflow.client.downloads import _free
+from runflow.client.records import OutputFile
+from tests.client.scripted import CUT, Reply, scripted
+from tests.support.platform_fixtures import free_port
+
+CONTENT = b"a picture"
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pauses, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(pauses, "FIRST_CONTACT_SECONDS", 0.05)
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_a_broken_download_begins_again_and_the_key_stays_here(tmp_path: Path, kind: str) -> None:
+    half = Reply(200, CONTENT[:3], {"Content-Length": "9"}, cut_off=True)
+    with scripted(half, CUT, Reply(200, CONTENT)) as server:
+        output = {"url": f"{server.url}/file", "sha256": SHA256}
+        if kind == "sync":
+            with Runflow("http://127.0.0.1:1", "rf_live_x") as api:
+                saved = api.download(output, tmp_path / "a.png")
+        else:
+            async with AsyncRunflow("http://127.0.0.1:1", "rf_live_x") as awaited:
+                saved = await awaited.download(output, tmp_path / "a.png")
+    assert saved.read_bytes() == CONTENT and [*tmp_path.iterdir()] == [saved]
+    assert server.header("Authorization") == [None, None, None]
+
+
+def test_what_is_not_the_file_of_the_record_is_not_kept(tmp_path: Path) -> None:
+    with (
+        scripted(Reply(200, b"other")) as server,
+        Runflow("http://127.0.0.1:1", "rf_live_x") as api,
+        pytest.raises(DownloadFailed, match="SHA-256"),
+    ):
+        api.download({"url": f"{server.url}/file", "sha256": SHA256}, tmp_path / "a.png")
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_url_that_is_over_is_replaced_by_reading_the_run(tmp_path: Path) -> None:
+    with scripted() as server, Runflow(server.url, "rf_live_x") as api:
+        output = {"url": f"{server.url}/file", "filename": "a.png", "sha256": None}
+        run = {"id": "a", "status_code": "succeeded", "is_terminal": True, "output": {"outputs": [output]}}
+        server.replies += [Reply(403, b"<Error/>"), Reply(200, run), Reply(200, CONTENT)]
+        (saved,) = api.save_outputs(run, tmp_path)
+        assert saved.read_bytes() == CONTENT
+        server.replies += [Reply(404, {"code": "NOT_FOUND", "message": "Gone."})]
+        with pytest.raises(NotFound):
+            api.save_outputs(run, tmp_path)
+    assert server.lines[:3] == ["GET /file", "GET /v1/runs/a", "GET /file"]
+    assert issubclass(NotFound, ApiError)
+
+
+def test_where_a_file_lies_may_not_answer_either(tmp_path: Path) -> None:
+    away = f"http://127.0.0.1:{free_port()}"
+    with Runflow(away, "rf_live_x") as client, pytest.raises(RunflowUnreachable, match=away) as raised:
+        client.download({"url": f"{away}/file?signature=hidden"}, tmp_path / "a.png")
+    assert "hidden" not in str(raised.value)
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("a.png", "a.png"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\Windows\\a.png", "a.png"),
+        ("/abs.png", "abs.png"),
+        ("..", "output"),
+        ("", "output"),
+        ("a/..", "output"),
+    ],
+)
+def test_a_name_of_the_server_stays_in_the_folder(tmp_path: Path, given: str, expected: str) -> None:
+    assert _free(tmp_path, OutputFile(filename=given)) == tmp_path / expected
+
+
+def test_nothing_is_replaced(tmp_path: Path) -> None:
+    for name in ("a.png", "a-1.png"):
+        (tmp_path / name).touch()
+    assert _free(tmp_path, OutputFile(filename="a.png")).name == "a-2.png"
