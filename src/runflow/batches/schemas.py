@@ -5,7 +5,16 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from runflow.runs.schemas import CallbackUrl, ClientRef, InputValues, Metadata, Run, RunError, RunOutput
+from runflow.runs.schemas import (
+    CallbackUrl,
+    ClientRef,
+    DeliveredFiles,
+    InputValues,
+    Metadata,
+    Run,
+    RunError,
+    RunOutput,
+)
 from runflow.web.responses import Timestamp
 
 MAX_ITEMS = 100
@@ -78,7 +87,7 @@ class OutputItem(BaseModel):
     sequence_index: int
     client_ref: str | None
     status: str
-    output: RunOutput | None
+    output: DeliveredFiles | None
     error: RunError | None
 
 

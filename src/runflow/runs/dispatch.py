@@ -58,7 +58,7 @@ class Dispatcher:
         await self.admit(caller, target)
         prepared = await prepare(self.services, caller, target, [given], metadata)
         run = self.new_run(caller, target, prepared.inputs[0], metadata=prepared.metadata, **more)
-        return fresh_row(run, await self.intake.submit(run))
+        return fresh_row(run, await self.intake.submit(run), f"{target.owner}/{target.slug}")
 
     async def admit(self, caller: Principal, target: DispatchTarget) -> None:
         """Let runs of this target pass: the one door of dispatches, batches and reruns.
@@ -86,8 +86,11 @@ class Dispatcher:
         )
 
 
-def fresh_row(run: NewRun, created_at: datetime) -> RunRow:
-    """Return the row of a run that was just committed as the database has it, without reading it again."""
+def fresh_row(run: NewRun, created_at: datetime, model: str) -> RunRow:
+    """Return the row of a run that was just committed as the database has it, without reading it again.
+
+    `model` is the path of its workflow.
+    """
     return RunRow(
         id=run.id,
         org_id=run.org_id,
@@ -122,4 +125,5 @@ def fresh_row(run: NewRun, created_at: datetime) -> RunRow:
         output_expired=False,
         input=run.input,
         metadata=run.metadata,
+        model=model,
     )

@@ -45,6 +45,9 @@ def record(
     if status == "succeeded" and not run.output_expired:
         outputs = sorted(run.outputs, key=lambda item: item["ordinal"])
         output = output_document(services, base_url, outputs, seconds=services.settings.output_url_seconds)
+        output["image_urls"] = [
+            file["url"] for file in output["outputs"] if (file["content_type"] or "").startswith("image/")
+        ]
 
     def fresh(asset: UUID) -> str | None:
         return (signed or {}).get(asset)
@@ -54,6 +57,7 @@ def record(
         "org_id": run.org_id,
         "flow_id": None,
         "model_id": None,
+        "model": run.model,
         "comfyui_workflow_id": run.comfyui_workflow_id,
         "target_type": run.target_type,
         "target_version": run.target_version,
@@ -83,6 +87,7 @@ def record(
         "created_at": run.created_at,
         "started_at": run.started_at,
         "completed_at": run.completed_at,
+        "finished_at": run.completed_at,
         "callback_url": run.callback_url,
         "metadata": replaced(run.metadata, fresh),
         "has_logs": run.has_logs,

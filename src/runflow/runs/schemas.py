@@ -16,6 +16,7 @@ _ADDRESS = f"https://your-server.example/v1/runs/{_ID}"
 RUN_EXAMPLE: dict[str, Any] = {
     "id": _ID,
     "org_id": "0197f39f-0000-7000-8000-000000000001",
+    "model": "default/portrait",
     "comfyui_workflow_id": "0197f3a0-0000-7000-8000-000000000002",
     "target_type": "comfyui_workflow",
     "target_version": "3",
@@ -39,6 +40,7 @@ RUN_EXAMPLE: dict[str, Any] = {
                 "node_id": "9",
             }
         ],
+        "image_urls": ["https://your-server.example/v1/storage/runs/…/0-picture_00001.png?expires=…&signature=…"],
     },
     "output_expired": False,
     "duration_ms": 10210,
@@ -61,6 +63,7 @@ RUN_EXAMPLE: dict[str, Any] = {
     "created_at": "2026-01-31T10:00:00.120000+00:00",
     "started_at": "2026-01-31T10:00:00.380000+00:00",
     "completed_at": "2026-01-31T10:00:10.330000+00:00",
+    "finished_at": "2026-01-31T10:00:10.330000+00:00",
     "callback_url": "https://your-server.example/webhook",
     "has_logs": True,
     "has_node_runs": True,
@@ -210,11 +213,17 @@ class RunOutputFile(BaseModel):
     node_id: str
 
 
-class RunOutput(BaseModel):
-    """What a succeeded run delivered."""
+class DeliveredFiles(BaseModel):
+    """What a succeeded run delivered, as messages and batches tell it."""
 
     kind: str = "comfyui_outputs"
     outputs: list[RunOutputFile]
+
+
+class RunOutput(DeliveredFiles):
+    """What a succeeded run delivered."""
+
+    image_urls: list[str] = Field(description="The `url` of each output that is an image, in the order of `outputs`.")
 
 
 class RunError(BaseModel):
@@ -256,6 +265,9 @@ class Run(BaseModel):
     org_id: UUID
     flow_id: UUID | None = None
     model_id: UUID | None = None
+    model: str | None = Field(
+        description="The workflow as `owner/slug`; null where another organization does not share it any more."
+    )
     comfyui_workflow_id: UUID | None
     target_type: str
     target_version: str | None
@@ -285,6 +297,7 @@ class Run(BaseModel):
     created_at: Timestamp
     started_at: Timestamp | None
     completed_at: Timestamp | None
+    finished_at: Timestamp | None = Field(description="The same as `completed_at`.")
     callback_url: str | None
     metadata: dict[str, Any] | None
     has_logs: bool
