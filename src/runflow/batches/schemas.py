@@ -130,8 +130,8 @@ class ListedBatch(BaseModel):
     failure_code: str | None = Field(description="Of the first item that failed, where the batch failed.")
     failure_stage_code: str | None
     failure_message: str | None
-    resolved_template_id: UUID | None = None
-    dispatch_provider_link_id: UUID | None = None
+    resolved_template_id: UUID | None
+    dispatch_provider_link_id: UUID | None
     request_id: str | None
     created_by: UUID | None
     created_at: Timestamp

@@ -69,7 +69,7 @@ RUN_EXAMPLE: dict[str, Any] = {
     "has_node_runs": True,
     "links": {"self": _ADDRESS, "logs": f"{_ADDRESS}/logs", "cancellation": f"{_ADDRESS}/cancellation"},
 }
-"""What holds something of a run that succeeded: in the OpenAPI document FastAPI leaves null out of examples."""
+"""What holds something of a run that succeeded; all else is null."""
 
 
 MAX_CALLBACK_URL = 2048
@@ -216,7 +216,7 @@ class RunOutputFile(BaseModel):
 class DeliveredFiles(BaseModel):
     """What a succeeded run delivered, as messages and batches tell it."""
 
-    kind: str = "comfyui_outputs"
+    kind: str = Field(examples=["comfyui_outputs"])
     outputs: list[RunOutputFile]
 
 
@@ -263,8 +263,8 @@ class Run(BaseModel):
 
     id: UUID
     org_id: UUID
-    flow_id: UUID | None = None
-    model_id: UUID | None = None
+    flow_id: UUID | None
+    model_id: UUID | None
     model: str | None = Field(
         description="The workflow as `owner/slug`; null where another organization does not share it any more."
     )
@@ -279,19 +279,19 @@ class Run(BaseModel):
     input: dict[str, Any]
     output: RunOutput | None
     output_expired: bool
-    context: dict[str, Any] | None = None
+    context: dict[str, Any] | None
     duration_ms: int | None
     cost: str | None
     cost_breakdown: CostBreakdown | None
     nodes_total: int | None
     nodes_completed: int | None
     attempt_count: int = Field(description="Number of the latest attempt. What a worker gave back untouched has one.")
-    resolved_template_id: UUID | None = None
+    resolved_template_id: UUID | None
     batch_id: UUID | None
     rerun_of: UUID | None = Field(description="The run that this one repeats.")
     client_ref: str | None
-    jurisdiction_code: str | None = None
-    flow_version_id: UUID | None = None
+    jurisdiction_code: str | None
+    flow_version_id: UUID | None
     request_id: str | None
     created_by: UUID | None
     created_at: Timestamp
@@ -309,7 +309,7 @@ class Run(BaseModel):
     failure_message: str | None = Field(description="What failed, where, and what to do next.")
     failure_reason: str | None = Field(description="The same as `failure_message`.")
     error: RunError | None
-    feedback_is_positive: bool | None = Field(default=None, description="The last feedback on its evaluations.")
-    feedback_reason: str | None = None
-    source_chat_message_id: UUID | None = None
-    current_evaluation_summary: EvaluationSummary | None = None
+    feedback_is_positive: bool | None = Field(description="The last feedback on its evaluations.")
+    feedback_reason: str | None
+    source_chat_message_id: UUID | None
+    current_evaluation_summary: EvaluationSummary | None

@@ -52,15 +52,18 @@ class Router:
         streams_body: bool = False,
         follow: Follow | None = None,
         in_document: bool = True,
+        shown_as: str | None = None,
         **described: Unpack[Described],
     ) -> None:
         """Add a route: `access` opens it, `errors` are what it answers beside what every such route does.
 
-        `follow` answers an idempotent request whose caller waits for the end of what it created.
+        `follow` answers an idempotent request whose caller waits for the end of what it created; `shown_as` is the
+        template in the OpenAPI document, where it is another one (`RouteSpec.shown_as`).
 
         Raises TypeError where an API key opens it and `endpoint` takes no `Caller`, or the other way round.
         """
-        route = RouteSpec(method, self.prefix + path, access, tuple(errors), shows_secret, streams_body, follow)
+        served = self.prefix + path
+        route = RouteSpec(method, served, access, tuple(errors), shows_secret, streams_body, follow, shown_as)
         asks_for_key = Caller in get_type_hints(endpoint, include_extras=True).values()
         if asks_for_key != route.takes_key:
             raise TypeError(f"{route.method} {route.path}: takes a Caller if, and only if, an API key opens it.")
@@ -81,10 +84,13 @@ class Router:
         access: Needed,
         errors: Sequence[type[RunflowError]] = (),
         in_document: bool = True,
+        shown_as: str | None = None,
         **described: Unpack[Described],
     ) -> Callable[[Endpoint], Endpoint]:
         """Declare a route that reads, or finds, something."""
-        return self._declare("GET", path, access=access, errors=errors, in_document=in_document, **described)
+        return self._declare(
+            "GET", path, access=access, errors=errors, in_document=in_document, shown_as=shown_as, **described
+        )
 
     def head(self, path: str, *, access: Needed) -> Callable[[Endpoint], Endpoint]:
         """Declare the route that answers as GET does, without a body: no part of the OpenAPI document."""
@@ -123,10 +129,11 @@ class Router:
         *,
         access: Needed,
         errors: Sequence[type[RunflowError]] = (),
+        shown_as: str | None = None,
         **described: Unpack[Described],
     ) -> Callable[[Endpoint], Endpoint]:
         """Declare a route that changes something."""
-        return self._declare("PATCH", path, access=access, errors=errors, **described)
+        return self._declare("PATCH", path, access=access, errors=errors, shown_as=shown_as, **described)
 
     def delete(
         self,
@@ -134,10 +141,11 @@ class Router:
         *,
         access: Needed,
         errors: Sequence[type[RunflowError]] = (),
+        shown_as: str | None = None,
         **described: Unpack[Described],
     ) -> Callable[[Endpoint], Endpoint]:
         """Declare a route that removes something."""
-        return self._declare("DELETE", path, access=access, errors=errors, **described)
+        return self._declare("DELETE", path, access=access, errors=errors, shown_as=shown_as, **described)
 
     def hot(self, method: str, path: str, *, query: re.Pattern[bytes] = NO_QUERY) -> Callable[[Serve], Serve]:
         """Declare what answers the plain requests of a route that was declared before (`hot_routes.py`).

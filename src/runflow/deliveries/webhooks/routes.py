@@ -74,6 +74,7 @@ async def list_event_types(caller: Caller, parts: Parts, query: Lists) -> Respon
     access=READ,
     errors=(errors.EventTypeNotFound,),
     response_model=EventType,
+    in_document=False,  # beside `{webhook_id}/deliveries` ambiguous there; the list has it all
     summary="Get an event type",
 )
 async def get_event_type(code: str, caller: Caller, query: Records) -> Response:
