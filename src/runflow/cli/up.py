@@ -11,6 +11,7 @@ from runflow.cli.console import console, fail
 from runflow.cli.settings import load_settings
 from runflow.installation import FirstSteps, open_installation
 from runflow.logs import configure
+from runflow.outgoing.reach import refusal
 from runflow.settings import Settings
 from runflow.supervisor import Listen, Supervisor
 from runflow.tls import check_pair
@@ -57,5 +58,8 @@ def _welcome(settings: Settings, listen: Listen, steps: FirstSteps, *, worker: b
         console.print(f"Organization [bold]{steps.org_slug}[/]. Your first API key, shown this once:")
         # On stdout, beside the logs: they may be kept.
         typer.echo(steps.new_key)
+    if refusal("http://127.0.0.1", settings) is not None:
+        here = "To receive callbacks and webhooks on this machine, start it with RUNFLOW_ALLOWED_NETWORKS=127.0.0.0/8"
+        console.print(here, markup=False)
     if worker and settings.comfyui_url is None and not is_usable(settings.comfyui_dir):
         console.print("There is no ComfyUI yet, so runs wait. Install one with:  [bold]runflow comfyui install[/]")

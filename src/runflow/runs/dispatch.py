@@ -9,7 +9,7 @@ from runflow.billing.budget import require_credit
 from runflow.ids import new_id
 from runflow.queue.intake import Intake, NewRun
 from runflow.runs.file_inputs import Given
-from runflow.runs.preparation import prepare
+from runflow.runs.preparation import callback_faults, prepare
 from runflow.runs.schemas import DispatchRequest
 from runflow.runs.tables import RunRow
 from runflow.web.auth import Principal
@@ -56,7 +56,8 @@ class Dispatcher:
         Raises `WorkflowDisabled`, or `ValidationFailed` naming each input.
         """
         await self.admit(caller, target)
-        prepared = await prepare(self.services, caller, target, [given], metadata)
+        faults = callback_faults(self.services, more.get("callback_url"))
+        prepared = await prepare(self.services, caller, target, [given], metadata, faults)
         run = self.new_run(caller, target, prepared.inputs[0], metadata=prepared.metadata, **more)
         return fresh_row(run, await self.intake.submit(run), f"{target.owner}/{target.slug}")
 
