@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from .bind import bind, injected_input
 from .coerce import DefaultValue, ValueRefused, ValueRules, coerce_default, coerce_value
+from .inputs_behind import FeedingInput, check_values, inputs_behind
 from .interface import read_interface
 from .media import MediaKind, MediaReference, MediaReferenceError, media_reference, path_fault
 from .problems import (
@@ -33,6 +34,7 @@ __all__ = [
     "MAX_SLUG_LENGTH",
     "BindError",
     "DefaultValue",
+    "FeedingInput",
     "GraphError",
     "GraphProblem",
     "GraphWarning",
@@ -58,6 +60,7 @@ __all__ = [
     "bind",
     "check_prompt",
     "check_targets",
+    "check_values",
     "coerce_default",
     "coerce_value",
     "collect_outputs",
@@ -66,6 +69,7 @@ __all__ = [
     "find_warnings",
     "graph_nodes",
     "injected_input",
+    "inputs_behind",
     "is_link",
     "is_slug",
     "media_inputs",

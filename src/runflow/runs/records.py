@@ -164,7 +164,7 @@ def output_document(
 
 
 def error_document(code: str | None, message: str | None, details: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return `error` of a failed run: `{code, message, node_id, node_type, details}`; None for any other run."""
+    """Return `error` of a failed run: `{code, message, node_id, node_type, input, details}`; None for any other."""
     if code is None:
         return None
     known = details or {}
@@ -173,5 +173,6 @@ def error_document(code: str | None, message: str | None, details: Mapping[str, 
         "message": message,
         "node_id": known.get("node_id"),
         "node_type": known.get("node_type"),
+        "input": (known.get("details") or {}).get("input"),
         "details": known.get("details"),
     }

@@ -233,6 +233,7 @@ class RunError(BaseModel):
     message: str
     node_id: str | None
     node_type: str | None
+    input: str | None = Field(description="The input that the failing node's value came from, where there is one.")
     details: dict[str, Any] | None
 
 
