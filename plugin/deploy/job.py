@@ -131,13 +131,16 @@ async def send(job: DeployJob, plan: Plan) -> None:
         job.progress(f"Looking for {plan.slug}", 0, 0)
         existing = await platform.find(plan.slug)
         before = await platform.resources(existing) if existing is not None and plan.files else {}
+        there = (
+            await platform.known_files((sha256, file.size_bytes) for file, sha256 in plan.files) if plan.files else {}
+        )
         for model in await job.choose(await offers(platform, plan.local_models)):
             await send_model(platform, model, partial(job.progress, f"Uploading {model.place.name}"))
         try:
             resources = {}
             for number, (file, sha256) in enumerate(plan.files, 1):
                 job.progress(f"Uploading {file.path}, {number} of {len(plan.files)}", 0, 0)
-                resources[file.path] = await _resource(platform, file, sha256, before, uploaded)
+                resources[file.path] = await _resource(platform, file, sha256, before, there, uploaded)
             job.progress("Publishing", 0, 0)
             job.published_perhaps = True
             saved = await platform.save(existing, plan.slug, {**plan.body, "resources": resources})
@@ -147,14 +150,21 @@ async def send(job: DeployJob, plan: Plan) -> None:
             for asset_id in uploaded if refused or not job.published_perhaps else ():
                 await platform.drop_asset(asset_id)
             raise
-    job.move("done", result=_result(job.target, plan, saved, created=existing is None))
+    job.move("done", result=_result(job.target, plan, saved, existing))
 
 
 async def _resource(
-    platform: Platform, file: InputFile, sha256: str, before: dict[str, Any], uploaded: list[str]
+    platform: Platform,
+    file: InputFile,
+    sha256: str,
+    before: dict[str, Any],
+    there: dict[str, dict[str, Any]],
+    uploaded: list[str],
 ) -> dict[str, Any]:
-    """The manifest's entry of a file: the asset of the last deployment where it is the same, else a new one."""
+    """The manifest's entry of a file: an asset that the server has of the same content, else a new one."""
     facts = {"mime_type": file.mime_type, "size_bytes": file.size_bytes, "sha256": sha256}
+    if sha256 in there:
+        return {**there[sha256], **facts}
     last = before.get(file.path)
     if isinstance(last, dict) and last.get("sha256") == sha256:
         asset_id = last.get("asset_id")
@@ -165,12 +175,13 @@ async def _resource(
     return {**sent, **facts}
 
 
-def _result(target: Target, plan: Plan, saved: dict[str, Any], *, created: bool) -> dict[str, Any]:
+def _result(target: Target, plan: Plan, saved: dict[str, Any], existing: dict[str, Any] | None) -> dict[str, Any]:
     warnings = saved.get("warnings")
     rows = [row for row in warnings if isinstance(row, dict)] if isinstance(warnings, list) else []
     path = saved.get("path") or plan.slug
     return {
-        "created": created,
+        "created": existing is None,
+        "unchanged": bool(existing and existing.get("version") and existing["version"] == saved.get("version")),
         "id": saved.get("id"),
         "slug": plan.slug,
         "path": path,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -18,6 +18,7 @@ from .target import Target
 
 _TIMEOUT = aiohttp.ClientTimeout(total=None, connect=20, sock_read=120)
 _CLEAN_UP_SECONDS = 10.0
+_MOST_LOOKED_UP = 1000
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _NEXT = {
     401: "The API key is missing, revoked, or for another server. Make a new one there and save it in Settings > "
@@ -97,6 +98,21 @@ class Platform:
         place = quote(asset_id, safe="")
         confirmed = await self.ask(stage, "POST", f"/v1/asset-uploads/{place}/confirmations", {})
         return {"asset_id": asset_id, "url": confirmed.get("url")}
+
+    async def known_files(self, contents: Iterable[tuple[str, int]]) -> dict[str, dict[str, Any]]:
+        """The assets, by SHA-256, that the server has of these contents (SHA-256 and size): none to send again."""
+        items = [{"sha256": sha256, "size_bytes": size} for sha256, size in contents][:_MOST_LOOKED_UP]
+        try:
+            answer = await self.ask("lookup", "POST", "/v1/asset-lookups", {"items": items})
+        except DeployFailed:
+            return {}  # another server, or an older one: it gets every file
+        rows = answer.get("items")
+        found = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+        return {
+            str(row.get("sha256")): {"asset_id": row["asset_id"], "url": row.get("url")}
+            for row in found
+            if isinstance(row.get("asset_id"), str)
+        }
 
     async def has_asset(self, asset_id: str) -> bool:
         """Whether the server still has an asset, as far as this key may know."""

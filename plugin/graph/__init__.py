@@ -8,6 +8,7 @@ from __future__ import annotations
 from .bind import bind, injected_input
 from .coerce import DefaultValue, ValueRefused, ValueRules, coerce_default, coerce_value
 from .effective import with_effective_defaults
+from .inputs_behind import FeedingInput, check_values, inputs_behind
 from .interface import read_interface
 from .limits import Limits
 from .media import MediaKind, MediaReference, MediaReferenceError, media_reference, path_fault
@@ -35,6 +36,7 @@ __all__ = [
     "MAX_SLUG_LENGTH",
     "BindError",
     "DefaultValue",
+    "FeedingInput",
     "GraphError",
     "GraphProblem",
     "GraphWarning",
@@ -61,6 +63,7 @@ __all__ = [
     "bind",
     "check_prompt",
     "check_targets",
+    "check_values",
     "coerce_default",
     "coerce_value",
     "collect_outputs",
@@ -69,6 +72,7 @@ __all__ = [
     "find_warnings",
     "graph_nodes",
     "injected_input",
+    "inputs_behind",
     "is_link",
     "is_slug",
     "media_inputs",

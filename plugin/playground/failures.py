@@ -7,8 +7,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..graph import Prompt, describe_node, injected_input, is_link, node_title
-from ..graph.runflow_nodes import INPUT_CLASSES
+from ..graph import (
+    FeedingInput,
+    Prompt,
+    check_values,
+    describe_node,
+    injected_input,
+    inputs_behind,
+    node_title,
+)
 
 _SHOWN = 600
 _TRACEBACK_LINES = 40
@@ -112,29 +119,11 @@ def _where(prompt: Prompt, node_id: str, node_type: str | None = None, field: st
 
 def _inputs_behind(prompt: Prompt, node_id: str, field: str | None) -> list[dict[str, str]]:
     """Which inputs of the API feed the node, and into which of its fields; only those of `field` when it is known."""
-    injected = injected_input(prompt, node_id)
-    if injected is not None:
-        return [{"name": injected, "field": field or "image"}]
-    own = _input_id(prompt, node_id)
-    if own:
-        return [{"name": own, "field": field or "value"}]
-    found = []
-    for name, value in prompt.get(node_id, {}).get("inputs", {}).items():
-        source = _input_id(prompt, value[0]) if is_link(value) else None
-        if source and field in (None, name):
-            found.append({"name": source, "field": name})
-    return found
-
-
-def _input_id(prompt: Prompt, node_id: str) -> str | None:
-    node: Mapping[str, Any] = prompt.get(node_id, {})
-    name = node.get("inputs", {}).get("input_id") if node.get("class_type") in INPUT_CLASSES else None
-    return name.strip() if isinstance(name, str) and name.strip() else None
+    return [{"name": each.name, "field": each.field} for each in inputs_behind(prompt, node_id, field)]
 
 
 def _fed_by(where: Mapping[str, Any]) -> str:
-    fed = [f'its "{each["field"]}" comes from input "{each["name"]}"' for each in where["inputs"]]
-    return f"Check the values: {', '.join(fed)}." if fed else ""
+    return check_values([FeedingInput(each["name"], each["field"]) for each in where["inputs"]])
 
 
 def _trace(data: Mapping[str, Any]) -> str:

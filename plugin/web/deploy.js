@@ -98,7 +98,8 @@ function keepManifest(manifest, workflow) {
  */
 function succeed(result, workflow) {
   keepManifest(result.manifest, workflow)
-  const version = result.version ? `, version ${result.version}` : ""
+  const same = result.unchanged ? " (nothing has changed)" : ""
+  const version = result.version ? `, version ${result.version}${same}` : ""
   const toast = app.extensionManager.toast
   const detail = `${result.path}${version}\nCall it: POST ${result.url}`
   toast.add({ severity: "success", summary: "Deployed ✓", detail, life: 12000 })

@@ -82,7 +82,7 @@ def test_every_route_is_in_a_guide() -> None:
     missing = []
     for route in ROUTES:
         name = "worker-api.md" if route.access is Access.WORKER else "api.md"
-        method, shown = route.method, route.shown_path
+        method, shown = route.method, route.served_path
         if not any(mentions(line, method) and mentions(line, shown) for line in document(name).splitlines()):
             missing.append(f"docs/{name}: {method} {shown}")
     assert missing == []
@@ -91,7 +91,7 @@ def test_every_route_is_in_a_guide() -> None:
 def test_each_route_has_one_row_in_the_tables_of_routes_with_its_scopes() -> None:
     """Without the worker's routes, which have a guide of their own."""
     rows = [row for page in API_PAGES for row in table_rows(page)]
-    routes = {(route.method, route.shown_path): route.access for route in ROUTES if route.access is not Access.WORKER}
+    routes = {(route.method, route.served_path): route.access for route in ROUTES if route.access is not Access.WORKER}
     assert sorted((method, path) for method, path, _ in rows) == sorted(routes)
     for method, path, shown in rows:
         access = routes[method, path]

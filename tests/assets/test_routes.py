@@ -214,6 +214,30 @@ async def test_long_and_foreign_names(client: httpx.AsyncClient) -> None:
     assert "filename*=UTF-8''%E6%97%A5" in got.headers["Content-Disposition"]
 
 
+async def test_what_is_there_is_found_by_its_content(
+    client: httpx.AsyncClient, other_client: httpx.AsyncClient
+) -> None:
+    content = f"content {uuid4()}".encode()
+    asked = {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
+
+    async def look(by: httpx.AsyncClient, *items: dict[str, Any]) -> list[dict[str, Any]]:
+        answer = await by.post("/v1/asset-lookups", json={"items": items})
+        assert answer.status_code == 200, answer.text
+        found: list[dict[str, Any]] = answer.json()["items"]
+        return found
+
+    missing = [{**asked, "asset_id": None, "url": None}]
+    assert await look(client, asked) == missing
+    asset = await upload(client, content, "text/plain", "notes.txt")
+    longer = {**asked, "size_bytes": 1}
+    found, other = await look(client, asked, longer)
+    assert (found["asset_id"], other) == (asset["id"], {**longer, "asset_id": None, "url": None})
+    assert (await client.get(found["url"])).content == content
+    assert await look(other_client, asked) == missing, "of another organization nothing is said"
+    await client.delete(f"/v1/assets/{asset['id']}")
+    assert await look(client, asked) == missing
+
+
 @pytest.mark.parametrize("mime_type", ["text/html", "image/svg+xml", "application/octet-stream", "video/mp4"])
 async def test_any_type_can_be_uploaded_and_does_no_harm(client: httpx.AsyncClient, mime_type: str) -> None:
     content = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"

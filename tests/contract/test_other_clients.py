@@ -44,6 +44,18 @@ async def test_a_finished_run_has_what_each_client_takes_from_it(
     assert run["status"] in ("succeeded",) and run["error"] is None and run["failure_message"] is None
 
 
+async def test_a_run_has_the_names_that_the_sdk_s_types_and_the_studio_know(
+    client: httpx.AsyncClient, worker: Worker, workflow: Deployed, dispatch: Dispatch
+) -> None:
+    waiting = await dispatch()
+    assert (waiting["model"], waiting["finished_at"]) == (workflow.path, None)
+    run = await finished(client, worker, waiting)
+    assert (run["model"], run["finished_at"]) == (workflow.path, run["completed_at"])
+    assert run["output"]["image_urls"] == [run["output"]["outputs"][0]["url"]]
+    listed = (await client.get("/v1/runs", params={"fields": "model", "embed": "model"})).json()["items"]
+    assert listed[0] == {"model": workflow.path}
+
+
 async def test_a_failed_run_says_why_under_every_name_that_is_read(
     client: httpx.AsyncClient, worker: Worker, dispatch: Dispatch
 ) -> None:

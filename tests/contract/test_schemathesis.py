@@ -38,7 +38,10 @@ CHECKED = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-UNDESCRIBED = {"/", "/v1/openapi.json", "/docs", "/docs/{name:path}", "/llms.txt"}
+UNDESCRIBED = {
+    *("/", "/v1/openapi.json", "/docs", "/docs/{name:path}", "/llms.txt"),
+    *("/v1/comfyui-workflows/categories/{code}", "/v1/webhooks/event-types/{code}"),
+}
 OPERATIONS = served_order(
     (method, path)
     for (method, path), access in ROUTES.access.items()
@@ -80,7 +83,8 @@ async def api(server: str) -> Any:
 async def test_no_input_breaks_a_route_or_its_schema(api: Any, everything: Everything, route: Route) -> None:
     method, path = route
     headers = {"Authorization": everything.client.headers["Authorization"]}
-    operation = api[path.replace(":path}", "}")][method]
+    shown = ROUTES[route].shown_path
+    operation = api[shown][method]
     # Deleting what is there is the sweeps' work; here it would only leave less to try.
     own = "{" in path and method != "DELETE" and not path.startswith("/v1/storage/")
 
@@ -95,8 +99,11 @@ async def test_no_input_breaks_a_route_or_its_schema(api: Any, everything: Every
     )
     def send(case: "schemathesis.Case[Any]", of_us: bool) -> None:
         if own and of_us:
-            case.path_parameters = parameters(path, everything.ids)
-        case.call_and_validate(checks=CHECKED, headers=headers, timeout=40)
+            given_of_us = parameters(path, everything.ids)
+            case.path_parameters = {name: value for name, value in given_of_us.items() if f"{{{name}}}" in shown}
+        # `fields` leaves out what the schema of the whole record requires.
+        checks = [check for check in CHECKED if check is not response_schema_conformance or "fields" not in case.query]
+        case.call_and_validate(checks=checks, headers=headers, timeout=40)
 
     await asyncio.to_thread(send)
 

@@ -189,7 +189,7 @@ def test_the_functions_that_act_as_the_owner_are_known(owner: Connection[dict[st
         [roles.API],
     ).fetchall()
     assert {row["name"] for row in found} <= {
-        *("count_organizations", "enter_lane", "is_operator", "make_organization", "user_of")
+        *("count_organizations", "enter_lane", "is_operator", "make_organization", "user_of", "workflow_path")
     }
 
 

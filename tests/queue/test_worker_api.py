@@ -1,8 +1,10 @@
 """What the server answers a worker is what the OpenAPI document says."""
 
 from dataclasses import fields
+from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 from pydantic import TypeAdapter
 
 from runflow.ids import new_id
@@ -10,7 +12,7 @@ from runflow.protocol.completions import CompletionAnswer
 from runflow.protocol.leases import HeartbeatAnswer, Lease, LeaseAnswer, LeasedVersion, Limits
 from runflow.protocol.outputs import ExpectedUpload, Upload, UploadsAnswer
 from runflow.protocol.workers import Registered
-from tests.support.deployed import Dispatch, Worker
+from tests.support.deployed import Deployed, Dispatch, Worker
 
 PARTS: dict[type[Any], dict[str, type[Any]]] = {
     LeaseAnswer: {"lease": Lease},
@@ -24,6 +26,31 @@ def check(model: type[Any], answer: dict[str, Any]) -> None:
     assert set(answer) == {field.name for field in fields(model)}, model.__name__
     for name, part in PARTS.get(model, {}).items():
         check(part, answer[name])
+
+
+async def test_tracebacks_are_asked_for_where_the_caller_owns_the_workflow(
+    client: httpx.AsyncClient,
+    other_client: httpx.AsyncClient,
+    worker: Worker,
+    workflow: Deployed,
+    dispatch: Dispatch,
+) -> None:
+    await client.patch(f"/v1/comfyui-workflows/{workflow.id}", json={"is_public": True})
+    await dispatch()
+    own = await worker.lease()
+    assert own is not None and own["tracebacks"] is True
+    told = {"code": "EXECUTION_FAILED", "stage": "execute", "message": "It broke.", "node_id": "3"}
+    event = {"number": 1, "type": "log", "at": datetime.now(UTC).isoformat()}
+    line = {"level_code": "error", "message": "nodes.py, line 3", "node_id": "3"}
+    failure = {**told, "details": {"input": "prompt"}}
+    assert (await worker.complete(own, "failed", error=failure, events=[{**event, "data": line}])).status_code == 200
+    run = (await client.get(f"/v1/runs/{own['run_id']}")).json()
+    assert (run["error"]["input"], run["error"]["node_id"]) == ("prompt", "3")
+    logs = (await client.get(f"/v1/runs/{own['run_id']}/logs", params={"q": "level_code:error"})).json()["items"]
+    assert [(entry["message"], entry["meta"]) for entry in logs] == [("nodes.py, line 3", {"node_id": "3"})]
+    await other_client.post(f"/v1/comfyui-workflows/{workflow.path}/runs", json={"input": {"prompt": "x"}})
+    foreign = await worker.lease()
+    assert foreign is not None and foreign["tracebacks"] is False
 
 
 async def test_each_answer_is_as_described(worker: Worker, dispatch: Dispatch) -> None:

@@ -91,6 +91,27 @@ async def test_a_malformed_envelope_is_refused(
     assert answer.json()["errors"]
 
 
+@pytest.mark.parametrize("address", ["http://10.0.0.5/hook", "https://169.254.169.254/", "http://[::1]:9000/x"])
+async def test_a_callback_that_can_never_arrive_is_refused_with_the_setting_that_allows_it(
+    client: httpx.AsyncClient, workflow: Deployed, dispatch: Dispatch, address: str
+) -> None:
+    path, values = f"/v1/comfyui-workflows/{workflow.path}", {"prompt": "x"}
+    run = await dispatch()
+    image = "data:text/plain;base64,eA=="
+    for route, body in (
+        (f"{path}/runs", {"input": values}),
+        (f"{path}/batches", {"input": [values]}),
+        (f"/v1/runs/{run['id']}/reruns", {}),
+        ("/v1/evaluations", {"generated_image_url": image, "task_type": "x"}),
+    ):
+        refused = await client.post(route, json={**body, "callback_url": address})
+        assert (refused.status_code, refused.json()["code"]) == (422, "VALIDATION_ERROR"), route
+        assert "RUNFLOW_ALLOWED_NETWORKS=" in refused.json()["message"]
+        fault = refused.json()["errors"][0]
+        assert (fault["loc"], fault["type"]) == (["body", "callback_url"], "blocked_address")
+    assert len((await client.get("/v1/runs")).json()["items"]) == 1
+
+
 async def test_malformed_json_says_where(client: httpx.AsyncClient, workflow: Deployed) -> None:
     answer = await client.post(
         f"/v1/comfyui-workflows/{workflow.path}/runs",

@@ -86,7 +86,7 @@ async def test_the_list_and_the_record_say_the_same(
     assert listed == one
     Run.model_validate(one)
     assert one["comfyui_workflow"]["path"] == workflow.path
-    assert one["model"] is None and one["flow"] is None and len(one["attempts"]) == 1
+    assert one["model"] == workflow.path and one["flow"] is None and len(one["attempts"]) == 1
 
 
 async def test_links_lead_where_they_say(client: httpx.AsyncClient, workflow: Deployed, dispatch: Dispatch) -> None:
@@ -141,6 +141,7 @@ async def test_runs_of_others_public_workflows_are_found_by_slug(
     await client.patch(path, json={"is_public": True})
     run = await other_client.post(f"/v1/comfyui-workflows/{workflow.path}/runs", json={"input": {"prompt": "x"}})
     found = [run.json()["id"]]
+    assert run.json()["model"] == workflow.path
     for q, seen, hidden in (
         (f"workflow_slug:{slug}", found, []),
         (f"workflow_slug.ilike:'{slug.upper()}' AND workflow_slug.in:({slug}, other)", found, []),
@@ -150,8 +151,10 @@ async def test_runs_of_others_public_workflows_are_found_by_slug(
         await client.patch(path, json={"is_public": True})
         assert await searched(other_client, q) == seen, q
         assert await searched(client, q) == [], q
+        assert (await other_client.get(f"/v1/runs/{found[0]}")).json()["model"] == workflow.path
         await client.patch(path, json={"is_public": False})
         assert await searched(other_client, q) == hidden, q
+        assert (await other_client.get(f"/v1/runs/{found[0]}")).json()["model"] is None
 
 
 @pytest.mark.parametrize(

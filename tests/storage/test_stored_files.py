@@ -59,6 +59,12 @@ async def test_a_put_may_be_repeated(http: httpx.AsyncClient, storage: Storage) 
     assert (await http.get(download_url(storage))).content == b"bbbb"
 
 
+async def test_bytes_that_are_called_nothing_else_are_taken(http: httpx.AsyncClient, storage: Storage) -> None:
+    """Generated clients send what the OpenAPI document says, whatever the file is."""
+    assert (await put(http, upload_url(storage), b"data", "application/octet-stream")).status_code == 200
+    assert (await http.get(download_url(storage))).headers["Content-Type"] == "image/png"
+
+
 @pytest.mark.parametrize("sent", ["image/jpeg", "text/html", "", "image/png, text/html"])
 async def test_another_type_than_declared_is_refused(
     http: httpx.AsyncClient, storage: Storage, folder: Path, sent: str

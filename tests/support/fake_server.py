@@ -264,6 +264,7 @@ def make_lease(**changes: Any) -> dict[str, Any]:
         "input": changes.get("input", {}),
         "files": changes.get("files", {}),
         "resources": changes.get("resources", []),
+        **{name: changes[name] for name in ("tracebacks",) if name in changes},
         "limits": {
             "timeout_seconds": changes.get("timeout_seconds", 60),
             "max_output_bytes": changes.get("max_output_bytes", 1 << 30),

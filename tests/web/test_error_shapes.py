@@ -80,10 +80,9 @@ async def caller(everything: Everything) -> httpx.AsyncClient:
 
 
 @pytest.fixture(scope="module")
-async def operations(nobody: httpx.AsyncClient) -> dict[Route, dict[str, Any]]:
+def operations() -> dict[Route, dict[str, Any]]:
     """The OpenAPI document's operations, by route."""
-    paths = (await nobody.get("/v1/openapi.json")).json()["paths"]
-    return {(method.upper(), path): found for path, of in paths.items() for method, found in of.items()}
+    return promises.operations()
 
 
 @pytest.fixture(scope="module")

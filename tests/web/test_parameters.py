@@ -24,6 +24,6 @@ async def test_a_statistic_names_the_parameter_that_it_does_not_have(client: htt
 async def test_a_list_tells_what_the_parameter_of_another_api_is_called_here(
     client: httpx.AsyncClient, name: str, meant: str
 ) -> None:
-    answer = await client.get("/v1/runs", params={name: "2"})
+    answer = await client.get("/v1/batches", params={name: "2"})
     assert answer.status_code == 422
     assert meant in answer.json()["message"].partition("sort_by. ")[2]

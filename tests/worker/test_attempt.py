@@ -8,9 +8,20 @@ from runflow.protocol.failures import FailureCode
 from runflow.worker.engine.base import EngineRefused, EngineUnreachable
 from runflow.worker.engine.execution import EventKind, Execution, NodeError, Outcome
 from runflow.worker.settings import Limits
-from tests.support.fake_server import FakeServer, image_lease
+from tests.support.fake_server import PROMPT, FakeServer, image_lease
 from tests.worker.conftest import StartWorker
 from tests.worker.scripted_engine import Flight, Hold, ScriptedEngine, png, save_picture
+
+WIDE: dict[str, Any] = {
+    "prompt": {
+        **PROMPT,
+        "1": {"class_type": "EmptyImage", "inputs": {**PROMPT["1"]["inputs"], "width": ["5", 0]}},
+        "5": {"class_type": "RunflowInputInt", "inputs": {"input_id": "size"}},
+    },
+    "inputs": [{"name": "size", "variable_type_code": "int", "comfyui_node_id": "5", "comfyui_field_name": "value"}],
+    "input": {"size": 7},
+}
+"""A lease whose picture is as wide as an input says."""
 
 
 def ending(outcome: Outcome, error: NodeError | None = None, **more: Any) -> Callable[..., Any]:
@@ -58,6 +69,54 @@ class TestNodeFailures:
         assert (node["node_id"], node["state_code"]) == ("1", "failed")
         assert "bad size" in node["error_message"]
         assert done["outputs"] == []
+
+    async def test_the_input_behind_the_failing_node_is_named(
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker
+    ) -> None:
+        raised = NodeError(
+            FailureCode.EXECUTION_FAILED, "The node 1 (EmptyImage) raised X: no.", "Run it.", "1", "EmptyImage"
+        )
+        engine.script = ending(Outcome.FAILED, raised)
+        async with worker():
+            error = (await server.completion(server.offer(**WIDE)))["error"]
+        assert error["message"] == (
+            'The node 1 (EmptyImage) raised X: no. Check the values: its "width" comes from input "size".'
+        )
+        assert error["details"] == {"input": "size", "inputs": [{"name": "size", "field": "width"}]}
+
+    @pytest.mark.parametrize(
+        ("kind", "code", "said"),
+        [
+            ("value_bigger_than_max", "INPUT_VALIDATION_FAILED", 'Its "width" comes from input "size". Change this'),
+            ("required_input_missing", "INPUT_VALIDATION_FAILED", 'Give input "size" a value.'),
+        ],
+    )
+    async def test_a_value_that_the_engine_refuses_is_the_input_s_fault(
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker, kind: str, code: str, said: str
+    ) -> None:
+        problem = {"node_id": "1", "field": "width", "type": kind, "message": "The engine does not accept node 1."}
+        refused = NodeError(
+            FailureCode.WORKFLOW_INVALID, str(problem["message"]), "Repair it.", "1", "EmptyImage", details=(problem,)
+        )
+        engine.script = ending(Outcome.FAILED, refused, rejected=True)
+        async with worker():
+            error = (await server.completion(server.offer(**WIDE)))["error"]
+        assert (error["code"], error["stage"], error["details"]["input"]) == (code, "preprocess", "size")
+        assert error["message"].startswith(f"{problem['message']} {said}")
+
+    async def test_a_traceback_is_told_to_the_workflow_s_owner_alone(
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker
+    ) -> None:
+        told = "nodes.py, line 3, in save\nValueError: no"
+        raised = NodeError(FailureCode.EXECUTION_FAILED, "It broke.", "Mend it.", "1", "EmptyImage", traceback=told)
+        engine.script = ending(Outcome.FAILED, raised)
+        async with worker():
+            for more, lines in (({"tracebacks": True}, [told]), ({"tracebacks": False}, []), ({}, [])):
+                done = await server.completion(server.offer(**more))
+                logged = [event["data"] for event in done["events"] if event["type"] == "log"]
+                assert [line["message"] for line in logged] == lines
+                assert all((line["level_code"], line["node_id"]) == ("error", "1") for line in logged)
+                assert "line 3" not in str(done["error"])
 
     @pytest.mark.parametrize(
         ("code", "stage"),

@@ -1,6 +1,7 @@
 """Changing workflows over HTTP: versions, merged interfaces, optimistic locks."""
 
 import asyncio
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,6 +10,7 @@ import httpx
 import pytest
 
 from runflow.web.services import Services
+from tests.support.uploading import upload
 from tests.support.workflow_prompts import body, input_node, output_node, plugin_body, prompt
 
 ROUTE = "/v1/comfyui-workflows"
@@ -76,6 +78,40 @@ async def test_own_fields_change_in_place(client: httpx.AsyncClient, services: S
     assert len(await versions(services, made)) == 1
 
 
+async def uploaded(client: httpx.AsyncClient, content: bytes) -> dict[str, Any]:
+    """Upload a file and return the manifest's entry of it, as Deploy makes it."""
+    asset = await upload(client, content, "application/octet-stream", "a.bin")
+    return {"asset_id": asset["id"], "url": asset["url"], "sha256": hashlib.sha256(content).hexdigest()}
+
+
+async def test_an_unchanged_redeploy_makes_no_version_though_its_files_were_uploaded_again(
+    client: httpx.AsyncClient,
+) -> None:
+    sent = plugin_body() | {"resources": {"a.bin": await uploaded(client, b"content")}}
+    made = await created(client, **sent)
+    first = sent["resources"]["a.bin"]["asset_id"]
+    graph = sent["graph"] | {"extra": {**sent["graph"].get("extra", {}), "ds": {"scale": 2, "offset": [1, 2]}}}
+    redeployed = sent | {"resources": {"a.bin": await uploaded(client, b"content")}, "graph": graph}
+    del redeployed["slug"]
+    reordered = dict(reversed(redeployed.items())) | {"models": dict(reversed(sent["models"].items()))}
+    for again in (redeployed, reordered):
+        unchanged = await patched(client, made, **again)
+        assert (unchanged["version"], unchanged["resources"]["a.bin"]["asset_id"]) == ("1", first)
+    other = await patched(client, made, resources={"a.bin": await uploaded(client, b"another")})
+    assert other["version"] == "2"
+    # An asset that somebody deleted cannot stand for its file any more.
+    await client.delete(f"/v1/assets/{other['resources']['a.bin']['asset_id']}")
+    fresh = await uploaded(client, b"another")
+    assert (await patched(client, made, resources={"a.bin": fresh}))["version"] == "3"
+    assert (await patched(client, made, workflow_json=sent["workflow_json"]))["version"] == "3"
+
+
+@pytest.mark.parametrize("other", [True, 1.0, "1", None])
+async def test_a_value_of_another_type_is_a_change(client: httpx.AsyncClient, other: Any) -> None:
+    made = await created(client, environment={"a": 1})
+    assert (await patched(client, made, environment={"a": other}))["version"] == "2"
+
+
 async def test_null_clears_what_can_be_null_and_leaves_the_rest(client: httpx.AsyncClient) -> None:
     made = await created(client, description="d", category_code="3d", timeout_seconds=5, models={"a": {"url": "u"}})
     changed = await patched(
@@ -135,9 +171,10 @@ async def test_the_fingerprint_takes_the_unsent_part_from_before(client: httpx.A
     sent = plugin_body()
     await patched(client, made, environment={})
     await patched(client, made, environment=sent["environment"])
+    await patched(client, made, custom_nodes={})
     await patched(client, made, custom_nodes=sent["custom_nodes"])
     prints = [version.fingerprint for version in await versions(services, made)]
-    assert prints[0] == prints[2] == prints[3] != prints[1]
+    assert prints[0] == prints[2] == prints[4] and len(set(prints)) == 3
 
 
 async def test_a_persons_edit_survives_until_the_node_says_otherwise(client: httpx.AsyncClient) -> None:
@@ -224,7 +261,7 @@ async def test_stating_what_is_there_makes_no_version(client: httpx.AsyncClient)
 async def test_a_whole_record_can_be_sent_back(client: httpx.AsyncClient) -> None:
     made = (await client.post(ROUTE, json=plugin_body())).json()
     back = await patched(client, made, **{**made, "name": "Renamed"})
-    assert (back["name"], back["version"], back["inputs"]) == ("Renamed", "2", made["inputs"])
+    assert (back["name"], back["version"], back["inputs"]) == ("Renamed", "1", made["inputs"])
     assert all("names no asset" in warning["message"] for warning in back["warnings"])
 
 
@@ -273,7 +310,7 @@ async def test_only_one_of_two_that_read_the_same_state_wins(client: httpx.Async
 async def test_patches_at_once_make_one_version_each(client: httpx.AsyncClient, services: Services) -> None:
     made = await created(client)
     answers = await asyncio.gather(
-        *(client.patch(f"{ROUTE}/{made['id']}", json={"workflow_json": prompt()}) for _ in range(5))
+        *(client.patch(f"{ROUTE}/{made['id']}", json={"environment": {"number": number}}) for number in range(5))
     )
     assert sorted(answer.json()["version"] for answer in answers) == ["2", "3", "4", "5", "6"]
     assert [version.number for version in await versions(services, made)] == [1, 2, 3, 4, 5, 6]

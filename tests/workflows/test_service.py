@@ -56,8 +56,8 @@ async def test_fields_and_embeds(client: httpx.AsyncClient, made: dict[str, Any]
 
 
 async def test_versions_are_newest_first(client: httpx.AsyncClient, made: dict[str, Any]) -> None:
-    for _ in range(2):
-        await client.patch(f"{ROUTE}/{made['id']}", json={"models": {}})
+    for number in range(2):
+        await client.patch(f"{ROUTE}/{made['id']}", json={"environment": {"number": number}})
     found = (await client.get(f"{ROUTE}/{made['id']}?fields=version&embed=versions")).json()
     assert found["version"] == "3"
     assert [version["version"] for version in found["versions"]] == ["3", "2", "1"]

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, and_, func, insert, select, update
+from sqlalchemy import ARRAY, Select, Text, and_, any_, bindparam, func, insert, literal_column, select, update
 
 from runflow.accounts.keys.tables import api_keys
 from runflow.accounts.organizations.tables import members, users
@@ -62,6 +62,15 @@ async def add_asset(transaction: Transaction, **values: Any) -> AssetRow:
 async def get_asset(transaction: Transaction, asset_id: UUID) -> AssetRow | None:
     """Return an asset that was not deleted."""
     return await transaction.first(select(assets).where(assets.c.id == asset_id, _LIVE), row=AssetRow)
+
+
+async def by_contents(transaction: Transaction, hashes: Collection[str]) -> list[AssetRow]:
+    """Return the uploaded assets with one of these SHA-256, the oldest first."""
+    wanted = bindparam(None, [*hashes], ARRAY(Text), unique=True)
+    statement = select(assets).where(
+        assets.c.sha256 == any_(wanted), _LIVE, assets.c.source_type == literal_column("'upload'")
+    )
+    return await transaction.rows(statement.order_by(assets.c.created_at), row=AssetRow)
 
 
 def live(org_id: UUID) -> Select[Any]:

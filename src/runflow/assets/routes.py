@@ -8,7 +8,16 @@ from starlette.responses import Response
 
 from runflow import errors
 from runflow.assets import service, uploads
-from runflow.assets.schemas import AssetRecord, AssetTypes, Confirmation, PatchAsset, UploadCreate, UploadSession
+from runflow.assets.schemas import (
+    AssetLookupAnswer,
+    AssetLookups,
+    AssetRecord,
+    AssetTypes,
+    Confirmation,
+    PatchAsset,
+    UploadCreate,
+    UploadSession,
+)
 from runflow.storage.keys import base_url
 from runflow.web.auth import Caller
 from runflow.web.json_body import json_body, openapi_body
@@ -26,6 +35,23 @@ READ = any_of("assets:read")
 
 ServicesDep = Annotated[Services, Depends(services)]
 AssetId = Annotated[UUID, Path(description="Id of the asset.")]
+
+
+@router.post(
+    "/v1/asset-lookups",
+    access=UPLOAD,
+    response_model=AssetLookupAnswer,
+    summary="Look up files by content",
+    openapi_extra=openapi_body(AssetLookups),
+)
+async def look_up(
+    body: Annotated[AssetLookups, Depends(json_body(AssetLookups))],
+    caller: Caller,
+    services: ServicesDep,
+    request: Request,
+) -> Response:
+    """Say which of these contents the organization has uploaded: what is there need not be sent again."""
+    return json_response(await service.look_up(services, caller, body, base_url(request, services.settings)))
 
 
 @router.post(

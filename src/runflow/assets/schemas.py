@@ -40,6 +40,38 @@ class UploadSession(BaseModel):
     expires_at: Timestamp
 
 
+MAX_LOOKUPS = 1000
+"""Most contents of one lookup."""
+
+
+class AssetContent(BaseModel):
+    """What identifies a file: its content."""
+
+    sha256: str = Field(
+        pattern="^[0-9a-f]{64}$", examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]
+    )
+    size_bytes: int = Field(ge=1)
+
+
+class AssetLookups(BaseModel):
+    """Files that a client has."""
+
+    items: list[AssetContent] = Field(max_length=MAX_LOOKUPS)
+
+
+class LookedUpAsset(AssetContent):
+    """What the server knows of one content."""
+
+    asset_id: UUID | None = Field(description="The asset, or null where the organization has not uploaded it.")
+    url: str | None = Field(description="A signed URL of the asset.")
+
+
+class AssetLookupAnswer(BaseModel):
+    """What of a list the organization has, in the order of the request."""
+
+    items: list[LookedUpAsset]
+
+
 class Confirmation(BaseModel):
     """The optional body of a confirmation."""
 

@@ -13,7 +13,7 @@ from runflow.assets.images import thumbnails
 from runflow.assets.inline import store_copy, store_data_uri
 from runflow.assets.media_types import MEDIA_TYPES
 from runflow.assets.queries import ASSET_LIST, AssetFile, Creator
-from runflow.assets.schemas import EMBEDS, AssetRecord, PatchAsset, record
+from runflow.assets.schemas import EMBEDS, AssetLookups, AssetRecord, PatchAsset, record
 from runflow.assets.tables import AssetRow
 from runflow.db.transaction import Transaction
 from runflow.web.auth import Principal
@@ -68,6 +68,24 @@ async def change(services: Services, caller: Principal, asset_id: UUID, body: Pa
         if values:
             await recorder.record(transaction, caller, "asset.updated", "asset", asset_id, {"fields": sorted(values)})
     return record(asset, services, base)
+
+
+async def look_up(services: Services, caller: Principal, body: AssetLookups, base: str) -> dict[str, Any]:
+    """Say which of these contents the organization has uploaded, each with an asset of it.
+
+    Whoever may upload may ask: a deployment need not send what is there.
+    """
+    async with services.db.tenant(caller.org_id) as transaction:
+        rows = await queries.by_contents(transaction, {item.sha256 for item in body.items})
+    known = {(row.sha256, row.size_bytes): row for row in reversed(rows)}
+    items = []
+    for item in body.items:
+        row = known.get((item.sha256, item.size_bytes))
+        found: dict[str, Any] = {"asset_id": None, "url": None}
+        if row is not None:
+            found = {"asset_id": row.id, "url": record(row, services, base)["url"]}
+        items.append(item.model_dump() | found)
+    return {"items": items}
 
 
 async def delete(services: Services, caller: Principal, asset_id: UUID) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Select, Text, case, cast, exists, func, or
 from runflow.batches.schemas import BatchItem, ListedBatch
 from runflow.batches.tables import BatchRow, batches
 from runflow.db.transaction import Transaction
-from runflow.runs.queries import STATUSES
+from runflow.runs.statuses import OF_RUNS
 from runflow.runs.tables import runs
 from runflow.web.lists import FieldKind, ListField, ListSpec
 
@@ -249,7 +249,7 @@ ITEM_LIST = ListSpec(
         ListField("id", runs.c.id, FieldKind.UUID),
         ListField("run_id", runs.c.id, FieldKind.UUID),
         ListField("sequence_index", runs.c.batch_index, FieldKind.INT),
-        ListField("status_code", runs.c.status_code, FieldKind.ENUM, choices=STATUSES),
+        ListField("status_code", runs.c.status_code, FieldKind.ENUM, choices=OF_RUNS),
         ListField("client_ref", runs.c.client_ref, FieldKind.STRING, nullable=True),
         ListField("failure_code", runs.c.failure_code, FieldKind.STRING, nullable=True),
         ListField("cost", runs.c.cost, FieldKind.DECIMAL, nullable=True),

@@ -5,7 +5,16 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from runflow.runs.schemas import CallbackUrl, ClientRef, InputValues, Metadata, Run, RunError, RunOutput
+from runflow.runs.schemas import (
+    CallbackUrl,
+    ClientRef,
+    DeliveredFiles,
+    InputValues,
+    Metadata,
+    Run,
+    RunError,
+    RunOutput,
+)
 from runflow.web.responses import Timestamp
 
 MAX_ITEMS = 100
@@ -78,7 +87,7 @@ class OutputItem(BaseModel):
     sequence_index: int
     client_ref: str | None
     status: str
-    output: RunOutput | None
+    output: DeliveredFiles | None
     error: RunError | None
 
 
@@ -121,8 +130,8 @@ class ListedBatch(BaseModel):
     failure_code: str | None = Field(description="Of the first item that failed, where the batch failed.")
     failure_stage_code: str | None
     failure_message: str | None
-    resolved_template_id: UUID | None = None
-    dispatch_provider_link_id: UUID | None = None
+    resolved_template_id: UUID | None
+    dispatch_provider_link_id: UUID | None
     request_id: str | None
     created_by: UUID | None
     created_at: Timestamp

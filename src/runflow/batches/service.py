@@ -24,7 +24,7 @@ from runflow.queue.intake import NewRun
 from runflow.runs import queries as run_queries
 from runflow.runs.dispatch import Dispatcher
 from runflow.runs.file_inputs import Given
-from runflow.runs.preparation import prepare
+from runflow.runs.preparation import callback_faults, prepare
 from runflow.runs.schemas import ClientRef
 from runflow.runs.service import RunReader
 from runflow.runs.tables import RunRow
@@ -212,6 +212,7 @@ async def create(
     target = await dispatch_target(dispatcher.services, caller, owner, slug)
     await dispatcher.admit(caller, target)
     given, references, faults = _read(body, target)
+    faults += callback_faults(dispatcher.services, body.callback_url)
     prepared = await prepare(dispatcher.services, caller, target, given, body.metadata, faults)
     batch = {
         "id": new_id(),

@@ -12,6 +12,7 @@ from runflow.cli.settings import load_settings
 from runflow.home_lock import serving_home
 from runflow.installation import FirstSteps, open_installation
 from runflow.logs import configure, writes_json
+from runflow.outgoing.reach import refusal
 from runflow.settings import Settings
 from runflow.supervisor import Listen, Supervisor
 from runflow.tls import check_pair
@@ -61,5 +62,7 @@ def _welcome(settings: Settings, listen: Listen, steps: FirstSteps, *, worker: b
         say(f"Organization {steps.org_slug}. Your first API key is on stdout, shown this once:")
         # On stdout, beside the logs: they may be kept.
         typer.echo(steps.new_key)
+    if refusal("http://127.0.0.1", settings) is not None:
+        say("To receive callbacks and webhooks on this machine, start it with RUNFLOW_ALLOWED_NETWORKS=127.0.0.0/8")
     if worker and settings.comfyui_url is None and not is_usable(settings.comfyui_dir):
         say("There is no ComfyUI yet, so runs wait. Install one with:  runflow comfyui install")

@@ -16,7 +16,7 @@ class Message(TypedDict, total=False):
     """A message to one target: the arguments of `insert`.
 
     `kind_code` is `callback` or `webhook` (then with `webhook_id`); the subject is exactly one of run, batch and
-    evaluation.
+    evaluation, or none for the test of a webhook.
     """
 
     org_id: Required[UUID]

@@ -19,6 +19,7 @@ from runflow.graph import MediaKind, MediaReferenceError, media_reference
 from runflow.ids import new_id
 from runflow.outgoing import InvalidUrl, check_url
 from runflow.outgoing.urls import origin, parse_origins
+from runflow.runs.preparation import callback_faults
 from runflow.runs.service import RunReader
 from runflow.web.auth import Principal
 from runflow.web.lists import ListQuery, RecordQuery, check_projection, envelope, project, read_page
@@ -162,6 +163,8 @@ async def submit(
         }
         for number, reference in enumerate(body.reference_images or ())
     ]
+    if faults := callback_faults(services, body.callback_url):
+        raise errors.ValidationFailed(str(faults[0]["msg"]), errors=faults)
     values = {
         "id": new_id(),
         "org_id": caller.org_id,

@@ -114,6 +114,13 @@ class Lease:
         default_factory=list, metadata={"description": "For the outputs that the request said to expect."}
     )
     limits: Limits
+    tracebacks: bool = field(
+        default=False,
+        metadata={
+            "description": "The caller is the workflow's owner: the run's log may show the traceback of a node that "
+            "fails, without folders of the machine. Never so for a public workflow of another organization."
+        },
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

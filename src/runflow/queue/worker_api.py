@@ -295,6 +295,7 @@ class WorkerApi:
                 },
             ),
             input=claimed.input,
+            tracebacks=claimed.org_id == payload.org_id,
             files=files,
             resources=placed,
             models=await self._models(payload, base_url),

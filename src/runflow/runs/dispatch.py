@@ -9,7 +9,7 @@ from runflow.billing.budget import require_credit
 from runflow.ids import new_id
 from runflow.queue.intake import Intake, NewRun
 from runflow.runs.file_inputs import Given
-from runflow.runs.preparation import prepare
+from runflow.runs.preparation import callback_faults, prepare
 from runflow.runs.schemas import DispatchRequest
 from runflow.runs.tables import RunRow
 from runflow.web.auth import Principal
@@ -56,9 +56,10 @@ class Dispatcher:
         Raises `WorkflowDisabled`, or `ValidationFailed` naming each input.
         """
         await self.admit(caller, target)
-        prepared = await prepare(self.services, caller, target, [given], metadata)
+        faults = callback_faults(self.services, more.get("callback_url"))
+        prepared = await prepare(self.services, caller, target, [given], metadata, faults)
         run = self.new_run(caller, target, prepared.inputs[0], metadata=prepared.metadata, **more)
-        return fresh_row(run, await self.intake.submit(run))
+        return fresh_row(run, await self.intake.submit(run), f"{target.owner}/{target.slug}")
 
     async def admit(self, caller: Principal, target: DispatchTarget) -> None:
         """Let runs of this target pass: the one door of dispatches, batches and reruns.
@@ -86,8 +87,11 @@ class Dispatcher:
         )
 
 
-def fresh_row(run: NewRun, created_at: datetime) -> RunRow:
-    """Return the row of a run that was just committed as the database has it, without reading it again."""
+def fresh_row(run: NewRun, created_at: datetime, model: str) -> RunRow:
+    """Return the row of a run that was just committed as the database has it, without reading it again.
+
+    `model` is the path of its workflow.
+    """
     return RunRow(
         id=run.id,
         org_id=run.org_id,
@@ -122,4 +126,5 @@ def fresh_row(run: NewRun, created_at: datetime) -> RunRow:
         output_expired=False,
         input=run.input,
         metadata=run.metadata,
+        model=model,
     )

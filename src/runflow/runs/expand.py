@@ -16,7 +16,7 @@ MAX_LOG_LINES = 1000
 
 
 async def embed(services: Services, caller: Principal, records: list[dict[str, Any]], names: Iterable[str]) -> None:
-    """Add these relations to run records; `model` and `flow` are for clients that expect them, and null."""
+    """Add these relations to run records; `flow` is for clients that expect it, and null, and `model` is a field."""
     ids = [item["id"] for item in records]
     for name in set(names):
         if name == "comfyui_workflow":
@@ -25,7 +25,7 @@ async def embed(services: Services, caller: Principal, records: list[dict[str, A
             found = await _of_runs(services, caller, name, ids)
             for item in records:
                 item[name] = found[item["id"]]
-        else:
+        elif name != "model":
             for item in records:
                 item[name] = None
 

@@ -16,6 +16,7 @@ from runflow.assets import references
 from runflow.assets import service as assets
 from runflow.graph.coerce import ValueRules
 from runflow.graph.values import validate_values
+from runflow.outgoing.reach import refusal
 from runflow.runs import file_inputs
 from runflow.runs.file_inputs import Given, InlineFile, Loc
 from runflow.runs.schemas import MAX_INPUT_BYTES, MAX_METADATA_BYTES
@@ -86,10 +87,18 @@ async def prepare(
     )
 
 
+def callback_faults(services: Services, url: str | None) -> list[dict[str, Any]]:
+    """Return the entry of `errors` for a callback address that nothing can ever be sent to; none for another one."""
+    said = None if url is None else refusal(url, services.settings)
+    if said is None:
+        return []
+    return [{"loc": ["body", "callback_url"], "msg": f"callback_url: {said}", "type": "blocked_address"}]
+
+
 def _said(problem: dict[str, Any]) -> str:
     """Of a batch, the message tells the item: many clients show nothing else."""
     _, noun, *rest = problem["loc"]
-    in_item = noun != "metadata" and rest and isinstance(rest[0], int)
+    in_item = noun not in ("metadata", "callback_url") and rest and isinstance(rest[0], int)
     return f"Item {rest[0]}: {problem['msg']}" if in_item else str(problem["msg"])
 
 

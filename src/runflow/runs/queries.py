@@ -6,11 +6,14 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from sqlalchemy import (
+    ARRAY,
     ColumnElement,
     Label,
     Select,
     Text,
     Uuid,
+    any_,
+    bindparam,
     column,
     func,
     literal_column,
@@ -21,6 +24,7 @@ from sqlalchemy import (
 from runflow.db.transaction import Fetched, Transaction
 from runflow.runs.records import EMBEDS, HEAVY
 from runflow.runs.schemas import Run
+from runflow.runs.statuses import OF_RUNS
 from runflow.runs.tables import RunRow, run_outputs, runs
 from runflow.web.lists import FieldKind, ListField, ListSpec
 from runflow.web.services import Services
@@ -55,6 +59,7 @@ _OUTPUTS = (
     .scalar_subquery()
     .label("outputs")
 )
+_MODEL: Label[Any] = func.workflow_path(runs.c.comfyui_workflow_id, runs.c.org_id, type_=Text).label("model")
 _EVALUATION: Label[Any] = literal_column(summary_of_run("runs.id")).label("evaluation")
 
 
@@ -72,6 +77,8 @@ def selection(parts: Collection[str] | None = None) -> Select[Any]:
     columns: list[Any] = [runs.c[name] for name in _COLUMNS if name not in left_out]
     if parts is None or _EVALUATION_FIELDS.intersection(parts):
         columns.append(_EVALUATION)
+    if parts is None or "model" in parts:
+        columns.append(_MODEL)
     return select(*columns) if "outputs" in left_out else select(*columns, _OUTPUTS)
 
 
@@ -106,6 +113,11 @@ def of_organization(
     return statement.outerjoin(named, named.c.id == runs.c.comfyui_workflow_id)
 
 
+def of_statuses(statement: Select[Any], statuses: Collection[str]) -> Select[Any]:
+    """Narrow a list to the runs with one of these statuses."""
+    return statement.where(runs.c.status_code == any_(bindparam(None, [*statuses], ARRAY(Text), unique=True)))
+
+
 def of_workflow(statement: Select[Any], workflow_id: UUID) -> Select[Any]:
     """Narrow a list to the runs of one workflow."""
     return statement.where(runs.c.comfyui_workflow_id == workflow_id)
@@ -114,7 +126,8 @@ def of_workflow(statement: Select[Any], workflow_id: UUID) -> Select[Any]:
 _BY_ID = f"""
     SELECT {", ".join(f"r.{name}" for name in _COLUMNS)},
            (SELECT coalesce(json_agg(o), '[]'::json) FROM run_outputs o WHERE o.run_id = r.id) AS outputs,
-           {summary_of_run("r.id")} AS evaluation
+           {summary_of_run("r.id")} AS evaluation,
+           workflow_path(r.comfyui_workflow_id, r.org_id) AS model
     FROM runs r WHERE r.id = %(id)s
 """  # noqa: S608 - constants
 
@@ -138,14 +151,14 @@ async def by_ids(transaction: Transaction, run_ids: list[UUID]) -> list[RunRow]:
 
 OF_WORKFLOW = "workflow_slug"
 """The one field that needs a join; a list whose filter does not name it goes without."""
-STATUSES = ("queued", "dispatching", "running", "succeeded", "failed", "cancelled")
 SOURCES = ("api", "playground", "batch", "rerun", "mcp")
 
 RUN_LIST = ListSpec(
     from_=runs,
     fields=(
         ListField("id", runs.c.id, FieldKind.UUID),
-        ListField("status_code", runs.c.status_code, FieldKind.ENUM, choices=STATUSES),
+        ListField("status_code", runs.c.status_code, FieldKind.ENUM, choices=OF_RUNS),
+        ListField("status", runs.c.status_code, FieldKind.ENUM, choices=OF_RUNS),
         ListField("source_code", runs.c.source_code, FieldKind.ENUM, choices=SOURCES),
         ListField("target_version", runs.c.target_version, FieldKind.STRING),
         ListField("comfyui_workflow_id", runs.c.comfyui_workflow_id, FieldKind.UUID),

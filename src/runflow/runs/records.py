@@ -47,6 +47,9 @@ def record(
     if status == "succeeded" and not run.output_expired:
         outputs = sorted(run.outputs, key=lambda item: item["ordinal"])
         output = output_document(services, base_url, outputs, seconds=services.settings.output_url_seconds)
+        output["image_urls"] = [
+            file["url"] for file in output["outputs"] if (file["content_type"] or "").startswith("image/")
+        ]
 
     def fresh(asset: UUID) -> str | None:
         return (signed or {}).get(asset)
@@ -56,6 +59,7 @@ def record(
         "org_id": run.org_id,
         "flow_id": None,
         "model_id": None,
+        "model": run.model,
         "comfyui_workflow_id": run.comfyui_workflow_id,
         "target_type": run.target_type,
         "target_version": run.target_version,
@@ -87,6 +91,7 @@ def record(
         "created_at": run.created_at,
         "started_at": run.started_at,
         "completed_at": run.completed_at,
+        "finished_at": run.completed_at,
         "callback_url": run.callback_url,
         "metadata": replaced(run.metadata, fresh),
         "has_logs": run.has_logs,
@@ -163,7 +168,7 @@ def output_document(
 
 
 def error_document(code: str | None, message: str | None, details: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return `error` of a failed run: `{code, message, node_id, node_type, details}`; None for any other run."""
+    """Return `error` of a failed run: `{code, message, node_id, node_type, input, details}`; None for any other."""
     if code is None:
         return None
     known = details or {}
@@ -172,5 +177,6 @@ def error_document(code: str | None, message: str | None, details: Mapping[str, 
         "message": message,
         "node_id": known.get("node_id"),
         "node_type": known.get("node_type"),
+        "input": (known.get("details") or {}).get("input"),
         "details": known.get("details"),
     }

@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Path, Request
+from fastapi import Depends, Path, Query, Request
 from starlette.responses import Response
 
 from runflow import errors
@@ -52,9 +52,21 @@ def address(request: Request) -> str:
     return base_url(request, request.app.state.services.settings)
 
 
+async def wanted_statuses(
+    status_code: Annotated[
+        str | None,
+        Query(description="Comma list: only runs with one of these statuses. `canceled` is read as `cancelled`."),
+    ] = None,
+    status: Annotated[str | None, Query(description="The same as `status_code`.")] = None,
+) -> frozenset[str] | None:
+    """Return the statuses that a list is narrowed to; None for all of them."""
+    return statuses.wanted_statuses({"status_code": status_code, "status": status})
+
+
 Dispatches = Annotated[Dispatcher, Depends(dispatcher)]
 Reader = Annotated[RunReader, Depends(reader)]
 Lists = Annotated[ListQuery, Depends(list_query)]
+Wanted = Annotated[frozenset[str] | None, Depends(wanted_statuses)]
 RunId = Annotated[UUID, Path(description="Id of the run.")]
 Owner = Annotated[str, Path(description="Slug of the organization.")]
 Slug = Annotated[str, Path(description="Slug of the workflow.")]
@@ -138,16 +150,16 @@ router.add(
     summary="List a workflow's runs",
 )
 async def list_of_workflow(
-    owner: Owner, slug: Slug, caller: Caller, request: Request, query: Lists, reader: Reader
+    owner: Owner, slug: Slug, caller: Caller, request: Request, query: Lists, wanted: Wanted, reader: Reader
 ) -> Response:
     """List your organization's runs of one workflow, newest first."""
-    return json_response(await reader.list_of_workflow(caller, owner, slug, address(request), query))
+    return json_response(await reader.list_of_workflow(caller, owner, slug, address(request), query, wanted))
 
 
 @router.get("/v1/runs", access=READ, response_model=ListEnvelope[Run], summary="List runs")
-async def list_runs(caller: Caller, request: Request, query: Lists, reader: Reader) -> Response:
+async def list_runs(caller: Caller, request: Request, query: Lists, wanted: Wanted, reader: Reader) -> Response:
     """List your organization's runs of all workflows, newest first. Only what `fields` names is read."""
-    return json_response(await reader.list_all(caller, address(request), query))
+    return json_response(await reader.list_all(caller, address(request), query, wanted))
 
 
 @router.get("/v1/runs/statuses", access=READ, response_model=ListEnvelope[statuses.Status], summary="List run statuses")

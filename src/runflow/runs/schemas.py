@@ -16,6 +16,7 @@ _ADDRESS = f"https://your-server.example/v1/runs/{_ID}"
 RUN_EXAMPLE: dict[str, Any] = {
     "id": _ID,
     "org_id": "0197f39f-0000-7000-8000-000000000001",
+    "model": "default/portrait",
     "comfyui_workflow_id": "0197f3a0-0000-7000-8000-000000000002",
     "target_type": "comfyui_workflow",
     "target_version": "3",
@@ -39,6 +40,7 @@ RUN_EXAMPLE: dict[str, Any] = {
                 "node_id": "9",
             }
         ],
+        "image_urls": ["https://your-server.example/v1/storage/runs/…/0-picture_00001.png?expires=…&signature=…"],
     },
     "output_expired": False,
     "duration_ms": 10210,
@@ -61,12 +63,13 @@ RUN_EXAMPLE: dict[str, Any] = {
     "created_at": "2026-01-31T10:00:00.120000+00:00",
     "started_at": "2026-01-31T10:00:00.380000+00:00",
     "completed_at": "2026-01-31T10:00:10.330000+00:00",
+    "finished_at": "2026-01-31T10:00:10.330000+00:00",
     "callback_url": "https://your-server.example/webhook",
     "has_logs": True,
     "has_node_runs": True,
     "links": {"self": _ADDRESS, "logs": f"{_ADDRESS}/logs", "cancellation": f"{_ADDRESS}/cancellation"},
 }
-"""What holds something of a run that succeeded: in the OpenAPI document FastAPI leaves null out of examples."""
+"""What holds something of a run that succeeded; all else is null."""
 
 
 MAX_CALLBACK_URL = 2048
@@ -210,11 +213,17 @@ class RunOutputFile(BaseModel):
     node_id: str
 
 
-class RunOutput(BaseModel):
+class DeliveredFiles(BaseModel):
+    """What a succeeded run delivered, as messages and batches tell it."""
+
+    kind: str = Field(examples=["comfyui_outputs"])
+    outputs: list[RunOutputFile]
+
+
+class RunOutput(DeliveredFiles):
     """What a succeeded run delivered."""
 
-    kind: str = "comfyui_outputs"
-    outputs: list[RunOutputFile]
+    image_urls: list[str] = Field(description="The `url` of each output that is an image, in the order of `outputs`.")
 
 
 class RunError(BaseModel):
@@ -224,6 +233,7 @@ class RunError(BaseModel):
     message: str
     node_id: str | None
     node_type: str | None
+    input: str | None = Field(description="The input that the failing node's value came from, where there is one.")
     details: dict[str, Any] | None
 
 
@@ -254,8 +264,11 @@ class Run(BaseModel):
 
     id: UUID
     org_id: UUID
-    flow_id: UUID | None = None
-    model_id: UUID | None = None
+    flow_id: UUID | None
+    model_id: UUID | None
+    model: str | None = Field(
+        description="The workflow as `owner/slug`; null where another organization does not share it any more."
+    )
     comfyui_workflow_id: UUID | None
     target_type: str
     target_version: str | None
@@ -273,24 +286,25 @@ class Run(BaseModel):
     input: dict[str, Any]
     output: RunOutput | None
     output_expired: bool
-    context: dict[str, Any] | None = None
+    context: dict[str, Any] | None
     duration_ms: int | None
     cost: str | None
     cost_breakdown: CostBreakdown | None
     nodes_total: int | None
     nodes_completed: int | None
     attempt_count: int = Field(description="Number of the latest attempt. What a worker gave back untouched has one.")
-    resolved_template_id: UUID | None = None
+    resolved_template_id: UUID | None
     batch_id: UUID | None
     rerun_of: UUID | None = Field(description="The run that this one repeats.")
     client_ref: str | None
-    jurisdiction_code: str | None = None
-    flow_version_id: UUID | None = None
+    jurisdiction_code: str | None
+    flow_version_id: UUID | None
     request_id: str | None
     created_by: UUID | None
     created_at: Timestamp
     started_at: Timestamp | None
     completed_at: Timestamp | None
+    finished_at: Timestamp | None = Field(description="The same as `completed_at`.")
     callback_url: str | None
     metadata: dict[str, Any] | None
     has_logs: bool
@@ -302,7 +316,7 @@ class Run(BaseModel):
     failure_message: str | None = Field(description="What failed, where, and what to do next.")
     failure_reason: str | None = Field(description="The same as `failure_message`.")
     error: RunError | None
-    feedback_is_positive: bool | None = Field(default=None, description="The last feedback on its evaluations.")
-    feedback_reason: str | None = None
-    source_chat_message_id: UUID | None = None
-    current_evaluation_summary: EvaluationSummary | None = None
+    feedback_is_positive: bool | None = Field(description="The last feedback on its evaluations.")
+    feedback_reason: str | None
+    source_chat_message_id: UUID | None
+    current_evaluation_summary: EvaluationSummary | None

@@ -57,16 +57,26 @@ class RunReader:
         await self._wait(caller, run_id, seconds)
 
     async def list_all(
-        self, caller: Principal, base_url: str, query: ListQuery, workflow: UUID | None = None
+        self,
+        caller: Principal,
+        base_url: str,
+        query: ListQuery,
+        statuses: Collection[str] | None = None,
+        workflow: UUID | None = None,
     ) -> dict[str, Any]:
-        """Return a page of the organization's runs, of one workflow or of all. Only what `fields` needs is read."""
-        parts = None if query.fields is None else {*query.fields}
+        """Return a page of the organization's runs: of one workflow or of all, with these statuses or with any.
+
+        Only what `fields` needs is read.
+        """
+        parts = None if query.fields is None else {*query.fields, *query.embed}
         foreign = None
         if OF_WORKFLOW in (query.q or ""):
             foreign = await public.run_by(self._services, caller.org_id)
         base = queries.of_organization(caller.org_id, parts, foreign=foreign)
         if workflow is not None:
             base = queries.of_workflow(base, workflow)
+        if statuses is not None:
+            base = queries.of_statuses(base, statuses)
         heavy = query.limit > DEFAULT_LIMIT and (parts is None or parts & {"input", "metadata"})
         async with self._services.db.listing(caller.org_id) as transaction:
             found = await read_page(
@@ -82,11 +92,17 @@ class RunReader:
         return envelope(found, [project(item, query) for item in items])
 
     async def list_of_workflow(
-        self, caller: Principal, owner: str, slug: str, base_url: str, query: ListQuery
+        self,
+        caller: Principal,
+        owner: str,
+        slug: str,
+        base_url: str,
+        query: ListQuery,
+        statuses: Collection[str] | None = None,
     ) -> dict[str, Any]:
         """Return a page of the caller's runs of a workflow. Raises `WorkflowNotFound`."""
         workflow = await workflow_id_of(self._services, caller, owner, slug)
-        return await self.list_all(caller, base_url, query, workflow)
+        return await self.list_all(caller, base_url, query, statuses, workflow)
 
     async def by_ids(self, caller: Principal, run_ids: list[UUID], base_url: str) -> dict[UUID, dict[str, Any]]:
         """Return the records of those of these runs that the caller's organization has."""

@@ -1,13 +1,17 @@
 """What `status_code` of runs and batches may be (docs/api/runs.md, "Reading"): reference data, as a list."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from pydantic import BaseModel, Field
 
+from runflow.errors import InvalidFilter
 from runflow.web.auth import Principal
 from runflow.web.lists import FieldKind, ListField, ListQuery, ListSpec, envelope, project, read_page
+from runflow.web.lists.projection import split_names
 from runflow.web.lists.spec import fixed_table
+from runflow.web.lists.values import spelled
 from runflow.web.services import Services
 
 
@@ -35,6 +39,28 @@ STATUSES = {
         RunStatus("cancelled", "Cancelled", "Someone stopped it.", True, False, 7),
     )
 }
+
+
+OF_RUNS = tuple(status.code for status in STATUSES.values() if not status.is_batch_only)
+"""The statuses that a run may have."""
+
+
+def wanted_statuses(parameters: Mapping[str, str | None]) -> frozenset[str] | None:
+    """Return the statuses that a list of runs is narrowed to by its query parameters; None for all of them.
+
+    Raises `InvalidFilter`, naming the parameter, for what is no status of a run.
+    """
+    wanted: frozenset[str] | None = None
+    for name, text in parameters.items():
+        codes = split_names(text)
+        if codes is None:
+            continue
+        found = frozenset(map(spelled, codes))
+        if unknown := sorted(found.difference(OF_RUNS)):
+            message = f'"{unknown[0][:60]}" is no status of a run; expected one of {", ".join(OF_RUNS)}.'
+            raise InvalidFilter(message, errors=[{"loc": ["query", name], "msg": message, "type": "invalid_filter"}])
+        wanted = found if wanted is None else wanted & found
+    return wanted
 
 
 class Status(BaseModel):

@@ -180,6 +180,8 @@ class RunRow:
     outputs: Sequence[dict[str, Any]] = ()
     evaluation: dict[str, Any] | None = None
     """What `runs.queries.summary_of_run` gives."""
+    model: str | None = None
+    """The workflow's path, where the run's organization may know it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ from starlette.routing import Route
 
 from runflow.storage.keys import base_url
 from runflow.web import error_responses
-from runflow.web.lists.spec import free_projected
 from runflow.web.operation_ids import operation_id
 from runflow.web.responses import dumps
 from runflow.web.route_table import Access, RouteSpec, RouteTable
@@ -87,6 +86,7 @@ def document(app: FastAPI, routes: RouteTable) -> dict[str, Any]:
     }
     by_name = {(route.method, route.shown_path): route for route in routes}
     failures = []
+    made["paths"] = _shown(made["paths"], routes)
     for path, operations in made["paths"].items():
         for method, operation in operations.items():
             codes = _complete(by_name[method.upper(), path], operation)
@@ -101,15 +101,31 @@ def document(app: FastAPI, routes: RouteTable) -> dict[str, Any]:
                 if status.startswith("2"):
                     answer["description"] = _told(answer, schemas)
     made["components"]["responses"] = error_responses.components(failures)
-    free_projected(made)
+    _complete_examples(schemas)
     return made
+
+
+def _shown(paths: dict[str, Any], routes: RouteTable) -> dict[str, Any]:
+    """Return the operations at the templates that the document shows, without the parameters that those lack."""
+    templates = {(route.method, route.served_path): route.shown_path for route in routes}
+    shown: dict[str, Any] = {}
+    for path, operations in paths.items():
+        for method, operation in operations.items():
+            template = templates[method.upper(), path]
+            operation["parameters"] = [
+                parameter
+                for parameter in operation.get("parameters", ())
+                if parameter["in"] != "path" or f"{{{parameter['name']}}}" in template
+            ]
+            shown.setdefault(template, {})[method] = operation
+    return shown
 
 
 def _complete(route: RouteSpec, operation: dict[str, Any]) -> set[str]:
     """Give an operation its name and what opens it. Returns the codes of its errors."""
     access = route.access
     is_list = any(parameter["name"] == "q" for parameter in operation.get("parameters", ()))
-    operation["operationId"] = operation_id(route.method.lower(), route.shown_path, is_list=is_list)
+    operation["operationId"] = operation_id(route.method.lower(), route.path, is_list=is_list)
     scheme = "WorkerToken" if access is Access.WORKER else "HTTPBearer"
     operation["security"] = [] if access in (Access.PUBLIC, Access.SIGNED) else [{scheme: []}]
     if not isinstance(access, Access):
@@ -117,6 +133,15 @@ def _complete(route: RouteSpec, operation: dict[str, Any]) -> set[str]:
         operation["description"] = f"{operation.get('description', '')}\n\nScope: {needs}."
     operation["responses"].pop("422", None)
     return error_responses.codes_of(route, operation)
+
+
+def _complete_examples(schemas: dict[str, Any]) -> None:
+    """Put null back where an example of a record needs it: FastAPI takes it out of everything."""
+    for schema in schemas.values():
+        for example in schema.get("examples", ()):
+            for name in schema.get("required", ()):
+                if {"type": "null"} in schema["properties"][name].get("anyOf", ()):
+                    example.setdefault(name, None)
 
 
 def _share_body(operation: dict[str, Any], schemas: dict[str, Any]) -> None:

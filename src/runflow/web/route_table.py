@@ -62,10 +62,19 @@ class RouteSpec:
     follow: Callable[..., Awaitable[Response]] | None = None
     """Answers once what it created is committed, where the caller waits for its end (`waiting.Follow`)."""
 
+    shown_as: str | None = None
+    """The template in the OpenAPI document, where that of the route would be ambiguous there: the same route, with a
+    fixed segment that it takes in the place of a parameter."""
+
+    @property
+    def served_path(self) -> str:
+        """The template, without Starlette's `:path`."""
+        return self.path.replace(":path}", "}")
+
     @property
     def shown_path(self) -> str:
-        """The template as documents write it, without Starlette's `:path`."""
-        return self.path.replace(":path}", "}")
+        """The template as the OpenAPI document shows it."""
+        return self.shown_as or self.served_path
 
     @property
     def takes_key(self) -> bool:

@@ -53,17 +53,28 @@ class Router:
         operator_only: bool = False,
         follow: Follow | None = None,
         in_document: bool = True,
+        shown_as: str | None = None,
         **described: Unpack[Described],
     ) -> None:
         """Add a route: `access` opens it, `errors` are what it answers beside what every such route does.
 
         `operator_only` when only keys of the operator's organization can hold its scope; `follow` answers an
-        idempotent request whose caller waits for the end of what it created.
+        idempotent request whose caller waits for the end of what it created; `shown_as` is the template in the OpenAPI
+        document, where it is another one (`RouteSpec.shown_as`).
 
         Raises TypeError where an API key opens it and `endpoint` takes no `Caller`, or the other way round.
         """
+        served = self.prefix + path
         route = RouteSpec(
-            method, self.prefix + path, access, tuple(errors), shows_secret, streams_body, operator_only, follow
+            method,
+            served,
+            access,
+            tuple(errors),
+            shows_secret=shows_secret,
+            streams_body=streams_body,
+            operator_only=operator_only,
+            follow=follow,
+            shown_as=shown_as,
         )
         asks_for_key = Caller in get_type_hints(endpoint, include_extras=True).values()
         if asks_for_key != route.takes_key:
@@ -85,10 +96,13 @@ class Router:
         access: Needed,
         errors: Sequence[type[RunflowError]] = (),
         in_document: bool = True,
+        shown_as: str | None = None,
         **described: Unpack[Described],
     ) -> Callable[[Endpoint], Endpoint]:
         """Declare a route that reads, or finds, something."""
-        return self._declare("GET", path, access=access, errors=errors, in_document=in_document, **described)
+        return self._declare(
+            "GET", path, access=access, errors=errors, in_document=in_document, shown_as=shown_as, **described
+        )
 
     def head(self, path: str, *, access: Needed) -> Callable[[Endpoint], Endpoint]:
         """Declare the route that answers as GET does, without a body: no part of the OpenAPI document."""
@@ -135,10 +149,11 @@ class Router:
         *,
         access: Needed,
         errors: Sequence[type[RunflowError]] = (),
+        shown_as: str | None = None,
         **described: Unpack[Described],
     ) -> Callable[[Endpoint], Endpoint]:
         """Declare a route that changes something."""
-        return self._declare("PATCH", path, access=access, errors=errors, **described)
+        return self._declare("PATCH", path, access=access, errors=errors, shown_as=shown_as, **described)
 
     def delete(
         self,
@@ -146,10 +161,11 @@ class Router:
         *,
         access: Needed,
         errors: Sequence[type[RunflowError]] = (),
+        shown_as: str | None = None,
         **described: Unpack[Described],
     ) -> Callable[[Endpoint], Endpoint]:
         """Declare a route that removes something."""
-        return self._declare("DELETE", path, access=access, errors=errors, **described)
+        return self._declare("DELETE", path, access=access, errors=errors, shown_as=shown_as, **described)
 
     def hot(self, method: str, path: str, *, query: re.Pattern[bytes] = NO_QUERY) -> Callable[[Serve], Serve]:
         """Declare what answers the plain requests of a route that was declared before (`hot_routes.py`).

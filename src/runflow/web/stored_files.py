@@ -20,8 +20,13 @@ from runflow.web.services import OutputUploads, Services, services
 TAG = Tag("Storage", "Files behind signed URLs.")
 router = Router(TAG)
 
+_BYTES = "application/octet-stream"
+"""What clients that were generated send, whatever the file is: taken like the type that was declared."""
 _UPLOAD: dict[str, Any] = {
-    "requestBody": {"required": True, "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}},
+    "requestBody": {
+        "required": True,
+        "content": {_BYTES: {"schema": {"type": "string", "format": "binary"}}},
+    },
     "security": [],
 }
 
@@ -39,12 +44,13 @@ async def upload(key: str, request: Request, services: Annotated[Services, Depen
 
     A URL for an output of a run replaces nothing (409 for other bytes) and ends with the lease of its worker (403).
 
-    403 when the URL is expired or altered, 415 for another `Content-Type` than declared, 413 for more bytes and 422 for
-    fewer bytes than declared, 503 when storage is full. Whatever fails leaves nothing behind.
+    403 when the URL is expired or altered, 415 for another `Content-Type` than the declared one or
+    `application/octet-stream`, 413 for more bytes and 422 for fewer bytes than declared, 503 when storage is full.
+    Whatever fails leaves nothing behind.
     """
     grant = services.storage.signer.upload_grant(key, request.query_params)
     sent_type = request.headers.get("Content-Type", "")
-    if not _same_type(sent_type, grant.content_type):
+    if not (_same_type(sent_type, grant.content_type) or _same_type(sent_type, _BYTES)):
         raise errors.UnsupportedMediaType(
             f"This URL takes `Content-Type: {grant.content_type}`, as it was declared; the request has "
             f"{'`' + sent_type + '`' if sent_type else 'none'}. Send the declared type, or make a new upload session."

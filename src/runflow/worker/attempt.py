@@ -183,10 +183,13 @@ class Attempt:
         self._timings["execute_ms"] = round(execution.execute_ms)
         if execution.started_at is not None:
             self._timings["started_at"] = moment(execution.started_at)
-        failure = failure_of(execution, prompt, attempt_number=self.lease.attempt_number)
+        failure = failure_of(execution, prompt, self.lease)
         if failure is not None:
             if execution.error is not None and failure.node_id is not None and not execution.rejected:
                 self._report.node_failed(failure.node_id, execution.finished_at, execution.error.message)
+                if self.lease.tracebacks and execution.error.traceback is not None:
+                    where = {"node_id": failure.node_id, "node_type": failure.node_type}
+                    self._report.log("error", execution.error.traceback, execution.finished_at, **where)
             raise RunFailed(failure)
         self._report.succeeded(execution.finished_at)
         began = time.perf_counter()

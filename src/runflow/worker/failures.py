@@ -1,12 +1,15 @@
 """How a run fails (docs/api/runs.md, "Failures"): from what the engine says to why, in words for the caller."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from runflow.graph import Prompt, injected_input
+from runflow.graph import FeedingInput, Prompt, check_values, injected_input, inputs_behind
 from runflow.protocol.failures import Failure, FailureCode, Stage
 from runflow.worker.engine.base import EngineCrashed, EngineError
 from runflow.worker.engine.execution import Execution, NodeError, Outcome
 from runflow.worker.engine.folders import clean
+from runflow.worker.lease import Lease
 
 
 class RunFailed(Exception):
@@ -25,8 +28,8 @@ def failed(code: FailureCode, stage: Stage, message: str, **more: Any) -> RunFai
 _LAST_WORDS = 5
 
 
-def failure_of(execution: Execution, prompt: Prompt, *, attempt_number: int) -> Failure | None:
-    """Return why a prompt that ran to its end failed, or None when it succeeded.
+def failure_of(execution: Execution, prompt: Prompt, lease: Lease) -> Failure | None:
+    """Return why a prompt, the bound one of `lease`, that ran to its end failed, or None when it succeeded.
 
     Running out of memory is worth a second try, on an engine that has given up its models; any other exception of a
     node is the run's own (docs/leases.md, "Trying again").
@@ -49,15 +52,47 @@ def failure_of(execution: Execution, prompt: Prompt, *, attempt_number: int) -> 
             f'Input "{name}" cannot be used as an image. {error.message} Send another picture, as PNG, JPEG or WebP.',
             details={"input": name},
         )
+    error, inputs = _blame(execution, error, prompt, lease)
     return Failure(
         error.code,
         _stage(execution, error),
         str(error),
         node_id=error.node_id,
         node_type=error.node_type,
-        details=_details(error),
-        retryable=error.code is FailureCode.OUT_OF_MEMORY and attempt_number == 1,
+        details=_details(error, inputs),
+        retryable=error.code is FailureCode.OUT_OF_MEMORY and lease.attempt_number == 1,
     )
+
+
+_CHANGE = "Change this input and run again."
+
+
+def _blame(
+    execution: Execution, error: NodeError, prompt: Prompt, lease: Lease
+) -> tuple[NodeError, list[FeedingInput]]:
+    """Name in the message the inputs that the failing node's values came from; return them as well."""
+    node_id = error.node_id
+    if node_id is None:
+        return error, []
+    if not execution.rejected:
+        inputs = inputs_behind(prompt, node_id, None, lease.interface)
+        if inputs and error.code is FailureCode.EXECUTION_FAILED:
+            error = replace(error, next_step=check_values(inputs))
+        return error, inputs
+    worst = next((one for one in error.details if error.message.startswith(str(one.get("message")))), {})
+    field = worst.get("field")
+    if not isinstance(field, str):
+        return error, []
+    if worst.get("type") == "required_input_missing":
+        # Binding has removed the wire of an input that was left out.
+        inputs = inputs_behind(lease.prompt, node_id, field)
+        step = f'Give input "{inputs[0].name}" a value.' if inputs else error.next_step
+    else:
+        inputs = inputs_behind(prompt, node_id, field, lease.interface)
+        step = f'Its "{field}" comes from input "{inputs[0].name}". {_CHANGE}' if inputs else error.next_step
+    if inputs and error.code is FailureCode.WORKFLOW_INVALID:
+        return replace(error, code=FailureCode.INPUT_VALIDATION_FAILED, next_step=step), inputs
+    return replace(error, next_step=f"{step} {error.next_step}") if inputs else error, inputs
 
 
 def engine_failure(error: EngineError, stage: Stage) -> Failure:
@@ -98,8 +133,11 @@ def _stage(execution: Execution, error: NodeError) -> Stage:
     return Stage.PREPROCESS if error.code is FailureCode.INPUT_VALIDATION_FAILED else Stage.PREPARE
 
 
-def _details(error: NodeError) -> dict[str, object] | None:
+def _details(error: NodeError, inputs: Sequence[FeedingInput]) -> dict[str, object] | None:
+    names = {one.name for one in inputs}
     found = {
+        "input": names.pop() if len(names) == 1 else None,
+        "inputs": [{"name": one.name, "field": one.field} for one in inputs] or None,
         "title": error.title,
         "exception_type": error.exception_type,
         "problems": list(error.details) or None,

@@ -53,6 +53,8 @@ class Lease:
     max_output_bytes: int
     inline_bytes: int = 0
     """Outputs of so many bytes in all come with the completion."""
+    tracebacks: bool = False
+    """The run's log may show where in a node it failed."""
     uploads: Mapping[tuple[int, str, str], ExpectedUpload] = field(default_factory=dict)
     """Upload URLs for the outputs that we said to expect, by ordinal, file name and content type."""
 
@@ -78,6 +80,7 @@ class Lease:
             timeout_seconds=lease.limits.timeout_seconds,
             max_output_bytes=lease.limits.max_output_bytes,
             inline_bytes=lease.limits.inline_bytes,
+            tracebacks=lease.tracebacks,
             uploads={(one.ordinal, one.filename, one.content_type): one for one in lease.uploads},
         )
 

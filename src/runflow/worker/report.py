@@ -123,9 +123,9 @@ class Report:
         self.begun_at = at
         self._stage("status", "status", at, {"status_code": "running"})
 
-    def log(self, level: str, message: str, at: float) -> None:
-        """A line for the run's log; `level` is debug, info, warning or error."""
-        self._stage(object(), "log", at, {"level_code": level, "message": message})
+    def log(self, level: str, message: str, at: float, **more: str | None) -> None:
+        """A line for the run's log; `level` is debug, info, warning or error, `more` what else there is to say."""
+        self._stage(object(), "log", at, {"level_code": level, "message": message, **more})
 
     def node_started(self, node_id: str, at: float) -> None:
         """A node's turn began."""

@@ -111,19 +111,49 @@ async def _new_version(
 ) -> tuple[dict[str, Any], tuple[GraphWarning, ...]]:
     """Store the next version, if the change makes one, and return what it changes in the workflow's row."""
     settled = None
+    documents = await _changed(transaction, current.version_id, draft.documents)
     if draft.declared or draft.inputs or draft.outputs:
         settled, is_changed = await _settle(transaction, caller, current, draft)
-        if not is_changed and not draft.documents:
+        if not is_changed and not documents:
             return {}, settled.warnings
-    elif not draft.documents:
+    elif not documents:
         return {}, ()
     fingerprint = None
-    if {"environment", "custom_nodes"} & set(draft.documents):
-        fingerprint = await _fingerprint(transaction, current.version_id, draft.documents)
+    if {"environment", "custom_nodes"} & set(documents):
+        fingerprint = await _fingerprint(transaction, current.version_id, documents)
     version = await writing.add_version(
-        transaction, caller, current, documents=draft.documents, settled=settled, fingerprint=fingerprint
+        transaction, caller, current, documents=documents, settled=settled, fingerprint=fingerprint
     )
     return version, settled.warnings if settled else ()
+
+
+async def _changed(transaction: Transaction, version_id: UUID, sent: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Return those of the documents that say something else than the version does.
+
+    The order of keys says nothing, nor which part of a graph was on the screen. Of resources the SHA-256 says which
+    file it is: whoever uploads a file again gets another asset and another URL for it.
+    """
+    if not sent:
+        return {}
+    stored = await queries.version_texts(transaction, version_id, list(sent))
+
+    def work() -> dict[str, str | None]:
+        return {name: text for name, text in sent.items() if _said(name, text) != _said(name, getattr(stored, name))}
+
+    changed = await asyncio.to_thread(work)
+    if "resources" in changed:
+        before, after = (orjson.loads(text or "null") for text in (stored.resources, changed["resources"]))
+        if await resources.same_files(transaction, before, after):
+            del changed["resources"]
+    return changed
+
+
+def _said(name: str, text: str | None) -> bytes:
+    document = orjson.loads(text or "null")
+    extra = document.get("extra") if name == "graph" and document else None
+    if isinstance(extra, dict):
+        extra.pop("ds", None)
+    return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
 
 
 async def _settle(

@@ -44,6 +44,17 @@ async def warnings(transaction: Transaction, resources: Any) -> list[GraphWarnin
     return list(workflows_warnings.about_resources(one.path for one in wanted if one.asset_id not in found))
 
 
+async def same_files(transaction: Transaction, before: Any, after: Any) -> bool:
+    """Tell whether two documents place the same files, by SHA-256, and the assets of the first are all there."""
+    placed, wanted = declared(before), declared(after)
+    if {one.path: one.sha256 for one in placed} != {one.path: one.sha256 for one in wanted}:
+        return False
+    if any(one.sha256 is None or one.asset_id is None for one in placed):
+        return False
+    ids = {one.asset_id for one in placed if one.asset_id is not None}
+    return len(await assets.resolve(transaction, ids)) == len(ids)
+
+
 def _resource(path: str, row: Any) -> Resource:
     asset_id = sha256 = None
     if isinstance(row, Mapping):

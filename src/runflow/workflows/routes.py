@@ -91,6 +91,7 @@ async def list_categories(caller: Caller, parts: Parts, query: Annotated[ListQue
     access=READ,
     errors=(errors.CategoryNotFound,),
     response_model=CategoryRecord,
+    in_document=False,  # beside `{id}/inputs` ambiguous there; the list has it all
     summary="Get a category",
 )
 async def get_category(

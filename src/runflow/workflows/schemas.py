@@ -167,17 +167,17 @@ class ListedWorkflow(BaseModel):
 
 
 class Workflow(ListedWorkflow):
-    """A deployed workflow. Any field may be absent where `fields` was used."""
+    """A deployed workflow. The documents of another organization's are absent."""
 
-    workflow_json: dict[str, Any]
-    graph: dict[str, Any] | None
-    environment: dict[str, Any] | None
-    models: dict[str, Any] | list[Any] | None
-    custom_nodes: dict[str, Any] | list[Any] | None
-    resources: dict[str, Any] | list[Any] | None
+    workflow_json: dict[str, Any] = Field(default_factory=dict)
+    graph: dict[str, Any] | None = None
+    environment: dict[str, Any] | None = None
+    models: dict[str, Any] | list[Any] | None = None
+    custom_nodes: dict[str, Any] | list[Any] | None = None
+    resources: dict[str, Any] | list[Any] | None = None
     inputs: list[WorkflowInput]
     outputs: list[WorkflowOutput]
-    versions: list[WorkflowVersion] = Field(default=[], description="Newest first; only where embedded.")
+    versions: list[WorkflowVersion] = Field(default_factory=list, description="Newest first; only where embedded.")
 
 
 class WrittenWorkflow(Workflow):

@@ -16,6 +16,7 @@ EXEMPT: dict[Route, str] = {
     ("POST", "/v1/asset-uploads/{id}/confirmations"): _RECORDED,
     ("POST", "/v1/evaluations"): _RECORDED,
     ("POST", "/v1/model-lookups"): "it changes nothing",
+    ("POST", "/v1/asset-lookups"): "it changes nothing",
     ("POST", "/v1/model-uploads"): _UNCONFIRMED,
     ("PUT", "/v1/model-uploads/{id}/chunks"): _UNCONFIRMED,
 }

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import json
 import os
 from typing import Any
 
@@ -60,6 +61,42 @@ async def deliveries(
             if len(found) >= count and all(one["status_code"] != "pending" for one in found):
                 return found
             await asyncio.sleep(0.02)
+
+
+async def test_a_test_is_signed_and_recorded_as_real_ones_are(client: httpx.AsyncClient) -> None:
+    async with receiver(answering()) as hook:
+        webhook = await subscribe(client, hook, "run.failed", "batch.failed")
+        path = f"{PATH}/{webhook['id']}/test-deliveries"
+        for sent, event in (({}, "run.failed"), ({"event_type_code": "evaluation.completed"}, "evaluation.completed")):
+            made = await client.post(path, json=sent)
+            assert (made.status_code, made.json()["event_type_code"]) == (201, event), made.text
+            (listed,) = await deliveries(client, webhook["id"], q=f"event_type_code:{event}")
+            assert (listed["id"], listed["status_code"], listed["run_id"]) == (made.json()["id"], "succeeded", None)
+        assert [json.loads(arrived.body)["event"] for arrived in hook.requests] == [
+            "run.failed",
+            "evaluation.completed",
+        ]
+        first = hook.requests[0]
+        verified = Webhook(webhook["secret"]).verify(first.body, first.headers)
+        assert verified["is_test"] is True
+        again = await client.post(f"{PATH}/{webhook['id']}/deliveries/{made.json()['id']}/redeliveries")
+        assert (again.status_code, again.json()["payload"]["is_test"]) == (201, True)
+
+
+async def test_a_test_that_nobody_takes_says_so_at_once(
+    client: httpx.AsyncClient, other_client: httpx.AsyncClient
+) -> None:
+    async with receiver(answering(500)) as hook:
+        webhook = await subscribe(client, hook)
+        path = f"{PATH}/{webhook['id']}/test-deliveries"
+        assert (await client.post(path)).status_code == 201
+        (delivery,) = await deliveries(client, webhook["id"])
+        assert (delivery["status_code"], delivery["attempt_count"], delivery["max_attempts"]) == ("failed", 1, 1)
+        assert "HTTP status 500" in delivery["failure_detail"]
+    assert (await client.post(path, json={"event_type_code": "run.exploded"})).status_code == 422
+    assert (await other_client.post(path)).json()["code"] == "WEBHOOK_NOT_FOUND"
+    await client.patch(f"{PATH}/{webhook['id']}", json={"disabled_at": "2026-01-01T00:00:00Z"})
+    assert (await client.post(path)).status_code == 409
 
 
 async def test_each_event_goes_to_those_who_subscribed(

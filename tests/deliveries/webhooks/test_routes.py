@@ -47,6 +47,19 @@ async def test_subscriptions_are_all_some_or_none(client: httpx.AsyncClient) -> 
     assert events(await create(client, event_subscriptions=["run.failed"] * 3)) == ["run.failed"]
 
 
+async def test_an_address_that_is_never_reached_is_refused_with_the_setting_that_allows_it(
+    client: httpx.AsyncClient,
+) -> None:
+    webhook = await create(client)
+    for answer in (
+        await client.post(PATH, json={"url": "http://192.168.1.5:9000/hook"}),
+        await client.patch(f"{PATH}/{webhook['id']}", json={"url": "http://192.168.1.5:9000/hook"}),
+    ):
+        assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (422, ["body", "url"])
+        assert "RUNFLOW_ALLOWED_NETWORKS=192.168.1.5/32" in answer.json()["message"]
+    assert (await create(client, url="http://localhost:9/"))["url"], "where the operator allows it"
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [

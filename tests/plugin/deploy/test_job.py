@@ -61,6 +61,7 @@ def test_the_end_repeats_no_warning_of_the_summary() -> None:
     seen, new = {"message": "A.", "next_step": "Do b."}, {"node_id": None, "message": "C.", "next_step": "Do d."}
     plan = Plan("A", "a", {"graph": {"extra": {"runflow": {}}}}, (), warnings=("A. Do b.",))
     saved = {"path": "org/a", "warnings": [seen, new, {"message": "E."}, {}, "nonsense"]}
-    result = _result(Target("http://h", "http://h", "rf_live_x"), plan, saved, created=True)
+    result = _result(Target("http://h", "http://h", "rf_live_x"), plan, saved, None)
     assert result["warnings"] == ["C. Do d.", "E."]
+    assert (result["created"], result["unchanged"]) == (True, False)
     assert result["url"] == "http://h/v1/comfyui-workflows/org/a/runs"

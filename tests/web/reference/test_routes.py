@@ -11,6 +11,11 @@ async def test_a_browser_at_the_address_of_the_server_is_led_to_the_page(anonymo
     assert (front.status_code, front.url.path, "Runflow API" in front.text) == (200, "/docs", True)
 
 
+async def test_a_monitor_that_asks_for_the_head_of_the_address_finds_it_there(anonymous: httpx.AsyncClient) -> None:
+    answer = await anonymous.head("/")
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
 async def test_the_page_loads_nothing_from_another_host(anonymous: httpx.AsyncClient) -> None:
     page = await anonymous.get("/docs")
     assert page.status_code == 200

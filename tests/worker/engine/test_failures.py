@@ -155,5 +155,32 @@ def test_what_a_node_raises(exception: str, message: str, node: str, code: Failu
     assert f"node {node}" in error.message
 
 
+def test_a_traceback_holds_no_folder_of_the_machine() -> None:
+    lines = [
+        '  File "/srv/comfy/execution.py", line 327, in execute\n    output = await get_output(obj)\n',
+        '  File "/srv/comfy/custom_nodes/pack/nodes.py", line 12, in scale\n    raise ValueError(path)\n',
+        '  File "/home/somebody/.venv/lib/torch/nn.py", line 1, in call\n',
+    ]
+    data = {
+        "node_id": "2",
+        "node_type": "ImageScale",
+        "exception_type": "builtins.ValueError",
+        "exception_message": "no such file: /srv/comfy/input/other-run/x.png",
+        "traceback": lines,
+    }
+    told = read_execution_error(data, PROMPT, ("/srv/comfy",)).traceback
+    assert told is not None and told.splitlines() == [
+        '  File "execution.py", line 327, in execute',
+        "    output = await get_output(obj)",
+        '  File "custom_nodes/pack/nodes.py", line 12, in scale',
+        "    raise ValueError(path)",
+        '  File "nn.py", line 1, in call',
+        "ValueError: no such file: input/other-run/x.png",
+    ]
+    assert read_execution_error({**data, "traceback": None}, PROMPT).traceback is None
+    long = read_execution_error({**data, "traceback": ["x" * 300 + "\n"] * 500}, PROMPT).traceback
+    assert long is not None and len(long) <= 16_000 and long.endswith("x.png")
+
+
 def test_an_empty_error_is_still_an_answer() -> None:
     assert read_execution_error({}, PROMPT).code is FailureCode.EXECUTION_FAILED

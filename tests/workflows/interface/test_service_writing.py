@@ -260,11 +260,27 @@ async def test_foreign_public_and_deleted_workflows_are_not_found(
         for workflow in (made["id"], UNKNOWN):
             answer = await other_client.request(method, f"{ROUTE}/{workflow}{path}", **sent)
             assert (answer.status_code, answer.json()["code"]) == (404, "COMFYUI_WORKFLOW_NOT_FOUND")
-        assert (await client.request(method, f"{ROUTE}/any{path}", **sent)).status_code == 422
+        foreign = await other_client.request(method, f"{ROUTE}/any{path}", **sent)
+        assert foreign.status_code == (422 if method == "POST" else 404)
     assert (await current(client, made))["version"] == "1"
     await client.delete(f"{ROUTE}/{made['id']}")
     for method, path, sent in calls:
         assert (await client.request(method, f"{ROUTE}/{made['id']}{path}", **sent)).status_code == 404
+
+
+async def test_a_row_goes_by_its_own_id_below_any(client: httpx.AsyncClient, made: dict[str, Any]) -> None:
+    for noun in ("inputs", "outputs"):
+        path = f"{ROUTE}/any/{noun}/{made[noun][0]['id']}"
+        changed = await client.patch(path, json={"description": "changed"})
+        assert (changed.status_code, changed.json()["description"]) == (200, "changed")
+        assert (await client.get(path)).json()["description"] == "changed"
+        # Again: it is gone, and that is what was asked for.
+        assert [(await client.delete(path)).status_code for _ in range(2)] == [204, 204]
+        assert [answer.status_code for answer in (await client.get(path), await client.patch(path, json={}))] == [
+            404,
+            404,
+        ]
+    assert (await current(client, made))["version"] == "5"
 
 
 async def test_defaults_and_attributes_may_hold_any_text(client: httpx.AsyncClient, made: dict[str, Any]) -> None:

@@ -22,6 +22,19 @@ async def made(client: httpx.AsyncClient) -> dict[str, Any]:
     return found
 
 
+async def test_a_version_goes_by_its_own_id_below_any(
+    client: httpx.AsyncClient, other_client: httpx.AsyncClient, made: dict[str, Any]
+) -> None:
+    second = (await client.get(f"{ROUTE}/{made['id']}/versions/2")).json()
+    for workflow in ("any", made["id"]):
+        assert (await client.get(f"{ROUTE}/{workflow}/versions/{second['id']}")).json() == second
+    for refused in (
+        await client.get(f"{ROUTE}/any/versions/2"),
+        await other_client.get(f"{ROUTE}/any/versions/{second['id']}"),
+    ):
+        assert (refused.status_code, refused.json()["code"]) == (404, "COMFYUI_WORKFLOW_VERSION_NOT_FOUND")
+
+
 async def test_newest_first_without_documents(client: httpx.AsyncClient, made: dict[str, Any]) -> None:
     items = (await client.get(f"{ROUTE}/{made['id']}/versions")).json()["items"]
     assert [(item["version"], item["is_current"]) for item in items] == [("3", True), ("2", False), ("1", False)]

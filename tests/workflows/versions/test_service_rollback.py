@@ -135,6 +135,6 @@ async def test_foreign_and_deleted_workflows_are_not_found(
 async def test_at_once_with_deploys_nothing_is_lost(client: httpx.AsyncClient) -> None:
     made = await created(client, body())
     calls = [client.post(f"{ROUTE}/{made['id']}/rollbacks", json={"version": "1"}) for _ in range(3)]
-    calls += [client.patch(f"{ROUTE}/{made['id']}", json={"models": {}}) for _ in range(3)]
+    calls += [client.patch(f"{ROUTE}/{made['id']}", json={"environment": {"number": n}}) for n in range(3)]
     answers = await asyncio.gather(*calls)
     assert sorted(answer.json()["version"] for answer in answers) == ["2", "3", "4", "5", "6", "7"]

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+import orjson
+
 from runflow import errors
 from runflow.accounts.audit import recorder
 from runflow.db.transaction import Transaction
@@ -18,12 +20,15 @@ from runflow.deliveries.tables import DeliveryAttemptRow, DeliveryRow, DeliveryS
 from runflow.deliveries.webhooks import history_queries as queries
 from runflow.deliveries.webhooks import queries as webhooks
 from runflow.deliveries.webhooks import service
+from runflow.deliveries.webhooks.event_types import EVENT_TYPES
 from runflow.deliveries.webhooks.history_queries import AnyOne, OriginalRow
 from runflow.deliveries.webhooks.queries import ATTEMPT_LIST, DELIVERY_LIST
 from runflow.deliveries.webhooks.schemas import WebhookDelivery
 from runflow.web.auth import Principal
 from runflow.web.lists import ListQuery, RecordQuery, check_projection, envelope, project, read_page
 from runflow.web.services import Services
+
+_DISABLED = "This webhook is disabled. Enable it first (`PATCH … disabled_at: null`)."
 
 
 async def deliveries(
@@ -138,7 +143,7 @@ async def redeliver(
         if before.url is None:
             raise errors.WebhookNotFound
         if before.disabled_at is not None:
-            raise errors.Conflict("This webhook is disabled. Enable it first (`PATCH … disabled_at: null`).")
+            raise errors.Conflict(_DISABLED)
         event, body = await _said(services, transaction, before)
         row = await insert_unless_pending(
             transaction,
@@ -160,6 +165,40 @@ async def redeliver(
         await recorder.record(
             transaction, caller, "webhook.redelivered", "webhook", before.webhook_id, details
         )  # fmt: skip
+    services.hub.publish("delivery")
+    return whole(row, [])
+
+
+async def deliver_test(
+    services: Services, caller: Principal, webhook_id: UUID, event_type_code: str | None
+) -> dict[str, Any]:
+    """Send the example of an event to a webhook, once, and return the delivery.
+
+    Without `event_type_code` it is the first that the webhook subscribes to. Raises `WebhookNotFound`, and `Conflict`
+    for one that is disabled.
+    """
+    async with services.db.tenant(caller.org_id) as transaction:
+        webhook = await webhooks.by_id(transaction, webhook_id)
+        if webhook is None:
+            raise errors.WebhookNotFound
+        if webhook.disabled_at is not None:
+            raise errors.Conflict(_DISABLED)
+        code = event_type_code or next(iter(webhook.event_type_codes), next(iter(EVENT_TYPES)))
+        row = await insert_unless_pending(
+            transaction,
+            org_id=webhook.org_id,
+            kind_code="webhook",
+            event_type_code=code,
+            target_url=webhook.url,
+            payload=orjson.dumps({**EVENT_TYPES[code].payload, "is_test": True}),
+            webhook_id=webhook.id,
+            is_automatic=False,
+            max_attempts=1,
+        )
+        if row is None:
+            raise errors.Conflict("A test of this webhook is still in flight. Wait for its end.")
+        details = {"event_type_code": code, "delivery_id": str(row.id)}
+        await recorder.record(transaction, caller, "webhook.tested", "webhook", webhook.id, details)
     services.hub.publish("delivery")
     return whole(row, [])
 

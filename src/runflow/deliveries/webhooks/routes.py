@@ -13,6 +13,7 @@ from runflow.deliveries.webhooks.schemas import (
     EventType,
     NewWebhook,
     PatchWebhook,
+    TestDelivery,
     Webhook,
     WebhookAttempt,
     WebhookDelivery,
@@ -74,6 +75,7 @@ async def list_event_types(caller: Caller, parts: Parts, query: Lists) -> Respon
     access=READ,
     errors=(errors.EventTypeNotFound,),
     response_model=EventType,
+    in_document=False,  # beside `{webhook_id}/deliveries` ambiguous there; the list has it all
     summary="Get an event type",
 )
 async def get_event_type(code: str, caller: Caller, query: Records) -> Response:
@@ -137,6 +139,28 @@ async def list_deliveries(webhook_id: WebhookId, caller: Caller, parts: Parts, q
 async def get_delivery(webhook_id: WebhookId, id: UUID, caller: Caller, parts: Parts, query: Records) -> Response:
     """Read a delivery with what it says and every attempt."""
     return json_response(await history.delivery(parts, caller, webhook_id, id, query))
+
+
+@router.post(
+    "/{id}/test-deliveries",
+    access=any_of("webhooks:edit"),
+    errors=(errors.WebhookNotFound,),
+    status_code=201,
+    response_model=WebhookDelivery,
+    summary="Deliver an example",
+    openapi_extra=openapi_body(TestDelivery, required=False),
+)
+async def deliver_test(
+    id: UUID,
+    caller: Caller,
+    parts: Parts,
+    body: Annotated[TestDelivery, Depends(json_body(TestDelivery, optional=True))],
+) -> Response:
+    """Send an example of an event, with `"is_test": true`, signed and recorded as real ones are, but tried once.
+
+    409 for a webhook that is disabled. Its ids are of no run.
+    """
+    return json_response(await history.deliver_test(parts, caller, id, body.event_type_code), 201)
 
 
 @router.post(

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from runflow.deliveries.schemas import DeliveryAttempt, DeliveryState, Label, SecretText, TargetUrl
 from runflow.deliveries.webhooks.event_types import EVENT_TYPES
@@ -22,6 +22,12 @@ class EventType(BaseModel):
     payload: dict[str, Any] = Field(description="An example of what is sent.")
 
 
+def _known_event(code: str | None) -> str | None:
+    if code is not None and code not in EVENT_TYPES:
+        raise ValueError(f"is no event type; the event types are {', '.join(EVENT_TYPES)}")
+    return code
+
+
 class Subscription(BaseModel):
     """A subscription to one event type."""
 
@@ -29,12 +35,7 @@ class Subscription(BaseModel):
 
     event_type_code: str
 
-    @field_validator("event_type_code")
-    @classmethod
-    def _known(cls, code: str) -> str:
-        if code not in EVENT_TYPES:
-            raise ValueError(f"is no event type; the event types are {', '.join(EVENT_TYPES)}")
-        return code
+    _known = field_validator("event_type_code")(_known_event)
 
 
 def _as_object(value: object) -> object:
@@ -91,6 +92,18 @@ class PatchWebhook(BaseModel):
         if value is None:
             raise ValueError("must not be null; leave it out to keep what is there")
         return value
+
+
+class TestDelivery(BaseModel):
+    """Which event to send for a test. The body may be left out."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"event_type_code": "run.completed"}]})
+
+    event_type_code: Annotated[
+        str | None,
+        AfterValidator(_known_event),
+        Field(description="Default: the first that the webhook subscribes to."),
+    ] = None
 
 
 class WebhookSubscription(BaseModel):

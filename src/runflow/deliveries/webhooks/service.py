@@ -17,6 +17,7 @@ from runflow.deliveries.webhooks.queries import EVENT_TYPE_LIST, WEBHOOK_LIST, E
 from runflow.deliveries.webhooks.schemas import CreateWebhook, EventType, PatchWebhook, Subscription, Webhook
 from runflow.deliveries.webhooks.tables import WebhookRow
 from runflow.ids import new_id
+from runflow.outgoing.reach import refusal
 from runflow.web.auth import Principal
 from runflow.web.lists import ListQuery, RecordQuery, check_projection, envelope, project, read_page
 from runflow.web.services import Services
@@ -30,8 +31,9 @@ TARGET = "webhook"
 async def create(services: Services, caller: Principal, body: CreateWebhook) -> dict[str, Any]:
     """Make a webhook and return its record with the secret, this once.
 
-    Raises `LimitReached` when there are too many.
+    Raises `LimitReached` when there are too many, `ValidationFailed` for an address that is never reached.
     """
+    _check_target(services, body.url)
     secret, webhook_id = body.secret or new_secret(), new_id()
     codes = list(EVENT_TYPES) if body.event_subscriptions is None else _codes(body.event_subscriptions)
     async with services.db.tenant(caller.org_id) as transaction:
@@ -73,8 +75,10 @@ async def get(services: Services, caller: Principal, webhook_id: UUID, query: Re
 async def change(services: Services, caller: Principal, webhook_id: UUID, body: PatchWebhook) -> dict[str, Any]:
     """Change a webhook. What waits for it goes to its new URL, or fails when it is disabled.
 
-    Raises `WebhookNotFound`, and `Conflict` when it is not as the caller has read it.
+    Raises `WebhookNotFound`, `Conflict` when it is not as the caller has read it, and `ValidationFailed` for an address
+    that is never reached.
     """
+    _check_target(services, body.url)
     given = body.model_fields_set - {"updated_at"}
     async with services.db.tenant(caller.org_id) as transaction:
         row = await _locked(transaction, webhook_id)
@@ -134,6 +138,13 @@ def _event_type(code: str) -> dict[str, Any]:
     row, number = EVENT_TYPES[code], list(EVENT_TYPES).index(code) + 1
     shown = {name: getattr(row, name) for name in EventType.model_fields if name != "sort_order"}
     return {**shown, "sort_order": number}
+
+
+def _check_target(services: Services, url: str | None) -> None:
+    said = None if url is None else refusal(url, services.settings)
+    if said is not None:
+        detail = {"loc": ["body", "url"], "msg": said, "type": "blocked_address"}
+        raise errors.ValidationFailed(f"url: {said}", errors=[detail])
 
 
 def _codes(subscriptions: list[Subscription]) -> list[str]:

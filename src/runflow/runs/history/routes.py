@@ -36,14 +36,9 @@ EVENTS_DESCRIPTION = (
     "moment only: they have no `id`, and are not told again."
 )
 EVENT_SCHEMA = {
-    "type": "object",
-    "description": "One event of the stream.",
-    "properties": {
-        "id": {"type": "string", "description": "Send the last one as `Last-Event-ID` to go on behind it."},
-        "event": {"type": "string", "enum": ["status", "progress", "log", "node", "queue", "preview"]},
-        "data": {"type": "string", "description": "A JSON object."},
-        "retry": {"type": "integer", "description": "Milliseconds to wait before connecting again."},
-    },
+    "type": "string",
+    "description": "Lines `id: ` (send the last one as `Last-Event-ID` to go on behind it), `event: `, `data: ` (JSON) "
+    "and `retry: ` (milliseconds to wait before connecting again); an empty line ends an event.",
 }
 
 

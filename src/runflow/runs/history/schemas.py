@@ -48,7 +48,7 @@ class LogLine(BaseModel):
     level_code: LogLevel
     message: str
     timestamp: Timestamp
-    meta: dict[str, Any] | None = Field(default=None, description="What else the worker said.")
+    meta: dict[str, Any] | None = Field(description="What else the worker said.")
     run: Run | None = Field(default=None, description="With `embed=run`.")
 
 
@@ -67,14 +67,14 @@ class NodeRun(BaseModel):
     created_at: Timestamp
     started_at: Timestamp | None
     completed_at: Timestamp | None
-    flow_id: UUID | None = None
-    input: dict[str, Any] | None = None
-    output: dict[str, Any] | None = None
-    input_signature: str | None = None
-    preview_type: str | None = None
-    preview_value: str | None = None
-    cost: str | None = None
-    retry_count: int = 0
+    flow_id: UUID | None
+    input: dict[str, Any] | None
+    output: dict[str, Any] | None
+    input_signature: str | None
+    preview_type: str | None
+    preview_value: str | None
+    cost: str | None
+    retry_count: int
 
 
 class Attempt(BaseModel):
@@ -99,8 +99,9 @@ class Attempt(BaseModel):
 
 _TOLD = frozenset({"level_code", "message"})
 _ATTEMPT = tuple(Attempt.model_fields)
-_NODE_RUN = tuple(name for name, field in NodeRun.model_fields.items() if field.is_required())
-_NODE_RUN_EMPTY = {name: field.default for name, field in NodeRun.model_fields.items() if not field.is_required()}
+_OF_FLOWS = ("flow_id", "input", "output", "input_signature", "preview_type", "preview_value", "cost")
+_NODE_RUN_EMPTY = {**dict.fromkeys(_OF_FLOWS), "retry_count": 0}
+_NODE_RUN = tuple(name for name in NodeRun.model_fields if name not in _NODE_RUN_EMPTY)
 
 
 def attempt_record(row: AttemptRow) -> dict[str, Any]:

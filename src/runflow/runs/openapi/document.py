@@ -146,12 +146,17 @@ def _wait(description: str) -> dict[str, Any]:
 
 
 def _read(workflow: Described) -> dict[str, Any]:
+    files = _files(workflow.interface["outputs"])
     done = {
         "id": _RUN_ID,
         "status_code": "succeeded",
         "status": "succeeded",
         "is_terminal": True,
-        "output": {"kind": "comfyui_outputs", "outputs": _files(workflow.interface["outputs"])},
+        "output": {
+            "kind": "comfyui_outputs",
+            "outputs": files,
+            "image_urls": [file["url"] for file in files if file["content_type"].startswith("image/")],
+        },
     }
     return {
         "operationId": f"read{_title(workflow.slug)}Run",

@@ -346,13 +346,13 @@ class ListEnvelope(BaseModel, Generic[Item]):
     """One page of a list. Cursors are values for `pq`, or null."""
 
     items: list[Item]
-    first: str | None = Field(default=None, description="The first page; null on the first page itself.")
-    next: str | None = Field(default=None, description="The page after this one; null at the end.")
+    first: str | None = Field(description="The first page; null on the first page itself.")
+    next: str | None = Field(description="The page after this one; null at the end.")
     previous: str | None = Field(
-        default=None, description="The page before this one, with or without `from_prev=true`; null at the start."
+        description="The page before this one, with or without `from_prev=true`; null at the start."
     )
-    next_pq: str | None = Field(default=None, description="The same as `next`.")
-    prev_pq: str | None = Field(default=None, description="The same as `previous`.")
+    next_pq: str | None = Field(description="The same as `next`.")
+    prev_pq: str | None = Field(description="The same as `previous`.")
 
 
 def envelope(page: Page[Any], items: Sequence[Any]) -> dict[str, Any]:

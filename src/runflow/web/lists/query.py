@@ -30,7 +30,13 @@ _SortBy = Annotated[
         examples=["created_at:desc"],
     ),
 ]
-_Fields = Annotated[str | None, Query(description="Comma list of the fields to return; all when absent.")]
+_Fields = Annotated[
+    str | None,
+    Query(
+        description="Comma list of the fields to return; all when absent. The answer then holds no others, even where "
+        "its schema requires them."
+    ),
+]
 _Embed = Annotated[str | None, Query(description="Comma list of relations to include.")]
 _Cursor = Annotated[
     str | None,

@@ -1,6 +1,6 @@
 """What one list offers: its fields, their kinds, its relations; declared once per noun, beside its queries."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -116,35 +116,6 @@ def fixed_table(name: str, columns: Mapping[str, type], rows: Sequence[Mapping[s
     """Return `VALUES` with these columns (text, integer or boolean); such a list sorts and filters like any other."""
     made = sa.values(*(sa.column(column, _TYPES[kind]) for column, kind in columns.items()), name=name)
     return made.data([tuple(row[column] for column in columns) for row in rows])
-
-
-_PREFIX = "#/components/schemas/"
-
-
-def free_projected(document: dict[str, Any]) -> None:
-    """Take `required` off every schema of a record, alone or in a list, whose route takes `fields`."""
-    schemas = document["components"]["schemas"]
-    for name in set(_records(document)):
-        schemas[name].pop("required", None)
-
-
-def _records(document: dict[str, Any]) -> Iterator[str]:
-    schemas = document["components"]["schemas"]
-    for operations in document["paths"].values():
-        for operation in operations.values():
-            if not any(parameter.get("name") == "fields" for parameter in operation.get("parameters", ())):
-                continue
-            content = operation["responses"].get("200", {}).get("content", {})
-            name = _name(content.get("application/json", {}).get("schema"))
-            items = schemas[name].get("properties", {}).get("items") if name else None
-            listed = _name(items.get("items")) if items else None
-            if listed or name:
-                yield listed or str(name)
-
-
-def _name(schema: Any) -> str | None:
-    reference = schema.get("$ref", "") if isinstance(schema, dict) else ""
-    return reference.removeprefix(_PREFIX) if reference.startswith(_PREFIX) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ _TIME = re.compile(
 )
 _BOOL = {"true": True, "1": True, "false": False, "0": False}
 _INT_LIMIT = 2**63
+_SPELLINGS = {"canceled": "cancelled"}
+"""Other spellings of values of enums, as some clients write them."""
 
 _ORDERED = frozenset({Operator.GT, Operator.GTE, Operator.LT, Operator.LTE})
 _EQUALITY = frozenset({Operator.EQ, Operator.NE, Operator.IN, Operator.NIN, Operator.ISNULL})
@@ -43,6 +45,11 @@ class Day:
 Typed = UUID | int | Decimal | bool | datetime | Day | str
 
 
+def spelled(code: str) -> str:
+    """Return a value of an enum as it is spelled here."""
+    return _SPELLINGS.get(code, code)
+
+
 def check_operator(field: ListField, term: Term) -> None:
     """Raise InvalidFilter unless the term's operator has a meaning for the field's kind."""
     allowed = _OPERATORS[field.kind]
@@ -60,9 +67,11 @@ def typed(field: ListField, value: Value) -> Typed:
         case FieldKind.STRING:
             return text
         case FieldKind.ENUM:
-            if text in (field.choices or ()):
+            choices = field.choices or ()
+            text = spelled(text)
+            if text in choices:
                 return text
-            raise _wrong(field, value, f"one of {', '.join(field.choices or ())}")
+            raise _wrong(field, value, f"one of {', '.join(choices)}")
         case FieldKind.UUID:
             if _UUID.fullmatch(text):
                 return UUID(text)

@@ -32,6 +32,12 @@ async def front() -> Response:
     return Response(status_code=307, headers={"Location": "docs"})
 
 
+@router.head("/", access=Access.PUBLIC)
+async def front_for_monitors() -> Response:
+    """Tell a monitor or load balancer, which follows no redirect, that the server answers."""
+    return Response(status_code=200)
+
+
 @router.get("/docs", access=Access.PUBLIC)
 async def page() -> Response:
     """Serve the interactive reference. `?url=/v1/…/openapi.json` shows another document of this server."""

@@ -82,6 +82,8 @@ class NodeError:
     title: str | None = None
     exception_type: str | None = None
     details: tuple[dict[str, Any], ...] = ()
+    traceback: str | None = None
+    """Where in the node it happened, without folders of the machine; for the workflow's owner alone."""
 
     def __str__(self) -> str:
         return f"{self.message} {self.next_step}"

@@ -5,6 +5,7 @@ Codes: docs/api/runs.md, "Failures". Shapes: recorded from ComfyUI 0.3.12 to 0.3
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from runflow.protocol.failures import FailureCode
@@ -92,7 +93,25 @@ def read_execution_error(data: Mapping[str, Any], prompt: Prompt, hidden: tuple[
         code, text = FailureCode.INPUT_VALIDATION_FAILED, f"The file that {where} was given cannot be read: {message}"
     else:
         code, text = FailureCode.EXECUTION_FAILED, f"The {where} raised {short}: {message}"
-    return _error(code, _sentence(text), prompt, node_id or None, node_type, short)
+    told = _error(code, _sentence(text), prompt, node_id or None, node_type, short)
+    return replace(told, traceback=_traceback(data.get("traceback"), f"{short}: {message}", hidden))
+
+
+_TRACEBACK_LINES = 60
+_TRACEBACK_CHARACTERS = 12_000
+
+
+def _traceback(lines: object, last: str, hidden: tuple[str, ...]) -> str | None:
+    """Return the end of a traceback, cleaned line by line, with the exception under it."""
+    if not isinstance(lines, list) or not lines:
+        return None
+    found = []
+    for line in "".join(map(str, lines)).splitlines()[-_TRACEBACK_LINES:]:
+        said = clean(line, hidden)
+        if said:
+            found.append(line[: len(line) - len(line.lstrip())] + said)
+    text = "\n".join([*found, last])
+    return text if len(text) <= _TRACEBACK_CHARACTERS else "…" + text[-_TRACEBACK_CHARACTERS:]
 
 
 def _read_node_errors(node_errors: Mapping[str, Any], prompt: Prompt, hidden: tuple[str, ...]) -> NodeError:

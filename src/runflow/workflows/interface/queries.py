@@ -168,6 +168,19 @@ async def one(
     return await transaction.first(only(statement, row_id), row=_STORED[kind])
 
 
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    comfyui_workflow_id: UUID
+
+
+async def workflow_of(transaction: Transaction, kind: type[InputRow] | type[OutputRow], row_id: UUID) -> UUID | None:
+    """Return the workflow of a row, one that was deleted by hand included."""
+    table = _TABLES[kind]
+    statement = sa.select(table.c.comfyui_workflow_id).where(table.c.id == row_id)
+    found = await transaction.first(statement, row=_Owner)
+    return None if found is None else found.comfyui_workflow_id
+
+
 async def stored(
     transaction: Transaction, kind: type[interface_rows.EitherRow], workflow_id: UUID
 ) -> list[interface_rows.EitherRow]:

@@ -47,6 +47,10 @@ Reading = Annotated[RecordQuery, Depends(record_query)]
 
 _INPUTS = "/v1/comfyui-workflows/{comfyui_workflow_id}/inputs"
 _OUTPUTS = "/v1/comfyui-workflows/{comfyui_workflow_id}/outputs"
+_INPUT_SHOWN = "/v1/comfyui-workflows/any/inputs/{id}"
+_OUTPUT_SHOWN = "/v1/comfyui-workflows/any/outputs/{id}"
+"""Beside `{owner}/{slug}/runs`, the routes of one row would be ambiguous in the OpenAPI document: there, it goes by its
+own id alone."""
 
 
 def _one(workflow: UUID | str) -> UUID | None:
@@ -92,6 +96,7 @@ async def create_input(
     access=READ,
     errors=(errors.WorkflowNotFound, errors.WorkflowInputNotFound),
     response_model=WorkflowInput,
+    shown_as=_INPUT_SHOWN,
     summary="Get an input",
 )
 async def get_input(
@@ -106,13 +111,14 @@ async def get_input(
     access=EDIT,
     errors=(errors.WorkflowNotFound, errors.WorkflowInputNotFound, errors.Conflict),
     response_model=WrittenInput,
+    shown_as=_INPUT_SHOWN,
     summary="Change an input",
     openapi_extra=openapi_body(InputChange),
 )
 async def patch_input(
     caller: Caller,
     parts: Parts,
-    comfyui_workflow_id: WorkflowId,
+    comfyui_workflow_id: AnyWorkflow,
     id: InputId,
     body: Annotated[InputChange, Depends(json_body(InputChange))],
 ) -> Response:
@@ -121,7 +127,7 @@ async def patch_input(
     What you change survives later deploys until the node's own widget changes. The name of an input that a Runflow node
     declares is the node's `input_id` and is changed there.
     """
-    return json_response(await service.patch(parts, caller, INPUTS, comfyui_workflow_id, id, body))
+    return json_response(await service.patch(parts, caller, INPUTS, _one(comfyui_workflow_id), id, body))
 
 
 @router.delete(
@@ -129,11 +135,12 @@ async def patch_input(
     access=REMOVE,
     errors=(errors.WorkflowNotFound, errors.WorkflowInputNotFound),
     status_code=204,
+    shown_as=_INPUT_SHOWN,
     summary="Delete an input",
 )
-async def delete_input(caller: Caller, parts: Parts, comfyui_workflow_id: WorkflowId, id: InputId) -> Response:
+async def delete_input(caller: Caller, parts: Parts, comfyui_workflow_id: AnyWorkflow, id: InputId) -> Response:
     """Delete an input; makes a version. A deploy does not bring it back until its node has another `input_id`."""
-    await service.delete(parts, caller, INPUTS, comfyui_workflow_id, id)
+    await service.delete(parts, caller, INPUTS, _one(comfyui_workflow_id), id)
     return Response(status_code=204)
 
 
@@ -176,6 +183,7 @@ async def create_output(
     access=READ,
     errors=(errors.WorkflowNotFound, errors.WorkflowOutputNotFound),
     response_model=WorkflowOutput,
+    shown_as=_OUTPUT_SHOWN,
     summary="Get an output",
 )
 async def get_output(
@@ -190,18 +198,19 @@ async def get_output(
     access=EDIT,
     errors=(errors.WorkflowNotFound, errors.WorkflowOutputNotFound, errors.Conflict),
     response_model=WrittenOutput,
+    shown_as=_OUTPUT_SHOWN,
     summary="Change an output",
     openapi_extra=openapi_body(OutputChange),
 )
 async def patch_output(
     caller: Caller,
     parts: Parts,
-    comfyui_workflow_id: WorkflowId,
+    comfyui_workflow_id: AnyWorkflow,
     id: OutputId,
     body: Annotated[OutputChange, Depends(json_body(OutputChange))],
 ) -> Response:
     """Change an output: label, description, order, target. Makes a version."""
-    return json_response(await service.patch(parts, caller, OUTPUTS, comfyui_workflow_id, id, body))
+    return json_response(await service.patch(parts, caller, OUTPUTS, _one(comfyui_workflow_id), id, body))
 
 
 @router.delete(
@@ -209,9 +218,10 @@ async def patch_output(
     access=REMOVE,
     errors=(errors.WorkflowNotFound, errors.WorkflowOutputNotFound),
     status_code=204,
+    shown_as=_OUTPUT_SHOWN,
     summary="Delete an output",
 )
-async def delete_output(caller: Caller, parts: Parts, comfyui_workflow_id: WorkflowId, id: OutputId) -> Response:
+async def delete_output(caller: Caller, parts: Parts, comfyui_workflow_id: AnyWorkflow, id: OutputId) -> Response:
     """Delete an output; makes a version. A deploy does not bring it back until its node has another `output_id`."""
-    await service.delete(parts, caller, OUTPUTS, comfyui_workflow_id, id)
+    await service.delete(parts, caller, OUTPUTS, _one(comfyui_workflow_id), id)
     return Response(status_code=204)

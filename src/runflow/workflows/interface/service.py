@@ -35,6 +35,10 @@ ROWS_AT_ONCE = 16
 """How many rows the database sends before their size is looked at."""
 
 
+FORM_ORDER = "sort_order:asc"
+"""The default order of the rows of one workflow. Those of several have no form in common: newest first."""
+
+
 async def list_page(
     services: Services, caller: Principal, kind: Kind[EitherRow], workflow_id: UUID | None, query: ListQuery
 ) -> dict[str, Any]:
@@ -50,6 +54,9 @@ async def list_page(
 async def _read(
     services: Services, caller: Principal, kind: Kind[EitherRow], workflow_id: UUID | None, query: ListQuery
 ) -> Page[DefinitionRow]:
+    if workflow_id is not None and query.sort_by is None:
+        query = replace(query, sort_by=FORM_ORDER)
+
     async def read(transaction: Transaction, base: Select[Any]) -> Page[DefinitionRow]:
         # A default may be a megabyte of text.
         row = queries.stored_as(kind.row)
@@ -136,16 +143,19 @@ async def patch(
     services: Services,
     caller: Principal,
     kind: Kind[EitherRow],
-    workflow_id: UUID,
+    workflow_id: UUID | None,
     row_id: UUID,
     body: InputChange | OutputChange,
 ) -> dict[str, Any]:
     """Change a row and return it with `warnings`; a change that changes nothing makes no version.
 
+    Without `workflow_id` the row may be of any live workflow.
+
     Raises `WorkflowNotFound`, `WorkflowInputNotFound`, `WorkflowOutputNotFound`, `ValidationFailed`, or `Conflict`
     (another row has the name, an old `updated_at`).
     """
     item = body.stated()
+    of = workflow_id or await _workflow_of(services, caller, kind, row_id)
 
     def work(rows: tuple[EitherRow, ...], prompt: Prompt) -> _Changed[EitherRow]:
         row = _find(kind, rows, row_id)
@@ -159,16 +169,20 @@ async def patch(
         return _Changed(tuple(changed if row.id == row_id else row for row in rows), changed)
 
     async def unchanged_since(transaction: Transaction) -> None:
-        statement = queries.of_workflow(kind.row, caller.org_id, workflow_id)
+        statement = queries.of_workflow(kind.row, caller.org_id, of)
         row = await queries.one(transaction, kind.row, statement, row_id)
         if row is not None:
             check_unchanged(body.updated_at, row.updated_at, kind.noun)
 
-    return await _write(services, caller, kind, workflow_id, work, "updated", body, unchanged_since)
+    return await _write(services, caller, kind, of, work, "updated", body, unchanged_since)
 
 
-async def delete(services: Services, caller: Principal, kind: Kind[EitherRow], workflow_id: UUID, row_id: UUID) -> None:
+async def delete(
+    services: Services, caller: Principal, kind: Kind[EitherRow], workflow_id: UUID | None, row_id: UUID
+) -> None:
     """Remove a row; doing it again changes nothing. A node's row stays away until its node has another id.
+
+    Without `workflow_id` the row may be of any live workflow.
 
     Raises `WorkflowNotFound`, `WorkflowInputNotFound` or `WorkflowOutputNotFound`.
     """
@@ -177,7 +191,16 @@ async def delete(services: Services, caller: Principal, kind: Kind[EitherRow], w
         gone = replace(_find(kind, rows, row_id), deleted=True)
         return _Changed(tuple(gone if row.id == row_id else row for row in rows), gone)
 
-    await _write(services, caller, kind, workflow_id, work, "deleted")
+    of = workflow_id or await _workflow_of(services, caller, kind, row_id)
+    await _write(services, caller, kind, of, work, "deleted")
+
+
+async def _workflow_of(services: Services, caller: Principal, kind: Kind[EitherRow], row_id: UUID) -> UUID:
+    async with services.db.tenant(caller.org_id) as transaction:
+        found = await queries.workflow_of(transaction, kind.row, row_id)
+    if found is None:
+        raise kind.not_found
+    return found
 
 
 async def _write(

@@ -1,5 +1,6 @@
 """SQL of versions as their owner reads them, and what their lists can be filtered and sorted by."""
 
+import contextlib
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -36,23 +37,26 @@ class VersionWithTexts(Version):
 
 def of_workflow(workflow_id: UUID, texts: Collection[str] = ()) -> sa.Select[Any]:
     """Return the SELECT of the versions of a workflow, deleted or not, with these documents as text."""
+    return _versions(texts).where(workflow_versions.c.workflow_id == workflow_id)
+
+
+def _versions(texts: Collection[str]) -> sa.Select[Any]:
     return (
         sa.select(
             *(workflow_versions.c[name] for name in VERSION_COLUMNS),
             (workflow_versions.c.id == workflows.c.version_id).label("is_current"),
             *(sa.cast(workflow_versions.c[name], sa.Text).label(name) for name in TEXTS if name in texts),
         )
-        .select_from(workflow_versions.join(workflows, workflows.c.id == workflow_versions.c.workflow_id))
-        .where(workflow_versions.c.workflow_id == workflow_id)
-    )
+    ).select_from(workflow_versions.join(workflows, workflows.c.id == workflow_versions.c.workflow_id))
 
 
-async def by_number(
-    transaction: Transaction, workflow_id: UUID, number: int, texts: Collection[str]
+async def one(
+    transaction: Transaction, workflow_id: UUID | None, version: int | UUID, texts: Collection[str]
 ) -> VersionWithTexts | None:
-    """Return one version of a workflow with these documents as text."""
-    statement = of_workflow(workflow_id, texts).where(workflow_versions.c.number == number)
-    return await transaction.first(statement, row=VersionWithTexts)
+    """Return one version with these documents as text, by its number or id; without `workflow_id` of any workflow."""
+    statement = _versions(texts) if workflow_id is None else of_workflow(workflow_id, texts)
+    column = workflow_versions.c.id if isinstance(version, UUID) else workflow_versions.c.number
+    return await transaction.first(statement.where(column == version), row=VersionWithTexts)
 
 
 VERSION_LIST = ListSpec(
@@ -79,6 +83,15 @@ def number_of(version: str) -> int:
             f'There is no version "{version[:20]}": versions are numbered "1", "2" and so on.'
         )
     return int(version)
+
+
+def name_of(version: str, workflow_id: UUID | None) -> int | UUID:
+    """Return the id or the number that names a version. Raises `WorkflowVersionNotFound` where it can be neither."""
+    with contextlib.suppress(ValueError):
+        return UUID(version)
+    if workflow_id is None:
+        raise errors.WorkflowVersionNotFound("Below `any`, a version goes by its `id`: its number says nothing there.")
+    return number_of(version)
 
 
 def record(row: VersionWithTexts, texts: Collection[str]) -> dict[str, Any]:

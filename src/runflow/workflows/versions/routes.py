@@ -1,6 +1,6 @@
 """Routes of versions (docs/api/workflows.md, "Versions and rollbacks")."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import Depends, Path
@@ -25,6 +25,7 @@ READ = any_of("comfyui-workflows:read")
 
 Parts = Annotated[Services, Depends(services)]
 WorkflowId = Annotated[UUID, Path(description="Id of the workflow.")]
+AnyWorkflow = Annotated[UUID | Literal["any"], Path(description="Id of the workflow, or `any`.")]
 
 
 @router.get(
@@ -48,18 +49,20 @@ async def list_versions(
     "/v1/comfyui-workflows/{id}/versions/{version}",
     access=READ,
     errors=(errors.WorkflowNotFound, errors.WorkflowVersionNotFound),
+    shown_as="/v1/comfyui-workflows/any/versions/{version}",
     response_model=WholeVersion,
     summary="Get a workflow's version",
 )
 async def get_version(
     caller: Caller,
     parts: Parts,
-    id: WorkflowId,
-    version: Annotated[str, Path(description="Number of the version.", examples=["3"])],
+    id: AnyWorkflow,
+    version: Annotated[str, Path(description="Id of the version; of a workflow that is named, its number as well.")],
     query: Annotated[RecordQuery, Depends(record_query)],
 ) -> Response:
     """Read one version with its documents and its frozen interface."""
-    return json_response(await service.get(parts, caller, id, version, query))
+    workflow = id if isinstance(id, UUID) else None
+    return json_response(await service.get(parts, caller, workflow, version, query))
 
 
 @router.post(

@@ -22,7 +22,7 @@ from runflow.workflows.queries import DOCUMENTS, size_of
 from runflow.workflows.service import TOPIC
 from runflow.workflows.versions import queries
 from runflow.workflows.versions import queries as versions
-from runflow.workflows.versions.queries import VERSION_LIST, VersionWithTexts, number_of, record
+from runflow.workflows.versions.queries import VERSION_LIST, VersionWithTexts, name_of, number_of, record
 from runflow.workflows.versions.schemas import Rollback
 
 
@@ -49,15 +49,18 @@ async def list_page(services: Services, caller: Principal, workflow_id: UUID, qu
 
 
 async def get(
-    services: Services, caller: Principal, workflow_id: UUID, version: str, query: RecordQuery
+    services: Services, caller: Principal, workflow_id: UUID | None, version: str, query: RecordQuery
 ) -> dict[str, Any]:
-    """Return one version with its documents. Raises `WorkflowNotFound`, `WorkflowVersionNotFound`, `InvalidField`."""
+    """Return one version with its documents, by its id, or of this workflow by its number as well.
+
+    Raises `WorkflowNotFound`, `WorkflowVersionNotFound`, `InvalidField`.
+    """
     check_projection(query, VERSION_LIST.response_fields, VERSION_LIST.embeds)
     texts = queries.TEXTS if query.fields is None else query.fields
     async with services.db.tenant(caller.org_id) as transaction:
-        if not await workflows.is_there(transaction, workflow_id):
+        if workflow_id is not None and not await workflows.is_there(transaction, workflow_id):
             raise errors.WorkflowNotFound
-        row = await queries.by_number(transaction, workflow_id, number_of(version), texts)
+        row = await queries.one(transaction, workflow_id, name_of(version, workflow_id), texts)
     if row is None:
         raise errors.WorkflowVersionNotFound
     return project(record(row, texts), query)
@@ -75,7 +78,7 @@ async def roll_back(services: Services, caller: Principal, workflow_id: UUID, bo
     number = number_of(body.version)
     async with services.db.tenant(caller.org_id) as transaction:
         current = await writing.locked(transaction, workflow_id)
-        wanted = await versions.by_number(transaction, workflow_id, number, _NEEDED)
+        wanted = await versions.one(transaction, workflow_id, number, _NEEDED)
         if wanted is None:
             raise errors.WorkflowVersionNotFound
         before = await writing.stored_rows(transaction, workflow_id)
