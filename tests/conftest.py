@@ -95,6 +95,9 @@ def master_key() -> MasterKey:
 @pytest.fixture(scope="session")
 async def db_url(owner_url: URL, master_key: MasterKey) -> URL:
     """Owner's URL of a migrated database."""
+    # pytest-asyncio sets session fixtures up again after a plain test that uses a coroutine's fixture.
+    if _MIGRATED:
+        return parse_url(_MIGRATED[0])
     url = fresh_database(owner_url, "migrated")
     await migrate(url, master_key)
     _MIGRATED.append(url.set(drivername="postgresql").render_as_string(hide_password=False))

@@ -9,10 +9,9 @@ import httpx
 import pytest
 
 from runflow.accounts.keys import service as keys
-from runflow.accounts.organizations import queries as orgs
 from runflow.ids import new_id
 from runflow.web.services import Services
-from tests.support.application import MakeKey, new_org, open_client
+from tests.support.application import open_client
 
 PROMPT = {
     "1": {"class_type": "RunflowInputString", "inputs": {"input_id": "prompt", "required": True}},
@@ -97,16 +96,6 @@ class Deployed:
     id: str
     path: str
     gpu: str
-
-
-@pytest.fixture
-async def operator(services: Services, make_key: MakeKey) -> AsyncIterator[httpx.AsyncClient]:
-    """A caller of the operator's organization, the first one."""
-    async with services.db.system() as transaction:
-        first = await orgs.first(transaction)
-    org = await new_org(services) if first is None else first.id
-    async with open_client(services, await make_key(org=org)) as client:
-        yield client
 
 
 @pytest.fixture

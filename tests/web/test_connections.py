@@ -206,7 +206,7 @@ async def test_a_head_without_an_end_is_closed(served: Served) -> None:
     assert await ends(stream) == b""
 
 
-def test_there_are_no_more_connections_than_the_process_may_have_files(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_there_are_no_more_connections_than_the_process_may_have_files(monkeypatch: pytest.MonkeyPatch) -> None:
     limits = [1024, 1024]
     monkeypatch.setattr(resource, "getrlimit", lambda _what: tuple(limits))
     monkeypatch.setattr(resource, "setrlimit", lambda _what, found: limits.__setitem__(0, found[0]))

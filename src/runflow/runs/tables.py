@@ -58,6 +58,7 @@ runs = Table(
     Column("failure_message", Text),
     json_column("failure_details"),
     Column("output_expired", Boolean, nullable=False),
+    Column("has_leftovers", Boolean, nullable=False),
 )
 
 run_attempts = Table(

@@ -1,6 +1,6 @@
 """Tables of workers and of the GPU catalogue."""
 
-from sqlalchemy import ARRAY, Boolean, Column, Integer, Numeric, Table, Text
+from sqlalchemy import ARRAY, Boolean, Column, Integer, Numeric, Table, Text, Uuid
 
 from runflow.db.tables import json_column, metadata, time_column, uuid_column
 
@@ -22,6 +22,7 @@ workers = Table(
     Column("unanswered_offers", Integer, nullable=False),
     time_column("unanswered_at"),
     time_column("paused_until"),
+    Column("former_instances", ARRAY(Uuid), nullable=False),
     Column("takeovers", Integer, nullable=False),
     time_column("taken_over_at"),
     uuid_column("token_id"),
