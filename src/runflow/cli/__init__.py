@@ -14,6 +14,7 @@ from runflow.cli.console import explain
 COMMANDS = {
     "up": "Start the database, the API server and one local worker; stop them all with Ctrl-C.",
     "demo": "Install a ComfyUI if there is none, deploy a small workflow, run it over HTTP and save the picture.",
+    "editor": "Open the installed ComfyUI, with plugin, server and key filled in.",
     "login": "Save a server and an API key, for the commands that call it.",
     "logout": "Forget a saved API key.",
     "deploy": "Deploy an exported workflow, or give it a new version.",

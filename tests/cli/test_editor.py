@@ -1,0 +1,85 @@
+"""`runflow editor` as a process, and the folder that it makes."""
+
+import asyncio
+import json
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from runflow.cli import editor_home
+from runflow.cli.editor_home import Connection, first_page, prepare, stored_key
+from runflow.plugin_install import plugin_source
+from tests.cli.conftest import Command
+from tests.support.source import ROOT
+
+HERE = Connection("http://127.0.0.1:8700", "rf_live_" + "a" * 40)
+
+
+@pytest.fixture
+def comfyui(tmp_path: Path) -> Path:
+    folder = tmp_path / "ComfyUI"
+    (folder / "models" / "loras").mkdir(parents=True)
+    (folder / "custom_nodes" / "SomePack").mkdir(parents=True)
+    return folder
+
+
+def settings(base: Path) -> dict[str, object]:
+    return dict(json.loads((base / "user/default/comfy.settings.json").read_text()))
+
+
+def test_the_folder_has_plugin_address_key_and_a_picture(tmp_path: Path, comfyui: Path) -> None:
+    base = tmp_path / "editor"
+    arguments = prepare(base, comfyui, HERE)
+    assert "--extra-model-paths-config" in arguments
+    assert (base / "custom_nodes/ComfyUI-Runflow/__init__.py").is_file() and (base / "custom_nodes/SomePack").is_dir()
+    assert settings(base)["Runflow.ApiUrl"] == HERE.url and settings(base)["Comfy.TutorialCompleted"] is True
+    assert stored_key(base, HERE.url) == HERE.key and stored_key(base, "http://127.0.0.1:9999") is None
+    keys = base / "user/__runflow/keys.json"
+    assert stat.S_IMODE(keys.stat().st_mode) == 0o600
+    assert HERE.key not in json.dumps(settings(base)) + repr(HERE)
+    assert (base / "input/example.png").is_file()
+
+
+def test_what_a_person_set_stays(tmp_path: Path, comfyui: Path) -> None:
+    base = tmp_path / "editor"
+    prepare(base, comfyui, None)
+    assert editor_home.URL_SETTING not in settings(base) and stored_key(base, HERE.url) is None
+    file = base / "user/default/comfy.settings.json"
+    file.write_text(json.dumps({"Comfy.TutorialCompleted": False, "Runflow.ApiUrl": "https://runflow.example.com"}))
+    prepare(base, comfyui, HERE)
+    assert settings(base)["Runflow.ApiUrl"] == "https://runflow.example.com" and stored_key(base, HERE.url) is None
+    assert settings(base)["Comfy.TutorialCompleted"] is False
+    file.write_text(json.dumps({"Runflow.ApiUrl": "http://localhost:8700"}))
+    moved = Connection("http://127.0.0.1:8701", HERE.key)
+    prepare(base, comfyui, moved)
+    assert settings(base)["Runflow.ApiUrl"] == moved.url, "the server of this machine has another port now"
+
+
+def test_the_sample_is_opened_once(tmp_path: Path, comfyui: Path) -> None:
+    base = tmp_path / "editor"
+    prepare(base, comfyui, None)
+    assert first_page(base) == "/?template=dream-photo&source=ComfyUI-Runflow"
+    assert first_page(base) == "/"
+    assert (plugin_source() / "example_workflows" / f"{editor_home.SAMPLE}.json").is_file()
+
+
+def test_a_clone_in_custom_nodes_has_the_sample_too() -> None:
+    assert (ROOT / "example_workflows").resolve() == (ROOT / "plugin" / "example_workflows")
+
+
+async def test_what_is_missing_is_said(runflow: Command, tmp_path: Path) -> None:
+    said = await runflow("editor", "--no-browser", RUNFLOW_COMFYUI=str(tmp_path / "nothing"))
+    assert said.code == 1 and "runflow comfyui install" in said.words
+
+
+async def test_a_port_in_use_is_said(runflow: Command, tmp_path: Path, comfyui: Path) -> None:
+    (comfyui / "main.py").touch()
+    python = comfyui / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        said = await asyncio.wait_for(runflow("editor", "--port", port, RUNFLOW_COMFYUI=str(comfyui)), 120)
+    assert said.code == 1 and f"Port {port} is in use" in said.words
