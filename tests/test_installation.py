@@ -55,7 +55,6 @@ async def test_the_name_of_the_local_worker_goes_to_its_new_token(
     values = {
         "id": new_id(),
         "name": name,
-        "instance": new_id(),
         "gpu_code": "CPU",
         "gpu_name": None,
         "memory_gb": 0,
@@ -69,7 +68,7 @@ async def test_the_name_of_the_local_worker_goes_to_its_new_token(
     async def register() -> UUID | None:
         async with db.system() as connection:
             token = await keys.worker_token(connection, token_hash(token_file.read_text().strip()))
-            return await workers.register(connection, {**values, "token_id": token})
+            return await workers.register(connection, {**values, "instance": new_id(), "token_id": token})
 
     worker = await register()
     assert worker is not None

@@ -139,7 +139,7 @@ def key(server: Platform) -> str:
 @pytest.fixture(scope="module")
 def document(server: Platform, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("openapi") / "openapi.json"
-    path.write_bytes(httpx.get(f"{server.url}/v1/openapi.json").raise_for_status().content)
+    path.write_bytes(httpx.get(f"{server.url}/v1/openapi.json", timeout=60).raise_for_status().content)
     return path
 
 
@@ -148,7 +148,7 @@ async def worker(server: Platform) -> AsyncIterator[Worker]:
     command = [sys.executable, "-m", "runflow", "keys", "create-worker", "--name", "double", "--json"]
     made = subprocess.run(command, env=server._env, check=True, stdout=subprocess.PIPE)
     headers = {"Authorization": f"Bearer {json.loads(made.stdout)['token']}"}
-    async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=40) as client:
+    async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=90) as client:
         double = Worker(client, f"double-{new_id().hex[-8:]}")
         await double.register()
         yield double
@@ -164,7 +164,7 @@ def done(command: Sequence[str | Path], folder: Path) -> "subprocess.CompletedPr
 
 async def check(server: Platform, key: str, worker: Worker, folder: Path, command: Sequence[str | Path]) -> None:
     """Let a client run, while a worker does what it dispatches, and look at what it tells."""
-    async with httpx.AsyncClient(base_url=server.url, headers={"Authorization": f"Bearer {key}"}) as http:
+    async with httpx.AsyncClient(base_url=server.url, headers={"Authorization": f"Bearer {key}"}, timeout=60) as http:
         body = {"name": f"Generated {new_id()}", "workflow_json": PROMPT}
         path = (await http.post("/v1/comfyui-workflows", json=body)).raise_for_status().json()["path"]
         async with asyncio.TaskGroup() as group:

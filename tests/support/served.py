@@ -24,6 +24,8 @@ from tests.support.application import application_of
 async def served(app: ASGIApp) -> AsyncIterator[str]:
     """Serve an application until the end of the block; gives its address."""
     with socket.socket() as listener:
+        # Small buffers of the kernel: what is not read is soon the server's.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
         listener.bind(("127.0.0.1", 0))
         listener.listen(64)
         port = listener.getsockname()[1]

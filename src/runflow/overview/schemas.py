@@ -78,12 +78,12 @@ class DeliveriesInfo(BaseModel):
 class RecentRuns(BaseModel):
     """Runs that were dispatched within the last hour, by their status now."""
 
-    queued: int = 0
-    dispatching: int = 0
-    running: int = 0
-    succeeded: int = 0
-    failed: int = 0
-    cancelled: int = 0
+    queued: int
+    dispatching: int
+    running: int
+    succeeded: int
+    failed: int
+    cancelled: int
 
 
 class Overview(BaseModel):

@@ -50,5 +50,5 @@ async def collect(transaction: Transaction, space: Space | None) -> dict[str, An
         },
         "workers": [asdict(worker) for worker in await queries.workers(transaction, CONNECTED_SECONDS)],
         "deliveries": asdict(await queries.deliveries(transaction)),
-        "last_hour": RecentRuns(**{row.status_code: row.runs for row in recent}).model_dump(),
+        "last_hour": dict.fromkeys(RecentRuns.model_fields, 0) | {row.status_code: row.runs for row in recent},
     }

@@ -36,7 +36,6 @@ EVENTS_DESCRIPTION = (
     "moment only: they have no `id`, and are not told again."
 )
 EVENT_SCHEMA = {
-    "type": "string",
     "description": "Lines `id: ` (send the last one as `Last-Event-ID` to go on behind it), `event: `, `data: ` (JSON) "
     "and `retry: ` (milliseconds to wait before connecting again); an empty line ends an event.",
 }
