@@ -12,7 +12,6 @@ from runflow.cli import editor_home
 from runflow.cli.editor_home import Connection, first_page, prepare, stored_key
 from runflow.plugin_install import plugin_source
 from tests.cli.conftest import Command
-from tests.support.source import ROOT
 
 HERE = Connection("http://127.0.0.1:8700", "rf_live_" + "a" * 40)
 
@@ -63,10 +62,6 @@ def test_the_sample_is_opened_once(tmp_path: Path, comfyui: Path) -> None:
     assert first_page(base) == "/?template=dream-photo&source=ComfyUI-Runflow"
     assert first_page(base) == "/"
     assert (plugin_source() / "example_workflows" / f"{editor_home.SAMPLE}.json").is_file()
-
-
-def test_a_clone_in_custom_nodes_has_the_sample_too() -> None:
-    assert (ROOT / "example_workflows").resolve() == (ROOT / "plugin" / "example_workflows")
 
 
 async def test_what_is_missing_is_said(runflow: Command, tmp_path: Path) -> None:

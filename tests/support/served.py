@@ -31,7 +31,9 @@ async def served(app: ASGIApp) -> AsyncIterator[str]:
         port = listener.getsockname()[1]
         # As `runflow up` has it: a stream that nobody reads can be given up.
         http = cast(type[asyncio.Protocol], Connections(1000).protocol())
-        config = uvicorn.Config(app, http=http, log_level="warning", lifespan="off", timeout_graceful_shutdown=2)
+        config = uvicorn.Config(
+            app, http=http, log_config=None, log_level="warning", lifespan="off", timeout_graceful_shutdown=2
+        )
         server = uvicorn.Server(config)
         server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
         serving = asyncio.create_task(server.serve(sockets=[listener]))
