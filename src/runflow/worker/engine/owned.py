@@ -179,6 +179,11 @@ class OwnedEngine:
         assert path is not None
         await asyncio.to_thread(shutil.copyfile, path, destination)
 
+    def note_run(self, run_id: str | None) -> None:
+        """Write this run's id beside what the engine prints from now on (`log.py`)."""
+        if self._process is not None:
+            self._process.log.note_run(run_id)
+
     async def execute(
         self,
         prompt: Prompt,
@@ -277,8 +282,6 @@ class OwnedEngine:
                 )
                 await process.kill()
                 return
-            if rounds % _CHILDREN_EVERY == 0:
-                process.trim_log()
             rounds += 1
             await asyncio.sleep(_MEMORY_SECONDS)
 
