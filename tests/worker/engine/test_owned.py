@@ -275,6 +275,25 @@ async def test_it_cannot_outlive_its_start(own_engine: OwnEngine, tmp_path: Path
     assert not (engine.base_dir / "engine.pid").exists()
 
 
+async def test_an_engine_without_work_is_ended_at_once_and_one_with_work_is_asked(own_engine: OwnEngine) -> None:
+    engine = await own_engine(patience=120.0)
+    await engine.execute(text("done"), new_id())
+    process = engine._process
+    await engine.stop()
+    assert process is not None
+    assert process.returncode == -signal.SIGKILL
+
+    await engine.start()
+    process, events = engine._process, list[EngineEvent]()
+    running = asyncio.create_task(engine.execute(long("runs/asked", MINUTES), new_id(), events.append))
+    await until(lambda: len(events) > 2)
+    await engine.stop()
+    with pytest.raises(EngineCrashed):
+        await running
+    assert process is not None
+    assert process.returncode != -signal.SIGKILL
+
+
 async def test_memory_beyond_the_limit_ends_the_engine_with_a_reason(own_engine: OwnEngine) -> None:
     engine = await own_engine(memory_limit_bytes=64 * 2**20)
     async with asyncio.timeout(60):

@@ -288,12 +288,14 @@ class OwnedEngine:
     async def _end(self) -> None:
         session, client, process = self._session, self._client, self._process
         self._session = self._client = None
+        # One without work holds nothing that a goodbye would save, and takes a second or more for it.
+        busy = session is not None and session.in_flight > 0
         if session is not None:
             await session.close()
         if client is not None:
             await client.close()
         if process is not None:
-            await process.stop(patience=self.settings.patience if session is not None else 0.0)
+            await process.stop(patience=self.settings.patience if busy else 0.0)
         for task in self._tasks:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
