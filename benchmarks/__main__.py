@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import cli, deliveries, evaluations, idle, images, lists, platform, reads
+from benchmarks import cli, deliveries, evaluations, idle, images, lists, platform, reads, startup
 
 ALL = {
     "cli": cli.main,
@@ -12,6 +12,7 @@ ALL = {
     "deliveries": deliveries.main,
     "lists": lists.main,
     "idle": idle.main,
+    "startup": startup.main,
     "evaluations": evaluations.main,
 }
 

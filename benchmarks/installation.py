@@ -77,7 +77,7 @@ def installation(*, engine: bool = True, environment: Mapping[str, str] | None =
         server = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     url = f"http://127.0.0.1:{port}"
     try:
-        _wait_ready(server, f"{url}/v1/readiness", log)
+        wait_ready(server, f"{url}/v1/readiness", log)
         command = [*RUNFLOW, "keys", "create", "--name", "bench", "--json"]
         made = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
         yield Running(url, orjson.loads(made.stdout)["key"], psutil.Process(server.pid))
@@ -87,11 +87,12 @@ def installation(*, engine: bool = True, environment: Mapping[str, str] | None =
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _wait_ready(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
+def wait_ready(server: subprocess.Popen[bytes], url: str, log: Path, *, every: float = 0.1) -> None:
+    """Wait until the server is ready, and look `every` so many seconds; ends this process if the server ends."""
     while True:
         if server.poll() is not None:
             sys.exit(f"`runflow up` ended:\n{log.read_text()}")
         with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2) as answer:
             if answer.status == 200:
                 return
-        time.sleep(0.1)
+        time.sleep(every)

@@ -24,6 +24,14 @@ def server() -> Any:
     return getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
 
 
+def print_at_once() -> None:
+    """Let each line that a node prints out when it is printed: ComfyUI keeps them until they are many, or it ends."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(line_buffering=True)
+
+
 def send(event: str, data: dict[str, Any], client_id: str | None) -> None:
     """Send an event to one page, or to every page when `client_id` is None. Any thread may call it."""
     running = server()

@@ -16,7 +16,11 @@ from aiohttp import web
 HEADER = "X-Runflow-Internal"
 ENVIRONMENT = "RUNFLOW_ENGINE_SECRET"
 
-_SECRET = os.environ.pop(ENVIRONMENT, "") or secrets.token_urlsafe(32)
+_HANDED_OVER = os.environ.pop(ENVIRONMENT, "")
+_SECRET = _HANDED_OVER or secrets.token_urlsafe(32)
+
+OF_A_WORKER = bool(_HANDED_OVER)
+"""Whether a worker started this ComfyUI."""
 
 
 def headers() -> dict[str, str]:

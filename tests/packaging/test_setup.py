@@ -20,6 +20,9 @@ def clone(tmp_path: Path) -> Path:
     for name in ("scripts/setup", "pyproject.toml"):
         shutil.copy(ROOT / name, folder / name)
     shutil.copytree(ROOT / "requirements", folder / "requirements")
+    for source in ("src/runflow/one.py", "plugin/one.py"):
+        (folder / source).parent.mkdir(parents=True)
+        (folder / source).write_text("ONE = 1\n")
     return folder
 
 
@@ -100,10 +103,12 @@ def test_nothing_is_done_when_nothing_changed_and_enough_is_there(
     checksum = subprocess.run(["cksum"], input=inputs, capture_output=True, check=True).stdout.decode().strip()
     (clone / ".venv/.runflow-setup").write_text(f"{clone} {checksum}: {there}\n")
     command = [str(clone / "scripts/setup"), *asked.split()]
-    environment = {"PATH": str(programs), "LANG": os.environ.get("LANG", "C")}
+    environment = {"PATH": str(programs), "LANG": os.environ.get("LANG", "C"), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if enough:
         assert (done.returncode, done.stdout + done.stderr) == (0, "")
+        compiled = {path.relative_to(clone).parts[0] for path in clone.rglob("one.*.pyc")}
+        assert compiled == {"src", "plugin"}, "no start compiles what can be compiled once"
     else:
         assert done.returncode == 1 and "uv is called" in done.stdout
 

@@ -5,7 +5,10 @@ from typing import Any
 import httpx
 import pytest
 
+from runflow.protocol.events import NUMBERS_PER_ATTEMPT
+from runflow.queue.completion import MOST_BEGINNINGS
 from runflow.queue.sweeper import Sweeper
+from runflow.runs.history.timeline import END
 from runflow.web.services import Services
 from tests.support.deployed import Deployed, Dispatch, Worker
 from tests.support.queue_records import deliveries, lane_counts
@@ -124,6 +127,26 @@ async def test_what_workers_gave_back_leaves_a_run_all_its_attempts(
     assert (await worker.fail(lease, "ENGINE_CRASHED", retryable=True)).json()["status_code"] == "failed"
     attempts = (await client.get(f"/v1/runs/{run['id']}/attempts")).json()["items"]
     assert len(attempts) == 3
+
+
+async def test_a_run_that_is_begun_and_given_back_without_end_is_ended(
+    client: httpx.AsyncClient, dispatch: Dispatch, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each beginning has numbers of its own for its events, and the numbers have an end."""
+    assert MOST_BEGINNINGS * NUMBERS_PER_ATTEMPT + NUMBERS_PER_ATTEMPT * 10 < END < 2**31
+    monkeypatch.setattr("runflow.queue.completion.MOST_BEGINNINGS", 3)
+    run, lease = await leased(dispatch, worker)
+    for _ in range(2):
+        await worker.heartbeat(lease)
+        assert (await worker.complete(lease, "released")).json()["status_code"] == "queued"
+        again = await worker.lease()
+        assert again is not None
+        lease = again
+    await worker.heartbeat(lease)
+    assert (await worker.complete(lease, "released")).json()["status_code"] == "failed"
+    read = (await client.get(f"/v1/runs/{run['id']}")).json()
+    assert (read["status_code"], read["failure_code"]) == ("failed", "WORKER_LOST")
+    assert "given back 3 times" in read["failure_message"]
 
 
 async def test_an_output_that_was_never_uploaded_cannot_succeed(dispatch: Dispatch, worker: Worker) -> None:

@@ -89,6 +89,7 @@ class ScriptedEngine:
         """By prompt id, over `script`."""
         self.log: list[str] = []
         self.cleaned: list[str] = []
+        self.noted: list[str | None] = []
         self.prompts: dict[str, Prompt] = {}
         self.inputs: dict[str, bytes] = {}
         self.starts = 0
@@ -170,6 +171,9 @@ class ScriptedEngine:
         if not path.is_file():
             raise FileMissing(f"The engine has no file {output.filename} in its {output.type} folder.")
         destination.write_bytes(path.read_bytes())
+
+    def note_run(self, run_id: str | None) -> None:
+        self.noted.append(run_id)
 
     async def execute(
         self,

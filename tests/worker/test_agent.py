@@ -1,4 +1,5 @@
 import asyncio
+import itertools
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -109,6 +110,7 @@ async def test_the_engine_never_waits_for_fetching_or_storing(
         engine.script = hold = Hold()
         server.hold_puts = asyncio.Event()
         first, second, third, fourth = (server.offer() for _ in range(4))
+        runs = [lease["run_id"] for lease in server.leases]
         await hold.until_began(first)
         await server.until(lambda: f"submit {second}" in engine.log)
         await server.until(lambda: len(server.leases) == 1)
@@ -126,6 +128,9 @@ async def test_the_engine_never_waits_for_fetching_or_storing(
     assert engine.most_inside == 2
     begins = [line for line in engine.log if line.startswith("begin")][1:]
     assert begins == [f"begin {lease_id}" for lease_id in (first, second, third, fourth)]
+    noted = [run for run in engine.noted if run in runs]
+    assert [run for run, _ in itertools.groupby(noted)] == runs, "the engine's log names a run from its begin on"
+    assert engine.noted[-1] is None
 
 
 async def test_behind_a_long_run_the_next_is_prepared_but_stays_outside(
@@ -154,9 +159,11 @@ async def test_a_second_prompt_inside_the_engine_is_taken_out_again_when_it_wait
         await quicken(server)
         engine.script = hold = Hold()
         first, second = server.offer(), server.offer()
+        executing = server.leases[0]["run_id"]
         await hold.until_began(first)
         assert (await server.completion(second))["result"] == "released"
         assert f"cancel {second}" in engine.log
+        assert engine.noted[-1] == executing, "what the engine prints is still the other's"
         hold.let_go(first)
         assert (await server.completion(first))["result"] == "succeeded"
 

@@ -43,6 +43,11 @@ class Transition:
     failure: Failure | None = None
 
 
+MOST_BEGINNINGS = 1000
+"""A run that workers began and gave back so often ends: events are numbered by the beginning that they belong to, and
+those numbers have an end (`runs/history/timeline.py`)."""
+
+
 def decide(held: HeldRun, body: Completion) -> Transition:
     """Decide how attempt and run go on: a value, not an action (docs/leases.md, "Trying again")."""
     if held.run_status in TERMINAL:
@@ -52,6 +57,9 @@ def decide(held: HeldRun, body: Completion) -> Transition:
     if body.result == "cancelled":
         # The server never asked for it: the worker's own doing, so the run goes on elsewhere.
         return retry_or_fail(held.tries, _lost("The worker stopped the run without having been asked."))
+    if body.result == "released":
+        message = f"This run was begun and given back {MOST_BEGINNINGS} times."
+        return Transition("lost", "failed", billable=False, failure=_lost(message))
     return retry_or_fail(held.tries, body.error or _lost("The worker gave no reason for the failure."))
 
 
@@ -123,7 +131,8 @@ async def _complete(services: Services, files: AttemptFiles, body: Completion, t
             if held.result_hash == fingerprint:
                 return CompletionAnswer(run_id=held.run_id, status_code=held.run_status)
             raise errors.LeaseLost
-        if body.result == "released" and held.run_status not in TERMINAL:
+        again = (held.number or 0) < MOST_BEGINNINGS
+        if body.result == "released" and held.run_status not in TERMINAL and again:
             if held.number is not None:
                 await queries.back_in_lane(
                     transaction, org=held.org_id, run=held.run_id, number=held.number, forgotten_at=held.offered_at

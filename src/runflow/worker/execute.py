@@ -35,11 +35,14 @@ class EngineChanged(Exception):
 class Turn:
     """One prompt inside the engine."""
 
-    def __init__(self, lease: Lease, report: Report, life: int, on_time_up: Callable[[], None]) -> None:
+    def __init__(
+        self, lease: Lease, report: Report, life: int, on_start: Callable[[], None], on_time_up: Callable[[], None]
+    ) -> None:
         self.lease = lease
         self.life = life
         self.started = False
         self._report = report
+        self._on_start = on_start
         self._on_time_up = on_time_up
         self._limit: asyncio.TimerHandle | None = None
         self._hold: asyncio.TimerHandle | None = None
@@ -69,6 +72,7 @@ class Turn:
         """Pass on what the engine tells."""
         if not self.started:
             self.started = True
+            self._on_start()
             self._report.running(event.at)
             self.begin()
         if event.node_id is None:
@@ -92,6 +96,7 @@ class Executor:
         self._limits = limits
         self._limiter = Limiter(lambda: prefetch.in_engine)
         self._turns: dict[str, Turn] = {}
+        self._noted = ""
         self._warm: list[str] = []
         self._warm_life = 0
         self._blamed_life = 0
@@ -139,7 +144,14 @@ class Executor:
         Raises `GivenBack`, `EngineChanged` and EngineError. `on_time_up` and `give_back` are to cancel the caller.
         """
         await self._wait_for_turn()
-        turn = Turn(lease, report, life, on_time_up)
+        engine: Engine | None = None
+
+        def note_run() -> None:
+            if engine is not None:
+                self._noted = lease.id
+                engine.note_run(lease.run_id)
+
+        turn = Turn(lease, report, life, note_run, on_time_up)
         try:
             engine, life_now = await self.engine()
             if life_now != life:
@@ -148,10 +160,13 @@ class Executor:
             if len(self._turns) > 1:
                 turn.wait_behind(self._limits.hold, give_back)
             else:
+                note_run()  # it says something of a prompt before it executes it, too
                 turn.begin()
             return await self._run(engine, prompt, turn)
         finally:
             self._end(turn)
+            if engine is not None and self._noted == lease.id:
+                engine.note_run(None)
 
     async def _wait_for_turn(self) -> None:
         if self._limiter.has_room:

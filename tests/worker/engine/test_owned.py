@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -86,8 +87,10 @@ async def test_a_512_pixel_workflow_with_timings_and_events(comfyui_engine: Owne
 async def test_what_it_tells_is_what_its_history_says(comfyui_engine: OwnedEngine, made: Prompt) -> None:
     prompt_id = new_id()
     execution = await comfyui_engine.execute(made, prompt_id)
-    assert comfyui_engine._client is not None
-    entry = await comfyui_engine._client.history(prompt_id)
+    client = comfyui_engine._client
+    assert client is not None
+    # It tells of its success before it writes its history.
+    entry = await until(partial(client.history, prompt_id))
     assert entry is not None
     told = {node_id: output for node_id, output in execution.outputs.items() if entry["outputs"][node_id]}
     assert told == {node_id: output for node_id, output in entry["outputs"].items() if output}
@@ -272,6 +275,25 @@ async def test_it_cannot_outlive_its_start(own_engine: OwnEngine, tmp_path: Path
     assert not (engine.base_dir / "engine.pid").exists()
 
 
+async def test_an_engine_without_work_is_ended_at_once_and_one_with_work_is_asked(own_engine: OwnEngine) -> None:
+    engine = await own_engine(patience=120.0)
+    await engine.execute(text("done"), new_id())
+    process = engine._process
+    await engine.stop()
+    assert process is not None
+    assert process.returncode == -signal.SIGKILL
+
+    await engine.start()
+    process, events = engine._process, list[EngineEvent]()
+    running = asyncio.create_task(engine.execute(long("runs/asked", MINUTES), new_id(), events.append))
+    await until(lambda: len(events) > 2)
+    await engine.stop()
+    with pytest.raises(EngineCrashed):
+        await running
+    assert process is not None
+    assert process.returncode != -signal.SIGKILL
+
+
 async def test_memory_beyond_the_limit_ends_the_engine_with_a_reason(own_engine: OwnEngine) -> None:
     engine = await own_engine(memory_limit_bytes=64 * 2**20)
     async with asyncio.timeout(60):
@@ -304,6 +326,36 @@ async def test_a_broken_custom_node_hurts_nobody_and_secrets_stay_here(
     assert {"PATH", "HOME"} <= seen
     # The engine's own secret opens nothing but this engine, in which the node runs already (docs/security.md).
     assert {name for name in seen if name.startswith(("RUNFLOW", "AWS", "PIP"))} <= {"RUNFLOW_ENGINE_SECRET"}
+
+
+SPEAKER = """
+class Speak:
+    RETURN_TYPES = ()
+    FUNCTION = "speak"
+    OUTPUT_NODE = True
+    INPUT_TYPES = classmethod(lambda cls: {"required": {"words": ("STRING", {})}})
+
+    def speak(self, words):
+        print(words)
+        return ()
+
+NODE_CLASS_MAPPINGS = {"Speak": Speak}
+"""
+
+
+async def test_its_log_says_which_run_a_node_spoke_in(comfyui_dir: Path, tmp_path: Path) -> None:
+    (nodes := tmp_path / "base/custom_nodes/speaker").mkdir(parents=True)
+    (nodes / "__init__.py").write_text(SPEAKER)
+    engine = OwnedEngine(OwnedSettings(comfyui_dir, tmp_path / "base"))
+    await engine.start()
+    try:
+        for run in ("run-1", "run-2"):
+            engine.note_run(run)
+            assert (await engine.execute({"1": node("Speak", words=f"words of {run}")}, new_id())).error is None
+            spoken = re.compile(rf"^\S+Z {run} words of {run}$", re.MULTILINE)
+            await until(lambda pattern=spoken: pattern.search(engine.log_path.read_text()))
+    finally:
+        await engine.stop()
 
 
 async def test_an_engine_that_cannot_start_says_why(comfyui_dir: Path, tmp_path: Path) -> None:

@@ -138,6 +138,9 @@ class AttachedEngine:
             finally:
                 await asyncio.to_thread(file.close)
 
+    def note_run(self, run_id: str | None) -> None:
+        """Do nothing: what it prints goes elsewhere."""
+
     async def execute(
         self,
         prompt: Prompt,

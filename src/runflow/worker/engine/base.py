@@ -150,6 +150,9 @@ class Engine(Protocol):
     async def fetch_output(self, output: OutputRef, destination: Path) -> None:
         """Copy an output to a path of ours. Raises FileMissing."""
 
+    def note_run(self, run_id: str | None) -> None:
+        """Take what the engine prints from now on for this run's, where it is logged; None: the run has ended."""
+
     async def execute(
         self,
         prompt: Prompt,

@@ -13,6 +13,7 @@ import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
+_MOST_DESCRIPTORS = 4096
 
 
 def _die_with_parent(worker: int) -> None:
@@ -47,6 +48,9 @@ def main(arguments: "list[str]") -> None:
         os.setgid(int(uid))
         os.setuid(int(uid))
     _die_with_parent(worker)
+    # uvloop leaves copies of the engine's output open, and the log would wait for the end of whoever has one.
+    os.closerange(3, pipe)
+    os.closerange(pipe + 1, _MOST_DESCRIPTORS)
     if os.fork() == 0:
         _watch(pipe)
     os.close(pipe)

@@ -179,6 +179,11 @@ class OwnedEngine:
         assert path is not None
         await asyncio.to_thread(shutil.copyfile, path, destination)
 
+    def note_run(self, run_id: str | None) -> None:
+        """Write this run's id beside what the engine prints from now on (`log.py`)."""
+        if self._process is not None:
+            self._process.log.note_run(run_id)
+
     async def execute(
         self,
         prompt: Prompt,
@@ -277,20 +282,20 @@ class OwnedEngine:
                 )
                 await process.kill()
                 return
-            if rounds % _CHILDREN_EVERY == 0:
-                process.trim_log()
             rounds += 1
             await asyncio.sleep(_MEMORY_SECONDS)
 
     async def _end(self) -> None:
         session, client, process = self._session, self._client, self._process
         self._session = self._client = None
+        # One without work holds nothing that a goodbye would save, and takes a second or more for it.
+        busy = session is not None and session.in_flight > 0
         if session is not None:
             await session.close()
         if client is not None:
             await client.close()
         if process is not None:
-            await process.stop(patience=self.settings.patience if session is not None else 0.0)
+            await process.stop(patience=self.settings.patience if busy else 0.0)
         for task in self._tasks:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

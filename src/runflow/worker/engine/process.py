@@ -3,26 +3,21 @@
 import asyncio
 import contextlib
 import os
-import re
 import signal
 import socket
 import time
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import BinaryIO
 
 import orjson
 import psutil
 
 from runflow.worker.engine.base import EngineStartFailed
-from runflow.worker.engine.folders import FILE_MODE
+from runflow.worker.engine.log import EngineLog
 from runflow.worker.runtime.record import write_atomically
 
-_TAIL_BYTES = 16 * 1024
-_LOG_LIMIT_BYTES = 32 * 1024 * 1024
 _GONE_SECONDS = 5.0
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def free_port() -> int:
@@ -41,33 +36,36 @@ class EngineProcess:
         self._command = list(command)
         self._cwd = cwd
         self._env = dict(env)
-        self._log_path = log_path
+        self.log = EngineLog(log_path)
         self._pid_path = pid_path
         self._process: asyncio.subprocess.Process | None = None
         self._pipe: int | None = None
 
     async def start(self, *, uid: int | None = None) -> None:
         """Start it. Must be called from a thread that lives as long as the engine shall (see launcher)."""
-        self._rotate_log()
         read_end, write_end = os.pipe()
         os.set_inheritable(read_end, True)
         launcher = str(files("runflow.worker.engine").joinpath("launcher.py"))
         guarded = [self._command[0], "-I", "-S", launcher, str(os.getpid()), str(read_end), str(uid) if uid else "-"]
         try:
-            with _opened_log(self._log_path) as log:
+            said = self.log.open()
+            try:
                 self._process = await asyncio.create_subprocess_exec(
                     *guarded,
                     *self._command,
                     cwd=self._cwd,
                     env=self._env,
                     stdin=asyncio.subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
+                    stdout=said,
+                    stderr=said,
                     start_new_session=True,
                     pass_fds=(read_end,),
                 )
+            finally:
+                os.close(said)
         except OSError as error:
             os.close(write_end)
+            self.log.close()
             raise EngineStartFailed(
                 f"{self._command[0]} cannot be started: {error.strerror}. Run `runflow comfyui install` again."
             ) from error
@@ -120,6 +118,7 @@ class EngineProcess:
             os.close(self._pipe)
             self._pipe = None
         await _group_gone(self._process.pid)
+        self.log.close()
         self._pid_path.unlink(missing_ok=True)
 
     def memory_bytes(self, *, children: bool) -> int:
@@ -138,34 +137,8 @@ class EngineProcess:
         return total
 
     def log_tail(self) -> str:
-        """Return the end of its log, for the operator."""
-        try:
-            with self._log_path.open("rb") as log:
-                log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
-                return _COLOURS.sub("", log.read().decode(errors="replace"))
-        except OSError:
-            return ""
-
-    def trim_log(self) -> None:
-        """Start the log anew when it has grown too long; the engine appends to it."""
-        with contextlib.suppress(OSError):
-            if self._log_path.stat().st_size > _LOG_LIMIT_BYTES:
-                with _opened_log(older := self._log_path.with_suffix(".log.1")) as kept:
-                    os.truncate(older, 0)
-                    kept.write(self.log_tail().encode())
-                os.truncate(self._log_path, 0)
-
-    def _rotate_log(self) -> None:
-        with contextlib.suppress(OSError):
-            older = self._log_path.replace(self._log_path.with_suffix(".log.1"))
-            older.chmod(FILE_MODE)
-
-
-def _opened_log(path: Path) -> BinaryIO:
-    """Open a log to append to that no other user of the machine reads, whatever the umask: it tells what runs do."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
-    os.fchmod(descriptor, FILE_MODE)
-    return os.fdopen(descriptor, "ab")
+        """Return the end of its log as it said it, for the operator."""
+        return self.log.tail()
 
 
 def end_leftover(pid_path: Path) -> int | None:
