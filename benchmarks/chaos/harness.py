@@ -22,8 +22,10 @@ DOUBLE = 0.25
 """How many strikes are of two faults at the same time."""
 SECONDS_PER_STRIKE = 10.0
 """About what a strike and its recovery take: how many orders each strike gets is reckoned with it."""
-LEAD_SECONDS = 0.8
-"""The most between the orders before a strike and the strike: they are waiting, prepared, executed or just ended."""
+AMID = 0.75
+"""How many strikes wait until an engine is at work; the others meet runs that wait, are prepared or have just ended."""
+LEAD_SECONDS = 0.4
+"""The most between that and the strike."""
 
 Say = Callable[[str], None]
 
@@ -127,6 +129,8 @@ def _strike(
 ) -> Strike | None:
     """Strike once: some orders before it, some while it lasts, one after it; None where nothing was there to strike."""
     callers.order(orders[0])
+    if times.random() < AMID:
+        until(lambda: callers.ended() or records.executing(machine.database_url) > 0, "an engine at work", patience)
     time.sleep(times.uniform(0, LEAD_SECONDS))
     struck: list[Fault] = []
     began = time.monotonic()
@@ -151,13 +155,7 @@ def _strike(
 def _settle(plan: Plan, machine: Machine, callers: Callers) -> None:
     """Wait until every run and every message has come to its end."""
     until(callers.ended, "the end of all runs", 4 * plan.patience)
-
-    def told() -> bool:
-        with contextlib.suppress(psycopg.Error):
-            return records.pending_deliveries(machine.database_url) == 0
-        return False
-
-    until(told, "the end of all messages", plan.patience)
+    until(lambda: records.pending_deliveries(machine.database_url) == 0, "the end of all messages", plan.patience)
 
 
 def _swept(plan: Plan, machine: Machine) -> Records:
@@ -170,6 +168,6 @@ def _swept(plan: Plan, machine: Machine) -> Records:
         until(
             lambda: records.unswept(machine.database_url) == 0 and not any(incoming.iterdir()),
             "the sweep",
-            min(60.0, plan.patience),
+            plan.patience,
         )
     return records.read(machine.database_url, machine.home / "storage")

@@ -23,6 +23,7 @@ from typing import Any
 import httpx
 import orjson
 import psutil
+import psycopg
 
 from benchmarks.chaos.proxy import Proxy
 from benchmarks.installation import RUNFLOW
@@ -41,10 +42,10 @@ class Hang(Exception):
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float) -> None:
-    """Return once `condition` is true; failures of the network count as false. Raises `Hang` after `seconds`."""
+    """Return once `condition` is true; failing network and database count as false. Raises `Hang` after `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        with contextlib.suppress(httpx.HTTPError, psutil.Error, OSError):
+        with contextlib.suppress(httpx.HTTPError, psutil.Error, psycopg.Error, OSError):
             if condition():
                 return
         time.sleep(0.05)
@@ -243,7 +244,7 @@ class Machine:
                 wrong.append(f"{service.name} ended with {code} when it was told to stop")
         with contextlib.suppress(Hang):
             # What ended with its parent may still be on its way: the engine's processes get a kill, not a goodbye.
-            until(lambda: not self.processes(), "no process left", 20)
+            until(lambda: not self.processes(), "no process left", self.patience)
         for process in self.processes():
             with contextlib.suppress(psutil.Error):
                 wrong.append(f"process left: {process.pid} {' '.join(_words(process))[:120]}")

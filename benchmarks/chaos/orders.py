@@ -4,7 +4,6 @@ import contextlib
 import io
 import threading
 import time
-from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +19,8 @@ CALLERS = 12
 ANSWER_SECONDS = 4.0
 WAIT_SECONDS = 2
 PAUSE_SECONDS = 0.2
+CORNER_PIXELS = 64
+NOISE_PIXELS = 840
 AGAIN = (408, 409, 429)
 """Answers after which a caller tries again, beside all of 500 and above (docs/api.md, "Errors")."""
 
@@ -34,18 +35,26 @@ class Order:
     run_id: str | None = None
     run: dict[str, Any] | None = None
     pictures: list[int | str] = field(default_factory=list)
-    """The colour of each output; text where it is no picture of one colour."""
+    """The colour of each output's corner; text where there is none."""
     refusals: list[str] = field(default_factory=list)
     tries: int = 0
 
 
 def slow() -> Prompt:
-    """The same picture after a detour that takes the engine about half a second, so that faults meet running runs."""
+    """The same picture in the corner of a large one of noise.
+
+    The engine needs about a second for it, so that faults meet runs that are executed, and its 2 MB are more than a
+    completion brings along, so that they meet uploads.
+    """
     prompt = trivial()
-    scale = {"upscale_method": "lanczos", "crop": "disabled"}
-    prompt["3"] = {"class_type": "ImageScale", "inputs": {"image": ["2", 0], "width": 3072, "height": 3072, **scale}}
-    prompt["4"] = {"class_type": "ImageScale", "inputs": {"image": ["3", 0], "width": 64, "height": 64, **scale}}
-    prompt["9"]["inputs"]["value"] = ["4", 0]
+    large = {"width": 2048, "height": 2048, "upscale_method": "lanczos", "crop": "disabled"}
+    noisy = {**large, "width": NOISE_PIXELS, "height": NOISE_PIXELS}
+    prompt["3"] = {"class_type": "ImageScale", "inputs": {"image": ["2", 0], **large}}
+    prompt["4"] = {"class_type": "ImageScale", "inputs": {"image": ["3", 0], **noisy}}
+    prompt["5"] = {"class_type": "ImageAddNoise", "inputs": {"image": ["4", 0], "seed": ["1", 0], "strength": 1.0}}
+    corner = {"destination": ["5", 0], "source": ["2", 0], "x": 0, "y": 0, "resize_source": False}
+    prompt["6"] = {"class_type": "ImageCompositeMasked", "inputs": corner}
+    prompt["9"]["inputs"]["value"] = ["6", 0]
     return prompt
 
 
@@ -82,6 +91,7 @@ class Callers:
     def order(self, count: int) -> list[Order]:
         """Begin so many orders, every other with the slow workflow, and return them."""
         made = []
+        self._moved = time.monotonic()
         for _ in range(count):
             with self._lock:
                 number = len(self.orders)
@@ -90,10 +100,6 @@ class Callers:
             self._futures[order.ref] = self._threads.submit(self._follow, order)
             made.append(order)
         return made
-
-    def acknowledged(self, orders: Iterable[Order]) -> bool:
-        """Tell whether the server has said yes to all of these."""
-        return all(order.run_id is not None for order in orders)
 
     def ended(self) -> bool:
         """Tell whether every order has come to its end. Raises `Hang` when nothing moves any more."""
@@ -154,10 +160,11 @@ class Callers:
 def _colour(content: bytes) -> int | str:
     try:
         with Image.open(io.BytesIO(content)) as picture:
-            colours = picture.convert("RGB").getcolors(maxcolors=1)
+            corner = picture.convert("RGB").crop((0, 0, CORNER_PIXELS, CORNER_PIXELS))
+            colours = corner.getcolors(maxcolors=1)
     except OSError as error:
         return f"no picture: {error}"
     if colours is None:
-        return "a picture of several colours"
+        return "a corner of several colours"
     red, green, blue = colours[0][1]  # type: ignore[misc]
     return int(red) << 16 | int(green) << 8 | int(blue)

@@ -67,6 +67,11 @@ def pending_deliveries(url: str) -> int:
     return _number(url, "SELECT count(*) FROM deliveries WHERE status_code = 'pending'")
 
 
+def executing(url: str) -> int:
+    """Return how many runs engines are at work on. Raises psycopg.OperationalError."""
+    return _number(url, "SELECT count(*) FROM runs WHERE status_code = 'running'")
+
+
 def unswept(url: str) -> int:
     """Return how many attempts and runs retention has still to look at. Raises psycopg.OperationalError."""
     return _number(url, _UNSWEPT)

@@ -16,10 +16,12 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3600)]
 
 SEED = 7
 RUNS = 60
+HANG_SECONDS = 600
 
 
 def test_sixty_runs_through_every_fault(comfyui_dir: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks", "chaos", "--runs", str(RUNS), "--seed", str(SEED), "--json"]
+    asked = ("--runs", str(RUNS), "--seed", str(SEED), "--patience", str(HANG_SECONDS), "--json")
+    command = [sys.executable, "-m", "benchmarks", "chaos", *asked]
     environment = {**os.environ, "RUNFLOW_COMFYUI": str(comfyui_dir)}
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
