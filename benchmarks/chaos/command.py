@@ -15,6 +15,7 @@ from pathlib import Path
 import orjson
 import structlog
 
+from benchmarks.chaos.faults import FAULTS
 from benchmarks.chaos.harness import Plan, play
 from benchmarks.chaos.machine import Machine
 from benchmarks.chaos.report import show, summary
@@ -28,6 +29,13 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=200, help="runs to order; each strike adds one that follows it")
     parser.add_argument("--seconds", type=float, default=0, help="how long faults strike; each at least once")
     parser.add_argument("--seed", type=int, default=1, help="what the order of the faults is drawn from")
+    parser.add_argument(
+        "--fault",
+        action="append",
+        choices=[fault.name for fault in FAULTS],
+        metavar="NAME",
+        help="only this fault, such as 'SIGKILL engine' or 'storage full'; may be given several times",
+    )
     parser.add_argument("--patience", type=float, default=300, help="seconds without progress that count as a hang")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
@@ -41,7 +49,8 @@ def main() -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
     )
-    plan = Plan(options.runs, options.seconds, options.seed, options.patience)
+    faults = tuple(fault for fault in FAULTS if options.fault is None or fault.name in options.fault)
+    plan = Plan(options.runs, options.seconds, options.seed, options.patience, faults)
     machine = Machine(comfyui, options.patience)
     try:
         outcome = play(plan, machine, lambda text: print(text, file=sys.stderr, flush=True))

@@ -135,7 +135,7 @@ def storage_full(machine: Machine, _: random.Random) -> Iterator[None]:
                 os.posix_fallocate(file.fileno(), at, over + 64 * 1024 * 1024)
             yield
         finally:
-            machine.ballast.unlink()
+            machine.ballast.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -47,6 +47,7 @@ class Plan:
     seconds: float
     seed: int
     patience: float = 300.0
+    faults: tuple[Fault, ...] = FAULTS
 
 
 @dataclass
@@ -62,16 +63,19 @@ class Outcome:
 class Deck:
     """The order in which faults strike, from the seed alone: all of them, then all of them in another order."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, faults: tuple[Fault, ...] = FAULTS) -> None:
         self._rng = random.Random(seed)
+        self._faults = faults
         self._left: list[Fault] = []
 
     def draw(self) -> list[Fault]:
         """Return what strikes next: one fault, or two that strike at the same time."""
         count = 2 if self._rng.random() < DOUBLE else 1
         while len(self._left) < count:
-            self._left += self._rng.sample(FAULTS, len(FAULTS))
-        drawn, self._left = self._left[:count], self._left[count:]
+            self._left += self._rng.sample(self._faults, len(self._faults))
+        drawn = [self._left.pop(0)]
+        if count == 2 and self._left[0] not in drawn:
+            drawn.append(self._left.pop(0))
         return drawn
 
     def put_back(self, fault: Fault) -> None:
@@ -112,9 +116,9 @@ def play(plan: Plan, machine: Machine, say: Say) -> Outcome:
 
 
 def _strikes(plan: Plan, machine: Machine, callers: Callers, outcome: Outcome) -> Iterator[Strike]:
-    deck, times = Deck(plan.seed), random.Random(f"times of {plan.seed}")
-    burst = max(2, round(plan.runs / max(len(FAULTS), plan.seconds / SECONDS_PER_STRIKE)))
-    began, missing = time.monotonic(), {fault.name for fault in FAULTS}
+    deck, times = Deck(plan.seed, plan.faults), random.Random(f"times of {plan.seed}")
+    burst = max(2, round(plan.runs / max(len(plan.faults), plan.seconds / SECONDS_PER_STRIKE)))
+    began, missing = time.monotonic(), {fault.name for fault in plan.faults}
     while missing or time.monotonic() - began < plan.seconds:
         now = min(burst, plan.runs - outcome.ordered)
         outcome.ordered += now

@@ -33,6 +33,7 @@ FAR = "far"
 LEASE_SECONDS = 4
 MAX_CONNECTIONS = 64
 RESTART_SECONDS = 0.5
+LOOK_SECONDS = 0.1
 SLACK_BYTES = 8 * 1024**3
 """How much may be stored before storage is full: the rest of the disk is reserved, so that nobody else's work fails."""
 
@@ -48,7 +49,7 @@ def until(condition: Callable[[], Any], what: str, seconds: float) -> None:
         with contextlib.suppress(httpx.HTTPError, psutil.Error, psycopg.Error, OSError):
             if condition():
                 return
-        time.sleep(0.05)
+        time.sleep(LOOK_SECONDS)
     raise Hang(f"waited {seconds:.0f} s in vain for: {what}")
 
 
@@ -148,6 +149,8 @@ class Machine:
         for home in (self.home, self.far_home):
             home.mkdir(mode=0o755)
         self.port = _free_port()
+        # Past the proxies. Reading the system's authorities for plain HTTP would take a third of a core.
+        self._http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", verify=False, trust_env=False, timeout=5)
         self.callers, self.far_road = Proxy(self.port), Proxy(self.port)
         self.ballast = self.base / "ballast"
         self.server = Service(
@@ -177,16 +180,12 @@ class Machine:
         self._watcher.start()
         until(self.whole, "two workers with engines", self.patience)
 
-    def url(self) -> str:
-        """Return the server's own address, past the proxies."""
-        return f"http://127.0.0.1:{self.port}"
-
     def whole(self) -> bool:
         """Tell whether the server is ready and both workers are there with engines."""
         if not self._answers() or any(self.engine(service) is None for service in (self.server, self.far)):
             return False
         headers = {"Authorization": f"Bearer {self.key}"}
-        answer = httpx.get(f"{self.url()}/v1/workers", headers=headers, timeout=5)
+        answer = self._http.get("/v1/workers", headers=headers)
         if answer.status_code != 200:
             return False
         ready = [one for one in answer.json()["items"] if one["online"] and one["status_code"] == "ready"]
@@ -259,6 +258,7 @@ class Machine:
         for proxy in (self.callers, self.far_road):
             if proxy.port:
                 proxy.close()
+        self._http.close()
         shutil.rmtree(self.base, ignore_errors=True)
 
     def restart_server(self, *arguments: str) -> None:
@@ -268,7 +268,7 @@ class Machine:
         until(self._answers, "readiness after the stop", self.patience)
 
     def _answers(self) -> bool:
-        return httpx.get(f"{self.url()}/v1/readiness", timeout=5).status_code == 200
+        return self._http.get("/v1/readiness").status_code == 200
 
     def _watch(self) -> None:
         while not self._stopping.is_set():
@@ -280,7 +280,7 @@ class Machine:
                     self.deaths.append(Death(service.name, code, by_fault))
                     if not self._stopping.wait(RESTART_SECONDS):
                         service.start()
-            self._stopping.wait(0.05)
+            self._stopping.wait(LOOK_SECONDS)
 
     def _made(self, *words: str) -> dict[str, str]:
         command = [*RUNFLOW, "keys", *words, "--json"]

@@ -99,3 +99,8 @@ def test_a_fault_that_found_nothing_to_strike_comes_again() -> None:
     deck.put_back(fault)
     drawn = [name for _ in FAULTS for name in deck.draw()]
     assert fault in drawn[: len(FAULTS)]
+
+
+def test_no_fault_strikes_twice_at_the_same_time() -> None:
+    deck = Deck(7, FAULTS[:2])
+    assert all(len({fault.name for fault in drawn}) == len(drawn) for drawn in (deck.draw() for _ in range(200)))
