@@ -41,6 +41,14 @@ function dress(element) {
   else element.style.padding = "6px 12px"
 }
 
+/**
+ * Keep keys from the editor, which has shortcuts for many; Escape closes the settings.
+ * @param {KeyboardEvent} event
+ */
+function keepFromEditor(event) {
+  if (event.key !== "Escape") event.stopPropagation()
+}
+
 /** A line below a field, that screen readers speak when it changes. */
 function noteLine() {
   const note = make("p", { hidden: true, role: "status" })
@@ -71,7 +79,7 @@ function urlField(/** @type {string} */ _name, /** @type {(value: unknown) => vo
   const note = noteLine()
   dress(input)
   address = input
-  input.addEventListener("keydown", (event) => event.stopPropagation())
+  input.addEventListener("keydown", keepFromEditor)
   input.addEventListener("change", () => {
     stored = input.value.trim()
     setter(stored)
@@ -153,7 +161,7 @@ function keyField() {
   }
   input.addEventListener("input", () => (save.disabled = !input.value.trim() && !fits()))
   input.addEventListener("keydown", (event) => {
-    event.stopPropagation()
+    keepFromEditor(event)
     if (event.key === "Enter" && !save.disabled) store()
   })
   save.addEventListener("click", store)
