@@ -18,7 +18,9 @@ from .. import comfyui
 from ..answers import Refused
 from ..private_file import write_private
 from ..security.access import has_access
-from .target import DEFAULT_URL, StoredKey, Target, base_url, choose_target, origin_of
+from .check import Checked, check_address, check_key
+from .local_server import find_local
+from .target import HOSTED_URL, StoredKey, Target, base_url, choose_target, origin_of
 
 URL_SETTING = "Runflow.ApiUrl"
 KEY_SETTING = "Runflow.ApiKey"
@@ -78,11 +80,15 @@ def keys() -> KeyStore:
     return KeyStore(comfyui.private_folder() / "keys.json")
 
 
-def describe(request: web.Request) -> dict[str, Any]:
-    """What the page may know: the address, the end of the key that is stored (null: none) and its server."""
+async def describe(request: web.Request) -> dict[str, Any]:
+    """What the page may know: the address (empty: none is set), what can stand there, the end of the key that is stored
+    (null: none) and its server.
+    """
     stored = _stored(request)
     return {
         "api_url": _settings_url(request),
+        "local_url": await find_local(),
+        "hosted_url": HOSTED_URL,
         "key_hint": _hint(stored.key) if stored else None,
         "key_origin": stored.origin if stored else None,
     }
@@ -94,7 +100,7 @@ def store(request: web.Request, key: str, url: str | None = None) -> None:
     Raises:
         Refused: there is no usable address, so that the key would belong to nothing.
     """
-    origin = origin_of(base_url(url or _settings_url(request), URL_SETTING))
+    origin = origin_of(base_url(url or _chosen_url(request), "API URL"))
     keys().put(comfyui.user_id(request), StoredKey(key, origin))
 
 
@@ -104,9 +110,22 @@ def known_keys(request: web.Request) -> set[str]:
     return {stored.key} if stored else set()
 
 
-def target(request: web.Request, host: str, node_key: str) -> Target:
-    """Where a deployment of the request's user goes. Raises Refused."""
-    return choose_target(_settings_url(request), _stored(request), host, node_key)
+async def target(request: web.Request, host: str, node_key: str) -> Target:
+    """Where a deployment of the request's user goes: to this machine's server where none is named. Raises Refused."""
+    url = _chosen_url(request) or ("" if host.strip() else await find_local())
+    return choose_target(url, _stored(request), host, node_key)
+
+
+async def check(request: web.Request, url: str) -> Checked:
+    """Ask the server at `url` about the stored key; where that is for another one, whether Runflow is there at all.
+
+    Raises:
+        Refused: it is no usable address.
+    """
+    base, stored = base_url(url, "API URL"), _stored(request)
+    if stored is None or stored.origin != origin_of(base):
+        return await check_address(base)
+    return await check_key(choose_target(base, stored))
 
 
 @web.middleware
@@ -155,13 +174,19 @@ def _hint(key: str) -> str:
 
 
 def _settings_origin(request: web.Request) -> str:
-    """The origin of the address in Settings; of the default one where that is none."""
+    """The origin of the address in Settings; of the hosted one, the default of older plugins, where that is none."""
     try:
         return origin_of(base_url(_settings_url(request), URL_SETTING))
     except Refused:
-        return origin_of(DEFAULT_URL)
+        return origin_of(HOSTED_URL)
+
+
+def _chosen_url(request: web.Request) -> str:
+    """The address in Settings, else of the server that the stored key is for; empty without either."""
+    stored = _stored(request)
+    return _settings_url(request) or (stored.origin if stored else "")
 
 
 def _settings_url(request: web.Request) -> str:
     url = comfyui.user_settings(request).get(URL_SETTING)
-    return url.strip() if isinstance(url, str) and url.strip() else DEFAULT_URL
+    return url.strip() if isinstance(url, str) else ""

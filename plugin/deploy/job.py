@@ -14,6 +14,7 @@ from .. import comfyui
 from ..answers import Refused
 from ..cancellation import Cancelled
 from ..manifest.resources import InputFile
+from .endpoint import curl, next_version, published_interface
 from .model_upload import LocalModel, Offer, offers, send_model
 from .plan import Machine, Plan, make_plan
 from .platform import DeployFailed, Platform
@@ -44,6 +45,7 @@ class DeployJob:
         self._summary: dict[str, Any] | None = None
         self._result: dict[str, Any] | None = None
         self._error: str | None = None
+        self._unreachable = False
         self._offers: list[Offer] = []
         self._choice: asyncio.Future[list[str]] | None = None
         self._told = 0.0
@@ -54,15 +56,16 @@ class DeployJob:
         told: dict[str, Any] = {"id": self.id, "state": self.state, "step": step, "done": done, "total": total}
         told["offers"] = [offer.describe() for offer in self._offers]
         told["published_perhaps"] = self.published_perhaps
+        told["unreachable"] = self._unreachable
         return {**told, "summary": self._summary, "result": self._result, "error": self._error}
 
-    def ready(self, plan: Plan) -> None:
-        """Wait for the person, unless the job was called off meanwhile."""
+    def ready(self, plan: Plan, existing: dict[str, Any] | None) -> None:
+        """Wait for the person, unless the job was called off meanwhile. `existing`: the workflow that is there."""
         if self.cancelled.is_set():
             self.move("cancelled")
             return
         self.plan = plan
-        self._summary = {**plan.summary(), "origin": self.target.origin}
+        self._summary = {**plan.summary(), "origin": self.target.origin, "next_version": next_version(existing)}
         self.move("ready")
 
     def progress(self, step: str, done: int, total: int) -> None:
@@ -104,6 +107,7 @@ class DeployJob:
         except (Cancelled, asyncio.CancelledError):
             self.move("cancelled")
         except (Refused, DeployFailed) as failure:
+            self._unreachable = isinstance(failure, DeployFailed) and failure.unreachable
             self.move("failed", error=str(failure))
         except Exception as fault:
             comfyui.LOG.exception("Runflow: the deployment failed")
@@ -118,10 +122,16 @@ class DeployJob:
 
 
 async def prepare(job: DeployJob, name: str, body: dict[str, Any], keys: set[str], machine: Machine) -> None:
-    """Make the plan of what the page sent, and have the person look at it; values of `keys` must not be in it."""
+    """Make the plan of what the page sent, and have the person look at it; values of `keys` must not be in it.
+
+    The server is asked whether it has the workflow, so that a wrong address or key shows before anything is sent.
+    """
     private = {key for key in keys if len(key) >= _LONG_ENOUGH_TO_SEARCH}
     prompt, graph = body.get("prompt"), body.get("graph")
-    job.ready(await asyncio.to_thread(make_plan, name, prompt, graph, private, machine, job.progress, job.cancelled))
+    plan = await asyncio.to_thread(make_plan, name, prompt, graph, private, machine, job.progress, job.cancelled)
+    job.progress(f"Looking for {plan.slug}", 0, 0)
+    async with Platform(job.target) as platform:
+        job.ready(plan, await platform.find(plan.slug))
 
 
 async def send(job: DeployJob, plan: Plan) -> None:
@@ -179,6 +189,7 @@ def _result(target: Target, plan: Plan, saved: dict[str, Any], existing: dict[st
     warnings = saved.get("warnings")
     rows = [row for row in warnings if isinstance(row, dict)] if isinstance(warnings, list) else []
     path = saved.get("path") or plan.slug
+    page = f"{target.base}/v1/comfyui-workflows/{path}"
     return {
         "created": existing is None,
         "unchanged": bool(existing and existing.get("version") and existing["version"] == saved.get("version")),
@@ -186,7 +197,9 @@ def _result(target: Target, plan: Plan, saved: dict[str, Any], existing: dict[st
         "slug": plan.slug,
         "path": path,
         "version": saved.get("version"),
-        "url": f"{target.base}/v1/comfyui-workflows/{path}/runs",
+        "url": f"{page}/runs",
+        "docs_url": f"{target.base}/docs?url=/v1/comfyui-workflows/{path}/openapi.json",
+        "curl": curl(f"{page}/runs", published_interface(saved, plan.interface)),
         "warnings": [text for text in map(_advice, rows) if text and text not in plan.warnings],
         "manifest": plan.body["graph"]["extra"]["runflow"],
     }

@@ -12,6 +12,7 @@ from typing import Any
 from ..answers import Refused
 from ..graph import (
     GraphError,
+    Interface,
     SlugError,
     check_prompt,
     describe_node,
@@ -29,6 +30,7 @@ from ..manifest.model_sources import model_sources
 from ..manifest.models import find_models, model_entry, with_forward_slashes
 from ..manifest.node_catalogue import NodeCatalogue
 from ..manifest.resources import InputFile, find_resources
+from .endpoint import describe_interface
 from .model_upload import LocalModel
 
 Progress = Callable[[str, int, int], None]
@@ -64,6 +66,7 @@ class Plan:
     local_models: tuple[LocalModel, ...] = ()
     """The models that nobody but this machine is known to have."""
     warnings: tuple[str, ...] = field(default=())
+    interface: Interface = field(default_factory=lambda: Interface((), ()))
 
     def summary(self) -> dict[str, Any]:
         """What goes out, for the person who has to agree."""
@@ -72,6 +75,7 @@ class Plan:
         return {
             "name": self.name,
             "slug": self.slug,
+            **describe_interface(self.interface),
             "files": [{"path": file.path, "size_bytes": file.size_bytes} for file, _ in self.files],
             "models": [
                 {"path": path, "size_bytes": entry.get("size_bytes"), "url": entry.get("url")}
@@ -109,7 +113,8 @@ def make_plan(
         raise Refused(f"deploy failed — the workflow is empty. {_ADD_OUTPUT}", code="WORKFLOW_INVALID")
     try:
         scrubbed = scrub_prompt(check_prompt(prompt))
-        warnings = [str(warning) for warning in find_warnings(scrubbed, read_interface(scrubbed))]
+        interface = read_interface(scrubbed)
+        warnings = [str(warning) for warning in find_warnings(scrubbed, interface)]
     except GraphError as error:
         raise Refused(f"deploy failed — {error}", code="WORKFLOW_INVALID") from None
     catalogue = machine.catalogue
@@ -150,7 +155,8 @@ def make_plan(
     }
     for secret in secrets:
         body = without_text(body, secret)
-    return Plan(name.strip(), slug, body, hashed, local, (*warnings, *about_files, *about_models))
+    told = (*warnings, *about_files, *about_models)  # two nodes can have one and the same fault
+    return Plan(name.strip(), slug, body, hashed, local, tuple(dict.fromkeys(told)), interface)
 
 
 def _slug(name: str) -> str:

@@ -32,16 +32,27 @@ _NEXT = {
 class DeployFailed(Exception):
     """A deployment failed; the message names the stage, the cause in the server's words, and the next step.
 
-    `refused`: the server said so, so that nothing came of it. Without an answer nobody knows. `status`: that of the
-    answer, where there was one.
+    `refused`: the server said so, so that nothing came of it. Without an answer nobody knows. `status` and `code` are
+    those of the answer, `code` only of one in the form of ours. `unreachable`: there was no answer at all.
     """
 
     def __init__(
-        self, stage: str, cause: str, next_step: str = "", *, refused: bool = False, status: int | None = None
+        self,
+        stage: str,
+        cause: str,
+        next_step: str = "",
+        *,
+        refused: bool = False,
+        status: int | None = None,
+        code: str | None = None,
+        unreachable: bool = False,
     ) -> None:
         super().__init__(f"{stage} failed — {cause}" + (f"\n{next_step}" if next_step else ""))
+        self.cause = cause
         self.refused = refused
         self.status = status
+        self.code = code
+        self.unreachable = unreachable
 
 
 class Platform:
@@ -171,7 +182,22 @@ class Platform:
         answer_seconds: float | None = None,
     ) -> dict[str, Any]:
         """Send a request with the key and any body, and read the object that comes back. Raises DeployFailed."""
-        own = {"Authorization": f"Bearer {self._target.key}", "Accept": "application/json"}
+        content = await self._exchange(stage, method, path, data, headers, answer_seconds)
+        try:
+            read = json.loads(content) if content else {}
+        except ValueError:
+            raise DeployFailed(stage, f"{self._target.base} does not answer with JSON.", _CHECK_URL) from None
+        return read if isinstance(read, dict) else {}
+
+    async def content(self, stage: str, path: str) -> bytes:
+        """Read what stands at a path. Raises DeployFailed."""
+        return await self._exchange(stage, "GET", path, None, {}, None)
+
+    async def _exchange(
+        self, stage: str, method: str, path: str, data: Any, headers: Mapping[str, str], answer_seconds: float | None
+    ) -> bytes:
+        key = self._target.key
+        own = {"Accept": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
         own["User-Agent"] = f"ComfyUI-Runflow/{VERSION}"
         url = self._target.base + path
         timeout = _TIMEOUT if answer_seconds is None else aiohttp.ClientTimeout(connect=20, sock_read=answer_seconds)
@@ -182,20 +208,17 @@ class Platform:
                 content, status = await answer.read(), answer.status
                 place = answer.headers.get("Location", "")
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
-            step = f"Is the server running? {_CHECK_URL}"
-            raise DeployFailed(stage, f"no answer from {self._target.base}: {_words(error)}", step) from error
+            step, cause = f"Is the server running? {_CHECK_URL}", f"{self._target.base} could not be reached"
+            raise DeployFailed(stage, f"{cause}: {_words(error)}", step, unreachable=True) from error
         if 300 <= status < 400:
             raise DeployFailed(stage, f"{self._target.base} answers with a redirect to {place[:200]}", _CHECK_URL)
         if status >= 400:
-            cause, step = explain(status, content), _NEXT.get(status, "")
-            if status in _NOBODY_OF_OURS and _envelope(content) is None:
+            cause, step, envelope = explain(status, content), _NEXT.get(status, ""), _envelope(content)
+            if status in _NOBODY_OF_OURS and envelope is None:
                 cause, step = f"{self._target.base} does not answer like a Runflow server ({cause}).", _CHECK_URL
-            raise DeployFailed(stage, cause, step, refused=status < 500, status=status)
-        try:
-            read = json.loads(content) if content else {}
-        except ValueError:
-            raise DeployFailed(stage, f"{self._target.base} does not answer with JSON.", _CHECK_URL) from None
-        return read if isinstance(read, dict) else {}
+            code = None if envelope is None else str(envelope.get("code") or "")
+            raise DeployFailed(stage, cause, step, refused=status < 500, status=status, code=code)
+        return content
 
 
 # What other servers say to a path or a method that they do not have.

@@ -26,9 +26,9 @@ _jobs: OrderedDict[str, DeployJob] = OrderedDict()
 
 @ROUTES.on("GET", "/runflow/connection")
 async def describe_connection(request: web.Request) -> dict[str, Any]:
-    """The server's address, the end of the stored key, and the server that it was saved for. Raises Refused."""
+    """The server's address, those that it could be, the end of the stored key, and its server. Raises Refused."""
     require_access(request, _ABOUT_KEY)
-    return connection.describe(request)
+    return await connection.describe(request)
 
 
 @ROUTES.on("PUT", "/runflow/connection/key")
@@ -46,7 +46,7 @@ async def store_key(request: web.Request) -> dict[str, Any]:
     if not isinstance(key, str) or not key.strip() or len(key) > connection.MAX_KEY:
         raise Refused("Paste an API key, such as rf_live_….", code="INVALID_KEY")
     connection.store(request, key.strip(), url)
-    return connection.describe(request)
+    return await connection.describe(request)
 
 
 @ROUTES.on("DELETE", "/runflow/connection/key")
@@ -54,7 +54,21 @@ async def forget_key(request: web.Request) -> dict[str, Any]:
     """Forget the key of the request's user. Raises Refused."""
     require_access(request, _ABOUT_KEY)
     connection.keys().forget(comfyui.user_id(request))
-    return connection.describe(request)
+    return await connection.describe(request)
+
+
+@ROUTES.on("POST", "/runflow/connection/check")
+async def check_connection(request: web.Request) -> dict[str, Any]:
+    """Say whether the server at `{"api_url"}` is there, knows the stored key and lets it deploy: `{"ok", "message"}`.
+
+    Raises:
+        Refused: it is no usable address.
+    """
+    require_access(request, _ABOUT_KEY)
+    url = _text(await read_json(request), "api_url")
+    if not url.strip():
+        raise Refused("Type the address of a Runflow server; `runflow up` prints that of yours.", code="UNCONFIGURED")
+    return (await connection.check(request, url)).describe()
 
 
 @ROUTES.on("POST", "/runflow/deploy/jobs")
@@ -67,7 +81,7 @@ async def start(request: web.Request) -> dict[str, Any]:
     require_access(request, _WHAT)
     body = await read_json(request)
     host, node_key, name = (_text(body, field) for field in ("host", "api_key", "endpoint_name"))
-    target = connection.target(request, host, node_key)
+    target = await connection.target(request, host, node_key)
     job = DeployJob(target, _text(body, "client_id") or None)
     _jobs[job.id] = job
     while len(_jobs) > _KEPT:
@@ -124,7 +138,7 @@ async def cancel(request: web.Request) -> dict[str, Any]:
     job.cancelled.set()
     if job.state == "ready":
         job.move("cancelled")
-    elif job.state in ("sending", "choosing") and job.task is not None:
+    elif job.state in ("preparing", "sending", "choosing") and job.task is not None:
         job.task.cancel()
     return job.describe()
 

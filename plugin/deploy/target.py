@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 
 from ..answers import Refused
 
-DEFAULT_URL = "https://api.runflow.io"
-"""The value of the setting Runflow.ApiUrl while nobody has changed it."""
+HOSTED_URL = "https://api.runflow.io"
+"""The hosted server: a choice of the settings, and where keys belong that an older plugin stored without an address."""
 
 _PORTS = {"http": 80, "https": 443}
+_SUCH_AS = "http://127.0.0.1:8700"
 _WHERE = "Settings > Runflow > Connection"
 
 
@@ -50,7 +51,13 @@ def choose_target(settings_url: str, stored: StoredKey | None, host: str = "", n
         Refused: no key for this server, no usable address.
     """
     host, node_key = host.strip(), node_key.strip()
-    base = base_url(host, "host") if host else base_url(settings_url or DEFAULT_URL, "Runflow.ApiUrl")
+    if not host and not settings_url.strip():
+        message = (
+            "Unconfigured key or URL: no server is named, and none answers on this machine. Start one with "
+            f"`runflow up`, or fill in API URL in {_WHERE}."
+        )
+        raise Refused(message, code="UNCONFIGURED")
+    base = base_url(host, "host") if host else base_url(settings_url, "API URL")
     origin = origin_of(base)
     key = node_key or (stored.key if stored and stored.origin == origin else "")
     if not key and stored:
@@ -83,7 +90,9 @@ def base_url(text: str, field: str) -> str:
     except ValueError:
         host, port, parts = None, None, urlsplit("")
     if parts.scheme not in _PORTS or not host or port == 0:
-        message = f'Unconfigured key or URL: "{text[:200]}" in {field} is no address such as {DEFAULT_URL}.'
+        message = f'Unconfigured key or URL: "{text[:200]}" in {field} is no address such as {_SUCH_AS}.'
+        if "://" not in text and text:
+            message += f" It begins with http:// or https://: http://{text[:200]}?"
         raise Refused(message, code="UNCONFIGURED")
     if "@" in parts.netloc or parts.query or parts.fragment:
         message = f"Unconfigured key or URL: {field} must be an address alone, without user, password or query."

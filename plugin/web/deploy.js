@@ -3,6 +3,8 @@ import { api } from "../../scripts/api.js"
 import { app } from "../../scripts/app.js"
 import { capture } from "./capture.js"
 import { addButton, takeSecrets, widget } from "./deploy_node.js"
+import { placeOf, showDeployed } from "./deploy_panel.js"
+import { choose, make } from "./dialog.js"
 import { chooseModels, confirmDeploy } from "./deploy_summary.js"
 import { ask, listen, pageId } from "./server.js"
 
@@ -93,10 +95,15 @@ function keepManifest(manifest, workflow) {
 }
 
 /**
+ * @param {GraphNode} node
+ * @param {string} place
  * @param {any} result
+ * @param {string[]} warnings Those that the person has seen in the summary.
  * @param {OpenWorkflow | null} workflow
  */
-function succeed(result, workflow) {
+function succeed(node, place, result, warnings, workflow) {
+  const { manifest: _, ...deployed } = result
+  showDeployed(node, place, { ...deployed, warnings: [...warnings, ...result.warnings] })
   keepManifest(result.manifest, workflow)
   const same = result.unchanged ? " (nothing has changed)" : ""
   const version = result.version ? `, version ${result.version}${same}` : ""
@@ -112,7 +119,7 @@ function succeed(result, workflow) {
  * @param {any} job
  */
 function end(job) {
-  if (job.state === "failed") throw new Error(job.error)
+  if (job.state === "failed") throw Object.assign(new Error(job.error), { unreachable: job.unreachable })
   if (job.state !== "cancelled") return true
   const detail = job.published_perhaps ? "It may have been published already." : "Nothing was published."
   app.extensionManager.toast.add({ severity: "info", summary: "Runflow: stopped", detail, life: 5000 })
@@ -124,6 +131,23 @@ function tell(error) {
   alert(`Runflow: ${error instanceof Error ? error.message : error}`)
 }
 
+/**
+ * Say that the server was not there, which another try may change.
+ * @param {Error} error
+ * @returns {Promise<boolean>} Whether to try again.
+ */
+async function tellUnreachable(error) {
+  const text = error.message.split("\n").map((line) => make("p", null, line))
+  const actions = [
+    { label: "Try again", value: "again", main: true },
+    { label: "Close", value: "close" },
+  ]
+  const chosen = await choose("The server could not be reached", text, actions, (dialog) => {
+    /** @type {HTMLButtonElement} */ (dialog.querySelector("button[value=again]")).focus()
+  })
+  return chosen === "again"
+}
+
 /** @param {GraphNode} node */
 async function deploy(node) {
   const running = busy.get(node)
@@ -133,11 +157,13 @@ async function deploy(node) {
     return
   }
   const since = performance.now()
+  let again = false
   busy.set(node, { id: "", since })
   try {
     show(node, "Preparing…")
     const { host, api_key } = takeSecrets(node)
     const endpoint_name = String(widget(node, "endpoint_name")?.value ?? "")
+    const place = placeOf(node)
     const workflow = app.extensionManager.workflow.activeWorkflow
     const body = { endpoint_name, host, api_key, client_id: pageId(), ...(await capture()) }
     const started = await ask("POST", "/runflow/deploy/jobs", body)
@@ -162,13 +188,15 @@ async function deploy(node) {
       await ask("POST", `/runflow/deploy/jobs/${started.id}/models`, { paths })
       ended = await follow(started.id, node)
     }
-    if (end(ended)) succeed(ended.result, workflow)
+    if (end(ended)) succeed(node, place, ended.result, ready.summary.warnings, workflow)
   } catch (error) {
-    tell(error)
+    if (/** @type {any} */ (error).unreachable) again = await tellUnreachable(/** @type {Error} */ (error))
+    else tell(error)
   } finally {
     busy.delete(node)
     show(node, "")
   }
+  if (again) await deploy(node)
 }
 
 addButton(LABEL, 1, deploy)

@@ -1,5 +1,6 @@
 // The Runflow Deploy node in the editor: never in a prompt, never saved with a host or a key; it carries the buttons.
 import { app } from "../../scripts/app.js"
+import { panelHeight } from "./deploy_panel.js"
 import { addKeyField, typedKey } from "./key_field.js"
 import { emptySecrets } from "./secret_values.js"
 
@@ -95,6 +96,7 @@ app.registerExtension({
     const onSerialize = nodeType.prototype.onSerialize
     nodeType.prototype.onSerialize = function (/** @type {any} */ data) {
       onSerialize?.call(this, data)
+      if (data.size) data.size = [data.size[0], data.size[1] - panelHeight(this)]
       forgetSecrets(data)
     }
   },

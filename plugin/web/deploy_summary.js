@@ -42,6 +42,22 @@ function nodeRow(node) {
   return row
 }
 
+const DEFAULT_SHOWN = 60
+
+/** @param {any} row */
+function inputRow(row) {
+  const text = JSON.stringify(row.default)
+  const shown = text.length > DEFAULT_SHOWN ? `${text.slice(0, DEFAULT_SHOWN)}…` : text
+  const filled = row.default === null ? (row.required ? "" : "no default") : `default ${shown}`
+  const facts = [row.type, row.required ? "required" : "optional", filled, row.limits].filter(Boolean).join(", ")
+  return make("li", null, make("strong", null, row.name), `: ${facts}`)
+}
+
+/** @param {any} row */
+function outputRow(row) {
+  return make("li", null, make("strong", null, row.name), `: ${row.type}`)
+}
+
 /**
  * Show the summary and wait for the person.
  * @param {any} summary
@@ -52,8 +68,9 @@ export async function confirmDeploy(summary) {
   const kept = "Both forms of the workflow, without the wires into its Runflow Input nodes, host and key."
   const version = `ComfyUI ${comfyui.version ?? ""} ${comfyui.commit ? `at ${comfyui.commit.slice(0, 10)}` : ""}`
   const cached = summary.cached_models ? ` and of ${summary.cached_models} models in caches of libraries` : ""
+  const which = summary.next_version ? `${summary.next_version}, unless nothing has changed` : "a new endpoint"
   const body = [
-    make("p", null, "To ", make("strong", null, summary.origin), " as ", make("strong", null, summary.slug), "."),
+    make("p", null, "To ", make("strong", null, summary.origin), " as ", make("strong", null, summary.slug), `: ${which}.`),
     make("p", { className: "quiet" }, `${kept} The names of ${summary.packages} Python packages${cached}; ${version.trim()}.`),
   ]
   const fileRows = files.map((/** @type {any} */ file) => make("li", null, `${file.path}, ${size(file.size_bytes)}`))
@@ -61,6 +78,8 @@ export async function confirmDeploy(summary) {
   const parts = [
     ...body,
     ...section("Warnings", warningRows, ""),
+    ...section("Inputs", summary.inputs.map(inputRow), "None: callers send nothing."),
+    ...section("Outputs", summary.outputs.map(outputRow), "None named: everything that nodes save is delivered under their ids."),
     ...section("Files to upload", fileRows, "None: the workflow uses no file of the input folder."),
     ...section("Models it needs", models.map(modelRow), "None."),
     ...section("Custom nodes it needs", nodes.map(nodeRow), "None."),

@@ -7,11 +7,18 @@ const KEY = "/runflow/connection/key"
 const URL_SETTING = "Runflow.ApiUrl"
 // Room for an address with its port; on a phone the label keeps its place beside the field.
 const WIDTH = "min(320px, 52vw)"
+const COLOURS = { good: "#2f9e5a", bad: "#d9a514" }
 
-const DEFAULT_URL = "https://api.runflow.io"
-
-/** The address that Settings names now. ComfyUI tells a change before its own store has it. */
-let apiUrl = DEFAULT_URL
+/** What the plugin told last; null before it did. @type {any} */
+let connection = null
+/** The field for the address that is shown. @type {HTMLInputElement | null} */
+let address = null
+/** The setting; ComfyUI tells a change before its own store has it. */
+let stored = ""
+/** Shows what is known about the address and the key; set by the field for the key. */
+let compare = () => {}
+/** Asks the server about both; set by the field for the key. */
+let check = () => {}
 
 /** @param {string} url */
 function originOf(url) {
@@ -22,72 +29,156 @@ function originOf(url) {
   }
 }
 
-/** Shows whether the stored key is for that address; set by the field that is shown. */
-let compareAddress = () => {}
+/** The address that is named or, while nobody named one, that of the key or of this machine's server. */
+const named = () => stored.trim() || connection?.key_origin || connection?.local_url || ""
+
+/** @param {HTMLElement} element */
+function dress(element) {
+  element.style.cssText = "padding: 6px 8px; border-radius: 6px; font: inherit; border: 1px solid var(--border-color, #4e4e4e);"
+  element.style.background = "var(--comfy-input-bg, #222)"
+  element.style.color = "var(--input-text, #ddd)"
+  if (element instanceof HTMLInputElement) element.style.cssText += "box-sizing: border-box; width: 100%;"
+  else element.style.padding = "6px 12px"
+}
+
+/**
+ * Keep keys from the editor, which has shortcuts for many; Escape closes the settings.
+ * @param {KeyboardEvent} event
+ */
+function keepFromEditor(event) {
+  if (event.key !== "Escape") event.stopPropagation()
+}
+
+/** A line below a field, that screen readers speak when it changes. */
+function noteLine() {
+  const note = make("p", { hidden: true, role: "status" })
+  note.style.cssText = "margin: 0; width: 100%; font-size: 12px; overflow-wrap: anywhere; color: var(--descrip-text, #999)"
+  return note
+}
+
+/** @param {HTMLElement} note @param {string} text @param {"good" | "bad"} [how] */
+function say(note, text, how) {
+  note.textContent = text
+  note.hidden = !text
+  note.style.color = how ? `color-mix(in srgb, ${COLOURS[how]} 60%, var(--input-text, #ddd))` : "var(--descrip-text, #999)"
+}
+
+/** @param {...Node} children */
+function fieldOf(...children) {
+  const field = make("div", { className: "runflow-connection" }, ...children)
+  field.style.cssText = `display: flex; flex-wrap: wrap; gap: 6px; align-items: center; justify-content: flex-end; width: ${WIDTH}`
+  return field
+}
+
+/** The field for the address: what nobody typed is a proposal, and becomes the setting with Save. */
+function urlField(/** @type {string} */ _name, /** @type {(value: unknown) => void} */ setter) {
+  stored = String(app.extensionManager.setting.get(URL_SETTING) || "")
+  const choices = make("datalist", { id: "runflow-servers" })
+  const input = make("input", { type: "url", id: URL_SETTING, spellcheck: false, autocomplete: "off", ariaLabel: "API URL" })
+  input.setAttribute("list", choices.id)
+  const note = noteLine()
+  dress(input)
+  address = input
+  input.addEventListener("keydown", keepFromEditor)
+  input.addEventListener("change", () => {
+    stored = input.value.trim()
+    setter(stored)
+    if (!stored) input.value = named()
+    compare()
+    check()
+  })
+  ask("GET", "/runflow/connection").then(
+    (told) => {
+      connection = told
+      const { local_url: local, hosted_url: hosted } = told
+      choices.append(...[local, hosted].filter(Boolean).map((value) => make("option", { value })))
+      if (!input.value) input.value = named()
+      input.placeholder = "http://127.0.0.1:8700"
+      if (!named()) say(note, `No Runflow server answers on this machine. Start one with runflow up, or type the address of yours. The hosted one is ${hosted}.`)
+      else if (!stored && named() === local) say(note, "Found on this machine.")
+      compare()
+    },
+    () => {}, // the field for the key says why
+  )
+  input.value = stored
+  return fieldOf(input, choices, note)
+}
 
 /** The stored key is never in the page: this element sends a new one and shows how the stored one ends. */
 function keyField() {
-  apiUrl = String(app.extensionManager.setting.get(URL_SETTING) || DEFAULT_URL)
   const input = make("input", { type: "password", autocomplete: "off", spellcheck: false, ariaLabel: "API key" })
   const save = make("button", { type: "button", disabled: true }, "Save")
   const forget = make("button", { type: "button", hidden: true }, "Forget")
-  const note = make("p", { hidden: true })
-  note.style.cssText = `margin: 0; width: ${WIDTH}; font-size: 12px; color: var(--descrip-text, #999)`
-  const field = make("div", null, input, save, forget, note)
-  field.style.cssText = "display: flex; flex-wrap: wrap; gap: 6px; align-items: center; justify-content: flex-end"
-  input.style.cssText = `width: ${WIDTH}; padding: 6px 8px; border-radius: 6px; font: inherit;`
-  for (const element of [input, save, forget]) {
-    element.style.border = "1px solid var(--border-color, #4e4e4e)"
-    element.style.background = "var(--comfy-input-bg, #222)"
-    element.style.color = "var(--input-text, #ddd)"
-  }
-  for (const button of [save, forget]) button.style.cssText += "padding: 6px 12px; border-radius: 6px; font: inherit;"
+  const note = noteLine()
+  for (const element of [input, save, forget]) dress(element)
 
-  /** @type {any} */
-  let connection = null
-  /** @param {string} text */
-  const say = (text) => {
-    note.textContent = text
-    note.hidden = !text
-  }
-  const compare = () => {
+  /** The address that is shown, saved or not. */
+  const url = () => address?.value.trim() || named()
+  /** @returns {boolean} Whether the stored key is for that address. */
+  const fits = () => connection?.key_hint !== null && connection?.key_origin === originOf(url())
+  compare = () => {
     if (!connection) return
     const { key_hint: hint, key_origin: origin } = connection
-    const fits = origin === originOf(apiUrl)
-    input.placeholder = hint === null || !fits ? "rf_live_…" : hint ? `stored, ends in ${hint}` : "stored"
-    say(hint === null || fits ? "" : `The stored key${hint ? `, …${hint},` : ""} is for ${origin}. Paste one of ${originOf(apiUrl) || "this server"}.`)
+    input.placeholder = !fits() ? "rf_live_…" : hint ? `stored, ends in ${hint}` : "stored"
+    forget.hidden = hint === null
+    save.disabled = !input.value.trim() && !fits()
+    const other = hint !== null && !fits()
+    say(note, other ? `The stored key${hint ? `, …${hint},` : ""} is for ${origin}. Paste one of ${originOf(url()) || "this server"}.` : "")
   }
-  compareAddress = compare
+  let asked = 0
+  check = () => {
+    if (!connection || !url() || (connection.key_hint !== null && !fits())) return
+    asked += 1
+    const mine = asked
+    say(note, "Asking the server…")
+    /** @param {string} text @param {boolean} ok */
+    const answer = (text, ok) => {
+      if (mine === asked) say(note, text, ok ? "good" : "bad")
+    }
+    ask("POST", "/runflow/connection/check", { api_url: url() }).then(
+      ({ ok, message }) => answer(message, ok),
+      (error) => answer(error.message, false),
+    )
+  }
   /** @param {any} told */
   const show = (told) => {
     connection = told
     input.value = ""
-    forget.hidden = told.key_hint === null
-    save.disabled = true
     compare()
   }
-  /** @param {Promise<any>} answer @param {string} [done] */
-  const settle = (answer, done) =>
-    answer.then(
-      (told) => {
-        show(told)
-        if (done) app.extensionManager.toast.add({ severity: "success", summary: `Runflow: ${done}`, life: 4000 })
-      },
-      (error) => alert(`Runflow: ${error.message}`),
-    )
-  const store = () => settle(ask("PUT", KEY, { api_key: input.value, api_url: apiUrl }), "API key saved")
-  input.addEventListener("input", () => (save.disabled = !input.value.trim()))
+  const store = async () => {
+    const wanted = url()
+    try {
+      if (input.value.trim()) {
+        show(await ask("PUT", KEY, { api_key: input.value, api_url: wanted }))
+        app.extensionManager.toast.add({ severity: "success", summary: "Runflow: API key saved", life: 4000 })
+      }
+      if (wanted !== stored) await app.extensionManager.setting.set(URL_SETTING, wanted)
+      check()
+    } catch (error) {
+      say(note, /** @type {Error} */ (error).message, "bad")
+    }
+  }
+  input.addEventListener("input", () => (save.disabled = !input.value.trim() && !fits()))
   input.addEventListener("keydown", (event) => {
-    event.stopPropagation()
+    keepFromEditor(event)
     if (event.key === "Enter" && !save.disabled) store()
   })
   save.addEventListener("click", store)
-  forget.addEventListener("click", () => settle(ask("DELETE", KEY), "API key forgotten"))
+  forget.addEventListener("click", () =>
+    ask("DELETE", KEY).then(
+      (told) => {
+        show(told)
+        app.extensionManager.toast.add({ severity: "success", summary: "Runflow: API key forgotten", life: 4000 })
+      },
+      (error) => say(note, error.message, "bad"),
+    ),
+  )
   ask("GET", "/runflow/connection").then(show, (error) => {
     input.disabled = true
-    say(error.message)
+    say(note, error.message)
   })
-  return field
+  return fieldOf(input, save, forget, note)
 }
 
 app.registerExtension({
@@ -106,12 +197,12 @@ app.registerExtension({
       category: ["Runflow", "Connection", "ApiUrl"],
       name: "API URL",
       tooltip: "The Runflow server that Deploy publishes to. Your own: the address that `runflow up` prints.",
-      type: "text",
-      attrs: { style: `width: ${WIDTH}`, spellcheck: false, autocomplete: "off" },
-      defaultValue: DEFAULT_URL,
+      type: urlField,
+      defaultValue: "",
       onChange: (value) => {
-        apiUrl = String(value || DEFAULT_URL)
-        compareAddress()
+        stored = String(value || "")
+        if (address && stored) address.value = stored
+        compare()
       },
     },
   ],

@@ -17,8 +17,8 @@ class Stranger:
 
 
 @contextlib.contextmanager
-def answering() -> Iterator[Stranger]:
-    """A stranger that answers."""
+def answering(port: int = 0) -> Iterator[Stranger]:
+    """A stranger that answers, at this port or any."""
 
     class Handler(QuietHandler):
         def do_GET(self) -> None:
@@ -28,6 +28,6 @@ def answering() -> Iterator[Stranger]:
             self.end_headers()
             self.wfile.write(json.dumps({"hello": "I am no Runflow server"}).encode())
 
-    with serving(Handler) as base:
+    with serving(Handler, port) as base:
         made = Stranger(base)
         yield made

@@ -2,17 +2,23 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
 from playwright.async_api import Locator, expect
 
+from tests.browser.stranger import answering
 from tests.support.editor import Editor
-from tests.support.editor_fixtures import OpenPage
+from tests.support.editor_fixtures import OpenPage, StartEditor
+from tests.support.editor_page import EditorPage
+from tests.support.platform_fixtures import Platform
 
 pytestmark = pytest.mark.browser
 
 KEY = "rf_live_" + "s" * 36 + "4321"
+NOWHERE = "http://127.0.0.1:1"
 
 
 async def becomes_true(field: Locator, condition: str) -> None:
@@ -22,43 +28,68 @@ async def becomes_true(field: Locator, condition: str) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_a_key_is_saved_shown_by_its_end_and_forgotten(every_editor: Editor, open_page: OpenPage) -> None:
-    editor = every_editor
-    page = await open_page(editor)
-    dialog = await page.open_settings()
-    field = dialog.get_by_role("textbox", name="API key")
+@pytest.fixture
+async def panel(every_editor: Editor, open_page: OpenPage) -> AsyncIterator[tuple[EditorPage, Locator]]:
+    """The settings of each editor, open; afterwards there is neither address nor key."""
+    page = await open_page(every_editor)
+    yield page, await page.open_settings()
+    with httpx.Client(base_url=every_editor.url, timeout=30) as client:
+        client.delete("/runflow/connection/key").raise_for_status()
+        client.post("/settings/Runflow.ApiUrl", json="").raise_for_status()
+
+
+def fields(dialog: Locator) -> tuple[Locator, Locator, Locator]:
+    """The field for the address, that for the key, and Save."""
+    address, key = (dialog.locator('input[id="Runflow.ApiUrl"]'), dialog.get_by_role("textbox", name="API key"))
+    return address, key, dialog.get_by_role("button", name="Save", exact=True)
+
+
+async def test_a_key_is_saved_shown_by_its_end_and_forgotten(
+    every_editor: Editor, panel: tuple[EditorPage, Locator]
+) -> None:
+    (page, dialog), editor = panel, every_editor
+    address, field, save = fields(dialog)
+    await expect(dialog).to_contain_text("No Runflow server answers on this machine. Start one with runflow up")
+    await expect(address).to_have_value("")
     await expect(field).to_have_attribute("placeholder", "rf_live_…")
+    await page.screenshot("no-server")
+    await expect(save).to_be_disabled()
+    await address.fill("127.0.0.1:1")
     await field.fill(KEY)
+    await save.click()
+    await expect(dialog).to_contain_text("It begins with http:// or https://: http://127.0.0.1:1?")
+    await address.fill(f"{NOWHERE}/")
     await field.press("Enter")
     await page.toast("API key saved")
+    await expect(dialog).to_contain_text(f"{NOWHERE} could not be reached: nothing listens there.")
     await expect(field).to_have_attribute("placeholder", "stored, ends in 4321")
     await expect(field).to_have_value("")
     await page.screenshot("settings")
 
-    settings = httpx.get(f"{editor.url}/settings", timeout=30).text
-    assert KEY not in settings
+    settings = httpx.get(f"{editor.url}/settings", timeout=30)
+    assert KEY not in settings.text
+    assert settings.json()["Runflow.ApiUrl"] == f"{NOWHERE}/"
     assert KEY not in (editor.base / "user/default/comfy.settings.json").read_text()
     kept = editor.base / "user/__runflow/keys.json"
-    assert json.loads(kept.read_text()) == {"default": {"key": KEY, "origin": "https://api.runflow.io"}}
+    assert json.loads(kept.read_text()) == {"default": {"key": KEY, "origin": NOWHERE}}
     assert kept.stat().st_mode & 0o777 == 0o600
     for route in ("/userdata/..%2F__runflow%2Fkeys.json", "/userdata/__runflow%2Fkeys.json", "/runflow/connection"):
         assert KEY not in httpx.get(editor.url + route, timeout=30).text
 
     # It is for one server, and the panel says so when another one is named.
-    address = dialog.locator('input[id="Runflow.ApiUrl"]')
     await address.fill("http://elsewhere.example:8700/")
     await address.press("Tab")
     await expect(dialog).to_contain_text(
-        "The stored key, …4321, is for https://api.runflow.io. Paste one of http://elsewhere.example:8700."
+        f"The stored key, …4321, is for {NOWHERE}. Paste one of http://elsewhere.example:8700."
     )
     await expect(field).to_have_attribute("placeholder", "rf_live_…")
     await page.screenshot("another-server")
-    await address.fill("https://api.runflow.io")
+    await address.fill(NOWHERE)
     await address.press("Tab")
     await expect(field).to_have_attribute("placeholder", "stored, ends in 4321")
 
     # An address is seen to its end, and on a phone everything stays within the panel.
-    await expect(address).to_have_value("https://api.runflow.io")
+    await expect(address).to_have_value(NOWHERE)
     await becomes_true(address, "field => field.scrollWidth <= field.clientWidth")
     await page.page.set_viewport_size({"width": 390, "height": 800})
     for name in ("API key", "Username", "Password"):
@@ -70,6 +101,55 @@ async def test_a_key_is_saved_shown_by_its_end_and_forgotten(every_editor: Edito
     await dialog.get_by_role("button", name="Forget").click()
     await expect(field).to_have_attribute("placeholder", "rf_live_…")
     assert json.loads(kept.read_text()) == {}
+
+
+async def test_save_says_at_once_whether_the_key_may_deploy(
+    panel: tuple[EditorPage, Locator], platform: Platform, platform_key: str
+) -> None:
+    page, dialog = panel
+    with httpx.Client(base_url=platform.url, headers={"Authorization": f"Bearer {platform_key}"}, timeout=30) as client:
+        reader = client.post("/v1/api-keys", json={"name": "reader", "scopes": ["comfyui-workflows:read"]}).json()[
+            "key"
+        ]
+    address, field, save = fields(dialog)
+    with answering() as stranger:
+        for url, key, said in (
+            (platform.url, platform_key, "Connected: default, may deploy."),
+            (platform.url, reader, "this key may not deploy: it lacks comfyui-workflows:create"),
+            (platform.url, KEY, f"{platform.url} does not know this key"),
+            (stranger.url, KEY, f"There is no Runflow server at {stranger.url}"),
+            (platform.url, platform_key, "Connected: default, may deploy."),
+        ):
+            await address.fill(url)
+            await field.fill(key)
+            await save.click()
+            await expect(dialog.get_by_role("status").filter(has_text=said)).to_be_visible()
+    await page.screenshot("connected")
+    # Whoever presses Save again asks again.
+    await save.click()
+    await expect(dialog.get_by_role("status").filter(has_text="Connected: default")).to_be_visible()
+    found = await Axe().run(page.page, context=".runflow-connection")
+    assert found.violations_count == 0, found.generate_report()
+
+
+async def test_the_server_of_this_machine_is_the_default_when_it_answers(
+    own_editor: StartEditor, open_page: OpenPage, platform: Platform, platform_key: str
+) -> None:
+    editor = own_editor(environment={"RUNFLOW_URL": platform.url})
+    page = await open_page(editor)
+    dialog = await page.open_settings()
+    address, field, _ = fields(dialog)
+    await expect(address).to_have_value(platform.url)
+    await expect(dialog).to_contain_text("Found on this machine.")
+    assert "Runflow.ApiUrl" not in httpx.get(f"{editor.url}/settings", timeout=30).json()
+    await page.screenshot("found")
+    await field.fill(platform_key)
+    await field.press("Enter")
+    await expect(dialog).to_contain_text("Connected: default, may deploy.")
+    assert httpx.get(f"{editor.url}/settings", timeout=30).json()["Runflow.ApiUrl"] == platform.url
+    # The hosted server stays a choice, and no key of ours goes there.
+    offered = await page.page.locator("#runflow-servers option").evaluate_all("all => all.map(({ value }) => value)")
+    assert offered == [platform.url, "https://api.runflow.io"]
 
 
 async def test_a_key_that_a_script_puts_into_comfyuis_settings_is_taken_out(

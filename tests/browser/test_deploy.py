@@ -141,6 +141,7 @@ async def test_a_second_deployment_is_a_new_version_of_the_same_workflow(
 
     # It goes to the workflow that was deployed, whichever is shown by then.
     await page.page.evaluate("delete app.graph.extra.runflow")
+    await page.set_widget((await page.find("ImageBlend"))[0], "blend_factor", 0.5)
     await press_deploy(page, deploy)
     await page.page.evaluate(
         "async () => { window.deployed = app.extensionManager.workflow.activeWorkflow;"

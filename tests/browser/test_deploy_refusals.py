@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from playwright.async_api import expect
 
 from tests.browser.connection import connection
 from tests.browser.stranger import Stranger, answering
@@ -40,9 +41,12 @@ async def test_without_a_key(editor: Editor, open_page: OpenPage) -> None:
     deploy = await build(page)
     await page.press(deploy, "Deploy")
     text = await page.alert()
-    assert text.startswith("Runflow: Unconfigured key or URL: there is no API key for https://api.runflow.io.")
-    assert "Settings > Runflow > Connection" in text
+    assert text.startswith("Runflow: Unconfigured key or URL: no server is named, and none answers on this machine.")
+    assert "Start one with `runflow up`, or fill in API URL in Settings > Runflow > Connection." in text
     await page.until_labelled(deploy, "Deploy")
+    with connection(editor, "http://127.0.0.1:1", None):
+        await page.press(deploy, "Deploy")
+        assert "there is no API key for http://127.0.0.1:1." in await page.alert()
 
 
 async def test_without_a_usable_name(newest_editor: Editor, open_page: OpenPage) -> None:
@@ -71,7 +75,6 @@ async def test_with_a_wrong_key(editor: Editor, open_page: OpenPage, platform: P
     with connection(editor, platform.url, KEY):
         deploy = await build(page)
         await page.press(deploy, "Deploy")
-        await agree(page)
         text = await page.alert()
         assert "lookup failed — UNAUTHORIZED: " in text
         assert "Make a new one there and save it in Settings" in text
@@ -95,13 +98,24 @@ async def test_with_a_key_that_may_only_read(
 
 async def test_while_the_server_is_down(newest_editor: Editor, open_page: OpenPage) -> None:
     page = await open_page(newest_editor)
-    url = f"http://127.0.0.1:{free_port()}"
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
     with connection(newest_editor, url, KEY):
-        await page.press(await build(page), "Deploy")
-        await agree(page)
-        text = await page.alert()
-        assert f"lookup failed — no answer from {url}" in text
-        assert "Is the server running?" in text
+        deploy = await build(page)
+        await page.press(deploy, "Deploy")
+        dialog = page.page.get_by_role("dialog", name="The server could not be reached")
+        await expect(dialog).to_contain_text(f"lookup failed — {url} could not be reached: nothing listens there")
+        await expect(dialog).to_contain_text("Is the server running?")
+        await expect(dialog.get_by_role("button", name="Try again")).to_be_focused()
+        await page.screenshot("unreachable")
+        with answering(port) as stranger:
+            await page.page.keyboard.press("Enter")
+            assert "does not answer like a Runflow server" in await page.alert()
+            assert [path.partition("?")[0] for path, _ in stranger.asked] == ["/v1/comfyui-workflows"]
+        await page.press(deploy, "Deploy")
+        await dialog.get_by_role("button", name="Close").click()
+        await page.until_labelled(deploy, "Deploy")
+        assert page.alerts == []
 
 
 async def test_the_key_of_settings_goes_to_no_other_host(

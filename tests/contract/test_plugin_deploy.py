@@ -77,3 +77,23 @@ async def test_an_unchanged_workflow_is_sent_again_without_a_new_version_or_asse
     changed = await deployed(address, key, plan(slug, content + b"!", tmp_path))
     assert (changed["unchanged"], changed["version"]) == (False, "2")
     assert len((await client.get("/v1/assets")).json()["items"]) == len(assets) + 1
+
+
+async def test_several_inputs_and_outputs_are_no_change_either(
+    services: Services, address: str, make_key: MakeKey, client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    caller = await services.authenticator.principal(client.headers["Authorization"].removeprefix("Bearer "))
+    assert caller is not None
+    key = await make_key(scopes=PUBLISHING, org=caller.org_id)
+    slug = f"several-{new_id().hex[-8:]}"
+    prompt: dict[str, Any] = {"20": {"class_type": "EmptyImage", "inputs": {"width": ["1", 0]}}}
+    for number in range(1, 6):
+        limits = {"required": False, "default_value": "0.5", "min": "0", "max": "1", "step": ""}
+        prompt[str(number)] = {"class_type": "RunflowInputFloat", "inputs": {"input_id": f"f{number}", **limits}}
+        output = {"output_id": "one" if number > 3 else f"o{number}", "value": ["20", 0]}
+        prompt[str(number + 10)] = {"class_type": "RunflowOutputImage", "inputs": output}
+    made = plan(slug, b"x", tmp_path)
+    body = {**made.body, "workflow_json": prompt}
+    assert (await deployed(address, key, Plan(slug, slug, body, ())))["version"] == "1"
+    again = await deployed(address, key, Plan(slug, slug, body, ()))
+    assert (again["unchanged"], again["version"]) == (True, "1")

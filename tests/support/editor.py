@@ -86,7 +86,9 @@ class Editor:
         command += ["--database-url", f"sqlite:///{self.base / 'user/comfyui.db'}", "--disable-api-nodes"]
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("RUNFLOW_", "HF_", "TORCH_"))}
         caches = {"HF_HOME": str(self.base / "cache/huggingface"), "TORCH_HOME": str(self.base / "cache/torch")}
-        env = {**kept, **caches, "OMP_WAIT_POLICY": "passive", **self.environment}
+        # Whatever runs on this machine is no server of the tests.
+        nowhere = {"RUNFLOW_URL": "http://127.0.0.1:1"}
+        env = {**kept, **caches, **nowhere, "OMP_WAIT_POLICY": "passive", **self.environment}
         with (self.base / "comfyui.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, *self.arguments], cwd=self.comfyui, env=env, stdout=log, stderr=log

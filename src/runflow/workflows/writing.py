@@ -120,7 +120,14 @@ async def save_rows(
     where = {"org_id": caller.org_id, "workflow_id": workflow_id}
     await interface_queries.save(transaction, InputRow, **where, before=before.inputs, merged=settled.inputs)
     await interface_queries.save(transaction, OutputRow, **where, before=before.outputs, merged=settled.outputs)
-    return settled.inputs.rows != before.inputs or settled.outputs.rows != before.outputs
+    return _by_id(settled.inputs.rows) != _by_id(before.inputs) or _by_id(settled.outputs.rows) != _by_id(
+        before.outputs
+    )
+
+
+def _by_id(rows: Sequence[InputRow] | Sequence[OutputRow]) -> list[InputRow | OutputRow]:
+    """Return rows in one order: the database gives them in any, and `sort_order` says which comes first."""
+    return sorted(rows, key=lambda row: str(row.id))
 
 
 async def add_version(

@@ -42,6 +42,7 @@ def test_a_page_under_a_name_of_its_own_gets_no_deployment_and_no_key(person: ht
         page.post("/api/settings/Runflow.ApiKey", json="")
         page.post("/settings/Runflow.ApiUrl", json="http://evil.example")
         assert page.get("/runflow/connection").status_code == 403
+        assert page.post("/runflow/connection/check", json={"api_url": HOME}).status_code == 403
     assert "Runflow.ApiKey" not in person.get("/settings").json()
     kept = person.get("/runflow/connection").json()
     assert (kept["key_hint"], kept["key_origin"]) == ("4321", HOME)

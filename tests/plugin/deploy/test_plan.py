@@ -108,6 +108,12 @@ def test_a_warning_says_what_to_do(machine: Machine) -> None:
     assert warning.endswith("so every run will fail. Wire its value or remove the node.")
 
 
+def test_one_warning_of_two_nodes_is_told_once(machine: Machine) -> None:
+    twin = {"class_type": "RunflowOutputImage", "inputs": {"output_id": "twin", "value": ["4", 0]}}
+    told = plan(machine, prompt={**PROMPT, "6": twin, "7": twin}).warnings
+    assert len([text for text in told if "share the output_id" in text]) == 1
+
+
 def test_progress_names_the_model_and_cancelling_stops_it(machine: Machine) -> None:
     steps: list[str] = []
     make_plan("x", PROMPT, GRAPH, (), machine, lambda step, *_: steps.append(step), threading.Event())

@@ -1,7 +1,7 @@
 import pytest
 
 from plugin.answers import Refused
-from plugin.deploy.target import DEFAULT_URL, StoredKey, base_url, choose_target, origin_of
+from plugin.deploy.target import HOSTED_URL, StoredKey, base_url, choose_target, origin_of
 
 KEY = "rf_live_settings"
 HOME = "http://127.0.0.1:8700"
@@ -11,8 +11,19 @@ STORED = StoredKey(KEY, HOME)
 def test_the_settings_alone() -> None:
     target = choose_target(f" {HOME}/ ", STORED)
     assert (target.base, target.origin, target.key) == (HOME, HOME, KEY)
-    assert choose_target("", StoredKey(KEY, DEFAULT_URL)).base == DEFAULT_URL
+    assert choose_target(HOSTED_URL, StoredKey(KEY, HOSTED_URL)).base == HOSTED_URL
     assert KEY not in repr(target) + repr(STORED)
+
+
+@pytest.mark.parametrize(("stored", "node_key"), [(None, ""), (STORED, ""), (None, KEY)])
+def test_no_server_is_ever_a_silent_default(stored: StoredKey | None, node_key: str) -> None:
+    with pytest.raises(Refused, match=r"none answers on this machine\. Start one with `runflow up`"):
+        choose_target(" ", stored, "", node_key)
+
+
+def test_an_address_without_its_scheme_is_told_how_it_begins() -> None:
+    with pytest.raises(Refused, match=r"begins with http:// or https://: http://127.0.0.1:8700\?"):
+        base_url("127.0.0.1:8700", "API URL")
 
 
 def test_the_nodes_own_host_and_key() -> None:

@@ -11,6 +11,7 @@ export interface Widget {
   callback?: (value: any, ...rest: any[]) => unknown
   serializeValue?: (...rest: any[]) => unknown
   last_y?: number
+  onRemove?: () => void
 }
 
 export interface GraphNode {
@@ -30,6 +31,7 @@ export interface GraphNode {
   subgraph?: Graph
   addWidget(type: string, name: string, value: unknown, callback: ((...args: any[]) => unknown) | null, options?: Record<string, unknown>): Widget
   addDOMWidget(name: string, type: string, element: HTMLElement, options?: Record<string, unknown>): Widget
+  removeWidget?(widget: Widget): void
   computeSize(...given: any[]): [number, number]
   setSize(size: [number, number]): void
   setDirtyCanvas(foreground: boolean, background?: boolean): void

@@ -1,0 +1,122 @@
+"""What an endpoint will be, for the person who makes it: inputs, outputs, version, and a request that calls it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..graph import GraphError, InputSpec, InputType, Interface, Limits, OutputSpec, ValueRefused
+
+_WAIT_SECONDS = 60
+_ONE_LINE = 80
+_CHOICES_SHOWN = 12
+_MEDIA = {InputType.IMAGE: "https://your-site.example/photo.png", InputType.FILE: "https://your-site.example/file.bin"}
+
+
+def describe_interface(interface: Interface) -> dict[str, Any]:
+    """Inputs (name, type, required, the default that a run really uses, limits in words) and outputs (name, type)."""
+    inputs = [
+        {
+            "name": spec.name,
+            "type": spec.variable_type_code.value,
+            "required": spec.is_required,
+            "default": used_default(spec),
+            "limits": limits_in_words(spec.limits),
+        }
+        for spec in interface.inputs
+    ]
+    outputs = [{"name": spec.name, "type": spec.variable_type_code.value} for spec in interface.outputs]
+    return {"inputs": inputs, "outputs": outputs}
+
+
+def limits_in_words(limits: Limits) -> str:
+    """The limits of an input, such as "1 to 100, in steps of 8"; empty without any."""
+    if limits.choices:
+        listed = ", ".join(map(str, limits.choices[:_CHOICES_SHOWN]))
+        more = len(limits.choices) - _CHOICES_SHOWN
+        return f"one of {listed}" + (f" and {more} more" if more > 0 else "")
+    parts = [
+        _range(limits.minimum, limits.maximum, ""),
+        _range(limits.min_length, limits.max_length, " characters"),
+        f"in steps of {limits.step}" if limits.step not in (None, 1) else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def used_default(spec: InputSpec) -> Any:
+    """What a run uses when the input is left out, as far as it is known; None: nothing is known."""
+    return spec.effective_default if spec.default_value is None else spec.default_value
+
+
+def published_interface(saved: Mapping[str, Any], planned: Interface) -> Interface:
+    """The interface in the server's record, which may hold inputs that a person added there; else the planned one."""
+    inputs, outputs = saved.get("inputs"), saved.get("outputs")
+    if not isinstance(inputs, list) or not isinstance(outputs, list):
+        return planned
+    try:
+        return Interface(tuple(map(InputSpec.from_dict, inputs)), tuple(map(OutputSpec.from_dict, outputs)))
+    except (GraphError, AttributeError, TypeError):
+        return planned
+
+
+def next_version(existing: Mapping[str, Any] | None) -> str:
+    """Which version of which workflow this would be, such as "version 3 of default/portrait"; empty: a new workflow."""
+    if existing is None:
+        return ""
+    path, version = existing.get("path") or existing.get("slug"), str(existing.get("version") or "")
+    return f"version {int(version) + 1} of {path}" if version.isdecimal() else f"a new version of {path}"
+
+
+def curl(runs_url: str, interface: Interface) -> str:
+    """A command that runs the endpoint and waits for its end; the key comes from the shell's $RUNFLOW_API_KEY."""
+    values = {spec.name: _example(spec) for spec in interface.inputs if _is_shown(spec)}
+    body = json.dumps({"input": values}, ensure_ascii=False)
+    if len(body) > _ONE_LINE:
+        body = json.dumps({"input": values}, ensure_ascii=False, indent=2)
+    return (
+        f"curl {shlex.quote(f'{runs_url}?wait={_WAIT_SECONDS}')} \\\n"
+        '  -H "Authorization: Bearer $RUNFLOW_API_KEY" -H "Content-Type: application/json" \\\n'
+        f"  -d {shlex.quote(body)}"
+    )
+
+
+def _is_shown(spec: InputSpec) -> bool:
+    """Whether to send it: not where leaving it out says something that no value says as well."""
+    is_known = used_default(spec) is not None and not spec.variable_type_code.is_media
+    return spec.is_required or is_known
+
+
+def _example(spec: InputSpec) -> Any:
+    kind, limits = spec.variable_type_code, spec.limits
+    if kind.is_media:
+        return _MEDIA[kind]
+    made_up: dict[InputType, Iterable[Any]] = {
+        InputType.STRING: ("a sea otter holding a smooth pebble", "otter"),
+        InputType.INT: (1, limits.minimum, limits.maximum),
+        InputType.FLOAT: (0.5, limits.minimum, limits.maximum),
+        InputType.BOOLEAN: (True,),
+    }
+    candidates = [each for each in (used_default(spec), *limits.choices, *made_up[kind]) if each is not None]
+    return next((each for each in candidates if _keeps(limits, each)), candidates[0])
+
+
+def _keeps(limits: Limits, value: Any) -> bool:
+    try:
+        limits.check(value)
+    except ValueRefused:
+        return False
+    return True
+
+
+def _range(least: float | None, most: float | None, unit: str) -> str:
+    if least is not None and most is not None:
+        return f"{_short(least)} to {_short(most)}{unit}"
+    if least is not None:
+        return f"at least {_short(least)}{unit}"
+    return "" if most is None else f"at most {_short(most)}{unit}"
+
+
+def _short(number: float) -> str:
+    return str(int(number)) if isinstance(number, float) and number.is_integer() else str(number)

@@ -1,0 +1,198 @@
+// What became of a deployment, on the Deploy node until the next one: address, a command that calls it, warnings.
+import { app } from "../../scripts/app.js"
+import { make } from "./dialog.js"
+
+/** @typedef {import("../../scripts/app.js").GraphNode} GraphNode */
+/** @typedef {import("../../scripts/app.js").Widget} Widget */
+
+/**
+ * @typedef {{path: string, version: string | null, unchanged: boolean, url: string, docs_url: string, curl: string,
+ *   warnings: string[]}} Deployed
+ */
+
+const CLASS = "RunflowDeploy"
+const NAME = "deployed"
+const HEIGHT = 260
+// In this tab's own storage, never in the workflow: a file of somebody else could show an address of theirs.
+const STORE = "runflow.deployed"
+const KEPT = 20
+const COPIED_MS = 2000
+
+const STYLE = `
+.runflow-deployed { box-sizing: border-box; width: 100%; height: 100%; padding: 4px 15px; pointer-events: none; }
+.lg-node .runflow-deployed { padding: 0; height: ${HEIGHT}px; }
+.runflow-deployed section { box-sizing: border-box; height: 100%; padding: 8px 10px; overflow: auto; pointer-events: auto; cursor: default;
+  border: 1px solid var(--border-color, #4e4e4e); border-radius: 8px; background: var(--comfy-menu-bg, #202020);
+  color: var(--input-text, #ddd); font: 12px/1.45 system-ui, sans-serif; overflow-wrap: anywhere; user-select: text; }
+.runflow-deployed section:focus-visible, .runflow-deployed pre:focus-visible { outline: 2px solid #6bb3ff; outline-offset: -2px; }
+.runflow-deployed h2 { margin: 0; font-size: 13px; font-weight: 600; }
+.runflow-deployed h3 { display: flex; align-items: center; justify-content: space-between; gap: 8px; margin: 8px 0 2px; font-size: 12px; font-weight: 600; }
+.runflow-deployed header { display: flex; align-items: start; justify-content: space-between; gap: 8px; }
+.runflow-deployed code, .runflow-deployed pre { margin: 0; font: 11px/1.5 ui-monospace, monospace; }
+.runflow-deployed code { display: block; }
+.runflow-deployed pre { padding: 6px 8px; overflow: auto; border-radius: 6px; background: var(--comfy-input-bg, #111); overflow-wrap: normal; }
+.runflow-deployed ul { margin: 0; padding-left: 16px; list-style: disc; color: color-mix(in srgb, #d9a514 55%, var(--input-text, #ddd)); }
+.runflow-deployed p { margin: 8px 0 0; }
+.runflow-deployed a { color: color-mix(in srgb, #2f8be6 60%, var(--input-text, #ddd)); text-decoration: underline; }
+.runflow-deployed button { padding: 2px 8px; border-radius: 5px; border: 1px solid var(--border-color, #4e4e4e); cursor: pointer;
+  background: var(--comfy-input-bg, #333); color: inherit; font: inherit; font-weight: 400; }
+.runflow-deployed :is(a, button):focus-visible { outline: 2px solid #6bb3ff; outline-offset: 1px; }
+`
+
+/** The panel of a node and by how much the node grew for it. @type {WeakMap<GraphNode, {box: HTMLElement, widget: Widget, grown: number, place: string}>} */
+const panels = new WeakMap()
+
+/**
+ * Show on a node how its deployment ended, and remember it for as long as the tab lives.
+ * @param {GraphNode} node
+ * @param {string} place Of the node, when it was deployed: another workflow may be shown by now.
+ * @param {Deployed} deployed
+ */
+export function showDeployed(node, place, deployed) {
+  remember(place, deployed)
+  if (placeOf(node) === place && deployNodes(app.rootGraph ?? app.graph).includes(node)) put(node, place, deployed)
+}
+
+/**
+ * Which node of which workflow this is, for `showDeployed`.
+ * @param {GraphNode} node
+ */
+export function placeOf(node) {
+  const name = node.widgets?.find((each) => each.name === "endpoint_name")?.value
+  return `${(app.rootGraph ?? app.graph).id ?? ""} ${node.id} ${name}`
+}
+
+/**
+ * The height that the panel added to a node, which no workflow file keeps.
+ * @param {GraphNode} node
+ */
+export function panelHeight(node) {
+  return panels.get(node)?.grown ?? 0
+}
+
+/** @param {GraphNode} node @param {string} place @param {Deployed} deployed */
+function put(node, place, deployed) {
+  if (!document.getElementById("runflow-deployed-style")) document.head.append(make("style", { id: "runflow-deployed-style", textContent: STYLE }))
+  let panel = panels.get(node)
+  if (!panel) {
+    const box = make("div", { className: "runflow-deployed" })
+    // The editor has shortcuts for many keys, drags nodes by the pointer, zooms by the wheel, and copies nodes.
+    for (const type of ["keydown", "keyup", "pointerdown", "pointermove", "dblclick", "contextmenu", "copy", "wheel"])
+      box.addEventListener(type, (event) => event.stopPropagation())
+    const options = { serialize: false, hideOnZoom: true, margin: 0, getValue: () => "", setValue: () => {}, getMinHeight: () => HEIGHT, getMaxHeight: () => HEIGHT }
+    const before = node.size[1]
+    const widget = node.addDOMWidget(NAME, "runflow_deployed", box, options)
+    widget.serialize = false
+    node.setSize([node.size[0], Math.max(before, node.computeSize()[1])])
+    panel = { box, widget, grown: node.size[1] - before, place }
+    panels.set(node, panel)
+  }
+  panel.place = place
+  panel.box.replaceChildren(content(deployed, () => close(node)))
+  node.setDirtyCanvas(true, true)
+}
+
+/** @param {GraphNode} node */
+function close(node) {
+  const panel = panels.get(node)
+  if (!panel) return
+  panels.delete(node)
+  if (node.removeWidget) node.removeWidget(panel.widget)
+  else {
+    panel.widget.onRemove?.()
+    node.widgets?.splice(node.widgets.indexOf(panel.widget), 1)
+  }
+  node.setSize([node.size[0], node.size[1] - panel.grown])
+  node.setDirtyCanvas(true, true)
+  remember(panel.place, null)
+}
+
+/** @param {Deployed} deployed @param {() => void} dismiss */
+function content(deployed, dismiss) {
+  const { path, version, unchanged, url, docs_url, curl, warnings } = deployed
+  const which = version ? `${path}, version ${version}` : path
+  const title = make("h2", null, `Deployed ✓ ${which}`)
+  const hide = make("button", { type: "button", title: "Hide this", ariaLabel: "Hide this" }, "✕")
+  hide.addEventListener("click", dismiss)
+  const command = make("pre", { tabIndex: 0, ariaLabel: "Command that calls it" }, curl)
+  command.setAttribute("role", "group")
+  const link = make("a", { href: docs_url, target: "_blank", rel: "noopener noreferrer" }, "The endpoint's page")
+  const section = make("section", { tabIndex: 0, ariaLabel: `Deployed: ${which}` }, make("header", null, title, hide))
+  if (unchanged) section.append(make("p", null, "Nothing has changed since that version, so no new one was made."))
+  section.append(
+    make("h3", null, "Address", copyButton("Copy address", url)),
+    make("code", null, `POST ${url}`),
+    make("h3", null, "Call it", copyButton("Copy command", curl)),
+    command,
+    make("p", null, link, ": inputs, outputs, and a form to try it."),
+  )
+  if (warnings.length) section.append(make("h3", null, `Warnings (${warnings.length})`), make("ul", null, ...warnings.map((text) => make("li", null, text))))
+  return section
+}
+
+/** @param {string} label @param {string} text */
+function copyButton(label, text) {
+  const button = make("button", { type: "button" }, label)
+  button.setAttribute("aria-live", "polite")
+  button.addEventListener("click", async () => {
+    // Browsers give pages a clipboard on https and on their own machine only.
+    const copied = await copy(text, button)
+    button.textContent = copied ? "Copied" : "Select it and copy"
+    setTimeout(() => (button.textContent = label), COPIED_MS)
+  })
+  return button
+}
+
+/** @param {string} text @param {HTMLElement} near @returns {Promise<boolean>} */
+async function copy(text, near) {
+  try {
+    await navigator.clipboard.writeText(text)
+    return true
+  } catch {
+    const area = make("textarea", { value: text, readOnly: true })
+    area.style.cssText = "position: fixed; opacity: 0"
+    near.after(area)
+    area.select()
+    const copied = document.execCommand("copy")
+    area.remove()
+    near.focus()
+    return copied
+  }
+}
+
+/** @returns {Record<string, Deployed>} */
+function remembered() {
+  try {
+    return JSON.parse(sessionStorage.getItem(STORE) ?? "{}")
+  } catch {
+    return {}
+  }
+}
+
+/** @param {string} place @param {Deployed | null} deployed */
+function remember(place, deployed) {
+  const { [place]: _, ...others } = remembered()
+  const all = Object.entries(deployed ? { ...others, [place]: deployed } : others).slice(-KEPT)
+  try {
+    sessionStorage.setItem(STORE, JSON.stringify(Object.fromEntries(all)))
+  } catch {
+    // A full storage, or none: the panel is gone with the page.
+  }
+}
+
+/** @param {import("../../scripts/app.js").Graph} graph @returns {GraphNode[]} */
+function deployNodes(graph) {
+  return graph.nodes.flatMap((node) => (node.type === CLASS ? [node] : node.subgraph ? deployNodes(node.subgraph) : []))
+}
+
+app.registerExtension({
+  name: "Runflow.Deployed",
+  // The editor makes all nodes anew when it shows another tab, goes back a step, or is loaded again.
+  afterConfigureGraph() {
+    const known = remembered()
+    for (const node of deployNodes(app.rootGraph ?? app.graph)) {
+      const deployed = known[placeOf(node)]
+      if (deployed && !panels.has(node)) put(node, placeOf(node), deployed)
+    }
+  },
+})

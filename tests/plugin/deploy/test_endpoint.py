@@ -1,0 +1,86 @@
+import json
+import shlex
+from typing import Any
+
+import pytest
+
+from plugin.deploy.endpoint import curl, describe_interface, limits_in_words, next_version, published_interface
+from plugin.graph import InputType, Interface, Limits, read_interface
+
+PROMPT = {
+    "1": {"class_type": "RunflowInputString", "inputs": {"input_id": "it's", "required": True}},
+    "2": {
+        "class_type": "RunflowInputInt",
+        "inputs": {"input_id": "steps", "default_value": "20", "min": 8, "max": "64"},
+    },
+    "3": {"class_type": "RunflowInputImage", "inputs": {"input_id": "photo", "required": True}},
+    "4": {"class_type": "RunflowInputImage", "inputs": {"input_id": "mask", "required": False}},
+    "5": {"class_type": "RunflowInputFloat", "inputs": {"input_id": "strength", "required": False}},
+    "6": {"class_type": "RunflowInputChoice", "inputs": {"input_id": "sampler", "choices": "euler\nddim"}},
+    "7": {"class_type": "RunflowOutputImage", "inputs": {"output_id": "picture"}},
+}
+INTERFACE = read_interface(PROMPT)
+RUNS = "http://127.0.0.1:8700/v1/comfyui-workflows/default/portrait/runs"
+
+
+def test_the_summary_tells_every_input_and_output() -> None:
+    told = describe_interface(INTERFACE)
+    assert told["outputs"] == [{"name": "picture", "type": "image"}]
+    assert [row["name"] for row in told["inputs"]] == ["it's", "steps", "photo", "mask", "strength", "sampler"]
+    assert told["inputs"][1] == {"name": "steps", "type": "int", "required": True, "default": 20, "limits": "8 to 64"}
+    assert (told["inputs"][3]["required"], told["inputs"][3]["default"]) == (False, None)
+    assert told["inputs"][5]["limits"] == "one of euler, ddim"
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        (Limits(), ""),
+        (Limits(minimum=8, step=8), "at least 8, in steps of 8"),
+        (Limits(maximum=0.5), "at most 0.5"),
+        (Limits(min_length=1, max_length=9), "1 to 9 characters"),
+        (Limits(choices=tuple(range(20))), "one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 8 more"),
+    ],
+)
+def test_limits_in_words(limits: Limits, words: str) -> None:
+    assert limits_in_words(limits) == words
+
+
+def test_the_command_names_the_real_inputs_and_takes_the_key_from_the_shell() -> None:
+    words = shlex.split(curl(RUNS, INTERFACE).replace("\\\n", " "))
+    assert words[:2] == ["curl", f"{RUNS}?wait=60"]
+    assert "Authorization: Bearer $RUNFLOW_API_KEY" in words
+    sent = json.loads(words[-1])["input"]
+    # An optional input without a known default is left out: that says what no value says.
+    assert list(sent) == ["it's", "steps", "photo", "sampler"]
+    assert (sent["steps"], sent["sampler"]) == (20, "euler")
+    assert sent["photo"].startswith("https://")
+    assert json.loads(shlex.split(curl(RUNS, Interface((), ())).replace("\\\n", " "))[-1]) == {"input": {}}
+
+
+def test_an_example_keeps_the_limits() -> None:
+    prompt = {"1": {"class_type": "RunflowInputInt", "inputs": {"input_id": "n", "min": 512, "max": 1024}}}
+    assert '{"input": {"n": 512}}' in curl(RUNS, read_interface(prompt))
+
+
+def test_the_servers_record_knows_inputs_that_a_person_added_there() -> None:
+    row: dict[str, Any] = {"name": "seed", "variable_type_code": "int", "comfyui_node_id": "9"}
+    published = published_interface({"inputs": [row], "outputs": []}, INTERFACE)
+    assert [(spec.name, spec.variable_type_code) for spec in published.inputs] == [("seed", InputType.INT)]
+    records: list[dict[str, Any]] = [{}, {"inputs": None, "outputs": []}]
+    records += [{"inputs": [row], "outputs": []} for row in [3, {}]]
+    for record in records:
+        assert published_interface(record, INTERFACE) is INTERFACE
+
+
+@pytest.mark.parametrize(
+    ("existing", "words"),
+    [
+        (None, ""),
+        ({"path": "default/a", "version": "2"}, "version 3 of default/a"),
+        ({"path": "default/a", "version": None}, "a new version of default/a"),
+        ({"slug": "a", "version": "x"}, "a new version of a"),
+    ],
+)
+def test_which_version_it_would_be(existing: dict[str, Any] | None, words: str) -> None:
+    assert next_version(existing) == words
