@@ -159,7 +159,7 @@ def test_a_traceback_holds_no_folder_of_the_machine() -> None:
     lines = [
         '  File "/srv/comfy/execution.py", line 327, in execute\n    output = await get_output(obj)\n',
         '  File "/srv/comfy/custom_nodes/pack/nodes.py", line 12, in scale\n    raise ValueError(path)\n',
-        '  File "/home/somebody/.venv/lib/torch/nn.py", line 1, in call\n',
+        '  File "/opt/python/lib/torch/nn.py", line 1, in call\n',
     ]
     data = {
         "node_id": "2",
