@@ -15,6 +15,7 @@ import uvloop
 from hypothesis import HealthCheck, settings
 from sqlalchemy import URL
 
+from runflow import logs
 from runflow.accounts.keys.scopes import ALL_SCOPES
 from runflow.db.database import Database, parse_url
 from runflow.db.migrate import migrate
@@ -54,6 +55,12 @@ structlog.configure(
         structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
     ]
 )
+
+
+@pytest.fixture(autouse=True)
+def _people_read_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that a test ran in this process may have turned it to JSON lines, for everyone after it."""
+    monkeypatch.setattr(logs, "_is_json", False)
 
 
 @pytest.fixture(scope="session")

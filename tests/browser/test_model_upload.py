@@ -91,7 +91,7 @@ async def test_a_model_is_offered_uploaded_once_and_used(
 
     await press_deploy(page, deploy)
     await agree(page)
-    await page.toast("version 2")
+    await page.toast("nothing has changed")
     await expect(offer).to_have_count(0)
 
 
