@@ -333,7 +333,8 @@ async def workflow_path(transaction: Transaction, workflow: UUID) -> str:
 _IS_WATCHED = "SELECT EXISTS (SELECT FROM run_previews WHERE run_id = %(run)s AND watched_until > now())"
 
 _SHOW = """
-    UPDATE run_previews SET number = number + 1, node_id = %(node_id)s, node_type = %(node_type)s,
+    UPDATE run_previews SET number = greatest(number + 1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint),
+        node_id = %(node_id)s, node_type = %(node_type)s,
         content_type = %(content_type)s, content = %(content)s, shown_at = now()
     WHERE run_id = %(run)s AND watched_until > now()
 """
