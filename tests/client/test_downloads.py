@@ -37,14 +37,32 @@ async def test_a_broken_download_begins_again_and_the_key_stays_here(tmp_path: P
     assert server.header("Authorization") == [None, None, None]
 
 
-def test_what_is_not_the_file_of_the_record_is_not_kept(tmp_path: Path) -> None:
-    with (
-        scripted(Reply(200, b"other")) as server,
-        Runflow("http://127.0.0.1:1", "rf_live_x") as api,
-        pytest.raises(DownloadFailed, match="SHA-256"),
-    ):
-        api.download({"url": f"{server.url}/file", "sha256": SHA256}, tmp_path / "a.png")
-    assert [*tmp_path.iterdir()] == []
+async def save(kind: str, output: dict[str, str], path: Path) -> Path:
+    if kind == "sync":
+        with Runflow("http://127.0.0.1:1", "rf_live_x") as api:
+            return api.download(output, path)
+    async with AsyncRunflow("http://127.0.0.1:1", "rf_live_x") as awaited:
+        return await awaited.download(output, path)
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_what_is_not_the_file_of_the_record_is_not_kept_and_takes_no_other_s_place(
+    tmp_path: Path, kind: str
+) -> None:
+    mine = tmp_path / "a.png"
+    mine.write_bytes(b"mine")
+    with scripted(Reply(200, b"other")) as server, pytest.raises(DownloadFailed, match="SHA-256"):
+        await save(kind, {"url": f"{server.url}/file", "sha256": SHA256}, mine)
+    assert [*tmp_path.iterdir()] == [mine] and mine.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_what_cannot_be_saved_leaves_no_half_behind(tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "a.png"
+    folder.mkdir()
+    with scripted(Reply(200, CONTENT)) as server, pytest.raises(IsADirectoryError):
+        await save(kind, {"url": f"{server.url}/file", "sha256": SHA256}, folder)
+    assert [*tmp_path.iterdir()] == [folder]
 
 
 def test_a_url_that_is_over_is_replaced_by_reading_the_run(tmp_path: Path) -> None:

@@ -73,8 +73,8 @@ class AsyncDriver:
                 return await stream.open(request)
             case effects.ReadLine():
                 return await stream.line()
-            case effects.Save(request, path):
-                return await self._save(request, path)
+            case effects.Save(request, path, sha256):
+                return await self._save(request, path, sha256)
             case effects.Pause(seconds):
                 return await asyncio.sleep(seconds)
             case effects.Compute(function):
@@ -100,7 +100,7 @@ class AsyncDriver:
             raise unreachable(request.url, error) from error
         return answer_of(response, response.content)
 
-    async def _save(self, request: Request, path: Path) -> tuple[Answer, str]:
+    async def _save(self, request: Request, path: Path, sha256: str | None) -> tuple[Answer, str]:
         digest = hashlib.sha256()
         partial = path.with_name(path.name + ".part")
         try:
@@ -113,10 +113,12 @@ class AsyncDriver:
                     async for chunk in response.aiter_raw():
                         digest.update(chunk)
                         await asyncio.to_thread(file.write, chunk)
+            if sha256 in (None, digest.hexdigest()):
+                await asyncio.to_thread(partial.replace, path)
         except BROKEN as error:
-            await asyncio.to_thread(partial.unlink, missing_ok=True)
             raise unreachable(request.url, error) from error
-        await asyncio.to_thread(partial.replace, path)
+        finally:
+            partial.unlink(missing_ok=True)
         return answer_of(response), digest.hexdigest()
 
 

@@ -22,13 +22,12 @@ def download(session: Session, output: Mapping[str, Any], path: Path) -> Plan[Pa
     request = Request("GET", output["url"], {}, timeout=FETCH_SECONDS)
     while True:
         try:
-            answer, digest = yield from saved(request, path)
+            answer, digest = yield from saved(request, path, output.get("sha256"))
             checked(session, answer)
         except RunflowError as error:
             yield Pause(patience.pause(error))
             continue
         if output.get("sha256") not in (None, digest):
-            yield from computed(lambda: path.unlink(missing_ok=True))
             raise DownloadFailed(f"{path.name} did not arrive as it was made (SHA-256). Download it again.")
         return path
 

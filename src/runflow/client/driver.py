@@ -72,8 +72,8 @@ class Driver:
                 return stream.open(request)
             case effects.ReadLine():
                 return stream.line()
-            case effects.Save(request, path):
-                return self._save(request, path)
+            case effects.Save(request, path, sha256):
+                return self._save(request, path, sha256)
             case effects.Pause(seconds):
                 return time.sleep(seconds)
             case effects.Compute(function):
@@ -98,7 +98,7 @@ class Driver:
             raise unreachable(request.url, error) from error
         return answer_of(response, response.content)
 
-    def _save(self, request: Request, path: Path) -> tuple[Answer, str]:
+    def _save(self, request: Request, path: Path, sha256: str | None) -> tuple[Answer, str]:
         digest = hashlib.sha256()
         partial = path.with_name(path.name + ".part")
         try:
@@ -111,10 +111,12 @@ class Driver:
                     for chunk in response.iter_raw():
                         digest.update(chunk)
                         file.write(chunk)
+            if sha256 in (None, digest.hexdigest()):
+                partial.replace(path)
         except BROKEN as error:
-            partial.unlink(missing_ok=True)
             raise unreachable(request.url, error) from error
-        partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
         return answer_of(response), digest.hexdigest()
 
 

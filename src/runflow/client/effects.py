@@ -61,10 +61,15 @@ class ReadLine:
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """Fetch a file to `path`, whole or not at all: gives (`Answer`, SHA-256 in hex). Raises `RunflowUnreachable`."""
+    """Fetch a file to `path`, whole or not at all: gives (`Answer`, SHA-256 in hex).
+
+    A file with another SHA-256 than `sha256`, where that is known, is dropped, and what lies at `path` stays. Raises
+    `RunflowUnreachable`, OSError.
+    """
 
     request: Request
     path: Path
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +134,9 @@ def line() -> Plan[str | None]:
     return text
 
 
-def saved(request: Request, path: Path) -> Plan[tuple[Answer, str]]:
+def saved(request: Request, path: Path, sha256: str | None) -> Plan[tuple[Answer, str]]:
     """Ask for a file, with the type of what is told of it."""
-    result: tuple[Answer, str] = yield Save(request, path)
+    result: tuple[Answer, str] = yield Save(request, path, sha256)
     return result
 
 
