@@ -19,7 +19,7 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from runflow.background import Beat
+from runflow.background import Background, Beat
 from runflow.embedded_postgres import EmbeddedPostgres
 from runflow.embedded_postgres.errors import EmbeddedPostgresError
 from runflow.installation import FirstSteps, Installation, first_steps
@@ -97,7 +97,7 @@ class Supervisor:
                 self._installation.settings, db, self._installation.key, address=self._listen.url
             ) as services:
                 app = create_app(services)
-                async with self._serving(app, outer) as worker_url:
+                async with self._serving(app, outer, services.background) as worker_url:
                     address_file = self._installation.settings.home_dir / ADDRESS_FILE
                     address_file.write_text(self._listen.url + "\n")
                     # What was loaded to start lives as long as the process: the collector need not look at it again.
@@ -120,7 +120,7 @@ class Supervisor:
                     services.stop_waiting()
 
     @contextlib.asynccontextmanager
-    async def _serving(self, app: ASGIApp, outer: socket.socket) -> AsyncIterator[str]:
+    async def _serving(self, app: ASGIApp, outer: socket.socket, background: Background) -> AsyncIterator[str]:
         """Serve `app`; gives the address for the local worker (plain HTTP on loopback, also beside TLS)."""
         settings = self._installation.settings
         bounded = [Connections(room_for(settings.max_connections))]
@@ -132,7 +132,7 @@ class Supervisor:
             bounded.append(Connections(settings.max_connections))
             servers.append((self._server(app, bounded[1], tls=False), inner))
             worker_url = f"http://127.0.0.1:{inner.getsockname()[1]}"
-        watches = [asyncio.create_task(one.watch()) for one in bounded]
+        watches = [asyncio.create_task(background.keep("bounds of connections", one.watch)) for one in bounded]
         tasks = [asyncio.create_task(server.serve(sockets=[bound])) for server, bound in servers]
         for task in tasks:
             # One that ends by itself ends the process: a server that does not listen must not look alive.
