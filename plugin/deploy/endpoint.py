@@ -11,7 +11,6 @@ from ..graph import GraphError, InputSpec, InputType, Interface, Limits, OutputS
 
 _WAIT_SECONDS = 60
 _ONE_LINE = 80
-_CHOICES_SHOWN = 12
 _MEDIA = {InputType.IMAGE: "https://your-site.example/photo.png", InputType.FILE: "https://your-site.example/file.bin"}
 
 
@@ -23,26 +22,12 @@ def describe_interface(interface: Interface) -> dict[str, Any]:
             "type": spec.variable_type_code.value,
             "required": spec.is_required,
             "default": used_default(spec),
-            "limits": limits_in_words(spec.limits),
+            "limits": spec.limits.in_words(),
         }
         for spec in interface.inputs
     ]
     outputs = [{"name": spec.name, "type": spec.variable_type_code.value} for spec in interface.outputs]
     return {"inputs": inputs, "outputs": outputs}
-
-
-def limits_in_words(limits: Limits) -> str:
-    """The limits of an input, such as "1 to 100, in steps of 8"; empty without any."""
-    if limits.choices:
-        listed = ", ".join(map(str, limits.choices[:_CHOICES_SHOWN]))
-        more = len(limits.choices) - _CHOICES_SHOWN
-        return f"one of {listed}" + (f" and {more} more" if more > 0 else "")
-    parts = [
-        _range(limits.minimum, limits.maximum, ""),
-        _range(limits.min_length, limits.max_length, " characters"),
-        f"in steps of {limits.step}" if limits.step not in (None, 1) else "",
-    ]
-    return ", ".join(part for part in parts if part)
 
 
 def used_default(spec: InputSpec) -> Any:
@@ -108,15 +93,3 @@ def _keeps(limits: Limits, value: Any) -> bool:
     except ValueRefused:
         return False
     return True
-
-
-def _range(least: float | None, most: float | None, unit: str) -> str:
-    if least is not None and most is not None:
-        return f"{_short(least)} to {_short(most)}{unit}"
-    if least is not None:
-        return f"at least {_short(least)}{unit}"
-    return "" if most is None else f"at most {_short(most)}{unit}"
-
-
-def _short(number: float) -> str:
-    return str(int(number)) if isinstance(number, float) and number.is_integer() else str(number)

@@ -27,6 +27,7 @@ KEYS: dict[str, tuple[str, ...]] = {
 """Each limit by its name in `validator_attrs`, and the spellings that count, the first one first."""
 
 _LISTED = 20
+_CHOICES_SHOWN = 12
 _SUGGESTED_LENGTH = 100
 
 
@@ -81,6 +82,19 @@ class Limits:
         values = (self.minimum, self.maximum, self.step, list(self.choices) or None)
         found = dict(zip(KEYS, (*values, self.min_length, self.max_length, self.pattern), strict=True))
         return {name: value for name, value in found.items() if value is not None}
+
+    def in_words(self) -> str:
+        """Return them for people, such as "1 to 100, in steps of 8"; empty without any."""
+        if self.choices:
+            listed = ", ".join(map(str, self.choices[:_CHOICES_SHOWN]))
+            more = len(self.choices) - _CHOICES_SHOWN
+            return f"one of {listed}" + (f" and {more} more" if more > 0 else "")
+        parts = [
+            _range(self.minimum, self.maximum, ""),
+            _range(self.min_length, self.max_length, " characters"),
+            f"in steps of {self.step}" if self.step not in (None, 1) else "",
+        ]
+        return ", ".join(part for part in parts if part)
 
     def check(self, value: object) -> None:
         """Make sure that a value of the right type keeps the limits.
@@ -193,3 +207,15 @@ def _is_pattern(pattern: object) -> bool:
     except (re.error, RecursionError, OverflowError):
         return False
     return True
+
+
+def _range(least: float | None, most: float | None, unit: str) -> str:
+    if least is not None and most is not None:
+        return f"{_short(least)} to {_short(most)}{unit}"
+    if least is not None:
+        return f"at least {_short(least)}{unit}"
+    return "" if most is None else f"at most {_short(most)}{unit}"
+
+
+def _short(number: float) -> str:
+    return str(int(number)) if isinstance(number, float) and number.is_integer() else str(number)

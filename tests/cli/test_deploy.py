@@ -8,6 +8,7 @@ import httpx
 
 from tests.cli.conftest import Command
 from tests.support.deployed import PROMPT
+from tests.support.source import ROOT
 
 
 async def test_a_file_becomes_a_workflow_and_then_a_version(
@@ -29,6 +30,13 @@ async def test_a_file_becomes_a_workflow_and_then_a_version(
     assert named.out == f"{owner_slug}/other\n"
     found = (await client.get(f"/v1/comfyui-workflows/{owner_slug}/other")).json()
     assert (found["name"], found["description"]) == ("other", "Small.")
+
+
+async def test_the_sample_says_what_each_input_takes(cli: Command) -> None:
+    said = await cli("deploy", str(ROOT / "examples/dream-photo/workflow_api.json"))
+    assert "input photo (image, required)" in said.words and said.code == 0, said.err
+    assert "input size (int, default 512, 64 to 2048, in steps of 8)" in said.words
+    assert 'input style (string, default "difference", one of difference, screen, multiply, overlay)' in said.words
 
 
 async def test_what_cannot_be_deployed_is_explained(cli: Command, tmp_path: Path) -> None:

@@ -74,9 +74,9 @@ def test_a_queued_run_says_why_and_a_running_one_how_far_it_is() -> None:
     assert follow(api, run(), shown, timeout=1e9).status_code == "succeeded"  # type: ignore[arg-type]
     assert shown.notes == [
         "queued",
-        "queued, 2 before it",
-        f"Waiting: {busy}",
         "queued, 1 before it",
+        f"Waiting: {busy}",
+        "queued",
         "running",
         "node 3 KSampler",
         "queued",

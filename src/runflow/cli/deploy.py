@@ -82,10 +82,21 @@ def _report(workflow: "Workflow", url: str) -> None:
 
 
 def _described(one: "InputField") -> str:
-    kind = one.variable_type_code
+    parts = [one.variable_type_code]
     if one.is_required:
-        return f"{kind}, required"
-    return kind if one.default_value is None else f"{kind}, default {json.dumps(one.default_value, ensure_ascii=False)}"
+        parts.append("required")
+    elif one.default_value is not None:
+        parts.append(f"default {json.dumps(one.default_value, ensure_ascii=False)}")
+    return ", ".join((*parts, *filter(None, (_limits(one),))))
+
+
+def _limits(one: "InputField") -> str:
+    from runflow.graph import GraphError, InputSpec
+
+    try:
+        return InputSpec.from_dict(one).limits.in_words()
+    except (GraphError, KeyError, TypeError, ValueError):  # of a newer server
+        return ""
 
 
 def _needed(workflow: "Workflow") -> "list[InputField]":

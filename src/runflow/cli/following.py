@@ -105,7 +105,8 @@ def follow(api: "Runflow", run: "Run", shown: Display, *, timeout: float, verbos
         left = deadline - time.monotonic()
         if left <= 0:
             raise RunTimeout(run.id, timeout)
-        shown.show(run.status_code + (f", {run.queue_position} before it" if run.queue_position else ""), None)
+        ahead = (run.queue_position or 1) - 1
+        shown.show(run.status_code + (f", {ahead} before it" if ahead else ""), None)
         if run.waiting_reason not in (None, reason):
             reason = run.waiting_reason
             shown.note(f"Waiting: {reason}")  # in full: it ends with what to do

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from plugin.deploy.endpoint import curl, describe_interface, limits_in_words, next_version, published_interface
-from plugin.graph import InputType, Interface, Limits, read_interface
+from plugin.deploy.endpoint import curl, describe_interface, next_version, published_interface
+from plugin.graph import InputType, Interface, read_interface
 
 PROMPT = {
     "1": {"class_type": "RunflowInputString", "inputs": {"input_id": "it's", "required": True}},
@@ -30,20 +30,6 @@ def test_the_summary_tells_every_input_and_output() -> None:
     assert told["inputs"][1] == {"name": "steps", "type": "int", "required": True, "default": 20, "limits": "8 to 64"}
     assert (told["inputs"][3]["required"], told["inputs"][3]["default"]) == (False, None)
     assert told["inputs"][5]["limits"] == "one of euler, ddim"
-
-
-@pytest.mark.parametrize(
-    ("limits", "words"),
-    [
-        (Limits(), ""),
-        (Limits(minimum=8, step=8), "at least 8, in steps of 8"),
-        (Limits(maximum=0.5), "at most 0.5"),
-        (Limits(min_length=1, max_length=9), "1 to 9 characters"),
-        (Limits(choices=tuple(range(20))), "one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 8 more"),
-    ],
-)
-def test_limits_in_words(limits: Limits, words: str) -> None:
-    assert limits_in_words(limits) == words
 
 
 def test_the_command_names_the_real_inputs_and_takes_the_key_from_the_shell() -> None:

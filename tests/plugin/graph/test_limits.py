@@ -115,3 +115,17 @@ def test_a_frozen_interface_keeps_them() -> None:
     (row,) = interface.to_dict()["inputs"]
     assert (row["validator_attrs"], row["default_value"]) == ({"min": 1, "max": 50}, 20)
     assert Interface.from_dict(interface.to_dict()) == interface
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        (Limits(), ""),
+        (Limits(minimum=8, step=8), "at least 8, in steps of 8"),
+        (Limits(maximum=0.5), "at most 0.5"),
+        (Limits(min_length=1, max_length=9), "1 to 9 characters"),
+        (Limits(choices=tuple(range(20))), "one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 8 more"),
+    ],
+)
+def test_limits_in_words(limits: Limits, words: str) -> None:
+    assert limits.in_words() == words
