@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
+from runflow.ids import new_id
 from runflow.queue.grace import Grace
 from runflow.queue.sweeper import Sweeper
 from runflow.web.services import Services
@@ -158,6 +159,39 @@ async def test_outputs_of_lapsed_offers_go_and_the_result_stays(
     assert await objects(services, run) == {lease["id"]}
     url = (await read(client, run))["output"]["outputs"][0]["url"]
     assert (await client.get(url)).status_code == 200
+
+
+async def test_files_of_an_attempt_that_the_database_forgot_go_too(
+    client: httpx.AsyncClient,
+    services: Services,
+    dispatch: Dispatch,
+    worker: Worker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Claims do not wait for the disk: after a crash a run may wait as if nobody had ever had it."""
+    sweeper = Sweeper(services)
+    await sweeper.doubt_after_a_crash()
+    waits, ended = await dispatch(), await dispatch()
+    forgotten = str(new_id())
+    for run in (waits, ended):
+        await services.storage.put(f"runs/{run['id']}/{forgotten}/0-a.png", b"png", limit=3)
+    first = await taken(worker)
+    assert first["run_id"] == waits["id"]
+    assert (await worker.complete(first, "released")).status_code == 200
+    monkeypatch.setattr(services.hub, "connections", services.hub.connections + 1)
+    results = {}
+    for doubted in (False, True):  # one ends before the sweeper has seen that the database was away, one after
+        lease = await taken(worker)
+        assert (await worker.complete(lease, outputs=[await worker.upload(lease)])).status_code == 200
+        results[lease["run_id"]] = lease["id"]
+        if not doubted:
+            await sweeper.doubt_after_a_crash()
+    assert results.keys() == {waits["id"], ended["id"]}
+    monkeypatch.setattr("runflow.queue.sweeper.OBJECTS_AFTER_SECONDS", 0)
+    while await sweeper.sweep_leftovers():
+        pass
+    for run in (waits, ended):
+        assert await objects(services, run) == {results[run["id"]]}
 
 
 async def objects(services: Services, run: dict[str, Any]) -> set[str]:

@@ -63,6 +63,8 @@ class Hub:
         self._sender_pid = 0
         self._alone = False
         self.connected = False
+        self.connections = 0
+        """How often it has connected: one more after every time that the database was away."""
 
     async def start(self) -> None:
         """Begin to listen and to send."""
@@ -131,6 +133,7 @@ class Hub:
                     await connection.execute(f"LISTEN {CHANNEL}")
                     await connection.execute("SELECT pg_notify(%s, '[]')", [CHANNEL])
                     self.connected = True
+                    self.connections += 1
                     self.wake_all()
                     while True:
                         await self._listen(connection)

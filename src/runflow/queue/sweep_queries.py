@@ -63,6 +63,18 @@ _WITH_LEFTOVERS = """
 
 _NO_LEFTOVERS = "UPDATE runs SET has_leftovers = false WHERE id = ANY(%(ids)s)"
 
+# Claims do not wait for the disk: one that a crash forgot left no attempt, and what was stored for it lies where no row
+# looks. A run may have been claimed again and have ended by now.
+_DOUBT_UNFINISHED = """
+    UPDATE runs SET has_leftovers = true WHERE id IN (
+        SELECT id FROM runs WHERE completed_at IS NULL AND NOT has_leftovers ORDER BY id LIMIT %(limit)s FOR UPDATE)
+"""
+_DOUBT_JUST_ENDED = """
+    UPDATE runs SET has_leftovers = true
+    WHERE status_code = 'succeeded' AND NOT output_expired AND NOT has_leftovers
+      AND completed_at > clock_timestamp() - make_interval(secs => %(seconds)s)
+"""
+
 _MARK_SWEPT = "UPDATE run_attempts SET objects_swept = true WHERE id = ANY(%(ids)s)"
 
 
@@ -127,6 +139,16 @@ async def with_leftovers(
     """Return runs that ended so long ago and of which offers were forgotten that may have stored something."""
     values = {"after_seconds": after_seconds, "aside": aside}
     return await transaction.rows(_WITH_LEFTOVERS, values, row=RunWithLeftovers)
+
+
+async def doubt_unfinished(transaction: Transaction, limit: int) -> int:
+    """Note of up to so many unfinished runs that a forgotten attempt may have stored something; return of how many."""
+    return await transaction.change(_DOUBT_UNFINISHED, {"limit": limit})
+
+
+async def doubt_just_ended(transaction: Transaction, seconds: float) -> None:
+    """Note the same of runs that succeeded within the last `seconds`."""
+    await transaction.run(_DOUBT_JUST_ENDED, {"seconds": seconds})
 
 
 async def no_leftovers(transaction: Transaction, runs: list[UUID]) -> None:

@@ -37,6 +37,9 @@ OFFERS_PER_ATTEMPT = 5
 polls from before it end within half a minute, which is as long as five offers last."""
 OBJECTS_AFTER_SECONDS = 3700.0
 """Objects of a failed attempt are removed once no signed upload URL for them can be valid any more."""
+JUST_ENDED_SECONDS = 60.0
+"""Runs that ended since the database came back may have been claimed before it went: it is away for less."""
+DOUBTED_AT_ONCE = 1000
 
 
 class Sweeper:
@@ -46,6 +49,7 @@ class Sweeper:
         """Prepare; `run` does the work."""
         self._services = services
         self._grace = grace or Grace()
+        self._doubted_at = 0
         self._leases = SetAside("lease")
         self._runs = SetAside("run with leftovers", first_seconds=RETENTION_SECONDS)
         self._attempts = SetAside("outputs of an attempt", first_seconds=RETENTION_SECONDS)
@@ -56,6 +60,7 @@ class Sweeper:
         beat = self._services.background.watch("sweeper", STILL_SECONDS)
         while True:
             try:
+                await self.doubt_after_a_crash()
                 await self.round()
                 if rounds % 15 == 0:
                     await self._services.authenticator.note_use()
@@ -66,6 +71,19 @@ class Sweeper:
                 )
             rounds += 1
             await asyncio.sleep(SWEEP_SECONDS)
+
+    async def doubt_after_a_crash(self) -> None:
+        """Where the database was away, let the runs of that time be looked through for files of forgotten attempts."""
+        connections = self._services.hub.connections
+        if connections == self._doubted_at:
+            return
+        async with self._services.db.system() as transaction:
+            await sweep_queries.doubt_just_ended(transaction, JUST_ENDED_SECONDS)
+        more = DOUBTED_AT_ONCE
+        while more >= DOUBTED_AT_ONCE:
+            async with self._services.db.system() as transaction:
+                more = await sweep_queries.doubt_unfinished(transaction, DOUBTED_AT_ONCE)
+        self._doubted_at = connections
 
     async def round(self) -> None:
         """Take back what has run out, unless nobody could renew it for a while (`grace.py`)."""
