@@ -58,9 +58,10 @@ structlog.configure(
 
 
 @pytest.fixture(autouse=True)
-def _people_read_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command that a test ran in this process may have turned it to JSON lines, for everyone after it."""
+def _log_lines_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that a test runs in this process turns its log lines elsewhere, or off, for everyone after it."""
     monkeypatch.setattr(logs, "_is_json", False)
+    monkeypatch.setattr(structlog, "configure", lambda **_: None)
 
 
 @pytest.fixture(scope="session")

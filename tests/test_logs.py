@@ -17,8 +17,13 @@ FULL = Path("/dev/full")
 """Linux has a file whose disk is always full."""
 
 
+CONFIGURE = structlog.configure
+"""What no other test can use."""
+
+
 @pytest.fixture
-def unconfigured() -> Iterator[None]:
+def unconfigured(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(structlog, "configure", CONFIGURE)
     before, handlers, hook, stderr = structlog.get_config(), list(logging.root.handlers), sys.excepthook, sys.stderr
     yield
     structlog.configure(**before)

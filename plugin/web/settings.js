@@ -20,6 +20,27 @@ let compare = () => {}
 /** Asks the server about both; set by the field for the key. */
 let check = () => {}
 
+/** How often a key was stored or forgotten here. */
+let changes = 0
+
+/** Ask what is connected. An answer that was on its way while the key changed is old, and tells nothing. */
+async function learn() {
+  const before = changes
+  const told = await ask("GET", "/runflow/connection")
+  if (changes === before) connection = told
+  return connection ?? told
+}
+
+/**
+ * Store or forget the key, and learn what is connected then.
+ * @param {"PUT" | "DELETE"} method @param {object} [body]
+ */
+async function change(method, body) {
+  changes += 1
+  connection = await ask(method, KEY, body)
+  changes += 1
+}
+
 /** @param {string} url */
 function originOf(url) {
   try {
@@ -87,9 +108,8 @@ function urlField(/** @type {string} */ _name, /** @type {(value: unknown) => vo
     compare()
     check()
   })
-  ask("GET", "/runflow/connection").then(
+  learn().then(
     (told) => {
-      connection = told
       const { local_url: local, hosted_url: hosted } = told
       choices.append(...[local, hosted].filter(Boolean).map((value) => make("option", { value })))
       if (!input.value) input.value = named()
@@ -140,9 +160,7 @@ function keyField() {
       (error) => answer(error.message, false),
     )
   }
-  /** @param {any} told */
-  const show = (told) => {
-    connection = told
+  const show = () => {
     input.value = ""
     compare()
   }
@@ -150,7 +168,8 @@ function keyField() {
     const wanted = url()
     try {
       if (input.value.trim()) {
-        show(await ask("PUT", KEY, { api_key: input.value, api_url: wanted }))
+        await change("PUT", { api_key: input.value, api_url: wanted })
+        show()
         app.extensionManager.toast.add({ severity: "success", summary: "Runflow: API key saved", life: 4000 })
       }
       if (wanted !== stored) await app.extensionManager.setting.set(URL_SETTING, wanted)
@@ -166,15 +185,15 @@ function keyField() {
   })
   save.addEventListener("click", store)
   forget.addEventListener("click", () =>
-    ask("DELETE", KEY).then(
-      (told) => {
-        show(told)
+    change("DELETE").then(
+      () => {
+        show()
         app.extensionManager.toast.add({ severity: "success", summary: "Runflow: API key forgotten", life: 4000 })
       },
       (error) => say(note, error.message, "bad"),
     ),
   )
-  ask("GET", "/runflow/connection").then(show, (error) => {
+  learn().then(compare, (error) => {
     input.disabled = true
     say(note, error.message)
   })

@@ -2,12 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 
 import httpx
 import pytest
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
-from playwright.async_api import Locator, expect
+from playwright.async_api import Locator, Route, expect
 
 from tests.browser.stranger import answering
 from tests.support.editor import Editor
@@ -29,13 +29,19 @@ async def becomes_true(field: Locator, condition: str) -> None:
 
 
 @pytest.fixture
-async def panel(every_editor: Editor, open_page: OpenPage) -> AsyncIterator[tuple[EditorPage, Locator]]:
-    """The settings of each editor, open; afterwards there is neither address nor key."""
-    page = await open_page(every_editor)
-    yield page, await page.open_settings()
+def unconnected(every_editor: Editor) -> Iterator[Editor]:
+    """Each editor; afterwards there is neither address nor key."""
+    yield every_editor
     with httpx.Client(base_url=every_editor.url, timeout=30) as client:
         client.delete("/runflow/connection/key").raise_for_status()
         client.post("/settings/Runflow.ApiUrl", json="").raise_for_status()
+
+
+@pytest.fixture
+async def panel(unconnected: Editor, open_page: OpenPage) -> tuple[EditorPage, Locator]:
+    """The settings of each editor, open."""
+    page = await open_page(unconnected)
+    return page, await page.open_settings()
 
 
 def fields(dialog: Locator) -> tuple[Locator, Locator, Locator]:
@@ -101,6 +107,33 @@ async def test_a_key_is_saved_shown_by_its_end_and_forgotten(
     await dialog.get_by_role("button", name="Forget").click()
     await expect(field).to_have_attribute("placeholder", "rf_live_…")
     assert json.loads(kept.read_text()) == {}
+
+
+async def test_an_answer_from_before_the_key_was_stored_changes_nothing(
+    unconnected: Editor, open_page: OpenPage
+) -> None:
+    page = await open_page(unconnected)
+    stored, late = asyncio.Event(), []
+
+    async def hold(route: Route) -> None:
+        answer = await route.fetch()
+        await stored.wait()
+        await route.fulfill(response=answer)
+        late.append(await answer.json())
+
+    await page.page.route("**/runflow/connection", hold)
+    address, field, save = fields(await page.open_settings())
+    await address.fill(NOWHERE)
+    await field.fill(KEY)
+    await save.click()
+    await page.toast("API key saved")
+    stored.set()
+    async with asyncio.timeout(60):
+        while len(late) < 2:
+            await asyncio.sleep(0.02)
+    assert {told["key_hint"] for told in late} == {None}
+    await expect(field).to_have_attribute("placeholder", "stored, ends in 4321")
+    await expect(field).to_have_value("")
 
 
 async def test_save_says_at_once_whether_the_key_may_deploy(

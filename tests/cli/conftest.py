@@ -9,14 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-import structlog
 from sqlalchemy import URL
-
-
-@pytest.fixture(autouse=True)
-def _log_lines_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command points every log line of its process at stderr, and here that is captured and soon closed."""
-    monkeypatch.setattr(structlog, "configure", lambda **_: None)
 
 
 @dataclass(frozen=True)
