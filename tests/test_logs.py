@@ -1,5 +1,6 @@
 """What the log says of a failure, and what it keeps to itself."""
 
+import contextlib
 import io
 import json
 import logging
@@ -65,6 +66,27 @@ def test_a_stderr_that_cannot_be_written_stops_nobody(log_format: str, monkeypat
 
 
 @pytest.mark.usefixtures("unconfigured")
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_pipe_whose_reader_stands_still_holds_up_nobody(log_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    with os.fdopen(reader, "rb") as into, os.fdopen(writer, "w") as out:
+        monkeypatch.setattr(sys, "stderr", out)
+        logs.configure(log_format)
+        log = structlog.get_logger()
+        for number in range(300):
+            log.warning("swept", number=number, what="x" * 1000)
+        first = into.read()
+        assert first.count(b"\n") < 300
+        log.warning("read again")
+        said = (first + into.read()).decode().splitlines()
+        missing = 300 - sum("swept" in line and line.endswith(("xxx", "}")) for line in said)
+        assert f"{missing} lines of the log were lost" in said[-2]
+        assert "read again" in said[-1]
+        assert os.get_blocking(writer)
+
+
+@pytest.mark.usefixtures("unconfigured")
 def test_lines_of_libraries_are_json_where_ours_are() -> None:
     out = io.StringIO()
     logs.configure("json", stream=out)
@@ -86,4 +108,6 @@ def test_a_full_disk_stops_nobody() -> None:
     for _ in range(3):
         structlog.get_logger().warning("x" * 10_000)
     with pytest.raises(OSError, match="No space left"):
+        out.write("x" * 10_000)
+    with contextlib.suppress(OSError):
         out.close()

@@ -1,13 +1,16 @@
 """Log lines: one event with its values, for people on a terminal and as JSON everywhere else.
 
 What is written to stderr after `configure` can fail without anybody noticing: a full disk, a closed terminal or a pipe
-whose reader is gone must end nothing but the lines themselves.
+whose reader is gone must end nothing but the lines themselves. A pipe that nobody reads must hold up nothing either.
 """
 
 import contextlib
 import io
+import json
 import logging
 import os
+import select
+import stat
 import sys
 from types import TracebackType
 from typing import Any, TextIO, cast
@@ -18,23 +21,80 @@ FOREIGN_LEVEL = logging.WARNING
 """Of what libraries log through Python's own `logging`: from this level on."""
 
 
+PATIENCE_SECONDS = 0.2
+"""How long a line waits for the reader of a pipe, who may only be slow; those behind it no more, until it reads on."""
+
+
+class _Pipe:
+    """A pipe's end of our own, on which no write waits for long: other processes keep theirs as it is."""
+
+    def __init__(self, number: int) -> None:
+        """Open the pipe behind a descriptor anew. Raises OSError where it is none, or another user's."""
+        if not stat.S_ISFIFO(os.fstat(number).st_mode):
+            raise OSError("no pipe")
+        self._number = os.open(f"/proc/self/fd/{number}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._lost = 0
+        self._torn = False
+
+    def write(self, text: str) -> None:
+        before = self._said_before() if self._lost else ""
+        if self._put(before + text, 0 if before else PATIENCE_SECONDS):
+            self._lost, self._torn = 0, False
+        else:
+            self._lost += text.count("\n")
+
+    def _said_before(self) -> str:
+        told = f"{self._lost} lines of the log were lost: nobody read them"
+        end_of_torn = "\n" if self._torn else ""
+        return f"{end_of_torn}{json.dumps({'event': told, 'level': 'warning'}) if writes_json() else told}\n"
+
+    def _put(self, text: str, patience: float) -> bool:
+        whole = rest = memoryview(text.encode(errors="backslashreplace"))
+        while rest:
+            try:
+                rest = rest[os.write(self._number, rest) :]
+            except BlockingIOError:
+                poll = select.poll()
+                poll.register(self._number, select.POLLOUT)
+                if not poll.poll(patience * 1000):
+                    self._torn = self._torn or len(rest) < len(whole)
+                    return False
+        return True
+
+    def close(self) -> None:
+        os.close(self._number)
+
+
 class Sink(io.TextIOBase):
     """A stream on which writing never fails: what cannot be written is lost, and whoever wrote it goes on."""
 
     def __init__(self, stream: TextIO | None) -> None:
         """Write to `stream`; None where the process was started without one."""
         self._stream = stream if stream is not None else open(os.devnull, "w")  # noqa: PTH123, SIM115
+        self._pipe: _Pipe | None = None
+        with contextlib.suppress(OSError, ValueError):
+            self._pipe = _Pipe(self._stream.fileno())
 
     def write(self, text: str) -> int:
         """Write what can be written."""
         with contextlib.suppress(OSError, ValueError):
-            self._stream.write(text)
+            if self._pipe is not None:
+                self._pipe.write(text)
+            else:
+                self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
         """Flush what can be flushed."""
         with contextlib.suppress(OSError, ValueError):
             self._stream.flush()
+
+    def close(self) -> None:
+        """Give back what the sink opened itself; the stream stays open."""
+        super().close()
+        if self._pipe is not None:
+            self._pipe.close()
+            self._pipe = None
 
     def isatty(self) -> bool:
         """Tell whether people read it."""
@@ -92,7 +152,7 @@ def configure(log_format: str = "auto", *, level: str = "info", stream: TextIO |
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, out)),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, out)),  # a line in one write
         cache_logger_on_first_use=True,
     )
     _take_foreign_lines()
