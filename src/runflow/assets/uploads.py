@@ -121,7 +121,7 @@ async def _take_over(services: Services, session: AssetUploadRow, key: str, fold
     except errors.RunflowError:
         await storage.delete([key])
         raise
-    # Any other failure, such as of a connection in the commit, does not say whether there is an asset now, which has the
+    # Any other failure, such as of a connection in the commit, does not say whether there is an asset now that has the
     # copy: what no asset has goes with the session, or with the next confirmation.
     if not is_ours:
         await storage.delete([key])
