@@ -7,6 +7,7 @@ from uuid import UUID
 import httpx
 import pytest
 
+from runflow.db.set_aside import FAILURES_IN_A_ROW
 from runflow.ids import new_id
 from runflow.queue.grace import Grace
 from runflow.queue.sweeper import Sweeper
@@ -102,6 +103,18 @@ async def test_a_lease_that_cannot_be_ended_keeps_no_other_from_its_end(
     await set_running(services, poison, 1)
     await Sweeper(services).sweep_leases()
     assert (await read(client, poison))["status_code"] == "queued"
+
+
+async def test_a_worker_registers_however_many_of_its_earlier_leases_cannot_be_ended(
+    services: Services, dispatch: Dispatch, worker: Worker
+) -> None:
+    runs = [await dispatch() for _ in range(FAILURES_IN_A_ROW + 1)]
+    for _ in runs:
+        await taken(worker)
+    await set_running(services, runs[0], 0)
+    worker.instance = new_id()
+    await worker.register()
+    await set_running(services, runs[0], len(runs))
 
 
 async def test_who_has_a_row_locked_keeps_no_other_from_its_end(

@@ -8,7 +8,7 @@ import structlog
 
 from runflow.billing.settlement import meter
 from runflow.db.set_aside import RETENTION_SECONDS, SetAside
-from runflow.db.transaction import Fetched, Transaction
+from runflow.db.transaction import CONNECTION_TROUBLE, Fetched, NoConnection, Transaction
 from runflow.ids import smallest_id
 from runflow.protocol.failures import TERMINAL, Failure
 from runflow.queue import completion_queries, leases, queries, sweep_queries
@@ -115,8 +115,13 @@ class Sweeper:
         async with self._services.db.system() as transaction:
             older = await sweep_queries.of_older_lives(transaction, worker=worker_id, instance=instance)
         for lease in older:
-            # What fails here expires, and is then the sweep's.
-            await self._leases.attempt(lease.lease, self._end(lease, expired_only=False))
+            # What fails here expires, and is then the sweep's. A worker whose every lease fails registers all the same.
+            try:
+                await self._leases.attempt(lease.lease, self._end(lease, expired_only=False))
+            except (*CONNECTION_TROUBLE, NoConnection):
+                raise
+            except Exception:
+                break
         return len(older)
 
     async def sweep_objects(self) -> int:
