@@ -2,18 +2,21 @@
 
 import asyncio
 
+import pytest
+
 from runflow.background import Background
 from tests.support.waiting import until
 
 
-async def test_a_task_that_fails_is_started_again() -> None:
+@pytest.mark.parametrize("failure", [OSError("no space left on device"), asyncio.CancelledError()], ids=repr)
+async def test_a_task_that_fails_is_started_again(failure: BaseException) -> None:
     background = Background(restart_seconds=0)
     starts: list[int] = []
 
     async def run() -> None:
         starts.append(len(starts))
         if len(starts) < 3:
-            raise OSError("no space left on device")
+            raise failure
         await asyncio.Event().wait()
 
     background.start("sweeper", run)

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,6 +99,32 @@ def test_lines_of_libraries_are_json_where_ours_are() -> None:
     (line,) = [json.loads(line) for line in out.getvalue().splitlines()]
     assert line["event"] == "Exception in ASGI application" and line["logger"] == "uvicorn.error"
     assert line["level"] == "error" and "it broke" in line["exception"]
+
+
+@pytest.mark.usefixtures("unconfigured")
+def test_faults_that_nobody_catches_are_json_where_ours_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
+    out = io.StringIO()
+    logs.configure("json", stream=out)
+    monkeypatch.setattr(sys, "stderr", out)
+
+    class Faulty:
+        def __del__(self) -> None:
+            raise RuntimeError("at its end")
+
+    def work() -> None:
+        raise RuntimeError("in a thread")
+
+    thread = threading.Thread(target=work, name="engine-log")
+    thread.start()
+    thread.join()
+    Faulty()
+    of_thread, of_object = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert of_thread["thread"] == "engine-log" and "in a thread" in of_thread["exception"]
+    assert of_object["level"] == "error" and "at its end" in of_object["exception"]
+    logs.configure("console", stream=out)
+    assert threading.excepthook is threading.__excepthook__ and sys.unraisablehook is sys.__unraisablehook__
 
 
 @pytest.mark.usefixtures("unconfigured")

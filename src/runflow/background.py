@@ -66,6 +66,12 @@ class Background:
         while True:
             try:
                 return await run()
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                # Something that it awaited was cancelled: nobody wanted its own end.
+                log.exception("a background task was interrupted, starting it again", task=name)
             except Exception:
                 log.exception("a background task failed, starting it again", task=name)
             await asyncio.sleep(self._restart_seconds)

@@ -12,6 +12,7 @@ import os
 import select
 import stat
 import sys
+import threading
 from types import TracebackType
 from typing import Any, TextIO, cast
 
@@ -157,6 +158,11 @@ def configure(log_format: str = "auto", *, level: str = "info", stream: TextIO |
     )
     _take_foreign_lines()
     sys.excepthook = sys.__excepthook__ if console else _log_crash
+    # Who has set another hook here goes on with it.
+    if threading.excepthook in (threading.__excepthook__, _log_end_of_thread):
+        threading.excepthook = threading.__excepthook__ if console else _log_end_of_thread
+    if sys.unraisablehook in (sys.__unraisablehook__, _log_unraisable):
+        sys.unraisablehook = sys.__unraisablehook__ if console else _log_unraisable
 
 
 def _sink(stream: TextIO | None) -> Sink:
@@ -178,3 +184,16 @@ def _log_crash(kind: type[BaseException], error: BaseException, traceback: Trace
     if issubclass(kind, KeyboardInterrupt):
         return
     structlog.get_logger().critical("the process ends in a fault", exc_info=(kind, error, traceback))
+
+
+def _log_end_of_thread(ended: threading.ExceptHookArgs) -> None:
+    if ended.exc_value is None or issubclass(ended.exc_type, SystemExit):
+        return
+    name = None if ended.thread is None else ended.thread.name
+    told = (ended.exc_type, ended.exc_value, ended.exc_traceback)
+    structlog.get_logger().error("a thread ended in a fault", thread=name, exc_info=told)
+
+
+def _log_unraisable(lost: "sys.UnraisableHookArgs") -> None:
+    told = None if lost.exc_value is None else (lost.exc_type, lost.exc_value, lost.exc_traceback)
+    structlog.get_logger().error("a fault where nobody can be told of it", where=lost.err_msg, exc_info=told)

@@ -7,9 +7,11 @@ import asyncio
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
-from tests.support.uploading import picture
+from runflow.assets import uploads
+from tests.support.uploading import confirm, open_session, picture, send
 
 SESSION_KEYS = {"asset_id", "upload_url"}
 
@@ -42,6 +44,25 @@ async def test_every_step_may_be_sent_twice(
     assert (await anonymous.get(asset["url"])).content == content, "an asset never changes"
     listed = (await client.get("/v1/assets")).json()["items"]
     assert [item["id"] for item in listed] == [session["asset_id"]]
+
+
+async def test_a_connection_that_breaks_in_the_commit_takes_no_file_from_its_asset(
+    client: httpx.AsyncClient, anonymous: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = picture()
+    session = await open_session(client, content)
+    await send(session["upload_url"], content, "image/png", anonymous)
+    insert = uploads._insert
+
+    async def committed(*arguments: Any) -> Any:
+        await insert(*arguments)
+        raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(uploads, "_insert", committed)
+        assert (await confirm(client, session["asset_id"])).status_code >= 500
+    asset = (await confirm(client, session["asset_id"])).json()
+    assert (await anonymous.get(asset["url"])).content == content
 
 
 async def test_an_idempotency_key_makes_one_session(client: httpx.AsyncClient, anonymous: httpx.AsyncClient) -> None:

@@ -4,13 +4,15 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from runflow.master_key import MasterKey
 from runflow.models import parts
-from runflow.models.uploads import sweep_model_uploads
+from runflow.models.uploads import ModelUploads, sweep_model_uploads
 from runflow.settings import Settings
 from runflow.storage.choice import open_storage
 from runflow.web.auth import Principal
@@ -61,6 +63,27 @@ async def test_a_model_is_uploaded_once(services: Services, caller: httpx.AsyncC
     assert b"".join([piece async for piece in await services.storage.open(stored)]) == data
     listed = (await caller.get("/v1/comfyui-models")).json()["items"]
     assert listed == [model]
+
+
+async def test_a_connection_that_breaks_in_the_commit_takes_no_bytes_from_the_model(
+    services: Services, caller: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = content(1.5, 4)
+    insert = ModelUploads._insert
+
+    async def committed(*arguments: Any) -> Any:
+        await insert(*arguments)
+        raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+    session = await begin(caller, data)
+    for start in range(0, len(data), CHUNK):
+        await send(caller, session["id"], data, start)
+    with monkeypatch.context() as broken:
+        broken.setattr(ModelUploads, "_insert", committed)
+        assert (await caller.post(f"/v1/model-uploads/{session['id']}/confirmations")).status_code >= 500
+    model = (await caller.post(f"/v1/model-uploads/{session['id']}/confirmations")).json()
+    (stored,) = await keys_below(services, f"models/{model['org_id']}")
+    assert b"".join([piece async for piece in await services.storage.open(stored)]) == data
 
 
 async def test_lookups_tell_what_is_there_and_how_much_of_the_rest(caller: httpx.AsyncClient) -> None:

@@ -7,11 +7,13 @@ from typing import Any
 from uuid import UUID
 
 import httpx
+import psycopg
 import pytest
 
 from runflow.ids import new_id
 from runflow.protocol.codec import PARCEL, pack
 from runflow.queue.sweeper import Sweeper
+from runflow.queue.watchers import Watchers
 from runflow.storage.disk import BLOCK_BYTES
 from runflow.web.responses import dumps
 from runflow.web.services import Services
@@ -62,6 +64,50 @@ async def test_after_the_end_no_url_changes_what_the_run_has(
     refused(await ask(worker, lease), 409, "LEASE_LOST")
     shown = (await client.get(f"/v1/runs/{lease['run_id']}")).json()["output"]["outputs"][0]
     assert (await client.get(shown["url"])).content == b"png"
+
+
+@pytest.fixture
+def copied(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Storage as a bucket that cannot keep its upload URLs from replacing: what a run has is a copy."""
+    storage = services.storage
+
+    async def sealed(key: str) -> str:
+        target = f"{key.rpartition('/')[0]}/{new_id().hex}/a.png"
+        await storage.copy(key, target)
+        return target
+
+    monkeypatch.setattr(storage, "sealed", sealed)
+
+
+@pytest.mark.usefixtures("copied")
+async def test_what_breaks_once_a_run_may_be_committed_takes_no_output_from_it(
+    client: httpx.AsyncClient, dispatch: Dispatch, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where PostgreSQL dies in the commit, or the server is stopped right behind it."""
+    lease = await taken(dispatch, worker)
+    output = await worker.upload(lease, b"png")
+
+    async def tell(_watchers: Watchers, _looks: list[Any]) -> None:
+        raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Watchers, "tell", tell)
+        assert (await worker.complete(lease, outputs=[output])).status_code >= 500
+    assert (await worker.complete(lease, outputs=[output])).json()["status_code"] == "succeeded"
+    shown = (await client.get(f"/v1/runs/{lease['run_id']}")).json()["output"]["outputs"][0]
+    assert (await client.get(shown["url"])).content == b"png"
+
+
+@pytest.mark.usefixtures("copied")
+async def test_a_completion_that_is_refused_leaves_no_copy(
+    services: Services, dispatch: Dispatch, worker: Worker
+) -> None:
+    lease = await taken(dispatch, worker)
+    output = await worker.upload(lease, b"png")
+    absent = {**output, "ordinal": 1, "object_key": output["object_key"].replace("0-", "1-")}
+    refused(await worker.complete(lease, outputs=[output, absent]), 422, "VALIDATION_ERROR")
+    stored = [key async for key in services.storage.list(f"runs/{lease['run_id']}")]
+    assert stored == [output["object_key"]]
 
 
 async def test_during_the_lease_a_url_takes_the_same_bytes_again_and_no_others(

@@ -1,10 +1,13 @@
 """What the sweeper takes back, and that one row that fails is no other's trouble."""
 
+import asyncio
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 
+from runflow.db.set_aside import FAILURES_IN_A_ROW
 from runflow.ids import new_id
 from runflow.queue.grace import Grace
 from runflow.queue.sweeper import Sweeper
@@ -100,6 +103,47 @@ async def test_a_lease_that_cannot_be_ended_keeps_no_other_from_its_end(
     await set_running(services, poison, 1)
     await Sweeper(services).sweep_leases()
     assert (await read(client, poison))["status_code"] == "queued"
+
+
+async def test_a_worker_registers_however_many_of_its_earlier_leases_cannot_be_ended(
+    services: Services, dispatch: Dispatch, worker: Worker
+) -> None:
+    runs = [await dispatch() for _ in range(FAILURES_IN_A_ROW + 1)]
+    for _ in runs:
+        await taken(worker)
+    await set_running(services, runs[0], 0)
+    worker.instance = new_id()
+    await worker.register()
+    await set_running(services, runs[0], len(runs))
+
+
+async def test_who_has_a_row_locked_keeps_no_other_from_its_end(
+    client: httpx.AsyncClient, services: Services, dispatch: Dispatch, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A completion holds its run for as long as storage takes; a server that was stopped, for longer."""
+    locked, other = await dispatch(), await dispatch()
+    for _ in range(2):
+        await expire(services, await taken(worker))
+    sweeper = Sweeper(services)
+    monkeypatch.setattr(services.hub, "connections", services.hub.connections + 1)
+    async with services.db.system() as transaction:
+        await transaction.values("SELECT id FROM runs WHERE id = %(id)s FOR UPDATE", {"id": locked["id"]}, of=UUID)
+        async with asyncio.timeout(60):
+            await sweeper.doubt_after_a_crash()
+            await sweeper.sweep_leases()
+        assert [(await read(client, run))["status_code"] for run in (locked, other)] == ["dispatching", "queued"]
+        assert await doubted(services, locked, other) == {other["id"]}
+    await sweeper.doubt_after_a_crash()
+    await sweeper.sweep_leases()
+    assert (await read(client, locked))["status_code"] == "queued"
+    assert await doubted(services, locked, other) == {locked["id"], other["id"]}
+
+
+async def doubted(services: Services, *runs: dict[str, Any]) -> set[str]:
+    """Return of which of these runs it is noted that attempts may have been forgotten."""
+    statement = "SELECT id FROM runs WHERE has_leftovers AND id = ANY(CAST(%(ids)s AS uuid[]))"
+    async with services.db.system() as transaction:
+        return {str(one) for one in await transaction.values(statement, {"ids": [run["id"] for run in runs]}, of=UUID)}
 
 
 class Clock:

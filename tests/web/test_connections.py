@@ -10,16 +10,26 @@ from typing import Any, cast
 import pytest
 import uvicorn
 
-from runflow.web.connections import BODY_BYTES, BODY_SECONDS, HEAD_BYTES, HEAD_SECONDS, Connections, room_for
+from runflow.web.connections import (
+    BODY_BYTES,
+    BODY_SECONDS,
+    HEAD_BYTES,
+    HEAD_SECONDS,
+    UNREAD_SECONDS,
+    Connections,
+    room_for,
+)
 from tests.support.waiting import until
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+LARGE = bytes(32 * 1024 * 1024)
+"""More than the buffers of two sockets hold."""
 
 
 @dataclass
 class Served:
-    """A server that answers with the size of the body; `/stream` sends until `over` is set."""
+    """A server that answers with the size of the body; `/stream` sends until `over` is set, `/large` sends `LARGE`."""
 
     now: float = 0.0
     port: int = 0
@@ -40,6 +50,8 @@ class Served:
         if scope["path"] == "/stream":
             await send({"type": "http.response.body", "body": b"first", "more_body": True})
             await self.over.wait()
+        if scope["path"] == "/large":
+            await send({"type": "http.response.body", "body": LARGE, "more_body": True})
         await send({"type": "http.response.body", "body": b"last"})
 
     async def open(self, content: bytes = b"") -> Stream:
@@ -204,6 +216,70 @@ async def test_a_head_without_an_end_is_closed(served: Served) -> None:
             stream[1].write(b"X: " + b"x" * 1019 + b"\r\n")
             await stream[1].drain()
     assert await ends(stream) == b""
+
+
+async def test_a_body_that_ends_in_headers_without_an_end_is_closed(served: Served) -> None:
+    stream = await served.open(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n")
+    with contextlib.suppress(ConnectionError):
+        for _ in range(3 * HEAD_BYTES // 1024):
+            stream[1].write(b"X: " + b"x" * 1019 + b"\r\n")
+            await stream[1].drain()
+    assert await ends(stream) == b""
+
+
+async def test_a_body_of_small_chunks_is_none_of_these(served: Served) -> None:
+    stream = await served.open(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for _ in range(HEAD_BYTES // 1000 + 1):
+        stream[1].write(b"1\r\nx\r\n" * 1000)
+        await stream[1].drain()
+    stream[1].write(b"0\r\n\r\n")
+    assert b"x-size: 132000" in await answer(stream)
+
+
+async def test_the_same_body_comes_again_on_one_connection(served: Served) -> None:
+    sent = f"POST / HTTP/1.1\r\nContent-Length: {2 * HEAD_BYTES}\r\n\r\n".encode() + bytes(2 * HEAD_BYTES)
+    stream = await served.open(sent)
+    for _ in range(2):
+        assert f"x-size: {2 * HEAD_BYTES}".encode() in await answer(stream)
+        stream[1].write(sent)
+    await answer(stream)
+
+
+async def test_empty_lines_are_no_request(served: Served, connections: Connections) -> None:
+    stream = await served.open(GET)
+    await answer(stream)
+    (one,) = connections._open
+    stream[1].write(b"\r\n")
+    await until(lambda: one.timeout_keep_alive_task is None)
+    served.now += HEAD_SECONDS + 1
+    assert connections.sweep() == 1
+    await ends(stream)
+
+
+async def test_an_answer_that_nobody_takes_is_ended_and_one_that_is_taken_is_not(
+    served: Served, connections: Connections
+) -> None:
+    large = b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n"
+    unread, read = await served.open(large), await served.open(large)
+    await arrived(connections, 2)
+    (taken,) = (one for one in connections._open if one.client == read[1].get_extra_info("sockname"))
+    received = bytearray()
+    swept = 0
+    while not swept:  # a few times: first the system's own buffers are filled
+        before = taken.transport.get_write_buffer_size()
+
+        async def goes_on(before: int = before) -> bool:
+            received.extend(await read[0].read(65536))
+            return taken.transport.get_write_buffer_size() != before
+
+        await until(goes_on)
+        served.now += UNREAD_SECONDS + 1
+        swept = connections.sweep()
+    assert swept == 1
+    assert len(await ends(unread)) < len(LARGE)
+    while b"last" not in received[-64:]:
+        received.extend(await read[0].read(65536))
+    assert len(received) > len(LARGE)
 
 
 async def test_there_are_no_more_connections_than_the_process_may_have_files(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,6 +105,20 @@ def test_a_prompt_keeps_what_its_other_nodes_are_given() -> None:
     assert prompt["2"]["inputs"] == {"key": KEY}
 
 
+def test_a_prompt_keeps_no_key_in_what_leads_to_a_deploy_node_alone() -> None:
+    prompt: dict[str, Any] = {
+        "1": {"class_type": "RunflowDeploy", "inputs": {"endpoint_name": "a", "api_key": ["3", 0]}},
+        "2": {"class_type": "CallsRunflow", "inputs": {"key": ["5", 0]}},
+        "3": {"class_type": "Concatenate", "inputs": {"first": ["4", 0], "second": ["5", 0]}},
+        "4": {"class_type": "PrimitiveString", "inputs": {"value": f" {KEY}\n"}},
+        "5": {"class_type": "PrimitiveString", "inputs": {"value": KEY}},
+    }
+    (warning,) = prompt_without_keys(prompt)
+    assert warning.node_id == "4"
+    assert KEY not in prompt["4"]["inputs"]["value"]
+    assert prompt["5"]["inputs"] == {"value": KEY}, "another node is given it, too"
+
+
 STORED = """
     SELECT string_agg(what, ', ') FROM (
         SELECT 'workflow_versions' AS what FROM workflow_versions t WHERE t::text LIKE %(key)s

@@ -109,14 +109,20 @@ async def _take_over(services: Services, session: AssetUploadRow, key: str, fold
         thumbnail_key = await thumbnails.make_or_go_without(
             services, session.id, key, session.mime_type, session.size_bytes
         )
-        made = {"object_key": key, "sha256": sha256, "thumbnail_key": thumbnail_key}
-        asset, is_ours = await _insert(services, session, made, folder_id)
     except errors.ValidationFailed:
         await storage.delete([key, session.object_key])
         raise
     except BaseException:
         await storage.delete([key])
         raise
+    made = {"object_key": key, "sha256": sha256, "thumbnail_key": thumbnail_key}
+    try:
+        asset, is_ours = await _insert(services, session, made, folder_id)
+    except errors.RunflowError:
+        await storage.delete([key])
+        raise
+    # Any other failure, such as of a connection in the commit, does not say whether there is an asset now that has the
+    # copy: what no asset has goes with the session, or with the next confirmation.
     if not is_ours:
         await storage.delete([key])
         return asset

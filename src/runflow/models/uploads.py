@@ -149,9 +149,11 @@ class ModelUploads:
                 await self._give_up(session)
                 raise _wrong_content(session.sha256, str(stored.sha256))
             model, is_ours = await self._insert(caller, session, key)
-        except BaseException:
+        except errors.RunflowError:
             await storage.delete([key])
             raise
+        # Any other failure, such as of a connection in the commit, does not say whether there is a model now that has
+        # the bytes: the sweep of the session asks.
         if not is_ours:
             await storage.delete([key])
         await self._clear(upload_id)

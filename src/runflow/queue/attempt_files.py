@@ -58,6 +58,7 @@ class AttemptFiles:
         if body.result == "succeeded":
             self._looks = {key: asyncio.create_task(self._storage.head(key)) for key in named}
         self._copies: dict[str, str] = {}
+        self._handed_over = False
 
     async def stored(self, body: Completion, prefix: str) -> Completion:
         """Store what came along, see that all outputs are there, and return them with the keys that the run has.
@@ -106,9 +107,17 @@ class AttemptFiles:
         for look in self._looks.values():
             look.cancel()
 
+    def hand_over(self) -> None:
+        """Say that the transaction is about to commit: whatever fails from here on, the run may have the copies."""
+        self._handed_over = True
+
     async def forget_copies(self) -> None:
-        """Remove what was copied for a run that does not have it."""
-        await self._remove(self._copies.values())
+        """Remove what was copied for a run that does not have it; where it may have it, a sweep removes what is left.
+
+        A connection that breaks in a commit, or a server that stops right after it, says nothing of what is committed.
+        """
+        if not self._handed_over:
+            await self._remove(self._copies.values())
 
     async def forget_originals(self) -> None:
         """Remove what was copied away; what fails here, or comes later, goes with the run's outputs."""

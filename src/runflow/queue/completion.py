@@ -148,6 +148,7 @@ async def _complete(services: Services, files: AttemptFiles, body: Completion, t
             charged = await _apply(services, transaction, held, body, transition, fingerprint)
             if transition.run_status in TERMINAL:
                 looks = await watchers.look(transaction, held.run_id)
+            files.hand_over()
     await watchers.tell(looks)
     if charged is not None:
         await charged.tell(services)

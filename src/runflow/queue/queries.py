@@ -165,6 +165,8 @@ _HELD = """
     FOR UPDATE OF r, a
 """
 
+_HELD_BY_NOBODY_ELSE = f"{_HELD} SKIP LOCKED"
+
 _UPLOADING = """
     SELECT a.run_id, a.status_code AS lease_status, r.completed_at IS NOT NULL AS run_ended
     FROM run_attempts a JOIN runs r ON r.id = a.run_id JOIN workers w ON w.id = a.worker_id
@@ -210,14 +212,15 @@ QUEUED_AGAIN = FIRST_OF_SERVER + 1
 
 
 async def held(
-    transaction: Transaction, *, lease: UUID, worker: UUID, instance: UUID, token: UUID | None
+    transaction: Transaction, *, lease: UUID, worker: UUID, instance: UUID, token: UUID | None, waits: bool = True
 ) -> HeldRun | None:
     """Lock and return a lease with its run, whatever state it is in. None when this worker never had it.
 
-    `token` is the worker token that whoever asks has sent; None where the server asks for itself.
+    `token` is the worker token that whoever asks has sent; None where the server asks for itself. With `waits=False`
+    also None where somebody else has it locked at this moment.
     """
     values = {"lease": lease, "worker": worker, "instance": instance, "token": token}
-    return await transaction.first(_HELD, values, row=HeldRun)
+    return await transaction.first(_HELD if waits else _HELD_BY_NOBODY_ELSE, values, row=HeldRun)
 
 
 async def uploading(

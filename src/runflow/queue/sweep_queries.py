@@ -67,7 +67,11 @@ _NO_LEFTOVERS = "UPDATE runs SET has_leftovers = false WHERE id = ANY(%(ids)s)"
 # looks. A run may have been claimed again and have ended by now.
 _DOUBT_UNFINISHED = """
     UPDATE runs SET has_leftovers = true WHERE id IN (
-        SELECT id FROM runs WHERE completed_at IS NULL AND NOT has_leftovers ORDER BY id LIMIT %(limit)s FOR UPDATE)
+        SELECT id FROM runs WHERE completed_at IS NULL AND NOT has_leftovers ORDER BY id LIMIT %(limit)s
+        FOR UPDATE SKIP LOCKED)
+"""
+_IS_UNDOUBTED = """
+    SELECT EXISTS (SELECT FROM runs WHERE completed_at IS NULL AND NOT has_leftovers AND id < %(first)s)
 """
 _DOUBT_JUST_ENDED = """
     UPDATE runs SET has_leftovers = true
@@ -142,8 +146,16 @@ async def with_leftovers(
 
 
 async def doubt_unfinished(transaction: Transaction, limit: int) -> int:
-    """Note of up to so many unfinished runs that a forgotten attempt may have stored something; return of how many."""
+    """Note of up to so many unfinished runs that a forgotten attempt may have stored something; return of how many.
+
+    Those that somebody else has locked are passed over.
+    """
     return await transaction.change(_DOUBT_UNFINISHED, {"limit": limit})
+
+
+async def is_undoubted(transaction: Transaction, first_id: UUID) -> bool:
+    """Tell whether there are unfinished runs with smaller ids than this of which that is not noted yet."""
+    return await transaction.one_value(_IS_UNDOUBTED, {"first": first_id}, of=bool)
 
 
 async def doubt_just_ended(transaction: Transaction, seconds: float) -> None:

@@ -1,13 +1,15 @@
 """Takes back what nobody holds any more: lapsed offers, expired leases, objects of attempts that came to nothing."""
 
 import asyncio
+from datetime import UTC, datetime
 from uuid import UUID
 
 import structlog
 
 from runflow.billing.settlement import meter
 from runflow.db.set_aside import RETENTION_SECONDS, SetAside
-from runflow.db.transaction import Fetched, Transaction
+from runflow.db.transaction import CONNECTION_TROUBLE, Fetched, NoConnection, Transaction
+from runflow.ids import smallest_id
 from runflow.protocol.failures import TERMINAL, Failure
 from runflow.queue import completion_queries, leases, queries, sweep_queries
 from runflow.queue.attempt_files import output_prefix
@@ -77,13 +79,17 @@ class Sweeper:
         connections = self._services.hub.connections
         if connections == self._doubted_at:
             return
+        first_id = smallest_id(datetime.now(UTC))
         async with self._services.db.system() as transaction:
             await sweep_queries.doubt_just_ended(transaction, JUST_ENDED_SECONDS)
         more = DOUBTED_AT_ONCE
         while more >= DOUBTED_AT_ONCE:
             async with self._services.db.system() as transaction:
                 more = await sweep_queries.doubt_unfinished(transaction, DOUBTED_AT_ONCE)
-        self._doubted_at = connections
+        async with self._services.db.system() as transaction:
+            # What somebody has locked at this moment is left for the next round.
+            if not await sweep_queries.is_undoubted(transaction, first_id):
+                self._doubted_at = connections
 
     async def round(self) -> None:
         """Take back what has run out, unless nobody could renew it for a while (`grace.py`)."""
@@ -109,8 +115,13 @@ class Sweeper:
         async with self._services.db.system() as transaction:
             older = await sweep_queries.of_older_lives(transaction, worker=worker_id, instance=instance)
         for lease in older:
-            # What fails here expires, and is then the sweep's.
-            await self._leases.attempt(lease.lease, self._end(lease, expired_only=False))
+            # What fails here expires, and is then the sweep's. A worker whose every lease fails registers all the same.
+            try:
+                await self._leases.attempt(lease.lease, self._end(lease, expired_only=False))
+            except (*CONNECTION_TROUBLE, NoConnection):
+                raise
+            except Exception:
+                break
         return len(older)
 
     async def sweep_objects(self) -> int:
@@ -157,8 +168,14 @@ class Sweeper:
 
     async def _end(self, lease: OpenLease, *, expired_only: bool) -> None:
         async with self._services.db.system() as transaction:
+            # A completion may take its time, and hold its row: the leases behind it do not wait. The next round looks.
             held = await queries.held(
-                transaction, lease=lease.lease, worker=lease.worker, instance=lease.instance, token=None
+                transaction,
+                lease=lease.lease,
+                worker=lease.worker,
+                instance=lease.instance,
+                token=None,
+                waits=not expired_only,
             )
             if held is None or held.lease_status not in OPEN:
                 return

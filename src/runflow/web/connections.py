@@ -1,8 +1,9 @@
 """Bounds on the connections of a server: how many there are, and how long one may take to send a request.
 
-uvicorn waits for as long as it takes until a request is whole, with any number of connections at once. Here a request's
-head has to come within `HEAD_SECONDS`, and its body must go on; who waits for an answer is left alone, so event streams
-and long polls last. One look at all connections in a second sees to that: a timer would cost every request something.
+uvicorn waits for as long as it takes until a request is whole and its answer is taken, with any number of connections
+at once. Here a request's head has to come within `HEAD_SECONDS`, its body must go on, and so must the taking of an
+answer; who waits for one is left alone, so event streams and long polls last. One look at all connections in a second
+sees to that: a timer would cost every request something.
 """
 
 import asyncio
@@ -21,10 +22,13 @@ log = structlog.get_logger()
 HEAD_SECONDS = 15.0
 """A request line and its headers have to be here in so long; also the first ones of a new connection."""
 HEAD_BYTES = 128 * 1024
+"""Of a head, and of what comes after it without being body: headers behind the last chunk, extensions of chunks."""
 BODY_SECONDS = 30.0
 """In each stretch of so long ..."""
 BODY_BYTES = 4096
 """... so much of a body has to come, or the rest of it, unless the server itself does not read on."""
+UNREAD_SECONDS = 60.0
+"""Of an answer that waits to be sent something has to leave in so long."""
 SWEEP_SECONDS = 1.0
 _ABORT = "abort_connection"
 _OTHER_FILES = 256
@@ -74,13 +78,13 @@ class Connections:
         self._open.discard(one)
 
     def sweep(self) -> int:
-        """Close the connections that did not send in time; return how many."""
+        """Close the connections that did not send, or take an answer, in time; return how many."""
         now = self.clock()
         late = [one for one in self._open if one.is_late(now)]
         for one in late:
             one.drop()
         if late:
-            log.info("closed connections that did not send a whole request in time", count=len(late))
+            log.info("closed connections that did not send a request, or take its answer, in time", count=len(late))
         return len(late)
 
     async def watch(self) -> None:
@@ -102,7 +106,10 @@ class BoundedConnection(HttpToolsProtocol):
         self._connections_of_server = connections
         self._phase = Phase.HEAD
         self._received = 0
-        self.since = connections.clock()
+        self._bare = 0
+        self._has_body = False
+        self._unsent = 0
+        self.since = self._unsent_since = connections.clock()
 
     @property
     def waits_for_a_request(self) -> bool:
@@ -111,6 +118,8 @@ class BoundedConnection(HttpToolsProtocol):
 
     def is_late(self, now: float) -> bool:
         """Tell whether it had its time; where a body goes on, its next stretch begins."""
+        if self._is_unread(now):
+            return True
         if self._phase is Phase.WHOLE:
             return False
         if self.flow.read_paused:
@@ -123,6 +132,13 @@ class BoundedConnection(HttpToolsProtocol):
             return True
         self._begin(Phase.BODY)
         return False
+
+    def _is_unread(self, now: float) -> bool:
+        """Tell whether nothing of what waits to be sent has left for too long."""
+        unsent = self.transport.get_write_buffer_size()
+        if not unsent or unsent != self._unsent:
+            self._unsent, self._unsent_since = unsent, now
+        return now - self._unsent_since > UNREAD_SECONDS
 
     def drop(self) -> None:
         """Close it at once: who does not send may not read either."""
@@ -141,11 +157,15 @@ class BoundedConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes in, counting those of a head that does not end."""
+        """Take bytes in, counting those of a head that does not end, and of a body that is none."""
+        if self._phase is Phase.WHOLE and self.waits_for_a_request:
+            # Whatever comes ends uvicorn's wait for the next request, also empty lines, which begin none.
+            self._begin(Phase.HEAD)
+        self._has_body = False
         super().data_received(data)
-        if self._phase is Phase.HEAD:
-            self._received += len(data)
-            if self._received > HEAD_BYTES:
+        if self._phase is not Phase.WHOLE and not self._has_body:
+            self._bare += len(data)
+            if self._bare > HEAD_BYTES:
                 self.drop()
 
     def on_message_begin(self) -> None:
@@ -162,6 +182,7 @@ class BoundedConnection(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """More of its body is."""
         self._received += len(body)
+        self._bare, self._has_body = 0, True
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -176,7 +197,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def _begin(self, phase: Phase) -> None:
         self._phase = phase
-        self._received = 0
+        self._received = self._bare = 0
         self.since = self._connections_of_server.clock()
 
 

@@ -31,16 +31,41 @@ def graph_without_keys(graph: Any) -> tuple[GraphWarning, ...]:
 
 
 def prompt_without_keys(prompt: Any) -> tuple[GraphWarning, ...]:
-    """Take the keys out of the Deploy nodes of a prompt, likewise. What other nodes are given is theirs to have."""
+    """Take the keys out of the Deploy nodes of a prompt, likewise, and out of the nodes that feed only those.
+
+    What other nodes are given is theirs to have.
+    """
     if not isinstance(prompt, dict):
         return ()
     return tuple(
         _warning(str(node_id))
-        for node_id, node in prompt.items()
-        if isinstance(node, dict)
-        and node.get("class_type") == DEPLOY_CLASS
-        and [*_blanked({"nodes": [node]}, {DEPLOY_CLASS})]
+        for node_id in _ending_in_deploy_nodes(prompt)
+        if [*_blanked({"nodes": [prompt[node_id]]}, {DEPLOY_CLASS})]
     )
+
+
+def _ending_in_deploy_nodes(prompt: dict[str, Any]) -> list[str]:
+    """Return the Deploy nodes of a prompt, and the nodes whose every value goes to one of those."""
+    taken_by: dict[str, set[str]] = {}
+    for node_id, node in prompt.items():
+        for source in _sources(node):
+            taken_by.setdefault(source, set()).add(node_id)
+    found = {id_ for id_, node in prompt.items() if isinstance(node, dict) and node.get("class_type") == DEPLOY_CLASS}
+    waiting = list(found)
+    while waiting:
+        for source in _sources(prompt[waiting.pop()]):
+            if source not in found and isinstance(prompt.get(source), dict) and taken_by[source] <= found:
+                found.add(source)
+                waiting.append(source)
+    return [node_id for node_id in prompt if node_id in found]
+
+
+def _sources(node: Any) -> Iterator[str]:
+    """Go through the nodes that a node's inputs come from; in texts that tools send their ids may be numbers."""
+    inputs = node.get("inputs") if isinstance(node, dict) else None
+    for value in inputs.values() if isinstance(inputs, dict) else ():
+        if isinstance(value, list) and len(value) == 2 and isinstance(value[0], (str, int)):
+            yield str(value[0])
 
 
 def _types_with_a_deploy_node(graph: Any) -> set[str]:
