@@ -35,6 +35,14 @@ class Refused(Exception):
         return {"code": self.code, "message": self.message, "errors": self.errors}
 
 
+_LARGEST_EXACT = 2**53 - 1
+
+
+def for_page(value: Any) -> Any:
+    """A value as a page reads it exactly: integers beyond JavaScript's numbers, such as long seeds, go as text."""
+    return str(value) if isinstance(value, int) and abs(value) > _LARGEST_EXACT else value
+
+
 class Routes:
     """The routes of one feature: method, path and handler of each."""
 

@@ -71,6 +71,8 @@ def _failed(base: str, failure: DeployFailed | asyncio.TimeoutError) -> Checked:
         return Checked(False, f"{base} could not be reached: it took too long.")
     if failure.unreachable:
         return Checked(False, f"{failure.cause}. Is the server running?")
+    if failure.status is not None and 300 <= failure.status < 400:
+        return Checked(False, f"{failure.cause}. {failure.next_step}")
     if failure.code is None and (failure.status is None or failure.status < 500):
         return _stranger(base)
     if failure.status == 401:

@@ -7,10 +7,13 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..answers import for_page
 from ..graph import GraphError, InputSpec, InputType, Interface, Limits, OutputSpec, ValueRefused
 
 _WAIT_SECONDS = 60
 _ONE_LINE = 80
+_SENTENCE = "a sea otter holding a smooth pebble"
+_LONGEST_TEXT = 1000
 _MEDIA = {InputType.IMAGE: "https://your-site.example/photo.png", InputType.FILE: "https://your-site.example/file.bin"}
 
 
@@ -21,7 +24,7 @@ def describe_interface(interface: Interface) -> dict[str, Any]:
             "name": spec.name,
             "type": spec.variable_type_code.value,
             "required": spec.is_required,
-            "default": used_default(spec),
+            "default": for_page(used_default(spec)),
             "limits": spec.limits.in_words(),
         }
         for spec in interface.inputs
@@ -78,13 +81,19 @@ def _example(spec: InputSpec) -> Any:
     if kind.is_media:
         return _MEDIA[kind]
     made_up: dict[InputType, Iterable[Any]] = {
-        InputType.STRING: ("a sea otter holding a smooth pebble", "otter"),
-        InputType.INT: (1, limits.minimum, limits.maximum),
+        InputType.STRING: (_text(limits),),
+        InputType.INT: (1, limits.minimum, limits.step, 0, limits.maximum),
         InputType.FLOAT: (0.5, limits.minimum, limits.maximum),
         InputType.BOOLEAN: (True,),
     }
     candidates = [each for each in (used_default(spec), *limits.choices, *made_up[kind]) if each is not None]
     return next((each for each in candidates if _keeps(limits, each)), candidates[0])
+
+
+def _text(limits: Limits) -> str:
+    """A text that is as long as it has to be, unless that is no length for a command."""
+    times = 1 + min(limits.min_length or 0, _LONGEST_TEXT) // len(_SENTENCE)
+    return " ".join([_SENTENCE] * times)[: limits.max_length]
 
 
 def _keeps(limits: Limits, value: Any) -> bool:

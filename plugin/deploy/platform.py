@@ -14,7 +14,7 @@ import aiohttp
 from ..manifest.resources import InputFile
 from ..unreachable import why_unreachable
 from ..version import VERSION
-from .target import Target
+from .target import Target, origin_of
 
 _TIMEOUT = aiohttp.ClientTimeout(total=None, connect=20, sock_read=120)
 _CLEAN_UP_SECONDS = 10.0
@@ -49,6 +49,7 @@ class DeployFailed(Exception):
     ) -> None:
         super().__init__(f"{stage} failed — {cause}" + (f"\n{next_step}" if next_step else ""))
         self.cause = cause
+        self.next_step = next_step
         self.refused = refused
         self.status = status
         self.code = code
@@ -143,14 +144,21 @@ class Platform:
 
     async def _put(self, stage: str, url: str, file: InputFile) -> None:
         # The address itself is the permission: it gets no key.
+        headers = {"Content-Type": file.mime_type, "Content-Length": str(file.size_bytes)}
         try:
-            with file.place.open("rb") as content:
-                headers = {"Content-Type": file.mime_type, "Content-Length": str(file.size_bytes)}
+            content = file.place.open("rb")
+        except OSError as error:
+            cause = f"{file.place} cannot be read: {error.strerror or error}."
+            raise DeployFailed(stage, cause, "Deploy again.") from error
+        try:
+            with content:
                 async with self._session.put(url, data=content, headers=headers, allow_redirects=False) as answer:
                     if answer.status not in (200, 201, 204):
                         raise DeployFailed(stage, explain(answer.status, await answer.read()), refused=True)
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
-            raise DeployFailed(stage, _words(error), "Deploy again.") from error
+            cause = f"{_origin(url)}, where the server has files sent to, could not be reached: {_words(error)}"
+            step = "ComfyUI's machine sends them there itself, so it has to reach that address, too."
+            raise DeployFailed(stage, cause, step, unreachable=True) from error
 
     async def ask(
         self,
@@ -211,7 +219,8 @@ class Platform:
             step, cause = f"Is the server running? {_CHECK_URL}", f"{self._target.base} could not be reached"
             raise DeployFailed(stage, f"{cause}: {_words(error)}", step, unreachable=True) from error
         if 300 <= status < 400:
-            raise DeployFailed(stage, f"{self._target.base} answers with a redirect to {place[:200]}", _CHECK_URL)
+            cause = f"{self._target.base} answers with a redirect to {place[:200]}"
+            raise DeployFailed(stage, cause, _after_redirect(url, place), status=status)
         if status >= 400:
             cause, step, envelope = explain(status, content), _NEXT.get(status, ""), _envelope(content)
             if status in _NOBODY_OF_OURS and envelope is None:
@@ -223,7 +232,7 @@ class Platform:
 
 # What other servers say to a path or a method that they do not have.
 _NOBODY_OF_OURS = (404, 405, 501)
-_CHECK_URL = "Check Runflow.ApiUrl in Settings > Runflow > Connection."
+_CHECK_URL = "Check API URL in Settings > Runflow > Connection."
 
 
 def explain(status: int, content: bytes) -> str:
@@ -243,6 +252,12 @@ def explain(status: int, content: bytes) -> str:
     return cause
 
 
+def _after_redirect(url: str, place: str) -> str:
+    """What to do about a redirect: most often a server that speaks https alone was asked by http."""
+    is_https_there = place.startswith("https://") and urlsplit(place).hostname == urlsplit(url).hostname
+    return "Did you mean https:// instead of http://?" if is_https_there and url.startswith("http://") else _CHECK_URL
+
+
 def _envelope(content: bytes) -> dict[str, Any] | None:
     """The server's envelope; None where another program answered."""
     try:
@@ -250,6 +265,14 @@ def _envelope(content: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return envelope if isinstance(envelope, dict) and envelope.get("message") else None
+
+
+def _origin(url: str) -> str:
+    """The place of an address that nobody else may see: what follows is a permission."""
+    try:
+        return origin_of(url)
+    except ValueError:
+        return "The address"
 
 
 def _words(error: Exception) -> str:

@@ -18,7 +18,10 @@ from ..graph.runflow_nodes import (
     unwired_text,
 )
 
-_DEFAULT_TOOLTIP = "What a run uses when callers send nothing. Empty: the next node's own default."
+_DEFAULT_TOOLTIP = (
+    "What a run uses when callers send nothing, which they may where required is off; forms start with it. Empty: the "
+    "next node's own default."
+)
 _CHOICES_TOOLTIP = "What callers may send: one text in each line."
 
 

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ..answers import Refused
+from ..answers import Refused, for_page
 from ..graph import (
     GraphError,
     Interface,
@@ -32,6 +32,7 @@ MAX_CAPTURE_BYTES = 32 * 1024 * 1024
 """Largest capture, prompt and graph together, as JSON: what the platform takes at deployment."""
 
 _FILE = "capture.json"
+_DEFAULTS = ("default_value", "effective_default")
 _FOLDER_PREFIX = "workflow-"  # Windows has names such as "con" that no folder may have
 
 
@@ -49,6 +50,9 @@ class Capture:
 
     def describe(self, *, stale: bool) -> dict[str, Any]:
         """The capture as its page sees it, with the platform's names; `stale`: the editor shows something else now."""
+        interface = self.interface.to_dict()
+        for row in interface["inputs"]:
+            row |= {field: for_page(row[field]) for field in _DEFAULTS if field in row}
         return {
             "slug": self.slug,
             "name": self.name,
@@ -56,7 +60,7 @@ class Capture:
             "stale": stale,
             "nodes": len(self.prompt),
             "warnings": [warning.to_dict() for warning in find_warnings(self.prompt, self.interface)],
-            **self.interface.to_dict(),
+            **interface,
         }
 
 

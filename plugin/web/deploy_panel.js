@@ -20,7 +20,7 @@ const COPIED_MS = 2000
 
 const STYLE = `
 .runflow-deployed { box-sizing: border-box; width: 100%; height: 100%; padding: 4px 15px; pointer-events: none; }
-.lg-node .runflow-deployed { padding: 0; height: ${HEIGHT}px; }
+.lg-node .runflow-deployed { flex: none; padding: 0; height: ${HEIGHT}px; }
 .runflow-deployed section { box-sizing: border-box; height: 100%; padding: 8px 10px; overflow: auto; pointer-events: auto; cursor: default;
   border: 1px solid var(--border-color, #4e4e4e); border-radius: 8px; background: var(--comfy-menu-bg, #202020);
   color: var(--input-text, #ddd); font: 12px/1.45 system-ui, sans-serif; overflow-wrap: anywhere; user-select: text; }
@@ -39,7 +39,10 @@ const STYLE = `
 .runflow-deployed :is(a, button):focus-visible { outline: 2px solid #6bb3ff; outline-offset: 1px; }
 `
 
-/** The panel of a node and by how much the node grew for it. @type {WeakMap<GraphNode, {box: HTMLElement, widget: Widget, grown: number, place: string}>} */
+/**
+ * The panel of a node, its height before, and by how much it grew for the panel.
+ * @type {WeakMap<GraphNode, {box: HTMLElement, widget: Widget, before: number, grown: number, place: string}>}
+ */
 const panels = new WeakMap()
 
 /**
@@ -67,7 +70,10 @@ export function placeOf(node) {
  * @param {GraphNode} node
  */
 export function panelHeight(node) {
-  return panels.get(node)?.grown ?? 0
+  const panel = panels.get(node)
+  if (!panel) return 0
+  // The newer nodes, which are HTML, measure themselves later, and otherwise than the canvas does.
+  return panel.box.closest(".lg-node") ? node.size[1] - panel.before : panel.grown
 }
 
 /** @param {GraphNode} node @param {string} place @param {Deployed} deployed */
@@ -84,7 +90,7 @@ function put(node, place, deployed) {
     const widget = node.addDOMWidget(NAME, "runflow_deployed", box, options)
     widget.serialize = false
     node.setSize([node.size[0], Math.max(before, node.computeSize()[1])])
-    panel = { box, widget, grown: node.size[1] - before, place }
+    panel = { box, widget, before, grown: node.size[1] - before, place }
     panels.set(node, panel)
   }
   panel.place = place
@@ -96,13 +102,14 @@ function put(node, place, deployed) {
 function close(node) {
   const panel = panels.get(node)
   if (!panel) return
+  const height = panelHeight(node)
   panels.delete(node)
   if (node.removeWidget) node.removeWidget(panel.widget)
   else {
     panel.widget.onRemove?.()
     node.widgets?.splice(node.widgets.indexOf(panel.widget), 1)
   }
-  node.setSize([node.size[0], node.size[1] - panel.grown])
+  node.setSize([node.size[0], node.size[1] - height])
   node.setDirtyCanvas(true, true)
   remember(panel.place, null)
 }

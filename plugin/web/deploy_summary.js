@@ -46,7 +46,8 @@ const DEFAULT_SHOWN = 60
 
 /** @param {any} row */
 function inputRow(row) {
-  const text = JSON.stringify(row.default)
+  // An integer that is longer than JavaScript's numbers comes as text.
+  const text = row.type === "int" && row.default !== null ? String(row.default) : JSON.stringify(row.default)
   const shown = text.length > DEFAULT_SHOWN ? `${text.slice(0, DEFAULT_SHOWN)}…` : text
   const filled = row.default === null ? (row.required ? "" : "no default") : `default ${shown}`
   const facts = [row.type, row.required ? "required" : "optional", filled, row.limits].filter(Boolean).join(", ")

@@ -41,10 +41,11 @@ async function change(method, body) {
   changes += 1
 }
 
-/** @param {string} url */
+/** @param {string} url @returns {string} Empty where it is no address of a server, such as localhost:8700. */
 function originOf(url) {
   try {
-    return new URL(url.trim()).origin
+    const { protocol, origin } = new URL(url.trim())
+    return ["http:", "https:"].includes(protocol) ? origin : ""
   } catch {
     return ""
   }
@@ -101,21 +102,26 @@ function urlField(/** @type {string} */ _name, /** @type {(value: unknown) => vo
   dress(input)
   address = input
   input.addEventListener("keydown", keepFromEditor)
+  const tell = () => {
+    if (!connection) return
+    const { local_url: local, hosted_url: hosted } = connection
+    if (!named()) say(note, `No Runflow server answers on this machine. Start one with runflow up, or type the address of yours. The hosted one is ${hosted}.`)
+    else say(note, !stored && named() === local ? "Found on this machine." : "")
+  }
   input.addEventListener("change", () => {
     stored = input.value.trim()
     setter(stored)
     if (!stored) input.value = named()
+    tell()
     compare()
     check()
   })
   learn().then(
-    (told) => {
-      const { local_url: local, hosted_url: hosted } = told
+    ({ local_url: local, hosted_url: hosted }) => {
       choices.append(...[local, hosted].filter(Boolean).map((value) => make("option", { value })))
       if (!input.value) input.value = named()
       input.placeholder = "http://127.0.0.1:8700"
-      if (!named()) say(note, `No Runflow server answers on this machine. Start one with runflow up, or type the address of yours. The hosted one is ${hosted}.`)
-      else if (!stored && named() === local) say(note, "Found on this machine.")
+      tell()
       compare()
     },
     () => {}, // the field for the key says why
@@ -137,32 +143,42 @@ function keyField() {
   /** @returns {boolean} Whether the stored key is for that address. */
   const fits = () => connection?.key_hint !== null && connection?.key_origin === originOf(url())
   compare = () => {
-    if (!connection) return
+    if (!connection) return say(note, said.text, said.how)
     const { key_hint: hint, key_origin: origin } = connection
     input.placeholder = !fits() ? "rf_live_…" : hint ? `stored, ends in ${hint}` : "stored"
     forget.hidden = hint === null
     save.disabled = !input.value.trim() && !fits()
-    const other = hint !== null && !fits()
-    say(note, other ? `The stored key${hint ? `, …${hint},` : ""} is for ${origin}. Paste one of ${originOf(url()) || "this server"}.` : "")
+    const other = hint !== null && !fits() && originOf(url())
+    if (other) say(note, `The stored key${hint ? `, …${hint},` : ""} is for ${origin}. Paste one of ${other}.`)
+    else if (said.url === url()) say(note, said.text, said.how)
+    else say(note, "")
+  }
+  /** What was said last of an address: the editor makes the other field anew when its setting changes, and compares. */
+  let said = { url: "", text: "", how: /** @type {"good" | "bad" | undefined} */ (undefined) }
+  /** @param {string} text @param {"good" | "bad"} [how] @param {string} [about] */
+  const tell = (text, how, about = url()) => {
+    said = { url: about, text, how }
+    compare()
   }
   let asked = 0
   check = () => {
-    if (!connection || !url() || (connection.key_hint !== null && !fits())) return
+    // What is no address at all is for the plugin to say.
+    if (!connection || !url() || (originOf(url()) && connection.key_hint !== null && !fits())) return
     asked += 1
-    const mine = asked
-    say(note, "Asking the server…")
+    const [mine, about] = [asked, url()]
+    tell("Asking the server…")
     /** @param {string} text @param {boolean} ok */
     const answer = (text, ok) => {
-      if (mine === asked) say(note, text, ok ? "good" : "bad")
+      if (mine === asked) tell(text, ok ? "good" : "bad", about)
     }
-    ask("POST", "/runflow/connection/check", { api_url: url() }).then(
+    ask("POST", "/runflow/connection/check", { api_url: about }).then(
       ({ ok, message }) => answer(message, ok),
       (error) => answer(error.message, false),
     )
   }
   const show = () => {
     input.value = ""
-    compare()
+    tell("")
   }
   const store = async () => {
     const wanted = url()
@@ -175,7 +191,7 @@ function keyField() {
       if (wanted !== stored) await app.extensionManager.setting.set(URL_SETTING, wanted)
       check()
     } catch (error) {
-      say(note, /** @type {Error} */ (error).message, "bad")
+      tell(/** @type {Error} */ (error).message, "bad")
     }
   }
   input.addEventListener("input", () => (save.disabled = !input.value.trim() && !fits()))
@@ -190,7 +206,7 @@ function keyField() {
         show()
         app.extensionManager.toast.add({ severity: "success", summary: "Runflow: API key forgotten", life: 4000 })
       },
-      (error) => say(note, error.message, "bad"),
+      (error) => tell(error.message, "bad"),
     ),
   )
   learn().then(compare, (error) => {

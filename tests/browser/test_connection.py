@@ -68,6 +68,7 @@ async def test_a_key_is_saved_shown_by_its_end_and_forgotten(
     await field.press("Enter")
     await page.toast("API key saved")
     await expect(dialog).to_contain_text(f"{NOWHERE} could not be reached: nothing listens there.")
+    await expect(dialog).not_to_contain_text("No Runflow server answers on this machine.")
     await expect(field).to_have_attribute("placeholder", "stored, ends in 4321")
     await expect(field).to_have_value("")
     await page.screenshot("settings")
@@ -90,6 +91,12 @@ async def test_a_key_is_saved_shown_by_its_end_and_forgotten(
     )
     await expect(field).to_have_attribute("placeholder", "rf_live_…")
     await page.screenshot("another-server")
+    for text in ("localhost:8700", "127.0.0.1:8700"):
+        await address.fill(text)
+        await address.press("Tab")
+        await expect(dialog).to_contain_text(f"It begins with http:// or https://: http://{text}?")
+        await expect(dialog).not_to_contain_text("Paste one of")
+    await page.screenshot("no-scheme")
     await address.fill(NOWHERE)
     await address.press("Tab")
     await expect(field).to_have_attribute("placeholder", "stored, ends in 4321")
@@ -181,7 +188,9 @@ async def test_the_server_of_this_machine_is_the_default_when_it_answers(
     await expect(dialog).to_contain_text("Connected: default, may deploy.")
     assert httpx.get(f"{editor.url}/settings", timeout=30).json()["Runflow.ApiUrl"] == platform.url
     # The hosted server stays a choice, and no key of ours goes there.
-    offered = await page.page.locator("#runflow-servers option").evaluate_all("all => all.map(({ value }) => value)")
+    options = page.page.locator("#runflow-servers option")
+    await expect(options).to_have_count(2)
+    offered = await options.evaluate_all("all => all.map(({ value }) => value)")
     assert offered == [platform.url, "https://api.runflow.io"]
 
 

@@ -47,6 +47,12 @@ async def build(page: EditorPage, name: str, *, second_output: str = "preview") 
     return await page.add("RunflowDeploy", 380, 420, endpoint_name=name)
 
 
+async def size_of_deploy(page: EditorPage) -> list[float]:
+    """The size of the Deploy node as the workflow's file would have it."""
+    (size,) = [node["size"] for node in (await page.graph())["nodes"] if node["type"] == "RunflowDeploy"]
+    return list(size)
+
+
 async def deployed(page: EditorPage, deploy: str) -> Locator:
     """Deploy, and return the panel."""
     await press_deploy(page, deploy)
@@ -61,7 +67,7 @@ async def test_the_summary_says_what_the_endpoint_will_be_and_the_panel_what_it_
 ) -> None:
     slug = f"panel-{every_editor.port}"
     deploy = await build(page, slug, second_output="blended")
-    before = await page.graph()
+    before = await size_of_deploy(page)
     await press_deploy(page, deploy)
     summary = page.page.get_by_role("dialog", name="Deploy “")
     await expect(summary).to_contain_text(f"as {slug}: a new endpoint.")
@@ -105,10 +111,8 @@ async def test_the_summary_says_what_the_endpoint_will_be_and_the_panel_what_it_
     assert '-H "Authorization: Bearer $RUNFLOW_API_KEY"' in copied
 
     # Neither the workflow nor what the tab keeps holds a key; the workflow knows nothing of the panel.
-    graph = await page.graph()
-    assert "/runs" not in json.dumps(graph)
-    sizes = [[node["size"] for node in each["nodes"] if node["type"] == "RunflowDeploy"] for each in (before, graph)]
-    assert sizes[0] == sizes[1]
+    assert "/runs" not in json.dumps(await page.graph())
+    assert await size_of_deploy(page) == before
     kept = await page.page.evaluate("JSON.stringify({ ...sessionStorage }) + document.body.innerHTML")
     assert f"Deployed: default/{slug}" in kept
     assert platform_key not in kept
@@ -152,10 +156,19 @@ async def test_the_panel_stays_until_it_is_hidden(page: EditorPage, every_editor
 
 async def test_the_panel_in_the_newer_nodes(page: EditorPage, every_editor: Editor) -> None:
     await page.new_design()
-    panel = await deployed(page, await build(page, f"newer-{every_editor.port}"))
+    deploy = await build(page, f"newer-{every_editor.port}", second_output="blended")
+    await press_deploy(page, deploy)
+    size = await size_of_deploy(page)
+    await agree(page)
+    panel = page.page.get_by_role("region", name="Deployed: ")
     await expect(panel).to_contain_text("version 1")
+    assert await panel.evaluate("panel => panel.offsetHeight") <= 260
+    assert await panel.evaluate("panel => panel.scrollHeight > panel.clientHeight")
+    await page.until_labelled(deploy, "Deploy")
+    assert await size_of_deploy(page) == size
     await panel.get_by_role("button", name="Copy command").click()
     await expect(panel.get_by_role("button", name="Copied")).to_be_visible()
     await page.screenshot("newer")
     await panel.get_by_role("button", name="Hide this").click()
     await expect(panel).to_have_count(0)
+    assert await size_of_deploy(page) == size

@@ -83,3 +83,38 @@ async def test_the_form_shows_and_keeps_them(editor: Editor, open_page: OpenPage
     await play.ended("Succeeded")
     await expect(method.locator("option")).to_have_text(["Choose…", "bilinear", "lanczos"])
     assert play.faults == []
+
+
+async def test_what_the_workflow_uses_by_itself_may_be_outside_of_them(editor: Editor, open_page: OpenPage) -> None:
+    page = await open_page(editor)
+    await page.load(EMPTY)
+    width = await page.add("RunflowInputInt", 40, 40, input_id="width", display_name="Width", required=False)
+    await page.set_widget(width, "min", "64")
+    method = await page.add("RunflowInputChoice", 40, 400, input_id="method", display_name="Method", required=False)
+    await page.set_widget(method, "choices", "bilinear\nlanczos")
+    seed = await page.add("RunflowInputInt", 40, 700, input_id="seed", display_name="Seed", required=False)
+    for name, value in (("min", "1000"), ("max", "1008"), ("step", "4")):
+        await page.set_widget(seed, name, value)
+    picture = await page.add("EmptyImage", 400, 40, width=48, height=32, batch_size=1, color=0)
+    scale = await page.add("ImageScale", 760, 40, upscale_method="area", width=16, height=0, crop="disabled")
+    output = await page.add("RunflowOutputImage", 1100, 40, output_id="image")
+    await page.connect(width, 0, picture, "width")
+    await page.connect(seed, 0, picture, "color")
+    await page.connect(picture, 0, scale, "image")
+    await page.connect(method, 0, scale, "upscale_method")
+    await page.connect(scale, 0, output, "value")
+    play = await Playground.opened_by(page, await page.add("RunflowDeploy", 1100, 400, endpoint_name="Outside"))
+    await expect(play.page.get_by_label("Width", exact=True)).to_have_value("48")
+    await expect(play.page.get_by_label("Method", exact=True).locator("option:checked")).to_have_text("area")
+    number = play.page.get_by_label("Seed", exact=True)
+    await expect(number).to_have_value("0")
+    await play.run()
+    await play.ended("Succeeded")
+    # What somebody types is for the limits, and so is what the button draws.
+    await play.page.get_by_label("Width", exact=True).fill("50")
+    await play.run()
+    await expect(play.field("Width").locator(".rf-problem")).to_have_text("At least 64.")
+    for _ in range(8):
+        await play.page.get_by_role("button", name="Random Seed").click()
+        assert await number.input_value() in ("1000", "1004", "1008")
+    assert play.faults == []

@@ -148,7 +148,10 @@ async def test_no_key_gets_out_of_a_subgraph(page: EditorPage) -> None:
             """async () => {
                 const outer = app.graph.nodes.find((node) => node.subgraph)
                 app.canvas.openSubgraph(outer.subgraph, outer)
-                await new Promise((shown) => setTimeout(shown, 500))
+                for (const drawn of [1, 2]) {
+                    app.canvas.draw(true, true)
+                    await new Promise((next) => requestAnimationFrame(next))
+                }
                 const [node] = outer.subgraph.nodes
                 for (const widget of [...node.widgets]) {
                     app.canvas.graph_mouse[0] = node.pos[0] + 100

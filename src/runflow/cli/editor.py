@@ -52,22 +52,27 @@ def editor(
         fail(str(error))
     _require_free(port)
     server = running(settings.home_dir, settings.ca_file)
-    if server is None:
+    chosen = editor_home.chosen_server(base, server)
+    target = chosen or server
+    if target is None:
         say("No server runs on this home, so Deploy has no target: start one in another terminal with `runflow up`.")
-    connection = None if server is None else editor_home.Connection(server, _key(settings, base, server))
+    connection = None
+    if server is not None and chosen is None:
+        connection = editor_home.Connection(server, _key(settings, base, server))
     arguments = editor_home.prepare(base, folder, connection)
     log_path = base / "comfyui.log"
     command = [str(python), "main.py", *editor_home.options(folder, base, port), *arguments]
-    for number in (signal.SIGINT, signal.SIGTERM):
+    # A terminal that is closed says SIGHUP, and ComfyUI, in a session of its own, would go on and keep the port.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
-    process = _start(command, folder, log_path)
+    process = _start(command, folder, log_path, settings.home_dir)
     try:
         address = f"http://127.0.0.1:{port}"
         _wait(process, port, log_path)
         page = address + editor_home.first_page(base)
         say(f"The editor is at {address}  (what ComfyUI writes: {log_path})")
-        if server is not None:
-            say(f"Deploy sends to {server}.")
+        if target is not None:
+            say(f"Deploy sends to {target}{', which was chosen in Settings' if chosen else ''}.")
         if not browser or not webbrowser.open(page):
             say(f"Open {page}")
         say("Ctrl-C ends it.")
@@ -108,12 +113,16 @@ def _key(settings: "Settings", base: Path, server: str) -> str:
     return str(make_key(f"editor on {socket.gethostname()}", SCOPES)["key"])
 
 
-def _start(command: list[str], folder: Path, log_path: Path) -> "subprocess.Popen[bytes]":
-    """Start ComfyUI. It gets none of our settings but what the plugin reads: custom nodes see its environment."""
-    kept = ("RUNFLOW_AUTOSETUP_", "RUNFLOW_TRUSTED_")
+def _start(command: list[str], folder: Path, log_path: Path, home: Path) -> "subprocess.Popen[bytes]":
+    """Start ComfyUI. It gets none of our settings but what the plugin reads: custom nodes see its environment.
+
+    The home is where the plugin looks for a server that is started later.
+    """
+    kept = ("RUNFLOW_AUTOSETUP_", "RUNFLOW_TRUSTED_", "RUNFLOW_SCAN_")
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("RUNFLOW_") or name.startswith(kept)
     }
+    environment["RUNFLOW_HOME"] = str(home)
     with log_path.open("wb") as log:
         return subprocess.Popen(
             command,

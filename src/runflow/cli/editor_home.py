@@ -39,15 +39,15 @@ class Connection:
 def prepare(base: Path, comfyui: Path, connection: Connection | None) -> list[str]:
     """Make the folder, or bring it up to date. Returns further arguments for main.py. Raises OSError.
 
-    A server that the person chose in Settings, on another machine, stays; one of this machine is that of `connection`.
+    The address in Settings becomes that of `connection`, unless the person chose another one (`chosen_server`).
     """
     arguments = prepare_base(base, comfyui, plugin_source())
     picture = base / "input" / "example.png"
     if not picture.exists():
         paint(picture)
-    settings_file = _user_folder(base, "default") / "comfy.settings.json"
+    settings_file = _settings_file(base)
     settings = {**QUIET, **_read(settings_file)}
-    if connection is not None and _is_ours(settings.get(URL_SETTING)):
+    if connection is not None and chosen_server(base, connection.url) is None:
         settings[URL_SETTING] = connection.url
         _store_key(base, connection)
     settings_file.write_text(json.dumps(settings, indent=2), encoding="utf-8")
@@ -76,9 +76,23 @@ def first_page(base: Path) -> str:
     return f"/?template={SAMPLE}&source={PLUGIN_FOLDER}"
 
 
-def _is_ours(url: object) -> bool:
-    """Tell whether a setting names no server, or one of this machine."""
-    return not isinstance(url, str) or not url.strip() or urlsplit(url).hostname in LOOPBACK
+def chosen_server(base: Path, server: str | None) -> str | None:
+    """Return the server that the person chose in Settings, None where that is none, or one of this machine.
+
+    `server` is the one of this home; where it listens at a name or address of the network, that is this machine, too.
+    """
+    url = _read(_settings_file(base)).get(URL_SETTING)
+    if not isinstance(url, str) or not url.strip():
+        return None
+    ours = LOOPBACK | {_host(server or "")}
+    return None if _host(url) in ours else url.strip()
+
+
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url.strip()).hostname
+    except ValueError:
+        return None
 
 
 def _store_key(base: Path, connection: Connection) -> None:
@@ -86,6 +100,10 @@ def _store_key(base: Path, connection: Connection) -> None:
     file = _key_file(base)
     kept = {"key": connection.key, "origin": connection.url}
     write_private(file, json.dumps({**_read(file), "default": kept}))
+
+
+def _settings_file(base: Path) -> Path:
+    return _user_folder(base, "default") / "comfy.settings.json"
 
 
 def _key_file(base: Path) -> Path:

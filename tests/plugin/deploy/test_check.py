@@ -70,7 +70,11 @@ async def test_a_server_that_tells_no_scopes() -> None:
         ),
         ({"status": 401, "data": {}}, "There is no Runflow server at"),
         ({"status": 404, "data": {}}, "There is no Runflow server at"),
-        ({"status": 302, "data": {}, "headers": {"Location": "/login"}}, "There is no Runflow server at"),
+        ({"status": 302, "data": {}, "headers": {"Location": "/login"}}, "answers with a redirect to /login. Check"),
+        (
+            {"status": 308, "data": {}, "headers": {"Location": "https://127.0.0.1/v1/auth/me"}},
+            "answers with a redirect to https://127.0.0.1/v1/auth/me. Did you mean https:// instead of http://?",
+        ),
         ({"data": {"hello": "world"}}, "There is no Runflow server at"),
         ({"data": "text"}, "There is no Runflow server at"),
         ({"status": 503, "data": {"code": "UNAVAILABLE", "message": "Later."}}, "answers, but: UNAVAILABLE: Later."),

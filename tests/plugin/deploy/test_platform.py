@@ -14,6 +14,7 @@ from plugin.deploy.platform import DeployFailed, Platform, explain
 from plugin.deploy.target import Target
 from plugin.manifest.resources import InputFile
 from tests.support.catalogue import write
+from tests.support.platform_fixtures import free_port
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -65,6 +66,28 @@ async def test_a_file_goes_to_the_named_place_without_the_key(tmp_path: Path) ->
     assert confirm[:2] == ("POST", "/v1/asset-uploads/a/1/confirmations")
 
 
+@pytest.mark.parametrize("secret", ["/put?sig=SECRET", "/SECRET"])
+async def test_a_place_for_files_that_cannot_be_reached_is_named(tmp_path: Path, secret: str) -> None:
+    storage = f"http://127.0.0.1:{free_port()}"
+
+    async def answer(_request: web.Request) -> web.Response:
+        return web.json_response({"asset_id": "a", "upload_url": storage + secret}, status=201)
+
+    file = InputFile("p.png", write(tmp_path / "p.png", b"p"), 1, "image/png")
+    async with platform(answer) as opened:
+        with pytest.raises(DeployFailed) as raised:
+            await opened.upload(file)
+        assert raised.value.unreachable
+        assert f"{storage}, where the server has files sent to, could not be reached: nothing listens there" in str(
+            raised.value
+        )
+        assert "SECRET" not in str(raised.value)
+        file.place.unlink()
+        with pytest.raises(DeployFailed, match=r"p\.png cannot be read: No such file") as raised:
+            await opened.upload(file)
+        assert not raised.value.unreachable
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
@@ -74,7 +97,7 @@ async def test_a_file_goes_to_the_named_place_without_the_key(tmp_path: Path) ->
         (says(401), "lookup failed — HTTP 401"),
         (says(403), "Give the key the scopes comfyui-workflows:read"),
         (says(404, text="404: Not Found"), "does not answer like a Runflow server (HTTP 404: 404: Not Found)."),
-        (says(405, text=""), "Check Runflow.ApiUrl"),
+        (says(405, text=""), "Check API URL in Settings"),
         (says(404, text='{"code": "NOT_FOUND", "message": "Gone."}'), "lookup failed — NOT_FOUND: Gone."),
         (says(502, text="Bad gateway"), "HTTP 502: Bad gateway"),
     ],

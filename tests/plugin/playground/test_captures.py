@@ -33,6 +33,16 @@ def test_a_capture_is_scrubbed_and_survives_a_new_process(
         assert content.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_long_seed_reaches_the_page_exactly(tmp_path: Path, graph: dict[str, Any]) -> None:
+    seed: dict[str, Any] = {"input_id": "seed", "required": False, "default_value": str(2**64 - 1)}
+    prompt = {"1": {"class_type": "RunflowInputInt", "inputs": seed}}
+    (row,) = Captures(tmp_path).save("flow", prompt, graph, "").describe(stale=False)["inputs"]
+    assert row["default_value"] == row["effective_default"] == "18446744073709551615"
+    seed["default_value"] = str(2**53 - 1)
+    (row,) = Captures(tmp_path).save("flow", prompt, graph, "").describe(stale=False)["inputs"]
+    assert row["default_value"] == 2**53 - 1
+
+
 def test_a_capture_is_stale_when_an_editor_shows_something_else(
     tmp_path: Path, prompt: dict[str, Any], graph: dict[str, Any]
 ) -> None:

@@ -36,6 +36,15 @@ def test_null_clears_texts_and_defaults_and_leaves_the_rest() -> None:
     assert (again.default_value, again.sort_order, again.description, again.is_required) == (None, 4, "", False)
 
 
+def test_what_a_run_uses_anyway_is_no_default_when_it_is_sent_back() -> None:
+    shown = replace(
+        DECLARED.inputs[0], variable_type_code=InputType.FLOAT, is_required=False, effective_default=8.0, origin=MANUAL
+    )
+    for sent, default in ((8.0, None), (8, None), ("8", 8.0), (9, 9.0)):
+        (row,), faults = override(InputRow, [shown], [{"name": "prompt", "default_value": sent}], PROMPT)
+        assert (row.default_value, faults) == (default, [])
+
+
 def test_an_empty_label_is_the_name() -> None:
     assert applied({"name": "prompt", "display_name": ""})[0].display_name == "prompt"
 

@@ -1,6 +1,7 @@
 // The control of a form for an input with a list of values.
 import { FieldProblem } from "./controls.js"
 import { make } from "./dom.js"
+import { isOwn, limitProblem } from "./limits.js"
 
 /** @typedef {import("./types").Control} Control @typedef {import("./types").InputRow} InputRow */
 /** @typedef {import("./types").FormTools} FormTools @typedef {import("./types").Value} Value */
@@ -20,6 +21,8 @@ export function choiceControl(row, tools) {
     read() {
       const value = values[select.selectedIndex] ?? null
       if (value === null && row.is_required) throw new FieldProblem("Choose one.")
+      const problem = value !== null && !isOwn(row, value) && limitProblem(row, /** @type {string | number} */ (value))
+      if (problem) throw new FieldProblem(problem)
       return value
     },
     write(value) {

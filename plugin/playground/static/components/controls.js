@@ -1,6 +1,6 @@
 // The controls of a form for texts, numbers and switches.
 import { make } from "./dom.js"
-import { limitProblem, usedDefault } from "./limits.js"
+import { isOwn, limitProblem, usedDefault } from "./limits.js"
 
 /** @typedef {import("./types").Control} Control @typedef {import("./types").InputRow} InputRow */
 /** @typedef {import("./types").FormTools} FormTools @typedef {import("./types").Value} Value */
@@ -19,7 +19,7 @@ export function textControl(row, tools) {
     element: area,
     focusable: area,
     read() {
-      const problem = area.value !== "" && limitProblem(row, area.value)
+      const problem = area.value !== "" && !isOwn(row, area.value) && limitProblem(row, area.value)
       if (problem) throw new FieldProblem(problem)
       if (area.value !== "") return area.value
       if (row.is_required) throw new FieldProblem("Write a text.")
@@ -74,8 +74,7 @@ export function numberControl(row, tools) {
     const dice = make("button", { type: "button", class: "rf-button" }, "Random")
     dice.setAttribute("aria-label", `Random ${row.display_name || row.name}`)
     dice.addEventListener("click", () => {
-      const [high, low] = crypto.getRandomValues(new Uint32Array(2))
-      put(String((high & 0x1fffff) * 2 ** 32 + low))
+      put(String(randomInteger(row.validator_attrs ?? {})))
     })
     element.append(dice)
   }
@@ -86,7 +85,7 @@ export function numberControl(row, tools) {
       if (text() === "" && !row.is_required) return null
       if (!(whole ? INTEGER : NUMBER).test(text())) throw new FieldProblem(wanted)
       const number = Number(text())
-      const problem = limitProblem(row, number)
+      const problem = !isOwn(row, number) && limitProblem(row, number)
       if (problem) throw new FieldProblem(problem)
       // Seeds use 64 bits, more than a JavaScript number holds: those travel as text, which the API takes too.
       return whole && !Number.isSafeInteger(number) ? text() : number
@@ -95,6 +94,15 @@ export function numberControl(row, tools) {
       input.value = value === null ? "" : String(value)
     },
   }
+}
+
+/** Any integer that a form writes exactly and the limits allow. @param {import("./types").Limits} limits */
+function randomInteger({ min, max, step = 1 }) {
+  const most = Math.min(max ?? Infinity, Number.MAX_SAFE_INTEGER)
+  const least = Math.max(min ?? Math.min(0, most), Number.MIN_SAFE_INTEGER)
+  const [high, low] = crypto.getRandomValues(new Uint32Array(2))
+  const steps = Math.max(0, Math.floor((most - least) / step))
+  return least + step * (((high & 0x1fffff) * 2 ** 32 + low) % (steps + 1))
 }
 
 /** A switch; an optional one without a default can also be left to the workflow. @param {InputRow} row @param {FormTools} tools @returns {Control} */

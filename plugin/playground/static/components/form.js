@@ -3,7 +3,7 @@ import { choiceControl } from "./choice_control.js"
 import { FieldProblem, numberControl, switchControl, textControl } from "./controls.js"
 import { make, uniqueId } from "./dom.js"
 import { fileControl } from "./file_control.js"
-import { described, usedDefault } from "./limits.js"
+import { described, isOwn, limitProblem, usedDefault } from "./limits.js"
 
 /** @typedef {import("./types").InputRow} InputRow @typedef {import("./types").Value} Value */
 /** @typedef {import("./types").Control} Control @typedef {import("./types").FormTools} FormTools */
@@ -117,6 +117,14 @@ export class RunflowForm extends HTMLElement {
     for (const field of this.#fields) mark(field, "")
   }
 
+  /** The values without those of the workflow's own that are refused of callers: it uses them when nothing is sent. */
+  get #sendable() {
+    const { values } = this
+    const own = this.#fields.filter(({ row }) => isOwn(row, values[row.name]) && limitProblem(row, /** @type {any} */ (values[row.name])))
+    for (const { row } of own) delete values[row.name]
+    return values
+  }
+
   #send() {
     /** @type {Record<string, string>} */
     const problems = {}
@@ -129,7 +137,7 @@ export class RunflowForm extends HTMLElement {
       }
     }
     if (Object.keys(problems).length) this.showProblems(problems)
-    else this.dispatchEvent(new CustomEvent("runflow-run", { detail: { values: this.values } }))
+    else this.dispatchEvent(new CustomEvent("runflow-run", { detail: { values: this.#sendable } }))
   }
 }
 

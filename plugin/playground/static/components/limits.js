@@ -7,6 +7,14 @@ export function usedDefault(row) {
   return row.default_value ?? row.effective_default ?? null
 }
 
+/**
+ * Whether a value is the workflow's own: its limits are for what callers send, and need not allow it.
+ * @param {InputRow} row @param {Value} value
+ */
+export function isOwn(row, value) {
+  return !row.is_required && value === usedDefault(row)
+}
+
 /** The limits in words, or an empty text. Choices show themselves. @param {InputRow} row */
 export function described(row) {
   const { min, max, step, choices, min_length: shortest, max_length: longest } = row.validator_attrs ?? {}
@@ -29,7 +37,8 @@ function range(least, most, unit) {
  * @param {InputRow} row @param {string | number} value
  */
 export function limitProblem(row, value) {
-  const { min, max, step, min_length: shortest = 0, max_length: longest = Infinity } = row.validator_attrs ?? {}
+  const { min, max, step, choices, min_length: shortest = 0, max_length: longest = Infinity } = row.validator_attrs ?? {}
+  if (choices?.length) return choices.includes(value) ? "" : "Choose one of the list."
   if (typeof value === "string") {
     const length = [...value].length
     return length < shortest || length > longest ? described(row) : ""

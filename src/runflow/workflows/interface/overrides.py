@@ -125,7 +125,10 @@ def _applied(
 
 
 def _is_as_shown(row: InputRow, name: str, value: Any) -> bool:
-    return name == "default_value" and value == row.effective_default and type(value) is type(row.effective_default)
+    shown = row.effective_default
+    # JavaScript reads 8.0 and sends 8; 1 and True are equal and not the same.
+    is_same = type(value) is type(shown) or (type(value) is int and type(shown) is float)
+    return name == "default_value" and is_same and value == shown
 
 
 def _checked(row: EitherRow, index: int, prompt: Prompt, stated: Collection[str]) -> tuple[EitherRow, list[Fault]]:
