@@ -90,13 +90,21 @@ def test_patience_ends_with_the_last_error(monkeypatch: pytest.MonkeyPatch) -> N
     with scripted(*replies) as server, Runflow(server.url, "rf_live_x", retry_seconds=3.5) as api:
         with pytest.raises(Unavailable, match="Not yet"):
             api.get_run("a")
-        assert len(server.requests) == 4
+        assert len(server.requests) == 5
         server.replies.insert(0, Reply(429, {"code": "RATE_LIMITED", "message": "x"}, {"Retry-After": "3600"}))
         began = len(server.requests)
         with pytest.raises(RateLimited) as limited:
             api.get_run("a")
         assert limited.value.retry_after == 3600
         assert len(server.requests) == began + 1, "longer than the caller's patience"
+
+
+def test_how_long_a_server_took_before_it_broke_off_uses_up_no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dispatch that waits may break after a minute, and is tried again all the same: else its run would be lost."""
+    monkeypatch.setattr(subject, "monotonic", itertools.count(step=60).__next__)  # a minute passes at every look
+    with scripted(Reply(503, b""), Reply(201, RUN)) as server, Runflow(server.url, "rf_live_x") as api:
+        assert api.submit("default/portrait", {}, wait=60).id == "a"
+    assert len({*server.header("Idempotency-Key")}) == 1 and len(server.requests) == 2
 
 
 def test_a_pause_is_at_least_what_the_server_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,6 +169,22 @@ async def test_programs_can_be_tested_without_a_server() -> None:
         assert api.get_run("a").status_code == "succeeded"
     async with AsyncRunflow("http://box", "rf_live_x", transport=transport) as awaited:
         assert (await awaited.get_run("a")).status_code == "succeeded"
+
+
+async def test_no_call_fails_because_others_hold_the_connections_nor_waits_a_minute_for_one_to_be_made() -> None:
+    """A thousand runs that wait at the same time share a hundred connections."""
+    told: list[dict[str, float | None]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        told.append(request.extensions["timeout"])
+        return httpx.Response(200, json=RUN)
+
+    transport = httpx.MockTransport(answer)
+    with Runflow("http://box", "rf_live_x", transport=transport) as api:
+        api.get_run("a", wait=20)
+    async with AsyncRunflow("http://box", "rf_live_x", transport=transport) as awaited:
+        await awaited.get_run("a", wait=20)
+    assert told == [{"connect": 10, "read": 80, "write": 80, "pool": None}] * 2
 
 
 async def test_a_task_that_is_cancelled_asks_no_more(monkeypatch: pytest.MonkeyPatch) -> None:

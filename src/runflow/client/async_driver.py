@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import httpx
 
 from runflow.client import effects
-from runflow.client.connection import BROKEN, OK, answer_of, headers_of, unreachable
+from runflow.client.connection import BROKEN, OK, answer_of, headers_of, timeout_of, unreachable
 from runflow.client.effects import Answer, Effect, Emit, Iteration, Plan, Request
 from runflow.client.files import CHUNK, Source
 
@@ -94,7 +94,7 @@ class AsyncDriver:
                 params=request.params or None,
                 headers=headers_of(request),
                 content=request.body if request.source is None else _chunks(request.source),
-                timeout=request.timeout,
+                timeout=timeout_of(request),
             )
         except BROKEN as error:
             raise unreachable(request.url, error) from error
@@ -105,7 +105,7 @@ class AsyncDriver:
         partial = path.with_name(path.name + ".part")
         try:
             async with self._http.stream(
-                request.method, request.url, headers=headers_of(request), timeout=request.timeout
+                request.method, request.url, headers=headers_of(request), timeout=timeout_of(request)
             ) as response:
                 if response.status_code != OK:
                     return answer_of(response, await response.aread()), ""
@@ -147,7 +147,7 @@ class _Stream:
                     request.url,
                     params=request.params or None,
                     headers=headers_of(request),
-                    timeout=request.timeout,
+                    timeout=timeout_of(request),
                 )
             )
             if response.status_code != OK:

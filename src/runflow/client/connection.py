@@ -16,6 +16,8 @@ from runflow.tls import next_step, trusting
 
 USER_AGENT = f"runflow-python/{__version__}"
 OK = 200
+CONNECT_SECONDS = 10.0
+"""How long a connection may take to be there: behind an address that swallows everything, it never is."""
 
 
 def session_of(url: str | None, key: str | None, timeout: float, retry_seconds: float) -> Session:
@@ -34,6 +36,11 @@ def headers_of(request: Request) -> dict[str, str]:
     """Return the headers of a request; files travel as they are, so that their SHA-256 is that of the record."""
     encoding = {} if "Authorization" in request.headers else {"Accept-Encoding": "identity"}
     return {"User-Agent": USER_AGENT, **encoding, **request.headers}
+
+
+def timeout_of(request: Request) -> httpx.Timeout:
+    """Return the time limits of a request. Waiting for a connection of our own that is free is nobody's failure."""
+    return httpx.Timeout(request.timeout, connect=min(CONNECT_SECONDS, request.timeout), pool=None)
 
 
 def answer_of(response: httpx.Response, body: bytes = b"") -> Answer:
