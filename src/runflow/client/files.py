@@ -1,8 +1,9 @@
-"""Files of the caller's that become assets: paths, bytes and open files."""
+"""Files of the caller's: paths, bytes and open files that become assets, and the places of those that were fetched."""
 
 import hashlib
 import mimetypes
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -96,6 +97,33 @@ def source_of(value: Any) -> Source:
         return content, False
 
     return _described(given, name, size, start)
+
+
+def unfinished(path: Path) -> Path:
+    """Return where a file lies until it is whole: beside its place, under a name that nobody else has."""
+    return path.with_name(f".{secrets.token_hex(8)}.part")
+
+
+def put(file: Path, path: Path, *, replaces: bool) -> Path:
+    """Move a whole file to its place, or without `replaces` to the first name that is free; return it. Raises OSError.
+
+    A name is taken before the file moves there, so that of several who save at the same time none takes another's.
+    """
+    place, number = path, 1
+    while not replaces:
+        try:
+            place.touch(exist_ok=False)
+        except FileExistsError:
+            place = path.with_name(f"{path.stem}-{number}{path.suffix}")
+            number += 1
+        else:
+            break
+    try:
+        return file.replace(place)
+    except OSError:
+        if not replaces:
+            place.unlink(missing_ok=True)
+        raise
 
 
 def _of_bytes(given: File, content: bytes, name: str | None) -> Source:
