@@ -5,13 +5,12 @@ from uuid import UUID
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
-from rich.table import Column, Table
 
 from runflow.accounts.organizations import members, queries
 from runflow.accounts.organizations.schemas import CreateMember, Role
 from runflow.cli.console import console, fail
 from runflow.cli.database import in_organization
+from runflow.cli.tables import print_table
 from runflow.db.transaction import Transaction
 from runflow.web.responses import dumps
 
@@ -60,11 +59,20 @@ def list_all(org: Organization, as_json: Json = False) -> None:
             f"{org} has no members: its keys belong to nobody. Add one with: runflow orgs members add {org} EMAIL"
         )
         return
-    table = Table("email", "role", "name", "since", Column("id", min_width=36), box=None)
-    for row in rows:
-        name = " ".join(part for part in (row.first_name, row.last_name) if part)
-        table.add_row(row.email, row.role_code, name, f"{row.created_at:%Y-%m-%d}", str(row.id))
-    Console().print(table)
+    print_table(
+        ("email", "role", "name", "since", "id"),
+        [
+            (
+                row.email,
+                row.role_code,
+                " ".join(part for part in (row.first_name, row.last_name) if part),
+                f"{row.created_at:%Y-%m-%d}",
+                str(row.id),
+            )
+            for row in rows
+        ],
+        whole=("email", "id"),
+    )
 
 
 @members_app.command()

@@ -4,10 +4,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Column, Table
+from rich.table import Table
 
 from runflow.cli import workers
 from runflow.cli.database import with_database
+from runflow.cli.tables import print_table
 from runflow.db.database import Database
 from runflow.demo.server import running
 from runflow.installation import Installation
@@ -57,10 +58,10 @@ def _print(found: dict[str, Any]) -> None:
     out.print(facts)
     if found["workers"]:
         out.print()
-        out.print(workers.table([WorkerRow(**row) for row in found["workers"]]))
+        workers.print_workers([WorkerRow(**row) for row in found["workers"]])
     if queue["lanes"]:
         out.print()
-        out.print(_lanes(queue))
+        _print_lanes(queue)
 
 
 def _server(server: dict[str, Any]) -> str:
@@ -97,31 +98,26 @@ def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
 
 
-def _lanes(queue: dict[str, Any]) -> Table:
-    shown = Table(
-        "organization",
-        "workflow",
-        "version",
-        "GPU",
-        Column("wait", justify="right"),
-        Column("with a worker", justify="right"),
-        Column("oldest", justify="right"),
-        box=None,
+def _print_lanes(queue: dict[str, Any]) -> None:
+    print_table(
+        ("organization", "workflow", "version", "GPU", "wait", "with a worker", "oldest"),
+        [
+            (
+                lane["organization"],
+                lane["workflow"],
+                lane["version"],
+                lane["gpu_class"],
+                str(lane["queued"]),
+                str(lane["running"]),
+                "" if lane["oldest_wait_seconds"] is None else f"{lane['oldest_wait_seconds']:.0f} s",
+            )
+            for lane in queue["lanes"]
+        ],
+        whole=("workflow", "GPU", "wait", "with a worker", "oldest"),
+        right=("wait", "with a worker"),
     )
-    for lane in queue["lanes"]:
-        oldest = "" if lane["oldest_wait_seconds"] is None else f"{lane['oldest_wait_seconds']:.0f} s"
-        shown.add_row(
-            lane["organization"],
-            lane["workflow"],
-            lane["version"],
-            lane["gpu_class"],
-            str(lane["queued"]),
-            str(lane["running"]),
-            oldest,
-        )
     if queue["lanes_total"] > len(queue["lanes"]):
-        shown.add_row(f"and {queue['lanes_total'] - len(queue['lanes'])} more")
-    return shown
+        typer.echo(f"and {queue['lanes_total'] - len(queue['lanes'])} more")
 
 
 def size(count: int) -> str:

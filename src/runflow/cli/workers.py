@@ -5,12 +5,11 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import typer
-from rich.console import Console
-from rich.table import Column, Table
 
 from runflow import errors
 from runflow.cli.console import console
 from runflow.cli.database import in_transaction
+from runflow.cli.tables import print_table
 from runflow.db.transaction import Transaction
 from runflow.overview import queries as overview
 from runflow.web.responses import dumps
@@ -31,7 +30,7 @@ def list_all(as_json: Annotated[bool, typer.Option("--json", help="Print JSON on
     if as_json:
         typer.echo(dumps({"items": rows}).decode())
     elif rows:
-        Console().print(table(rows))
+        print_workers(rows)
     else:
         console.print("No worker has ever registered. `runflow up` runs one; elsewhere: runflow worker --server URL")
 
@@ -61,14 +60,19 @@ def remove(worker: Name) -> None:
     console.print(f"Removed {worker}. It is back when a worker of this name registers.")
 
 
-def table(rows: list[overview.WorkerRow]) -> Table:
-    """Return the workers as people read them."""
-    shown = Table("name", "GPU", "state", Column("executes", justify="right"), "seen", box=None)
+def print_workers(rows: list[overview.WorkerRow]) -> None:
+    """Print the workers as people read them."""
     now = datetime.now(UTC)
-    for row in rows:
-        seen = ago((now - row.last_seen_at).total_seconds())
-        shown.add_row(row.name, row.gpu_code, state(row), str(row.executing), seen)
-    return shown
+    print_table(
+        ("name", "GPU", "executes", "seen", "state"),
+        [
+            (row.name, row.gpu_code, str(row.executing), ago((now - row.last_seen_at).total_seconds()), state(row))
+            for row in rows
+        ],
+        # What is wrong with a worker ends with what to do.
+        whole=("name", "GPU", "executes", "seen", "state"),
+        right=("executes",),
+    )
 
 
 def state(row: overview.WorkerRow) -> str:
