@@ -179,6 +179,8 @@ async def test_refusals_are_of_the_family_that_fits(api: Both, workflow: Deploye
 async def test_one_key_is_one_run(api: Both, workflow: Deployed) -> None:
     first = await api.submit(workflow.path, {"prompt": "x"}, idempotency_key="order-1")
     assert (await api.submit(workflow.path, {"prompt": "x"}, idempotency_key="order-1")).id == first.id
+    waiting = await api.submit(workflow.path, {"prompt": "x"}, idempotency_key="order-1", wait=0.01)
+    assert waiting.id == first.id, "however long it is waited for"
     with pytest.raises(Conflict):
         await api.submit(workflow.path, {"prompt": "y"}, idempotency_key="order-1")
     assert (await api.submit(workflow.path, {"prompt": "x"})).id != first.id

@@ -16,6 +16,7 @@ from runflow.client import (
     RateLimited,
     Runflow,
     RunflowUnreachable,
+    RunTimeout,
     ServerFault,
     Unavailable,
 )
@@ -130,8 +131,17 @@ def test_a_run_asks_once_for_a_short_one_and_goes_on_asking_for_a_long_one() -> 
     ):
         api.run("default/portrait", {})
         api.run("default/portrait", {})
-    dispatch, read = "POST /v1/comfyui-workflows/default/portrait/runs?wait=20", "GET /v1/runs/a?wait=20"
+    dispatch, read = "POST /v1/comfyui-workflows/default/portrait/runs", "GET /v1/runs/a?wait=20"
     assert server.lines == [dispatch, dispatch, read, read]
+    assert server.header("Prefer") == ["wait=20", "wait=20", None, None]
+
+
+def test_a_run_that_has_ended_is_no_timeout_however_late_it_is_asked_for() -> None:
+    with scripted(Reply(200, RUN), Reply(200, GOING_ON)) as server, Runflow(server.url, "rf_live_x") as api:
+        assert api.wait("a", timeout=0).status_code == "succeeded"
+        with pytest.raises(RunTimeout):
+            api.wait("a", timeout=0)
+    assert server.lines == ["GET /v1/runs/a"] * 2
 
 
 def test_an_address_that_never_answered_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,6 +152,15 @@ def test_an_address_that_never_answered_is_given_up_soon(monkeypatch: pytest.Mon
     with Runflow(away.replace("//", "//me:hidden@"), "rf_live_x") as api, pytest.raises(RunflowUnreachable) as named:
         api.get_run("a")
     assert "hidden" not in str(named.value)
+
+
+def test_an_address_that_leads_elsewhere_is_named_with_where_it_leads() -> None:
+    """A proxy sends http on to https: the key goes nowhere by itself."""
+    moved = Reply(308, b"", {"Location": "https://me:hidden@runflow.example.com/v1/runs/a?signature=hidden"})
+    with scripted(moved) as server, Runflow(server.url, "rf_live_x") as api:
+        with pytest.raises(RunflowUnreachable, match=r"https://runflow\.example\.com") as said:
+            api.get_run("a")
+        assert "hidden" not in str(said.value) and len(server.requests) == 1
 
 
 def test_what_is_no_runflow_server_is_named() -> None:

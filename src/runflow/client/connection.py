@@ -54,9 +54,11 @@ def unreachable(url: str, error: Exception) -> RunflowUnreachable:
     where = shown(f"{parts.scheme}://{parts.netloc}")
     refused = next_step(error)
     reason = str(error) or type(error).__name__
+    connected = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError)
+    step = refused or ("" if connected else " Does the server run, and is the address right?")
     return RunflowUnreachable(
-        f"Nothing answers at {where}: {reason}.{refused}",
-        connected=not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError),
+        f"Nothing answers at {where}: {reason}.{step}",
+        connected=connected,
         permanent=bool(refused) or isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL),
     )
 

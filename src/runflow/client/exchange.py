@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
+from urllib.parse import urlsplit
 
 from runflow.client.credentials import shown
 from runflow.client.effects import Answer, Pause, Plan, Request, send
@@ -107,7 +108,7 @@ def build(
 
 
 def exchange(session: Session, request: Request) -> Plan[Answer]:
-    """Send a request until it is answered for good, and return an answer below 400.
+    """Send a request until it is answered for good, and return an answer below 300.
 
     A broken connection, 429, 502, 503 and 504, and a 409 that tells when to come back, are tried again for
     `retry_seconds`. Raises `ApiError`, `RunflowUnreachable`.
@@ -121,10 +122,14 @@ def exchange(session: Session, request: Request) -> Plan[Answer]:
 
 
 def checked(session: Session, answer: Answer) -> Answer:
-    """Return an answer below 400. Raises `ApiError`."""
+    """Return an answer below 300. Raises `ApiError`, and `RunflowUnreachable` for one that leads elsewhere."""
     session.reached = True
     if answer.status >= 400:
         raise api_error(answer.status, answer.headers, answer.body)
+    if answer.status >= 300:  # not followed: what is sent, the key above all, is for the address that was given
+        there = urlsplit(answer.headers.get("location", ""))
+        where = shown(f"{there.scheme}://{there.netloc}") if there.netloc else "another address"
+        raise RunflowUnreachable(f"The server sends on to {where}. Use the address where that ends.", permanent=True)
     return answer
 
 
