@@ -44,7 +44,17 @@ async def test_a_run_that_fails_ends_with_1_and_its_reason(cli: Command, workflo
     async with Serving(worker, fails=True):
         said = await cli("run", workflow.path, "-i", "prompt=x", "--json")
     assert said.code == 1 and "It broke. Mend it." in said.words
-    assert json.loads(said.out)["failure_code"] == "EXECUTION_FAILED"
+    run = json.loads(said.out)
+    assert run["failure_code"] == "EXECUTION_FAILED" and f"runflow runs tail {run['id']}" in said.words
+
+
+async def test_whose_picture_cannot_be_saved_is_said(
+    cli: Command, workflow: Deployed, worker: Worker, tmp_path: Path
+) -> None:
+    (tmp_path / "out").write_text("a file")
+    async with Serving(worker):
+        said = await cli("run", workflow.path, "-i", "prompt=x", "-o", "out")
+    assert said.code == 1 and "Done in" in said.words and "Run 0" in said.words and "File exists" in said.words
 
 
 async def test_a_run_may_be_left_alone(cli: Command, workflow: Deployed, client: httpx.AsyncClient) -> None:

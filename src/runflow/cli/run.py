@@ -54,9 +54,9 @@ def run(
         if ended.status_code != "succeeded":
             if as_json:
                 print_json({**ended, "files": []})
-            fail(ended.failure_message or f"The run {ended.id} was cancelled.", FAILED)
+            fail(why_not(ended), FAILED)
+        _report(ended)  # before anything that may fail: the run is there, and its files as well
         files = api.save_outputs(ended, output)
-        _report(ended)
         if as_json:
             print_json({**ended, "files": [str(path) for path in files]})
             return
@@ -86,13 +86,25 @@ def read_inputs(given: list[str]) -> dict[str, Any]:
     return values
 
 
+def why_not(run: "Run") -> str:
+    """Return why a run did not succeed, and how to look at it."""
+    if run.status_code == "cancelled":
+        return f"The run {run.id} was cancelled."
+    return f"{run.failure_message} More: runflow runs tail {run.id}"
+
+
 def _watched(api: "Runflow", queued: "Run", timeout: float) -> "Run":
     """Show the run until its end; Ctrl-C cancels it."""
     from runflow.cli.following import display, follow
+    from runflow.client import RunflowError, RunTimeout
 
     try:
         with display() as shown:
             return follow(api, queued, shown, timeout=timeout)
+    except RunflowError as error:
+        if not isinstance(error, RunTimeout):  # which says so itself
+            say(f"The run goes on. See how: runflow runs tail {queued.id}")
+        raise
     except KeyboardInterrupt:
         say("Cancelling the run …")
     try:
