@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import typer
@@ -44,6 +45,22 @@ def test_every_module_with_a_command_is_in_the_help() -> None:
     }
     said = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output
     assert [name for name, summary in COMMANDS.items() if f"{name} " not in said or summary not in said] == []
+
+
+def options(command: Any, path: str = "") -> dict[str, set[str]]:
+    """Return the options of every command below this one, by its full name."""
+    if not hasattr(command, "list_commands"):
+        return {path: {option for parameter in command.params for option in parameter.opts}}
+    context = typer.Context(command)
+    found: dict[str, set[str]] = {}
+    for name in command.list_commands(context):
+        found |= options(command.get_command(context, name), f"{path} {name}".strip())
+    return found
+
+
+def test_every_command_that_ends_by_itself_takes_json() -> None:
+    without = {name for name, found in options(get_command(app)).items() if "--json" not in found}
+    assert without == {"up", "editor", "demo"}, "and `worker`, which is a command of its own"
 
 
 def test_the_help_of_all_commands_imports_none_of_them() -> None:

@@ -66,7 +66,7 @@ def set_gpu(
 
 
 @app.command("cloud-prices")
-def set_cloud_prices() -> None:
+def set_cloud_prices(as_json: Json = False) -> None:
     """Give the catalogue's classes the prices that clouds took when this release was made; without it, all cost 0."""
 
     async def work(transaction: Transaction) -> None:
@@ -74,4 +74,7 @@ def set_cloud_prices() -> None:
             await queries.put(transaction, code, {"price_per_second": price})
 
     in_transaction(work)
+    if as_json:
+        typer.echo(dumps({"items": [service.record(row) for row in in_transaction(queries.everything)]}).decode())
+        return
     console.print(f"Set {', '.join(service.CLOUD_PRICES)}. Attempts that end from now on have these prices.")

@@ -76,9 +76,12 @@ def list_all(org: Organization, as_json: Json = False) -> None:
 
 
 @members_app.command()
-def remove(org: Organization, email: Email) -> None:
+def remove(org: Organization, email: Email, as_json: Json = False) -> None:
     """Remove a member, and revoke the API keys that belong to it at once, on every server process."""
     left = in_organization(org, lambda transaction, org_id: members.remove_by_operator(transaction, org_id, email))
+    if as_json:
+        typer.echo(dumps({"revoked": left.revoked, "made_with_them": left.made_with_them}).decode())
+        return
     console.print(f"{email} is no member of {org} any more. Keys revoked: {len(left.revoked)}.", markup=False)
     if left.made_with_them:
         console.print("These keys were made with them and still work; revoke those that should not:")
