@@ -2,16 +2,21 @@
 
 import asyncio
 import json
+import signal
 import socket
 import stat
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from runflow.cli import editor_home
 from runflow.cli.editor_home import Connection, first_page, prepare, stored_key
 from runflow.plugin_install import plugin_source
-from tests.cli.conftest import Command
+from tests.cli.conftest import Command, environment
+from tests.support.platform_fixtures import free_port
+from tests.support.waiting import until
 
 HERE = Connection("http://127.0.0.1:8700", "rf_live_" + "a" * 40)
 
@@ -54,6 +59,42 @@ def test_what_a_person_set_stays(tmp_path: Path, comfyui: Path) -> None:
     moved = Connection("http://127.0.0.1:8701", HERE.key)
     prepare(base, comfyui, moved)
     assert settings(base)["Runflow.ApiUrl"] == moved.url, "the server of this machine has another port now"
+
+
+def test_settings_that_cannot_be_read_are_kept_aside(tmp_path: Path, comfyui: Path) -> None:
+    base = tmp_path / "editor"
+    prepare(base, comfyui, HERE)
+    file = base / "user/default/comfy.settings.json"
+    file.write_text('{"Comfy.Workflow": 1, ')  # as a full disk leaves it
+    prepare(base, comfyui, HERE)
+    assert settings(base)["Runflow.ApiUrl"] == HERE.url
+    assert file.with_name("comfy.settings.json.broken").read_text() == '{"Comfy.Workflow": 1, '
+
+
+COMFYUI = """
+import http.server, os, pathlib, sys
+pathlib.Path(__file__).with_name("pid").write_text(str(os.getpid()))
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), None).serve_forever()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+async def test_comfyui_ends_with_the_command_also_when_the_terminal_is_closed(
+    tmp_path: Path, comfyui: Path, number: signal.Signals
+) -> None:
+    (comfyui / "main.py").write_text(COMFYUI)
+    python = comfyui / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    variables = environment(tmp_path, RUNFLOW_COMFYUI=str(comfyui))
+    with (tmp_path / "err").open("wb") as err:
+        command = [sys.executable, "-m", "runflow", "editor", "--no-browser", "--port", str(free_port())]
+        process = await asyncio.create_subprocess_exec(*command, env=variables, stderr=err)
+    await until(lambda: b"Ctrl-C" in (tmp_path / "err").read_bytes() or process.returncode is not None)
+    engine = psutil.Process(int((comfyui / "pid").read_text()))
+    process.send_signal(number)
+    assert await process.wait() == 0, (tmp_path / "err").read_text()
+    assert not engine.is_running()
 
 
 def test_the_sample_is_opened_once(tmp_path: Path, comfyui: Path) -> None:

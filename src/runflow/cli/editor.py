@@ -58,8 +58,10 @@ def editor(
     arguments = editor_home.prepare(base, folder, connection)
     log_path = base / "comfyui.log"
     command = [str(python), "main.py", *editor_home.options(folder, base, port), *arguments]
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    # A terminal that is closed says SIGHUP. ComfyUI, in a session of its own, would hear nothing of it and stay.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, signal.default_int_handler)
     process = _start(command, folder, log_path)
     try:
         address = f"http://127.0.0.1:{port}"
