@@ -38,6 +38,11 @@ def runflow(home: Path, *words: str, code: int = 0, **environment: str) -> "subp
     return ended
 
 
+def psql(home: Path, statement: str) -> None:
+    words = [sys.executable, "-m", "runflow.embedded_postgres", str(home), "psql", "-v", "ON_ERROR_STOP=1"]
+    subprocess.run([*words, "-c", statement], check=True, capture_output=True)
+
+
 def made(home: Path, *words: str) -> Any:
     return json.loads(runflow(home, *words, "--json").stdout)
 
@@ -110,8 +115,13 @@ def test_a_second_costs_nothing_until_somebody_says_so(home: Path) -> None:
 
 def test_the_status_of_a_home_without_a_server(home: Path) -> None:
     said = runflow(home, "status").stdout
-    assert "not running" in said and "runflow up" in said and "none has ever registered" in said
+    assert f"not running on {home}" in said and "runflow up" in said and "none has ever registered" in said
     assert "No worker" in runflow(home, "workers", "list").stderr
+    psql(home, "INSERT INTO workers (id, name, instance, gpu_code, status_code) SELECT x, 'gone', x, 'CPU', 'ready'"
+               " FROM gen_random_uuid() x")  # fmt: skip
+    shown = runflow(home, "status").stdout
+    psql(home, "DELETE FROM workers")
+    assert "0 connected" in shown and "0 s ago  ready" not in shown, "seen just now, but there is nobody to be with"
 
 
 def test_a_new_master_key(home: Path) -> None:

@@ -10,7 +10,7 @@ from runflow.cli import workers
 from runflow.cli.database import with_database
 from runflow.cli.tables import print_table
 from runflow.db.database import Database
-from runflow.demo.server import running
+from runflow.demo.server import alive, running
 from runflow.installation import Installation
 from runflow.overview import service
 from runflow.overview.queries import WorkerRow
@@ -34,13 +34,23 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
         async with db.system(durable=False) as transaction:
             found = await service.collect(transaction, space)
         address = running(settings.home_dir, settings.ca_file)
-        return {**found, "server": {**found["server"], "url": address, "home": str(settings.home_dir)}}
+        ready = address is not None
+        address = address or alive(settings.home_dir, settings.ca_file)
+        if address is None and not found["server"]["processes"]:
+            found["workers"] = gone(found["workers"])
+        server = {**found["server"], "url": address, "ready": ready, "home": str(settings.home_dir)}
+        return {**found, "server": server}
 
     found = with_database(work)
     if as_json:
         typer.echo(dumps(found).decode())
     else:
         _print(found)
+
+
+def gone(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return workers as they are without a server: seen a moment ago, perhaps, and connected to nobody."""
+    return [{**row, "online": False} for row in rows]
 
 
 def _print(found: dict[str, Any]) -> None:
@@ -55,7 +65,7 @@ def _print(found: dict[str, Any]) -> None:
     facts.add_row("Last hour", _counts(found["last_hour"]) or "no run")
     facts.add_row("Messages", _deliveries(deliveries))
     facts.add_row("Workers", _workers(found["workers"]))
-    out.print(facts)
+    out.print(facts, soft_wrap=True)
     if found["workers"]:
         out.print()
         workers.print_workers([WorkerRow(**row) for row in found["workers"]])
@@ -65,12 +75,18 @@ def _print(found: dict[str, Any]) -> None:
 
 
 def _server(server: dict[str, Any]) -> str:
+    if server["url"] and not server["ready"]:
+        return f"[yellow]not ready[/], at {server['url']}. Why: {server['url']}/v1/readiness"
     if server["url"]:
         more = f", {server['processes']} processes on this database" if server["processes"] > 1 else ""
         return f"[green]up[/] at {server['url']} (release {server['version']}{more})"
     if server["processes"]:
-        return f"none on this home; {server['processes']} elsewhere on this database"
-    return "[yellow]not running[/]. Start it with: runflow up"
+        return f"none on {_escaped(server['home'])}; {server['processes']} elsewhere on this database"
+    return f"[yellow]not running[/] on {_escaped(server['home'])}. Start it with: runflow up"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")
 
 
 def _files(storage: dict[str, Any]) -> str:
