@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 import runflow
 from runflow.cli import COMMANDS, Commands, app
+from runflow.cli.console import program
 from tests.support.source import ROOT
 
 SERVER_PARTS = {"fastapi", "starlette", "uvicorn", "sqlalchemy", "psycopg", "obstore", "lark", "numpy"}
@@ -77,6 +79,26 @@ def test_the_help_of_a_command_of_the_plain_install_loads_what_it_shows_only(wor
     code, packages = loaded(*words.split(), "--help")
     assert code == 0
     assert packages & (SERVER_PARTS | {"aiohttp", "httpx", "pydantic_settings", "structlog"}) == set()
+
+
+@pytest.mark.parametrize(
+    ("called", "found", "said"),
+    [
+        (".venv/bin/runflow", False, ".venv/bin/runflow"),
+        ("/a b/runflow", False, "'/a b/runflow'"),
+        ("/opt/runflow/.venv/bin/runflow", True, "runflow"),
+        ("/opt/runflow/src/runflow/__main__.py", False, "runflow"),
+    ],
+)
+def test_what_people_copy_calls_the_command_as_they_called_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, called: str, found: bool, said: str
+) -> None:
+    """The README's commands begin with .venv/bin/; a shell would not find what leaves it out."""
+    installed = tmp_path / "runflow"
+    installed.touch(mode=0o755)
+    monkeypatch.setattr(sys, "argv", [called, "deploy"])
+    monkeypatch.setenv("PATH", str(tmp_path) if found else str(tmp_path / "nothing"))
+    assert program() == said
 
 
 def test_the_version_is_said_once_and_for_all() -> None:

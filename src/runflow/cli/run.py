@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from runflow.cli.calling import Json, Key, Server, calling, print_json, say
-from runflow.cli.console import FAILED, INTERRUPTED, WRONG_CALL, console, fail
+from runflow.cli.console import FAILED, INTERRUPTED, WRONG_CALL, console, fail, program
 
 if TYPE_CHECKING:
     from runflow.client import Run, Runflow
@@ -47,7 +47,7 @@ def run(
             if as_json:
                 print_json(queued)
             else:
-                say(f"Queued. `runflow runs tail {queued.id}` follows it.")
+                say(f"Queued. `{program()} runs tail {queued.id}` follows it.")
                 typer.echo(queued.id)
             return
         ended = _watched(api, queued, timeout)
@@ -90,7 +90,7 @@ def why_not(run: "Run") -> str:
     """Return why a run did not succeed, and how to look at it."""
     if run.status_code == "cancelled":
         return f"The run {run.id} was cancelled."
-    return f"{run.failure_message} More: runflow runs tail {run.id}"
+    return f"{run.failure_message} More: {program()} runs tail {run.id}"
 
 
 def _watched(api: "Runflow", queued: "Run", timeout: float) -> "Run":
@@ -103,14 +103,14 @@ def _watched(api: "Runflow", queued: "Run", timeout: float) -> "Run":
             return follow(api, queued, shown, timeout=timeout)
     except RunflowError as error:
         if not isinstance(error, RunTimeout):  # which says so itself
-            say(f"The run goes on. See how: runflow runs tail {queued.id}")
+            say(f"The run goes on. See how: {program()} runs tail {queued.id}")
         raise
     except KeyboardInterrupt:
         say("Cancelling the run …")
     try:
         stopped = api.cancel(queued)
     except KeyboardInterrupt:
-        say(f"The run may go on. Cancel it with: runflow runs cancel {queued.id}")
+        say(f"The run may go on. Cancel it with: {program()} runs cancel {queued.id}")
     else:
         say(f"The run {stopped.id} {'is cancelled' if stopped.status_code == 'cancelled' else 'had ended already'}.")
     raise typer.Exit(INTERRUPTED)

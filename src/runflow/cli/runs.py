@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from runflow.cli.calling import Json, Key, Server, calling, print_json, say
-from runflow.cli.console import FAILED, INTERRUPTED, fail
+from runflow.cli.console import FAILED, INTERRUPTED, fail, program
 from runflow.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def tail(
                 with display() as shown:
                     run = follow(api, api.get_run(run_id), shown, timeout=timeout, verbose=True)
         except KeyboardInterrupt:
-            say(f"The run goes on. Cancel it with: runflow runs cancel {run_id}")
+            say(f"The run goes on. Cancel it with: {program()} runs cancel {run_id}")
             raise typer.Exit(INTERRUPTED) from None
     if run.status_code != "succeeded":
         fail(run.failure_message or f"The run {run.id} was cancelled.", FAILED)
@@ -124,7 +124,7 @@ def rerun(
     if as_json:
         print_json(run)
         return
-    say(f"Queued. `runflow runs tail {run.id}` follows it.")
+    say(f"Queued. `{program()} runs tail {run.id}` follows it.")
     typer.echo(run.id)
 
 

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from runflow.cli import workers
+from runflow.cli.console import program
 from runflow.cli.database import with_database
 from runflow.cli.tables import print_table
 from runflow.db.database import Database
@@ -82,7 +83,7 @@ def _server(server: dict[str, Any]) -> str:
         return f"[green]up[/] at {server['url']} (release {server['version']}{more})"
     if server["processes"]:
         return f"none on {_escaped(server['home'])}; {server['processes']} elsewhere on this database"
-    return f"[yellow]not running[/] on {_escaped(server['home'])}. Start it with: runflow up"
+    return f"[yellow]not running[/] on {_escaped(server['home'])}. Start it with: {program()} up"
 
 
 def _escaped(text: str) -> str:
