@@ -62,7 +62,7 @@ async def test_a_run_may_be_left_alone(cli: Command, workflow: Deployed, client:
     assert said.code == 0 and f"runflow runs tail {said.out.strip()}" in said.err
     assert (await client.get(f"/v1/runs/{said.out.strip()}")).json()["status_code"] == "queued"
     late = await cli("run", workflow.path, "-i", "prompt=x", "--timeout", "0")
-    assert late.code == 124 and "It goes on" in late.words
+    assert late.code == 124 and "It goes on" in late.words and "Follow the run with: runflow runs tail" in late.words
     assert "No connected worker" in (await cli("run", workflow.path, "-i", "prompt=x", "--timeout", "2")).words
 
 

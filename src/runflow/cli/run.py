@@ -96,14 +96,13 @@ def why_not(run: "Run") -> str:
 def _watched(api: "Runflow", queued: "Run", timeout: float) -> "Run":
     """Show the run until its end; Ctrl-C cancels it."""
     from runflow.cli.following import display, follow
-    from runflow.client import RunflowError, RunTimeout
+    from runflow.client import RunflowError
 
     try:
         with display() as shown:
             return follow(api, queued, shown, timeout=timeout)
-    except RunflowError as error:
-        if not isinstance(error, RunTimeout):  # which says so itself
-            say(f"The run goes on. See how: {program()} runs tail {queued.id}")
+    except RunflowError:  # it goes on all the same
+        say(f"Follow the run with: {program()} runs tail {queued.id}")
         raise
     except KeyboardInterrupt:
         say("Cancelling the run …")
