@@ -6,7 +6,7 @@ from sqlalchemy import URL
 
 from runflow.cli.demo import _key
 from runflow.settings import Settings
-from tests.client.scripted import Reply, scripted
+from tests.support.scripted import Reply, scripted
 
 REVOKED = Reply(401, {"code": "UNAUTHORIZED", "message": "This key was revoked."})
 

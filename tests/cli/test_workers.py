@@ -8,8 +8,8 @@ import httpx
 from runflow.cli import workers
 from runflow.web.services import Services
 from tests.cli.conftest import Command
-from tests.client.scripted import Reply, scripted
 from tests.support.deployed import Dispatch, Worker
+from tests.support.scripted import Reply, scripted
 
 
 async def test_a_worker_is_drained_and_undrained_by_its_name(

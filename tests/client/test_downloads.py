@@ -12,8 +12,8 @@ from runflow.client import ApiError, AsyncRunflow, DownloadFailed, NotFound, Run
 from runflow.client import exchange as pauses
 from runflow.client.downloads import _name
 from runflow.client.records import OutputFile
-from tests.client.scripted import CUT, Reply, Script, scripted
 from tests.support.platform_fixtures import free_port
+from tests.support.scripted import CUT, Reply, Script, scripted
 
 CONTENT = b"a picture"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -8,7 +8,7 @@ import pytest
 from runflow.client import AsyncRunflow, NotFound, Runflow, RunflowUnreachable, RunTimeout
 from runflow.client import exchange as pauses
 from runflow.client.event_stream import Parser
-from tests.client.scripted import CUT, Reply, scripted
+from tests.support.scripted import CUT, Reply, scripted
 
 EVENTS = {"Content-Type": "text/event-stream"}
 

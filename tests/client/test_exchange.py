@@ -21,8 +21,8 @@ from runflow.client import (
     Unavailable,
 )
 from runflow.client import exchange as subject
-from tests.client.scripted import CUT, Reply, scripted
 from tests.support.platform_fixtures import free_port
+from tests.support.scripted import CUT, Reply, scripted
 from tests.support.waiting import until
 
 RUN = {"id": "a", "status_code": "succeeded", "is_terminal": True}
