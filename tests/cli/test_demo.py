@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pydantic import SecretStr
 from sqlalchemy import URL
 
 from runflow.cli.demo import _key
@@ -13,7 +14,7 @@ REVOKED = Reply(401, {"code": "UNAUTHORIZED", "message": "This key was revoked."
 
 def test_a_key_that_was_revoked_is_made_anew(tmp_path: Path, db_url: URL) -> None:
     database = db_url.set(drivername="postgresql").render_as_string(hide_password=False)
-    settings = Settings(home=tmp_path, database_url=database, secret_key="0123456789abcdef" * 4)
+    settings = Settings(home=tmp_path, database_url=SecretStr(database), secret_key=SecretStr("0123456789abcdef" * 4))
     file = tmp_path / "demo.key"
     with scripted(REVOKED, Reply(200, {})) as server:
         first = _key(settings, file, server.url)
