@@ -88,8 +88,11 @@ async def test_a_file_that_somebody_deleted_is_uploaded_anew(
     first = await api.submit(workflow.path, inputs)
     reference = first["input"]["photo"]
     assert (await client.delete("/v1/assets/" + reference.rpartition("/")[2])).status_code == 204
-    second = await api.submit(workflow.path, inputs)
+    with io.BytesIO(picture()) as file:
+        second = await api.submit(workflow.path, {"prompt": "x", "photo": file})
     assert second["input"]["photo"] not in (reference, None)
+    asset = await client.get("/v1/assets/" + second["input"]["photo"].rpartition("/")[2])
+    assert asset.json()["size_bytes"] == len(picture())
 
 
 async def test_a_text_never_names_a_file(api: Both, workflow: Deployed) -> None:

@@ -1,6 +1,7 @@
 """Files of the caller's: paths, bytes and open files that become assets, and the places of those that were fetched."""
 
 import hashlib
+import io
 import mimetypes
 import os
 import secrets
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 CHUNK = 1 << 20
 UNKNOWN = "application/octet-stream"
@@ -91,12 +92,42 @@ def source_of(value: Any) -> Source:
     begin = content.tell()
     _binary(content.read(0))
     size = content.seek(0, os.SEEK_END) - begin
+    # It stands where it stood: it may be given once more, also by us.
+    content.seek(begin)
+    plain = isinstance(content, io.BufferedReader) and isinstance(content.raw, io.FileIO) and hasattr(os, "pread")
+    if plain:  # several may read it at the same time
+        return _described(given, name, size, lambda: (cast(BinaryIO, _Slice(content, begin)), False))
 
     def start() -> tuple[BinaryIO, bool]:
         content.seek(begin)
-        return content, False
+        return cast(BinaryIO, _Returning(content, begin)), True
 
     return _described(given, name, size, start)
+
+
+class _Slice:
+    """Reads an open file of the system from a position on, and leaves the file's own position alone."""
+
+    def __init__(self, file: io.BufferedReader, position: int) -> None:
+        self._file, self._position = file, position
+
+    def read(self, count: int) -> bytes:
+        found = os.pread(self._file.fileno(), count, self._position)
+        self._position += len(found)
+        return found
+
+
+class _Returning:
+    """Reads a file of the caller's, and has it stand where it stood instead of closing it."""
+
+    def __init__(self, file: BinaryIO, position: int) -> None:
+        self._file, self._position = file, position
+
+    def read(self, count: int) -> bytes:
+        return self._file.read(count)
+
+    def close(self) -> None:
+        self._file.seek(self._position)
 
 
 def unfinished(path: Path) -> Path:
