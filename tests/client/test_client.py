@@ -201,6 +201,16 @@ async def test_lists_go_on_through_their_pages(api: Both, workflow: Deployed) ->
     assert (await api.request("GET", "/v1/gpus", params={"limit": 1})).keys() >= {"items", "next"}
 
 
+async def test_deployments_at_the_same_time_are_versions_of_one_workflow(
+    own_address: str, client: httpx.AsyncClient
+) -> None:
+    key = client.headers["Authorization"].removeprefix("Bearer ")
+    prompts = [{**PROMPT, str(90 + number): {"class_type": "Anything", "inputs": {}}} for number in range(4)]
+    async with AsyncRunflow(own_address, key) as api:
+        made = await asyncio.gather(*(api.deploy("portrait", prompt) for prompt in prompts))
+    assert len({one.id for one in made}) == 1 and sorted(one.version or "" for one in made) == ["1", "2", "3", "4"]
+
+
 async def test_a_second_deployment_leaves_the_name_that_people_gave(api: Both) -> None:
     made = await api.deploy("portrait", PROMPT)
     assert (made.name, made.slug, made.version) == ("portrait", "portrait", "1")
