@@ -3,6 +3,7 @@
 import contextlib
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -24,6 +25,8 @@ SECONDS_PER_STRIKE = 10.0
 """About what a strike and its recovery take: how many orders each strike gets is reckoned with it."""
 AMID = 0.75
 """How many strikes wait until an engine is at work; the others meet runs that wait, are prepared or have just ended."""
+MOST_MISSES = 50
+"""How often in a row a fault may find nothing to strike: on a machine that lacks its target the round would not end."""
 LEAD_SECONDS = 0.4
 """The most between that and the strike."""
 
@@ -67,6 +70,7 @@ class Deck:
         self._rng = random.Random(seed)
         self._faults = faults
         self._left: list[Fault] = []
+        self._missed: Counter[str] = Counter()
 
     def draw(self) -> list[Fault]:
         """Return what strikes next: one fault, or two that strike at the same time."""
@@ -79,8 +83,15 @@ class Deck:
         return drawn
 
     def put_back(self, fault: Fault) -> None:
-        """Have a fault strike later that found nothing to strike."""
+        """Have a fault strike later that found nothing to strike. Raises `Hang` when it never finds anything."""
+        self._missed[fault.name] += 1
+        if self._missed[fault.name] > MOST_MISSES:
+            raise Hang(f"{fault.name} found nothing to strike {MOST_MISSES} times in a row")
         self._left.append(fault)
+
+    def note(self, fault: Fault) -> None:
+        """Remember that a fault struck."""
+        del self._missed[fault.name]
 
 
 def play(plan: Plan, machine: Machine, say: Say) -> Outcome:
@@ -143,6 +154,7 @@ def _strike(
             try:
                 stack.enter_context(fault.strike(machine, times))
                 struck.append(fault)
+                deck.note(fault)
             except (Missed, psutil.Error, psycopg.Error):
                 deck.put_back(fault)
         callers.order(orders[1])

@@ -34,6 +34,8 @@ LEASE_SECONDS = 4
 MAX_CONNECTIONS = 64
 RESTART_SECONDS = 0.5
 LOOK_SECONDS = 0.1
+CLOSE_LOOKS = 100
+"""How often it is looked whether anything is left at the end, and ended: what dies may just have started another."""
 SLACK_BYTES = 8 * 1024**3
 """How much may be stored before storage is full: the rest of the disk is reserved, so that nobody else's work fails."""
 
@@ -141,6 +143,7 @@ class Machine:
     key: str = ""
     database_url: str = ""
     _stopping: threading.Event = field(default_factory=threading.Event)
+    _watcher: threading.Thread | None = None
 
     def __post_init__(self) -> None:
         """Lay out homes and ports; nothing is started."""
@@ -235,7 +238,8 @@ class Machine:
     def stop(self) -> list[str]:
         """Stop all as an operator does; return what is wrong about it. Nothing is started again."""
         self._stopping.set()
-        self._watcher.join()
+        if self._watcher is not None:
+            self._watcher.join()
         wrong = []
         for service in (self.far, self.server):
             code = service.stop(self.patience)
@@ -252,9 +256,16 @@ class Machine:
     def close(self) -> None:
         """Leave nothing behind, whatever happened."""
         self._stopping.set()
-        for process in self.processes():
-            with contextlib.suppress(psutil.Error):
-                process.kill()
+        if self._watcher is not None:
+            self._watcher.join()  # it may be about to start one of them again
+        for _ in range(CLOSE_LOOKS):
+            left = self.processes()
+            if not left:
+                break
+            for process in left:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            psutil.wait_procs(left, LOOK_SECONDS)
         for proxy in (self.callers, self.far_road):
             if proxy.port:
                 proxy.close()

@@ -9,7 +9,7 @@ from benchmarks.chaos.orders import Order
 from benchmarks.chaos.records import Records, RunRecord
 
 KINDS = {
-    "lost": "a run that was accepted and did not succeed, or was never accepted",
+    "lost": "a run that was accepted and did not succeed or has no bill, or was never accepted",
     "stuck": "a run, an attempt, a message or a count in a lane that never came to its end",
     "doubled": "an order with two runs, a run with two output sets, two bills or two different messages",
     "cross-wired": "a picture, a file or a message of another run",
@@ -129,6 +129,8 @@ def _of_run(run: RunRecord) -> Iterator[Finding]:
         yield Finding("stuck", f"{name}: {run.status}, with {run.held} attempts that are open")
     if run.pending:
         yield Finding("stuck", f"{name}: {run.pending} messages are still to be sent")
+    if run.status == "succeeded" and not (run.successes and run.bills):
+        yield Finding("lost", f"{name}: succeeded, with {run.successes} attempts that did and {run.bills} bills")
     if run.successes > 1:
         yield Finding("doubled", f"{name}: {run.successes} attempts succeeded")
     if run.bills > 1:

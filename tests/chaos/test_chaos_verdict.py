@@ -7,7 +7,8 @@ import pytest
 
 from benchmarks.chaos.callbacks import Told
 from benchmarks.chaos.faults import FAULTS
-from benchmarks.chaos.harness import Deck
+from benchmarks.chaos.harness import MOST_MISSES, Deck
+from benchmarks.chaos.machine import Hang
 from benchmarks.chaos.orders import Order
 from benchmarks.chaos.records import Records, RunRecord
 from benchmarks.chaos.verdict import KINDS, Seen, judge
@@ -57,6 +58,8 @@ def test_a_message_that_comes_again_under_its_id_is_allowed() -> None:
         ("lost", replace(WELL, orders=[ended(run=None, refusals=["404"])])),
         ("lost", replace(WELL, records=replace(RECORDS, runs=[]))),
         ("lost", replace(WELL, records=replace(RECORDS, objects=[]))),
+        ("lost", of_run(bills=0)),
+        ("lost", of_run(successes=0)),
         ("stuck", replace(WELL, orders=[ended(record={"is_terminal": False, "status_code": "running"})])),
         ("stuck", replace(WELL, orders=[ended(run_id=None, run=None)])),
         ("stuck", replace(WELL, records=replace(RECORDS, running=1))),
@@ -99,6 +102,17 @@ def test_a_fault_that_found_nothing_to_strike_comes_again() -> None:
     deck.put_back(fault)
     drawn = [name for _ in FAULTS for name in deck.draw()]
     assert fault in drawn[: len(FAULTS)]
+
+
+def test_a_round_ends_also_where_a_fault_never_finds_anything() -> None:
+    deck = Deck(7, FAULTS[:1])
+    for _ in range(MOST_MISSES):
+        deck.put_back(FAULTS[0])
+    deck.note(FAULTS[0])
+    for _ in range(MOST_MISSES):
+        deck.put_back(FAULTS[0])
+    with pytest.raises(Hang, match=FAULTS[0].name):
+        deck.put_back(FAULTS[0])
 
 
 def test_no_fault_strikes_twice_at_the_same_time() -> None:

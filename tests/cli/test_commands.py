@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -10,6 +12,7 @@ from typer.testing import CliRunner
 
 import runflow
 from runflow.cli import COMMANDS, Commands, app
+from runflow.cli.console import program
 from tests.support.source import ROOT
 
 SERVER_PARTS = {"fastapi", "starlette", "uvicorn", "sqlalchemy", "psycopg", "obstore", "lark", "numpy"}
@@ -46,6 +49,22 @@ def test_every_module_with_a_command_is_in_the_help() -> None:
     assert [name for name, summary in COMMANDS.items() if f"{name} " not in said or summary not in said] == []
 
 
+def options(command: Any, path: str = "") -> dict[str, set[str]]:
+    """Return the options of every command below this one, by its full name."""
+    if not hasattr(command, "list_commands"):
+        return {path: {option for parameter in command.params for option in parameter.opts}}
+    context = typer.Context(command)
+    found: dict[str, set[str]] = {}
+    for name in command.list_commands(context):
+        found |= options(command.get_command(context, name), f"{path} {name}".strip())
+    return found
+
+
+def test_every_command_that_ends_by_itself_takes_json() -> None:
+    without = {name for name, found in options(get_command(app)).items() if "--json" not in found}
+    assert without == {"up", "editor", "demo"}, "and `worker`, which is a command of its own"
+
+
 def test_the_help_of_all_commands_imports_none_of_them() -> None:
     code, packages = loaded("--help")
     assert code == 0
@@ -60,6 +79,26 @@ def test_the_help_of_a_command_of_the_plain_install_loads_what_it_shows_only(wor
     code, packages = loaded(*words.split(), "--help")
     assert code == 0
     assert packages & (SERVER_PARTS | {"aiohttp", "httpx", "pydantic_settings", "structlog"}) == set()
+
+
+@pytest.mark.parametrize(
+    ("called", "found", "said"),
+    [
+        (".venv/bin/runflow", False, ".venv/bin/runflow"),
+        ("/a b/runflow", False, "'/a b/runflow'"),
+        ("/opt/runflow/.venv/bin/runflow", True, "runflow"),
+        ("/opt/runflow/src/runflow/__main__.py", False, "runflow"),
+    ],
+)
+def test_what_people_copy_calls_the_command_as_they_called_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, called: str, found: bool, said: str
+) -> None:
+    """The README's commands begin with .venv/bin/; a shell would not find what leaves it out."""
+    installed = tmp_path / "runflow"
+    installed.touch(mode=0o755)
+    monkeypatch.setattr(sys, "argv", [called, "deploy"])
+    monkeypatch.setenv("PATH", str(tmp_path) if found else str(tmp_path / "nothing"))
+    assert program() == said
 
 
 def test_the_version_is_said_once_and_for_all() -> None:

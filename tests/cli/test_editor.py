@@ -64,6 +64,16 @@ def test_what_a_person_set_stays(tmp_path: Path, comfyui: Path) -> None:
     assert settings(base)["Runflow.ApiUrl"] == moved.url, "the server of this machine has another port now"
 
 
+def test_settings_that_cannot_be_read_are_kept_aside(tmp_path: Path, comfyui: Path) -> None:
+    base = tmp_path / "editor"
+    prepare(base, comfyui, HERE)
+    file = base / "user/default/comfy.settings.json"
+    file.write_text('{"Comfy.Workflow": 1, ')  # as a full disk leaves it
+    prepare(base, comfyui, HERE)
+    assert settings(base)["Runflow.ApiUrl"] == HERE.url
+    assert file.with_name("comfy.settings.json.broken").read_text() == '{"Comfy.Workflow": 1, '
+
+
 def test_a_server_that_was_chosen_in_settings_is_known(tmp_path: Path, comfyui: Path) -> None:
     base = tmp_path / "editor"
     assert editor_home.chosen_server(base, HERE.url) is None

@@ -99,6 +99,19 @@ def test_an_ended_run_is_told_from_its_events() -> None:
     follow(Scripted([], []), run("succeeded"), shown, timeout=1e9)  # type: ignore[arg-type]
 
 
-def test_the_time_ends() -> None:
+def test_a_tail_tells_what_came_after_the_run_was_given_back() -> None:
+    streams = [
+        [Event("1", "status", {"status_code": "running"}), Event("2", "status", {"status_code": "queued"})],
+        [Event("3", "log", {"message": "the end of it"})],
+    ]
+    api = Scripted([{"status_code": "running"}, {"status_code": "succeeded"}], streams)
+    shown = Shown()
+    follow(api, run(), shown, timeout=1e9, verbose=True)  # type: ignore[arg-type]
+    assert shown.notes[-1] == "info: the end of it" and api.asked == [None, "2"]
+
+
+def test_the_time_ends_and_says_what_the_run_waited_for() -> None:
+    shown = Shown()
     with pytest.raises(RunTimeout):
-        follow(Scripted([], []), run(), Shown(), timeout=0)  # type: ignore[arg-type]
+        follow(Scripted([], []), run(waiting_reason="No worker."), shown, timeout=0)  # type: ignore[arg-type]
+    assert shown.notes == ["queued", "Waiting: No worker."]

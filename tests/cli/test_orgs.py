@@ -16,7 +16,11 @@ from tests.support.platform_fixtures import new_home
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
+    """A home with a second organization, `acme-sons`, so that each test finds the same, alone or after others."""
     folder = new_home()
+    acme = made(folder, "orgs", "create", "--name", "Acme & Sons")
+    assert acme["slug"] == "acme-sons" and acme["api_key"]["key"].startswith("rf_live_")
+    assert "organizations:create" not in acme["api_key"]["scopes"]
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -34,18 +38,22 @@ def runflow(home: Path, *words: str, code: int = 0, **environment: str) -> "subp
     return ended
 
 
+def psql(home: Path, statement: str) -> None:
+    words = [sys.executable, "-m", "runflow.embedded_postgres", str(home), "psql", "-v", "ON_ERROR_STOP=1"]
+    subprocess.run([*words, "-c", statement], check=True, capture_output=True)
+
+
 def made(home: Path, *words: str) -> Any:
     return json.loads(runflow(home, *words, "--json").stdout)
 
 
 def test_organizations_and_their_keys(home: Path) -> None:
-    acme = made(home, "orgs", "create", "--name", "Acme & Sons")
-    assert acme["slug"] == "acme-sons" and acme["api_key"]["key"].startswith("rf_live_")
-    assert [one["slug"] for one in made(home, "orgs", "list")] == ["default", "acme-sons"]
+    default, acme = made(home, "orgs", "list")
+    assert [default["slug"], acme["slug"]] == ["default", "acme-sons"]
     assert "acme-sons" in runflow(home, "orgs", "list").stdout
     key = made(home, "keys", "create", "--name", "x", "--org", "acme-sons", "--days", "3", "--rate-limit", "7")
     assert (key["org_id"], key["rate_limit_per_second"]) == (acme["id"], 7) and key["expires_at"] is not None
-    assert "organizations:create" not in acme["api_key"]["scopes"] + key["scopes"]
+    assert "organizations:create" not in key["scopes"]
     assert "organizations:create" in made(home, "keys", "create", "--name", "mine")["scopes"]
     assert made(home, "keys", "revoke", key["id"]) == {"id": key["id"], "made_with_it": []}
     token = made(home, "keys", "create-worker", "--name", "w")["id"]
@@ -107,8 +115,13 @@ def test_a_second_costs_nothing_until_somebody_says_so(home: Path) -> None:
 
 def test_the_status_of_a_home_without_a_server(home: Path) -> None:
     said = runflow(home, "status").stdout
-    assert "not running" in said and "runflow up" in said and "none has ever registered" in said
+    assert f"not running on {home}" in said and "runflow up" in said and "none has ever registered" in said
     assert "No worker" in runflow(home, "workers", "list").stderr
+    psql(home, "INSERT INTO workers (id, name, instance, gpu_code, status_code) SELECT x, 'gone', x, 'CPU', 'ready'"
+               " FROM gen_random_uuid() x")  # fmt: skip
+    shown = runflow(home, "status").stdout
+    psql(home, "DELETE FROM workers")
+    assert "0 connected" in shown and "0 s ago  ready" not in shown, "seen just now, but there is nobody to be with"
 
 
 def test_a_new_master_key(home: Path) -> None:

@@ -44,7 +44,17 @@ async def test_a_run_that_fails_ends_with_1_and_its_reason(cli: Command, workflo
     async with Serving(worker, fails=True):
         said = await cli("run", workflow.path, "-i", "prompt=x", "--json")
     assert said.code == 1 and "It broke. Mend it." in said.words
-    assert json.loads(said.out)["failure_code"] == "EXECUTION_FAILED"
+    run = json.loads(said.out)
+    assert run["failure_code"] == "EXECUTION_FAILED" and f"runflow runs tail {run['id']}" in said.words
+
+
+async def test_whose_picture_cannot_be_saved_is_said(
+    cli: Command, workflow: Deployed, worker: Worker, tmp_path: Path
+) -> None:
+    (tmp_path / "out").write_text("a file")
+    async with Serving(worker):
+        said = await cli("run", workflow.path, "-i", "prompt=x", "-o", "out")
+    assert said.code == 1 and "Done in" in said.words and "Run 0" in said.words and "File exists" in said.words
 
 
 async def test_a_run_may_be_left_alone(cli: Command, workflow: Deployed, client: httpx.AsyncClient) -> None:
@@ -52,7 +62,7 @@ async def test_a_run_may_be_left_alone(cli: Command, workflow: Deployed, client:
     assert said.code == 0 and f"runflow runs tail {said.out.strip()}" in said.err
     assert (await client.get(f"/v1/runs/{said.out.strip()}")).json()["status_code"] == "queued"
     late = await cli("run", workflow.path, "-i", "prompt=x", "--timeout", "0")
-    assert late.code == 124 and "It goes on" in late.words
+    assert late.code == 124 and "It goes on" in late.words and "Follow the run with: runflow runs tail" in late.words
     assert "No connected worker" in (await cli("run", workflow.path, "-i", "prompt=x", "--timeout", "2")).words
 
 

@@ -1,6 +1,7 @@
 """`runflow workers` and `runflow status`, each as a process of its own on the suite's database."""
 
 import json
+from pathlib import Path
 
 import httpx
 
@@ -8,6 +9,7 @@ from runflow.cli import workers
 from runflow.web.services import Services
 from tests.cli.conftest import Command
 from tests.support.deployed import Dispatch, Worker
+from tests.support.scripted import Reply, scripted
 
 
 async def test_a_worker_is_drained_and_undrained_by_its_name(
@@ -52,6 +54,15 @@ async def test_the_status_of_the_installation(
     said = await runflow("status")
     assert said.code == 0, said.err
     assert f"{owner_slug}/portrait" in said.out and worker.name in said.out and "free of" in said.out
+
+
+async def test_a_server_that_is_not_ready_is_not_said_to_be_gone(runflow: Command, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    with scripted(*[Reply(503, {"code": "UNAVAILABLE", "message": "x"}), Reply(200, {})] * 2) as server:
+        (tmp_path / "home" / "server.url").write_text(server.url)
+        assert f"not ready, at {server.url}" in (await runflow("status")).out
+        found = json.loads((await runflow("status", "--json")).out)
+    assert (found["server"]["url"], found["server"]["ready"]) == (server.url, False)
 
 
 def test_how_long_ago() -> None:

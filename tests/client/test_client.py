@@ -88,8 +88,11 @@ async def test_a_file_that_somebody_deleted_is_uploaded_anew(
     first = await api.submit(workflow.path, inputs)
     reference = first["input"]["photo"]
     assert (await client.delete("/v1/assets/" + reference.rpartition("/")[2])).status_code == 204
-    second = await api.submit(workflow.path, inputs)
+    with io.BytesIO(picture()) as file:
+        second = await api.submit(workflow.path, {"prompt": "x", "photo": file})
     assert second["input"]["photo"] not in (reference, None)
+    asset = await client.get("/v1/assets/" + second["input"]["photo"].rpartition("/")[2])
+    assert asset.json()["size_bytes"] == len(picture())
 
 
 async def test_a_text_never_names_a_file(api: Both, workflow: Deployed) -> None:
@@ -179,6 +182,8 @@ async def test_refusals_are_of_the_family_that_fits(api: Both, workflow: Deploye
 async def test_one_key_is_one_run(api: Both, workflow: Deployed) -> None:
     first = await api.submit(workflow.path, {"prompt": "x"}, idempotency_key="order-1")
     assert (await api.submit(workflow.path, {"prompt": "x"}, idempotency_key="order-1")).id == first.id
+    waiting = await api.submit(workflow.path, {"prompt": "x"}, idempotency_key="order-1", wait=0.01)
+    assert waiting.id == first.id, "however long it is waited for"
     with pytest.raises(Conflict):
         await api.submit(workflow.path, {"prompt": "y"}, idempotency_key="order-1")
     assert (await api.submit(workflow.path, {"prompt": "x"})).id != first.id
@@ -194,6 +199,16 @@ async def test_lists_go_on_through_their_pages(api: Both, workflow: Deployed) ->
     assert (listed.path, [one.name for one in listed.inputs]) == (workflow.path, ["prompt", "steps", "photo"])
     assert [one["id"] for one in await api.each("/v1/comfyui-workflows")] == [workflow.id]
     assert (await api.request("GET", "/v1/gpus", params={"limit": 1})).keys() >= {"items", "next"}
+
+
+async def test_deployments_at_the_same_time_are_versions_of_one_workflow(
+    own_address: str, client: httpx.AsyncClient
+) -> None:
+    key = client.headers["Authorization"].removeprefix("Bearer ")
+    prompts = [{**PROMPT, str(90 + number): {"class_type": "Anything", "inputs": {}}} for number in range(4)]
+    async with AsyncRunflow(own_address, key) as api:
+        made = await asyncio.gather(*(api.deploy("portrait", prompt) for prompt in prompts))
+    assert len({one.id for one in made}) == 1 and sorted(one.version or "" for one in made) == ["1", "2", "3", "4"]
 
 
 async def test_a_second_deployment_leaves_the_name_that_people_gave(api: Both) -> None:

@@ -47,6 +47,25 @@ def test_the_login_is_for_its_owner_alone() -> None:
         load()
 
 
+def test_what_is_given_whole_needs_no_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container there may be no home folder, and a broken file of somebody else's is no matter of this program."""
+    save(HERE).chmod(0o644)
+    assert find("http://box:8700", "rf_live_given").key == "rf_live_given"
+    monkeypatch.setenv("RUNFLOW_URL", "http://box:8700")
+    monkeypatch.setenv("RUNFLOW_API_KEY", "rf_live_env")
+    assert find().key == "rf_live_env"
+
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.setattr(Path, "home", homeless)
+    assert find().key == "rf_live_env"
+    monkeypatch.delenv("RUNFLOW_API_KEY")
+    with pytest.raises(NotConfigured, match=r"no home folder.*RUNFLOW_API_KEY"):
+        find()
+
+
 def test_a_login_ends() -> None:
     assert forget() is None
     save(THERE)

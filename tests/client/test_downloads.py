@@ -1,16 +1,19 @@
 """Output files arrive whole, under names that stay in their folder."""
 
+import asyncio
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runflow.client import ApiError, AsyncRunflow, DownloadFailed, NotFound, Runflow, RunflowUnreachable
 from runflow.client import exchange as pauses
-from runflow.client.downloads import _free
+from runflow.client.downloads import _name
 from runflow.client.records import OutputFile
-from tests.client.scripted import CUT, Reply, scripted
 from tests.support.platform_fixtures import free_port
+from tests.support.scripted import CUT, Reply, Script, scripted
 
 CONTENT = b"a picture"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -99,11 +102,28 @@ def test_where_a_file_lies_may_not_answer_either(tmp_path: Path) -> None:
         ("a/..", "output"),
     ],
 )
-def test_a_name_of_the_server_stays_in_the_folder(tmp_path: Path, given: str, expected: str) -> None:
-    assert _free(tmp_path, OutputFile(filename=given)) == tmp_path / expected
+def test_a_name_of_the_server_stays_in_the_folder(given: str, expected: str) -> None:
+    assert _name(OutputFile(filename=given)) == expected
 
 
-def test_nothing_is_replaced(tmp_path: Path) -> None:
-    for name in ("a.png", "a-1.png"):
-        (tmp_path / name).touch()
-    assert _free(tmp_path, OutputFile(filename="a.png")).name == "a-2.png"
+def of_run(server: Script, name: str) -> dict[str, Any]:
+    output = {"url": f"{server.url}/{name}", "filename": "a.png", "sha256": None}
+    return {"id": name, "status_code": "succeeded", "is_terminal": True, "output": {"outputs": [output]}}
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_nothing_is_replaced_by_who_saves_at_the_same_time(tmp_path: Path, kind: str) -> None:
+    """Runs of one workflow deliver files of one name, and programs save them as they come."""
+    (tmp_path / "a.png").write_bytes(b"mine")
+    with scripted(*(Reply(200, str(number).encode()) for number in range(12))) as server:
+        runs = [of_run(server, str(number)) for number in range(12)]
+        if kind == "sync":
+            with Runflow(server.url, "rf_live_x") as api, ThreadPoolExecutor(12) as threads:
+                saved = [*threads.map(lambda run: api.save_outputs(run, tmp_path), runs)]
+        else:
+            async with AsyncRunflow(server.url, "rf_live_x") as awaited:
+                saved = await asyncio.gather(*(awaited.save_outputs(run, tmp_path) for run in runs))
+    assert {path for (path,) in saved} == {tmp_path / f"a-{number}.png" for number in range(1, 13)}
+    assert sorted(path.read_bytes() for path in tmp_path.iterdir()) == sorted(
+        [b"mine", *(str(number).encode() for number in range(12))]
+    )

@@ -8,7 +8,7 @@ import pytest
 from runflow.client import AsyncRunflow, NotFound, Runflow, RunflowUnreachable, RunTimeout
 from runflow.client import exchange as pauses
 from runflow.client.event_stream import Parser
-from tests.client.scripted import CUT, Reply, scripted
+from tests.support.scripted import CUT, Reply, scripted
 
 EVENTS = {"Content-Type": "text/event-stream"}
 
@@ -65,10 +65,23 @@ def test_a_stream_that_stays_away_ends_in_its_error(monkeypatch: pytest.MonkeyPa
     with scripted(*[CUT] * 20) as server, Runflow(server.url, "rf_live_x", retry_seconds=3.5) as api:
         with pytest.raises(RunflowUnreachable):
             list(api.events("a"))
-        assert len(server.requests) == 4
+        assert len(server.requests) == 5
     missing = Reply(404, {"code": "RUN_NOT_FOUND", "message": "There is no such run."})
     with scripted(missing) as server, Runflow(server.url, "rf_live_x") as api, pytest.raises(NotFound):
         list(api.events("a"))
+
+
+@pytest.mark.parametrize("silence", [b"", b": keep-alive\n\n"])
+def test_a_stream_that_was_silent_for_long_goes_on_after_a_break(
+    monkeypatch: pytest.MonkeyPatch, silence: bytes
+) -> None:
+    """While a node computes there is no event for minutes, and the connection may break just then, again and again."""
+    monkeypatch.setattr(pauses, "monotonic", itertools.count(step=60).__next__)  # a minute passes at every look
+    end = Reply(200, text(2, "status", status_code="succeeded", is_terminal=True), EVENTS)
+    broken = [Reply(200, b"retry: 2000\n\n" + text(1) + silence, EVENTS, cut_off=True)] * 3
+    with scripted(*broken, end) as server, Runflow(server.url, "rf_live_x") as api:
+        assert list(api.events("a"))[-1].is_end
+    assert len(server.requests) == 4
 
 
 def test_a_subscriber_gives_up_at_its_time() -> None:

@@ -16,12 +16,13 @@ from runflow.client import (
     RateLimited,
     Runflow,
     RunflowUnreachable,
+    RunTimeout,
     ServerFault,
     Unavailable,
 )
 from runflow.client import exchange as subject
-from tests.client.scripted import CUT, Reply, scripted
 from tests.support.platform_fixtures import free_port
+from tests.support.scripted import CUT, Reply, scripted
 from tests.support.waiting import until
 
 RUN = {"id": "a", "status_code": "succeeded", "is_terminal": True}
@@ -90,13 +91,21 @@ def test_patience_ends_with_the_last_error(monkeypatch: pytest.MonkeyPatch) -> N
     with scripted(*replies) as server, Runflow(server.url, "rf_live_x", retry_seconds=3.5) as api:
         with pytest.raises(Unavailable, match="Not yet"):
             api.get_run("a")
-        assert len(server.requests) == 4
+        assert len(server.requests) == 5
         server.replies.insert(0, Reply(429, {"code": "RATE_LIMITED", "message": "x"}, {"Retry-After": "3600"}))
         began = len(server.requests)
         with pytest.raises(RateLimited) as limited:
             api.get_run("a")
         assert limited.value.retry_after == 3600
         assert len(server.requests) == began + 1, "longer than the caller's patience"
+
+
+def test_how_long_a_server_took_before_it_broke_off_uses_up_no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dispatch that waits may break after a minute, and is tried again all the same: else its run would be lost."""
+    monkeypatch.setattr(subject, "monotonic", itertools.count(step=60).__next__)  # a minute passes at every look
+    with scripted(Reply(503, b""), Reply(201, RUN)) as server, Runflow(server.url, "rf_live_x") as api:
+        assert api.submit("default/portrait", {}, wait=60).id == "a"
+    assert len({*server.header("Idempotency-Key")}) == 1 and len(server.requests) == 2
 
 
 def test_a_pause_is_at_least_what_the_server_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,8 +131,17 @@ def test_a_run_asks_once_for_a_short_one_and_goes_on_asking_for_a_long_one() -> 
     ):
         api.run("default/portrait", {})
         api.run("default/portrait", {})
-    dispatch, read = "POST /v1/comfyui-workflows/default/portrait/runs?wait=20", "GET /v1/runs/a?wait=20"
+    dispatch, read = "POST /v1/comfyui-workflows/default/portrait/runs", "GET /v1/runs/a?wait=20"
     assert server.lines == [dispatch, dispatch, read, read]
+    assert server.header("Prefer") == ["wait=20", "wait=20", None, None]
+
+
+def test_a_run_that_has_ended_is_no_timeout_however_late_it_is_asked_for() -> None:
+    with scripted(Reply(200, RUN), Reply(200, GOING_ON)) as server, Runflow(server.url, "rf_live_x") as api:
+        assert api.wait("a", timeout=0).status_code == "succeeded"
+        with pytest.raises(RunTimeout):
+            api.wait("a", timeout=0)
+    assert server.lines == ["GET /v1/runs/a"] * 2
 
 
 def test_an_address_that_never_answered_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,6 +152,15 @@ def test_an_address_that_never_answered_is_given_up_soon(monkeypatch: pytest.Mon
     with Runflow(away.replace("//", "//me:hidden@"), "rf_live_x") as api, pytest.raises(RunflowUnreachable) as named:
         api.get_run("a")
     assert "hidden" not in str(named.value)
+
+
+def test_an_address_that_leads_elsewhere_is_named_with_where_it_leads() -> None:
+    """A proxy sends http on to https: the key goes nowhere by itself."""
+    moved = Reply(308, b"", {"Location": "https://me:hidden@runflow.example.com/v1/runs/a?signature=hidden"})
+    with scripted(moved) as server, Runflow(server.url, "rf_live_x") as api:
+        with pytest.raises(RunflowUnreachable, match=r"https://runflow\.example\.com") as said:
+            api.get_run("a")
+        assert "hidden" not in str(said.value) and len(server.requests) == 1
 
 
 def test_what_is_no_runflow_server_is_named() -> None:
@@ -161,6 +188,22 @@ async def test_programs_can_be_tested_without_a_server() -> None:
         assert api.get_run("a").status_code == "succeeded"
     async with AsyncRunflow("http://box", "rf_live_x", transport=transport) as awaited:
         assert (await awaited.get_run("a")).status_code == "succeeded"
+
+
+async def test_no_call_fails_because_others_hold_the_connections_nor_waits_a_minute_for_one_to_be_made() -> None:
+    """A thousand runs that wait at the same time share a hundred connections."""
+    told: list[dict[str, float | None]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        told.append(request.extensions["timeout"])
+        return httpx.Response(200, json=RUN)
+
+    transport = httpx.MockTransport(answer)
+    with Runflow("http://box", "rf_live_x", transport=transport) as api:
+        api.get_run("a", wait=20)
+    async with AsyncRunflow("http://box", "rf_live_x", transport=transport) as awaited:
+        await awaited.get_run("a", wait=20)
+    assert told == [{"connect": 10, "read": 80, "write": 80, "pool": None}] * 2
 
 
 async def test_a_task_that_is_cancelled_asks_no_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,9 @@
 """What counts as a file, and what it is."""
 
+import gzip
 import io
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -39,7 +41,20 @@ def test_a_file_is_read_again_from_where_it_stood(tmp_path: Path) -> None:
         assert (source.size, source.name) == (6, "a.bin")
         assert b"".join(source.chunks()) == b"".join(source.chunks()) == b"456789"
         assert source.sha256() == source_of(b"456789").sha256()
-        assert not file.closed
+        assert not file.closed and file.tell() == 4
+        assert source_of(file).sha256() == source.sha256(), "also when it is given once more"
+    inner = io.BytesIO(b"0123456789")
+    inner.seek(4)
+    assert [source_of(inner).sha256() for _ in range(2)] == [source_of(b"456789").sha256()] * 2
+    assert inner.tell() == 4 and not inner.closed
+    with gzip.open(path, "wb") as packed:
+        packed.write(b"unpacked")
+    with gzip.open(path) as packed:
+        assert b"".join(source_of(packed).chunks()) == b"unpacked"
+    path.write_bytes(b"0123456789" * 300_000)
+    with path.open("rb") as file, ThreadPoolExecutor(8) as threads:
+        sources = [source_of(file) for _ in range(8)]
+        assert len({*threads.map(lambda one: one.sha256(), sources)}) == 1, "also by several at the same time"
     with path.open() as text, pytest.raises(TypeError, match="'rb'"):
         source_of(text)
     with pytest.raises(TypeError, match="int is no file"):

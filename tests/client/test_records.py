@@ -13,6 +13,7 @@ from runflow.runs.schemas import RUN_EXAMPLE
 def test_a_run_of_the_reference_is_read() -> None:
     run = Run({**RUN_EXAMPLE, "finished_at": "later", "queue_position": 3})
     assert run["finished_at"] == "later" and run.queue_position == 3, "a field of a newer server"
+    assert (run.model, run.output, run.error) == (run["model"], run["output"], None)
     assert run.cost == Decimal("0.004382") and run.created_at == datetime(2026, 1, 31, 10, 0, 0, 120000, UTC)
     assert (run.outputs[0].width, run.outputs[0].output_id) == (1024, "picture")
     assert json.loads(json.dumps(run)) == run

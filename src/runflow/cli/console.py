@@ -4,8 +4,11 @@ What may go wrong in any command is said in one sentence with the next step inst
 """
 
 import os
+import shlex
+import shutil
 import sys
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import NoReturn
 
 import typer
@@ -19,6 +22,14 @@ console = Console(stderr=True, highlight=False)
 
 FAILED, WRONG_CALL, NO_SERVER, NO_KEY, TOO_LATE, INTERRUPTED = 1, 2, 3, 4, 124, 130
 """Exit codes (docs/cli.md, "Exit codes"); the last two are those of `timeout` and of shells."""
+
+
+def program() -> str:
+    """Return how this command was called, for commands that people copy: `runflow` alone where a shell finds it."""
+    called = sys.argv[0]
+    if Path(called).name != "runflow" or shutil.which("runflow") is not None:
+        return "runflow"
+    return shlex.quote(called)
 
 
 def say(message: str) -> None:

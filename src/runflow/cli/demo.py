@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from runflow.accounts.keys import service as keys
 from runflow.cli.console import console, fail
 from runflow.cli.settings import load_settings
-from runflow.client import ApiError, RunFailed, Runflow, RunflowUnreachable
+from runflow.client import ApiError, RunFailed, Runflow, RunflowUnreachable, Unauthorized
 from runflow.demo import server, workflow
 from runflow.demo.picture import paint
 from runflow.installation import Installation, first_steps, open_installation
@@ -55,7 +55,7 @@ def demo(
         with contextlib.ExitStack() as stack:
             found = server.running(home, settings.ca_file)
             url = found or stack.enter_context(_own_server(home))
-            key = _key(settings, folder / "demo.key")
+            key = _key(settings, folder / "demo.key", url)
             with Runflow(url, key, ca_file=settings.ca_file) as client:
                 result = _play(client, folder, output, shown=found or DEFAULT_ADDRESS)
     except (ApiError, RunFailed, RunflowUnreachable, server.ServerDidNotStart) as error:
@@ -86,10 +86,12 @@ def _require_engine(settings: Settings) -> None:
         raise typer.Exit(ended.returncode)
 
 
-def _key(settings: Settings, path: Path) -> str:
-    """Return the demo's own API key, made at the first demo: only the scopes that it needs."""
+def _key(settings: Settings, path: Path, url: str) -> str:
+    """Return the demo's own API key, made at the first demo, and when it was revoked: only the scopes that it needs."""
     if path.exists() and (known := path.read_text().strip()):
-        return known
+        with contextlib.suppress(Unauthorized), Runflow(url, known, ca_file=settings.ca_file) as client:
+            client.request("GET", "/v1/auth/me")
+            return known
 
     async def make(installation: Installation) -> str:
         async with installation.database() as db:

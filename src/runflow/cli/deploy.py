@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from runflow.cli.calling import Json, Key, Server, calling, print_json, say
-from runflow.cli.console import WRONG_CALL, console, fail
+from runflow.cli.console import WRONG_CALL, console, fail, program
 
 if TYPE_CHECKING:
     from runflow.client import InputField, Workflow
@@ -76,7 +76,7 @@ def _report(workflow: "Workflow", url: str) -> None:
         console.print("[yellow]Warning:[/] ", end="")
         say(f"{warning.get('message')} {warning.get('next_step') or ''}".rstrip())
     say("Run it:")
-    say(f"  runflow run {workflow.path}{''.join(f' -i {_argument(one)}' for one in _needed(workflow))}")
+    say(f"  {program()} run {workflow.path}{''.join(f' -i {_argument(one)}' for one in _needed(workflow))}")
     say("Or from anywhere:")
     say(f"  {_curl(workflow, url)}")
 

@@ -64,7 +64,8 @@ def editor(
     command = [str(python), "main.py", *editor_home.options(folder, base, port), *arguments]
     # A terminal that is closed says SIGHUP, and ComfyUI, in a session of its own, would go on and keep the port.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, signal.default_int_handler)
     process = _start(command, folder, log_path, settings.home_dir)
     try:
         address = f"http://127.0.0.1:{port}"

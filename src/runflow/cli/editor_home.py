@@ -46,11 +46,13 @@ def prepare(base: Path, comfyui: Path, connection: Connection | None) -> list[st
     if not picture.exists():
         paint(picture)
     settings_file = _settings_file(base)
-    settings = {**QUIET, **_read(settings_file)}
+    before = _read(settings_file)
+    settings = {**QUIET, **before}
     if connection is not None and chosen_server(base, connection.url) is None:
         settings[URL_SETTING] = connection.url
         _store_key(base, connection)
-    settings_file.write_text(json.dumps(settings, indent=2), encoding="utf-8")
+    if settings != before:
+        write_private(settings_file, json.dumps(settings, indent=2))
     return arguments
 
 
@@ -60,7 +62,7 @@ def options(comfyui: Path, base: Path, port: int) -> list[str]:
 
 
 def stored_key(base: Path, url: str) -> str | None:
-    """Return the key that the editor has for this server, None where it has none."""
+    """Return the key that the editor has for this server, None where it has none. Raises OSError."""
     stored = _read(_key_file(base)).get("default")
     if not isinstance(stored, dict) or stored.get("origin") != url or not isinstance(stored.get("key"), str):
         return None
@@ -117,8 +119,14 @@ def _user_folder(base: Path, name: str) -> Path:
 
 
 def _read(file: Path) -> dict[str, Any]:
+    """Return what a file of settings or keys holds; one that cannot be read is kept beside the new one."""
     try:
         found = json.loads(file.read_bytes())
-    except (OSError, ValueError):
+    except FileNotFoundError:
         return {}
-    return found if isinstance(found, dict) else {}
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        file.replace(file.with_name(file.name + ".broken"))
+        return {}
+    return found

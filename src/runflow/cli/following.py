@@ -93,8 +93,8 @@ def display() -> Display:
 def follow(api: "Runflow", run: "Run", shown: Display, *, timeout: float, verbose: bool = False) -> "Run":
     """Show a run until it has ended, and return it; `verbose`: its nodes and log lines, too. Raises `RunTimeout`.
 
-    While it is queued, its record says why; as soon as a worker has it, its events tell more. With `verbose` they are
-    told of a run that has ended, too.
+    While it is queued, its record says why; as soon as a worker has it, its events tell more. With `verbose` all of
+    them are told, also of a run that has ended.
     """
     from runflow.client import RunTimeout
 
@@ -102,14 +102,14 @@ def follow(api: "Runflow", run: "Run", shown: Display, *, timeout: float, verbos
     last: str | None = None
     reason: str | None = None
     while not run.is_terminal:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise RunTimeout(run.id, timeout)
         ahead = (run.queue_position or 1) - 1
         shown.show(run.status_code + (f", {ahead} before it" if ahead else ""), None)
         if run.waiting_reason not in (None, reason):
             reason = run.waiting_reason
             shown.note(f"Waiting: {reason}")  # in full: it ends with what to do
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise RunTimeout(run.id, timeout)
         if run.status_code == "queued":
             run = api.get_run(run, wait=1)
             continue
@@ -119,8 +119,9 @@ def follow(api: "Runflow", run: "Run", shown: Display, *, timeout: float, verbos
             if event.status_code == "queued":  # given back by its worker: the record says what it waits for
                 break
         run = api.get_run(run)
-    if verbose and last is None:
-        for event in api.events(run):
+    if verbose:
+        # It may have ended while its record was asked for; of what was told already nothing comes again.
+        for event in api.events(run, last_event_id=last):
             _tell(shown, event, verbose=True)
     return run
 

@@ -4,11 +4,10 @@ from decimal import Decimal
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from runflow.cli.console import WRONG_CALL, console, fail, money
 from runflow.cli.database import in_transaction
+from runflow.cli.tables import print_table
 from runflow.db.transaction import Transaction
 from runflow.web.responses import dumps
 from runflow.workers.gpus import queries, service
@@ -25,16 +24,20 @@ def list_all(as_json: Json = False) -> None:
     if as_json:
         typer.echo(dumps({"items": rows}).decode())
         return
-    table = Table("code", "name", "memory", "USD per second", "workers online", box=None)
-    for row in rows:
-        table.add_row(
-            row["code"],
-            row["name"],
-            f"{row['memory_gb']} GB",
-            f"{row['price_per_second']:.6f}",
-            str(row["workers_online"]),
-        )
-    Console().print(table)
+    print_table(
+        ("code", "name", "memory", "USD per second", "workers online"),
+        [
+            (
+                row["code"],
+                row["name"],
+                f"{row['memory_gb']} GB",
+                f"{row['price_per_second']:.6f}",
+                str(row["workers_online"]),
+            )
+            for row in rows
+        ],
+        whole=("code",),
+    )
 
 
 @app.command("set")
@@ -63,7 +66,7 @@ def set_gpu(
 
 
 @app.command("cloud-prices")
-def set_cloud_prices() -> None:
+def set_cloud_prices(as_json: Json = False) -> None:
     """Give the catalogue's classes the prices that clouds took when this release was made; without it, all cost 0."""
 
     async def work(transaction: Transaction) -> None:
@@ -71,4 +74,7 @@ def set_cloud_prices() -> None:
             await queries.put(transaction, code, {"price_per_second": price})
 
     in_transaction(work)
+    if as_json:
+        typer.echo(dumps({"items": [service.record(row) for row in in_transaction(queries.everything)]}).decode())
+        return
     console.print(f"Set {', '.join(service.CLOUD_PRICES)}. Attempts that end from now on have these prices.")

@@ -8,8 +8,6 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import typer
-from rich.console import Console
-from rich.table import Column, Table
 
 from runflow import errors
 from runflow.accounts.keys import queries, service
@@ -19,6 +17,7 @@ from runflow.accounts.organizations import queries as orgs
 from runflow.cli.console import WRONG_CALL, console, fail
 from runflow.cli.database import in_transaction, organization, with_database
 from runflow.cli.settings import load_settings
+from runflow.cli.tables import print_table
 from runflow.db.database import Database
 from runflow.db.transaction import Transaction
 from runflow.installation import Installation, announce_key_change, first_steps, open_installation
@@ -101,12 +100,30 @@ def list_all(org: Organization = None, as_json: Json = False) -> None:
         typer.echo(dumps({"items": [service.record(row) for row in rows]}).decode())
         return
     now = datetime.now(UTC)
-    table = Table("name", "begins with", "may", "made", "last used", "state", Column("id", min_width=36), box=None)
-    for row in rows:
-        may = "everything" if set(ALL_SCOPES) <= set(row.scopes) else ", ".join(row.scopes)
-        used = "never" if row.last_used_at is None else f"{row.last_used_at:%Y-%m-%d %H:%M}"
-        table.add_row(row.name, row.key_prefix, may, f"{row.created_at:%Y-%m-%d}", used, _state(row, now), str(row.id))
-    Console().print(table)
+    print_table(
+        ("id", "name", "begins with", "state", "made", "last used", "may"),
+        [
+            (
+                str(row.id),
+                row.name,
+                row.key_prefix,
+                _state(row, now),
+                f"{row.created_at:%Y-%m-%d}",
+                _used(row),
+                _may(row),
+            )
+            for row in rows
+        ],
+        whole=("id", "name", "begins with", "state"),
+    )
+
+
+def _used(row: ApiKeyRow) -> str:
+    return "never" if row.last_used_at is None else f"{row.last_used_at:%Y-%m-%d %H:%M}"
+
+
+def _may(row: ApiKeyRow) -> str:
+    return "everything" if set(ALL_SCOPES) <= set(row.scopes) else ", ".join(row.scopes)
 
 
 def _state(row: ApiKeyRow, now: datetime) -> str:
@@ -124,11 +141,19 @@ def list_workers(as_json: Json = False) -> None:
     if as_json:
         typer.echo(dumps({"items": rows}).decode())
         return
-    table = Table("name", "made", "workers", "state", Column("id", min_width=36), box=None)
-    for row in rows:
-        state = "works" if row.revoked_at is None else "revoked"
-        table.add_row(row.name, f"{row.created_at:%Y-%m-%d}", ", ".join(row.workers), state, str(row.id))
-    Console().print(table)
+    print_table(
+        ("id", "name", "state", "made", "workers"),
+        [
+            (
+                str(row.id),
+                row.name,
+                "works" if row.revoked_at is None else "revoked",
+                f"{row.created_at:%Y-%m-%d}",
+                ", ".join(row.workers),
+            )
+            for row in rows
+        ],
+    )
 
 
 @app.command()

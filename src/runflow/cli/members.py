@@ -5,13 +5,12 @@ from uuid import UUID
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
-from rich.table import Column, Table
 
 from runflow.accounts.organizations import members, queries
 from runflow.accounts.organizations.schemas import CreateMember, Role
 from runflow.cli.console import console, fail
 from runflow.cli.database import in_organization
+from runflow.cli.tables import print_table
 from runflow.db.transaction import Transaction
 from runflow.web.responses import dumps
 
@@ -60,17 +59,29 @@ def list_all(org: Organization, as_json: Json = False) -> None:
             f"{org} has no members: its keys belong to nobody. Add one with: runflow orgs members add {org} EMAIL"
         )
         return
-    table = Table("email", "role", "name", "since", Column("id", min_width=36), box=None)
-    for row in rows:
-        name = " ".join(part for part in (row.first_name, row.last_name) if part)
-        table.add_row(row.email, row.role_code, name, f"{row.created_at:%Y-%m-%d}", str(row.id))
-    Console().print(table)
+    print_table(
+        ("email", "role", "name", "since", "id"),
+        [
+            (
+                row.email,
+                row.role_code,
+                " ".join(part for part in (row.first_name, row.last_name) if part),
+                f"{row.created_at:%Y-%m-%d}",
+                str(row.id),
+            )
+            for row in rows
+        ],
+        whole=("email", "id"),
+    )
 
 
 @members_app.command()
-def remove(org: Organization, email: Email) -> None:
+def remove(org: Organization, email: Email, as_json: Json = False) -> None:
     """Remove a member, and revoke the API keys that belong to it at once, on every server process."""
     left = in_organization(org, lambda transaction, org_id: members.remove_by_operator(transaction, org_id, email))
+    if as_json:
+        typer.echo(dumps({"revoked": left.revoked, "made_with_them": left.made_with_them}).decode())
+        return
     console.print(f"{email} is no member of {org} any more. Keys revoked: {len(left.revoked)}.", markup=False)
     if left.made_with_them:
         console.print("These keys were made with them and still work; revoke those that should not:")

@@ -4,8 +4,6 @@ import asyncio
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Column, Table
 
 from runflow.accounts.keys.scopes import ALL_SCOPES
 from runflow.accounts.organizations import queries, service
@@ -13,6 +11,7 @@ from runflow.accounts.organizations.schemas import OWNER
 from runflow.cli.console import console, fail
 from runflow.cli.members import members_app
 from runflow.cli.settings import load_settings
+from runflow.cli.tables import print_table
 from runflow.db.transaction import Violation
 from runflow.graph.slug import SlugError
 from runflow.installation import Installation, first_steps, open_installation
@@ -72,7 +71,8 @@ def list_all(as_json: Json = False) -> None:
     if as_json:
         typer.echo(dumps(found).decode())
         return
-    table = Table("slug", "name", Column("id", min_width=36), "created at", box=None)
-    for one in found:
-        table.add_row(one["slug"], one["name"], str(one["id"]), one["created_at"].isoformat(timespec="seconds"))
-    Console().print(table)
+    print_table(
+        ("slug", "name", "id", "created at"),
+        [(one["slug"], one["name"], str(one["id"]), one["created_at"].isoformat(timespec="seconds")) for one in found],
+        whole=("slug", "id"),
+    )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from runflow.cli.calling import Json, Key, Server, calling, print_json, say
-from runflow.cli.console import FAILED, INTERRUPTED, WRONG_CALL, console, fail
+from runflow.cli.console import FAILED, INTERRUPTED, WRONG_CALL, console, fail, program
 
 if TYPE_CHECKING:
     from runflow.client import Run, Runflow
@@ -47,16 +47,16 @@ def run(
             if as_json:
                 print_json(queued)
             else:
-                say(f"Queued. `runflow runs tail {queued.id}` follows it.")
+                say(f"Queued. `{program()} runs tail {queued.id}` follows it.")
                 typer.echo(queued.id)
             return
         ended = _watched(api, queued, timeout)
         if ended.status_code != "succeeded":
             if as_json:
                 print_json({**ended, "files": []})
-            fail(ended.failure_message or f"The run {ended.id} was cancelled.", FAILED)
+            fail(why_not(ended), FAILED)
+        _report(ended)  # before anything that may fail: the run is there, and its files as well
         files = api.save_outputs(ended, output)
-        _report(ended)
         if as_json:
             print_json({**ended, "files": [str(path) for path in files]})
             return
@@ -86,19 +86,30 @@ def read_inputs(given: list[str]) -> dict[str, Any]:
     return values
 
 
+def why_not(run: "Run") -> str:
+    """Return why a run did not succeed, and how to look at it."""
+    if run.status_code == "cancelled":
+        return f"The run {run.id} was cancelled."
+    return f"{run.failure_message} More: {program()} runs tail {run.id}"
+
+
 def _watched(api: "Runflow", queued: "Run", timeout: float) -> "Run":
     """Show the run until its end; Ctrl-C cancels it."""
     from runflow.cli.following import display, follow
+    from runflow.client import RunflowError
 
     try:
         with display() as shown:
             return follow(api, queued, shown, timeout=timeout)
+    except RunflowError:  # it goes on all the same
+        say(f"Follow the run with: {program()} runs tail {queued.id}")
+        raise
     except KeyboardInterrupt:
         say("Cancelling the run …")
     try:
         stopped = api.cancel(queued)
     except KeyboardInterrupt:
-        say(f"The run may go on. Cancel it with: runflow runs cancel {queued.id}")
+        say(f"The run may go on. Cancel it with: {program()} runs cancel {queued.id}")
     else:
         say(f"The run {stopped.id} {'is cancelled' if stopped.status_code == 'cancelled' else 'had ended already'}.")
     raise typer.Exit(INTERRUPTED)

@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from runflow.cli.calling import Json, Key, Server, calling, print_json, say
-from runflow.cli.console import FAILED, INTERRUPTED, fail
+from runflow.cli.console import FAILED, INTERRUPTED, fail, program
+from runflow.cli.tables import print_table
 
 if TYPE_CHECKING:
     from runflow.client import Run
 
 app = typer.Typer(add_completion=False, help="List, show, follow, cancel and repeat runs.", no_args_is_help=True)
-
-MOST_COLUMNS = 400
-"""Of a line in a pipe, where no terminal tells its width."""
 
 RunId = Annotated[str, typer.Argument(metavar="RUN_ID", help="The run's id.")]
 Patience = Annotated[float, typer.Option(help="Stop waiting after so many seconds; the run goes on.", min=0)]
@@ -88,7 +86,7 @@ def tail(
                 with display() as shown:
                     run = follow(api, api.get_run(run_id), shown, timeout=timeout, verbose=True)
         except KeyboardInterrupt:
-            say(f"The run goes on. Cancel it with: runflow runs cancel {run_id}")
+            say(f"The run goes on. Cancel it with: {program()} runs cancel {run_id}")
             raise typer.Exit(INTERRUPTED) from None
     if run.status_code != "succeeded":
         fail(run.failure_message or f"The run {run.id} was cancelled.", FAILED)
@@ -126,15 +124,12 @@ def rerun(
     if as_json:
         print_json(run)
         return
-    say(f"Queued. `runflow runs tail {run.id}` follows it.")
+    say(f"Queued. `{program()} runs tail {run.id}` follows it.")
     typer.echo(run.id)
 
 
 def _print_table(runs: "list[Run]") -> None:
-    """Print the columns that hold anything; in a pipe, each run in one line."""
-    from rich.console import Console
-    from rich.table import Table
-
+    """Print the columns that hold anything."""
     columns: dict[str, list[str | None]] = {
         "id": [run.id for run in runs],
         "workflow": [run.get("model") for run in runs],
@@ -146,17 +141,7 @@ def _print_table(runs: "list[Run]") -> None:
         "failure": [run.failure_code for run in runs],
     }
     told = {name: [cell or "" for cell in cells] for name, cells in columns.items() if any(cells) or name == "id"}
-    table = Table(box=None, pad_edge=False)
-    for name, cells in told.items():
-        # What is asked for or copied stays whole in a narrow window.
-        whole = max(map(len, cells), default=0) if name in ("id", "status", "created", "took") else 4
-        table.add_column(name, no_wrap=True, min_width=whole)
-    for row in zip(*told.values(), strict=True):
-        table.add_row(*row)
-    shown = Console(highlight=False, markup=False)
-    if not shown.is_terminal:
-        shown = Console(highlight=False, markup=False, width=MOST_COLUMNS)
-    shown.print(table)
+    print_table([*told], zip(*told.values(), strict=True), whole=("id", "status", "created", "took"))
 
 
 def _when(moment: datetime | None, form: str = "%Y-%m-%d %H:%M:%S") -> str | None:

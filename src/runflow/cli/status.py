@@ -4,12 +4,14 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Column, Table
+from rich.table import Table
 
 from runflow.cli import workers
+from runflow.cli.console import program
 from runflow.cli.database import with_database
+from runflow.cli.tables import print_table
 from runflow.db.database import Database
-from runflow.demo.server import running
+from runflow.demo.server import alive, running
 from runflow.installation import Installation
 from runflow.overview import service
 from runflow.overview.queries import WorkerRow
@@ -33,13 +35,23 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
         async with db.system(durable=False) as transaction:
             found = await service.collect(transaction, space)
         address = running(settings.home_dir, settings.ca_file)
-        return {**found, "server": {**found["server"], "url": address, "home": str(settings.home_dir)}}
+        ready = address is not None
+        address = address or alive(settings.home_dir, settings.ca_file)
+        if address is None and not found["server"]["processes"]:
+            found["workers"] = gone(found["workers"])
+        server = {**found["server"], "url": address, "ready": ready, "home": str(settings.home_dir)}
+        return {**found, "server": server}
 
     found = with_database(work)
     if as_json:
         typer.echo(dumps(found).decode())
     else:
         _print(found)
+
+
+def gone(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return workers as they are without a server: seen a moment ago, perhaps, and connected to nobody."""
+    return [{**row, "online": False} for row in rows]
 
 
 def _print(found: dict[str, Any]) -> None:
@@ -54,22 +66,28 @@ def _print(found: dict[str, Any]) -> None:
     facts.add_row("Last hour", _counts(found["last_hour"]) or "no run")
     facts.add_row("Messages", _deliveries(deliveries))
     facts.add_row("Workers", _workers(found["workers"]))
-    out.print(facts)
+    out.print(facts, soft_wrap=True)
     if found["workers"]:
         out.print()
-        out.print(workers.table([WorkerRow(**row) for row in found["workers"]]))
+        workers.print_workers([WorkerRow(**row) for row in found["workers"]])
     if queue["lanes"]:
         out.print()
-        out.print(_lanes(queue))
+        _print_lanes(queue)
 
 
 def _server(server: dict[str, Any]) -> str:
+    if server["url"] and not server["ready"]:
+        return f"[yellow]not ready[/], at {server['url']}. Why: {server['url']}/v1/readiness"
     if server["url"]:
         more = f", {server['processes']} processes on this database" if server["processes"] > 1 else ""
         return f"[green]up[/] at {server['url']} (release {server['version']}{more})"
     if server["processes"]:
-        return f"none on this home; {server['processes']} elsewhere on this database"
-    return "[yellow]not running[/]. Start it with: runflow up"
+        return f"none on {_escaped(server['home'])}; {server['processes']} elsewhere on this database"
+    return f"[yellow]not running[/] on {_escaped(server['home'])}. Start it with: {program()} up"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")
 
 
 def _files(storage: dict[str, Any]) -> str:
@@ -97,31 +115,26 @@ def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
 
 
-def _lanes(queue: dict[str, Any]) -> Table:
-    shown = Table(
-        "organization",
-        "workflow",
-        "version",
-        "GPU",
-        Column("wait", justify="right"),
-        Column("with a worker", justify="right"),
-        Column("oldest", justify="right"),
-        box=None,
+def _print_lanes(queue: dict[str, Any]) -> None:
+    print_table(
+        ("organization", "workflow", "version", "GPU", "wait", "with a worker", "oldest"),
+        [
+            (
+                lane["organization"],
+                lane["workflow"],
+                lane["version"],
+                lane["gpu_class"],
+                str(lane["queued"]),
+                str(lane["running"]),
+                "" if lane["oldest_wait_seconds"] is None else f"{lane['oldest_wait_seconds']:.0f} s",
+            )
+            for lane in queue["lanes"]
+        ],
+        whole=("workflow", "GPU", "wait", "with a worker", "oldest"),
+        right=("wait", "with a worker"),
     )
-    for lane in queue["lanes"]:
-        oldest = "" if lane["oldest_wait_seconds"] is None else f"{lane['oldest_wait_seconds']:.0f} s"
-        shown.add_row(
-            lane["organization"],
-            lane["workflow"],
-            lane["version"],
-            lane["gpu_class"],
-            str(lane["queued"]),
-            str(lane["running"]),
-            oldest,
-        )
     if queue["lanes_total"] > len(queue["lanes"]):
-        shown.add_row(f"and {queue['lanes_total'] - len(queue['lanes'])} more")
-    return shown
+        typer.echo(f"and {queue['lanes_total'] - len(queue['lanes'])} more")
 
 
 def size(count: int) -> str:

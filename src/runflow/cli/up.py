@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 import uvloop
 
-from runflow.cli.console import fail, say
+from runflow.cli.console import fail, program, say
 from runflow.cli.settings import load_settings
 from runflow.home_lock import serving_home
 from runflow.installation import FirstSteps, open_installation
@@ -65,4 +65,4 @@ def _welcome(settings: Settings, listen: Listen, steps: FirstSteps, *, worker: b
     if refusal("http://127.0.0.1", settings) is not None:
         say("To receive callbacks and webhooks on this machine, start it with RUNFLOW_ALLOWED_NETWORKS=127.0.0.0/8")
     if worker and settings.comfyui_url is None and not is_usable(settings.comfyui_dir):
-        say("There is no ComfyUI yet, so runs wait. Install one with:  runflow comfyui install")
+        say(f"There is no ComfyUI yet, so runs wait. Install one with:  {program()} comfyui install")

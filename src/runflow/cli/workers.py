@@ -5,12 +5,11 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import typer
-from rich.console import Console
-from rich.table import Column, Table
 
 from runflow import errors
 from runflow.cli.console import console
 from runflow.cli.database import in_transaction
+from runflow.cli.tables import print_table
 from runflow.db.transaction import Transaction
 from runflow.overview import queries as overview
 from runflow.web.responses import dumps
@@ -22,53 +21,62 @@ app = typer.Typer(
 )
 
 Name = Annotated[str, typer.Argument(metavar="WORKER", help="Name or id of the worker.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 
 @app.command("list")
-def list_all(as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False) -> None:
+def list_all(as_json: Json = False) -> None:
     """List the workers with what they execute: those that are connected first."""
     rows = in_transaction(lambda transaction: overview.workers(transaction, CONNECTED_SECONDS))
     if as_json:
         typer.echo(dumps({"items": rows}).decode())
     elif rows:
-        Console().print(table(rows))
+        print_workers(rows)
     else:
         console.print("No worker has ever registered. `runflow up` runs one; elsewhere: runflow worker --server URL")
 
 
 @app.command()
-def drain(worker: Name) -> None:
+def drain(worker: Name, as_json: Json = False) -> None:
     """Let a worker finish what it has and get no new runs, until it is undrained; it stays so when it restarts."""
-    _set_draining(worker, True)
-    console.print(f"{worker} gets no new runs. `runflow workers list` shows when it has finished those it has.")
+    worker_id = _set_draining(worker, True)
+    said = f"{worker} gets no new runs. `runflow workers list` shows when it has finished those it has."
+    _tell(said, {"id": worker_id, "draining": True}, as_json)
 
 
 @app.command()
-def undrain(worker: Name) -> None:
+def undrain(worker: Name, as_json: Json = False) -> None:
     """Let a drained worker take runs again."""
-    _set_draining(worker, False)
-    console.print(f"{worker} takes runs again.")
+    worker_id = _set_draining(worker, False)
+    _tell(f"{worker} takes runs again.", {"id": worker_id, "draining": False}, as_json)
 
 
 @app.command()
-def remove(worker: Name) -> None:
+def remove(worker: Name, as_json: Json = False) -> None:
     """Take a worker that is gone off the lists, and free its name for another token."""
 
-    async def work(transaction: Transaction) -> None:
-        await service.remove_by_operator(transaction, await _find(transaction, worker))
+    async def work(transaction: Transaction) -> UUID:
+        worker_id = await _find(transaction, worker)
+        await service.remove_by_operator(transaction, worker_id)
+        return worker_id
 
-    in_transaction(work)
-    console.print(f"Removed {worker}. It is back when a worker of this name registers.")
+    worker_id = in_transaction(work)
+    _tell(f"Removed {worker}. It is back when a worker of this name registers.", {"id": worker_id}, as_json)
 
 
-def table(rows: list[overview.WorkerRow]) -> Table:
-    """Return the workers as people read them."""
-    shown = Table("name", "GPU", "state", Column("executes", justify="right"), "seen", box=None)
+def print_workers(rows: list[overview.WorkerRow]) -> None:
+    """Print the workers as people read them."""
     now = datetime.now(UTC)
-    for row in rows:
-        seen = ago((now - row.last_seen_at).total_seconds())
-        shown.add_row(row.name, row.gpu_code, state(row), str(row.executing), seen)
-    return shown
+    print_table(
+        ("name", "GPU", "executes", "seen", "state"),
+        [
+            (row.name, row.gpu_code, str(row.executing), ago((now - row.last_seen_at).total_seconds()), state(row))
+            for row in rows
+        ],
+        # What is wrong with a worker ends with what to do.
+        whole=("name", "GPU", "executes", "seen", "state"),
+        right=("executes",),
+    )
 
 
 def state(row: overview.WorkerRow) -> str:
@@ -90,11 +98,20 @@ def ago(seconds: float) -> str:
     return f"{max(0, int(seconds))} s ago"
 
 
-def _set_draining(worker: str, draining: bool) -> None:
-    async def work(transaction: Transaction) -> None:
-        await service.drain_by_operator(transaction, await _find(transaction, worker), draining)
+def _tell(said: str, result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(dumps(result).decode())
+    else:
+        console.print(said, markup=False, soft_wrap=True)
 
-    in_transaction(work)
+
+def _set_draining(worker: str, draining: bool) -> UUID:
+    async def work(transaction: Transaction) -> UUID:
+        worker_id = await _find(transaction, worker)
+        await service.drain_by_operator(transaction, worker_id, draining)
+        return worker_id
+
+    return in_transaction(work)
 
 
 async def _find(transaction: Transaction, worker: str) -> UUID:

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 import httpx
 
 from runflow.client import effects
-from runflow.client.connection import BROKEN, OK, answer_of, headers_of, unreachable
+from runflow.client.connection import BROKEN, OK, answer_of, headers_of, timeout_of, unreachable
 from runflow.client.effects import Answer, Effect, Emit, Iteration, Plan, Request
-from runflow.client.files import CHUNK, Source
+from runflow.client.files import CHUNK, Source, put, unfinished
 
 T = TypeVar("T")
 
@@ -73,8 +73,8 @@ class AsyncDriver:
                 return await stream.open(request)
             case effects.ReadLine():
                 return await stream.line()
-            case effects.Save(request, path, sha256):
-                return await self._save(request, path, sha256)
+            case effects.Save():
+                return await self._save(effect)
             case effects.Pause(seconds):
                 return await asyncio.sleep(seconds)
             case effects.Compute(function):
@@ -94,32 +94,33 @@ class AsyncDriver:
                 params=request.params or None,
                 headers=headers_of(request),
                 content=request.body if request.source is None else _chunks(request.source),
-                timeout=request.timeout,
+                timeout=timeout_of(request),
             )
         except BROKEN as error:
             raise unreachable(request.url, error) from error
         return answer_of(response, response.content)
 
-    async def _save(self, request: Request, path: Path, sha256: str | None) -> tuple[Answer, str]:
+    async def _save(self, asked: effects.Save) -> tuple[Answer, str, Path]:
+        request, path = asked.request, asked.path
         digest = hashlib.sha256()
-        partial = path.with_name(path.name + ".part")
+        partial = unfinished(path)
         try:
             async with self._http.stream(
-                request.method, request.url, headers=headers_of(request), timeout=request.timeout
+                request.method, request.url, headers=headers_of(request), timeout=timeout_of(request)
             ) as response:
                 if response.status_code != OK:
-                    return answer_of(response, await response.aread()), ""
+                    return answer_of(response, await response.aread()), "", path
                 with await asyncio.to_thread(partial.open, "wb") as file:
                     async for chunk in response.aiter_raw():
                         digest.update(chunk)
                         await asyncio.to_thread(file.write, chunk)
-            if sha256 in (None, digest.hexdigest()):
-                await asyncio.to_thread(partial.replace, path)
+            if asked.sha256 in (None, digest.hexdigest()):
+                path = await asyncio.to_thread(put, partial, path, replaces=asked.replaces)
         except BROKEN as error:
             raise unreachable(request.url, error) from error
         finally:
             partial.unlink(missing_ok=True)
-        return answer_of(response), digest.hexdigest()
+        return answer_of(response), digest.hexdigest(), path
 
 
 class _Stream:
@@ -147,7 +148,7 @@ class _Stream:
                     request.url,
                     params=request.params or None,
                     headers=headers_of(request),
-                    timeout=request.timeout,
+                    timeout=timeout_of(request),
                 )
             )
             if response.status_code != OK:

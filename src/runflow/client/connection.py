@@ -16,6 +16,8 @@ from runflow.tls import next_step, trusting
 
 USER_AGENT = f"runflow-python/{__version__}"
 OK = 200
+CONNECT_SECONDS = 10.0
+"""How long a connection may take to be there: behind an address that swallows everything, it never is."""
 
 
 def session_of(url: str | None, key: str | None, timeout: float, retry_seconds: float) -> Session:
@@ -36,6 +38,11 @@ def headers_of(request: Request) -> dict[str, str]:
     return {"User-Agent": USER_AGENT, **encoding, **request.headers}
 
 
+def timeout_of(request: Request) -> httpx.Timeout:
+    """Return the time limits of a request. Waiting for a connection of our own that is free is nobody's failure."""
+    return httpx.Timeout(request.timeout, connect=min(CONNECT_SECONDS, request.timeout), pool=None)
+
+
 def answer_of(response: httpx.Response, body: bytes = b"") -> Answer:
     """Return an answer as plans read it."""
     return Answer(response.status_code, {name.lower(): value for name, value in response.headers.items()}, body)
@@ -47,9 +54,11 @@ def unreachable(url: str, error: Exception) -> RunflowUnreachable:
     where = shown(f"{parts.scheme}://{parts.netloc}")
     refused = next_step(error)
     reason = str(error) or type(error).__name__
+    connected = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError)
+    step = refused or ("" if connected else " Does the server run, and is the address right?")
     return RunflowUnreachable(
-        f"Nothing answers at {where}: {reason}.{refused}",
-        connected=not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError),
+        f"Nothing answers at {where}: {reason}.{step}",
+        connected=connected,
         permanent=bool(refused) or isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL),
     )
 

@@ -33,9 +33,11 @@ def find(url: str | None = None, key: str | None = None, *, login: Path | None =
 
     Raises `NotConfigured` where there is no key for the server.
     """
-    saved = load(login)
-    address = normalized(url or os.environ.get(URL_VARIABLE) or saved.get("default") or DEFAULT_URL)
-    found = key or os.environ.get(KEY_VARIABLE) or saved.get("keys", {}).get(address)
+    url, key = url or os.environ.get(URL_VARIABLE), key or os.environ.get(KEY_VARIABLE)
+    # Where both are given no file is looked at: it may be broken, and a container's user may have no home at all.
+    saved = {} if url and key else load(login)
+    address = normalized(url or saved.get("default") or DEFAULT_URL)
+    found = key or saved.get("keys", {}).get(address)
     if not found:
         raise NotConfigured(
             f"There is no API key for {shown(address)}. Save one with `runflow login`, or set {KEY_VARIABLE}."
@@ -62,7 +64,12 @@ def shown(url: str) -> str:
 
 def login_file() -> Path:
     """Return where `runflow login` keeps addresses and keys of this user."""
-    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    try:
+        base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    except RuntimeError:
+        raise NotConfigured(
+            f"This user has no home folder, where a login would be. Set {URL_VARIABLE} and {KEY_VARIABLE}."
+        ) from None
     return Path(base) / "runflow" / "login.json"
 
 

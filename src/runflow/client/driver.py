@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import httpx
 
 from runflow.client import effects
-from runflow.client.connection import BROKEN, OK, answer_of, headers_of, unreachable
+from runflow.client.connection import BROKEN, OK, answer_of, headers_of, timeout_of, unreachable
 from runflow.client.effects import Answer, Effect, Emit, Iteration, Plan, Request
+from runflow.client.files import put, unfinished
 
 T = TypeVar("T")
 
@@ -72,8 +73,8 @@ class Driver:
                 return stream.open(request)
             case effects.ReadLine():
                 return stream.line()
-            case effects.Save(request, path, sha256):
-                return self._save(request, path, sha256)
+            case effects.Save():
+                return self._save(effect)
             case effects.Pause(seconds):
                 return time.sleep(seconds)
             case effects.Compute(function):
@@ -92,32 +93,33 @@ class Driver:
                 params=request.params or None,
                 headers=headers_of(request),
                 content=request.body if request.source is None else request.source.chunks(),
-                timeout=request.timeout,
+                timeout=timeout_of(request),
             )
         except BROKEN as error:
             raise unreachable(request.url, error) from error
         return answer_of(response, response.content)
 
-    def _save(self, request: Request, path: Path, sha256: str | None) -> tuple[Answer, str]:
+    def _save(self, asked: effects.Save) -> tuple[Answer, str, Path]:
+        request, path = asked.request, asked.path
         digest = hashlib.sha256()
-        partial = path.with_name(path.name + ".part")
+        partial = unfinished(path)
         try:
             with self._http.stream(
-                request.method, request.url, headers=headers_of(request), timeout=request.timeout
+                request.method, request.url, headers=headers_of(request), timeout=timeout_of(request)
             ) as response:
                 if response.status_code != OK:
-                    return answer_of(response, response.read()), ""
+                    return answer_of(response, response.read()), "", path
                 with partial.open("wb") as file:
                     for chunk in response.iter_raw():
                         digest.update(chunk)
                         file.write(chunk)
-            if sha256 in (None, digest.hexdigest()):
-                partial.replace(path)
+            if asked.sha256 in (None, digest.hexdigest()):
+                path = put(partial, path, replaces=asked.replaces)
         except BROKEN as error:
             raise unreachable(request.url, error) from error
         finally:
             partial.unlink(missing_ok=True)
-        return answer_of(response), digest.hexdigest()
+        return answer_of(response), digest.hexdigest(), path
 
 
 class _Stream:
@@ -145,7 +147,7 @@ class _Stream:
                     request.url,
                     params=request.params or None,
                     headers=headers_of(request),
-                    timeout=request.timeout,
+                    timeout=timeout_of(request),
                 )
             )
             if response.status_code != OK:

@@ -61,15 +61,16 @@ class ReadLine:
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """Fetch a file to `path`, whole or not at all: gives (`Answer`, SHA-256 in hex).
+    """Fetch a file to `path`, whole or not at all: gives (`Answer`, SHA-256 in hex, where it lies).
 
-    A file with another SHA-256 than `sha256`, where that is known, is dropped, and what lies at `path` stays. Raises
-    `RunflowUnreachable`, OSError.
+    A file with another SHA-256 than `sha256`, where that is known, is dropped, and what lies at `path` stays. Without
+    `replaces` it stays in any case, and the file gets the first free name. Raises `RunflowUnreachable`, OSError.
     """
 
     request: Request
     path: Path
     sha256: str | None = None
+    replaces: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +135,9 @@ def line() -> Plan[str | None]:
     return text
 
 
-def saved(request: Request, path: Path, sha256: str | None) -> Plan[tuple[Answer, str]]:
+def saved(request: Request, path: Path, sha256: str | None, *, replaces: bool) -> Plan[tuple[Answer, str, Path]]:
     """Ask for a file, with the type of what is told of it."""
-    result: tuple[Answer, str] = yield Save(request, path, sha256)
+    result: tuple[Answer, str, Path] = yield Save(request, path, sha256, replaces)
     return result
 
 

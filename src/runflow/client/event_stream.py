@@ -59,6 +59,7 @@ def follow(
                 return
             parser = Parser(last)
             while (text := (yield from line())) is not None:
+                patience.heard()  # a comment is enough: a node may compute for minutes
                 if timeout is not None and time.monotonic() - began >= timeout:
                     raise RunTimeout(run_id, timeout)
                 event = parser.feed(text)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
+from urllib.parse import urlsplit
 
 from runflow.client.credentials import shown
 from runflow.client.effects import Answer, Pause, Plan, Request, send
@@ -33,34 +34,45 @@ class Session:
 
 
 class Patience:
-    """Decides whether a request is repeated, and after what pause."""
+    """Decides whether a request is repeated, and after what pause.
+
+    It begins with the first failure: how long a server took to answer before, as it waited for a run, uses up none.
+    """
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._began = monotonic()
+        self._failed: float | None = None
         self._pause = FIRST_PAUSE
 
     def renew(self) -> None:
         """Begin anew, as something was achieved."""
-        self._began, self._pause = monotonic(), FIRST_PAUSE
+        self._failed, self._pause = None, FIRST_PAUSE
+
+    def heard(self) -> None:
+        """Count the next failure as the first one, as the server is there; pauses go on growing."""
+        self._failed = None
 
     def pause(self, error: RunflowError) -> float:
         """Return the seconds to wait before the next try. Raises the error when there is none."""
-        seconds = self._session.retry_seconds
+        now = monotonic()
+        if self._failed is None:
+            self._failed = now
+        ends = self._failed + self._session.retry_seconds
         asked = 0.0
         if isinstance(error, RunflowUnreachable):
             if error.permanent:
                 raise error
             self._session.reached = self._session.reached or error.connected
             if not self._session.reached:
-                seconds = min(seconds, FIRST_CONTACT_SECONDS)
+                ends = min(ends, self._began + FIRST_CONTACT_SECONDS)
         elif isinstance(error, ApiError) and error.is_momentary:
             asked = error.retry_after or 0.0
         else:
             raise error
         pause = max(asked, self._pause * random.uniform(0.5, 1.0))  # noqa: S311 - so that clients do not come together
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
-        if monotonic() + pause - self._began > seconds:
+        if now + pause > ends:
             raise error
         return pause
 
@@ -96,7 +108,7 @@ def build(
 
 
 def exchange(session: Session, request: Request) -> Plan[Answer]:
-    """Send a request until it is answered for good, and return an answer below 400.
+    """Send a request until it is answered for good, and return an answer below 300.
 
     A broken connection, 429, 502, 503 and 504, and a 409 that tells when to come back, are tried again for
     `retry_seconds`. Raises `ApiError`, `RunflowUnreachable`.
@@ -110,10 +122,14 @@ def exchange(session: Session, request: Request) -> Plan[Answer]:
 
 
 def checked(session: Session, answer: Answer) -> Answer:
-    """Return an answer below 400. Raises `ApiError`."""
+    """Return an answer below 300. Raises `ApiError`, and `RunflowUnreachable` for one that leads elsewhere."""
     session.reached = True
     if answer.status >= 400:
         raise api_error(answer.status, answer.headers, answer.body)
+    if answer.status >= 300:  # not followed: what is sent, the key above all, is for the address that was given
+        there = urlsplit(answer.headers.get("location", ""))
+        where = shown(f"{there.scheme}://{there.netloc}") if there.netloc else "another address"
+        raise RunflowUnreachable(f"The server sends on to {where}. Use the address where that ends.", permanent=True)
     return answer
 
 

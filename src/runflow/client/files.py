@@ -1,14 +1,16 @@
-"""Files of the caller's that become assets: paths, bytes and open files."""
+"""Files of the caller's: paths, bytes and open files that become assets, and the places of those that were fetched."""
 
 import hashlib
+import io
 import mimetypes
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 CHUNK = 1 << 20
 UNKNOWN = "application/octet-stream"
@@ -90,12 +92,69 @@ def source_of(value: Any) -> Source:
     begin = content.tell()
     _binary(content.read(0))
     size = content.seek(0, os.SEEK_END) - begin
+    # It stands where it stood: it may be given once more, also by us.
+    content.seek(begin)
+    plain = isinstance(content, io.BufferedReader) and isinstance(content.raw, io.FileIO) and hasattr(os, "pread")
+    if plain:  # several may read it at the same time
+        return _described(given, name, size, lambda: (cast(BinaryIO, _Slice(content, begin)), False))
 
     def start() -> tuple[BinaryIO, bool]:
         content.seek(begin)
-        return content, False
+        return cast(BinaryIO, _Returning(content, begin)), True
 
     return _described(given, name, size, start)
+
+
+class _Slice:
+    """Reads an open file of the system from a position on, and leaves the file's own position alone."""
+
+    def __init__(self, file: io.BufferedReader, position: int) -> None:
+        self._file, self._position = file, position
+
+    def read(self, count: int) -> bytes:
+        found = os.pread(self._file.fileno(), count, self._position)
+        self._position += len(found)
+        return found
+
+
+class _Returning:
+    """Reads a file of the caller's, and has it stand where it stood instead of closing it."""
+
+    def __init__(self, file: BinaryIO, position: int) -> None:
+        self._file, self._position = file, position
+
+    def read(self, count: int) -> bytes:
+        return self._file.read(count)
+
+    def close(self) -> None:
+        self._file.seek(self._position)
+
+
+def unfinished(path: Path) -> Path:
+    """Return where a file lies until it is whole: beside its place, under a name that nobody else has."""
+    return path.with_name(f".{secrets.token_hex(8)}.part")
+
+
+def put(file: Path, path: Path, *, replaces: bool) -> Path:
+    """Move a whole file to its place, or without `replaces` to the first name that is free; return it. Raises OSError.
+
+    A name is taken before the file moves there, so that of several who save at the same time none takes another's.
+    """
+    place, number = path, 1
+    while not replaces:
+        try:
+            place.touch(exist_ok=False)
+        except FileExistsError:
+            place = path.with_name(f"{path.stem}-{number}{path.suffix}")
+            number += 1
+        else:
+            break
+    try:
+        return file.replace(place)
+    except OSError:
+        if not replaces:
+            place.unlink(missing_ok=True)
+        raise
 
 
 def _of_bytes(given: File, content: bytes, name: str | None) -> Source:

@@ -81,6 +81,8 @@ class Run(Record):
     is_terminal = required[bool]()
     waiting_reason = optional[str]()
     queue_position = optional[int]()
+    estimated_wait_seconds = optional[float]()
+    model = optional[str]()
     target_version = optional[str]()
     source_code = optional[str]()
     input = optional[dict[str, Any]]()
@@ -97,6 +99,8 @@ class Run(Record):
     failure_code = optional[str]()
     failure_stage_code = optional[str]()
     failure_message = optional[str]()
+    error = optional[dict[str, Any]]()
+    output = optional[dict[str, Any]]()
     cancellation_reason = optional[str]()
     request_id = optional[str]()
     batch_id = optional[str]()
@@ -184,9 +188,11 @@ class Event(Record):
     max = optional[int]()
     nodes_completed = optional[int]()
     nodes_total = optional[int]()
+    queue_position = optional[int]()
+    estimated_wait_seconds = optional[float]()
 
     def __init__(self, number: str, kind: str, data: dict[str, Any]) -> None:
-        """`number` only grows; `kind` is `status`, `progress`, `log` or `node`."""
+        """`number` only grows; `kind` is `status`, `progress`, `log`, `node` or `queue`."""
         super().__init__(data)
         self.number = number
         self.kind = kind

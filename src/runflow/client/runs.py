@@ -1,5 +1,6 @@
 """Runs: dispatch, wait, follow, cancel, repeat."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -42,9 +43,10 @@ def submit(
 ) -> Plan[Run]:
     """Upload the files among the inputs, queue a run and return its record."""
     path = workflow_path(workflow) + "/runs"
-    query = {"wait": _number(wait)} if wait else None
+    # Not in the address: the same Idempotency-Key at another address is another request, and another wait is not.
+    headers = {"Prefer": f"wait={math.ceil(wait)}"} if wait else None
     prepared = yield from prepare(session, inputs)
-    options = {"params": query, "idempotency_key": idempotency_key, "extra_seconds": wait}
+    options = {"headers": headers, "idempotency_key": idempotency_key, "extra_seconds": wait}
     try:
         record = yield from json_of(session, "POST", path, body={"input": prepared.values, **fields}, **options)
     except InvalidRequest as error:
@@ -81,13 +83,15 @@ def wait(
     run_id = id_of(given)
     deadline = time.monotonic() + timeout
     longest = 1.0 if progress else POLL_SECONDS
-    while (left := deadline - time.monotonic()) > 0:
-        found = yield from read(session, run_id, wait=min(longest, left))
+    while True:
+        left = deadline - time.monotonic()
+        found = yield from read(session, run_id, wait=max(0.0, min(longest, left)))
         if progress is not None:
             yield Tell(progress, found)
         if found.is_terminal:
             return succeeded(found)
-    raise RunTimeout(run_id, given_up_after or timeout)
+        if left <= 0:
+            raise RunTimeout(run_id, given_up_after or timeout)
 
 
 def subscribe(

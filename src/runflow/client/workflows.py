@@ -3,6 +3,7 @@
 from typing import Any
 
 from runflow.client.effects import Plan
+from runflow.client.errors import Conflict
 from runflow.client.exchange import Session, json_of
 from runflow.client.records import Workflow
 from runflow.client.runs import workflow_path
@@ -12,15 +13,24 @@ WORKFLOWS = "/v1/comfyui-workflows"
 
 def deploy(session: Session, slug: str, prompt: Any, **fields: Any) -> Plan[Workflow]:
     """Create the workflow `slug`, or give it a new version when it exists; return its record."""
-    query = {"q": f"slug.eq:'{slug}'", "limit": 1}
-    found = (yield from json_of(session, "GET", WORKFLOWS, params=query))["items"]
     body = {**fields, "workflow_json": prompt}
-    if found:
-        # What is not given stays, the name that people gave it included.
-        record = yield from json_of(session, "PATCH", f"{WORKFLOWS}/{found[0]['id']}", body=body)
-    else:
-        record = yield from json_of(session, "POST", WORKFLOWS, body={"name": slug, **body, "slug": slug})
-    return Workflow(record)
+    found = yield from _id_of(session, slug)
+    if found is None:
+        try:
+            return Workflow((yield from json_of(session, "POST", WORKFLOWS, body={"name": slug, **body, "slug": slug})))
+        except Conflict:
+            # Another deployment may have been first, a moment ago.
+            found = yield from _id_of(session, slug)
+            if found is None:
+                raise
+    # What is not given stays, the name that people gave it included.
+    return Workflow((yield from json_of(session, "PATCH", f"{WORKFLOWS}/{found}", body=body)))
+
+
+def _id_of(session: Session, slug: str) -> Plan[str | None]:
+    query = {"q": f"slug.eq:'{slug}'", "limit": 1}
+    items = (yield from json_of(session, "GET", WORKFLOWS, params=query))["items"]
+    return items[0]["id"] if items else None
 
 
 def read(session: Session, workflow: str, **query: Any) -> Plan[Workflow]:

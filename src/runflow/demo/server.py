@@ -36,6 +36,19 @@ def running(home: Path, ca_file: Path | None = None) -> str | None:
     return None
 
 
+def alive(home: Path, ca_file: Path | None = None) -> str | None:
+    """Return the address of the server process of this home, also of one that is not ready, or slow; None for none."""
+    trusted = trusting(httpx.create_ssl_context(), ca_file)
+    try:
+        address = (home / "server.url").read_text().strip()
+        httpx.get(f"{address}/v1/health", timeout=5, verify=trusted)
+    except httpx.ReadTimeout:
+        return address
+    except (OSError, httpx.HTTPError):
+        return None
+    return address
+
+
 @contextlib.contextmanager
 def own_server(home: Path, on_key: Callable[[str], None]) -> Iterator[str]:
     """Run `runflow up` on a free port and give its address. Raises `ServerDidNotStart`.
