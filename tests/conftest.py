@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -62,6 +63,14 @@ def _log_lines_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """A command that a test runs in this process turns its log lines elsewhere, or off, for everyone after it."""
     monkeypatch.setattr(logs, "_is_json", False)
     monkeypatch.setattr(structlog, "configure", lambda **_: None)
+
+
+@pytest.fixture
+def hears_hangups() -> Iterator[None]:
+    """Whoever starts the suite with `nohup` ignores SIGHUP, and so does every process that a test starts."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from .bind import bind, injected_input
 from .coerce import DefaultValue, ValueRefused, ValueRules, coerce_default, coerce_value
 from .effective import with_effective_defaults
+from .example_values import example_value, used_default
 from .inputs_behind import FeedingInput, check_values, inputs_behind
 from .interface import read_interface
 from .limits import Limits
@@ -68,6 +69,7 @@ __all__ = [
     "coerce_value",
     "collect_outputs",
     "describe_node",
+    "example_value",
     "executed_nodes",
     "find_warnings",
     "graph_nodes",
@@ -84,6 +86,7 @@ __all__ = [
     "scrub_graph",
     "scrub_prompt",
     "slugify",
+    "used_default",
     "validate_values",
     "with_effective_defaults",
     "without_text",

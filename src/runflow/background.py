@@ -1,6 +1,7 @@
 """What a process does beside its requests: started again when it fails, and known by name when it stands still."""
 
 import asyncio
+import signal
 import time
 from collections.abc import Awaitable, Callable
 
@@ -97,3 +98,9 @@ class Background:
             now = time.monotonic()
             self.awake += min(now - last, 2 * TICK_SECONDS)
             last = now
+
+
+def stop_signals() -> list[signal.Signals]:
+    """Return the signals that ask a process to end: also that of a closed terminal, except under `nohup`."""
+    hears_hangups = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hears_hangups else [])]

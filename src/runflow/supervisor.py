@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import gc
 import os
-import signal
 import socket
 import ssl
 import subprocess
@@ -19,7 +18,7 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from runflow.background import Background, Beat
+from runflow.background import Background, Beat, stop_signals
 from runflow.embedded_postgres import EmbeddedPostgres
 from runflow.embedded_postgres.errors import EmbeddedPostgresError
 from runflow.installation import FirstSteps, Installation, first_steps
@@ -86,9 +85,9 @@ class Supervisor:
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
-        """Serve until SIGINT or SIGTERM. Raises `AddressInUse`."""
+        """Serve until SIGINT or SIGTERM, or until the terminal is closed. Raises `AddressInUse`."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in stop_signals():
             loop.add_signal_handler(number, self._stopping.set)
         outer = _bind(self._listen.host, self._listen.port)
         async with self._installation.database() as db:

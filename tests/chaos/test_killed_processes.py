@@ -116,9 +116,13 @@ def test_database_killed_with_runs_queued_and_running(platform: Platform, api: R
     all_end_once(platform, api, runs, receiver)
 
 
-def test_ctrl_c_leaves_no_process_and_loses_nothing(platform: Platform, api: Runflow, receiver: Receiver) -> None:
+@pytest.mark.usefixtures("hears_hangups")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_ctrl_c_or_a_closed_terminal_leaves_no_process_and_loses_nothing(
+    platform: Platform, api: Runflow, receiver: Receiver, number: signal.Signals
+) -> None:
     runs = dispatch_some(api, receiver, e2e_prompts.sleep(2.0))
-    assert platform.stop(signal.SIGINT) == 0, platform.log()
+    assert platform.stop(number) == 0, platform.log()
     assert platform.processes() == []
     platform.start()
     all_end_once(platform, api, runs, receiver)

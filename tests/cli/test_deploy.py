@@ -10,6 +10,8 @@ from tests.cli.conftest import Command
 from tests.support.deployed import PROMPT
 from tests.support.source import ROOT
 
+TEXT = "a sea otter holding a smooth pebble"
+
 
 async def test_a_file_becomes_a_workflow_and_then_a_version(
     cli: Command, client: httpx.AsyncClient, owner_slug: str, tmp_path: Path
@@ -21,8 +23,8 @@ async def test_a_file_becomes_a_workflow_and_then_a_version(
     assert "version 1" in said.err and "input prompt (string, required)" in said.words
     assert "input steps (int, default 4)" in said.words and "output picture" in said.words
     lines = [shlex.split(line) for line in said.err.splitlines() if line.startswith("  runflow") or "curl" in line]
-    assert lines[0] == ["runflow", "run", f"{owner_slug}/big-portrait", "-i", "prompt=…"]
-    assert json.loads(lines[1][-1]) == {"input": {"prompt": "…"}} and "rf_live_" not in said.err
+    assert lines[0] == ["runflow", "run", f"{owner_slug}/big-portrait", "-i", f"prompt={TEXT}"]
+    assert json.loads(lines[1][-1]) == {"input": {"prompt": TEXT}} and "rf_live_" not in said.err
     file.write_text(json.dumps({**PROMPT, "7": {"class_type": "Anything", "inputs": {}}}))
     again = await cli("deploy", str(file), "--json", "--name", "Big Portrait")
     assert json.loads(again.out)["version"] == "2"
@@ -35,6 +37,7 @@ async def test_a_file_becomes_a_workflow_and_then_a_version(
 async def test_the_sample_says_what_each_input_takes(cli: Command) -> None:
     said = await cli("deploy", str(ROOT / "examples/dream-photo/workflow_api.json"))
     assert "input photo (image, required)" in said.words and said.code == 0, said.err
+    assert "-i photo=@photo.png" in said.words and '{"photo": "https://your-site.example/photo.png"}' in said.words
     assert "input size (int, default 512, 64 to 2048, in steps of 8)" in said.words
     assert 'input style (string, default "difference", one of difference, screen, multiply, overlay)' in said.words
 

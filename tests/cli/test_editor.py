@@ -133,6 +133,7 @@ while True:
 """
 
 
+@pytest.mark.usefixtures("hears_hangups")
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
 def test_comfyui_ends_with_the_command_whatever_ends_it(tmp_path: Path, comfyui: Path, number: signal.Signals) -> None:
     fake = FakeComfyUI(comfyui, tmp_path / "home")

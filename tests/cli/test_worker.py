@@ -69,17 +69,18 @@ async def ended(process: "subprocess.Popen[bytes]") -> bytes:
     return output
 
 
-@pytest.mark.parametrize("how", ["signal", "parent"])
+@pytest.mark.usefixtures("hears_hangups")
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP, None])
 async def test_a_worker_registers_and_leaves_when_told_or_orphaned(
-    server: FakeServer, tmp_path: Path, how: str
+    server: FakeServer, tmp_path: Path, how: signal.Signals | None
 ) -> None:
     process = start(server, tmp_path, "--label", "rack=3", "--die-with-parent")
     await server.until(lambda: server.registrations and server.registrations[-1]["status"] == "no_engine")
     registration = server.registrations[-1]
     assert (registration["name"], registration["labels"]) == ("box", {"rack": "3"})
     assert "runflow comfyui install" in registration["status_detail"]
-    if how == "signal":
-        process.send_signal(signal.SIGTERM)
+    if how is not None:
+        process.send_signal(how)
     # Closes standard input, which is the parent's end, and waits.
     output = await ended(process)
     assert process.returncode == 0

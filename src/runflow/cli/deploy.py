@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, help="Deploy an exported workflow, or give it a new version.")
 
-EXAMPLES: dict[str, Any] = {"int": 1, "float": 1.0, "boolean": True, "string": "…"}
-EXAMPLE_FILE = "https://your-site.example/photo.png"
+MEDIA = ("image", "file")
+EXAMPLE_FILE = "@photo.png"
 
 
 @app.command()
@@ -104,13 +104,24 @@ def _needed(workflow: "Workflow") -> "list[InputField]":
 
 
 def _argument(one: "InputField") -> str:
-    value = EXAMPLES.get(one.variable_type_code.lower(), "@photo.png")
+    value = _example(one)
+    if one.variable_type_code.lower() in MEDIA:
+        value = EXAMPLE_FILE
     return shlex.quote(f"{one.name}={value if isinstance(value, str) else json.dumps(value)}")
+
+
+def _example(one: "InputField") -> Any:
+    from runflow.graph import GraphError, InputSpec, example_value
+
+    try:
+        return example_value(InputSpec.from_dict(one))
+    except (GraphError, KeyError, TypeError, ValueError):  # of a newer server
+        return "…"
 
 
 def _curl(workflow: "Workflow", url: str) -> str:
     """Return the call for a shell. The key stays in its variable: what is printed may be kept."""
-    values = {one.name: EXAMPLES.get(one.variable_type_code.lower(), EXAMPLE_FILE) for one in _needed(workflow)}
+    values = {one.name: _example(one) for one in _needed(workflow)}
     body = shlex.quote(json.dumps({"input": values}, ensure_ascii=False))
     return (
         f'curl "{url}/v1/comfyui-workflows/{workflow.path}/runs?wait=60" -H "Authorization: Bearer $RUNFLOW_API_KEY" '

@@ -62,10 +62,11 @@ def editor(
     arguments = editor_home.prepare(base, folder, connection)
     log_path = base / "comfyui.log"
     command = [str(python), "main.py", *editor_home.options(folder, base, port), *arguments]
-    # A terminal that is closed says SIGHUP, and ComfyUI, in a session of its own, would go on and keep the port.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-            signal.signal(number, signal.default_int_handler)
+    from runflow.background import stop_signals
+
+    # ComfyUI, in a session of its own, hears nothing of them: it would go on and keep the port.
+    for number in stop_signals():
+        signal.signal(number, signal.default_int_handler)
     process = _start(command, folder, log_path, settings.home_dir)
     try:
         address = f"http://127.0.0.1:{port}"

@@ -2,7 +2,6 @@
 
 import os
 import re
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -106,6 +105,7 @@ def _run(settings: "Settings", worker_settings: WorkerSettings, *, with_parent: 
 
     import uvloop
 
+    from runflow.background import stop_signals
     from runflow.outgoing import InvalidNetworks, InvalidUrl
     from runflow.worker.agent import Agent
     from runflow.worker.connection import ServerRefused, Superseded
@@ -119,7 +119,7 @@ def _run(settings: "Settings", worker_settings: WorkerSettings, *, with_parent: 
     async def work() -> None:
         agent = Agent(worker_settings, finder, gpu=detect())
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in stop_signals():
             loop.add_signal_handler(number, agent.stop)
         if with_parent:
             die_with_parent(agent.stop)

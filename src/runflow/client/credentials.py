@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from runflow.client.errors import NotConfigured
+from runflow.private_file import write_private
 
 URL_VARIABLE = "RUNFLOW_URL"
 KEY_VARIABLE = "RUNFLOW_API_KEY"
@@ -114,10 +115,5 @@ def forget(url: str | None = None, path: Path | None = None) -> str | None:
 
 
 def _write(file: Path, content: Mapping[str, Any]) -> None:
-    """Write whole or not at all, unreadable for others from its first byte on."""
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fresh = file.with_name(f".{file.name}.{os.getpid()}")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as opened:
-        json.dump(content, opened, indent=2)
-    fresh.replace(file)
+    write_private(file, json.dumps(content, indent=2))

@@ -21,7 +21,7 @@ from runflow.worker.clock import CLOCK
 from runflow.worker.concurrency import UNFINISHED_LIMIT, Prefetch
 from runflow.worker.connection import Connection, ServerRefused, ServerUnavailable, Superseded, Unregistered
 from runflow.worker.engine.base import Engine, EngineDescription
-from runflow.worker.engine_supervisor import EngineState, EngineStatus, EngineSupervisor
+from runflow.worker.engine_supervisor import STARTING, EngineState, EngineStatus, EngineSupervisor
 from runflow.worker.execute import Executor
 from runflow.worker.expected_outputs import ExpectedOutputs
 from runflow.worker.gpu import NO_GPU, gpu_from
@@ -141,6 +141,8 @@ class Agent:
         if description is not None:
             self._gpu = gpu_from(description.device_type, description.device_name, description.memory_bytes)
             log.info("Using an engine.", kind=description.kind.value, isolation=description.isolation)
+        elif state.detail == STARTING:
+            log.info(STARTING)
         else:
             log.info("No engine yet." if state.status is EngineStatus.NO_ENGINE else "Engine down.", why=state.detail)
         self._changed.set()

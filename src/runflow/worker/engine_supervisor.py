@@ -16,6 +16,9 @@ log = structlog.get_logger()
 LOOK_AGAIN_SECONDS = 5.0
 """How often a missing engine is looked for: `runflow comfyui install` may be running in another terminal."""
 
+STARTING = "The engine is starting."
+"""The detail of a state that nobody has to do anything about."""
+
 _HEALTHY_SECONDS = 60.0
 _PROBE_SECONDS = 2.0
 
@@ -111,7 +114,7 @@ class EngineSupervisor:
                 await self._engine.stop()
 
     async def _one_life(self, engine: Engine) -> None:
-        self._set(EngineState(EngineStatus.ENGINE_DOWN, "The engine is starting."))
+        self._set(EngineState(EngineStatus.ENGINE_DOWN, STARTING))
         loop = asyncio.get_running_loop()
         began = loop.time()
         self._engine = engine
