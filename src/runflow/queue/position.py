@@ -31,7 +31,7 @@ async def position_of(services: Services, org_id: UUID, run_id: UUID) -> Positio
 
 async def _estimate(transaction: Transaction, place: RunPlace) -> float | None:
     workers = await connected(transaction, CONNECTED_SECONDS)
-    return estimate(place, await queries.loads(transaction, place.run_id), workers)
+    return estimate(place, await queries.loads(transaction, place), workers)
 
 
 def estimate(place: RunPlace, lanes: Sequence[LaneLoad], workers: Sequence[ConnectedWorker]) -> float | None:

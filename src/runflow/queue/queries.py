@@ -366,7 +366,7 @@ _PLACE = """
 # Of other organizations only whether they wait matters, so nothing of theirs is counted.
 _LOADS = """
     SELECT l.org_id, l.gpu_class, l.depth AS queued, l.running, l.expected_seconds,
-           CASE WHEN l.org_id <> r.org_id OR l.depth = 0 THEN 0 ELSE (
+           CASE WHEN l.org_id <> r.org_id OR l.depth = 0 THEN 0 WHEN l.id = r.lane_id THEN %(ahead)s ELSE (
                SELECT count(*) FROM runs o WHERE o.lane_id = l.id AND o.status_code = 'queued'
                    AND (o.priority > r.priority OR (o.priority = r.priority AND o.queue_position < r.queue_position))
            ) END AS ahead
@@ -379,6 +379,6 @@ async def place(transaction: Transaction, org_id: UUID, run_id: UUID) -> RunPlac
     return await transaction.first(_PLACE, {"org": org_id, "run": run_id}, row=RunPlace)
 
 
-async def loads(transaction: Transaction, run_id: UUID) -> list[LaneLoad]:
+async def loads(transaction: Transaction, run: RunPlace) -> list[LaneLoad]:
     """Return the lanes that have runs, with how many of the run's own organization come before it."""
-    return await transaction.rows(_LOADS, {"run": run_id}, row=LaneLoad)
+    return await transaction.rows(_LOADS, {"run": run.run_id, "ahead": run.ahead}, row=LaneLoad)
