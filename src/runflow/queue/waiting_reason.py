@@ -48,7 +48,7 @@ def reason(workers: list[ConnectedWorker], gpu_class: str) -> str:
     if not working:
         return (
             f"The worker {ready[0].name} is draining: it takes no new runs. Start another one, or let it work again "
-            'with `PATCH /v1/workers/{id}` and `{"draining": false}`.'
+            f"with `runflow workers undrain {ready[0].name}`."
         )
     if all(worker.paused for worker in working):
         return (
