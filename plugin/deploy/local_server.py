@@ -6,6 +6,7 @@ stands there may be of a process that was killed: an address counts when Runflow
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from pathlib import Path
@@ -76,5 +77,5 @@ async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
     try:
         async with session.get(f"{url}/v1/health", allow_redirects=False) as answer:
             return answer.status == 200 and is_runflow(await answer.content.read(_LONGEST_ANSWER))
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+    except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError):
         return False

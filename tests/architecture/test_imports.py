@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.support.source import ROOT, Module, plugin_modules, server_modules
+from tests.support.source import PLUGIN, ROOT, Module, plugin_modules, server_modules
 
 PAGE = ROOT / "docs" / "architecture.md"
 PLAIN = "plain"
@@ -193,3 +193,10 @@ def test_our_own_processes_do_not_import_from_where_they_are_started() -> None:
                     if flag == "-m" and name.split(".")[0] == "runflow" and words[max(0, at - 1)] != "-P":
                         faults.append(f"src/runflow/{module.name}:{node.lineno}: -m {name} without -P")
     assert faults == [], "\n".join(faults)
+
+
+def test_the_plugin_names_the_timeouts_of_asyncio() -> None:
+    """It runs on Python 3.10 (plugin/pyproject.toml), where `asyncio.TimeoutError` is no `TimeoutError`."""
+    bare = re.compile(r"(?<!asyncio\.)\bTimeoutError\b")
+    found = [path.relative_to(ROOT).as_posix() for path in PLUGIN.rglob("*.py") if bare.search(path.read_text())]
+    assert found == []
