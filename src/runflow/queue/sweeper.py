@@ -1,6 +1,7 @@
 """Takes back what nobody holds any more: lapsed offers, expired leases, objects of attempts that came to nothing."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -62,7 +63,7 @@ class Sweeper:
         beat = self._services.background.watch("sweeper", STILL_SECONDS)
         while True:
             try:
-                await self.doubt_after_a_crash()
+                await self.doubt_after_a_crash(beat)
                 await self.round()
                 if rounds % 15 == 0:
                     await self._services.authenticator.note_use()
@@ -74,8 +75,11 @@ class Sweeper:
             rounds += 1
             await asyncio.sleep(SWEEP_SECONDS)
 
-    async def doubt_after_a_crash(self) -> None:
-        """Where the database was away, let the runs of that time be looked through for files of forgotten attempts."""
+    async def doubt_after_a_crash(self, on_progress: Callable[[], None] = lambda: None) -> None:
+        """Where the database was away, let the runs of that time be looked through for files of forgotten attempts.
+
+        With very many unfinished runs it takes its time: `on_progress` is called after each thousand.
+        """
         connections = self._services.hub.connections
         if connections == self._doubted_at:
             return
@@ -86,6 +90,7 @@ class Sweeper:
         while more >= DOUBTED_AT_ONCE:
             async with self._services.db.system() as transaction:
                 more = await sweep_queries.doubt_unfinished(transaction, DOUBTED_AT_ONCE)
+            on_progress()
         async with self._services.db.system() as transaction:
             # What somebody has locked at this moment is left for the next round.
             if not await sweep_queries.is_undoubted(transaction, first_id):
