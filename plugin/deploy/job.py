@@ -13,8 +13,9 @@ from typing import Any
 from .. import comfyui
 from ..answers import Refused
 from ..cancellation import Cancelled
+from ..graph import curl_command
 from ..manifest.resources import InputFile
-from .endpoint import curl, next_version, published_interface
+from .endpoint import next_version, published_interface
 from .model_upload import LocalModel, Offer, offers, send_model
 from .plan import Machine, Plan, make_plan
 from .platform import DeployFailed, Platform
@@ -199,7 +200,7 @@ def _result(target: Target, plan: Plan, saved: dict[str, Any], existing: dict[st
         "version": saved.get("version"),
         "url": f"{page}/runs",
         "docs_url": f"{target.base}/docs?url=/v1/comfyui-workflows/{path}/openapi.json",
-        "curl": curl(f"{page}/runs", published_interface(saved, plan.interface)),
+        "curl": curl_command(f"{page}/runs", published_interface(saved, plan.interface)),
         "warnings": [text for text in map(_advice, rows) if text and text not in plan.warnings],
         "manifest": plan.body["graph"]["extra"]["runflow"],
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 from .bind import bind, injected_input
 from .coerce import DefaultValue, ValueRefused, ValueRules, coerce_default, coerce_value
 from .effective import with_effective_defaults
-from .example_values import example_value, used_default
+from .example_call import curl_command, example_value, used_default
 from .inputs_behind import FeedingInput, check_values, inputs_behind
 from .interface import read_interface
 from .limits import Limits
@@ -68,6 +68,7 @@ __all__ = [
     "coerce_default",
     "coerce_value",
     "collect_outputs",
+    "curl_command",
     "describe_node",
     "example_value",
     "executed_nodes",

@@ -1,18 +1,41 @@
-"""A value to try an input with: in the command that a fresh endpoint is shown with, on the node and in a terminal."""
+"""How to call a fresh endpoint: the command that is shown after a deploy, on the node and in a terminal."""
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Iterable
 from typing import Any
 
 from .coerce import ValueRefused
 from .limits import Limits
 from .runflow_nodes import InputType
-from .spec import InputSpec
+from .spec import InputSpec, Interface
 
+_WAIT_SECONDS = 60
+_ONE_LINE = 80
 _SENTENCE = "a sea otter holding a smooth pebble"
 _LONGEST_TEXT = 1000
 _MEDIA = {InputType.IMAGE: "https://your-site.example/photo.png", InputType.FILE: "https://your-site.example/file.bin"}
+
+
+def curl_command(runs_url: str, interface: Interface) -> str:
+    """A command that runs the endpoint and waits for its end; the key comes from the shell's $RUNFLOW_API_KEY."""
+    values = {spec.name: example_value(spec) for spec in interface.inputs if _is_shown(spec)}
+    body = json.dumps({"input": values}, ensure_ascii=False)
+    if len(body) > _ONE_LINE:
+        body = json.dumps({"input": values}, ensure_ascii=False, indent=2)
+    return (
+        f"curl {shlex.quote(f'{runs_url}?wait={_WAIT_SECONDS}')} \\\n"
+        '  -H "Authorization: Bearer $RUNFLOW_API_KEY" -H "Content-Type: application/json" \\\n'
+        f"  -d {shlex.quote(body)}"
+    )
+
+
+def _is_shown(spec: InputSpec) -> bool:
+    """Whether to send it: not where leaving it out says something that no value says as well."""
+    is_known = used_default(spec) is not None and not spec.variable_type_code.is_media
+    return spec.is_required or is_known
 
 
 def used_default(spec: InputSpec) -> Any:

@@ -22,9 +22,11 @@ async def test_a_file_becomes_a_workflow_and_then_a_version(
     assert (said.code, said.out) == (0, f"{owner_slug}/big-portrait\n"), said.err
     assert "version 1" in said.err and "input prompt (string, required)" in said.words
     assert "input steps (int, default 4)" in said.words and "output picture" in said.words
-    lines = [shlex.split(line) for line in said.err.splitlines() if line.startswith("  runflow") or "curl" in line]
-    assert lines[0] == ["runflow", "run", f"{owner_slug}/big-portrait", "-i", f"prompt={TEXT}"]
-    assert json.loads(lines[1][-1]) == {"input": {"prompt": TEXT}} and "rf_live_" not in said.err
+    (run,) = [shlex.split(line) for line in said.err.splitlines() if line.startswith("  runflow")]
+    assert run == ["runflow", "run", f"{owner_slug}/big-portrait", "-i", f"prompt={TEXT}"]
+    curl = shlex.split(said.err[said.err.index("\ncurl ") :].replace("\\\n", ""))
+    assert curl[1].endswith(f"/v1/comfyui-workflows/{owner_slug}/big-portrait/runs?wait=60")
+    assert json.loads(curl[-1]) == {"input": {"prompt": TEXT, "steps": 4}} and "rf_live_" not in said.err
     file.write_text(json.dumps({**PROMPT, "7": {"class_type": "Anything", "inputs": {}}}))
     again = await cli("deploy", str(file), "--json", "--name", "Big Portrait")
     assert json.loads(again.out)["version"] == "2"
@@ -37,7 +39,7 @@ async def test_a_file_becomes_a_workflow_and_then_a_version(
 async def test_the_sample_says_what_each_input_takes(cli: Command) -> None:
     said = await cli("deploy", str(ROOT / "examples/dream-photo/workflow_api.json"))
     assert "input photo (image, required)" in said.words and said.code == 0, said.err
-    assert "-i photo=@photo.png" in said.words and '{"photo": "https://your-site.example/photo.png"}' in said.words
+    assert "-i photo=@photo.png" in said.words and '"photo": "https://your-site.example/photo.png"' in said.words
     assert "input size (int, default 512, 64 to 2048, in steps of 8)" in said.words
     assert 'input style (string, default "difference", one of difference, screen, multiply, overlay)' in said.words
 

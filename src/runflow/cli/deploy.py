@@ -12,6 +12,7 @@ from runflow.cli.console import WRONG_CALL, console, fail, program
 
 if TYPE_CHECKING:
     from runflow.client import InputField, Workflow
+    from runflow.graph import InputSpec
 
 app = typer.Typer(add_completion=False, help="Deploy an exported workflow, or give it a new version.")
 
@@ -78,7 +79,7 @@ def _report(workflow: "Workflow", url: str) -> None:
     say("Run it:")
     say(f"  {program()} run {workflow.path}{''.join(f' -i {_argument(one)}' for one in _needed(workflow))}")
     say("Or from anywhere:")
-    say(f"  {_curl(workflow, url)}")
+    say(_curl(workflow, url))
 
 
 def _described(one: "InputField") -> str:
@@ -91,12 +92,8 @@ def _described(one: "InputField") -> str:
 
 
 def _limits(one: "InputField") -> str:
-    from runflow.graph import GraphError, InputSpec
-
-    try:
-        return InputSpec.from_dict(one).limits.in_words()
-    except (GraphError, KeyError, TypeError, ValueError):  # of a newer server
-        return ""
+    spec = _spec(one)
+    return "" if spec is None else spec.limits.in_words()
 
 
 def _needed(workflow: "Workflow") -> "list[InputField]":
@@ -111,19 +108,24 @@ def _argument(one: "InputField") -> str:
 
 
 def _example(one: "InputField") -> Any:
-    from runflow.graph import GraphError, InputSpec, example_value
+    from runflow.graph import example_value
+
+    spec = _spec(one)
+    return "…" if spec is None else example_value(spec)
+
+
+def _spec(one: "InputField") -> "InputSpec | None":
+    from runflow.graph import GraphError, InputSpec
 
     try:
-        return example_value(InputSpec.from_dict(one))
+        return InputSpec.from_dict(one)
     except (GraphError, KeyError, TypeError, ValueError):  # of a newer server
-        return "…"
+        return None
 
 
 def _curl(workflow: "Workflow", url: str) -> str:
     """Return the call for a shell. The key stays in its variable: what is printed may be kept."""
-    values = {one.name: _example(one) for one in _needed(workflow)}
-    body = shlex.quote(json.dumps({"input": values}, ensure_ascii=False))
-    return (
-        f'curl "{url}/v1/comfyui-workflows/{workflow.path}/runs?wait=60" -H "Authorization: Bearer $RUNFLOW_API_KEY" '
-        f"-H 'Content-Type: application/json' -d {body}"
-    )
+    from runflow.graph import Interface, curl_command
+
+    known = Interface(tuple(spec for one in workflow.inputs if (spec := _spec(one)) is not None))
+    return curl_command(f"{url}/v1/comfyui-workflows/{workflow.path}/runs", known)

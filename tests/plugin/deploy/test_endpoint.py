@@ -1,11 +1,9 @@
-import json
-import shlex
 from typing import Any
 
 import pytest
 
-from plugin.deploy.endpoint import curl, describe_interface, next_version, published_interface
-from plugin.graph import InputType, Interface, read_interface
+from plugin.deploy.endpoint import describe_interface, next_version, published_interface
+from plugin.graph import InputType, read_interface
 
 PROMPT = {
     "1": {"class_type": "RunflowInputString", "inputs": {"input_id": "it's", "required": True}},
@@ -20,7 +18,6 @@ PROMPT = {
     "7": {"class_type": "RunflowOutputImage", "inputs": {"output_id": "picture"}},
 }
 INTERFACE = read_interface(PROMPT)
-RUNS = "http://127.0.0.1:8700/v1/comfyui-workflows/default/portrait/runs"
 
 
 def test_the_summary_tells_every_input_and_output() -> None:
@@ -36,19 +33,6 @@ def test_a_long_seed_is_told_exactly() -> None:
     prompt = {"1": {"class_type": "RunflowInputInt", "inputs": {"input_id": "seed", "default_value": str(2**64 - 1)}}}
     (row,) = describe_interface(read_interface(prompt))["inputs"]
     assert row["default"] == "18446744073709551615"
-    assert '{"input": {"seed": 18446744073709551615}}' in curl(RUNS, read_interface(prompt))
-
-
-def test_the_command_names_the_real_inputs_and_takes_the_key_from_the_shell() -> None:
-    words = shlex.split(curl(RUNS, INTERFACE).replace("\\\n", " "))
-    assert words[:2] == ["curl", f"{RUNS}?wait=60"]
-    assert "Authorization: Bearer $RUNFLOW_API_KEY" in words
-    sent = json.loads(words[-1])["input"]
-    # An optional input without a known default is left out: that says what no value says.
-    assert list(sent) == ["it's", "steps", "photo", "sampler"]
-    assert (sent["steps"], sent["sampler"]) == (20, "euler")
-    assert sent["photo"].startswith("https://")
-    assert json.loads(shlex.split(curl(RUNS, Interface((), ())).replace("\\\n", " "))[-1]) == {"input": {}}
 
 
 def test_the_servers_record_knows_inputs_that_a_person_added_there() -> None:
