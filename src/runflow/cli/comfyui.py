@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from runflow.cli.console import console, fail
 from runflow.cli.settings import load_settings
@@ -36,11 +37,11 @@ class _TerminalReporter:
 
     def step(self, text: str) -> None:
         self.close()
-        console.print(f"[bold]›[/] {_escaped(text)}", soft_wrap=True)
+        console.print(f"[bold]›[/] {escape(text)}", soft_wrap=True)
 
     def note(self, text: str) -> None:
         self.close()
-        console.print(f"  {_escaped(text)}", style="dim", soft_wrap=True)
+        console.print(f"  {escape(text)}", style="dim", soft_wrap=True)
 
     def activity(self, text: str) -> None:
         if not self.interactive:
@@ -48,7 +49,7 @@ class _TerminalReporter:
         if self._status is None:
             self._status = console.status("")
             self._status.start()
-        self._status.update(_escaped(text))
+        self._status.update(escape(text))
 
     def progress(self, label: str, done: int, total: int | None) -> None:
         if not self.interactive:
@@ -67,7 +68,7 @@ class _TerminalReporter:
     def confirm(self, question: str) -> bool:
         self.close()
         if self._agree:
-            console.print(f"  {_escaped(question)} yes (--yes)", style="dim", soft_wrap=True)
+            console.print(f"  {escape(question)} yes (--yes)", style="dim", soft_wrap=True)
             return True
         return sys.stdin.isatty() and typer.confirm(question, err=True)
 
@@ -167,7 +168,7 @@ def check(
         with console.status(f"Starting the ComfyUI in {folder} …") as status:
 
             def show(seconds: float, line: str) -> None:
-                status.update(f"Starting the ComfyUI in {folder} … {seconds:.0f} s  [dim]{_escaped(line[:80])}[/]")
+                status.update(f"Starting the ComfyUI in {folder} … {seconds:.0f} s  [dim]{escape(line[:80])}[/]")
 
             report = asyncio.run(check_folder(folder, show, boot=boot))
     if as_json:
@@ -192,18 +193,18 @@ def _tell_installed(installed: "Installed") -> None:
     where = f"{record.origin}{f' at {record.commit[:12]}' if record.commit else ''}"
     done = "Installed" if installed.fresh else "Already there:"
     console.print(
-        f"[bold green]{done}[/] ComfyUI {record.version} in {_escaped(str(installed.directory))}", soft_wrap=True
+        f"[bold green]{done}[/] ComfyUI {record.version} in {escape(str(installed.directory))}", soft_wrap=True
     )
-    console.print(f"  source   {_escaped(where)}", soft_wrap=True)
-    console.print(f"  Python   {record.python}  {_escaped(str(installed.python))}", soft_wrap=True)
+    console.print(f"  source   {escape(where)}", soft_wrap=True)
+    console.print(f"  Python   {record.python}  {escape(str(installed.python))}", soft_wrap=True)
     torch = f"{record.torch}, torchvision {record.torchvision}, torchaudio {record.torchaudio}"
     module = "  (with our compatibility module)" if record.compatibility_module else ""
-    console.print(f"  torch    {torch} from {_escaped(record.torch_origin)}{module}", soft_wrap=True)
+    console.print(f"  torch    {torch} from {escape(record.torch_origin)}{module}", soft_wrap=True)
 
 
 def _tell_report(report: "CheckReport") -> None:
     state = "[bold green]usable[/]" if report.usable else "[bold red]not usable[/]"
-    console.print(f"{report.kind.value.capitalize()} ComfyUI at {_escaped(report.where)}: {state}", soft_wrap=True)
+    console.print(f"{report.kind.value.capitalize()} ComfyUI at {escape(report.where)}: {state}", soft_wrap=True)
     memory = f", {report.memory_bytes / 2**30:.1f} GiB" if report.memory_bytes else ""
     facts = {
         "version": report.version,
@@ -215,18 +216,14 @@ def _tell_report(report: "CheckReport") -> None:
     }
     for name, value in facts.items():
         if value is not None:
-            console.print(f"  {name:9}{_escaped(str(value))}", soft_wrap=True)
+            console.print(f"  {name:9}{escape(str(value))}", soft_wrap=True)
     for ability, text in report.lacking.items():
-        console.print(f"  [yellow]lacks[/] {ability}: {_escaped(text)}", soft_wrap=True)
+        console.print(f"  [yellow]lacks[/] {ability}: {escape(text)}", soft_wrap=True)
     if report.plugin is False and report.kind == "attached":
         console.print(
             "  [yellow]lacks[/] the Runflow nodes: install them there with `runflow plugin install`.", soft_wrap=True
         )
     for text in report.isolation:
-        console.print(f"  [dim]isolation: {_escaped(text)}[/]", soft_wrap=True)
+        console.print(f"  [dim]isolation: {escape(text)}[/]", soft_wrap=True)
     for problem in report.problems:
-        console.print(f"  [red]problem[/] {_escaped(problem)}", soft_wrap=True)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("[", r"\[")
+        console.print(f"  [red]problem[/] {escape(problem)}", soft_wrap=True)

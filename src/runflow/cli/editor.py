@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from runflow.cli.console import console, fail, say
 from runflow.cli.settings import load_settings
@@ -39,6 +40,7 @@ def editor(
 ) -> None:
     """Open the installed ComfyUI, with plugin, server and key filled in."""
     # Here, as the help waits for none of it.
+    from runflow.background import stop_signals
     from runflow.cli import editor_home
     from runflow.demo.server import running
     from runflow.worker.engine.base import EngineStartFailed
@@ -62,8 +64,6 @@ def editor(
     arguments = editor_home.prepare(base, folder, connection)
     log_path = base / "comfyui.log"
     command = [str(python), "main.py", *editor_home.options(folder, base, port), *arguments]
-    from runflow.background import stop_signals
-
     # ComfyUI, in a session of its own, hears nothing of them: it would go on and keep the port.
     for number in stop_signals():
         signal.signal(number, signal.default_int_handler)
@@ -148,7 +148,7 @@ def _wait(process: "subprocess.Popen[bytes]", port: int, log_path: Path) -> None
                 probe.settimeout(1)
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     return
-            status.update(f"Starting ComfyUI …  {_last_lines(log_path, 1)[:80]}".replace("[", r"\["))
+            status.update(f"Starting ComfyUI …  {escape(_last_lines(log_path, 1)[:80])}")
             time.sleep(0.2)
     fail(f"ComfyUI did not answer within {START_SECONDS:.0f} seconds. Its log: {log_path}")
 

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from runflow.cli import workers
@@ -82,12 +83,8 @@ def _server(server: dict[str, Any]) -> str:
         more = f", {server['processes']} processes on this database" if server["processes"] > 1 else ""
         return f"[green]up[/] at {server['url']} (release {server['version']}{more})"
     if server["processes"]:
-        return f"none on {_escaped(server['home'])}; {server['processes']} elsewhere on this database"
-    return f"[yellow]not running[/] on {_escaped(server['home'])}. Start it with: {program()} up"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("[", r"\[")
+        return f"none on {escape(server['home'])}; {server['processes']} elsewhere on this database"
+    return f"[yellow]not running[/] on {escape(server['home'])}. Start it with: {program()} up"
 
 
 def _files(storage: dict[str, Any]) -> str:
