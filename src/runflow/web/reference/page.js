@@ -9,7 +9,7 @@ function show() {
     url: shown,
     dom_id: "#reference",
     deepLinking: true,
-    docExpansion: "none",
+    docExpansion: shown === whole ? "none" : "list",
     filter: true,
     defaultModelsExpandDepth: 0,
     displayRequestDuration: true,
@@ -44,7 +44,8 @@ async function load() {
   const answer = await fetch(shown, key ? { headers: { Authorization: `Bearer ${key}` } } : {}).catch(() => null);
   if (answer && [401, 403, 404].includes(answer.status)) {
     const told = await answer.json().catch(() => ({}));
-    askForKey(key ? (told.message ?? `The server answers ${answer.status}.`) : "This document is shown to whoever has a key that may read it.");
+    const problem = answer.status === 401 ? "This key is unknown, expired or revoked." : (told.message ?? `The server answers ${answer.status}.`);
+    askForKey(key ? problem : "This document is shown to whoever has a key that may read it.");
   } else show();
 }
 
