@@ -19,6 +19,7 @@ from runflow.worker.engine.base import (
     OnBoot,
     OutputRef,
 )
+from runflow.worker.engine.boundary import OpenedOutput, open_own
 from runflow.worker.engine.execution import EngineEvent, EventKind, Execution, NodeError, OnEvent, Outcome, Prompt
 from tests.support.waiting import until
 
@@ -88,6 +89,7 @@ class ScriptedEngine:
         self.scripts: dict[str, Script] = {}
         """By prompt id, over `script`."""
         self.log: list[str] = []
+        self.begun: list[str] = []
         self.cleaned: list[str] = []
         self.noted: list[str | None] = []
         self.prompts: dict[str, Prompt] = {}
@@ -158,19 +160,18 @@ class ScriptedEngine:
         self.inputs[place] = path.read_bytes()
         return place
 
-    def local_output(self, output: OutputRef) -> Path | None:
-        path = self.base / output.type / output.subfolder / output.filename
-        if self.remote:
-            return None
-        if not path.is_file():
-            raise FileMissing(f"The engine has no file {output.filename} in its {output.type} folder.")
-        return path
+    async def begin(self, run_folder: str) -> None:
+        self.begun.append(run_folder)
 
-    async def fetch_output(self, output: OutputRef, destination: Path) -> None:
+    async def open_output(self, output: OutputRef, staging: Path) -> OpenedOutput:
         path = self.base / output.type / output.subfolder / output.filename
         if not path.is_file():
             raise FileMissing(f"The engine has no file {output.filename} in its {output.type} folder.")
-        destination.write_bytes(path.read_bytes())
+        if self.remote:
+            staging.parent.mkdir(parents=True, exist_ok=True)
+            staging.write_bytes(path.read_bytes())
+            path = staging
+        return open_own(path, output.filename)
 
     def note_run(self, run_id: str | None) -> None:
         self.noted.append(run_id)

@@ -66,10 +66,9 @@ async def test_a_512_pixel_workflow_with_timings_and_events(comfyui_engine: Owne
     assert execution.outcome is Outcome.SUCCEEDED
     (file,) = execution.outputs["5"]["images"]
     reference = OutputRef(file["filename"], file["subfolder"], file["type"])
-    path = comfyui_engine.local_output(reference)
-    assert path is not None
-    await comfyui_engine.fetch_output(reference, tmp_path / "copy.png")
-    assert (tmp_path / "copy.png").read_bytes() == path.read_bytes()
+    path = comfyui_engine.base_dir / "output" / file["subfolder"] / file["filename"]
+    with await comfyui_engine.open_output(reference, tmp_path / "unused") as opened:
+        assert opened.read(opened.size_bytes, 0) == path.read_bytes()
     with Image.open(path) as image:
         assert image.size == (768, 768)
         assert image.getpixel((0, 0)) == (191, 63, 63)
@@ -118,9 +117,9 @@ async def test_an_input_is_placed_in_the_folder_of_its_run(comfyui_engine: Owned
     }
     execution = await comfyui_engine.execute(prompt, new_id())
     (file,) = execution.outputs["2"]["images"]
-    path = comfyui_engine.local_output(OutputRef(file["filename"], file["subfolder"]))
-    assert path is not None
-    with Image.open(path) as image:
+    reference = OutputRef(file["filename"], file["subfolder"])
+    with await comfyui_engine.open_output(reference, tmp_path / "unused") as opened, opened.reader() as reader:
+        image = Image.open(reader)
         assert image.convert("RGB").getpixel((0, 0)) == (255, 0, 0)
 
 
@@ -130,9 +129,9 @@ async def test_no_path_leaves_the_engines_folders(comfyui_engine: OwnedEngine, t
         with pytest.raises(EngineError, match="cannot be used"):
             await comfyui_engine.place_input(run, name, tmp_path / "x")
     with pytest.raises(EngineError):
-        comfyui_engine.local_output(OutputRef("passwd", "../../../../etc"))
+        await comfyui_engine.open_output(OutputRef("passwd", "../../../../etc"), tmp_path / "unused")
     with pytest.raises(FileMissing):
-        comfyui_engine.local_output(OutputRef("nope.png", "runs/a"))
+        await comfyui_engine.open_output(OutputRef("nope.png", "runs/a"), tmp_path / "unused")
 
 
 REFUSED: dict[str, tuple[Prompt, FailureCode, str | None, str]] = {
