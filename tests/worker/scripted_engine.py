@@ -15,12 +15,12 @@ from runflow.worker.engine.base import (
     EngineDescription,
     EngineError,
     EngineKind,
-    FileMissing,
     OnBoot,
     OutputRef,
 )
 from runflow.worker.engine.boundary import OpenedOutput, open_own
 from runflow.worker.engine.execution import EngineEvent, EventKind, Execution, NodeError, OnEvent, Outcome, Prompt
+from runflow.worker.engine.run_files import RunFiles
 from tests.support.waiting import until
 
 
@@ -164,14 +164,13 @@ class ScriptedEngine:
         self.begun.append(run_folder)
 
     async def open_output(self, output: OutputRef, staging: Path) -> OpenedOutput:
-        path = self.base / output.type / output.subfolder / output.filename
-        if not path.is_file():
-            raise FileMissing(f"The engine has no file {output.filename} in its {output.type} folder.")
-        if self.remote:
+        opened = RunFiles(self.base, uid=None).open_output(output)
+        if not self.remote:
+            return opened
+        with opened:
             staging.parent.mkdir(parents=True, exist_ok=True)
-            staging.write_bytes(path.read_bytes())
-            path = staging
-        return open_own(path, output.filename)
+            staging.write_bytes(opened.read(opened.size_bytes, 0))
+        return open_own(staging, output.filename)
 
     def note_run(self, run_id: str | None) -> None:
         self.noted.append(run_id)

@@ -100,3 +100,59 @@ async def test_a_lost_lease_is_no_failure_of_the_run(
 async def test_no_outputs_need_no_request(server: FakeServer, connection: Connection) -> None:
     assert await upload([], Uploading(connection, "L", 60.0)) == []
     assert server.log == []
+
+
+@pytest.mark.parametrize("large", [True, False])
+@pytest.mark.parametrize("change", [-5, 5])
+async def test_a_file_that_changes_before_it_is_looked_at_fails_the_run(
+    tmp_path: Path, change: int, large: bool
+) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(bytes(2 * 1024 * 1024 if large else 100))
+    opened = open_own(path, path.name)
+    os.truncate(path, path.stat().st_size + change)
+    with pytest.raises(RunFailed) as ended:
+        await inspect(output(path.name), opened, limit_bytes=1 << 30)
+    assert ended.value.failure.code == "OUTPUT_UPLOAD_FAILED"
+    assert "was still being written" in ended.value.failure.message
+    with pytest.raises(OSError, match="closed"):
+        opened.read(1, 0)
+
+
+@pytest.mark.parametrize("change", [-1024 * 1024 - 5, 5])
+async def test_a_file_that_grows_or_shrinks_while_it_is_sent_fails_the_run_at_once(
+    server: FakeServer, connection: Connection, tmp_path: Path, change: int
+) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(os.urandom(3 * 1024 * 1024))
+    local = await look(path)
+    os.truncate(path, path.stat().st_size + change)
+    with pytest.raises(RunFailed) as ended:
+        await upload([local], Uploading(connection, "L", 60.0))
+    assert ended.value.failure.code == "OUTPUT_UPLOAD_FAILED"
+    assert "was still being written" in ended.value.failure.message
+    assert not server.objects
+    assert server.log.count("put") <= 1
+
+
+async def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    with path.open("wb") as sparse:
+        sparse.truncate(100 * 10**9)
+    with pytest.raises(RunFailed, match="has 100000000000 bytes; at most 1000 are accepted"):
+        await look(path, limit_bytes=1000)
+
+
+async def test_what_is_sent_is_the_file_that_was_looked_at(
+    server: FakeServer, connection: Connection, tmp_path: Path
+) -> None:
+    content = os.urandom(2 * 1024 * 1024)
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(content)
+    local = await look(path)
+    (tmp_path / "other").write_bytes(os.urandom(2 * 1024 * 1024))
+    (tmp_path / "other").replace(path)
+    server.faults["put"].append(503)
+    [stored] = await upload([local], Uploading(connection, "L", 60.0))
+    assert server.objects[stored.object_key or ""] == content
+    local.close()

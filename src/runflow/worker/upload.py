@@ -71,7 +71,7 @@ def missing(file: OutputFile, reason: str) -> RunFailed:
         FailureCode.OUTPUT_MISSING,
         Stage.COLLECT,
         f'The file {file.filename} of output "{file.output_id}", which node {file.node_id} reported, cannot be read. '
-        f"{reason} See that the node leaves its file in place, then run again.",
+        f"{reason} See that the node leaves a plain file in its place, then run again.",
         node_id=file.node_id,
     )
 

@@ -239,7 +239,15 @@ class Folder:
         if gid is not None:
             os.fchown(self.descriptor, -1, gid)
 
-    def copy_in(self, source: Path, name: str, uid: int | None) -> None:
+    def has(self, name: str) -> bool:
+        """Tell whether anything has this name."""
+        try:
+            os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def copy_in(self, source: Path, name: str, uid: int | None, *, mode: int = FILE_MODE) -> None:
         """Copy a file of the worker to a new file of this name, which belongs to `uid` when it is whole."""
         with contextlib.suppress(FileNotFoundError, IsADirectoryError, PermissionError):
             os.unlink(name, dir_fd=self.descriptor)
@@ -249,7 +257,7 @@ class Folder:
                 _copy(file.fileno(), target)
             if os.fstat(target).st_nlink != 1:
                 raise OSError(errno.EMLINK, "The file got another name while it was written", name)
-            _hand_over(target, FILE_MODE, uid)
+            _hand_over(target, mode, uid)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(name, dir_fd=self.descriptor)

@@ -7,12 +7,8 @@ paths.
 
 import contextlib
 import json
-import os
-import os.path
 import re
 import shutil
-import stat
-from functools import lru_cache
 from pathlib import Path
 
 from runflow.graph.media import path_fault
@@ -124,39 +120,3 @@ def relative_path(path: str) -> str:
     if fault is not None:
         raise EngineError(f"The path {path!r} cannot be used for a file of a run: {fault}.")
     return path.replace("\\", "/")
-
-
-def inside(root: Path, *parts: str) -> Path:
-    """Join parts to a folder. Raises EngineError when the result, links followed, is outside or the folder itself."""
-    names = [name for part in parts if part for name in relative_path(part).split("/")]
-    joined = root.joinpath(*names)
-    real = _real(root)  # also where it is not needed yet: it must be known before anyone makes a link of it
-    if not _has_no_links(root, names) and not os.path.realpath(joined).startswith(real + os.sep):
-        raise EngineError(f"The path {'/'.join(parts)!r} leads out of the engine's folder.")
-    return joined
-
-
-def _has_no_links(root: Path, names: list[str]) -> bool:
-    """Tell whether a path leads where it says: nothing that the engine's user can write to is a link on it.
-
-    To follow every folder from the top of the disk takes four times as long, and each run asks twice.
-    """
-    if not names or "." in names or "" in names:
-        return False
-    way = str(root)
-    try:
-        for name in ("", *names):
-            way = f"{way}/{name}" if name else way
-            if stat.S_ISLNK(os.lstat(way).st_mode):
-                return False
-    except FileNotFoundError:
-        return way != str(root)  # nothing is behind it
-    except OSError:
-        return False
-    return True
-
-
-@lru_cache(maxsize=64)
-def _real(root: Path) -> str:
-    """Where one of our own folders really is; if someone makes a link of it later, that leads out of it."""
-    return os.path.realpath(root)
