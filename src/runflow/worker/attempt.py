@@ -19,6 +19,7 @@ from runflow.protocol.failures import Failure, FailureCode, Stage
 from runflow.worker.clock import CLOCK
 from runflow.worker.connection import Connection, LeaseLost, NotWelcome, ServerFailing, ServerRefused, ServerUnavailable
 from runflow.worker.engine.base import Engine, EngineError, FileMissing, OutputRef
+from runflow.worker.engine.boundary import NotAFile, OpenedOutput
 from runflow.worker.engine.execution import Execution
 from runflow.worker.execute import EngineChanged, Executor, GivenBack
 from runflow.worker.expected_outputs import ExpectedOutputs
@@ -196,7 +197,6 @@ class Attempt:
         local = await self._collect(execution, prompt)
         context = self._context
         if fit_inline(local, self.lease.inline_bytes):
-            self._local = local
             outputs, self._contents = inline(local)
         else:
             self._ask_no_more()
@@ -214,6 +214,7 @@ class Attempt:
         """Prepare, take a turn on the engine, and return how the prompt ended and what it was."""
         for _ in range(_ENGINE_CHANGES):
             self._engine, life = await self._context.executor.engine()
+            await self._engine.begin(self._folder)
             prompt = await self._prepare(self._engine)
             self._report.use_prompt(prompt, self._context.executor.output_types)
             try:
@@ -262,27 +263,24 @@ class Attempt:
             raise failed(
                 FailureCode.OUTPUT_MISSING, Stage.COLLECT, str(worst), node_id=worst.node_id, node_type=worst.class_type
             ) from error
-        found = []
         for ordinal, file in enumerate(files):
-            path = await self._bring(file, ordinal)
-            found.append(await inspect(file, path, limit_bytes=self.lease.max_output_bytes))
-        return found
+            opened = await self._open(file, ordinal)
+            self._local.append(await inspect(file, opened, limit_bytes=self.lease.max_output_bytes))
+        return self._local
 
-    async def _bring(self, file: OutputFile, ordinal: int) -> Path:
-        """Return where the worker can read an output."""
+    async def _open(self, file: OutputFile, ordinal: int) -> OpenedOutput:
+        """Return an output, open: whatever becomes of its name, that file is what is delivered."""
         assert self._engine is not None
         output = OutputRef(file.filename, file.subfolder, file.type)
+        staging = self._staging / f"out-{safe_name(file.filename, ordinal)}"
         try:
-            path = self._engine.local_output(output)
-            if path is None:
-                await asyncio.to_thread(self._staging.mkdir, mode=0o700, parents=True, exist_ok=True)
-                path = self._staging / f"out-{safe_name(file.filename, ordinal)}"
-                await self._engine.fetch_output(output, path)
-        except FileMissing as error:
+            return await self._engine.open_output(output, staging)
+        except (FileMissing, NotAFile) as error:
             raise missing(file, str(error)) from error
         except EngineError as error:
             raise RunFailed(engine_failure(error, Stage.COLLECT)) from error
-        return path
+        except OSError as error:
+            raise missing(file, f"{error.strerror or 'The disk failed'}.") from error
 
     def _stopped(self, why: Stop) -> Completion | None:
         """Return what to say after a stop."""
@@ -398,6 +396,9 @@ class Attempt:
 
     async def _clean(self) -> None:
         """Leave nothing of the run behind, whatever became of it."""
+        opened = [output for output in self._local if output.opened is not None]
+        if opened:
+            await asyncio.to_thread(_close, opened)
         if self._engine is not None:
             with contextlib.suppress(EngineError, OSError):
                 await self._engine.clean(self._folder)
@@ -420,6 +421,12 @@ class Attempt:
             upload_ms=self._timings["upload_ms"],
             total_ms=_milliseconds(arrived),
         )
+
+
+def _close(outputs: list[LocalOutput]) -> None:
+    """Let go of files. What has no name by then is removed with that, which takes its time where it is large."""
+    for output in outputs:
+        output.close()
 
 
 def _milliseconds(since: float) -> int:

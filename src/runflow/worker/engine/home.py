@@ -28,15 +28,17 @@ from runflow.worker.engine.boot import (
     secret_headers,
     until_ready,
 )
+from runflow.worker.engine.boundary import Budget, BudgetSpent, Folder
 from runflow.worker.engine.execution import Outcome
 from runflow.worker.engine.flags import engine_arguments, needs_cpu
-from runflow.worker.engine.folders import give_to, prepare_base
+from runflow.worker.engine.folders import prepare_base
 from runflow.worker.engine.forks.fork_server import ForkedEngine, ForkRefused, ForkServer, Wish
 from runflow.worker.engine.forks.memory import ForkMemory, Remembered, identity
 from runflow.worker.engine.isolation.rungs import Rung, Sandbox, make_life, plan, probe
 from runflow.worker.engine.isolation.view import SCRIPTS, Runtime, mounts
 from runflow.worker.engine.process import EngineProcess, end_leftover
 from runflow.worker.engine.protocol import ComfyClient
+from runflow.worker.engine.run_files import RunFiles
 from runflow.worker.engine.scrub import scrubbed_environment
 from runflow.worker.engine.session import PromptSession
 
@@ -63,6 +65,7 @@ class Life:
     number: int
     root: Path
     uid: int | None
+    files: RunFiles
 
 
 class ListeningSocket:
@@ -184,19 +187,18 @@ class EngineHome:
         """Make the folders of one more engine. Raises OSError."""
         self._numbers += 1
         if self.sandbox.rung is not Rung.NAMESPACES:
-            if self.uid is not None:
-                give_to(self.base_dir, self.uid)
-            return Life("base", self._numbers, self.base_dir, self.uid)
+            files = RunFiles(self.base_dir, uid=self.uid)
+            files.clean_all()
+            files.make()
+            return Life("base", self._numbers, self.base_dir, self.uid, files)
         name = secrets.token_hex(8)
         uid = self.sandbox.uid(self._numbers)
-        root = self.lives / name
-        make_life(root, uid)
-        return Life(name, self._numbers, root, uid)
+        return Life(name, self._numbers, self.lives / name, uid, make_life(self.lives / name, uid))
 
     def end_life(self, life: Life) -> None:
         """Remove what an engine left."""
         if life.root != self.base_dir:
-            _remove(life.root)
+            self._remove(life.name)
             self.pid_path(life).unlink(missing_ok=True)
 
     def environment(self) -> dict[str, str]:
@@ -381,7 +383,15 @@ class EngineHome:
             if (pid := end_leftover(pid_path)) is not None:
                 log.warning("ended an engine that an earlier worker left behind", pid=pid)
         for left in self.lives.iterdir():
-            _remove(left)
+            self._remove(left.name)
+
+    def _remove(self, name: str) -> None:
+        """Remove what an ended engine left in `lives`."""
+        try:
+            with Folder.at(self.lives) as lives:
+                lives.remove(name, Budget())
+        except (OSError, BudgetSpent) as error:
+            log.warning("What an engine left is not all gone.", folder=str(self.lives / name), why=repr(error))
 
     def _prepare(self) -> list[str]:
         try:
@@ -404,11 +414,3 @@ async def _execute_canary(client: ComfyClient) -> None:
         await session.close()
     if execution.outcome is not Outcome.SUCCEEDED:
         raise ForkRefused(f"A forked engine fails at a prompt: {execution.error}")
-
-
-def _remove(place: Path) -> None:
-    """Remove what an ended engine left; links are not followed (`shutil.rmtree.avoids_symlink_attacks`)."""
-    if place.is_dir() and not place.is_symlink():
-        shutil.rmtree(place, ignore_errors=True)
-    else:
-        place.unlink(missing_ok=True)

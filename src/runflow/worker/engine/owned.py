@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import secrets
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,6 @@ from runflow.worker.engine.base import (
     EngineKind,
     EngineStartFailed,
     EngineUnreachable,
-    FileMissing,
     OnBoot,
     OutputRef,
 )
@@ -29,14 +27,15 @@ from runflow.worker.engine.boot import (
     secret_headers,
     until_ready,
 )
+from runflow.worker.engine.boundary import OpenedOutput
 from runflow.worker.engine.describe import read_description
 from runflow.worker.engine.diagnosis import diagnose
 from runflow.worker.engine.execution import Execution, OnEvent, Prompt
-from runflow.worker.engine.folders import clean_run, copy_input, inside, relative_path
 from runflow.worker.engine.forks.fork_server import ForkedEngine
 from runflow.worker.engine.home import EngineHome, Life, ListeningSocket
 from runflow.worker.engine.process import EngineProcess, default_limit_bytes, free_port
 from runflow.worker.engine.protocol import ComfyClient
+from runflow.worker.engine.run_files import RunFiles
 from runflow.worker.engine.session import PromptSession
 
 log = structlog.get_logger(__name__)
@@ -183,31 +182,18 @@ class OwnedEngine:
         """The folder of its own, and that of the ComfyUI that it was started from."""
         return (self._root / "models", self.settings.comfy_dir / "models")
 
+    async def begin(self, run_folder: str) -> None:
+        """Take note of a run (`RunFiles.begin`)."""
+        if not self._files().begin(run_folder, wait=False):
+            await asyncio.to_thread(self._files().begin, run_folder)
+
     async def place_input(self, run_folder: str, name: str, path: Path) -> str:
-        """Copy a file below the run's folder in input/. Returns the name for a loader node.
+        """Copy a file below the run's folder in input/ (`RunFiles.place_input`). Returns the name for a loader node."""
+        return await asyncio.to_thread(self._files().place_input, run_folder, name, path)
 
-        A copy and not a link: custom nodes may write to their inputs, and the file may be other runs' too.
-        """
-        input_name = f"{relative_path(run_folder)}/{relative_path(name)}"
-        await asyncio.to_thread(
-            copy_input, path, self._root / "input", input_name, self._life.uid if self._life else None
-        )
-        return input_name
-
-    def local_output(self, output: OutputRef) -> Path | None:
-        """Return where an output lies. Raises FileMissing, EngineError for a place outside of the engine's folders."""
-        if output.type not in ("output", "temp", "input"):
-            raise EngineError(f"A node reported a file in the unknown folder {output.type!r}.")
-        path = inside(self._root / output.type, output.subfolder, output.filename)
-        if not path.is_file():
-            raise FileMissing(f"The engine has no file {output.filename} in its {output.type} folder.")
-        return path
-
-    async def fetch_output(self, output: OutputRef, destination: Path) -> None:
-        """Copy an output. Raises FileMissing."""
-        path = self.local_output(output)
-        assert path is not None
-        await asyncio.to_thread(shutil.copyfile, path, destination)
+    async def open_output(self, output: OutputRef, staging: Path) -> OpenedOutput:
+        """Open an output where it lies (`RunFiles.open_output`)."""
+        return await asyncio.to_thread(self._files().open_output, output)
 
     def note_run(self, run_id: str | None) -> None:
         """Write this run's id beside what the engine prints from now on (`log.py`)."""
@@ -230,13 +216,19 @@ class OwnedEngine:
         return await self._connected()[1].cancel(prompt_id, timeout=timeout)
 
     async def clean(self, run_folder: str) -> None:
-        """Remove the run's folders from input, output and temp."""
-        await asyncio.to_thread(clean_run, self._root, run_folder)
+        """Remove what the run left (`RunFiles.clean`)."""
+        await asyncio.to_thread(self._files().clean, run_folder)
 
     @property
     def _root(self) -> Path:
         """Where the folders of this life are."""
         return self._life.root if self._life is not None else self.base_dir
+
+    def _files(self) -> RunFiles:
+        """Return what reaches them."""
+        if self._life is None:
+            raise EngineUnreachable("The engine does not run; start it first.")
+        return self._life.files
 
     async def _bring_up(self, on_boot: OnBoot | None) -> ComfyClient:
         """Fork an engine where that is possible, else boot one; return how it is reached."""

@@ -16,7 +16,8 @@ from typing import Any, Literal
 import orjson
 import structlog
 
-from runflow.worker.engine.isolation.view import ENGINE_FOLDERS, Runtime, mounts
+from runflow.worker.engine.isolation.view import Runtime, mounts
+from runflow.worker.engine.run_files import RunFiles
 
 log = structlog.get_logger(__name__)
 
@@ -192,17 +193,19 @@ async def _try(sandbox: Sandbox, runtime: Runtime) -> str | None:
         return await _run(runtime.python, given)
 
 
-def make_life(root: Path, uid: int | None) -> None:
+def make_life(root: Path, uid: int | None) -> RunFiles:
     """Make the folders of one engine's life, which it alone can read and write; `models` it can only read.
 
     Whoever mounts them must get to them, so the way is open; what is in each is not.
     """
-    root.mkdir(parents=True)
+    files = RunFiles(root, uid=uid)
+    files.make()
     root.chmod(0o711)
-    for name in (*ENGINE_FOLDERS, "models"):
-        (root / name).mkdir(mode=0o750)
-        if uid is not None:
-            os.chown(root / name, uid if name != "models" else -1, uid)
+    models = root / "models"
+    models.mkdir(mode=0o750)
+    if uid is not None:
+        os.chown(models, -1, uid)
+    return files
 
 
 def enter_command(python: Path, handed: int) -> list[str]:
