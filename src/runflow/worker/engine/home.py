@@ -113,6 +113,8 @@ class EngineHome:
         """The user id of an engine that has no sandbox with one of its own."""
         self.arguments: list[str] = []
         self.forks: ForkServer | None = None
+        self.forked_nodes: dict[str, bool] | None = None
+        """The node classes of engines out of this fork server, once one of them has listed them."""
         self.fork_level: int | None = None
         self.why_no_forks: str | None = "No engine has been started yet."
         self._is_refused = False
@@ -334,10 +336,11 @@ class EngineHome:
         try:
             engine = await self.forked(life, secret, listening, log_path)
             await until_ready(engine, client, _CANARY_SECONDS, log_path, None)
-            found = frozenset(await client.object_info())
-            if missing := node_types - found:
+            found = await client.object_info()
+            if missing := node_types - frozenset(found):
                 raise ForkRefused(f"A forked engine lacks {len(missing)} node classes, e.g. {min(missing)}.")
             await _execute_canary(client)
+            self.forked_nodes = found
         finally:
             await client.close()
             if engine is not None:
@@ -348,6 +351,7 @@ class EngineHome:
     async def _load_calmly(self, known: Remembered) -> Remembered:
         """Load it, again without the packs that no fork survives: their children load them."""
         for _ in range(_MOST_LOADS):
+            self.forked_nodes = None
             self.forks = ForkServer(
                 self.runtime,
                 self.sandbox,

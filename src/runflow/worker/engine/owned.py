@@ -166,8 +166,18 @@ class OwnedEngine:
         return await self._read_description(self._connected()[0])
 
     async def _read_description(self, client: ComfyClient) -> EngineDescription:
-        found = await read_description(client, self.kind, extra_abilities=_OWN_ABILITIES, isolation=self.isolation())
-        return replace(found, sandbox=self._home.facts)
+        home = self._home
+        is_forked = isinstance(self._process, ForkedEngine)
+        if is_forked and home.forked_nodes is None:
+            home.forked_nodes = await client.object_info()
+        found = await read_description(
+            client,
+            self.kind,
+            extra_abilities=_OWN_ABILITIES,
+            isolation=self.isolation(),
+            nodes=home.forked_nodes if is_forked else None,
+        )
+        return replace(found, sandbox=home.facts)
 
     @property
     def log_path(self) -> Path:
