@@ -31,7 +31,7 @@ class OwnedSettings:
     None: nine tenths of the machine. `uid`: as root, run the engine as this user id. `enclosed`: put it into the best
     sandbox of the machine, and reach it over a Unix socket; there `network` leaves it the machine's, `sandbox_user` is
     as in `isolation.rungs.probe`, and `uid_without` is asked where no sandbox works. `more_folders`: what it may read
-    there beside its own. Times in seconds.
+    there beside its own. `disk_limit_bytes`: what one may write, None: half of what is free. Times in seconds.
     """
 
     comfy_dir: Path
@@ -51,6 +51,7 @@ class OwnedSettings:
     network: bool = True
     sandbox_user: int | Literal["own", "same"] = "own"
     uid_without: Callable[[], int | None] = lambda: None
+    disk_limit_bytes: int | None = None
     more_folders: tuple[Path, ...] = ()
     boot_seconds: float = 600.0
     patience: float = 1.0

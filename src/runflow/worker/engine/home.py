@@ -117,6 +117,8 @@ class EngineHome:
         """The node classes of engines out of this fork server, once one of them has listed them."""
         self.fork_level: int | None = None
         self.why_no_forks: str | None = "No engine has been started yet."
+        self.disk_limit = settings.disk_limit_bytes or 0
+        """How many bytes one engine may write."""
         self._is_refused = False
         self._lock: IO[bytes] | None = None
         self._numbers = 0
@@ -159,6 +161,8 @@ class EngineHome:
             find_python(self.settings)
             if self._lock is None:
                 await asyncio.to_thread(self._take_base)
+                if self.settings.disk_limit_bytes is None:
+                    self.disk_limit = shutil.disk_usage(self.base_dir).free // 2
                 if self.settings.enclosed:
                     await self._find_sandbox()
                     log.info("engines are held by", rung=self.sandbox.rung.value, why=self.sandbox.why_not_better)
@@ -249,7 +253,13 @@ class EngineHome:
             owner=self.sandbox.uid(life.number),
         )
         given = plan(
-            self.sandbox, found, command, folder=settings.comfy_dir, environment=environment, number=life.number
+            self.sandbox,
+            found,
+            command,
+            folder=settings.comfy_dir,
+            environment=environment,
+            number=life.number,
+            file_bytes=self.disk_limit,
         )
         await process.start_within(given, keep)
         return process
@@ -274,6 +284,11 @@ class EngineHome:
         """Prepare a fork server while an engine that was booted works; `node_types` are the classes that it has."""
         if self._preparing is None or self._preparing.done():
             self._preparing = asyncio.create_task(self._prove(node_types), name="fork server")
+
+    async def settled(self) -> None:
+        """Wait until it is known how further engines start."""
+        if self._preparing is not None:
+            await asyncio.wait({self._preparing})
 
     async def _may_fork(self) -> bool:
         if self.sandbox.rung is not Rung.NAMESPACES:
@@ -323,7 +338,9 @@ class EngineHome:
         if self.forks is None:
             raise EngineStartFailed("There is no fork server.")
         environment = {SECRET_VARIABLE: secret}
-        return await self.forks.fork(life.name, life.number, listening.fileno(), environment, log_path)
+        return await self.forks.fork(
+            life.name, life.number, listening.fileno(), environment, log_path, file_bytes=self.disk_limit
+        )
 
     async def _try_a_fork(self, node_types: frozenset[str]) -> None:
         """See that a forked engine has what a booted one has, and executes a prompt. Raises what says why not."""

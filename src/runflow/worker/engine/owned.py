@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from runflow.protocol.failures import FailureCode
 from runflow.worker.engine.base import (
     Ability,
     EngineCrashed,
@@ -43,6 +44,7 @@ log = structlog.get_logger(__name__)
 _PORT_TRIES = 3
 _MEMORY_SECONDS = 1.0
 _CHILDREN_EVERY = 10
+_DISK_EVERY = 5
 _OWN_ABILITIES = frozenset({Ability.LOCAL_FILES, Ability.OWN_FOLDERS, Ability.KILL, Ability.MEMORY_LIMIT})
 
 
@@ -69,6 +71,7 @@ class OwnedEngine:
         self._abilities: frozenset[Ability] = _OWN_ABILITIES
         self._stopping = False
         self._killed_because: str | None = None
+        self._killed_code: FailureCode | None = None
         self._death: EngineError | None = None
         self._gone = asyncio.Event()
 
@@ -120,7 +123,7 @@ class OwnedEngine:
         await self._home.open()
         try:
             await self._home.wait_for_forks()
-            self._stopping, self._killed_because, self._death = False, None, None
+            self._stopping, self._killed_because, self._killed_code, self._death = False, None, None, None
             self._gone.clear()
             client = await self._bring_up(on_boot)
             self._client = client
@@ -308,6 +311,8 @@ class OwnedEngine:
             return
         tail = process.log_tail()
         why = diagnose(returncode, tail, self._killed_because)
+        if self._killed_because and self._killed_code is not None:
+            why = replace(why, code=self._killed_code)
         log.error("the engine ended", reason=why.text, returncode=returncode, log_tail=tail[-4000:])
         self._death = EngineCrashed(f"{why.text} The run is tried again.", code=why.code, log_tail=tail)
         session.fail_all(self._death)
@@ -326,8 +331,25 @@ class OwnedEngine:
                 )
                 await process.kill()
                 return
+            if rounds % _DISK_EVERY == 0 and (full := await self._is_disk_full()):
+                self._killed_because, self._killed_code = full, FailureCode.ENGINE_CRASHED
+                await process.kill()
+                return
             rounds += 1
             await asyncio.sleep(_MEMORY_SECONDS)
+
+    async def _is_disk_full(self) -> str | None:
+        """Return why this engine has to end for what it wrote, if it has."""
+        life, most = self._life, self._home.disk_limit
+        if life is None:
+            return None
+        usage = await asyncio.to_thread(life.files.usage)
+        if usage.size_bytes <= most and usage.is_whole:
+            return None
+        return (
+            f"The engine wrote {usage.size_bytes / 2**30:.1f} GiB in {usage.entries} files, more than the "
+            f"{most / 2**30:.1f} GiB that it may, and was ended. Set RUNFLOW_ENGINE_DISK_BYTES if it needs more."
+        )
 
     async def _end(self) -> None:
         session, client, process = self._session, self._client, self._process

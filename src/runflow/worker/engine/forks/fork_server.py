@@ -14,7 +14,7 @@ import psutil
 import structlog
 
 from runflow.worker.engine.base import EngineStartFailed
-from runflow.worker.engine.isolation.rungs import FILE_BYTES, PROCESSES_AT_MOST, Sandbox, plan
+from runflow.worker.engine.isolation.rungs import PROCESSES_AT_MOST, Sandbox, plan
 from runflow.worker.engine.isolation.view import SCRIPTS, Runtime, mounts, mounts_of_fork
 from runflow.worker.engine.log import EngineLog
 from runflow.worker.engine.process import EngineProcess
@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 _LOAD_SECONDS = 300.0
 _ANSWER_SECONDS = 30.0
 _END_SECONDS = 10.0
+_PARENT_FILE_BYTES = 1 << 30
 _MESSAGE_BYTES = 1024 * 1024
 
 
@@ -97,6 +98,7 @@ class ForkServer:
             environment=self._environment,
             number=0,
             forks=True,
+            file_bytes=_PARENT_FILE_BYTES,
         )
         self._process = EngineProcess(
             command,
@@ -130,7 +132,14 @@ class ForkServer:
         return bool((await self._ask({"kind": "canary"}, seconds=60.0))["ok"])
 
     async def fork(
-        self, name: str, number: int, listening: int, environment: Mapping[str, str], log_path: Path
+        self,
+        name: str,
+        number: int,
+        listening: int,
+        environment: Mapping[str, str],
+        log_path: Path,
+        *,
+        file_bytes: int,
     ) -> "ForkedEngine":
         """Fork an engine whose folders are `lives`/`name`, serving on this socket. Raises `EngineStartFailed`."""
         view = {
@@ -140,7 +149,7 @@ class ForkServer:
             "network": self.sandbox.network,
             "owner": self.sandbox.uid_inside(number),
             "folder": str(self.runtime.comfy_dir),
-            "limits": {"processes_at_most": PROCESSES_AT_MOST, "file_bytes": FILE_BYTES},
+            "limits": {"processes_at_most": PROCESSES_AT_MOST, "file_bytes": file_bytes},
         }
         engine = ForkedEngine(self, name, EngineLog(log_path))
         self._engines[name] = engine

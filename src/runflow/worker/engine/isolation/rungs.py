@@ -29,8 +29,7 @@ _PROBE_SECONDS = 60.0
 _GPU_DEVICES = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/kfd", "/dev/dxg", "/dev/dri/renderD128")
 PROCESSES_AT_MOST = 2048
 """Processes and threads of one user's engines: torch takes a few dozen, a fork bomb as many as there are."""
-FILE_BYTES = 1 << 37
-"""The largest single file that an engine can write, 128 GiB; its disk is watched beside it."""
+_PROBE_FILE_BYTES = 1 << 20
 
 
 class Rung(StrEnum):
@@ -111,10 +110,13 @@ def plan(
     folder: Path,
     environment: dict[str, str],
     number: int,
+    file_bytes: int,
     forks: bool = False,
-    keep: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """Return what `enter.py` is to do, but for the worker's own descriptors. `number`: of the engine's user."""
+    """Return what `enter.py` is to do, but for the worker's own descriptors.
+
+    `number`: of the engine's user; `file_bytes`: of the largest file that it can write.
+    """
     uid = sandbox.uid_inside(number)
     return {
         "privileged": sandbox.privileged,
@@ -126,8 +128,7 @@ def plan(
         "folder": str(folder),
         "command": list(command),
         "environment": environment,
-        "keep": list(keep),
-        "limits": {"processes_at_most": PROCESSES_AT_MOST, "file_bytes": FILE_BYTES},
+        "limits": {"processes_at_most": PROCESSES_AT_MOST, "file_bytes": file_bytes},
     }
 
 
@@ -189,6 +190,7 @@ async def _try(sandbox: Sandbox, runtime: Runtime) -> str | None:
             folder=runtime.comfy_dir,
             environment={"PATH": os.environ.get("PATH", "")},
             number=0,
+            file_bytes=_PROBE_FILE_BYTES,
         )
         return await _run(runtime.python, given)
 
@@ -226,7 +228,7 @@ def hand_over(given: dict[str, Any]) -> int:
 async def _run(python: Path, given: dict[str, Any]) -> str | None:
     guard, held = os.pipe()
     os.set_inheritable(guard, True)
-    handed = hand_over({**given, "worker": os.getpid(), "guard": guard})
+    handed = hand_over({**given, "keep": [], "worker": os.getpid(), "guard": guard})
     try:
         process = await asyncio.create_subprocess_exec(
             *enter_command(python, handed),
