@@ -1,18 +1,20 @@
 """Whose runs share an engine, and what a change from one domain to another costs."""
 
 import asyncio
+import random
 from pathlib import Path
 
 import pytest
 
 from runflow.worker.engine.base import EngineKind
+from runflow.worker.engine.execution import Execution
 from runflow.worker.engine_pool import MOST_ENGINES
 from runflow.worker.engine_supervisor import STARTING
 from runflow.worker.settings import Isolation, Limits
 from tests.support.fake_server import FakeServer, image_lease
 from tests.worker.conftest import StartWorker
 from tests.worker.fleet import BLUE, GIB, GREEN, RED, Fleet, succeed
-from tests.worker.scripted_engine import Hold, png, save_picture
+from tests.worker.scripted_engine import Flight, Hold, ScriptedEngine, png, save_picture
 
 VERSION = "0198c0de-0000-7000-8000-00000000dd01"
 OTHER_VERSION = "0198c0de-0000-7000-8000-00000000dd02"
@@ -331,3 +333,57 @@ class TestEnds:
             server.offer(domain=BLUE)
             await server.until(lambda: len(on_gpu.engines) == 2)
         assert [engine.log[-1] for engine in on_gpu.engines] == ["stop", "stop"]
+
+
+@pytest.mark.parametrize("isolation", [Isolation.RUN, Isolation.ORGANIZATION])
+@pytest.mark.parametrize("attributes", [{}, {"quick": True}, {"quick": True, "device_type": "cpu"}], ids=str)
+@pytest.mark.parametrize("seed", range(2))
+async def test_whatever_comes_every_run_ends_and_none_sees_another_domain_s_engine(
+    server: FakeServer,
+    worker: StartWorker,
+    tmp_path: Path,
+    quick_beats: None,
+    attributes: dict[str, object],
+    isolation: Isolation,
+    seed: int,
+) -> None:
+    """Runs of three domains that take nothing, a while, crash their engine, hang, or are cancelled."""
+    chance = random.Random(seed)
+    fleet = Fleet(tmp_path, **attributes)
+    kinds = dict[str, str]()
+
+    async def play(engine: ScriptedEngine, flight: Flight) -> Execution:
+        kind = kinds[flight.id]
+        if kind == "crashes":
+            engine.crash()
+            await asyncio.Event().wait()
+        if kind in ("hangs", "is cancelled"):
+            engine.obeys = kind != "hangs"
+            server.cancel.add(flight.id)
+            await asyncio.Event().wait()
+        if kind == "takes a while":
+            await asyncio.sleep(0.01)
+        return await save_picture(engine, flight)
+
+    fleet.script = play
+    domains = dict[str, str]()
+    async with worker(find=fleet, isolation=isolation, limits=Limits(stop=0.01, hold=20)):
+        for _ in range(40):
+            lease_id = server.offer(domain=chance.choice([RED, RED, BLUE, GREEN]))
+            domains[lease_id] = server.leases[-1]["domain"]
+            kinds[lease_id] = chance.choice(
+                ["is short"] * 12 + ["takes a while"] * 4 + ["crashes", "hangs", "is cancelled"]
+            )
+        for lease_id, kind in kinds.items():
+            result = (await server.completion(lease_id))["result"]
+            expected = {"crashes": "failed", "hangs": "cancelled", "is cancelled": "cancelled"}.get(kind, "succeeded")
+            assert result in (expected, "released")
+        kinds[last := server.offer(domain=GREEN)] = "is short"
+        domains[last] = GREEN
+        assert (await server.completion(last))["result"] in ("succeeded", "released")
+    assert fleet.overlaps == 0
+    for engine in fleet.engines:
+        assert engine.starts <= 1
+        served = {lease_id if isolation is Isolation.RUN else domains.get(lease_id) for lease_id in engine.prompts}
+        assert len(served) <= 1
+    assert fleet.alive == []
