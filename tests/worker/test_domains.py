@@ -175,14 +175,26 @@ class TestSideBySide:
             second = server.offer(domain=BLUE, **image_lease(server, png()))
             await server.until(lambda: len(on_gpu.engines) == 2 and on_gpu.engines[1].inputs)
             assert second not in on_gpu.engines[1].prompts
-            assert on_gpu.engines[0].alive
+            assert len(on_gpu.alive) == 2
             hold.let_go(first)
             await hold.until_began(second)
-            assert not on_gpu.engines[0].alive, "two domains' models never lie in one GPU"
+            assert on_gpu.alive == [on_gpu.of(second)], "two domains' models never lie in one GPU"
             hold.let_go(second)
             assert (await server.completion(second))["result"] == "succeeded"
         assert on_gpu.overlaps == 0
         assert {each["status"] for each in server.registrations[1:]} <= {"ready"}, "it could always take runs"
+
+    async def test_the_next_domain_s_turn_comes_while_outputs_are_still_stored(
+        self, server: FakeServer, worker: StartWorker, on_gpu: Fleet
+    ) -> None:
+        server.hold_puts = asyncio.Event()
+        async with worker(find=on_gpu):
+            first, second = server.offer(domain=RED), server.offer(domain=BLUE)
+            await server.until(lambda: sum(bool(engine.prompts) for engine in on_gpu.engines) == 2)
+            assert not server.completions
+            server.hold_puts.set()
+            for lease_id in (first, second):
+                assert (await server.completion(lease_id))["result"] == "succeeded"
 
     async def test_turns_never_overlap_and_domains_never_mix(
         self, server: FakeServer, worker: StartWorker, on_cpu: Fleet

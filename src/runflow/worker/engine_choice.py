@@ -1,7 +1,6 @@
 """Which engine a worker uses, and as which user it runs."""
 
 import os
-import shutil
 import stat
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from runflow.worker.engine.attached import AttachedEngine, credential_headers
 from runflow.worker.engine.base import Engine, EngineError
 from runflow.worker.engine.boot import OwnedSettings, can_run_as, default_pythons
 from runflow.worker.engine.owned import OwnedEngine
+from runflow.worker.engine.run_files import RunFiles
 from runflow.worker.engine_supervisor import NoEngine
 from runflow.worker.settings import ENGINE_USER_AUTO, ENGINE_USER_SAME, WorkerSettings
 
@@ -49,8 +49,7 @@ class EngineFinder:
 
     def clear_leftovers(self) -> None:
         """Remove what runs of an earlier life of this worker left in the owned engine's folders."""
-        for name in ("input", "output", "temp"):
-            shutil.rmtree(self._base / name / RUN_FOLDERS, ignore_errors=True)
+        RunFiles(self._base, uid=None).clean(RUN_FOLDERS)
 
     def _uid(self) -> int | None:
         choice = self._settings.engine_user

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from runflow.protocol.failures import FailureCode
+from runflow.worker.engine.boundary import OpenedOutput
 from runflow.worker.engine.execution import Execution, OnEvent, Prompt
 
 
@@ -155,11 +156,14 @@ class Engine(Protocol):
     async def place_input(self, run_folder: str, name: str, path: Path) -> str:
         """Give it a file for one run, below a folder of its own. Returns the name for a loader node."""
 
-    def local_output(self, output: OutputRef) -> Path | None:
-        """Return the output's path where the worker can read it directly, else None. Raises FileMissing."""
+    async def begin(self, run_folder: str) -> None:
+        """Take note of a run before anything of it is placed: until `clean` nothing goes that it may need."""
 
-    async def fetch_output(self, output: OutputRef, destination: Path) -> None:
-        """Copy an output to a path of ours. Raises FileMissing."""
+    async def open_output(self, output: OutputRef, staging: Path) -> OpenedOutput:
+        """Open an output; one that must be fetched is at first written to `staging`, a path of ours.
+
+        Raises FileMissing, whose message says why, and OSError where it cannot be fetched to our disk.
+        """
 
     def note_run(self, run_id: str | None) -> None:
         """Take what the engine prints from now on for this run's, where it is logged; None: the run has ended."""

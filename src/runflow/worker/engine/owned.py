@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import fcntl
 import secrets
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -19,17 +18,18 @@ from runflow.worker.engine.base import (
     EngineKind,
     EngineStartFailed,
     EngineUnreachable,
-    FileMissing,
     OnBoot,
     OutputRef,
 )
 from runflow.worker.engine.boot import OwnedSettings, engine_process, find_python, secret_headers, until_ready
+from runflow.worker.engine.boundary import OpenedOutput
 from runflow.worker.engine.describe import read_description
 from runflow.worker.engine.diagnosis import diagnose
 from runflow.worker.engine.execution import Execution, OnEvent, Prompt
-from runflow.worker.engine.folders import clean_run, copy_input, give_to, inside, prepare_base, relative_path
+from runflow.worker.engine.folders import prepare_base
 from runflow.worker.engine.process import EngineProcess, default_limit_bytes, end_leftover, free_port
 from runflow.worker.engine.protocol import ComfyClient
+from runflow.worker.engine.run_files import RunFiles
 from runflow.worker.engine.session import PromptSession
 
 log = structlog.get_logger(__name__)
@@ -50,6 +50,7 @@ class OwnedEngine:
     def __init__(self, settings: OwnedSettings) -> None:
         self.settings = settings
         self.base_dir = settings.base_dir.absolute()
+        self._files = RunFiles(self.base_dir, uid=settings.uid)
         self._limit = settings.memory_limit_bytes or default_limit_bytes()
         self._lock: IO[bytes] | None = None
         self._process: EngineProcess | None = None
@@ -161,29 +162,18 @@ class OwnedEngine:
         """The folder of its own, and that of the ComfyUI that it was started from."""
         return (self.base_dir / "models", self.settings.comfy_dir / "models")
 
+    async def begin(self, run_folder: str) -> None:
+        """Take note of a run (`RunFiles.begin`)."""
+        if not self._files.begin(run_folder, wait=False):
+            await asyncio.to_thread(self._files.begin, run_folder)
+
     async def place_input(self, run_folder: str, name: str, path: Path) -> str:
-        """Copy a file below the run's folder in input/. Returns the name for a loader node.
+        """Copy a file below the run's folder in input/ (`RunFiles.place_input`). Returns the name for a loader node."""
+        return await asyncio.to_thread(self._files.place_input, run_folder, name, path)
 
-        A copy and not a link: custom nodes may write to their inputs, and the file may be other runs' too.
-        """
-        input_name = f"{relative_path(run_folder)}/{relative_path(name)}"
-        await asyncio.to_thread(copy_input, path, self.base_dir / "input", input_name, self.settings.uid)
-        return input_name
-
-    def local_output(self, output: OutputRef) -> Path | None:
-        """Return where an output lies. Raises FileMissing, EngineError for a place outside of the engine's folders."""
-        if output.type not in ("output", "temp", "input"):
-            raise EngineError(f"A node reported a file in the unknown folder {output.type!r}.")
-        path = inside(self.base_dir / output.type, output.subfolder, output.filename)
-        if not path.is_file():
-            raise FileMissing(f"The engine has no file {output.filename} in its {output.type} folder.")
-        return path
-
-    async def fetch_output(self, output: OutputRef, destination: Path) -> None:
-        """Copy an output. Raises FileMissing."""
-        path = self.local_output(output)
-        assert path is not None
-        await asyncio.to_thread(shutil.copyfile, path, destination)
+    async def open_output(self, output: OutputRef, staging: Path) -> OpenedOutput:
+        """Open an output where it lies (`RunFiles.open_output`)."""
+        return await asyncio.to_thread(self._files.open_output, output)
 
     def note_run(self, run_id: str | None) -> None:
         """Write this run's id beside what the engine prints from now on (`log.py`)."""
@@ -206,8 +196,8 @@ class OwnedEngine:
         return await self._connected()[1].cancel(prompt_id, timeout=timeout)
 
     async def clean(self, run_folder: str) -> None:
-        """Remove the run's folders from input, output and temp."""
-        await asyncio.to_thread(clean_run, self.base_dir, run_folder)
+        """Remove what the run left (`RunFiles.clean`)."""
+        await asyncio.to_thread(self._files.clean, run_folder)
 
     def _take_base(self) -> None:
         """Lock the base folder, and end what an earlier worker left in it."""
@@ -232,9 +222,9 @@ class OwnedEngine:
         settings = self.settings
         plugin = (settings.plugin_dir or _installed_plugin()) if settings.with_plugin else None
         try:
+            self._files.clean_all()
             arguments = prepare_base(self.base_dir, settings.comfy_dir, plugin)
-            if settings.uid is not None:
-                give_to(self.base_dir, settings.uid)
+            self._files.make()
         except OSError as error:
             raise EngineStartFailed(
                 f"{error.filename or self.base_dir} cannot be written: {error.strerror}."
