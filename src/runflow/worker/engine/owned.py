@@ -55,6 +55,8 @@ class OwnedEngine:
     """
 
     kind = EngineKind.OWNED
+    isolates = True
+    quick = False
 
     def __init__(self, settings: OwnedSettings, home: EngineHome | None = None) -> None:
         self.settings = settings
@@ -181,6 +183,10 @@ class OwnedEngine:
             nodes=home.forked_nodes if is_forked else None,
         )
         return replace(found, sandbox=home.facts)
+
+    def memory_bytes(self) -> int:
+        """Return the resident memory of the process, without what it started; 0 when it does not run."""
+        return 0 if self._process is None else self._process.memory_bytes(children=False)
 
     @property
     def log_path(self) -> Path:
