@@ -56,7 +56,6 @@ class OwnedEngine:
 
     kind = EngineKind.OWNED
     isolates = True
-    quick = False
 
     def __init__(self, settings: OwnedSettings, home: EngineHome | None = None) -> None:
         self.settings = settings
@@ -86,6 +85,11 @@ class OwnedEngine:
     def alive(self) -> bool:
         """Whether the process runs and takes prompts."""
         return self._session is not None and self._process is not None and self._process.running
+
+    @property
+    def quick(self) -> bool:
+        """Whether a fresh one is forked, in a fraction of a second, and can live beside this one."""
+        return self._home.can_fork
 
     @property
     def pid(self) -> int | None:
