@@ -274,8 +274,14 @@ class OwnedEngine:
 
     async def _fork(self, life: Life, secret: str, on_boot: OnBoot | None) -> ComfyClient:
         listening = self._socket = ListeningSocket(self.base_dir / "sockets")
-        self._process = await self._home.forked(life, secret, listening, self.log_path)
-        return await self._until_ready(self._process, self._client_on(listening, secret), on_boot)
+        forked = self._process = await self._home.forked(life, secret, listening, self.log_path)
+        client = await self._until_ready(forked, self._client_on(listening, secret), on_boot)
+        try:
+            await self._home.require_held(forked)
+        except EngineStartFailed:
+            await client.close()
+            raise
+        return client
 
     async def _boot_on_socket(self, life: Life, secret: str, on_boot: OnBoot | None) -> ComfyClient:
         home = self._home

@@ -23,7 +23,7 @@ print([int(name) for name in os.listdir("/proc") if name.isdigit()])
 RIGHTS = """
 import ctypes, os
 status = dict(line.rstrip().split(":", 1) for line in open("/proc/self/status"))
-print("rights", status["CapEff"].strip(), status["CapPrm"].strip(), status["CapBnd"].strip(), status["NoNewPrivs"].strip())
+print("rights", *(status[name].strip() for name in ("CapEff", "CapPrm", "CapBnd", "NoNewPrivs")))
 libc = ctypes.CDLL(None, use_errno=True)
 print("users", libc.unshare(0x10000000))
 print("mount", libc.mount(b"tmpfs", b"/usr", b"tmpfs", 0, None))
