@@ -11,6 +11,7 @@ import shutil
 import uuid
 from pathlib import Path, PurePosixPath
 
+from runflow.protocol.abilities import PICKLES
 from runflow.protocol.failures import FailureCode, Stage
 from runflow.worker.connection import Connection
 from runflow.worker.engine.base import EngineError
@@ -20,8 +21,6 @@ from runflow.worker.lease import Resource
 from runflow.worker.store.download import DownloadFailed
 from runflow.worker.store.model_store import ModelStore
 
-PICKLES = frozenset({".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl", ".pickle"})
-"""Suffixes of files that a loader may unpickle, which can run code."""
 _PUT_IT = "Put the file into the worker's models folder, or run again when this is repaired."
 
 
