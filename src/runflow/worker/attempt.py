@@ -20,7 +20,8 @@ from runflow.worker.clock import CLOCK
 from runflow.worker.connection import Connection, LeaseLost, NotWelcome, ServerFailing, ServerRefused, ServerUnavailable
 from runflow.worker.engine.base import Engine, EngineError, FileMissing, OutputRef
 from runflow.worker.engine.execution import Execution
-from runflow.worker.execute import EngineChanged, Executor, GivenBack
+from runflow.worker.engine_pool import EngineChanged, GivenBack, Seat
+from runflow.worker.execute import Executor
 from runflow.worker.expected_outputs import ExpectedOutputs
 from runflow.worker.failures import RunFailed, engine_failure, failed, failure_of, shutdown_failure, timeout_failure
 from runflow.worker.heartbeat import Heartbeat, HeartbeatTiming
@@ -99,7 +100,7 @@ class Attempt:
         self._stop: Stop | None = None
         self._closing = False
         self._abandoned = False
-        self._engine: Engine | None = None
+        self._seat: Seat | None = None
         self._timings: dict[str, Any] = {
             "started_at": None,
             "prepare_ms": 0,
@@ -213,15 +214,16 @@ class Attempt:
     async def _execute(self) -> tuple[Execution, dict[str, dict[str, Any]]]:
         """Prepare, take a turn on the engine, and return how the prompt ended and what it was."""
         for _ in range(_ENGINE_CHANGES):
-            self._engine, life = await self._context.executor.engine()
-            prompt = await self._prepare(self._engine)
-            self._report.use_prompt(prompt, self._context.executor.output_types)
+            await self._leave()
+            self._seat = seat = await self._context.executor.seat(self.lease)
+            prompt = await self._prepare(seat.engine)
+            self._report.use_prompt(prompt, seat.output_types)
             try:
                 execution = await self._context.executor.execute(
                     self.lease,
                     prompt,
                     self._report,
-                    life=life,
+                    seat=seat,
                     on_time_up=partial(self.stop, Stop.TIME_UP),
                     give_back=partial(self.stop, Stop.GIVEN_BACK),
                 )
@@ -270,14 +272,15 @@ class Attempt:
 
     async def _bring(self, file: OutputFile, ordinal: int) -> Path:
         """Return where the worker can read an output."""
-        assert self._engine is not None
+        assert self._seat is not None
+        engine = self._seat.engine
         output = OutputRef(file.filename, file.subfolder, file.type)
         try:
-            path = self._engine.local_output(output)
+            path = engine.local_output(output)
             if path is None:
                 await asyncio.to_thread(self._staging.mkdir, mode=0o700, parents=True, exist_ok=True)
                 path = self._staging / f"out-{safe_name(file.filename, ordinal)}"
-                await self._engine.fetch_output(output, path)
+                await engine.fetch_output(output, path)
         except FileMissing as error:
             raise missing(file, str(error)) from error
         except EngineError as error:
@@ -398,11 +401,20 @@ class Attempt:
 
     async def _clean(self) -> None:
         """Leave nothing of the run behind, whatever became of it."""
-        if self._engine is not None:
-            with contextlib.suppress(EngineError, OSError):
-                await self._engine.clean(self._folder)
+        await self._leave()
         if self._staging.exists():
             await asyncio.to_thread(shutil.rmtree, self._staging, ignore_errors=True)
+
+    async def _leave(self) -> None:
+        """Leave the engine to others, with nothing of this run in its folders."""
+        if self._seat is None:
+            return
+        seat, self._seat = self._seat, None
+        try:
+            with contextlib.suppress(EngineError, OSError):
+                await seat.engine.clean(self._folder)
+        finally:
+            self._context.executor.leave(seat)
 
     def _log(self, completion: Completion | None, said: str, arrived: float) -> None:
         error = completion.error if completion is not None else None

@@ -141,8 +141,19 @@ class Engine(Protocol):
         """Whether it can take prompts now."""
 
     @property
+    def isolates(self) -> bool:
+        """Whether it serves one domain and another one needs a fresh engine; False: it serves all."""
+
+    @property
+    def quick(self) -> bool:
+        """Whether it starts in a fraction of a second, beside another one of its kind; False: it boots, alone."""
+
+    @property
     def model_folders(self) -> tuple[Path, ...]:
         """Where it looks for models, below which each kind has a folder; the first is ours to write. None attached."""
+
+    def memory_bytes(self) -> int:
+        """Return the resident memory of its processes now; 0 where that is not known."""
 
     async def start(self, on_boot: OnBoot | None = None) -> EngineDescription:
         """Bring it up, or connect to it, and return what it is. May be called again after `stop` or a crash."""

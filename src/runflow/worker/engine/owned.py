@@ -44,6 +44,8 @@ class OwnedEngine:
     """One ComfyUI process at a time, started again by `start` after `stop` or a crash."""
 
     kind = EngineKind.OWNED
+    isolates = True
+    quick = False
 
     def __init__(self, settings: OwnedSettings) -> None:
         self.settings = settings
@@ -144,6 +146,10 @@ class OwnedEngine:
         """Ask it what it is now."""
         client = self._connected()[0]
         return await read_description(client, self.kind, extra_abilities=_OWN_ABILITIES, isolation=self.isolation())
+
+    def memory_bytes(self) -> int:
+        """Return the resident memory of the process, without what it started; 0 when it does not run."""
+        return 0 if self._process is None else self._process.memory_bytes(children=False)
 
     @property
     def log_path(self) -> Path:
