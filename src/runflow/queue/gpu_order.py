@@ -18,7 +18,7 @@ def in_turn(gpu_class: str, gpu_code: str, waited_seconds: float) -> bool:
     if gpu_class in (ANY_GPU, gpu_code):
         return True
     classes = gpu_class.split(",")
-    return gpu_code in classes and waited_seconds >= classes.index(gpu_code) * STEP_SECONDS
+    return gpu_code in classes and max(0.0, waited_seconds) >= classes.index(gpu_code) * STEP_SECONDS
 
 
 def next_turn(gpu_class: str, waited_seconds: float) -> tuple[list[str], str | None]:
