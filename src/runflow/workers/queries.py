@@ -175,7 +175,7 @@ class ShownWorker:
 def _count(name: str) -> ColumnElement[Any]:
     """Count the items of a list that a worker named; null where it named none, or has not sent it yet."""
     return (
-        select(func.json_array_length(worker_lists.c["items"]))
+        select(worker_lists.c.length)
         .where(worker_lists.c.hash == func.json_extract_path_text(workers.c.abilities, name))
         .scalar_subquery()
         .label(f"{name}_count")
