@@ -24,7 +24,7 @@ async def could_not(worker: Worker, lease: dict[str, Any], code: str = "MODEL_MI
 
 
 async def got(worker: Worker) -> dict[str, Any]:
-    lease = await worker.lease()
+    lease = await worker.lease(wait=20)
     assert lease is not None
     return lease
 

@@ -41,8 +41,8 @@ async def run_of(client: httpx.AsyncClient, workflow: Deployed) -> str:
     return str(answer.json()["id"])
 
 
-async def taken(worker: Worker) -> str | None:
-    lease = await worker.lease()
+async def taken(worker: Worker, wait: float = 0) -> str | None:
+    lease = await worker.lease(wait)
     return None if lease is None else str(lease["run_id"])
 
 
@@ -60,10 +60,12 @@ async def test_a_hundred_runs_that_need_a_pack_all_succeed_where_it_is(
     assert await taken(without) is None, "it idles"
     having = await able()
     plain = await run_of(client, others)
-    assert await taken(without) == plain, "it does other lanes"
+    assert await taken(without, 20) == plain, "it does other lanes"
     assert await taken(without) is None
     done = []
-    while (lease := await having.lease()) is not None:
+    while len(done) < len(runs):
+        lease = await having.lease(wait=20)
+        assert lease is not None
         assert (await having.complete(lease, outputs=[await having.upload(lease)])).status_code == 200
         done.append(lease["run_id"])
         assert await taken(without) is None
@@ -74,7 +76,7 @@ async def test_a_hundred_runs_that_need_a_pack_all_succeed_where_it_is(
 
 async def test_a_worker_that_told_nothing_gets_every_lane(worker: Worker, dispatch: Dispatch) -> None:
     run = await dispatch()
-    assert await taken(worker) == run["id"]
+    assert await taken(worker, 20) == run["id"]
 
 
 async def test_a_run_that_comes_while_both_wait_goes_to_the_one_that_can(able: MakeAble, dispatch: Dispatch) -> None:
@@ -98,7 +100,7 @@ async def test_what_a_worker_learns_to_do_it_is_offered(able: MakeAble, dispatch
     if answer["wants"]:
         assert await taken(worker) is None, "until it has told all of it"
         await worker.register(**told())
-    assert await taken(worker) == run["id"]
+    assert await taken(worker, 20) == run["id"]
 
 
 async def test_a_model_counts_when_it_is_there_or_can_be_fetched(
@@ -110,7 +112,7 @@ async def test_a_model_counts_when_it_is_there_or_can_be_fetched(
     fetches, attached = await able(places_models=True), await able()
     assert (await taken(fetches), await taken(attached)) == (None, None)
     has_it = await able(models=[ModelFile(path="loras/mine.safetensors")])
-    assert await taken(has_it) == run
+    assert await taken(has_it, 20) == run
     second = await run_of(client, wanted)
     me = (await client.get(f"/v1/comfyui-workflows/{wanted.id}")).json()
     values = {"id": new_id(), "org": UUID(me["org_id"]), "sha256": SHA256}
@@ -143,7 +145,7 @@ async def test_labels_are_asked_for_as_they_are_now(
     await until(says_why)
     answer = await client.patch(f"/v1/comfyui-workflows/{wanted.id}", json={"worker_labels": {"rack": "3"}})
     assert answer.json()["worker_labels"] == {"rack": "3"}
-    assert await taken(worker) == run
+    assert await taken(worker, 20) == run
     cleared = await client.patch(f"/v1/comfyui-workflows/{wanted.id}", json={"worker_labels": {}})
     assert cleared.json()["worker_labels"] is None
 
@@ -162,9 +164,9 @@ async def test_what_cannot_keep_organizations_apart_serves_the_operator_s(
     await until(says_why)  # what is known of the workers is remembered for a second
     async with open_client(services, await make_key(org=await operator_org(services))) as operator:
         theirs = await run_of(operator, await deploy(operator, [workflow.gpu]))
-    assert await taken(worker) == theirs
+    assert await taken(worker, 20) == theirs
     trusting = await able(registers={"sandbox": {**SANDBOX, "isolation": "worker"}})
-    assert await taken(trusting) == run
+    assert await taken(trusting, 20) == run
 
 
 async def test_the_first_class_of_a_list_comes_first(
@@ -175,10 +177,10 @@ async def test_the_first_class_of_a_list_comes_first(
     wanted = await deploy(client, [first, second])
     run = await run_of(client, wanted)
     assert await taken(other) is None
-    assert await taken(best) == run
+    assert await taken(best, 20) == run
     again = await run_of(client, wanted)
     monkeypatch.setattr(gpu_order, "STEP_SECONDS", 0.0)
-    assert await taken(other) == again, "its turn has come"
+    assert await taken(other, 20) == again, "its turn has come"
 
 
 def lanes(count: int) -> list[Lane]:
