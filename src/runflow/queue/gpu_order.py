@@ -7,7 +7,7 @@ has waited for the patience of one step, the next class may as well.
 from runflow.queue.choose import ANY_GPU
 
 STEP_SECONDS = 30.0
-"""How long a run waits for the classes before one of its list (docs/api/workflows.md, "Writing")."""
+"""How long a run waits for the classes before one of its list (docs/api/workflows.md, "Creating a workflow")."""
 
 
 def in_turn(gpu_class: str, gpu_code: str, waited_seconds: float) -> bool:
