@@ -12,10 +12,12 @@ from runflow.ids import new_id
 from runflow.queue import queries
 from runflow.queue.backlog import Backlog
 from runflow.queue.choose import WorkerOffer
+from runflow.queue.eligibility import Candidate, Eligibility, EligibleLanes
 from runflow.queue.leases import claim_now
 from runflow.queue.sweep_queries import OFFERS_IN_A_ROW
 from runflow.queue.sweeper import OFFERS_PER_ATTEMPT, Sweeper
 from runflow.web.services import Services
+from runflow.workflows.runtime.known import Known
 from tests.support.deployed import Deployed, Dispatch, MakeWorker, Worker
 from tests.support.queue_records import expire, lane_counts
 
@@ -299,9 +301,11 @@ async def test_a_run_that_comes_alone_is_claimed_without_a_look_at_the_lanes(
             worker_id=UUID(worker.worker_id),
             instance=worker.instance,
             offer=WorkerOffer(gpu, frozenset()),
+            lanes=EligibleLanes(services.part(Eligibility), lambda: Candidate(gpu)),
         )
         return None if claimed is None else claimed.run_id
 
+    await services.part(Known).read_installation()
     backlog.looked(backlog.hints, 0)
     run = await dispatch()
     assert await claim(workflow.gpu) == UUID(run["id"]) and looks == []

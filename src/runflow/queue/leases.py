@@ -20,6 +20,7 @@ from runflow.protocol.leases import Heartbeat, HeartbeatAnswer
 from runflow.queue import queries
 from runflow.queue.backlog import Backlog
 from runflow.queue.choose import WorkerOffer, choose, serves
+from runflow.queue.eligibility import EligibleLanes
 from runflow.queue.rows import HeldRun, OfferedRun
 from runflow.web.services import Services
 
@@ -47,16 +48,23 @@ class Claimed:
 
 
 async def claim_now(
-    services: Services, backlog: Backlog, *, worker_id: UUID, instance: UUID, offer: WorkerOffer
+    services: Services, backlog: Backlog, *, worker_id: UUID, instance: UUID, offer: WorkerOffer, lanes: EligibleLanes
 ) -> Claimed | None:
     """Return the next run for this worker if one waits; without a look where this process knows of none."""
     if services.stopping or not backlog.may_wait:
         return None
-    return await _claim(services, backlog, worker_id, instance, offer)
+    return await _claim(services, backlog, worker_id, instance, offer, lanes)
 
 
 async def next_claim(
-    services: Services, backlog: Backlog, *, worker_id: UUID, instance: UUID, offer: WorkerOffer, wait_seconds: float
+    services: Services,
+    backlog: Backlog,
+    *,
+    worker_id: UUID,
+    instance: UUID,
+    offer: WorkerOffer,
+    lanes: EligibleLanes,
+    wait_seconds: float,
 ) -> Claimed | None:
     """Return the next run for this worker, waiting up to `wait_seconds` for one."""
     deadline = time.monotonic() + wait_seconds
@@ -65,7 +73,7 @@ async def next_claim(
             work.clear()
             if services.stopping:
                 return None
-            claimed = await _claim(services, backlog, worker_id, instance, offer)
+            claimed = await _claim(services, backlog, worker_id, instance, offer, lanes)
             if claimed is not None:
                 return claimed
             remaining = deadline - time.monotonic()
@@ -78,7 +86,7 @@ async def next_claim(
 
 
 async def _claim(
-    services: Services, backlog: Backlog, worker_id: UUID, instance: UUID, offer: WorkerOffer
+    services: Services, backlog: Backlog, worker_id: UUID, instance: UUID, offer: WorkerOffer, lanes: EligibleLanes
 ) -> Claimed | None:
     """Take a run from the lane where all that wait are known to be; else look at the lanes, and take one of the best.
 
@@ -102,7 +110,7 @@ async def _claim(
     lease = new_id()
     hints = backlog.hints
     only = backlog.take_only()
-    if only is not None and serves(only[1], offer):
+    if only is not None and serves(only[1], offer) and lanes.may_take(*only):
         run = await take(only[0])
         if run is not None:
             backlog.looked(hints, run.left)
@@ -112,7 +120,7 @@ async def _claim(
         looked = await queries.waiting_lanes(transaction, worker_id)
     waiting = await looked.fetchall()
     depth = sum(lane.depth for lane in waiting)
-    for lane in choose(waiting, offer):
+    for lane in choose(await lanes.among(waiting), offer):
         run = await take(lane)
         if run is not None:
             backlog.looked(hints, depth - 1)

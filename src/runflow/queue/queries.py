@@ -82,12 +82,14 @@ _WAITING_LANES = """
     FROM lanes l LEFT JOIN fair_shares s ON s.org_id = l.org_id
     WHERE l.depth > 0 AND NOT EXISTS (
         SELECT FROM workers WHERE id = %(worker)s AND (draining OR paused_until > clock_timestamp()))
+        AND NOT EXISTS (SELECT FROM lane_refusals f WHERE f.worker_id = %(worker)s AND f.lane_id = l.id)
 """
 
 _CLAIM = """
     WITH picked AS (
         SELECT id FROM runs WHERE lane_id = %(lane)s AND status_code = 'queued' AND NOT EXISTS (
             SELECT FROM workers WHERE id = %(worker)s AND (draining OR paused_until > clock_timestamp()))
+            AND NOT EXISTS (SELECT FROM lane_refusals WHERE worker_id = %(worker)s AND lane_id = %(lane)s)
         ORDER BY priority DESC, queue_position LIMIT 1 FOR UPDATE SKIP LOCKED
     ), claimed AS (
         UPDATE runs r SET status_code = 'dispatching' FROM picked WHERE r.id = picked.id
@@ -117,7 +119,7 @@ _CLAIM = """
 async def waiting_lanes(transaction: Transaction, worker: UUID) -> Fetched[Lane]:
     """Look for the lanes with waiting runs; after the transaction they can be fetched.
 
-    There are none for a worker that is draining or kept away for a while.
+    There are none for a worker that is draining or kept away for a while, and not those that are kept from it.
     """
     return await transaction.later(_WAITING_LANES, {"worker": worker}, row=Lane)
 
@@ -134,7 +136,8 @@ async def claim(
 ) -> Fetched[OfferedRun]:
     """Take the first run of a lane under a new, offered lease; its row is there to fetch after the transaction.
 
-    There is none when another claim was faster, or for a worker that is draining or kept away for a while.
+    There is none when another claim was faster, for a worker that is draining or kept away for a while, or for one
+    that the lane is kept from.
     """
     values = {
         "lane": lane,
@@ -356,7 +359,7 @@ async def show(transaction: Transaction, run_id: UUID, preview: Preview) -> None
 
 # ----------------------------------------------------------------------------------------------------------- position
 _PLACE = """
-    SELECT r.id AS run_id, r.org_id, r.gpu_class, (
+    SELECT r.id AS run_id, r.org_id, r.gpu_class, r.version_id, r.comfyui_workflow_id, (
         SELECT count(*) FROM runs o WHERE o.lane_id = r.lane_id AND o.status_code = 'queued'
             AND (o.priority > r.priority OR (o.priority = r.priority AND o.queue_position < r.queue_position))
         ) AS ahead

@@ -35,11 +35,14 @@ from runflow.queue import queries as lease_queries
 from runflow.queue.attempt_files import output_name, output_prefix
 from runflow.queue.backlog import Backlog
 from runflow.queue.choose import WorkerOffer
+from runflow.queue.eligibility import Candidate, Eligibility, EligibleLanes
 from runflow.queue.leases import OFFER_SECONDS, OPEN, Claimed, claim_now, next_claim
 from runflow.queue.sweeper import Sweeper
 from runflow.web.services import Services
-from runflow.workers import queries
+from runflow.workers import ability_queries, queries
+from runflow.workers.abilities import abilities_key, named_lists, told_lists
 from runflow.workers.gpus import queries as gpus
+from runflow.workers.queries import RegisteredWorker
 from runflow.workflows import resources
 from runflow.workflows.versions.payload import VersionPayload, remembered_version, untitled_prompt, version_payload
 
@@ -63,6 +66,8 @@ class KnownWorker:
     token_id: UUID
     gpu_code: str
     ready: bool
+    candidate: Candidate
+    abilities_hash: str | None
     noted_at: float = 0.0
 
 
@@ -75,6 +80,7 @@ class WorkerApi:
         self._sweeper = sweeper
         self._backlog = Backlog(services.hub)
         self._known: dict[UUID, KnownWorker] = {}
+        self._eligibility = services.part(Eligibility)
         self._superseded: OrderedDict[UUID, None] = OrderedDict()
 
     async def register(self, body: Registration, token_id: UUID) -> Registered:
@@ -83,7 +89,15 @@ class WorkerApi:
         Raises `Conflict` when the name belongs to another token, `WorkerSuperseded` when another process took it.
         """
         require_protocol(body)
+        told, abilities_hash = told_lists(body.lists), None
+        if body.abilities is not None:
+            abilities_hash = abilities_key(body.abilities)
+        named = {} if body.abilities is None else named_lists(body.abilities)
         async with self._services.db.system() as transaction:
+            known = await ability_queries.keep(transaction, named.values(), told)
+            await ability_queries.end_refusals(
+                transaction, name=body.name, instance=body.instance, abilities_hash=abilities_hash
+            )
             await gpus.meet(transaction, code=body.gpu.code, name=body.gpu.name, memory_gb=body.gpu.memory_gb)
             worker_id = await queries.register(
                 transaction,
@@ -100,20 +114,28 @@ class WorkerApi:
                     "status_code": body.status,
                     "status_detail": body.status_detail,
                     "token_id": token_id,
+                    "abilities": body.abilities,
+                    "abilities_hash": abilities_hash,
+                    "sandbox": body.sandbox,
                 },
             )
             if worker_id is None and not await self._note_takeover(transaction, body.instance, name=body.name):
                 raise errors.Conflict(await _taken(transaction, body.name))
         if worker_id is None:
             raise errors.WorkerSuperseded
-        ready = body.status == "ready"
-        self._known[worker_id] = KnownWorker(body.instance, token_id, body.gpu.code, ready, time.monotonic())
+        async with self._services.db.system(durable=False) as transaction:
+            row = await queries.by_id(transaction, worker_id)
+            if row is not None and row.instance == body.instance:
+                self._known[worker_id] = await self._remembered(transaction, row, token_id)
+                self._known[worker_id].noted_at = time.monotonic()
+        self._services.hub.publish("lanes")  # a poll that waits looks at its lanes again
         await self._sweeper.end_older_lives(worker_id, body.instance)
         return Registered(
             worker_id=worker_id,
             lease_seconds=self._services.settings.lease_seconds,
             offer_seconds=int(OFFER_SECONDS),
             poll_seconds=POLL_SECONDS,
+            wants=[name for name, one in named.items() if one not in known],
         )
 
     async def lease(self, body: LeaseRequest, token_id: UUID, base_url: str) -> LeaseAnswer:
@@ -133,6 +155,7 @@ class WorkerApi:
             worker_id=body.worker_id,
             instance=body.instance,
             offer=WorkerOffer(worker.gpu_code, frozenset(body.fingerprints)),
+            lanes=self._lanes(body.worker_id, worker),
             wait_seconds=body.wait_seconds,
         )
         if claimed is None:
@@ -165,6 +188,7 @@ class WorkerApi:
                 worker_id=body.worker_id,
                 instance=body.instance,
                 offer=WorkerOffer(worker.gpu_code, frozenset(room.fingerprints)),
+                lanes=self._lanes(body.worker_id, worker),
             )
             if claimed is None:
                 return None
@@ -237,20 +261,32 @@ class WorkerApi:
                 row = await queries.by_id(transaction, worker_id)
                 is_former = row is not None and row.token_id == token_id and row.instance != instance
                 superseded = is_former and await self._note_takeover(transaction, instance, worker_id=worker_id)
+                if row is not None:
+                    known = await self._remembered(transaction, row, token_id)
             if superseded:
                 raise errors.WorkerSuperseded
-            if row is None or row.instance != instance or row.token_id != token_id:
+            if row is None or known is None or row.instance != instance or row.token_id != token_id:
                 raise errors.Conflict("The server does not know this worker (any more): register it again.")
-            known = KnownWorker(row.instance, token_id, row.gpu_code, row.status_code == "ready")
             self._known[worker_id] = known
         return known
+
+    async def _remembered(self, transaction: Transaction, row: RegisteredWorker, token_id: UUID) -> KnownWorker:
+        candidate = await self._eligibility.candidate(transaction, row)
+        ready = row.status_code == "ready"
+        return KnownWorker(row.instance, token_id, row.gpu_code, ready, candidate, row.abilities_hash)
+
+    def _lanes(self, worker_id: UUID, worker: KnownWorker) -> EligibleLanes:
+        """Return the lanes that a worker may serve, by what it has registered at each moment of its wait."""
+        return EligibleLanes(self._eligibility, lambda: self._known.get(worker_id, worker).candidate)
 
     async def _note_seen(self, speaks: LeaseCall | LeaseRequest, token_id: UUID, worker: KnownWorker) -> None:
         if time.monotonic() - worker.noted_at > SEEN_EVERY_SECONDS:
             worker.noted_at = time.monotonic()
             async with self._services.db.system(durable=False) as transaction:
-                known = await queries.seen(transaction, speaks.worker_id, worker.instance, ready=worker.ready)
-            if not known:  # registered with another process of the server
+                told = await queries.seen(transaction, speaks.worker_id, worker.instance, ready=worker.ready)
+            abilities = worker.candidate.abilities
+            is_whole = abilities is None or abilities.complete
+            if told != (worker.abilities_hash or "") or not is_whole:  # registered with another process of the server
                 self._known.pop(speaks.worker_id, None)
                 await self._worker(speaks, token_id)
 
