@@ -27,6 +27,8 @@ MOST_ENGINES = 2
 """How many live side by side, where they start quickly: one executes, and the next domain's run is prepared."""
 
 _HEALTHY_SECONDS = 60.0
+_LOOK_SECONDS = 1.0
+"""How often it is looked whether an engine without runs may stay beside one that grows."""
 _LOOK_WHERE = "The worker has just started and looks for its engine."
 
 
@@ -190,7 +192,10 @@ class EnginePool:
         request = _Request(domain, version_id)
         self._requests.append(request)
         self._seat_waiting()
-        self._wake.set()
+        if not request.seat.done() or self._single_use:
+            self._wake.set()
+        if request.seat.done():
+            return request.seat.result()
         try:
             return await request.seat
         except asyncio.CancelledError:
@@ -205,7 +210,8 @@ class EnginePool:
         """Nothing of the run is left in its engine."""
         seat.pooled.seats.discard(seat)
         self.congested = False
-        self._wake.set()
+        if self._requests or self._single_use or len(self._engines) > 1:
+            self._wake.set()
         self.on_free()
 
     async def usable(self, seat: Seat) -> Engine:
@@ -251,7 +257,10 @@ class EnginePool:
         self._end_unneeded(len(wanted))
         self._start_wanted(wanted, now)
         self._set(self._state())
-        return self._expire(now)
+        pause = self._expire(now)
+        if len(self._engines) > 1 and any(one.is_idle for one in self._engines):
+            return min(_LOOK_SECONDS, _LOOK_SECONDS if pause is None else pause)
+        return pause
 
     def _bury(self, now: float) -> None:
         """Forget engines that are gone, and remember why where nobody wanted that."""

@@ -10,7 +10,7 @@ from runflow.worker.engine_choice import EngineFinder
 from runflow.worker.settings import WorkerSettings
 from tests.support.fake_server import TOKEN, FakeServer
 from tests.worker.conftest import StartWorker
-from tests.worker.fleet import BLUE, RED, succeed
+from tests.worker.scripted_engines import BLUE, RED, succeed
 
 pytestmark = pytest.mark.e2e
 
