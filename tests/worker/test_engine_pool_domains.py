@@ -249,6 +249,23 @@ class TestSideBySide:
             hold.let_go(second)
             assert (await server.completion(second))["result"] == "succeeded"
 
+    async def test_of_two_runs_whose_engines_have_become_too_large_the_first_goes_on(
+        self, server: FakeServer, worker: StartWorker, on_cpu: ScriptedEngines
+    ) -> None:
+        async with worker(find=on_cpu):
+            for domain in (RED, BLUE):
+                await succeed(server, domain)
+            on_cpu.script = hold = Hold()
+            first, second, third = (server.offer(domain=domain) for domain in (RED, BLUE, RED))
+            await hold.until_began(first)
+            await server.until(lambda: sum(len(engine.begun) for engine in on_cpu.engines) == 5)
+            on_cpu.of(first).resident_bytes = 30 * GIB
+            for lease_id in (second, third, first):
+                hold.let_go(lease_id)
+            for lease_id in (first, second, third):
+                assert (await server.completion(lease_id))["result"] == "succeeded"
+        assert [on_cpu.engines.index(on_cpu.of(each)) for each in (first, second, third)] == [0, 1, 2]
+
     @pytest.mark.parametrize(("peak", "starts"), [(20 * GIB, 2), (23 * GIB, 4), (None, 4)])
     async def test_on_a_gpu_both_stay_where_what_they_need_is_known_and_fits(
         self, server: FakeServer, worker: StartWorker, on_gpu: ScriptedEngines, peak: int | None, starts: int

@@ -81,6 +81,8 @@ class Seat:
 
     pooled: PooledEngine
     life: int
+    number: int
+    """Grows from one seat to the next."""
     version_id: UUID
     waits: bool = True
     """Whether its prompt has not had its turn yet."""
@@ -226,13 +228,14 @@ class EnginePool:
         return seat.engine
 
     def may_execute(self, seat: Seat) -> bool:
-        """Tell whether no other domain's models are in the way of this run; an engine in the way without runs is ended.
+        """Tell whether no other domain's models are in the way of this run.
 
-        `on_free` is called when it is worth asking again.
+        An engine in the way is ended, unless it has a run that came before this one or has had its turn. `on_free` is
+        called when it is worth asking again.
         """
         in_the_way = [one for one in self._engines if one is not seat.pooled and self._is_in_the_way(one, seat.pooled)]
         for one in in_the_way:
-            if one.is_idle:
+            if not one.ending and all(other.waits and other.number > seat.number for other in one.seats):
                 self._end(one, "Its memory is needed by a run of another domain.")
         return not in_the_way
 
@@ -317,7 +320,7 @@ class EnginePool:
             one.domain = request.domain
         self._uses += 1
         one.used_at = self._uses
-        seat = Seat(one, one.life, request.version_id)
+        seat = Seat(one, one.life, self._uses, request.version_id)
         one.seats.add(seat)
         request.seat.set_result(seat)
 
