@@ -132,7 +132,7 @@ class Engine(Protocol):
 
     @property
     def quick(self) -> bool:
-        """Whether it starts in a fraction of a second beside others that it is kept apart from; False: it boots, alone."""
+        """Whether it starts in a fraction of a second, beside others and kept apart from them; False: it boots, alone."""
 
     @property
     def model_folders(self) -> tuple[Path, ...]:
