@@ -86,6 +86,20 @@ class OutputRef:
 
 
 @dataclass(frozen=True, slots=True)
+class SandboxFacts:
+    """What an engine cannot leave, and how it is started.
+
+    `separates_files`: what it reads and writes is out of reach for an engine of another domain. `fork_level`: of the
+    fork server that it came from, None for a plain boot. `why_not_better`: a sentence, None on the best rung.
+    """
+
+    rung: str
+    separates_files: bool
+    fork_level: int | None
+    why_not_better: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class EngineDescription:
     """What an engine is. `memory_bytes` is the device's (GPU memory, or the machine's on CPU).
 
@@ -105,6 +119,7 @@ class EngineDescription:
     plugin: bool
     abilities: frozenset[Ability]
     isolation: tuple[str, ...]
+    sandbox: SandboxFacts | None = None
 
 
 OnBoot = Callable[[float, str], None]
