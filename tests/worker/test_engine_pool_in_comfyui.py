@@ -30,13 +30,16 @@ async def test_two_organizations_get_two_processes_and_their_pictures(
     def processes() -> set[int]:
         return {engine.pid for engine in engines if engine.pid is not None}
 
-    async with worker(find=find, comfyui_dir=comfyui_dir):
-        runs = [await succeed(server, RED)]
-        of_red = processes()
-        runs.append(await succeed(server, RED))
-        assert processes() == of_red, "one organization keeps its process"
-        runs.append(await succeed(server, BLUE))
-        of_blue = processes() - of_red
+    try:
+        async with worker(find=find, comfyui_dir=comfyui_dir):
+            runs = [await succeed(server, RED)]
+            of_red = processes()
+            runs.append(await succeed(server, RED))
+            assert processes() == of_red, "one organization keeps its process"
+            runs.append(await succeed(server, BLUE))
+            of_blue = processes() - of_red
+    finally:
+        await find_one.close()
     assert (len(of_red), len(of_blue)) == (1, 1)
     done = [server.completions[lease_id] for lease_id in runs]
     assert [one["timings"]["cold_start"] for one in done] == [True, False, True]
