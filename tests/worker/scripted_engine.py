@@ -5,7 +5,7 @@ import struct
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,8 @@ class ScriptedEngine:
         self.quick = False
         self.device_type = "cuda"
         self.resident_bytes = 1024**3
+        self.peak_bytes: int | None = None
+        """What each prompt needed of memory at most."""
         self.abilities = frozenset({Ability.LOCAL_FILES, Ability.KILL, Ability.EXACT_INTERRUPT})
         self.script: Script = save_picture
         self.scripts: dict[str, Script] = {}
@@ -237,7 +239,7 @@ class ScriptedEngine:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png() if content is None else content)
         outputs = {"9": {"images": [{"filename": name, "subfolder": folder, "type": "output"}]}}
-        return self.end(Outcome.SUCCEEDED, outputs)
+        return replace(self.end(Outcome.SUCCEEDED, outputs), peak_memory_bytes=self.peak_bytes)
 
     @staticmethod
     def end(

@@ -182,6 +182,7 @@ class Attempt:
         self.asks = self._context.executor.is_short and self.lease.inline_bytes > 0
         self._has_executed()
         self._timings["execute_ms"] = round(execution.execute_ms)
+        self._timings["peak_memory_bytes"] = execution.peak_memory_bytes
         if execution.started_at is not None:
             self._timings["started_at"] = moment(execution.started_at)
         failure = failure_of(execution, prompt, self.lease)

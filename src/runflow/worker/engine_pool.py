@@ -273,7 +273,7 @@ class EnginePool:
     def _seat_waiting(self) -> list[str]:
         """Seat in order whoever can be, note of the others what they wait for, and return domains without an engine.
 
-        Behind one that waits for room nobody is seated: the engine that it waits for must run empty.
+        Behind one that waits for another's engine to go nobody is seated: that engine must run empty, and stay so.
         """
         new = [one for one in self._engines if one.is_new and not one.ending and not one.ended]
         new.sort(key=lambda one: not one.is_ready)
@@ -285,8 +285,9 @@ class EnginePool:
             if one is None:
                 if request.domain not in wanted:
                     wanted.append(request.domain)
-                is_blocked |= len(wanted) > self._room + self._room_soon
-                self._note_wait(request, _For.ROOM if is_blocked else self._start_or_repair())
+                is_full = len(wanted) > self._room + self._room_soon
+                self._note_wait(request, _For.ROOM if is_blocked or is_full else self._start_or_repair())
+                is_blocked |= len(wanted) > self._room
                 continue
             promised[request.domain] = one
             if is_blocked or self._must_run_empty(one):
