@@ -261,6 +261,7 @@ def make_lease(**changes: Any) -> dict[str, Any]:
             "prompt": changes.get("prompt", PROMPT),
             "interface": {"inputs": changes.get("inputs", []), "outputs": changes.get("outputs", OUTPUTS)},
             "manifest": {"environment": {}, "custom_nodes": {}, "models": {}},
+            "models_key": changes.get("models_key", ""),
         },
         "input": changes.get("input", {}),
         "files": changes.get("files", {}),
