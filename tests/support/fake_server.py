@@ -39,6 +39,8 @@ class FakeServer:
         self.faults: dict[str, deque[int]] = defaultdict(deque)
         """HTTP statuses to answer next, by route: registrations, leases, heartbeats, uploads, completions, put."""
         self.polls = 0
+        self.asked: list[dict[str, Any]] = []
+        """The bodies of the asks for work."""
         self.polls_get_nothing = False
         """Runs are handed out with the answers to completions only."""
         self.known = True
@@ -154,6 +156,7 @@ class FakeServer:
         if not self.known:
             raise problem(409, "CONFLICT", "Register first.")
         self.polls += 1
+        self.asked.append(body)
         try:
             async with asyncio.timeout(body["wait_seconds"]):
                 while not self.leases or self.polls_get_nothing or self.registrations[-1]["status"] != "ready":

@@ -32,6 +32,8 @@ READ_AGAIN_SECONDS = LOOK_AGAIN_SECONDS * 0.95
 READING_SHARE = 0.02
 """Reading all lanes again, for fear of lost hints, takes no more of the time than this, however many there are."""
 
+MOST_READ_AGAIN_SECONDS = 30.0
+
 GONE_SECONDS = 40.0
 """A worker that has been silent for so long, and should be free, is forgotten."""
 
@@ -67,7 +69,7 @@ class Board:
         self._read_at = float("-inf")
         self._read_again = READ_AGAIN_SECONDS
         self._hints = -1
-        self._ahead = 0.0
+        self._ahead = time.time() - time.monotonic()
         """By how much the database's clock is ahead of ours."""
         self._workers: dict[UUID, _KnownWorker] = {}
         self._remembered: OrderedDict[UUID, Lane] = OrderedDict()
@@ -107,7 +109,8 @@ class Board:
             self._hints = hints
             if whole:
                 self._read_at = time.monotonic()
-                self._read_again = max(READ_AGAIN_SECONDS, (self._read_at - began) / READING_SHARE)
+                took = self._read_at - began
+                self._read_again = min(max(READ_AGAIN_SECONDS, took / READING_SHARE), MOST_READ_AGAIN_SECONDS)
                 self._forget_silent()
 
     def _apply(self, rows: list[WaitingLane], expected: set[UUID]) -> None:
@@ -162,6 +165,11 @@ class Board:
         """Tell the backlog what is left after a look at the board."""
         self.backlog.looked(self._hints, len(self.lineup))
 
+    async def keep_models(self, lane_id: UUID, found: LargeModels) -> None:
+        """Note which large models a lane needs, which was claimed before anybody had looked."""
+        async with self._db.system(durable=False) as transaction:
+            await lane_queries.note_models(transaction, {lane_id: (found.key, found.load_seconds)})
+
     # ------------------------------------------------------------------------------------- a lane that is the only one
     def leaves(self, lane_id: UUID, offer: WorkerOffer) -> bool:
         """Tell of a lane that has just got its first run whether it is left to another worker."""
@@ -190,8 +198,11 @@ class Board:
     ) -> None:
         """Note that a worker has got a run of a lane. `hints` had come before it asked."""
         self.lineup.charge(run.org_id, run.virtual_time)
-        lane = self.lineup.get(lane_id) or self._remembered.get(lane_id) or _claimed_lane(lane_id, run, self.now)
-        self._remember(lane)
+        lane = self.lineup.get(lane_id) or self._remembered.get(lane_id)
+        if lane is None:
+            lane = _claimed_lane(lane_id, run, self.now)
+        if run.models_key is not None:
+            self._remember(lane)
         if run.left <= 0:
             self.lineup.remove(lane_id)
             if hints == self.backlog.hints:
@@ -218,7 +229,7 @@ class Board:
         worker = self._workers.setdefault(worker_id, _KnownWorker())
         keys = tuple(one.key for one in offer.warm)
         worker.asked_at = now
-        if idle:
+        if idle or worker.free_at < now - GONE_SECONDS:
             worker.open.clear()
         idle = not worker.open
         if idle and not worker.idle:

@@ -43,6 +43,7 @@ class Claimed:
     input: dict[str, Any]
     timeout_seconds: int
     expires_at: datetime
+    lane_id: UUID
     models_key: str | None
     """The key of its version's large models; None where nobody has looked yet."""
 
@@ -126,7 +127,7 @@ async def _claim(services: Services, board: Board, asker: Asker) -> Claimed | No
         run = await take(only[0], loads=board.loads(only[0], offer))
         if run is not None:
             backlog.looked(hints, run.left)
-            return _claimed(lease, run)
+            return _claimed(lease, only[0], run)
     missed: set[UUID] = set()
     while True:
         await board.refresh()
@@ -142,7 +143,7 @@ async def _claim(services: Services, board: Board, asker: Asker) -> Claimed | No
             raise
         if run is not None:
             board.looked()
-            return _claimed(lease, run)
+            return _claimed(lease, choice.lane.id, run)
         board.doubt(choice.lane.id)
         if not missed:
             async with services.db.system(durable=False) as transaction:
@@ -177,7 +178,7 @@ async def _choose(board: Board, asker: Asker, missed: set[UUID]) -> Choice | Non
         told.update((lane.id, lane.id in able) for lane in batch)
 
 
-def _claimed(lease: UUID, run: OfferedRun) -> Claimed:
+def _claimed(lease: UUID, lane: UUID, run: OfferedRun) -> Claimed:
     return Claimed(
         lease_id=lease,
         run_id=run.id,
@@ -187,6 +188,7 @@ def _claimed(lease: UUID, run: OfferedRun) -> Claimed:
         input=run.input,
         timeout_seconds=run.timeout_seconds,
         expires_at=run.expires_at,
+        lane_id=lane,
         models_key=run.models_key,
     )
 

@@ -39,7 +39,7 @@ from runflow.queue.attempt_files import output_name, output_prefix
 from runflow.queue.board import Board
 from runflow.queue.choose import Warm, WorkerOffer
 from runflow.queue.eligibility import Candidate, Eligibility, EligibleLanes
-from runflow.queue.large_models import large_models
+from runflow.queue.large_models import LargeModels, large_models
 from runflow.queue.leases import OFFER_SECONDS, OPEN, Asker, Claimed, claim_now, next_claim
 from runflow.queue.sweeper import Sweeper
 from runflow.web.services import Services
@@ -132,6 +132,7 @@ class WorkerApi:
             if row is not None and row.instance == body.instance:
                 self._known[worker_id] = await self._remembered(transaction, row, token_id)
                 self._known[worker_id].noted_at = time.monotonic()
+        self._board.dismiss(worker_id)
         self._services.hub.publish("lanes")  # a poll that waits looks at its lanes again
         await self._sweeper.end_older_lives(worker_id, body.instance)
         return Registered(
@@ -309,6 +310,11 @@ class WorkerApi:
             prompt = await asyncio.to_thread(untitled_prompt, payload)
         files, placed = await self._files(claimed, payload, base_url)
         placeable = await self._models(payload, base_url)
+        models_key = claimed.models_key
+        if models_key is None:
+            large = _large_models(payload, placeable)
+            await self._board.keep_models(claimed.lane_id, large)
+            models_key = large.key
         prefix = output_prefix(claimed.run_id, claimed.lease_id)
         return Lease(
             id=claimed.lease_id,
@@ -320,7 +326,7 @@ class WorkerApi:
                 id=claimed.version_id,
                 number=payload.number,
                 fingerprint=payload.fingerprint,
-                models_key=claimed.models_key if claimed.models_key is not None else _models_key(payload, placeable),
+                models_key=models_key,
                 # JSON text that was never parsed: it is passed on as it is.
                 prompt=cast(dict[str, Any], prompt),
                 interface=payload.interface,
@@ -432,10 +438,9 @@ def warm_engines(told: Sequence[leases.Warm]) -> list[Warm]:
     return found
 
 
-def _models_key(payload: VersionPayload, uploaded: Sequence[LeasedModel]) -> str:
-    """Return the key of a version's large models, for a lane at which nobody has looked yet (`board.py`)."""
+def _large_models(payload: VersionPayload, uploaded: Sequence[LeasedModel]) -> LargeModels:
     models, prompt = orjson.loads(orjson.dumps(payload.models)), orjson.loads(orjson.dumps(payload.workflow_json))
-    return large_models(models, prompt, {one.sha256: one.size_bytes for one in uploaded}).key
+    return large_models(models, prompt, {one.sha256: one.size_bytes for one in uploaded})
 
 
 def require_protocol(body: WorkerRequest) -> None:
