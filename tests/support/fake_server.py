@@ -26,6 +26,8 @@ class FakeServer:
         self.leases: deque[dict[str, Any]] = deque()
         self.files: dict[str, bytes] = {}
         self.registrations: list[dict[str, Any]] = []
+        self.wants: list[str] = []
+        """Lists of a worker's abilities that the next registration is asked for."""
         self.heartbeats: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self.completions: dict[str, dict[str, Any]] = {}
         self.completion_requests: dict[str, int] = defaultdict(int)
@@ -148,7 +150,9 @@ class FakeServer:
             "lease_seconds": self.lease_seconds,
             "offer_seconds": self.offer_seconds,
             "poll_seconds": 25,
+            "wants": self.wants,
         }
+        self.wants = []
         return web.json_response(answer, status=201)
 
     async def _lease(self, request: web.Request) -> web.Response:

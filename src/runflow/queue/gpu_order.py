@@ -7,7 +7,7 @@ has waited for the patience of one step, the next class may as well.
 from runflow.queue.lineup import ANY_GPU
 
 STEP_SECONDS = 30.0
-"""How long a run waits for the classes before one of its list (docs/api/workflows.md, "Writing")."""
+"""How long a run waits for the classes before one of its list (docs/api/workflows.md, "Creating a workflow")."""
 
 
 def in_turn(gpu_class: str, gpu_code: str, waited_seconds: float) -> bool:
@@ -18,7 +18,7 @@ def in_turn(gpu_class: str, gpu_code: str, waited_seconds: float) -> bool:
     if gpu_class in (ANY_GPU, gpu_code):
         return True
     classes = gpu_class.split(",")
-    return gpu_code in classes and waited_seconds >= classes.index(gpu_code) * STEP_SECONDS
+    return gpu_code in classes and max(0.0, waited_seconds) >= classes.index(gpu_code) * STEP_SECONDS
 
 
 def next_turn(gpu_class: str, waited_seconds: float) -> tuple[list[str], str | None]:

@@ -128,30 +128,33 @@ class AbilityMemory:
         """Return the abilities of workers' rows, in their order; one query for all lists that are not in memory."""
         rows = [_read(data) for data in told]
         named = {one for row in rows if row is not None for one in named_lists(row).values()}
-        missing = named - self._lists.keys()
+        held = {one: self._lists[one] for one in named if one in self._lists}
+        missing = named - held.keys()
         if missing:
             kinds = {one: name for row in rows if row is not None for name, one in named_lists(row).items()}
             for found in await ability_queries.lists(transaction, sorted(missing)):
-                self._keep(found.hash, _made(kinds[found.hash], found.items))
-        return [None if row is None else self._put_together(row) for row in rows]
+                held[found.hash] = _made(kinds[found.hash], found.items)
+        for name, items in held.items():
+            self._keep(name, items)
+        return [None if row is None else self._put_together(row, held) for row in rows]
 
     def _keep(self, name: str, items: Any) -> None:
+        if name in self._lists:
+            self._lists.move_to_end(name)
+            return
         self._lists[name] = items
         self._items += len(items)
         while self._items > self._most and len(self._lists) > 1:
             _, gone = self._lists.popitem(last=False)
             self._items -= len(gone)
 
-    def _put_together(self, told: Abilities) -> EngineAbilities:
+    def _put_together(self, told: Abilities, held: Mapping[str, Any]) -> EngineAbilities:
         key = abilities_key(told)
         whole = self._whole.get(key)
         if whole is not None:
             self._whole.move_to_end(key)
             return whole
-        found = {name: self._lists.get(one) for name, one in named_lists(told).items()}
-        for one in named_lists(told).values():
-            if one in self._lists:
-                self._lists.move_to_end(one)
+        found = {name: held.get(one) for name, one in named_lists(told).items()}
         whole = EngineAbilities(
             key=key,
             comfyui_version=told.comfyui_version,

@@ -12,7 +12,8 @@ from runflow.db.transaction import Transaction
 _USE = "UPDATE worker_lists SET used_at = now() WHERE hash = ANY(%(hashes)s) RETURNING hash"
 
 _ADD = """
-    INSERT INTO worker_lists (hash, items) VALUES (%(hash)s, CAST(%(items)s AS json))
+    INSERT INTO worker_lists (hash, items, length)
+    VALUES (%(hash)s, CAST(%(items)s AS json), json_array_length(CAST(%(items)s AS json)))
     ON CONFLICT (hash) DO UPDATE SET used_at = now()
 """
 

@@ -9,9 +9,10 @@ import orjson
 from sqlalchemy import ColumnElement, Select, func, select
 
 from runflow.db.transaction import Transaction
+from runflow.protocol.abilities import LIST_NAMES
 from runflow.web.lists import FieldKind, ListField, ListSpec
 from runflow.workers.schemas import Worker
-from runflow.workers.tables import workers
+from runflow.workers.tables import worker_lists, workers
 
 _REGISTER = """
     INSERT INTO workers AS w (id, name, instance, gpu_code, gpu_name, memory_gb, labels, engine, fingerprints,
@@ -162,8 +163,23 @@ class ShownWorker:
     taken_over_at: datetime | None
     engine: dict[str, Any] | None
     fingerprints_count: int
+    abilities: dict[str, Any] | None
+    node_types_count: int | None
+    node_packs_count: int | None
+    models_count: int | None
+    sandbox: dict[str, Any] | None
     last_seen_at: datetime
     created_at: datetime
+
+
+def _count(name: str) -> ColumnElement[Any]:
+    """Count the items of a list that a worker named; null where it named none, or has not sent it yet."""
+    return (
+        select(worker_lists.c.length)
+        .where(worker_lists.c.hash == func.json_extract_path_text(workers.c.abilities, name))
+        .scalar_subquery()
+        .label(f"{name}_count")
+    )
 
 
 def selection() -> Select[Any]:
@@ -183,6 +199,9 @@ def selection() -> Select[Any]:
         workers.c.taken_over_at,
         workers.c.engine,
         func.coalesce(func.array_length(workers.c.fingerprints, 1), 0).label("fingerprints_count"),
+        workers.c.abilities,
+        *(_count(name) for name in LIST_NAMES),
+        workers.c.sandbox,
         workers.c.last_seen_at,
         workers.c.created_at,
     ).where(workers.c.removed_at.is_(None))

@@ -40,6 +40,7 @@ worker_lists = Table(
     metadata,
     Column("hash", Text, primary_key=True),
     json_column("items", nullable=False),
+    Column("length", Integer, nullable=False),
     time_column("used_at", nullable=False),
 )
 

@@ -81,10 +81,11 @@ async def create(services: Services, caller: Principal, body: CreateWorkflow) ->
         raise conflict from error
     services.hub.publish(TOPIC, str(workflow_id))
     late += workflows_warnings.about_evaluation(found[0])
-    late += await runtime.warnings(services, caller.org_id, workflow_id)
+    outlook = await runtime.outlook(services, caller.org_id, workflow_id)
     if values.get("worker_labels"):
         services.hub.publish(ELIGIBILITY)
-    return {**found[0], "warnings": workflows_warnings.answered((*draft.warnings, *late))}
+    warnings = workflows_warnings.answered((*outlook.warnings, *draft.warnings, *late))
+    return {**found[0], "can_run": outlook.can_run, "warnings": warnings}
 
 
 def _draft(body: CreateWorkflow) -> _Draft:

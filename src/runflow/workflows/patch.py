@@ -90,9 +90,10 @@ async def patch(services: Services, caller: Principal, workflow_id: UUID, body: 
     if "worker_labels" in values:
         services.hub.publish(ELIGIBILITY)
         services.hub.publish("lanes")  # a poll that waits looks at its lanes again
-    if version or {"gpu_mode", "gpu_explicit_models", "worker_labels"} & set(values):
-        warnings += await runtime.warnings(services, caller.org_id, workflow_id)
-    return {**changed[0], "warnings": workflows_warnings.answered(warnings)}
+    outlook = await runtime.outlook(services, caller.org_id, workflow_id)
+    if version or draft.documents or {"gpu_mode", "gpu_explicit_models", "worker_labels"} & set(values):
+        warnings = [*outlook.warnings, *warnings]
+    return {**changed[0], "can_run": outlook.can_run, "warnings": workflows_warnings.answered(warnings)}
 
 
 def _draft(body: PatchWorkflow) -> _Draft:

@@ -192,6 +192,10 @@ class Workflow(ListedWorkflow):
 class WrittenWorkflow(Workflow):
     """The workflow after a write, and what may surprise later."""
 
+    can_run: bool | None = Field(
+        description="Whether a connected worker has all that it needs (`warnings` say what is missing); null where no "
+        "worker of its GPU classes is connected."
+    )
     warnings: list[Warning]
 
 

@@ -4,6 +4,7 @@
 CREATE TABLE worker_lists (
     hash     text PRIMARY KEY CHECK (hash ~ '^[0-9a-f]{64}$'),
     items    json NOT NULL,
+    length   integer NOT NULL,
     used_at  timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE worker_lists IS 'Node classes, node packs and model files of workers'' engines. What no worker names any more goes when another list comes.';

@@ -59,6 +59,7 @@ class ModelPlacer:
                 f"Files of type {suffix} can hold code, and this worker takes none from uploads. Deploy a .safetensors "
                 "file instead, put the file into the worker's models folder, or let the operator set "
                 "RUNFLOW_WORKER_ALLOW_PICKLE.",
+                lacking=True,
             )
         target = inside(folders[0], name)
         source = await self._store.fetch(connection, model.file, patience=patience)
@@ -88,6 +89,13 @@ def link_or_copy_file(source: Path, target: Path) -> None:
                 fresh.unlink()
 
 
-def _missing(model: Resource, why: str, *, again: bool = False) -> RunFailed:
+def _missing(model: Resource, why: str, *, again: bool = False, lacking: bool = False) -> RunFailed:
     message = f'The model "{model.path}" of the workflow could not be placed on the worker. {why}'
-    return failed(FailureCode.MODEL_MISSING, Stage.PREPARE, message, details={"model": model.path}, retryable=again)
+    return failed(
+        FailureCode.MODEL_MISSING,
+        Stage.PREPARE,
+        message,
+        details={"model": model.path},
+        retryable=again,
+        lacking=lacking,
+    )

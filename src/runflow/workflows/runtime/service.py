@@ -82,16 +82,28 @@ def nobody_can(found: Sequence[Fit]) -> tuple[str, str] | None:
     return sentences([(fit.machine.worker.name, fit.differences) for fit in fitting or found])
 
 
-async def warnings(services: Services, org_id: UUID, workflow_id: UUID) -> list[GraphWarning]:
-    """Return a warning where no connected worker can run what was just deployed. Call it after the commit.
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """Whether a connected worker can run what was just deployed, and a warning where none can.
 
-    Without any worker of the GPU classes that it asks for nothing is said: those may be started on demand.
+    `can_run` is None, and nothing is said, without any worker of the GPU classes that it asks for: those may be started
+    on demand.
     """
+
+    can_run: bool | None = None
+    warnings: tuple[GraphWarning, ...] = ()
+
+
+async def outlook(services: Services, org_id: UUID, workflow_id: UUID) -> Outlook:
+    """Return what becomes of the runs of a workflow that was just deployed. Call it after the commit."""
     found = (await _of_workflow(services, org_id, workflow_id))[1]
-    reason = nobody_can([fit for fit in found if not any(one.code == "GPU_CLASS" for one in fit.differences)])
+    fitting = [fit for fit in found if not any(one.code == "GPU_CLASS" for one in fit.differences)]
+    if not fitting:
+        return Outlook()
+    reason = nobody_can(fitting)
     if reason is None:
-        return []
-    return [GraphWarning(None, f"No connected worker can run this yet: {reason[0]}.", reason[1])]
+        return Outlook(True)
+    return Outlook(False, (GraphWarning(None, f"No connected worker can run this yet: {reason[0]}.", reason[1]),))
 
 
 async def runtime(services: Services, caller: Principal, workflow_id: UUID) -> dict[str, Any]:

@@ -98,8 +98,9 @@ async def roll_back(services: Services, caller: Principal, workflow_id: UUID, bo
             raise errors.WorkflowNotFound
         found = await records.complete(transaction, [row], caller.org_slug, records.WHOLE)
     services.hub.publish(TOPIC, str(workflow_id))
-    warnings += await runtime.warnings(services, caller.org_id, workflow_id)
-    return {**found[0], "warnings": workflows_warnings.answered(warnings)}
+    outlook = await runtime.outlook(services, caller.org_id, workflow_id)
+    told = workflows_warnings.answered((*outlook.warnings, *warnings))
+    return {**found[0], "can_run": outlook.can_run, "warnings": told}
 
 
 def _restored(wanted: VersionWithTexts, before: StoredRows, latest: str) -> tuple[Settled, list[GraphWarning]]:
