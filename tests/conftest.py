@@ -39,6 +39,7 @@ pytest_plugins = [
     "tests.support.editor_fixtures",
     "tests.support.s3_fixtures",
     "tests.support.deployed",
+    "tests.support.able",
     "tests.support.served",
     "tests.support.priced_runs",
 ]

@@ -201,6 +201,8 @@ def _result(target: Target, plan: Plan, saved: dict[str, Any], existing: dict[st
         "url": f"{page}/runs",
         "docs_url": f"{target.base}/docs?url=/v1/comfyui-workflows/{path}/openapi.json",
         "curl": curl_command(f"{page}/runs", published_interface(saved, plan.interface)),
+        # Of an older server nothing is known.
+        "can_run": saved.get("can_run") is not False,
         "warnings": [text for text in map(_advice, rows) if text and text not in plan.warnings],
         "manifest": plan.body["graph"]["extra"]["runflow"],
     }

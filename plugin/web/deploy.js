@@ -109,7 +109,8 @@ function succeed(node, place, result, warnings, workflow) {
   const version = result.version ? `, version ${result.version}${same}` : ""
   const toast = app.extensionManager.toast
   const detail = `${result.path}${version}\nCall it: POST ${result.url}`
-  toast.add({ severity: "success", summary: "Deployed ✓", detail, life: 12000 })
+  if (result.can_run) toast.add({ severity: "success", summary: "Deployed ✓", detail, life: 12000 })
+  else toast.add({ severity: "warn", summary: "Deployed, but no worker can run it yet", detail })
   if (result.warnings.length)
     toast.add({ severity: "warn", summary: "Runflow: please look at this", detail: result.warnings.join("\n") })
 }

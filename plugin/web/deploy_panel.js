@@ -7,7 +7,7 @@ import { make } from "./dialog.js"
 
 /**
  * @typedef {{path: string, version: string | null, unchanged: boolean, url: string, docs_url: string, curl: string,
- *   warnings: string[]}} Deployed
+ *   warnings: string[], can_run?: boolean}} Deployed
  */
 
 const CLASS = "RunflowDeploy"
@@ -118,7 +118,8 @@ function close(node) {
 function content(deployed, dismiss) {
   const { path, version, unchanged, url, docs_url, curl, warnings } = deployed
   const which = version ? `${path}, version ${version}` : path
-  const title = make("h2", null, `Deployed ✓ ${which}`)
+  // What was kept before this was told has no can_run.
+  const title = make("h2", null, deployed.can_run === false ? `Deployed, but no worker can run it yet: ${which}` : `Deployed ✓ ${which}`)
   const hide = make("button", { type: "button", title: "Hide this", ariaLabel: "Hide this" }, "✕")
   hide.addEventListener("click", dismiss)
   const command = make("pre", { tabIndex: 0, ariaLabel: "Command that calls it" }, curl)

@@ -64,6 +64,7 @@ from runflow.workers import routes as workers
 from runflow.workers.gpus import routes as gpus
 from runflow.workflows import routes as workflows
 from runflow.workflows.interface import routes as interface
+from runflow.workflows.runtime import routes as runtime
 from runflow.workflows.versions import routes as versions
 
 OUTBOX_SECONDS = 60.0
@@ -83,6 +84,7 @@ ROUTERS = (
     evaluations.router,
     interface.router,
     versions.router,
+    runtime.router,
     workflows.router,
     openapi.router,
     batches.router,

@@ -30,7 +30,9 @@ SYSTEM_TRANSACTIONS = frozenset(
         "models/uploads.py",
         "overview/service.py",
         "retention/service.py",
+        "queue/board.py",
         "queue/completion.py",
+        "queue/eligibility.py",
         "queue/leases.py",
         "queue/position.py",
         "queue/sweeper.py",
@@ -42,6 +44,7 @@ SYSTEM_TRANSACTIONS = frozenset(
         "workers/service.py",
         "queue/worker_api.py",
         "workflows/public.py",
+        "workflows/runtime/known.py",
     }
 )
 """The files that open the transaction which sees every tenant's rows, each because no tenant is known or all are

@@ -6,8 +6,10 @@ from pathlib import Path
 import httpx
 
 from runflow.cli import workers
+from runflow.protocol.abilities import ModelFile, NodePack
 from runflow.web.services import Services
 from tests.cli.conftest import Command
+from tests.support.able import MakeAble
 from tests.support.deployed import Dispatch, Worker
 from tests.support.scripted import Reply, scripted
 
@@ -27,6 +29,13 @@ async def test_a_worker_is_drained_and_undrained_by_its_name(
     assert [(one["action_code"], one["actor_type"]) for one in events] == [("worker.updated", "operator")] * 2
     found = json.loads((await runflow("workers", "list", "--json")).out)["items"]
     assert [row["executing"] for row in found if row["name"] == worker.name] == [1]
+
+
+async def test_what_a_worker_has_is_told_in_short(runflow: Command, able: MakeAble) -> None:
+    sandbox = {"rung": "bubblewrap", "separates_files": True, "isolation": "organization", "fork_level": 3}
+    box = await able(["A", "B"], [ModelFile(path="vae/a.pt")], [NodePack(folder="p")], registers={"sandbox": sandbox})
+    (shown,) = [line for line in (await runflow("workers", "list")).out.splitlines() if box.name in line]
+    assert "0.30.0, 2 classes, 1 pack, 1 model, bubblewrap, fork 3" in shown
 
 
 async def test_a_worker_that_is_gone_is_removed(runflow: Command, services: Services, worker: Worker) -> None:

@@ -84,11 +84,14 @@ def test_a_failing_node_is_named_with_the_next_step_and_nothing_internal(api: Ru
     assert run["attempt_count"] == 1
 
 
-def test_a_missing_node_type_is_named(api: Runflow) -> None:
-    path = api.deploy("missing", {"2": e2e_prompts.node("NoSuchNode"), "9": e2e_prompts.output("2")})["path"]
-    run = failure(api, path, {})
-    assert run["failure_code"] == "NODE_TYPE_MISSING"
-    assert "NoSuchNode" in run["failure_message"]
+def test_a_missing_node_type_is_named_when_it_is_deployed_and_waited_for(api: Runflow) -> None:
+    deployed = api.deploy("missing", {"2": e2e_prompts.node("NoSuchNode"), "9": e2e_prompts.output("2")})
+    (warning,) = [one for one in deployed["warnings"] if "NoSuchNode" in one["message"]]
+    assert warning["message"].startswith("No connected worker can run this yet: ")
+    run = api.submit(deployed["path"], {})
+    until(lambda: "lacks the node class NoSuchNode" in str(api.get_run(run)["waiting_reason"]), "the reason", 120)
+    assert api.get_run(run, embed="attempts")["attempts"] == []
+    api.cancel(run)
 
 
 def test_a_prompt_of_which_only_a_part_is_valid_fails_whole(api: Runflow) -> None:

@@ -16,7 +16,7 @@ MINE, OTHER = new_id(), new_id()
 
 def worker(gpu: str = "L40S", **more: object) -> ConnectedWorker:
     values = {"status_code": "ready", "status_detail": None, "draining": False, "paused": False, **more}
-    return ConnectedWorker(name="box", gpu_code=gpu, **values)  # type: ignore[arg-type]
+    return ConnectedWorker(id=new_id(), name="box", gpu_code=gpu, **values)  # type: ignore[arg-type]
 
 
 def place(ahead: int = 0, gpu: str = "L40S") -> RunPlace:

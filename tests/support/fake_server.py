@@ -26,6 +26,8 @@ class FakeServer:
         self.leases: deque[dict[str, Any]] = deque()
         self.files: dict[str, bytes] = {}
         self.registrations: list[dict[str, Any]] = []
+        self.wants: list[str] = []
+        """Lists of a worker's abilities that the next registration is asked for."""
         self.heartbeats: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self.completions: dict[str, dict[str, Any]] = {}
         self.completion_requests: dict[str, int] = defaultdict(int)
@@ -39,6 +41,8 @@ class FakeServer:
         self.faults: dict[str, deque[int]] = defaultdict(deque)
         """HTTP statuses to answer next, by route: registrations, leases, heartbeats, uploads, completions, put."""
         self.polls = 0
+        self.asked: list[dict[str, Any]] = []
+        """The bodies of the asks for work."""
         self.polls_get_nothing = False
         """Runs are handed out with the answers to completions only."""
         self.known = True
@@ -146,7 +150,9 @@ class FakeServer:
             "lease_seconds": self.lease_seconds,
             "offer_seconds": self.offer_seconds,
             "poll_seconds": 25,
+            "wants": self.wants,
         }
+        self.wants = []
         return web.json_response(answer, status=201)
 
     async def _lease(self, request: web.Request) -> web.Response:
@@ -154,6 +160,7 @@ class FakeServer:
         if not self.known:
             raise problem(409, "CONFLICT", "Register first.")
         self.polls += 1
+        self.asked.append(body)
         try:
             async with asyncio.timeout(body["wait_seconds"]):
                 while not self.leases or self.polls_get_nothing or self.registrations[-1]["status"] != "ready":
@@ -261,6 +268,7 @@ def make_lease(**changes: Any) -> dict[str, Any]:
             "prompt": changes.get("prompt", PROMPT),
             "interface": {"inputs": changes.get("inputs", []), "outputs": changes.get("outputs", OUTPUTS)},
             "manifest": {"environment": {}, "custom_nodes": {}, "models": {}},
+            "models_key": changes.get("models_key", ""),
         },
         "input": changes.get("input", {}),
         "files": changes.get("files", {}),

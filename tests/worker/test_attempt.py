@@ -66,6 +66,7 @@ class TestNodeFailures:
             "node_type": "EmptyImage",
             "details": {"title": "EmptyImage", "exception_type": "ValueError"},
             "retryable": False,
+            "lacking": False,
         }
         [node] = done["nodes"]
         assert (node["node_id"], node["state_code"]) == ("1", "failed")

@@ -68,7 +68,11 @@ def _slug(slug: str | None, name: str | None, file: Path) -> str:
 
 
 def _report(workflow: "Workflow", url: str) -> None:
-    console.print(f"[bold green]Deployed[/] {workflow.path}, version {workflow.version}.")
+    if workflow.can_run is False:
+        console.print("[bold yellow]Deployed, but no worker can run it yet:[/] ", end="")
+        say(f"{workflow.path}, version {workflow.version}.")
+    else:
+        console.print(f"[bold green]Deployed[/] {workflow.path}, version {workflow.version}.")
     for one in workflow.inputs:
         say(f"  input   {one.name} ({_described(one)})")
     for output in workflow.outputs:

@@ -68,15 +68,38 @@ def print_workers(rows: list[overview.WorkerRow]) -> None:
     """Print the workers as people read them."""
     now = datetime.now(UTC)
     print_table(
-        ("name", "GPU", "executes", "seen", "state"),
+        ("name", "GPU", "has", "executes", "seen", "state"),
         [
-            (row.name, row.gpu_code, str(row.executing), ago((now - row.last_seen_at).total_seconds()), state(row))
+            (
+                row.name,
+                row.gpu_code,
+                has(row),
+                str(row.executing),
+                ago((now - row.last_seen_at).total_seconds()),
+                state(row),
+            )
             for row in rows
         ],
         # What is wrong with a worker ends with what to do.
         whole=("name", "GPU", "executes", "seen", "state"),
         right=("executes",),
     )
+
+
+def has(row: overview.WorkerRow) -> str:
+    """Say in short what a worker's engine has: `0.30.0, 812 classes, 3 packs, 14 models, bubblewrap, fork 3`."""
+    counted = (
+        (row.node_types_count, "class", "classes"),
+        (row.node_packs_count, "pack", "packs"),
+        (row.models_count, "model", "models"),
+    )
+    told = [
+        row.comfyui_version,
+        *(f"{count} {one if count == 1 else several}" for count, one, several in counted if count is not None),
+        row.sandbox_rung,
+        None if row.fork_level is None else f"fork {row.fork_level}",
+    ]
+    return ", ".join(one for one in told if one) or "-"
 
 
 def state(row: overview.WorkerRow) -> str:

@@ -136,6 +136,8 @@ class Workflow(Record):
     description = optional[str]()
     created_at = optional(datetime.fromisoformat)
     updated_at = optional(datetime.fromisoformat)
+    can_run = optional[bool]()
+    """Only in the answer to a deployment: whether a connected worker has all that it needs; None: not known."""
 
     @property
     def inputs(self) -> list[InputField]:

@@ -46,7 +46,11 @@ _WORKERS = """
            coalesce(w.paused_until > now(), false) AS paused,
            (SELECT count(*) FROM run_attempts a WHERE a.worker_id = w.id AND a.status_code IN ('offered', 'live'))
                AS executing,
-           w.last_seen_at
+           w.last_seen_at, w.abilities->>'comfyui_version' AS comfyui_version,
+           (SELECT length FROM worker_lists WHERE hash = w.abilities->>'node_types') AS node_types_count,
+           (SELECT length FROM worker_lists WHERE hash = w.abilities->>'node_packs') AS node_packs_count,
+           (SELECT length FROM worker_lists WHERE hash = w.abilities->>'models') AS models_count,
+           w.sandbox->>'rung' AS sandbox_rung, CAST(w.sandbox->>'fork_level' AS integer) AS fork_level
     FROM workers w WHERE w.removed_at IS NULL ORDER BY online DESC, w.name LIMIT %(limit)s
 """
 
@@ -111,6 +115,12 @@ class WorkerRow:
     paused: bool
     executing: int
     last_seen_at: datetime
+    comfyui_version: str | None = None
+    node_types_count: int | None = None
+    node_packs_count: int | None = None
+    models_count: int | None = None
+    sandbox_rung: str | None = None
+    fork_level: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,12 @@ class WorkerInfo(BaseModel):
     paused: bool = Field(description="Gets no offers for a minute, because it did not answer the last ones.")
     executing: int = Field(description="Runs of all organizations that it executes or prepares.")
     last_seen_at: Timestamp
+    comfyui_version: str | None = Field(description="Of its engine; like the counts null where it did not say.")
+    node_types_count: int | None
+    node_packs_count: int | None
+    models_count: int | None
+    sandbox_rung: str | None = Field(description="What keeps its engine in; null where it has not said.")
+    fork_level: int | None = Field(description="Of the fork server that its engines come from; null: plain boots.")
 
 
 class DeliveriesInfo(BaseModel):

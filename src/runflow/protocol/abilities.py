@@ -18,6 +18,9 @@ MOST_NODE_TYPES = 20_000
 MOST_NODE_PACKS = 1_000
 MOST_MODELS = 20_000
 
+PICKLES = frozenset({".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl", ".pickle"})
+"""Suffixes of files that a loader may unpickle, which can run code."""
+
 ListName = Literal["node_types", "node_packs", "models"]
 LIST_NAMES: tuple[ListName, ...] = ("node_types", "node_packs", "models")
 

@@ -29,6 +29,7 @@ from runflow.queue.leases import OPEN, hold, latest_progress, number_of, store_e
 from runflow.queue.rows import EndedRun, HeldRun
 from runflow.queue.watchers import Look, Watchers
 from runflow.web.services import Services
+from runflow.workers import ability_queries
 
 log = structlog.get_logger()
 
@@ -46,6 +47,11 @@ class Transition:
 MOST_BEGINNINGS = 1000
 """A run that workers began and gave back so often ends: events are numbered by the beginning that they belong to, and
 those numbers have an end (`runs/history/timeline.py`)."""
+
+
+MOST_MISSES = 20
+"""A run that was begun so often, and that a worker lacks something for once more, ends with that failure."""
+_LACKING = frozenset({FailureCode.NODE_TYPE_MISSING, FailureCode.MODEL_MISSING})
 
 
 def decide(held: HeldRun, body: Completion) -> Transition:
@@ -118,6 +124,22 @@ async def complete(
     return answer
 
 
+async def _kept_away(transaction: Transaction, held: HeldRun, body: Completion) -> bool:
+    """Keep the run's lane from a worker that said it could run it and lacks something; False where the run ends."""
+    failure = body.error
+    if body.result != "failed" or failure is None or not failure.lacking or failure.code not in _LACKING:
+        return False
+    if number_of(held) > MOST_MISSES:
+        return False
+    return await ability_queries.refuse(
+        transaction,
+        worker=body.worker_id,
+        lane=held.lane_id,
+        message=failure.message,
+        offered_at=held.offered_at,
+    )
+
+
 async def _complete(services: Services, files: AttemptFiles, body: Completion, token: UUID) -> CompletionAnswer:
     """End an attempt whose outputs are being brought to the disk meanwhile."""
     charged: Charged | None = None
@@ -132,7 +154,8 @@ async def _complete(services: Services, files: AttemptFiles, body: Completion, t
                 return CompletionAnswer(run_id=held.run_id, status_code=held.run_status)
             raise errors.LeaseLost
         again = (held.number or 0) < MOST_BEGINNINGS
-        if body.result == "released" and held.run_status not in TERMINAL and again:
+        goes_back = body.result == "released" and again
+        if held.run_status not in TERMINAL and (goes_back or await _kept_away(transaction, held, body)):
             if held.number is not None:
                 await queries.back_in_lane(
                     transaction, org=held.org_id, run=held.run_id, number=held.number, forgotten_at=held.offered_at
@@ -191,6 +214,7 @@ async def _apply(
         execute_ms=body.timings.execute_ms,
         upload_ms=body.timings.upload_ms,
         cold_start=body.timings.cold_start,
+        loaded=body.timings.loaded,
         peak_memory_bytes=body.timings.peak_memory_bytes,
         result_hash=fingerprint,
         nodes_completed=progress.get("nodes_completed"),

@@ -1,13 +1,48 @@
 """Why a run still waits, in one sentence with the next step (docs/api/runs.md, "Why a run waits")."""
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Protocol
+from uuid import UUID
 
-from runflow.queue.choose import ANY_GPU
+from runflow.queue.choose import lane_id
+from runflow.queue.gpu_order import STEP_SECONDS, next_turn
+from runflow.queue.lineup import ANY_GPU
 from runflow.web.services import Services
-from runflow.workers import queries
+from runflow.workers import ability_queries
 from runflow.workers.queries import ConnectedWorker
+from runflow.workflows.runtime import service as runtime
+from runflow.workflows.runtime.known import REMEMBER_SECONDS, Known
+from runflow.workflows.runtime.satisfies import Difference, DifferenceCode, sentences
+from runflow.workflows.runtime.service import Fit
 
-REMEMBER_SECONDS = 1.0
+_MOST_LANES = 10_000
+
+
+class WaitingRun(Protocol):
+    """What a reason is found from."""
+
+    @property
+    def org_id(self) -> UUID:
+        """Whose run it is."""
+
+    @property
+    def comfyui_workflow_id(self) -> UUID:
+        """What it is of."""
+
+    @property
+    def version_id(self) -> UUID:
+        """What it is pinned to."""
+
+    @property
+    def gpu_class(self) -> str:
+        """`auto`, or codes in order of preference."""
+
+    @property
+    def created_at(self) -> datetime:
+        """Since when it waits."""
 
 
 class WaitingReasons:
@@ -16,32 +51,76 @@ class WaitingReasons:
     def __init__(self, services: Services) -> None:
         """Ask this process's database."""
         self._services = services
-        self._workers: list[ConnectedWorker] = []
-        self._until = 0.0
+        self._known = services.part(Known)
+        self._refused: dict[UUID, tuple[dict[UUID, str], float]] = {}
 
-    async def waiting_reason(self, gpu_class: str) -> str:
-        """Return why a queued run of this GPU class is not running yet."""
-        if time.monotonic() > self._until:
+    async def waiting_reason(self, run: WaitingRun) -> str:
+        """Return why a queued run is not running yet."""
+        machines = await self._known.machines()
+        if not machines:
+            return reason([], run.gpu_class)
+        version = self._known.requirements.held(run.version_id)
+        if version is None:
             async with self._services.db.system(durable=False) as transaction:
-                self._workers = await queries.connected(transaction, queries.CONNECTED_SECONDS)
-            self._until = time.monotonic() + REMEMBER_SECONDS
-        return reason(self._workers, gpu_class)
+                version = (await self._known.requirements.read(transaction, [run.version_id]))[run.version_id]
+        labels = (await self._known.read_installation()).labels.get(run.comfyui_workflow_id)
+        fits = await runtime.fits(
+            self._services, machines, version, labels=labels, org_id=run.org_id, gpu_class=run.gpu_class
+        )
+        refused = await self._refusals(run)
+        if refused:
+            fits = [_with_refusal(fit, refused.get(fit.machine.worker.id)) for fit in fits]
+        waited = (datetime.now(UTC) - run.created_at).total_seconds()
+        return reason(fits, run.gpu_class, waited)
+
+    async def _refusals(self, run: WaitingRun) -> dict[UUID, str]:
+        """Return by worker why the run's lane is kept from it."""
+        lane = lane_id(run.org_id, run.version_id, run.gpu_class)
+        found, until = self._refused.get(lane, ({}, 0.0))
+        if time.monotonic() < until:
+            return found
+        async with self._services.db.system(durable=False) as transaction:
+            rows = await ability_queries.refusals(transaction, [lane])
+        if len(self._refused) > _MOST_LANES:
+            self._refused.clear()
+        found = {row.worker_id: row.message for row in rows}
+        self._refused[lane] = found, time.monotonic() + REMEMBER_SECONDS
+        return found
 
 
-def reason(workers: list[ConnectedWorker], gpu_class: str) -> str:
-    """Decide the sentence from the connected workers."""
-    if not workers:
+def _with_refusal(fit: Fit, message: str | None) -> Fit:
+    if message is None:
+        return fit
+    told = Difference(
+        DifferenceCode.RUN_REFUSED,
+        f"could not run it: {message.rstrip('.')}",
+        "When it has what is missing, it is asked again; restart the worker if it does not notice.",
+    )
+    return replace(fit, differences=(*fit.differences, told))
+
+
+def reason(fits: Sequence[Fit], gpu_class: str, waited_seconds: float = 0.0) -> str:
+    """Decide the sentence from the connected workers and what they lack."""
+    if not fits:
         return "No worker is connected. Start one with `runflow worker --server URL --token-file FILE`."
-    able = [worker for worker in workers if gpu_class == ANY_GPU or worker.gpu_code in gpu_class.split(",")]
+    able = [fit for fit in fits if gpu_class == ANY_GPU or fit.machine.worker.gpu_code in gpu_class.split(",")]
     if not able:
-        there = ", ".join(sorted({worker.gpu_code for worker in workers}))
+        there = ", ".join(sorted({fit.machine.worker.gpu_code for fit in fits}))
         return (
             f"No connected worker has the GPU class {gpu_class} (connected: {there}). "
             "Start one, or set the workflow's `gpu_mode` to `auto`."
         )
-    ready = [worker for worker in able if worker.status_code == "ready"]
+    capable = [fit.machine.worker for fit in able if fit.is_able]
+    if not capable:
+        told = sentences([(fit.machine.worker.name, fit.differences) for fit in able])
+        return f"No connected worker can run it: {told[0]}. {told[1]}" if told else "Waiting for a free worker."
+    return _of_capable(capable, gpu_class, waited_seconds)
+
+
+def _of_capable(capable: Sequence[ConnectedWorker], gpu_class: str, waited_seconds: float) -> str:
+    ready = [worker for worker in capable if worker.status_code == "ready"]
     if not ready:
-        worker = able[0]
+        worker = capable[0]
         detail = worker.status_detail or "It has no engine that works."
         return f"The worker {worker.name} cannot run anything yet: {detail}"
     working = [worker for worker in ready if not worker.draining]
@@ -55,4 +134,11 @@ def reason(workers: list[ConnectedWorker], gpu_class: str) -> str:
             f"The worker {working[0].name} asks for work but does not answer what it is offered, so it gets none for "
             "a minute. Look at its log, and at the proxy between it and the server."
         )
+    if gpu_class != ANY_GPU:
+        now, following = next_turn(gpu_class, waited_seconds)
+        if following is not None and not any(worker.gpu_code in now for worker in working):
+            return (
+                f"Waiting for a worker of the GPU class {' or '.join(now)}; after {STEP_SECONDS * len(now):.0f} "
+                f"seconds of waiting, {following} may take it as well."
+            )
     return "Waiting for a free worker."

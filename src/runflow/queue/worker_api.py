@@ -1,6 +1,7 @@
 """What the server does for workers: registration, leases, signed uploads (docs/worker-api.md)."""
 
 import asyncio
+import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 from uuid import UUID
 
+import orjson
 import structlog
 
 from runflow import errors
@@ -16,6 +18,7 @@ from runflow.assets import service as assets
 from runflow.db.transaction import Transaction
 from runflow.ids import new_id
 from runflow.models import service as models
+from runflow.protocol import leases
 from runflow.protocol.completions import Completion, CompletionAnswer, Next
 from runflow.protocol.leases import (
     Expected,
@@ -33,13 +36,17 @@ from runflow.protocol.workers import PROTOCOL_VERSION, LeaseCall, Registered, Re
 from runflow.queue import completion
 from runflow.queue import queries as lease_queries
 from runflow.queue.attempt_files import output_name, output_prefix
-from runflow.queue.backlog import Backlog
-from runflow.queue.choose import WorkerOffer
-from runflow.queue.leases import OFFER_SECONDS, OPEN, Claimed, claim_now, next_claim
+from runflow.queue.board import Board
+from runflow.queue.choose import Warm, WorkerOffer
+from runflow.queue.eligibility import Candidate, Eligibility, EligibleLanes
+from runflow.queue.large_models import LargeModels, large_models
+from runflow.queue.leases import OFFER_SECONDS, OPEN, Asker, Claimed, claim_now, next_claim
 from runflow.queue.sweeper import Sweeper
 from runflow.web.services import Services
-from runflow.workers import queries
+from runflow.workers import ability_queries, queries
+from runflow.workers.abilities import abilities_key, named_lists, told_lists
 from runflow.workers.gpus import queries as gpus
+from runflow.workers.queries import RegisteredWorker
 from runflow.workflows import resources
 from runflow.workflows.versions.payload import VersionPayload, remembered_version, untitled_prompt, version_payload
 
@@ -63,6 +70,8 @@ class KnownWorker:
     token_id: UUID
     gpu_code: str
     ready: bool
+    candidate: Candidate
+    abilities_hash: str | None
     noted_at: float = 0.0
 
 
@@ -73,8 +82,9 @@ class WorkerApi:
         """Serve with these parts."""
         self._services = services
         self._sweeper = sweeper
-        self._backlog = Backlog(services.hub)
+        self._board = Board(services.db, services.hub)
         self._known: dict[UUID, KnownWorker] = {}
+        self._eligibility = services.part(Eligibility)
         self._superseded: OrderedDict[UUID, None] = OrderedDict()
 
     async def register(self, body: Registration, token_id: UUID) -> Registered:
@@ -83,7 +93,15 @@ class WorkerApi:
         Raises `Conflict` when the name belongs to another token, `WorkerSuperseded` when another process took it.
         """
         require_protocol(body)
+        told, abilities_hash = told_lists(body.lists), None
+        if body.abilities is not None:
+            abilities_hash = abilities_key(body.abilities)
+        named = {} if body.abilities is None else named_lists(body.abilities)
         async with self._services.db.system() as transaction:
+            known = await ability_queries.keep(transaction, named.values(), told)
+            await ability_queries.end_refusals(
+                transaction, name=body.name, instance=body.instance, abilities_hash=abilities_hash
+            )
             await gpus.meet(transaction, code=body.gpu.code, name=body.gpu.name, memory_gb=body.gpu.memory_gb)
             worker_id = await queries.register(
                 transaction,
@@ -100,20 +118,29 @@ class WorkerApi:
                     "status_code": body.status,
                     "status_detail": body.status_detail,
                     "token_id": token_id,
+                    "abilities": body.abilities,
+                    "abilities_hash": abilities_hash,
+                    "sandbox": body.sandbox,
                 },
             )
             if worker_id is None and not await self._note_takeover(transaction, body.instance, name=body.name):
                 raise errors.Conflict(await _taken(transaction, body.name))
         if worker_id is None:
             raise errors.WorkerSuperseded
-        ready = body.status == "ready"
-        self._known[worker_id] = KnownWorker(body.instance, token_id, body.gpu.code, ready, time.monotonic())
+        async with self._services.db.system(durable=False) as transaction:
+            row = await queries.by_id(transaction, worker_id)
+            if row is not None and row.instance == body.instance:
+                self._known[worker_id] = await self._remembered(transaction, row, token_id)
+                self._known[worker_id].noted_at = time.monotonic()
+        self._board.dismiss(worker_id)
+        self._services.hub.publish("lanes")  # a poll that waits looks at its lanes again
         await self._sweeper.end_older_lives(worker_id, body.instance)
         return Registered(
             worker_id=worker_id,
             lease_seconds=self._services.settings.lease_seconds,
             offer_seconds=int(OFFER_SECONDS),
             poll_seconds=POLL_SECONDS,
+            wants=[name for name, one in named.items() if one not in known],
         )
 
     async def lease(self, body: LeaseRequest, token_id: UUID, base_url: str) -> LeaseAnswer:
@@ -128,16 +155,16 @@ class WorkerApi:
         if not worker.ready:
             raise errors.Conflict("This worker is not ready. Register it again with the status `ready` first.")
         claimed = await next_claim(
-            self._services,
-            self._backlog,
-            worker_id=body.worker_id,
-            instance=body.instance,
-            offer=WorkerOffer(worker.gpu_code, frozenset(body.fingerprints)),
-            wait_seconds=body.wait_seconds,
+            self._services, self._board, self._asker(body, body, worker), wait_seconds=body.wait_seconds
         )
         if claimed is None:
             return LeaseAnswer()
         return LeaseAnswer(lease=await self._document(claimed, body.expected, base_url))
+
+    def _asker(self, body: LeaseCall | LeaseRequest, room: LeaseRequest | Next, worker: KnownWorker) -> Asker:
+        offer = WorkerOffer(worker.gpu_code, warm_engines(room.warm))
+        lanes = self._lanes(body.worker_id, worker)
+        return Asker(body.worker_id, body.instance, offer, lanes, idle=room.idle)
 
     async def complete(
         self, lease: UUID, body: Completion, contents: Sequence[bytes], token_id: UUID, base_url: str
@@ -148,6 +175,7 @@ class WorkerApi:
         """
         require_protocol(body)
         answer = await completion.complete(self._services, lease, body, contents, token_id)
+        self._board.completed(body.worker_id, lease)
         if body.next is None:
             return answer
         return replace(answer, lease=await self._next(body, body.next, token_id, base_url))
@@ -159,13 +187,7 @@ class WorkerApi:
             await self._note_seen(body, token_id, worker)
             if not worker.ready:
                 return None
-            claimed = await claim_now(
-                self._services,
-                self._backlog,
-                worker_id=body.worker_id,
-                instance=body.instance,
-                offer=WorkerOffer(worker.gpu_code, frozenset(room.fingerprints)),
-            )
+            claimed = await claim_now(self._services, self._board, self._asker(body, room, worker))
             if claimed is None:
                 return None
             return await self._document(claimed, room.expected, base_url)
@@ -237,20 +259,32 @@ class WorkerApi:
                 row = await queries.by_id(transaction, worker_id)
                 is_former = row is not None and row.token_id == token_id and row.instance != instance
                 superseded = is_former and await self._note_takeover(transaction, instance, worker_id=worker_id)
+                if row is not None:
+                    known = await self._remembered(transaction, row, token_id)
             if superseded:
                 raise errors.WorkerSuperseded
-            if row is None or row.instance != instance or row.token_id != token_id:
+            if row is None or known is None or row.instance != instance or row.token_id != token_id:
                 raise errors.Conflict("The server does not know this worker (any more): register it again.")
-            known = KnownWorker(row.instance, token_id, row.gpu_code, row.status_code == "ready")
             self._known[worker_id] = known
         return known
+
+    async def _remembered(self, transaction: Transaction, row: RegisteredWorker, token_id: UUID) -> KnownWorker:
+        candidate = await self._eligibility.candidate(transaction, row)
+        ready = row.status_code == "ready"
+        return KnownWorker(row.instance, token_id, row.gpu_code, ready, candidate, row.abilities_hash)
+
+    def _lanes(self, worker_id: UUID, worker: KnownWorker) -> EligibleLanes:
+        """Return the lanes that a worker may serve, by what it has registered at each moment of its wait."""
+        return EligibleLanes(self._eligibility, lambda: self._known.get(worker_id, worker).candidate)
 
     async def _note_seen(self, speaks: LeaseCall | LeaseRequest, token_id: UUID, worker: KnownWorker) -> None:
         if time.monotonic() - worker.noted_at > SEEN_EVERY_SECONDS:
             worker.noted_at = time.monotonic()
             async with self._services.db.system(durable=False) as transaction:
-                known = await queries.seen(transaction, speaks.worker_id, worker.instance, ready=worker.ready)
-            if not known:  # registered with another process of the server
+                told = await queries.seen(transaction, speaks.worker_id, worker.instance, ready=worker.ready)
+            abilities = worker.candidate.abilities
+            is_whole = abilities is None or abilities.complete
+            if told != (worker.abilities_hash or "") or not is_whole:  # registered with another process of the server
                 self._known.pop(speaks.worker_id, None)
                 await self._worker(speaks, token_id)
 
@@ -275,6 +309,12 @@ class WorkerApi:
         if payload.org_id != claimed.org_id:
             prompt = await asyncio.to_thread(untitled_prompt, payload)
         files, placed = await self._files(claimed, payload, base_url)
+        placeable = await self._models(payload, base_url)
+        models_key = claimed.models_key
+        if models_key is None:
+            large = _large_models(payload, placeable)
+            await self._board.keep_models(claimed.lane_id, large)
+            models_key = large.key
         prefix = output_prefix(claimed.run_id, claimed.lease_id)
         return Lease(
             id=claimed.lease_id,
@@ -286,6 +326,7 @@ class WorkerApi:
                 id=claimed.version_id,
                 number=payload.number,
                 fingerprint=payload.fingerprint,
+                models_key=models_key,
                 # JSON text that was never parsed: it is passed on as it is.
                 prompt=cast(dict[str, Any], prompt),
                 interface=payload.interface,
@@ -299,7 +340,7 @@ class WorkerApi:
             tracebacks=claimed.org_id == payload.org_id,
             files=files,
             resources=placed,
-            models=await self._models(payload, base_url),
+            models=placeable,
             uploads=[
                 ExpectedUpload(
                     **self._upload(prefix, file, None, base_url),
@@ -385,6 +426,21 @@ class WorkerApi:
         return self._services.storage.download_url(
             base_url, file.object_key, filename=file.filename, content_type=file.mime_type, seconds=URL_SECONDS
         )
+
+
+def warm_engines(told: Sequence[leases.Warm]) -> list[Warm]:
+    """Return what a worker says that its engines have loaded, but for those of domains that are none."""
+    found = []
+    for one in told:
+        with contextlib.suppress(ValueError):
+            whose = None if one.domain is None else UUID(one.domain)
+            found.append(Warm(whose, one.fingerprint, one.models, one.executed_seconds))
+    return found
+
+
+def _large_models(payload: VersionPayload, uploaded: Sequence[LeasedModel]) -> LargeModels:
+    models, prompt = orjson.loads(orjson.dumps(payload.models)), orjson.loads(orjson.dumps(payload.workflow_json))
+    return large_models(models, prompt, {one.sha256: one.size_bytes for one in uploaded})
 
 
 def require_protocol(body: WorkerRequest) -> None:

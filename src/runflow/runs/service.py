@@ -148,7 +148,7 @@ class RunReader:
         for row in rows:
             waiting = None
             if row.status_code == "queued" and (parts is None or "waiting_reason" in parts):
-                waiting = await self._outlook.waiting_reason(row.gpu_class)
+                waiting = await self._outlook.waiting_reason(row)
             records.append(
                 record(self._services, base_url, row, waiting_reason=waiting, position=position, signed=signed)
             )

@@ -20,7 +20,7 @@ from runflow.worker.attempt import Attempt, Stop, WorkerContext
 from runflow.worker.clock import CLOCK
 from runflow.worker.concurrency import UNFINISHED_LIMIT, Prefetch
 from runflow.worker.connection import Connection, ServerRefused, ServerUnavailable, Superseded, Unregistered
-from runflow.worker.engine.base import Engine, EngineDescription
+from runflow.worker.engine.base import Engine
 from runflow.worker.engine_pool import EnginePool
 from runflow.worker.engine_supervisor import STARTING, EngineState, EngineStatus
 from runflow.worker.execute import Executor
@@ -29,6 +29,7 @@ from runflow.worker.gpu import NO_GPU, gpu_from
 from runflow.worker.heartbeat import HeartbeatTiming
 from runflow.worker.lease import Lease
 from runflow.worker.prepare import Fetching
+from runflow.worker.registration import Registrar, engine_on_wire
 from runflow.worker.retry import Backoff, until_answered
 from runflow.worker.settings import Isolation, WorkerSettings
 from runflow.worker.store.model_store import ModelStore
@@ -53,6 +54,7 @@ class Agent:
     def __init__(self, settings: WorkerSettings, find_engine: Callable[[], Engine], *, gpu: Gpu = NO_GPU) -> None:
         self._settings = settings
         self._instance = uuid.uuid4()
+        self._registrar = Registrar(settings)
         self._gpu = gpu
         single_use = settings.isolation is Isolation.RUN
         self._engines = EnginePool(find_engine, self._engine_changed, settings.limits, single_use=single_use)
@@ -153,14 +155,14 @@ class Agent:
     async def _keep_registered(self, connection: Connection) -> None:
         """Register, and again whenever the engine's state changed or the server forgot us."""
         while True:
-            await self._changed.wait()
+            await self._registrar.until_changed(self._changed)
             self._changed.clear()
             told = self._engines.state
 
             async def register() -> Registered:
                 nonlocal told
                 told = self._engines.state
-                return await connection.register(self._registration(told))
+                return await self._registrar.register(connection, self._registration(told), told.description)
 
             answer = await until_answered(register, what="registration", seconds=float("inf"))
             self._poll_seconds = float(answer.poll_seconds)
@@ -182,7 +184,7 @@ class Agent:
             labels=self._settings.labels,
             status=state.status.value,
             status_detail=state.detail,
-            engine=_engine_on_wire(state.description) if state.description is not None else None,
+            engine=engine_on_wire(state.description) if state.description is not None else None,
             fingerprints=self._executor.warm,
         )
 
@@ -195,7 +197,12 @@ class Agent:
         """What a completion asks for, whose own place is free by then; None where no run is wanted."""
         if not self._is_ready or self._stopping.is_set():
             return None
-        return Next(fingerprints=self._executor.warm, expected=self._expected.expected)
+        return Next(warm=self._executor.warm_engines, idle=self._is_idle, expected=self._expected.expected)
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether nothing is left to execute."""
+        return all(attempt.has_executed for attempt in self._attempts.values())
 
     @property
     def _is_ready(self) -> bool:
@@ -216,7 +223,8 @@ class Agent:
             try:
                 lease = await connection.lease(
                     wait_seconds=self._poll_seconds,
-                    fingerprints=self._executor.warm,
+                    warm=self._executor.warm_engines,
+                    idle=self._is_idle,
                     expected=self._expected.expected,
                 )
             except Unregistered:
@@ -242,6 +250,7 @@ class Agent:
             return
         if not self._attempts:
             CLOCK.set()
+        self._executor.warmth.took(lease)
         attempt = Attempt(lease, context, self._wake.set)
         task = asyncio.create_task(attempt.run(), name=f"run {lease.run_id}")
         self._attempts[task] = attempt
@@ -251,6 +260,7 @@ class Agent:
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         attempt = self._attempts.pop(task)
+        self._executor.warmth.gone(attempt.lease)
         if not task.cancelled() and task.exception() is not None:
             log.error("A run ended in a fault.", lease_id=attempt.lease.id, exc_info=task.exception())
         self._wake.set()
@@ -298,16 +308,3 @@ async def _cancel(*tasks: "asyncio.Task[Any]") -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _engine_on_wire(description: EngineDescription) -> dict[str, Any]:
-    return {
-        "kind": description.kind.value,
-        "comfyui_version": description.version,
-        "has_plugin": description.plugin,
-        "python": description.python,
-        "torch": description.torch,
-        "device": description.device_name,
-        "abilities": sorted(ability.value for ability in description.abilities),
-        "isolation": list(description.isolation),
-    }

@@ -61,7 +61,12 @@ def failure_of(execution: Execution, prompt: Prompt, lease: Lease) -> Failure | 
         node_type=error.node_type,
         details=_details(error, inputs),
         retryable=error.code is FailureCode.OUT_OF_MEMORY and lease.attempt_number == 1,
+        lacking=error.code in _LACKING and not any(lease.values.get(one.name) is not None for one in inputs),
     )
+
+
+_LACKING = frozenset({FailureCode.NODE_TYPE_MISSING, FailureCode.MODEL_MISSING})
+"""What the version itself needs, unless the value is the caller's own: a default of the version's is none."""
 
 
 _CHANGE = "Change this input and run again."

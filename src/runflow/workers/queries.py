@@ -1,6 +1,6 @@
 """SQL of workers, and what their list can be filtered and sorted by."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -9,19 +9,24 @@ import orjson
 from sqlalchemy import ColumnElement, Select, func, select
 
 from runflow.db.transaction import Transaction
+from runflow.protocol.abilities import LIST_NAMES
 from runflow.web.lists import FieldKind, ListField, ListSpec
 from runflow.workers.schemas import Worker
-from runflow.workers.tables import workers
+from runflow.workers.tables import worker_lists, workers
 
 _REGISTER = """
     INSERT INTO workers AS w (id, name, instance, gpu_code, gpu_name, memory_gb, labels, engine, fingerprints,
-                              status_code, status_detail, token_id)
+                              status_code, status_detail, token_id, abilities, abilities_hash, abilities_at, sandbox)
     VALUES (%(id)s, %(name)s, %(instance)s, %(gpu_code)s, %(gpu_name)s, %(memory_gb)s, CAST(%(labels)s AS json),
-            CAST(%(engine)s AS json), %(fingerprints)s, %(status_code)s, %(status_detail)s, %(token_id)s)
+            CAST(%(engine)s AS json), %(fingerprints)s, %(status_code)s, %(status_detail)s, %(token_id)s,
+            CAST(%(abilities)s AS json), %(abilities_hash)s, clock_timestamp(), CAST(%(sandbox)s AS json))
     ON CONFLICT (name) DO UPDATE SET instance = excluded.instance, gpu_code = excluded.gpu_code,
         gpu_name = excluded.gpu_name, memory_gb = excluded.memory_gb, labels = excluded.labels,
         engine = excluded.engine, fingerprints = excluded.fingerprints, status_code = excluded.status_code,
         status_detail = excluded.status_detail, token_id = excluded.token_id, last_seen_at = now(), removed_at = NULL,
+        abilities = excluded.abilities, abilities_hash = excluded.abilities_hash, sandbox = excluded.sandbox,
+        abilities_at = CASE WHEN w.abilities_hash IS NOT DISTINCT FROM excluded.abilities_hash
+                       AND w.instance = excluded.instance THEN w.abilities_at ELSE excluded.abilities_at END,
         former_instances = CASE WHEN w.instance = excluded.instance THEN w.former_instances
                            ELSE (w.instance || w.former_instances)[1:64] END
     WHERE (w.token_id IS NULL OR w.token_id = excluded.token_id
@@ -38,12 +43,15 @@ CONNECTED_SECONDS = 40.0
 _SEEN = """
     UPDATE workers SET last_seen_at = now(), status_code = CASE WHEN %(ready)s THEN 'ready' ELSE status_code END,
         status_detail = CASE WHEN %(ready)s THEN NULL ELSE status_detail END
-    WHERE id = %(id)s AND instance = %(instance)s
+    WHERE id = %(id)s AND instance = %(instance)s RETURNING coalesce(abilities_hash, '')
 """
 
 _OWNER = "SELECT token_id FROM workers WHERE name = %(name)s"
 
-_BY_ID = "SELECT instance, token_id, gpu_code, status_code FROM workers WHERE id = %(id)s"
+_BY_ID = """
+    SELECT instance, token_id, gpu_code, status_code, labels, abilities, abilities_hash, sandbox
+    FROM workers WHERE id = %(id)s
+"""
 
 _NOTE_TAKEOVER = """
     UPDATE workers SET takeovers = takeovers + %(count)s, taken_over_at = clock_timestamp()
@@ -52,8 +60,8 @@ _NOTE_TAKEOVER = """
 """
 
 _CONNECTED = """
-    SELECT name, gpu_code, status_code, status_detail, draining,
-           coalesce(paused_until > clock_timestamp(), false) AS paused
+    SELECT id, name, gpu_code, status_code, status_detail, draining,
+           coalesce(paused_until > clock_timestamp(), false) AS paused, labels, abilities, sandbox
     FROM workers
     WHERE last_seen_at > now() - make_interval(secs => %(seconds)s)
 """
@@ -66,7 +74,8 @@ async def register(transaction: Transaction, values: dict[str, Any]) -> UUID | N
     so the leases of an instance never pass on to another one.
     """
     row = {**values, "labels": orjson.dumps(values["labels"]).decode()}
-    row["engine"] = None if values["engine"] is None else orjson.dumps(values["engine"]).decode()
+    for name in ("engine", "abilities", "sandbox"):
+        row[name] = None if values[name] is None else orjson.dumps(values[name]).decode()
     return await transaction.value(_REGISTER, row, of=UUID)
 
 
@@ -83,6 +92,10 @@ class RegisteredWorker:
     token_id: UUID | None
     gpu_code: str
     status_code: str
+    labels: dict[str, str]
+    abilities: dict[str, Any] | None
+    abilities_hash: str | None
+    sandbox: dict[str, Any] | None
 
 
 async def by_id(transaction: Transaction, worker_id: UUID) -> RegisteredWorker | None:
@@ -90,9 +103,12 @@ async def by_id(transaction: Transaction, worker_id: UUID) -> RegisteredWorker |
     return await transaction.first(_BY_ID, {"id": worker_id}, row=RegisteredWorker)
 
 
-async def seen(transaction: Transaction, worker_id: UUID, instance: UUID, *, ready: bool) -> bool:
-    """Note that a worker is alive, and ready if it is; False where another process has its name."""
-    return await transaction.change(_SEEN, {"id": worker_id, "instance": instance, "ready": ready}) > 0
+async def seen(transaction: Transaction, worker_id: UUID, instance: UUID, *, ready: bool) -> str | None:
+    """Note that a worker is alive, and ready if it is; return the hash of its abilities, empty where it told none.
+
+    None where another process has its name.
+    """
+    return await transaction.value(_SEEN, {"id": worker_id, "instance": instance, "ready": ready}, of=str)
 
 
 async def note_takeover(
@@ -107,12 +123,16 @@ async def note_takeover(
 class ConnectedWorker:
     """A worker that asked for work a moment ago, and what keeps it from getting any."""
 
+    id: UUID
     name: str
     gpu_code: str
     status_code: str
     status_detail: str | None
     draining: bool
     paused: bool
+    labels: dict[str, str] = field(default_factory=dict)
+    abilities: dict[str, Any] | None = None
+    sandbox: dict[str, Any] | None = None
 
 
 async def connected(transaction: Transaction, seconds: float) -> list[ConnectedWorker]:
@@ -143,8 +163,23 @@ class ShownWorker:
     taken_over_at: datetime | None
     engine: dict[str, Any] | None
     fingerprints_count: int
+    abilities: dict[str, Any] | None
+    node_types_count: int | None
+    node_packs_count: int | None
+    models_count: int | None
+    sandbox: dict[str, Any] | None
     last_seen_at: datetime
     created_at: datetime
+
+
+def _count(name: str) -> ColumnElement[Any]:
+    """Count the items of a list that a worker named; null where it named none, or has not sent it yet."""
+    return (
+        select(worker_lists.c.length)
+        .where(worker_lists.c.hash == func.json_extract_path_text(workers.c.abilities, name))
+        .scalar_subquery()
+        .label(f"{name}_count")
+    )
 
 
 def selection() -> Select[Any]:
@@ -164,6 +199,9 @@ def selection() -> Select[Any]:
         workers.c.taken_over_at,
         workers.c.engine,
         func.coalesce(func.array_length(workers.c.fingerprints, 1), 0).label("fingerprints_count"),
+        workers.c.abilities,
+        *(_count(name) for name in LIST_NAMES),
+        workers.c.sandbox,
         workers.c.last_seen_at,
         workers.c.created_at,
     ).where(workers.c.removed_at.is_(None))

@@ -17,6 +17,28 @@ class HeldRun(BaseModel):
     started_at: Timestamp | None
 
 
+class WorkerAbilities(BaseModel):
+    """What a worker's engine can run, in numbers. A count is null where the worker cannot tell."""
+
+    comfyui_version: str | None
+    comfyui_commit: str | None
+    node_types_count: int | None = Field(description="Node classes.")
+    node_packs_count: int | None = Field(description="Folders and files in `custom_nodes`.")
+    models_count: int | None = Field(description="Model files.")
+    places_models: bool = Field(description="It fetches the models that an organization has uploaded.")
+    allows_pickle: bool = Field(description="It fetches formats that can hold code, too.")
+
+
+class WorkerSandbox(BaseModel):
+    """What a worker's engine cannot leave (docs/security.md)."""
+
+    rung: str
+    separates_files: bool = Field(description="What one domain's runs read and write is out of reach for another's.")
+    isolation: str = Field(description="`RUNFLOW_ISOLATION`: `run`, `organization` or `worker`.")
+    fork_level: int | None = Field(description="Of the fork server that its engines come from; null: plain boots.")
+    why_not_better: str | None
+
+
 class Worker(BaseModel):
     """A worker process on a GPU machine."""
 
@@ -38,6 +60,10 @@ class Worker(BaseModel):
     engine: dict[str, Any] | None = Field(description="What its ComfyUI is: kind, versions, device, abilities.")
     fingerprints_count: int = Field(description="How many runtimes it holds warm, as it registered.")
     runs: list[HeldRun] = Field(description="What it works on for your organization; others' runs are not shown.")
+    abilities: WorkerAbilities | None = Field(
+        description="What its engine can run; null where it has told none: it is offered every lane."
+    )
+    sandbox: WorkerSandbox | None = Field(description="What its engine cannot leave; null where it has not said.")
     last_seen_at: Timestamp
     created_at: Timestamp
 

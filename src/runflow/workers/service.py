@@ -133,7 +133,24 @@ def _record(row: ShownWorker, runs: list[dict[str, Any]]) -> dict[str, Any]:
         "taken_over_at": row.taken_over_at,
         "engine": row.engine,
         "fingerprints_count": row.fingerprints_count,
+        "abilities": _abilities(row),
+        "sandbox": row.sandbox,
         "last_seen_at": row.last_seen_at,
         "created_at": row.created_at,
         "runs": runs,
+    }
+
+
+def _abilities(row: ShownWorker) -> dict[str, Any] | None:
+    told = row.abilities
+    if told is None:
+        return None
+    return {
+        "comfyui_version": told.get("comfyui_version"),
+        "comfyui_commit": told.get("comfyui_commit"),
+        "node_types_count": row.node_types_count,
+        "node_packs_count": row.node_packs_count,
+        "models_count": row.models_count,
+        "places_models": bool(told.get("places_models")),
+        "allows_pickle": bool(told.get("allows_pickle")),
     }

@@ -27,8 +27,21 @@ workers = Table(
     time_column("taken_over_at"),
     uuid_column("token_id"),
     time_column("removed_at"),
+    json_column("abilities"),
+    Column("abilities_hash", Text),
+    time_column("abilities_at"),
+    json_column("sandbox"),
     time_column("last_seen_at", nullable=False),
     time_column("created_at", nullable=False),
+)
+
+worker_lists = Table(
+    "worker_lists",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    json_column("items", nullable=False),
+    Column("length", Integer, nullable=False),
+    time_column("used_at", nullable=False),
 )
 
 gpus = Table(

@@ -21,6 +21,8 @@ from runflow.workflows.interface import queries
 from runflow.workflows.interface.declared import Settled, first_rows, read_declared, settle
 from runflow.workflows.interface.rows import InputRow, OutputRow
 from runflow.workflows.queries import DOCUMENTS, texts
+from runflow.workflows.runtime import service as runtime
+from runflow.workflows.runtime.known import TOPIC as ELIGIBILITY
 from runflow.workflows.schemas import CreateWorkflow
 from runflow.workflows.sent_prompt import sent_documents
 from runflow.workflows.service import TOPIC
@@ -79,7 +81,11 @@ async def create(services: Services, caller: Principal, body: CreateWorkflow) ->
         raise conflict from error
     services.hub.publish(TOPIC, str(workflow_id))
     late += workflows_warnings.about_evaluation(found[0])
-    return {**found[0], "warnings": workflows_warnings.answered((*draft.warnings, *late))}
+    outlook = await runtime.outlook(services, caller.org_id, workflow_id)
+    if values.get("worker_labels"):
+        services.hub.publish(ELIGIBILITY)
+    warnings = workflows_warnings.answered((*outlook.warnings, *draft.warnings, *late))
+    return {**found[0], "can_run": outlook.can_run, "warnings": warnings}
 
 
 def _draft(body: CreateWorkflow) -> _Draft:

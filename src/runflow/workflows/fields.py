@@ -25,6 +25,7 @@ WORKFLOW = SlugRule(
             "outputs",
             "versions",
             "rollbacks",
+            "runtime",
             "restorations",
             "runs",
             "batches",

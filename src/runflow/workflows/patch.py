@@ -21,6 +21,8 @@ from runflow.workflows.graph_keys import graph_without_keys, prompt_without_keys
 from runflow.workflows.interface.declared import Declared, Settled, merge_rows, read_declared, settle
 from runflow.workflows.interface.rows import Merged
 from runflow.workflows.queries import DOCUMENTS, texts
+from runflow.workflows.runtime import service as runtime
+from runflow.workflows.runtime.known import TOPIC as ELIGIBILITY
 from runflow.workflows.schemas import PatchWorkflow
 from runflow.workflows.sent_prompt import sent_documents
 from runflow.workflows.service import TOPIC
@@ -85,7 +87,13 @@ async def patch(services: Services, caller: Principal, workflow_id: UUID, body: 
     services.hub.publish(TOPIC, str(workflow_id))
     if {"auto_evaluate", "evaluation_task_type"} & set(values):
         warnings += workflows_warnings.about_evaluation(changed[0])
-    return {**changed[0], "warnings": workflows_warnings.answered(warnings)}
+    if "worker_labels" in values:
+        services.hub.publish(ELIGIBILITY)
+        services.hub.publish("lanes")  # a poll that waits looks at its lanes again
+    outlook = await runtime.outlook(services, caller.org_id, workflow_id)
+    if version or draft.documents or {"gpu_mode", "gpu_explicit_models", "worker_labels"} & set(values):
+        warnings = [*outlook.warnings, *warnings]
+    return {**changed[0], "can_run": outlook.can_run, "warnings": workflows_warnings.answered(warnings)}
 
 
 def _draft(body: PatchWorkflow) -> _Draft:

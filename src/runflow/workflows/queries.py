@@ -113,6 +113,18 @@ class VersionTexts:
 
 
 @dataclass(frozen=True, slots=True)
+class NeedsRow:
+    """What a version asks of an engine, as text; `comfyui` is that part of its environment."""
+
+    id: UUID
+    org_id: UUID
+    workflow_json: str
+    models: str | None
+    custom_nodes: str | None
+    comfyui: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class LeasedVersion:
     """What a lease needs of a version, its documents and interface as text."""
 
@@ -289,6 +301,18 @@ async def version_row(transaction: Transaction, version_id: UUID) -> LeasedVersi
         *(_text(name) for name in names),
     ).where(workflow_versions.c.id == version_id)
     return await transaction.first(statement, row=LeasedVersion)
+
+
+_NEEDS = """
+    SELECT id, org_id, CAST(workflow_json AS text) AS workflow_json, CAST(models AS text) AS models,
+           CAST(custom_nodes AS text) AS custom_nodes, CAST(environment->'comfyui' AS text) AS comfyui
+    FROM workflow_versions WHERE id = ANY(%(versions)s)
+"""
+
+
+async def needs(transaction: Transaction, version_ids: Collection[UUID]) -> list[NeedsRow]:
+    """Return what these versions ask of an engine."""
+    return await transaction.rows(_NEEDS, {"versions": list(version_ids)}, row=NeedsRow)
 
 
 async def gpu_codes(transaction: Transaction) -> list[str]:

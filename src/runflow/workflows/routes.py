@@ -39,7 +39,7 @@ _WORKFLOWS = "/v1/comfyui-workflows"
 _TELLS_ID = f"`GET {_WORKFLOWS}/{{owner}}/{{slug}}` tells the id."
 _BY_PATH = re.compile(rf"{_WORKFLOWS}/[^/]+/(runs|batches)")
 _BY_ID = re.compile(
-    rf"{_WORKFLOWS}/[^/]+/[^/]+/(inputs|outputs|versions|rollbacks|restorations|evaluation-stats|run-performance-stats)"
+    rf"{_WORKFLOWS}/[^/]+/[^/]+/(inputs|outputs|versions|rollbacks|restorations|runtime|evaluation-stats|run-performance-stats)"
     "(/.*)?"
 )
 _RECORD = re.compile(rf"{_WORKFLOWS}/[^/]+/[^/]+")

@@ -95,6 +95,14 @@ class _Workflow(BaseModel):
     category_code: CategoryCode | None = None
     gpu_mode: GpuMode | None = None
     gpu_explicit_models: ExplicitModels | None = None
+    worker_labels: Annotated[
+        dict[Name, Name] | None,
+        Field(
+            max_length=16,
+            description="Only a worker that has all of these labels (`runflow worker --label`) gets its runs.",
+            examples=[{"rack": "3"}],
+        ),
+    ] = None
     timeout_seconds: Timeout | None = None
     auto_evaluate: Annotated[
         StrictBool | None, Field(description="Evaluate every image output of every run. Default: false.")
@@ -156,6 +164,7 @@ class ListedWorkflow(BaseModel):
     category_code: str | None
     gpu_mode: GpuMode
     gpu_explicit_models: list[str]
+    worker_labels: dict[str, str] | None = Field(description="Labels that a worker must have for its runs.")
     timeout_seconds: int | None
     auto_evaluate: bool = Field(description="Every image output of every run is evaluated.")
     evaluation_task_type: str | None
@@ -183,6 +192,10 @@ class Workflow(ListedWorkflow):
 class WrittenWorkflow(Workflow):
     """The workflow after a write, and what may surprise later."""
 
+    can_run: bool | None = Field(
+        description="Whether a connected worker has all that it needs (`warnings` say what is missing); null where no "
+        "worker of its GPU classes is connected."
+    )
     warnings: list[Warning]
 
 

@@ -22,6 +22,7 @@ workflows = Table(
     Column("category_code", Text),
     Column("gpu_mode", Text, nullable=False),
     Column("gpu_explicit_models", ARRAY(Text), nullable=False),
+    json_column("worker_labels"),
     Column("timeout_seconds", Integer),
     Column("auto_evaluate", Boolean, nullable=False),
     Column("evaluation_task_type", Text),
@@ -49,6 +50,7 @@ class WorkflowRow:
     category_code: str | None
     gpu_mode: str
     gpu_explicit_models: list[str]
+    worker_labels: dict[str, str] | None
     timeout_seconds: int | None
     auto_evaluate: bool
     evaluation_task_type: str | None

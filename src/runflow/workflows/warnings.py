@@ -19,7 +19,7 @@ MAX_WARNINGS = 100
 READ_ONLY = frozenset(
     {
         "id", "org_id", "owner", "path", "version", "versions", "created_by", "created_at", "updated_at",
-        "deleted_at", "deleted_by", "warnings", "comfyui_workflow_id", "origin",
+        "deleted_at", "deleted_by", "warnings", "can_run", "comfyui_workflow_id", "origin",
     }
 )  # fmt: skip
 """Fields of a record that a client may send back as it read them; they are not changed by it."""

@@ -21,9 +21,9 @@ from runflow.workflows.schemas import CreateWorkflow, PatchWorkflow
 from runflow.workflows.tables import WorkflowRow
 
 OWN = ("name", "slug", "description", "is_public", "status_code", "category_code", "gpu_mode", "gpu_explicit_models",
-       "timeout_seconds", "auto_evaluate", "evaluation_task_type")  # fmt: skip
+       "worker_labels", "timeout_seconds", "auto_evaluate", "evaluation_task_type")  # fmt: skip
 """The fields of a body that are the workflow's own; the others belong to its versions."""
-NULLABLE = frozenset({"description", "category_code", "timeout_seconds", "evaluation_task_type"})
+NULLABLE = frozenset({"description", "category_code", "worker_labels", "timeout_seconds", "evaluation_task_type"})
 
 
 async def locked(transaction: Transaction, workflow_id: UUID) -> WorkflowRow:
@@ -42,6 +42,8 @@ def own_values(body: CreateWorkflow | PatchWorkflow) -> dict[str, Any]:
     values = {name: getattr(body, name) for name in OWN if name in body.model_fields_set}
     if values.get("gpu_explicit_models") is not None:
         values["gpu_explicit_models"] = list(dict.fromkeys(values["gpu_explicit_models"]))
+    if "worker_labels" in values:
+        values["worker_labels"] = values["worker_labels"] or None
     return {name: value for name, value in values.items() if value is not None or name in NULLABLE}
 
 

@@ -12,6 +12,7 @@ from runflow.accounts.organizations.limits import require_place_for_organization
 from runflow.accounts.organizations.queries import ORGANIZATION_LIST
 from runflow.accounts.organizations.schemas import OWNER, CreateOrganization, Organization, PatchOrganization
 from runflow.accounts.organizations.tables import OrganizationRow
+from runflow.db.notifications import announce
 from runflow.db.transaction import Transaction, Violation
 from runflow.graph.slug import SlugError
 from runflow.ids import new_id
@@ -63,6 +64,7 @@ async def create_for(services: Services, caller: Principal, body: CreateOrganiza
         raise errors.Conflict(
             f"There is an organization with the slug {slug!r} already. Choose another slug."
         ) from None
+    services.hub.publish("eligibility")  # with others there, some workers serve the operator only
     return {**record(row), "api_key": key}
 
 
@@ -108,6 +110,7 @@ async def create_by_operator(transaction: Transaction, *, slug: str, name: str, 
     await recorder.record_operator(
         transaction, org_id, "organization.created", "organization", org_id, {"slug": slug, "name": name}
     )
+    await announce(transaction, "eligibility")  # with others there, some workers serve the operator only
     return {**record(row), "api_key": key}
 
 

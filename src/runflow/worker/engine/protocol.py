@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 import aiohttp
 import orjson
@@ -121,6 +122,14 @@ class ComfyClient:
         """Return the class name of every node that the engine has, and of each whether it is an output node."""
         info = orjson.loads(await self._call("GET", "/object_info"))
         return {name: isinstance(node, dict) and bool(node.get("output_node")) for name, node in info.items()}
+
+    async def model_files(self) -> list[str]:
+        """Return the path below `models/` of every model that the engine offers."""
+        found: list[str] = []
+        for kind in orjson.loads(await self._call("GET", "/models")):
+            names = orjson.loads(await self._call("GET", f"/models/{quote(str(kind), safe='')}"))
+            found += [f"{kind}/{name}".replace("\\", "/") for name in names if isinstance(name, str)]
+        return sorted(set(found))
 
     async def submit(
         self, prompt: Prompt, prompt_id: str, client_id: str, extra_data: Mapping[str, Any] | None = None

@@ -10,6 +10,7 @@ import os
 import uuid
 from pathlib import Path, PurePosixPath
 
+from runflow.protocol.abilities import PICKLES
 from runflow.protocol.failures import FailureCode, Stage
 from runflow.worker.connection import Connection
 from runflow.worker.engine.base import EngineError
@@ -20,8 +21,6 @@ from runflow.worker.lease import Resource
 from runflow.worker.store.download import DownloadFailed
 from runflow.worker.store.model_store import ModelStore
 
-PICKLES = frozenset({".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl", ".pickle"})
-"""Suffixes of files that a loader may unpickle, which can run code."""
 _PUT_IT = "Put the file into the worker's models folder, or run again when this is repaired."
 
 
@@ -60,6 +59,7 @@ class ModelPlacer:
                 f"Files of type {suffix} can hold code, and this worker takes none from uploads. Deploy a .safetensors "
                 "file instead, put the file into the worker's models folder, or let the operator set "
                 "RUNFLOW_WORKER_ALLOW_PICKLE.",
+                lacking=True,
             )
         source = await self._store.fetch(connection, model.file, patience=patience)
         await asyncio.to_thread(link_or_copy_file, source, folders[0], name)
@@ -106,6 +106,13 @@ def _link_or_copy(source: Path, folder: Folder, name: str) -> None:
             folder.unlink(fresh)
 
 
-def _missing(model: Resource, why: str, *, again: bool = False) -> RunFailed:
+def _missing(model: Resource, why: str, *, again: bool = False, lacking: bool = False) -> RunFailed:
     message = f'The model "{model.path}" of the workflow could not be placed on the worker. {why}'
-    return failed(FailureCode.MODEL_MISSING, Stage.PREPARE, message, details={"model": model.path}, retryable=again)
+    return failed(
+        FailureCode.MODEL_MISSING,
+        Stage.PREPARE,
+        message,
+        details={"model": model.path},
+        retryable=again,
+        lacking=lacking,
+    )

@@ -19,6 +19,7 @@ from runflow.workflows import warnings as workflows_warnings
 from runflow.workflows.interface.declared import Settled, assemble, read_declared, workflow_invalid
 from runflow.workflows.interface.rows import MANUAL, InputRow, OutputRow, StoredRows, restore, row_of_version
 from runflow.workflows.queries import DOCUMENTS, size_of
+from runflow.workflows.runtime import service as runtime
 from runflow.workflows.service import TOPIC
 from runflow.workflows.versions import queries
 from runflow.workflows.versions import queries as versions
@@ -97,7 +98,9 @@ async def roll_back(services: Services, caller: Principal, workflow_id: UUID, bo
             raise errors.WorkflowNotFound
         found = await records.complete(transaction, [row], caller.org_slug, records.WHOLE)
     services.hub.publish(TOPIC, str(workflow_id))
-    return {**found[0], "warnings": workflows_warnings.answered(warnings)}
+    outlook = await runtime.outlook(services, caller.org_id, workflow_id)
+    told = workflows_warnings.answered((*outlook.warnings, *warnings))
+    return {**found[0], "can_run": outlook.can_run, "warnings": told}
 
 
 def _restored(wanted: VersionWithTexts, before: StoredRows, latest: str) -> tuple[Settled, list[GraphWarning]]:

@@ -1,0 +1,217 @@
+"""Which lanes a worker may serve at all: only those whose version it can run. Which of them comes first says `choose`.
+
+Versions never change, nor do abilities under their key, so a verdict about the two holds for good; it is kept in memory
+by lane. What changes (labels of workflows, uploaded models, organizations) is read again each second.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from runflow.db.transaction import Transaction
+from runflow.protocol.abilities import Sandbox
+from runflow.queue import eligibility_queries
+from runflow.queue.eligibility_queries import LaneVersion
+from runflow.queue.gpu_order import in_turn
+from runflow.queue.lineup import Lane
+from runflow.web.services import Services
+from runflow.workers.abilities import EngineAbilities, read_sandbox
+from runflow.workers.queries import RegisteredWorker
+from runflow.workflows.runtime.known import Known
+from runflow.workflows.runtime.satisfies import lacks_labels, satisfies, serves_operator_only
+
+STALE_SECONDS = 10.0
+"""How long it is good enough to take a run from its lane without a look, while hints arrive."""
+MOST_LANES = 50_000
+MOST_KEYS = 64
+AT_ONCE = 200
+"""Versions that one look at the lanes derives the requirements of, until it has found something to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A worker that asks for work, as far as it matters which lanes it may serve. `abilities` None: it told none."""
+
+    gpu_code: str
+    labels: dict[str, str] = field(default_factory=dict)
+    abilities: EngineAbilities | None = None
+    sandbox: Sandbox | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """Whether an engine can run a version: unless `never`, once its organization has uploaded these models."""
+
+    never: bool = False
+    org_id: UUID | None = None
+    uploads: frozenset[str] = frozenset()
+
+
+_ALWAYS = _Verdict()
+_NEVER = _Verdict(never=True)
+
+
+class Eligibility:
+    """What a server process remembers of lanes, versions and workers."""
+
+    def __init__(self, services: Services) -> None:
+        """Ask this process's database, and hear of changes through its hub."""
+        self._services = services
+        self._known = services.part(Known)
+        self._lanes: dict[int, LaneVersion] = {}
+        self._verdicts: OrderedDict[str, dict[int, _Verdict]] = OrderedDict()
+
+    async def candidate(self, transaction: Transaction, worker: RegisteredWorker) -> Candidate:
+        """Return a worker as it registered last."""
+        (abilities,) = await self._known.abilities.read(transaction, [worker.abilities])
+        return Candidate(worker.gpu_code, worker.labels, abilities, read_sandbox(worker.sandbox))
+
+    def may_take(self, lane: UUID, gpu_class: str, worker: Candidate) -> bool:
+        """Tell of a lane that has just got its first run whether the worker may serve it, so far as memory tells."""
+        installation = self._known.installation
+        is_fresh = self._services.hub.connected and time.monotonic() - self._known.read_at < STALE_SECONDS
+        if not is_fresh or not in_turn(gpu_class, worker.gpu_code, 0):
+            return False
+        if serves_operator_only(worker.sandbox, installation.several):
+            return False
+        if worker.abilities is None and not installation.labels:
+            return True
+        if worker.abilities is not None and not worker.abilities.complete:
+            return False
+        verdict = self._verdicts_of(worker).get(lane.int)
+        return verdict is _ALWAYS and self._has_labels(lane.int, worker)
+
+    async def prepare(self) -> None:
+        """Make sure that `verdict` goes by what holds now."""
+        await self._known.read_installation()
+
+    def verdict(self, lane: Lane, worker: Candidate, now: float) -> bool | None:
+        """Tell whether the worker may serve a lane, None where that must be looked up; see `among`."""
+        installation = self._known.installation
+        if not in_turn(lane.gpu_class, worker.gpu_code, now - lane.oldest_at):
+            return False
+        if serves_operator_only(worker.sandbox, installation.several) and lane.org_id != installation.operator:
+            return False
+        if worker.abilities is None and not installation.labels:
+            return True
+        if worker.abilities is not None and not worker.abilities.complete:
+            return False
+        verdict = self._verdicts_of(worker).get(lane.id.int)
+        if verdict is None or not (verdict.never or verdict is _ALWAYS):
+            return None
+        return not verdict.never and self._has_labels(lane.id.int, worker)
+
+    async def among(self, lanes: Sequence[Lane], worker: Candidate, now: float) -> list[Lane]:
+        """Return those of these lanes that the worker may serve. `now` is by the clock of the lanes' times."""
+        installation = await self._known.read_installation()
+        found = [lane for lane in lanes if in_turn(lane.gpu_class, worker.gpu_code, now - lane.oldest_at)]
+        if serves_operator_only(worker.sandbox, installation.several):
+            found = [lane for lane in found if lane.org_id == installation.operator]
+        if worker.abilities is not None and not worker.abilities.complete:
+            return []
+        if not found or (worker.abilities is None and not installation.labels):
+            return found
+        return await self._able(found, worker)
+
+    def _verdicts_of(self, worker: Candidate) -> dict[int, _Verdict]:
+        key = worker.abilities.key if worker.abilities is not None else ""
+        found = self._verdicts.setdefault(key, {})
+        self._verdicts.move_to_end(key)
+        while len(self._verdicts) > MOST_KEYS:
+            self._verdicts.popitem(last=False)
+        return found
+
+    async def _able(self, lanes: list[Lane], worker: Candidate) -> list[Lane]:
+        verdicts = self._verdicts_of(worker)
+        unknown = [lane for lane in lanes if lane.id.int not in verdicts]
+        # The longest waiting first: what is found out later, a later look will use.
+        unknown.sort(key=lambda lane: lane.oldest_at)
+        able = await self._judged(lanes, verdicts, worker)
+        for first in range(0, len(unknown), AT_ONCE):
+            batch = unknown[first : first + AT_ONCE]
+            await self._learn(batch, worker, verdicts)
+            able += await self._judged(batch, verdicts, worker)
+            if able:
+                break
+        return able
+
+    async def _judged(self, lanes: Sequence[Lane], verdicts: dict[int, _Verdict], worker: Candidate) -> list[Lane]:
+        able: list[Lane] = []
+        pending: list[tuple[Lane, _Verdict]] = []
+        for lane in lanes:
+            verdict = verdicts.get(lane.id.int, _NEVER)
+            if verdict is _ALWAYS:
+                able.append(lane)
+            elif not verdict.never:
+                pending.append((lane, verdict))
+        if pending:
+            await self._known.look_for_uploads({one for _, verdict in pending for one in verdict.uploads})
+            able += [
+                lane
+                for lane, verdict in pending
+                if all(self._known.has_uploaded(verdict.org_id, one) for one in verdict.uploads)
+            ]
+        if self._known.installation.labels:
+            able = [lane for lane in able if self._has_labels(lane.id.int, worker)]
+        return able
+
+    def _has_labels(self, lane: int, worker: Candidate) -> bool:
+        labels = self._known.installation.labels
+        if not labels:
+            return True
+        known = self._lanes.get(lane)
+        wanted = None if known is None else labels.get(known.workflow_id)
+        return known is not None and (wanted is None or not lacks_labels(wanted, worker.labels))
+
+    async def _learn(self, lanes: Sequence[Lane], worker: Candidate, verdicts: dict[int, _Verdict]) -> None:
+        """Find out about lanes of which nothing is known."""
+        if len(self._lanes) > MOST_LANES:
+            self._lanes.clear()
+        if len(verdicts) > MOST_LANES:
+            verdicts.clear()
+        async with self._services.db.system(durable=False) as transaction:
+            fresh = [lane.id for lane in lanes if lane.id.int not in self._lanes]
+            for row in await eligibility_queries.lane_versions(transaction, fresh) if fresh else ():
+                self._lanes[row.lane_id.int] = row
+            known = {lane.id.int: self._lanes[lane.id.int] for lane in lanes if lane.id.int in self._lanes}
+            if worker.abilities is None:
+                verdicts.update(dict.fromkeys(known, _ALWAYS))
+                return
+            versions = {row.version_id for row in known.values()}
+            needs = await self._known.requirements.read(transaction, versions)
+        by_version: dict[UUID, _Verdict] = {}
+        for one, version in needs.items():
+            differences = [found for found in satisfies(version, worker.abilities) if found.keeps_away]
+            uploads = frozenset(found.if_uploaded for found in differences if found.if_uploaded is not None)
+            never = len(differences) > len(uploads)
+            by_version[one] = _NEVER if never else _Verdict(False, version.org_id, uploads) if uploads else _ALWAYS
+        verdicts.update(
+            (lane, by_version[row.version_id]) for lane, row in known.items() if row.version_id in by_version
+        )
+
+
+class EligibleLanes:
+    """The lanes that one worker may serve, as it is registered at the moment of each question."""
+
+    def __init__(self, eligibility: Eligibility, worker: Callable[[], Candidate]) -> None:
+        """Ask `eligibility` for what `worker` returns."""
+        self._eligibility = eligibility
+        self._worker = worker
+
+    def may_take(self, lane: UUID, gpu_class: str) -> bool:
+        """Tell of a lane that has just got its first run whether the worker may serve it, so far as memory tells."""
+        return self._eligibility.may_take(lane, gpu_class, self._worker())
+
+    async def prepare(self) -> None:
+        """Make sure that `verdict` goes by what holds now."""
+        await self._eligibility.prepare()
+
+    def verdict(self, lane: Lane, now: float) -> bool | None:
+        """Tell whether the worker may serve a lane; None where that must be looked up."""
+        return self._eligibility.verdict(lane, self._worker(), now)
+
+    async def among(self, lanes: Sequence[Lane], now: float) -> list[Lane]:
+        """Return those of these lanes that the worker may serve."""
+        return await self._eligibility.among(lanes, self._worker(), now)

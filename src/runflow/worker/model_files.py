@@ -1,0 +1,169 @@
+"""The model files that an engine finds, listed without reading them (docs/worker-api.md, "Abilities")."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from runflow.protocol.abilities import MOST_MODELS, ModelFile
+from runflow.worker.engine.folders import EXTRA_MODEL_PATHS
+
+LONGEST_PATH = 1000
+"""Longest path of a model that is told, in characters."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_PLACEHOLDER = re.compile(r"put_.+_here")
+"""ComfyUI's own: it says what belongs into a folder."""
+
+Stamp = tuple[tuple[str, int], ...]
+"""The folders that were listed, each with when its entries changed last: compared to notice a change cheaply."""
+
+
+class Unreadable(Exception):
+    """What there is cannot be told: too many files, or an `extra_model_paths.yaml` in a form that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRoots:
+    """Where an owned engine looks: folders that hold a folder for each kind, and folders of one kind by its name."""
+
+    roots: tuple[Path, ...]
+    of_kind: tuple[tuple[str, Path], ...] = ()
+
+
+def model_roots(comfyui: Path, own: Path) -> ModelRoots:
+    """Return where the engine of this ComfyUI looks; `own` is the worker's folder for what it places.
+
+    Raises `Unreadable`.
+    """
+    return ModelRoots((own, comfyui / "models"), tuple(extra_folders(comfyui / EXTRA_MODEL_PATHS)))
+
+
+def list_models(roots: ModelRoots, store: Path) -> tuple[list[ModelFile], Stamp]:
+    """Return the files by path, each path once, and a stamp of the folders.
+
+    `store` holds files by their SHA-256; a link to one of them is known to have it. Raises `Unreadable`.
+    """
+    hashes = _hashes(store)
+    found: dict[str, ModelFile] = {}
+    stamps: dict[str, int] = {}
+    for kind, folder in (*(("", root) for root in roots.roots), *roots.of_kind):
+        for path, entry in _files(folder, kind, stamps):
+            if path in found:
+                continue
+            try:
+                about = entry.stat()
+                path.encode()
+            except (OSError, UnicodeEncodeError):
+                continue
+            found[path] = ModelFile(
+                path=path, size_bytes=about.st_size, sha256=hashes.get((about.st_dev, about.st_ino))
+            )
+            if len(found) > MOST_MODELS:
+                raise Unreadable(f"there are more than {MOST_MODELS} model files")
+    return [found[path] for path in sorted(found)], tuple(sorted(stamps.items()))
+
+
+def is_same(stamp: Stamp) -> bool:
+    """Tell whether nothing was added to these folders, or taken away, since they were listed."""
+    return all(_changed_at(folder) == at for folder, at in stamp)
+
+
+def _files(top: Path, kind: str, stamps: dict[str, int]) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
+    """Yield files with their path below `models/`. Links are followed, each folder once."""
+    waiting = [(str(top), kind)]
+    while waiting:
+        folder, path = waiting.pop()
+        real = os.path.realpath(folder)
+        if real in stamps:
+            continue
+        stamps[real] = _changed_at(real)
+        if len(stamps) > MOST_MODELS:
+            raise Unreadable(f"there are more than {MOST_MODELS} folders of models")
+        try:
+            entries = list(os.scandir(folder))
+        except OSError:
+            continue
+        for entry in entries:
+            if entry.name.startswith(".") or len(path) + len(entry.name) >= LONGEST_PATH or "\0" in entry.name:
+                continue
+            place = f"{path}/{entry.name}" if path else entry.name
+            try:
+                if entry.is_dir():
+                    waiting.append((entry.path, place))
+                elif entry.is_file() and "/" in place and not _PLACEHOLDER.fullmatch(entry.name):
+                    yield place, entry
+            except OSError:
+                continue
+
+
+def _changed_at(folder: str) -> int:
+    try:
+        return os.stat(folder).st_mtime_ns  # noqa: PTH116 (os.scandir speaks strings)
+    except OSError:
+        return -1
+
+
+def _hashes(store: Path) -> Mapping[tuple[int, int], str]:
+    try:
+        entries = [entry for entry in os.scandir(store) if _SHA256.fullmatch(entry.name)]
+        return {(about.st_dev, about.st_ino): entry.name for entry in entries for about in [entry.stat()]}
+    except OSError:
+        return {}
+
+
+_TOP = re.compile(r"(?P<name>[^\s#:][^#:]*):\s*")
+_ENTRY = re.compile(r"\s+(?P<name>[^\s#:][^:]*):\s*(?P<value>.*?)\s*")
+_NOT_KINDS = frozenset({"base_path", "is_default", "custom_nodes"})
+
+
+def extra_folders(file: Path) -> Iterator[tuple[str, Path]]:
+    """Yield kind and folder of what an `extra_model_paths.yaml` in its documented form names.
+
+    No YAML library is among the worker's packages, and the form is small: names of installations, below each
+    `base_path`, kinds with a folder, or with several after `|`. Raises `Unreadable` for any other form: a file in it is
+    not known to be missing.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unreadable(f"{file.name} cannot be read") from error
+    for section in _sections(lines, file.name):
+        base = os.path.expandvars(section.get("base_path", [""])[0])
+        root = file.parent / Path(base).expanduser() if base else file.parent
+        for kind, folders in section.items():
+            if kind not in _NOT_KINDS:
+                yield from ((kind, root / Path(folder).expanduser()) for folder in folders)
+
+
+def _sections(lines: list[str], name: str) -> Iterator[dict[str, list[str]]]:
+    section: dict[str, list[str]] | None = None
+    block: tuple[str, int] | None = None
+    for line in lines:
+        bare = line.strip()
+        indent = len(line) - len(line.lstrip())
+        if not bare or bare.startswith("#"):
+            continue
+        if block is not None and section is not None and indent > block[1]:
+            section[block[0]].append(bare)
+            continue
+        block = None
+        if top := _TOP.fullmatch(line):
+            if section is not None:
+                yield section
+            section = {}
+        elif section is not None and (entry := _ENTRY.fullmatch(line)):
+            value = entry["value"].partition(" #")[0].strip()
+            if value[:1] in ("{", "[", "&", "*", ">", "!"):
+                raise Unreadable(f"{name} has a form that is not read here")
+            if value in ("|", "|-", "|+"):
+                section[entry["name"].strip()] = []
+                block = entry["name"].strip(), indent
+            else:
+                section[entry["name"].strip()] = [value.strip("\"'")] if value else []
+        else:
+            raise Unreadable(f"{name} has a form that is not read here: {top or bare[:40]}")
+    if section is not None:
+        yield section

@@ -1,0 +1,98 @@
+"""SQL of what workers' engines can run: their lists, and the lanes that are kept from them."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from runflow.db.transaction import Transaction
+
+# Noted as used first: a list that is named now does not go, whoever cleans up at the same moment.
+_USE = "UPDATE worker_lists SET used_at = now() WHERE hash = ANY(%(hashes)s) RETURNING hash"
+
+_ADD = """
+    INSERT INTO worker_lists (hash, items, length)
+    VALUES (%(hash)s, CAST(%(items)s AS json), json_array_length(CAST(%(items)s AS json)))
+    ON CONFLICT (hash) DO UPDATE SET used_at = now()
+"""
+
+_FORGET = """
+    DELETE FROM worker_lists l WHERE used_at < now() - interval '10 minutes' AND NOT EXISTS (
+        SELECT FROM workers w WHERE w.removed_at IS NULL
+            AND l.hash IN (w.abilities->>'node_types', w.abilities->>'node_packs', w.abilities->>'models'))
+"""
+
+_LISTS = "SELECT hash, items FROM worker_lists WHERE hash = ANY(%(hashes)s)"
+
+_END_REFUSALS = """
+    DELETE FROM lane_refusals r USING workers w
+    WHERE w.name = %(name)s AND r.worker_id = w.id
+        AND (w.instance <> %(instance)s OR w.abilities_hash IS DISTINCT FROM %(abilities_hash)s)
+"""
+
+# Only of a worker that told what it can, and has not told anything else since it was given the run.
+_REFUSE = """
+    INSERT INTO lane_refusals (worker_id, lane_id, message)
+    SELECT id, %(lane)s, %(message)s FROM workers
+    WHERE id = %(worker)s AND abilities IS NOT NULL AND abilities_at <= %(offered_at)s
+    ON CONFLICT (worker_id, lane_id) DO UPDATE SET message = excluded.message
+"""
+
+_TOLD = "SELECT abilities IS NOT NULL FROM workers WHERE id = %(worker)s"
+
+_REFUSALS = "SELECT lane_id, worker_id, message FROM lane_refusals WHERE lane_id = ANY(%(lanes)s)"
+
+
+@dataclass(frozen=True, slots=True)
+class ListRow:
+    """A list and the hash that names it."""
+
+    hash: str
+    items: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A lane that is kept from a worker, and the sentence in which its run failed there."""
+
+    lane_id: UUID
+    worker_id: UUID
+    message: str
+
+
+async def keep(transaction: Transaction, named: Collection[str], told: Mapping[str, bytes]) -> set[str]:
+    """Keep the lists that came, of those that are named, and return which of the named are known now."""
+    known = set(await transaction.values(_USE, {"hashes": sorted(named)}, of=str)) if named else set()
+    fresh = [(name, items) for name, items in told.items() if name in named and name not in known]
+    if fresh:
+        await transaction.run(_FORGET)
+    for name, items in fresh:
+        await transaction.run(_ADD, {"hash": name, "items": items.decode()})
+    return known.union(name for name, _ in fresh)
+
+
+async def lists(transaction: Transaction, hashes: Collection[str]) -> list[ListRow]:
+    """Return these lists, as far as there are any."""
+    return await transaction.rows(_LISTS, {"hashes": list(hashes)}, row=ListRow)
+
+
+async def end_refusals(transaction: Transaction, *, name: str, instance: UUID, abilities_hash: str | None) -> None:
+    """Offer a worker every lane again where it comes with another life or other abilities. Before it is registered."""
+    await transaction.run(_END_REFUSALS, {"name": name, "instance": instance, "abilities_hash": abilities_hash})
+
+
+async def refuse(transaction: Transaction, *, worker: UUID, lane: UUID, message: str, offered_at: datetime) -> bool:
+    """Keep a lane from a worker, unless that has told other abilities since `offered_at`.
+
+    Return whether the worker ever told any: False where it never said that it could.
+    """
+    if not await transaction.value(_TOLD, {"worker": worker}, of=bool):
+        return False
+    await transaction.run(_REFUSE, {"worker": worker, "lane": lane, "message": message, "offered_at": offered_at})
+    return True
+
+
+async def refusals(transaction: Transaction, lanes: Collection[UUID]) -> list[Refusal]:
+    """Return which workers these lanes are kept from."""
+    return await transaction.rows(_REFUSALS, {"lanes": list(lanes)}, row=Refusal)

@@ -1,0 +1,100 @@
+"""What a server process knows of versions and workers: read once where it never changes, else each second."""
+
+import time
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from runflow.protocol.abilities import Sandbox
+from runflow.web.services import Services
+from runflow.workers import queries as worker_queries
+from runflow.workers.abilities import AbilityMemory, Told, read_sandbox
+from runflow.workers.queries import ConnectedWorker
+from runflow.workflows.runtime import queries
+from runflow.workflows.runtime.requirements import RequirementsMemory
+
+TOPIC = "eligibility"
+"""Hints on it tell that labels of a workflow, or the organizations, have changed."""
+REMEMBER_SECONDS = 1.0
+MOST_UPLOADS = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What holds for all runs: who the operator is, whether there are others, and which workflows ask for labels."""
+
+    operator: UUID | None = None
+    several: bool = False
+    labels: dict[UUID, dict[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A connected worker with what its engine can run."""
+
+    worker: ConnectedWorker
+    engine: Told
+    sandbox: Sandbox | None
+
+
+class Known:
+    """The one memory of a process; `services.part(Known)` gives it."""
+
+    def __init__(self, services: Services) -> None:
+        """Ask this process's database, and hear of changes through its hub."""
+        self._services = services
+        self.abilities = AbilityMemory()
+        self.requirements = RequirementsMemory()
+        self.installation = Installation()
+        """As it was read last; `read_installation` reads it again where that is too long ago."""
+        self.read_at = float("-inf")
+        self._uploads: dict[str, tuple[frozenset[UUID], float]] = {}
+        self._machines: list[Machine] = []
+        self._machines_until = float("-inf")
+        services.hub.on(TOPIC, self._forget)
+
+    def _forget(self, _subject: str) -> None:
+        self.read_at = float("-inf")
+
+    async def read_installation(self) -> Installation:
+        """Return what holds for all runs, not older than a second."""
+        if time.monotonic() - self.read_at > REMEMBER_SECONDS or not self._services.hub.connected:
+            async with self._services.db.system(durable=False) as transaction:
+                found = await queries.installation(transaction)
+                labels = await queries.labels(transaction)
+            named = {one.workflow_id: one.worker_labels for one in labels}
+            self.installation = Installation(found.operator, found.several, named)
+            self.read_at = time.monotonic()
+        return self.installation
+
+    async def machines(self, *, now: bool = False) -> list[Machine]:
+        """Return the connected workers, not older than a second; with `now` as they are."""
+        if now or time.monotonic() > self._machines_until:
+            async with self._services.db.system(durable=False) as transaction:
+                workers = await worker_queries.connected(transaction, worker_queries.CONNECTED_SECONDS)
+                told = await self.abilities.read(transaction, [worker.abilities for worker in workers])
+            self._machines = [
+                Machine(worker, engine, read_sandbox(worker.sandbox))
+                for worker, engine in zip(workers, told, strict=True)
+            ]
+            self._machines_until = time.monotonic() + REMEMBER_SECONDS
+        return self._machines
+
+    async def look_for_uploads(self, hashes: set[str]) -> None:
+        """Make sure that `has_uploaded` can tell of these contents, not older than a second."""
+        now = time.monotonic()
+        asked = [one for one in hashes if one not in self._uploads or self._uploads[one][1] < now]
+        if not asked:
+            return
+        if len(self._uploads) > MOST_UPLOADS:
+            self._uploads = {one: self._uploads[one] for one in hashes if one in self._uploads}
+        async with self._services.db.system(durable=False) as transaction:
+            rows = await queries.uploads(transaction, asked)
+        found: dict[str, set[UUID]] = {one: set() for one in asked}
+        for row in rows:
+            found[row.sha256].add(row.org_id)
+        for one, organizations in found.items():
+            self._uploads[one] = frozenset(organizations), now + REMEMBER_SECONDS
+
+    def has_uploaded(self, org_id: UUID | None, sha256: str) -> bool:
+        """Tell whether an organization has uploaded a model, as it was looked for last."""
+        return org_id in self._uploads.get(sha256, (frozenset(), 0.0))[0]

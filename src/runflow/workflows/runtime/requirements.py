@@ -1,0 +1,155 @@
+"""What a version needs of an engine, derived from its documents. These never change, so what is derived holds."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from runflow.db.transaction import Transaction
+from runflow.workflows import queries
+from runflow.workflows.queries import NeedsRow
+
+MAX_VERSIONS = 20_000
+"""Versions whose requirements a process remembers."""
+MOST_MODELS = 2_000
+"""Of a manifest that declares more models only so many are held against a worker."""
+
+_PLUGIN = "ComfyUI-Runflow"
+"""Every worker brings its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class NeededModel:
+    """A model that the manifest declares. `sha256`: lower case, None where it does not say."""
+
+    path: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NeededPack:
+    """A node pack that the manifest names, with the classes of the prompt that it provides as far as that is told."""
+
+    name: str
+    origin: str | None = None
+    commit: str | None = None
+    classes: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Requirements:
+    """What a version needs. `org_id`: its organization, whose uploaded models a worker fetches for it."""
+
+    org_id: UUID
+    node_types: tuple[str, ...] = ()
+    models: tuple[NeededModel, ...] = ()
+    packs: tuple[NeededPack, ...] = ()
+    comfyui_version: str | None = None
+    comfyui_commit: str | None = None
+
+
+def requirements_of(
+    org_id: UUID, prompt: Any, *, models: Any = None, custom_nodes: Any = None, environment: Any = None
+) -> Requirements:
+    """Derive the requirements from documents as they were sent; what cannot be understood asks for nothing.
+
+    Every node of a prompt counts: ComfyUI refuses one that names a class it lacks, wherever that stands.
+    """
+    nodes = prompt.values() if isinstance(prompt, Mapping) else ()
+    classes = {node.get("class_type") for node in nodes if isinstance(node, Mapping)}
+    core = environment.get("comfyui") if isinstance(environment, Mapping) else None
+    core = core if isinstance(core, Mapping) else {}
+    return Requirements(
+        org_id,
+        node_types=tuple(sorted(name for name in classes if isinstance(name, str) and name)),
+        models=tuple(_models(models))[:MOST_MODELS],
+        packs=tuple(_packs(custom_nodes)),
+        comfyui_version=_text(core.get("version")),
+        comfyui_commit=_text(core.get("commit")),
+    )
+
+
+def _models(models: Any) -> Iterator[NeededModel]:
+    rows: Iterable[tuple[Any, Any]] = ()
+    if isinstance(models, Mapping):
+        rows = models.items()
+    elif isinstance(models, list):
+        rows = [
+            (next((row[key] for key in ("path", "name", "filename") if row.get(key)), None), row)
+            for row in models
+            if isinstance(row, Mapping)
+        ]
+    for path, row in rows:
+        sha256 = row.get("sha256") if isinstance(row, Mapping) else None
+        if isinstance(path, str) and path.strip("/ "):
+            is_hash = isinstance(sha256, str) and len(sha256) == 64 and sha256.isalnum()
+            yield NeededModel(path, sha256.lower() if is_hash and isinstance(sha256, str) else None)
+
+
+def _packs(custom_nodes: Any) -> Iterator[NeededPack]:
+    rows: Iterable[tuple[Any, Any]] = ()
+    if isinstance(custom_nodes, Mapping):
+        rows = custom_nodes.items()
+    elif isinstance(custom_nodes, list):
+        rows = [(row.get("name") or row.get("directory"), row) for row in custom_nodes if isinstance(row, Mapping)]
+    for name, row in rows:
+        if not isinstance(name, str) or not name or name == _PLUGIN or not isinstance(row, Mapping):
+            continue
+        classes = row.get("classes")
+        yield NeededPack(
+            name,
+            _text(row.get("origin") or row.get("url") or row.get("repo")),
+            _text(row.get("commit")),
+            frozenset(one for one in classes if isinstance(one, str)) if isinstance(classes, list) else frozenset(),
+        )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+class RequirementsMemory:
+    """Requirements by version, the least recently used one leaving first."""
+
+    def __init__(self, most: int = MAX_VERSIONS) -> None:
+        """Remember at most so many."""
+        self._most = most
+        self._held: OrderedDict[UUID, Requirements] = OrderedDict()
+
+    def held(self, version_id: UUID) -> Requirements | None:
+        """Return what is remembered of a version."""
+        found = self._held.get(version_id)
+        if found is not None:
+            self._held.move_to_end(version_id)
+        return found
+
+    async def read(self, transaction: Transaction, version_ids: Collection[UUID]) -> dict[UUID, Requirements]:
+        """Return the requirements of these versions; those that are not remembered are read in one query."""
+        found = {one: held for one in version_ids if (held := self.held(one)) is not None}
+        missing = [one for one in version_ids if one not in found]
+        rows = await queries.needs(transaction, missing) if missing else []
+        # Large graphs take their time to read; the loop serves others meanwhile.
+        is_large = sum(len(row.workflow_json) for row in rows) > _LARGE
+        derived = await asyncio.to_thread(_all_derived, rows) if is_large else _all_derived(rows)
+        found |= derived
+        self._held |= derived
+        while len(self._held) > self._most:
+            self._held.popitem(last=False)
+        return found
+
+
+_LARGE = 64 * 1024
+
+
+def _all_derived(rows: Iterable[NeedsRow]) -> dict[UUID, Requirements]:
+    return {row.id: _derived(row) for row in rows}
+
+
+def _derived(row: NeedsRow) -> Requirements:
+    texts = (row.workflow_json, row.models, row.custom_nodes, row.comfyui)
+    prompt, models, custom_nodes, core = (orjson.loads(text or "null") for text in texts)
+    return requirements_of(row.org_id, prompt, models=models, custom_nodes=custom_nodes, environment={"comfyui": core})

@@ -1,0 +1,243 @@
+"""Whether an engine has what a version needs, and if not, what is different: a pure decision.
+
+What keeps a run away is what would make it fail: a node class or a model that the engine lacks. What is only told may
+change a result and is not held against a worker, for nothing builds another ComfyUI on it: its version or commit, and
+the commits of node packs.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+from runflow.protocol.abilities import PICKLES, NodePack, Sandbox
+from runflow.workers.abilities import EngineAbilities
+from runflow.workflows.runtime.requirements import NeededModel, NeededPack, Requirements
+
+MOST_NAMED = 5
+"""Of more names than this, a sentence says only how many there are."""
+MOST_WORKERS = 3
+"""Of more workers than this, a sentence says only how many there are."""
+MOST_STEPS = 2
+_SHORT = 10
+
+
+class DifferenceCode(StrEnum):
+    """What is different."""
+
+    ABILITIES_INCOMPLETE = "ABILITIES_INCOMPLETE"
+    NODE_TYPE_MISSING = "NODE_TYPE_MISSING"
+    MODEL_MISSING = "MODEL_MISSING"
+    MODEL_DIFFERS = "MODEL_DIFFERS"
+    LABEL_MISSING = "LABEL_MISSING"
+    GPU_CLASS = "GPU_CLASS"
+    FILES_NOT_SEPARATED = "FILES_NOT_SEPARATED"
+    RUN_REFUSED = "RUN_REFUSED"
+    COMFYUI_DIFFERS = "COMFYUI_DIFFERS"
+    NODE_PACK_DIFFERS = "NODE_PACK_DIFFERS"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What a worker lacks or has otherwise: `what` goes on after the worker's name, `next_step` is a sentence.
+
+    `keeps_away`: runs of the version are not offered to the worker. `if_uploaded`: unless the version's organization
+    has uploaded the model of this SHA-256, which the worker then fetches.
+    """
+
+    code: DifferenceCode
+    what: str
+    next_step: str
+    keeps_away: bool = True
+    if_uploaded: str | None = None
+
+
+def satisfies(
+    version: Requirements, engine: EngineAbilities | None, uploaded: Collection[str] = ()
+) -> list[Difference]:
+    """Return what differs between what a version needs and what an engine has; nothing where its worker told nothing.
+
+    `uploaded`: the SHA-256 of models that the version's organization has uploaded.
+    """
+    if engine is None:
+        return []
+    if not engine.complete:
+        return [
+            Difference(
+                DifferenceCode.ABILITIES_INCOMPLETE,
+                "has not told yet what its engine has",
+                "Wait a moment; if it stays so, look at the worker's log.",
+            )
+        ]
+    return [
+        *_node_types(version, engine),
+        *(found for model in version.models if (found := _model(model, engine, uploaded)) is not None),
+        *_only_told(version, engine),
+    ]
+
+
+def lacks_labels(wanted: Mapping[str, str] | None, has: Mapping[str, str]) -> list[Difference]:
+    """Return the labels that a workflow asks for and a worker does not have."""
+    missing = [f"{name}={value}" for name, value in (wanted or {}).items() if has.get(name) != value]
+    if not missing:
+        return []
+    flags = " ".join(f"--label {one}" for one in missing)
+    return [
+        Difference(
+            DifferenceCode.LABEL_MISSING,
+            f"lacks the {_nouns('label', missing)}",
+            f"Start the worker with `{flags}`, or change the workflow's `worker_labels`.",
+        )
+    ]
+
+
+def lacks_gpu(gpu_class: str, gpu_code: str) -> list[Difference]:
+    """Return that a worker is of none of the GPU classes (`auto`, or codes such as `L40S,A100`) that are asked for."""
+    if gpu_class == "auto" or gpu_code in gpu_class.split(","):
+        return []
+    return [
+        Difference(
+            DifferenceCode.GPU_CLASS,
+            f"has the GPU class {gpu_code}, not {gpu_class.replace(',', ' or ')}",
+            "Start a worker of that class, or set the workflow's `gpu_mode` to `auto`.",
+        )
+    ]
+
+
+def serves_operator_only(sandbox: Sandbox | None, several: bool) -> bool:
+    """Tell whether a worker may serve the operator's organization only; `several`: there are others.
+
+    Its engine does not keep the files of organizations apart, and its operator has not said that they trust each other.
+    """
+    return several and sandbox is not None and not sandbox.separates_files and sandbox.isolation != "worker"
+
+
+def keeps_files_together(sandbox: Sandbox | None, several: bool, *, is_operator: bool) -> list[Difference]:
+    """Return that a worker serves the operator's organization only, where the runs are another's."""
+    if is_operator or sandbox is None or not serves_operator_only(sandbox, several):
+        return []
+    why = f" ({sandbox.why_not_better.rstrip('.')})" if sandbox.why_not_better else ""
+    return [
+        Difference(
+            DifferenceCode.FILES_NOT_SEPARATED,
+            f"cannot keep the files of organizations apart{why}, so it runs the operator's only",
+            "Give its machine what its engine's sandbox needs (`runflow comfyui check` says what), or set "
+            "RUNFLOW_ISOLATION=worker there if all organizations trust each other.",
+        )
+    ]
+
+
+def sentences(found: Sequence[tuple[str, Sequence[Difference]]]) -> tuple[str, str] | None:
+    """Return what keeps runs away from workers, by their names, as one text without its period, and the next step."""
+    away = [(name, [one for one in differences if one.keeps_away]) for name, differences in found]
+    away = [(name, differences) for name, differences in away if differences]
+    if not away:
+        return None
+    told = [f"{name} {_joined(differences)}" for name, differences in away[:MOST_WORKERS]]
+    if len(away) > MOST_WORKERS:
+        told.append(f"{len(away) - MOST_WORKERS} more workers cannot either")
+    # The nearest to being able says what to do.
+    nearest = min(away, key=lambda one: len(one[1]))[1]
+    return "; ".join(told), " ".join(dict.fromkeys(one.next_step for one in nearest[:MOST_STEPS]))
+
+
+def _joined(differences: Sequence[Difference]) -> str:
+    shown = [one.what for one in differences[:MOST_NAMED]]
+    if len(differences) > MOST_NAMED:
+        shown.append(f"{len(differences) - MOST_NAMED} things more")
+    return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1])))
+
+
+def _node_types(version: Requirements, engine: EngineAbilities) -> Iterator[Difference]:
+    if engine.node_types is None:
+        return
+    missing = [name for name in version.node_types if name not in engine.node_types]
+    for pack in version.packs:
+        provided = [name for name in missing if name in pack.classes]
+        if provided:
+            missing = [name for name in missing if name not in pack.classes]
+            where = f" from {pack.origin}" if pack.origin else ""
+            state = f" at commit {pack.commit[:_SHORT]}" if pack.commit else ""
+            yield Difference(
+                DifferenceCode.NODE_TYPE_MISSING,
+                f"lacks the {_nouns('node class', provided)} (pack {pack.name}{state})",
+                f"Install the node pack {pack.name}{where}{state} into the worker's ComfyUI, and restart the worker.",
+            )
+    if missing:
+        yield Difference(
+            DifferenceCode.NODE_TYPE_MISSING,
+            f"lacks the {_nouns('node class', missing)}",
+            "Install the node pack that provides it into the worker's ComfyUI and restart the worker, or remove the "
+            "node.",
+        )
+
+
+def _model(model: NeededModel, engine: EngineAbilities, uploaded: Collection[str]) -> Difference | None:
+    if engine.models is None:
+        return None
+    found = engine.models.find(model.path)
+    if found is not None:
+        if model.sha256 is None or found.sha256 is None or found.sha256 == model.sha256:
+            return None
+        return Difference(
+            DifferenceCode.MODEL_DIFFERS,
+            f'has another file as the model "{model.path}": its SHA-256 is {found.sha256[:_SHORT]}…, not '
+            f"{model.sha256[:_SHORT]}…",
+            f"Replace models/{found.path} on the worker, or deploy the workflow with the file that it has.",
+        )
+    put = f"Put the file into models/{model.path} of the worker's ComfyUI"
+    what = f'lacks the model "{model.path}"'
+    if model.sha256 is None or not engine.places_models:
+        return Difference(DifferenceCode.MODEL_MISSING, what, f"{put}.")
+    suffix = PurePosixPath(model.path).suffix.lower()
+    if suffix in PICKLES and not engine.allows_pickle:
+        step = f"{put}, or let its operator set RUNFLOW_WORKER_ALLOW_PICKLE: {suffix} files can hold code."
+        return Difference(DifferenceCode.MODEL_MISSING, what, step)
+    if model.sha256 in uploaded:
+        return None
+    step = f"{put}, or upload it (`POST /v1/model-uploads`; Deploy does so where uploads are on)."
+    return Difference(DifferenceCode.MODEL_MISSING, what, step, if_uploaded=model.sha256)
+
+
+def _only_told(version: Requirements, engine: EngineAbilities) -> Iterator[Difference]:
+    wanted, has = version.comfyui_commit, engine.comfyui_commit
+    if not wanted or not has:
+        wanted, has = version.comfyui_version, engine.comfyui_version
+    if wanted and has and wanted.removeprefix("v") != has.removeprefix("v"):
+        yield Difference(
+            DifferenceCode.COMFYUI_DIFFERS,
+            f"has ComfyUI {has[:40]}, where the workflow was made with {wanted[:40]}",
+            "Test the workflow there, or install that ComfyUI on the worker.",
+            keeps_away=False,
+        )
+    packs = {pack.folder.lower(): pack for pack in engine.node_packs or ()}
+    for pack in version.packs:
+        found = packs.get(pack.name.lower()) or _by_origin(pack, packs.values())
+        if found is not None and pack.commit and found.commit and found.commit != pack.commit:
+            yield Difference(
+                DifferenceCode.NODE_PACK_DIFFERS,
+                f"has the node pack {pack.name} at commit {found.commit[:_SHORT]}, where the workflow was made with "
+                f"{pack.commit[:_SHORT]}",
+                "Test the workflow there, or check out that commit on the worker and restart it.",
+                keeps_away=False,
+            )
+
+
+def _by_origin(wanted: NeededPack, packs: Iterable[NodePack]) -> NodePack | None:
+    if not wanted.origin:
+        return None
+    origin = _plain(wanted.origin)
+    return next((pack for pack in packs if pack.origin and _plain(pack.origin) == origin), None)
+
+
+def _plain(origin: str) -> str:
+    return origin.strip().rstrip("/").removesuffix(".git").lower()
+
+
+def _nouns(noun: str, names: list[str]) -> str:
+    """Return `label a`, or `labels a, b and 3 more`."""
+    if len(names) == 1:
+        return f"{noun} {names[0]}"
+    several = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    shown = names if len(names) <= MOST_NAMED else [*names[: MOST_NAMED - 1], f"{len(names) - MOST_NAMED + 1} more"]
+    return f"{several} {', '.join(shown[:-1])} and {shown[-1]}"

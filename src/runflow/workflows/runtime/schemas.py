@@ -1,0 +1,40 @@
+"""Shapes of what the runtime route answers (docs/api/workflows.md, "Which workers can run it")."""
+
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from runflow.workflows.runtime.satisfies import DifferenceCode
+
+
+class WorkerDifference(BaseModel):
+    """Something that a version needs and a worker lacks or has otherwise."""
+
+    code: DifferenceCode
+    message: str = Field(examples=["The worker box-1 lacks the node class FaceDetailer (pack ComfyUI-Impact-Pack)."])
+    next_step: str
+    keeps_away: bool = Field(description="Runs of the version are not offered to this worker for it.")
+
+
+class RuntimeWorker(BaseModel):
+    """A connected worker, and whether it can run the version."""
+
+    name: str
+    gpu_code: str
+    status_code: str = Field(description="`ready`, `no_engine` or `engine_down`.")
+    can_run: bool
+    tells_abilities: bool = Field(
+        description="False: an older worker, or one whose engine is starting; only its GPU and labels are known."
+    )
+    differences: list[WorkerDifference] = Field(description="What keeps the runs away from it.")
+    notes: list[WorkerDifference] = Field(description="What is otherwise and not held against it.")
+
+
+class Runtime(BaseModel):
+    """Which connected workers can run the workflow's current version."""
+
+    comfyui_workflow_id: UUID
+    version: str
+    can_run: bool = Field(description="Whether at least one connected worker has all that it needs.")
+    reason: str | None = Field(description="Why none can, and what to do; null where one can.")
+    workers: list[RuntimeWorker] = Field(description="Those that can run it first.")

@@ -1,0 +1,159 @@
+"""Which connected workers can run a version, and what the others lack."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from runflow import errors
+from runflow.graph import GraphWarning
+from runflow.web.auth import Principal
+from runflow.web.services import Services
+from runflow.workflows import queries
+from runflow.workflows.fields import GpuMode
+from runflow.workflows.runtime.known import Known, Machine
+from runflow.workflows.runtime.requirements import Requirements
+from runflow.workflows.runtime.satisfies import (
+    Difference,
+    keeps_files_together,
+    lacks_gpu,
+    lacks_labels,
+    satisfies,
+    sentences,
+)
+from runflow.workflows.tables import WorkflowRow
+
+ANY_GPU = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A connected worker, and what is different there from what a version needs."""
+
+    machine: Machine
+    differences: tuple[Difference, ...]
+
+    @property
+    def is_able(self) -> bool:
+        """Whether the version's runs are offered to it."""
+        return not any(one.keeps_away for one in self.differences)
+
+
+async def fits(
+    services: Services,
+    machines: Iterable[Machine],
+    version: Requirements,
+    *,
+    labels: Mapping[str, str] | None,
+    org_id: UUID,
+    gpu_class: str,
+) -> list[Fit]:
+    """Return for each worker what is different from what runs of this organization and version need."""
+    known = services.part(Known)
+    installation = await known.read_installation()
+    contents = {model.sha256 for model in version.models if model.sha256 is not None}
+    await known.look_for_uploads(contents)
+    uploaded = {one for one in contents if known.has_uploaded(version.org_id, one)}
+    # Many machines are alike.
+    judged: dict[str, list[Difference]] = {}
+    found = []
+    for machine in machines:
+        key = "" if machine.engine is None else f"{machine.engine.key} {machine.engine.complete}"
+        if key not in judged:
+            judged[key] = satisfies(version, machine.engine, uploaded)
+        differences = (
+            *lacks_gpu(gpu_class, machine.worker.gpu_code),
+            *lacks_labels(labels, machine.worker.labels),
+            *keeps_files_together(machine.sandbox, installation.several, is_operator=org_id == installation.operator),
+            *judged[key],
+        )
+        found.append(Fit(machine, differences))
+    return found
+
+
+def nobody_can(found: Sequence[Fit]) -> tuple[str, str] | None:
+    """Return why no connected worker can run a version, and the next step; None where one can, or none is connected.
+
+    Workers of another GPU class are not spoken of where there are some of the right one.
+    """
+    if not found or any(fit.is_able for fit in found):
+        return None
+    fitting = [fit for fit in found if not any(one.code == "GPU_CLASS" for one in fit.differences)]
+    return sentences([(fit.machine.worker.name, fit.differences) for fit in fitting or found])
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """Whether a connected worker can run what was just deployed, and a warning where none can.
+
+    `can_run` is None, and nothing is said, without any worker of the GPU classes that it asks for: those may be started
+    on demand.
+    """
+
+    can_run: bool | None = None
+    warnings: tuple[GraphWarning, ...] = ()
+
+
+async def outlook(services: Services, org_id: UUID, workflow_id: UUID) -> Outlook:
+    """Return what becomes of the runs of a workflow that was just deployed. Call it after the commit."""
+    found = (await _of_workflow(services, org_id, workflow_id))[1]
+    fitting = [fit for fit in found if not any(one.code == "GPU_CLASS" for one in fit.differences)]
+    if not fitting:
+        return Outlook()
+    reason = nobody_can(fitting)
+    if reason is None:
+        return Outlook(True)
+    return Outlook(False, (GraphWarning(None, f"No connected worker can run this yet: {reason[0]}.", reason[1]),))
+
+
+async def runtime(services: Services, caller: Principal, workflow_id: UUID) -> dict[str, Any]:
+    """Return which connected workers can run a workflow's current version. Raises `WorkflowNotFound`."""
+    row, found = await _of_workflow(services, caller.org_id, workflow_id)
+    if row is None:
+        raise errors.WorkflowNotFound
+    reason = nobody_can(found)
+    if not found:
+        reason = "no worker is connected", "Start one with `runflow worker --server URL --token-file FILE`."
+    return {
+        "comfyui_workflow_id": row.id,
+        "version": row.version,
+        "can_run": any(fit.is_able for fit in found),
+        "reason": None if reason is None else f"No connected worker can run this yet: {reason[0]}. {reason[1]}",
+        "workers": [_record(fit) for fit in sorted(found, key=lambda fit: (not fit.is_able, fit.machine.worker.name))],
+    }
+
+
+async def _of_workflow(services: Services, org_id: UUID, workflow_id: UUID) -> tuple[WorkflowRow | None, list[Fit]]:
+    known = services.part(Known)
+    # As the tenant: an enclosing unit of work has not committed yet what was just deployed.
+    async with services.db.tenant(org_id) as transaction:
+        row = await queries.one_record(transaction, org_id, (), key=workflow_id)
+        if row is None:
+            return None, []
+        version = (await known.requirements.read(transaction, [row.version_id]))[row.version_id]
+    gpu_class = ",".join(row.gpu_explicit_models) if row.gpu_mode == GpuMode.EXPLICIT else ANY_GPU
+    machines = await known.machines(now=True)
+    found = await fits(services, machines, version, labels=row.worker_labels, org_id=row.org_id, gpu_class=gpu_class)
+    return row, found
+
+
+def _record(fit: Fit) -> dict[str, Any]:
+    worker = fit.machine.worker
+    told = [
+        {
+            "code": one.code,
+            "message": f"The worker {worker.name} {one.what}.",
+            "next_step": one.next_step,
+            "keeps_away": one.keeps_away,
+        }
+        for one in fit.differences
+    ]
+    return {
+        "name": worker.name,
+        "gpu_code": worker.gpu_code,
+        "status_code": worker.status_code,
+        "can_run": fit.is_able,
+        "tells_abilities": fit.machine.engine is not None,
+        "differences": [one for one in told if one["keeps_away"]],
+        "notes": [one for one in told if not one["keeps_away"]],
+    }

@@ -1,0 +1,91 @@
+"""The model files of an engine, listed without reading them."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from runflow.protocol.abilities import ModelFile
+from runflow.worker import model_files
+from runflow.worker.model_files import Unreadable, extra_folders, is_same, list_models, model_roots
+
+
+def put(path: Path, content: bytes = b"model") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.fixture
+def comfyui(tmp_path: Path) -> Path:
+    put(tmp_path / "comfyui/models/checkpoints/SDXL/base.safetensors", b"12345")
+    put(tmp_path / "comfyui/models/checkpoints/put_checkpoints_here", b"")
+    put(tmp_path / "comfyui/models/.cache/x.safetensors")
+    return tmp_path / "comfyui"
+
+
+def listed(tmp_path: Path) -> list[ModelFile]:
+    roots = model_roots(tmp_path / "comfyui", tmp_path / "own")
+    return list_models(roots, tmp_path / "store")[0]
+
+
+def test_files_are_told_by_path_and_size_and_what_the_store_placed_by_its_hash(tmp_path: Path, comfyui: Path) -> None:
+    sha256 = "ab" * 32
+    kept = put(tmp_path / "store" / sha256, b"abc")
+    (tmp_path / "own/loras").mkdir(parents=True)
+    os.link(kept, tmp_path / "own/loras/mine.safetensors")
+    assert listed(tmp_path) == [
+        ModelFile(path="checkpoints/SDXL/base.safetensors", size_bytes=5),
+        ModelFile(path="loras/mine.safetensors", size_bytes=3, sha256=sha256),
+    ]
+
+
+def test_a_file_that_comes_or_goes_changes_the_stamp(tmp_path: Path, comfyui: Path) -> None:
+    roots = model_roots(comfyui, tmp_path / "own")
+    _, stamp = list_models(roots, tmp_path / "store")
+    assert is_same(stamp)
+    new = put(comfyui / "models/checkpoints/SDXL/new.safetensors")
+    assert not is_same(stamp)
+    files, stamp = list_models(roots, tmp_path / "store")
+    assert len(files) == 2 and is_same(stamp)
+    new.unlink()
+    assert not is_same(stamp)
+    _, stamp = list_models(roots, tmp_path / "store")
+    put(tmp_path / "own/vae/first.safetensors")
+    assert not is_same(stamp), "a folder that was not there before"
+
+
+def test_links_are_followed_and_circles_end(tmp_path: Path, comfyui: Path) -> None:
+    put(tmp_path / "elsewhere/big.safetensors")
+    (comfyui / "models/loras").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/circle").symlink_to(tmp_path / "elsewhere")
+    assert [file.path for file in listed(tmp_path)] == ["checkpoints/SDXL/base.safetensors", "loras/big.safetensors"]
+
+
+def test_other_folders_of_the_operator_count(tmp_path: Path, comfyui: Path) -> None:
+    put(tmp_path / "shared/Stable-diffusion/a.safetensors")
+    put(tmp_path / "shared/models/Lora/b.safetensors")
+    put(comfyui / "more/c.safetensors")
+    (comfyui / "extra_model_paths.yaml").write_text(
+        f"# mine\na111:\n    base_path: {tmp_path}/shared/\n    checkpoints: Stable-diffusion # theirs\n"
+        "    loras: |\n        models/Lora\n        models/LyCORIS\n    is_default: true\nother:\n    vae: more\n"
+    )
+    paths = [file.path for file in listed(tmp_path)]
+    assert paths == ["checkpoints/SDXL/base.safetensors", "checkpoints/a.safetensors", "loras/b.safetensors",
+                     "vae/c.safetensors"]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["a: {base_path: /x}\n", "a:\n  loras: [x, y]\n", "- x\n", "a:\n  <<: *b\n"])
+def test_a_form_that_is_not_read_makes_the_list_unknown(tmp_path: Path, text: str) -> None:
+    put(tmp_path / "extra.yaml", text.encode())
+    with pytest.raises(Unreadable, match=r"extra\.yaml"):
+        list(extra_folders(tmp_path / "extra.yaml"))
+
+
+def test_a_list_that_would_not_be_whole_is_unknown(
+    tmp_path: Path, comfyui: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(comfyui / "models/checkpoints/second.safetensors")
+    monkeypatch.setattr(model_files, "MOST_MODELS", 1)
+    with pytest.raises(Unreadable, match="more than 1"):
+        listed(tmp_path)
