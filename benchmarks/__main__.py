@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import cli, deliveries, evaluations, idle, images, lists, platform, reads, startup
+from benchmarks import cli, deliveries, evaluations, idle, images, lists, platform, reads, scheduling, startup
 from benchmarks.chaos import command as chaos
 
 ALL = {
@@ -15,6 +15,7 @@ ALL = {
     "idle": idle.main,
     "startup": startup.main,
     "evaluations": evaluations.main,
+    "scheduling": scheduling.main,
 }
 BY_NAME = {"chaos": chaos.main}
 """Those that run only when they are named: they judge, and measure beside it."""

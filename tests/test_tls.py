@@ -106,10 +106,10 @@ async def test_a_worker_does_not_talk_to_a_server_that_it_cannot_trust(
     for ca_file, expected in ((None, ServerUnavailable), (other.authority, ServerUnavailable)):
         async with Connection(server.url, "x", instance=new_id(), ca_file=ca_file) as connection:
             with pytest.raises(expected, match=r"RUNFLOW_CA_FILE"):
-                await connection.lease(wait_seconds=0, fingerprints=[])
+                await connection.lease(wait_seconds=0)
     async with Connection(server.url, "x", instance=new_id(), ca_file=certificate.chain) as connection:
         with pytest.raises(NotWelcome):
-            await connection.lease(wait_seconds=0, fingerprints=[])
+            await connection.lease(wait_seconds=0)
 
 
 @pytest.mark.parametrize(

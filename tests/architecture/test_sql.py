@@ -30,6 +30,7 @@ SYSTEM_TRANSACTIONS = frozenset(
         "models/uploads.py",
         "overview/service.py",
         "retention/service.py",
+        "queue/board.py",
         "queue/completion.py",
         "queue/eligibility.py",
         "queue/leases.py",

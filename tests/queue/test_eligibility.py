@@ -11,9 +11,9 @@ import pytest
 from runflow.ids import new_id
 from runflow.protocol.abilities import ModelFile, Sandbox
 from runflow.queue import gpu_order
-from runflow.queue.choose import Lane
 from runflow.queue.eligibility import Candidate, Eligibility
 from runflow.queue.eligibility_queries import LaneVersion
+from runflow.queue.lineup import Lane
 from runflow.web.services import Services
 from runflow.workers.abilities import EngineAbilities
 from runflow.workflows.runtime.known import Known
@@ -183,17 +183,12 @@ async def test_the_first_class_of_a_list_comes_first(
     assert await taken(other, 20) == again, "its turn has come"
 
 
+NOW = 1_000_000.0
+
+
 def lanes(count: int) -> list[Lane]:
     return [
-        Lane(
-            id=new_id(),
-            org_id=new_id(),
-            gpu_class="auto",
-            fingerprint="f",
-            priority=0,
-            waited_seconds=float(number),
-            virtual_time=0.0,
-        )
+        Lane(new_id(), new_id(), "auto", "f", oldest_at=NOW - number, waits_since=NOW - number)
         for number in range(count)
     ]
 
@@ -217,15 +212,15 @@ async def test_ten_thousand_lanes_that_are_known_cost_little(
 
     monkeypatch.setattr("runflow.queue.eligibility_queries.lane_versions", lane_versions)
     monkeypatch.setattr(known.requirements, "read", read)
-    before = len(await eligibility.among(waiting, worker))
+    before = len(await eligibility.among(waiting, worker, NOW))
     assert 0 < before < 5_000 and asked == [200], "some to begin with, the longest waiting first"
     for _ in range(60):
-        found = await eligibility.among(waiting, worker)
+        found = await eligibility.among(waiting, worker, NOW)
     assert [lane.id for lane in found] == [lane.id for lane in waiting[::2]] or len(found) == 5_000
     assert sum(asked) == 10_000, "each is looked up once"
     began = time.process_time()
     for _ in range(20):
-        await eligibility.among(waiting, worker)
+        await eligibility.among(waiting, worker, NOW)
     assert (time.process_time() - began) / 20 < 0.1, "a few milliseconds, many times over"
 
 
@@ -244,8 +239,10 @@ async def test_a_lane_that_is_new_is_found_out_about_while_others_have_work(
 
     monkeypatch.setattr("runflow.queue.eligibility_queries.lane_versions", lane_versions)
     monkeypatch.setattr(known.requirements, "read", read)
-    assert await eligibility.among([old], worker) == [old]
-    assert len(await eligibility.among([old, new], worker)) == 2
+    assert await eligibility.among([old], worker, NOW) == [old]
+    assert eligibility.verdict(new, worker, NOW) is None, "that is to be looked up"
+    assert len(await eligibility.among([old, new], worker, NOW)) == 2
+    assert eligibility.verdict(new, worker, NOW) is True
     assert eligibility.may_take(new.id, "auto", worker)
     confined = Candidate("CPU", sandbox=Sandbox(rung="uid", separates_files=False, isolation="run"))
     assert eligibility.may_take(new.id, "auto", confined) is (not known.installation.several)

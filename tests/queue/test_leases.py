@@ -9,11 +9,11 @@ import pytest
 
 from runflow.db.transaction import Transaction
 from runflow.ids import new_id
-from runflow.queue import queries
-from runflow.queue.backlog import Backlog
+from runflow.queue import lane_queries
+from runflow.queue.board import Board
 from runflow.queue.choose import WorkerOffer
 from runflow.queue.eligibility import Candidate, Eligibility, EligibleLanes
-from runflow.queue.leases import claim_now
+from runflow.queue.leases import Asker, claim_now
 from runflow.queue.sweep_queries import OFFERS_IN_A_ROW
 from runflow.queue.sweeper import OFFERS_PER_ATTEMPT, Sweeper
 from runflow.web.services import Services
@@ -284,35 +284,30 @@ async def test_an_api_key_is_no_worker_token(client: httpx.AsyncClient, worker: 
 async def test_a_run_that_comes_alone_is_claimed_without_a_look_at_the_lanes(
     services: Services, dispatch: Dispatch, worker: Worker, workflow: Deployed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks: list[UUID] = []
-    looking = queries.waiting_lanes
+    looks: list[list[UUID] | None] = []
+    looking = lane_queries.waiting
 
-    async def spied(transaction: Transaction, of: UUID) -> Any:
-        looks.append(of)
-        return await looking(transaction, of)
+    async def spied(transaction: Transaction, lanes: list[UUID] | None = None) -> Any:
+        looks.append(lanes)
+        return await looking(transaction, lanes)
 
-    monkeypatch.setattr(queries, "waiting_lanes", spied)
-    backlog = Backlog(services.hub)
+    monkeypatch.setattr(lane_queries, "waiting", spied)
+    board = Board(services.db, services.hub)
 
     async def claim(gpu: str) -> UUID | None:
-        claimed = await claim_now(
-            services,
-            backlog,
-            worker_id=UUID(worker.worker_id),
-            instance=worker.instance,
-            offer=WorkerOffer(gpu, frozenset()),
-            lanes=EligibleLanes(services.part(Eligibility), lambda: Candidate(gpu)),
-        )
+        lanes = EligibleLanes(services.part(Eligibility), lambda: Candidate(gpu))
+        asker = Asker(UUID(worker.worker_id), worker.instance, WorkerOffer(gpu), lanes)
+        claimed = await claim_now(services, board, asker)
         return None if claimed is None else claimed.run_id
 
     await services.part(Known).read_installation()
-    backlog.looked(backlog.hints, 0)
+    board.backlog.looked(board.backlog.hints, 0)
     run = await dispatch()
     assert await claim(workflow.gpu) == UUID(run["id"]) and looks == []
     assert await claim(workflow.gpu) is None and looks == []
     run = await dispatch()
     assert await claim("ANOTHER") is None and len(looks) == 1, "whoever cannot serve it looks for others"
-    assert await claim(workflow.gpu) == UUID(run["id"]) and len(looks) == 2
+    assert await claim(workflow.gpu) == UUID(run["id"]) and len(looks) == 1, "what one has seen nobody need look for"
 
 
 async def test_the_lease_says_whose_run_it_is(

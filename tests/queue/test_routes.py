@@ -125,7 +125,7 @@ async def test_the_next_run_comes_with_the_answer(
     _, lease = await taken(dispatch, worker)
     second, third = await dispatch(), await dispatch()
     expected = [{"version_id": lease["version"]["id"], "files": [{"ordinal": 0, "filename": "a", "content_type": "b"}]}]
-    room = {"fingerprints": [], "expected": expected}
+    room = {"warm": [], "expected": expected}
     answer = (await bring(worker, lease, [output()], b"png", next=room)).json()
     assert answer["lease"]["run_id"] == second["id"]
     assert [each["filename"] for each in answer["lease"]["uploads"]] == ["a"]
@@ -145,7 +145,7 @@ async def test_a_run_is_handed_out_once_when_completions_and_polls_ask_together(
 ) -> None:
     _, lease = await taken(dispatch, worker)
     waiting = {(await dispatch())["id"] for _ in range(3)}
-    room: dict[str, Any] = {"fingerprints": [], "expected": []}
+    room: dict[str, Any] = {"warm": [], "expected": []}
     answer, *polled = await asyncio.gather(
         bring(worker, lease, [output()], b"png", next=room), *(worker.lease() for _ in range(4))
     )
@@ -162,7 +162,7 @@ async def test_the_items_of_a_batch_come_one_after_the_other(
     taken = []
     while lease is not None:
         taken.append(lease["run_id"])
-        answer = await bring(worker, lease, [output()], b"png", next={"fingerprints": [], "expected": []})
+        answer = await bring(worker, lease, [output()], b"png", next={"warm": [], "expected": []})
         lease = answer.json()["lease"]
     assert taken == [item["run_id"] for item in made["items"]]
     assert (await client.get(f"/v1/batches/{made['id']}")).json()["status_code"] == "succeeded"

@@ -30,7 +30,7 @@ def calls(lease: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {
         f"{path}/heartbeats": {"events": [event]},
         f"{path}/uploads": {"files": [file]},
-        f"{path}/completions": {"result": "failed", "next": {"fingerprints": []}},
+        f"{path}/completions": {"result": "failed", "next": {"warm": []}},
     }
 
 

@@ -43,8 +43,8 @@ class Worker:
         self.worker_id = answer.json()["worker_id"]
         return dict(answer.json())
 
-    async def lease(self, wait: float = 0) -> dict[str, Any] | None:
-        answer = await self.http.post("/v1/worker/leases", json={**self.me, "wait_seconds": wait})
+    async def lease(self, wait: float = 0, **more: Any) -> dict[str, Any] | None:
+        answer = await self.http.post("/v1/worker/leases", json={**self.me, "wait_seconds": wait, **more})
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] | None = answer.json()["lease"]
         return found

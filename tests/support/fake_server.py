@@ -41,6 +41,8 @@ class FakeServer:
         self.faults: dict[str, deque[int]] = defaultdict(deque)
         """HTTP statuses to answer next, by route: registrations, leases, heartbeats, uploads, completions, put."""
         self.polls = 0
+        self.asked: list[dict[str, Any]] = []
+        """The bodies of the asks for work."""
         self.polls_get_nothing = False
         """Runs are handed out with the answers to completions only."""
         self.known = True
@@ -158,6 +160,7 @@ class FakeServer:
         if not self.known:
             raise problem(409, "CONFLICT", "Register first.")
         self.polls += 1
+        self.asked.append(body)
         try:
             async with asyncio.timeout(body["wait_seconds"]):
                 while not self.leases or self.polls_get_nothing or self.registrations[-1]["status"] != "ready":
@@ -265,6 +268,7 @@ def make_lease(**changes: Any) -> dict[str, Any]:
             "prompt": changes.get("prompt", PROMPT),
             "interface": {"inputs": changes.get("inputs", []), "outputs": changes.get("outputs", OUTPUTS)},
             "manifest": {"environment": {}, "custom_nodes": {}, "models": {}},
+            "models_key": changes.get("models_key", ""),
         },
         "input": changes.get("input", {}),
         "files": changes.get("files", {}),

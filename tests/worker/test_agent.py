@@ -335,6 +335,17 @@ async def test_only_the_first_prompt_of_an_engine_s_life_is_a_cold_start(
     assert [done["timings"]["cold_start"] for done in runs] == [True, False, False]
 
 
+async def test_the_worker_tells_what_a_run_had_to_load_and_what_is_loaded_when_it_asks(
+    server: FakeServer, worker: StartWorker
+) -> None:
+    async with worker():
+        runs = [await server.completion(server.offer(models_key=key)) for key in ("a", "a", "b", "")]
+        await server.until(lambda: any(one["models"] == "b" for one in (server.asked[-1]["warm"] or [])[:1]))
+    assert [done["timings"]["loaded"] for done in runs] == [True, False, True, False]
+    assert server.asked[0]["warm"] == [] and server.asked[0]["idle"] is True
+    assert server.asked[1]["warm"][0]["models"] == "a"
+
+
 async def test_small_outputs_come_with_the_completion_and_the_next_run_with_its_answer(
     server: FakeServer, worker: StartWorker, no_beats: None
 ) -> None:

@@ -24,10 +24,10 @@ async def test_a_worker_registers_and_asks_for_a_lease(server: FakeServer, conne
     assert answer.lease_seconds == 20
     assert "worker_id" not in server.registrations[0]
     lease_id = server.offer()
-    lease = await connection.lease(wait_seconds=1, fingerprints=[])
+    lease = await connection.lease(wait_seconds=1)
     assert lease is not None
     assert lease["id"] == lease_id
-    assert await connection.lease(wait_seconds=0.01, fingerprints=[]) is None
+    assert await connection.lease(wait_seconds=0.01) is None
 
 
 async def test_each_refusal_has_its_meaning(server: FakeServer, connection: Connection) -> None:
@@ -46,7 +46,7 @@ async def test_each_refusal_has_its_meaning(server: FakeServer, connection: Conn
         await connection.complete("x", Completion(**connection.caller, result="succeeded"))
     server.known = False
     with pytest.raises(Unregistered):
-        await connection.lease(wait_seconds=0, fingerprints=[])
+        await connection.lease(wait_seconds=0)
     server.faults["uploads"].append(422)
     with pytest.raises(ServerRefused):
         await connection.request_uploads("y", [])

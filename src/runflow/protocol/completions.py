@@ -9,7 +9,7 @@ from annotated_types import Ge, Le, MaxLen
 from runflow.protocol.bounds import Bytes, Milliseconds, Pixels, Sha256, Short, Text, Time
 from runflow.protocol.events import MAX_EVENTS, Event, NodeRun
 from runflow.protocol.failures import Failure
-from runflow.protocol.leases import Expectations, Fingerprints, Lease
+from runflow.protocol.leases import Expectations, Lease, WarmEngines
 from runflow.protocol.outputs import MAX_OUTPUTS, OutputName
 from runflow.protocol.workers import LeaseCall
 
@@ -42,6 +42,13 @@ class Timings:
         default=False,
         metadata={"description": "The engine had to be started first: this was the first prompt of its life."},
     )
+    loaded: bool | None = field(
+        default=None,
+        metadata={
+            "description": "The engine had other models loaded than the run's, or none, so that `execute_ms` contains "
+            "loading them. Null: not known."
+        },
+    )
     peak_memory_bytes: Annotated[int, Ge(0), Le(2**60)] | None = field(
         default=None,
         metadata={
@@ -55,7 +62,8 @@ class Timings:
 class Next:
     """The worker has room: its next run may come with the answer. As in a request for work."""
 
-    fingerprints: Fingerprints = field(default_factory=list)
+    warm: WarmEngines = field(default_factory=list)
+    idle: bool = True
     expected: Expectations = field(default_factory=list)
 
 

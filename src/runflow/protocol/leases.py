@@ -23,7 +23,21 @@ class Expected:
     files: Annotated[list[OutputName], MaxLen(16)]
 
 
-Fingerprints = Annotated[list[Short], MaxLen(256)]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warm:
+    """What one engine of the worker has loaded, in the words of the lease that it ran last, and for how long."""
+
+    domain: Short | None = field(
+        default=None, metadata={"description": "The domain whose runs it executes; null: it may execute anybody's."}
+    )
+    fingerprint: Short
+    models: Short = ""
+    executed_seconds: Annotated[float, Ge(0)] = field(
+        default=0, metadata={"description": "For how long it has executed since it loaded them."}
+    )
+
+
+WarmEngines = Annotated[list[Warm], MaxLen(16)]
 Expectations = Annotated[list[Expected], MaxLen(16)]
 
 
@@ -34,7 +48,8 @@ class LeaseRequest(WorkerRequest):
     worker_id: UUID
     instance: UUID
     wait_seconds: Annotated[float, Ge(0), Le(MAX_WAIT_SECONDS)] = 25
-    fingerprints: Fingerprints = field(default_factory=list)
+    warm: WarmEngines = field(default_factory=list, metadata={"description": "The engine that is used next first."})
+    idle: bool = field(default=True, metadata={"description": "It holds no run that has still to execute."})
     expected: Expectations = field(default_factory=list)
 
 
@@ -48,6 +63,9 @@ class LeasedVersion:
     prompt: dict[str, Any]
     interface: dict[str, Any]
     manifest: dict[str, Any]
+    models_key: str = field(
+        default="", metadata={"description": "Names its large models together; empty where it has none."}
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,6 +51,11 @@ class Backlog:
         finally:
             self._waiting.discard(event)
 
+    @property
+    def only(self) -> tuple[UUID, str] | None:
+        """What `take_only` would return."""
+        return self._only if self._hub.connected else None
+
     def take_only(self) -> tuple[UUID, str] | None:
         """Return lane and GPU class where all runs that wait are, if so much is known; to the first who asks."""
         only, self._only = self._only, None

@@ -76,14 +76,24 @@ _ADD_RESULTS = """
         completed_at timestamptz, duration_ms integer, error_message text)
 """
 
+# What a run takes and what loading takes are told apart by runs that had nothing to load. Until there was one, the load
+# is believed to be what the size of the models says, and the rest is the run's.
 _LEAVE_LANE = """
     UPDATE lanes SET running = running - 1,
         depth = depth + CASE WHEN %(run_status)s = 'queued' THEN 1 ELSE 0 END,
         oldest_at = CASE WHEN %(run_status)s = 'queued' THEN least(oldest_at, CAST(%(created_at)s AS timestamptz))
                     ELSE oldest_at END,
-        expected_seconds = CASE WHEN %(run_status)s = 'succeeded'
-            THEN greatest(0.001, expected_seconds * 0.8 + 0.2 * (%(load_ms)s + %(execute_ms)s) / 1000.0)
-            ELSE expected_seconds END
+        expected_seconds = CASE
+            WHEN %(run_status)s <> 'succeeded' OR (CAST(%(loaded)s AS boolean) IS TRUE AND is_pace_known)
+                THEN expected_seconds
+            WHEN CAST(%(loaded)s AS boolean) IS TRUE THEN greatest(0.001, t.seconds - coalesce(load_seconds, 0))
+            WHEN is_pace_known THEN greatest(0.001, expected_seconds * 0.8 + 0.2 * t.seconds)
+            ELSE greatest(0.001, t.seconds) END,
+        load_seconds = CASE WHEN %(run_status)s = 'succeeded' AND CAST(%(loaded)s AS boolean) IS TRUE AND is_pace_known
+            THEN least(600, coalesce(load_seconds, 0) * 0.7 + 0.3 * greatest(0, t.seconds - expected_seconds))
+            ELSE load_seconds END,
+        is_pace_known = is_pace_known OR (%(run_status)s = 'succeeded' AND CAST(%(loaded)s AS boolean) IS NOT TRUE)
+    FROM (SELECT (%(load_ms)s + %(execute_ms)s) / 1000.0 AS seconds) AS t
     WHERE id = %(lane)s
 """
 
@@ -111,6 +121,7 @@ class AttemptEnd:
     execute_ms: int = 0
     upload_ms: int = 0
     cold_start: bool = False
+    loaded: bool | None = None
     peak_memory_bytes: int | None = None
     result_hash: str | None = None
     nodes_completed: int | None = None

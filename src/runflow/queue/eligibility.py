@@ -13,9 +13,9 @@ from uuid import UUID
 from runflow.db.transaction import Transaction
 from runflow.protocol.abilities import Sandbox
 from runflow.queue import eligibility_queries
-from runflow.queue.choose import Lane
 from runflow.queue.eligibility_queries import LaneVersion
 from runflow.queue.gpu_order import in_turn
+from runflow.queue.lineup import Lane
 from runflow.web.services import Services
 from runflow.workers.abilities import EngineAbilities, read_sandbox
 from runflow.workers.queries import RegisteredWorker
@@ -83,10 +83,30 @@ class Eligibility:
         verdict = self._verdicts_of(worker).get(lane.int)
         return verdict is _ALWAYS and self._has_labels(lane.int, worker)
 
-    async def among(self, lanes: Sequence[Lane], worker: Candidate) -> list[Lane]:
-        """Return those of these lanes that the worker may serve."""
+    async def prepare(self) -> None:
+        """Make sure that `verdict` goes by what holds now."""
+        await self._known.read_installation()
+
+    def verdict(self, lane: Lane, worker: Candidate, now: float) -> bool | None:
+        """Tell whether the worker may serve a lane, None where that must be looked up; see `among`."""
+        installation = self._known.installation
+        if not in_turn(lane.gpu_class, worker.gpu_code, now - lane.oldest_at):
+            return False
+        if serves_operator_only(worker.sandbox, installation.several) and lane.org_id != installation.operator:
+            return False
+        if worker.abilities is None and not installation.labels:
+            return True
+        if worker.abilities is not None and not worker.abilities.complete:
+            return False
+        verdict = self._verdicts_of(worker).get(lane.id.int)
+        if verdict is None or not (verdict.never or verdict is _ALWAYS):
+            return None
+        return not verdict.never and self._has_labels(lane.id.int, worker)
+
+    async def among(self, lanes: Sequence[Lane], worker: Candidate, now: float) -> list[Lane]:
+        """Return those of these lanes that the worker may serve. `now` is by the clock of the lanes' times."""
         installation = await self._known.read_installation()
-        found = [lane for lane in lanes if in_turn(lane.gpu_class, worker.gpu_code, lane.waited_seconds)]
+        found = [lane for lane in lanes if in_turn(lane.gpu_class, worker.gpu_code, now - lane.oldest_at)]
         if serves_operator_only(worker.sandbox, installation.several):
             found = [lane for lane in found if lane.org_id == installation.operator]
         if worker.abilities is not None and not worker.abilities.complete:
@@ -107,7 +127,7 @@ class Eligibility:
         verdicts = self._verdicts_of(worker)
         unknown = [lane for lane in lanes if lane.id.int not in verdicts]
         # The longest waiting first: what is found out later, a later look will use.
-        unknown.sort(key=lambda lane: -lane.waited_seconds)
+        unknown.sort(key=lambda lane: lane.oldest_at)
         able = await self._judged(lanes, verdicts, worker)
         for first in range(0, len(unknown), AT_ONCE):
             batch = unknown[first : first + AT_ONCE]
@@ -184,6 +204,14 @@ class EligibleLanes:
         """Tell of a lane that has just got its first run whether the worker may serve it, so far as memory tells."""
         return self._eligibility.may_take(lane, gpu_class, self._worker())
 
-    async def among(self, lanes: Sequence[Lane]) -> list[Lane]:
+    async def prepare(self) -> None:
+        """Make sure that `verdict` goes by what holds now."""
+        await self._eligibility.prepare()
+
+    def verdict(self, lane: Lane, now: float) -> bool | None:
+        """Tell whether the worker may serve a lane; None where that must be looked up."""
+        return self._eligibility.verdict(lane, self._worker(), now)
+
+    async def among(self, lanes: Sequence[Lane], now: float) -> list[Lane]:
         """Return those of these lanes that the worker may serve."""
-        return await self._eligibility.among(lanes, self._worker())
+        return await self._eligibility.among(lanes, self._worker(), now)

@@ -4,7 +4,7 @@
 has waited for the patience of one step, the next class may as well.
 """
 
-from runflow.queue.choose import ANY_GPU
+from runflow.queue.lineup import ANY_GPU
 
 STEP_SECONDS = 30.0
 """How long a run waits for the classes before one of its list (docs/api/workflows.md, "Creating a workflow")."""

@@ -17,18 +17,16 @@ from runflow.ids import new_id
 from runflow.protocol.events import Event
 from runflow.protocol.failures import TERMINAL
 from runflow.protocol.leases import Heartbeat, HeartbeatAnswer
-from runflow.queue import queries
-from runflow.queue.backlog import Backlog
-from runflow.queue.choose import WorkerOffer, choose, serves
-from runflow.queue.eligibility import EligibleLanes
+from runflow.queue import lane_queries, queries
+from runflow.queue.board import LOOK_AGAIN_SECONDS, Board
+from runflow.queue.choose import Choice, WorkerOffer, choose
+from runflow.queue.eligibility import AT_ONCE, EligibleLanes
+from runflow.queue.lineup import Lane, serves
 from runflow.queue.rows import HeldRun, OfferedRun
 from runflow.web.services import Services
 
 OFFER_SECONDS = 5.0
 """An offered lease that is not taken up for this long lapses (docs/leases.md, "The token")."""
-
-LOOK_AGAIN_SECONDS = 2.0
-"""How often a waiting worker looks without having been told: hints may be lost."""
 
 OPEN = frozenset({"offered", "live"})
 
@@ -45,35 +43,40 @@ class Claimed:
     input: dict[str, Any]
     timeout_seconds: int
     expires_at: datetime
+    lane_id: UUID
+    models_key: str | None
+    """The key of its version's large models; None where nobody has looked yet."""
 
 
-async def claim_now(
-    services: Services, backlog: Backlog, *, worker_id: UUID, instance: UUID, offer: WorkerOffer, lanes: EligibleLanes
-) -> Claimed | None:
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """A worker that asks for work, with the lanes that it may serve; `idle`: it has nothing to execute."""
+
+    worker_id: UUID
+    instance: UUID
+    offer: WorkerOffer
+    lanes: EligibleLanes
+    idle: bool = True
+
+
+async def claim_now(services: Services, board: Board, asker: Asker) -> Claimed | None:
     """Return the next run for this worker if one waits; without a look where this process knows of none."""
-    if services.stopping or not backlog.may_wait:
+    if services.stopping or not board.backlog.may_wait:
         return None
-    return await _claim(services, backlog, worker_id, instance, offer, lanes)
+    board.asks(asker.worker_id, asker.offer, idle=asker.idle)
+    return await _claim(services, board, asker)
 
 
-async def next_claim(
-    services: Services,
-    backlog: Backlog,
-    *,
-    worker_id: UUID,
-    instance: UUID,
-    offer: WorkerOffer,
-    lanes: EligibleLanes,
-    wait_seconds: float,
-) -> Claimed | None:
+async def next_claim(services: Services, board: Board, asker: Asker, *, wait_seconds: float) -> Claimed | None:
     """Return the next run for this worker, waiting up to `wait_seconds` for one."""
     deadline = time.monotonic() + wait_seconds
-    with backlog.waiting() as work:
+    board.asks(asker.worker_id, asker.offer, idle=asker.idle)
+    with board.backlog.waiting() as work:
         while True:
             work.clear()
             if services.stopping:
                 return None
-            claimed = await _claim(services, backlog, worker_id, instance, offer, lanes)
+            claimed = await _claim(services, board, asker)
             if claimed is not None:
                 return claimed
             remaining = deadline - time.monotonic()
@@ -85,51 +88,97 @@ async def next_claim(
                     await work.wait()
 
 
-async def _claim(
-    services: Services, backlog: Backlog, worker_id: UUID, instance: UUID, offer: WorkerOffer, lanes: EligibleLanes
-) -> Claimed | None:
-    """Take a run from the lane where all that wait are known to be; else look at the lanes, and take one of the best.
+async def _claim(services: Services, board: Board, asker: Asker) -> Claimed | None:
+    """Take a run from the lane where all that wait are known to be; else from the best one of the board.
 
-    Each is an exchange, for both say all at once. What changes in between costs a miss: a claim by itself takes a
-    lane's first run that nobody has, or none.
+    Each is an exchange, and so is what the board has to read first, if anything changed. What it does not know yet
+    costs a miss: a claim by itself takes a lane's first run that nobody has, or none.
     """
+    lease, offer, backlog = new_id(), asker.offer, board.backlog
 
-    async def take(lane: UUID) -> OfferedRun | None:
+    async def take(lane: UUID, *, loads: bool) -> OfferedRun | None:
+        hints = backlog.hints
         async with services.db.system(durable=False) as transaction:
             taken = await queries.claim(
                 transaction,
                 lane=lane,
                 lease=lease,
-                worker=worker_id,
-                instance=instance,
+                worker=asker.worker_id,
+                instance=asker.instance,
                 gpu_code=offer.gpu_code,
                 offer_seconds=OFFER_SECONDS,
+                loads=loads,
             )
-        return await taken.fetchone()
+        run = await taken.fetchone()
+        if run is not None:
+            board.claimed(lane, asker.worker_id, lease, offer, run, hints=hints)
+        return run
 
-    lease = new_id()
-    hints = backlog.hints
-    only = backlog.take_only()
-    if only is not None and serves(only[1], offer) and lanes.may_take(*only):
-        run = await take(only[0])
+    board.waits(asker.worker_id)
+    only = backlog.only
+    if (
+        only is not None
+        and serves(only[1], offer.gpu_code)
+        and asker.lanes.may_take(*only)
+        and not board.leaves(only[0], offer)
+    ):
+        backlog.take_only()
+        hints = backlog.hints
+        run = await take(only[0], loads=board.loads(only[0], offer))
         if run is not None:
             backlog.looked(hints, run.left)
-            return _claimed(lease, run)
-    hints = backlog.hints
-    async with services.db.system() as transaction:
-        looked = await queries.waiting_lanes(transaction, worker_id)
-    waiting = await looked.fetchall()
-    depth = sum(lane.depth for lane in waiting)
-    for lane in choose(await lanes.among(waiting), offer):
-        run = await take(lane)
+            return _claimed(lease, only[0], run)
+    missed: set[UUID] = set()
+    while True:
+        await board.refresh()
+        choice = await _choose(board, asker, missed)
+        if choice is None:
+            board.looked()
+            return None
+        board.reserve(choice)
+        try:
+            run = await take(choice.lane.id, loads=choice.loads)
+        except BaseException:
+            board.doubt(choice.lane.id)
+            raise
         if run is not None:
-            backlog.looked(hints, depth - 1)
-            return _claimed(lease, run)
-    backlog.looked(hints, depth)
-    return None
+            board.looked()
+            return _claimed(lease, choice.lane.id, run)
+        board.doubt(choice.lane.id)
+        if not missed:
+            async with services.db.system(durable=False) as transaction:
+                standing = await lane_queries.standing(transaction, asker.worker_id)
+            if standing.is_kept_away:
+                board.dismiss(asker.worker_id)
+                return None
+            missed.update(standing.refused)
+        missed.add(choice.lane.id)
 
 
-def _claimed(lease: UUID, run: OfferedRun) -> Claimed:
+async def _choose(board: Board, asker: Asker, missed: set[UUID]) -> Choice | None:
+    """Choose among the lanes of the board that the worker may serve, but for those that were tried in vain."""
+    lanes, offer, told = asker.lanes, asker.offer, dict.fromkeys(missed, False)
+    await lanes.prepare()
+    while True:
+        unknown: dict[UUID, Lane] = {}
+
+        def may(lane: Lane, unknown: dict[UUID, Lane] = unknown) -> bool:
+            known = told.get(lane.id)
+            if known is None:
+                known = lanes.verdict(lane, board.now)
+            if known is None:
+                unknown[lane.id] = lane
+            return bool(known)
+
+        choice = choose(board.lineup, offer.only_where(may), board.holders, board.now)
+        if not unknown:
+            return choice
+        batch = list(unknown.values())[:AT_ONCE]
+        able = {lane.id for lane in await lanes.among(batch, board.now)}
+        told.update((lane.id, lane.id in able) for lane in batch)
+
+
+def _claimed(lease: UUID, lane: UUID, run: OfferedRun) -> Claimed:
     return Claimed(
         lease_id=lease,
         run_id=run.id,
@@ -139,6 +188,8 @@ def _claimed(lease: UUID, run: OfferedRun) -> Claimed:
         input=run.input,
         timeout_seconds=run.timeout_seconds,
         expires_at=run.expires_at,
+        lane_id=lane,
+        models_key=run.models_key,
     )
 
 

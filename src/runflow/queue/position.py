@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from runflow.queue import queries
-from runflow.queue.choose import WorkerOffer, serves
+from runflow.queue.lineup import serves
 from runflow.queue.rows import LaneLoad, RunPlace
 from runflow.web.services import Services
 from runflow.workers.queries import CONNECTED_SECONDS, ConnectedWorker, connected
@@ -46,10 +46,10 @@ def estimate(place: RunPlace, lanes: Sequence[LaneLoad], workers: Sequence[Conne
     are busy, the first gets free after its share of an ordinary run. A lane that has never completed a run counts a
     second.
     """
-    machines = [worker for worker in workers if _works(worker) and serves(place.gpu_class, _offer(worker))]
+    machines = [worker for worker in workers if _works(worker) and serves(place.gpu_class, worker.gpu_code)]
     if not machines:
         return None
-    rivals = [lane for lane in lanes if any(serves(lane.gpu_class, _offer(worker)) for worker in machines)]
+    rivals = [lane for lane in lanes if any(serves(lane.gpu_class, worker.gpu_code) for worker in machines)]
     before = sum(lane.ahead * lane.expected_seconds for lane in rivals if lane.org_id == place.org_id)
     others = {lane.org_id for lane in rivals if lane.queued and lane.org_id != place.org_id}
     running = sum(lane.running for lane in rivals)
@@ -62,7 +62,3 @@ def estimate(place: RunPlace, lanes: Sequence[LaneLoad], workers: Sequence[Conne
 
 def _works(worker: ConnectedWorker) -> bool:
     return worker.status_code == "ready" and not worker.draining and not worker.paused
-
-
-def _offer(worker: ConnectedWorker) -> WorkerOffer:
-    return WorkerOffer(worker.gpu_code, frozenset())

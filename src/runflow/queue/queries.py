@@ -12,7 +12,6 @@ import orjson
 
 from runflow.db.transaction import Fetched, Transaction
 from runflow.protocol.events import FIRST_OF_SERVER, NUMBERS_PER_ATTEMPT, Preview
-from runflow.queue.choose import Lane
 from runflow.queue.rows import (
     HeldRun,
     LaneLoad,
@@ -75,16 +74,6 @@ async def enter_lane(
 
 
 # -------------------------------------------------------------------------------------------------------------- claim
-_WAITING_LANES = """
-    SELECT l.id, l.org_id, l.gpu_class, l.fingerprint, l.priority, l.depth,
-           coalesce(s.virtual_time, 0) AS virtual_time,
-           extract(epoch FROM clock_timestamp() - coalesce(l.oldest_at, clock_timestamp()))::float8 AS waited_seconds
-    FROM lanes l LEFT JOIN fair_shares s ON s.org_id = l.org_id
-    WHERE l.depth > 0 AND NOT EXISTS (
-        SELECT FROM workers WHERE id = %(worker)s AND (draining OR paused_until > clock_timestamp()))
-        AND NOT EXISTS (SELECT FROM lane_refusals f WHERE f.worker_id = %(worker)s AND f.lane_id = l.id)
-"""
-
 _CLAIM = """
     WITH picked AS (
         SELECT id FROM runs WHERE lane_id = %(lane)s AND status_code = 'queued' AND NOT EXISTS (
@@ -105,23 +94,21 @@ _CLAIM = """
         ORDER BY r.priority DESC, r.queue_position LIMIT 1
     ), moved AS (
         UPDATE lanes l SET depth = l.depth - 1, running = l.running + 1,
-            oldest_at = (SELECT created_at FROM next), priority = coalesce((SELECT priority FROM next), 0)
+            oldest_at = (SELECT created_at FROM next), priority = coalesce((SELECT priority FROM next), 0),
+            claimed_at = clock_timestamp()
         FROM claimed WHERE l.id = %(lane)s
-        RETURNING l.org_id, l.expected_seconds, l.depth
+        RETURNING l.org_id, l.gpu_class, l.fingerprint, l.models_key, l.expected_seconds,
+                  coalesce(l.load_seconds, 0) AS load_seconds, l.depth AS left, l.priority
     ), charged AS (
-        INSERT INTO fair_shares AS s (org_id, virtual_time) SELECT org_id, expected_seconds FROM moved
+        INSERT INTO fair_shares AS s (org_id, virtual_time)
+        SELECT org_id, expected_seconds + CASE WHEN %(loads)s THEN load_seconds ELSE 0 END FROM moved
         ON CONFLICT (org_id) DO UPDATE SET virtual_time = s.virtual_time + excluded.virtual_time
+        RETURNING virtual_time
     )
-    SELECT claimed.*, offered.expires_at, coalesce((SELECT depth FROM moved), 0) AS left FROM claimed, offered
+    SELECT claimed.*, offered.expires_at, moved.gpu_class, moved.fingerprint, moved.models_key, moved.expected_seconds,
+           moved.load_seconds, moved.left, moved.priority, charged.virtual_time
+    FROM claimed, offered, moved, charged
 """
-
-
-async def waiting_lanes(transaction: Transaction, worker: UUID) -> Fetched[Lane]:
-    """Look for the lanes with waiting runs; after the transaction they can be fetched.
-
-    There are none for a worker that is draining or kept away for a while, and not those that are kept from it.
-    """
-    return await transaction.later(_WAITING_LANES, {"worker": worker}, row=Lane)
 
 
 async def claim(
@@ -133,11 +120,12 @@ async def claim(
     instance: UUID,
     gpu_code: str,
     offer_seconds: float,
+    loads: bool,
 ) -> Fetched[OfferedRun]:
     """Take the first run of a lane under a new, offered lease; its row is there to fetch after the transaction.
 
     There is none when another claim was faster, for a worker that is draining or kept away for a while, or for one
-    that the lane is kept from.
+    that the lane is kept from. Where the worker `loads` models for it, the organization is charged for that, too.
     """
     values = {
         "lane": lane,
@@ -146,6 +134,7 @@ async def claim(
         "instance": instance,
         "gpu_code": gpu_code,
         "offer_seconds": offer_seconds,
+        "loads": loads,
     }
     return await transaction.later(_CLAIM, values, row=OfferedRun)
 

@@ -17,7 +17,7 @@ class QueuedRun:
 
 @dataclass(frozen=True, slots=True)
 class OfferedRun:
-    """A run that was taken out of its lane, when its offer lapses, and how many wait there after it."""
+    """A run that was taken out of its lane, when its offer lapses, and how the lane stands after it."""
 
     id: UUID
     org_id: UUID
@@ -26,7 +26,14 @@ class OfferedRun:
     timeout_seconds: int
     attempt_count: int
     expires_at: datetime
+    gpu_class: str
+    fingerprint: str
+    models_key: str | None
+    expected_seconds: float
+    load_seconds: float
     left: int
+    priority: int
+    virtual_time: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

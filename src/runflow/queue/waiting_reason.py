@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
 
-from runflow.queue.choose import ANY_GPU, lane_id
+from runflow.queue.choose import lane_id
 from runflow.queue.gpu_order import STEP_SECONDS, next_turn
+from runflow.queue.lineup import ANY_GPU
 from runflow.web.services import Services
 from runflow.workers import ability_queries
 from runflow.workers.queries import ConnectedWorker

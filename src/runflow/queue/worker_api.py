@@ -1,6 +1,7 @@
 """What the server does for workers: registration, leases, signed uploads (docs/worker-api.md)."""
 
 import asyncio
+import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 from uuid import UUID
 
+import orjson
 import structlog
 
 from runflow import errors
@@ -16,6 +18,7 @@ from runflow.assets import service as assets
 from runflow.db.transaction import Transaction
 from runflow.ids import new_id
 from runflow.models import service as models
+from runflow.protocol import leases
 from runflow.protocol.completions import Completion, CompletionAnswer, Next
 from runflow.protocol.leases import (
     Expected,
@@ -33,10 +36,11 @@ from runflow.protocol.workers import PROTOCOL_VERSION, LeaseCall, Registered, Re
 from runflow.queue import completion
 from runflow.queue import queries as lease_queries
 from runflow.queue.attempt_files import output_name, output_prefix
-from runflow.queue.backlog import Backlog
-from runflow.queue.choose import WorkerOffer
+from runflow.queue.board import Board
+from runflow.queue.choose import Warm, WorkerOffer
 from runflow.queue.eligibility import Candidate, Eligibility, EligibleLanes
-from runflow.queue.leases import OFFER_SECONDS, OPEN, Claimed, claim_now, next_claim
+from runflow.queue.large_models import LargeModels, large_models
+from runflow.queue.leases import OFFER_SECONDS, OPEN, Asker, Claimed, claim_now, next_claim
 from runflow.queue.sweeper import Sweeper
 from runflow.web.services import Services
 from runflow.workers import ability_queries, queries
@@ -78,7 +82,7 @@ class WorkerApi:
         """Serve with these parts."""
         self._services = services
         self._sweeper = sweeper
-        self._backlog = Backlog(services.hub)
+        self._board = Board(services.db, services.hub)
         self._known: dict[UUID, KnownWorker] = {}
         self._eligibility = services.part(Eligibility)
         self._superseded: OrderedDict[UUID, None] = OrderedDict()
@@ -128,6 +132,7 @@ class WorkerApi:
             if row is not None and row.instance == body.instance:
                 self._known[worker_id] = await self._remembered(transaction, row, token_id)
                 self._known[worker_id].noted_at = time.monotonic()
+        self._board.dismiss(worker_id)
         self._services.hub.publish("lanes")  # a poll that waits looks at its lanes again
         await self._sweeper.end_older_lives(worker_id, body.instance)
         return Registered(
@@ -150,17 +155,16 @@ class WorkerApi:
         if not worker.ready:
             raise errors.Conflict("This worker is not ready. Register it again with the status `ready` first.")
         claimed = await next_claim(
-            self._services,
-            self._backlog,
-            worker_id=body.worker_id,
-            instance=body.instance,
-            offer=WorkerOffer(worker.gpu_code, frozenset(body.fingerprints)),
-            lanes=self._lanes(body.worker_id, worker),
-            wait_seconds=body.wait_seconds,
+            self._services, self._board, self._asker(body, body, worker), wait_seconds=body.wait_seconds
         )
         if claimed is None:
             return LeaseAnswer()
         return LeaseAnswer(lease=await self._document(claimed, body.expected, base_url))
+
+    def _asker(self, body: LeaseCall | LeaseRequest, room: LeaseRequest | Next, worker: KnownWorker) -> Asker:
+        offer = WorkerOffer(worker.gpu_code, warm_engines(room.warm))
+        lanes = self._lanes(body.worker_id, worker)
+        return Asker(body.worker_id, body.instance, offer, lanes, idle=room.idle)
 
     async def complete(
         self, lease: UUID, body: Completion, contents: Sequence[bytes], token_id: UUID, base_url: str
@@ -171,6 +175,7 @@ class WorkerApi:
         """
         require_protocol(body)
         answer = await completion.complete(self._services, lease, body, contents, token_id)
+        self._board.completed(body.worker_id, lease)
         if body.next is None:
             return answer
         return replace(answer, lease=await self._next(body, body.next, token_id, base_url))
@@ -182,14 +187,7 @@ class WorkerApi:
             await self._note_seen(body, token_id, worker)
             if not worker.ready:
                 return None
-            claimed = await claim_now(
-                self._services,
-                self._backlog,
-                worker_id=body.worker_id,
-                instance=body.instance,
-                offer=WorkerOffer(worker.gpu_code, frozenset(room.fingerprints)),
-                lanes=self._lanes(body.worker_id, worker),
-            )
+            claimed = await claim_now(self._services, self._board, self._asker(body, room, worker))
             if claimed is None:
                 return None
             return await self._document(claimed, room.expected, base_url)
@@ -311,6 +309,12 @@ class WorkerApi:
         if payload.org_id != claimed.org_id:
             prompt = await asyncio.to_thread(untitled_prompt, payload)
         files, placed = await self._files(claimed, payload, base_url)
+        placeable = await self._models(payload, base_url)
+        models_key = claimed.models_key
+        if models_key is None:
+            large = _large_models(payload, placeable)
+            await self._board.keep_models(claimed.lane_id, large)
+            models_key = large.key
         prefix = output_prefix(claimed.run_id, claimed.lease_id)
         return Lease(
             id=claimed.lease_id,
@@ -322,6 +326,7 @@ class WorkerApi:
                 id=claimed.version_id,
                 number=payload.number,
                 fingerprint=payload.fingerprint,
+                models_key=models_key,
                 # JSON text that was never parsed: it is passed on as it is.
                 prompt=cast(dict[str, Any], prompt),
                 interface=payload.interface,
@@ -335,7 +340,7 @@ class WorkerApi:
             tracebacks=claimed.org_id == payload.org_id,
             files=files,
             resources=placed,
-            models=await self._models(payload, base_url),
+            models=placeable,
             uploads=[
                 ExpectedUpload(
                     **self._upload(prefix, file, None, base_url),
@@ -421,6 +426,21 @@ class WorkerApi:
         return self._services.storage.download_url(
             base_url, file.object_key, filename=file.filename, content_type=file.mime_type, seconds=URL_SECONDS
         )
+
+
+def warm_engines(told: Sequence[leases.Warm]) -> list[Warm]:
+    """Return what a worker says that its engines have loaded, but for those of domains that are none."""
+    found = []
+    for one in told:
+        with contextlib.suppress(ValueError):
+            whose = None if one.domain is None else UUID(one.domain)
+            found.append(Warm(whose, one.fingerprint, one.models, one.executed_seconds))
+    return found
+
+
+def _large_models(payload: VersionPayload, uploaded: Sequence[LeasedModel]) -> LargeModels:
+    models, prompt = orjson.loads(orjson.dumps(payload.models)), orjson.loads(orjson.dumps(payload.workflow_json))
+    return large_models(models, prompt, {one.sha256: one.size_bytes for one in uploaded})
 
 
 def require_protocol(body: WorkerRequest) -> None:

@@ -197,7 +197,12 @@ class Agent:
         """What a completion asks for, whose own place is free by then; None where no run is wanted."""
         if not self._is_ready or self._stopping.is_set():
             return None
-        return Next(fingerprints=self._executor.warm, expected=self._expected.expected)
+        return Next(warm=self._executor.warm_engines, idle=self._is_idle, expected=self._expected.expected)
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether nothing is left to execute."""
+        return all(attempt.has_executed for attempt in self._attempts.values())
 
     @property
     def _is_ready(self) -> bool:
@@ -218,7 +223,8 @@ class Agent:
             try:
                 lease = await connection.lease(
                     wait_seconds=self._poll_seconds,
-                    fingerprints=self._executor.warm,
+                    warm=self._executor.warm_engines,
+                    idle=self._is_idle,
                     expected=self._expected.expected,
                 )
             except Unregistered:
@@ -244,6 +250,7 @@ class Agent:
             return
         if not self._attempts:
             CLOCK.set()
+        self._executor.warmth.took(lease)
         attempt = Attempt(lease, context, self._wake.set)
         task = asyncio.create_task(attempt.run(), name=f"run {lease.run_id}")
         self._attempts[task] = attempt
@@ -253,6 +260,7 @@ class Agent:
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         attempt = self._attempts.pop(task)
+        self._executor.warmth.gone(attempt.lease)
         if not task.cancelled() and task.exception() is not None:
             log.error("A run ended in a fault.", lease_id=attempt.lease.id, exc_info=task.exception())
         self._wake.set()

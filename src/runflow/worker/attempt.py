@@ -315,6 +315,7 @@ class Attempt:
             self._timings["execute_ms"] = self._report.engine_ms(CLOCK.now())
             self._timings["started_at"] = moment(self._report.begun_at)
         self._timings["cold_start"] = self._report.cold_start
+        self._timings["loaded"] = self._report.loaded
         return Completion(
             **self._context.connection.caller,
             result=result,

@@ -16,7 +16,7 @@ import orjson
 from runflow.protocol.codec import PARCEL, M, NotAMessage, from_wire, pack, to_wire
 from runflow.protocol.completions import Completion, CompletionAnswer
 from runflow.protocol.events import Event, Preview
-from runflow.protocol.leases import Expected, Heartbeat, HeartbeatAnswer, LeaseRequest
+from runflow.protocol.leases import Expected, Heartbeat, HeartbeatAnswer, LeaseRequest, Warm
 from runflow.protocol.outputs import OutputFile, Upload, Uploads, UploadsAnswer
 from runflow.protocol.workers import PROTOCOL_VERSION, Registered, Registration
 from runflow.tls import next_step, trusting
@@ -132,7 +132,12 @@ class Connection:
         return answer
 
     async def lease(
-        self, *, wait_seconds: float, fingerprints: list[str], expected: list[Expected] | None = None
+        self,
+        *,
+        wait_seconds: float,
+        warm: list[Warm] | None = None,
+        idle: bool = True,
+        expected: list[Expected] | None = None,
     ) -> dict[str, Any] | None:
         """Wait up to `wait_seconds` (0..30) for a run. Raises `Unregistered` when the server does not know us.
 
@@ -140,7 +145,7 @@ class Connection:
         read it has to refuse it by its id.
         """
         request = LeaseRequest(
-            **self.caller, wait_seconds=wait_seconds, fingerprints=fingerprints, expected=expected or []
+            **self.caller, wait_seconds=wait_seconds, warm=warm or [], idle=idle, expected=expected or []
         )
         answer = await self._post(_LEASES, request, wait_seconds + _ANSWER_SECONDS)
         lease: dict[str, Any] | None = answer.get("lease")

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 
 from runflow.protocol.events import NodeState
+from runflow.protocol.leases import Warm
 from runflow.worker.concurrency import Limiter, Prefetch
 from runflow.worker.engine.base import Ability, Engine, EngineCrashed, EngineError, EngineKind
 from runflow.worker.engine.execution import EngineEvent, EventKind, Execution
@@ -15,11 +16,9 @@ from runflow.worker.engine_pool import EnginePool, GivenBack, Seat
 from runflow.worker.lease import Lease
 from runflow.worker.report import Report
 from runflow.worker.settings import Isolation, Limits
+from runflow.worker.warmth import Warmth
 
 log = structlog.get_logger()
-
-WARM_VERSIONS = 8
-"""How many versions that ran lately are named to the server as warm."""
 
 _END_SECONDS = 5.0
 
@@ -53,6 +52,10 @@ class Turn:
     def is_cold(self) -> None:
         """It is the first prompt of an engine that we started."""
         self._report.cold_start = True
+
+    def loads(self, loads: bool) -> None:
+        """Whether its engine has other models loaded, or none."""
+        self._report.loaded = loads
 
     def end(self) -> None:
         """It is over."""
@@ -91,7 +94,7 @@ class Executor:
         pool.on_free = self._limiter.recheck
         self._turns: dict[str, Turn] = {}
         self._noted = ""
-        self._warm: dict[int, list[str]] = {}
+        self.warmth = Warmth(isolation)
         self._congested = False
 
     @property
@@ -106,10 +109,13 @@ class Executor:
 
     @property
     def warm(self) -> list[str]:
-        """Fingerprints of the versions that the engines ran lately, newest last."""
-        lives = self._pool.lives
-        self._warm = {life: versions for life, versions in self._warm.items() if life in lives}
-        return [version for versions in self._warm.values() for version in versions]
+        """Fingerprints of the runtimes that the engines ran last."""
+        return list(dict.fromkeys(one.fingerprint for one in self.warm_engines))
+
+    @property
+    def warm_engines(self) -> list[Warm]:
+        """What the engines will have loaded when the runs that are held have executed, the next one first."""
+        return self.warmth.told(self._pool.lives)
 
     async def seat(self, lease: Lease) -> Seat:
         """Return a place in an engine of the run's domain; whoever has it must call `leave`.
@@ -171,6 +177,7 @@ class Executor:
         is_first = self._pool.begin(turn.seat)
         if is_first and engine.kind is EngineKind.OWNED:
             turn.is_cold()
+        turn.loads(self.warmth.begins(turn.lease, turn.seat.life, isolates=engine.isolates))
         peak: int | None = None
         executing = asyncio.create_task(engine.execute(prompt, turn.lease.id, turn.take))
         try:
@@ -190,7 +197,7 @@ class Executor:
             self._pool.executed(turn.seat, peak)
         if not execution.rejected:
             self._prefetch.executed(execution.execute_ms / 1000)
-            self._note_warm(turn.seat.life, turn.lease.fingerprint)
+            self.warmth.executed(turn.seat.life, execution.execute_ms / 1000)
         return execution
 
     async def _stop_prompt(self, turn: Turn, executing: "asyncio.Task[Execution]") -> None:
@@ -225,9 +232,3 @@ class Executor:
         following = next(iter(self._turns.values()), None)
         if following is not None:
             following.begin()
-
-    def _note_warm(self, life: int, fingerprint: str) -> None:
-        warm = self._warm.setdefault(life, [])
-        if fingerprint in warm:
-            warm.remove(fingerprint)
-        self._warm[life] = [*warm, fingerprint][-WARM_VERSIONS:]

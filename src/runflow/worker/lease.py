@@ -44,6 +44,8 @@ class Lease:
     attempt_number: int
     version_id: UUID
     fingerprint: str
+    models_key: str
+    """Names the version's large models together; empty where it has none."""
     prompt: dict[str, dict[str, Any]]
     interface: Interface
     values: dict[str, Any]
@@ -74,6 +76,7 @@ class Lease:
             attempt_number=lease.attempt_number,
             version_id=lease.version.id,
             fingerprint=lease.version.fingerprint,
+            models_key=lease.version.models_key,
             prompt=lease.version.prompt,
             interface=Interface.from_dict(lease.version.interface),
             values=lease.input,

@@ -74,6 +74,7 @@ class Report:
         self.begun_at: float | None = None
         """When the engine began, in seconds since the epoch."""
         self.cold_start = False
+        self.loaded: bool | None = None
         """Whether the engine had to be started first: this is the first prompt of its life."""
 
     def use_prompt(self, prompt: Prompt, output_types: frozenset[str] = frozenset()) -> None:

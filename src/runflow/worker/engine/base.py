@@ -147,7 +147,7 @@ class Engine(Protocol):
 
     @property
     def quick(self) -> bool:
-        """Whether it starts in a fraction of a second, beside another one of its kind; False: it boots, alone."""
+        """Whether it starts in a fraction of a second beside others, kept apart from them; False: it boots, alone."""
 
     @property
     def model_folders(self) -> tuple[Path, ...]:

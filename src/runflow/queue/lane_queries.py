@@ -1,0 +1,118 @@
+"""SQL of what a process knows of lanes (`board.py`), and of what lanes need."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from runflow.db.transaction import Fetched, Transaction
+
+_WAITING = """
+    SELECT l.id, l.org_id, l.version_id, l.gpu_class, l.fingerprint, l.models_key, l.priority, l.depth,
+           l.expected_seconds, coalesce(l.load_seconds, 0) AS load_seconds, coalesce(s.virtual_time, 0) AS virtual_time,
+           extract(epoch FROM coalesce(l.oldest_at, clock_timestamp()))::float8 AS oldest_at,
+           extract(epoch FROM l.claimed_at)::float8 AS claimed_at,
+           extract(epoch FROM clock_timestamp())::float8 AS read_at
+    FROM lanes l LEFT JOIN fair_shares s ON s.org_id = l.org_id
+    WHERE l.depth > 0
+"""
+
+_SOME_WAITING = f"{_WAITING} AND l.id = ANY(%(lanes)s)"
+
+_STANDING = """
+    SELECT coalesce((SELECT draining OR coalesce(paused_until > clock_timestamp(), false)
+                     FROM workers WHERE id = %(worker)s), true) AS is_kept_away,
+           ARRAY(SELECT lane_id FROM lane_refusals WHERE worker_id = %(worker)s) AS refused
+"""
+
+_MODELS = """
+    SELECT id AS version_id, org_id, models::text AS models, workflow_json::text AS prompt
+    FROM workflow_versions WHERE id = ANY(%(versions)s)
+"""
+
+_SIZES = "SELECT org_id, sha256, size_bytes FROM models WHERE sha256 = ANY(%(hashes)s)"
+
+_NOTE_MODELS = """
+    UPDATE lanes l SET models_key = n.key, load_seconds = n.seconds
+    FROM unnest(CAST(%(lanes)s AS uuid[]), CAST(%(keys)s AS text[]), CAST(%(seconds)s AS float8[]))
+        AS n(id, key, seconds)
+    WHERE l.id = n.id AND l.models_key IS NULL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingLane:
+    """A lane with waiting runs. Times are seconds of the database's clock, which read `read_at`."""
+
+    id: UUID
+    org_id: UUID
+    version_id: UUID
+    gpu_class: str
+    fingerprint: str
+    models_key: str | None
+    priority: int
+    depth: int
+    expected_seconds: float
+    load_seconds: float
+    virtual_time: float
+    oldest_at: float
+    claimed_at: float | None
+    read_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Whether a worker gets anything at the moment, and which lanes are kept from it."""
+
+    is_kept_away: bool
+    refused: list[UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class VersionModels:
+    """The documents of a version that tell which models it loads, as JSON text."""
+
+    version_id: UUID
+    org_id: UUID
+    models: str | None
+    prompt: str
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedSize:
+    """How large a content is that an organization has uploaded."""
+
+    org_id: UUID
+    sha256: str
+    size_bytes: int
+
+
+async def waiting(transaction: Transaction, lanes: list[UUID] | None = None) -> Fetched[WaitingLane]:
+    """Look for lanes with waiting runs, among these or all; after the transaction they can be fetched."""
+    if lanes is None:
+        return await transaction.later(_WAITING, {}, row=WaitingLane)
+    return await transaction.later(_SOME_WAITING, {"lanes": lanes}, row=WaitingLane)
+
+
+async def standing(transaction: Transaction, worker: UUID) -> Standing:
+    """Return what keeps runs from a worker, whatever it can do."""
+    return await transaction.one(_STANDING, {"worker": worker}, row=Standing)
+
+
+async def models_of(transaction: Transaction, versions: list[UUID]) -> list[VersionModels]:
+    """Return what tells which models these versions load."""
+    return await transaction.rows(_MODELS, {"versions": versions}, row=VersionModels)
+
+
+async def uploaded_sizes(transaction: Transaction, hashes: list[str]) -> list[UploadedSize]:
+    """Return how large these contents are, where somebody has uploaded them."""
+    return await transaction.rows(_SIZES, {"hashes": hashes}, row=UploadedSize)
+
+
+async def note_models(transaction: Transaction, needs: dict[UUID, tuple[str, float]]) -> None:
+    """Keep, by lane, the key of its models and how many seconds loading them is expected to take."""
+    ordered = sorted(needs)
+    values = {
+        "lanes": ordered,
+        "keys": [needs[lane][0] for lane in ordered],
+        "seconds": [needs[lane][1] for lane in ordered],
+    }
+    await transaction.run(_NOTE_MODELS, values)

@@ -1,0 +1,106 @@
+"""Which of a version's models are large, so that an engine that has them loaded is worth staying with: pure.
+
+A file is large from 200 MB on. Its size is what the manifest says, or what an upload of the same content has. Where
+nobody tells it, the kind decides, which is the folder below ComfyUI's `models/`: diffusion models, text encoders and
+the like are large, LoRAs, embeddings and upscalers are not. A LoRA must not count as one because each combination of
+LoRAs would then be a thing of its own. Where a version declares no models at all, the names in its prompt count.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+LARGE_BYTES = 200_000_000
+
+LARGE_KINDS = frozenset(
+    "checkpoints diffusion_models unet unet_gguf clip text_encoders clip_gguf vae controlnet clip_vision diffusers "
+    "style_models LLM llm".split()
+)
+
+UNKNOWN_BYTES = 4_000_000_000
+"""What a large model of unknown size is taken for."""
+
+BYTES_PER_SECOND = 500_000_000
+"""How fast an engine loads models, until a lane has learned better: an ordinary SSD, and the way into the GPU."""
+
+MOST_LOAD_SECONDS = 600.0
+
+PREFIX = "lm1-"
+"""Names this rule. A changed rule gets another prefix, so that old and new keys never meet."""
+
+_MODEL = re.compile(r".\.(safetensors|sft|ckpt|pt|pth|gguf|onnx|bin)$", re.IGNORECASE)
+_SMALL_FIELD = re.compile(r"lora|embedding|upscale", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class LargeModels:
+    """The large models of a version: one key for all of them, empty where there are none, and how many bytes."""
+
+    key: str
+    size_bytes: int
+
+    @property
+    def load_seconds(self) -> float:
+        """How long loading them is expected to take before anybody has seen it."""
+        return min(self.size_bytes / BYTES_PER_SECOND, MOST_LOAD_SECONDS)
+
+
+def large_models(models: Any, prompt: Any, uploaded: Mapping[str, int]) -> LargeModels:
+    """Find the large models of a version; `models` and `prompt` are its documents, in whatever shape callers send.
+
+    `uploaded` has the sizes of contents by their SHA-256.
+    """
+    found: dict[str, int] = {}
+    declared = list(_declared(models))
+    for path, entry in declared:
+        sha256 = entry.get("sha256")
+        sha256 = sha256.lower() if isinstance(sha256, str) else None
+        size = entry.get("size_bytes")
+        if not isinstance(size, int) or isinstance(size, bool):
+            size = uploaded.get(sha256) if sha256 is not None else None
+        if size is None and not _is_large_kind(path, entry):
+            continue
+        if size is None or size >= LARGE_BYTES:
+            found[sha256 or path] = UNKNOWN_BYTES if size is None else size
+    if not declared:
+        found = dict.fromkeys(_named(prompt), UNKNOWN_BYTES)
+    if not found:
+        return LargeModels("", 0)
+    digest = hashlib.sha256("\n".join(sorted(found)).encode(errors="replace")).hexdigest()
+    return LargeModels(PREFIX + digest[:32], sum(found.values()))
+
+
+def hashes_without_size(models: Any) -> set[str]:
+    """Return the contents of which only an upload can tell the size."""
+    return {
+        entry["sha256"].lower()
+        for _, entry in _declared(models)
+        if isinstance(entry.get("sha256"), str) and not isinstance(entry.get("size_bytes"), int)
+    }
+
+
+def _declared(models: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    rows: Iterable[tuple[Any, Any]] = models.items() if isinstance(models, Mapping) else ()
+    if isinstance(models, list):
+        rows = [(row.get("path") or row.get("name"), row) for row in models if isinstance(row, Mapping)]
+    for path, entry in rows:
+        if isinstance(path, str) and path:
+            yield path, entry if isinstance(entry, Mapping) else {}
+
+
+def _is_large_kind(path: str, entry: Mapping[str, Any]) -> bool:
+    kind = entry.get("directory")
+    if not isinstance(kind, str) or not kind:
+        kind = path.replace("\\", "/").partition("/")[0]
+    return kind.replace("\\", "/").partition("/")[0] in LARGE_KINDS
+
+
+def _named(prompt: Any) -> Iterator[str]:
+    """Yield the model files that a prompt names, but for those whose field says that they are small."""
+    for node in prompt.values() if isinstance(prompt, Mapping) else ():
+        inputs = node.get("inputs") if isinstance(node, Mapping) else None
+        for name, value in inputs.items() if isinstance(inputs, Mapping) else ():
+            if isinstance(value, str) and _MODEL.search(value) and not _SMALL_FIELD.search(str(name)):
+                yield value

@@ -1,0 +1,187 @@
+"""What a server knows of lanes and workers: what lanes need, what loading costs, who is left what."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+
+from runflow.ids import new_id
+from runflow.queue import lane_queries
+from runflow.queue.board import Board
+from runflow.queue.large_models import BYTES_PER_SECOND, LARGE_BYTES, MOST_LOAD_SECONDS
+from runflow.web.services import Services
+from tests.support.deployed import PROMPT, Deployed, MakeWorker, Worker
+
+LOAD = 200.0
+"""Seconds that loading takes: far longer than any test, so that no clock decides what it says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What the database holds of a lane's pace."""
+
+    models_key: str | None
+    load_seconds: float | None
+    expected_seconds: float
+    is_pace_known: bool
+    virtual_time: float
+
+
+async def pace(services: Services, run: dict[str, Any]) -> Pace:
+    statement = """
+        SELECT l.models_key, l.load_seconds, l.expected_seconds, l.is_pace_known, s.virtual_time
+        FROM lanes l JOIN runs r ON r.lane_id = l.id JOIN fair_shares s ON s.org_id = l.org_id WHERE r.id = %(run)s
+    """
+    async with services.db.system() as transaction:
+        return await transaction.one(statement, {"run": run["id"]}, row=Pace)
+
+
+@pytest.fixture
+async def large(client: httpx.AsyncClient) -> Deployed:
+    """A workflow with a large model."""
+    gpu = f"GPU-{new_id().hex[-8:]}"
+    models = {"checkpoints/x.safetensors": {"sha256": new_id().hex * 2, "size_bytes": int(LOAD * BYTES_PER_SECOND)}}
+    body = {"name": "Large", "workflow_json": PROMPT, "gpu_mode": "explicit", "gpu_explicit_models": [gpu]}
+    answer = await client.post("/v1/comfyui-workflows", json={**body, "models": models})
+    assert answer.status_code == 201, answer.text
+    return Deployed(answer.json()["id"], answer.json()["path"], gpu)
+
+
+async def dispatch(client: httpx.AsyncClient, workflow: Deployed) -> dict[str, Any]:
+    answer = await client.post(f"/v1/comfyui-workflows/{workflow.path}/runs", json={"input": {"prompt": "x"}})
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
+def warm_for(lease: dict[str, Any], executed: float = 0.0) -> dict[str, Any]:
+    version = lease["version"]
+    key = {"domain": lease["domain"], "fingerprint": version["fingerprint"], "models": version["models_key"]}
+    return {"warm": [{**key, "executed_seconds": executed}]}
+
+
+async def work(worker: Worker, seconds: float, *, loaded: bool | None, **ask: Any) -> dict[str, Any]:
+    """Let a worker take the run that waits, and complete it."""
+    lease = await worker.lease(**ask)
+    assert lease is not None
+    done = await worker.complete(lease, timings={"execute_ms": round(seconds * 1000), "loaded": loaded})
+    assert done.json()["status_code"] == "succeeded", done.text
+    return lease
+
+
+async def test_every_lease_of_a_version_names_its_large_models_alike(
+    client: httpx.AsyncClient, services: Services, large: Deployed, make_worker: MakeWorker
+) -> None:
+    worker = await make_worker(large.gpu)
+    first_run = await dispatch(client, large)
+    keys = {(await work(worker, 1, loaded=None))["version"]["models_key"]}
+    found = await pace(services, first_run)
+    assert found.models_key != "" and found.load_seconds == LOAD, "also where the first run came alone"
+    run = await dispatch(client, large)
+    await dispatch(client, large)
+    keys |= {(await work(worker, 1, loaded=None))["version"]["models_key"] for _ in range(2)}
+    assert keys == {found.models_key, (await pace(services, run)).models_key}
+
+
+async def test_a_load_is_charged_to_the_organization_that_causes_it(
+    client: httpx.AsyncClient, services: Services, large: Deployed, make_worker: MakeWorker
+) -> None:
+    worker = await make_worker(large.gpu)
+    runs = [await dispatch(client, large) for _ in range(3)]
+    await Board(services.db, services.hub).refresh()
+    had = [(await pace(services, runs[0])).virtual_time]
+    ask: dict[str, Any] = {}
+    for _ in runs:
+        lease = await work(worker, 1, loaded=not ask, **ask)
+        ask = warm_for(lease)
+        had.append((await pace(services, runs[0])).virtual_time)
+    first, second, third = (later - before for before, later in pairwise(had))
+    assert first >= LOAD and max(second, third) < LOAD
+
+
+async def test_what_a_load_takes_is_learned_from_runs_with_and_without_one(
+    client: httpx.AsyncClient, services: Services, large: Deployed, make_worker: MakeWorker
+) -> None:
+    worker = await make_worker(large.gpu)
+    run: dict[str, Any] = {}
+
+    async def after(seconds: float, *, loaded: bool | None) -> tuple[float | None, float, bool]:
+        nonlocal run
+        run = await dispatch(client, large)
+        await Board(services.db, services.hub).refresh()
+        await work(worker, seconds, loaded=loaded)
+        found = await pace(services, run)
+        return (found.load_seconds, round(found.expected_seconds, 3), found.is_pace_known)
+
+    assert await after(230, loaded=True) == (LOAD, 30.0, False), "the size of the models tells the two apart"
+    assert await after(10, loaded=False) == (LOAD, 10.0, True)
+    load, expected, _ = await after(40, loaded=True)
+    assert load == pytest.approx(0.7 * LOAD + 0.3 * 30) and expected == 10.0
+    for _ in range(20):
+        load, _, _ = await after(40, loaded=True)
+    assert load == pytest.approx(30, abs=1)
+    load, _, _ = await after(1, loaded=True)
+    assert load is not None and 0 <= load < 30
+    for _ in range(20):
+        load, _, _ = await after(10**6, loaded=True)
+    assert load == MOST_LOAD_SECONDS
+    assert (await after(20, loaded=None))[:2] == (MOST_LOAD_SECONDS, 12.0), "a worker that does not tell"
+
+
+async def test_a_run_is_left_to_the_worker_that_holds_its_models(
+    client: httpx.AsyncClient, large: Deployed, make_worker: MakeWorker
+) -> None:
+    warm, cold = [await make_worker(large.gpu) for _ in range(2)]
+    for _ in range(2):
+        await dispatch(client, large)
+    ask = warm_for(await work(warm, 1, loaded=True))
+    ask = warm_for(await work(warm, 1, loaded=False, **ask))
+    assert await warm.lease(**ask) is None
+    run = await dispatch(client, large)
+    assert await cold.lease() is None
+    lease = await warm.lease(**ask)
+    assert lease is not None and lease["run_id"] == run["id"]
+
+
+async def test_who_gets_nothing_is_left_nothing(
+    client: httpx.AsyncClient, services: Services, large: Deployed, make_worker: MakeWorker
+) -> None:
+    warm, cold = [await make_worker(large.gpu) for _ in range(2)]
+    for _ in range(2):
+        await dispatch(client, large)
+    ask = warm_for(await work(warm, 1, loaded=True))
+    await work(warm, 1, loaded=False, **ask)
+    async with services.db.system() as transaction:
+        statement = "UPDATE workers SET draining = true WHERE id = %(id)s"
+        await transaction.run(statement, {"id": UUID(warm.worker_id)})
+    run = await dispatch(client, large)
+    assert await warm.lease(**ask) is None
+    lease = await cold.lease()
+    assert lease is not None and lease["run_id"] == run["id"]
+
+
+async def test_a_board_reads_only_what_hints_name(
+    client: httpx.AsyncClient, services: Services, large: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[int | None] = []
+    reading = lane_queries.waiting
+
+    async def spied(transaction: Any, lanes: list[UUID] | None = None) -> Any:
+        reads.append(None if lanes is None else len(lanes))
+        return await reading(transaction, lanes)
+
+    monkeypatch.setattr(lane_queries, "waiting", spied)
+    board = Board(services.db, services.hub)
+    monkeypatch.setattr(board, "_read_again", 3600.0)
+    await board.refresh()
+    monkeypatch.setattr(board, "_read_again", 3600.0)
+    await board.refresh()
+    await dispatch(client, large)
+    for _ in range(2):
+        await board.refresh()
+    services.hub.publish("lanes")
+    await board.refresh()
+    assert reads == [None, 1, None]
+    assert LARGE_BYTES < LOAD * BYTES_PER_SECOND and any(lane.models for lane in board.lineup)

@@ -1,0 +1,96 @@
+"""The choice of lanes in fleets: the queue's own functions in simulated time, beside what chose before them."""
+
+from functools import cache
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runflow.queue.choose import SLACK_SECONDS, quantum
+from tests.support.queue_simulation import (
+    WORKLOADS,
+    Arrival,
+    Fleet,
+    FormerPolicy,
+    Outcome,
+    Simulation,
+    flood,
+    mixed,
+)
+
+LONGEST_EXECUTION = 40.0
+"""Far longer than any that a simulation draws, in seconds."""
+
+
+@cache
+def both(name: str) -> tuple[Outcome, Outcome]:
+    """Simulate a workload as it was chosen before, and as it is now."""
+    workload = WORKLOADS[name]
+    arrivals = list(workload.arrivals())
+    return (
+        Simulation(arrivals, workload.fleet, FormerPolicy()).run(),
+        Simulation(arrivals, workload.fleet).run(),
+    )
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_models_are_loaded_far_less_often(name: str) -> None:
+    former, now = both(name)
+    assert former.runs == now.runs
+    assert former.loads_per_100 >= 60 and now.loads_per_100 <= WORKLOADS[name].most_loads_per_100
+    assert now.ended_at < former.ended_at and now.mean() < former.mean()
+
+
+@pytest.mark.parametrize("organizations", [1, 5])
+def test_a_fleet_that_would_be_busy_for_60_percent_of_the_time_keeps_up(organizations: int) -> None:
+    name = f"60 % load, {organizations} organization{'s' if organizations > 1 else ''}"
+    former, now = both(name)
+    assert now.mean() <= former.mean() / 50
+
+
+def test_the_tail_of_twenty_organizations_is_bounded() -> None:
+    """Thirty sets of models on eight workers: each is loaded once before any is loaded again."""
+    fleet = WORKLOADS["60 % load, 20 organizations, 30 models"].fleet
+    former, now = both("60 % load, 20 organizations, 30 models")
+    turn = 30 / fleet.workers * (quantum(fleet.load_seconds) + fleet.load_seconds)
+    assert now.wait(0.99) <= turn + fleet.execute_seconds and now.wait(1.0) <= 2 * turn
+    assert former.wait(0.99) > 20 * turn
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_small_tenant_waits_for_one_run_and_one_load_beside_a_flood(shared: bool) -> None:
+    fleet = Fleet(workers=4, shared=shared)
+    now = Simulation(flood(10_000), fleet).run()
+    assert now.wait(0.99, "small") <= fleet.execute_seconds + fleet.load_seconds + 20
+    assert now.loads_per_100 < 15
+
+
+tenants = st.lists(st.integers(1, 5), min_size=1, max_size=4)
+
+
+@settings(deadline=None, max_examples=40)
+@given(tenants, st.integers(1, 4), st.sampled_from([1.0, 12.0, 300.0]), st.booleans(), st.integers(0, 10**6))
+def test_nothing_starves(lanes: list[int], workers: int, load: float, shared: bool, seed: int) -> None:
+    """Every lane always has runs; `lanes` are how many each organization has.
+
+    Organizations share the workers evenly, and each has its lanes in turn: one is served again once all others were.
+    """
+    arrivals: list[Arrival] = [
+        (0.0, f"o{org}", f"o{org}/m{lane}")
+        for org, count in enumerate(lanes)
+        for lane in range(count)
+        for _ in range(1000)
+    ]
+    fleet = Fleet(workers=workers, load_seconds=load, shared=shared, seed=seed)
+    outcome = Simulation(arrivals, fleet).run(until=1000 + 10 * load)
+    turn = quantum(load) + load + LONGEST_EXECUTION
+    assert outcome.longest_unserved <= (len(lanes) * max(lanes) / workers + 1) * turn + SLACK_SECONDS * len(lanes)
+
+
+def test_a_thousand_workers_and_a_million_runs() -> None:
+    """It takes as long as it takes, less than a minute of one core; `scripts/bench scheduling` measures it."""
+    fleet = Fleet(workers=1000, shared=True)
+    arrivals = mixed(11, rate=150, seconds=6700, organizations=5, models=16)
+    now = Simulation(arrivals, fleet).run()
+    assert now.runs >= 1_000_000
+    assert now.loads_per_100 < 1 and now.mean() < 1 and now.wait(1.0) < 60
