@@ -8,18 +8,20 @@ import pytest
 
 CHILD = textwrap.dedent(
     """
-    import asyncio, signal, sys
-    from runflow.worker.parent import die_with_parent
+    import os, signal, sys
+    from runflow.worker.parent import hear_of_parents_end
 
-    async def main():
-        stop = asyncio.Event()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-        die_with_parent(stop.set)
-        print("watching", flush=True)
-        await stop.wait()
+    def stop(*_):
         print("stopped", flush=True)
+        os._exit(0)
 
-    asyncio.run(main())
+    signal.signal(signal.SIGTERM, stop)
+    end = hear_of_parents_end()
+    print("watching", flush=True)
+    if end is None:
+        signal.pause()
+    assert os.read(end, 1) == b""
+    stop()
     """
 )
 
