@@ -171,7 +171,7 @@ async def test_runflow_up_keeps_a_worker_whose_event_loop_stands_still(
     supervisor = Supervisor(installation, Listen("127.0.0.1", 0), worker=True, ready=lambda _: None)
     nobody = cast(Services, None)  # asked only who else has the worker's name
     keep = supervisor._keeping_worker(nobody, server.url, token_file, Background().watch("the worker", 60.0))
-    keeping = asyncio.create_task(keep())
+    keeping = asyncio.ensure_future(keep())
     try:
         await server.until(lambda: server.registrations and server.registrations[-1]["status"] == "no_engine")
         assert (tmp_path / "was-stuck").exists()
