@@ -26,12 +26,13 @@ def register() -> None:
         )
         return
     setattr(running, _REGISTERED, True)
-    from . import process_secret
+    from . import peak_memory, process_secret
     from .routes import MIDDLEWARES, add_to
     from .security.authenticator import AUTHENTICATOR, Authenticator
 
-    if process_secret.OF_A_WORKER:  # its log says of each line when it came, and in which run
+    if process_secret.is_of_a_worker():  # its log says of each line when it came, and in which run
         comfyui.print_at_once()
+        peak_memory.watch(running)
     add_to(running.routes)
     running.app[AUTHENTICATOR] = Authenticator.of_comfyui()
     middlewares = running.app.middlewares

@@ -142,5 +142,13 @@ async def test_a_cold_start_is_remembered(execute: Execute, client: httpx.AsyncC
     await execute(execute_ms=1)
     found = (await client.get(f"/v1/runs/{cold['id']}?embed=attempts")).json()
     assert [attempt["cold_start"] for attempt in found["attempts"]] == [True]
+    assert [attempt["peak_memory_bytes"] for attempt in found["attempts"]] == [None]
     stats = await client.get(f"/v1/comfyui-workflows/{priced.id}/run-performance-stats")
     assert stats.json()["totals"]["cold_starts"] == 1
+
+
+async def test_the_peak_of_its_memory_is_kept_with_the_attempt(execute: Execute, client: httpx.AsyncClient) -> None:
+    run = await execute(execute_ms=1, peak_memory_bytes=40 * 2**30)
+    query = {"q": f"peak_memory_bytes > {30 * 2**30}"}
+    found = (await client.get(f"/v1/runs/{run['id']}/attempts", params=query)).json()
+    assert [attempt["peak_memory_bytes"] for attempt in found["items"]] == [40 * 2**30]

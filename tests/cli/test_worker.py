@@ -19,7 +19,7 @@ from runflow.master_key import MasterKey
 from runflow.settings import Settings
 from runflow.supervisor import Listen, Supervisor
 from runflow.web.services import Services
-from runflow.worker.settings import SUPERSEDED_EXIT_CODE
+from runflow.worker.settings import SUPERSEDED_EXIT_CODE, WorkerSettings
 from tests.support.fake_server import TOKEN, FakeServer
 
 
@@ -57,6 +57,36 @@ def test_bad_options_are_explained(
     assert result.exit_code == 1
     assert said in result.output
     assert TOKEN not in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variable", "used"),
+    [([], None, "organization"), ([], "worker", "worker"), (["--isolation", "run"], "worker", "run")],
+)
+def test_whose_runs_share_an_engine_is_an_option_or_a_variable(
+    arguments: list[str],
+    variable: str | None,
+    used: str,
+    tmp_path: Path,
+    token_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RUNFLOW_HOME", str(tmp_path))
+    if variable is not None:
+        monkeypatch.setenv("RUNFLOW_ISOLATION", variable)
+    monkeypatch.setattr("runflow.cli.worker.hide_memory", lambda: None)
+    given: list[WorkerSettings] = []
+    monkeypatch.setattr("runflow.cli.worker._run", lambda _settings, worker, **_: given.append(worker))
+    options = ["--server", "http://127.0.0.1:1", "--token-file", str(token_file), *arguments]
+    assert CliRunner().invoke(app, options).exit_code == 0
+    assert [one.isolation for one in given] == [used]
+
+
+def test_an_unknown_isolation_is_refused_with_the_known_ones(token_file: Path) -> None:
+    options = ["--server", "http://127.0.0.1:1", "--token-file", str(token_file), "--isolation", "tenant"]
+    result = CliRunner().invoke(app, options)
+    assert result.exit_code == 2
+    assert all(one in result.output for one in ("run", "organization", "worker"))
 
 
 def start(server: FakeServer, home: Path, *arguments: str, **more: str) -> "subprocess.Popen[bytes]":

@@ -57,7 +57,7 @@ async def test_the_lease_holds_what_the_contract_says_and_no_more(
     assert lease is not None
     assert set(lease) == {
         *("id", "run_id", "attempt_number", "expires_at", "version", "input", "files", "resources", "limits", "models"),
-        *("uploads", "tracebacks"),
+        *("uploads", "tracebacks", "domain"),
     }
     assert lease["uploads"] == []
     assert "secret" not in str(lease)
@@ -309,3 +309,14 @@ async def test_a_run_that_comes_alone_is_claimed_without_a_look_at_the_lanes(
     run = await dispatch()
     assert await claim("ANOTHER") is None and len(looks) == 1, "whoever cannot serve it looks for others"
     assert await claim(workflow.gpu) == UUID(run["id"]) and len(looks) == 2
+
+
+async def test_the_lease_says_whose_run_it_is(
+    services: Services, workflow: Deployed, dispatch: Dispatch, worker: Worker
+) -> None:
+    run = await dispatch()
+    lease = await worker.lease()
+    assert lease is not None
+    async with services.db.system() as transaction:
+        owner = await transaction.one_value("SELECT org_id FROM runs WHERE id = %(id)s", {"id": run["id"]}, of=UUID)
+    assert lease["domain"] == str(owner)

@@ -253,6 +253,7 @@ def make_lease(**changes: Any) -> dict[str, Any]:
         "run_id": str(uuid.uuid4()),
         "attempt_number": 1,
         "expires_at": "2030-01-01T00:00:00+00:00",
+        "domain": changes.get("domain", "0198c0de-0000-7000-8000-0000000000aa"),
         "version": {
             "id": changes.get("version_id") or str(uuid.uuid4()),
             "number": 3,

@@ -5,7 +5,7 @@ import struct
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,12 @@ class ScriptedEngine:
 
     def __init__(self, base: Path) -> None:
         self.base = base
+        self.isolates = True
+        self.quick = False
+        self.device_type = "cuda"
+        self.resident_bytes = 1024**3
+        self.peak_bytes: int | None = None
+        """What each prompt needed of memory at most."""
         self.abilities = frozenset({Ability.LOCAL_FILES, Ability.KILL, Ability.EXACT_INTERRUPT})
         self.script: Script = save_picture
         self.scripts: dict[str, Script] = {}
@@ -96,6 +102,7 @@ class ScriptedEngine:
         self.inputs: dict[str, bytes] = {}
         self.starts = 0
         self.start_error: EngineError | None = None
+        self.hold_start: asyncio.Event | None = None
         self.obeys = True
         self.remote = False
         """Whether outputs must be fetched instead of read from disk."""
@@ -116,6 +123,8 @@ class ScriptedEngine:
         self.starts += 1
         assert not self._holds_folder, "an engine that crashed must be stopped before the next one starts"
         self._holds_folder = True
+        if self.hold_start is not None:
+            await self.hold_start.wait()
         if self.start_error is not None:
             raise self.start_error
         self._running, self._death = True, None
@@ -142,7 +151,7 @@ class ScriptedEngine:
             version="0.30.0",
             python="3.11",
             torch="2.13",
-            device_type="cuda",
+            device_type=self.device_type,
             device_name="NVIDIA L40S",
             memory_bytes=48 * 1024**3,
             node_types=frozenset(),
@@ -151,6 +160,9 @@ class ScriptedEngine:
             abilities=self.abilities,
             isolation=(),
         )
+
+    def memory_bytes(self) -> int:
+        return self.resident_bytes
 
     model_folders: tuple[Path, ...] = ()
 
@@ -227,7 +239,7 @@ class ScriptedEngine:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png() if content is None else content)
         outputs = {"9": {"images": [{"filename": name, "subfolder": folder, "type": "output"}]}}
-        return self.end(Outcome.SUCCEEDED, outputs)
+        return replace(self.end(Outcome.SUCCEEDED, outputs), peak_memory_bytes=self.peak_bytes)
 
     @staticmethod
     def end(

@@ -210,7 +210,7 @@ async def test_without_an_engine_the_worker_says_so_and_looks_again(
         return found[0]
 
     async with worker(find=find, ready=False) as agent:
-        agent._supervisor._look_again_seconds = 0.01
+        agent._engines._look_again_seconds = 0.01
         lease_id = server.offer()
         await server.until(lambda: server.registrations and server.registrations[-1]["status"] == "no_engine")
         assert "runflow comfyui install" in server.registrations[-1]["status_detail"]

@@ -16,6 +16,7 @@ from runflow.worker.settings import (
     ENGINE_USER_AUTO,
     ENGINE_USER_SAME,
     SUPERSEDED_EXIT_CODE,
+    Isolation,
     WorkerSettings,
     default_name,
 )
@@ -56,6 +57,14 @@ def worker(
             "it can read the ComfyUI.",
         ),
     ] = ENGINE_USER_AUTO,
+    isolation: Annotated[
+        Isolation,
+        typer.Option(
+            envvar="RUNFLOW_ISOLATION",
+            help="Whose runs may share one process of the ComfyUI that the worker starts: nobody's (`run`), those of "
+            "one organization, or everybody's (`worker`).",
+        ),
+    ] = Isolation.ORGANIZATION,
     allow_pickle: Annotated[
         bool,
         typer.Option(
@@ -92,6 +101,7 @@ def worker(
         comfyui_dir=(comfyui.expanduser().absolute() if comfyui is not None else settings.comfyui_dir),
         comfyui_url=comfyui_url if comfyui_url is not None or comfyui is not None else settings.comfyui_url,
         engine_user=engine_user,
+        isolation=isolation,
         allow_pickle=allow_pickle,
         labels=_labels(label or []),
         allowed_networks=settings.allowed_networks,
@@ -132,7 +142,10 @@ def _work(settings: "Settings", worker_settings: WorkerSettings, pulse: Pulse) -
         for number in stop_signals():
             loop.add_signal_handler(number, agent.stop)
         pulse.start(agent.stop)
-        await agent.run()
+        try:
+            await agent.run()
+        finally:
+            await finder.close()
 
     try:
         finder = EngineFinder(worker_settings)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 from uuid import UUID
 
-from annotated_types import MaxLen
+from annotated_types import Ge, Le, MaxLen
 
 from runflow.protocol.bounds import Bytes, Milliseconds, Pixels, Sha256, Short, Text, Time
 from runflow.protocol.events import MAX_EVENTS, Event, NodeRun
@@ -41,6 +41,13 @@ class Timings:
     cold_start: bool = field(
         default=False,
         metadata={"description": "The engine had to be started first: this was the first prompt of its life."},
+    )
+    peak_memory_bytes: Annotated[int, Ge(0), Le(2**60)] | None = field(
+        default=None,
+        metadata={
+            "description": "The most memory that the engine needed: of the GPU, or without one of its process. "
+            "Null: not known."
+        },
     )
 
 

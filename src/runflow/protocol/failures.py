@@ -44,6 +44,8 @@ class Failure:
     """Why a run failed. `message` is one sentence and the next step, fit for the caller; `details` too.
 
     `retryable`: it was the worker's or the engine's trouble, not the run's own fault; the server tries again.
+    `lacking`: the engine lacks what the version itself needs, and no value of the caller's named it; the server gives
+    the run to a worker that has it.
     """
 
     code: FailureCode
@@ -53,6 +55,7 @@ class Failure:
     node_type: Short | None = None
     details: Document | None = None
     retryable: bool = False
+    lacking: bool = False
 
 
 TERMINAL = frozenset({"succeeded", "failed", "cancelled"})

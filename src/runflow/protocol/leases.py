@@ -103,6 +103,12 @@ class Lease:
     run_id: UUID
     attempt_number: int
     expires_at: datetime
+    domain: str = field(
+        metadata={
+            "description": "Whose run it is: its organization's id. Runs of different domains must not share an engine "
+            "process, unless the worker's operator says otherwise (`RUNFLOW_ISOLATION`)."
+        }
+    )
     version: LeasedVersion
     input: dict[str, Any]
     files: dict[str, LeasedFile] = field(

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from annotated_types import Ge, Le, MaxLen, MinLen
 
+from runflow.protocol.abilities import Abilities, AbilityLists, Sandbox
 from runflow.protocol.bounds import Document, Sentence, Short
 
 PROTOCOL_VERSION = 1
@@ -50,6 +51,11 @@ class Registration(WorkerRequest):
     status_detail: Sentence | None = None
     engine: Annotated[Document, MaxLen(64)] | None = None
     fingerprints: Annotated[list[Short], MaxLen(256)] = field(default_factory=list)
+    abilities: Abilities | None = field(
+        default=None, metadata={"description": "What its engine can run. Without it, the worker is offered every lane."}
+    )
+    lists: AbilityLists | None = field(default=None, metadata={"description": "What the last answer wanted."})
+    sandbox: Sandbox | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,3 +66,10 @@ class Registered:
     lease_seconds: int = field(metadata={"description": "A lease that is not renewed for so long is lost."})
     offer_seconds: int = field(metadata={"description": "The first heartbeat of a lease must come within this time."})
     poll_seconds: int = field(metadata={"description": "How long to wait in one request for work."})
+    wants: list[str] = field(
+        default_factory=list,
+        metadata={
+            "description": "Lists of `abilities` that the server does not know by their hash: register again with "
+            "them in `lists`. Until then this worker gets no work."
+        },
+    )

@@ -191,6 +191,7 @@ async def _apply(
         execute_ms=body.timings.execute_ms,
         upload_ms=body.timings.upload_ms,
         cold_start=body.timings.cold_start,
+        peak_memory_bytes=body.timings.peak_memory_bytes,
         result_hash=fingerprint,
         nodes_completed=progress.get("nodes_completed"),
         nodes_total=progress.get("nodes_total"),

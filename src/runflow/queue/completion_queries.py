@@ -20,7 +20,8 @@ _END_ATTEMPT = """
         UPDATE run_attempts SET status_code = %(attempt_status)s, number = %(number)s, completed_at = clock_timestamp(),
             started_at = coalesce(started_at, offered_at), prepare_ms = %(prepare_ms)s, load_ms = %(load_ms)s,
             execute_ms = %(execute_ms)s, upload_ms = %(upload_ms)s, cold_start = %(cold_start)s,
-            failure_code = %(failure_code)s, failure_message = %(failure_message)s, result_hash = %(result_hash)s
+            peak_memory_bytes = %(peak_memory_bytes)s, failure_code = %(failure_code)s,
+            failure_message = %(failure_message)s, result_hash = %(result_hash)s
         WHERE id = %(lease)s
     ), usage AS (
         INSERT INTO usage_records (id, org_id, run_id, attempt_id, comfyui_workflow_id, api_key_id, gpu_code,
@@ -110,6 +111,7 @@ class AttemptEnd:
     execute_ms: int = 0
     upload_ms: int = 0
     cold_start: bool = False
+    peak_memory_bytes: int | None = None
     result_hash: str | None = None
     nodes_completed: int | None = None
     nodes_total: int | None = None

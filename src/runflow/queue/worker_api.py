@@ -281,6 +281,7 @@ class WorkerApi:
             run_id=claimed.run_id,
             attempt_number=claimed.attempt_number,
             expires_at=claimed.expires_at,
+            domain=str(claimed.org_id),
             version=LeasedVersion(
                 id=claimed.version_id,
                 number=payload.number,

@@ -81,6 +81,7 @@ run_attempts = Table(
     Column("execute_ms", Integer),
     Column("upload_ms", Integer),
     Column("cold_start", Boolean, nullable=False),
+    Column("peak_memory_bytes", BigInteger),
     Column("failure_code", Text),
     Column("failure_message", Text),
     Column("result_hash", Text),
@@ -231,6 +232,7 @@ class AttemptRow:
     execute_ms: int | None
     upload_ms: int | None
     cold_start: bool
+    peak_memory_bytes: int | None
     failure_code: str | None
     failure_message: str | None
 

@@ -1,4 +1,4 @@
-"""The worker: registers, keeps its engine running, takes leases while there is room, and leaves cleanly."""
+"""The worker: registers, keeps its engines running, takes leases while there is room, and leaves cleanly."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,8 @@ from runflow.worker.clock import CLOCK
 from runflow.worker.concurrency import UNFINISHED_LIMIT, Prefetch
 from runflow.worker.connection import Connection, ServerRefused, ServerUnavailable, Superseded, Unregistered
 from runflow.worker.engine.base import Engine, EngineDescription
-from runflow.worker.engine_supervisor import STARTING, EngineState, EngineStatus, EngineSupervisor
+from runflow.worker.engine_pool import EnginePool
+from runflow.worker.engine_supervisor import STARTING, EngineState, EngineStatus
 from runflow.worker.execute import Executor
 from runflow.worker.expected_outputs import ExpectedOutputs
 from runflow.worker.gpu import NO_GPU, gpu_from
@@ -29,7 +30,7 @@ from runflow.worker.heartbeat import HeartbeatTiming
 from runflow.worker.lease import Lease
 from runflow.worker.prepare import Fetching
 from runflow.worker.retry import Backoff, until_answered
-from runflow.worker.settings import WorkerSettings
+from runflow.worker.settings import Isolation, WorkerSettings
 from runflow.worker.store.model_store import ModelStore
 from runflow.worker.store.models import ModelPlacer
 from runflow.worker.store.resources import ResourceCache
@@ -44,7 +45,7 @@ _HEAD_START_SECONDS = 0.001
 
 
 class Agent:
-    """One life of a worker. `find_engine` returns the engine to use, not started, or raises `NoEngine`.
+    """One life of a worker. `find_engine` returns a new engine, not started, or raises `NoEngine`.
 
     `gpu` is what the registration says before an engine has been asked about its device.
     """
@@ -53,10 +54,11 @@ class Agent:
         self._settings = settings
         self._instance = uuid.uuid4()
         self._gpu = gpu
-        self._supervisor = EngineSupervisor(find_engine, self._engine_changed)
+        single_use = settings.isolation is Isolation.RUN
+        self._engines = EnginePool(find_engine, self._engine_changed, settings.limits, single_use=single_use)
         self._prefetch = Prefetch()
         self._expected = ExpectedOutputs()
-        self._executor = Executor(self._supervisor, self._prefetch, settings.limits)
+        self._executor = Executor(self._engines, self._prefetch, settings.limits, settings.isolation)
         self._attempts: dict[asyncio.Task[None], Attempt] = {}
         self._background: set[asyncio.Task[Any]] = set()
         self._changed = asyncio.Event()
@@ -109,7 +111,7 @@ class Agent:
                     take=lambda lease: self._take(lease, connection, context()),
                 )
 
-            keeping = asyncio.create_task(self._supervisor.run(), name="engine supervisor")
+            keeping = asyncio.create_task(self._engines.run(), name="engines")
             registering = asyncio.create_task(self._keep_registered(connection), name="registration")
             polling = asyncio.create_task(self._poll(connection, context), name="lease poll")
             stopping = asyncio.create_task(self._stopping.wait(), name="stop")
@@ -125,7 +127,7 @@ class Agent:
                 await _cancel(polling, stopping)
                 await self._finish_attempts()
                 await _cancel(registering, *self._background)
-                await self._supervisor.stop()
+                await self._engines.stop()
                 await _cancel(keeping)
 
     def _make_folders(self) -> ResourceCache:
@@ -153,11 +155,11 @@ class Agent:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            told = self._supervisor.state
+            told = self._engines.state
 
             async def register() -> Registered:
                 nonlocal told
-                told = self._supervisor.state
+                told = self._engines.state
                 return await connection.register(self._registration(told))
 
             answer = await until_answered(register, what="registration", seconds=float("inf"))
@@ -200,7 +202,7 @@ class Agent:
         return (
             self._registered is not None
             and self._registered.status is EngineStatus.READY
-            and self._supervisor.state.status is EngineStatus.READY
+            and self._engines.state.status is EngineStatus.READY
             and not self._executor.congested
         )
 

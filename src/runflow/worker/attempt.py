@@ -21,7 +21,8 @@ from runflow.worker.connection import Connection, LeaseLost, NotWelcome, ServerF
 from runflow.worker.engine.base import Engine, EngineError, FileMissing, OutputRef
 from runflow.worker.engine.boundary import NotAFile, OpenedOutput
 from runflow.worker.engine.execution import Execution
-from runflow.worker.execute import EngineChanged, Executor, GivenBack
+from runflow.worker.engine_pool import EngineChanged, GivenBack, Seat
+from runflow.worker.execute import Executor
 from runflow.worker.expected_outputs import ExpectedOutputs
 from runflow.worker.failures import RunFailed, engine_failure, failed, failure_of, shutdown_failure, timeout_failure
 from runflow.worker.heartbeat import Heartbeat, HeartbeatTiming
@@ -100,7 +101,8 @@ class Attempt:
         self._stop: Stop | None = None
         self._closing = False
         self._abandoned = False
-        self._engine: Engine | None = None
+        self._seat: Seat | None = None
+        self._leaving: asyncio.Task[None] | None = None
         self._timings: dict[str, Any] = {
             "started_at": None,
             "prepare_ms": 0,
@@ -175,6 +177,7 @@ class Attempt:
             return self._failed(Failure(FailureCode.INTERNAL, Stage.EXECUTE, message, retryable=True))
         finally:
             self._closing = True
+            self._leave_soon()
 
     async def _work(self) -> list[Output]:
         execution, prompt = await self._execute()
@@ -182,6 +185,7 @@ class Attempt:
         self.asks = self._context.executor.is_short and self.lease.inline_bytes > 0
         self._has_executed()
         self._timings["execute_ms"] = round(execution.execute_ms)
+        self._timings["peak_memory_bytes"] = execution.peak_memory_bytes
         if execution.started_at is not None:
             self._timings["started_at"] = moment(execution.started_at)
         failure = failure_of(execution, prompt, self.lease)
@@ -200,6 +204,7 @@ class Attempt:
             outputs, self._contents = inline(local)
         else:
             self._ask_no_more()
+            self._leave_soon()
             outputs = await self._upload(local)
             context.expected.learn(self.lease.version_id, local)
         self._timings["upload_ms"] = _milliseconds(began)
@@ -213,16 +218,17 @@ class Attempt:
     async def _execute(self) -> tuple[Execution, dict[str, dict[str, Any]]]:
         """Prepare, take a turn on the engine, and return how the prompt ended and what it was."""
         for _ in range(_ENGINE_CHANGES):
-            self._engine, life = await self._context.executor.engine()
-            await self._engine.begin(self._folder)
-            prompt = await self._prepare(self._engine)
-            self._report.use_prompt(prompt, self._context.executor.output_types)
+            await self._leave()
+            self._seat = seat = await self._context.executor.seat(self.lease)
+            await seat.engine.begin(self._folder)
+            prompt = await self._prepare(seat.engine)
+            self._report.use_prompt(prompt, seat.output_types)
             try:
                 execution = await self._context.executor.execute(
                     self.lease,
                     prompt,
                     self._report,
-                    life=life,
+                    seat=seat,
                     on_time_up=partial(self.stop, Stop.TIME_UP),
                     give_back=partial(self.stop, Stop.GIVEN_BACK),
                 )
@@ -270,11 +276,11 @@ class Attempt:
 
     async def _open(self, file: OutputFile, ordinal: int) -> OpenedOutput:
         """Return an output, open: whatever becomes of its name, that file is what is delivered."""
-        assert self._engine is not None
+        assert self._seat is not None
         output = OutputRef(file.filename, file.subfolder, file.type)
         staging = self._staging / f"out-{safe_name(file.filename, ordinal)}"
         try:
-            return await self._engine.open_output(output, staging)
+            return await self._seat.engine.open_output(output, staging)
         except (FileMissing, NotAFile) as error:
             raise missing(file, str(error)) from error
         except EngineError as error:
@@ -396,14 +402,30 @@ class Attempt:
 
     async def _clean(self) -> None:
         """Leave nothing of the run behind, whatever became of it."""
+        if self._leaving is not None:
+            await self._leaving
+        await self._leave()
         opened = [output for output in self._local if output.opened is not None]
         if opened:
             await asyncio.to_thread(_close, opened)
-        if self._engine is not None:
-            with contextlib.suppress(EngineError, OSError):
-                await self._engine.clean(self._folder)
         if self._staging.exists():
             await asyncio.to_thread(shutil.rmtree, self._staging, ignore_errors=True)
+
+    def _leave_soon(self) -> None:
+        """Leave the engine while the rest goes on: its outputs are open, so nothing of it is needed any more."""
+        if self._seat is not None:
+            self._leaving = asyncio.create_task(self._leave(), name=f"leave {self.lease.run_id}")
+
+    async def _leave(self) -> None:
+        """Leave the engine to others, with nothing of this run in its folders."""
+        if self._seat is None:
+            return
+        seat, self._seat = self._seat, None
+        try:
+            with contextlib.suppress(EngineError, OSError):
+                await seat.engine.clean(self._folder)
+        finally:
+            self._context.executor.leave(seat)
 
     def _log(self, completion: Completion | None, said: str, arrived: float) -> None:
         error = completion.error if completion is not None else None

@@ -1,8 +1,8 @@
 """How many runs a worker holds at once, so that its engine never idles and no run waits here for nothing."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 SHORT_SECONDS = 1.0
 """Executions shorter than this are held two deep in the engine: the gap between two prompts would cost a share of them.
@@ -41,49 +41,60 @@ class Prefetch:
         return self.in_engine + 1
 
 
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    group: object
+    may: Callable[[], bool]
+    turn: asyncio.Future[None]
+
+
 class Limiter:
-    """Lets in as many as `limit` says at the moment, first come, first served."""
+    """Lets in as many as `limit` says at the moment, first come, first served, and never two groups at once."""
 
     def __init__(self, limit: Callable[[], int]) -> None:
         self._limit = limit
-        self._inside = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._inside: list[object] = []
+        self._waiting: list[_Waiting] = []
 
     @property
     def inside(self) -> int:
         """How many are in."""
-        return self._inside
+        return len(self._inside)
 
     @property
     def has_room(self) -> bool:
-        """Whether one more would be let in at once."""
-        return self._inside < self._limit() and not self._waiting
+        """Whether one more of those inside would be let in at once."""
+        return len(self._inside) < self._limit() and not self._waiting
 
-    async def enter(self) -> None:
-        """Wait for a place. Whoever returns from here must call `leave`."""
-        if self.has_room:
-            self._inside += 1
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+    async def enter(self, group: object = None, may: Callable[[], bool] = lambda: True) -> None:
+        """Wait for a place. Whoever returns from here must call `leave`.
+
+        Who may not yet, by `may`, lets others pass; `recheck` asks again.
+        """
+        waiting = _Waiting(group, may, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        self.recheck()
         try:
-            await turn
+            await waiting.turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.leave()
+            if waiting.turn.done() and not waiting.turn.cancelled():
+                self.leave(group)
             else:
-                self._waiting.remove(turn)
+                self._waiting.remove(waiting)
+                self.recheck()
             raise
 
-    def leave(self) -> None:
+    def leave(self, group: object = None) -> None:
         """Give the place back."""
-        self._inside -= 1
+        self._inside.remove(group)
         self.recheck()
 
     def recheck(self) -> None:
-        """Let in who fits now; to be called when the limit may have risen."""
-        while self._waiting and self._inside < self._limit():
-            turn = self._waiting.popleft()
-            if not turn.done():
-                self._inside += 1
-                turn.set_result(None)
+        """Let in who fits now; to be called when the limit may have risen, or somebody may who might not."""
+        for waiting in list(self._waiting):
+            if len(self._inside) >= self._limit() or (self._inside and self._inside[0] is not waiting.group):
+                return
+            if not waiting.turn.done() and waiting.may():
+                self._waiting.remove(waiting)
+                self._inside.append(waiting.group)
+                waiting.turn.set_result(None)

@@ -1,7 +1,8 @@
-"""Keeps an engine running: finds it, starts it, starts it again when it died, and says how things stand."""
+"""Watches over one engine from its start to its end, and says how things stand."""
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,18 +10,14 @@ from enum import StrEnum
 import structlog
 
 from runflow.worker.engine.base import Engine, EngineDescription, EngineError, EngineKind
-from runflow.worker.retry import Backoff
 
 log = structlog.get_logger()
-
-LOOK_AGAIN_SECONDS = 5.0
-"""How often a missing engine is looked for: `runflow comfyui install` may be running in another terminal."""
 
 STARTING = "The engine is starting."
 """The detail of a state that nobody has to do anything about."""
 
-_HEALTHY_SECONDS = 60.0
 _PROBE_SECONDS = 2.0
+_LIVES = itertools.count(1)
 
 
 class EngineStatus(StrEnum):
@@ -52,97 +49,85 @@ class NoEngine(Exception):
 
 
 class EngineSupervisor:
-    """Owns the one engine of a worker. `find` returns the engine to use, not started, or raises `NoEngine`.
+    """Watches over one engine, not started yet, until it is gone for good; `on_change` is called at each turn of it.
 
-    `life` counts the starts: what was given to the engine in one life (input files, prompts) is gone in the next.
+    `life` is a number that no other engine of this worker has. It is another one after the engine did not answer for a
+    while: what was given to it before (input files, prompts) may be gone.
     """
 
-    def __init__(
-        self,
-        find: Callable[[], Engine],
-        on_change: Callable[[EngineState], None],
-        *,
-        look_again_seconds: float = LOOK_AGAIN_SECONDS,
-        backoff: Backoff | None = None,
-    ) -> None:
-        self._find = find
+    def __init__(self, engine: Engine, on_change: Callable[[], None]) -> None:
+        self.engine = engine
+        self.life = next(_LIVES)
+        self.description: EngineDescription | None = None
+        """What it is; None until it has started."""
+        self.trouble: str | None = None
+        """Why it does not answer, or why it ended by itself."""
+        self.ending = False
+        """Whether it is being ended, or was: on purpose."""
+        self.lived_seconds = 0.0
+        self._is_told_to_end = False
         self._on_change = on_change
-        self._look_again_seconds = look_again_seconds
-        self._backoff = backoff or Backoff(first=0.2, longest=60.0)
-        self._engine: Engine | None = None
-        self._ready = asyncio.Event()
+        self._usable = asyncio.Event()
         self._doubted = asyncio.Event()
-        self._stopping = False
-        self.life = 0
-        self.state = EngineState(EngineStatus.ENGINE_DOWN, "The worker has just started and looks for its engine.")
+        self._task = asyncio.create_task(self._live(), name="engine supervisor")
 
-    async def ready(self) -> Engine:
-        """Wait until the engine can take prompts, and return it."""
-        while self._engine is None or not self._ready.is_set():
-            await self._ready.wait()
-        return self._engine
+    @property
+    def is_ready(self) -> bool:
+        """Whether it can take prompts."""
+        return self._usable.is_set() and not self.ending and not self.ended
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is gone. Look at `fault` then."""
+        return self._task.done()
+
+    def raise_fault(self) -> None:
+        """Raise what ended the watch, where it was neither the engine nor who called it off."""
+        if self._task.done() and not self._task.cancelled():
+            self._task.result()
+
+    async def until_usable(self) -> bool:
+        """Wait until it can take prompts, or is gone; tell which."""
+        while not (self.is_ready or self.ending or self.ended):
+            await self._usable.wait()
+        return self.is_ready
 
     def doubt(self) -> None:
         """The engine did not answer somebody: find out whether it is still there before more work is taken."""
         self._doubted.set()
 
-    async def restart(self, reason: str) -> None:
-        """End the engine's life, for a prompt that cannot be stopped otherwise; a new one begins by itself."""
-        engine = self._engine
-        if engine is not None:
-            log.warning("Restarting the engine.", reason=reason)
-            self._ready.clear()
-            await engine.stop()
-
-    async def run(self) -> None:
-        """Keep an engine until cancelled or stopped."""
-        while not self._stopping:
-            try:
-                engine = self._find()
-            except NoEngine as missing:
-                self._set(EngineState(EngineStatus.NO_ENGINE, str(missing)))
-                await asyncio.sleep(self._look_again_seconds)
-                continue
-            await self._one_life(engine)
-
-    async def stop(self) -> None:
-        """Stop the engine for good."""
-        self._stopping = True
-        self._ready.clear()
-        if self._engine is not None:
+    async def end(self) -> None:
+        """End the engine's life, also while it starts, and wait for that. Prompts in flight raise EngineCrashed."""
+        is_first, self._is_told_to_end, self.ending = not self._is_told_to_end, True, True
+        if is_first and self.description is None:
+            self._task.cancel()
+        elif is_first:
             with contextlib.suppress(EngineError):
-                await self._engine.stop()
+                await self.engine.stop()
+        await asyncio.wait({self._task})
 
-    async def _one_life(self, engine: Engine) -> None:
-        self._set(EngineState(EngineStatus.ENGINE_DOWN, STARTING))
+    async def _live(self) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        self._engine = engine
         try:
-            description = await engine.start()
-            self.life += 1
-            log.info("The engine is ready.", seconds=round(loop.time() - began, 2), version=description.version)
-            self._set(EngineState(EngineStatus.READY, description=description))
-            reason: str | None = await self._until_dead(engine)
+            self.description = await self.engine.start()
+            log.info("The engine is ready.", seconds=round(loop.time() - began, 2), version=self.description.version)
+            self._tell(usable=True)
+            self.trouble = await self._until_dead()
         except EngineError as error:
-            reason = str(error)
-        # Also after a crash: what it holds (its base folder's lock) is in the way of the next one.
-        self._ready.clear()
-        with contextlib.suppress(EngineError):
-            await engine.stop()
-        if self._stopping:
-            return
-        if loop.time() - began > _HEALTHY_SECONDS:
-            self._backoff.reset()
-        delay = self._backoff.delay()
-        what = reason or "The engine was stopped."
-        log.warning("The engine is down.", reason=what, again_in_seconds=round(delay, 2))
-        self._set(EngineState(EngineStatus.ENGINE_DOWN, f"{what} {NEXT[engine.kind]}"))
-        await asyncio.sleep(delay)
+            self.trouble = str(error)
+        finally:
+            self.lived_seconds = loop.time() - began
+            self._usable.clear()
+            # Also after a crash: what it holds (its base folder's lock) is in the way of the next one.
+            with contextlib.suppress(EngineError):
+                await self.engine.stop()
+            self._usable.set()  # whoever waits for it looks at what became of it
+            loop.call_soon(self._on_change)
 
-    async def _until_dead(self, engine: Engine) -> str | None:
+    async def _until_dead(self) -> str | None:
         """Wait for the end of the engine; on the way find out about doubts. Returns the reason."""
-        death = asyncio.create_task(engine.wait_dead())
+        death = asyncio.create_task(self.engine.wait_dead())
         try:
             while True:
                 self._doubted.clear()
@@ -154,29 +139,29 @@ class EngineSupervisor:
                 if death.done():
                     reason = death.result()
                     return str(reason) if reason is not None else None
-                await self._probe(engine, death)
+                await self._probe(death)
         finally:
             death.cancel()
 
-    async def _probe(self, engine: Engine, death: "asyncio.Task[EngineError | None]") -> None:
+    async def _probe(self, death: "asyncio.Task[EngineError | None]") -> None:
         """Ask the engine until it answers or is known to be dead; while it does not answer it gets no work."""
         while not death.done():
             try:
-                description = await engine.describe()
+                self.description = await self.engine.describe()
             except EngineError as error:
-                self._set(EngineState(EngineStatus.ENGINE_DOWN, str(error)))
+                self.trouble = str(error)
+                self._tell(usable=False)
                 await asyncio.wait({death}, timeout=_PROBE_SECONDS)
             else:
-                if self.state.status is not EngineStatus.READY:
-                    self.life += 1
-                    self._set(EngineState(EngineStatus.READY, description=description))
+                if not self._usable.is_set():
+                    self.life = next(_LIVES)
+                    self.trouble = None
+                    self._tell(usable=True)
                 return
 
-    def _set(self, state: EngineState) -> None:
-        if state.status is EngineStatus.READY:
-            self._ready.set()
+    def _tell(self, *, usable: bool) -> None:
+        if usable:
+            self._usable.set()
         else:
-            self._ready.clear()
-        if state != self.state:
-            self.state = state
-            self._on_change(state)
+            self._usable.clear()
+        self._on_change()

@@ -1,4 +1,4 @@
-"""The turns that runs take on the worker's one engine: submitted in order, limited in time, stopped exactly."""
+"""The turns that runs take on the worker's engines: one after the other, limited in time, stopped exactly."""
 
 import asyncio
 import contextlib
@@ -11,10 +11,10 @@ from runflow.protocol.events import NodeState
 from runflow.worker.concurrency import Limiter, Prefetch
 from runflow.worker.engine.base import Ability, Engine, EngineCrashed, EngineError, EngineKind
 from runflow.worker.engine.execution import EngineEvent, EventKind, Execution
-from runflow.worker.engine_supervisor import EngineSupervisor
+from runflow.worker.engine_pool import EnginePool, GivenBack, Seat
 from runflow.worker.lease import Lease
 from runflow.worker.report import Report
-from runflow.worker.settings import Limits
+from runflow.worker.settings import Isolation, Limits
 
 log = structlog.get_logger()
 
@@ -24,22 +24,14 @@ WARM_VERSIONS = 8
 _END_SECONDS = 5.0
 
 
-class GivenBack(Exception):
-    """The run has not been tried here and goes back to its lane; the message says why."""
-
-
-class EngineChanged(Exception):
-    """The engine was started anew since the run was prepared: its files must be placed again."""
-
-
 class Turn:
     """One prompt inside the engine."""
 
     def __init__(
-        self, lease: Lease, report: Report, life: int, on_start: Callable[[], None], on_time_up: Callable[[], None]
+        self, lease: Lease, report: Report, seat: Seat, on_start: Callable[[], None], on_time_up: Callable[[], None]
     ) -> None:
         self.lease = lease
-        self.life = life
+        self.seat = seat
         self.started = False
         self._report = report
         self._on_start = on_start
@@ -88,21 +80,24 @@ class Turn:
 
 
 class Executor:
-    """Lets prompts into the engine, as many at once as `prefetch` says."""
+    """Lets prompts into engines, as many at once as `prefetch` says, and never those of two engines."""
 
-    def __init__(self, supervisor: EngineSupervisor, prefetch: Prefetch, limits: Limits) -> None:
-        self._supervisor = supervisor
+    def __init__(self, pool: EnginePool, prefetch: Prefetch, limits: Limits, isolation: Isolation) -> None:
+        self._pool = pool
         self._prefetch = prefetch
         self._limits = limits
+        self._isolation = isolation
         self._limiter = Limiter(lambda: prefetch.in_engine)
+        pool.on_free = self._limiter.recheck
         self._turns: dict[str, Turn] = {}
         self._noted = ""
-        self._warm: list[str] = []
-        self._warm_life = 0
-        self._blamed_life = 0
-        self._prompted_life = 0
-        self.congested = False
+        self._warm: dict[int, list[str]] = {}
+        self._congested = False
+
+    @property
+    def congested(self) -> bool:
         """Whether a run had to be given back behind one that takes long; until that ends no more are asked for."""
+        return self._congested or self._pool.congested
 
     @property
     def is_short(self) -> bool:
@@ -111,23 +106,21 @@ class Executor:
 
     @property
     def warm(self) -> list[str]:
-        """Fingerprints of the versions that the engine ran lately, newest last."""
-        return list(self._warm) if self._warm_life == self._supervisor.life else []
+        """Fingerprints of the versions that the engines ran lately, newest last."""
+        lives = self._pool.lives
+        self._warm = {life: versions for life, versions in self._warm.items() if life in lives}
+        return [version for versions in self._warm.values() for version in versions]
 
-    @property
-    def output_types(self) -> frozenset[str]:
-        """The engine's classes of output nodes; empty while there is no engine."""
-        description = self._supervisor.state.description
-        return frozenset() if description is None else description.output_types
+    async def seat(self, lease: Lease) -> Seat:
+        """Return a place in an engine of the run's domain; whoever has it must call `leave`.
 
-    async def engine(self) -> tuple[Engine, int]:
-        """Return the engine and its life. Raises `GivenBack` when there is none soon."""
-        try:
-            async with asyncio.timeout(self._limits.engine):
-                engine = await self._supervisor.ready()
-        except TimeoutError:
-            raise GivenBack("The engine is down.") from None
-        return engine, self._supervisor.life
+        Raises `GivenBack` when there is none soon.
+        """
+        return await self._pool.seat(self._isolation.domain_of(lease.id, lease.domain), lease.version_id)
+
+    def leave(self, seat: Seat) -> None:
+        """Nothing of the run is left in its engine: another domain's may follow."""
+        self._pool.leave(seat)
 
     async def execute(
         self,
@@ -135,7 +128,7 @@ class Executor:
         prompt: dict[str, dict[str, Any]],
         report: Report,
         *,
-        life: int,
+        seat: Seat,
         on_time_up: Callable[[], None],
         give_back: Callable[[], None],
     ) -> Execution:
@@ -143,7 +136,7 @@ class Executor:
 
         Raises `GivenBack`, `EngineChanged` and EngineError. `on_time_up` and `give_back` are to cancel the caller.
         """
-        await self._wait_for_turn()
+        await self._wait_for_turn(seat)
         engine: Engine | None = None
 
         def note_run() -> None:
@@ -151,11 +144,9 @@ class Executor:
                 self._noted = lease.id
                 engine.note_run(lease.run_id)
 
-        turn = Turn(lease, report, life, note_run, on_time_up)
+        turn = Turn(lease, report, seat, note_run, on_time_up)
         try:
-            engine, life_now = await self.engine()
-            if life_now != life:
-                raise EngineChanged
+            engine = await self._pool.usable(seat)
             self._turns[lease.id] = turn
             if len(self._turns) > 1:
                 turn.wait_behind(self._limits.hold, give_back)
@@ -168,45 +159,50 @@ class Executor:
             if engine is not None and self._noted == lease.id:
                 engine.note_run(None)
 
-    async def _wait_for_turn(self) -> None:
-        if self._limiter.has_room:
-            await self._limiter.enter()
-            return
+    async def _wait_for_turn(self, seat: Seat) -> None:
         try:
             async with asyncio.timeout(self._limits.hold):
-                await self._limiter.enter()
+                await self._limiter.enter(seat.pooled, lambda: seat.is_lost or self._pool.may_execute(seat))
         except TimeoutError:
-            self.congested = True
+            self._congested = True
             raise GivenBack(f"The engine is busy with another run for more than {self._limits.hold:g} s.") from None
 
     async def _run(self, engine: Engine, prompt: dict[str, dict[str, Any]], turn: Turn) -> Execution:
-        self._note_prompt(engine, turn)
+        is_first = self._pool.begin(turn.seat)
+        if is_first and engine.kind is EngineKind.OWNED:
+            turn.is_cold()
+        peak: int | None = None
         executing = asyncio.create_task(engine.execute(prompt, turn.lease.id, turn.take))
         try:
             execution = await asyncio.shield(executing)
+            peak = execution.peak_memory_bytes
         except asyncio.CancelledError:
-            await self._stop_prompt(engine, executing, turn.lease.id)
+            await self._stop_prompt(turn, executing)
             raise
         except EngineError as error:
-            self._supervisor.doubt()
+            turn.seat.pooled.doubt()
             if isinstance(error, EngineCrashed):
                 if self._is_innocent(turn):
                     raise GivenBack("The engine crashed while it executed another run.") from error
-                self._blamed_life = turn.life
+                turn.seat.pooled.blamed = turn.seat.life
             raise
+        finally:
+            self._pool.executed(turn.seat, peak)
         if not execution.rejected:
             self._prefetch.executed(execution.execute_ms / 1000)
-            self._note_warm(turn.lease.fingerprint)
+            self._note_warm(turn.seat.life, turn.lease.fingerprint)
         return execution
 
-    async def _stop_prompt(self, engine: Engine, executing: "asyncio.Task[Execution]", prompt_id: str) -> None:
+    async def _stop_prompt(self, turn: Turn, executing: "asyncio.Task[Execution]") -> None:
         """Take exactly this prompt off the engine; where it does not obey, end the engine if it is ours."""
+        engine, prompt_id = turn.seat.engine, turn.lease.id
         try:
             gone = await engine.cancel(prompt_id, timeout=self._limits.stop)
         except EngineError:
             gone = False
         if not gone and Ability.KILL in engine.abilities:
-            await self._supervisor.restart("A node did not stop when it was interrupted.")
+            log.warning("Ending the engine: a node did not stop when it was interrupted.", prompt_id=prompt_id)
+            await turn.seat.pooled.end()
         elif not gone:
             log.warning("A prompt does not stop; the engine is not ours to end.", prompt_id=prompt_id)
         await asyncio.wait({executing}, timeout=_END_SECONDS if gone else 0)
@@ -218,26 +214,20 @@ class Executor:
         """Whether another prompt was executing when the engine died: one at a time does, so this one had not begun."""
         if turn.started:
             return False
-        others = (other for other in self._turns.values() if other is not turn)
-        return self._blamed_life == turn.life or any(other.started for other in others)
+        others = (other for other in self._turns.values() if other is not turn and other.seat.life == turn.seat.life)
+        return turn.seat.pooled.blamed == turn.seat.life or any(other.started for other in others)
 
     def _end(self, turn: Turn) -> None:
         turn.end()
         self._turns.pop(turn.lease.id, None)
-        self.congested = False
-        self._limiter.leave()
+        self._congested = False
+        self._limiter.leave(turn.seat.pooled)
         following = next(iter(self._turns.values()), None)
         if following is not None:
             following.begin()
 
-    def _note_prompt(self, engine: Engine, turn: Turn) -> None:
-        if engine.kind is EngineKind.OWNED and self._prompted_life != turn.life:
-            turn.is_cold()
-        self._prompted_life = turn.life
-
-    def _note_warm(self, fingerprint: str) -> None:
-        if self._warm_life != self._supervisor.life:
-            self._warm, self._warm_life = [], self._supervisor.life
-        if fingerprint in self._warm:
-            self._warm.remove(fingerprint)
-        self._warm = [*self._warm, fingerprint][-WARM_VERSIONS:]
+    def _note_warm(self, life: int, fingerprint: str) -> None:
+        warm = self._warm.setdefault(life, [])
+        if fingerprint in warm:
+            warm.remove(fingerprint)
+        self._warm[life] = [*warm, fingerprint][-WARM_VERSIONS:]

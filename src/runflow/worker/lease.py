@@ -39,6 +39,8 @@ class Lease:
 
     id: str
     run_id: str
+    domain: str
+    """Whose run it is: its organization's id."""
     attempt_number: int
     version_id: UUID
     fingerprint: str
@@ -68,6 +70,7 @@ class Lease:
         return cls(
             id=str(lease.id),
             run_id=str(lease.run_id),
+            domain=lease.domain,
             attempt_number=lease.attempt_number,
             version_id=lease.version.id,
             fingerprint=lease.version.fingerprint,

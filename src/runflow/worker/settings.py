@@ -2,10 +2,26 @@
 
 import socket
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 ENGINE_USER_AUTO = "auto"
 ENGINE_USER_SAME = "same"
+
+
+class Isolation(StrEnum):
+    """Whose runs may share one process of an engine that the worker starts (`RUNFLOW_ISOLATION`)."""
+
+    RUN = "run"
+    """Nobody's: each run gets a fresh one."""
+    ORGANIZATION = "organization"
+    """Those of one organization."""
+    WORKER = "worker"
+    """Everybody's: the operator trusts all who have an organization here."""
+
+    def domain_of(self, lease_id: str, organization: str) -> str:
+        """Return the domain of a run, by its lease and by its organization: only runs of one domain share an engine."""
+        return {Isolation.RUN: lease_id, Isolation.ORGANIZATION: organization, Isolation.WORKER: ""}[self]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +50,9 @@ class WorkerSettings:
     comfyui_dir: Path
     comfyui_url: str | None = None
     engine_user: str = ENGINE_USER_AUTO
+    engine_network: bool = True
+    """Whether sandboxed engines have the machine's network."""
+    isolation: Isolation = Isolation.ORGANIZATION
     labels: dict[str, str] = field(default_factory=dict)
     allowed_networks: str = ""
     allowed_origins: tuple[str, ...] = ()

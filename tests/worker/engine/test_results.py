@@ -1,4 +1,4 @@
-"""How long a prompt took, where the engine's clock is set while it executes."""
+"""How long a prompt took, where the engine's clock is set while it executes, and how much memory it needed."""
 
 from typing import Any
 
@@ -28,3 +28,12 @@ async def test_the_engines_own_measure_is_used_where_it_can_be_true() -> None:
     assert read_history(ended(1004.0, 1000.0), tracker, "p", ()).execute_ms == 0
     tracker.started_at = CLOCK.now() - 2
     assert read_history(ended(1000.0, 1004.0), tracker, "p", ()).execute_ms == 4
+
+
+@pytest.mark.parametrize(
+    ("told", "known"), [(3 * 2**30, 3 * 2**30), (None, None), ("much", None), (-1, None), (2**70, None), (1.5, None)]
+)
+async def test_the_peak_of_its_memory_is_what_the_plugin_told(told: object, known: int | None) -> None:
+    entry = ended(1000.0, 1004.0)
+    entry["status"]["messages"][1][1]["runflow_peak_memory_bytes"] = told
+    assert read_history(entry, Tracker({}, None), "p", ()).peak_memory_bytes == known

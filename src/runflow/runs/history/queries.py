@@ -144,7 +144,7 @@ ATTEMPT_LIST = ListSpec(
         ListField("failure_code", run_attempts.c.failure_code, FieldKind.STRING, nullable=True),
         *(
             ListField(name, run_attempts.c[name], FieldKind.INT, nullable=True)
-            for name in ("prepare_ms", "load_ms", "execute_ms", "upload_ms")
+            for name in ("prepare_ms", "load_ms", "execute_ms", "upload_ms", "peak_memory_bytes")
         ),
         ListField("started_at", run_attempts.c.started_at, FieldKind.TIMESTAMP, nullable=True),
         ListField("completed_at", run_attempts.c.completed_at, FieldKind.TIMESTAMP, nullable=True),

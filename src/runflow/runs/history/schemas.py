@@ -93,6 +93,9 @@ class Attempt(BaseModel):
     execute_ms: int | None
     upload_ms: int | None
     cold_start: bool
+    peak_memory_bytes: int | None = Field(
+        description="The most memory that the engine needed: of the GPU, or without one of its process."
+    )
     failure_code: str | None
     failure_message: str | None
 

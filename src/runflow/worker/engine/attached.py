@@ -61,6 +61,8 @@ class AttachedEngine:
     """A ComfyUI at a URL. `headers` carry its credentials; they are in no log and no message."""
 
     kind = EngineKind.ATTACHED
+    isolates = False
+    quick = False
 
     def __init__(
         self, url: str, *, headers: Mapping[str, str] | None = None, unreachable_seconds: float = 30.0
@@ -123,6 +125,10 @@ class AttachedEngine:
     def model_folders(self) -> tuple[Path, ...]:
         """Return none: its folders are not ours."""
         return ()
+
+    def memory_bytes(self) -> int:
+        """Return 0: its process is not ours to look at."""
+        return 0
 
     async def place_input(self, run_folder: str, name: str, path: Path) -> str:
         """Upload a file below the run's folder. Returns the name for a loader node."""

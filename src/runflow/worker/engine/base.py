@@ -86,6 +86,20 @@ class OutputRef:
 
 
 @dataclass(frozen=True, slots=True)
+class SandboxFacts:
+    """What an engine cannot leave, and how it is started.
+
+    `separates_files`: what it reads and writes is out of reach for an engine of another domain. `fork_level`: of the
+    fork server that it came from, None for a plain boot. `why_not_better`: a sentence, None on the best rung.
+    """
+
+    rung: str
+    separates_files: bool
+    fork_level: int | None
+    why_not_better: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class EngineDescription:
     """What an engine is. `memory_bytes` is the device's (GPU memory, or the machine's on CPU).
 
@@ -105,6 +119,7 @@ class EngineDescription:
     plugin: bool
     abilities: frozenset[Ability]
     isolation: tuple[str, ...]
+    sandbox: SandboxFacts | None = None
 
 
 OnBoot = Callable[[float, str], None]
@@ -127,8 +142,19 @@ class Engine(Protocol):
         """Whether it can take prompts now."""
 
     @property
+    def isolates(self) -> bool:
+        """Whether it serves one domain and another one needs a fresh engine; False: it serves all."""
+
+    @property
+    def quick(self) -> bool:
+        """Whether it starts in a fraction of a second, beside another one of its kind; False: it boots, alone."""
+
+    @property
     def model_folders(self) -> tuple[Path, ...]:
         """Where it looks for models, below which each kind has a folder; the first is ours to write. None attached."""
+
+    def memory_bytes(self) -> int:
+        """Return the resident memory of its processes now; 0 where that is not known."""
 
     async def start(self, on_boot: OnBoot | None = None) -> EngineDescription:
         """Bring it up, or connect to it, and return what it is. May be called again after `stop` or a crash."""

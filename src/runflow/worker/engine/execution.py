@@ -127,6 +127,8 @@ class Execution:
     started_at: float | None
     finished_at: float
     rejected: bool = False
+    peak_memory_bytes: int | None = None
+    """The most memory that the engine needed meanwhile: of the GPU, or without one its process's; None: not known."""
 
 
 def node_title(prompt: Prompt, node_id: str) -> str:

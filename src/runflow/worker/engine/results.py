@@ -14,6 +14,9 @@ log = structlog.get_logger(__name__)
 
 CLOCK_TOLERANCE_MS = 1000.0
 """What the engine measured may be so much more than what we saw of it: its messages are on their way for a while."""
+_PEAK = "runflow_peak_memory_bytes"
+"""The plugin's, in the message about the end (plugin/peak_memory.py)."""
+_MOST_BYTES = 2**60
 _ENDS = ("execution_success", "execution_error", "execution_interrupted")
 
 
@@ -41,6 +44,7 @@ def read_history(entry: Mapping[str, Any], tracker: Tracker, prompt_id: str, hid
         execute_ms=_measured(messages, tracker, now),
         started_at=tracker.started_at,
         finished_at=now,
+        peak_memory_bytes=_peak(messages),
     )
 
 
@@ -92,6 +96,12 @@ def _measured(messages: Mapping[str, Mapping[str, Any]], tracker: Tracker, now: 
         if 0 <= told <= (told if ours is None else ours + CLOCK_TOLERANCE_MS):
             return told
     return ours or 0.0
+
+
+def _peak(messages: Mapping[str, Mapping[str, Any]]) -> int | None:
+    """Return the most memory that the prompt needed, as far as the plugin tells. Nodes could tell anything, too."""
+    peak = next((messages[kind].get(_PEAK) for kind in _ENDS if kind in messages), None)
+    return peak if isinstance(peak, int) and 0 < peak < _MOST_BYTES else None
 
 
 def _log_raw(prompt_id: str, data: Mapping[str, Any]) -> None:

@@ -1,0 +1,453 @@
+"""The engines of a worker: each serves one domain for its whole life, and a run of another domain gets a fresh one.
+
+What is done next is decided in one place, `_arrange`, from what is there: it runs whenever anything has changed.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from uuid import UUID
+
+import structlog
+
+from runflow.worker.engine.base import Engine, EngineDescription
+from runflow.worker.engine_supervisor import NEXT, STARTING, EngineState, EngineStatus, EngineSupervisor, NoEngine
+from runflow.worker.memory import Peaks, fit_in_machine, fit_on_gpu, highest
+from runflow.worker.retry import Backoff
+from runflow.worker.settings import Limits
+
+log = structlog.get_logger()
+
+LOOK_AGAIN_SECONDS = 5.0
+"""How often a missing engine is looked for: `runflow comfyui install` may be running in another terminal."""
+
+MOST_ENGINES = 2
+"""How many live side by side, where they start quickly: one executes, and the next domain's run is prepared."""
+
+_HEALTHY_SECONDS = 60.0
+_LOOK_WHERE = "The worker has just started and looks for its engine."
+
+
+class GivenBack(Exception):
+    """The run has not been tried here and goes back to its lane; the message says why."""
+
+
+class EngineChanged(Exception):
+    """The engine was started anew since the run was prepared: its files must be placed again."""
+
+
+class PooledEngine(EngineSupervisor):
+    """One engine of the pool, with whose it is and what it has done."""
+
+    def __init__(self, engine: Engine, on_change: Callable[[], None], *, planned: bool) -> None:
+        super().__init__(engine, on_change)
+        self.planned = planned
+        """Whether it was started in good order, not because another one died."""
+        self.domain: str | None = None
+        """Whose runs it serves; None: it is new, or serves all."""
+        self.seats: set[Seat] = set()
+        self.used_at = 0
+        """Grows from one seat to the next: the engine that was used least lately is ended first."""
+        self.prompted = False
+        """Whether it got a prompt: from then on it may hold models."""
+        self.blamed = 0
+        """The life that ended while it executed a prompt of which we know."""
+        self.peak: int | None = 0
+        """The most memory that its prompts needed, in bytes; None: not known of one."""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it is nobody's yet."""
+        return self.domain is None and self.engine.isolates
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is somebody's, and has no run."""
+        return self.domain is not None and not self.seats and not self.ending
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether it has a run whose prompt has not had its turn."""
+        return any(seat.waits for seat in self.seats)
+
+
+@dataclass(eq=False, slots=True)
+class Seat:
+    """A run's place in an engine, from before its preparation until nothing of it is left there."""
+
+    pooled: PooledEngine
+    life: int
+    version_id: UUID
+    waits: bool = True
+    """Whether its prompt has not had its turn yet."""
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that it is in."""
+        return self.pooled.engine
+
+    @property
+    def output_types(self) -> frozenset[str]:
+        """The engine's classes of output nodes."""
+        description = self.pooled.description
+        return frozenset() if description is None else description.output_types
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether what was given to the engine for this run is gone, or will be."""
+        return self.pooled.ended or self.pooled.ending or self.pooled.life != self.life
+
+
+class _For(Enum):
+    """What a request waits for, and what is said when it waits too long."""
+
+    ROOM = "The engine is busy with another run for more than {:g} s."
+    START = ""
+    """The start of an engine, in good order: as long as that takes."""
+    REPAIR = "The engine is down."
+
+
+@dataclass(eq=False, slots=True)
+class _Request:
+    domain: str
+    version_id: UUID
+    seat: asyncio.Future[Seat] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    waits_for: _For | None = None
+    until: float | None = None
+
+
+class EnginePool:
+    """Owns the engines of a worker. `find` returns a new one, not started, or raises `NoEngine`.
+
+    `on_change` is told how things stand, whenever that changes. `single_use`: each domain comes only once, so an engine
+    is of no use after it.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[], Engine],
+        on_change: Callable[[EngineState], None],
+        limits: Limits,
+        *,
+        single_use: bool = False,
+        look_again_seconds: float = LOOK_AGAIN_SECONDS,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self._find = find
+        self._on_change = on_change
+        self._limits = limits
+        self._single_use = single_use
+        self._look_again_seconds = look_again_seconds
+        self._backoff = backoff or Backoff(first=0.2, longest=60.0)
+        self._engines: list[PooledEngine] = []
+        self._requests: list[_Request] = []
+        self._found: Engine | None = None
+        """Found to be started alone, when the others are gone."""
+        self._wake = asyncio.Event()
+        self._uses = 0
+        self._failure: str | None = None
+        self._missing: str | None = None
+        self._not_before = 0.0
+        self._background: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self.peaks = Peaks()
+        self.on_free: Callable[[], None] = lambda: None
+        """Called when a run may get its turn now: another left its engine, or an engine is gone."""
+        self.congested = False
+        """Whether a run had to be given back for want of room; until another leaves, no more are asked for."""
+        self.state = EngineState(EngineStatus.ENGINE_DOWN, _LOOK_WHERE)
+
+    @property
+    def lives(self) -> list[int]:
+        """The lives of the engines that are there."""
+        return [one.life for one in self._engines if one.is_ready]
+
+    async def run(self) -> None:
+        """Keep engines until cancelled or stopped."""
+        try:
+            while not self._stopping:
+                self._wake.clear()
+                pause = self._arrange()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._wake.wait()
+        finally:
+            await self.stop()
+
+    async def stop(self) -> None:
+        """Stop every engine for good."""
+        self._stopping = True
+        await asyncio.gather(*(one.end() for one in self._engines))
+        self._wake.set()
+
+    async def seat(self, domain: str, version_id: UUID) -> Seat:
+        """Wait for a place in an engine that serves this domain. Whoever has it must call `leave`.
+
+        Raises `GivenBack` where other runs take too long, or no engine comes up soon.
+        """
+        request = _Request(domain, version_id)
+        self._requests.append(request)
+        self._seat_waiting()
+        self._wake.set()
+        try:
+            return await request.seat
+        except asyncio.CancelledError:
+            if request.seat.done() and not request.seat.cancelled() and request.seat.exception() is None:
+                self.leave(request.seat.result())
+            raise
+        finally:
+            if request in self._requests:
+                self._requests.remove(request)
+
+    def leave(self, seat: Seat) -> None:
+        """Nothing of the run is left in its engine."""
+        seat.pooled.seats.discard(seat)
+        self.congested = False
+        self._wake.set()
+        self.on_free()
+
+    async def usable(self, seat: Seat) -> Engine:
+        """Return the engine, as soon as it takes prompts. Raises `EngineChanged` or `GivenBack`."""
+        try:
+            async with asyncio.timeout(self._limits.engine):
+                await seat.pooled.until_usable()
+        except TimeoutError:
+            raise GivenBack(_For.REPAIR.value) from None
+        if seat.is_lost:
+            raise EngineChanged
+        return seat.engine
+
+    def may_execute(self, seat: Seat) -> bool:
+        """Tell whether no other domain's models are in the way of this run; an engine in the way without runs is ended.
+
+        `on_free` is called when it is worth asking again.
+        """
+        in_the_way = [one for one in self._engines if one is not seat.pooled and self._is_in_the_way(one, seat.pooled)]
+        for one in in_the_way:
+            if one.is_idle:
+                self._end(one, "Its memory is needed by a run of another domain.")
+        return not in_the_way
+
+    def begin(self, seat: Seat) -> bool:
+        """The run's prompt goes into its engine; tell whether it is the first one of that engine's life."""
+        seat.waits = False
+        first, seat.pooled.prompted = not seat.pooled.prompted, True
+        return first
+
+    def executed(self, seat: Seat, peak: int | None) -> None:
+        """The run's prompt has ended, and needed so much memory, if that is known. In bytes."""
+        seat.pooled.peak = highest((seat.pooled.peak, peak))
+        if peak is not None:
+            self.peaks.note(seat.version_id, peak)
+
+    # ------------------------------------------------------------------------------------------ what is done next
+    def _arrange(self) -> float | None:
+        """Seat, end and start what can be, or must. Returns how many seconds to wait for a change, None: for ever."""
+        now = asyncio.get_running_loop().time()
+        self._bury(now)
+        wanted = self._seat_waiting()
+        self._end_unneeded(len(wanted))
+        self._start_wanted(wanted, now)
+        self._set(self._state())
+        return self._expire(now)
+
+    def _bury(self, now: float) -> None:
+        """Forget engines that are gone, and remember why where nobody wanted that."""
+        for one in [one for one in self._engines if one.ended]:
+            self._engines.remove(one)
+            one.raise_fault()
+            if not one.ending:
+                if one.prompted or one.lived_seconds > _HEALTHY_SECONDS:
+                    self._backoff.reset()  # it started well: what it was given has ended it
+                delay = self._backoff.delay()
+                what = one.trouble or "The engine was stopped."
+                self._not_before = now + delay
+                self._failure = f"{what} {NEXT[one.engine.kind]}"
+                log.warning("The engine is down.", reason=what, again_in_seconds=round(delay, 2))
+            self.on_free()
+        if any(one.is_ready for one in self._engines):
+            self._failure = None
+
+    def _seat_waiting(self) -> list[str]:
+        """Seat in order whoever can be, note of the others what they wait for, and return domains without an engine.
+
+        Behind one that waits for another's engine to go nobody is seated: that engine must run empty, and stay so.
+        """
+        new = [one for one in self._engines if one.is_new and not one.ending and not one.ended]
+        new.sort(key=lambda one: not one.is_ready)
+        promised: dict[str, PooledEngine] = {}
+        wanted: list[str] = []
+        is_blocked = False
+        for request in list(self._requests):
+            one = self._serving(request.domain) or promised.get(request.domain) or (new.pop(0) if new else None)
+            if one is None:
+                if request.domain not in wanted:
+                    wanted.append(request.domain)
+                is_full = len(wanted) > self._room + self._room_soon
+                self._note_wait(request, _For.ROOM if is_blocked or is_full else self._start_or_repair())
+                is_blocked |= len(wanted) > self._room
+                continue
+            promised[request.domain] = one
+            if is_blocked or self._must_run_empty(one):
+                is_blocked = True
+                self._note_wait(request, _For.ROOM)
+            elif one.is_ready:
+                self._seat(request, one)
+            else:
+                is_starting = one.description is None and one.planned
+                self._note_wait(request, _For.START if is_starting else _For.REPAIR)
+        return wanted
+
+    def _seat(self, request: _Request, one: PooledEngine) -> None:
+        self._requests.remove(request)
+        if request.seat.done():
+            return
+        if one.engine.isolates:
+            one.domain = request.domain
+        self._uses += 1
+        one.used_at = self._uses
+        seat = Seat(one, one.life, request.version_id)
+        one.seats.add(seat)
+        request.seat.set_result(seat)
+
+    def _serving(self, domain: str) -> PooledEngine | None:
+        """Return the engine that serves this domain, if there is one."""
+        serving = (one for one in self._engines if not one.engine.isolates or one.domain == domain)
+        return next((one for one in serving if not one.ending and not one.ended), None)
+
+    @property
+    def _room(self) -> int:
+        """How many engines may be started now."""
+        if not self._engines:
+            return 1
+        return 0 if self._is_alone else max(0, MOST_ENGINES - len(self._engines))
+
+    @property
+    def _room_soon(self) -> int:
+        """How many engines may be started once those are gone that have no run."""
+        going = sum(one.ending or one.is_idle for one in self._engines)
+        return int(going == len(self._engines)) if self._is_alone else going
+
+    @property
+    def _is_alone(self) -> bool:
+        """Whether the next engine cannot be started beside one that is there."""
+        return bool(self._engines) and (self._found is not None or not all(one.engine.quick for one in self._engines))
+
+    def _must_run_empty(self, one: PooledEngine) -> bool:
+        """Whether another domain's run waits for this one's memory."""
+        others = (other for other in self._engines if other is not one and other.is_waited_for)
+        return any(self._is_in_the_way(one, other) for other in others)
+
+    def _is_in_the_way(self, one: PooledEngine, of: PooledEngine) -> bool:
+        """Whether the models that one engine may hold leave no room for those of the other."""
+        if not one.prompted or one.ended:
+            return False
+        description = one.description or of.description
+        if description is None:
+            return True
+        if description.device_type == "cpu":
+            return not fit_in_machine(one.engine.memory_bytes(), of.engine.memory_bytes(), description.memory_bytes)
+        return not fit_on_gpu(self._need(one), self._need(of), description.memory_bytes)
+
+    def _need(self, one: PooledEngine) -> int | None:
+        """Return the most memory that one engine had or will have with the runs that it has now; None: not known."""
+        return highest((one.peak, *(self.peaks.of(seat.version_id) for seat in one.seats)))
+
+    def _end_unneeded(self, wanted: int) -> None:
+        """End engines without runs: used up, in the place of one that is wanted, or too large beside another."""
+        lacking = wanted - self._room - sum(one.ending for one in self._engines)
+        if wanted and self._is_alone:
+            lacking = len(self._engines)
+        for one in sorted((one for one in self._engines if one.is_idle), key=lambda one: one.used_at):
+            newer = [other for other in self._engines if other.used_at > one.used_at and other.prompted]
+            if self._single_use:
+                self._end(one, "Each run gets an engine of its own.")
+            elif lacking > 0:
+                lacking -= 1
+                self._end(one, "The next run is of another domain.")
+            elif any(self._is_in_the_way(one, other) for other in newer):
+                self._end(one, "Two engines take too much of the machine's memory.")
+
+    def _start_wanted(self, wanted: list[str], now: float) -> None:
+        """Start an engine for each domain that wants one, and one ahead where none is wanted."""
+        if now < self._not_before or self._stopping:
+            return
+        ahead = not self._engines or (self._single_use and not any(one.is_new for one in self._engines))
+        for _ in wanted or ([""] if ahead else []):
+            if not self._room or not self._start(now):
+                return
+
+    def _start(self, now: float) -> bool:
+        try:
+            engine = self._found or self._find()
+        except NoEngine as missing:
+            self._missing, self._not_before = str(missing), now + self._look_again_seconds
+            return False
+        self._missing = None
+        if self._engines and not engine.quick:
+            self._found = engine
+            return False
+        self._found = None
+        self._engines.append(PooledEngine(engine, self._wake.set, planned=self._failure is None))
+        return True
+
+    def _end(self, one: PooledEngine, why: str) -> None:
+        log.info("Ending an engine.", reason=why)
+        one.ending = True
+        task = asyncio.create_task(one.end())
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    # ---------------------------------------------------------------------------------------- who waits for how long
+    def _start_or_repair(self) -> _For:
+        return _For.START if self._failure is None and self._missing is None else _For.REPAIR
+
+    def _note_wait(self, request: _Request, what: _For) -> None:
+        if request.waits_for is not what:
+            request.waits_for = what
+            seconds = {_For.ROOM: self._limits.hold, _For.REPAIR: self._limits.engine}.get(what)
+            request.until = None if seconds is None else asyncio.get_running_loop().time() + seconds
+
+    def _expire(self, now: float) -> float | None:
+        """Give back what has waited too long. Returns after how many seconds to look again; None: after a change."""
+        for request in [one for one in self._requests if one.until is not None and one.until <= now]:
+            self._requests.remove(request)
+            self.congested |= request.waits_for is _For.ROOM
+            if not request.seat.done() and request.waits_for is not None:
+                request.seat.set_exception(GivenBack(request.waits_for.value.format(self._limits.hold)))
+        times = [one.until for one in self._requests if one.until is not None]
+        if self._not_before > now:
+            times.append(self._not_before)
+        return min(times) - now if times else None
+
+    # ------------------------------------------------------------------------------------------- how things stand
+    def _state(self) -> EngineState:
+        ready = next((one for one in self._engines if one.is_ready), None)
+        if ready is not None:
+            return EngineState(EngineStatus.READY, description=ready.description)
+        silent = next((one.trouble for one in self._engines if one.trouble is not None and not one.ending), None)
+        if silent is not None:
+            return EngineState(EngineStatus.ENGINE_DOWN, silent)
+        if self._engines:
+            is_quick = self._failure is None and all(one.engine.quick for one in self._engines)
+            is_soon = is_quick and self.state.status is EngineStatus.READY
+            return self.state if is_soon else EngineState(EngineStatus.ENGINE_DOWN, STARTING)
+        if self._missing is not None:
+            return EngineState(EngineStatus.NO_ENGINE, self._missing)
+        return self.state if self._failure is None else EngineState(EngineStatus.ENGINE_DOWN, self._failure)
+
+    def _set(self, state: EngineState) -> None:
+        if not _same(state, self.state):
+            self.state = state
+            self._on_change(state)
+
+
+def _same(one: EngineState, other: EngineState) -> bool:
+    """Whether two states say the same to others: a fresh engine at another address is no news."""
+    return replace(one, description=None) == replace(other, description=None) and _known(one) == _known(other)
+
+
+def _known(state: EngineState) -> EngineDescription | None:
+    return None if state.description is None else replace(state.description, url="")

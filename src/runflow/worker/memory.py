@@ -1,0 +1,51 @@
+"""How much memory runs need, and whether the engines of two domains may stay side by side (decided, never measured)."""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from uuid import UUID
+
+GPU_SHARE = 0.9
+"""Two engines may hold models on one GPU at the same time where their peaks come to less than this share of it."""
+MACHINE_SHARE = 0.5
+"""Without a GPU: where what both have resident is less than this share of the machine's memory. The rest is for what
+the run at hand still loads; the worker's watchdog ends an engine that takes too much."""
+
+_VERSIONS = 1000
+
+
+class Peaks:
+    """Remembers the most memory that a run of each version needed, of the versions that ran lately. In bytes."""
+
+    def __init__(self) -> None:
+        self._peaks: OrderedDict[UUID, int] = OrderedDict()
+
+    def note(self, version_id: UUID, peak: int) -> None:
+        """A run of this version had this peak; the highest counts, as inputs differ."""
+        self._peaks[version_id] = max(peak, self._peaks.get(version_id, 0))
+        self._peaks.move_to_end(version_id)
+        if len(self._peaks) > _VERSIONS:
+            self._peaks.popitem(last=False)
+
+    def of(self, version_id: UUID) -> int | None:
+        """Return the highest peak that was seen of a version, None where none was."""
+        return self._peaks.get(version_id)
+
+
+def highest(peaks: Iterable[int | None]) -> int | None:
+    """Return the highest of these peaks, None where one of them is not known."""
+    known = 0
+    for peak in peaks:
+        if peak is None:
+            return None
+        known = max(known, peak)
+    return known
+
+
+def fit_on_gpu(one: int | None, other: int | None, memory: int) -> bool:
+    """Tell whether two engines with these peaks may both hold their models in `memory` bytes of a GPU."""
+    return one is not None and other is not None and one + other < GPU_SHARE * memory
+
+
+def fit_in_machine(one: int, other: int, memory: int) -> bool:
+    """Tell whether two engines that have so much resident may stay in a machine of `memory` bytes; 0: not known."""
+    return one > 0 and other > 0 and one + other < MACHINE_SHARE * memory
