@@ -16,6 +16,7 @@ from runflow.worker.settings import (
     ENGINE_USER_AUTO,
     ENGINE_USER_SAME,
     SUPERSEDED_EXIT_CODE,
+    EngineNetwork,
     Isolation,
     WorkerSettings,
     default_name,
@@ -65,6 +66,22 @@ def worker(
             "one organization, or everybody's (`worker`).",
         ),
     ] = Isolation.ORGANIZATION,
+    engine_network: Annotated[
+        EngineNetwork,
+        typer.Option(
+            envvar="RUNFLOW_ENGINE_NETWORK",
+            help="Whether engines in a sandbox have this machine's network: `on`, `off`, or `auto`: on while the "
+            "installation has one organization.",
+        ),
+    ] = EngineNetwork.AUTO,
+    engine_disk_bytes: Annotated[
+        int | None,
+        typer.Option(
+            envvar="RUNFLOW_ENGINE_DISK_BYTES",
+            min=1 << 20,
+            help="How much one engine may write; default: half of what is free when the worker starts.",
+        ),
+    ] = None,
     allow_pickle: Annotated[
         bool,
         typer.Option(
@@ -102,6 +119,8 @@ def worker(
         comfyui_url=comfyui_url if comfyui_url is not None or comfyui is not None else settings.comfyui_url,
         engine_user=engine_user,
         isolation=isolation,
+        engine_network=engine_network,
+        engine_disk_bytes=engine_disk_bytes,
         allow_pickle=allow_pickle,
         labels=_labels(label or []),
         allowed_networks=settings.allowed_networks,
@@ -137,7 +156,7 @@ def _work(settings: "Settings", worker_settings: WorkerSettings, pulse: Pulse) -
     from runflow.worker.gpu import detect
 
     async def work() -> None:
-        agent = Agent(worker_settings, finder, gpu=detect())
+        agent = Agent(worker_settings, finder, gpu=detect(), on_registered=finder.registered)
         loop = asyncio.get_running_loop()
         for number in stop_signals():
             loop.add_signal_handler(number, agent.stop)

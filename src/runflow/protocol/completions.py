@@ -65,6 +65,7 @@ class Next:
     warm: WarmEngines = field(default_factory=list)
     idle: bool = True
     expected: Expectations = field(default_factory=list)
+    several_organizations: bool | None = None
 
 
 Result = Literal["succeeded", "failed", "cancelled", "released"]

@@ -51,6 +51,9 @@ class LeaseRequest(WorkerRequest):
     warm: WarmEngines = field(default_factory=list, metadata={"description": "The engine that is used next first."})
     idle: bool = field(default=True, metadata={"description": "It holds no run that has still to execute."})
     expected: Expectations = field(default_factory=list)
+    several_organizations: bool | None = field(
+        default=None, metadata={"description": "What the registration's answer said of that; null: it does not matter."}
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,6 +66,13 @@ class Registered:
     lease_seconds: int = field(metadata={"description": "A lease that is not renewed for so long is lost."})
     offer_seconds: int = field(metadata={"description": "The first heartbeat of a lease must come within this time."})
     poll_seconds: int = field(metadata={"description": "How long to wait in one request for work."})
+    several_organizations: bool = field(
+        default=False,
+        metadata={
+            "description": "Whether runs of more than one organization may come. When that changes, the next request "
+            "for work is answered with `CONFLICT`: register again."
+        },
+    )
     wants: list[str] = field(
         default_factory=list,
         metadata={

@@ -48,6 +48,7 @@ from runflow.workers.abilities import abilities_key, named_lists, told_lists
 from runflow.workers.gpus import queries as gpus
 from runflow.workers.queries import RegisteredWorker
 from runflow.workflows import resources
+from runflow.workflows.runtime.known import Known
 from runflow.workflows.versions.payload import VersionPayload, remembered_version, untitled_prompt, version_payload
 
 log = structlog.get_logger()
@@ -85,6 +86,7 @@ class WorkerApi:
         self._board = Board(services.db, services.hub)
         self._known: dict[UUID, KnownWorker] = {}
         self._eligibility = services.part(Eligibility)
+        self._runtimes = services.part(Known)
         self._superseded: OrderedDict[UUID, None] = OrderedDict()
 
     async def register(self, body: Registration, token_id: UUID) -> Registered:
@@ -140,6 +142,7 @@ class WorkerApi:
             lease_seconds=self._services.settings.lease_seconds,
             offer_seconds=int(OFFER_SECONDS),
             poll_seconds=POLL_SECONDS,
+            several_organizations=(await self._runtimes.read_installation()).several,
             wants=[name for name, one in named.items() if one not in known],
         )
 
@@ -154,12 +157,19 @@ class WorkerApi:
         await self._note_seen(body, token_id, worker)
         if not worker.ready:
             raise errors.Conflict("This worker is not ready. Register it again with the status `ready` first.")
+        await self._require_same_view(body.several_organizations)
         claimed = await next_claim(
             self._services, self._board, self._asker(body, body, worker), wait_seconds=body.wait_seconds
         )
         if claimed is None:
             return LeaseAnswer()
         return LeaseAnswer(lease=await self._document(claimed, body.expected, base_url))
+
+    async def _require_same_view(self, told: bool | None) -> None:
+        """Raise `Conflict` where a worker was told otherwise of the organizations: its engines' network hangs on it."""
+        several = (await self._runtimes.read_installation()).several
+        if told is not None and told != several:
+            raise errors.Conflict("The number of organizations has changed: register this worker again.")
 
     def _asker(self, body: LeaseCall | LeaseRequest, room: LeaseRequest | Next, worker: KnownWorker) -> Asker:
         offer = WorkerOffer(worker.gpu_code, warm_engines(room.warm))
@@ -187,6 +197,7 @@ class WorkerApi:
             await self._note_seen(body, token_id, worker)
             if not worker.ready:
                 return None
+            await self._require_same_view(room.several_organizations)
             claimed = await claim_now(self._services, self._board, self._asker(body, room, worker))
             if claimed is None:
                 return None

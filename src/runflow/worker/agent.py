@@ -48,11 +48,21 @@ _HEAD_START_SECONDS = 0.001
 class Agent:
     """One life of a worker. `find_engine` returns a new engine, not started, or raises `NoEngine`.
 
-    `gpu` is what the registration says before an engine has been asked about its device.
+    `gpu` is what the registration says before an engine has been asked about its device. `on_registered` is told what
+    the server answers.
     """
 
-    def __init__(self, settings: WorkerSettings, find_engine: Callable[[], Engine], *, gpu: Gpu = NO_GPU) -> None:
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        find_engine: Callable[[], Engine],
+        *,
+        gpu: Gpu = NO_GPU,
+        on_registered: Callable[[Registered], None] = lambda _: None,
+    ) -> None:
         self._settings = settings
+        self._on_registered = on_registered
+        self._several: bool | None = None
         self._instance = uuid.uuid4()
         self._registrar = Registrar(settings)
         self._gpu = gpu
@@ -165,6 +175,8 @@ class Agent:
                 return await self._registrar.register(connection, self._registration(told), told.description)
 
             answer = await until_answered(register, what="registration", seconds=float("inf"))
+            self._several = answer.several_organizations
+            self._on_registered(answer)
             self._poll_seconds = float(answer.poll_seconds)
             self._timing = HeartbeatTiming(
                 first=min(_FIRST_BEAT_SECONDS, answer.offer_seconds / 4),
@@ -197,7 +209,12 @@ class Agent:
         """What a completion asks for, whose own place is free by then; None where no run is wanted."""
         if not self._is_ready or self._stopping.is_set():
             return None
-        return Next(warm=self._executor.warm_engines, idle=self._is_idle, expected=self._expected.expected)
+        return Next(
+            warm=self._executor.warm_engines,
+            idle=self._is_idle,
+            expected=self._expected.expected,
+            several_organizations=self._several,
+        )
 
     @property
     def _is_idle(self) -> bool:
@@ -226,6 +243,7 @@ class Agent:
                     warm=self._executor.warm_engines,
                     idle=self._is_idle,
                     expected=self._expected.expected,
+                    several_organizations=self._several,
                 )
             except Unregistered:
                 self._registered = None

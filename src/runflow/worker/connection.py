@@ -138,6 +138,7 @@ class Connection:
         warm: list[Warm] | None = None,
         idle: bool = True,
         expected: list[Expected] | None = None,
+        several_organizations: bool | None = None,
     ) -> dict[str, Any] | None:
         """Wait up to `wait_seconds` (0..30) for a run. Raises `Unregistered` when the server does not know us.
 
@@ -145,7 +146,12 @@ class Connection:
         read it has to refuse it by its id.
         """
         request = LeaseRequest(
-            **self.caller, wait_seconds=wait_seconds, warm=warm or [], idle=idle, expected=expected or []
+            **self.caller,
+            wait_seconds=wait_seconds,
+            warm=warm or [],
+            idle=idle,
+            expected=expected or [],
+            several_organizations=several_organizations,
         )
         answer = await self._post(_LEASES, request, wait_seconds + _ANSWER_SECONDS)
         lease: dict[str, Any] | None = answer.get("lease")

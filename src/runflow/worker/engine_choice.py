@@ -7,6 +7,7 @@ from typing import Literal
 
 import structlog
 
+from runflow.protocol.workers import Registered
 from runflow.worker.engine.attached import AttachedEngine, credential_headers
 from runflow.worker.engine.base import Engine, EngineError
 from runflow.worker.engine.boot import OwnedSettings, can_run_as, default_pythons
@@ -14,7 +15,7 @@ from runflow.worker.engine.home import EngineHome
 from runflow.worker.engine.owned import OwnedEngine
 from runflow.worker.engine.run_files import RunFiles
 from runflow.worker.engine_supervisor import NoEngine
-from runflow.worker.settings import ENGINE_USER_AUTO, ENGINE_USER_SAME, WorkerSettings
+from runflow.worker.settings import ENGINE_USER_AUTO, ENGINE_USER_SAME, EngineNetwork, WorkerSettings
 
 log = structlog.get_logger()
 
@@ -23,6 +24,9 @@ ENGINE_UID = 64_738
 
 RUN_FOLDERS = "runflow"
 """Below the engine's input, output and temp folders: one folder per run."""
+
+
+_NETWORK = {EngineNetwork.AUTO: None, EngineNetwork.ON: True, EngineNetwork.OFF: False}
 
 
 class EngineFinder:
@@ -36,6 +40,7 @@ class EngineFinder:
         self._base = settings.home / "engine"
         self._said: str | None = None
         self._home: EngineHome | None = None
+        self._several: bool | None = None
 
     def __call__(self) -> Engine:
         """Return the engine, not started. Raises `NoEngine`."""
@@ -57,12 +62,21 @@ class EngineFinder:
                     comfy_dir=comfyui,
                     base_dir=self._base,
                     enclosed=True,
-                    network=settings.engine_network,
+                    network=_NETWORK[settings.engine_network],
+                    disk_limit_bytes=settings.engine_disk_bytes,
                     sandbox_user=self._sandbox_user(),
                     uid_without=self._uid,
                 )
             )
+            if self._several is not None:
+                self._home.use_network(not self._several)
         return OwnedEngine(self._home.settings, self._home)
+
+    def registered(self, answer: Registered) -> None:
+        """Hear whether runs of more than one organization may come, on which the engines' network may hang."""
+        self._several = answer.several_organizations
+        if self._home is not None:
+            self._home.use_network(not self._several)
 
     async def close(self) -> None:
         """Let go of the engines' home, and of the fork server in it."""

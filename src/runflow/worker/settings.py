@@ -24,6 +24,15 @@ class Isolation(StrEnum):
         return {Isolation.RUN: lease_id, Isolation.ORGANIZATION: organization, Isolation.WORKER: ""}[self]
 
 
+class EngineNetwork(StrEnum):
+    """Whether engines have the machine's network, where a sandbox can keep it from them."""
+
+    AUTO = "auto"
+    """On while the installation has one organization: many node packs fetch files of their own."""
+    ON = "on"
+    OFF = "off"
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Times in seconds. `hold`: how long a run may wait here behind another one before it is given back. `engine`: how
@@ -50,8 +59,9 @@ class WorkerSettings:
     comfyui_dir: Path
     comfyui_url: str | None = None
     engine_user: str = ENGINE_USER_AUTO
-    engine_network: bool = True
-    """Whether sandboxed engines have the machine's network."""
+    engine_network: EngineNetwork = EngineNetwork.AUTO
+    engine_disk_bytes: int | None = None
+    """How much one engine may write; None: half of what is free when the worker starts."""
     isolation: Isolation = Isolation.ORGANIZATION
     labels: dict[str, str] = field(default_factory=dict)
     allowed_networks: str = ""

@@ -29,7 +29,8 @@ class OwnedSettings:
     `python` is the interpreter of ComfyUI's environment; None: the `.venv` or `venv` in its folder. `base_dir` is ours
     alone. `plugin_dir` None: the plugin of this installation; `cpu` None: what the machine has. `memory_limit_bytes`
     None: nine tenths of the machine. `uid`: as root, run the engine as this user id. `enclosed`: put it into the best
-    sandbox of the machine, and reach it over a Unix socket; there `network` leaves it the machine's, `sandbox_user` is
+    sandbox of the machine, and reach it over a Unix socket; there `network` leaves it the machine's (None: as
+    `EngineHome.use_network` says), `sandbox_user` is
     as in `isolation.rungs.probe`, and `uid_without` is asked where no sandbox works. `more_folders`: what it may read
     there beside its own. `disk_limit_bytes`: what one may write, None: half of what is free. Times in seconds.
     """
@@ -48,7 +49,7 @@ class OwnedSettings:
     memory_limit_bytes: int | None = None
     uid: int | None = None
     enclosed: bool = False
-    network: bool = True
+    network: bool | None = True
     sandbox_user: int | Literal["own", "same"] = "own"
     uid_without: Callable[[], int | None] = lambda: None
     disk_limit_bytes: int | None = None

@@ -48,6 +48,8 @@ LIVES = "lives"
 _LONGEST_SOCKET_PATH = 90
 _MOST_LOADS = 8
 """How often a fork server is started anew, with one more pack left to its children."""
+_TOLD_SECONDS = 10.0
+"""How long the first engine waits to hear whether it may have a network; without an answer it has none."""
 _CANARY_SECONDS = 120.0
 _CANARY = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},
@@ -119,6 +121,10 @@ class EngineHome:
         self.why_no_forks: str | None = "No engine has been started yet."
         self.disk_limit = settings.disk_limit_bytes or 0
         """How many bytes one engine may write."""
+        self._network = settings.network
+        self._network_told = asyncio.Event()
+        self._is_stale = False
+        """Whether the fork server has another network than engines are to have now."""
         self._is_refused = False
         self._lock: IO[bytes] | None = None
         self._numbers = 0
@@ -153,7 +159,18 @@ class EngineHome:
     @property
     def can_fork(self) -> bool:
         """Whether the next engine starts in a fraction of a second."""
-        return self.forks is not None and self.forks.running and self.fork_level is not None
+        return self.forks is not None and self.forks.running and self.fork_level is not None and not self._is_stale
+
+    def use_network(self, network: bool) -> None:
+        """Say whether engines are to have the machine's network, where that was left open; the next ones obey."""
+        if self.settings.network is not None or network == self._network:
+            return
+        self._network = network
+        self._network_told.set()
+        if self.sandbox.rung is Rung.NAMESPACES and self.sandbox.network != network:
+            log.info("Engines have a network from now on." if network else "Engines have no network from now on.")
+            self.sandbox = replace(self.sandbox, network=network)
+            self._is_stale = self.forks is not None
 
     async def open(self) -> None:
         """Take the base folder, and find out what holds an engine here. Raises EngineStartFailed."""
@@ -170,7 +187,11 @@ class EngineHome:
 
     async def _find_sandbox(self) -> None:
         settings = self.settings
-        self.sandbox = await probe(self.runtime, network=settings.network, user=settings.sandbox_user)
+        if self._network is None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TOLD_SECONDS):
+                    await self._network_told.wait()
+        self.sandbox = await probe(self.runtime, network=bool(self._network), user=settings.sandbox_user)
         if self.sandbox.rung is Rung.NONE:
             self.uid = await asyncio.to_thread(settings.uid_without)
             if self.uid is not None:
@@ -270,7 +291,10 @@ class EngineHome:
 
     async def wait_for_forks(self) -> None:
         """Start the fork server and wait for it where it is known to do for this ComfyUI what a boot does."""
-        if self.can_fork or not await self._may_fork():
+        if self._is_stale and self.forks is not None and self.forks.is_idle:
+            await self.forks.stop()
+            self.forks, self._is_stale = None, False
+        if self.can_fork or self._is_stale or not await self._may_fork():
             return
         known = await asyncio.to_thread(self._memory.read, await self._identity())
         if known is None or not known.is_proven:
@@ -305,7 +329,7 @@ class EngineHome:
         return await asyncio.to_thread(identity, self.runtime, self.main_arguments(0))
 
     async def _prove(self, node_types: frozenset[str]) -> None:
-        if self.can_fork or not await self._may_fork():
+        if self.can_fork or self._is_stale or not await self._may_fork():
             return
         key = await self._identity()
         known = await asyncio.to_thread(self._memory.read, key)

@@ -73,6 +73,11 @@ class ForkServer:
         """Whether it can be asked for engines."""
         return self._process is not None and self._process.running and self._control is not None
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no engine of it lives."""
+        return not self._engines
+
     async def start(self, wish: Wish) -> Loaded:
         """Import the ComfyUI. Raises `ForkRefused`, `EngineStartFailed`."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -2,7 +2,7 @@
 
 A fork has one thread and shares every open file: threads that a node pack started at import are dead in the child, and
 a connection, a device or a lock that it opened belongs to two. The rules come from loading 31 popular packs
-(docs/architecture.md, "Forked engines").
+(docs/operations.md, "Forked engines").
 """
 
 import contextlib
