@@ -28,8 +28,10 @@ async def uploaded(platform: Platform, platform_key: str, folder: Path, name: st
     return {model.path: {"directory": "upscale_models", "size_bytes": len(content), "sha256": model.sha256}}
 
 
-def engine_folder(platform: Platform) -> Path:
-    return nodes_folder(platform.home).with_name("models")
+def placed_as(platform: Platform, name: str) -> list[bytes]:
+    """What the engines that live have at this place in their models."""
+    base = nodes_folder(platform.home).parent
+    return [place.read_bytes() for place in base.glob(f"**/models/upscale_models/{name}")]
 
 
 async def test_a_run_loads_a_model_that_was_uploaded_while_the_engine_ran(
@@ -39,12 +41,11 @@ async def test_a_run_loads_a_model_that_was_uploaded_while_the_engine_ran(
         for name in ("first.safetensors", "sub/second.safetensors"):
             (tmp_path / "sub").mkdir(exist_ok=True)
             models = await uploaded(platform, platform_key, tmp_path, name)
-            assert not (engine_folder(platform) / f"upscale_models/{name}").exists()
+            assert not placed_as(platform, name)
             path = api.deploy(name.rpartition("/")[2].partition(".")[0], prompt(name), models=models)["path"]
             run = api.wait(api.submit(path, {})["id"], timeout=300)
             assert (run["output"]["outputs"][0]["width"], run["output"]["outputs"][0]["height"]) == (32, 32)
-            placed = engine_folder(platform) / f"upscale_models/{name}"
-            assert placed.read_bytes() == (tmp_path / name).read_bytes()
+            assert placed_as(platform, name) == [(tmp_path / name).read_bytes()]
 
 
 async def test_a_format_that_can_hold_code_waits_and_says_the_next_step(
@@ -58,11 +59,11 @@ async def test_a_format_that_can_hold_code_waits_and_says_the_next_step(
         until(lambda: "RUNFLOW_WORKER_ALLOW_PICKLE" in str(api.get_run(run)["waiting_reason"]), "the reason", 120)
         assert '"upscale_models/third.pth"' in api.get_run(run)["waiting_reason"]
         api.cancel(run)
-    assert not (engine_folder(platform) / "upscale_models/third.pth").exists()
+    assert not placed_as(platform, "third.pth")
 
 
 def test_a_model_that_only_the_prompt_names_is_waited_for_and_then_run(
-    platform: Platform, platform_key: str, tmp_path: Path
+    platform: Platform, platform_key: str, comfyui_dir: Path
 ) -> None:
     name = f"{uuid.uuid4().hex}.safetensors"
     with Runflow(platform.url, platform_key) as api:
@@ -70,11 +71,13 @@ def test_a_model_that_only_the_prompt_names_is_waited_for_and_then_run(
         until(lambda: "could not run it" in str(api.get_run(run)["waiting_reason"]), "the reason", 120)
         assert name in api.get_run(run)["waiting_reason"]
         assert api.get_run(run)["status_code"] == "queued"
-        folder = engine_folder(platform) / "upscale_models"
-        folder.mkdir(exist_ok=True)
-        (folder / name).write_bytes(safetensors(name))
-        # The worker looks every 30 seconds.
-        assert api.wait(run["id"], timeout=300)["status_code"] == "succeeded"
+        place = comfyui_dir / "models" / "upscale_models" / name
+        try:
+            place.write_bytes(safetensors(name))
+            # The worker looks every 30 seconds.
+            assert api.wait(run["id"], timeout=300)["status_code"] == "succeeded"
+        finally:
+            place.unlink()
 
 
 def test_a_model_that_the_caller_names_is_the_caller_s_mistake(platform: Platform, platform_key: str) -> None:

@@ -1,0 +1,176 @@
+"""Node packs that do at import what a fork does not survive, in a real ComfyUI: what becomes of them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runflow.worker.engine.boot import OwnedSettings
+from runflow.worker.engine.execution import Outcome
+from runflow.worker.engine.home import EngineHome
+from runflow.worker.engine.isolation.rungs import Rung
+from runflow.worker.engine.owned import OwnedEngine
+
+pytestmark = pytest.mark.e2e
+
+SAYS = """
+class {name}:
+    CATEGORY = "test"
+    FUNCTION = "say"
+    RETURN_TYPES = ()
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {{"required": {{"seed": ("INT", {{"default": 0}})}}}}
+
+    def say(self, seed):
+        return {{"ui": {{"text": [str(value) for value in told()]}}}}
+
+
+NODE_CLASS_MAPPINGS = {{"{name}": {name}}}
+"""
+THREAD = """
+import threading, time
+ALIVE = []
+def work():
+    while True:
+        ALIVE.append(1)
+        time.sleep(0.01)
+threading.Thread(target=work, daemon=True).start()
+def told():
+    before = len(ALIVE)
+    time.sleep(0.2)
+    return [len(ALIVE) > before]
+"""
+CONNECTION = """
+import os, socket
+KEPT = socket.create_server(("127.0.0.1", 0))
+IMPORTED_BY = os.getpid()
+def told():
+    return [IMPORTED_BY == os.getpid()]
+"""
+SHARED = """
+import mmap, os
+KEPT = mmap.mmap(-1, 4096)
+IMPORTED_BY = os.getpid()
+def told():
+    return [IMPORTED_BY == os.getpid()]
+"""
+SETTINGS = """
+import os, random, subprocess, sys
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["MY_PACK"] = "kept"
+INSTALLED = subprocess.run([sys.executable, "-m", "pip", "install", "runflow-no-such-thing"]).returncode
+def told():
+    return [os.environ.get("OMP_NUM_THREADS"), os.environ.get("MY_PACK"), INSTALLED, random.random()]
+"""
+COMPUTES = """
+import torch
+TOTAL = float((torch.ones(1500, 1500) @ torch.ones(1500, 1500)).sum())
+def told():
+    return [TOTAL > 0]
+"""
+
+
+def write_pack(base: Path, name: str, code: str) -> None:
+    folder = base / "custom_nodes" / name
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text(code + SAYS.format(name=name))
+
+
+async def told(engine: OwnedEngine, name: str) -> list[str]:
+    """Return what a pack's node says."""
+    import uuid
+
+    prompt: dict[str, Any] = {"1": {"class_type": name, "inputs": {"seed": 1}}}
+    execution = await engine.execute(prompt, str(uuid.uuid4()))
+    assert execution.outcome is Outcome.SUCCEEDED, execution.error
+    return list(execution.outputs["1"]["text"])
+
+
+@pytest.fixture
+async def home(comfyui_dir: Path, tmp_path: Path) -> AsyncIterator[EngineHome]:
+    found = EngineHome(OwnedSettings(comfyui_dir, tmp_path / "base", enclosed=True, network=False))
+    await found.open()
+    try:
+        if found.sandbox.rung is not Rung.NAMESPACES:
+            pytest.skip(f"engines are forked in namespaces: {found.sandbox.why_not_better}")
+        yield found
+    finally:
+        await found.close()
+
+
+async def started(home: EngineHome) -> OwnedEngine:
+    engine = OwnedEngine(home.settings, home)
+    await engine.start()
+    return engine
+
+
+async def test_packs_are_forked_or_loaded_by_each_engine_and_none_is_lost(home: EngineHome) -> None:
+    packs = {"KeepsThread": THREAD, "KeepsConnection": CONNECTION, "SharesMemory": SHARED, "ChangesSettings": SETTINGS}
+    for name, code in packs.items():
+        write_pack(home.base_dir, name, code)
+    booted = await started(home)
+    try:
+        assert not booted.quick
+        await home.settled()
+        assert booted.quick, home.why_no_forks
+    finally:
+        await booted.stop()
+    one, other = await asyncio.gather(started(home), started(home))
+    try:
+        description = await one.describe()
+        assert set(packs) <= description.node_types
+        assert description.sandbox is not None
+        assert description.sandbox.fork_level == 3
+        assert await told(one, "KeepsThread") == ["True"]
+        # Each engine imported these itself.
+        assert await told(one, "KeepsConnection") == ["True"]
+        assert await told(one, "SharesMemory") == ["True"]
+        threads, own, installed, number = await told(one, "ChangesSettings")
+        assert (threads, own) == ("None", "kept")
+        assert installed != "0"
+        assert number != (await told(other, "ChangesSettings"))[3]
+    finally:
+        await one.stop()
+        await other.stop()
+    known = (home.base_dir / "forks.json").read_text()
+    assert "KeepsConnection" in known
+    assert "SharesMemory" in known
+
+
+async def test_the_next_worker_forks_at_once(comfyui_dir: Path, tmp_path: Path) -> None:
+    settings = OwnedSettings(comfyui_dir, tmp_path / "base", enclosed=True, network=False)
+    quick = []
+    for _ in range(2):
+        home = EngineHome(settings)
+        try:
+            engine = await started(home)
+            if home.sandbox.rung is not Rung.NAMESPACES:
+                pytest.skip(f"engines are forked in namespaces: {home.sandbox.why_not_better}")
+            quick.append(engine.quick)
+            await home.settled()
+            await engine.stop()
+        finally:
+            await home.close()
+    assert quick == [False, True]
+
+
+async def test_where_a_pack_computed_before_the_fork_engines_are_booted(home: EngineHome) -> None:
+    write_pack(home.base_dir, "Computes", COMPUTES)
+    engine = await started(home)
+    try:
+        await home.settled()
+        # Some builds of torch survive it; what counts is that an engine that is forked can compute.
+        if not engine.quick:
+            assert "compute" in (home.why_no_forks or "")
+        again = await started(home)
+        try:
+            assert await told(again, "Computes") == ["True"]
+        finally:
+            await again.stop()
+    finally:
+        await engine.stop()
