@@ -228,6 +228,11 @@ class Settings(BaseSettings):
         "else; below, uploads are answered as if the disk were full. 0: none.",
         ge=0,
     )
+    worker_hang_seconds: float = Field(
+        default=30.0,
+        ge=0,
+        description="A worker whose event loop stands still for so long is ended and started again; 0: never.",
+    )
     log_format: Literal["auto", "json", "console"] = Field(
         default="auto", description="Log lines as `json`, `console`, or `auto` (console on a terminal)."
     )

@@ -1,15 +1,24 @@
 import asyncio
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 
 import pytest
+from sqlalchemy import make_url
 from typer.testing import CliRunner
 
+from runflow.background import Background
 from runflow.cli.worker import app
+from runflow.installation import Installation
+from runflow.master_key import MasterKey
+from runflow.settings import Settings
+from runflow.supervisor import Listen, Supervisor
+from runflow.web.services import Services
 from runflow.worker.settings import SUPERSEDED_EXIT_CODE, WorkerSettings
 from tests.support.fake_server import TOKEN, FakeServer
 
@@ -36,7 +45,6 @@ def token_file(tmp_path: Path) -> Path:
         (["--engine-user", "somebody"], "user id"),
         (["--comfyui", "/x", "--comfyui-url", "http://x"], "not both"),
         (["--label", "rack"], "KEY=VALUE"),
-        (["--server", "localhost:8700"], "http"),
     ],
 )
 def test_bad_options_are_explained(
@@ -81,11 +89,11 @@ def test_an_unknown_isolation_is_refused_with_the_known_ones(token_file: Path) -
     assert all(one in result.output for one in ("run", "organization", "worker"))
 
 
-def start(server: FakeServer, home: Path, *arguments: str) -> "subprocess.Popen[bytes]":
+def start(server: FakeServer, home: Path, *arguments: str, **more: str) -> "subprocess.Popen[bytes]":
     settings = {"RUNFLOW_HOME": str(home), "RUNFLOW_WORKER_TOKEN": TOKEN, "RUNFLOW_COMFYUI": str(home / "no")}
     return subprocess.Popen(
         [sys.executable, "-m", "runflow", "worker", "--server", server.url, "--name", "box", *arguments],
-        env={**os.environ, **settings},
+        env={**os.environ, **settings, **more},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -132,3 +140,71 @@ async def test_a_worker_whose_name_another_process_has_says_so_once(server: Fake
     output = await ended(process)
     assert process.returncode == SUPERSEDED_EXIT_CODE
     assert output.count(b"works under the name 'box' now") == 1
+
+
+async def test_an_address_that_is_none_is_explained(server: FakeServer, tmp_path: Path) -> None:
+    process = start(server, tmp_path, "--server", "localhost:8700")
+    output = await ended(process)
+    assert process.returncode == 1
+    assert b"Give --server as http" in output
+    assert TOKEN.encode() not in output
+
+
+STUCK = """
+import pathlib, time
+import runflow.worker.engine_choice as choice
+
+class Stuck(choice.EngineFinder):
+    def __call__(self):
+        if not (was := pathlib.Path({marker!r})).exists():
+            was.touch()
+            time.sleep(600)
+        return super().__call__()
+
+choice.EngineFinder = Stuck
+"""
+
+
+@pytest.fixture
+def stuck_once(tmp_path: Path) -> dict[str, str]:
+    """The environment of a worker whose first life stops its own event loop as it looks for an engine."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/sitecustomize.py").write_text(STUCK.format(marker=str(tmp_path / "was-stuck")))
+    return {"PYTHONPATH": str(tmp_path / "site"), "RUNFLOW_WORKER_HANG_SECONDS": "3", "RUNFLOW_LOG_FORMAT": "json"}
+
+
+async def test_a_worker_whose_event_loop_stands_still_is_started_again(
+    server: FakeServer, tmp_path: Path, stuck_once: dict[str, str]
+) -> None:
+    process = start(server, tmp_path, **stuck_once)
+    await server.until(lambda: server.registrations and server.registrations[-1]["status"] == "no_engine")
+    process.terminate()
+    output = await ended(process)
+    assert process.returncode == 0
+    (told,) = [json.loads(line) for line in output.splitlines() if b"stands still and is ended" in line]
+    assert "sitecustomize.py" in told["stacks"]
+    assert TOKEN.encode() not in output
+
+
+async def test_runflow_up_keeps_a_worker_whose_event_loop_stands_still(
+    server: FakeServer,
+    tmp_path: Path,
+    token_file: Path,
+    master_key: MasterKey,
+    stuck_once: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in stuck_once.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("RUNFLOW_COMFYUI", str(tmp_path / "no"))
+    installation = Installation(Settings(home=tmp_path), master_key, make_url("postgresql://x"), None)
+    supervisor = Supervisor(installation, Listen("127.0.0.1", 0), worker=True, ready=lambda _: None)
+    nobody = cast(Services, None)  # asked only who else has the worker's name
+    keep = supervisor._keeping_worker(nobody, server.url, token_file, Background().watch("the worker", 60.0))
+    keeping = asyncio.ensure_future(keep())
+    try:
+        await server.until(lambda: server.registrations and server.registrations[-1]["status"] == "no_engine")
+        assert (tmp_path / "was-stuck").exists()
+    finally:
+        supervisor._stopping.set()
+        await keeping

@@ -8,18 +8,21 @@ import pytest
 
 CHILD = textwrap.dedent(
     """
-    import asyncio, signal, sys
-    from runflow.worker.parent import die_with_parent
+    import os, signal, sys
+    from runflow.worker.parent import hear_of_parents_end
 
-    async def main():
-        stop = asyncio.Event()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-        die_with_parent(stop.set)
-        print("watching", flush=True)
-        await stop.wait()
-        print("stopped", flush=True)
+    def stop(*_):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # both ways may be heard at once
+        os.write(1, b"stopped\\n")
+        os._exit(0)
 
-    asyncio.run(main())
+    signal.signal(signal.SIGTERM, stop)
+    end = hear_of_parents_end()
+    print("watching", flush=True)
+    if end is None:
+        signal.pause()
+    assert os.read(end, 1) == b""
+    stop()
     """
 )
 

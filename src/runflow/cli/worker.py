@@ -1,15 +1,17 @@
 """`runflow worker`: take runs from a server and execute them on this machine's ComfyUI."""
 
+import asyncio
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from runflow.cli.console import fail
 from runflow.cli.settings import load_settings
 from runflow.worker.credentials import TokenMissing, hide_memory, read_token
+from runflow.worker.parent import hear_of_parents_end
 from runflow.worker.settings import (
     ENGINE_USER_AUTO,
     ENGINE_USER_SAME,
@@ -18,6 +20,7 @@ from runflow.worker.settings import (
     WorkerSettings,
     default_name,
 )
+from runflow.worker.watchdog import Pulse, Watchdog, allow_open_files
 
 if TYPE_CHECKING:
     from runflow.settings import Settings
@@ -109,10 +112,21 @@ def worker(
     _run(settings, worker_settings, with_parent=die_with_parent)
 
 
-def _run(settings: "Settings", worker_settings: WorkerSettings, *, with_parent: bool) -> None:
-    # Here, so that the help and a wrong call do not wait half a second for what only a working worker needs.
-    import asyncio
+def _run(settings: "Settings", worker_settings: WorkerSettings, *, with_parent: bool) -> NoReturn:
+    try:
+        parents_end = hear_of_parents_end() if with_parent else None
+    except OSError as error:
+        fail(str(error))
+    Watchdog(
+        lambda pulse: _work(settings, worker_settings, pulse),
+        hang_seconds=settings.worker_hang_seconds,
+        parents_end=parents_end,
+    ).run()
 
+
+def _work(settings: "Settings", worker_settings: WorkerSettings, pulse: Pulse) -> int:
+    """Be the worker, in its own process (watchdog)."""
+    # Here, so that neither the help nor the watchdog loads what only a working worker needs.
     import uvloop
 
     from runflow.background import stop_signals
@@ -121,24 +135,22 @@ def _run(settings: "Settings", worker_settings: WorkerSettings, *, with_parent: 
     from runflow.worker.connection import ServerRefused, Superseded
     from runflow.worker.engine_choice import EngineFinder
     from runflow.worker.gpu import detect
-    from runflow.worker.parent import die_with_parent
-
-    finder = EngineFinder(worker_settings)
-    finder.clear_leftovers()
 
     async def work() -> None:
         agent = Agent(worker_settings, finder, gpu=detect())
         loop = asyncio.get_running_loop()
         for number in stop_signals():
             loop.add_signal_handler(number, agent.stop)
-        if with_parent:
-            die_with_parent(agent.stop)
+        pulse.start(agent.stop)
         try:
             await agent.run()
         finally:
             await finder.close()
 
     try:
+        finder = EngineFinder(worker_settings)
+        finder.clear_leftovers()
+        allow_open_files()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(work())
     except Superseded:
@@ -155,6 +167,7 @@ def _run(settings: "Settings", worker_settings: WorkerSettings, *, with_parent: 
         fail(f"{error} Give --server as http://HOST:PORT or https://HOST.")
     except OSError as error:
         fail(f"The worker cannot use {error.filename or settings.home_dir}: {error.strerror or error}.")
+    return 0
 
 
 def _labels(given: list[str]) -> dict[str, str]:

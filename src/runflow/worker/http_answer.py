@@ -2,12 +2,18 @@
 
 _LONGEST_HEAD = 64 * 1024
 _LONGEST_CHUNK_LINE = 4096
+MOST_BYTES = 64 * 1024 * 1024
+"""An answer is read into memory, and an engine can say whatever a node makes it say."""
 _HEXADECIMAL = frozenset(b"0123456789abcdefABCDEF")
 _WITHOUT_BODY = (204, 304)
 
 
 class BadAnswer(ConnectionError):
     """What came is no answer of HTTP/1.1."""
+
+
+class AnswerTooLong(BadAnswer):
+    """The answer has more than `MOST_BYTES`."""
 
 
 class AnswerReader:
@@ -42,6 +48,8 @@ class AnswerReader:
         """Take what came; return whether the answer is complete. Raises `BadAnswer`."""
         self.has_begun = True
         self._buffer += data
+        if len(self._buffer) + len(self._chunks) > MOST_BYTES:
+            raise AnswerTooLong(f"The answer has more than {MOST_BYTES >> 20} MiB")
         if not self._has_head and not self._read_head():
             return False
         if self._is_chunked:

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import socket
 import stat
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -297,3 +298,30 @@ def test_a_kernel_without_openat2_is_walked_folder_by_folder(monkeypatch: pytest
         with pytest.raises(OSError) as outside:
             opener(folder.descriptor, "../x", os.O_RDONLY)
     assert outside.value.errno == errno.EXDEV
+
+
+def test_nothing_is_asked_of_a_disk_that_is_mounted_in_the_folder(tmp_path: Path) -> None:
+    """As a node can do it where it runs as the worker's own user: a file system of its own, which never answers."""
+    if os.geteuid() != 0:
+        pytest.skip("only root mounts")
+    (tmp_path / "root/a/mounted").mkdir(parents=True)
+    (tmp_path / "root/x").touch()
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", tmp_path / "root/a/mounted"], check=False).returncode != 0:
+        pytest.skip("this container mounts nothing")
+    try:
+        (tmp_path / "root/a/mounted/x").touch()
+        with Folder.at(tmp_path / "root") as root:
+            with pytest.raises(NotAFile, match="mounted"):
+                root.open_file("a/mounted/x")
+            with root.folder("a") as folder:
+                with pytest.raises(OSError, match="cross-device"):
+                    folder.look("mounted")
+                with folder.own_folder("mounted") as mounted:
+                    assert [entry.name for entry in mounted.entries(Budget())] == ["x"]
+            with pytest.raises(OSError, match="cross-device"):
+                root.remove("a", Budget())
+            with pytest.raises(OSError, match="mounted"):
+                open_step_by_step(root.descriptor, "a/mounted/x", os.O_RDONLY)
+        assert (tmp_path / "root/a/mounted/x").exists()
+    finally:
+        subprocess.run(["umount", tmp_path / "root/a/mounted"], check=True)

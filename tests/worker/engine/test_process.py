@@ -4,8 +4,11 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
+import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -168,3 +171,42 @@ async def test_the_command_gets_nothing_open_but_its_input_and_output(tmp_path: 
 
     said = await asyncio.to_thread(lambda: uvloop.run(descriptors()))
     assert said == "end\n"
+
+
+LISTING = """
+import os, stat
+for number in sorted(int(name) for name in os.listdir("/proc/self/fd")):
+    try:
+        state = os.fstat(number)
+    except OSError:
+        continue  # the listing's own
+    print("has", number, stat.S_IFMT(state.st_mode), state.st_ino, flush=True)
+print("told", flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_it_has_no_descriptor_but_nothing_to_read_and_the_pipe_of_its_log(
+    tmp_path: Path, loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    async def list_descriptors() -> list[list[int]]:
+        engine = process(tmp_path, LISTING)
+        await engine.start()
+        try:
+            await until(lambda: "told" in engine.log_tail())
+            return [[int(word) for word in line.split()[1:]] for line in engine.log_tail().splitlines()[:-1]]
+        finally:
+            await engine.stop(patience=5)
+
+    with (tmp_path / "secret").open("w") as secret, socket.create_server(("127.0.0.1", 0)) as server:
+        for ours in (secret.fileno(), server.fileno()):
+            os.set_inheritable(ours, True)
+        with asyncio.Runner(loop_factory=loop) as runner:
+            found = runner.run(list_descriptors())
+    assert [number for number, *_ in found] == [0, 1, 2]
+    nothing, said, complained = found
+    assert nothing[1:] == [stat.S_IFCHR, Path(os.devnull).stat().st_ino]
+    assert said[1:] == complained[1:]
+    assert said[1] == stat.S_IFIFO
+    assert said[2] not in {os.fstat(number).st_ino for number in (0, 1, 2)}

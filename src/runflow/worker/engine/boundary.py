@@ -174,8 +174,12 @@ class Folder:
         os.close(self.descriptor)
 
     def folder(self, path: str) -> "Folder":
-        """Hold a folder below this one."""
+        """Hold a folder below this one, on the same disk: one that an engine mounted could make us wait for ever."""
         return Folder(_open_below(self.descriptor, path, _FOLDER))
+
+    def own_folder(self, name: str) -> "Folder":
+        """Hold a folder in this one, which only we can write to: another disk may be mounted there."""
+        return Folder(_open_below(self.descriptor, name, _FOLDER, crossing=True))
 
     def open_file(self, path: str, name: str | None = None) -> OpenedOutput:
         """Open a plain file below this folder. Raises `NotAFile` for anything else, and never waits for it."""
@@ -238,6 +242,16 @@ class Folder:
         os.fchmod(self.descriptor, FOLDER_MODE)
         if gid is not None:
             os.fchown(self.descriptor, -1, gid)
+
+    def look(self, name: str) -> os.stat_result:
+        """Return the state of what has this name, also of a link, and of nothing that is mounted there."""
+        if not _open_below.is_one_call:
+            return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
+        descriptor = _open_below(self.descriptor, name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            return os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
 
     def has(self, name: str) -> bool:
         """Tell whether anything has this name."""
@@ -303,7 +317,7 @@ class Folder:
                 pending.append(name)
 
     def entries(self, budget: Budget) -> "Iterator[os.DirEntry[str]]":
-        """Yield what is in it, as far as the budget goes; `stat(follow_symlinks=False)` looks below the descriptor."""
+        """Yield what is in it, as far as the budget goes."""
         with os.scandir(self.descriptor) as found:
             for entry in found:
                 budget.spend()
@@ -334,24 +348,21 @@ class Folder:
     def _enter(self, name: str) -> "Folder":
         """Hold a folder in this one, on the same disk, also where its owner has closed it to himself."""
         try:
-            descriptor = os.open(name, _FOLDER, dir_fd=self.descriptor)
+            descriptor = _open_below(self.descriptor, name, _FOLDER)
         except PermissionError:
             _open_up(name, self.descriptor)
-            descriptor = os.open(name, _FOLDER, dir_fd=self.descriptor)
-        state = os.fstat(descriptor)
-        if state.st_dev != os.fstat(self.descriptor).st_dev:
-            os.close(descriptor)
-            raise OSError(errno.EXDEV, "Another disk is mounted in the engine's folder", name)
-        if stat.S_IMODE(state.st_mode) & 0o700 != 0o700:
+            descriptor = _open_below(self.descriptor, name, _FOLDER)
+        mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+        if mode & 0o700 != 0o700:
             with contextlib.suppress(PermissionError):
-                os.fchmod(descriptor, stat.S_IMODE(state.st_mode) | 0o700)
+                os.fchmod(descriptor, mode | 0o700)
         return Folder(descriptor)
 
 
 _NOT_OPENED = {
     errno.ELOOP: "It is a link, or lies behind one.",
     errno.ENOTDIR: "It lies behind a link, or behind something else that is no folder.",
-    errno.EXDEV: "It lies outside of the engine's folder.",
+    errno.EXDEV: "It lies outside of the engine's folder, or on a disk that is mounted in it.",
     errno.ENXIO: "It is a socket or a device, not a plain file.",
     errno.ENODEV: "It is a device, not a plain file.",
     errno.EOPNOTSUPP: "It is a socket, not a plain file.",
@@ -402,7 +413,7 @@ class _OpenHow(ctypes.Structure):
 
 
 _SYS_OPENAT2 = 437
-_NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH = 0x02, 0x04, 0x08
+_NO_XDEV, _NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH = 0x01, 0x02, 0x04, 0x08
 
 
 class _Opener:
@@ -424,10 +435,10 @@ class _Opener:
         """Whether the kernel follows a path in one call."""
         return self._syscall is not None
 
-    def __call__(self, folder: int, path: str, flags: int) -> int:
+    def __call__(self, folder: int, path: str, flags: int, *, crossing: bool = False) -> int:
         if self._syscall is None:
-            return open_step_by_step(folder, path, flags)
-        how = _OpenHow(flags, 0, _BENEATH | _NO_SYMLINKS | _NO_MAGICLINKS)
+            return open_step_by_step(folder, path, flags, crossing=crossing)
+        how = _OpenHow(flags, 0, _BENEATH | _NO_SYMLINKS | _NO_MAGICLINKS | (0 if crossing else _NO_XDEV))
         name = os.fsencode(path)
         if b"\0" in name:
             raise ValueError("embedded null byte")
@@ -440,22 +451,34 @@ class _Opener:
                 raise OSError(number, os.strerror(number), path)
 
 
-def open_step_by_step(folder: int, path: str, flags: int) -> int:
-    """Open `path` below `folder`, each part from the descriptor of the one before. Raises OSError."""
+def open_step_by_step(folder: int, path: str, flags: int, *, crossing: bool = False) -> int:
+    """Open `path` below `folder`, each part from the descriptor of the one before. Raises OSError.
+
+    Without `crossing`, folders of another disk are refused once they are open.
+    """
     parts = [part for part in path.split("/") if part not in ("", ".")] or ["."]
     if ".." in parts or path.startswith("/"):
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
     held = folder
+    device = None if crossing else os.fstat(folder).st_dev
     try:
         for part in parts[:-1]:
-            below = os.open(part, _FOLDER, dir_fd=held)
+            below = _open_one(held, part, _FOLDER, device)
             if held != folder:
                 os.close(held)
             held = below
-        return os.open(parts[-1], flags | os.O_NOFOLLOW, dir_fd=held)
+        return _open_one(held, parts[-1], flags | os.O_NOFOLLOW, device)
     finally:
         if held != folder:
             os.close(held)
+
+
+def _open_one(folder: int, name: str, flags: int, device: int | None) -> int:
+    descriptor = os.open(name, flags, dir_fd=folder)
+    if device is not None and flags & os.O_DIRECTORY and os.fstat(descriptor).st_dev != device:
+        os.close(descriptor)
+        raise OSError(errno.EXDEV, "Another disk is mounted in the engine's folder", name)
+    return descriptor
 
 
 _open_below = _Opener()

@@ -21,6 +21,8 @@ log = structlog.get_logger(__name__)
 
 _PING_SECONDS = 15.0
 _LONGEST_WAIT = 2.0
+_MESSAGE_BYTES = 32 * 1024 * 1024
+"""The longest message: a node can make its engine say anything, and history is the truth."""
 _FEATURES = orjson.dumps(FEATURES).decode()
 
 
@@ -76,7 +78,7 @@ class EventSocket:
                 async with self._client.session().ws_connect(
                     f"{self._client.url}/ws?clientId={client_id}",
                     heartbeat=_PING_SECONDS,
-                    max_msg_size=0,
+                    max_msg_size=_MESSAGE_BYTES,
                     compress=0,
                 ) as socket:
                     await socket.send_str(_FEATURES)

@@ -342,6 +342,15 @@ class EngineHome:
             life.name, life.number, listening.fileno(), environment, log_path, file_bytes=self.disk_limit
         )
 
+    async def require_held(self, engine: ForkedEngine) -> None:
+        """See that an engine is shut in as it must be, before its first prompt. Raises EngineStartFailed."""
+        fault = None if self.forks is None else await self.forks.held(engine.process)
+        if fault is not None:
+            await engine.kill()
+            self._is_refused, self.fork_level = True, None
+            self.why_no_forks = f"Engines are booted, not forked: {fault}. A node pack may have done that at import."
+            raise EngineStartFailed(self.why_no_forks)
+
     async def _try_a_fork(self, node_types: frozenset[str]) -> None:
         """See that a forked engine has what a booted one has, and executes a prompt. Raises what says why not."""
         life = await asyncio.to_thread(self.new_life)
@@ -353,6 +362,8 @@ class EngineHome:
         try:
             engine = await self.forked(life, secret, listening, log_path)
             await until_ready(engine, client, _CANARY_SECONDS, log_path, None)
+            if (fault := await self.forks.held(engine.process) if self.forks is not None else None) is not None:
+                raise ForkRefused(f"{fault[:1].upper()}{fault[1:]}.")
             found = await client.object_info()
             if missing := node_types - frozenset(found):
                 raise ForkRefused(f"A forked engine lacks {len(missing)} node classes, e.g. {min(missing)}.")

@@ -56,7 +56,6 @@ class OwnedEngine:
 
     kind = EngineKind.OWNED
     isolates = True
-    quick = False
 
     def __init__(self, settings: OwnedSettings, home: EngineHome | None = None) -> None:
         self.settings = settings
@@ -86,6 +85,11 @@ class OwnedEngine:
     def alive(self) -> bool:
         """Whether the process runs and takes prompts."""
         return self._session is not None and self._process is not None and self._process.running
+
+    @property
+    def quick(self) -> bool:
+        """Whether a fresh one is forked, in a fraction of a second, and can live beside this one."""
+        return self._home.can_fork
 
     @property
     def pid(self) -> int | None:
@@ -270,8 +274,14 @@ class OwnedEngine:
 
     async def _fork(self, life: Life, secret: str, on_boot: OnBoot | None) -> ComfyClient:
         listening = self._socket = ListeningSocket(self.base_dir / "sockets")
-        self._process = await self._home.forked(life, secret, listening, self.log_path)
-        return await self._until_ready(self._process, self._client_on(listening, secret), on_boot)
+        forked = self._process = await self._home.forked(life, secret, listening, self.log_path)
+        client = await self._until_ready(forked, self._client_on(listening, secret), on_boot)
+        try:
+            await self._home.require_held(forked)
+        except EngineStartFailed:
+            await client.close()
+            raise
+        return client
 
     async def _boot_on_socket(self, life: Life, secret: str, on_boot: OnBoot | None) -> ComfyClient:
         home = self._home

@@ -17,6 +17,7 @@ import orjson
 from runflow.worker.engine.base import EngineRefused, EngineUnreachable, FileMissing
 from runflow.worker.engine.execution import Prompt, PromptRejected
 from runflow.worker.engine.failures import read_rejection
+from runflow.worker.http_answer import AnswerTooLong
 from runflow.worker.origin_client import OriginClient
 
 _CONNECT_SECONDS = 5.0
@@ -240,6 +241,8 @@ class ComfyClient:
                 seconds=timeout or _ANSWER_SECONDS,
                 connect_seconds=timeout,
             )
+        except AnswerTooLong as error:
+            raise EngineRefused(200, f"{error}: a node put too much into its outputs. Save it as a file.") from error
         except OSError as error:
             raise self._unreachable(error) from error
 

@@ -17,6 +17,8 @@ CLOCK_TOLERANCE_MS = 1000.0
 _PEAK = "runflow_peak_memory_bytes"
 """The plugin's, in the message about the end (plugin/peak_memory.py)."""
 _MOST_BYTES = 2**60
+_LONGEST_TEXT = 20_000
+"""Of what a node raised, in the operator's log."""
 _ENDS = ("execution_success", "execution_error", "execution_interrupted")
 
 
@@ -111,6 +113,6 @@ def _log_raw(prompt_id: str, data: Mapping[str, Any]) -> None:
         node_id=data.get("node_id"),
         node_type=data.get("node_type"),
         exception_type=data.get("exception_type"),
-        exception_message=data.get("exception_message"),
-        traceback="".join(map(str, data.get("traceback") or [])),
+        exception_message=str(data.get("exception_message"))[:_LONGEST_TEXT],
+        traceback="".join(map(str, data.get("traceback") or []))[-_LONGEST_TEXT:],
     )

@@ -11,6 +11,7 @@ import os
 import stat
 import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -33,11 +34,15 @@ TMP_SECONDS = 600.0
 _SWEPT = (*OF_RUNS, "tmp")
 _CACHES = ("torchinductor_", "pymp-")
 """What libraries keep in `tmp` for as long as the process lives."""
+_CLEAN_ENTRIES = 200_000
+_CLEAN_SECONDS = 10.0
+"""What is left of a run with more than that goes when no run is here, or with the engine."""
 _SWEEP_ENTRIES = 20_000
 _SWEEP_SECONDS = 2.0
 _COARSE_SECONDS = 1.0
 """File times may be behind the clock by a few milliseconds; a clock that was set differs by more than this."""
 _ENTRY_BYTES = 512
+_MOVED = frozenset({errno.ENOENT, errno.ELOOP, errno.ENOTDIR})
 
 
 class Usage(NamedTuple):
@@ -125,7 +130,7 @@ class RunFiles:
             raise EngineError(f"A node reported a file in the unknown folder {output.type!r}.")
         path = "/".join(relative_path(part) for part in (output.subfolder, output.filename) if part)
         try:
-            with Folder.at(self.root) as root, root.folder(output.type) as folder:
+            with Folder.at(self.root) as root, root.own_folder(output.type) as folder:
                 return folder.open_file(path, output.filename)
         except NotAFile as what:
             raise FileMissing(str(what)) from None
@@ -138,11 +143,12 @@ class RunFiles:
         """Remove what an ended run left, in its own folders and beside them. Raises EngineError for no run's folder."""
         run = relative_path(run_folder)
         above, _, name = run.rpartition("/")
+        budget = Budget(_CLEAN_ENTRIES, _CLEAN_SECONDS)
         with contextlib.suppress(FileNotFoundError), Folder.at(self.root) as root:
             for kind in OF_RUNS:
                 try:
-                    with root.folder(f"{kind}/{above}" if above else kind) as folder:
-                        folder.remove(name, Budget())
+                    with root.own_folder(kind) as top, top.folder(above or ".") as folder:
+                        folder.remove(name, budget)
                 except (OSError, BudgetSpent) as error:
                     # Where somebody put a link, nothing of the run is behind it.
                     if not isinstance(error, FileNotFoundError) and getattr(error, "errno", 0) not in NO_FOLDER:
@@ -178,7 +184,7 @@ class RunFiles:
         except OSError as error:
             if error.errno not in (errno.EXDEV, errno.EBUSY):
                 raise
-            with root.folder(name) as mounted:  # a disk of its own
+            with root.own_folder(name) as mounted:  # a disk of its own
                 mounted.empty(budget)
 
     def used_bytes(self) -> int:
@@ -187,32 +193,27 @@ class RunFiles:
 
     def usage(self, budget: Budget | None = None) -> Usage:
         """Add up what the folders take; whoever must bound it takes what is not whole for too much."""
-        budget = budget or Budget(entries=500_000, seconds=2.0)
+        budget = budget or Budget()
         total = entries = 0
-        is_whole = True
-        with contextlib.suppress(FileNotFoundError), Folder.at(self.root) as root:
-            pending = list(FOLDERS)
-            while pending:
-                path = pending.pop()
-                try:
-                    with root.folder(path) as folder:
-                        for entry in folder.entries(budget):
-                            entries += 1
-                            with contextlib.suppress(FileNotFoundError):
-                                total += max(entry.stat(follow_symlinks=False).st_blocks * 512, _ENTRY_BYTES)
-                            if entry.is_dir(follow_symlinks=False):
-                                pending.append(f"{path}/{entry.name}")
-                except BudgetSpent:
-                    return Usage(total, entries, False)
-                except OSError as error:
-                    # One that cannot be entered, or lies deeper than a path can say, may hide anything.
-                    is_whole &= isinstance(error, FileNotFoundError) or error.errno in NO_FOLDER
-        return Usage(total, entries, is_whole)
+        lost: list[OSError] = []
+        try:
+            with contextlib.suppress(FileNotFoundError), Folder.at(self.root) as root:
+                for kind in FOLDERS:
+                    for folder, entry, _ in _walk(root, kind, budget, lost=lost.append):
+                        entries += 1
+                        try:
+                            total += max(folder.look(entry.name).st_blocks * 512, _ENTRY_BYTES)
+                        except OSError as error:
+                            lost.append(error)
+        except BudgetSpent:
+            return Usage(total, entries, is_whole=False)
+        # What cannot be entered, or lies deeper than a path can say, may hide anything; what was moved comes again.
+        return Usage(total, entries, is_whole=all(error.errno in _MOVED for error in lost))
 
     def _input_folder(self, run: str, held: contextlib.ExitStack) -> Folder:
         """Hold the run's folder in `input`, which we made in this life, or make it; whoever else made one loses it."""
         root = held.enter_context(Folder.at(self.root))
-        folder = held.enter_context(root.folder("input"))
+        folder = held.enter_context(root.own_folder("input"))
         *above, last = run.split("/")
         for part in above:
             folder = held.enter_context(folder.make(part, self._uid))
@@ -230,17 +231,11 @@ class RunFiles:
 
     def _look(self) -> set[str]:
         """Return what is there before the first run."""
-        own: set[str] = set()
         budget = Budget(_SWEEP_ENTRIES, _SWEEP_SECONDS)
+        own: set[str] = set()
         with contextlib.suppress(BudgetSpent, OSError), Folder.at(self.root) as root:
-            pending = list(_SWEPT)
-            while pending:
-                path = pending.pop()
-                with contextlib.suppress(OSError), root.folder(path) as folder:
-                    for entry in folder.entries(budget):
-                        own.add(inner := f"{path}/{entry.name}")
-                        if entry.is_dir(follow_symlinks=False):
-                            pending.append(inner)
+            for kind in _SWEPT:
+                own.update(f"{kind}/{path}" for _, _, path in _walk(root, kind, budget))
         return own
 
     def _sweep(self) -> None:
@@ -259,47 +254,75 @@ class RunFiles:
                 self._sweep_kind(root, kind, sweep)
 
     def _sweep_kind(self, root: Folder, kind: str, sweep: "_Sweep") -> None:
-        pending, folders = [kind], list[str]()
-        while pending:
-            path = pending.pop()
-            with contextlib.suppress(OSError), root.folder(path) as folder:
-                for entry in folder.entries(sweep.budget):
-                    inner = f"{path}/{entry.name}"
-                    within = inner.partition("/")[2]
-                    if within in self._active or (kind == "tmp" and within.startswith(_CACHES)):
-                        continue
-                    if not entry.is_dir(follow_symlinks=False):
-                        self._unlink_left(folder, entry, inner, sweep)
-                        continue
-                    pending.append(inner)
-                    if inner not in sweep.own and within not in self._run_parents:
-                        folders.append(inner)
-        if sweep.before is None and kind != "tmp":
-            self._remove_emptied(root, folders)
+        folders: list[str] = []
 
-    def _unlink_left(self, folder: Folder, entry: "os.DirEntry[str]", path: str, sweep: "_Sweep") -> None:
-        if path in sweep.own:
-            return
-        state = entry.stat(follow_symlinks=False)
-        if path.startswith("tmp/") and (not stat.S_ISREG(state.st_mode) or state.st_ctime > sweep.tmp_before):
+        def enters(path: str) -> bool:
+            return path not in self._active and not (kind == "tmp" and path.startswith(_CACHES))
+
+        for folder, entry, path in _walk(root, kind, sweep.budget, enters):
+            if f"{kind}/{path}" in sweep.own:
+                continue
+            if not entry.is_dir(follow_symlinks=False):
+                with contextlib.suppress(OSError):
+                    self._unlink_left(folder, entry.name, kind, sweep)
+            elif path not in self._run_parents:
+                folders.append(path)
+        if sweep.before is None and kind != "tmp":
+            self._remove_emptied(root, kind, folders)
+
+    def _unlink_left(self, folder: Folder, name: str, kind: str, sweep: "_Sweep") -> None:
+        state = folder.look(name)
+        if kind == "tmp" and (not stat.S_ISREG(state.st_mode) or state.st_ctime > sweep.tmp_before):
             return
         if sweep.before is not None:
             if state.st_ctime < sweep.before:
-                folder.unlink(entry.name)
+                folder.unlink(name)
             return
         with self._guard:
             if not self._active:
-                folder.unlink(entry.name)
+                folder.unlink(name)
 
-    def _remove_emptied(self, root: Folder, paths: list[str]) -> None:
+    def _remove_emptied(self, root: Folder, kind: str, paths: list[str]) -> None:
         """Remove the folders beside those of runs, the innermost first, while no run is here."""
-        for path in reversed(paths):  # each was found after the one that it is in
-            above, _, name = path.rpartition("/")
-            with self._guard:
-                if self._active:
-                    return
-                with contextlib.suppress(OSError), root.folder(above) as folder:
-                    os.rmdir(name, dir_fd=folder.descriptor)
+        with root.own_folder(kind) as top:
+            for path in reversed(paths):  # each was found after the one that it is in
+                above, _, name = path.rpartition("/")
+                with self._guard:
+                    if self._active:
+                        return
+                    with contextlib.suppress(OSError), top.folder(above or ".") as folder:
+                        os.rmdir(name, dir_fd=folder.descriptor)
+
+
+def _walk(
+    root: Folder,
+    kind: str,
+    budget: Budget,
+    enters: Callable[[str], bool] = lambda _: True,
+    lost: Callable[[OSError], None] = lambda _: None,
+) -> Iterator[tuple[Folder, "os.DirEntry[str]", str]]:
+    """Yield all that lies in one of the folders: the folder that it is in, its entry, and its path.
+
+    What `enters` refuses is left out with all that it holds; `lost` hears of folders that cannot be looked into.
+    Raises `BudgetSpent`.
+    """
+    try:
+        with root.own_folder(kind) as top:
+            pending = ["."]
+            while pending:
+                above = pending.pop()
+                try:
+                    with top.folder(above) as folder:
+                        for entry in folder.entries(budget):
+                            path = entry.name if above == "." else f"{above}/{entry.name}"
+                            if enters(path):
+                                yield folder, entry, path
+                                if entry.is_dir(follow_symlinks=False):
+                                    pending.append(path)
+                except OSError as error:
+                    lost(error)
+    except OSError as error:
+        lost(error)
 
 
 @dataclass(frozen=True, slots=True)

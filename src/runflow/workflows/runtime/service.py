@@ -71,6 +71,22 @@ async def fits(
     return found
 
 
+async def fits_of(
+    services: Services, *, org_id: UUID, workflow_id: UUID, version_id: UUID, gpu_class: str
+) -> list[Fit]:
+    """Return for each connected worker what is different from what an organization's runs of a version need."""
+    known = services.part(Known)
+    machines = await known.machines()
+    if not machines:
+        return []
+    version = known.requirements.held(version_id)
+    if version is None:
+        async with services.db.system(durable=False) as transaction:
+            version = (await known.requirements.read(transaction, [version_id]))[version_id]
+    labels = (await known.read_installation()).labels.get(workflow_id)
+    return await fits(services, machines, version, labels=labels, org_id=org_id, gpu_class=gpu_class)
+
+
 def nobody_can(found: Sequence[Fit]) -> tuple[str, str] | None:
     """Return why no connected worker can run a version, and the next step; None where one can, or none is connected.
 

@@ -15,7 +15,7 @@ import structlog
 
 from runflow.worker.engine.base import EngineStartFailed
 from runflow.worker.engine.isolation.rungs import PROCESSES_AT_MOST, Sandbox, plan
-from runflow.worker.engine.isolation.view import SCRIPTS, Runtime, mounts, mounts_of_fork
+from runflow.worker.engine.isolation.view import LIVES, RUNTIME, SCRIPTS, Runtime, mounts, mounts_of_fork
 from runflow.worker.engine.log import EngineLog
 from runflow.worker.engine.process import EngineProcess
 
@@ -169,6 +169,35 @@ class ForkServer:
         engine.process = told["process"]
         return engine
 
+    async def held(self, process: int) -> str | None:
+        """Look at an engine from outside: return what is wrong with its sandbox, None if it is as it must be.
+
+        Node packs were imported by the process that it was forked from, and could have changed what shuts it in.
+        """
+        return await asyncio.to_thread(self._fault, process)
+
+    def _fault(self, process: int) -> str | None:
+        found = self.processes_of(process)
+        if not found or self._process is None:
+            return "its processes cannot be found"
+        try:
+            status = _status(found[0].pid)
+            mounts_seen = Path(f"/proc/{found[0].pid}/mountinfo").read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            return f"it cannot be looked at: {error.strerror}"
+        if any(int(status[name], 16) for name in ("CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb")):
+            return "it kept rights of the fork server"
+        if status.get("NoNewPrivs") != "1":
+            return "it may gain rights"
+        if len(status["NSpid"].split()) != len(_status(self._process.pid or 0)["NSpid"].split()) + 2:
+            return "it is not alone among its processes"
+        if self.sandbox.in_users and self.sandbox.count > 1 and status["Uid"].split()[0] == str(self.sandbox.users):
+            return "it has the fork server's user"
+        places = [line.split()[4] for line in mounts_seen.splitlines()]
+        if RUNTIME not in places or places[::-1].index(RUNTIME) > places[::-1].index(LIVES):
+            return "it sees the folders of other engines"
+        return None
+
     async def stop(self) -> None:
         """End it and every engine that came from it."""
         if self._watch is not None:
@@ -318,6 +347,11 @@ class ForkedEngine:
     def log_tail(self) -> str:
         """Return the end of its log as it said it, for the operator."""
         return self.log.tail()
+
+
+def _status(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 def _numbers(pid: int) -> list[int]:

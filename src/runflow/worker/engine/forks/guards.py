@@ -7,6 +7,7 @@ a connection, a device or a lock that it opened belongs to two. The rules come f
 
 import contextlib
 import os
+import signal
 import sys
 import threading
 
@@ -14,6 +15,7 @@ QUIET_THREADS = ("polars-", "jemalloc_bg_thd", "onnxruntime")
 """Native threads of libraries that are known to survive a fork."""
 _KEPT_FROM_CHILDREN = ("OMP_", "KMP_", "MKL_", "OPENBLAS_", "NUMEXPR_", "VECLIB_", "LD_", "DYLD_", "CUDA_VISIBLE")
 """Settings that a pack makes for itself, and that would hold for every program of every engine."""
+_TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 _INSTALLERS = ("pip", "uv", "conda", "mamba", "poetry")
 
 
@@ -69,6 +71,10 @@ class Watch:
                 found.append(f"a thread of a library ({name})")
         found += [f"a process that runs ({name})" for name in sorted(now["children"] - before["children"])]
         found += [f"an open {name}" for name in sorted(now["open"] - before["open"])]
+        if now["shared"] > before["shared"]:
+            found.append("memory that every engine would share")
+        if now["timers"] and not before["timers"]:
+            found.append("a timer that interrupts")
         if now["cuda"] and not before["cuda"]:
             found.append("a CUDA context")
         return found
@@ -127,8 +133,16 @@ def _look() -> "dict":  # type: ignore[type-arg]
         "own_name": own,
         "children": _children(),
         "open": _open_things(),
+        "shared": _shared_memory(),
+        "timers": any(signal.getitimer(which)[0] for which in _TIMERS),
         "cuda": bool(torch is not None and torch.cuda.is_initialized()),
     }
+
+
+def _shared_memory() -> int:
+    """Count the writable mappings that a fork does not copy."""
+    with open("/proc/self/maps") as file:
+        return sum(1 for line in file if line.split()[1].startswith("rw") and line.split()[1].endswith("s"))
 
 
 def _children() -> "set[str]":

@@ -379,6 +379,7 @@ def _settle(asked: dict) -> None:  # type: ignore[type-arg]
     kernel.die_with_parent()
     kernel.processes("/proc")
     kernel.new_keyring()
+    kernel.gain_no_more()
     if view["owner"] is not None:
         kernel.become(view["owner"], view["owner"], groups=True)
     kernel.give_up_rights()

@@ -149,6 +149,7 @@ def _place(entry) -> None:  # type: ignore[no-untyped-def]
         kernel.temporary(place, size_bytes=entry["size_bytes"], mode=entry["mode"])
         _give(place, entry["owner"])
     elif kind == "overlay":
+        os.makedirs(place, mode=0o755, exist_ok=True)
         layer = _NEW + entry["layer"]
         for part in ("upper", "work"):
             os.makedirs(f"{layer}/{part}", mode=0o755)
@@ -198,6 +199,7 @@ def _become(plan, told: int, go: int) -> None:  # type: ignore[no-untyped-def]
         kernel.unshare(kernel.NEW_MOUNTS)
         kernel.keep_mounts_to_ourselves()
     else:
+        kernel.gain_no_more()
         if plan["privileged"]:
             kernel.become(plan["uid"], plan["uid"], groups=True)
         kernel.give_up_rights()

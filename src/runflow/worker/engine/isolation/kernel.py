@@ -147,11 +147,15 @@ def become(uid: int, gid: int, *, groups: bool) -> None:
     os.setresuid(uid, uid, uid)
 
 
-def give_up_rights() -> None:
-    """Drop every capability for good, and let no program that is started bring one back."""
+def gain_no_more() -> None:
+    """Let no program that is started have a capability. To be called while the right to say so is still there."""
     for capability in range(_LAST_CAPABILITY + 1):
         if _libc.prctl(_BOUNDING_DROP, capability, 0, 0, 0) != 0:
             break  # the last one that this kernel has
+
+
+def give_up_rights() -> None:
+    """Drop every capability for good."""
     _libc.prctl(_AMBIENT, 4, 0, 0, 0)
     header = struct.pack("Ii", _CAPABILITIES_VERSION, 0)
     _check(_libc.capset(header, bytes(24)), "capset")

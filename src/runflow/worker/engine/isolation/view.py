@@ -279,7 +279,7 @@ def _is_within(path: Path, folder: Path) -> bool:
 
 def _base(runtime: Runtime, life: Path | None, owner: int | None) -> Iterator[Mount]:
     base = runtime.base_dir
-    yield Mount("memory", str(base), size_bytes=_MEMORY_BYTES, owner=owner)
+    yield Mount("memory", str(base), size_bytes=_MEMORY_BYTES, owner=owner if life is None else None)
     for name in (*ENGINE_FOLDERS, "models"):
         place = str(base / name)
         if life is None:

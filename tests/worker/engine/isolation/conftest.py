@@ -1,0 +1,159 @@
+"""A sandbox as this machine offers it, around a program of the test's own instead of a ComfyUI."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from runflow.worker.engine.isolation.rungs import Rung, Sandbox, make_life, plan, probe
+from runflow.worker.engine.isolation.view import Runtime, mounts
+from runflow.worker.engine.process import EngineProcess
+
+PLAIN_UID = 64_999
+SYSTEM_PYTHON = Path("/usr/bin/python3")
+
+
+@dataclass(frozen=True)
+class Held:
+    """A runtime in a sandbox, and the folder of its one life."""
+
+    runtime: Runtime
+    sandbox: Sandbox
+    life: Path
+
+    def plan(self, code: str, **more: Any) -> dict[str, Any]:
+        """Return the plan that runs a program inside."""
+        sandbox = self.sandbox
+        found = mounts(
+            self.runtime,
+            lives=self.life.parent,
+            life=self.life,
+            network=sandbox.network,
+            gpu=False,
+            layered=sandbox.layered,
+            owner=sandbox.uid(1),
+        )
+        given = plan(
+            sandbox,
+            found,
+            [str(self.runtime.python), "-c", textwrap.dedent(code)],
+            folder=self.runtime.comfy_dir,
+            environment={"PATH": "/usr/bin:/bin", "BASE": str(self.runtime.base_dir)},
+            number=1,
+            file_bytes=1 << 20,
+        )
+        return {**given, **more}
+
+    def process(self, code: str, name: str = "engine", **more: Any) -> tuple[EngineProcess, dict[str, Any]]:
+        """Return a process for it, not started, with its plan."""
+        given = self.plan(code, **more)
+        folder = self.life.parent.parent
+        engine = EngineProcess(
+            given["command"], cwd=folder, env={}, log_path=folder / f"{name}.log", pid_path=folder / f"{name}.pid"
+        )
+        return engine, given
+
+
+def make_runtime(folder: Path, python: Path) -> Runtime:
+    """Make what stands for a ComfyUI, and its base folder."""
+    comfy = folder / "comfy"
+    comfy.mkdir()
+    (comfy / "main.py").write_text("print('main')\n")
+    base = folder / "base"
+    (base / "custom_nodes").mkdir(parents=True)
+    return Runtime(comfy, python, base)
+
+
+@pytest.fixture
+async def held(tmp_path: Path) -> Held:
+    """What holds an engine here, without a network."""
+    runtime = make_runtime(tmp_path, Path(sys.executable))
+    sandbox = await probe(runtime, network=False)
+    if sandbox.rung is not Rung.NAMESPACES:
+        pytest.skip(f"this machine has no namespaces for us: {sandbox.why_not_better}")
+    life = tmp_path / "lives" / "one"
+    make_life(life, sandbox.uid(1))
+    return Held(runtime, sandbox, life)
+
+
+Inside = Callable[..., Awaitable[str]]
+
+
+@pytest.fixture
+async def inside(held: Held) -> AsyncIterator[Inside]:
+    """Run a program inside and return what it printed; `plan` fields can be given by name."""
+    started: list[EngineProcess] = []
+
+    async def run(code: str, **more: Any) -> str:
+        engine, given = held.process(code, f"engine-{len(started)}", **more)
+        started.append(engine)
+        await engine.start_within(given)
+        await engine.wait()
+        return engine.log_tail().strip()
+
+    yield run
+    for engine in started:
+        await engine.kill()
+
+
+def run_as_plain_user(folder: Path, code: str) -> str:
+    """Run a program in the sandbox of somebody who is not root, with the system's Python, and return what it printed.
+
+    The plan is made here; `enter.py` alone runs as that user, as it would under a worker of theirs.
+    """
+    if os.geteuid() != 0:
+        pytest.skip("the suite runs as a plain user: the other tests are this one")
+    if not SYSTEM_PYTHON.exists():
+        pytest.skip(f"there is no {SYSTEM_PYTHON}, and a plain user may not enter the Python of this suite")
+    folder.chmod(0o755)
+    runtime = make_runtime(folder, SYSTEM_PYTHON)
+    life = folder / "lives" / "one"
+    files = make_life(life, None)
+    for path in (life, *life.rglob("*")):
+        os.chown(path, PLAIN_UID, PLAIN_UID)
+    files.root.chmod(0o755)
+    sandbox = Sandbox(Rung.NAMESPACES, privileged=False, layered=True, network=False)
+    given = Held(runtime, sandbox, life).plan(code)
+    script = folder / "enter.py"
+    source = Path(sys.modules["runflow.worker.engine.isolation.rungs"].__file__ or "").parent
+    for name in ("enter.py", "kernel.py"):
+        (folder / name).write_bytes((source / name).read_bytes())
+        (folder / name).chmod(0o644)
+    given["mounts"] = [mount for mount in given["mounts"] if mount["at"] != "/run/runflow/scripts"]
+    return _run_script(script, given, folder)
+
+
+def _run_script(script: Path, given: dict[str, Any], folder: Path) -> str:
+    guard, held = os.pipe()
+    os.set_inheritable(guard, True)
+    plan_file = folder / "plan.json"
+    starter = (
+        "import json, os, sys; plan = json.load(open(sys.argv[2])); plan['worker'] = os.getppid(); "
+        "made = os.memfd_create('plan', 0); os.write(made, json.dumps(plan).encode()); os.lseek(made, 0, 0); "
+        "os.execv(sys.executable, [sys.executable, '-I', '-S', sys.argv[1], str(made)])"
+    )
+    plan_file.write_bytes(orjson.dumps({**given, "keep": [], "guard": guard}))
+    plan_file.chmod(0o644)
+    try:
+        ended = subprocess.run(
+            [str(SYSTEM_PYTHON), "-I", "-S", "-c", starter, str(script), str(plan_file)],
+            user=PLAIN_UID,
+            group=PLAIN_UID,
+            extra_groups=[],
+            pass_fds=(guard,),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    finally:
+        os.close(guard)
+        os.close(held)
+    return (ended.stdout + ended.stderr).strip()

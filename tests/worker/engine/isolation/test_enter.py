@@ -1,0 +1,184 @@
+"""A program in the sandbox: what it sees, what it can do, and that its end is the end of everything it started."""
+
+import os
+import signal
+import socket
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import psutil
+import pytest
+
+from runflow.worker.engine.isolation.enter import REFUSED_EXIT_CODE
+from runflow.worker.engine.isolation.view import Mount
+from tests.support.waiting import until
+from tests.worker.engine.isolation.conftest import Held, Inside, run_as_plain_user
+
+LOOK_AROUND = """
+import os
+print(sorted(os.listdir("/")))
+print([int(name) for name in os.listdir("/proc") if name.isdigit()])
+"""
+RIGHTS = """
+import ctypes, os
+status = dict(line.rstrip().split(":", 1) for line in open("/proc/self/status"))
+print("rights", *(status[name].strip() for name in ("CapEff", "CapPrm", "CapBnd", "NoNewPrivs")))
+libc = ctypes.CDLL(None, use_errno=True)
+print("users", libc.unshare(0x10000000))
+print("mount", libc.mount(b"tmpfs", b"/usr", b"tmpfs", 0, None))
+try:
+    os.setuid(12)
+    print("setuid worked")
+except OSError:
+    print("setuid refused")
+"""
+
+
+async def test_it_sees_nothing_but_what_it_was_given(inside: Inside, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("token")
+    said = await inside(LOOK_AROUND + f"print(os.path.exists({str(tmp_path / 'secret')!r}))")
+    top, processes, secret = said.splitlines()
+    assert set(eval(top)) <= {
+        *("bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr", "etc", "proc", "dev", "sys", "run", "var", "tmp"),
+        *(path.parts[1] for path in (tmp_path, Path(os.__file__))),
+        "home",
+        "opt",
+        "root",
+    }
+    assert len(eval(processes)) <= 2  # the first process of its namespace, and itself
+    assert secret == "False"
+
+
+async def test_it_writes_to_its_own_folders_and_changes_nothing_else(held: Held, inside: Inside) -> None:
+    said = await inside("""
+        import os
+        base = os.environ["BASE"]
+        for place in (f"{base}/output/mine", f"{base}/tmp/mine", "main.py", f"{base}/mine", f"{base}/models/mine",
+                      "/usr/mine", "/etc/mine", "/mine"):
+            try:
+                open(place, "w").close()
+                print("wrote", os.path.basename(os.path.dirname(place)) or place)
+            except OSError:
+                pass
+    """)
+    wrote = [line.removeprefix("wrote ") for line in said.splitlines()]
+    assert wrote[:2] == ["output", "tmp"]
+    assert set(wrote[2:]) <= {"main.py"}
+    assert (held.life / "output" / "mine").exists()
+    assert (held.runtime.comfy_dir / "main.py").read_text() == "print('main')\n"
+
+
+async def test_it_has_no_right_and_gets_none(inside: Inside) -> None:
+    said = await inside(RIGHTS)
+    assert "rights 0000000000000000 0000000000000000 0000000000000000 1" in said
+    assert "users -1" in said
+    assert "mount -1" in said
+    assert "setuid refused" in said
+
+
+async def test_it_reaches_no_socket_of_the_machine_but_its_own_loopback(inside: Inside) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as abstract:
+        abstract.bind("\0runflow-test")
+        abstract.listen()
+        said = await inside(f"""
+            import socket
+            for family, place in ((socket.AF_INET, ("127.0.0.1", {server.getsockname()[1]})),
+                                  (socket.AF_INET, ("169.254.169.254", 80)), (socket.AF_UNIX, "\\0runflow-test")):
+                try:
+                    socket.socket(family).connect(place)
+                    print("reached", place)
+                except OSError:
+                    print("not")
+            own = socket.create_server(("127.0.0.1", 0))
+            socket.create_connection(own.getsockname(), timeout=5)
+            print("own")
+        """)
+    assert said.splitlines() == ["not", "not", "not", "own"]
+
+
+async def test_it_has_no_descriptor_but_its_own_three(inside: Inside) -> None:
+    said = await inside("""
+        import os
+        print(sorted(int(name) for name in os.listdir("/proc/self/fd"))[:-1], os.readlink("/proc/self/fd/0"))
+    """)
+    assert said == "[0, 1, 2] /dev/null"
+
+
+async def test_it_can_write_no_file_larger_than_it_may(inside: Inside) -> None:
+    said = await inside("""
+        import os
+        file = open(os.environ["BASE"] + "/output/large", "wb")
+        try:
+            for _ in range(5):
+                file.write(bytes(1 << 20)); file.flush()
+        except OSError as error:
+            print(error.errno)
+    """)
+    assert said == "27"
+
+
+@pytest.mark.parametrize(("code", "status"), [("raise SystemExit(7)", 7), ("import os; os.kill(os.getpid(), 9)", 137)])
+async def test_its_exit_status_is_told(held: Held, code: str, status: int) -> None:
+    engine, given = held.process(code)
+    await engine.start_within(given)
+    assert await engine.wait() == status
+    await engine.kill()
+
+
+DAEMON = """
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        print("daemon", flush=True)
+        while True:
+            time.sleep(1)
+    os._exit(0)
+print("ready", flush=True)
+while True:
+    time.sleep(1)
+"""
+
+
+def members(engine_pid: int) -> list[psutil.Process]:
+    return psutil.Process(engine_pid).children(recursive=True)
+
+
+@pytest.mark.parametrize("how", ["kill", "outside", "first"])
+async def test_what_it_started_ends_with_it(held: Held, how: str) -> None:
+    engine, given = held.process(DAEMON)
+    await engine.start_within(given)
+    await until(lambda: "ready" in engine.log_tail() and "daemon" in engine.log_tail())
+    assert engine.pid is not None
+    family = members(engine.pid)
+    assert len(family) >= 3
+    if how == "kill":
+        await engine.kill()
+    elif how == "outside":
+        os.kill(engine.pid, signal.SIGKILL)
+    else:
+        family[0].kill()
+    await until(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in family))
+    await engine.kill()
+
+
+async def test_a_view_that_cannot_be_built_says_what_is_missing(held: Held) -> None:
+    engine, given = held.process("print('never')")
+    given["mounts"].append(asdict(Mount("bind", "/gone", source="/not/there")))
+    await engine.start_within(given)
+    assert await engine.wait() == REFUSED_EXIT_CODE
+    assert "SANDBOX: " in engine.log_tail()
+    assert "No such file" in engine.log_tail()
+    await engine.kill()
+
+
+def test_a_plain_user_has_the_same_sandbox() -> None:
+    # Not pytest's own folder, which only who runs the suite may enter.
+    with tempfile.TemporaryDirectory(prefix="runflow-plain-") as folder:
+        said = run_as_plain_user(Path(folder), LOOK_AROUND + RIGHTS)
+    assert "rights 0000000000000000 0000000000000000 0000000000000000 1" in said
+    assert "users -1" in said
+    assert "mount -1" in said
+    processes = said.splitlines()[1]
+    assert len(eval(processes)) <= 2
