@@ -218,11 +218,12 @@ class EnginePool:
 
     async def usable(self, seat: Seat) -> Engine:
         """Return the engine, as soon as it takes prompts. Raises `EngineChanged` or `GivenBack`."""
-        try:
-            async with asyncio.timeout(self._limits.engine):
-                await seat.pooled.until_usable()
-        except TimeoutError:
-            raise GivenBack(_For.REPAIR.value) from None
+        if not seat.pooled.is_ready:
+            try:
+                async with asyncio.timeout(self._limits.engine):
+                    await seat.pooled.until_usable()
+            except TimeoutError:
+                raise GivenBack(_For.REPAIR.value) from None
         if seat.is_lost:
             raise EngineChanged
         return seat.engine
