@@ -30,7 +30,7 @@ def register() -> None:
     from .routes import MIDDLEWARES, add_to
     from .security.authenticator import AUTHENTICATOR, Authenticator
 
-    if process_secret.OF_A_WORKER:  # its log says of each line when it came, and in which run
+    if process_secret.is_of_a_worker():  # its log says of each line when it came, and in which run
         comfyui.print_at_once()
         peak_memory.watch(running)
     add_to(running.routes)

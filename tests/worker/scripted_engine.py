@@ -15,11 +15,12 @@ from runflow.worker.engine.base import (
     EngineDescription,
     EngineError,
     EngineKind,
-    FileMissing,
     OnBoot,
     OutputRef,
 )
+from runflow.worker.engine.boundary import OpenedOutput, open_own
 from runflow.worker.engine.execution import EngineEvent, EventKind, Execution, NodeError, OnEvent, Outcome, Prompt
+from runflow.worker.engine.run_files import RunFiles
 from tests.support.waiting import until
 
 
@@ -94,6 +95,7 @@ class ScriptedEngine:
         self.scripts: dict[str, Script] = {}
         """By prompt id, over `script`."""
         self.log: list[str] = []
+        self.begun: list[str] = []
         self.cleaned: list[str] = []
         self.noted: list[str | None] = []
         self.prompts: dict[str, Prompt] = {}
@@ -170,19 +172,17 @@ class ScriptedEngine:
         self.inputs[place] = path.read_bytes()
         return place
 
-    def local_output(self, output: OutputRef) -> Path | None:
-        path = self.base / output.type / output.subfolder / output.filename
-        if self.remote:
-            return None
-        if not path.is_file():
-            raise FileMissing(f"The engine has no file {output.filename} in its {output.type} folder.")
-        return path
+    async def begin(self, run_folder: str) -> None:
+        self.begun.append(run_folder)
 
-    async def fetch_output(self, output: OutputRef, destination: Path) -> None:
-        path = self.base / output.type / output.subfolder / output.filename
-        if not path.is_file():
-            raise FileMissing(f"The engine has no file {output.filename} in its {output.type} folder.")
-        destination.write_bytes(path.read_bytes())
+    async def open_output(self, output: OutputRef, staging: Path) -> OpenedOutput:
+        opened = RunFiles(self.base, uid=None).open_output(output)
+        if not self.remote:
+            return opened
+        with opened:
+            staging.parent.mkdir(parents=True, exist_ok=True)
+            staging.write_bytes(opened.read(opened.size_bytes, 0))
+        return open_own(staging, output.filename)
 
     def note_run(self, run_id: str | None) -> None:
         self.noted.append(run_id)

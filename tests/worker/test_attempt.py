@@ -1,5 +1,7 @@
 import asyncio
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -175,6 +177,10 @@ class TestNodeFailures:
         assert (done["error"]["code"], done["error"]["retryable"]) == ("EXECUTION_FAILED", True)
 
 
+def a_link_to_itself(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
 class TestOutputs:
     async def test_a_declared_output_without_a_file_fails_the_run(
         self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker
@@ -203,6 +209,33 @@ class TestOutputs:
         for each in (done, fetched):
             assert each["error"]["code"] == "OUTPUT_MISSING"
             assert "gone.png" in each["error"]["message"]
+
+    @pytest.mark.parametrize(("put", "words"), [(os.mkfifo, "It is a named pipe"), (a_link_to_itself, "It is a link")])
+    async def test_what_a_node_puts_in_the_place_of_a_file_fails_the_run_and_holds_up_no_other(
+        self,
+        server: FakeServer,
+        engine: ScriptedEngine,
+        worker: StartWorker,
+        put: Callable[[Path], None],
+        words: str,
+    ) -> None:
+        async def trap(engine: ScriptedEngine, flight: Flight) -> Execution:
+            execution = engine.succeed(flight)
+            path = engine.base / "output" / flight.prompt["9"]["inputs"]["output_subfolder"] / "runflow_00001_.png"
+            path.unlink()
+            put(path)
+            return execution
+
+        async with worker():
+            engine.script = trap
+            lease_id = server.offer()
+            failed = await server.completion(lease_id)
+            engine.script = save_picture
+            done = await server.completion(server.offer())
+        assert failed["error"]["code"] == "OUTPUT_MISSING"
+        assert words in failed["error"]["message"]
+        assert done["result"] == "succeeded"
+        assert engine.begun[0] == engine.cleaned[0] == f"runflow/{lease_id}"
 
     async def test_outputs_of_an_engine_elsewhere_are_fetched_first(
         self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker

@@ -72,3 +72,42 @@ async def test_a_risen_limit_lets_in_after_a_recheck() -> None:
     limiter.recheck()
     await waiting
     assert limiter.inside == 2
+
+
+async def test_two_groups_are_never_inside_at_once_and_the_first_to_wait_goes_first() -> None:
+    limiter = Limiter(lambda: 2)
+    await limiter.enter("red")
+    blue, red = asyncio.create_task(limiter.enter("blue")), asyncio.create_task(limiter.enter("red"))
+    await asyncio.sleep(0)
+    assert limiter.inside == 1, "another red one is behind the blue one"
+    limiter.leave("red")
+    await blue
+    assert not red.done()
+    limiter.leave("blue")
+    await red
+    assert limiter.inside == 1
+
+
+async def test_who_may_not_enter_yet_lets_others_pass() -> None:
+    limiter = Limiter(lambda: 1)
+    is_clear = False
+    blue = asyncio.create_task(limiter.enter("blue", lambda: is_clear))
+    await asyncio.sleep(0)
+    await limiter.enter("red")
+    is_clear = True
+    limiter.recheck()
+    assert not blue.done()
+    limiter.leave("red")
+    await blue
+    limiter.leave("blue")
+    assert limiter.inside == 0
+
+
+async def test_a_visitor_of_another_group_who_gives_up_lets_the_next_one_in() -> None:
+    limiter = Limiter(lambda: 2)
+    await limiter.enter("red")
+    blue, red = asyncio.create_task(limiter.enter("blue")), asyncio.create_task(limiter.enter("red"))
+    await asyncio.sleep(0)
+    blue.cancel()
+    await red
+    assert limiter.inside == 2

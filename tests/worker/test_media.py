@@ -55,7 +55,7 @@ def test_the_size_is_found_where_the_head_does_not_reach(tmp_path: Path) -> None
     content = picture("JPEG")
     path = tmp_path / "x.jpg"
     path.write_bytes(content)
-    assert image_size("image/jpeg", content[:30], path) == (7, 5)
+    assert image_size("image/jpeg", content[:30], lambda: path.open("rb")) == (7, 5)
     assert image_size("image/jpeg", content[:30]) is None
 
 

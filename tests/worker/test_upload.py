@@ -6,8 +6,9 @@ import pytest
 
 from runflow.graph import OutputFile
 from runflow.worker.connection import Connection, LeaseLost
+from runflow.worker.engine.boundary import open_own
 from runflow.worker.failures import RunFailed
-from runflow.worker.upload import Uploading, inspect, upload
+from runflow.worker.upload import LocalOutput, Uploading, inspect, upload
 from tests.support.fake_server import FakeServer
 from tests.worker.scripted_engine import png
 
@@ -16,13 +17,17 @@ def output(name: str, index: int = 0) -> OutputFile:
     return OutputFile("image", "9", name, "", "output", index)
 
 
+async def look(path: Path, index: int = 0, limit_bytes: int = 1 << 30) -> LocalOutput:
+    return await inspect(output(path.name, index), open_own(path, path.name), limit_bytes=limit_bytes)
+
+
 async def test_large_files_are_streamed_and_hashed_on_the_way(
     server: FakeServer, connection: Connection, tmp_path: Path
 ) -> None:
     content = os.urandom(3 * 1024 * 1024 + 17)
     path = tmp_path / "clip.mp4"
     path.write_bytes(content)
-    local = await inspect(output("clip.mp4"), path, limit_bytes=1 << 30)
+    local = await look(path)
     assert local.content is None
     server.faults["put"].append(503)
     [stored] = await upload([local], Uploading(connection, "L", 60.0))
@@ -46,7 +51,7 @@ async def test_many_files_keep_their_order(
     for index in range(12):
         path = tmp_path / f"{index}.png"
         path.write_bytes(png(index + 1, 2))
-        outputs.append(await inspect(output(path.name, index), path, limit_bytes=1 << 30))
+        outputs.append(await look(path, index))
     stored = await upload(outputs, Uploading(connection, "L", 60.0))
     assert [each.ordinal for each in stored] == list(range(12))
     assert [each.width for each in stored] == list(range(1, 13))
@@ -60,7 +65,7 @@ async def test_only_what_is_missing_is_sent_again_under_fresh_urls(
     for index in range(3):
         path = tmp_path / f"{index}.png"
         path.write_bytes(png())
-        outputs.append(await inspect(output(path.name, index), path, limit_bytes=1 << 30))
+        outputs.append(await look(path, index))
     server.faults["put"].append(403)
     stored = await upload(outputs, Uploading(connection, "L", 60.0))
     assert [each.ordinal for each in stored] == [0, 1, 2]
@@ -73,7 +78,7 @@ async def test_a_refused_file_fails_the_run(
 ) -> None:
     path = tmp_path / "x.png"
     path.write_bytes(png())
-    local = await inspect(output("x.png"), path, limit_bytes=1 << 30)
+    local = await look(path)
     server.faults["put"].append(status)
     with pytest.raises(RunFailed) as ended:
         await upload([local], Uploading(connection, "L", 60.0))
@@ -86,7 +91,7 @@ async def test_a_lost_lease_is_no_failure_of_the_run(
 ) -> None:
     path = tmp_path / "x.png"
     path.write_bytes(png())
-    local = await inspect(output("x.png"), path, limit_bytes=1 << 30)
+    local = await look(path)
     server.lost.add("L")
     with pytest.raises(LeaseLost):
         await upload([local], Uploading(connection, "L", 60.0))
@@ -95,3 +100,59 @@ async def test_a_lost_lease_is_no_failure_of_the_run(
 async def test_no_outputs_need_no_request(server: FakeServer, connection: Connection) -> None:
     assert await upload([], Uploading(connection, "L", 60.0)) == []
     assert server.log == []
+
+
+@pytest.mark.parametrize("large", [True, False])
+@pytest.mark.parametrize("change", [-5, 5])
+async def test_a_file_that_changes_before_it_is_looked_at_fails_the_run(
+    tmp_path: Path, change: int, large: bool
+) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(bytes(2 * 1024 * 1024 if large else 100))
+    opened = open_own(path, path.name)
+    os.truncate(path, path.stat().st_size + change)
+    with pytest.raises(RunFailed) as ended:
+        await inspect(output(path.name), opened, limit_bytes=1 << 30)
+    assert ended.value.failure.code == "OUTPUT_UPLOAD_FAILED"
+    assert "was still being written" in ended.value.failure.message
+    with pytest.raises(OSError, match="closed"):
+        opened.read(1, 0)
+
+
+@pytest.mark.parametrize("change", [-1024 * 1024 - 5, 5])
+async def test_a_file_that_grows_or_shrinks_while_it_is_sent_fails_the_run_at_once(
+    server: FakeServer, connection: Connection, tmp_path: Path, change: int
+) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(os.urandom(3 * 1024 * 1024))
+    local = await look(path)
+    os.truncate(path, path.stat().st_size + change)
+    with pytest.raises(RunFailed) as ended:
+        await upload([local], Uploading(connection, "L", 60.0))
+    assert ended.value.failure.code == "OUTPUT_UPLOAD_FAILED"
+    assert "was still being written" in ended.value.failure.message
+    assert not server.objects
+    assert server.log.count("put") <= 1
+
+
+async def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    with path.open("wb") as sparse:
+        sparse.truncate(100 * 10**9)
+    with pytest.raises(RunFailed, match="has 100000000000 bytes; at most 1000 are accepted"):
+        await look(path, limit_bytes=1000)
+
+
+async def test_what_is_sent_is_the_file_that_was_looked_at(
+    server: FakeServer, connection: Connection, tmp_path: Path
+) -> None:
+    content = os.urandom(2 * 1024 * 1024)
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(content)
+    local = await look(path)
+    (tmp_path / "other").write_bytes(os.urandom(2 * 1024 * 1024))
+    (tmp_path / "other").replace(path)
+    server.faults["put"].append(503)
+    [stored] = await upload([local], Uploading(connection, "L", 60.0))
+    assert server.objects[stored.object_key or ""] == content
+    local.close()

@@ -223,6 +223,11 @@ def _tell_report(report: "CheckReport") -> None:
         console.print(
             "  [yellow]lacks[/] the Runflow nodes: install them there with `runflow plugin install`.", soft_wrap=True
         )
+    if report.sandbox is not None:
+        started = "booted" if report.sandbox.fork_level is None else f"forked (level {report.sandbox.fork_level})"
+        console.print(f"  sandbox  {report.sandbox.rung}; engines are {started}", soft_wrap=True)
+        if report.sandbox.why_not_better:
+            console.print(f"  [dim]why not better: {escape(report.sandbox.why_not_better)}[/]", soft_wrap=True)
     for text in report.isolation:
         console.print(f"  [dim]isolation: {escape(text)}[/]", soft_wrap=True)
     for problem in report.problems:

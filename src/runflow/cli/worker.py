@@ -133,7 +133,10 @@ def _run(settings: "Settings", worker_settings: WorkerSettings, *, with_parent: 
             loop.add_signal_handler(number, agent.stop)
         if with_parent:
             die_with_parent(agent.stop)
-        await agent.run()
+        try:
+            await agent.run()
+        finally:
+            await finder.close()
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

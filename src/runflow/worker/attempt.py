@@ -19,6 +19,7 @@ from runflow.protocol.failures import Failure, FailureCode, Stage
 from runflow.worker.clock import CLOCK
 from runflow.worker.connection import Connection, LeaseLost, NotWelcome, ServerFailing, ServerRefused, ServerUnavailable
 from runflow.worker.engine.base import Engine, EngineError, FileMissing, OutputRef
+from runflow.worker.engine.boundary import NotAFile, OpenedOutput
 from runflow.worker.engine.execution import Execution
 from runflow.worker.engine_pool import EngineChanged, GivenBack, Seat
 from runflow.worker.execute import Executor
@@ -101,6 +102,7 @@ class Attempt:
         self._closing = False
         self._abandoned = False
         self._seat: Seat | None = None
+        self._leaving: asyncio.Task[None] | None = None
         self._timings: dict[str, Any] = {
             "started_at": None,
             "prepare_ms": 0,
@@ -175,6 +177,7 @@ class Attempt:
             return self._failed(Failure(FailureCode.INTERNAL, Stage.EXECUTE, message, retryable=True))
         finally:
             self._closing = True
+            self._leave_soon()
 
     async def _work(self) -> list[Output]:
         execution, prompt = await self._execute()
@@ -198,10 +201,10 @@ class Attempt:
         local = await self._collect(execution, prompt)
         context = self._context
         if fit_inline(local, self.lease.inline_bytes):
-            self._local = local
             outputs, self._contents = inline(local)
         else:
             self._ask_no_more()
+            self._leave_soon()
             outputs = await self._upload(local)
             context.expected.learn(self.lease.version_id, local)
         self._timings["upload_ms"] = _milliseconds(began)
@@ -217,6 +220,7 @@ class Attempt:
         for _ in range(_ENGINE_CHANGES):
             await self._leave()
             self._seat = seat = await self._context.executor.seat(self.lease)
+            await seat.engine.begin(self._folder)
             prompt = await self._prepare(seat.engine)
             self._report.use_prompt(prompt, seat.output_types)
             try:
@@ -265,28 +269,24 @@ class Attempt:
             raise failed(
                 FailureCode.OUTPUT_MISSING, Stage.COLLECT, str(worst), node_id=worst.node_id, node_type=worst.class_type
             ) from error
-        found = []
         for ordinal, file in enumerate(files):
-            path = await self._bring(file, ordinal)
-            found.append(await inspect(file, path, limit_bytes=self.lease.max_output_bytes))
-        return found
+            opened = await self._open(file, ordinal)
+            self._local.append(await inspect(file, opened, limit_bytes=self.lease.max_output_bytes))
+        return self._local
 
-    async def _bring(self, file: OutputFile, ordinal: int) -> Path:
-        """Return where the worker can read an output."""
+    async def _open(self, file: OutputFile, ordinal: int) -> OpenedOutput:
+        """Return an output, open: whatever becomes of its name, that file is what is delivered."""
         assert self._seat is not None
-        engine = self._seat.engine
         output = OutputRef(file.filename, file.subfolder, file.type)
+        staging = self._staging / f"out-{safe_name(file.filename, ordinal)}"
         try:
-            path = engine.local_output(output)
-            if path is None:
-                await asyncio.to_thread(self._staging.mkdir, mode=0o700, parents=True, exist_ok=True)
-                path = self._staging / f"out-{safe_name(file.filename, ordinal)}"
-                await engine.fetch_output(output, path)
-        except FileMissing as error:
+            return await self._seat.engine.open_output(output, staging)
+        except (FileMissing, NotAFile) as error:
             raise missing(file, str(error)) from error
         except EngineError as error:
             raise RunFailed(engine_failure(error, Stage.COLLECT)) from error
-        return path
+        except OSError as error:
+            raise missing(file, f"{error.strerror or 'The disk failed'}.") from error
 
     def _stopped(self, why: Stop) -> Completion | None:
         """Return what to say after a stop."""
@@ -403,9 +403,19 @@ class Attempt:
 
     async def _clean(self) -> None:
         """Leave nothing of the run behind, whatever became of it."""
+        if self._leaving is not None:
+            await self._leaving
         await self._leave()
+        opened = [output for output in self._local if output.opened is not None]
+        if opened:
+            await asyncio.to_thread(_close, opened)
         if self._staging.exists():
             await asyncio.to_thread(shutil.rmtree, self._staging, ignore_errors=True)
+
+    def _leave_soon(self) -> None:
+        """Leave the engine while the rest goes on: its outputs are open, so nothing of it is needed any more."""
+        if self._seat is not None:
+            self._leaving = asyncio.create_task(self._leave(), name=f"leave {self.lease.run_id}")
 
     async def _leave(self) -> None:
         """Leave the engine to others, with nothing of this run in its folders."""
@@ -434,6 +444,12 @@ class Attempt:
             upload_ms=self._timings["upload_ms"],
             total_ms=_milliseconds(arrived),
         )
+
+
+def _close(outputs: list[LocalOutput]) -> None:
+    """Let go of files. What has no name by then is removed with that, which takes its time where it is large."""
+    for output in outputs:
+        output.close()
 
 
 def _milliseconds(since: float) -> int:

@@ -66,11 +66,20 @@ class Limiter:
         """Whether one more of those inside would be let in at once."""
         return len(self._inside) < self._limit() and not self._waiting
 
+    def try_enter(self, group: object, may: Callable[[], bool]) -> bool:
+        """Take a place if one is free at once, and tell so. Whoever got one must call `leave`."""
+        if not self.has_room or (self._inside and self._inside[0] is not group) or not may():
+            return False
+        self._inside.append(group)
+        return True
+
     async def enter(self, group: object = None, may: Callable[[], bool] = lambda: True) -> None:
         """Wait for a place. Whoever returns from here must call `leave`.
 
         Who may not yet, by `may`, lets others pass; `recheck` asks again.
         """
+        if self.try_enter(group, may):
+            return
         waiting = _Waiting(group, may, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self.recheck()

@@ -1,16 +1,18 @@
 """Which engine a worker uses, and as which user it runs."""
 
 import os
-import shutil
 import stat
 from pathlib import Path
+from typing import Literal
 
 import structlog
 
 from runflow.worker.engine.attached import AttachedEngine, credential_headers
 from runflow.worker.engine.base import Engine, EngineError
 from runflow.worker.engine.boot import OwnedSettings, can_run_as, default_pythons
+from runflow.worker.engine.home import EngineHome
 from runflow.worker.engine.owned import OwnedEngine
+from runflow.worker.engine.run_files import RunFiles
 from runflow.worker.engine_supervisor import NoEngine
 from runflow.worker.settings import ENGINE_USER_AUTO, ENGINE_USER_SAME, WorkerSettings
 
@@ -24,12 +26,16 @@ RUN_FOLDERS = "runflow"
 
 
 class EngineFinder:
-    """Finds the engine of a worker, each time anew: it may be installed while the worker waits."""
+    """Finds the engine of a worker, each time anew: it may be installed while the worker waits.
+
+    Owned engines share one home (`engine.home`), which is left with `close`.
+    """
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
         self._base = settings.home / "engine"
         self._said: str | None = None
+        self._home: EngineHome | None = None
 
     def __call__(self) -> Engine:
         """Return the engine, not started. Raises `NoEngine`."""
@@ -45,12 +51,34 @@ class EngineFinder:
                 f"There is no ComfyUI in {comfyui}. Install one: runflow comfyui install {comfyui} "
                 "(or name an existing one with RUNFLOW_COMFYUI or RUNFLOW_COMFYUI_URL)."
             )
-        return OwnedEngine(OwnedSettings(comfy_dir=comfyui, base_dir=self._base, uid=self._uid()))
+        if self._home is None:
+            self._home = EngineHome(
+                OwnedSettings(
+                    comfy_dir=comfyui,
+                    base_dir=self._base,
+                    enclosed=True,
+                    network=settings.engine_network,
+                    sandbox_user=self._sandbox_user(),
+                    uid_without=self._uid,
+                )
+            )
+        return OwnedEngine(self._home.settings, self._home)
+
+    async def close(self) -> None:
+        """Let go of the engines' home, and of the fork server in it."""
+        if self._home is not None:
+            await self._home.close()
+            self._home = None
+
+    def _sandbox_user(self) -> int | Literal["own", "same"]:
+        choice = self._settings.engine_user
+        if choice == ENGINE_USER_AUTO:
+            return "own"
+        return "same" if choice == ENGINE_USER_SAME else int(choice)
 
     def clear_leftovers(self) -> None:
         """Remove what runs of an earlier life of this worker left in the owned engine's folders."""
-        for name in ("input", "output", "temp"):
-            shutil.rmtree(self._base / name / RUN_FOLDERS, ignore_errors=True)
+        RunFiles(self._base, uid=None).clean(RUN_FOLDERS)
 
     def _uid(self) -> int | None:
         choice = self._settings.engine_user

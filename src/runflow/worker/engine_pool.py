@@ -27,6 +27,8 @@ MOST_ENGINES = 2
 """How many live side by side, where they start quickly: one executes, and the next domain's run is prepared."""
 
 _HEALTHY_SECONDS = 60.0
+_LOOK_SECONDS = 1.0
+"""How often it is looked whether an engine without runs may stay beside one that grows."""
 _LOOK_WHERE = "The worker has just started and looks for its engine."
 
 
@@ -79,6 +81,8 @@ class Seat:
 
     pooled: PooledEngine
     life: int
+    number: int
+    """Grows from one seat to the next."""
     version_id: UUID
     waits: bool = True
     """Whether its prompt has not had its turn yet."""
@@ -190,7 +194,10 @@ class EnginePool:
         request = _Request(domain, version_id)
         self._requests.append(request)
         self._seat_waiting()
-        self._wake.set()
+        if not request.seat.done() or self._single_use:
+            self._wake.set()
+        if request.seat.done():
+            return request.seat.result()
         try:
             return await request.seat
         except asyncio.CancelledError:
@@ -205,28 +212,31 @@ class EnginePool:
         """Nothing of the run is left in its engine."""
         seat.pooled.seats.discard(seat)
         self.congested = False
-        self._wake.set()
+        if self._requests or self._single_use or len(self._engines) > 1:
+            self._wake.set()
         self.on_free()
 
     async def usable(self, seat: Seat) -> Engine:
         """Return the engine, as soon as it takes prompts. Raises `EngineChanged` or `GivenBack`."""
-        try:
-            async with asyncio.timeout(self._limits.engine):
-                await seat.pooled.until_usable()
-        except TimeoutError:
-            raise GivenBack(_For.REPAIR.value) from None
+        if not seat.pooled.is_ready:
+            try:
+                async with asyncio.timeout(self._limits.engine):
+                    await seat.pooled.until_usable()
+            except TimeoutError:
+                raise GivenBack(_For.REPAIR.value) from None
         if seat.is_lost:
             raise EngineChanged
         return seat.engine
 
     def may_execute(self, seat: Seat) -> bool:
-        """Tell whether no other domain's models are in the way of this run; an engine in the way without runs is ended.
+        """Tell whether no other domain's models are in the way of this run.
 
-        `on_free` is called when it is worth asking again.
+        An engine in the way is ended, unless it has a run that came before this one or has had its turn. `on_free` is
+        called when it is worth asking again.
         """
         in_the_way = [one for one in self._engines if one is not seat.pooled and self._is_in_the_way(one, seat.pooled)]
         for one in in_the_way:
-            if one.is_idle:
+            if not one.ending and all(other.waits and other.number > seat.number for other in one.seats):
                 self._end(one, "Its memory is needed by a run of another domain.")
         return not in_the_way
 
@@ -251,7 +261,10 @@ class EnginePool:
         self._end_unneeded(len(wanted))
         self._start_wanted(wanted, now)
         self._set(self._state())
-        return self._expire(now)
+        pause = self._expire(now)
+        if len(self._engines) > 1 and any(one.is_idle for one in self._engines):
+            return min(_LOOK_SECONDS, _LOOK_SECONDS if pause is None else pause)
+        return pause
 
     def _bury(self, now: float) -> None:
         """Forget engines that are gone, and remember why where nobody wanted that."""
@@ -308,7 +321,7 @@ class EnginePool:
             one.domain = request.domain
         self._uses += 1
         one.used_at = self._uses
-        seat = Seat(one, one.life, request.version_id)
+        seat = Seat(one, one.life, self._uses, request.version_id)
         one.seats.add(seat)
         request.seat.set_result(seat)
 

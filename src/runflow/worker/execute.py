@@ -166,6 +166,8 @@ class Executor:
                 engine.note_run(None)
 
     async def _wait_for_turn(self, seat: Seat) -> None:
+        if self._limiter.try_enter(seat.pooled, lambda: self._pool.may_execute(seat)):
+            return
         try:
             async with asyncio.timeout(self._limits.hold):
                 await self._limiter.enter(seat.pooled, lambda: seat.is_lost or self._pool.may_execute(seat))

@@ -8,6 +8,7 @@ import mimetypes
 import re
 import struct
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
@@ -88,17 +89,21 @@ def suffix_for(head: bytes) -> str:
     return _SUFFIX_OF.get(_magic(head) or "", "")
 
 
-def image_size(media_type: str, head: bytes, path: Path | None = None) -> tuple[int, int] | None:
+def image_size(media_type: str, head: bytes, whole: Callable[[], BinaryIO] | None = None) -> tuple[int, int] | None:
     """Return width and height of an image from its header, or None for anything else.
 
-    `path` is read only where the first bytes do not reach to the size.
+    `whole` gives the file; it is called only where the first bytes do not reach to the size.
     """
     if not media_type.startswith("image/"):
         return None
     if head[:8] == b"\x89PNG\r\n\x1a\n" and head[12:16] == b"IHDR" and len(head) >= 24:
         width, height = struct.unpack(">II", head[16:24])
         return width, height
-    return _pillow_size(io.BytesIO(head)) or (_pillow_size(path) if path is not None else None)
+    size = _pillow_size(io.BytesIO(head))
+    if size is None and whole is not None:
+        with whole() as file:
+            size = _pillow_size(file)
+    return size
 
 
 def verify_image(source: Path | BinaryIO) -> None:
@@ -126,9 +131,7 @@ def _magic(head: bytes) -> str | None:
     return next((media_type for start, media_type in _BY_MAGIC if head.startswith(start)), None)
 
 
-def _pillow_size(source: Path | BinaryIO | None) -> tuple[int, int] | None:
-    if source is None:
-        return None
+def _pillow_size(source: BinaryIO) -> tuple[int, int] | None:
     try:
         with Image.open(source) as picture:
             return picture.size

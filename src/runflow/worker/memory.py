@@ -7,8 +7,8 @@ from uuid import UUID
 GPU_SHARE = 0.9
 """Two engines may hold models on one GPU at the same time where their peaks come to less than this share of it."""
 MACHINE_SHARE = 0.5
-"""Without a GPU: where what both have resident is less than this share of the machine's memory. The rest is for what
-the run at hand still loads; the worker's watchdog ends an engine that takes too much."""
+"""Without a GPU: where what both have resident is less than this share of the machine's memory. It is looked again and
+again while one of them executes; the rest of the memory is for what it loads in between."""
 
 _VERSIONS = 1000
 

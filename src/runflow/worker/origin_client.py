@@ -40,10 +40,12 @@ class OriginClient:
         connect_seconds: float,
         keep_seconds: float,
         ssl_context: ssl.SSLContext | None = None,
+        socket_path: str | None = None,
     ) -> None:
         """Prepare; nothing is connected before the first request. Raises ValueError for a URL or header that is none.
 
-        `ssl_context` says whom to trust, where the URL is https; the public authorities if it is None.
+        `ssl_context` says whom to trust, where the URL is https; the public authorities if it is None. With
+        `socket_path` the origin listens on that Unix socket, whatever host the URL names.
         """
         parts = urlsplit(url)
         if parts.scheme not in _PORTS or not parts.hostname:
@@ -52,6 +54,7 @@ class OriginClient:
         self._port = parts.port or _PORTS[parts.scheme]
         self._base = parts.path.rstrip("/")
         self._ssl = (ssl_context or ssl.create_default_context()) if parts.scheme == "https" else None
+        self._socket_path = socket_path
         self._connect_seconds = connect_seconds
         self._keep_seconds = keep_seconds
         host = f"[{self._host}]" if ":" in self._host else self._host
@@ -128,8 +131,11 @@ class OriginClient:
         """Connect, by each address family in its share of the time: a network may know IPv6 by name only."""
         loop = asyncio.get_running_loop()
         until = time.monotonic() + seconds
-        where = f"{self._host}:{self._port}"
+        where = self._socket_path or f"{self._host}:{self._port}"
         try:
+            if self._socket_path is not None:
+                async with asyncio.timeout(seconds):
+                    return (await loop.create_unix_connection(partial(_Line, self._open), self._socket_path))[1]
             async with asyncio.timeout(seconds):
                 found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
             families = sorted(dict.fromkeys(address[0] for address in found), key=lambda one: one != self._family)

@@ -50,6 +50,8 @@ class WorkerSettings:
     comfyui_dir: Path
     comfyui_url: str | None = None
     engine_user: str = ENGINE_USER_AUTO
+    engine_network: bool = True
+    """Whether sandboxed engines have the machine's network."""
     isolation: Isolation = Isolation.ORGANIZATION
     labels: dict[str, str] = field(default_factory=dict)
     allowed_networks: str = ""

@@ -1,12 +1,11 @@
 """From the engine's files to the server's storage, by signed URLs."""
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 from runflow.graph import OutputFile
 from runflow.protocol.completions import Output
@@ -14,10 +13,11 @@ from runflow.protocol.failures import FailureCode, Stage
 from runflow.protocol.outputs import OutputFile as Announced
 from runflow.protocol.outputs import Upload
 from runflow.worker.connection import Connection, LeaseLost, NotWelcome, ServerRefused, ServerUnavailable
+from runflow.worker.engine.boundary import OpenedOutput
 from runflow.worker.failures import RunFailed, failed
 from runflow.worker.media import HEAD_BYTES, content_type, image_size
 from runflow.worker.retry import until_answered
-from runflow.worker.store.download import INLINE_BYTES, on_disk, size_of
+from runflow.worker.store.download import INLINE_BYTES
 
 FAILING_SECONDS = 60.0
 """How long storage that answers with errors (a full disk) is tried before the run fails."""
@@ -31,14 +31,19 @@ _URL_TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class LocalOutput:
-    """An output on this machine. `content` is set for small files, so that they are read once."""
+    """An output on this machine. `content` is set for small files, so that they are read once; `opened` for others."""
 
     file: OutputFile
-    path: Path
     size_bytes: int
     content_type: str
     size: tuple[int, int] | None
-    content: bytes | None
+    content: bytes | None = None
+    opened: OpenedOutput | None = None
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self.opened is not None:
+            self.opened.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +57,12 @@ class Uploading:
     """Upload URLs that came with the lease, by ordinal, file name and content type."""
 
 
-async def inspect(file: OutputFile, path: Path, *, limit_bytes: int) -> LocalOutput:
-    """Look at an output file. Raises `RunFailed`: it is not there, or larger than `limit_bytes`."""
-    try:
-        size = size_of(path)
-        if size > limit_bytes:
-            raise failed(
-                FailureCode.OUTPUT_UPLOAD_FAILED,
-                Stage.UPLOAD,
-                f'The file {file.filename} of output "{file.output_id}" has {size} bytes; at most {limit_bytes} are '
-                "accepted. Make it smaller, or ask the operator to raise RUNFLOW_MAX_OUTPUT_BYTES.",
-                node_id=file.node_id,
-            )
-        return await on_disk(size, partial(_look, file, path, size))
-    except OSError as error:
-        raise missing(file, f"{error.strerror or 'The disk failed'}.") from error
+async def inspect(file: OutputFile, opened: OpenedOutput, *, limit_bytes: int) -> LocalOutput:
+    """Look at an output file, which is the result's to close, or closed with an error.
+
+    Raises `RunFailed`: it cannot be read, it changes, or it is larger than `limit_bytes`.
+    """
+    return await asyncio.to_thread(_look, file, opened, limit_bytes)
 
 
 def missing(file: OutputFile, reason: str) -> RunFailed:
@@ -75,18 +71,46 @@ def missing(file: OutputFile, reason: str) -> RunFailed:
         FailureCode.OUTPUT_MISSING,
         Stage.COLLECT,
         f'The file {file.filename} of output "{file.output_id}", which node {file.node_id} reported, cannot be read. '
-        f"{reason} See that the node leaves its file in place, then run again.",
+        f"{reason} See that the node leaves a plain file in its place, then run again.",
         node_id=file.node_id,
     )
 
 
-def _look(file: OutputFile, path: Path, size: int) -> LocalOutput:
-    with path.open("rb") as opened:
-        content = opened.read() if size <= INLINE_BYTES else None
-        head = opened.read(HEAD_BYTES) if content is None else content[:HEAD_BYTES]
-    media_type = content_type(file.filename, head)
-    found = size if content is None else len(content)
-    return LocalOutput(file, path, found, media_type, image_size(media_type, head, path), content)
+def _look(file: OutputFile, opened: OpenedOutput, limit_bytes: int) -> LocalOutput:
+    with contextlib.ExitStack() as unless_kept:
+        unless_kept.callback(opened.close)
+        size = opened.size_bytes
+        if size > limit_bytes:
+            raise failed(
+                FailureCode.OUTPUT_UPLOAD_FAILED,
+                Stage.UPLOAD,
+                f'The file {file.filename} of output "{file.output_id}" has {size} bytes; at most {limit_bytes} are '
+                "accepted. Make it smaller, or ask the operator to raise RUNFLOW_MAX_OUTPUT_BYTES.",
+                node_id=file.node_id,
+            )
+        try:
+            content = opened.read(size, 0) if size <= INLINE_BYTES else None
+            head = opened.read(HEAD_BYTES, 0) if content is None else content[:HEAD_BYTES]
+            media_type = content_type(file.filename, head)
+            if opened.size_now() != size or (content is not None and len(content) != size):
+                raise _changed(file)
+            dimensions = image_size(media_type, head, opened.reader)
+        except OSError as error:
+            raise missing(file, f"{error.strerror or 'The disk failed'}.") from error
+        if content is not None:
+            return LocalOutput(file, size, media_type, dimensions, content=content)
+        unless_kept.pop_all()
+        return LocalOutput(file, size, media_type, dimensions, opened=opened)
+
+
+def _changed(file: OutputFile) -> RunFailed:
+    return failed(
+        FailureCode.OUTPUT_UPLOAD_FAILED,
+        Stage.UPLOAD,
+        f'The file {file.filename} of output "{file.output_id}", which node {file.node_id} reported, was still being '
+        "written: its size changed while it was read. See that the node ends when its file is whole, then run again.",
+        node_id=file.node_id,
+    )
 
 
 def fit_inline(outputs: Sequence[LocalOutput], limit_bytes: int) -> bool:
@@ -203,23 +227,51 @@ async def _put(output: LocalOutput, slot: Upload, connection: Connection) -> str
     if output.content is not None:
         await connection.put(slot.url, slot.headers, output.content, slot.method)
         return hashlib.sha256(output.content).hexdigest()
-    digest = hashlib.sha256()
-
-    async def chunks() -> AsyncIterator[bytes]:
-        with await asyncio.to_thread(output.path.open, "rb") as opened:
-            while chunk := await asyncio.to_thread(_read, opened, digest):
-                yield chunk
-
+    reading = _Reading(output)
     # Storage services refuse bodies of unknown length.
     headers = {**slot.headers, "Content-Length": str(output.size_bytes)}
-    await connection.put(slot.url, headers, chunks(), slot.method)
-    return digest.hexdigest()
+    try:
+        await connection.put(slot.url, headers, reading.chunks(), slot.method)
+    except (ServerRefused, ServerUnavailable):
+        # What broke off in the middle looks like trouble with the network.
+        if reading.problem is not None:
+            raise reading.problem from None
+        raise
+    return reading.digest.hexdigest()
 
 
-def _read(opened: Any, digest: Any) -> bytes:
-    chunk: bytes = opened.read(_CHUNK_BYTES)
-    digest.update(chunk)
-    return chunk
+class _Reading:
+    """One way through a file that is sent: exactly as many bytes as were announced, hashed as they go."""
+
+    def __init__(self, output: LocalOutput) -> None:
+        self.digest = hashlib.sha256()
+        self.problem: RunFailed | None = None
+        self._output = output
+        self._sent = 0
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the bytes. Raises `RunFailed`, and keeps it as `problem`, when the file is no longer what it was."""
+        while self._sent < self._output.size_bytes:
+            try:
+                chunk = await asyncio.to_thread(self._next)
+            except RunFailed as ended:
+                self.problem = ended
+                raise
+            yield chunk
+
+    def _next(self) -> bytes:
+        file, opened, size = self._output.file, self._output.opened, self._output.size_bytes
+        assert opened is not None
+        try:
+            chunk = opened.read(min(_CHUNK_BYTES, size - self._sent), self._sent)
+            is_last = self._sent + len(chunk) == size
+            if not chunk or (is_last and opened.size_now() != size):
+                raise _changed(file)
+        except OSError as error:
+            raise missing(file, f"{error.strerror or 'The disk failed'}.") from error
+        self._sent += len(chunk)
+        self.digest.update(chunk)
+        return chunk
 
 
 def _is_stale(problem: BaseException) -> bool:

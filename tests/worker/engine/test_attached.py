@@ -103,12 +103,11 @@ async def test_a_run_through_upload_and_view_behind_a_password(guarded_url: str,
     assert execution.outcome is Outcome.SUCCEEDED
     (file,) = execution.outputs["3"]["images"]
     reference = OutputRef(file["filename"], file["subfolder"], file["type"])
-    assert engine.local_output(reference) is None
-    await engine.fetch_output(reference, tmp_path / "out.png")
-    with Image.open(tmp_path / "out.png") as image:
+    with await engine.open_output(reference, tmp_path / "staging/out.png") as opened, opened.reader() as reader:
+        image = Image.open(reader)
         assert image.getpixel((0, 0)) == (0, 255, 255)
     with pytest.raises(FileMissing):
-        await engine.fetch_output(OutputRef("nope.png", "runs/att"), tmp_path / "nope.png")
+        await engine.open_output(OutputRef("nope.png", "runs/att"), tmp_path / "nope.png")
     await engine.stop()
     with pytest.raises(EngineError, match="not connected"):
         await engine.execute(text("gone"), new_id())

@@ -1,6 +1,7 @@
 """An owned engine, for real: boot, runs, refusals, failures, cancellation, crashes, and nothing left behind."""
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -66,10 +67,9 @@ async def test_a_512_pixel_workflow_with_timings_and_events(comfyui_engine: Owne
     assert execution.outcome is Outcome.SUCCEEDED
     (file,) = execution.outputs["5"]["images"]
     reference = OutputRef(file["filename"], file["subfolder"], file["type"])
-    path = comfyui_engine.local_output(reference)
-    assert path is not None
-    await comfyui_engine.fetch_output(reference, tmp_path / "copy.png")
-    assert (tmp_path / "copy.png").read_bytes() == path.read_bytes()
+    path = comfyui_engine.base_dir / "output" / file["subfolder"] / file["filename"]
+    with await comfyui_engine.open_output(reference, tmp_path / "unused") as opened:
+        assert opened.read(opened.size_bytes, 0) == path.read_bytes()
     with Image.open(path) as image:
         assert image.size == (768, 768)
         assert image.getpixel((0, 0)) == (191, 63, 63)
@@ -118,10 +118,49 @@ async def test_an_input_is_placed_in_the_folder_of_its_run(comfyui_engine: Owned
     }
     execution = await comfyui_engine.execute(prompt, new_id())
     (file,) = execution.outputs["2"]["images"]
-    path = comfyui_engine.local_output(OutputRef(file["filename"], file["subfolder"]))
-    assert path is not None
-    with Image.open(path) as image:
+    reference = OutputRef(file["filename"], file["subfolder"])
+    with await comfyui_engine.open_output(reference, tmp_path / "unused") as opened, opened.reader() as reader:
+        image = Image.open(reader)
         assert image.convert("RGB").getpixel((0, 0)) == (255, 0, 0)
+
+
+def computed(prefix: str, color: int, steps: int = 1) -> Prompt:
+    """A picture whose prefix comes through a link, so that binding cannot put it below the run's folder."""
+    return {
+        **{key: value for key, value in long("unused", steps).items() if key != "999"},
+        "p": node("PrimitiveString", value=prefix),
+        "i": node("EmptyImage", width=8, height=8, batch_size=1, color=color),
+        "s": node("SaveImage", images=["i", 0], filename_prefix=["p", 0]),
+        "v": node("PreviewImage", images=[str(steps), 0]),
+    }
+
+
+@pytest.mark.parametrize("prefix", ["foo", "sub/deep/foo"])
+async def test_a_computed_prefix_is_delivered_to_its_own_run_and_leaves_nothing(
+    comfyui_engine: OwnedEngine, tmp_path: Path, prefix: str
+) -> None:
+    engine = comfyui_engine
+    colors = {"runs/red": 0xFF0000, "runs/blue": 0x0000FF, "runs/green": 0x00FF00}
+    for run in colors:
+        await engine.begin(run)
+    executions = await asyncio.gather(*(engine.execute(computed(prefix, color), new_id()) for color in colors.values()))
+
+    async def pixel(number: int) -> object:
+        (file,) = executions[number].outputs["s"]["images"]
+        reference = OutputRef(file["filename"], file["subfolder"], file["type"])
+        with await engine.open_output(reference, tmp_path / "unused") as opened, opened.reader() as reader:
+            return Image.open(reader).getpixel((0, 0))
+
+    assert await pixel(0) == (255, 0, 0)
+    await engine.clean("runs/red")
+    assert [await pixel(1), await pixel(2)] == [(0, 0, 255), (0, 255, 0)]
+    await engine.clean("runs/blue")
+    assert await pixel(2) == (0, 255, 0)
+    await engine.clean("runs/green")
+    for kind in ("output", "temp", "input"):
+        assert [path for path in (engine.base_dir / kind).rglob("*") if path.is_file()] == []
+    assert (engine.base_dir / "user/comfyui.db").exists()
+    assert (await engine.execute(computed(prefix, 0), new_id())).outcome is Outcome.SUCCEEDED
 
 
 async def test_no_path_leaves_the_engines_folders(comfyui_engine: OwnedEngine, tmp_path: Path) -> None:
@@ -130,9 +169,9 @@ async def test_no_path_leaves_the_engines_folders(comfyui_engine: OwnedEngine, t
         with pytest.raises(EngineError, match="cannot be used"):
             await comfyui_engine.place_input(run, name, tmp_path / "x")
     with pytest.raises(EngineError):
-        comfyui_engine.local_output(OutputRef("passwd", "../../../../etc"))
+        await comfyui_engine.open_output(OutputRef("passwd", "../../../../etc"), tmp_path / "unused")
     with pytest.raises(FileMissing):
-        comfyui_engine.local_output(OutputRef("nope.png", "runs/a"))
+        await comfyui_engine.open_output(OutputRef("nope.png", "runs/a"), tmp_path / "unused")
 
 
 REFUSED: dict[str, tuple[Prompt, FailureCode, str | None, str]] = {
@@ -365,6 +404,35 @@ async def test_an_engine_that_cannot_start_says_why(comfyui_dir: Path, tmp_path:
     with pytest.raises(EngineStartFailed, match="does not know the flags --no-such-flag"):
         await wrong.start()
     assert not processes_of(tmp_path / "base")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+async def test_its_descriptors_are_its_own(comfyui_engine: OwnedEngine) -> None:
+    """Of what this process has open an engine has nothing but the pipe of its own log."""
+    pid = comfyui_engine.pid
+    assert pid is not None
+    ours = {descriptor_target(os.getpid(), number) for number in descriptors(os.getpid())}
+    theirs = {number: descriptor_target(pid, number) for number in descriptors(pid)}
+    assert {number for number, target in theirs.items() if target in ours and is_shared(target)} <= {1, 2}
+    assert theirs[0] == os.devnull
+    assert theirs[1] == theirs[2]
+    assert theirs[1].startswith("pipe:")
+    assert theirs[1] not in {descriptor_target(os.getpid(), number) for number in (0, 1, 2)}
+
+
+def descriptors(pid: int) -> list[int]:
+    return [int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir()]
+
+
+def descriptor_target(pid: int, number: int) -> str:
+    with contextlib.suppress(OSError):
+        return str(Path(f"/proc/{pid}/fd/{number}").readlink())
+    return ""
+
+
+def is_shared(target: str) -> bool:
+    """Whether it names one open thing, and not a file or device that anybody opens for himself."""
+    return target.startswith(("pipe:", "socket:"))
 
 
 WORKER = """

@@ -173,7 +173,7 @@ async def test_formats_that_can_hold_code_are_the_operators_decision(
 
 
 async def test_without_hard_links_it_is_a_copy(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_links(*_: object) -> None:
+    def no_links(*_: object, **__: object) -> None:
         raise OSError(errno.EXDEV, "Invalid cross-device link")
 
     monkeypatch.setattr(os, "link", no_links)

@@ -9,10 +9,11 @@ import asyncio
 import base64
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from runflow.worker.engine.base import Ability, EngineDescription, EngineError, EngineKind, OnBoot, OutputRef
+from runflow.worker.engine.boundary import OpenedOutput, open_own
 from runflow.worker.engine.describe import read_description
 from runflow.worker.engine.execution import Execution, OnEvent, Prompt
 from runflow.worker.engine.folders import relative_path
@@ -42,6 +43,11 @@ def checked_url(url: str) -> str:
             "RUNFLOW_COMFYUI_PASSWORD, or RUNFLOW_COMFYUI_TOKEN."
         )
     return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
+
+
+def _new_file(path: Path) -> BinaryIO:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path.open("wb")
 
 
 def _has_port(parts: SplitResult) -> bool:
@@ -130,19 +136,19 @@ class AttachedEngine:
         uploaded = await self._connected()[0].upload(path, place.name, str(place.parent))
         return uploaded.input_name
 
-    def local_output(self, output: OutputRef) -> Path | None:
-        """Return None: its files are not ours to read."""
-        return None
+    async def begin(self, run_folder: str) -> None:
+        """Do nothing: its files are not ours to remove."""
 
-    async def fetch_output(self, output: OutputRef, destination: Path) -> None:
-        """Download an output. Raises FileMissing."""
+    async def open_output(self, output: OutputRef, staging: Path) -> OpenedOutput:
+        """Download an output to `staging` and open it there. Raises FileMissing."""
         async with self._connected()[0].view(output.filename, output.subfolder, output.type) as chunks:
-            file = await asyncio.to_thread(destination.open, "wb")
+            file = await asyncio.to_thread(_new_file, staging)
             try:
                 async for chunk in chunks:
                     await asyncio.to_thread(file.write, chunk)
             finally:
                 await asyncio.to_thread(file.close)
+        return await asyncio.to_thread(open_own, staging, output.filename)
 
     def note_run(self, run_id: str | None) -> None:
         """Do nothing: what it prints goes elsewhere."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from runflow.protocol.failures import FailureCode
+from runflow.worker.engine.boundary import OpenedOutput
 from runflow.worker.engine.execution import Execution, OnEvent, Prompt
 
 
@@ -146,7 +147,7 @@ class Engine(Protocol):
 
     @property
     def quick(self) -> bool:
-        """Whether it starts in a fraction of a second, beside another one of its kind; False: it boots, alone."""
+        """Whether it starts in a fraction of a second beside others, kept apart from them; False: it boots, alone."""
 
     @property
     def model_folders(self) -> tuple[Path, ...]:
@@ -170,11 +171,14 @@ class Engine(Protocol):
     async def place_input(self, run_folder: str, name: str, path: Path) -> str:
         """Give it a file for one run, below a folder of its own. Returns the name for a loader node."""
 
-    def local_output(self, output: OutputRef) -> Path | None:
-        """Return the output's path where the worker can read it directly, else None. Raises FileMissing."""
+    async def begin(self, run_folder: str) -> None:
+        """Take note of a run before anything of it is placed: until `clean` nothing goes that it may need."""
 
-    async def fetch_output(self, output: OutputRef, destination: Path) -> None:
-        """Copy an output to a path of ours. Raises FileMissing."""
+    async def open_output(self, output: OutputRef, staging: Path) -> OpenedOutput:
+        """Open an output; one that must be fetched is at first written to `staging`, a path of ours.
+
+        Raises FileMissing, whose message says why, and OSError where it cannot be fetched to our disk.
+        """
 
     def note_run(self, run_id: str | None) -> None:
         """Take what the engine prints from now on for this run's, where it is logged; None: the run has ended."""

@@ -5,9 +5,10 @@ import contextlib
 import os
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, Protocol
 
 import structlog
 
@@ -17,10 +18,7 @@ from runflow.worker.engine.base import (
     OnBoot,
 )
 from runflow.worker.engine.diagnosis import diagnose
-from runflow.worker.engine.flags import engine_arguments, needs_cpu
-from runflow.worker.engine.process import EngineProcess
 from runflow.worker.engine.protocol import ComfyClient
-from runflow.worker.engine.scrub import scrubbed_environment
 from runflow.worker.runtime.record import unfinished
 
 
@@ -30,7 +28,10 @@ class OwnedSettings:
 
     `python` is the interpreter of ComfyUI's environment; None: the `.venv` or `venv` in its folder. `base_dir` is ours
     alone. `plugin_dir` None: the plugin of this installation; `cpu` None: what the machine has. `memory_limit_bytes`
-    None: nine tenths of the machine. `uid`: as root, run the engine as this user id. Times in seconds.
+    None: nine tenths of the machine. `uid`: as root, run the engine as this user id. `enclosed`: put it into the best
+    sandbox of the machine, and reach it over a Unix socket; there `network` leaves it the machine's, `sandbox_user` is
+    as in `isolation.rungs.probe`, and `uid_without` is asked where no sandbox works. `more_folders`: what it may read
+    there beside its own. `disk_limit_bytes`: what one may write, None: half of what is free. Times in seconds.
     """
 
     comfy_dir: Path
@@ -46,6 +47,12 @@ class OwnedSettings:
     extra_environment: Mapping[str, str] = field(default_factory=dict)
     memory_limit_bytes: int | None = None
     uid: int | None = None
+    enclosed: bool = False
+    network: bool = True
+    sandbox_user: int | Literal["own", "same"] = "own"
+    uid_without: Callable[[], int | None] = lambda: None
+    disk_limit_bytes: int | None = None
+    more_folders: tuple[Path, ...] = ()
     boot_seconds: float = 600.0
     patience: float = 1.0
 
@@ -89,6 +96,17 @@ def find_python(settings: OwnedSettings) -> Path:
     return found
 
 
+def plugin_folder(settings: OwnedSettings) -> Path | None:
+    """Return where the plugin that it gets is installed from, None for an engine without."""
+    if not settings.with_plugin:
+        return None
+    if settings.plugin_dir is not None:
+        return settings.plugin_dir
+    from runflow.plugin_install import plugin_source
+
+    return plugin_source()
+
+
 def default_pythons(comfy_dir: Path) -> list[Path]:
     """Return where a ComfyUI folder's own interpreter may be."""
     return [comfy_dir / name / "bin" / "python" for name in (".venv", "venv")]
@@ -116,41 +134,23 @@ def can_run_as(uid: int, python: Path, comfy_dir: Path) -> bool:
     return tried.returncode == 0
 
 
-def engine_process(
-    settings: OwnedSettings,
-    python: Path,
-    port: int,
-    arguments: list[str],
-    log_path: Path,
-    pid_path: Path,
-    *,
-    secret: str,
-) -> EngineProcess:
-    """Return the process of an engine on that port, not started yet. `arguments` are those of its base folder.
+class Started(Protocol):
+    """A process that is to become an engine: booted or forked."""
 
-    With `secret_headers(secret)` a request passes the password that the plugin may ask for in this ComfyUI.
-    """
-    base = settings.base_dir.absolute()
-    options = engine_arguments(
-        settings.comfy_dir,
-        base,
-        port,
-        cpu=needs_cpu(settings.comfy_dir) if settings.cpu is None else settings.cpu,
-        cache=settings.cache,
-        metadata=settings.metadata,
-        api_nodes=settings.api_nodes,
-    )
-    return EngineProcess(
-        [str(python), "main.py", *options, *arguments, *settings.extra_arguments],
-        cwd=settings.comfy_dir,
-        env={**scrubbed_environment(os.environ, base, settings.extra_environment), SECRET_VARIABLE: secret},
-        log_path=log_path,
-        pid_path=pid_path,
-    )
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit status, negative for a signal; None while it runs."""
+
+    def log_tail(self) -> str:
+        """Return the end of what it printed."""
 
 
 async def until_ready(
-    process: EngineProcess, client: ComfyClient, seconds: float, log_path: Path, on_boot: OnBoot | None
+    process: Started, client: ComfyClient, seconds: float, log_path: Path, on_boot: OnBoot | None
 ) -> None:
     """Wait until the engine answers. Raises EngineStartFailed when it ends before, or takes longer than `seconds`."""
     began = time.monotonic()

@@ -3,13 +3,22 @@
 import asyncio
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from runflow.worker.engine.attached import AttachedEngine
-from runflow.worker.engine.base import Ability, EngineDescription, EngineError, EngineKind, EngineUnreachable, OnBoot
+from runflow.worker.engine.base import (
+    Ability,
+    EngineDescription,
+    EngineError,
+    EngineKind,
+    EngineUnreachable,
+    OnBoot,
+    SandboxFacts,
+)
 from runflow.worker.engine.boot import OwnedSettings, default_pythons
+from runflow.worker.engine.home import EngineHome
 from runflow.worker.engine.owned import OwnedEngine
 from runflow.worker.runtime.record import InstallRecord, read_record, unfinished
 from runflow.worker.runtime.source import missing_parts, tree_version
@@ -42,6 +51,7 @@ class CheckReport:
     abilities: tuple[str, ...]
     lacking: dict[str, str]
     isolation: tuple[str, ...]
+    sandbox: SandboxFacts | None
     installed: InstallRecord | None
     problems: tuple[str, ...]
 
@@ -56,15 +66,19 @@ async def check_folder(comfy_dir: Path, on_boot: OnBoot | None = None, *, boot: 
     description: EngineDescription | None = None
     if boot and not problems:
         with tempfile.TemporaryDirectory(prefix="runflow-check-") as base:
-            engine = OwnedEngine(OwnedSettings(comfy_dir, Path(base)))
+            home = EngineHome(OwnedSettings(comfy_dir, Path(base), enclosed=True))
+            engine = OwnedEngine(home.settings, home)
             try:
                 description = await engine.start(on_boot)
+                await home.settled()
+                description = replace(description, sandbox=home.facts)
             except EngineError as error:
                 problems.append(str(error))
                 if tail := await asyncio.to_thread(_tail, engine.log_path):
                     problems.append(f"The end of its log:\n{tail}")
             finally:
                 await engine.stop()
+                await home.close()
     return _report(EngineKind.OWNED, str(comfy_dir), description, problems, comfy_dir)
 
 
@@ -128,6 +142,7 @@ def _report(
         abilities=tuple(sorted(ability.value for ability in found.abilities)) if found else (),
         lacking=lacking,
         isolation=found.isolation if found else (),
+        sandbox=found.sandbox if found else None,
         installed=record,
         problems=tuple(problems),
     )

@@ -36,10 +36,15 @@ async def read_description(
     *,
     extra_abilities: frozenset[Ability] = frozenset(),
     isolation: tuple[str, ...] = (),
+    nodes: Mapping[str, bool] | None = None,
 ) -> EngineDescription:
-    """Ask a running engine what it is. Raises EngineUnreachable, EngineRefused."""
+    """Ask a running engine what it is. Raises EngineUnreachable, EngineRefused.
+
+    `nodes` are its classes where they are known: to list 600 of them takes half a second of its time.
+    """
     stats = await client.system_stats()
-    nodes = await client.object_info()
+    if nodes is None:
+        nodes = await client.object_info()
     system = stats.get("system", {})
     device: Mapping[str, Any] = next(iter(stats.get("devices") or []), {})
     return EngineDescription(

@@ -7,23 +7,17 @@ paths.
 
 import contextlib
 import json
-import os
-import os.path
 import re
 import shutil
-import stat
-from functools import lru_cache
 from pathlib import Path
 
 from runflow.graph.media import path_fault
 from runflow.worker.engine.base import EngineError
+from runflow.worker.engine.boundary import Folder
 
 PLUGIN_FOLDER = "ComfyUI-Runflow"
 EXTRA_MODEL_PATHS = "extra_model_paths.yaml"
 _WRITTEN_BY_ENGINE = ("input", "output", "temp", "user", "home", "tmp")
-_OF_RUNS = ("input", "output", "temp")
-FOLDER_MODE = 0o750
-FILE_MODE = 0o640
 _FOLDERS = (*_WRITTEN_BY_ENGINE, "custom_nodes", "models")
 
 
@@ -31,16 +25,15 @@ def prepare_base(base: Path, comfy_dir: Path, plugin_dir: Path | None) -> list[s
     """Make the folders and links. Returns further arguments for main.py.
 
     What runs read and write is nobody else's to see: other users of the machine cannot enter, whatever the umask says
-    and whoever made the folders before.
+    and whoever made the folders before. A person's own base may have a link among them, to another disk.
     """
     for name in _FOLDERS:
         (base / name).mkdir(parents=True, exist_ok=True)
-    for name in _WRITTEN_BY_ENGINE:
-        if not (base / name).is_symlink():
-            (base / name).chmod(FOLDER_MODE)
-    for name in _OF_RUNS:
-        _close_to_others(base / name)
-    base.chmod(FOLDER_MODE)
+    with Folder.at(base.resolve()) as held:
+        held.let_in(None)
+        for name in _WRITTEN_BY_ENGINE:
+            with contextlib.suppress(OSError), held.folder(name) as folder:
+                folder.let_in(None)
     nodes = base / "custom_nodes"
     _link_nodes(comfy_dir / "custom_nodes", nodes)
     if plugin_dir is not None:
@@ -57,54 +50,6 @@ def link_or_copy(source: Path, place: Path) -> None:
         place.symlink_to(source.resolve(), target_is_directory=True)
     except OSError:
         shutil.copytree(source, place, ignore=shutil.ignore_patterns("__pycache__"))
-
-
-def clean_run(base: Path, run_folder: str) -> None:
-    """Remove what one run left in input, output and temp. Raises EngineError for a folder outside of them."""
-    folder = relative_path(run_folder)
-    for name in _OF_RUNS:
-        # Most runs have files in one of the three, and where links lead costs a look at every folder on the way.
-        if os.path.lexists(f"{base}/{name}/{folder}"):
-            shutil.rmtree(inside(base / name, folder), ignore_errors=True)
-
-
-def give_to(base: Path, uid: int) -> None:
-    """Make another user the owner of the folders that the engine writes to; links are not followed.
-
-    The base folder itself stays ours: whoever owns it could replace our lock, log and pid files by links. The engine's
-    user may enter it as its group.
-    """
-    os.chown(base, -1, uid)
-    for given in _WRITTEN_BY_ENGINE:
-        os.lchown(base / given, uid, uid)
-        for folder, folders, files in os.walk(base / given):
-            for name in (*folders, *files):
-                with contextlib.suppress(FileNotFoundError):
-                    os.lchown(os.path.join(folder, name), uid, uid)  # noqa: PTH118 (os.walk speaks strings)
-
-
-def copy_input(source: Path, inputs: Path, name: str, uid: int | None) -> None:
-    """Copy a file into the input folder, making folders on the way; all of it belongs to the engine's user."""
-    place = inside(inputs, name)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, place)
-    for path in (place, *place.parents):
-        if path == inputs:
-            break
-        path.chmod(FILE_MODE if path == place else FOLDER_MODE)
-        if uid is not None:
-            os.lchown(path, uid, uid)
-
-
-def _close_to_others(folder: Path) -> None:
-    """Take from everyone else what earlier runs left in a folder. No engine runs; links are not followed."""
-    for place, folders, files in os.walk(folder):
-        for name in (*folders, *files):
-            with contextlib.suppress(OSError):
-                found = os.lstat(path := f"{place}/{name}")
-                # What has a second name may be somebody else's.
-                if stat.S_ISDIR(found.st_mode) or (stat.S_ISREG(found.st_mode) and found.st_nlink == 1):
-                    Path(path).chmod(stat.S_IMODE(found.st_mode) & ~0o027)
 
 
 def _link_nodes(theirs: Path, ours: Path) -> None:
@@ -175,39 +120,3 @@ def relative_path(path: str) -> str:
     if fault is not None:
         raise EngineError(f"The path {path!r} cannot be used for a file of a run: {fault}.")
     return path.replace("\\", "/")
-
-
-def inside(root: Path, *parts: str) -> Path:
-    """Join parts to a folder. Raises EngineError when the result, links followed, is outside or the folder itself."""
-    names = [name for part in parts if part for name in relative_path(part).split("/")]
-    joined = root.joinpath(*names)
-    real = _real(root)  # also where it is not needed yet: it must be known before anyone makes a link of it
-    if not _has_no_links(root, names) and not os.path.realpath(joined).startswith(real + os.sep):
-        raise EngineError(f"The path {'/'.join(parts)!r} leads out of the engine's folder.")
-    return joined
-
-
-def _has_no_links(root: Path, names: list[str]) -> bool:
-    """Tell whether a path leads where it says: nothing that the engine's user can write to is a link on it.
-
-    To follow every folder from the top of the disk takes four times as long, and each run asks twice.
-    """
-    if not names or "." in names or "" in names:
-        return False
-    way = str(root)
-    try:
-        for name in ("", *names):
-            way = f"{way}/{name}" if name else way
-            if stat.S_ISLNK(os.lstat(way).st_mode):
-                return False
-    except FileNotFoundError:
-        return way != str(root)  # nothing is behind it
-    except OSError:
-        return False
-    return True
-
-
-@lru_cache(maxsize=64)
-def _real(root: Path) -> str:
-    """Where one of our own folders really is; if someone makes a link of it later, that leads out of it."""
-    return os.path.realpath(root)

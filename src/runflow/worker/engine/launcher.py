@@ -1,6 +1,7 @@
 """Start an engine so that it cannot outlive the worker. Stands alone: it runs in the engine's own Python.
 
-`python -I -S launcher.py WORKER_PID PIPE_FD UID|- COMMAND…`, in a session of its own. The process becomes the command.
+`python -I -S launcher.py WORKER_PID PIPE_FD UID|- FDS|- COMMAND…`, in a session of its own. The process becomes the
+command, which keeps the descriptors FDS.
 Two guards, because a worker may be killed at any moment:
 
 - Linux: the kernel sends SIGKILL to the engine when the thread that started it dies (PR_SET_PDEATHSIG).
@@ -42,6 +43,7 @@ def _watch(pipe: int) -> None:
 def main(arguments: "list[str]") -> None:
     """Set the guards, drop to the user id where one is given, and become the command."""
     worker, pipe, uid = int(arguments[0]), int(arguments[1]), arguments[2]
+    kept = [] if arguments[3] == "-" else [int(number) for number in arguments[3].split(",")]
     os.umask(0o027)  # inputs and outputs of runs are for no other user of the machine
     if uid != "-":
         os.setgroups([])
@@ -49,12 +51,19 @@ def main(arguments: "list[str]") -> None:
         os.setuid(int(uid))
     _die_with_parent(worker)
     # uvloop leaves copies of the engine's output open, and the log would wait for the end of whoever has one.
-    os.closerange(3, pipe)
-    os.closerange(pipe + 1, _MOST_DESCRIPTORS)
+    _close_all_but({pipe, *kept})
     if os.fork() == 0:
+        _close_all_but({pipe})
         _watch(pipe)
     os.close(pipe)
-    os.execv(arguments[3], arguments[3:])  # noqa: S606
+    os.execv(arguments[4], arguments[4:])  # noqa: S606
+
+
+def _close_all_but(kept: "set[int]") -> None:
+    before = 2
+    for number in [*sorted(kept), _MOST_DESCRIPTORS]:
+        os.closerange(before + 1, number)
+        before = number
 
 
 if __name__ == "__main__":

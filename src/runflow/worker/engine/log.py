@@ -14,7 +14,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from runflow.worker.engine.folders import FILE_MODE
+from runflow.worker.engine.boundary import FILE_MODE
 
 LIMIT_BYTES = 32 * 1024 * 1024
 """A log that is longer becomes `.log.1`."""

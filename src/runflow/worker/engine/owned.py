@@ -2,15 +2,15 @@
 
 import asyncio
 import contextlib
-import fcntl
 import secrets
-import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import structlog
 
+from runflow.protocol.failures import FailureCode
 from runflow.worker.engine.base import (
     Ability,
     EngineCrashed,
@@ -19,17 +19,24 @@ from runflow.worker.engine.base import (
     EngineKind,
     EngineStartFailed,
     EngineUnreachable,
-    FileMissing,
     OnBoot,
     OutputRef,
 )
-from runflow.worker.engine.boot import OwnedSettings, engine_process, find_python, secret_headers, until_ready
+from runflow.worker.engine.boot import (
+    OwnedSettings,
+    Started,
+    secret_headers,
+    until_ready,
+)
+from runflow.worker.engine.boundary import OpenedOutput
 from runflow.worker.engine.describe import read_description
 from runflow.worker.engine.diagnosis import diagnose
 from runflow.worker.engine.execution import Execution, OnEvent, Prompt
-from runflow.worker.engine.folders import clean_run, copy_input, give_to, inside, prepare_base, relative_path
-from runflow.worker.engine.process import EngineProcess, default_limit_bytes, end_leftover, free_port
+from runflow.worker.engine.forks.fork_server import ForkedEngine
+from runflow.worker.engine.home import EngineHome, Life, ListeningSocket
+from runflow.worker.engine.process import EngineProcess, default_limit_bytes, free_port
 from runflow.worker.engine.protocol import ComfyClient
+from runflow.worker.engine.run_files import RunFiles
 from runflow.worker.engine.session import PromptSession
 
 log = structlog.get_logger(__name__)
@@ -37,28 +44,36 @@ log = structlog.get_logger(__name__)
 _PORT_TRIES = 3
 _MEMORY_SECONDS = 1.0
 _CHILDREN_EVERY = 10
+_DISK_EVERY = 5
 _OWN_ABILITIES = frozenset({Ability.LOCAL_FILES, Ability.OWN_FOLDERS, Ability.KILL, Ability.MEMORY_LIMIT})
 
 
 class OwnedEngine:
-    """One ComfyUI process at a time, started again by `start` after `stop` or a crash."""
+    """One ComfyUI process at a time, started again by `start` after `stop` or a crash.
+
+    Several live at once in one `home` where the sandbox keeps them apart; without one it has a home of its own.
+    """
 
     kind = EngineKind.OWNED
     isolates = True
     quick = False
 
-    def __init__(self, settings: OwnedSettings) -> None:
+    def __init__(self, settings: OwnedSettings, home: EngineHome | None = None) -> None:
         self.settings = settings
         self.base_dir = settings.base_dir.absolute()
         self._limit = settings.memory_limit_bytes or default_limit_bytes()
-        self._lock: IO[bytes] | None = None
-        self._process: EngineProcess | None = None
+        self._home = home or EngineHome(settings)
+        self._has_own_home = home is None
+        self._life: Life | None = None
+        self._process: EngineProcess | ForkedEngine | None = None
+        self._socket: ListeningSocket | None = None
         self._client: ComfyClient | None = None
         self._session: PromptSession | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._abilities: frozenset[Ability] = _OWN_ABILITIES
         self._stopping = False
         self._killed_because: str | None = None
+        self._killed_code: FailureCode | None = None
         self._death: EngineError | None = None
         self._gone = asyncio.Event()
 
@@ -84,33 +99,42 @@ class OwnedEngine:
 
     def isolation(self) -> tuple[str, ...]:
         """Return what separates the engine from the worker, and what does not."""
-        uid = self.settings.uid
+        home, life = self._home, self._life
+        uid = life.uid if life is not None else self.settings.uid
+        held: tuple[str, ...]
+        if home.sandbox.separates_files:
+            held = (
+                "a view of the machine of its own: its ComfyUI, its Python and its folders, no other process",
+                "the machine's network" if home.sandbox.network else "no network",
+                "no right of a privileged user, and no way to get one",
+            )
+        elif uid:
+            held = (f"user id {uid} of its own", "NOT a view of its own: it reads what others of the machine may read")
+        else:
+            held = ("NOT a user of its own: it can read what the worker's user can read",)
         return (
             "a session and process group of its own, which ends with the worker",
             "a scrubbed environment without any setting or secret of Runflow but the engine's own",
             f"a memory limit of {self._limit / 2**30:.1f} GiB",
-            f"user id {uid} of its own"
-            if uid
-            else "NOT a user of its own: it can read what the worker's user can read",
+            *held,
         )
 
     async def start(self, on_boot: OnBoot | None = None) -> EngineDescription:
         """Start the process and wait until it answers. Raises EngineStartFailed with the cause and the next step."""
         await self.stop()
-        python = find_python(self.settings)
-        self._take_base()
+        await self._home.open()
         try:
-            arguments = await asyncio.to_thread(self._prepare)
-            self._stopping, self._killed_because, self._death = False, None, None
+            await self._home.wait_for_forks()
+            self._stopping, self._killed_because, self._killed_code, self._death = False, None, None, None
             self._gone.clear()
-            client = await self._boot(python, arguments, on_boot)
+            client = await self._bring_up(on_boot)
             self._client = client
-            description = await read_description(
-                client, self.kind, extra_abilities=_OWN_ABILITIES, isolation=self.isolation()
-            )
+            description = await self._read_description(client)
         except BaseException:
             await self._end()
             raise
+        if self.settings.enclosed and not self._home.can_fork:
+            self._home.prove_forks(description.node_types)
         self._abilities = description.abilities
         session = PromptSession(client)
         await session.open()
@@ -144,8 +168,21 @@ class OwnedEngine:
 
     async def describe(self) -> EngineDescription:
         """Ask it what it is now."""
-        client = self._connected()[0]
-        return await read_description(client, self.kind, extra_abilities=_OWN_ABILITIES, isolation=self.isolation())
+        return await self._read_description(self._connected()[0])
+
+    async def _read_description(self, client: ComfyClient) -> EngineDescription:
+        home = self._home
+        is_forked = isinstance(self._process, ForkedEngine)
+        if is_forked and home.forked_nodes is None:
+            home.forked_nodes = await client.object_info()
+        found = await read_description(
+            client,
+            self.kind,
+            extra_abilities=_OWN_ABILITIES,
+            isolation=self.isolation(),
+            nodes=home.forked_nodes if is_forked else None,
+        )
+        return replace(found, sandbox=home.facts)
 
     def memory_bytes(self) -> int:
         """Return the resident memory of the process, without what it started; 0 when it does not run."""
@@ -153,37 +190,29 @@ class OwnedEngine:
 
     @property
     def log_path(self) -> Path:
-        """The file that the engine's own output goes to; the one before it ends in `.log.1`."""
+        """The file that the engine's own output goes to; the one before it ends in `.log.1`.
+
+        Of engines that live side by side each has one, and the newest has this name at last.
+        """
         return self.base_dir / "engine.log"
 
     @property
     def model_folders(self) -> tuple[Path, ...]:
         """The folder of its own, and that of the ComfyUI that it was started from."""
-        return (self.base_dir / "models", self.settings.comfy_dir / "models")
+        return (self._root / "models", self.settings.comfy_dir / "models")
+
+    async def begin(self, run_folder: str) -> None:
+        """Take note of a run (`RunFiles.begin`)."""
+        if not self._files().begin(run_folder, wait=False):
+            await asyncio.to_thread(self._files().begin, run_folder)
 
     async def place_input(self, run_folder: str, name: str, path: Path) -> str:
-        """Copy a file below the run's folder in input/. Returns the name for a loader node.
+        """Copy a file below the run's folder in input/ (`RunFiles.place_input`). Returns the name for a loader node."""
+        return await asyncio.to_thread(self._files().place_input, run_folder, name, path)
 
-        A copy and not a link: custom nodes may write to their inputs, and the file may be other runs' too.
-        """
-        input_name = f"{relative_path(run_folder)}/{relative_path(name)}"
-        await asyncio.to_thread(copy_input, path, self.base_dir / "input", input_name, self.settings.uid)
-        return input_name
-
-    def local_output(self, output: OutputRef) -> Path | None:
-        """Return where an output lies. Raises FileMissing, EngineError for a place outside of the engine's folders."""
-        if output.type not in ("output", "temp", "input"):
-            raise EngineError(f"A node reported a file in the unknown folder {output.type!r}.")
-        path = inside(self.base_dir / output.type, output.subfolder, output.filename)
-        if not path.is_file():
-            raise FileMissing(f"The engine has no file {output.filename} in its {output.type} folder.")
-        return path
-
-    async def fetch_output(self, output: OutputRef, destination: Path) -> None:
-        """Copy an output. Raises FileMissing."""
-        path = self.local_output(output)
-        assert path is not None
-        await asyncio.to_thread(shutil.copyfile, path, destination)
+    async def open_output(self, output: OutputRef, staging: Path) -> OpenedOutput:
+        """Open an output where it lies (`RunFiles.open_output`)."""
+        return await asyncio.to_thread(self._files().open_output, output)
 
     def note_run(self, run_id: str | None) -> None:
         """Write this run's id beside what the engine prints from now on (`log.py`)."""
@@ -206,70 +235,90 @@ class OwnedEngine:
         return await self._connected()[1].cancel(prompt_id, timeout=timeout)
 
     async def clean(self, run_folder: str) -> None:
-        """Remove the run's folders from input, output and temp."""
-        await asyncio.to_thread(clean_run, self.base_dir, run_folder)
-
-    def _take_base(self) -> None:
-        """Lock the base folder, and end what an earlier worker left in it."""
-        self.base_dir.mkdir(parents=True, exist_ok=True)
-        lock = (self.base_dir / "engine.lock").open("ab")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            raise EngineStartFailed(
-                f"Another worker's engine uses {self.base_dir}. Stop that worker, or give this one another folder."
-            ) from None
-        self._lock = lock
-        if (pid := end_leftover(self._pid_path)) is not None:
-            log.warning("ended an engine that an earlier worker left behind", pid=pid)
+        """Remove what the run left (`RunFiles.clean`)."""
+        await asyncio.to_thread(self._files().clean, run_folder)
 
     @property
-    def _pid_path(self) -> Path:
-        return self.base_dir / "engine.pid"
+    def _root(self) -> Path:
+        """Where the folders of this life are."""
+        return self._life.root if self._life is not None else self.base_dir
 
-    def _prepare(self) -> list[str]:
-        settings = self.settings
-        plugin = (settings.plugin_dir or _installed_plugin()) if settings.with_plugin else None
+    def _files(self) -> RunFiles:
+        """Return what reaches them."""
+        if self._life is None:
+            raise EngineUnreachable("The engine does not run; start it first.")
+        return self._life.files
+
+    async def _bring_up(self, on_boot: OnBoot | None) -> ComfyClient:
+        """Fork an engine where that is possible, else boot one; return how it is reached."""
+        home = self._home
+        secret = secrets.token_urlsafe(32)
         try:
-            arguments = prepare_base(self.base_dir, settings.comfy_dir, plugin)
-            if settings.uid is not None:
-                give_to(self.base_dir, settings.uid)
+            self._life = await asyncio.to_thread(home.new_life)
         except OSError as error:
-            raise EngineStartFailed(
-                f"{error.filename or self.base_dir} cannot be written: {error.strerror}."
-            ) from error
-        return arguments
+            raise EngineStartFailed(f"{error.filename} cannot be written: {error.strerror}.") from error
+        if home.can_fork:
+            try:
+                return await self._fork(self._life, secret, on_boot)
+            except EngineStartFailed as failure:
+                log.warning("an engine could not be forked, so one is booted", reason=str(failure))
+                await self._leave_life()
+                self._life = await asyncio.to_thread(home.new_life)
+        if self.settings.enclosed:
+            return await self._boot_on_socket(self._life, secret, on_boot)
+        return await self._boot_on_port(self._life, secret, on_boot)
 
-    async def _boot(self, python: Path, arguments: list[str], on_boot: OnBoot | None) -> ComfyClient:
+    async def _fork(self, life: Life, secret: str, on_boot: OnBoot | None) -> ComfyClient:
+        listening = self._socket = ListeningSocket(self.base_dir / "sockets")
+        self._process = await self._home.forked(life, secret, listening, self.log_path)
+        return await self._until_ready(self._process, self._client_on(listening, secret), on_boot)
+
+    async def _boot_on_socket(self, life: Life, secret: str, on_boot: OnBoot | None) -> ComfyClient:
+        home = self._home
+        listening = self._socket = ListeningSocket(self.base_dir / "sockets")
+        process = await home.booted(life, secret, listening.fileno(), self.log_path)
+        self._process = process
+        return await self._until_ready(process, self._client_on(listening, secret), on_boot)
+
+    async def _boot_on_port(self, life: Life, secret: str, on_boot: OnBoot | None) -> ComfyClient:
         """Start the process, again where another process was faster to take its port."""
         for tries_left in reversed(range(_PORT_TRIES)):
             port = free_port()
-            secret = secrets.token_urlsafe(32)
-            self._process = engine_process(
-                self.settings, python, port, arguments, self.log_path, self._pid_path, secret=secret
-            )
-            await self._process.start(uid=self.settings.uid)
-            folders = (str(self.base_dir), str(self.settings.comfy_dir), str(Path.home()))
-            client = ComfyClient(f"http://127.0.0.1:{port}", headers=secret_headers(secret), hidden_folders=folders)
+            process = self._process = await self._home.booted(life, secret, None, self.log_path, port=port)
+            client = self._client_at(f"http://127.0.0.1:{port}", secret)
             try:
-                await until_ready(self._process, client, self.settings.boot_seconds, self.log_path, on_boot)
-            except BaseException as error:
-                await client.close()
-                taken = "ddress already in use" in self._process.log_tail()
-                if not isinstance(error, EngineStartFailed) or not taken or not tries_left:
+                return await self._until_ready(process, client, on_boot)
+            except EngineStartFailed:
+                if "ddress already in use" not in process.log_tail() or not tries_left:
                     raise
-                await self._process.kill()
-                continue
-            return client
+                await process.kill()
         raise AssertionError("the last try returns or raises")
 
-    async def _watch_exit(self, process: EngineProcess, session: PromptSession) -> None:
+    async def _until_ready(self, process: Started, client: ComfyClient, on_boot: OnBoot | None) -> ComfyClient:
+        try:
+            await until_ready(process, client, self.settings.boot_seconds, self.log_path, on_boot)
+        except BaseException:
+            await client.close()
+            raise
+        if self._socket is not None:
+            self._socket.hand_over()
+        return client
+
+    def _client_on(self, listening: ListeningSocket, secret: str) -> ComfyClient:
+        return self._client_at("http://engine", secret, str(listening.path))
+
+    def _client_at(self, url: str, secret: str, socket_path: str | None = None) -> ComfyClient:
+        folders = (str(self.base_dir), str(self.settings.comfy_dir), str(Path.home()))
+        return ComfyClient(url, headers=secret_headers(secret), hidden_folders=folders, socket_path=socket_path)
+
+    async def _watch_exit(self, process: EngineProcess | ForkedEngine, session: PromptSession) -> None:
         returncode = await process.wait()
         if self._stopping:
             return
         tail = process.log_tail()
         why = diagnose(returncode, tail, self._killed_because)
+        if self._killed_because and self._killed_code is not None:
+            why = replace(why, code=self._killed_code)
         log.error("the engine ended", reason=why.text, returncode=returncode, log_tail=tail[-4000:])
         self._death = EngineCrashed(f"{why.text} The run is tried again.", code=why.code, log_tail=tail)
         session.fail_all(self._death)
@@ -277,7 +326,7 @@ class OwnedEngine:
         await session.close()
         self._gone.set()
 
-    async def _watch_memory(self, process: EngineProcess) -> None:
+    async def _watch_memory(self, process: EngineProcess | ForkedEngine) -> None:
         rounds = 0
         while process.running:
             used = process.memory_bytes(children=rounds % _CHILDREN_EVERY == 0)
@@ -288,8 +337,25 @@ class OwnedEngine:
                 )
                 await process.kill()
                 return
+            if rounds % _DISK_EVERY == 0 and (full := await self._is_disk_full()):
+                self._killed_because, self._killed_code = full, FailureCode.ENGINE_CRASHED
+                await process.kill()
+                return
             rounds += 1
             await asyncio.sleep(_MEMORY_SECONDS)
+
+    async def _is_disk_full(self) -> str | None:
+        """Return why this engine has to end for what it wrote, if it has."""
+        life, most = self._life, self._home.disk_limit
+        if life is None:
+            return None
+        usage = await asyncio.to_thread(life.files.usage)
+        if usage.size_bytes <= most and usage.is_whole:
+            return None
+        return (
+            f"The engine wrote {usage.size_bytes / 2**30:.1f} GiB in {usage.entries} files, more than the "
+            f"{most / 2**30:.1f} GiB that it may, and was ended. Set RUNFLOW_ENGINE_DISK_BYTES if it needs more."
+        )
 
     async def _end(self) -> None:
         session, client, process = self._session, self._client, self._process
@@ -308,10 +374,19 @@ class OwnedEngine:
                 await task
         self._tasks = []
         self._process = None
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        await self._leave_life()
+        if self._has_own_home:
+            await self._home.close()
         self._gone.set()
+
+    async def _leave_life(self) -> None:
+        """Leave nothing of an engine that has ended."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        if self._life is not None:
+            life, self._life = self._life, None
+            await asyncio.to_thread(self._home.end_life, life)
 
     def _connected(self) -> tuple[ComfyClient, PromptSession]:
         if self._death is not None:
@@ -319,9 +394,3 @@ class OwnedEngine:
         if self._client is None or self._session is None:
             raise EngineUnreachable("The engine does not run; start it first.")
         return self._client, self._session
-
-
-def _installed_plugin() -> Path:
-    from runflow.plugin_install import plugin_source
-
-    return plugin_source()

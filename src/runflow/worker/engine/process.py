@@ -6,14 +6,16 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import orjson
 import psutil
 
 from runflow.worker.engine.base import EngineStartFailed
+from runflow.worker.engine.isolation.rungs import enter_command, hand_over
 from runflow.worker.engine.log import EngineLog
 from runflow.worker.runtime.record import write_atomically
 
@@ -40,26 +42,65 @@ class EngineProcess:
         self._pid_path = pid_path
         self._process: asyncio.subprocess.Process | None = None
         self._pipe: int | None = None
+        self._is_enclosed = False
 
-    async def start(self, *, uid: int | None = None) -> None:
-        """Start it. Must be called from a thread that lives as long as the engine shall (see launcher)."""
+    async def start(self, *, uid: int | None = None, keep: Sequence[int] = ()) -> None:
+        """Start it, as a user of its own where one is given, with the descriptors `keep` beside its own three.
+
+        Must be called from a thread that lives as long as the engine shall (see launcher).
+        """
+        launcher = str(files("runflow.worker.engine").joinpath("launcher.py"))
+        kept = ",".join(map(str, keep)) or "-"
+
+        def guarded(guard: int) -> list[str]:
+            head = [
+                self._command[0],
+                "-I",
+                "-S",
+                launcher,
+                str(os.getpid()),
+                str(guard),
+                str(uid) if uid else "-",
+                kept,
+            ]
+            return [*head, *self._command]
+
+        await self._start(guarded, keep)
+
+    async def start_within(self, given: dict[str, Any], keep: Sequence[int] = ()) -> None:
+        """Start it as a plan of the sandbox says (`isolation.rungs.plan`); the command is in there, too."""
+        handed: list[int] = []
+
+        def enclosed(guard: int) -> list[str]:
+            plan = {**given, "keep": list(keep), "worker": os.getpid(), "guard": guard}
+            handed.append(hand_over(plan))
+            return enter_command(Path(self._command[0]), handed[0])
+
+        try:
+            await self._start(enclosed, keep, handed)
+        finally:
+            for descriptor in handed:
+                os.close(descriptor)
+        self._is_enclosed = True
+
+    async def _start(
+        self, command: Callable[[int], list[str]], keep: Sequence[int], handed: Sequence[int] = ()
+    ) -> None:
         read_end, write_end = os.pipe()
         os.set_inheritable(read_end, True)
-        launcher = str(files("runflow.worker.engine").joinpath("launcher.py"))
-        guarded = [self._command[0], "-I", "-S", launcher, str(os.getpid()), str(read_end), str(uid) if uid else "-"]
         try:
             said = self.log.open()
             try:
+                words = command(read_end)
                 self._process = await asyncio.create_subprocess_exec(
-                    *guarded,
-                    *self._command,
+                    *words,
                     cwd=self._cwd,
                     env=self._env,
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=said,
                     stderr=said,
                     start_new_session=True,
-                    pass_fds=(read_end,),
+                    pass_fds=(read_end, *keep, *handed),
                 )
             finally:
                 os.close(said)
@@ -125,6 +166,8 @@ class EngineProcess:
         """Return the resident memory of the engine, with `children` also of what it started; 0 when it is gone."""
         if self._process is None:
             return 0
+        # Of an enclosed one the process that we started only waits outside.
+        children = children or self._is_enclosed
         try:
             leader = psutil.Process(self._process.pid)
             members = [leader, *(leader.children(recursive=True) if children else [])]

@@ -53,17 +53,30 @@ class QueueState:
 
 
 class ComfyClient:
-    """Persistent connections to one ComfyUI. `headers` go with every request (credentials of an attached engine)."""
+    """Persistent connections to one ComfyUI. `headers` go with every request (credentials of an attached engine).
+
+    With `socket_path` it listens on that Unix socket, and the URL only names it.
+    """
 
     def __init__(
-        self, url: str, *, headers: Mapping[str, str] | None = None, hidden_folders: tuple[str, ...] = ()
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        hidden_folders: tuple[str, ...] = (),
+        socket_path: str | None = None,
     ) -> None:
         self.url = url.rstrip("/")
+        self._socket_path = socket_path
         self._headers = dict(headers or {})
         self._hidden = hidden_folders
         self._session: aiohttp.ClientSession | None = None
         self._requests = OriginClient(
-            self.url, headers=self._headers, connect_seconds=_CONNECT_SECONDS, keep_seconds=_KEEP_SECONDS
+            self.url,
+            headers=self._headers,
+            connect_seconds=_CONNECT_SECONDS,
+            keep_seconds=_KEEP_SECONDS,
+            socket_path=socket_path,
         )
 
     async def __aenter__(self) -> Self:
@@ -89,11 +102,16 @@ class ComfyClient:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 headers=self._headers,
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_SECONDS),
+                connector=self._connector(),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=_ANSWER_SECONDS, sock_connect=_CONNECT_SECONDS),
             )
         return self._session
+
+    def _connector(self) -> aiohttp.BaseConnector:
+        if self._socket_path is not None:
+            return aiohttp.UnixConnector(self._socket_path, limit=0, keepalive_timeout=_KEEP_SECONDS)
+        return aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_SECONDS)
 
     async def system_stats(self, *, timeout: float | None = None) -> dict[str, Any]:
         """Return version, arguments and devices; ComfyUI's readiness probe."""

@@ -46,14 +46,31 @@ _PREFIXES = (
 _DEFAULTS = {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}
 """Unless the operator says otherwise, the engine's idle threads sleep instead of spinning: they share the cores with
 the worker, and a spinning engine takes their time without being faster (docs/performance.md)."""
+_FOLDERS_OF_LIBRARIES = {
+    "XDG_CONFIG_HOME": ".config",
+    "XDG_DATA_HOME": ".local/share",
+    "MPLCONFIGDIR": ".config/matplotlib",
+    "YOLO_CONFIG_DIR": ".config/ultralytics",
+}
+_QUIET = {
+    "ORT_DISABLE_TELEMETRY": "1",
+    "NO_ALBUMENTATIONS_UPDATE": "1",
+    "WAS_BLOCK_AUTO_INSTALL": "true",
+    # Asked through NVML, whether there is a GPU does not keep a process from being forked.
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+}
+_OFFLINE = {"PIP_NO_INDEX": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "YOLO_OFFLINE": "true"}
 _PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"})
 _SECRET_WORDS = ("TOKEN", "SECRET", "PASSWORD", "KEY", "CREDENTIAL")
 
 
 def scrubbed_environment(
-    environ: Mapping[str, str], base: Path, extra: Mapping[str, str] | None = None
+    environ: Mapping[str, str], base: Path, extra: Mapping[str, str] | None = None, network: bool = True
 ) -> dict[str, str]:
-    """Return what an engine with this base folder gets to see. `extra`, the operator's own choice, goes over it."""
+    """Return what an engine with this base folder gets to see. `extra`, the operator's own choice, goes over it.
+
+    Without a `network` it is told so, for installers and libraries would wait for one.
+    """
     kept = {name: value for name, value in environ.items() if _is_allowed(name, value)}
     home, temporary = str(base / "home"), str(base / "tmp")
     return {
@@ -69,6 +86,9 @@ def scrubbed_environment(
         "NO_COLOR": "1",
         "DO_NOT_TRACK": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        **{name: f"{home}/{folder}" for name, folder in _FOLDERS_OF_LIBRARIES.items()},
+        **_QUIET,
+        **({} if network else _OFFLINE),
         **(extra or {}),
     }
 

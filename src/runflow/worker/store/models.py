@@ -7,7 +7,6 @@ Only where nothing is yet: whatever the operator put there stays. Formats that c
 import asyncio
 import contextlib
 import os
-import shutil
 import uuid
 from pathlib import Path, PurePosixPath
 
@@ -15,7 +14,8 @@ from runflow.protocol.abilities import PICKLES
 from runflow.protocol.failures import FailureCode, Stage
 from runflow.worker.connection import Connection
 from runflow.worker.engine.base import EngineError
-from runflow.worker.engine.folders import inside, relative_path
+from runflow.worker.engine.boundary import NO_FOLDER, Folder
+from runflow.worker.engine.folders import relative_path
 from runflow.worker.failures import RunFailed, failed
 from runflow.worker.lease import Resource
 from runflow.worker.store.download import DownloadFailed
@@ -61,32 +61,49 @@ class ModelPlacer:
                 "RUNFLOW_WORKER_ALLOW_PICKLE.",
                 lacking=True,
             )
-        target = inside(folders[0], name)
         source = await self._store.fetch(connection, model.file, patience=patience)
-        await asyncio.to_thread(link_or_copy_file, source, target)
+        await asyncio.to_thread(link_or_copy_file, source, folders[0], name)
 
 
 def _is_there(name: str, folders: tuple[Path, ...]) -> bool:
     return any(os.path.lexists(folder / name) for folder in folders)
 
 
-def link_or_copy_file(source: Path, target: Path) -> None:
-    """Let `target` be the same bytes, whole or not at all; a file that is there by then stays. Raises OSError."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+def link_or_copy_file(source: Path, models: Path, name: str) -> None:
+    """Let `name` below `models` be the same bytes, whole or not at all; a file that is there by then stays.
+
+    Raises OSError, and EngineError where a link is on the way: an engine of the same user could have put it there.
+    """
+    models.mkdir(parents=True, exist_ok=True)
+    *above, last = name.split("/")
     try:
-        os.link(source, target)
+        with contextlib.ExitStack() as held:
+            folder = held.enter_context(Folder.at(models.resolve()))
+            for part in above:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(part, 0o755, dir_fd=folder.descriptor)
+                folder = held.enter_context(folder.folder(part))
+            _link_or_copy(source, folder, last)
+    except OSError as error:
+        if error.errno not in NO_FOLDER:
+            raise
+        raise EngineError(f"The path {name!r} leads over a link in the engine's models folder.") from error
+
+
+def _link_or_copy(source: Path, folder: Folder, name: str) -> None:
+    try:
+        os.link(source, name, dst_dir_fd=folder.descriptor)
     except FileExistsError:
         return
     except OSError:
         # Another file system, or one without hard links.
-        fresh = target.with_name(f".{uuid.uuid4().hex}.part")
+        fresh = f".{uuid.uuid4().hex}.part"
         try:
-            shutil.copyfile(source, fresh)
-            if not os.path.lexists(target):
-                fresh.replace(target)
+            folder.copy_in(source, fresh, None, mode=0o644)
+            if not folder.has(name):
+                os.rename(fresh, name, src_dir_fd=folder.descriptor, dst_dir_fd=folder.descriptor)
         finally:
-            with contextlib.suppress(FileNotFoundError):
-                fresh.unlink()
+            folder.unlink(fresh)
 
 
 def _missing(model: Resource, why: str, *, again: bool = False, lacking: bool = False) -> RunFailed:

@@ -12,7 +12,7 @@ RED, BLUE, GREEN = "organization-red", "organization-blue", "organization-green"
 GIB = 1024**3
 
 
-class Fleet:
+class ScriptedEngines:
     """Finds engines for an agent: call it. `quick` and the other attributes are those of the next ones."""
 
     def __init__(self, base: Path, **attributes: Any) -> None:

@@ -1,39 +1,41 @@
 """Whose runs share an engine, and what a change from one domain to another costs."""
 
 import asyncio
+import random
 from pathlib import Path
 
 import pytest
 
 from runflow.worker.engine.base import EngineKind
+from runflow.worker.engine.execution import Execution
 from runflow.worker.engine_pool import MOST_ENGINES
 from runflow.worker.engine_supervisor import STARTING
 from runflow.worker.settings import Isolation, Limits
 from tests.support.fake_server import FakeServer, image_lease
 from tests.worker.conftest import StartWorker
-from tests.worker.fleet import BLUE, GIB, GREEN, RED, Fleet, succeed
-from tests.worker.scripted_engine import Hold, png, save_picture
+from tests.worker.scripted_engine import Flight, Hold, ScriptedEngine, png, save_picture
+from tests.worker.scripted_engines import BLUE, GIB, GREEN, RED, ScriptedEngines, succeed
 
 VERSION = "0198c0de-0000-7000-8000-00000000dd01"
 OTHER_VERSION = "0198c0de-0000-7000-8000-00000000dd02"
 
 
 @pytest.fixture
-def plain(tmp_path: Path) -> Fleet:
+def plain(tmp_path: Path) -> ScriptedEngines:
     """Engines that boot for seconds, each alone."""
-    return Fleet(tmp_path)
+    return ScriptedEngines(tmp_path)
 
 
 @pytest.fixture
-def on_gpu(tmp_path: Path) -> Fleet:
+def on_gpu(tmp_path: Path) -> ScriptedEngines:
     """Engines that start quickly, on one GPU of 48 GiB."""
-    return Fleet(tmp_path, quick=True)
+    return ScriptedEngines(tmp_path, quick=True)
 
 
 @pytest.fixture
-def on_cpu(tmp_path: Path) -> Fleet:
+def on_cpu(tmp_path: Path) -> ScriptedEngines:
     """Engines that start quickly, without a GPU, in a machine of 48 GiB."""
-    return Fleet(tmp_path, quick=True, device_type="cpu")
+    return ScriptedEngines(tmp_path, quick=True, device_type="cpu")
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def quick_beats(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
 
 class TestPlainBoot:
     async def test_domains_never_share_an_engine_and_the_first_gets_the_one_that_was_there(
-        self, server: FakeServer, worker: StartWorker, plain: Fleet
+        self, server: FakeServer, worker: StartWorker, plain: ScriptedEngines
     ) -> None:
         async with worker(find=plain):
             runs = [(domain, await succeed(server, domain)) for domain in (RED, RED, BLUE, RED)]
@@ -55,7 +57,7 @@ class TestPlainBoot:
             assert engine.log[-1] == "stop"
 
     async def test_the_old_engine_is_gone_before_the_new_one_boots_and_the_server_hears_of_it(
-        self, server: FakeServer, worker: StartWorker, plain: Fleet
+        self, server: FakeServer, worker: StartWorker, plain: ScriptedEngines
     ) -> None:
         async with worker(find=plain):
             await succeed(server, RED)
@@ -74,7 +76,7 @@ class TestPlainBoot:
         ]
 
     async def test_a_run_waits_for_the_boot_as_long_as_it_takes_and_its_time_limit_does_not_count_that(
-        self, server: FakeServer, worker: StartWorker, plain: Fleet, quick_beats: None
+        self, server: FakeServer, worker: StartWorker, plain: ScriptedEngines, quick_beats: None
     ) -> None:
         async with worker(find=plain, limits=Limits(engine=0.01, hold=0.01)):
             await succeed(server, RED)
@@ -86,7 +88,7 @@ class TestPlainBoot:
             assert (await server.completion(waiting))["result"] == "succeeded"
 
     async def test_the_old_engine_stays_while_it_has_a_run_and_takes_no_further_one(
-        self, server: FakeServer, worker: StartWorker, plain: Fleet
+        self, server: FakeServer, worker: StartWorker, plain: ScriptedEngines
     ) -> None:
         plain.script = hold = Hold()
         async with worker(find=plain):
@@ -102,7 +104,7 @@ class TestPlainBoot:
         assert [plain.engines.index(plain.of(each)) for each in (first, second, third)] == [0, 1, 2]
 
     async def test_a_run_that_waits_too_long_for_anothers_engine_is_given_back_and_no_more_are_asked_for(
-        self, server: FakeServer, worker: StartWorker, plain: Fleet
+        self, server: FakeServer, worker: StartWorker, plain: ScriptedEngines
     ) -> None:
         plain.script = hold = Hold()
         async with worker(find=plain, limits=Limits(hold=0.05)):
@@ -120,7 +122,7 @@ class TestPlainBoot:
 
 class TestIsolation:
     async def test_on_a_worker_for_all_one_engine_serves_every_domain(
-        self, server: FakeServer, worker: StartWorker, plain: Fleet
+        self, server: FakeServer, worker: StartWorker, plain: ScriptedEngines
     ) -> None:
         async with worker(find=plain, isolation=Isolation.WORKER):
             for domain in (RED, BLUE, RED):
@@ -128,7 +130,7 @@ class TestIsolation:
         assert plain.started == 1
 
     async def test_an_engine_that_others_started_serves_every_domain(
-        self, server: FakeServer, worker: StartWorker, plain: Fleet
+        self, server: FakeServer, worker: StartWorker, plain: ScriptedEngines
     ) -> None:
         plain.attributes |= {"isolates": False, "kind": EngineKind.ATTACHED}
         async with worker(find=plain):
@@ -138,7 +140,7 @@ class TestIsolation:
 
     @pytest.mark.parametrize("quick", [False, True])
     async def test_each_run_gets_an_engine_of_its_own(
-        self, server: FakeServer, worker: StartWorker, plain: Fleet, quick: bool
+        self, server: FakeServer, worker: StartWorker, plain: ScriptedEngines, quick: bool
     ) -> None:
         plain.attributes["quick"] = quick
         async with worker(find=plain, isolation=Isolation.RUN):
@@ -148,7 +150,7 @@ class TestIsolation:
         assert all(server.completions[lease_id]["timings"]["cold_start"] for lease_id in runs)
 
     async def test_the_next_run_s_engine_is_started_ahead_where_that_is_quick(
-        self, server: FakeServer, worker: StartWorker, on_gpu: Fleet
+        self, server: FakeServer, worker: StartWorker, on_gpu: ScriptedEngines
     ) -> None:
         on_gpu.script = hold = Hold()
         async with worker(find=on_gpu, isolation=Isolation.RUN):
@@ -164,7 +166,7 @@ class TestIsolation:
 
 class TestSideBySide:
     async def test_the_next_domain_s_run_is_prepared_while_the_current_one_executes(
-        self, server: FakeServer, worker: StartWorker, on_gpu: Fleet
+        self, server: FakeServer, worker: StartWorker, on_gpu: ScriptedEngines
     ) -> None:
         on_gpu.script = hold = Hold()
         async with worker(find=on_gpu):
@@ -173,17 +175,29 @@ class TestSideBySide:
             second = server.offer(domain=BLUE, **image_lease(server, png()))
             await server.until(lambda: len(on_gpu.engines) == 2 and on_gpu.engines[1].inputs)
             assert second not in on_gpu.engines[1].prompts
-            assert on_gpu.engines[0].alive
+            assert len(on_gpu.alive) == 2
             hold.let_go(first)
             await hold.until_began(second)
-            assert not on_gpu.engines[0].alive, "two domains' models never lie in one GPU"
+            assert on_gpu.alive == [on_gpu.of(second)], "two domains' models never lie in one GPU"
             hold.let_go(second)
             assert (await server.completion(second))["result"] == "succeeded"
         assert on_gpu.overlaps == 0
         assert {each["status"] for each in server.registrations[1:]} <= {"ready"}, "it could always take runs"
 
+    async def test_the_next_domain_s_turn_comes_while_outputs_are_still_stored(
+        self, server: FakeServer, worker: StartWorker, on_gpu: ScriptedEngines
+    ) -> None:
+        server.hold_puts = asyncio.Event()
+        async with worker(find=on_gpu):
+            first, second = server.offer(domain=RED), server.offer(domain=BLUE)
+            await server.until(lambda: sum(bool(engine.prompts) for engine in on_gpu.engines) == 2)
+            assert not server.completions
+            server.hold_puts.set()
+            for lease_id in (first, second):
+                assert (await server.completion(lease_id))["result"] == "succeeded"
+
     async def test_turns_never_overlap_and_domains_never_mix(
-        self, server: FakeServer, worker: StartWorker, on_cpu: Fleet
+        self, server: FakeServer, worker: StartWorker, on_cpu: ScriptedEngines
     ) -> None:
         domains = [RED, BLUE, BLUE, RED, GREEN, RED, GREEN, BLUE, RED, RED, BLUE, GREEN] * 3
         async with worker(find=on_cpu):
@@ -195,7 +209,7 @@ class TestSideBySide:
         assert len(served) == len({engine for engine, _ in served}), "each engine served one domain"
 
     async def test_two_domains_that_alternate_keep_their_engines_while_memory_allows(
-        self, server: FakeServer, worker: StartWorker, on_cpu: Fleet
+        self, server: FakeServer, worker: StartWorker, on_cpu: ScriptedEngines
     ) -> None:
         async with worker(find=on_cpu):
             runs = [await succeed(server, domain) for domain in (RED, BLUE) * 3]
@@ -203,7 +217,7 @@ class TestSideBySide:
         assert [server.completions[each]["timings"]["cold_start"] for each in runs] == [True, True, *[False] * 4]
 
     async def test_a_third_domain_takes_the_place_of_the_one_that_was_used_least_lately(
-        self, server: FakeServer, worker: StartWorker, on_cpu: Fleet
+        self, server: FakeServer, worker: StartWorker, on_cpu: ScriptedEngines
     ) -> None:
         async with worker(find=on_cpu):
             for domain in (RED, BLUE, RED, GREEN, RED):
@@ -212,7 +226,7 @@ class TestSideBySide:
         assert on_cpu.started == 3
 
     async def test_engines_that_take_too_much_memory_do_not_stay(
-        self, server: FakeServer, worker: StartWorker, on_cpu: Fleet
+        self, server: FakeServer, worker: StartWorker, on_cpu: ScriptedEngines
     ) -> None:
         on_cpu.attributes["resident_bytes"] = 13 * GIB
         async with worker(find=on_cpu):
@@ -220,9 +234,10 @@ class TestSideBySide:
                 await succeed(server, domain)
         assert on_cpu.started == 4
 
-    async def test_the_engine_before_goes_when_the_next_one_has_grown(
-        self, server: FakeServer, worker: StartWorker, on_cpu: Fleet
+    async def test_the_engine_before_goes_while_the_next_one_grows(
+        self, server: FakeServer, worker: StartWorker, on_cpu: ScriptedEngines, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr("runflow.worker.engine_pool._LOOK_SECONDS", 0.01)
         async with worker(find=on_cpu):
             await succeed(server, RED)
             on_cpu.script = hold = Hold()
@@ -230,12 +245,30 @@ class TestSideBySide:
             await hold.until_began(second)
             assert len(on_cpu.alive) == 2
             on_cpu.of(second).resident_bytes = 30 * GIB
-            hold.let_go(second)
             await server.until(lambda: on_cpu.alive == [on_cpu.of(second)])
+            hold.let_go(second)
+            assert (await server.completion(second))["result"] == "succeeded"
+
+    async def test_of_two_runs_whose_engines_have_become_too_large_the_first_goes_on(
+        self, server: FakeServer, worker: StartWorker, on_cpu: ScriptedEngines
+    ) -> None:
+        async with worker(find=on_cpu):
+            for domain in (RED, BLUE):
+                await succeed(server, domain)
+            on_cpu.script = hold = Hold()
+            first, second, third = (server.offer(domain=domain) for domain in (RED, BLUE, RED))
+            await hold.until_began(first)
+            await server.until(lambda: sum(len(engine.begun) for engine in on_cpu.engines) == 5)
+            on_cpu.of(first).resident_bytes = 30 * GIB
+            for lease_id in (second, third, first):
+                hold.let_go(lease_id)
+            for lease_id in (first, second, third):
+                assert (await server.completion(lease_id))["result"] == "succeeded"
+        assert [on_cpu.engines.index(on_cpu.of(each)) for each in (first, second, third)] == [0, 1, 2]
 
     @pytest.mark.parametrize(("peak", "starts"), [(20 * GIB, 2), (23 * GIB, 4), (None, 4)])
     async def test_on_a_gpu_both_stay_where_what_they_need_is_known_and_fits(
-        self, server: FakeServer, worker: StartWorker, on_gpu: Fleet, peak: int | None, starts: int
+        self, server: FakeServer, worker: StartWorker, on_gpu: ScriptedEngines, peak: int | None, starts: int
     ) -> None:
         on_gpu.attributes["peak_bytes"] = peak
         async with worker(find=on_gpu):
@@ -249,7 +282,7 @@ class TestSideBySide:
         assert on_gpu.started == (3 if starts == 2 else 5)
 
     async def test_behind_a_long_prompt_another_domain_s_run_is_given_back(
-        self, server: FakeServer, worker: StartWorker, on_gpu: Fleet
+        self, server: FakeServer, worker: StartWorker, on_gpu: ScriptedEngines
     ) -> None:
         on_gpu.script = hold = Hold()
         async with worker(find=on_gpu, limits=Limits(hold=0.05)):
@@ -268,7 +301,7 @@ class TestSideBySide:
 
 class TestEnds:
     async def test_a_crash_leaves_the_runs_of_other_domains_alone(
-        self, server: FakeServer, worker: StartWorker, on_cpu: Fleet
+        self, server: FakeServer, worker: StartWorker, on_cpu: ScriptedEngines
     ) -> None:
         on_cpu.script = hold = Hold()
         async with worker(find=on_cpu):
@@ -288,7 +321,7 @@ class TestEnds:
         assert on_cpu.of(third) is on_cpu.engines[2]
 
     async def test_a_node_that_does_not_stop_costs_only_its_own_engine(
-        self, server: FakeServer, worker: StartWorker, on_cpu: Fleet, quick_beats: None
+        self, server: FakeServer, worker: StartWorker, on_cpu: ScriptedEngines, quick_beats: None
     ) -> None:
         on_cpu.script = hold = Hold()
         async with worker(find=on_cpu):
@@ -305,7 +338,7 @@ class TestEnds:
         assert (on_cpu.engines[0].starts, on_cpu.engines[1].starts) == (1, 1)
 
     async def test_both_engines_are_stopped_with_the_worker(
-        self, server: FakeServer, worker: StartWorker, on_gpu: Fleet
+        self, server: FakeServer, worker: StartWorker, on_gpu: ScriptedEngines
     ) -> None:
         on_gpu.script = hold = Hold()
         async with worker(find=on_gpu, grace=60.0) as agent:
@@ -321,7 +354,7 @@ class TestEnds:
         assert all(engine.log[-1] == "stop" for engine in on_gpu.engines)
 
     async def test_a_worker_that_stops_while_a_second_engine_starts_leaves_none_behind(
-        self, server: FakeServer, worker: StartWorker, on_gpu: Fleet
+        self, server: FakeServer, worker: StartWorker, on_gpu: ScriptedEngines
     ) -> None:
         on_gpu.script = hold = Hold()
         async with worker(find=on_gpu):
@@ -331,3 +364,58 @@ class TestEnds:
             server.offer(domain=BLUE)
             await server.until(lambda: len(on_gpu.engines) == 2)
         assert [engine.log[-1] for engine in on_gpu.engines] == ["stop", "stop"]
+
+
+@pytest.mark.parametrize("isolation", [Isolation.RUN, Isolation.ORGANIZATION])
+@pytest.mark.parametrize("attributes", [{}, {"quick": True}, {"quick": True, "device_type": "cpu"}], ids=str)
+@pytest.mark.parametrize("seed", range(2))
+async def test_whatever_comes_every_run_ends_and_none_sees_another_domain_s_engine(
+    server: FakeServer,
+    worker: StartWorker,
+    tmp_path: Path,
+    quick_beats: None,
+    attributes: dict[str, object],
+    isolation: Isolation,
+    seed: int,
+) -> None:
+    """Runs of three domains that take nothing, a while, crash their engine, hang, or are cancelled."""
+    chance = random.Random(seed)
+    fleet = ScriptedEngines(tmp_path, **attributes)
+    kinds = dict[str, str]()
+
+    async def play(engine: ScriptedEngine, flight: Flight) -> Execution:
+        kind = kinds[flight.id]
+        if kind == "crashes":
+            engine.crash()
+            await asyncio.Event().wait()
+        if kind in ("hangs", "is cancelled"):
+            engine.obeys = kind != "hangs"
+            server.cancel.add(flight.id)
+            await asyncio.Event().wait()
+        if kind == "takes a while":
+            for _ in range(50):
+                await asyncio.sleep(0)
+        return await save_picture(engine, flight)
+
+    fleet.script = play
+    domains = dict[str, str]()
+    async with worker(find=fleet, isolation=isolation, limits=Limits(stop=0.01, hold=20)):
+        for _ in range(40):
+            lease_id = server.offer(domain=chance.choice([RED, RED, BLUE, GREEN]))
+            domains[lease_id] = server.leases[-1]["domain"]
+            kinds[lease_id] = chance.choice(
+                ["is short"] * 12 + ["takes a while"] * 4 + ["crashes", "hangs", "is cancelled"]
+            )
+        for lease_id, kind in kinds.items():
+            result = (await server.completion(lease_id))["result"]
+            expected = {"crashes": "failed", "hangs": "cancelled", "is cancelled": "cancelled"}.get(kind, "succeeded")
+            assert result in (expected, "released")
+        kinds[last := server.offer(domain=GREEN)] = "is short"
+        domains[last] = GREEN
+        assert (await server.completion(last))["result"] in ("succeeded", "released")
+    assert fleet.overlaps == 0
+    for engine in fleet.engines:
+        assert engine.starts <= 1
+        served = {lease_id if isolation is Isolation.RUN else domains.get(lease_id) for lease_id in engine.prompts}
+        assert len(served) <= 1
+    assert fleet.alive == []

@@ -1,0 +1,329 @@
+"""The worker's side of a fork server: starts it, asks it for engines, and hears of their ends."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psutil
+import structlog
+
+from runflow.worker.engine.base import EngineStartFailed
+from runflow.worker.engine.isolation.rungs import PROCESSES_AT_MOST, Sandbox, plan
+from runflow.worker.engine.isolation.view import SCRIPTS, Runtime, mounts, mounts_of_fork
+from runflow.worker.engine.log import EngineLog
+from runflow.worker.engine.process import EngineProcess
+
+log = structlog.get_logger(__name__)
+
+_LOAD_SECONDS = 300.0
+_ANSWER_SECONDS = 30.0
+_END_SECONDS = 10.0
+_PARENT_FILE_BYTES = 1 << 30
+_MESSAGE_BYTES = 1024 * 1024
+
+
+class ForkRefused(Exception):
+    """This ComfyUI cannot be forked here; the message says why, for the log and the registration."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a fork server has imported. `complaints`: what packs left behind that no fork survives, by pack."""
+
+    level: int
+    classes: tuple[str, ...]
+    complaints: Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a fork server is to import: `arguments` of main.py; packs and modules by name (`forks/server.py`)."""
+
+    level: int
+    arguments: tuple[str, ...]
+    load_in_child: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+
+
+class ForkServer:
+    """One pre-imported ComfyUI. `start` it once; every `fork` is an engine of its own."""
+
+    def __init__(
+        self, runtime: Runtime, sandbox: Sandbox, lives: Path, environment: Mapping[str, str], log_path: Path
+    ) -> None:
+        self.runtime = runtime
+        self.sandbox = sandbox
+        self._lives = lives
+        self._environment = dict(environment)
+        self._log_path = log_path
+        self._process: EngineProcess | None = None
+        self._control: socket.socket | None = None
+        self._asked: dict[tuple[str, str | None], asyncio.Future[dict[str, Any]]] = {}
+        self._engines: dict[str, ForkedEngine] = {}
+        self._watch: asyncio.Task[None] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether it can be asked for engines."""
+        return self._process is not None and self._process.running and self._control is not None
+
+    async def start(self, wish: Wish) -> Loaded:
+        """Import the ComfyUI. Raises `ForkRefused`, `EngineStartFailed`."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        os.set_inheritable(theirs.fileno(), True)
+        script = f"{SCRIPTS}/forks/server.py"
+        command = [str(self.runtime.python), script, str(theirs.fileno())]
+        found = await asyncio.to_thread(
+            mounts,
+            self.runtime,
+            lives=self._lives,
+            life=None,
+            network=self.sandbox.network,
+            gpu=self.sandbox.gpu,
+            layered=self.sandbox.layered,
+            owner=self.sandbox.users if self.sandbox.in_users else None,
+        )
+        given = plan(
+            self.sandbox,
+            found,
+            command,
+            folder=self.runtime.comfy_dir,
+            environment=self._environment,
+            number=0,
+            forks=True,
+            file_bytes=_PARENT_FILE_BYTES,
+        )
+        self._process = EngineProcess(
+            command,
+            cwd=self.runtime.comfy_dir,
+            env=self._environment,
+            log_path=self._log_path,
+            pid_path=self._log_path.with_suffix(".pid"),
+        )
+        try:
+            await self._process.start_within(given, [theirs.fileno()])
+        finally:
+            theirs.close()
+        self._control = ours
+        asyncio.get_running_loop().add_reader(ours.fileno(), self._hear)
+        self._watch = asyncio.create_task(self._watch_end(self._process), name="fork-server-end")
+        told = await self._ask(
+            {
+                "kind": "load",
+                "level": wish.level,
+                "arguments": list(wish.arguments),
+                "load_in_child": list(wish.load_in_child),
+                "modules": list(wish.modules),
+                "base": str(self.runtime.base_dir),
+            },
+            seconds=_LOAD_SECONDS,
+        )
+        return Loaded(told["level"], tuple(told["classes"]), told["complaints"])
+
+    async def computes(self) -> bool:
+        """Tell whether a child of it can compute: it hangs there if somebody computed before the fork."""
+        return bool((await self._ask({"kind": "canary"}, seconds=60.0))["ok"])
+
+    async def fork(
+        self,
+        name: str,
+        number: int,
+        listening: int,
+        environment: Mapping[str, str],
+        log_path: Path,
+        *,
+        file_bytes: int,
+    ) -> "ForkedEngine":
+        """Fork an engine whose folders are `lives`/`name`, serving on this socket. Raises `EngineStartFailed`."""
+        view = {
+            "mounts": mounts_of_fork(
+                self.runtime, name, layered=self.sandbox.layered, owner=self.sandbox.uid_inside(number)
+            ),
+            "network": self.sandbox.network,
+            "owner": self.sandbox.uid_inside(number),
+            "folder": str(self.runtime.comfy_dir),
+            "limits": {"processes_at_most": PROCESSES_AT_MOST, "file_bytes": file_bytes},
+        }
+        engine = ForkedEngine(self, name, EngineLog(log_path))
+        self._engines[name] = engine
+        said = engine.log.open()
+        try:
+            told = await self._ask(
+                {"kind": "fork", "name": name, "view": view, "environment": dict(environment)},
+                descriptors=[listening, said],
+                seconds=_ANSWER_SECONDS,
+            )
+        except (ForkRefused, EngineStartFailed) as refused:
+            self._engines.pop(name, None)
+            engine.log.close()
+            raise EngineStartFailed(f"The fork server made no engine: {refused}") from refused
+        finally:
+            os.close(said)
+        engine.process = told["process"]
+        return engine
+
+    async def stop(self) -> None:
+        """End it and every engine that came from it."""
+        if self._watch is not None:
+            self._watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watch
+        if self._process is not None:
+            await self._process.kill()
+        self._hang_up("The fork server was stopped.")
+
+    def tail(self) -> str:
+        """Return the end of what it printed, for the operator."""
+        return self._process.log_tail() if self._process is not None else ""
+
+    def end(self, name: str) -> None:
+        """Have an engine killed; its end is heard of as any other's."""
+        if self._control is not None:
+            with contextlib.suppress(OSError):
+                self._control.send(orjson.dumps({"kind": "kill", "name": name}))
+
+    def processes_of(self, process: int) -> list[psutil.Process]:
+        """Return an engine's processes, by the number that the fork server knows it by."""
+        if self._process is None or self._process.pid is None:
+            return []
+        with contextlib.suppress(psutil.Error):
+            for candidate in psutil.Process(self._process.pid).children(recursive=True):
+                if process in _numbers(candidate.pid):
+                    return candidate.children(recursive=True)
+        return []
+
+    async def _ask(self, message: dict[str, Any], *, descriptors: Sequence[int] = (), seconds: float) -> dict[str, Any]:
+        if self._control is None:
+            raise ForkRefused("It does not run.")
+        key = (message["kind"], message.get("name"))
+        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._asked[key] = future
+        try:
+            socket.send_fds(self._control, [orjson.dumps(message)], list(descriptors))
+            async with asyncio.timeout(seconds):
+                told = await future
+        except TimeoutError:
+            raise ForkRefused(f"It did not answer {message['kind']!r} within {seconds:.0f} seconds.") from None
+        except OSError as error:
+            raise ForkRefused(f"It cannot be reached: {error.strerror or error}.") from error
+        finally:
+            self._asked.pop(key, None)
+        if told.get("error"):
+            raise ForkRefused(told["error"])
+        return told
+
+    def _hear(self) -> None:
+        assert self._control is not None
+        try:
+            content = self._control.recv(_MESSAGE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            content = b""
+        if not content:
+            self._hang_up("The fork server ended.")
+            return
+        told = orjson.loads(content)
+        if told["kind"] == "ended":
+            engine = self._engines.pop(told["name"], None)
+            if engine is not None:
+                engine.ended(told["status"])
+            return
+        waiting = self._asked.get((told["kind"], told.get("name")))
+        if waiting is not None and not waiting.done():
+            waiting.set_result(told)
+
+    async def _watch_end(self, process: EngineProcess) -> None:
+        await process.wait()
+        log.warning("The fork server ended.", log_tail=process.log_tail()[-2000:])
+        self._hang_up("The fork server ended.")
+
+    def _hang_up(self, reason: str) -> None:
+        if self._control is not None:
+            asyncio.get_running_loop().remove_reader(self._control.fileno())
+            self._control.close()
+            self._control = None
+        for waiting in self._asked.values():
+            if not waiting.done():
+                waiting.set_exception(ForkRefused(reason))
+        for engine in list(self._engines.values()):
+            engine.ended(-9)
+        self._engines.clear()
+
+
+@dataclass
+class ForkedEngine:
+    """One engine out of a fork server, with what an `EngineProcess` offers."""
+
+    server: ForkServer
+    name: str
+    log: EngineLog
+    process: int = 0
+    returncode: int | None = None
+    _gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def pid(self) -> int | None:
+        """The machine's number of its first process."""
+        found = self.server.processes_of(self.process) if self.running else []
+        return found[0].pid if found else None
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self.returncode is None
+
+    def ended(self, status: int) -> None:
+        """Note its end; called by the fork server."""
+        self.returncode = status
+        self._gone.set()
+
+    async def wait(self) -> int:
+        """Wait for its end; return the exit status."""
+        await self._gone.wait()
+        assert self.returncode is not None
+        return self.returncode
+
+    async def stop(self, *, patience: float) -> None:
+        """End it and everything that it started."""
+        await self.kill()
+
+    async def kill(self) -> None:
+        """End it and everything that it started, at once; a fork server that does not do it ends with it."""
+        if self.running:
+            self.server.end(self.name)
+            try:
+                async with asyncio.timeout(_END_SECONDS):
+                    await self._gone.wait()
+            except TimeoutError:
+                log.warning("The fork server does not end an engine, so it is ended with it.")
+                await self.server.stop()
+        self.log.close()
+
+    def memory_bytes(self, *, children: bool) -> int:
+        """Return its resident memory with that of what it started."""
+        total = 0
+        for process in self.server.processes_of(self.process):
+            with contextlib.suppress(psutil.Error):
+                total += process.memory_info().rss
+        return total
+
+    def log_tail(self) -> str:
+        """Return the end of its log as it said it, for the operator."""
+        return self.log.tail()
+
+
+def _numbers(pid: int) -> list[int]:
+    """The numbers that a process has in each of the process namespaces that it is in, the machine's first."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("NSpid:"):
+                return [int(number) for number in line.split()[1:]][1:2]
+    return []

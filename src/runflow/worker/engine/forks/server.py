@@ -1,0 +1,449 @@
+"""The fork server: imports a ComfyUI with its node packs once, and forks a ready engine out of itself in milliseconds.
+
+Stands alone, in the engine's Python: `python server.py FD SCRIPTS`, in ComfyUI's folder, the rest comes as JSON
+messages on the socket FD. It never sees a run, has no network and no token; each child gets its own folders, mounts,
+processes and user before it serves (`isolation/kernel.py`).
+
+Level 3: server and node packs are imported before the fork; those of `load_in_child` after it. Level 0, for GPUs: only
+the packages that ComfyUI imports, for importing ComfyUI itself touches the device.
+"""
+
+import asyncio
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+
+_SCRIPTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[:] = [
+    entry for entry in sys.path if os.path.abspath(entry or ".") != os.path.dirname(os.path.abspath(__file__))
+]
+
+
+def _script(name: str):  # type: ignore[no-untyped-def]
+    """Load one of our scripts by its place: a ComfyUI or a pack may have modules of the same name."""
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location(f"runflow_{name.replace('/', '_')}", f"{_SCRIPTS}/{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+kernel = _script("isolation/kernel")
+guards = _script("forks/guards")
+serving = _script("forks/serving")
+
+_MESSAGE_BYTES = 1024 * 1024
+_MOST_DESCRIPTORS = 1 << 16
+_CANARY_SECONDS = 25
+_SIDE = 1500
+_DATABASE_BYTES = 4 * 1024 * 1024
+
+
+class Refused(Exception):
+    """This ComfyUI cannot be forked at this level; the message says why."""
+
+
+class Parent:
+    """The imported ComfyUI."""
+
+    def __init__(self, wish: dict) -> None:  # type: ignore[type-arg]
+        self.wish = wish
+        self.level = int(wish["level"])
+        self.held = guards.HeldThreads()
+        self.left_for_child: list[str] = []
+        self.complaints: dict[str, list[str]] = {}
+        self.classes: list[str] = []
+        self.database = b""
+
+    def load(self) -> None:
+        """Import. Raises `Refused`."""
+        sys.argv = ["main.py", *self.wish["arguments"]]
+        sys.path.insert(0, os.getcwd())
+        if self.level == 0:
+            self._load_packages()
+        else:
+            self._load_comfyui()
+        gc.collect()
+        gc.freeze()  # the collector would touch, and so copy, every page that is shared
+
+    def _load_packages(self) -> None:
+        for name in self.wish["modules"]:
+            try:
+                importlib.import_module(name)
+            except Exception as error:
+                sys.stderr.write(f"{name} is imported by each engine: {error}\n")
+        self._require_calm(guards.Watch(), "the packages")
+        if sys.modules.get("torch") is not None and sys.modules["torch"].cuda.is_initialized():
+            raise Refused("Importing its packages starts CUDA.")
+
+    def _load_comfyui(self) -> None:
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        environment = guards.Environment()
+        self._hold_packs_back()
+        import main as comfy_main
+
+        self.main = comfy_main
+        try:
+            import app.database.db  # noqa: F401 (half a second of every start)
+        except ImportError:
+            pass
+        nodes, server = importlib.import_module("nodes"), importlib.import_module("server")
+        for needed, where in (("start_comfyui", comfy_main), ("load_custom_node", nodes), ("init_extra_nodes", nodes)):
+            if not hasattr(where, needed):
+                raise Refused(f"This ComfyUI has no {needed}.")
+        from comfy.cli_args import args
+
+        self.server = server.PromptServer(loop)
+        self._watch_packs(nodes)
+        try:
+            loop.run_until_complete(
+                self._with_hooks_kept(nodes, api_nodes=not getattr(args, "disable_api_nodes", True))
+            )
+        finally:
+            guards.allow_installers()
+        pending = [task for task in asyncio.all_tasks(loop) if not task.done()]
+        if pending:
+            raise Refused(f"A node pack left work behind: {str(pending[0])[:200]}")
+        loop.close()
+        environment.restore()
+        self._make_database()
+        self.classes = sorted(nodes.NODE_CLASS_MAPPINGS)
+        self._replace_start(nodes, server)
+
+    async def _with_hooks_kept(self, nodes, *, api_nodes: bool) -> None:  # type: ignore[no-untyped-def]
+        try:
+            hooks = importlib.import_module("hook_breaker_ac10a0")
+        except ImportError:
+            hooks = None
+        if hooks is not None:
+            hooks.save_functions()
+        await nodes.init_extra_nodes(init_custom_nodes=True, init_api_nodes=api_nodes)
+        if hooks is not None:
+            hooks.restore_functions()
+
+    def _make_database(self) -> None:
+        """Have ComfyUI's database made once, by a child; each engine begins with a copy instead of eight migrations."""
+        process = os.fork()
+        if process == 0:
+            try:
+                self.main.setup_database()
+            finally:
+                os._exit(0)
+        os.waitpid(process, 0)
+        try:
+            with open(self._database_path, "rb") as made:
+                content = made.read(_DATABASE_BYTES + 1)
+        except OSError:
+            return
+        self.database = content if len(content) <= _DATABASE_BYTES else b""
+
+    @property
+    def _database_path(self) -> str:
+        return os.path.join(self.wish["base"], "user", "comfyui.db")
+
+    def place_database(self) -> None:
+        """Give it to this engine."""
+        if self.database:
+            with open(self._database_path, "xb") as placed:
+                placed.write(self.database)
+
+    def _hold_packs_back(self) -> None:
+        base = self.wish["base"]
+        roots = {os.path.join(base, "custom_nodes"), os.path.join(os.getcwd(), "custom_nodes")}
+        for root in sorted(roots):
+            if os.path.isdir(root):
+                roots.update(os.path.realpath(os.path.join(root, name)) for name in os.listdir(root))
+        self.held.roots = tuple(sorted(roots))
+        self.held.hold()
+        guards.refuse_installers(lambda said: sys.stderr.write(f"A node pack {said}\n"))
+
+    def _watch_packs(self, nodes) -> None:  # type: ignore[no-untyped-def]
+        load = nodes.load_custom_node
+        in_child = set(self.wish["load_in_child"])
+        watch = guards.Watch()
+
+        async def load_watched(path, *more, **options):  # type: ignore[no-untyped-def]
+            name = os.path.basename(path)
+            own = options.get("module_parent", "custom_nodes") == "custom_nodes" and "comfy_extras" not in path
+            if own and name in in_child:
+                self.left_for_child.append(path)
+                return True
+            loaded = await load(path, *more, **options)
+            found = watch.what_came() if own else []
+            if found:
+                self.complaints[name] = found
+            return loaded
+
+        nodes.load_custom_node = load_watched
+        self._load_one = load
+
+    def _replace_start(self, nodes, server) -> None:  # type: ignore[no-untyped-def]
+        """Let `start_comfyui` take what is there already."""
+        made, left, load = self.server, self.left_for_child, self._load_one
+        base_names = {name for name, node in nodes.NODE_CLASS_MAPPINGS.items() if not _is_of_pack(node)}
+
+        async def load_the_rest(*_given, **_options) -> list:  # type: ignore[no-untyped-def,type-arg]
+            for path in left:
+                await load(path, base_names, module_parent="custom_nodes")
+            return []
+
+        nodes.load_custom_node = load
+        nodes.init_extra_nodes = load_the_rest
+
+        class Made:
+            instance = made
+
+            def __new__(cls, loop):  # type: ignore[no-untyped-def]
+                made.loop = loop
+                made.messages = asyncio.Queue()
+                return made
+
+        self.main.server.PromptServer = Made
+
+    def _require_calm(self, watch, what: str) -> None:  # type: ignore[no-untyped-def]
+        came = watch.what_came()
+        if came:
+            raise Refused(f"Importing {what} left {came[0]}.")
+
+
+def _is_of_pack(node) -> bool:  # type: ignore[no-untyped-def]
+    return str(getattr(node, "RELATIVE_PYTHON_MODULE", "")).startswith("custom_nodes")
+
+
+class Server:
+    """Answers the worker: one message, one answer; and tells of each child's end."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self.control = control
+        self.children: dict[int, str] = {}
+        self.parent: Parent | None = None
+
+    def run(self) -> None:
+        """Serve until the worker hangs up."""
+        woken, wake = os.pipe()
+        os.set_blocking(wake, False)
+        os.set_blocking(woken, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        watched = select.poll()
+        watched.register(self.control, select.POLLIN)
+        watched.register(woken, select.POLLIN)
+        while True:
+            ready = dict(watched.poll())
+            if woken in ready:
+                try:
+                    os.read(woken, 4096)
+                except BlockingIOError:
+                    pass
+                self._tell_of_ends()
+            if self.control.fileno() in ready:
+                content, descriptors, _, _ = socket.recv_fds(self.control, _MESSAGE_BYTES, 8)
+                if not content:
+                    os._exit(0)
+                self._answer(json.loads(content), descriptors)
+
+    def _answer(self, asked: dict, descriptors: "list[int]") -> None:  # type: ignore[type-arg]
+        kind = asked["kind"]
+        try:
+            if kind == "load":
+                self._say(kind, **self._load(asked))
+            elif kind == "canary":
+                self._say(kind, **_canary())
+            elif kind == "fork":
+                self._fork(asked, descriptors)
+            elif kind == "kill":
+                for process, name in self.children.items():
+                    if name == asked["name"]:
+                        _end(process)
+        except Exception as error:
+            traceback.print_exc()
+            self._say(kind, name=asked.get("name"), error=str(error) or type(error).__name__)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def _load(self, asked: dict) -> dict:  # type: ignore[type-arg]
+        parent = Parent(asked)
+        parent.load()
+        self.parent = parent
+        return {"level": parent.level, "complaints": parent.complaints, "classes": parent.classes}
+
+    def _fork(self, asked: dict, descriptors: "list[int]") -> None:  # type: ignore[type-arg]
+        assert self.parent is not None
+        process = os.fork()
+        if process == 0:
+            _child(self.parent, asked, descriptors)
+        self.children[process] = asked["name"]
+        self._say("fork", name=asked["name"], process=process)
+
+    def _tell_of_ends(self) -> None:
+        while self.children:
+            process, status = os.waitpid(-1, os.WNOHANG)
+            if process == 0:
+                return
+            name = self.children.pop(process, None)
+            if name is not None:
+                self._say("ended", name=name, status=os.waitstatus_to_exitcode(status))
+
+    def _say(self, kind: str, **told) -> None:  # type: ignore[no-untyped-def]
+        self.control.send(json.dumps({"kind": kind, **told}).encode())
+
+
+def _end(process: int) -> None:
+    """End an engine. The process that we forked only waits for it, and it may have forbidden to die with that one."""
+    with open(f"/proc/{process}/task/{process}/children") as file:
+        engines = [int(number) for number in file.read().split()]
+    for number in engines or [process]:
+        os.kill(number, signal.SIGKILL)
+
+
+def _canary() -> dict:  # type: ignore[type-arg]
+    """Compute in a child what would hang there if somebody had computed here before the fork."""
+    process = os.fork()
+    if process == 0:
+        signal.set_wakeup_fd(-1)
+        signal.alarm(_CANARY_SECONDS)
+        import torch
+
+        square = torch.ones(_SIDE, _SIDE)
+        picture = torch.ones(1, 8, 256, 256)
+        total = float((square @ square).sum()) + float(
+            torch.nn.functional.conv2d(picture, torch.ones(8, 8, 3, 3)).sum()
+        )
+        os._exit(0 if total > 0 else 1)
+    _, status = os.waitpid(process, 0)
+    return {"ok": status == 0}
+
+
+def _child(parent: Parent, asked: dict, descriptors: "list[int]") -> None:  # type: ignore[type-arg]
+    """Become an engine. Returns never."""
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        listening, said = descriptors[0], descriptors[1]
+        os.dup2(said, 1)
+        os.dup2(said, 2)
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nowhere, 0)
+        kernel.close_others({listening})
+        _settle(asked)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _serve(parent, asked, listening)
+    except SystemExit as left:
+        os._exit(left.code if isinstance(left.code, int) else 1)
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def _settle(asked: dict) -> None:  # type: ignore[type-arg]
+    """Take folders, processes, user and rights of one's own; what others have is gone from here."""
+    os.setsid()
+    view = asked["view"]
+    if view is None:
+        return
+    kernel.unshare(kernel.OWN | (0 if view["network"] else kernel.NEW_NETWORK))
+    kernel.keep_mounts_to_ourselves()
+    if not view["network"]:
+        kernel.loopback_up()
+    for mount in view["mounts"]:
+        if mount["kind"] == "bind":
+            kernel.bind(mount["source"], mount["at"], writable=mount["writable"])
+        elif mount["kind"] == "memory":
+            kernel.temporary(mount["at"], size_bytes=mount["size_bytes"], mode=mount["mode"])
+        elif mount["kind"] == "folder":
+            os.makedirs(mount["at"], mode=0o755, exist_ok=True)
+            if mount["owner"] is not None:
+                os.chown(mount["at"], mount["owner"], mount["owner"])
+        else:
+            kernel.overlay(mount["at"], lower=mount["lower"], upper=mount["upper"], work=mount["work"])
+    os.chdir("/")
+    engine = os.fork()
+    if engine != 0:
+        # Not by way of /proc, which the engine mounts anew.
+        os.closerange(3, _MOST_DESCRIPTORS)
+        _end_with(engine)
+    kernel.die_with_parent()
+    kernel.processes("/proc")
+    kernel.new_keyring()
+    if view["owner"] is not None:
+        kernel.become(view["owner"], view["owner"], groups=True)
+    kernel.give_up_rights()
+    kernel.keep_to_ourselves()
+    kernel.limit(**view["limits"])
+    kernel.die_with_parent()
+    os.chdir(view["folder"])
+
+
+def _end_with(engine: int) -> None:
+    """Wait for the first process of the new namespace, and end as it did."""
+    kernel.die_with_parent()
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nowhere, stream)
+    _, status = os.waitpid(engine, 0)
+    if os.WIFSIGNALED(status):
+        signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
+        os.kill(os.getpid(), os.WTERMSIG(status))
+    os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1)
+
+
+def _serve(parent: Parent, asked: dict, listening: int) -> None:  # type: ignore[type-arg]
+    os.environ.update(asked["environment"])
+    serving.listen_on(listening)
+    serving.end_instead_of_exec()
+    if parent.level == 0:
+        import runpy
+
+        parent.held.release()
+        sys.argv = ["main.py", *parent.wish["arguments"]]
+        runpy.run_path("main.py", run_name="__main__")
+        os._exit(0)
+    _seed_anew()
+    for name, module in list(sys.modules.items()):
+        if name.endswith(".process_secret") and hasattr(module, "take"):
+            module.take()
+    parent.place_database()
+    loop, _, start = parent.main.start_comfyui()
+    parent.held.release()
+    try:
+        loop.run_until_complete(start())
+    except KeyboardInterrupt:
+        pass
+    os._exit(0)
+
+
+def _seed_anew() -> None:
+    """Two children must not draw the same random numbers."""
+    import random
+
+    random.seed()
+    seed = int.from_bytes(os.urandom(4), "little")
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(seed)
+    if "torch" in sys.modules:
+        sys.modules["torch"].default_generator.manual_seed(seed)
+
+
+def main(arguments: "list[str]") -> None:
+    """Serve on the socket that was handed over."""
+    control = socket.socket(fileno=int(arguments[0]))
+    control.setblocking(True)
+    Server(control).run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

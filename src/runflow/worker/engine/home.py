@@ -1,0 +1,437 @@
+"""Where a worker's engines live: one base folder, the best sandbox of the machine, a fork server, a folder per life.
+
+`OwnedEngine` takes one life at a time out of it. The base folder has the same path for all of them; in a sandbox each
+sees its own folders there (`isolation/view.py`), else they use it in turn.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+import uuid
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO
+
+import structlog
+
+from runflow.worker.engine.base import EngineError, EngineStartFailed, SandboxFacts
+from runflow.worker.engine.boot import (
+    SECRET_VARIABLE,
+    OwnedSettings,
+    find_python,
+    plugin_folder,
+    secret_headers,
+    until_ready,
+)
+from runflow.worker.engine.boundary import Budget, BudgetSpent, Folder
+from runflow.worker.engine.execution import Outcome
+from runflow.worker.engine.flags import engine_arguments, needs_cpu
+from runflow.worker.engine.folders import prepare_base
+from runflow.worker.engine.forks.fork_server import ForkedEngine, ForkRefused, ForkServer, Wish
+from runflow.worker.engine.forks.memory import ForkMemory, Remembered, identity
+from runflow.worker.engine.isolation.rungs import Rung, Sandbox, make_life, plan, probe
+from runflow.worker.engine.isolation.view import SCRIPTS, Runtime, mounts
+from runflow.worker.engine.process import EngineProcess, end_leftover
+from runflow.worker.engine.protocol import ComfyClient
+from runflow.worker.engine.run_files import RunFiles
+from runflow.worker.engine.scrub import scrubbed_environment
+from runflow.worker.engine.session import PromptSession
+
+log = structlog.get_logger(__name__)
+
+LIVES = "lives"
+_LONGEST_SOCKET_PATH = 90
+_MOST_LOADS = 8
+"""How often a fork server is started anew, with one more pack left to its children."""
+_CANARY_SECONDS = 120.0
+_CANARY = {
+    "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},
+    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "canary"}},
+}
+CPU_LEVEL = 3
+"""On a GPU nothing is forked yet: importing ComfyUI touches the device, and no GPU test has shown that less is safe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """The folders and the user of one engine, from its start to its end."""
+
+    name: str
+    number: int
+    root: Path
+    uid: int | None
+    files: RunFiles
+
+
+class ListeningSocket:
+    """A Unix socket that an engine is handed to serve on, in a folder that only the worker can enter."""
+
+    def __init__(self, folder: Path) -> None:
+        place = folder / secrets.token_hex(4)
+        self._made: Path | None = None
+        if len(os.fsencode(place)) > _LONGEST_SOCKET_PATH:
+            self._made = Path(tempfile.mkdtemp(prefix="runflow-"))
+            place = self._made / "engine"
+        else:
+            folder.mkdir(mode=0o700, exist_ok=True)
+        self.path = place
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.bind(str(place))
+        self._socket.listen(128)
+        self._socket.setblocking(False)
+        os.set_inheritable(self._socket.fileno(), True)
+
+    def fileno(self) -> int:
+        """Return its descriptor."""
+        return self._socket.fileno()
+
+    def hand_over(self) -> None:
+        """Close our end of it, once the engine has its own: connections to an engine that is gone are refused then."""
+        self._socket.close()
+
+    def close(self) -> None:
+        """Take it away."""
+        self._socket.close()
+        self.path.unlink(missing_ok=True)
+        if self._made is not None:
+            shutil.rmtree(self._made, ignore_errors=True)
+
+
+class EngineHome:
+    """The base folder of a worker's engines. `open` it before the first life, `close` it after the last."""
+
+    def __init__(self, settings: OwnedSettings) -> None:
+        self.settings = settings
+        self.base_dir = settings.base_dir.absolute()
+        self.sandbox = Sandbox(Rung.NONE)
+        self.uid = settings.uid
+        """The user id of an engine that has no sandbox with one of its own."""
+        self.arguments: list[str] = []
+        self.forks: ForkServer | None = None
+        self.forked_nodes: dict[str, bool] | None = None
+        """The node classes of engines out of this fork server, once one of them has listed them."""
+        self.fork_level: int | None = None
+        self.why_no_forks: str | None = "No engine has been started yet."
+        self.disk_limit = settings.disk_limit_bytes or 0
+        """How many bytes one engine may write."""
+        self._is_refused = False
+        self._lock: IO[bytes] | None = None
+        self._numbers = 0
+        self._preparing: asyncio.Task[None] | None = None
+        self._opening = asyncio.Lock()
+        self._memory = ForkMemory(self.base_dir / "forks.json")
+
+    @property
+    def lives(self) -> Path:
+        """Where each engine has its folder."""
+        return self.base_dir / LIVES
+
+    @property
+    def runtime(self) -> Runtime:
+        """What its engines are made of."""
+        settings = self.settings
+        plugin = plugin_folder(settings)
+        more = tuple(folder for folder in (plugin, *settings.more_folders) if folder is not None)
+        return Runtime(settings.comfy_dir.absolute(), find_python(settings), self.base_dir, more)
+
+    @property
+    def facts(self) -> SandboxFacts:
+        """What a registration says of it."""
+        reasons = [reason for reason in (self.sandbox.why_not_better, self.why_no_forks) if reason]
+        return SandboxFacts(
+            rung=self.sandbox.rung.value,
+            separates_files=self.sandbox.separates_files,
+            fork_level=self.fork_level,
+            why_not_better=" ".join(reasons) or None,
+        )
+
+    @property
+    def can_fork(self) -> bool:
+        """Whether the next engine starts in a fraction of a second."""
+        return self.forks is not None and self.forks.running and self.fork_level is not None
+
+    async def open(self) -> None:
+        """Take the base folder, and find out what holds an engine here. Raises EngineStartFailed."""
+        async with self._opening:
+            find_python(self.settings)
+            if self._lock is None:
+                await asyncio.to_thread(self._take_base)
+                if self.settings.disk_limit_bytes is None:
+                    self.disk_limit = shutil.disk_usage(self.base_dir).free // 2
+                if self.settings.enclosed:
+                    await self._find_sandbox()
+                    log.info("engines are held by", rung=self.sandbox.rung.value, why=self.sandbox.why_not_better)
+            self.arguments = await asyncio.to_thread(self._prepare)
+
+    async def _find_sandbox(self) -> None:
+        settings = self.settings
+        self.sandbox = await probe(self.runtime, network=settings.network, user=settings.sandbox_user)
+        if self.sandbox.rung is Rung.NONE:
+            self.uid = await asyncio.to_thread(settings.uid_without)
+            if self.uid is not None:
+                self.sandbox = replace(self.sandbox, rung=Rung.USER)
+
+    async def close(self) -> None:
+        """End the fork server with all that came from it, and let go of the folder."""
+        if self._preparing is not None:
+            self._preparing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._preparing
+        if self.forks is not None:
+            await self.forks.stop()
+            self.forks = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def new_life(self) -> Life:
+        """Make the folders of one more engine. Raises OSError."""
+        self._numbers += 1
+        if self.sandbox.rung is not Rung.NAMESPACES:
+            files = RunFiles(self.base_dir, uid=self.uid)
+            files.clean_all()
+            files.make()
+            return Life("base", self._numbers, self.base_dir, self.uid, files)
+        name = secrets.token_hex(8)
+        uid = self.sandbox.uid(self._numbers)
+        return Life(name, self._numbers, self.lives / name, uid, make_life(self.lives / name, uid))
+
+    def end_life(self, life: Life) -> None:
+        """Remove what an engine left."""
+        if life.root != self.base_dir:
+            self._remove(life.name)
+            self.pid_path(life).unlink(missing_ok=True)
+
+    def environment(self) -> dict[str, str]:
+        """Return what every engine gets to see; its home is always below the base folder, whatever is there."""
+        return scrubbed_environment(os.environ, self.base_dir, self.settings.extra_environment, self.sandbox.network)
+
+    def main_arguments(self, port: int) -> list[str]:
+        """Return the arguments of main.py."""
+        settings = self.settings
+        options = engine_arguments(
+            settings.comfy_dir,
+            self.base_dir,
+            port,
+            cpu=needs_cpu(settings.comfy_dir) if settings.cpu is None else settings.cpu,
+            cache=settings.cache,
+            metadata=settings.metadata,
+            api_nodes=settings.api_nodes,
+        )
+        return [*options, *self.arguments, *settings.extra_arguments]
+
+    async def booted(
+        self, life: Life, secret: str, listening: int | None, log_path: Path, *, port: int = 8188
+    ) -> EngineProcess:
+        """Start a ComfyUI in this life, on a socket that it is handed, or on a port of the loopback address."""
+        settings, environment = self.settings, {**self.environment(), SECRET_VARIABLE: secret}
+        python, keep = find_python(settings), () if listening is None else (listening,)
+        head = [str(python)]
+        if listening is not None:
+            scripts = SCRIPTS if self.sandbox.rung is Rung.NAMESPACES else str(Path(__file__).parent)
+            head += [f"{scripts}/forks/serving.py", str(listening)]
+        command = [*head, "main.py", *self.main_arguments(port)]
+        process = EngineProcess(
+            command, cwd=settings.comfy_dir, env=environment, log_path=log_path, pid_path=self.pid_path(life)
+        )
+        if self.sandbox.rung is not Rung.NAMESPACES:
+            await process.start(uid=self.uid, keep=keep)
+            return process
+        found = await asyncio.to_thread(
+            mounts,
+            self.runtime,
+            lives=self.lives,
+            life=life.root,
+            network=self.sandbox.network,
+            gpu=self.sandbox.gpu,
+            layered=self.sandbox.layered,
+            owner=self.sandbox.uid(life.number),
+        )
+        given = plan(
+            self.sandbox,
+            found,
+            command,
+            folder=settings.comfy_dir,
+            environment=environment,
+            number=life.number,
+            file_bytes=self.disk_limit,
+        )
+        await process.start_within(given, keep)
+        return process
+
+    def pid_path(self, life: Life) -> Path:
+        """Return where a life's process is remembered."""
+        return self.base_dir / "engine.pid" if life.root == self.base_dir else life.root.with_suffix(".pid")
+
+    async def wait_for_forks(self) -> None:
+        """Start the fork server and wait for it where it is known to do for this ComfyUI what a boot does."""
+        if self.can_fork or not await self._may_fork():
+            return
+        known = await asyncio.to_thread(self._memory.read, await self._identity())
+        if known is None or not known.is_proven:
+            self.why_no_forks = "The first engine of a ComfyUI is booted; those after it are forked once that is tried."
+            return
+        if self._preparing is None or self._preparing.done():
+            self._preparing = asyncio.create_task(self._start_forks(known), name="fork server")
+        await asyncio.wait({self._preparing})
+
+    def prove_forks(self, node_types: frozenset[str]) -> None:
+        """Prepare a fork server while an engine that was booted works; `node_types` are the classes that it has."""
+        if self._preparing is None or self._preparing.done():
+            self._preparing = asyncio.create_task(self._prove(node_types), name="fork server")
+
+    async def settled(self) -> None:
+        """Wait until it is known how further engines start."""
+        if self._preparing is not None:
+            await asyncio.wait({self._preparing})
+
+    async def _may_fork(self) -> bool:
+        if self.sandbox.rung is not Rung.NAMESPACES:
+            self.why_no_forks = "Engines are booted, not forked: that needs namespaces."
+        elif self._is_refused:
+            return False
+        elif self.sandbox.gpu:
+            self.why_no_forks = "Engines are booted, not forked, on a GPU."
+        else:
+            return True
+        return False
+
+    async def _identity(self) -> str:
+        return await asyncio.to_thread(identity, self.runtime, self.main_arguments(0))
+
+    async def _prove(self, node_types: frozenset[str]) -> None:
+        if self.can_fork or not await self._may_fork():
+            return
+        key = await self._identity()
+        known = await asyncio.to_thread(self._memory.read, key)
+        await self._start_forks(known or Remembered(key), node_types)
+
+    async def _start_forks(self, known: Remembered, node_types: frozenset[str] | None = None) -> None:
+        """Start the fork server; where that is not known yet, prove that its engines have what a booted one has."""
+        try:
+            known = await self._load_calmly(known)
+            assert self.forks is not None
+            if not await self.forks.computes():
+                raise ForkRefused("A forked engine cannot compute: something had computed before the fork.")
+            if node_types is not None:
+                await self._try_a_fork(node_types)
+                known = await asyncio.to_thread(self._memory.write, known.proven(sorted(node_types)))
+        except (ForkRefused, EngineStartFailed) as refused:
+            self.why_no_forks = f"Engines are booted, not forked: {refused}"
+            log.warning("No fork server.", reason=str(refused))
+            if self.forks is not None:
+                log.warning("what the fork server said", log_tail=self.forks.tail()[-3000:])
+                await self.forks.stop()
+                self.forks = None
+            self._is_refused = True
+            return
+        self.fork_level, self.why_no_forks = CPU_LEVEL, None
+        log.info("Engines are forked.", level=CPU_LEVEL, loaded_by_each=list(known.load_in_child))
+
+    async def forked(self, life: Life, secret: str, listening: ListeningSocket, log_path: Path) -> ForkedEngine:
+        """Fork an engine into this life. Raises EngineStartFailed."""
+        if self.forks is None:
+            raise EngineStartFailed("There is no fork server.")
+        environment = {SECRET_VARIABLE: secret}
+        return await self.forks.fork(
+            life.name, life.number, listening.fileno(), environment, log_path, file_bytes=self.disk_limit
+        )
+
+    async def _try_a_fork(self, node_types: frozenset[str]) -> None:
+        """See that a forked engine has what a booted one has, and executes a prompt. Raises what says why not."""
+        life = await asyncio.to_thread(self.new_life)
+        listening = ListeningSocket(self.base_dir / "sockets")
+        secret = secrets.token_urlsafe(32)
+        client = ComfyClient("http://engine", headers=secret_headers(secret), socket_path=str(listening.path))
+        log_path = self.base_dir / "forks-canary.log"
+        engine: ForkedEngine | None = None
+        try:
+            engine = await self.forked(life, secret, listening, log_path)
+            await until_ready(engine, client, _CANARY_SECONDS, log_path, None)
+            found = await client.object_info()
+            if missing := node_types - frozenset(found):
+                raise ForkRefused(f"A forked engine lacks {len(missing)} node classes, e.g. {min(missing)}.")
+            await _execute_canary(client)
+            self.forked_nodes = found
+        finally:
+            await client.close()
+            if engine is not None:
+                await engine.kill()
+            listening.close()
+            await asyncio.to_thread(self.end_life, life)
+
+    async def _load_calmly(self, known: Remembered) -> Remembered:
+        """Load it, again without the packs that no fork survives: their children load them."""
+        for _ in range(_MOST_LOADS):
+            self.forked_nodes = None
+            self.forks = ForkServer(
+                self.runtime,
+                self.sandbox,
+                self.lives,
+                # Its plugin is to know that it is a worker's; each engine has a secret of its own.
+                {**self.environment(), SECRET_VARIABLE: secrets.token_urlsafe(32)},
+                self.base_dir / "forks.log",
+            )
+            wish = Wish(CPU_LEVEL, tuple(self.main_arguments(0)), known.load_in_child)
+            loaded = await self.forks.start(wish)
+            if not loaded.complaints:
+                return known
+            for pack, complaints in loaded.complaints.items():
+                log.warning("A node pack is loaded by each engine.", pack=pack, left=list(complaints))
+            await self.forks.stop()
+            known = known.without(loaded.complaints)
+        raise ForkRefused("Too many node packs leave something behind that no fork survives.")
+
+    def _take_base(self) -> None:
+        """Lock the base folder, and end what an earlier worker left in it."""
+        self.base_dir.mkdir(parents=True, exist_ok=True)
+        lock = (self.base_dir / "engine.lock").open("ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise EngineStartFailed(
+                f"Another worker's engine uses {self.base_dir}. Stop that worker, or give this one another folder."
+            ) from None
+        self._lock = lock
+        self.lives.mkdir(mode=0o711, exist_ok=True)
+        for pid_path in (self.base_dir / "engine.pid", self.base_dir / "forks.pid", *self.lives.glob("*.pid")):
+            if (pid := end_leftover(pid_path)) is not None:
+                log.warning("ended an engine that an earlier worker left behind", pid=pid)
+        for left in self.lives.iterdir():
+            self._remove(left.name)
+
+    def _remove(self, name: str) -> None:
+        """Remove what an ended engine left in `lives`."""
+        try:
+            with Folder.at(self.lives) as lives:
+                lives.remove(name, Budget())
+        except (OSError, BudgetSpent) as error:
+            log.warning("What an engine left is not all gone.", folder=str(self.lives / name), why=repr(error))
+
+    def _prepare(self) -> list[str]:
+        try:
+            return prepare_base(self.base_dir, self.settings.comfy_dir, plugin_folder(self.settings))
+        except OSError as error:
+            raise EngineStartFailed(
+                f"{error.filename or self.base_dir} cannot be written: {error.strerror}."
+            ) from error
+
+
+async def _execute_canary(client: ComfyClient) -> None:
+    session = PromptSession(client)
+    await session.open()
+    try:
+        async with asyncio.timeout(_CANARY_SECONDS):
+            execution = await session.execute(_CANARY, str(uuid.uuid4()))
+    except (TimeoutError, EngineError) as error:
+        raise ForkRefused(f"A forked engine executes no prompt: {error or 'it hangs'}") from error
+    finally:
+        await session.close()
+    if execution.outcome is not Outcome.SUCCEEDED:
+        raise ForkRefused(f"A forked engine fails at a prompt: {execution.error}")
