@@ -62,7 +62,7 @@ async def test_a_hundred_runs_that_need_a_pack_all_succeed_where_it_is(
     plain = await run_of(client, others)
     assert await taken(without, 20) == plain, "it does other lanes"
     assert await taken(without) is None
-    done = []
+    done: list[str] = []
     while len(done) < len(runs):
         lease = await having.lease(wait=20)
         assert lease is not None

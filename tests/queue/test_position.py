@@ -9,7 +9,9 @@ from runflow.ids import new_id
 from runflow.queue.position import estimate
 from runflow.queue.rows import LaneLoad, RunPlace
 from runflow.workers.queries import ConnectedWorker
+from tests.support.able import CLASSES, MakeAble
 from tests.support.deployed import Dispatch, Worker
+from tests.support.waiting import until
 
 MINE, OTHER = new_id(), new_id()
 
@@ -20,7 +22,9 @@ def worker(gpu: str = "L40S", **more: object) -> ConnectedWorker:
 
 
 def place(ahead: int = 0, gpu: str = "L40S") -> RunPlace:
-    return RunPlace(run_id=new_id(), org_id=MINE, gpu_class=gpu, ahead=ahead)
+    return RunPlace(
+        run_id=new_id(), org_id=MINE, gpu_class=gpu, version_id=new_id(), comfyui_workflow_id=new_id(), ahead=ahead
+    )
 
 
 def lane(
@@ -86,3 +90,17 @@ async def test_a_waiting_run_says_where_it_stands(
 async def test_no_machine_no_estimate(client: httpx.AsyncClient, dispatch: Dispatch) -> None:
     read = (await client.get(f"/v1/runs/{(await dispatch())['id']}")).json()
     assert (read["queue_position"], read["estimated_wait_seconds"]) == (1, None)
+
+
+async def test_a_machine_that_cannot_run_it_shortens_no_wait(
+    client: httpx.AsyncClient, able: MakeAble, dispatch: Dispatch
+) -> None:
+    await able(CLASSES - {"Anything"})
+    run = await dispatch()
+
+    async def is_not_foreseen() -> bool:
+        read = (await client.get(f"/v1/runs/{run['id']}")).json()
+        assert read["queue_position"] == 1
+        return read["estimated_wait_seconds"] is None
+
+    await until(is_not_foreseen)  # what is known of the workers is remembered for a second

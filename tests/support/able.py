@@ -58,4 +58,6 @@ async def able(services: Services, make_worker: MakeWorker, workflow: Deployed) 
     yield make
     async with services.db.system() as transaction:
         values = {"names": [worker.name for worker in made]}
-        await transaction.run("UPDATE workers SET last_seen_at = '-infinity' WHERE name = ANY(%(names)s)", values)
+        await transaction.run(
+            "UPDATE workers SET last_seen_at = now() - interval '1 hour' WHERE name = ANY(%(names)s)", values
+        )

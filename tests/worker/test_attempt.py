@@ -107,6 +107,33 @@ class TestNodeFailures:
         assert (error["code"], error["stage"], error["details"]["input"]) == (code, "preprocess", "size")
         assert error["message"].startswith(f"{problem['message']} {said}")
 
+    @pytest.mark.parametrize(
+        ("more", "values", "lacking"),
+        [
+            ({}, {}, True),
+            (WIDE, {"size": 64}, False),
+            ({**WIDE, "inputs": [{**WIDE["inputs"][0], "is_required": False, "default_value": 7}]}, {}, True),
+        ],
+        ids=["the prompt's own", "the caller's", "the version's default"],
+    )
+    async def test_a_model_that_the_caller_named_is_nothing_that_the_engine_lacks(
+        self,
+        server: FakeServer,
+        engine: ScriptedEngine,
+        worker: StartWorker,
+        more: dict[str, Any],
+        values: dict[str, Any],
+        lacking: bool,
+    ) -> None:
+        problem = {"node_id": "1", "field": "width", "type": "value_not_in_list", "message": "It needs the model."}
+        refused = NodeError(
+            FailureCode.MODEL_MISSING, str(problem["message"]), "Put it there.", "1", "EmptyImage", details=(problem,)
+        )
+        engine.script = ending(Outcome.FAILED, refused, rejected=True)
+        async with worker():
+            error = (await server.completion(server.offer(**{**more, "input": values})))["error"]
+        assert (error["code"], error["lacking"], error["retryable"]) == ("MODEL_MISSING", lacking, False)
+
     async def test_a_traceback_is_told_to_the_workflow_s_owner_alone(
         self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker
     ) -> None:

@@ -23,7 +23,17 @@ def _png() -> bytes:
 
 
 PNG = _png()
-HIDDEN = {"workflow_json", "graph", "environment", "models", "custom_nodes", "resources", "versions", "warnings"}
+HIDDEN = {
+    "workflow_json",
+    "graph",
+    "environment",
+    "models",
+    "custom_nodes",
+    "resources",
+    "versions",
+    "warnings",
+    "can_run",
+}
 
 
 @pytest.fixture
@@ -54,7 +64,7 @@ async def test_it_is_read_by_id_and_by_path_without_what_is_the_owners(
 
 async def test_fields_and_embeds_open_nothing(client: httpx.AsyncClient, theirs: dict[str, Any]) -> None:
     for address in (theirs["id"], theirs["path"]):
-        asked = ",".join(sorted(HIDDEN - {"versions", "warnings"}))
+        asked = ",".join(sorted(HIDDEN - {"versions", "warnings", "can_run"}))
         assert (await client.get(f"{ROUTE}/{address}?fields=name,{asked}")).json() == {"name": theirs["name"]}
         assert (await client.get(f"{ROUTE}/{address}?fields=slug,inputs&embed=outputs")).json() == {
             name: theirs[name] for name in ("slug", "inputs", "outputs")

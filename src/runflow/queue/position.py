@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from runflow.db.transaction import Transaction
 from runflow.queue import queries
 from runflow.queue.lineup import serves
 from runflow.queue.rows import LaneLoad, RunPlace
 from runflow.web.services import Services
 from runflow.workers.queries import CONNECTED_SECONDS, ConnectedWorker, connected
+from runflow.workflows.runtime import service as runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +26,16 @@ async def position_of(services: Services, org_id: UUID, run_id: UUID) -> Positio
         place = await queries.place(transaction, org_id, run_id)
         if place is None:
             return None
-        return Position(place.ahead + 1, await _estimate(transaction, place))
-
-
-async def _estimate(transaction: Transaction, place: RunPlace) -> float | None:
-    workers = await connected(transaction, CONNECTED_SECONDS)
-    return estimate(place, await queries.loads(transaction, place), workers)
+        workers, lanes = await connected(transaction, CONNECTED_SECONDS), await queries.loads(transaction, place)
+    fits = await runtime.fits_of(
+        services,
+        org_id=place.org_id,
+        workflow_id=place.comfyui_workflow_id,
+        version_id=place.version_id,
+        gpu_class=place.gpu_class,
+    )
+    lacking = {fit.machine.worker.id for fit in fits if not fit.is_able}
+    return Position(place.ahead + 1, estimate(place, lanes, [one for one in workers if one.id not in lacking]))
 
 
 def estimate(place: RunPlace, lanes: Sequence[LaneLoad], workers: Sequence[ConnectedWorker]) -> float | None:

@@ -348,7 +348,7 @@ async def show(transaction: Transaction, run_id: UUID, preview: Preview) -> None
 
 # ----------------------------------------------------------------------------------------------------------- position
 _PLACE = """
-    SELECT r.id AS run_id, r.org_id, r.gpu_class, (
+    SELECT r.id AS run_id, r.org_id, r.gpu_class, r.version_id, r.comfyui_workflow_id, (
         SELECT count(*) FROM runs o WHERE o.lane_id = r.lane_id AND o.status_code = 'queued'
             AND (o.priority > r.priority OR (o.priority = r.priority AND o.queue_position < r.queue_position))
         ) AS ahead

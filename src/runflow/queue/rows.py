@@ -138,6 +138,8 @@ class RunPlace:
     run_id: UUID
     org_id: UUID
     gpu_class: str
+    version_id: UUID
+    comfyui_workflow_id: UUID
     ahead: int
 
 

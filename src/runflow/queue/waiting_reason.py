@@ -14,7 +14,7 @@ from runflow.web.services import Services
 from runflow.workers import ability_queries
 from runflow.workers.queries import ConnectedWorker
 from runflow.workflows.runtime import service as runtime
-from runflow.workflows.runtime.known import REMEMBER_SECONDS, Known
+from runflow.workflows.runtime.known import REMEMBER_SECONDS
 from runflow.workflows.runtime.satisfies import Difference, DifferenceCode, sentences
 from runflow.workflows.runtime.service import Fit
 
@@ -51,23 +51,18 @@ class WaitingReasons:
     def __init__(self, services: Services) -> None:
         """Ask this process's database."""
         self._services = services
-        self._known = services.part(Known)
         self._refused: dict[UUID, tuple[dict[UUID, str], float]] = {}
 
     async def waiting_reason(self, run: WaitingRun) -> str:
         """Return why a queued run is not running yet."""
-        machines = await self._known.machines()
-        if not machines:
-            return reason([], run.gpu_class)
-        version = self._known.requirements.held(run.version_id)
-        if version is None:
-            async with self._services.db.system(durable=False) as transaction:
-                version = (await self._known.requirements.read(transaction, [run.version_id]))[run.version_id]
-        labels = (await self._known.read_installation()).labels.get(run.comfyui_workflow_id)
-        fits = await runtime.fits(
-            self._services, machines, version, labels=labels, org_id=run.org_id, gpu_class=run.gpu_class
+        fits = await runtime.fits_of(
+            self._services,
+            org_id=run.org_id,
+            workflow_id=run.comfyui_workflow_id,
+            version_id=run.version_id,
+            gpu_class=run.gpu_class,
         )
-        refused = await self._refusals(run)
+        refused = await self._refusals(run) if fits else {}
         if refused:
             fits = [_with_refusal(fit, refused.get(fit.machine.worker.id)) for fit in fits]
         waited = (datetime.now(UTC) - run.created_at).total_seconds()

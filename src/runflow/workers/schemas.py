@@ -30,7 +30,7 @@ class WorkerAbilities(BaseModel):
 
 
 class WorkerSandbox(BaseModel):
-    """What a worker's engine cannot leave (docs/security.md)."""
+    """What a worker's engine cannot leave."""
 
     rung: str
     separates_files: bool = Field(description="What one domain's runs read and write is out of reach for another's.")
