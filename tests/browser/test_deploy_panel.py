@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
 from playwright.async_api import Locator, expect
@@ -172,3 +173,20 @@ async def test_the_panel_in_the_newer_nodes(page: EditorPage, every_editor: Edit
     await panel.get_by_role("button", name="Hide this").click()
     await expect(panel).to_have_count(0)
     assert await size_of_deploy(page) == size
+
+
+async def test_what_no_worker_can_run_is_not_plainly_deployed(
+    page: EditorPage, every_editor: Editor, platform: Platform, platform_key: str
+) -> None:
+    slug = f"unable-{every_editor.port}"
+    deploy = await build(page, slug)
+    panel = await deployed(page, deploy)
+    await expect(panel).to_contain_text("Deployed ✓")
+    async with httpx.AsyncClient(base_url=platform.url, headers={"Authorization": f"Bearer {platform_key}"}) as api:
+        (found,) = (await api.get("/v1/comfyui-workflows", params={"q": f"slug:{slug}"})).json()["items"]
+        await api.patch(f"/v1/comfyui-workflows/{found['id']}", json={"worker_labels": {"rack": "nowhere"}})
+    await press_deploy(page, deploy)
+    await agree(page)
+    await page.toast("Deployed, but no worker can run it yet")
+    await expect(panel).to_contain_text("Deployed, but no worker can run it yet")
+    await expect(panel).to_contain_text("lacks the label rack=nowhere")

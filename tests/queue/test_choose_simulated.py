@@ -69,7 +69,7 @@ tenants = st.lists(st.integers(1, 5), min_size=1, max_size=4)
 
 
 @settings(deadline=None, max_examples=40)
-@given(tenants, st.integers(1, 4), st.sampled_from([1.0, 12.0, 300.0]), st.booleans(), st.integers(0, 10**6))
+@given(tenants, st.integers(1, 4), st.sampled_from([1.0, 12.0, 100.0]), st.booleans(), st.integers(0, 10**6))
 def test_nothing_starves(lanes: list[int], workers: int, load: float, shared: bool, seed: int) -> None:
     """Every lane always has runs; `lanes` are how many each organization has.
 
@@ -81,10 +81,10 @@ def test_nothing_starves(lanes: list[int], workers: int, load: float, shared: bo
         for lane in range(count)
         for _ in range(1000)
     ]
-    fleet = Fleet(workers=workers, load_seconds=load, shared=shared, seed=seed)
-    outcome = Simulation(arrivals, fleet).run(until=1000 + 10 * load)
     turn = quantum(load) + load + LONGEST_EXECUTION
-    assert outcome.longest_unserved <= (len(lanes) * max(lanes) / workers + 1) * turn + SLACK_SECONDS * len(lanes)
+    bound = (len(lanes) * max(lanes) / workers + 1) * turn + SLACK_SECONDS * len(lanes)
+    fleet = Fleet(workers=workers, load_seconds=load, shared=shared, seed=seed)
+    assert Simulation(arrivals, fleet).run(until=2 * bound).longest_unserved <= bound
 
 
 def test_a_thousand_workers_and_a_million_runs() -> None:

@@ -65,6 +65,7 @@ class Backlog:
         """Note that `left` runs wait after a look that began when `hints` had come."""
         if left <= 0 and hints == self._hints:
             self._may_wait = False
+            self._only = None
 
     def _told(self, subject: str) -> None:
         lane, _, gpu_class = subject.partition(" ")

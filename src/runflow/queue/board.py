@@ -39,6 +39,9 @@ GONE_SECONDS = 40.0
 
 MOST_REMEMBERED = 20_000
 
+AT_ONCE = 200
+"""Of so many lanes it is found out at once which models they need; the next reading goes on with the others."""
+
 
 class _KnownWorker:
     """What a worker has to do, as far as this process gave it out."""
@@ -144,6 +147,8 @@ class Board:
         unknown = [row for row in rows if row.models_key is None]
         if not unknown:
             return rows
+        self._doubted.update(row.id for row in unknown[AT_ONCE:])
+        unknown = unknown[:AT_ONCE]
         async with self._db.system(durable=False) as transaction:
             by_version = await _models_of(transaction, list({row.version_id for row in unknown}))
             needs = {row.id: by_version.get(row.version_id, LargeModels("", 0)) for row in unknown}
@@ -176,7 +181,8 @@ class Board:
         lane = self._remembered.get(lane_id)
         if lane is None or offer.is_warm_for(lane):
             return False
-        lane.waits_since = self.now
+        if self.lineup.get(lane_id) is None:
+            lane.waits_since, lane.left_until = self.now, 0.0
         return self.holders.leaves(lane, self.lineup, self.now)
 
     def loads(self, lane_id: UUID, offer: WorkerOffer) -> bool:

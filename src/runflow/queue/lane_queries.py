@@ -24,7 +24,8 @@ _STANDING = """
 """
 
 _MODELS = """
-    SELECT id AS version_id, org_id, models::text AS models, workflow_json::text AS prompt
+    SELECT id AS version_id, org_id, models::text AS models,
+           CASE WHEN models IS NULL OR models::text IN ('null', '{}', '[]') THEN workflow_json::text END AS prompt
     FROM workflow_versions WHERE id = ANY(%(versions)s)
 """
 
@@ -68,12 +69,12 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class VersionModels:
-    """The documents of a version that tell which models it loads, as JSON text."""
+    """The documents of a version that tell which models it loads, as JSON text; the prompt where no others do."""
 
     version_id: UUID
     org_id: UUID
     models: str | None
-    prompt: str
+    prompt: str | None
 
 
 @dataclass(frozen=True, slots=True)

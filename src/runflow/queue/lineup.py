@@ -83,8 +83,12 @@ class Tenant:
     place: tuple[float, float, int] = (0.0, 0.0, 0)
 
     def rank(self) -> tuple[float, float, int]:
-        """Where it stands among the organizations: engine time, then its most urgent lane, then id."""
-        return (self.virtual_time, self.lanes[0][0], self.org_id.int)
+        """Where it stands among the organizations: engine time, then its most urgent lane, then that one's id.
+
+        No two have the same, for an organization may have lanes of several GPU classes.
+        """
+        urgency, lane, _ = self.lanes[0]
+        return (self.virtual_time, urgency, lane)
 
 
 class Pool:

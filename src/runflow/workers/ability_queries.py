@@ -8,8 +8,15 @@ from uuid import UUID
 
 from runflow.db.transaction import Transaction
 
-# Noted as used first: a list that is named now does not go, whoever cleans up at the same moment.
-_USE = "UPDATE worker_lists SET used_at = now() WHERE hash = ANY(%(hashes)s) RETURNING hash"
+# Noted as used first: a list that is named now does not go, whoever cleans up at the same moment. Many workers that
+# come back at once have the same lists: only the first of them writes, and all lock in one order.
+_USE = """
+    UPDATE worker_lists SET used_at = now() WHERE hash IN (
+        SELECT hash FROM worker_lists WHERE hash = ANY(%(hashes)s) AND used_at < now() - interval '5 minutes'
+        ORDER BY hash FOR NO KEY UPDATE)
+"""
+
+_KNOWN = "SELECT hash FROM worker_lists WHERE hash = ANY(%(hashes)s)"
 
 _ADD = """
     INSERT INTO worker_lists (hash, items, length)
@@ -18,9 +25,11 @@ _ADD = """
 """
 
 _FORGET = """
-    DELETE FROM worker_lists l WHERE used_at < now() - interval '10 minutes' AND NOT EXISTS (
-        SELECT FROM workers w WHERE w.removed_at IS NULL
-            AND l.hash IN (w.abilities->>'node_types', w.abilities->>'node_packs', w.abilities->>'models'))
+    DELETE FROM worker_lists WHERE hash IN (
+        SELECT hash FROM worker_lists l WHERE used_at < now() - interval '10 minutes' AND NOT EXISTS (
+            SELECT FROM workers w WHERE w.removed_at IS NULL
+                AND l.hash IN (w.abilities->>'node_types', w.abilities->>'node_packs', w.abilities->>'models'))
+        FOR UPDATE SKIP LOCKED)
 """
 
 _LISTS = "SELECT hash, items FROM worker_lists WHERE hash = ANY(%(hashes)s)"
@@ -63,8 +72,11 @@ class Refusal:
 
 async def keep(transaction: Transaction, named: Collection[str], told: Mapping[str, bytes]) -> set[str]:
     """Keep the lists that came, of those that are named, and return which of the named are known now."""
-    known = set(await transaction.values(_USE, {"hashes": sorted(named)}, of=str)) if named else set()
-    fresh = [(name, items) for name, items in told.items() if name in named and name not in known]
+    if not named:
+        return set()
+    await transaction.run(_USE, {"hashes": sorted(named)})
+    known = set(await transaction.values(_KNOWN, {"hashes": sorted(named)}, of=str))
+    fresh = sorted((name, items) for name, items in told.items() if name in named and name not in known)
     if fresh:
         await transaction.run(_FORGET)
     for name, items in fresh:

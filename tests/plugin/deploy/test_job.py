@@ -64,4 +64,8 @@ def test_the_end_repeats_no_warning_of_the_summary() -> None:
     result = _result(Target("http://h", "http://h", "rf_live_x"), plan, saved, None)
     assert result["warnings"] == ["C. Do d.", "E."]
     assert (result["created"], result["unchanged"]) == (True, False)
+    assert result["can_run"] is True, "an older server does not say"
+    for told in (True, False, None):
+        of_newer = _result(Target("http://h", "http://h", "rf_live_x"), plan, {**saved, "can_run": told}, None)
+        assert of_newer["can_run"] is (told is not False)
     assert result["url"] == "http://h/v1/comfyui-workflows/org/a/runs"

@@ -10,7 +10,7 @@ from runflow.workers import queries as worker_queries
 from runflow.workers.abilities import AbilityMemory, Told, read_sandbox
 from runflow.workers.queries import ConnectedWorker
 from runflow.workflows.runtime import queries
-from runflow.workflows.runtime.requirements import RequirementsMemory
+from runflow.workflows.runtime.requirements import Requirements, RequirementsMemory
 
 TOPIC = "eligibility"
 """Hints on it tell that labels of a workflow, or the organizations, have changed."""
@@ -66,6 +66,14 @@ class Known:
             self.read_at = time.monotonic()
         return self.installation
 
+    async def version(self, version_id: UUID) -> Requirements:
+        """Return what a version needs that is known to be there."""
+        held = self.requirements.held(version_id)
+        if held is not None:
+            return held
+        async with self._services.db.system(durable=False) as transaction:
+            return (await self.requirements.read(transaction, [version_id]))[version_id]
+
     async def machines(self, *, now: bool = False) -> list[Machine]:
         """Return the connected workers, not older than a second; with `now` as they are."""
         if now or time.monotonic() > self._machines_until:
@@ -79,10 +87,10 @@ class Known:
             self._machines_until = time.monotonic() + REMEMBER_SECONDS
         return self._machines
 
-    async def look_for_uploads(self, hashes: set[str]) -> None:
-        """Make sure that `has_uploaded` can tell of these contents, not older than a second."""
-        now = time.monotonic()
-        asked = [one for one in hashes if one not in self._uploads or self._uploads[one][1] < now]
+    async def look_for_uploads(self, hashes: set[str], *, now: bool = False) -> None:
+        """Make sure that `has_uploaded` can tell of these contents, not older than a second; with `now` as it is."""
+        at = time.monotonic()
+        asked = [one for one in hashes if now or one not in self._uploads or self._uploads[one][1] < at]
         if not asked:
             return
         if len(self._uploads) > MOST_UPLOADS:
@@ -93,7 +101,7 @@ class Known:
         for row in rows:
             found[row.sha256].add(row.org_id)
         for one, organizations in found.items():
-            self._uploads[one] = frozenset(organizations), now + REMEMBER_SECONDS
+            self._uploads[one] = frozenset(organizations), at + REMEMBER_SECONDS
 
     def has_uploaded(self, org_id: UUID | None, sha256: str) -> bool:
         """Tell whether an organization has uploaded a model, as it was looked for last."""

@@ -47,12 +47,16 @@ async def fits(
     labels: Mapping[str, str] | None,
     org_id: UUID,
     gpu_class: str,
+    now: bool = False,
 ) -> list[Fit]:
-    """Return for each worker what is different from what runs of this organization and version need."""
+    """Return for each worker what is different from what runs of this organization and version need.
+
+    `now`: nothing that was uploaded in the last second is missed.
+    """
     known = services.part(Known)
     installation = await known.read_installation()
     contents = {model.sha256 for model in version.models if model.sha256 is not None}
-    await known.look_for_uploads(contents)
+    await known.look_for_uploads(contents, now=now)
     uploaded = {one for one in contents if known.has_uploaded(version.org_id, one)}
     # Many machines are alike.
     judged: dict[str, list[Difference]] = {}
@@ -79,10 +83,7 @@ async def fits_of(
     machines = await known.machines()
     if not machines:
         return []
-    version = known.requirements.held(version_id)
-    if version is None:
-        async with services.db.system(durable=False) as transaction:
-            version = (await known.requirements.read(transaction, [version_id]))[version_id]
+    version = await known.version(version_id)
     labels = (await known.read_installation()).labels.get(workflow_id)
     return await fits(services, machines, version, labels=labels, org_id=org_id, gpu_class=gpu_class)
 
@@ -149,7 +150,9 @@ async def _of_workflow(services: Services, org_id: UUID, workflow_id: UUID) -> t
         version = (await known.requirements.read(transaction, [row.version_id]))[row.version_id]
     gpu_class = ",".join(row.gpu_explicit_models) if row.gpu_mode == GpuMode.EXPLICIT else ANY_GPU
     machines = await known.machines(now=True)
-    found = await fits(services, machines, version, labels=row.worker_labels, org_id=row.org_id, gpu_class=gpu_class)
+    found = await fits(
+        services, machines, version, labels=row.worker_labels, org_id=row.org_id, gpu_class=gpu_class, now=True
+    )
     return row, found
 
 
