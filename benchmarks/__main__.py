@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import cli, deliveries, evaluations, idle, images, lists, platform, reads, scheduling, startup
+from benchmarks import cli, deliveries, engines, evaluations, idle, images, lists, platform, reads, scheduling, startup
 from benchmarks.chaos import command as chaos
 
 ALL = {
@@ -14,6 +14,7 @@ ALL = {
     "lists": lists.main,
     "idle": idle.main,
     "startup": startup.main,
+    "engines": engines.main,
     "evaluations": evaluations.main,
     "scheduling": scheduling.main,
 }

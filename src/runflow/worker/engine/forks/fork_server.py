@@ -147,15 +147,7 @@ class ForkServer:
         file_bytes: int,
     ) -> "ForkedEngine":
         """Fork an engine whose folders are `lives`/`name`, serving on this socket. Raises `EngineStartFailed`."""
-        view = {
-            "mounts": mounts_of_fork(
-                self.runtime, name, layered=self.sandbox.layered, owner=self.sandbox.uid_inside(number)
-            ),
-            "network": self.sandbox.network,
-            "owner": self.sandbox.uid_inside(number),
-            "folder": str(self.runtime.comfy_dir),
-            "limits": {"processes_at_most": PROCESSES_AT_MOST, "file_bytes": file_bytes},
-        }
+        view = self._view(name, number, file_bytes=file_bytes)
         engine = ForkedEngine(self, name, EngineLog(log_path))
         self._engines[name] = engine
         said = engine.log.open()
@@ -173,6 +165,18 @@ class ForkServer:
             os.close(said)
         engine.process = told["process"]
         return engine
+
+    async def settle_only(self, name: str, number: int, *, held: bool) -> int:
+        """Fork a child that ends once it is shut in (without `held`: at once); return its exit status. To measure."""
+        view = self._view(name, number, file_bytes=_PARENT_FILE_BYTES) if held else None
+        return int((await self._ask({"kind": "settle", "name": name, "view": view}, seconds=_ANSWER_SECONDS))["status"])
+
+    def processes(self) -> list[psutil.Process]:
+        """Return its own processes and those of all its engines."""
+        if self._process is None or self._process.pid is None:
+            return []
+        first = psutil.Process(self._process.pid)
+        return [first, *first.children(recursive=True)]
 
     async def held(self, process: int) -> str | None:
         """Look at an engine from outside: return what is wrong with its sandbox, None if it is as it must be.
@@ -202,6 +206,16 @@ class ForkServer:
         if RUNTIME not in places or places[::-1].index(RUNTIME) > places[::-1].index(LIVES):
             return "it sees the folders of other engines"
         return None
+
+    def _view(self, name: str, number: int, *, file_bytes: int) -> dict[str, Any]:
+        owner = self.sandbox.uid_inside(number)
+        return {
+            "mounts": mounts_of_fork(self.runtime, name, layered=self.sandbox.layered, owner=owner),
+            "network": self.sandbox.network,
+            "owner": owner,
+            "folder": str(self.runtime.comfy_dir),
+            "limits": {"processes_at_most": PROCESSES_AT_MOST, "file_bytes": file_bytes},
+        }
 
     async def stop(self) -> None:
         """End it and every engine that came from it."""

@@ -261,6 +261,8 @@ class Server:
                 self._say(kind, **_canary())
             elif kind == "fork":
                 self._fork(asked, descriptors)
+            elif kind == "settle":
+                self._say(kind, name=asked["name"], status=_settled(asked))
             elif kind == "kill":
                 for process, name in self.children.items():
                     if name == asked["name"]:
@@ -297,6 +299,20 @@ class Server:
 
     def _say(self, kind: str, **told) -> None:  # type: ignore[no-untyped-def]
         self.control.send(json.dumps({"kind": kind, **told}).encode())
+
+
+def _settled(asked: dict) -> int:  # type: ignore[type-arg]
+    """Fork a child that ends once it is shut in; return its exit status."""
+    process = os.fork()
+    if process == 0:
+        try:
+            signal.set_wakeup_fd(-1)
+            kernel.close_others(set())
+            _settle(asked)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
 def _end(process: int) -> None:
