@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 _PING_SECONDS = 15.0
 _LONGEST_WAIT = 2.0
-_MESSAGE_BYTES = 32 * 1024 * 1024
+_MESSAGE_BYTES = 16 * 1024 * 1024
 """The longest message: a node can make its engine say anything, and history is the truth."""
 _FEATURES = orjson.dumps(FEATURES).decode()
 

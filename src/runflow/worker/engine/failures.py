@@ -82,9 +82,9 @@ def read_execution_error(data: Mapping[str, Any], prompt: Prompt, hidden: tuple[
     """Read the data of an `execution_error` message."""
     node_id = str(data.get("node_id") or "")
     node_type = str(data.get("node_type") or "") or None
-    exception = str(data.get("exception_type") or "Exception")
+    exception = str(data.get("exception_type") or "Exception")[:_MOST_CHARACTERS]
     short = exception.rpartition(".")[2]
-    raw = str(data.get("exception_message") or "")
+    raw = str(data.get("exception_message") or "")[:_MOST_CHARACTERS]
     message = clean(raw, hidden) or short
     where = describe_node(prompt, node_id, node_type)
     if _OUT_OF_MEMORY.search(exception) or _OUT_OF_MEMORY.search(raw):
@@ -97,6 +97,8 @@ def read_execution_error(data: Mapping[str, Any], prompt: Prompt, hidden: tuple[
     return replace(told, traceback=_traceback(data.get("traceback"), f"{short}: {message}", hidden))
 
 
+_MOST_CHARACTERS = 20_000
+"""Of what a node raised; a node can raise a text of any length."""
 _TRACEBACK_LINES = 60
 _TRACEBACK_CHARACTERS = 12_000
 
@@ -106,7 +108,8 @@ def _traceback(lines: object, last: str, hidden: tuple[str, ...]) -> str | None:
     if not isinstance(lines, list) or not lines:
         return None
     found = []
-    for line in "".join(map(str, lines)).splitlines()[-_TRACEBACK_LINES:]:
+    text = "".join(str(line)[-_MOST_CHARACTERS:] for line in lines[-_TRACEBACK_LINES:])
+    for line in text.splitlines()[-_TRACEBACK_LINES:]:
         said = clean(line, hidden)
         if said:
             found.append(line[: len(line) - len(line.lstrip())] + said)

@@ -86,6 +86,7 @@ def _remove(place: Path) -> None:
 
 _LONGEST = 400
 _LINES = 3
+_MOST_CHARACTERS = 20_000
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\):.*", re.DOTALL)
 _TENSOR = re.compile(r"\b(tensor|array)\(.*", re.DOTALL)
 _OBJECT = re.compile(r"<([\w.]+)(?: object)?[^<>]* at 0x[0-9a-fA-F]+>")
@@ -102,7 +103,8 @@ def clean(text: object, hidden: tuple[str, ...] = ()) -> str:
     `hidden` are folders of this machine; they are taken out first, whatever characters they contain. Of any other
     absolute path only the last part stays.
     """
-    said = _TRACEBACK.sub("", str(text))
+    # A node can raise a text of any length, and these patterns look at each character many times.
+    said = _TRACEBACK.sub("", str(text)[:_MOST_CHARACTERS])
     for folder in sorted((folder.rstrip("/\\") for folder in hidden), key=len, reverse=True):
         if folder:
             said = said.replace(folder + "/", "").replace(folder + "\\", "").replace(folder, "…")

@@ -42,8 +42,8 @@ guards = _script("forks/guards")
 serving = _script("forks/serving")
 
 _MESSAGE_BYTES = 1024 * 1024
-_MOST_DESCRIPTORS = 1 << 16
 _CANARY_SECONDS = 25
+_OURS = {signal.SIGCHLD, signal.SIGINT, signal.SIGTERM}
 _SIDE = 1500
 _DATABASE_BYTES = 4 * 1024 * 1024
 
@@ -72,6 +72,11 @@ class Parent:
             self._load_packages()
         else:
             self._load_comfyui()
+        for which in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+            signal.setitimer(which, 0)
+        for number in signal.valid_signals() - _OURS:
+            if callable(signal.getsignal(number)):
+                signal.signal(number, signal.SIG_DFL)
         gc.collect()
         gc.freeze()  # the collector would touch, and so copy, every page that is shared
 
@@ -378,6 +383,8 @@ def _settle(asked: dict) -> None:  # type: ignore[type-arg]
     for mount in view["mounts"]:
         if mount["kind"] == "bind":
             kernel.bind(mount["source"], mount["at"], writable=mount["writable"])
+        elif mount["kind"] == "read_only":
+            kernel.make_read_only(mount["at"])
         elif mount["kind"] == "memory":
             kernel.temporary(mount["at"], size_bytes=mount["size_bytes"], mode=mount["mode"])
         elif mount["kind"] == "folder":
@@ -389,8 +396,7 @@ def _settle(asked: dict) -> None:  # type: ignore[type-arg]
     os.chdir("/")
     engine = os.fork()
     if engine != 0:
-        # Not by way of /proc, which the engine mounts anew.
-        os.closerange(3, _MOST_DESCRIPTORS)
+        kernel.close_others(set())
         _end_with(engine)
     kernel.die_with_parent()
     kernel.processes("/proc")
@@ -400,6 +406,7 @@ def _settle(asked: dict) -> None:  # type: ignore[type-arg]
         kernel.become(view["owner"], view["owner"], groups=True)
     kernel.give_up_rights()
     kernel.keep_to_ourselves()
+    kernel.refuse_sockets()
     kernel.limit(**view["limits"])
     kernel.die_with_parent()
     os.chdir(view["folder"])

@@ -204,6 +204,7 @@ def _become(plan, told: int, go: int) -> None:  # type: ignore[no-untyped-def]
             kernel.become(plan["uid"], plan["uid"], groups=True)
         kernel.give_up_rights()
         kernel.keep_to_ourselves()
+        kernel.refuse_sockets()
         kernel.limit(**plan["limits"])
     kernel.die_with_parent()
     kernel.close_others(set(plan["keep"]))

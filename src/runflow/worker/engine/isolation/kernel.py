@@ -5,6 +5,7 @@ Every function raises OSError with the name of what was refused.
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
 import resource
@@ -27,7 +28,14 @@ _KEYCTL = {"x86_64": 250, "aarch64": 219}
 _DEATH_SIGNAL, _DUMPABLE, _BOUNDING_DROP, _NO_NEW_PRIVILEGES, _AMBIENT = 1, 4, 24, 38, 47
 _LAST_CAPABILITY = 63
 _CAPABILITIES_VERSION = 0x20080522
-_CLONE_FLAGS_OF_LOOPBACK = (0x8913, 0x8914)
+_SECCOMP, _SECCOMP_ALLOW, _SECCOMP_ERROR = 22, 0x7FFF0000, 0x00050000
+_ARCHITECTURES = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}
+"""The kernel's name of the architecture, and its number of socket(2)."""
+_IO_URING_SETUP = 425
+_REFUSED_FAMILIES = (40, 38, 30, 21, 31)
+"""vsock, alg, tipc, rds, bluetooth."""
+_MOST_DESCRIPTORS = 1 << 16
+_INTERFACE_FLAGS = (0x8913, 0x8914)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -128,7 +136,7 @@ def move_root(new: str, old: str) -> None:
 def loopback_up() -> None:
     """Let a network of our own reach itself."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        get_flags, set_flags = _CLONE_FLAGS_OF_LOOPBACK
+        get_flags, set_flags = _INTERFACE_FLAGS
         request = struct.pack("16sH22x", b"lo", 0)
         (flags,) = struct.unpack_from("H", fcntl.ioctl(any_socket, get_flags, request), 16)
         fcntl.ioctl(any_socket, set_flags, struct.pack("16sH22x", b"lo", flags | 1))
@@ -199,11 +207,39 @@ def limit(*, processes_at_most: int, file_bytes: int) -> None:
 
 
 def close_others(keep: "set[int]") -> None:
-    """Close every descriptor above 2 but these."""
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) > 2 and int(name) not in keep:
-            with contextlib.suppress(OSError):
-                os.close(int(name))
+    """Close every descriptor above 2 but these. Not by way of /proc, which may be another process's by now."""
+    before = 2
+    for number in (*sorted(number for number in keep if number > 2), _MOST_DESCRIPTORS):
+        os.closerange(before + 1, number)
+        before = number
+
+
+def refuse_sockets() -> None:
+    """Refuse sockets of families that belong to no network namespace (vsock reaches a virtual machine's host), and
+    io_uring, which makes sockets past this filter. Whoever calls it can gain no rights any more.
+    """
+    known = _ARCHITECTURES.get(os.uname().machine)
+    if known is None:
+        return
+    architecture, socket_call = known
+    count = len(_REFUSED_FAMILIES)
+    deny, allow = 7 + count, 6 + count
+    # (code, jump if equal, jump if not, operand); 0x20 loads a word of the call, 0x15 compares, 0x06 answers.
+    program = [
+        (0x20, 0, 0, 4),
+        (0x15, 0, allow - 2, architecture),
+        (0x20, 0, 0, 0),
+        (0x15, deny - 4, 0, _IO_URING_SETUP),
+        (0x15, 0, allow - 5, socket_call),
+        (0x20, 0, 0, 16),
+        *((0x15, deny - (6 + index) - 1, 0, family) for index, family in enumerate(_REFUSED_FAMILIES)),
+        (0x06, 0, 0, _SECCOMP_ALLOW),
+        (0x06, 0, 0, _SECCOMP_ERROR | errno.EAFNOSUPPORT),
+    ]
+    code = b"".join(struct.pack("HBBI", *step) for step in program)
+    held = ctypes.create_string_buffer(code, len(code))
+    filter_ = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(program), ctypes.addressof(held)))
+    _check(_libc.prctl(_SECCOMP, 2, filter_, 0, 0), "PR_SET_SECCOMP")
 
 
 def _mount(source: "str | None", target: str, kind: "str | None", flags: int, options: "str | None" = None) -> None:

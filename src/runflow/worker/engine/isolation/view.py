@@ -128,6 +128,8 @@ def mounts_of_fork(runtime: Runtime, life: str, *, layered: bool, owner: int | N
                 "work": f"{OWN_LAYER}/work",
             }
         )
+    # What the parent can write to and its children see: with its user's number they could leave something there.
+    found.append({"kind": "read_only", "at": str(runtime.base_dir)})
     for name in (*ENGINE_FOLDERS, "models"):
         source, place = f"{LIVES}/{life}/{name}", str(runtime.base_dir / name)
         found.append({"kind": "bind", "source": source, "at": place, "writable": name != "models"})
