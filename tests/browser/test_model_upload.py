@@ -112,5 +112,5 @@ async def test_what_is_not_ticked_is_not_sent_and_cancel_sends_nothing(
     await agree(page)
     await offer.get_by_role("checkbox").uncheck()
     await offer.get_by_role("button", name="Continue").click()
-    await page.toast("Deployed ✓")
+    await page.toast("Deployed, but no worker can run it yet")
     assert hashlib.sha256(model.read_bytes()).hexdigest() not in uploaded(server)
