@@ -11,7 +11,7 @@ import pytest
 
 from runflow.client import RunFailed, Runflow
 from tests.support import e2e_prompts
-from tests.support.platform_fixtures import Platform, Receiver, installation, nodes_folder, until
+from tests.support.platform_fixtures import Platform, Receiver, installation, is_held, let_go, until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 
@@ -61,7 +61,8 @@ def dispatch_held(platform: Platform, api: Runflow, receiver: Receiver) -> list[
     """The same with a first run that stays on the engine until it, or its engine, is ended."""
     name = uuid.uuid4().hex
     runs = dispatch_some(api, receiver, e2e_prompts.hold(name))
-    until((nodes_folder(platform.home) / f"{name}-0.begun").exists, "the node is at work")
+    until(lambda: is_held(platform.home, f"{name}-0"), "the node is at work")
+    let_go(platform.home, f"{name}-0")
     return runs
 
 

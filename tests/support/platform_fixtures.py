@@ -174,6 +174,9 @@ def new_home() -> Path:
     return home
 
 
+_PACK = "runflow_test_nodes"
+
+
 def nodes_folder(home: Path) -> Path:
     """The folder of the test nodes: beside the plugin of every engine that will run on this home."""
     return home / "workers" / socket.gethostname() / "engine" / "custom_nodes"
@@ -181,8 +184,19 @@ def nodes_folder(home: Path) -> Path:
 
 def give_test_nodes(home: Path) -> None:
     """Put the test nodes into their folder."""
-    nodes_folder(home).mkdir(parents=True)
-    shutil.copy(TEST_NODES, nodes_folder(home) / "runflow_test_nodes.py")
+    (nodes_folder(home) / _PACK).mkdir(parents=True)
+    shutil.copy(TEST_NODES, nodes_folder(home) / _PACK / "__init__.py")
+
+
+def is_held(home: Path, name: str) -> bool:
+    """Whether a node that holds a run has said so in its engine's log."""
+    said = (place.read_text(errors="replace") for place in nodes_folder(home).parent.glob("engine.log*"))
+    return any(f"HOLD {name}" in text for text in said)
+
+
+def let_go(home: Path, name: str) -> None:
+    """Let the next try of a held run go through; the one at work holds on."""
+    (nodes_folder(home) / _PACK / f"{name}.let-go").touch()
 
 
 @contextlib.contextmanager
