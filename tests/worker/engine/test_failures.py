@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from runflow.protocol.failures import FailureCode
-from runflow.worker.engine.failures import read_execution_error, read_rejection
+from runflow.worker.engine.failures import read_execution_error, read_rejection, wanted_network
 
 PROMPT: dict[str, dict[str, Any]] = {
     "1": {"class_type": "NoSuchNode", "inputs": {}, "_meta": {"title": "My loader"}},
@@ -184,3 +184,27 @@ def test_a_traceback_holds_no_folder_of_the_machine() -> None:
 
 def test_an_empty_error_is_still_an_answer() -> None:
     assert read_execution_error({}, PROMPT).code is FailureCode.EXECUTION_FAILED
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "is_network"),
+    [
+        ("requests.exceptions.ConnectionError", "HTTPSConnectionPool: Max retries exceeded with url", True),
+        ("OSError", "[Errno -3] Temporary failure in name resolution", True),
+        ("huggingface_hub.errors.LocalEntryNotFoundError", "Cannot find the requested files in the disk cache", True),
+        ("ValueError", "bad size", False),
+    ],
+)
+def test_a_node_that_wanted_a_network_is_told_that_there_is_none(kind: str, text: str, is_network: bool) -> None:
+    error = read_execution_error({"node_id": "5", "exception_type": kind, "exception_message": text}, PROMPT)
+    told = wanted_network(error)
+    assert ("no network here" in told.message) is is_network
+    assert ("RUNFLOW_ENGINE_NETWORK" in told.next_step) is is_network
+
+
+def test_a_text_of_any_length_is_read_in_a_moment() -> None:
+    long = "x/" * 50_000_000
+    data = {"node_id": "5", "exception_type": "ValueError", "exception_message": long, "traceback": [long, long]}
+    error = read_execution_error(data, PROMPT)
+    assert len(error.message) < 1000
+    assert len(error.traceback or "") < 30_000

@@ -99,6 +99,23 @@ def read_execution_error(data: Mapping[str, Any], prompt: Prompt, hidden: tuple[
 
 _MOST_CHARACTERS = 20_000
 """Of what a node raised; a node can raise a text of any length."""
+_WANTED_NETWORK = re.compile(
+    r"(?i)name resolution|network is unreachable|NameResolution|getaddrinfo|nodename nor servname|max retries exceeded"
+    r"|offline mode|LocalEntryNotFound|couldn't connect|connection (refused|error)|no route to host"
+)
+
+
+def wanted_network(error: NodeError) -> NodeError:
+    """Return the error of an engine without a network, with the next step where a network is what it wanted."""
+    if not _WANTED_NETWORK.search(f"{error.exception_type}: {error.message}"):
+        return error
+    return replace(
+        error,
+        message=f"{error.message} Engines have no network here.",
+        next_step="Give the node its files as models or inputs, or ask the operator for RUNFLOW_ENGINE_NETWORK=on.",
+    )
+
+
 _TRACEBACK_LINES = 60
 _TRACEBACK_CHARACTERS = 12_000
 

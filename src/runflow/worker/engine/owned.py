@@ -319,7 +319,13 @@ class OwnedEngine:
 
     def _client_at(self, url: str, secret: str, socket_path: str | None = None) -> ComfyClient:
         folders = (str(self.base_dir), str(self.settings.comfy_dir), str(Path.home()))
-        return ComfyClient(url, headers=secret_headers(secret), hidden_folders=folders, socket_path=socket_path)
+        return ComfyClient(
+            url,
+            headers=secret_headers(secret),
+            hidden_folders=folders,
+            socket_path=socket_path,
+            offline=self._home.sandbox.separates_files and not self._home.sandbox.network,
+        )
 
     async def _watch_exit(self, process: EngineProcess | ForkedEngine, session: PromptSession) -> None:
         returncode = await process.wait()

@@ -66,8 +66,11 @@ class ComfyClient:
         headers: Mapping[str, str] | None = None,
         hidden_folders: tuple[str, ...] = (),
         socket_path: str | None = None,
+        offline: bool = False,
     ) -> None:
         self.url = url.rstrip("/")
+        self.offline = offline
+        """Whether the engine has no network: a node that wanted one is told so."""
         self._socket_path = socket_path
         self._headers = dict(headers or {})
         self._hidden = hidden_folders

@@ -12,6 +12,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import structlog
@@ -19,6 +20,7 @@ import structlog
 from runflow.worker.engine.base import EngineCrashed, EngineError, EngineUnreachable
 from runflow.worker.engine.event_socket import EventSocket
 from runflow.worker.engine.execution import Execution, OnEvent, Prompt, PromptRejected
+from runflow.worker.engine.failures import wanted_network
 from runflow.worker.engine.previews import Preview
 from runflow.worker.engine.protocol import ComfyClient
 from runflow.worker.engine.results import interrupted, read_history, rejected
@@ -236,17 +238,23 @@ class PromptSession:
 
     async def _result(self, prompt_id: str, tracker: Tracker) -> Execution:
         if (told := tracker.told.entry) is not None:
-            return read_history(told, tracker, prompt_id, self._client.hidden_folders)
+            return self._read(told, tracker, prompt_id)
         engine_id = tracker.engine_id or prompt_id
         for wait in _HISTORY_WAITS:
             if wait:
                 await asyncio.sleep(wait)
             entry = await self._patiently(lambda: self._client.history(engine_id))
             if entry is not None:
-                return read_history(entry, tracker, prompt_id, self._client.hidden_folders)
+                return self._read(entry, tracker, prompt_id)
             if tracker.cancelled:
                 return interrupted(tracker)
         raise _lost()
+
+    def _read(self, entry: Mapping[str, Any], tracker: Tracker, prompt_id: str) -> Execution:
+        execution = read_history(entry, tracker, prompt_id, self._client.hidden_folders)
+        if execution.error is None or not self._client.offline:
+            return execution
+        return replace(execution, error=wanted_network(execution.error))
 
     async def _watch(self) -> None:
         """Ask about each prompt that no socket tells about, and about each that has been silent for long."""
