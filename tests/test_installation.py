@@ -63,6 +63,9 @@ async def test_the_name_of_the_local_worker_goes_to_its_new_token(
         "fingerprints": [],
         "status_code": "ready",
         "status_detail": None,
+        "abilities": None,
+        "abilities_hash": None,
+        "sandbox": None,
     }
 
     async def register() -> UUID | None:

@@ -21,10 +21,10 @@ from runflow.worker.settings import (
     WorkerSettings,
     default_name,
 )
-from runflow.worker.watchdog import Pulse, Watchdog, allow_open_files
 
 if TYPE_CHECKING:
     from runflow.settings import Settings
+    from runflow.worker.watchdog import Pulse
 
 app = typer.Typer(add_completion=False, help="Run a worker on this machine.", subcommand_metavar="")
 
@@ -136,6 +136,8 @@ def _run(settings: "Settings", worker_settings: WorkerSettings, *, with_parent: 
         parents_end = hear_of_parents_end() if with_parent else None
     except OSError as error:
         fail(str(error))
+    from runflow.worker.watchdog import Watchdog  # the help does not wait for what it loads
+
     Watchdog(
         lambda pulse: _work(settings, worker_settings, pulse),
         hang_seconds=settings.worker_hang_seconds,
@@ -143,7 +145,7 @@ def _run(settings: "Settings", worker_settings: WorkerSettings, *, with_parent: 
     ).run()
 
 
-def _work(settings: "Settings", worker_settings: WorkerSettings, pulse: Pulse) -> int:
+def _work(settings: "Settings", worker_settings: WorkerSettings, pulse: "Pulse") -> int:
     """Be the worker, in its own process (watchdog)."""
     # Here, so that neither the help nor the watchdog loads what only a working worker needs.
     import uvloop
@@ -154,6 +156,7 @@ def _work(settings: "Settings", worker_settings: WorkerSettings, pulse: Pulse) -
     from runflow.worker.connection import ServerRefused, Superseded
     from runflow.worker.engine_choice import EngineFinder
     from runflow.worker.gpu import detect
+    from runflow.worker.watchdog import allow_open_files
 
     async def work() -> None:
         agent = Agent(worker_settings, finder, gpu=detect(), on_registered=finder.registered)
