@@ -68,6 +68,8 @@ class Platform:
     environment: dict[str, str] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
+    uid: int | None = None
+    """The user that everything runs as, where the tests are root; the home must be that user's."""
     verify: ssl.SSLContext | bool = False
     """For TLS. Plain HTTP needs none: reading the system's authorities for every look would take a third of a core."""
 
@@ -82,11 +84,15 @@ class Platform:
         settings = {"HOME": str(self.home), "COMFYUI": str(comfyui), "ALLOWED_NETWORKS": "127.0.0.0/8"}
         return {**kept, **{f"RUNFLOW_{name}": value for name, value in settings.items()}, **self.environment}
 
+    @property
+    def _user(self) -> dict[str, Any]:
+        return {} if self.uid is None else {"user": self.uid, "group": self.uid, "extra_groups": []}
+
     def start(self, stderr: int | None = None) -> None:
         """Start `runflow up` and wait until it is ready; `stderr` is a descriptor other than that of its log."""
         with (self.home / "up.log").open("ab") as log:
             command = [sys.executable, "-m", "runflow", "up", "--port", str(self.port), *self.arguments]
-            self.process = subprocess.Popen(command, env=self._env, stdout=log, stderr=stderr or log)
+            self.process = subprocess.Popen(command, env=self._env, stdout=log, stderr=stderr or log, **self._user)
         until(self.ready, f"readiness; the log is {self.home / 'up.log'}", 300)
 
     def ready(self) -> bool:
@@ -108,7 +114,8 @@ class Platform:
         token = str(self.home / "worker.token")
         command = [sys.executable, "-m", "runflow", "worker", "--server", self.url, "--token-file", token]
         with (home / "worker.log").open("ab") as log:
-            return subprocess.Popen(command, env={**self._env, "RUNFLOW_HOME": str(home)}, stdout=log, stderr=log)
+            environment = {**self._env, "RUNFLOW_HOME": str(home)}
+            return subprocess.Popen(command, env=environment, stdout=log, stderr=log, **self._user)
 
     def database_program(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a PostgreSQL program against this home, as for a backup."""
@@ -117,7 +124,7 @@ class Platform:
 
     def key(self) -> str:
         command = [sys.executable, "-m", "runflow", "keys", "create", "--name", "test", "--json"]
-        made = subprocess.run(command, env=self._env, check=True, stdout=subprocess.PIPE)
+        made = subprocess.run(command, env=self._env, check=True, stdout=subprocess.PIPE, **self._user)
         return str(json.loads(made.stdout)["key"])
 
     def processes(self) -> list[psutil.Process]:

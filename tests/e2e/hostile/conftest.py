@@ -1,0 +1,23 @@
+"""Two installations for the hostile suite, one after the other: one that root runs, and one that a plain user runs."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.hostile_attacks import REACHING
+from tests.support.hostile_installation import HostileInstallation, hostile_installation, plain_uid
+
+
+@pytest.fixture(scope="session", params=["root", "plain"])
+def hostile(request: pytest.FixtureRequest, comfyui_dir: Path) -> Iterator[HostileInstallation]:
+    """A started installation with two tenants and the hostile pack. What it is run by is in the test's id."""
+    is_root = os.geteuid() == 0
+    if request.param == "root" and not is_root:
+        pytest.skip("only root can run everything as root")
+    uid = plain_uid() if request.param == "plain" and is_root else None
+    with hostile_installation(comfyui_dir, uid) as started:
+        given = started.given()
+        started.first = {name: started.attacker.attack(name, given) for name in REACHING}
+        yield started
