@@ -11,7 +11,7 @@ import pytest
 from runflow.ids import new_id
 from runflow.protocol.abilities import ModelFile, Sandbox
 from runflow.queue import gpu_order
-from runflow.queue.eligibility import Candidate, Eligibility
+from runflow.queue.eligibility import Candidate, Eligibility, EligibleLanes
 from runflow.queue.eligibility_queries import LaneVersion
 from runflow.queue.lineup import Lane
 from runflow.web.services import Services
@@ -246,3 +246,33 @@ async def test_a_lane_that_is_new_is_found_out_about_while_others_have_work(
     assert eligibility.may_take(new.id, "auto", worker)
     confined = Candidate("CPU", sandbox=Sandbox(rung="uid", separates_files=False, isolation="run"))
     assert eligibility.may_take(new.id, "auto", confined) is (not known.installation.several)
+
+
+async def test_who_does_not_know_that_there_are_others_gets_none_of_their_runs(services: Services) -> None:
+    eligibility, known = services.part(Eligibility), services.part(Known)
+    installation = await known.read_installation()
+    (theirs,) = lanes(1)
+    worker = Candidate("CPU")
+    outdated, current, careless = (
+        EligibleLanes(eligibility, lambda: worker, told_several=told)
+        for told in (not installation.several, installation.several, None)
+    )
+    assert (await outdated.among([theirs], NOW), outdated.verdict(theirs, NOW)) == ([], False)
+    assert not outdated.may_take(theirs.id, "auto")
+    for one in (current, careless):
+        assert await one.among([theirs], NOW) == [theirs]
+
+
+async def test_a_worker_that_was_told_otherwise_of_the_organizations_has_to_register_again(
+    services: Services, make_worker: MakeWorker
+) -> None:
+    worker = await make_worker()
+    several = (await services.part(Known).read_installation()).several
+    answers = [
+        await worker.http.post(
+            "/v1/worker/leases", json={**worker.me, "wait_seconds": 0, "several_organizations": told}
+        )
+        for told in (several, not several)
+    ]
+    assert [answer.status_code for answer in answers] == [200, 409]
+    assert "register this worker again" in answers[1].text

@@ -19,7 +19,7 @@ from runflow.queue.lineup import Lane
 from runflow.web.services import Services
 from runflow.workers.abilities import EngineAbilities, read_sandbox
 from runflow.workers.queries import RegisteredWorker
-from runflow.workflows.runtime.known import Known
+from runflow.workflows.runtime.known import Installation, Known
 from runflow.workflows.runtime.satisfies import lacks_labels, satisfies, serves_operator_only
 
 STALE_SECONDS = 10.0
@@ -62,6 +62,11 @@ class Eligibility:
         self._known = services.part(Known)
         self._lanes: dict[int, LaneVersion] = {}
         self._verdicts: OrderedDict[str, dict[int, _Verdict]] = OrderedDict()
+
+    @property
+    def installation(self) -> Installation:
+        """What holds for all runs, as it was read last."""
+        return self._known.installation
 
     async def candidate(self, transaction: Transaction, worker: RegisteredWorker) -> Candidate:
         """Return a worker as it registered last."""
@@ -193,16 +198,26 @@ class Eligibility:
 
 
 class EligibleLanes:
-    """The lanes that one worker may serve, as it is registered at the moment of each question."""
+    """The lanes that one worker may serve, as it is registered at the moment of each question.
 
-    def __init__(self, eligibility: Eligibility, worker: Callable[[], Candidate]) -> None:
+    `told_several`: whether the worker was told that there is more than one organization. Where that is no longer so,
+    it gets runs of the operator's organization alone until it has registered again: its engines' network hangs on it.
+    """
+
+    def __init__(
+        self, eligibility: Eligibility, worker: Callable[[], Candidate], *, told_several: bool | None = None
+    ) -> None:
         """Ask `eligibility` for what `worker` returns."""
         self._eligibility = eligibility
         self._worker = worker
+        self._told_several = told_several
+
+    def _is_outdated(self) -> bool:
+        return self._told_several is not None and self._told_several != self._eligibility.installation.several
 
     def may_take(self, lane: UUID, gpu_class: str) -> bool:
         """Tell of a lane that has just got its first run whether the worker may serve it, so far as memory tells."""
-        return self._eligibility.may_take(lane, gpu_class, self._worker())
+        return not self._is_outdated() and self._eligibility.may_take(lane, gpu_class, self._worker())
 
     async def prepare(self) -> None:
         """Make sure that `verdict` goes by what holds now."""
@@ -210,8 +225,13 @@ class EligibleLanes:
 
     def verdict(self, lane: Lane, now: float) -> bool | None:
         """Tell whether the worker may serve a lane; None where that must be looked up."""
+        if self._is_outdated() and lane.org_id != self._eligibility.installation.operator:
+            return False
         return self._eligibility.verdict(lane, self._worker(), now)
 
     async def among(self, lanes: Sequence[Lane], now: float) -> list[Lane]:
         """Return those of these lanes that the worker may serve."""
-        return await self._eligibility.among(lanes, self._worker(), now)
+        found = await self._eligibility.among(lanes, self._worker(), now)
+        if not self._is_outdated():
+            return found
+        return [lane for lane in found if lane.org_id == self._eligibility.installation.operator]

@@ -173,7 +173,7 @@ class WorkerApi:
 
     def _asker(self, body: LeaseCall | LeaseRequest, room: LeaseRequest | Next, worker: KnownWorker) -> Asker:
         offer = WorkerOffer(worker.gpu_code, warm_engines(room.warm))
-        lanes = self._lanes(body.worker_id, worker)
+        lanes = self._lanes(body.worker_id, worker, room.several_organizations)
         return Asker(body.worker_id, body.instance, offer, lanes, idle=room.idle)
 
     async def complete(
@@ -284,9 +284,11 @@ class WorkerApi:
         ready = row.status_code == "ready"
         return KnownWorker(row.instance, token_id, row.gpu_code, ready, candidate, row.abilities_hash)
 
-    def _lanes(self, worker_id: UUID, worker: KnownWorker) -> EligibleLanes:
+    def _lanes(self, worker_id: UUID, worker: KnownWorker, told_several: bool | None) -> EligibleLanes:
         """Return the lanes that a worker may serve, by what it has registered at each moment of its wait."""
-        return EligibleLanes(self._eligibility, lambda: self._known.get(worker_id, worker).candidate)
+        return EligibleLanes(
+            self._eligibility, lambda: self._known.get(worker_id, worker).candidate, told_several=told_several
+        )
 
     async def _note_seen(self, speaks: LeaseCall | LeaseRequest, token_id: UUID, worker: KnownWorker) -> None:
         if time.monotonic() - worker.noted_at > SEEN_EVERY_SECONDS:

@@ -123,6 +123,7 @@ class EngineHome:
         """How many bytes one engine may write."""
         self._network = settings.network
         self._network_told = asyncio.Event()
+        self._changed = asyncio.Event()
         self._is_stale = False
         """Whether the fork server has another network than engines are to have now."""
         self._is_refused = False
@@ -171,6 +172,13 @@ class EngineHome:
             log.info("Engines have a network from now on." if network else "Engines have no network from now on.")
             self.sandbox = replace(self.sandbox, network=network)
             self._is_stale = self.forks is not None
+            self._changed.set()
+            self._changed = asyncio.Event()
+
+    @property
+    def changed(self) -> asyncio.Event:
+        """Set once engines that are started from then on are held otherwise than those that live."""
+        return self._changed
 
     async def open(self) -> None:
         """Take the base folder, and find out what holds an engine here. Raises EngineStartFailed."""

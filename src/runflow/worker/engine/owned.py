@@ -148,6 +148,7 @@ class OwnedEngine:
         self._tasks = [
             asyncio.create_task(self._watch_exit(process, session), name="engine-exit"),
             asyncio.create_task(self._watch_memory(process), name="engine-memory"),
+            asyncio.create_task(self._end_when_outdated(session, self._home.changed), name="engine-outdated"),
         ]
         if self.settings.with_plugin and not description.plugin:
             log.warning("the engine runs without the Runflow nodes; its log says why", log_path=str(self.log_path))
@@ -341,6 +342,15 @@ class OwnedEngine:
         await process.kill()
         await session.close()
         self._gone.set()
+
+    async def _end_when_outdated(self, session: PromptSession, changed: asyncio.Event) -> None:
+        """End it, once it has no prompt, when engines are to be held otherwise than it is."""
+        await changed.wait()
+        while session.in_flight:  # noqa: ASYNC110 (once in the life of an installation)
+            await asyncio.sleep(_MEMORY_SECONDS)
+        self._killed_because = "Engines are held otherwise from now on, so this one was ended."
+        self._killed_code = FailureCode.ENGINE_CRASHED
+        await self.kill(self._killed_because)
 
     async def _watch_memory(self, process: EngineProcess | ForkedEngine) -> None:
         rounds = 0
