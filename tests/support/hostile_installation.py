@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -43,6 +44,15 @@ def plain_uid() -> int:
     """Return a user of this machine who has a name, which PostgreSQL asks for, and as a rule no process."""
     names = {entry.pw_name: entry.pw_uid for entry in pwd.getpwall()}
     return names.get("games", names["nobody"])
+
+
+def may_enter_python(uid: int) -> bool:
+    """Tell whether a user can run the Python of this suite: it may lie in somebody's home."""
+    try:
+        subprocess.run([sys.executable, "-c", ""], cwd="/", user=uid, group=uid, extra_groups=[], check=True)
+    except (PermissionError, subprocess.CalledProcessError):
+        return False
+    return True
 
 
 def canary() -> str:
@@ -162,6 +172,17 @@ class HostileInstallation:
 
     def given(self, **more: Any) -> dict[str, Any]:
         """Return what an attacker would find out by trying, as of now."""
+        # A worker that was just stopped may be found once more, and be gone when it is looked at.
+        found: dict[str, Any] = until(lambda: self._look(more), "a worker that stays")
+        return found
+
+    def _look(self, more: dict[str, Any]) -> dict[str, Any] | None:
+        try:
+            return self._found(more)
+        except (FileNotFoundError, ProcessLookupError, psutil.NoSuchProcess):
+            return None
+
+    def _found(self, more: dict[str, Any]) -> dict[str, Any]:
         home = self.platform.home
         worker = until(self.platform.worker, "a worker")
         server = self.platform.server()

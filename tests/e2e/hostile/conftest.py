@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.hostile_attacks import REACHING
-from tests.support.hostile_installation import HostileInstallation, hostile_installation, plain_uid
+from tests.support.hostile_installation import HostileInstallation, hostile_installation, may_enter_python, plain_uid
 
 
 @pytest.fixture(scope="session", params=["root", "plain"])
@@ -17,6 +17,8 @@ def hostile(request: pytest.FixtureRequest, comfyui_dir: Path) -> Iterator[Hosti
     if request.param == "root" and not is_root:
         pytest.skip("only root can run everything as root")
     uid = plain_uid() if request.param == "plain" and is_root else None
+    if uid is not None and not may_enter_python(uid):
+        pytest.skip("a plain user may not enter the Python that runs this suite")
     with hostile_installation(comfyui_dir, uid) as started:
         given = started.given()
         started.first = {name: started.attacker.attack(name, given) for name in REACHING}
