@@ -4,6 +4,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,28 +17,29 @@ from benchmarks.workflows import Prompt, bound
 class Direct:
     """One client of one ComfyUI; many prompts may be in flight."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, socket: Path) -> None:
         self._client = uuid.uuid4().hex
-        self._url = url
+        self._place = socket
         self._ended: dict[str, asyncio.Future[None]] = {}
 
     async def __aenter__(self) -> Self:
-        self._http = aiohttp.ClientSession(self._url, connector=aiohttp.TCPConnector(limit=64))
-        self._socket = await self._http.ws_connect(f"/ws?clientId={self._client}", max_msg_size=0)
+        connector = aiohttp.UnixConnector(str(self._place), limit=64)
+        self.http = aiohttp.ClientSession("http://engine", connector=connector)
+        self._socket = await self.http.ws_connect(f"/ws?clientId={self._client}", max_msg_size=0)
         self._reader = asyncio.create_task(self._read())
         return self
 
     async def __aexit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._reader.cancel()
         await self._socket.close()
-        await self._http.close()
+        await self.http.close()
 
     async def run(self, prompt: Prompt) -> str:
         """Run one prompt to its true end (`executing` with no node: then the history is written); return its id."""
         prompt_id = str(uuid.uuid4())
         ended = self._ended[prompt_id] = asyncio.get_running_loop().create_future()
         body: dict[str, Any] = {"prompt": prompt, "client_id": self._client, "prompt_id": prompt_id}
-        async with self._http.post("/prompt", data=orjson.dumps(body)) as answer:
+        async with self.http.post("/prompt", data=orjson.dumps(body)) as answer:
             if answer.status != 200:
                 raise RuntimeError(await answer.text())
             await answer.read()

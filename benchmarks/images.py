@@ -57,19 +57,19 @@ class Caller:
         if run["status_code"] != "succeeded":
             raise RuntimeError(run["failure_message"] or run["status_code"])
 
-    async def by_hand(self, direct: Direct, engine: str, url: str) -> None:
+    async def by_hand(self, direct: Direct, url: str) -> None:
         """Fetch, upload, run, fetch, store."""
-        content = await self._bytes(url)
+        content = await _bytes(self._http, url)
         form = aiohttp.FormData()
         form.add_field("image", content, filename=f"{uuid.uuid4().hex}.png", content_type="image/png")
-        async with self._http.post(f"{engine}/upload/image", data=form) as answer:
+        async with direct.http.post("/upload/image", data=form) as answer:
             name = orjson.loads(await answer.read())["name"]
         prompt = {"1": {"class_type": "LoadImage", "inputs": {"image": name}}, "9": OUTPUT}
         prompt_id = await direct.run(prompt)
-        history = orjson.loads(await self._bytes(f"{engine}/history/{prompt_id}"))
+        history = orjson.loads(await _bytes(direct.http, f"/history/{prompt_id}"))
         (made,) = history[prompt_id]["outputs"]["9"]["images"]
         query = f"filename={made['filename']}&subfolder={made['subfolder']}&type={made['type']}"
-        await self.asset(await self._bytes(f"{engine}/view?{query}"))
+        await self.asset(await _bytes(direct.http, f"/view?{query}"))
 
     async def json(self, method: str, path: str, body: Any = None) -> Any:
         """Send JSON to the server and return its answer."""
@@ -80,10 +80,11 @@ class Caller:
                 raise RuntimeError(content.decode())
             return orjson.loads(content)
 
-    async def _bytes(self, url: str) -> bytes:
-        async with self._http.get(url) as answer:
-            answer.raise_for_status()
-            return await answer.read()
+
+async def _bytes(http: aiohttp.ClientSession, url: str) -> bytes:
+    async with http.get(url) as answer:
+        answer.raise_for_status()
+        return await answer.read()
 
 
 async def measure(running: Running, megabytes: int, seconds: float) -> None:
@@ -98,11 +99,11 @@ async def measure(running: Running, megabytes: int, seconds: float) -> None:
         body = {"name": "Passed on", "workflow_json": passed_on()}
         path = (await caller.json("POST", "/v1/comfyui-workflows", body))["path"]
         await caller.through_platform(path, asset)  # waits until the engine is up
-        engine = running.engine_url()
+        engine = running.engine_socket()
         print(f"\npictures of {len(content) / 10**6:.0f} MB in and out")
         async with Direct(engine) as direct:
             for _ in range(2):
-                low = await kept_full(lambda _: caller.by_hand(direct, engine, url), 1, seconds, 0)
+                low = await kept_full(lambda _: caller.by_hand(direct, url), 1, seconds, 0)
                 high = await kept_full(lambda _: caller.through_platform(path, asset), 4, seconds, 0)
                 print(f"  by hand {low * 60:6.1f} runs/min   platform {high * 60:6.1f} runs/min   x {high / low:.2f}")
 

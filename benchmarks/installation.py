@@ -20,6 +20,8 @@ import psutil
 from runflow.settings import Settings
 
 RUNFLOW = (sys.executable, "-m", "runflow")
+_OF_ENGINES = ("main.py", "isolation/enter.py", "forks/server.py")
+"""Scripts by which an engine, what waits outside of it, and what it is forked from are told from other processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class Running:
     url: str
     key: str
     process: psutil.Process
+    home: Path
 
     def parts(self) -> dict[str, list[psutil.Process]]:
         """Return the installation's processes by what they are: server, worker, engine, postgres."""
@@ -36,7 +39,7 @@ class Running:
         for process in self.process.children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 words = process.cmdline()
-                if any(word.endswith("main.py") for word in words):
+                if any(word.endswith(_OF_ENGINES) for word in words):
                     found["engine"].append(process)
                 elif "--token-file" in words:
                     found["worker"].append(process)
@@ -44,13 +47,12 @@ class Running:
                     found["postgres"].append(process)
         return found
 
-    def engine_url(self) -> str:
-        """Return the address of the ComfyUI that the worker runs."""
-        for process in self.parts()["engine"]:
-            words = process.cmdline()
-            if "--port" in words:
-                return f"http://127.0.0.1:{words[words.index('--port') + 1]}"
-        raise RuntimeError("The worker's ComfyUI was not found among the server's processes.")
+    def engine_socket(self) -> Path:
+        """Return the Unix socket of the ComfyUI that the worker runs; of several, the newest."""
+        found = sorted(self.home.glob("workers/*/engine/sockets/*"), key=lambda place: place.stat().st_mtime)
+        if not found:
+            raise RuntimeError("The worker's ComfyUI has no socket in the home.")
+        return found[-1]
 
 
 @contextlib.contextmanager
@@ -80,7 +82,7 @@ def installation(*, engine: bool = True, environment: Mapping[str, str] | None =
         wait_ready(server, f"{url}/v1/readiness", log)
         command = [*RUNFLOW, "keys", "create", "--name", "bench", "--json"]
         made = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
-        yield Running(url, orjson.loads(made.stdout)["key"], psutil.Process(server.pid))
+        yield Running(url, orjson.loads(made.stdout)["key"], psutil.Process(server.pid), home)
     finally:
         server.send_signal(signal.SIGINT)
         server.wait(60)

@@ -74,7 +74,7 @@ async def measure(running: Running, runs: int, seconds: float) -> None:
         platform = Platform(http)
         paths = {name: await platform.deploy(name, make()) for name, make in WORKFLOWS.items()}
         await platform.run(paths["trivial"], 1)
-        async with Direct(running.engine_url()) as direct:
+        async with Direct(running.engine_socket()) as direct:
             for name, make in WORKFLOWS.items():
                 ways = {
                     "two calls": partial(platform.run, paths[name]),

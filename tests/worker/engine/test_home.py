@@ -1,14 +1,16 @@
 """The home of a worker's engines, with a real ComfyUI: what changes for engines while they live."""
 
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from runflow.worker.engine.base import EngineCrashed
-from runflow.worker.engine.boot import OwnedSettings
+from runflow.worker.engine.boot import OwnedSettings, can_run_as, default_pythons
 from runflow.worker.engine.home import EngineHome
-from runflow.worker.engine.isolation.rungs import Rung
+from runflow.worker.engine.isolation.rungs import Rung, Sandbox
 from runflow.worker.engine.owned import OwnedEngine
+from runflow.worker.engine_choice import ENGINE_UID
 
 pytestmark = pytest.mark.e2e
 
@@ -55,3 +57,31 @@ async def test_an_engine_that_fills_the_disk_is_ended_and_leaves_nothing(comfyui
     finally:
         await engine.stop()
         await home.close()
+
+
+async def test_without_namespaces_an_engine_has_a_user_of_its_own_or_nothing(
+    comfyui_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def none(*_: object, **__: object) -> Sandbox:
+        return Sandbox(Rung.NONE, why_not_better="Namespaces cannot be used: the test says so.")
+
+    monkeypatch.setattr("runflow.worker.engine.home.probe", none)
+    # Not pytest's own folder, which no other user may enter.
+    with tempfile.TemporaryDirectory(prefix="runflow-home-") as folder:
+        Path(folder).chmod(0o755)
+        python = next(python for python in default_pythons(comfyui_dir) if python.exists())
+        apart = can_run_as(ENGINE_UID, python, comfyui_dir)
+        uid = ENGINE_UID if apart else None
+        home = EngineHome(OwnedSettings(comfyui_dir, Path(folder) / "base", enclosed=True, uid_without=lambda: uid))
+        engine = OwnedEngine(home.settings, home)
+        try:
+            description = await engine.start()
+            assert description.sandbox is not None
+            assert description.sandbox.rung == ("user" if apart else "none")
+            assert not description.sandbox.separates_files
+            assert "that needs namespaces" in (description.sandbox.why_not_better or "")
+            assert not engine.quick
+            assert any("NOT" in line for line in description.isolation)
+        finally:
+            await engine.stop()
+            await home.close()

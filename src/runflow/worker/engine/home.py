@@ -262,8 +262,9 @@ class EngineHome:
         python, keep = find_python(settings), () if listening is None else (listening,)
         head = [str(python)]
         if listening is not None:
-            scripts = SCRIPTS if self.sandbox.rung is Rung.NAMESPACES else str(Path(__file__).parent)
-            head += [f"{scripts}/forks/serving.py", str(listening)]
+            is_in_view = self.sandbox.rung is Rung.NAMESPACES
+            script = f"{SCRIPTS}/forks/serving.py" if is_in_view else await asyncio.to_thread(self._place_script)
+            head += [script, str(listening)]
         command = [*head, "main.py", *self.main_arguments(port)]
         process = EngineProcess(
             command, cwd=settings.comfy_dir, env=environment, log_path=log_path, pid_path=self.pid_path(life)
@@ -292,6 +293,13 @@ class EngineHome:
         )
         await process.start_within(given, keep)
         return process
+
+    def _place_script(self) -> str:
+        """Put the script by which an engine serves on a socket where its user can read it, and return its path."""
+        place = self.base_dir / "serving.py"
+        place.write_bytes((Path(__file__).parent / "forks" / "serving.py").read_bytes())
+        place.chmod(0o644)
+        return str(place)
 
     def pid_path(self, life: Life) -> Path:
         """Return where a life's process is remembered."""
