@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -41,7 +42,9 @@ async def test_it_sees_nothing_but_what_it_was_given(inside: Inside, tmp_path: P
     top, processes, secret = said.splitlines()
     assert set(eval(top)) <= {
         *("bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr", "etc", "proc", "dev", "sys", "run", "var", "tmp"),
-        *(path.parts[1] for path in (tmp_path, Path(os.__file__))),
+        # Ways that lead to its ComfyUI, to its Python and to what Python's environment names.
+        *(path.parts[1] for path in (tmp_path, Path(os.__file__), Path(sys.executable), Path(sys.prefix))),
+        *(path.parts[1] for path in map(Path, sys.path) if path.is_absolute() and len(path.parts) > 1),
         "home",
         "opt",
         "root",
