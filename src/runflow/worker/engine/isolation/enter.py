@@ -95,6 +95,8 @@ def _first_process(plan) -> None:  # type: ignore[no-untyped-def]
     if not plan["network"]:
         kernel.loopback_up()
     _build(plan["mounts"])
+    if plan["privileged"] and plan["users"] is None:
+        kernel.keep_settings("/proc")
     asks, told = os.pipe()
     go, gone = os.pipe()
     command = os.fork()

@@ -148,13 +148,14 @@ async def probe(runtime: Runtime, *, network: bool, user: int | Literal["own", "
     for candidate in (best, replace(best, layered=False)) if hasattr(os, "pidfd_open") else ():
         reason = await _try(candidate, runtime)
         if reason is None:
-            return candidate
+            return replace(candidate, why_not_better=_ROOTS_NUMBER) if root and candidate.users is None else candidate
         reasons.append(reason)
         log.info("A sandbox does not work here.", rung=candidate.rung.value, layered=candidate.layered, reason=reason)
     why = reasons[-1] if reasons else "only Linux (5.3 or later) has namespaces"
     return Sandbox(Rung.NONE, network=True, gpu=gpu, why_not_better=f"Namespaces cannot be used: {why}")
 
 
+_ROOTS_NUMBER = "Engines have root's user id, without its rights: RUNFLOW_ENGINE_USER or the GPU's devices ask for it."
 _SEES = """
 import os, sys
 with open("main.py"): pass

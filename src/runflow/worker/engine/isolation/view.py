@@ -22,6 +22,7 @@ ENGINE_FOLDERS = ("input", "output", "temp", "user", "home", "tmp")
 """What an engine writes, below its base folder."""
 
 _MEMORY_BYTES = 512 * 1024 * 1024
+_NOTHING_BYTES = 4096
 _PROGRAMS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _SETTINGS = (
     "ld.so.cache",
@@ -98,7 +99,7 @@ def mounts(
     found = [
         *_system(network=network),
         *_devices(gpu=gpu),
-        *_interpreter(runtime.python),
+        *_interpreter(runtime.python, runtime.base_dir),
         *_comfyui(runtime, layered=layered, owner=owner),
         *_base(runtime, life, owner),
         *(_bind(folder, folder.resolve()) for folder in runtime.more if folder.exists()),
@@ -128,6 +129,9 @@ def mounts_of_fork(runtime: Runtime, life: str, *, layered: bool, owner: int | N
                 "work": f"{OWN_LAYER}/work",
             }
         )
+    for name in _covered(runtime.comfy_dir):
+        place = str(runtime.comfy_dir / name)
+        found.append({"kind": "memory", "at": place, "size_bytes": _NOTHING_BYTES, "mode": 0o755})
     # What the parent can write to and its children see: with its user's number they could leave something there.
     found.append({"kind": "read_only", "at": str(runtime.base_dir)})
     for name in (*ENGINE_FOLDERS, "models"):
@@ -185,10 +189,18 @@ def _devices(*, gpu: bool) -> Iterator[Mount]:
                 yield Mount("bind", str(entry), source=str(entry), writable=True, devices=True, optional=True)
 
 
-def _interpreter(python: Path) -> Iterator[Mount]:
-    """The environment and the Python that it was made from, by every path that leads there."""
+def _interpreter(python: Path, base: Path) -> Iterator[Mount]:
+    """The environment and the Python that it was made from, by every path that leads there.
+
+    Of one that lies in somebody's home (`~/bin/python3`) only its programs and libraries: that home holds keys.
+    """
     seen: set[Path] = set()
     for prefix in _prefixes(python):
+        if any(_is_within(private, prefix.resolve()) for private in (base.resolve(), Path.home())):
+            for name in ("bin", "lib", "lib64"):
+                if _is_folder(prefix / name) and prefix not in (Path("/"), Path("/usr")):
+                    yield _bind(prefix / name, (prefix / name).resolve())
+            continue
         if prefix in seen or not _is_folder(prefix) or prefix in (Path("/"), Path("/usr"), Path("/usr/local")):
             continue
         seen.add(prefix)
@@ -224,6 +236,8 @@ def _comfyui(runtime: Runtime, *, layered: bool, owner: int | None) -> Iterator[
         yield Mount("overlay", str(folder), lower=COMFYUI_LAYER, layer=LAYER, owner=owner)
     else:
         yield _bind(folder, folder.resolve())
+    for name in _covered(folder):
+        yield Mount("memory", str(folder / name), size_bytes=_NOTHING_BYTES)
     for name in (".venv", "venv"):
         place = folder / name
         if place.exists() and not place.is_symlink():
@@ -235,6 +249,11 @@ def _comfyui(runtime: Runtime, *, layered: bool, owner: int | None) -> Iterator[
                 yield _bind(target, target.resolve())
                 if target != target.resolve():
                     yield _bind(target.resolve(), target.resolve())
+
+
+def _covered(folder: Path) -> list[str]:
+    """What somebody left in a ComfyUI that they used by hand: keys, pictures. An engine's own are elsewhere."""
+    return [name for name in ("user", "input", "output", "temp") if (folder / name).is_dir()]
 
 
 def _top(folder: Path) -> list[str]:
