@@ -220,8 +220,13 @@ class Attempt:
         for _ in range(_ENGINE_CHANGES):
             await self._leave()
             self._seat = seat = await self._context.executor.seat(self.lease)
-            await seat.engine.begin(self._folder)
-            prompt = await self._prepare(seat.engine)
+            try:
+                await seat.engine.begin(self._folder)
+                prompt = await self._prepare(seat.engine)
+            except (EngineError, OSError, RunFailed):
+                if seat.is_lost:  # it was ended meanwhile, with what was placed there
+                    continue
+                raise
             self._report.use_prompt(prompt, seat.output_types)
             try:
                 execution = await self._context.executor.execute(

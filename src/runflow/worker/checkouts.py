@@ -4,7 +4,9 @@ What is read may be anybody's folder (a node pack), so nothing of it is believed
 of a public address.
 """
 
+import os
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -81,7 +83,11 @@ def _public(url: str) -> str | None:
 
 def _text(path: Path) -> str | None:
     try:
-        with path.open("rb") as file:
-            return file.read(_MOST_BYTES).decode("utf-8", errors="replace")
-    except OSError:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError):  # not there, or a name that no file can have
         return None
+    with os.fdopen(descriptor, "rb") as file:
+        # Of a pipe or a device there would be no end.
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        return file.read(_MOST_BYTES).decode("utf-8", errors="replace")

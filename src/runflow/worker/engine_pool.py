@@ -164,6 +164,11 @@ class EnginePool:
         self.state = EngineState(EngineStatus.ENGINE_DOWN, _LOOK_WHERE)
 
     @property
+    def is_busy(self) -> bool:
+        """Whether a run has a place in an engine, or waits for one."""
+        return bool(self._requests) or any(one.seats for one in self._engines)
+
+    @property
     def lives(self) -> list[int]:
         """The lives of the engines that are there."""
         return [one.life for one in self._engines if one.is_ready]

@@ -66,6 +66,7 @@ class EngineSupervisor:
         """Whether it is being ended, or was: on purpose."""
         self.lived_seconds = 0.0
         self._is_told_to_end = False
+        self._ending: asyncio.Task[None] | None = None
         self._on_change = on_change
         self._usable = asyncio.Event()
         self._doubted = asyncio.Event()
@@ -102,9 +103,18 @@ class EngineSupervisor:
         if is_first and self.description is None:
             self._task.cancel()
         elif is_first:
-            with contextlib.suppress(EngineError):
-                await self.engine.stop()
-        await asyncio.wait({self._task})
+            # Of its own: whoever asks for the end may be called off in the middle of it.
+            self._ending = asyncio.create_task(self._stop_engine(), name="engine stop")
+        await asyncio.wait({self._task, *({self._ending} if self._ending is not None else ())})
+
+    async def _stop_engine(self) -> None:
+        try:
+            await self.engine.stop()
+        except EngineError:
+            pass
+        except Exception:
+            log.exception("An engine could not be stopped in good order.")
+            self._task.cancel()
 
     async def _live(self) -> None:
         loop = asyncio.get_running_loop()
@@ -120,10 +130,12 @@ class EngineSupervisor:
             self.lived_seconds = loop.time() - began
             self._usable.clear()
             # Also after a crash: what it holds (its base folder's lock) is in the way of the next one.
-            with contextlib.suppress(EngineError):
-                await self.engine.stop()
-            self._usable.set()  # whoever waits for it looks at what became of it
-            loop.call_soon(self._on_change)
+            try:
+                with contextlib.suppress(EngineError):
+                    await self.engine.stop()
+            finally:
+                self._usable.set()  # whoever waits for it looks at what became of it
+                loop.call_soon(self._on_change)
 
     async def _until_dead(self) -> str | None:
         """Wait for the end of the engine; on the way find out about doubts. Returns the reason."""

@@ -100,7 +100,8 @@ class Executor:
     @property
     def congested(self) -> bool:
         """Whether a run had to be given back behind one that takes long; until that ends no more are asked for."""
-        return self._congested or self._pool.congested
+        # Where nobody has a place any more there is nothing to end, and so nobody who would take this back.
+        return (self._congested or self._pool.congested) and self._pool.is_busy
 
     @property
     def is_short(self) -> bool:

@@ -131,11 +131,11 @@ def extra_folders(file: Path) -> Iterator[tuple[str, Path]]:
     except (OSError, UnicodeDecodeError) as error:
         raise Unreadable(f"{file.name} cannot be read") from error
     for section in _sections(lines, file.name):
-        base = os.path.expandvars(section.get("base_path", [""])[0])
-        root = file.parent / Path(base).expanduser() if base else file.parent
+        base = os.path.expandvars((section.get("base_path") or [""])[0])
+        root = file.parent / os.path.expanduser(base) if base else file.parent  # noqa: PTH111 (raises for no home)
         for kind, folders in section.items():
             if kind not in _NOT_KINDS:
-                yield from ((kind, root / Path(folder).expanduser()) for folder in folders)
+                yield from ((kind, root / os.path.expanduser(folder)) for folder in folders)  # noqa: PTH111
 
 
 def _sections(lines: list[str], name: str) -> Iterator[dict[str, list[str]]]:

@@ -10,8 +10,6 @@ import fcntl
 import os
 import secrets
 import shutil
-import socket
-import tempfile
 import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,6 +34,7 @@ from runflow.worker.engine.forks.fork_server import ForkedEngine, ForkRefused, F
 from runflow.worker.engine.forks.memory import ForkMemory, Remembered, identity
 from runflow.worker.engine.isolation.rungs import Rung, Sandbox, make_life, plan, probe
 from runflow.worker.engine.isolation.view import SCRIPTS, Runtime, mounts
+from runflow.worker.engine.listening_socket import ListeningSocket
 from runflow.worker.engine.process import EngineProcess, end_leftover
 from runflow.worker.engine.protocol import ComfyClient
 from runflow.worker.engine.run_files import RunFiles
@@ -45,7 +44,6 @@ from runflow.worker.engine.session import PromptSession
 log = structlog.get_logger(__name__)
 
 LIVES = "lives"
-_LONGEST_SOCKET_PATH = 90
 _MOST_LOADS = 8
 """How often a fork server is started anew, with one more pack left to its children."""
 _TOLD_SECONDS = 10.0
@@ -68,40 +66,6 @@ class Life:
     root: Path
     uid: int | None
     files: RunFiles
-
-
-class ListeningSocket:
-    """A Unix socket that an engine is handed to serve on, in a folder that only the worker can enter."""
-
-    def __init__(self, folder: Path) -> None:
-        place = folder / secrets.token_hex(4)
-        self._made: Path | None = None
-        if len(os.fsencode(place)) > _LONGEST_SOCKET_PATH:
-            self._made = Path(tempfile.mkdtemp(prefix="runflow-"))
-            place = self._made / "engine"
-        else:
-            folder.mkdir(mode=0o700, exist_ok=True)
-        self.path = place
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.bind(str(place))
-        self._socket.listen(128)
-        self._socket.setblocking(False)
-        os.set_inheritable(self._socket.fileno(), True)
-
-    def fileno(self) -> int:
-        """Return its descriptor."""
-        return self._socket.fileno()
-
-    def hand_over(self) -> None:
-        """Close our end of it, once the engine has its own: connections to an engine that is gone are refused then."""
-        self._socket.close()
-
-    def close(self) -> None:
-        """Take it away."""
-        self._socket.close()
-        self.path.unlink(missing_ok=True)
-        if self._made is not None:
-            shutil.rmtree(self._made, ignore_errors=True)
 
 
 class EngineHome:
@@ -127,6 +91,8 @@ class EngineHome:
         self._is_stale = False
         """Whether the fork server has another network than engines are to have now."""
         self._is_refused = False
+        self._is_found = False
+        """Whether it is known what holds an engine here: without that none is started."""
         self._lock: IO[bytes] | None = None
         self._numbers = 0
         self._preparing: asyncio.Task[None] | None = None
@@ -186,11 +152,13 @@ class EngineHome:
             find_python(self.settings)
             if self._lock is None:
                 await asyncio.to_thread(self._take_base)
+            if not self._is_found:
                 if self.settings.disk_limit_bytes is None:
                     self.disk_limit = shutil.disk_usage(self.base_dir).free // 2
                 if self.settings.enclosed:
                     await self._find_sandbox()
                     log.info("engines are held by", rung=self.sandbox.rung.value, why=self.sandbox.why_not_better)
+                self._is_found = True
             self.arguments = await asyncio.to_thread(self._prepare)
 
     async def _find_sandbox(self) -> None:
@@ -199,7 +167,9 @@ class EngineHome:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_TOLD_SECONDS):
                     await self._network_told.wait()
-        self.sandbox = await probe(self.runtime, network=bool(self._network), user=settings.sandbox_user)
+        found = await probe(self.runtime, network=bool(self._network), user=settings.sandbox_user)
+        # It may have been told otherwise meanwhile.
+        self.sandbox = replace(found, network=found.network if found.rung is Rung.NONE else bool(self._network))
         if self.sandbox.rung is Rung.NONE:
             self.uid = await asyncio.to_thread(settings.uid_without)
             if self.uid is not None:
@@ -209,8 +179,7 @@ class EngineHome:
         """End the fork server with all that came from it, and let go of the folder."""
         if self._preparing is not None:
             self._preparing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._preparing
+            await asyncio.wait({self._preparing})
         if self.forks is not None:
             await self.forks.stop()
             self.forks = None
@@ -223,7 +192,10 @@ class EngineHome:
         self._numbers += 1
         if self.sandbox.rung is not Rung.NAMESPACES:
             files = RunFiles(self.base_dir, uid=self.uid)
-            files.clean_all()
+            if not files.clean_all():
+                raise EngineStartFailed(
+                    f"What an earlier engine left in {self.base_dir} cannot be removed in time. Remove it by hand."
+                )
             files.make()
             return Life("base", self._numbers, self.base_dir, self.uid, files)
         name = secrets.token_hex(8)
@@ -307,6 +279,8 @@ class EngineHome:
 
     async def wait_for_forks(self) -> None:
         """Start the fork server and wait for it where it is known to do for this ComfyUI what a boot does."""
+        if self._is_stale:
+            await self.settled()
         if self._is_stale and self.forks is not None and self.forks.is_idle:
             await self.forks.stop()
             self.forks, self._is_stale = None, False
@@ -335,6 +309,8 @@ class EngineHome:
             self.why_no_forks = "Engines are booted, not forked: that needs namespaces."
         elif self._is_refused:
             return False
+        elif self.sandbox.privileged and self.sandbox.users is None:
+            self.why_no_forks = "Engines are booted, not forked: they have root's user id."
         elif self.sandbox.gpu:
             self.why_no_forks = "Engines are booted, not forked, on a GPU."
         else:
@@ -361,7 +337,7 @@ class EngineHome:
             if node_types is not None:
                 await self._try_a_fork(node_types)
                 known = await asyncio.to_thread(self._memory.write, known.proven(sorted(node_types)))
-        except (ForkRefused, EngineStartFailed) as refused:
+        except (ForkRefused, EngineError, OSError) as refused:
             self.why_no_forks = f"Engines are booted, not forked: {refused}"
             log.warning("No fork server.", reason=str(refused))
             if self.forks is not None:
@@ -419,6 +395,8 @@ class EngineHome:
     async def _load_calmly(self, known: Remembered) -> Remembered:
         """Load it, again without the packs that no fork survives: their children load them."""
         for _ in range(_MOST_LOADS):
+            if self.forks is not None:
+                await self.forks.stop()
             self.forked_nodes = None
             self.forks = ForkServer(
                 self.runtime,
@@ -461,7 +439,7 @@ class EngineHome:
         """Remove what an ended engine left in `lives`."""
         try:
             with Folder.at(self.lives) as lives:
-                lives.remove(name, Budget())
+                lives.remove(name, Budget(entries=20_000_000, seconds=600.0))
         except (OSError, BudgetSpent) as error:
             log.warning("What an engine left is not all gone.", folder=str(self.lives / name), why=repr(error))
 

@@ -33,7 +33,8 @@ from runflow.worker.engine.describe import read_description
 from runflow.worker.engine.diagnosis import diagnose
 from runflow.worker.engine.execution import Execution, OnEvent, Prompt
 from runflow.worker.engine.forks.fork_server import ForkedEngine
-from runflow.worker.engine.home import EngineHome, Life, ListeningSocket
+from runflow.worker.engine.home import EngineHome, Life
+from runflow.worker.engine.listening_socket import ListeningSocket
 from runflow.worker.engine.process import EngineProcess, default_limit_bytes, free_port
 from runflow.worker.engine.protocol import ComfyClient
 from runflow.worker.engine.run_files import RunFiles
@@ -45,6 +46,7 @@ _PORT_TRIES = 3
 _MEMORY_SECONDS = 1.0
 _CHILDREN_EVERY = 10
 _DISK_EVERY = 5
+_FORK_SECONDS = 60.0
 _OWN_ABILITIES = frozenset({Ability.LOCAL_FILES, Ability.OWN_FOLDERS, Ability.KILL, Ability.MEMORY_LIMIT})
 
 
@@ -131,9 +133,17 @@ class OwnedEngine:
             await self._home.wait_for_forks()
             self._stopping, self._killed_because, self._killed_code, self._death = False, None, None, None
             self._gone.clear()
+            changed = self._home.changed  # what changes while it starts holds for it, too
             client = await self._bring_up(on_boot)
             self._client = client
             description = await self._read_description(client)
+        except OSError as error:
+            await self._end()
+            where = f"{error.filename}: " if error.filename else ""
+            raise EngineStartFailed(
+                f"The engine cannot be started: {where}{error.strerror or error}. See that the disk has room and that "
+                f"the worker may write to {self.base_dir}."
+            ) from error
         except BaseException:
             await self._end()
             raise
@@ -148,7 +158,7 @@ class OwnedEngine:
         self._tasks = [
             asyncio.create_task(self._watch_exit(process, session), name="engine-exit"),
             asyncio.create_task(self._watch_memory(process), name="engine-memory"),
-            asyncio.create_task(self._end_when_outdated(session, self._home.changed), name="engine-outdated"),
+            asyncio.create_task(self._end_when_outdated(session, changed), name="engine-outdated"),
         ]
         if self.settings.with_plugin and not description.plugin:
             log.warning("the engine runs without the Runflow nodes; its log says why", log_path=str(self.log_path))
@@ -258,15 +268,15 @@ class OwnedEngine:
         """Fork an engine where that is possible, else boot one; return how it is reached."""
         home = self._home
         secret = secrets.token_urlsafe(32)
-        try:
-            self._life = await asyncio.to_thread(home.new_life)
-        except OSError as error:
-            raise EngineStartFailed(f"{error.filename} cannot be written: {error.strerror}.") from error
+        self._life = await asyncio.to_thread(home.new_life)
         if home.can_fork:
             try:
                 return await self._fork(self._life, secret, on_boot)
             except EngineStartFailed as failure:
                 log.warning("an engine could not be forked, so one is booted", reason=str(failure))
+                if self._process is not None:
+                    await self._process.kill()
+                    self._process = None
                 await self._leave_life()
                 self._life = await asyncio.to_thread(home.new_life)
         if self.settings.enclosed:
@@ -276,7 +286,8 @@ class OwnedEngine:
     async def _fork(self, life: Life, secret: str, on_boot: OnBoot | None) -> ComfyClient:
         listening = self._socket = ListeningSocket(self.base_dir / "sockets")
         forked = self._process = await self._home.forked(life, secret, listening, self.log_path)
-        client = await self._until_ready(forked, self._client_on(listening, secret), on_boot)
+        # What was imported already answers at once, or hangs.
+        client = await self._until_ready(forked, self._client_on(listening, secret), on_boot, seconds=_FORK_SECONDS)
         try:
             await self._home.require_held(forked)
         except EngineStartFailed:
@@ -305,9 +316,11 @@ class OwnedEngine:
                 await process.kill()
         raise AssertionError("the last try returns or raises")
 
-    async def _until_ready(self, process: Started, client: ComfyClient, on_boot: OnBoot | None) -> ComfyClient:
+    async def _until_ready(
+        self, process: Started, client: ComfyClient, on_boot: OnBoot | None, *, seconds: float | None = None
+    ) -> ComfyClient:
         try:
-            await until_ready(process, client, self.settings.boot_seconds, self.log_path, on_boot)
+            await until_ready(process, client, seconds or self.settings.boot_seconds, self.log_path, on_boot)
         except BaseException:
             await client.close()
             raise
@@ -375,9 +388,18 @@ class OwnedEngine:
         life, most = self._life, self._home.disk_limit
         if life is None:
             return None
-        usage = await asyncio.to_thread(life.files.usage)
+        try:
+            usage = await asyncio.to_thread(life.files.usage)
+        except OSError as error:
+            log.warning("what an engine writes cannot be looked at", reason=str(error))
+            return None
         if usage.size_bytes <= most and usage.is_whole:
             return None
+        if usage.size_bytes <= most:
+            return (
+                f"The engine made more files, or deeper folders, than can be looked at ({usage.entries} of them), and "
+                "was ended. Let the workflow write fewer files."
+            )
         return (
             f"The engine wrote {usage.size_bytes / 2**30:.1f} GiB in {usage.entries} files, more than the "
             f"{most / 2**30:.1f} GiB that it may, and was ended. Set RUNFLOW_ENGINE_DISK_BYTES if it needs more."

@@ -74,7 +74,7 @@ def link_or_copy_file(source: Path, models: Path, name: str) -> None:
 
     Raises OSError, and EngineError where a link is on the way: an engine of the same user could have put it there.
     """
-    models.mkdir(parents=True, exist_ok=True)
+    models.mkdir(exist_ok=True)  # not what is above it: an engine that has ended takes its folders with it
     *above, last = name.split("/")
     try:
         with contextlib.ExitStack() as held:

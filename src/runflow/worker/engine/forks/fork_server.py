@@ -150,16 +150,24 @@ class ForkServer:
         view = self._view(name, number, file_bytes=file_bytes)
         engine = ForkedEngine(self, name, EngineLog(log_path))
         self._engines[name] = engine
-        said = engine.log.open()
+        try:
+            said = engine.log.open()
+        except OSError:
+            self._engines.pop(name, None)
+            raise
         try:
             told = await self._ask(
                 {"kind": "fork", "name": name, "view": view, "environment": dict(environment)},
                 descriptors=[listening, said],
                 seconds=_ANSWER_SECONDS,
             )
-        except (ForkRefused, EngineStartFailed) as refused:
+        except BaseException as refused:
+            # It may be forked a moment later: whoever asks for its end now is heard after that.
+            self.end(name)
             self._engines.pop(name, None)
             engine.log.close()
+            if not isinstance(refused, ForkRefused):
+                raise
             raise EngineStartFailed(f"The fork server made no engine: {refused}") from refused
         finally:
             os.close(said)
