@@ -128,6 +128,12 @@ def test_a_worker_that_is_free_and_does_not_come_is_not_waited_for_longer_than_a
     assert [chosen(board(lane(1, "a", waited=waited)), worker(), holders) for waited in (1.0, LOAD)] == [None, 1]
 
 
+def test_a_lane_that_who_holds_its_models_never_takes_is_not_left_for_ever() -> None:
+    """Whoever holds them may not serve that lane, and begins another run each time that it is free."""
+    left = [chosen(board(lane(1, "a", waited=waited)), worker(), holding("a", free_in=1.0)) for waited in (60.0, 120.0)]
+    assert left == [None, 1]
+
+
 def test_more_than_one_worker_loads_what_many_runs_need() -> None:
     holders = holding("a", free_in=1.0)
     assert chosen(board(lane(1, "a", depth=20, expected_seconds=4.0)), worker(), holders) == 1

@@ -224,6 +224,34 @@ async def test_ten_thousand_lanes_that_are_known_cost_little(
     assert (time.process_time() - began) / 20 < 0.1, "a few milliseconds, many times over"
 
 
+async def test_what_no_longer_fits_in_memory_is_looked_up_again(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eligibility, known = services.part(Eligibility), services.part(Known)
+    waiting = lanes(30)
+    workers = [Candidate("CPU", abilities=EngineAbilities(name, node_types=frozenset({name}))) for name in ("A", "B")]
+
+    async def lane_versions(_: object, wanted: list[UUID]) -> list[LaneVersion]:
+        return [LaneVersion(lane, lane, new_id()) for lane in wanted]
+
+    async def read(_: object, wanted: set[UUID]) -> dict[UUID, Requirements]:
+        return {one: Requirements(new_id(), ("AB"[list(ids).index(one) % 2],)) for one in wanted}
+
+    ids = {lane.id: None for lane in waiting}
+    monkeypatch.setattr("runflow.queue.eligibility_queries.lane_versions", lane_versions)
+    monkeypatch.setattr(known.requirements, "read", read)
+    monkeypatch.setattr("runflow.queue.eligibility.MOST_LANES", 7)
+    monkeypatch.setattr("runflow.queue.eligibility.AT_ONCE", 4)
+    served: dict[str, set[UUID]] = {"A": set(), "B": set()}
+    for _ in range(20):
+        for worker in workers:
+            assert worker.abilities is not None
+            served[worker.abilities.key] |= {one.id for one in await eligibility.among(waiting, worker, NOW)}
+            left = [one for one in waiting if one.id not in served[worker.abilities.key]]
+            served[worker.abilities.key] |= {one.id for one in await eligibility.among(left, worker, NOW)}
+    assert [served["A"], served["B"]] == [{one.id for one in waiting[start::2]} for start in (0, 1)]
+
+
 async def test_a_lane_that_is_new_is_found_out_about_while_others_have_work(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:

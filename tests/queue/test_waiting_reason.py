@@ -63,3 +63,9 @@ def test_who_waits_for_a_better_class_is_told_when_the_next_one_may_come() -> No
     text = reason([worker(gpu_code="A100")], "L40S,A100", 3)
     assert "L40S" in text and "30 seconds" in text and "A100 may take it" in text
     assert reason([worker(gpu_code="A100")], "L40S,A100", 31) == "Waiting for a free worker."
+
+
+def test_what_another_organizations_public_workflow_lacks_is_told_to_its_owner() -> None:
+    text = reason([worker(LACKS)], "auto", is_own=False)
+    assert "owner" in text
+    assert "X" not in text and "pack" not in text and "box" not in text

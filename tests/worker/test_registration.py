@@ -102,6 +102,18 @@ async def test_the_sandbox_is_told_with_the_isolation_that_is_set(
     }
 
 
+async def test_between_two_engines_it_can_do_what_it_could(
+    server: FakeServer, connection: Connection, settings: WorkerSettings, description: EngineDescription
+) -> None:
+    facts = SandboxFacts("namespaces", separates_files=True, fork_level=3, why_not_better=None)
+    registrar = Registrar(settings)
+    await registrar.register(connection, PLAIN, replace(description, sandbox=facts))
+    await registrar.register(connection, PLAIN, None)
+    first, second = server.registrations
+    assert first["abilities"] and first["sandbox"]
+    assert (second["abilities"], second["sandbox"]) == (first["abilities"], first["sandbox"])
+
+
 async def test_a_model_that_is_put_there_is_noticed_without_a_restart(
     server: FakeServer, connection: Connection, settings: WorkerSettings, description: EngineDescription
 ) -> None:
@@ -147,6 +159,8 @@ async def test_an_attached_engine_says_what_it_offers(
         await Registrar(settings).register(connection, PLAIN, attached)
         told = server.registrations[0]["abilities"]
         assert (told["node_packs"], told["places_models"]) == (None, False)
+        sandbox = server.registrations[0]["sandbox"]
+        assert (sandbox["rung"], sandbox["separates_files"]) == ("none", False), "it is one process for everybody"
     finally:
         await runner.cleanup()
     assert await models_of_attached(url, {}) is None, "one that does not answer"

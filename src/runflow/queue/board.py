@@ -123,7 +123,8 @@ class Board:
             expected.discard(row.id)
             known = self.lineup.get(row.id)
             waits_since = max(row.oldest_at, row.claimed_at or 0.0)
-            if known is None or (known.waits_since, known.priority) != (waits_since, row.priority):
+            is_other = known is None or (known.waits_since, known.priority) != (waits_since, row.priority)
+            if known is None or is_other or known.models != (row.models_key or ""):
                 lane = _lane(row, waits_since)
                 self.lineup.put(lane, row.virtual_time)
                 self._remember(lane)

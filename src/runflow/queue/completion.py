@@ -161,7 +161,12 @@ async def _complete(services: Services, files: AttemptFiles, body: Completion, t
                     transaction, org=held.org_id, run=held.run_id, number=held.number, forgotten_at=held.offered_at
                 )
             await queries.return_offer(
-                transaction, lease=held.lease_id, run=held.run_id, lane=held.lane_id, created_at=held.created_at
+                transaction,
+                lease=held.lease_id,
+                run=held.run_id,
+                lane=held.lane_id,
+                created_at=held.created_at,
+                beginnings=0 if goes_back else number_of(held),
             )
             transition = Transition("released", "queued", billable=False)
         else:

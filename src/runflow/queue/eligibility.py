@@ -120,8 +120,12 @@ class Eligibility:
             return found
         return await self._able(found, worker)
 
+    @staticmethod
+    def _key_of(worker: Candidate) -> str:
+        return worker.abilities.key if worker.abilities is not None else ""
+
     def _verdicts_of(self, worker: Candidate) -> dict[int, _Verdict]:
-        key = worker.abilities.key if worker.abilities is not None else ""
+        key = self._key_of(worker)
         found = self._verdicts.setdefault(key, {})
         self._verdicts.move_to_end(key)
         while len(self._verdicts) > MOST_KEYS:
@@ -174,6 +178,8 @@ class Eligibility:
         """Find out about lanes of which nothing is known."""
         if len(self._lanes) > MOST_LANES:
             self._lanes.clear()
+            self._verdicts = OrderedDict({self._key_of(worker): verdicts})
+            verdicts.clear()
         if len(verdicts) > MOST_LANES:
             verdicts.clear()
         async with self._services.db.system(durable=False) as transaction:

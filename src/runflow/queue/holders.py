@@ -11,6 +11,8 @@ from uuid import UUID
 
 from runflow.queue.lineup import Lane, Lineup
 
+MOST_LOADS_WAITED = 10
+"""For so many of its loads a lane may be left to workers that hold its models, counted from when it was served last."""
 BELIEVED_SECONDS = 0.25
 """For so long it holds that a lane is left to others, unless runs enter it: nobody foresees anything to the moment."""
 
@@ -83,6 +85,9 @@ class Holders:
 
     def _leaves(self, lane: Lane, lineup: Lineup, now: float) -> bool:
         groups, most = self._groups, lane.load_seconds
+        # Nobody here knows whether who holds the key may serve this lane at all, so it is not left for long.
+        if now - lane.waits_since >= max(MOST_LOADS_WAITED * most, BELIEVED_SECONDS):
+            return False
         for key in lane.keys:
             group = groups.get(key)
             if group is None:

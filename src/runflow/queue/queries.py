@@ -299,7 +299,7 @@ _RETURN_OFFER = """
     WITH gone AS (DELETE FROM run_attempts WHERE id = %(lease)s),
     back AS (
         UPDATE runs SET status_code = CASE status_code WHEN 'dispatching' THEN 'queued' ELSE status_code END,
-            has_leftovers = true
+            has_leftovers = true, attempt_count = greatest(attempt_count, %(beginnings)s)
         WHERE id = %(run)s
     )
     UPDATE lanes SET running = running - 1, depth = depth + 1,
@@ -308,9 +308,15 @@ _RETURN_OFFER = """
 """
 
 
-async def return_offer(transaction: Transaction, *, lease: UUID, run: UUID, lane: UUID, created_at: datetime) -> None:
-    """Forget a locked offer that nobody took up: the run waits again and no attempt is counted."""
-    await transaction.run(_RETURN_OFFER, {"lease": lease, "run": run, "lane": lane, "created_at": created_at})
+async def return_offer(
+    transaction: Transaction, *, lease: UUID, run: UUID, lane: UUID, created_at: datetime, beginnings: int = 0
+) -> None:
+    """Forget a locked offer that nobody took up: the run waits again and no attempt is counted.
+
+    `beginnings`: how often it was begun, where this one is to be remembered.
+    """
+    values = {"lease": lease, "run": run, "lane": lane, "created_at": created_at, "beginnings": beginnings}
+    await transaction.run(_RETURN_OFFER, values)
 
 
 # ----------------------------------------------------------------------------------------------------------- callbacks

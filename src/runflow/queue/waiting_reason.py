@@ -14,7 +14,7 @@ from runflow.web.services import Services
 from runflow.workers import ability_queries
 from runflow.workers.queries import ConnectedWorker
 from runflow.workflows.runtime import service as runtime
-from runflow.workflows.runtime.known import REMEMBER_SECONDS
+from runflow.workflows.runtime.known import REMEMBER_SECONDS, Known
 from runflow.workflows.runtime.satisfies import Difference, DifferenceCode, sentences
 from runflow.workflows.runtime.service import Fit
 
@@ -45,6 +45,9 @@ class WaitingRun(Protocol):
         """Since when it waits."""
 
 
+_OWNERS_TO_KNOW = "No connected worker has what this workflow needs. Ask its owner, who is told what is missing."
+
+
 class WaitingReasons:
     """Looks at the connected workers, at most once a second."""
 
@@ -66,7 +69,8 @@ class WaitingReasons:
         if refused:
             fits = [_with_refusal(fit, refused.get(fit.machine.worker.id)) for fit in fits]
         waited = (datetime.now(UTC) - run.created_at).total_seconds()
-        return reason(fits, run.gpu_class, waited)
+        version = await self._services.part(Known).version(run.version_id) if fits else None
+        return reason(fits, run.gpu_class, waited, is_own=version is None or version.org_id == run.org_id)
 
     async def _refusals(self, run: WaitingRun) -> dict[UUID, str]:
         """Return by worker why the run's lane is kept from it."""
@@ -94,8 +98,11 @@ def _with_refusal(fit: Fit, message: str | None) -> Fit:
     return replace(fit, differences=(*fit.differences, told))
 
 
-def reason(fits: Sequence[Fit], gpu_class: str, waited_seconds: float = 0.0) -> str:
-    """Decide the sentence from the connected workers and what they lack."""
+def reason(fits: Sequence[Fit], gpu_class: str, waited_seconds: float = 0.0, *, is_own: bool = True) -> str:
+    """Decide the sentence from the connected workers and what they lack.
+
+    Without `is_own` the workflow is another organization's public one: what it is made of is its owner's to know.
+    """
     if not fits:
         return "No worker is connected. Start one with `runflow worker --server URL --token-file FILE`."
     able = [fit for fit in fits if gpu_class == ANY_GPU or fit.machine.worker.gpu_code in gpu_class.split(",")]
@@ -107,6 +114,8 @@ def reason(fits: Sequence[Fit], gpu_class: str, waited_seconds: float = 0.0) -> 
         )
     capable = [fit.machine.worker for fit in able if fit.is_able]
     if not capable:
+        if not is_own:
+            return _OWNERS_TO_KNOW
         told = sentences([(fit.machine.worker.name, fit.differences) for fit in able])
         return f"No connected worker can run it: {told[0]}. {told[1]}" if told else "Waiting for a free worker."
     return _of_capable(capable, gpu_class, waited_seconds)

@@ -24,7 +24,7 @@ from runflow.protocol.workers import Registered, Registration
 from runflow.worker.checkouts import read_checkout
 from runflow.worker.connection import Connection
 from runflow.worker.engine.attached import credential_headers
-from runflow.worker.engine.base import EngineDescription, EngineError, EngineKind
+from runflow.worker.engine.base import EngineDescription, EngineError, EngineKind, SandboxFacts
 from runflow.worker.engine.protocol import ComfyClient
 from runflow.worker.model_files import LONGEST_PATH, Stamp, Unreadable, is_same, list_models, model_roots
 from runflow.worker.runtime.record import read_record
@@ -62,6 +62,7 @@ class Registrar:
         self._of: EngineDescription | None = None
         self._found: _Found | None = None
         self._said: str | None = None
+        self._told: tuple[Abilities | None, Sandbox | None] = None, None
 
     async def until_changed(self, changed: asyncio.Event) -> None:
         """Wait until `changed` is set, or the model files are others than those that were told last."""
@@ -79,7 +80,9 @@ class Registrar:
     ) -> Registered:
         """Register with what the engine can run, and once more with the lists that the server asks for."""
         if description is None:
-            return await connection.register(registration)
+            # Between two engines it can do what it could: nothing is to be found out anew for that.
+            abilities, sandbox = self._told
+            return await connection.register(replace(registration, abilities=abilities, sandbox=sandbox))
         found = await self._look(description)
         abilities = Abilities(
             comfyui_version=found.comfyui_version[:_LONGEST_NAME],
@@ -90,7 +93,8 @@ class Registrar:
             places_models=found.is_owned,
             allows_pickle=self._settings.allow_pickle,
         )
-        whole = replace(registration, abilities=abilities, sandbox=self._sandbox(description))
+        self._told = abilities, self._sandbox(description)
+        whole = replace(registration, abilities=abilities, sandbox=self._told[1])
         answer = await connection.register(whole)
         if answer.wants:
             lists = {name: getattr(found, name) for name in answer.wants if name in _LISTS}
@@ -99,6 +103,8 @@ class Registrar:
 
     def _sandbox(self, description: EngineDescription) -> Sandbox | None:
         facts = description.sandbox
+        if facts is None and description.kind is EngineKind.ATTACHED:
+            facts = SandboxFacts("none", False, None, "A ComfyUI that somebody else runs is isolated from nothing.")
         if facts is None:
             return None
         return Sandbox(

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import structlog
+
 from runflow import errors
 from runflow.graph import GraphWarning
 from runflow.web.auth import Principal
@@ -22,6 +24,8 @@ from runflow.workflows.runtime.satisfies import (
     sentences,
 )
 from runflow.workflows.tables import WorkflowRow
+
+log = structlog.get_logger()
 
 ANY_GPU = "auto"
 
@@ -112,8 +116,15 @@ class Outlook:
 
 
 async def outlook(services: Services, org_id: UUID, workflow_id: UUID) -> Outlook:
-    """Return what becomes of the runs of a workflow that was just deployed. Call it after the commit."""
-    found = (await _of_workflow(services, org_id, workflow_id))[1]
+    """Return what becomes of the runs of a workflow that was just deployed. Call it after the commit.
+
+    What was deployed stands, whatever comes here.
+    """
+    try:
+        found = (await _of_workflow(services, org_id, workflow_id))[1]
+    except Exception:
+        log.exception("nothing can be said of the workers for a deployment", workflow_id=str(workflow_id))
+        return Outlook()
     fitting = [fit for fit in found if not any(one.code == "GPU_CLASS" for one in fit.differences)]
     if not fitting:
         return Outlook()
