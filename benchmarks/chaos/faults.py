@@ -52,7 +52,9 @@ def _side(machine: Machine, rng: random.Random) -> Service:
 TARGETS: dict[str, Finder] = {
     "worker": lambda machine, rng: _of(machine.worker(_side(machine, rng))),
     "engine": lambda machine, rng: _of(machine.engine(_side(machine, rng))),
-    "launcher": lambda machine, rng: _of(machine.launcher(_side(machine, rng))),
+    "fork server": lambda machine, rng: _of(machine.fork_server(_side(machine, rng))),
+    "sandbox": lambda machine, rng: _of(machine.sandbox(_side(machine, rng))),
+    "watchdog": lambda machine, rng: _of(machine.watchdog(_side(machine, rng))),
     "server": lambda machine, rng: [machine.server.root()],
     "postmaster": lambda machine, rng: _of(machine.postmaster()),
     "backend": lambda machine, rng: _of(machine.backend(rng)),

@@ -196,21 +196,38 @@ class Machine:
             self.server.up = self.far.up = True
         return len(ready) == 2
 
-    def worker(self, service: Service) -> psutil.Process | None:
-        """Return the worker process of a service."""
+    def watchdog(self, service: Service) -> psutil.Process | None:
+        """Return the process that starts a service's worker again when it ends in a fault."""
         if service is self.far:
             return service.root()
         return _first(service.root().children(), "--die-with-parent")
 
-    def engine(self, service: Service) -> psutil.Process | None:
-        """Return the ComfyUI of a service's worker."""
-        worker = self.worker(service)
-        return None if worker is None else _first(worker.children(), "main.py", without="launcher.py")
+    def worker(self, service: Service) -> psutil.Process | None:
+        """Return the worker process of a service."""
+        watchdog = self.watchdog(service)
+        return None if watchdog is None else _first(watchdog.children(), "worker")
 
-    def launcher(self, service: Service) -> psutil.Process | None:
-        """Return the process that ends an engine with its worker."""
-        engine = self.engine(service)
-        return None if engine is None else _first(engine.children(), "launcher.py")
+    def engine(self, service: Service) -> psutil.Process | None:
+        """Return the ComfyUI of a service's worker that runs its runs: a forked one where there is one."""
+        forked = self._forks(service)
+        # Below the fork server comes one that only waits for the engine, and that one's child is the engine.
+        return forked[-1] if len(forked) > 2 else _first(self._below_worker(service), "main.py")
+
+    def fork_server(self, service: Service) -> psutil.Process | None:
+        """Return the process that a service's engines are forked from."""
+        return next(iter(self._forks(service)), None)
+
+    def sandbox(self, service: Service) -> psutil.Process | None:
+        """Return the process with which a sandbox, or an engine outside of one, ends."""
+        return _first(self._below_worker(service), "enter.py", "launcher.py")
+
+    def _forks(self, service: Service) -> list[psutil.Process]:
+        """Return the fork server and what came of it, parents first."""
+        return [one for one in self._below_worker(service) if any("forks/server.py" in word for word in _words(one))]
+
+    def _below_worker(self, service: Service) -> list[psutil.Process]:
+        worker = self.worker(service)
+        return [] if worker is None else list(worker.children(recursive=True))
 
     def postmaster(self) -> psutil.Process | None:
         """Return PostgreSQL's first process."""
@@ -327,10 +344,10 @@ def _free_port() -> int:
                 return port
 
 
-def _first(processes: list[psutil.Process], word: str, *, without: str | None = None) -> psutil.Process | None:
+def _first(processes: list[psutil.Process], *words: str) -> psutil.Process | None:
+    """Return the first process of whose command line a word contains one of these."""
     for process in processes:
-        words = _words(process)
-        if any(word in one for one in words) and not (without and any(without in one for one in words)):
+        if any(word in one for word in words for one in _words(process)):
             return process
     return None
 
