@@ -13,11 +13,14 @@ class BadAnswer(ConnectionError):
 
 
 class AnswerTooLong(BadAnswer):
-    """The answer has more than `MOST_BYTES`."""
+    """The answer has more bytes than are read of it."""
 
 
 class AnswerReader:
-    """Reads one answer to a request that is not HEAD. `status` and `body` are set when it is complete."""
+    """Reads one answer to a request that is not HEAD. `status` and `body` are set when it is complete.
+
+    It has at most `most_bytes`.
+    """
 
     __slots__ = (
         "_buffer",
@@ -25,13 +28,14 @@ class AnswerReader:
         "_has_head",
         "_is_chunked",
         "_length",
+        "_most_bytes",
         "body",
         "has_begun",
         "keeps_connection",
         "status",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self.status = 0
         self.body = b""
         self.has_begun = False
@@ -43,13 +47,14 @@ class AnswerReader:
         self._length: int | None = None
         self._is_chunked = False
         self._chunks = bytearray()
+        self._most_bytes = most_bytes
 
     def feed(self, data: bytes) -> bool:
         """Take what came; return whether the answer is complete. Raises `BadAnswer`."""
         self.has_begun = True
         self._buffer += data
-        if len(self._buffer) + len(self._chunks) > MOST_BYTES:
-            raise AnswerTooLong(f"The answer has more than {MOST_BYTES >> 20} MiB")
+        if len(self._buffer) + len(self._chunks) > self._most_bytes:
+            raise AnswerTooLong(f"The answer has more than {self._most_bytes >> 20} MiB")
         if not self._has_head and not self._read_head():
             return False
         if self._is_chunked:

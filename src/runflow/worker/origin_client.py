@@ -15,7 +15,7 @@ from typing import NamedTuple, Self, cast
 from urllib.parse import quote, urlsplit
 
 from runflow import __version__
-from runflow.worker.http_answer import AnswerReader, BadAnswer
+from runflow.worker.http_answer import MOST_BYTES, AnswerReader, BadAnswer
 
 _PORTS = {"http": 80, "https": 443}
 _SAFE_IN_PATH = "/:@!$&'()*+,;=?%~-._"
@@ -88,9 +88,14 @@ class OriginClient:
         headers: Mapping[str, str] | None = None,
         seconds: float,
         connect_seconds: float | None = None,
+        most_bytes: int = MOST_BYTES,
     ) -> tuple[int, bytes]:
-        """Send one request; return the status and the body of its answer, which must be complete within `seconds`."""
-        request = _Request(self._head(method, path, body, headers), body or b"", time.monotonic() + seconds)
+        """Send one request; return the status and the body of its answer, which must be complete within `seconds`.
+
+        Raises `AnswerTooLong` for one of more than `most_bytes`.
+        """
+        head = self._head(method, path, body, headers)
+        request = _Request(head, body or b"", time.monotonic() + seconds, most_bytes)
         line = self._kept()
         if line is not None:
             try:
@@ -166,11 +171,12 @@ class OriginClient:
 
 
 class _Request(NamedTuple):
-    """The bytes to send, and when (monotonic) the answer must be there."""
+    """The bytes to send, when (monotonic) the answer must be there, and how many bytes of it are read."""
 
     head: bytes
     body: bytes
     until: float
+    most_bytes: int
 
 
 class _Line(asyncio.Protocol):
@@ -200,7 +206,7 @@ class _Line(asyncio.Protocol):
         """Send a request and return its answer. Raises ConnectionError and TimeoutError, and closes then."""
         assert self._transport is not None
         loop = asyncio.get_running_loop()
-        self._reader = AnswerReader()
+        self._reader = AnswerReader(request.most_bytes)
         answer: asyncio.Future[AnswerReader] = loop.create_future()
         self._answer = answer
         late = loop.call_later(max(0.0, request.until - time.monotonic()), self._fail, TimeoutError())

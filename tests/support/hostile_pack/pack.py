@@ -8,14 +8,14 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar
 
-from . import credentials, exhaustion, import_time, leftovers, network, persistence, privileges, processes
+from . import answering, credentials, exhaustion, import_time, leftovers, network, persistence, privileges, processes
 from .loot import ATTACKS, Loot, engine_folders
 from .painting import as_tensor, paint
 from .smuggling import SMUGGLES
 
 __all__ = ["ATTACKS", "NODE_CLASS_MAPPINGS", "SMUGGLES"]
 
-_MODULES = (credentials, exhaustion, import_time, leftovers, network, persistence, privileges, processes)
+_MODULES = (answering, credentials, exhaustion, import_time, leftovers, network, persistence, privileges, processes)
 _HELPERS = {"leave": leftovers.leave, "models": persistence.models, "paint": paint}
 """What the tests need besides attacks."""
 

@@ -15,6 +15,7 @@ from runflow.worker.engine.base import EngineCrashed, EngineUnreachable
 from runflow.worker.engine.execution import EngineEvent, EventKind, Outcome
 from runflow.worker.engine.protocol import ComfyClient
 from runflow.worker.engine.session import _CANCEL_STEP_SECONDS, PromptSession
+from runflow.worker.engine.told import MOST_CHARACTERS
 from tests.support.waiting import until
 from tests.worker.engine.replay import Replay
 
@@ -357,3 +358,40 @@ async def test_an_answer_that_is_no_json_names_the_status(replay: Replay, sessio
     replay.answer = (500, {"oops": True})
     with pytest.raises(Exception, match="HTTP 500"):
         await session.execute(PROMPT, new_id())
+
+
+@pytest.mark.parametrize(
+    "output", [{"text": ["x" * (16 << 20)]}, {"text": [[] for _ in range(1_000_001)]}], ids=["long", "many"]
+)
+async def test_what_is_too_much_to_read_is_a_failure_of_the_workflow(
+    replay: Replay, session: PromptSession, output: dict[str, object]
+) -> None:
+    prompt_id = new_id()
+    running = asyncio.create_task(session.execute(PROMPT, prompt_id))
+    await replay.arrived.wait()
+    replay.finish(prompt_id, {"2": output})
+    await replay.send("executing", node=None, prompt_id=prompt_id)
+    execution = await running
+    assert execution.outcome is Outcome.FAILED and execution.error is not None
+    assert execution.error.code is FailureCode.EXECUTION_FAILED
+    assert "too much" in execution.error.message and "file" in execution.error.next_step
+
+
+async def test_messages_of_strangers_are_not_gathered_without_end(replay: Replay, session: PromptSession) -> None:
+    """Before an old engine has said under which id it runs the prompt, a message may be of any."""
+    kept: list[int] = []
+
+    async def talk_first(_: str) -> None:
+        for number in range(12):
+            await replay.send("executed", prompt_id=f"other-{number}", node="2", output={"text": ["x" * (1 << 20)]})
+        await until(lambda: len(session._orphans) >= 7)
+        kept.append(session._orphaned)
+
+    replay.own_ids, replay.before_answer = ["theirs"], talk_first
+    running = asyncio.create_task(session.execute(PROMPT, new_id()))
+    await replay.arrived.wait()
+    await until(lambda: "theirs" in replay.running)
+    replay.finish("theirs", {"2": FILE})
+    await replay.send("executing", node=None, prompt_id="theirs")
+    assert (await asyncio.wait_for(running, 60)).outcome is Outcome.SUCCEEDED
+    assert kept and kept[0] <= MOST_CHARACTERS

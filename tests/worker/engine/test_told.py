@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from runflow.worker.engine.told import Told
+from runflow.worker.engine.told import MOST_CHARACTERS, Told
 
 Message = tuple[str, Mapping[str, Any]]
 
@@ -62,3 +62,11 @@ def test_a_lost_message_leaves_a_doubt() -> None:
     for message in (SAVED, SUCCESS):
         story.take(*message)
     assert story.entry is None
+
+
+def test_what_is_told_at_too_great_a_length_is_not_kept() -> None:
+    story = told(START, NOTHING_CACHED)
+    for number in range(4):
+        story.take("executed", {"node": str(number), "output": FILE}, MOST_CHARACTERS // 3)
+    story.take(*SUCCESS)
+    assert story.entry is None, "the history has a bound of its own"

@@ -2,7 +2,7 @@
 
 from runflow.protocol.events import NodeState
 from runflow.worker.engine.execution import EngineEvent, EventKind
-from runflow.worker.engine.tracker import Tracker
+from runflow.worker.engine.tracker import MOST_NODES, Tracker
 
 PROMPT = {
     "1": {"class_type": "EmptyImage", "inputs": {}},
@@ -72,3 +72,17 @@ async def test_unknown_and_odd_messages_do_nothing() -> None:
     tracker.take("progress_state", {"nodes": None})
     tracker.take("execution_cached", {"nodes": None})
     assert tracker.timings(ended_well=True, at=0) == ()
+
+
+async def test_a_node_cannot_make_its_worker_follow_any_number_of_nodes() -> None:
+    events: list[EngineEvent] = []
+    tracker = Tracker(PROMPT, events.append)
+    for number in range(MOST_NODES + 50):
+        tracker.take("executing", {"node": f"n{number}"})
+        tracker.take("progress", {"node": f"n{number}", "value": 1, "max": 2})
+    for strange in ("", "x" * 100_000, 7, True):
+        tracker.take("executing", {"node": strange})
+        tracker.take("execution_cached", {"nodes": [strange]})
+        tracker.take("execution_error", {"node_id": strange})
+    assert len(tracker.timings(ended_well=False, at=0)) == MOST_NODES
+    assert {len(event.node_id or "") for event in events} <= set(range(2, 7))

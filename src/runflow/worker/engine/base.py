@@ -34,6 +34,13 @@ class EngineRefused(EngineError):
         super().__init__(message)
 
 
+class AnswerTooLarge(EngineRefused):
+    """What a prompt's nodes told of its end is more than is read of it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(200, message)
+
+
 class EngineCrashed(EngineError):
     """The engine died, or lost the prompt, while it had work. The run may be tried again on another lease.
 

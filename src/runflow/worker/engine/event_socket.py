@@ -15,7 +15,7 @@ import orjson
 import structlog
 
 from runflow.worker.engine.previews import FEATURES, Preview, read_preview
-from runflow.worker.engine.protocol import ComfyClient
+from runflow.worker.engine.protocol import ComfyClient, holds_too_much
 
 log = structlog.get_logger(__name__)
 
@@ -23,11 +23,16 @@ _PING_SECONDS = 15.0
 _LONGEST_WAIT = 2.0
 _MESSAGE_BYTES = 16 * 1024 * 1024
 """The longest message: a node can make its engine say anything, and history is the truth."""
+_TEXT_CHARACTERS = 4 * 1024 * 1024
+"""The longest one that is read; of a thousand nodes it is told in less."""
+_MOST_COMPLAINTS = 5
+"""Of one engine's messages in the log: it may send any number that nobody understands."""
+_MOST_CHARACTERS = 100
 _FEATURES = orjson.dumps(FEATURES).decode()
 
 
 class EventSocket:
-    """Listens, and hands every JSON message to `on_message(type, data)`, every picture to `on_preview`.
+    """Listens, and hands every JSON message to `on_message(type, data, size)`, every picture to `on_preview`.
 
     Says `on_garbled()` where one cannot be read, and `on_lost(client_id)` when the connection ends.
     """
@@ -35,7 +40,7 @@ class EventSocket:
     def __init__(
         self,
         client: ComfyClient,
-        on_message: Callable[[str, Mapping[str, Any]], None],
+        on_message: Callable[[str, Mapping[str, Any], int], None],
         on_garbled: Callable[[], None],
         on_lost: Callable[[str], None],
         on_preview: Callable[[Preview], None],
@@ -48,6 +53,7 @@ class EventSocket:
         self._task: asyncio.Task[None] | None = None
         self._connected = asyncio.Event()
         self.client_id: str | None = None
+        self._misunderstood = 0
 
     async def open(self) -> None:
         """Start listening, and keep at it until `close`."""
@@ -102,6 +108,9 @@ class EventSocket:
                 self._on_preview(preview)
             if message.type is not aiohttp.WSMsgType.TEXT:
                 continue
+            if len(message.data) > _TEXT_CHARACTERS or holds_too_much(message.data):
+                self._on_garbled()
+                continue
             try:
                 parsed = orjson.loads(message.data)
                 kind, data = parsed["type"], parsed.get("data")
@@ -110,6 +119,8 @@ class EventSocket:
                 continue
             if isinstance(data, dict):
                 try:
-                    self._on_message(kind, data)
+                    self._on_message(kind, data, len(message.data))
                 except Exception:
-                    log.exception("an engine message was not understood", kind=kind)
+                    self._misunderstood += 1
+                    if self._misunderstood <= _MOST_COMPLAINTS:
+                        log.exception("an engine message was not understood", kind=str(kind)[:_MOST_CHARACTERS])

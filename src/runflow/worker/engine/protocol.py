@@ -14,10 +14,10 @@ from urllib.parse import quote
 import aiohttp
 import orjson
 
-from runflow.worker.engine.base import EngineRefused, EngineUnreachable, FileMissing
+from runflow.worker.engine.base import AnswerTooLarge, EngineRefused, EngineUnreachable, FileMissing
 from runflow.worker.engine.execution import Prompt, PromptRejected
 from runflow.worker.engine.failures import read_rejection
-from runflow.worker.http_answer import AnswerTooLong
+from runflow.worker.http_answer import MOST_BYTES, AnswerTooLong
 from runflow.worker.origin_client import OriginClient
 
 _CONNECT_SECONDS = 5.0
@@ -26,6 +26,9 @@ _STALLED_SECONDS = 120.0
 _KEEP_SECONDS = 60.0
 _JSON = {"Content-Type": "application/json"}
 _CHUNK = 256 * 1024
+MOST_HISTORY_BYTES = 16 * 1024 * 1024
+"""Of what a prompt's nodes told: names of files and short texts. What is larger belongs into a file."""
+_MOST_VALUES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +157,14 @@ class ComfyClient:
         return str(answer.get("prompt_id") or prompt_id)
 
     async def history(self, prompt_id: str) -> dict[str, Any] | None:
-        """Return the history entry of a finished prompt; None while it is unknown, queued or running."""
-        entries = orjson.loads(await self._call("GET", f"/history/{prompt_id}"))
+        """Return the history entry of a finished prompt; None while it is unknown, queued or running.
+
+        Raises AnswerTooLarge.
+        """
+        content = await self._call("GET", f"/history/{prompt_id}", most_bytes=MOST_HISTORY_BYTES)
+        if holds_too_much(content):
+            raise AnswerTooLarge("The nodes told of more than a million values.")
+        entries = orjson.loads(content)
         entry: dict[str, Any] | None = entries.get(prompt_id)
         return entry
 
@@ -225,15 +234,23 @@ class ComfyClient:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._unreachable(error) from error
 
-    async def _call(self, method: str, path: str, body: bytes | None = None, *, timeout: float | None = None) -> bytes:
-        status, content = await self._exchange(method, path, body, timeout)
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        timeout: float | None = None,
+        most_bytes: int = MOST_BYTES,
+    ) -> bytes:
+        status, content = await self._exchange(method, path, body, timeout, most_bytes)
         if status != 200:
             hint = " Check the credentials." if status in (401, 403) else ""
             raise EngineRefused(status, f"The engine answered {method} {path} with HTTP {status}.{hint}")
         return content
 
     async def _exchange(
-        self, method: str, path: str, body: bytes | None, timeout: float | None = None
+        self, method: str, path: str, body: bytes | None, timeout: float | None = None, most_bytes: int = MOST_BYTES
     ) -> tuple[int, bytes]:
         try:
             return await self._requests.exchange(
@@ -243,15 +260,25 @@ class ComfyClient:
                 headers=_JSON if body else None,
                 seconds=timeout or _ANSWER_SECONDS,
                 connect_seconds=timeout,
+                most_bytes=most_bytes,
             )
         except AnswerTooLong as error:
-            raise EngineRefused(200, f"{error}: a node put too much into its outputs. Save it as a file.") from error
+            raise AnswerTooLarge(f"{error}.") from error
         except OSError as error:
             raise self._unreachable(error) from error
 
     def _unreachable(self, error: BaseException) -> EngineUnreachable:
         reason = str(error) or type(error).__name__
         return EngineUnreachable(f"The engine at {self.url} does not answer: {reason}.")
+
+
+def holds_too_much(content: bytes | str) -> bool:
+    """Tell of JSON whether it may hold more values than are kept in memory: each takes many times its characters."""
+    if len(content) < _MOST_VALUES:
+        return False
+    if isinstance(content, str):
+        return sum(content.count(mark) for mark in "[{,") > _MOST_VALUES
+    return sum(content.count(mark) for mark in b"[{,") > _MOST_VALUES
 
 
 def _object(content: bytes) -> dict[str, Any] | None:

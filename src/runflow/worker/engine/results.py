@@ -5,7 +5,9 @@ from typing import Any
 
 import structlog
 
+from runflow.protocol.failures import FailureCode
 from runflow.worker.clock import CLOCK
+from runflow.worker.engine.base import AnswerTooLarge
 from runflow.worker.engine.execution import Execution, NodeError, Outcome, Prompt
 from runflow.worker.engine.failures import read_execution_error
 from runflow.worker.engine.tracker import Tracker
@@ -53,6 +55,19 @@ def read_history(entry: Mapping[str, Any], tracker: Tracker, prompt_id: str, hid
 def rejected(error: NodeError) -> Execution:
     """Return the end of a prompt that the engine refused."""
     return Execution(Outcome.FAILED, {}, (), error, 0.0, None, CLOCK.now(), rejected=True)
+
+
+def told_too_much(error: AnswerTooLarge, tracker: Tracker) -> Execution:
+    """Return the end of a prompt whose nodes told of more than is read: it would be no less the next time."""
+    now = CLOCK.now()
+    elapsed = (now - tracker.started_at) * 1000 if tracker.started_at else 0.0
+    told = NodeError(
+        FailureCode.EXECUTION_FAILED,
+        f"The outputs that the workflow's nodes report are too much: {error}",
+        "Let the node save it as a file, and return that file.",
+    )
+    nodes = tracker.timings(ended_well=True, at=now)
+    return Execution(Outcome.FAILED, {}, nodes, told, elapsed, tracker.started_at, now)
 
 
 def interrupted(tracker: Tracker) -> Execution:

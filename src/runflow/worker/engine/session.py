@@ -17,13 +17,14 @@ from typing import Any, TypeVar
 
 import structlog
 
-from runflow.worker.engine.base import EngineCrashed, EngineError, EngineUnreachable
+from runflow.worker.engine.base import AnswerTooLarge, EngineCrashed, EngineError, EngineUnreachable
 from runflow.worker.engine.event_socket import EventSocket
 from runflow.worker.engine.execution import Execution, OnEvent, Prompt, PromptRejected
 from runflow.worker.engine.failures import wanted_network
 from runflow.worker.engine.previews import Preview
 from runflow.worker.engine.protocol import ComfyClient
-from runflow.worker.engine.results import interrupted, read_history, rejected
+from runflow.worker.engine.results import interrupted, read_history, rejected, told_too_much
+from runflow.worker.engine.told import MOST_CHARACTERS
 from runflow.worker.engine.tracker import Tracker
 
 log = structlog.get_logger(__name__)
@@ -54,7 +55,8 @@ class PromptSession:
         self._unreachable_seconds = unreachable_seconds
         self._trackers: dict[str, Tracker] = {}
         self._engine_ids: dict[str, str] = {}
-        self._orphans: list[tuple[str, str, Mapping[str, Any]]] = []
+        self._orphans: list[tuple[str, str, Mapping[str, Any], int]] = []
+        self._orphaned = 0
         self._submitting = 0
         self._dead: EngineError | None = None
         self._watcher: asyncio.Task[None] | None = None
@@ -169,6 +171,7 @@ class PromptSession:
             self._submitting -= 1
             if not self._submitting:
                 self._orphans.clear()
+                self._orphaned = 0
 
     async def _patiently(self, ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
         """Ask until the engine answers, is known to be dead, or has not answered for too long."""
@@ -184,24 +187,25 @@ class PromptSession:
                     raise
 
     async def _known(self, prompt_id: str) -> bool:
-        return prompt_id in await self._client.queue() or await self._client.history(prompt_id) is not None
+        return prompt_id in await self._client.queue() or await self._has_ended(prompt_id)
 
     def _adopt(self, prompt_id: str, engine_id: str, tracker: Tracker) -> None:
         """Follow a prompt under the id that an old ComfyUI gave it; its messages may be faster than its answer."""
         self._engine_ids[prompt_id] = engine_id
-        for sender, kind, data in self._orphans:
+        for sender, kind, data, size in self._orphans:
             if sender == engine_id:
-                tracker.take(kind, data)
+                tracker.take(kind, data, size)
 
-    def _message(self, kind: str, data: Mapping[str, Any]) -> None:
+    def _message(self, kind: str, data: Mapping[str, Any], size: int) -> None:
         prompt_id = data.get("prompt_id")
-        if prompt_id is None:
+        if not isinstance(prompt_id, str):
             return
         tracker = self._tracker_of(prompt_id)
         if tracker is not None:
-            tracker.take(kind, data)
-        elif self._submitting and len(self._orphans) < _ORPHANS:
-            self._orphans.append((prompt_id, kind, data))
+            tracker.take(kind, data, size)
+        elif self._submitting and len(self._orphans) < _ORPHANS and self._orphaned + size <= MOST_CHARACTERS:
+            self._orphaned += size
+            self._orphans.append((prompt_id, kind, data, size))
         elif self._submitting:
             self._garbled()
 
@@ -243,7 +247,10 @@ class PromptSession:
         for wait in _HISTORY_WAITS:
             if wait:
                 await asyncio.sleep(wait)
-            entry = await self._patiently(lambda: self._client.history(engine_id))
+            try:
+                entry = await self._patiently(lambda: self._client.history(engine_id))
+            except AnswerTooLarge as error:
+                return interrupted(tracker) if tracker.cancelled else told_too_much(error, tracker)
             if entry is not None:
                 return self._read(entry, tracker, prompt_id)
             if tracker.cancelled:
@@ -291,13 +298,19 @@ class PromptSession:
                 continue
             if tracker.engine_id in queue:
                 tracker.missed = 0
-            elif await self._client.history(tracker.engine_id) is not None:
+            elif await self._has_ended(tracker.engine_id):
                 tracker.finish()
             else:
                 # Once may be the moment between queue and history; twice is a prompt that is gone.
                 tracker.missed += 1
                 if tracker.missed > 1:
                     tracker.finish() if tracker.cancelled else tracker.fail(_lost())
+
+    async def _has_ended(self, engine_id: str) -> bool:
+        try:
+            return await self._client.history(engine_id) is not None
+        except AnswerTooLarge:
+            return True
 
     async def _remove(self, prompt_id: str, tracker: Tracker, *, timeout: float) -> bool:
         began = time.monotonic()

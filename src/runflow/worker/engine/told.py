@@ -8,6 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 _ENDS_BADLY = ("execution_error", "execution_interrupted")
+_KEPT = ("executed", "execution_cached", "execution_start", "execution_success")
+
+
+MOST_CHARACTERS = 8 * 1024 * 1024
+"""Of the messages that are kept. Who tells more is asked for the history, which has a bound of its own."""
 
 
 class Told:
@@ -22,26 +27,36 @@ class Told:
         self._outputs: dict[str, Mapping[str, Any]] = {}
         self._messages: dict[str, Mapping[str, Any]] = {}
         self._in_doubt = False
+        self._characters = 0
 
-    def take(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Take one message of the prompt."""
+    def take(self, kind: str, data: Mapping[str, Any], size: int = 0) -> None:
+        """Take one message of the prompt, of so many characters."""
+        if kind in _KEPT:
+            self._characters += size
+            if self._characters > MOST_CHARACTERS:
+                self.doubt()
+        if self._in_doubt:
+            return
         if kind == "executed":
             output = data.get("output")
             if isinstance(output, Mapping) and output:
                 self._outputs[str(data.get("node"))] = output
             else:
-                self._in_doubt = True
+                self.doubt()
         elif kind == "execution_cached":
             self._messages[kind] = data
-            self._in_doubt |= bool(data.get("nodes"))
+            if data.get("nodes"):
+                self.doubt()
         elif kind in ("execution_start", "execution_success"):
             self._messages[kind] = data
         elif kind in _ENDS_BADLY:
-            self._in_doubt = True
+            self.doubt()
 
     def doubt(self) -> None:
         """A message was lost, or could not be read: it may have been of this prompt."""
         self._in_doubt = True
+        self._outputs.clear()
+        self._messages.clear()
 
     @property
     def entry(self) -> dict[str, Any] | None:

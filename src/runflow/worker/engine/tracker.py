@@ -11,6 +11,10 @@ from runflow.worker.engine.execution import EngineEvent, EventKind, NodeTiming, 
 from runflow.worker.engine.previews import Preview
 from runflow.worker.engine.told import Told
 
+MOST_NODES = 10_000
+"""Of a prompt, those included that its nodes add while they execute: a completion names no more."""
+_LONGEST_ID = 200
+
 
 class Tracker:
     """Follows the messages of one prompt, keeps node timings, and passes events on.
@@ -36,6 +40,8 @@ class Tracker:
         self._started: dict[str, float] = {}
         self._finished: dict[str, tuple[NodeState, float]] = {}
         self._states_told = False
+        self._count = 0
+        """How many nodes there were so far."""
         self._handlers = {
             "execution_start": self._execution_start,
             "execution_cached": self._execution_cached,
@@ -46,10 +52,10 @@ class Tracker:
             "execution_error": self._execution_error,
         }
 
-    def take(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Take one message of this prompt."""
+    def take(self, kind: str, data: Mapping[str, Any], size: int = 0) -> None:
+        """Take one message of this prompt, of so many characters."""
         self.heard_at = time.monotonic()
-        self.told.take(kind, data)
+        self.told.take(kind, data, size)
         handler = self._handlers.get(kind)
         if handler is not None:
             handler(data, CLOCK.now())
@@ -121,7 +127,9 @@ class Tracker:
     def _progress(self, data: Mapping[str, Any], at: float) -> None:
         value, maximum = data.get("value"), data.get("max")
         if isinstance(value, int | float) and isinstance(maximum, int | float):
-            self._tell(EventKind.PROGRESS, at, node_id=data.get("node"), value=value, maximum=maximum)
+            node_id = data.get("node")
+            if self._is_followed(node_id):
+                self._tell(EventKind.PROGRESS, at, node_id=node_id, value=value, maximum=maximum)
 
     def _executed(self, data: Mapping[str, Any], at: float) -> None:
         node_id = data.get("display_node") or data.get("node")
@@ -134,12 +142,22 @@ class Tracker:
             self._finished.pop(str(node_id), None)
             self._end(str(node_id), NodeState.FAILED, at)
 
+    def _is_followed(self, node_id: object) -> bool:
+        """Tell whether that is a node, and one more is not too many: a message says what a node wants it to say."""
+        if not isinstance(node_id, str) or not 0 < len(node_id) <= _LONGEST_ID:
+            return False
+        return node_id in self._started or node_id in self._finished or self._count < MOST_NODES
+
     def _begin(self, node_id: str, at: float) -> None:
+        if not self._is_followed(node_id):
+            return
+        self._count += 1
         self._started[node_id] = at
         self._tell(EventKind.NODE_STARTED, at, node_id=node_id)
 
     def _end(self, node_id: str, state: NodeState, at: float) -> None:
-        if node_id not in self._finished:
+        if node_id not in self._finished and self._is_followed(node_id):
+            self._count += node_id not in self._started
             self._finished[node_id] = (state, at)
             self._tell(EventKind.NODE_FINISHED, at, node_id=node_id, state=state)
 
