@@ -22,6 +22,12 @@ def sleep(seconds: float = 1.0) -> Prompt:
     }
 
 
+def tint() -> Prompt:
+    """Of ComfyUI's own nodes and ours."""
+    empty = node("EmptyImage", width=16, height=16, batch_size=1, color=["1", 0])
+    return {**sleep(), "2": empty}
+
+
 def hold(name: str) -> Prompt:
     """The first try of each run lasts until it is ended from outside; `name` is that of no other test."""
     return {**sleep(), "2": node("TestHold", name=name, colour=["1", 0])}

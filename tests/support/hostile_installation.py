@@ -7,13 +7,11 @@ services and a file outside of every engine, made for the attacks, so that none 
 import contextlib
 import json
 import os
-import pwd
 import secrets
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -38,21 +36,6 @@ OPERATOR_VARIABLE = "OPERATOR_CLOUD_CREDENTIAL"
 """A variable of the operator's shell that no engine has to know."""
 
 Loot = dict[str, dict[str, str]]
-
-
-def plain_uid() -> int:
-    """Return a user of this machine who has a name, which PostgreSQL asks for, and as a rule no process."""
-    names = {entry.pw_name: entry.pw_uid for entry in pwd.getpwall()}
-    return names.get("games", names["nobody"])
-
-
-def may_enter_python(uid: int) -> bool:
-    """Tell whether a user can run the Python of this suite: it may lie in somebody's home."""
-    try:
-        subprocess.run([sys.executable, "-c", ""], cwd="/", user=uid, group=uid, extra_groups=[], check=True)
-    except (PermissionError, subprocess.CalledProcessError):
-        return False
-    return True
 
 
 def canary() -> str:

@@ -23,6 +23,7 @@ import pytest
 
 from runflow.client import Runflow
 from tests.support.http_server import QuietHandler, serving
+from tests.support.plain_user import as_user
 
 TEST_NODES = Path(__file__).parents[1] / "e2e" / "test_nodes.txt"
 WORKER = "test-worker"
@@ -84,15 +85,15 @@ class Platform:
         settings = {"HOME": str(self.home), "COMFYUI": str(comfyui), "ALLOWED_NETWORKS": "127.0.0.0/8"}
         return {**kept, **{f"RUNFLOW_{name}": value for name, value in settings.items()}, **self.environment}
 
-    @property
-    def _user(self) -> dict[str, Any]:
-        return {} if self.uid is None else {"user": self.uid, "group": self.uid, "extra_groups": []}
+    def _runflow(self, *words: str) -> list[str]:
+        command = [sys.executable, "-m", "runflow", *words]
+        return command if self.uid is None else as_user(self.uid, command)
 
     def start(self, stderr: int | None = None) -> None:
         """Start `runflow up` and wait until it is ready; `stderr` is a descriptor other than that of its log."""
         with (self.home / "up.log").open("ab") as log:
-            command = [sys.executable, "-m", "runflow", "up", "--port", str(self.port), *self.arguments]
-            self.process = subprocess.Popen(command, env=self._env, stdout=log, stderr=stderr or log, **self._user)
+            command = self._runflow("up", "--port", str(self.port), *self.arguments)
+            self.process = subprocess.Popen(command, env=self._env, stdout=log, stderr=stderr or log)
         until(self.ready, f"readiness; the log is {self.home / 'up.log'}", 300)
 
     def ready(self) -> bool:
@@ -112,10 +113,10 @@ class Platform:
     def second_worker(self, home: Path) -> subprocess.Popen[bytes]:
         """Start another worker with the local one's name and token, on a home of its own."""
         token = str(self.home / "worker.token")
-        command = [sys.executable, "-m", "runflow", "worker", "--server", self.url, "--token-file", token]
+        command = self._runflow("worker", "--server", self.url, "--token-file", token)
         with (home / "worker.log").open("ab") as log:
             environment = {**self._env, "RUNFLOW_HOME": str(home)}
-            return subprocess.Popen(command, env=environment, stdout=log, stderr=log, **self._user)
+            return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
     def database_program(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a PostgreSQL program against this home, as for a backup."""
@@ -123,8 +124,8 @@ class Platform:
         return subprocess.run(words, env=self._env, capture_output=True, text=True, check=False, timeout=120)
 
     def key(self) -> str:
-        command = [sys.executable, "-m", "runflow", "keys", "create", "--name", "test", "--json"]
-        made = subprocess.run(command, env=self._env, check=True, stdout=subprocess.PIPE, **self._user)
+        command = self._runflow("keys", "create", "--name", "test", "--json")
+        made = subprocess.run(command, env=self._env, check=True, stdout=subprocess.PIPE)
         return str(json.loads(made.stdout)["key"])
 
     def processes(self) -> list[psutil.Process]:

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.hostile_attacks import REACHING
-from tests.support.hostile_installation import HostileInstallation, hostile_installation, may_enter_python, plain_uid
-
-SWITCH = "RUNFLOW_TEST_HOSTILE"
+from tests.support.hostile_installation import HostileInstallation, hostile_installation
+from tests.support.plain_user import may_become, plain_uid
 
 
 @pytest.fixture(scope="session", params=["root", "plain"])
@@ -19,18 +18,9 @@ def hostile(request: pytest.FixtureRequest, comfyui_dir: Path) -> Iterator[Hosti
     if request.param == "root" and not is_root:
         pytest.skip("only root can run everything as root")
     uid = plain_uid() if request.param == "plain" and is_root else None
-    if uid is not None and not may_enter_python(uid):
-        pytest.skip("a plain user may not enter the Python that runs this suite")
+    if uid is not None and (reason := may_become(uid)):
+        pytest.skip(f"nothing of this suite can be run as a plain user: {reason}")
     with hostile_installation(comfyui_dir, uid) as started:
         given = started.given()
         started.first = {name: started.attacker.attack(name, given) for name in REACHING}
         yield started
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The suite takes ten minutes and more of both cores, and is run by itself."""
-    if os.environ.get(SWITCH):
-        return
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.skip(reason=f"set {SWITCH}=1 to attack the sandbox for ten minutes"))
