@@ -21,8 +21,11 @@ def paint(loot: Loot, given: Given) -> None:
     folders = [engine_folders()[name] for name in ("input", "output", "temp", "user", "home", "tmp")]
     for folder in folders:
         for path in _pictures(folder):
-            with Image.open(path) as picture:
-                seen = picture.convert("RGB").getpixel((0, 0))
+            try:
+                with Image.open(path) as picture:
+                    seen = picture.convert("RGB").getpixel((0, 0))
+            except FileNotFoundError:  # of an own run that has just ended
+                continue
             if seen != colour:
                 loot.got[path] = f"colour {seen}"
     for folder in folders:

@@ -81,8 +81,8 @@ def plant_links(loot: Loot, given: Given) -> None:
         for target in given["targets"]:
             link = Path(folders[name], f"link-{Path(target).name}")
             for make in (link.symlink_to, link.hardlink_to):
-                link.unlink(missing_ok=True)
                 try:
+                    link.unlink(missing_ok=True)
                     make(target)
                 except OSError as error:
                     loot.refused[f"{name}: {make.__name__} {Path(target).name}"] = str(error)[:100]
