@@ -68,9 +68,9 @@ def write_models(loot: Loot, given: Given) -> None:
         for name in os.listdir(folder) if os.path.isdir(folder) else ():
             path = Path(folder, name)
             if path.is_file():
-                loot.attempt(f"{name}", opens_to_write, path)
+                loot.note(f"{name}", _append, path)
         if not os.path.realpath(folder).startswith(own):
-            loot.attempt(f"new in {folder}", _plant, Path(folder, "zz_left.safetensors"), "x")
+            loot.note(f"new in {folder}", _plant, Path(folder, "zz_left.safetensors"), "x")
 
 
 @attack("plant-links", "links in its own folders to files of root, for the worker to hand them over at its next start")
@@ -105,10 +105,13 @@ def planted_code(loot: Loot, given: Given) -> None:
         Path(engine_folders()["base"], "custom_nodes"),
         Path(given["comfyui"]),
         Path(given["comfyui"], "custom_nodes"),
+        Path(given["comfyui"], "models", "upscale_models"),
     ]
     for folder in dict.fromkeys(folders):
         for name in ("sitecustomize.py", "zz_left.py", "zz_left.pth", "zz_left.safetensors"):
             loot.attempt(f"{folder.name}/{name}", (folder / name).exists)
+    for path in Path(given["comfyui"], "models").rglob("*"):
+        loot.attempt(f"models/{path.name}", is_left, path)
 
 
 def models(loot: Loot, given: Given) -> None:
@@ -126,7 +129,8 @@ def is_left(path: Path) -> bool:
     if path.name.startswith("zz_left") or path.name == "sitecustomize.py" or path.suffix == ".new":
         return True
     names = ("main.py", "__init__.py", "node_helpers.py")
-    return path.name in names and path.is_file() and path.read_bytes().endswith(_LEFT)
+    is_code = path.name in names or "models" in path.parts
+    return is_code and path.is_file() and path.read_bytes().endswith(_LEFT)
 
 
 def _plant(path: Path, content: str) -> str:
