@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from runflow.db.sized_memory import SizedMemory
 from runflow.protocol.abilities import Sandbox
 from runflow.web.services import Services
 from runflow.workers import queries as worker_queries
@@ -11,10 +12,13 @@ from runflow.workers.abilities import AbilityMemory, Told, read_sandbox
 from runflow.workers.queries import ConnectedWorker
 from runflow.workflows.runtime import queries
 from runflow.workflows.runtime.requirements import Requirements, RequirementsMemory
+from runflow.workflows.runtime.satisfies import Difference, satisfies
 
 TOPIC = "eligibility"
 """Hints on it tell that labels of a workflow, or the organizations, have changed."""
 REMEMBER_SECONDS = 1.0
+MAX_JUDGED_BYTES = 32 * 1024 * 1024
+"""Most bytes of what was found out about versions and engines that a process remembers."""
 MOST_UPLOADS = 50_000
 
 
@@ -47,6 +51,7 @@ class Known:
         self.installation = Installation()
         """As it was read last; `read_installation` reads it again where that is too long ago."""
         self.read_at = float("-inf")
+        self._judged: SizedMemory[tuple[UUID, str], tuple[Difference, ...]] = SizedMemory(MAX_JUDGED_BYTES)
         self._uploads: dict[str, tuple[frozenset[UUID], float]] = {}
         self._machines: list[Machine] = []
         self._machines_until = float("-inf")
@@ -73,6 +78,17 @@ class Known:
             return held
         async with self._services.db.system(durable=False) as transaction:
             return (await self.requirements.read(transaction, [version_id]))[version_id]
+
+    def differences(self, version_id: UUID, version: Requirements, engine: Told) -> tuple[Difference, ...]:
+        """Return what `satisfies` finds where nothing is uploaded: of a version and an engine it is found out once."""
+        if engine is None or not engine.complete:
+            return tuple(satisfies(version, engine))
+        key = (version_id, engine.key)
+        found = self._judged.get(key)
+        if found is None:
+            found = tuple(satisfies(version, engine))
+            self._judged.put(key, found, 500 + sum(200 + len(one.what) + len(one.next_step) for one in found))
+        return found
 
     async def machines(self, *, now: bool = False) -> list[Machine]:
         """Return the connected workers, not older than a second; with `now` as they are."""
