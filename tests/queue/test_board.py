@@ -164,7 +164,11 @@ async def test_who_gets_nothing_is_left_nothing(
 
 
 async def test_a_board_reads_only_what_hints_name(
-    client: httpx.AsyncClient, services: Services, large: Deployed, monkeypatch: pytest.MonkeyPatch
+    client: httpx.AsyncClient,
+    services: Services,
+    large: Deployed,
+    make_worker: MakeWorker,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reads: list[int | None] = []
     reading = lane_queries.waiting
@@ -182,6 +186,9 @@ async def test_a_board_reads_only_what_hints_name(
     await dispatch(client, large)
     for _ in range(2):
         await board.refresh()
+    await make_worker(large.gpu)
+    await board.refresh()
+    assert reads == [None, 1], "no lane has changed where a worker registers"
     services.hub.publish("lanes")
     await board.refresh()
     assert reads == [None, 1, None]

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -50,18 +51,22 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """A worker that asks for work, with the lanes that it may serve; `idle`: it has nothing to execute."""
+    """A worker that asks for work, with the lanes that it may serve; `idle`: it has nothing to execute.
+
+    Where it is not `is_current` any more, for it has registered anew elsewhere, it gets nothing and has to ask again.
+    """
 
     worker_id: UUID
     instance: UUID
     offer: WorkerOffer
     lanes: EligibleLanes
     idle: bool = True
+    is_current: Callable[[], bool] = lambda: True
 
 
 async def claim_now(services: Services, board: Board, asker: Asker) -> Claimed | None:
     """Return the next run for this worker if one waits; without a look where this process knows of none."""
-    if services.stopping or not board.backlog.may_wait:
+    if services.stopping or not board.backlog.may_wait or not asker.is_current():
         return None
     board.asks(asker.worker_id, asker.offer, idle=asker.idle)
     return await _claim(services, board, asker)
@@ -71,10 +76,10 @@ async def next_claim(services: Services, board: Board, asker: Asker, *, wait_sec
     """Return the next run for this worker, waiting up to `wait_seconds` for one."""
     deadline = time.monotonic() + wait_seconds
     board.asks(asker.worker_id, asker.offer, idle=asker.idle)
-    with board.backlog.waiting() as work:
+    with board.backlog.waiting(asker.worker_id) as work:
         while True:
             work.clear()
-            if services.stopping:
+            if services.stopping or not asker.is_current():
                 return None
             claimed = await _claim(services, board, asker)
             if claimed is not None:
