@@ -31,7 +31,7 @@ class Backlog:
         self._only: tuple[UUID, str] | None = None
         self._waiting: dict[asyncio.Event, UUID | None] = {}
         hub.on(TOPIC, self._told)
-        hub.on(ELIGIBILITY, lambda _: self._wake_all())
+        hub.on(ELIGIBILITY, lambda _: self.wake_all())
 
     @property
     def may_wait(self) -> bool:
@@ -62,7 +62,8 @@ class Backlog:
             if whose == worker:
                 event.set()
 
-    def _wake_all(self) -> None:
+    def wake_all(self) -> None:
+        """Let all look again that wait."""
         for event in self._waiting:
             event.set()
 
@@ -87,4 +88,4 @@ class Backlog:
         self._only = (UUID(lane), gpu_class) if lane and not self._may_wait else None
         self._hints += 1
         self._may_wait = True
-        self._wake_all()
+        self.wake_all()

@@ -38,11 +38,13 @@ _MODELS = """
 
 _SIZES = "SELECT org_id, sha256, size_bytes FROM models WHERE sha256 = ANY(%(hashes)s)"
 
+# Nobody waits for a lane that a claim holds: whoever reads it next finds out again.
 _NOTE_MODELS = """
     UPDATE lanes l SET models_key = n.key, load_seconds = n.seconds
     FROM unnest(CAST(%(lanes)s AS uuid[]), CAST(%(keys)s AS text[]), CAST(%(seconds)s AS float8[]))
         AS n(id, key, seconds)
-    WHERE l.id = n.id AND l.models_key IS NULL
+    WHERE l.id = n.id AND l.id IN (
+        SELECT id FROM lanes WHERE id = ANY(%(lanes)s) AND models_key IS NULL ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)
 """
 
 
@@ -116,7 +118,10 @@ async def uploaded_sizes(transaction: Transaction, hashes: list[str]) -> list[Up
 
 
 async def note_models(transaction: Transaction, needs: dict[UUID, tuple[str, float]]) -> None:
-    """Keep, by lane, the key of its models and how many seconds loading them is expected to take."""
+    """Keep, by lane, the key of its models and how many seconds loading them is expected to take.
+
+    Not of a lane that somebody holds at the moment.
+    """
     ordered = sorted(needs)
     values = {
         "lanes": ordered,

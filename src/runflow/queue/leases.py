@@ -103,18 +103,24 @@ async def _claim(services: Services, board: Board, asker: Asker) -> Claimed | No
 
     async def take(lane: UUID, *, loads: bool) -> OfferedRun | None:
         hints = backlog.hints
-        async with services.db.system(durable=False) as transaction:
-            taken = await queries.claim(
-                transaction,
-                lane=lane,
-                lease=lease,
-                worker=asker.worker_id,
-                instance=asker.instance,
-                gpu_code=offer.gpu_code,
-                offer_seconds=OFFER_SECONDS,
-                loads=loads,
-            )
-        run = await taken.fetchone()
+        try:
+            async with services.db.system(durable=False) as transaction:
+                taken = await queries.claim(
+                    transaction,
+                    lane=lane,
+                    lease=lease,
+                    worker=asker.worker_id,
+                    instance=asker.instance,
+                    gpu_code=offer.gpu_code,
+                    offer_seconds=OFFER_SECONDS,
+                    loads=loads,
+                )
+            run = await taken.fetchone()
+        except BaseException:
+            # Others have looked meanwhile and found it taken: nobody else would tell them that it still waits.
+            board.doubt(lane)
+            backlog.wake_all()
+            raise
         if run is not None:
             board.claimed(lane, asker.worker_id, lease, offer, run, hints=hints)
         return run
@@ -141,11 +147,7 @@ async def _claim(services: Services, board: Board, asker: Asker) -> Claimed | No
             board.looked()
             return None
         board.reserve(choice)
-        try:
-            run = await take(choice.lane.id, loads=choice.loads)
-        except BaseException:
-            board.doubt(choice.lane.id)
-            raise
+        run = await take(choice.lane.id, loads=choice.loads)
         if run is not None:
             board.looked()
             return _claimed(lease, choice.lane.id, run)
