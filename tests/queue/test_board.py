@@ -189,6 +189,14 @@ async def test_a_board_reads_only_what_hints_name(
     await make_worker(large.gpu)
     await board.refresh()
     assert reads == [None, 1], "no lane has changed where a worker registers"
+    worker = await make_worker(large.gpu)
+    lease = await worker.lease(20)
+    assert lease is not None
+    del reads[:]
+    await worker.complete(lease, "released")
+    await board.refresh()
+    assert reads == [1], "a run that comes back, comes into its own lane"
+    reads[:] = [None, 1]
     services.hub.publish("lanes")
     await board.refresh()
     assert reads == [None, 1, None]

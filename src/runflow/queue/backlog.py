@@ -15,8 +15,8 @@ from runflow.workflows.runtime.known import TOPIC as ELIGIBILITY
 TOPIC = "lanes"
 
 
-def lane_hint(lane: UUID, gpu_class: str) -> str:
-    """Return the subject of a hint that runs have entered this lane and no other."""
+def lane_hint(lane: UUID, gpu_class: str = "") -> str:
+    """Return the subject of a hint that runs have entered this lane and no other, with its GPU class where known."""
     return f"{lane} {gpu_class}"
 
 
@@ -85,7 +85,7 @@ class Backlog:
 
     def _told(self, subject: str) -> None:
         lane, _, gpu_class = subject.partition(" ")
-        self._only = (UUID(lane), gpu_class) if lane and not self._may_wait else None
+        self._only = (UUID(lane), gpu_class) if gpu_class and not self._may_wait else None
         self._hints += 1
         self._may_wait = True
         self.wake_all()

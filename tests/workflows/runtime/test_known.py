@@ -1,5 +1,6 @@
 """What a process remembers of versions and workers: once what never changes, within bounds."""
 
+import asyncio
 from collections import Counter
 from typing import Any
 
@@ -9,15 +10,17 @@ import pytest
 from runflow.ids import new_id
 from runflow.protocol.abilities import ModelFile
 from runflow.web.services import Services
+from runflow.workers import queries as worker_queries
 from runflow.workers.abilities import EngineAbilities, ModelIndex
 from runflow.workflows import queries
 from runflow.workflows.runtime import known as module
+from runflow.workflows.runtime import queries as runtime_queries
 from runflow.workflows.runtime import requirements, satisfies
 from runflow.workflows.runtime.known import Known
 from runflow.workflows.runtime.requirements import NeededModel, Requirements, RequirementsMemory
 from runflow.workflows.runtime.service import fits
 from tests.support.able import CLASSES, SHA256, MakeAble
-from tests.support.deployed import PROMPT, Deployed, Dispatch
+from tests.support.deployed import PROMPT, Deployed, Dispatch, Worker
 
 
 async def test_a_version_and_an_engine_are_compared_once(
@@ -99,3 +102,38 @@ async def test_documents_are_read_and_requirements_kept_within_a_bound_in_bytes(
     assert again == found
     held = [one for one in versions if memory.held(one) is not None]
     assert 1 <= len(held) < 4 and 0 < memory._held.size_bytes <= 70_000
+
+
+async def test_many_who_ask_at_once_are_answered_by_one_reading(
+    services: Services, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, reads = Known(services), Counter[str]()
+    installation, connected = runtime_queries.installation, worker_queries.connected
+
+    async def spied_installation(transaction: Any) -> Any:
+        reads["installation"] += 1
+        if reads["installation"] == 3:
+            services.hub.publish(module.TOPIC)  # while it is read
+        return await installation(transaction)
+
+    async def spied_connected(transaction: Any, seconds: float) -> Any:
+        reads["machines"] += 1
+        return await connected(transaction, seconds)
+
+    monkeypatch.setattr(runtime_queries, "installation", spied_installation)
+    monkeypatch.setattr(worker_queries, "connected", spied_connected)
+    monkeypatch.setattr(module, "REMEMBER_SECONDS", 3600.0)
+    for _ in range(2):
+        found = await asyncio.gather(*(known.machines() for _ in range(50)))
+        assert all(worker.name in {one.worker.name for one in machines} for machines in found)
+        await asyncio.gather(*(known.read_installation() for _ in range(50)))
+    assert reads == {"installation": 1, "machines": 1}
+    services.hub.publish(module.TOPIC)
+    await asyncio.gather(*(known.read_installation() for _ in range(50)))
+    await asyncio.gather(*(known.machines(now=True) for _ in range(50)))
+    assert reads["installation"] == 2
+    assert 2 <= reads["machines"] <= 3, "one that began before some had asked, and one for those"
+    services.hub.publish(module.TOPIC)
+    for _ in range(2):
+        await known.read_installation()
+    assert reads["installation"] == 4, "what changed while it was read is read again"
