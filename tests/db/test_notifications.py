@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import orjson
 import psycopg
 import pytest
 from sqlalchemy import URL
@@ -83,7 +84,7 @@ async def test_a_process_that_is_alone_tells_nobody_else_until_another_starts(
     try:
         await until(lambda: first._alone)
         first.publish("run", "unheard")
-        assert first._outbox == []
+        assert not first._outbox
         await second.start()
         await until(lambda: second.connected and not first._alone)
         with second.waiting("run", "heard") as event:
@@ -92,3 +93,45 @@ async def test_a_process_that_is_alone_tells_nobody_else_until_another_starts(
     finally:
         await first.stop()
         await second.stop()
+
+
+class Sending:
+    """A connection on which a notification is under way until it is let go, or breaks."""
+
+    def __init__(self) -> None:
+        self.sent: list[list[list[str]]] = []
+        self.go = asyncio.Event()
+        self.breaks = False
+
+    async def execute(self, _statement: str, values: list[str]) -> None:
+        self.sent.append(orjson.loads(values[1]))
+        await self.go.wait()
+        if self.breaks:
+            raise OSError("gone")
+
+
+async def test_a_hint_that_is_given_while_the_same_one_is_under_way_goes_out_again(db: Database) -> None:
+    """It tells of what was committed since: who looked for the first one has not seen that."""
+    hub, connection = Hub(db.system_url), Sending()
+    hub.publish("lanes", "a")
+    sending = asyncio.create_task(hub._send(connection))  # type: ignore[arg-type]
+    await until(lambda: connection.sent)
+    for _ in range(2):
+        hub.publish("lanes", "a")
+    connection.go.set()
+    await sending
+    await hub._send(connection)  # type: ignore[arg-type]
+    assert connection.sent == [[["lanes", "a"]]] * 2 and not hub._outbox
+
+
+async def test_hints_of_a_notification_that_breaks_are_sent_again(db: Database) -> None:
+    hub, connection = Hub(db.system_url), Sending()
+    connection.breaks = True
+    connection.go.set()
+    for subject in "ab":
+        hub.publish("lanes", subject)
+    with pytest.raises(OSError, match="gone"):
+        await hub._send(connection)  # type: ignore[arg-type]
+    connection.breaks = False
+    await hub._send(connection)  # type: ignore[arg-type]
+    assert connection.sent == [[["lanes", "a"], ["lanes", "b"]]] * 2 and not hub._outbox

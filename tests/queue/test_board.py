@@ -14,6 +14,7 @@ from runflow.queue.board import Board
 from runflow.queue.large_models import BYTES_PER_SECOND, LARGE_BYTES, MOST_LOAD_SECONDS
 from runflow.web.services import Services
 from tests.support.deployed import PROMPT, Deployed, MakeWorker, Worker
+from tests.support.waiting import until
 
 LOAD = 200.0
 """Seconds that loading takes: far longer than any test, so that no clock decides what it says."""
@@ -163,7 +164,11 @@ async def test_who_gets_nothing_is_left_nothing(
 
 
 async def test_a_board_reads_only_what_hints_name(
-    client: httpx.AsyncClient, services: Services, large: Deployed, monkeypatch: pytest.MonkeyPatch
+    client: httpx.AsyncClient,
+    services: Services,
+    large: Deployed,
+    make_worker: MakeWorker,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reads: list[int | None] = []
     reading = lane_queries.waiting
@@ -181,7 +186,53 @@ async def test_a_board_reads_only_what_hints_name(
     await dispatch(client, large)
     for _ in range(2):
         await board.refresh()
+    await make_worker(large.gpu)
+    await board.refresh()
+    assert reads == [None, 1], "no lane has changed where a worker registers"
+    worker = await make_worker(large.gpu)
+    lease = await worker.lease(20)
+    assert lease is not None
+    del reads[:]
+    await worker.complete(lease, "released")
+    await board.refresh()
+    assert reads == [1], "a run that comes back, comes into its own lane"
+    reads[:] = [None, 1]
     services.hub.publish("lanes")
     await board.refresh()
     assert reads == [None, 1, None]
     assert LARGE_BYTES < LOAD * BYTES_PER_SECOND and any(lane.models for lane in board.lineup)
+
+
+async def test_documents_that_tell_of_models_are_read_within_a_bound_in_bytes(
+    client: httpx.AsyncClient, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = f"GPU-{new_id().hex[-8:]}"
+    runs = []
+    for number in range(4):
+        loads = {"100": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": f"{number}{gpu}.safetensors"}}}
+        body = {"name": f"P {new_id().hex[-8:]}", "workflow_json": PROMPT | loads}
+        answer = await client.post(
+            "/v1/comfyui-workflows", json={**body, "gpu_mode": "explicit", "gpu_explicit_models": [gpu]}
+        )
+        assert answer.status_code == 201, answer.text
+        runs.append(await dispatch(client, Deployed(answer.json()["id"], answer.json()["path"], gpu)))
+    read: list[int] = []
+    reading = lane_queries.models_of
+
+    async def spied(transaction: Any, versions: list[UUID], *, most_stored: int) -> Any:
+        found = await reading(transaction, versions, most_stored=most_stored)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(lane_queries, "models_of", spied)
+    monkeypatch.setattr("runflow.queue.board.MOST_STORED_BYTES", 100)
+    board = Board(services.db, services.hub)
+
+    async def known() -> bool:
+        await board.refresh()
+        return None not in [(await pace(services, run)).models_key for run in runs]
+
+    await until(known)
+    assert len(read) >= 4 and set(read) == {1}, "the next reading goes on with the others"
+    keys = {(await pace(services, run)).models_key for run in runs}
+    assert len(keys) == 4 and "" not in keys

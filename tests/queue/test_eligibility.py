@@ -276,8 +276,15 @@ async def test_a_lane_that_is_new_is_found_out_about_while_others_have_work(
     assert eligibility.may_take(new.id, "auto", confined) is (not known.installation.several)
 
 
-async def test_who_does_not_know_that_there_are_others_gets_none_of_their_runs(services: Services) -> None:
+async def test_who_does_not_know_that_there_are_others_gets_none_of_their_runs(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def no_labels(_: object) -> list[object]:
+        return []
+
     eligibility, known = services.part(Eligibility), services.part(Known)
+    monkeypatch.setattr("runflow.workflows.runtime.queries.labels", no_labels)  # of workflows of other tests
+    monkeypatch.setattr(known, "read_at", float("-inf"))
     installation = await known.read_installation()
     (theirs,) = lanes(1)
     worker = Candidate("CPU")

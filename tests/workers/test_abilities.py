@@ -1,15 +1,18 @@
 """What workers' engines can run: each list is sent once, kept once, and read once."""
 
+from collections.abc import Mapping
 from typing import Any
-from uuid import UUID
 
 import httpx
+import pytest
+import structlog
 
 from runflow.ids import new_id
 from runflow.protocol.abilities import ModelFile, NodePack, list_hash
 from runflow.web.services import Services
-from runflow.workers.abilities import AbilityMemory, ModelIndex, model_key
-from tests.support.able import MakeAble, told
+from runflow.workers.abilities import AbilityMemory, EngineAbilities, ModelIndex, model_key, read_sandbox
+from runflow.workflows.runtime.known import Known
+from tests.support.able import CLASSES, MakeAble, told
 from tests.support.deployed import Worker
 
 
@@ -22,7 +25,8 @@ async def kept(services: Services, *hashes: str) -> int:
 
 
 def fresh() -> dict[str, Any]:
-    return told([f"Class{new_id().hex}"], [ModelFile(path=f"loras/{new_id().hex}.pt")], [NodePack(folder="p")])
+    own = new_id().hex
+    return told([f"Class{own}"], [ModelFile(path=f"loras/{own}.pt")], [NodePack(folder=own)])
 
 
 async def test_the_server_asks_for_a_list_once(services: Services, worker: Worker, able: MakeAble) -> None:
@@ -100,18 +104,103 @@ async def test_the_operator_sees_in_short_what_a_worker_has(
     assert (plain["abilities"], plain["sandbox"]) == (None, None)
 
 
-async def test_memory_has_an_end(services: Services, worker: Worker) -> None:
-    memory = AbilityMemory(most=3)
-    for _ in range(4):
+async def read_one(services: Services, memory: AbilityMemory, told: Mapping[str, Any]) -> EngineAbilities:
+    async with services.db.system() as transaction:
+        (found,) = await memory.read(transaction, [told])
+    assert found is not None
+    return found
+
+
+async def test_memory_is_bounded_by_what_lists_take(services: Services, worker: Worker) -> None:
+    """A list of thousands counts for what it is: it goes, or drives others out, where small ones stay."""
+    memory, small = AbilityMemory(max_bytes=20_000), fresh()
+    long = told([f"Class{number}" for number in range(1_000)])
+    for one in (small, long):
+        await worker.register(**one)
+        found = await read_one(services, memory, one["abilities"])
+        assert found.complete and found.node_types == frozenset(one["lists"]["node_types"])
+        assert found.models is not None and len(found.models) == len(one["lists"]["models"])
+        assert 0 < memory._lists.size_bytes <= 20_000
+    assert ("node_types", small["abilities"]["node_types"]) in memory._lists
+    assert ("node_types", long["abilities"]["node_types"]) not in memory._lists
+    for _ in range(60):
         one = fresh()
         await worker.register(**one)
-        async with services.db.system() as transaction:
-            (found,) = await memory.read(transaction, [one["abilities"]])
-        assert found is not None and found.complete
-        assert found.node_types == frozenset(one["lists"]["node_types"])
-        assert found.models is not None and len(found.models) == 1
-    assert memory._items <= 3
-    assert UUID(worker.worker_id)
+        await read_one(services, memory, one["abilities"])
+    assert 0 < memory._lists.size_bytes <= 20_000
+    assert ("node_types", small["abilities"]["node_types"]) not in memory._lists, "the oldest leave"
+
+
+@pytest.mark.parametrize(
+    ("name", "items"),
+    [
+        ("node_types", "{}"),
+        ("node_types", '[{"folder": "p"}]'),
+        ("node_types", "[[1], null]"),
+        ("node_packs", '["p"]'),
+        ("models", '[{"path": 7}]'),
+        ("models", "7"),
+    ],
+)
+async def test_a_list_that_cannot_be_read_is_one_worker_s_trouble_and_told_once(
+    services: Services, able: MakeAble, worker: Worker, name: str, items: str
+) -> None:
+    good = await able()
+    bad = fresh()
+    await worker.register(**bad)
+    async with services.db.system() as transaction:
+        values = {"hash": bad["abilities"][name], "items": items}
+        statement = "UPDATE worker_lists SET items = CAST(%(items)s AS json) WHERE hash = %(hash)s"
+        await transaction.run(statement, values)
+    known = Known(services)
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(3):
+            machines = {one.worker.name: one.engine for one in await known.machines(now=True)}
+    theirs, others = machines[worker.name], machines[good.name]
+    assert theirs is not None and not theirs.complete
+    assert others is not None and others.complete
+    assert [one["list"] for one in logs if one.get("hash") == bad["abilities"][name]] == [name]
+
+
+async def test_a_list_of_another_kind_is_no_list_of_this_one(
+    services: Services, able: MakeAble, worker: Worker
+) -> None:
+    good = await able()
+    classes = told()["abilities"]["node_types"]
+    answer = await worker.register(abilities={"models": classes})
+    assert answer["wants"] == []
+    engines = {one.worker.name: one.engine for one in await services.part(Known).machines(now=True)}
+    theirs, others = engines[worker.name], engines[good.name]
+    assert theirs is not None and not theirs.complete
+    assert others is not None and others.complete and others.node_types == CLASSES
+    assert await worker.lease() is None
+
+
+async def test_abilities_that_cannot_be_read_are_not_taken_for_none(services: Services) -> None:
+    """Who told nothing gets every lane; who told what is not understood must not."""
+    async with services.db.system() as transaction:
+        found, nothing = await AbilityMemory().read(transaction, [{"node_types": 7}, None])
+    assert found is not None and not found.complete
+    assert nothing is None
+    sandbox = read_sandbox({"rung": "landlock"})
+    assert sandbox is not None and not sandbox.separates_files and read_sandbox(None) is None
+
+
+def test_a_model_is_found_without_a_look_at_all_of_them() -> None:
+    index = ModelIndex([ModelFile(path=f"loras/{number}/{number}.pt") for number in range(20_000)])
+    seen: list[str] = []
+
+    class Spied(str):
+        def endswith(self, *told: Any) -> bool:
+            seen.append(self)
+            return str(self).endswith(*told)
+
+    index._by_key = {Spied(key): file for key, file in index._by_key.items()}
+    index._by_name = {name: [Spied(key) for key in keys] for name, keys in index._by_name.items()}
+    found = index.find("19999.pt")
+    assert found is not None and found.path == "loras/19999/19999.pt"
+    assert index.find("checkpoints/none.pt") is None
+    assert seen == ["loras/19999/19999.pt"]
 
 
 def test_paths_are_compared_in_one_form() -> None:

@@ -57,7 +57,7 @@ class Hub:
         self._dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
         self._waiters: dict[tuple[str, str], set[asyncio.Event]] = defaultdict(set)
         self._handlers: dict[str, list[Callable[[str], None]]] = defaultdict(list)
-        self._outbox: list[tuple[str, str]] = []
+        self._outbox: dict[tuple[str, str], None] = {}
         self._outbox_ready = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._sender_pid = 0
@@ -88,9 +88,8 @@ class Hub:
         self._dispatch(topic, subject)
         if self._alone and topic not in ALWAYS_TOLD:
             return
-        if (topic, subject) not in self._outbox:
-            self._outbox.append((topic, subject))
-            self._outbox_ready.set()
+        self._outbox[topic, subject] = None
+        self._outbox_ready.set()
 
     def on(self, topic: str, handler: Callable[[str], None]) -> None:
         """Call `handler(subject)` for every hint of a topic. After a lost connection it is called with `""`."""
@@ -148,9 +147,9 @@ class Hub:
 
     async def _listen(self, connection: "psycopg.AsyncConnection[Any]") -> None:
         """Pass on what others say, for a while."""
-        own = (self._sender_pid, connection.info.backend_pid)
         async for notification in connection.notifies(timeout=PEERS_SECONDS):
-            if notification.pid not in own:
+            # The sender may have connected, or connected again, since this began to listen.
+            if notification.pid not in (self._sender_pid, connection.info.backend_pid):
                 self._alone = False
                 for topic, subject in orjson.loads(notification.payload):
                     self._dispatch(topic, subject)
@@ -165,23 +164,33 @@ class Hub:
                         await asyncio.sleep(GATHER_SECONDS)
                         self._outbox_ready.clear()
                         while self._outbox:
-                            batch, payload = self._take()
-                            await connection.execute("SELECT pg_notify(%s, %s)", [CHANNEL, payload])
-                            del self._outbox[: len(batch)]
+                            await self._send(connection)
             except Exception as error:
                 log.warning("cannot send notifications, connecting again", error=_first_line(error))
             self._outbox_ready.set()
             await asyncio.sleep(RECONNECT_SECONDS)
 
-    def _take(self) -> tuple[list[tuple[str, str]], str]:
-        """Return as many waiting hints as fit one notification, and them as text."""
-        size, batch = 2, []
+    async def _send(self, connection: "psycopg.AsyncConnection[Any]") -> None:
+        """Send as many hints as fit one notification. The same one that is given meanwhile tells of more: it stays."""
+        batch = self._take()
+        try:
+            await connection.execute("SELECT pg_notify(%s, %s)", [CHANNEL, orjson.dumps(batch).decode()])
+        except BaseException:
+            self._outbox = dict.fromkeys(batch) | self._outbox
+            raise
+
+    def _take(self) -> list[tuple[str, str]]:
+        """Take as many waiting hints as fit one notification."""
+        size = 2
+        batch: list[tuple[str, str]] = []
         for hint in self._outbox:
             size += len(hint[0]) + len(hint[1]) + 8
-            if size > MAX_PAYLOAD_BYTES:
+            if size > MAX_PAYLOAD_BYTES and batch:
                 break
             batch.append(hint)
-        return batch, orjson.dumps(batch).decode()
+        for hint in batch:
+            del self._outbox[hint]
+        return batch
 
 
 def _first_line(error: Exception) -> str:

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from uuid import UUID
 
 from runflow.db.notifications import Hub
+from runflow.workflows.runtime.known import TOPIC as ELIGIBILITY
 
 TOPIC = "lanes"
 
 
-def lane_hint(lane: UUID, gpu_class: str) -> str:
-    """Return the subject of a hint that runs have entered this lane and no other."""
+def lane_hint(lane: UUID, gpu_class: str = "") -> str:
+    """Return the subject of a hint that runs have entered this lane and no other, with its GPU class where known."""
     return f"{lane} {gpu_class}"
 
 
@@ -28,8 +29,9 @@ class Backlog:
         self._hints = 0
         self._may_wait = True
         self._only: tuple[UUID, str] | None = None
-        self._waiting: set[asyncio.Event] = set()
+        self._waiting: dict[asyncio.Event, UUID | None] = {}
         hub.on(TOPIC, self._told)
+        hub.on(ELIGIBILITY, lambda _: self.wake_all())
 
     @property
     def may_wait(self) -> bool:
@@ -42,14 +44,28 @@ class Backlog:
         return self._hints
 
     @contextlib.contextmanager
-    def waiting(self) -> Iterator[asyncio.Event]:
-        """Give an event that the next hint sets. Look at the lanes after entering, then wait."""
+    def waiting(self, worker: UUID | None = None) -> Iterator[asyncio.Event]:
+        """Give an event that the next hint sets, or `wake` of this worker. Look after entering, then wait.
+
+        What comes after entering is not missed where the event is cleared before a look, never after one.
+        """
         event = asyncio.Event()
-        self._waiting.add(event)
+        self._waiting[event] = worker
         try:
             yield event
         finally:
-            self._waiting.discard(event)
+            del self._waiting[event]
+
+    def wake(self, worker: UUID) -> None:
+        """Let a worker look again that waits: the lanes are the same, but other ones are offered to it."""
+        for event, whose in self._waiting.items():
+            if whose == worker:
+                event.set()
+
+    def wake_all(self) -> None:
+        """Let all look again that wait."""
+        for event in self._waiting:
+            event.set()
 
     @property
     def only(self) -> tuple[UUID, str] | None:
@@ -69,8 +85,7 @@ class Backlog:
 
     def _told(self, subject: str) -> None:
         lane, _, gpu_class = subject.partition(" ")
-        self._only = (UUID(lane), gpu_class) if lane and not self._may_wait else None
+        self._only = (UUID(lane), gpu_class) if gpu_class and not self._may_wait else None
         self._hints += 1
         self._may_wait = True
-        for event in self._waiting:
-            event.set()
+        self.wake_all()

@@ -20,7 +20,7 @@ from runflow.queue import lane_queries
 from runflow.queue.backlog import TOPIC, Backlog
 from runflow.queue.choose import Choice, WorkerOffer
 from runflow.queue.holders import Holders
-from runflow.queue.lane_queries import WaitingLane
+from runflow.queue.lane_queries import VersionModels, WaitingLane
 from runflow.queue.large_models import LargeModels, hashes_without_size, large_models
 from runflow.queue.lineup import Lane, Lineup, key_of
 from runflow.queue.rows import OfferedRun
@@ -41,6 +41,9 @@ MOST_REMEMBERED = 20_000
 
 AT_ONCE = 200
 """Of so many lanes it is found out at once which models they need; the next reading goes on with the others."""
+
+MOST_STORED_BYTES = 4 * 1024 * 1024
+"""The same for the documents that tell it, in bytes as they are stored, which are several times more in memory."""
 
 
 class _KnownWorker:
@@ -152,7 +155,10 @@ class Board:
         unknown = unknown[:AT_ONCE]
         async with self._db.system(durable=False) as transaction:
             by_version = await _models_of(transaction, list({row.version_id for row in unknown}))
-            needs = {row.id: by_version.get(row.version_id, LargeModels("", 0)) for row in unknown}
+            # The bound lets one through in any case: where none was found, all of these versions are gone.
+            gone = None if by_version else LargeModels("", 0)
+            needs = {row.id: found for row in unknown if (found := by_version.get(row.version_id, gone)) is not None}
+            self._doubted.update(row.id for row in unknown if row.id not in needs)
             await lane_queries.note_models(
                 transaction, {lane: (found.key, found.load_seconds) for lane, found in needs.items()}
             )
@@ -276,14 +282,22 @@ class Board:
 
 
 async def _models_of(transaction: Transaction, versions: list[UUID]) -> dict[UUID, LargeModels]:
-    rows = [
-        (row, _parsed(row.models), _parsed(row.prompt)) for row in await lane_queries.models_of(transaction, versions)
-    ]
+    read = await lane_queries.models_of(transaction, versions, most_stored=MOST_STORED_BYTES)
+    # Large graphs take their time to read; the loop serves others meanwhile.
+    is_large = sum(len(row.models or "") + len(row.prompt or "") for row in read) > _LARGE
+    rows = await asyncio.to_thread(_all_parsed, read) if is_large else _all_parsed(read)
     hashes = {one for _, models, _ in rows for one in hashes_without_size(models)}
     sizes: dict[UUID, dict[str, int]] = {}
     for found in await lane_queries.uploaded_sizes(transaction, sorted(hashes)) if hashes else ():
         sizes.setdefault(found.org_id, {})[found.sha256] = found.size_bytes
     return {row.version_id: large_models(models, prompt, sizes.get(row.org_id, {})) for row, models, prompt in rows}
+
+
+_LARGE = 64 * 1024
+
+
+def _all_parsed(rows: list[VersionModels]) -> list[tuple[VersionModels, Any, Any]]:
+    return [(row, _parsed(row.models), _parsed(row.prompt)) for row in rows]
 
 
 def _parsed(document: str | None) -> Any:

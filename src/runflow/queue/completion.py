@@ -23,6 +23,7 @@ from runflow.protocol.completions import Completion, CompletionAnswer
 from runflow.protocol.failures import TERMINAL, Failure, FailureCode, Stage
 from runflow.queue import completion_queries, queries
 from runflow.queue.attempt_files import AttemptFiles, output_prefix, with_keys
+from runflow.queue.backlog import TOPIC, lane_hint
 from runflow.queue.completion_queries import AttemptEnd
 from runflow.queue.ending import Ending, run_ended, something_follows
 from runflow.queue.leases import OPEN, hold, latest_progress, number_of, store_events
@@ -180,19 +181,19 @@ async def _complete(services: Services, files: AttemptFiles, body: Completion, t
     await watchers.tell(looks)
     if charged is not None:
         await charged.tell(services)
-    announce(services, held.run_id, transition.run_status, with_delivery=something_follows(services, held))
+    announce(services, held, transition.run_status, with_delivery=something_follows(services, held))
     if held.auto_evaluate and transition.run_status == "succeeded":
         services.hub.publish("evaluation")
     return CompletionAnswer(run_id=held.run_id, status_code=transition.run_status)
 
 
-def announce(services: Services, run_id: UUID, run_status: str, *, with_delivery: bool = False) -> None:
+def announce(services: Services, held: HeldRun, run_status: str, *, with_delivery: bool = False) -> None:
     """Tell who waits that a run ended (and perhaps has something to deliver) or waits again."""
     if run_status == "queued":
-        services.hub.publish("lanes")
-        services.hub.publish("run-events", str(run_id))
+        services.hub.publish(TOPIC, lane_hint(held.lane_id))
+        services.hub.publish("run-events", str(held.run_id))
         return
-    services.hub.publish("run", str(run_id))
+    services.hub.publish("run", str(held.run_id))
     if with_delivery:
         services.hub.publish("delivery")
 

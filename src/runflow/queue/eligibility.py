@@ -20,7 +20,7 @@ from runflow.web.services import Services
 from runflow.workers.abilities import EngineAbilities, read_sandbox
 from runflow.workers.queries import RegisteredWorker
 from runflow.workflows.runtime.known import Installation, Known
-from runflow.workflows.runtime.satisfies import lacks_labels, satisfies, serves_operator_only
+from runflow.workflows.runtime.satisfies import lacks_labels, serves_operator_only
 
 STALE_SECONDS = 10.0
 """How long it is good enough to take a run from its lane without a look, while hints arrive."""
@@ -194,7 +194,8 @@ class Eligibility:
             needs = await self._known.requirements.read(transaction, versions)
         by_version: dict[UUID, _Verdict] = {}
         for one, version in needs.items():
-            differences = [found for found in satisfies(version, worker.abilities) if found.keeps_away]
+            told = self._known.differences(one, version, worker.abilities)
+            differences = [found for found in told if found.keeps_away]
             uploads = frozenset(found.if_uploaded for found in differences if found.if_uploaded is not None)
             never = len(differences) > len(uploads)
             by_version[one] = _NEVER if never else _Verdict(False, version.org_id, uploads) if uploads else _ALWAYS

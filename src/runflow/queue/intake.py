@@ -130,9 +130,9 @@ class Intake:
                 accepted.set_result(times[run.id])
 
     def _tell(self, runs: list[NewRun]) -> None:
-        """Give the hint that these runs wait, and where, if they all wait in one lane."""
-        lanes = {(run.lane, run.gpu_class) for run in runs}
-        self._hub.publish(TOPIC, lane_hint(*lanes.pop()) if len(lanes) == 1 else "")
+        """Give the hint that these runs wait, and where: whoever is told of lanes does not look at all others."""
+        for lane, gpu_class in {(run.lane, run.gpu_class) for run in runs}:
+            self._hub.publish(TOPIC, lane_hint(lane, gpu_class))
 
     async def _insert(self, org_id: UUID, runs: list[NewRun], before: Statements | None = None) -> dict[UUID, datetime]:
         """Put runs into their lanes in one transaction; return when each was created, by its id."""

@@ -26,16 +26,25 @@ _STANDING = """
 _MODELS = """
     SELECT id AS version_id, org_id, models::text AS models,
            CASE WHEN models IS NULL OR models::text IN ('null', '{}', '[]') THEN workflow_json::text END AS prompt
-    FROM workflow_versions WHERE id = ANY(%(versions)s)
+    FROM workflow_versions WHERE id IN (
+        SELECT id FROM (
+            SELECT id, row_number() OVER (ORDER BY id) AS place, sum(
+                coalesce(pg_column_size(models), 0) + CASE
+                    WHEN models IS NULL OR models::text IN ('null', '{}', '[]') THEN pg_column_size(workflow_json)
+                    ELSE 0 END) OVER (ORDER BY id) AS stored
+            FROM workflow_versions WHERE id = ANY(%(versions)s)) AS sized
+        WHERE stored <= %(most_stored)s OR place = 1)
 """
 
 _SIZES = "SELECT org_id, sha256, size_bytes FROM models WHERE sha256 = ANY(%(hashes)s)"
 
+# Nobody waits for a lane that a claim holds: whoever reads it next finds out again.
 _NOTE_MODELS = """
     UPDATE lanes l SET models_key = n.key, load_seconds = n.seconds
     FROM unnest(CAST(%(lanes)s AS uuid[]), CAST(%(keys)s AS text[]), CAST(%(seconds)s AS float8[]))
         AS n(id, key, seconds)
-    WHERE l.id = n.id AND l.models_key IS NULL
+    WHERE l.id = n.id AND l.id IN (
+        SELECT id FROM lanes WHERE id = ANY(%(lanes)s) AND models_key IS NULL ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)
 """
 
 
@@ -98,9 +107,9 @@ async def standing(transaction: Transaction, worker: UUID) -> Standing:
     return await transaction.one(_STANDING, {"worker": worker}, row=Standing)
 
 
-async def models_of(transaction: Transaction, versions: list[UUID]) -> list[VersionModels]:
-    """Return what tells which models these versions load."""
-    return await transaction.rows(_MODELS, {"versions": versions}, row=VersionModels)
+async def models_of(transaction: Transaction, versions: list[UUID], *, most_stored: int) -> list[VersionModels]:
+    """Return what tells which models these versions load: of as many as fit so many bytes as stored, but of one."""
+    return await transaction.rows(_MODELS, {"versions": versions, "most_stored": most_stored}, row=VersionModels)
 
 
 async def uploaded_sizes(transaction: Transaction, hashes: list[str]) -> list[UploadedSize]:
@@ -109,7 +118,10 @@ async def uploaded_sizes(transaction: Transaction, hashes: list[str]) -> list[Up
 
 
 async def note_models(transaction: Transaction, needs: dict[UUID, tuple[str, float]]) -> None:
-    """Keep, by lane, the key of its models and how many seconds loading them is expected to take."""
+    """Keep, by lane, the key of its models and how many seconds loading them is expected to take.
+
+    Not of a lane that somebody holds at the moment.
+    """
     ordered = sorted(needs)
     values = {
         "lanes": ordered,

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -50,18 +51,22 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """A worker that asks for work, with the lanes that it may serve; `idle`: it has nothing to execute."""
+    """A worker that asks for work, with the lanes that it may serve; `idle`: it has nothing to execute.
+
+    Where it is not `is_current` any more, for it has registered anew elsewhere, it gets nothing and has to ask again.
+    """
 
     worker_id: UUID
     instance: UUID
     offer: WorkerOffer
     lanes: EligibleLanes
     idle: bool = True
+    is_current: Callable[[], bool] = lambda: True
 
 
 async def claim_now(services: Services, board: Board, asker: Asker) -> Claimed | None:
     """Return the next run for this worker if one waits; without a look where this process knows of none."""
-    if services.stopping or not board.backlog.may_wait:
+    if services.stopping or not board.backlog.may_wait or not asker.is_current():
         return None
     board.asks(asker.worker_id, asker.offer, idle=asker.idle)
     return await _claim(services, board, asker)
@@ -71,10 +76,10 @@ async def next_claim(services: Services, board: Board, asker: Asker, *, wait_sec
     """Return the next run for this worker, waiting up to `wait_seconds` for one."""
     deadline = time.monotonic() + wait_seconds
     board.asks(asker.worker_id, asker.offer, idle=asker.idle)
-    with board.backlog.waiting() as work:
+    with board.backlog.waiting(asker.worker_id) as work:
         while True:
             work.clear()
-            if services.stopping:
+            if services.stopping or not asker.is_current():
                 return None
             claimed = await _claim(services, board, asker)
             if claimed is not None:
@@ -98,18 +103,24 @@ async def _claim(services: Services, board: Board, asker: Asker) -> Claimed | No
 
     async def take(lane: UUID, *, loads: bool) -> OfferedRun | None:
         hints = backlog.hints
-        async with services.db.system(durable=False) as transaction:
-            taken = await queries.claim(
-                transaction,
-                lane=lane,
-                lease=lease,
-                worker=asker.worker_id,
-                instance=asker.instance,
-                gpu_code=offer.gpu_code,
-                offer_seconds=OFFER_SECONDS,
-                loads=loads,
-            )
-        run = await taken.fetchone()
+        try:
+            async with services.db.system(durable=False) as transaction:
+                taken = await queries.claim(
+                    transaction,
+                    lane=lane,
+                    lease=lease,
+                    worker=asker.worker_id,
+                    instance=asker.instance,
+                    gpu_code=offer.gpu_code,
+                    offer_seconds=OFFER_SECONDS,
+                    loads=loads,
+                )
+            run = await taken.fetchone()
+        except BaseException:
+            # Others have looked meanwhile and found it taken: nobody else would tell them that it still waits.
+            board.doubt(lane)
+            backlog.wake_all()
+            raise
         if run is not None:
             board.claimed(lane, asker.worker_id, lease, offer, run, hints=hints)
         return run
@@ -136,11 +147,7 @@ async def _claim(services: Services, board: Board, asker: Asker) -> Claimed | No
             board.looked()
             return None
         board.reserve(choice)
-        try:
-            run = await take(choice.lane.id, loads=choice.loads)
-        except BaseException:
-            board.doubt(choice.lane.id)
-            raise
+        run = await take(choice.lane.id, loads=choice.loads)
         if run is not None:
             board.looked()
             return _claimed(lease, choice.lane.id, run)

@@ -212,9 +212,7 @@ class Sweeper:
             why="it was not renewed" if expired_only else "another process registered under the worker's name",
             run=transition.run_status,
         )
-        announce(
-            self._services, held.run_id, transition.run_status, with_delivery=something_follows(self._services, held)
-        )
+        announce(self._services, held, transition.run_status, with_delivery=something_follows(self._services, held))
 
     async def _lapse(self, transaction: Transaction, held: HeldRun, worker: UUID) -> Transition:
         """Forget an offer that nobody took up; every `OFFERS_PER_ATTEMPT`-th of a run is an attempt that was lost."""

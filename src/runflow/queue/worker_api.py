@@ -5,7 +5,7 @@ import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 from uuid import UUID
 
@@ -38,12 +38,14 @@ from runflow.queue import queries as lease_queries
 from runflow.queue.attempt_files import output_name, output_prefix
 from runflow.queue.board import Board
 from runflow.queue.choose import Warm, WorkerOffer
-from runflow.queue.eligibility import Candidate, Eligibility, EligibleLanes
+from runflow.queue.eligibility import Eligibility, EligibleLanes
+from runflow.queue.known_workers import KnownWorker, KnownWorkers
 from runflow.queue.large_models import LargeModels, large_models
 from runflow.queue.leases import OFFER_SECONDS, OPEN, Asker, Claimed, claim_now, next_claim
 from runflow.queue.sweeper import Sweeper
 from runflow.web.services import Services
 from runflow.workers import ability_queries, queries
+from runflow.workers import service as workers
 from runflow.workers.abilities import abilities_key, named_lists, told_lists
 from runflow.workers.gpus import queries as gpus
 from runflow.workers.queries import RegisteredWorker
@@ -63,19 +65,6 @@ MAX_INLINE_BYTES = 4 * 1024 * 1024
 """Outputs of so many bytes in all come with the completion; larger ones are streamed to their own URLs."""
 
 
-@dataclass(slots=True)
-class KnownWorker:
-    """What this process remembers of a worker between its polls."""
-
-    instance: UUID
-    token_id: UUID
-    gpu_code: str
-    ready: bool
-    candidate: Candidate
-    abilities_hash: str | None
-    noted_at: float = 0.0
-
-
 class WorkerApi:
     """The worker side of one server process."""
 
@@ -84,10 +73,21 @@ class WorkerApi:
         self._services = services
         self._sweeper = sweeper
         self._board = Board(services.db, services.hub)
-        self._known: dict[UUID, KnownWorker] = {}
+        self._known = KnownWorkers()
         self._eligibility = services.part(Eligibility)
         self._runtimes = services.part(Known)
         self._superseded: OrderedDict[UUID, None] = OrderedDict()
+        services.hub.on(workers.TOPIC, self._told)
+
+    def _told(self, subject: str) -> None:
+        """Hear that a worker has registered, or was drained or let work again: its poll looks again, or ends."""
+        worker, _, state = subject.partition(" ")
+        if not worker:
+            self._known.doubt_all()
+            return
+        if state:
+            self._known.changed(UUID(worker), state)
+        self._board.backlog.wake(UUID(worker))
 
     async def register(self, body: Registration, token_id: UUID) -> Registered:
         """Take a worker in, or note its new state. A new instance ends the leases of the old one at once.
@@ -102,7 +102,11 @@ class WorkerApi:
         async with self._services.db.system() as transaction:
             known = await ability_queries.keep(transaction, named.values(), told)
             await ability_queries.end_refusals(
-                transaction, name=body.name, instance=body.instance, abilities_hash=abilities_hash
+                transaction,
+                name=body.name,
+                instance=body.instance,
+                abilities_hash=abilities_hash,
+                sandbox=body.sandbox,
             )
             await gpus.meet(transaction, code=body.gpu.code, name=body.gpu.name, memory_gb=body.gpu.memory_gb)
             worker_id = await queries.register(
@@ -132,10 +136,13 @@ class WorkerApi:
         async with self._services.db.system(durable=False) as transaction:
             row = await queries.by_id(transaction, worker_id)
             if row is not None and row.instance == body.instance:
-                self._known[worker_id] = await self._remembered(transaction, row, token_id)
-                self._known[worker_id].noted_at = time.monotonic()
+                remembered = await self._remembered(transaction, row, token_id)
+                remembered.noted_at = time.monotonic()
+                self._known.put(worker_id, remembered)
         self._board.dismiss(worker_id)
-        self._services.hub.publish("lanes")  # a poll that waits looks at its lanes again
+        if row is not None:
+            # Its lanes are others now. Nobody else's are, and none of them has changed.
+            self._services.hub.publish(workers.TOPIC, workers.hint(worker_id, row.state))
         await self._sweeper.end_older_lives(worker_id, body.instance)
         return Registered(
             worker_id=worker_id,
@@ -153,8 +160,7 @@ class WorkerApi:
         its name.
         """
         require_protocol(body)
-        worker = await self._worker(body, token_id)
-        await self._note_seen(body, token_id, worker)
+        worker = await self._seen(body, token_id)
         if not worker.ready:
             raise errors.Conflict("This worker is not ready. Register it again with the status `ready` first.")
         await self._require_same_view(body.several_organizations)
@@ -174,7 +180,14 @@ class WorkerApi:
     def _asker(self, body: LeaseCall | LeaseRequest, room: LeaseRequest | Next, worker: KnownWorker) -> Asker:
         offer = WorkerOffer(worker.gpu_code, warm_engines(room.warm))
         lanes = self._lanes(body.worker_id, worker, room.several_organizations)
-        return Asker(body.worker_id, body.instance, offer, lanes, idle=room.idle)
+        return Asker(
+            body.worker_id,
+            body.instance,
+            offer,
+            lanes,
+            idle=room.idle,
+            is_current=lambda: self._known.is_current(body.worker_id, body.instance),
+        )
 
     async def complete(
         self, lease: UUID, body: Completion, contents: Sequence[bytes], token_id: UUID, base_url: str
@@ -193,8 +206,7 @@ class WorkerApi:
     async def _next(self, body: Completion, room: Next, token_id: UUID, base_url: str) -> Lease | None:
         """Return the next run for a worker that has just completed one; the completion stands, whatever comes here."""
         try:
-            worker = await self._worker(body, token_id)
-            await self._note_seen(body, token_id, worker)
+            worker = await self._seen(body, token_id)
             if not worker.ready:
                 return None
             await self._require_same_view(room.several_organizations)
@@ -276,30 +288,36 @@ class WorkerApi:
                 raise errors.WorkerSuperseded
             if row is None or known is None or row.instance != instance or row.token_id != token_id:
                 raise errors.Conflict("The server does not know this worker (any more): register it again.")
-            self._known[worker_id] = known
+            self._known.put(worker_id, known)
         return known
 
     async def _remembered(self, transaction: Transaction, row: RegisteredWorker, token_id: UUID) -> KnownWorker:
         candidate = await self._eligibility.candidate(transaction, row)
         ready = row.status_code == "ready"
-        return KnownWorker(row.instance, token_id, row.gpu_code, ready, candidate, row.abilities_hash)
+        return KnownWorker(row.instance, token_id, row.gpu_code, ready, candidate, row.state)
 
     def _lanes(self, worker_id: UUID, worker: KnownWorker, told_several: bool | None) -> EligibleLanes:
         """Return the lanes that a worker may serve, by what it has registered at each moment of its wait."""
         return EligibleLanes(
-            self._eligibility, lambda: self._known.get(worker_id, worker).candidate, told_several=told_several
+            self._eligibility, lambda: (self._known.get(worker_id) or worker).candidate, told_several=told_several
         )
 
-    async def _note_seen(self, speaks: LeaseCall | LeaseRequest, token_id: UUID, worker: KnownWorker) -> None:
-        if time.monotonic() - worker.noted_at > SEEN_EVERY_SECONDS:
-            worker.noted_at = time.monotonic()
-            async with self._services.db.system(durable=False) as transaction:
-                told = await queries.seen(transaction, speaks.worker_id, worker.instance, ready=worker.ready)
-            abilities = worker.candidate.abilities
-            is_whole = abilities is None or abilities.complete
-            if told != (worker.abilities_hash or "") or not is_whole:  # registered with another process of the server
-                self._known.pop(speaks.worker_id, None)
-                await self._worker(speaks, token_id)
+    async def _seen(self, speaks: LeaseCall | LeaseRequest, token_id: UUID) -> KnownWorker:
+        """Return the worker that speaks, and note now and then that it is alive."""
+        worker = await self._worker(speaks, token_id)
+        if time.monotonic() - worker.noted_at <= SEEN_EVERY_SECONDS:
+            return worker
+        worker.noted_at = time.monotonic()
+        async with self._services.db.system(durable=False) as transaction:
+            state = await queries.seen(transaction, speaks.worker_id, worker.instance, ready=worker.ready)
+        abilities = worker.candidate.abilities
+        if state == worker.state and (abilities is None or abilities.complete):
+            return worker
+        # It has registered with another process of the server, or has told more since.
+        self._known.drop(speaks.worker_id)
+        worker = await self._worker(speaks, token_id)
+        worker.noted_at = time.monotonic()
+        return worker
 
     async def _note_takeover(self, transaction: Transaction, instance: UUID, **whose: Any) -> bool:
         """Tell whether this process had the name before another one took it; count it when it says so first."""

@@ -3,15 +3,16 @@
 Lists never change under their hash, so copies need no invalidation.
 """
 
+import asyncio
 import hashlib
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
+import structlog
 
+from runflow.db.sized_memory import SizedMemory
 from runflow.db.transaction import Transaction
 from runflow.protocol.abilities import (
     LIST_NAMES,
@@ -26,8 +27,11 @@ from runflow.protocol.abilities import (
 from runflow.protocol.codec import NotAMessage, from_wire, to_wire
 from runflow.workers import ability_queries
 
-MAX_ITEMS = 2_000_000
-"""Most items of lists that a process keeps in memory."""
+log = structlog.get_logger()
+
+MAX_BYTES = 256 * 1024 * 1024
+"""Most bytes of lists that a process keeps in memory: of twenty engines with 5,000 classes and 20,000 models each, or
+of a thousand with a few hundred."""
 
 _SAME_FOLDER = {"unet": "diffusion_models", "clip": "text_encoders", "t2i_adapter": "controlnet"}
 """Folders of `models/` that ComfyUI reads as one kind: the old name and the new one."""
@@ -41,28 +45,42 @@ def model_key(path: str) -> str:
 
 
 class ModelIndex:
-    """The model files of an engine, found by path."""
+    """The model files of an engine, found by path, or by a path below a kind's folder."""
 
     def __init__(self, files: Iterable[ModelFile]) -> None:
         """Index these files."""
         self._by_key = {model_key(file.path): file for file in files}
+        self._by_name: dict[str, list[str]] = {}
+        for key in self._by_key:
+            self._by_name.setdefault(_name_of(key), []).append(key)
 
     def __len__(self) -> int:
         """Return how many there are."""
         return len(self._by_key)
 
+    def __iter__(self) -> Iterator[ModelFile]:
+        """Yield the files."""
+        return iter(self._by_key.values())
+
     def find(self, path: str) -> ModelFile | None:
         """Return the file of this path below `models/`; of a bare name, or a path below a kind's folder, any."""
         key = model_key(path)
         found = self._by_key.get(key)
-        return found or next((file for known, file in self._by_key.items() if known.endswith(f"/{key}")), None)
+        if found is not None:
+            return found
+        below = f"/{key}"
+        return next((self._by_key[one] for one in self._by_name.get(_name_of(key), ()) if one.endswith(below)), None)
+
+
+def _name_of(key: str) -> str:
+    return key.rpartition("/")[2]
 
 
 @dataclass(frozen=True)
 class EngineAbilities:
     """What an engine can run. A list is None where its worker cannot tell.
 
-    `key` names all of it. `complete`: every list that the worker named is known to the server.
+    `key` names all of it. `complete`: every list that the worker named is known to the server, and can be read.
     """
 
     key: str
@@ -70,15 +88,10 @@ class EngineAbilities:
     comfyui_commit: str | None = None
     node_types: frozenset[str] | None = None
     node_packs: tuple[NodePack, ...] | None = None
-    model_files: tuple[ModelFile, ...] | None = None
+    models: ModelIndex | None = None
     places_models: bool = False
     allows_pickle: bool = False
     complete: bool = True
-
-    @cached_property
-    def models(self) -> ModelIndex | None:
-        """The model files, found by path."""
-        return None if self.model_files is None else ModelIndex(self.model_files)
 
 
 Told = EngineAbilities | None
@@ -107,84 +120,120 @@ def named_lists(abilities: Abilities) -> dict[ListName, str]:
 
 
 def read_sandbox(data: Mapping[str, Any] | None) -> Sandbox | None:
-    """Return what a worker told of its sandbox; None where that cannot be read any more."""
+    """Return what a worker told of its sandbox, None where it told nothing.
+
+    Of what cannot be read (any more) it is not believed that it keeps anything apart.
+    """
     try:
         return None if data is None else from_wire(Sandbox, data)
     except NotAMessage:
-        return None
+        return _UNREADABLE_SANDBOX
+
+
+_UNREADABLE_SANDBOX = Sandbox(
+    rung="unknown",
+    separates_files=False,
+    isolation="organization",
+    why_not_better="what it told of its sandbox cannot be read",
+)
+
+
+class _Unreadable:
+    """Stands for a list that is not what its worker says it is."""
+
+
+_UNREADABLE = _Unreadable()
+_Kept = frozenset[str] | tuple[NodePack, ...] | ModelIndex | _Unreadable
+_Named = tuple[ListName, str]
+"""What a list is said to be, and its hash: one worker may take for models what are node classes of another."""
+
+
+_LONG = 1_000
 
 
 class AbilityMemory:
-    """Lists by their hash, the least recently used one leaving first, bounded by the number of their items."""
+    """Lists by their hash, the least recently used one leaving first, bounded by about how many bytes they take."""
 
-    def __init__(self, most: int = MAX_ITEMS) -> None:
-        """Keep at most so many items."""
-        self._most = most
-        self._items = 0
-        self._lists: OrderedDict[str, Any] = OrderedDict()
-        self._whole: OrderedDict[str, EngineAbilities] = OrderedDict()
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        """Keep at most so many bytes."""
+        self._lists: SizedMemory[_Named, _Kept] = SizedMemory(max_bytes)
 
     async def read(self, transaction: Transaction, told: Iterable[Mapping[str, Any] | None]) -> list[Told]:
-        """Return the abilities of workers' rows, in their order; one query for all lists that are not in memory."""
+        """Return the abilities of workers' rows, in their order; one query for all lists that are not in memory.
+
+        Who told what cannot be read has not told everything yet.
+        """
         rows = [_read(data) for data in told]
-        named = {one for row in rows if row is not None for one in named_lists(row).values()}
-        held = {one: self._lists[one] for one in named if one in self._lists}
+        named = {one for row in rows if isinstance(row, Abilities) for one in named_lists(row).items()}
+        held = {one: kept for one in named if (kept := self._lists.get(one)) is not None}
         missing = named - held.keys()
         if missing:
-            kinds = {one: name for row in rows if row is not None for name, one in named_lists(row).items()}
-            for found in await ability_queries.lists(transaction, sorted(missing)):
-                held[found.hash] = _made(kinds[found.hash], found.items)
-        for name, items in held.items():
-            self._keep(name, items)
-        return [None if row is None else self._put_together(row, held) for row in rows]
-
-    def _keep(self, name: str, items: Any) -> None:
-        if name in self._lists:
-            self._lists.move_to_end(name)
-            return
-        self._lists[name] = items
-        self._items += len(items)
-        while self._items > self._most and len(self._lists) > 1:
-            _, gone = self._lists.popitem(last=False)
-            self._items -= len(gone)
-
-    def _put_together(self, told: Abilities, held: Mapping[str, Any]) -> EngineAbilities:
-        key = abilities_key(told)
-        whole = self._whole.get(key)
-        if whole is not None:
-            self._whole.move_to_end(key)
-            return whole
-        found = {name: held.get(one) for name, one in named_lists(told).items()}
-        whole = EngineAbilities(
-            key=key,
-            comfyui_version=told.comfyui_version,
-            comfyui_commit=told.comfyui_commit,
-            node_types=found.get("node_types"),
-            node_packs=found.get("node_packs"),
-            model_files=found.get("models"),
-            places_models=told.places_models,
-            allows_pickle=told.allows_pickle,
-        )
-        if None in found.values():
-            return replace(whole, complete=False)
-        self._whole[key] = whole
-        while len(self._whole) > _MOST_WHOLE:
-            self._whole.popitem(last=False)
-        return whole
+            found = await ability_queries.lists(transaction, sorted({one for _, one in missing}))
+            items = {row.hash: row.items for row in found}
+            for one in missing:
+                if one[1] not in items:
+                    continue
+                told_items = items[one[1]]
+                # Long lists take their time; the loop serves others meanwhile.
+                is_long = isinstance(told_items, list) and len(told_items) > _LONG
+                made = await asyncio.to_thread(_made, *one, told_items) if is_long else _made(*one, told_items)
+                held[one] = made
+                self._lists.put(one, made, _size(made))
+        return [_put_together(row, held) if isinstance(row, Abilities) else row for row in rows]
 
 
-_MOST_WHOLE = 256
+def _put_together(told: Abilities, held: Mapping[_Named, _Kept]) -> EngineAbilities:
+    found: dict[str, Any] = {name: held.get((name, one)) for name, one in named_lists(told).items()}
+    if any(one is None or one is _UNREADABLE for one in found.values()):
+        return EngineAbilities(abilities_key(told), complete=False)
+    return EngineAbilities(
+        key=abilities_key(told),
+        comfyui_version=told.comfyui_version,
+        comfyui_commit=told.comfyui_commit,
+        node_types=found.get("node_types"),
+        node_packs=found.get("node_packs"),
+        models=found.get("models"),
+        places_models=told.places_models,
+        allows_pickle=told.allows_pickle,
+    )
 
 
-def _read(data: Mapping[str, Any] | None) -> Abilities | None:
+def _read(data: Mapping[str, Any] | None) -> Abilities | Told:
     try:
         return None if data is None else from_wire(Abilities, data)
     except NotAMessage:
-        return None
+        return _NOT_READ
 
 
-def _made(name: ListName, items: list[Any]) -> Any:
-    if name == "node_types":
-        return frozenset(items)
-    kind: type[Any] = NodePack if name == "node_packs" else ModelFile
-    return tuple(from_wire(kind, item) for item in items)
+_NOT_READ = EngineAbilities("", complete=False)
+
+
+def _made(name: ListName, one: str, items: Any) -> _Kept:
+    try:
+        if not isinstance(items, list):
+            raise NotAMessage("it is no array")
+        if name == "node_types":
+            if not all(isinstance(item, str) for item in items):
+                raise NotAMessage("it holds other things than names")
+            return frozenset(items)
+        if name == "node_packs":
+            return tuple(from_wire(NodePack, item) for item in items)
+        return ModelIndex(from_wire(ModelFile, item) for item in items)
+    except NotAMessage as error:
+        # Once, for it is remembered like any other list.
+        log.warning(
+            "a list of what workers can do cannot be read: they get no runs until they tell another one",
+            list=name,
+            hash=one,
+            error=str(error),
+        )
+        return _UNREADABLE
+
+
+def _size(kept: _Kept) -> int:
+    """Return about how many bytes a list takes: CPython's objects, and what finds them."""
+    if isinstance(kept, frozenset):
+        return sum(150 + len(name) for name in kept)
+    if isinstance(kept, tuple):
+        return sum(250 + len(pack.folder) + len(pack.origin or "") for pack in kept)
+    return sum(520 + 2 * len(file.path) for file in kept) if isinstance(kept, ModelIndex) else 100

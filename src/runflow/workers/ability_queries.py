@@ -6,7 +6,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import orjson
+
 from runflow.db.transaction import Transaction
+from runflow.protocol.abilities import Sandbox
 
 # Noted as used first: a list that is named now does not go, whoever cleans up at the same moment. Many workers that
 # come back at once have the same lists: only the first of them writes, and all lock in one order.
@@ -37,7 +40,8 @@ _LISTS = "SELECT hash, items FROM worker_lists WHERE hash = ANY(%(hashes)s)"
 _END_REFUSALS = """
     DELETE FROM lane_refusals r USING workers w
     WHERE w.name = %(name)s AND r.worker_id = w.id
-        AND (w.instance <> %(instance)s OR w.abilities_hash IS DISTINCT FROM %(abilities_hash)s)
+        AND (w.instance <> %(instance)s OR w.abilities_hash IS DISTINCT FROM %(abilities_hash)s
+            OR w.sandbox::text IS DISTINCT FROM %(sandbox)s)
 """
 
 # Only of a worker that told what it can, and has not told anything else since it was given the run.
@@ -89,9 +93,16 @@ async def lists(transaction: Transaction, hashes: Collection[str]) -> list[ListR
     return await transaction.rows(_LISTS, {"hashes": list(hashes)}, row=ListRow)
 
 
-async def end_refusals(transaction: Transaction, *, name: str, instance: UUID, abilities_hash: str | None) -> None:
-    """Offer a worker every lane again where it comes with another life or other abilities. Before it is registered."""
-    await transaction.run(_END_REFUSALS, {"name": name, "instance": instance, "abilities_hash": abilities_hash})
+async def end_refusals(
+    transaction: Transaction, *, name: str, instance: UUID, abilities_hash: str | None, sandbox: Sandbox | None
+) -> None:
+    """Offer a worker every lane again where it comes with another life, other abilities or another sandbox.
+
+    To be called before it is registered.
+    """
+    told = None if sandbox is None else orjson.dumps(sandbox).decode()
+    values = {"name": name, "instance": instance, "abilities_hash": abilities_hash, "sandbox": told}
+    await transaction.run(_END_REFUSALS, values)
 
 
 async def refuse(transaction: Transaction, *, worker: UUID, lane: UUID, message: str, offered_at: datetime) -> bool:

@@ -26,6 +26,7 @@ _REGISTER = """
         status_detail = excluded.status_detail, token_id = excluded.token_id, last_seen_at = now(), removed_at = NULL,
         abilities = excluded.abilities, abilities_hash = excluded.abilities_hash, sandbox = excluded.sandbox,
         abilities_at = CASE WHEN w.abilities_hash IS NOT DISTINCT FROM excluded.abilities_hash
+                       AND w.sandbox::text IS NOT DISTINCT FROM excluded.sandbox::text
                        AND w.instance = excluded.instance THEN w.abilities_at ELSE excluded.abilities_at END,
         former_instances = CASE WHEN w.instance = excluded.instance THEN w.former_instances
                            ELSE (w.instance || w.former_instances)[1:64] END
@@ -39,19 +40,22 @@ _REGISTER = """
 CONNECTED_SECONDS = 40.0
 """A worker whose last poll is older than this is not connected (a poll waits at most 30 seconds)."""
 
+# All that a worker registers which decides what it is offered: two registrations with the same are the same.
+_STATE = "md5(concat_ws(' ', coalesce(abilities_hash, ''), gpu_code, status_code, labels::text, sandbox::text))"
+
 # Who asks for work is ready: a status that says otherwise is somebody else's, or old.
-_SEEN = """
+_SEEN = f"""
     UPDATE workers SET last_seen_at = now(), status_code = CASE WHEN %(ready)s THEN 'ready' ELSE status_code END,
         status_detail = CASE WHEN %(ready)s THEN NULL ELSE status_detail END
-    WHERE id = %(id)s AND instance = %(instance)s RETURNING coalesce(abilities_hash, '')
-"""
+    WHERE id = %(id)s AND instance = %(instance)s RETURNING {_STATE}
+"""  # noqa: S608 - the constant above
 
 _OWNER = "SELECT token_id FROM workers WHERE name = %(name)s"
 
-_BY_ID = """
-    SELECT instance, token_id, gpu_code, status_code, labels, abilities, abilities_hash, sandbox
+_BY_ID = f"""
+    SELECT instance, token_id, gpu_code, status_code, labels, abilities, sandbox, {_STATE} AS state
     FROM workers WHERE id = %(id)s
-"""
+"""  # noqa: S608 - the constant above
 
 _NOTE_TAKEOVER = """
     UPDATE workers SET takeovers = takeovers + %(count)s, taken_over_at = clock_timestamp()
@@ -94,8 +98,8 @@ class RegisteredWorker:
     status_code: str
     labels: dict[str, str]
     abilities: dict[str, Any] | None
-    abilities_hash: str | None
     sandbox: dict[str, Any] | None
+    state: str
 
 
 async def by_id(transaction: Transaction, worker_id: UUID) -> RegisteredWorker | None:
@@ -104,7 +108,7 @@ async def by_id(transaction: Transaction, worker_id: UUID) -> RegisteredWorker |
 
 
 async def seen(transaction: Transaction, worker_id: UUID, instance: UUID, *, ready: bool) -> str | None:
-    """Note that a worker is alive, and ready if it is; return the hash of its abilities, empty where it told none.
+    """Note that a worker is alive, and ready if it is; return the state in which it has registered.
 
     None where another process has its name.
     """

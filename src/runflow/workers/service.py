@@ -17,6 +17,14 @@ from runflow.workers import queries
 from runflow.workers.queries import WORKER_LIST, ShownWorker
 from runflow.workers.schemas import PatchWorker
 
+TOPIC = "worker"
+"""Hints on it tell of one worker that it is offered other lanes than before."""
+
+
+def hint(worker_id: UUID, state: str = "") -> str:
+    """Return the subject of a hint that a worker has registered with this state; without one, that it was drained."""
+    return f"{worker_id} {state}"
+
 
 async def list_workers(services: Services, caller: Principal, query: ListQuery) -> dict[str, Any]:
     """Return a page of the installation's workers. Raises `PermissionDenied`."""
@@ -53,8 +61,7 @@ async def patch(services: Services, caller: Principal, worker_id: UUID, body: Pa
         if not await queries.set_draining(transaction, worker_id, body.draining):
             raise errors.WorkerNotFound
         await recorder.record(transaction, caller, "worker.updated", "worker", worker_id, {"draining": body.draining})
-    # A poll that waits looks at its lanes again.
-    services.hub.publish("lanes")
+    services.hub.publish(TOPIC, hint(worker_id))
     return await get(services, caller, worker_id, RecordQuery())
 
 
@@ -71,8 +78,7 @@ async def drain_by_operator(transaction: Transaction, worker_id: UUID, draining:
     if not await queries.set_draining(transaction, worker_id, draining):
         raise errors.WorkerNotFound
     await _record_operator(transaction, "worker.updated", worker_id, {"draining": draining})
-    # A poll that waits looks at its lanes again.
-    await announce(transaction, "lanes")
+    await announce(transaction, TOPIC, hint(worker_id))
 
 
 async def remove_by_operator(transaction: Transaction, worker_id: UUID) -> None:

@@ -89,7 +89,6 @@ async def patch(services: Services, caller: Principal, workflow_id: UUID, body: 
         warnings += workflows_warnings.about_evaluation(changed[0])
     if "worker_labels" in values:
         services.hub.publish(ELIGIBILITY)
-        services.hub.publish("lanes")  # a poll that waits looks at its lanes again
     outlook = await runtime.outlook(services, caller.org_id, workflow_id)
     if version or draft.documents or {"gpu_mode", "gpu_explicit_models", "worker_labels"} & set(values):
         warnings = [*outlook.warnings, *warnings]

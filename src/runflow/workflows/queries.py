@@ -306,13 +306,19 @@ async def version_row(transaction: Transaction, version_id: UUID) -> LeasedVersi
 _NEEDS = """
     SELECT id, org_id, CAST(workflow_json AS text) AS workflow_json, CAST(models AS text) AS models,
            CAST(custom_nodes AS text) AS custom_nodes, CAST(environment->'comfyui' AS text) AS comfyui
-    FROM workflow_versions WHERE id = ANY(%(versions)s)
+    FROM workflow_versions WHERE id IN (
+        SELECT id FROM (
+            SELECT id, row_number() OVER (ORDER BY id) AS place, sum(
+                pg_column_size(workflow_json) + coalesce(pg_column_size(models), 0)
+                + coalesce(pg_column_size(custom_nodes), 0)) OVER (ORDER BY id) AS stored
+            FROM workflow_versions WHERE id = ANY(%(versions)s)) AS sized
+        WHERE stored <= %(most_stored)s OR place = 1)
 """
 
 
-async def needs(transaction: Transaction, version_ids: Collection[UUID]) -> list[NeedsRow]:
-    """Return what these versions ask of an engine."""
-    return await transaction.rows(_NEEDS, {"versions": list(version_ids)}, row=NeedsRow)
+async def needs(transaction: Transaction, version_ids: Collection[UUID], *, most_stored: int) -> list[NeedsRow]:
+    """Return what these versions ask of an engine: of as many as fit so many bytes as they are stored, but of one."""
+    return await transaction.rows(_NEEDS, {"versions": list(version_ids), "most_stored": most_stored}, row=NeedsRow)
 
 
 async def gpu_codes(transaction: Transaction) -> list[str]:

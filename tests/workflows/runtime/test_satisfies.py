@@ -6,7 +6,7 @@ import pytest
 
 from runflow.ids import new_id
 from runflow.protocol.abilities import ModelFile, NodePack, Sandbox
-from runflow.workers.abilities import EngineAbilities
+from runflow.workers.abilities import EngineAbilities, ModelIndex
 from runflow.workflows.runtime.requirements import NeededModel, NeededPack, Requirements
 from runflow.workflows.runtime.satisfies import (
     Difference,
@@ -32,7 +32,7 @@ def needs(
 
 
 def has(*node_types: str, models: tuple[ModelFile, ...] = (), **more: object) -> EngineAbilities:
-    values = {"node_types": frozenset(node_types), "model_files": models, "node_packs": (), **more}
+    values = {"node_types": frozenset(node_types), "models": ModelIndex(models), "node_packs": (), **more}
     return EngineAbilities("key", **values)  # type: ignore[arg-type]
 
 

@@ -64,6 +64,7 @@ async def test_a_change_and_a_rollback_say_so_too(client: httpx.AsyncClient, abl
     assert about_workers(renamed.json()) == [], "nothing about it has changed"
     back = await client.post(f"{path}/rollbacks", json={"version": "1"})
     assert len(about_workers(back.json())) == 1
+    await client.patch(path, json={"worker_labels": {}})
 
 
 async def test_without_a_worker_of_its_class_a_deployment_says_nothing_of_workers(client: httpx.AsyncClient) -> None:

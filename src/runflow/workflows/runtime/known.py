@@ -1,9 +1,11 @@
 """What a server process knows of versions and workers: read once where it never changes, else each second."""
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from runflow.db.sized_memory import SizedMemory
 from runflow.protocol.abilities import Sandbox
 from runflow.web.services import Services
 from runflow.workers import queries as worker_queries
@@ -11,10 +13,13 @@ from runflow.workers.abilities import AbilityMemory, Told, read_sandbox
 from runflow.workers.queries import ConnectedWorker
 from runflow.workflows.runtime import queries
 from runflow.workflows.runtime.requirements import Requirements, RequirementsMemory
+from runflow.workflows.runtime.satisfies import Difference, satisfies
 
 TOPIC = "eligibility"
 """Hints on it tell that labels of a workflow, or the organizations, have changed."""
 REMEMBER_SECONDS = 1.0
+MAX_JUDGED_BYTES = 32 * 1024 * 1024
+"""Most bytes of what was found out about versions and engines that a process remembers."""
 MOST_UPLOADS = 50_000
 
 
@@ -47,24 +52,42 @@ class Known:
         self.installation = Installation()
         """As it was read last; `read_installation` reads it again where that is too long ago."""
         self.read_at = float("-inf")
+        self._hints = 0
+        self._reading_installation = asyncio.Lock()
+        self._reading_machines = asyncio.Lock()
+        self._judged: SizedMemory[tuple[UUID, str], tuple[Difference, ...]] = SizedMemory(MAX_JUDGED_BYTES)
         self._uploads: dict[str, tuple[frozenset[UUID], float]] = {}
         self._machines: list[Machine] = []
-        self._machines_until = float("-inf")
+        self._machines_at = float("-inf")
         services.hub.on(TOPIC, self._forget)
 
     def _forget(self, _subject: str) -> None:
+        self._hints += 1
         self.read_at = float("-inf")
 
     async def read_installation(self) -> Installation:
         """Return what holds for all runs, not older than a second."""
-        if time.monotonic() - self.read_at > REMEMBER_SECONDS or not self._services.hub.connected:
-            async with self._services.db.system(durable=False) as transaction:
-                found = await queries.installation(transaction)
-                labels = await queries.labels(transaction)
-            named = {one.workflow_id: one.worker_labels for one in labels}
-            self.installation = Installation(found.operator, found.several, named)
-            self.read_at = time.monotonic()
+        asked_at = time.monotonic()
+        if self._is_old(asked_at):
+            async with self._reading_installation:
+                # A thousand workers ask at once, and one of them reads.
+                if self._is_old(asked_at):
+                    await self._read_installation()
         return self.installation
+
+    def _is_old(self, asked_at: float) -> bool:
+        is_enough = asked_at - REMEMBER_SECONDS if self._services.hub.connected else asked_at
+        return self.read_at < is_enough
+
+    async def _read_installation(self) -> None:
+        hints, began = self._hints, time.monotonic()
+        async with self._services.db.system(durable=False) as transaction:
+            found = await queries.installation(transaction)
+            labels = await queries.labels(transaction)
+        named = {one.workflow_id: one.worker_labels for one in labels}
+        self.installation = Installation(found.operator, found.several, named)
+        # A change that was heard of meanwhile may have been missed.
+        self.read_at = began if hints == self._hints else float("-inf")
 
     async def version(self, version_id: UUID) -> Requirements:
         """Return what a version needs that is known to be there."""
@@ -74,18 +97,36 @@ class Known:
         async with self._services.db.system(durable=False) as transaction:
             return (await self.requirements.read(transaction, [version_id]))[version_id]
 
+    def differences(self, version_id: UUID, version: Requirements, engine: Told) -> tuple[Difference, ...]:
+        """Return what `satisfies` finds where nothing is uploaded: of a version and an engine it is found out once."""
+        if engine is None or not engine.complete:
+            return tuple(satisfies(version, engine))
+        key = (version_id, engine.key)
+        found = self._judged.get(key)
+        if found is None:
+            found = tuple(satisfies(version, engine))
+            self._judged.put(key, found, 500 + sum(200 + len(one.what) + len(one.next_step) for one in found))
+        return found
+
     async def machines(self, *, now: bool = False) -> list[Machine]:
         """Return the connected workers, not older than a second; with `now` as they are."""
-        if now or time.monotonic() > self._machines_until:
-            async with self._services.db.system(durable=False) as transaction:
-                workers = await worker_queries.connected(transaction, worker_queries.CONNECTED_SECONDS)
-                told = await self.abilities.read(transaction, [worker.abilities for worker in workers])
-            self._machines = [
-                Machine(worker, engine, read_sandbox(worker.sandbox))
-                for worker, engine in zip(workers, told, strict=True)
-            ]
-            self._machines_until = time.monotonic() + REMEMBER_SECONDS
+        asked_at = time.monotonic()
+        enough = asked_at if now else asked_at - REMEMBER_SECONDS
+        if self._machines_at < enough:
+            async with self._reading_machines:
+                if self._machines_at < enough:
+                    await self._read_machines()
         return self._machines
+
+    async def _read_machines(self) -> None:
+        began = time.monotonic()
+        async with self._services.db.system(durable=False) as transaction:
+            workers = await worker_queries.connected(transaction, worker_queries.CONNECTED_SECONDS)
+            told = await self.abilities.read(transaction, [worker.abilities for worker in workers])
+        self._machines = [
+            Machine(worker, engine, read_sandbox(worker.sandbox)) for worker, engine in zip(workers, told, strict=True)
+        ]
+        self._machines_at = began
 
     async def look_for_uploads(self, hashes: set[str], *, now: bool = False) -> None:
         """Make sure that `has_uploaded` can tell of these contents, not older than a second; with `now` as it is."""

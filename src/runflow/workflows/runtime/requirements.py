@@ -1,7 +1,6 @@
 """What a version needs of an engine, derived from its documents. These never change, so what is derived holds."""
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +8,15 @@ from uuid import UUID
 
 import orjson
 
+from runflow.db.sized_memory import SizedMemory
 from runflow.db.transaction import Transaction
 from runflow.workflows import queries
 from runflow.workflows.queries import NeedsRow
 
-MAX_VERSIONS = 20_000
-"""Versions whose requirements a process remembers."""
+MAX_BYTES = 64 * 1024 * 1024
+"""Most bytes of requirements that a process remembers: of some 20,000 ordinary versions."""
+MOST_STORED_BYTES = 4 * 1024 * 1024
+"""Documents of several versions are read together up to this size, as they are stored (several times smaller)."""
 MOST_MODELS = 2_000
 """Of a manifest that declares more models only so many are held against a worker."""
 
@@ -113,33 +115,37 @@ def _text(value: Any) -> str | None:
 
 
 class RequirementsMemory:
-    """Requirements by version, the least recently used one leaving first."""
+    """Requirements by version, the least recently used one leaving first, bounded by about how many bytes they take."""
 
-    def __init__(self, most: int = MAX_VERSIONS) -> None:
-        """Remember at most so many."""
-        self._most = most
-        self._held: OrderedDict[UUID, Requirements] = OrderedDict()
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        """Remember at most so many bytes."""
+        self._held: SizedMemory[UUID, Requirements] = SizedMemory(max_bytes)
 
     def held(self, version_id: UUID) -> Requirements | None:
         """Return what is remembered of a version."""
-        found = self._held.get(version_id)
-        if found is not None:
-            self._held.move_to_end(version_id)
-        return found
+        return self._held.get(version_id)
 
     async def read(self, transaction: Transaction, version_ids: Collection[UUID]) -> dict[UUID, Requirements]:
-        """Return the requirements of these versions; those that are not remembered are read in one query."""
+        """Return the requirements of these versions; those that are not remembered are read, many in one query."""
         found = {one: held for one in version_ids if (held := self.held(one)) is not None}
-        missing = [one for one in version_ids if one not in found]
-        rows = await queries.needs(transaction, missing) if missing else []
-        # Large graphs take their time to read; the loop serves others meanwhile.
-        is_large = sum(len(row.workflow_json) for row in rows) > _LARGE
-        derived = await asyncio.to_thread(_all_derived, rows) if is_large else _all_derived(rows)
-        found |= derived
-        self._held |= derived
-        while len(self._held) > self._most:
-            self._held.popitem(last=False)
+        while missing := [one for one in version_ids if one not in found]:
+            rows = await queries.needs(transaction, missing, most_stored=MOST_STORED_BYTES)
+            if not rows:
+                break
+            # Large graphs take their time to read; the loop serves others meanwhile.
+            is_large = sum(len(row.workflow_json) for row in rows) > _LARGE
+            derived = await asyncio.to_thread(_all_derived, rows) if is_large else _all_derived(rows)
+            for one, version in derived.items():
+                self._held.put(one, version, _size(version))
+            found |= derived
         return found
+
+
+def _size(version: Requirements) -> int:
+    """Return about how many bytes requirements take: CPython's objects, and what finds them."""
+    packs = sum(500 + 150 * len(pack.classes) + len(pack.origin or "") for pack in version.packs)
+    models = sum(300 + len(model.path) for model in version.models)
+    return 500 + sum(70 + len(name) for name in version.node_types) + models + packs
 
 
 _LARGE = 64 * 1024

@@ -20,7 +20,6 @@ from runflow.workflows.runtime.satisfies import (
     keeps_files_together,
     lacks_gpu,
     lacks_labels,
-    satisfies,
     sentences,
 )
 from runflow.workflows.tables import WorkflowRow
@@ -46,6 +45,7 @@ class Fit:
 async def fits(
     services: Services,
     machines: Iterable[Machine],
+    version_id: UUID,
     version: Requirements,
     *,
     labels: Mapping[str, str] | None,
@@ -68,7 +68,8 @@ async def fits(
     for machine in machines:
         key = "" if machine.engine is None else f"{machine.engine.key} {machine.engine.complete}"
         if key not in judged:
-            judged[key] = satisfies(version, machine.engine, uploaded)
+            told = known.differences(version_id, version, machine.engine)
+            judged[key] = [one for one in told if one.if_uploaded not in uploaded]
         differences = (
             *lacks_gpu(gpu_class, machine.worker.gpu_code),
             *lacks_labels(labels, machine.worker.labels),
@@ -89,7 +90,7 @@ async def fits_of(
         return []
     version = await known.version(version_id)
     labels = (await known.read_installation()).labels.get(workflow_id)
-    return await fits(services, machines, version, labels=labels, org_id=org_id, gpu_class=gpu_class)
+    return await fits(services, machines, version_id, version, labels=labels, org_id=org_id, gpu_class=gpu_class)
 
 
 def nobody_can(found: Sequence[Fit]) -> tuple[str, str] | None:
@@ -162,7 +163,14 @@ async def _of_workflow(services: Services, org_id: UUID, workflow_id: UUID) -> t
     gpu_class = ",".join(row.gpu_explicit_models) if row.gpu_mode == GpuMode.EXPLICIT else ANY_GPU
     machines = await known.machines(now=True)
     found = await fits(
-        services, machines, version, labels=row.worker_labels, org_id=row.org_id, gpu_class=gpu_class, now=True
+        services,
+        machines,
+        row.version_id,
+        version,
+        labels=row.worker_labels,
+        org_id=row.org_id,
+        gpu_class=gpu_class,
+        now=True,
     )
     return row, found
 

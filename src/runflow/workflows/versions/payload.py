@@ -1,12 +1,12 @@
 """What a lease needs of a version. Versions never change, so copies in memory need no invalidation."""
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import orjson
 
+from runflow.db.sized_memory import SizedMemory
 from runflow.db.transaction import Transaction
 from runflow.models.service import DeclaredModel, declared
 from runflow.workflows import queries
@@ -52,16 +52,11 @@ class VersionMemory:
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         """Remember at most `max_bytes` of documents."""
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._held: OrderedDict[UUID, VersionPayload] = OrderedDict()
+        self._held: SizedMemory[UUID, VersionPayload] = SizedMemory(max_bytes)
 
     def remembered(self, version_id: UUID) -> VersionPayload | None:
         """Return a version if it is in memory."""
-        held = self._held.get(version_id)
-        if held is not None:
-            self._held.move_to_end(version_id)
-        return held
+        return self._held.get(version_id)
 
     async def get(self, transaction: Transaction, version_id: UUID) -> VersionPayload:
         """Return a version, from memory or by this transaction. Raises LookupError where there is none."""
@@ -86,17 +81,8 @@ class VersionMemory:
             resources=orjson.loads(row.resources or "null"),
             size=sum(len(text) for text in documents if text),
         )
-        self._keep(payload)
+        self._held.put(version_id, payload, payload.size)
         return payload
-
-    def _keep(self, payload: VersionPayload) -> None:
-        if payload.size > self._max_bytes or payload.version_id in self._held:
-            return
-        self._held[payload.version_id] = payload
-        self._bytes += payload.size
-        while self._bytes > self._max_bytes:
-            _, gone = self._held.popitem(last=False)
-            self._bytes -= gone.size
 
 
 _memory = VersionMemory()
