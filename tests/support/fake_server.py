@@ -49,6 +49,8 @@ class FakeServer:
         self.lease_seconds = 20
         self.offer_seconds = 5
         self.hold_downloads: asyncio.Event | None = None
+        self.endless: set[str] = set()
+        """Names of files whose download begins and never ends."""
         self.hold_puts: asyncio.Event | None = None
         self.hold_answers: asyncio.Event | None = None
         self._runner: web.AppRunner | None = None
@@ -225,6 +227,12 @@ class FakeServer:
         content = self.files.get(request.match_info["key"])
         if content is None:
             raise problem(404, "NOT_FOUND")
+        if request.match_info["key"] in self.endless:
+            answer = web.StreamResponse()
+            await answer.prepare(request)
+            while True:
+                await answer.write(b"\0")
+                await asyncio.sleep(0.01)
         return web.Response(body=content)
 
 
@@ -273,6 +281,7 @@ def make_lease(**changes: Any) -> dict[str, Any]:
         "input": changes.get("input", {}),
         "files": changes.get("files", {}),
         "resources": changes.get("resources", []),
+        "models": changes.get("models", []),
         **{name: changes[name] for name in ("tracebacks",) if name in changes},
         "limits": {
             "timeout_seconds": changes.get("timeout_seconds", 60),

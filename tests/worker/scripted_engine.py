@@ -15,6 +15,7 @@ from runflow.worker.engine.base import (
     EngineDescription,
     EngineError,
     EngineKind,
+    EngineUnreachable,
     OnBoot,
     OutputRef,
 )
@@ -103,6 +104,9 @@ class ScriptedEngine:
         self.starts = 0
         self.start_error: EngineError | None = None
         self.hold_start: asyncio.Event | None = None
+        self.hold_place: asyncio.Event | None = None
+        self.placing: list[str] = []
+        """What was to be placed, in order."""
         self.obeys = True
         self.remote = False
         """Whether outputs must be fetched instead of read from disk."""
@@ -168,11 +172,17 @@ class ScriptedEngine:
 
     async def place_input(self, run_folder: str, name: str, path: Path) -> str:
         place = f"{run_folder}/{name}"
+        self.placing.append(place)
+        self._require_alive()
+        if self.hold_place is not None:
+            await self.hold_place.wait()
+            self._require_alive()
         assert place not in self.inputs
         self.inputs[place] = path.read_bytes()
         return place
 
     async def begin(self, run_folder: str) -> None:
+        self._require_alive()
         self.begun.append(run_folder)
 
     async def open_output(self, output: OutputRef, staging: Path) -> OpenedOutput:
@@ -251,6 +261,10 @@ class ScriptedEngine:
     ) -> Execution:
         now = time.time()
         return Execution(outcome, outputs or {}, (), error, 4.0, None if rejected else now, now, rejected)
+
+    def _require_alive(self) -> None:
+        if not self._running:
+            raise EngineUnreachable("The engine does not run; start it first.")
 
     def _next(self) -> None:
         if self._current is None and self._flights and self._death is None:

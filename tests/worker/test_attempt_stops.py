@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -166,15 +167,17 @@ class TestLostLease:
         assert (await server.completion(server.offer()))["result"] == "succeeded"
 
     async def test_while_files_are_fetched(
-        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker, quick_beats: None
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker, quick_beats: None, tmp_path: Path
     ) -> None:
         server.hold_downloads = asyncio.Event()
-        lease = image_lease(server, png())
+        lease, staging = image_lease(server, png()), tmp_path / "worker" / "staging"
         async with worker():
             lease_id = server.offer(**lease)
             await server.until(lambda: "get" in server.log)
             server.lost.add(lease_id)
-            await self.finish(server, engine, lease_id)
+            await server.until(lambda: not list(staging.iterdir()))
+            assert (lease_id in server.completions, engine.begun) == (False, [])
+            assert (await server.completion(server.offer()))["result"] == "succeeded"
             server.hold_downloads.set()
 
     async def test_while_it_executes(

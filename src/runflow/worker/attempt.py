@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
@@ -28,7 +28,7 @@ from runflow.worker.failures import RunFailed, engine_failure, failed, failure_o
 from runflow.worker.heartbeat import Heartbeat, HeartbeatTiming
 from runflow.worker.lease import Lease
 from runflow.worker.media import safe_name
-from runflow.worker.prepare import Fetching, prepare
+from runflow.worker.prepare import Fetched, Fetching, fetch, place
 from runflow.worker.report import Report, moment
 from runflow.worker.retry import until_answered
 from runflow.worker.upload import LocalOutput, Uploading, fit_inline, inline, inspect, missing, upload
@@ -40,6 +40,8 @@ _BRING_SECONDS = 5.0
 """How long a server that answers with errors is sent outputs with the completion: its lease needs a heartbeat soon."""
 _ENGINE_CHANGES = 3
 """How often a run is prepared again because the engine was started anew in between."""
+SLOW_SECONDS = 2.0
+"""From then on a run whose files are still on the way keeps no place that another one could use."""
 
 
 class Stop(StrEnum):
@@ -82,6 +84,8 @@ class Attempt:
         self.has_executed = False
         self.asks = False
         """Whether its completion will ask for the next run: then nobody else does meanwhile."""
+        self.is_slow = False
+        """Whether its files take long to come; it needs neither an engine nor a place before them."""
         self._local: list[LocalOutput] = []
         self._contents: list[bytes] = []
         self._context = context
@@ -217,12 +221,13 @@ class Attempt:
 
     async def _execute(self) -> tuple[Execution, dict[str, dict[str, Any]]]:
         """Prepare, take a turn on the engine, and return how the prompt ended and what it was."""
+        fetched = await self._fetch()
         for _ in range(_ENGINE_CHANGES):
             await self._leave()
             self._seat = seat = await self._context.executor.seat(self.lease)
             try:
                 await seat.engine.begin(self._folder)
-                prompt = await self._prepare(seat.engine)
+                prompt = await self._place(fetched, seat.engine)
             except (EngineError, OSError, RunFailed):
                 if seat.is_lost:  # it was ended meanwhile, with what was placed there
                     continue
@@ -247,24 +252,54 @@ class Attempt:
             return execution, prompt
         raise GivenBack("The engine does not stay up.")
 
-    async def _prepare(self, engine: Engine) -> dict[str, dict[str, Any]]:
-        began = time.perf_counter()
+    async def _fetch(self) -> Fetched:
+        """Bring the run's files here while engines serve others: where they come from may take its time."""
+        slow = asyncio.get_running_loop().call_later(SLOW_SECONDS, self._is_slow)
+        context = self._context
         try:
-            async with asyncio.timeout(self.lease.timeout_seconds):
-                return await prepare(
+            async with self._preparing():
+                return await fetch(
                     self.lease,
+                    context.fetching,
+                    staging=self._staging,
+                    shared_models=context.executor.shared_models,
+                )
+        finally:
+            slow.cancel()
+            if self.is_slow:
+                self.is_slow = False
+                context.executor.warmth.took(self.lease)
+
+    def _is_slow(self) -> None:
+        """Others go first meanwhile."""
+        self.is_slow = True
+        self._context.executor.warmth.gone(self.lease)
+        self._on_progress()
+
+    async def _place(self, fetched: Fetched, engine: Engine) -> dict[str, dict[str, Any]]:
+        try:
+            async with self._preparing():
+                return await place(
+                    self.lease,
+                    fetched,
                     self._context.fetching,
                     output_folder=self._folder,
-                    staging=self._staging,
                     place_input=lambda path, name: engine.place_input(self._folder, name, path),
                     model_folders=engine.model_folders,
                 )
-        except TimeoutError:
-            raise RunFailed(timeout_failure(self.lease.timeout_seconds, Stage.PREPARE)) from None
         except EngineError as error:
             raise RunFailed(engine_failure(error, Stage.PREPARE)) from error
+
+    @contextlib.asynccontextmanager
+    async def _preparing(self) -> AsyncIterator[None]:
+        began = time.perf_counter()
+        try:
+            async with asyncio.timeout(self.lease.timeout_seconds):
+                yield
+        except TimeoutError:
+            raise RunFailed(timeout_failure(self.lease.timeout_seconds, Stage.PREPARE)) from None
         finally:
-            self._timings["prepare_ms"] = _milliseconds(began)
+            self._timings["prepare_ms"] += _milliseconds(began)
 
     async def _collect(self, execution: Execution, prompt: dict[str, dict[str, Any]]) -> list[LocalOutput]:
         try:

@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from pathlib import Path
 from uuid import UUID
 
 import structlog
@@ -156,6 +157,8 @@ class EnginePool:
         self._not_before = 0.0
         self._background: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self.shared_models: tuple[Path, ...] | None = None
+        """The folders of models that every engine finds, as far as is known; None: there is none of ours to fill."""
         self.peaks = Peaks()
         self.on_free: Callable[[], None] = lambda: None
         """Called when a run may get its turn now: another left its engine, or an engine is gone."""
@@ -408,6 +411,7 @@ class EnginePool:
             self._found = engine
             return False
         self._found = None
+        self.shared_models = engine.model_folders[1:] if engine.model_folders else None
         self._engines.append(PooledEngine(engine, self._wake.set, planned=self._failure is None))
         return True
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -117,6 +118,11 @@ class Executor:
     def warm_engines(self) -> list[Warm]:
         """What the engines will have loaded when the runs that are held have executed, the next one first."""
         return self.warmth.told(self._pool.lives)
+
+    @property
+    def shared_models(self) -> tuple[Path, ...] | None:
+        """The folders of models that every engine here finds; None where engines take none of us."""
+        return self._pool.shared_models
 
     async def seat(self, lease: Lease) -> Seat:
         """Return a place in an engine of the run's domain; whoever has it must call `leave`.

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import uuid
+from collections.abc import Awaitable, Callable
 from pathlib import Path, PurePosixPath
 
 from runflow.protocol.abilities import PICKLES
@@ -31,6 +32,15 @@ class ModelPlacer:
         self._store = store
         self._allow_pickle = allow_pickle
 
+    async def fetch(
+        self, connection: Connection, models: tuple[Resource, ...], shared: tuple[Path, ...], *, patience: float
+    ) -> None:
+        """Have each model in the store, unless a folder that every engine finds has its path: no engine waits for it.
+
+        Raises `RunFailed`, MODEL_MISSING.
+        """
+        await self._each(models, lambda model: self._fetch(connection, model, shared, patience))
+
     async def place(
         self, connection: Connection, models: tuple[Resource, ...], folders: tuple[Path, ...], *, patience: float
     ) -> None:
@@ -38,20 +48,30 @@ class ModelPlacer:
 
         Without folders, an attached engine's, nothing happens. Raises `RunFailed`, MODEL_MISSING.
         """
-        if not folders:
-            return
+        if folders:
+            await self._each(models, lambda model: self._place(connection, model, folders, patience))
+
+    async def _each(self, models: tuple[Resource, ...], work: Callable[[Resource], Awaitable[object]]) -> None:
         for model in models:
             try:
-                await self._place(connection, model, folders, patience)
+                await work(model)
             except (EngineError, DownloadFailed, OSError) as error:
                 reason = f"{error.strerror or 'The disk failed'}." if isinstance(error, OSError) else str(error)
                 # Another worker may have it, or more room; a path that is refused here is refused everywhere.
                 raise _missing(model, f"{reason} {_PUT_IT}", again=not isinstance(error, EngineError)) from error
 
     async def _place(self, connection: Connection, model: Resource, folders: tuple[Path, ...], patience: float) -> None:
+        source = await self._fetch(connection, model, folders, patience)
+        if source is not None:
+            await asyncio.to_thread(link_or_copy_file, source, folders[0], relative_path(model.path))
+
+    async def _fetch(
+        self, connection: Connection, model: Resource, folders: tuple[Path, ...], patience: float
+    ) -> Path | None:
+        """Return where the store has the model; None where one of the folders has it."""
         name = relative_path(model.path)
         if _is_there(name, folders):
-            return
+            return None
         suffix = PurePosixPath(name).suffix.lower()
         if suffix in PICKLES and not self._allow_pickle:
             raise _missing(
@@ -61,8 +81,7 @@ class ModelPlacer:
                 "RUNFLOW_WORKER_ALLOW_PICKLE.",
                 lacking=True,
             )
-        source = await self._store.fetch(connection, model.file, patience=patience)
-        await asyncio.to_thread(link_or_copy_file, source, folders[0], name)
+        return await self._store.fetch(connection, model.file, patience=patience)
 
 
 def _is_there(name: str, folders: tuple[Path, ...]) -> bool:
