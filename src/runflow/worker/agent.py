@@ -36,6 +36,7 @@ from runflow.worker.settings import Isolation, WorkerSettings
 from runflow.worker.store.model_store import ModelStore
 from runflow.worker.store.models import ModelPlacer
 from runflow.worker.store.resources import ResourceCache
+from runflow.worker.store.verified import VerifiedFiles
 
 log = structlog.get_logger()
 
@@ -49,8 +50,8 @@ _HEAD_START_SECONDS = 0.001
 class Agent:
     """One life of a worker. `find_engine` returns a new engine, not started, or raises `NoEngine`.
 
-    `gpu` is what the registration says before an engine has been asked about its device. `on_registered` is told what
-    the server answers.
+    `gpu` is what the registration says before an engine has been asked about its device. `verified`: models that need
+    not be read again, shared with whoever removes what an engine left. `on_registered` is told what the server answers.
     """
 
     def __init__(
@@ -59,10 +60,12 @@ class Agent:
         find_engine: Callable[[], Engine],
         *,
         gpu: Gpu = NO_GPU,
+        verified: VerifiedFiles | None = None,
         on_registered: Callable[[Registered], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._on_registered = on_registered
+        self._verified = verified
         self._several: bool | None = None
         self._instance = uuid.uuid4()
         self._registrar = Registrar(settings)
@@ -107,7 +110,8 @@ class Agent:
                 settings.server, settings.token, instance=self._instance, ca_file=settings.ca_file
             ) as connection,
         ):
-            models = ModelPlacer(ModelStore(settings.home / "models"), allow_pickle=settings.allow_pickle)
+            store = ModelStore(settings.home / "models", self._verified)
+            models = ModelPlacer(store, allow_pickle=settings.allow_pickle)
             fetching = Fetching(
                 connection, outgoing, cache, models, settings.patience, settings.input_limit, settings.input_timeout
             )

@@ -16,6 +16,7 @@ from runflow.worker.engine.owned import OwnedEngine
 from runflow.worker.engine.run_files import RunFiles
 from runflow.worker.engine_supervisor import NoEngine
 from runflow.worker.settings import ENGINE_USER_AUTO, ENGINE_USER_SAME, EngineNetwork, WorkerSettings
+from runflow.worker.store.verified import VerifiedFiles
 
 log = structlog.get_logger()
 
@@ -38,6 +39,8 @@ class EngineFinder:
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
         self._base = settings.home / "engine"
+        self.verified = VerifiedFiles()
+        """Models in the store that need not be read again: engines that end give back their names for them."""
         self._said: str | None = None
         self._home: EngineHome | None = None
         self._several: bool | None = None
@@ -66,6 +69,7 @@ class EngineFinder:
                     disk_limit_bytes=settings.engine_disk_bytes,
                     sandbox_user=self._sandbox_user(),
                     uid_without=self._uid,
+                    unlink_models=self.verified.unlink_below,
                 )
             )
             if self._several is not None:

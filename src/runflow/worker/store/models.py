@@ -21,6 +21,7 @@ from runflow.worker.failures import RunFailed, failed
 from runflow.worker.lease import Resource
 from runflow.worker.store.download import DownloadFailed
 from runflow.worker.store.model_store import ModelStore
+from runflow.worker.store.verified import VerifiedFiles
 
 _PUT_IT = "Put the file into the worker's models folder, or run again when this is repaired."
 
@@ -63,7 +64,10 @@ class ModelPlacer:
     async def _place(self, connection: Connection, model: Resource, folders: tuple[Path, ...], patience: float) -> None:
         source = await self._fetch(connection, model, folders, patience)
         if source is not None:
-            await asyncio.to_thread(link_or_copy_file, source, folders[0], relative_path(model.path))
+            await asyncio.to_thread(self._link_or_copy, source, folders[0], model.path)
+
+    def _link_or_copy(self, source: Path, models: Path, path: str) -> None:
+        link_or_copy_file(source, models, relative_path(path), self._store.verified)
 
     async def _fetch(
         self, connection: Connection, model: Resource, folders: tuple[Path, ...], patience: float
@@ -88,7 +92,7 @@ def _is_there(name: str, folders: tuple[Path, ...]) -> bool:
     return any(os.path.lexists(folder / name) for folder in folders)
 
 
-def link_or_copy_file(source: Path, models: Path, name: str) -> None:
+def link_or_copy_file(source: Path, models: Path, name: str, verified: VerifiedFiles) -> None:
     """Let `name` below `models` be the same bytes, whole or not at all; a file that is there by then stays.
 
     Raises OSError, and EngineError where a link is on the way: an engine of the same user could have put it there.
@@ -102,16 +106,17 @@ def link_or_copy_file(source: Path, models: Path, name: str) -> None:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(part, 0o755, dir_fd=folder.descriptor)
                 folder = held.enter_context(folder.folder(part))
-            _link_or_copy(source, folder, last)
+            _link_or_copy(source, folder, last, verified)
     except OSError as error:
         if error.errno not in NO_FOLDER:
             raise
         raise EngineError(f"The path {name!r} leads over a link in the engine's models folder.") from error
 
 
-def _link_or_copy(source: Path, folder: Folder, name: str) -> None:
+def _link_or_copy(source: Path, folder: Folder, name: str, verified: VerifiedFiles) -> None:
     try:
-        os.link(source, name, dst_dir_fd=folder.descriptor)
+        with source.open("rb") as file, verified.names_change(file.fileno()):
+            os.link(source, name, dst_dir_fd=folder.descriptor)
     except FileExistsError:
         return
     except OSError:
