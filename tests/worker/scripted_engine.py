@@ -18,6 +18,7 @@ from runflow.worker.engine.base import (
     EngineUnreachable,
     OnBoot,
     OutputRef,
+    SandboxFacts,
 )
 from runflow.worker.engine.boundary import OpenedOutput, open_own
 from runflow.worker.engine.execution import EngineEvent, EventKind, Execution, NodeError, OnEvent, Outcome, Prompt
@@ -104,6 +105,9 @@ class ScriptedEngine:
         self.starts = 0
         self.start_error: EngineError | None = None
         self.hold_start: asyncio.Event | None = None
+        self.facts: SandboxFacts | None = None
+        """What is said of its sandbox from `hold_settled` on."""
+        self.hold_settled = asyncio.Event()
         self.hold_place: asyncio.Event | None = None
         self.placing: list[str] = []
         """What was to be placed, in order."""
@@ -164,6 +168,10 @@ class ScriptedEngine:
             abilities=self.abilities,
             isolation=(),
         )
+
+    async def settled(self) -> SandboxFacts | None:
+        await self.hold_settled.wait()
+        return self.facts
 
     def memory_bytes(self) -> int:
         return self.resident_bytes

@@ -119,7 +119,7 @@ class Registrar:
         """Return what there is: packs and classes as the engine has loaded them, models as they are now."""
         before, self._of = self._of, description
         found = self._found
-        if found is None or before != description:
+        if found is None or before is None or replace(before, sandbox=None) != replace(description, sandbox=None):
             is_owned = description.kind is EngineKind.OWNED
             packs, commit = await asyncio.to_thread(self._on_disk) if is_owned else (None, None)
             found = _Found(_node_types(description), packs, None, (), description.version, commit, is_owned)
