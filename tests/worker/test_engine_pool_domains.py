@@ -8,8 +8,8 @@ import pytest
 
 from runflow.worker.engine.base import EngineKind
 from runflow.worker.engine.execution import Execution
-from runflow.worker.engine_pool import MOST_ENGINES
 from runflow.worker.engine_supervisor import STARTING
+from runflow.worker.memory import MOST_ENGINES
 from runflow.worker.settings import Isolation, Limits
 from tests.support.fake_server import FakeServer, image_lease
 from tests.worker.conftest import StartWorker
@@ -118,6 +118,38 @@ class TestPlainBoot:
             hold.let_go(third)
             assert (await server.completion(third))["result"] == "succeeded"
         assert plain.started == 2
+
+
+class TestWarmth:
+    """What is told is what the next run would find: the server sends it there for that."""
+
+    @staticmethod
+    async def told(server: FakeServer, first: str, hold: Hold, fleet: ScriptedEngines) -> list[str]:
+        """Which domains are told to be warm by a worker that executes RED's run and has BLUE's next."""
+        await succeed(server, first, models_key="m", version_id=OTHER_VERSION)
+        fleet.script = hold
+        running = server.offer(domain=RED, models_key="m", version_id=VERSION)
+        await hold.until_began(running)
+        waiting = server.offer(domain=BLUE, models_key="m", version_id=OTHER_VERSION)
+        asked = len(server.asked)
+        await server.until(lambda: len(server.asked) > asked and not server.leases)
+        told = [each["domain"] for each in server.asked[-1]["warm"]]
+        for lease_id in (running, waiting):
+            hold.let_go(lease_id)
+            assert (await server.completion(lease_id))["result"] == "succeeded"
+        return told
+
+    async def test_an_engine_that_goes_with_the_next_run_is_not_told(
+        self, server: FakeServer, worker: StartWorker, plain: ScriptedEngines
+    ) -> None:
+        async with worker(find=plain):
+            assert await self.told(server, RED, Hold(), plain) == [BLUE]
+
+    async def test_engines_that_stay_side_by_side_are_told(
+        self, server: FakeServer, worker: StartWorker, on_cpu: ScriptedEngines
+    ) -> None:
+        async with worker(find=on_cpu):
+            assert await self.told(server, BLUE, Hold(), on_cpu) == [BLUE, RED]
 
 
 class TestIsolation:

@@ -15,7 +15,7 @@ import structlog
 
 from runflow.worker.engine.base import Engine, EngineDescription
 from runflow.worker.engine_supervisor import NEXT, STARTING, EngineState, EngineStatus, EngineSupervisor, NoEngine
-from runflow.worker.memory import Peaks, fit_in_machine, fit_on_gpu, highest
+from runflow.worker.memory import MOST_ENGINES, Peaks, fit_in_machine, fit_on_gpu, highest
 from runflow.worker.retry import Backoff
 from runflow.worker.settings import Limits
 
@@ -23,9 +23,6 @@ log = structlog.get_logger()
 
 LOOK_AGAIN_SECONDS = 5.0
 """How often a missing engine is looked for: `runflow comfyui install` may be running in another terminal."""
-
-MOST_ENGINES = 2
-"""How many live side by side, where they start quickly: one executes, and the next domain's run is prepared."""
 
 _HEALTHY_SECONDS = 60.0
 _LOOK_SECONDS = 1.0
@@ -247,6 +244,19 @@ class EnginePool:
             if not one.ending and all(other.waits and other.number > seat.number for other in one.seats):
                 self._end(one, "Its memory is needed by a run of another domain.")
         return not in_the_way
+
+    def stays(self, life: int | None, version_id: UUID) -> bool:
+        """Tell whether an engine keeps what it has loaded while another domain's executes this version, as is foreseen.
+
+        `life` None: one that is not there yet.
+        """
+        one = next((one for one in self._engines if one.life == life), next(iter(self._engines), None))
+        if one is None or one.description is None or not all(each.engine.quick for each in self._engines):
+            return False
+        memory = one.description.memory_bytes
+        if one.description.device_type == "cpu":
+            return fit_in_machine(one.engine.memory_bytes(), one.engine.memory_bytes(), memory)
+        return fit_on_gpu(self._need(one), self.peaks.of(version_id), memory)
 
     def begin(self, seat: Seat) -> bool:
         """The run's prompt goes into its engine; tell whether it is the first one of that engine's life."""

@@ -117,7 +117,7 @@ class Executor:
     @property
     def warm_engines(self) -> list[Warm]:
         """What the engines will have loaded when the runs that are held have executed, the next one first."""
-        return self.warmth.told(self._pool.lives)
+        return self.warmth.told(self._pool.lives, self._pool.stays)
 
     @property
     def shared_models(self) -> tuple[Path, ...] | None:
