@@ -108,10 +108,15 @@ class ScriptedEngine:
         self.facts: SandboxFacts | None = None
         """What is said of its sandbox from `hold_settled` on."""
         self.hold_settled = asyncio.Event()
+        self.hold_stop: asyncio.Event | None = None
         self.hold_place: asyncio.Event | None = None
+        self.on_begin: Callable[[], None] = lambda: None
+        self.on_placed: Callable[[], None] = lambda: None
         self.placing: list[str] = []
         """What was to be placed, in order."""
         self.obeys = True
+        self.is_silent = False
+        """Whether it does not answer questions."""
         self.remote = False
         """Whether outputs must be fetched instead of read from disk."""
         self.most_inside = 0
@@ -141,6 +146,8 @@ class ScriptedEngine:
 
     async def stop(self) -> None:
         self.log.append("stop")
+        if self.hold_stop is not None:
+            await self.hold_stop.wait()
         self._holds_folder = False
         if self._running:
             self._end(EngineCrashed("The engine was stopped while it had work."))
@@ -153,6 +160,8 @@ class ScriptedEngine:
     async def describe(self) -> EngineDescription:
         if self._death is not None:
             raise self._death
+        if self.is_silent:
+            raise EngineUnreachable("The engine does not answer.")
         return EngineDescription(
             kind=self.kind,
             url="http://engine",
@@ -187,9 +196,12 @@ class ScriptedEngine:
             self._require_alive()
         assert place not in self.inputs
         self.inputs[place] = path.read_bytes()
+        self.on_placed()
         return place
 
     async def begin(self, run_folder: str) -> None:
+        self._require_alive()
+        self.on_begin()
         self._require_alive()
         self.begun.append(run_folder)
 

@@ -15,7 +15,7 @@ from tests.worker.scripted_engines import BLUE, RED, ScriptedEngines, succeed
 
 @pytest.fixture(params=[False, True], ids=["boots", "starts quickly"])
 def engines(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ScriptedEngines:
-    monkeypatch.setattr("runflow.worker.attempt.SLOW_SECONDS", 0.01)
+    monkeypatch.setattr("runflow.worker.preparation.SLOW_SECONDS", 0.01)
     return ScriptedEngines(tmp_path, quick=request.param)
 
 

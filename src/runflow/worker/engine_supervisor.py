@@ -66,6 +66,7 @@ class EngineSupervisor:
         """Whether it is being ended, or was: on purpose."""
         self.lived_seconds = 0.0
         self._is_told_to_end = False
+        self._is_dead = False
         self._ending: asyncio.Task[None] | None = None
         self._on_change = on_change
         self._usable = asyncio.Event()
@@ -81,6 +82,11 @@ class EngineSupervisor:
     def ended(self) -> bool:
         """Whether it is gone. Look at `fault` then."""
         return self._task.done()
+
+    @property
+    def is_going(self) -> bool:
+        """Whether it is gone, or will be in a moment: also one that has died and is cleared away."""
+        return self.ending or self.ended or self._is_dead
 
     def raise_fault(self) -> None:
         """Raise what ended the watch, where it was neither the engine nor who called it off."""
@@ -129,6 +135,7 @@ class EngineSupervisor:
         except EngineError as error:
             self.trouble = str(error)
         finally:
+            self._is_dead = True
             self.lived_seconds = loop.time() - began
             if settling is not None:
                 settling.cancel()
