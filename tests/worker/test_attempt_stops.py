@@ -7,6 +7,7 @@ import pytest
 
 from runflow.worker.engine.base import Ability
 from runflow.worker.engine.execution import EventKind, Execution, NodeError, Outcome
+from runflow.worker.settings import Limits
 from tests.support.fake_server import FakeServer, image_lease
 from tests.worker.conftest import StartWorker
 from tests.worker.scripted_engine import Flight, Hold, ScriptedEngine, png, save_picture
@@ -46,6 +47,25 @@ class TestCancellation:
         assert done["timings"]["started_at"] is not None
         assert engine.log.count(f"cancel {lease_id}") == 1
         assert engine.starts == 1
+
+    async def test_a_cancelled_run_does_not_wait_for_all_that_its_engine_left(
+        self,
+        server: FakeServer,
+        engine: ScriptedEngine,
+        worker: StartWorker,
+        quick_beats: None,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr("runflow.worker.execute._GONE_SECONDS", 0.01)
+        engine.script = hold = Hold()
+        engine.obeys, engine.hold_stop = False, asyncio.Event()
+        async with worker(limits=Limits(stop=0.01)):
+            lease_id = server.offer()
+            await hold.until_began(lease_id)
+            server.cancel.add(lease_id)
+            assert (await server.completion(lease_id))["result"] == "cancelled"
+            assert engine.log[-1] == f"end {lease_id}" and engine.alive
+            engine.hold_stop.set()
 
     async def test_a_run_is_cancelled_while_its_files_are_fetched(
         self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker, quick_beats: None
