@@ -46,6 +46,17 @@ def test_an_installed_comfyui_is_an_owned_engine_with_a_base_folder_of_the_worke
     assert engine.settings.uid is None
 
 
+def test_an_engine_reads_the_folders_of_models_that_its_comfyui_names(tmp_path: Path) -> None:
+    install(tmp_path)
+    shared = tmp_path / "disk" / "loras"
+    shared.mkdir(parents=True)
+    settings_file = tmp_path / "comfyui" / "extra_model_paths.yaml"
+    settings_file.write_text(f"a:\n  loras: {shared}\n  vae: {tmp_path}/nowhere\n")
+    engine = EngineFinder(settings(tmp_path))()
+    assert isinstance(engine, OwnedEngine)
+    assert engine.settings.more_folders == (shared,)
+
+
 def test_an_engine_that_ends_leaves_the_store_s_models_known(tmp_path: Path) -> None:
     install(tmp_path)
     finder = EngineFinder(settings(tmp_path))

@@ -102,6 +102,25 @@ async def test_the_sandbox_is_told_with_the_isolation_that_is_set(
     }
 
 
+@pytest.mark.parametrize(("rung", "seen"), [("namespaces", ["loras/a"]), ("user", ["loras/a", "loras/placed"])])
+async def test_a_model_is_told_where_the_next_engine_sees_it(
+    server: FakeServer,
+    connection: Connection,
+    settings: WorkerSettings,
+    description: EngineDescription,
+    rung: str,
+    seen: list[str],
+) -> None:
+    placed = settings.home / "engine/models/loras/placed.safetensors"
+    placed.parent.mkdir(parents=True)
+    placed.write_bytes(b"once")
+    facts = SandboxFacts(rung, separates_files=True, fork_level=3, why_not_better=None)
+    server.wants = ["models"]
+    await Registrar(settings).register(connection, PLAIN, replace(description, sandbox=facts))
+    told = server.registrations[-1]["lists"]["models"]
+    assert [one["path"].removesuffix(".safetensors") for one in told] == seen
+
+
 async def test_between_two_engines_it_can_do_what_it_could(
     server: FakeServer, connection: Connection, settings: WorkerSettings, description: EngineDescription
 ) -> None:

@@ -202,7 +202,6 @@ class Agent:
             status=state.status.value,
             status_detail=state.detail,
             engine=engine_on_wire(state.description) if state.description is not None else None,
-            fingerprints=self._executor.warm,
         )
 
     def _may_ask(self) -> bool:

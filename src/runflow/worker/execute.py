@@ -113,11 +113,6 @@ class Executor:
         return self._prefetch.is_short
 
     @property
-    def warm(self) -> list[str]:
-        """Fingerprints of the runtimes that the engines ran last."""
-        return list(dict.fromkeys(one.fingerprint for one in self.warm_engines))
-
-    @property
     def warm_engines(self) -> list[Warm]:
         """What the engines will have loaded when the runs that are held have executed, the next one first."""
         return self.warmth.told(self._pool.lives, self._pool.stays)

@@ -25,6 +25,7 @@ from runflow.worker.checkouts import read_checkout
 from runflow.worker.connection import Connection
 from runflow.worker.engine.attached import credential_headers
 from runflow.worker.engine.base import EngineDescription, EngineError, EngineKind, SandboxFacts
+from runflow.worker.engine.isolation.rungs import Rung
 from runflow.worker.engine.protocol import ComfyClient
 from runflow.worker.model_files import LONGEST_PATH, Stamp, Unreadable, is_same, list_models, model_roots
 from runflow.worker.runtime.record import read_record
@@ -137,16 +138,18 @@ class Registrar:
         try:
             if description.kind is EngineKind.ATTACHED:
                 return await models_of_attached(description.url), ()
-            return await asyncio.to_thread(self._list)
+            return await asyncio.to_thread(self._list, description)
         except Unreadable as why:
             if str(why) != self._said:
                 self._said = str(why)
                 log.warning("No run is kept away for a model that is missing here.", reason=str(why))
             return None, ()
 
-    def _list(self) -> tuple[list[ModelFile], Stamp]:
-        home = self._settings.home
-        return list_models(model_roots(self._settings.comfyui_dir, home / "engine" / "models"), home / "models")
+    def _list(self, description: EngineDescription) -> tuple[list[ModelFile], Stamp]:
+        home, facts = self._settings.home, description.sandbox
+        is_apart = facts is not None and facts.rung == Rung.NAMESPACES
+        own = None if is_apart else home / "engine" / "models"
+        return list_models(model_roots(self._settings.comfyui_dir, own), home / "models")
 
     async def _has_other_models(self) -> bool:
         found, description = self._found, self._of
