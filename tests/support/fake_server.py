@@ -28,6 +28,8 @@ class FakeServer:
         self.registrations: list[dict[str, Any]] = []
         self.wants: list[str] = []
         """Lists of a worker's abilities that the next registration is asked for."""
+        self.is_content = True
+        """Whether it wants nothing more once it was sent that."""
         self.heartbeats: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self.completions: dict[str, dict[str, Any]] = {}
         self.completion_requests: dict[str, int] = defaultdict(int)
@@ -154,7 +156,7 @@ class FakeServer:
             "poll_seconds": 25,
             "wants": self.wants,
         }
-        self.wants = []
+        self.wants = [] if self.is_content else self.wants
         return web.json_response(answer, status=201)
 
     async def _lease(self, request: web.Request) -> web.Response:

@@ -81,6 +81,22 @@ async def test_lists_are_named_by_their_hash_and_sent_when_the_server_wants_them
     assert server.registrations[2] == first, "nothing changed, nothing is sent"
 
 
+async def test_a_server_that_is_never_content_is_complained_of(
+    server: FakeServer,
+    connection: Connection,
+    settings: WorkerSettings,
+    description: EngineDescription,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    server.wants = ["models"]
+    await Registrar(settings).register(connection, PLAIN, description)
+    assert "still wants" not in capsys.readouterr().out
+    server.wants = ["models"]
+    server.is_content = False
+    await Registrar(settings).register(connection, PLAIN, description)
+    assert "still wants" in capsys.readouterr().out
+
+
 async def test_without_an_engine_nothing_is_told(
     server: FakeServer, connection: Connection, settings: WorkerSettings
 ) -> None:

@@ -100,6 +100,12 @@ class Registrar:
         if answer.wants:
             lists = {name: getattr(found, name) for name in answer.wants if name in _LISTS}
             answer = await connection.register(replace(whole, lists=AbilityLists(**lists)))
+            if answer.wants:
+                log.warning(
+                    "The server gives no work: it still wants lists that it was sent, or that this release does not "
+                    "know. Install the same Runflow release on both.",
+                    wants=answer.wants,
+                )
         return answer
 
     def _sandbox(self, description: EngineDescription) -> Sandbox | None:
