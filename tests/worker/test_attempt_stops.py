@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from runflow.worker.engine.base import Ability
-from runflow.worker.engine.execution import EventKind, Execution, NodeError, Outcome
+from runflow.worker.engine.execution import EventKind, Execution, NodeError, OnEvent, Outcome, Prompt
 from runflow.worker.settings import Limits
 from tests.support.fake_server import FakeServer, image_lease
 from tests.worker.conftest import StartWorker
@@ -66,6 +66,27 @@ class TestCancellation:
             assert (await server.completion(lease_id))["result"] == "cancelled"
             assert engine.log[-1] == f"end {lease_id}" and engine.alive
             engine.hold_stop.set()
+
+    async def test_a_prompt_that_we_lose_sight_of_is_stopped(
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        engine.script = hold = Hold()
+        execute = engine.execute
+
+        async def faulty(prompt: Prompt, prompt_id: str, on_event: OnEvent | None = None) -> Execution:
+            executing = asyncio.create_task(execute(prompt, prompt_id, on_event))
+            await hold.until_began(prompt_id)
+            monkeypatch.undo()
+            engine.script = save_picture
+            raise RuntimeError(f"No eyes for {executing}.")
+
+        monkeypatch.setattr(engine, "execute", faulty)
+        async with worker():
+            lease_id = server.offer()
+            done = await server.completion(lease_id)
+            assert (done["error"]["code"], done["error"]["retryable"]) == ("INTERNAL", True)
+            assert f"cancel {lease_id}" in engine.log
+            assert (await server.completion(server.offer()))["result"] == "succeeded"
 
     async def test_a_run_is_cancelled_while_its_files_are_fetched(
         self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker, quick_beats: None

@@ -200,6 +200,9 @@ class Executor:
                     raise GivenBack("The engine crashed while it executed another run.") from error
                 turn.seat.pooled.blamed = turn.seat.life
             raise
+        except Exception:
+            await self._stop_prompt(turn, executing)  # our own fault: it may execute on, beside the next one
+            raise
         finally:
             self._pool.executed(turn.seat, peak)
         if not execution.rejected:
@@ -213,8 +216,7 @@ class Executor:
             await self._take_off(turn, executing)
         finally:
             executing.cancel()
-        with contextlib.suppress(asyncio.CancelledError, EngineError):
-            await executing
+        await asyncio.wait({executing})
 
     async def _take_off(self, turn: Turn, executing: "asyncio.Task[Execution]") -> None:
         engine, prompt_id = turn.seat.engine, turn.lease.id
