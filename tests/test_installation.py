@@ -60,7 +60,6 @@ async def test_the_name_of_the_local_worker_goes_to_its_new_token(
         "memory_gb": 0,
         "labels": {},
         "engine": None,
-        "fingerprints": [],
         "status_code": "ready",
         "status_detail": None,
         "abilities": None,

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 _REMOTE = re.compile(r'^\s*\[remote "origin"\]\s*$(.*?)(?=^\s*\[|\Z)', re.MULTILINE | re.DOTALL)
 _URL = re.compile(r"^\s*url\s*=\s*(.+?)\s*$", re.MULTILINE)
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_SCP_LIKE = re.compile(r"(?:[^/@:]+@)?(?P<host>[^/@:]{2,}):(?!//)(?P<path>.+)")
+_SCP_LIKE = re.compile(r"(?:[^/@:\s]+@)?(?P<host>[^/@:\s]{2,}):(?!//)(?P<path>\S+)")
 SECRET_PARAMETER = re.compile(r"token|key|secret|signature|password|credential|auth|policy", re.IGNORECASE)
 """Names of query parameters that hold a secret."""
 _STATUS_SECONDS = 20
@@ -61,7 +61,7 @@ def public_origin(url: str) -> str | None:
         parts = urlsplit(url)
     except ValueError:
         return None
-    if parts.scheme.lower() in ("ssh", "git+ssh"):
+    if parts.scheme.lower() in ("ssh", "git+ssh") and parts.hostname:
         user = f"{parts.username}@" if parts.username else ""
         return urlunsplit((parts.scheme, user + parts.netloc.rpartition("@")[2], parts.path, "", ""))
     return without_credentials(url)

@@ -28,6 +28,8 @@ class FakeServer:
         self.registrations: list[dict[str, Any]] = []
         self.wants: list[str] = []
         """Lists of a worker's abilities that the next registration is asked for."""
+        self.is_content = True
+        """Whether it wants nothing more once it was sent that."""
         self.heartbeats: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self.completions: dict[str, dict[str, Any]] = {}
         self.completion_requests: dict[str, int] = defaultdict(int)
@@ -49,6 +51,8 @@ class FakeServer:
         self.lease_seconds = 20
         self.offer_seconds = 5
         self.hold_downloads: asyncio.Event | None = None
+        self.endless: set[str] = set()
+        """Names of files whose download begins and never ends."""
         self.hold_puts: asyncio.Event | None = None
         self.hold_answers: asyncio.Event | None = None
         self._runner: web.AppRunner | None = None
@@ -152,7 +156,7 @@ class FakeServer:
             "poll_seconds": 25,
             "wants": self.wants,
         }
-        self.wants = []
+        self.wants = [] if self.is_content else self.wants
         return web.json_response(answer, status=201)
 
     async def _lease(self, request: web.Request) -> web.Response:
@@ -225,6 +229,12 @@ class FakeServer:
         content = self.files.get(request.match_info["key"])
         if content is None:
             raise problem(404, "NOT_FOUND")
+        if request.match_info["key"] in self.endless:
+            answer = web.StreamResponse()
+            await answer.prepare(request)
+            while True:
+                await answer.write(b"\0")
+                await asyncio.sleep(0.01)
         return web.Response(body=content)
 
 
@@ -273,6 +283,7 @@ def make_lease(**changes: Any) -> dict[str, Any]:
         "input": changes.get("input", {}),
         "files": changes.get("files", {}),
         "resources": changes.get("resources", []),
+        "models": changes.get("models", []),
         **{name: changes[name] for name in ("tracebacks",) if name in changes},
         "limits": {
             "timeout_seconds": changes.get("timeout_seconds", 60),

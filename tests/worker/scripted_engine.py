@@ -15,8 +15,10 @@ from runflow.worker.engine.base import (
     EngineDescription,
     EngineError,
     EngineKind,
+    EngineUnreachable,
     OnBoot,
     OutputRef,
+    SandboxFacts,
 )
 from runflow.worker.engine.boundary import OpenedOutput, open_own
 from runflow.worker.engine.execution import EngineEvent, EventKind, Execution, NodeError, OnEvent, Outcome, Prompt
@@ -103,7 +105,18 @@ class ScriptedEngine:
         self.starts = 0
         self.start_error: EngineError | None = None
         self.hold_start: asyncio.Event | None = None
+        self.facts: SandboxFacts | None = None
+        """What is said of its sandbox from `hold_settled` on."""
+        self.hold_settled = asyncio.Event()
+        self.hold_stop: asyncio.Event | None = None
+        self.hold_place: asyncio.Event | None = None
+        self.on_begin: Callable[[], None] = lambda: None
+        self.on_placed: Callable[[], None] = lambda: None
+        self.placing: list[str] = []
+        """What was to be placed, in order."""
         self.obeys = True
+        self.is_silent = False
+        """Whether it does not answer questions."""
         self.remote = False
         """Whether outputs must be fetched instead of read from disk."""
         self.most_inside = 0
@@ -133,6 +146,8 @@ class ScriptedEngine:
 
     async def stop(self) -> None:
         self.log.append("stop")
+        if self.hold_stop is not None:
+            await self.hold_stop.wait()
         self._holds_folder = False
         if self._running:
             self._end(EngineCrashed("The engine was stopped while it had work."))
@@ -145,6 +160,8 @@ class ScriptedEngine:
     async def describe(self) -> EngineDescription:
         if self._death is not None:
             raise self._death
+        if self.is_silent:
+            raise EngineUnreachable("The engine does not answer.")
         return EngineDescription(
             kind=self.kind,
             url="http://engine",
@@ -161,6 +178,10 @@ class ScriptedEngine:
             isolation=(),
         )
 
+    async def settled(self) -> SandboxFacts | None:
+        await self.hold_settled.wait()
+        return self.facts
+
     def memory_bytes(self) -> int:
         return self.resident_bytes
 
@@ -168,11 +189,20 @@ class ScriptedEngine:
 
     async def place_input(self, run_folder: str, name: str, path: Path) -> str:
         place = f"{run_folder}/{name}"
+        self.placing.append(place)
+        self._require_alive()
+        if self.hold_place is not None:
+            await self.hold_place.wait()
+            self._require_alive()
         assert place not in self.inputs
         self.inputs[place] = path.read_bytes()
+        self.on_placed()
         return place
 
     async def begin(self, run_folder: str) -> None:
+        self._require_alive()
+        self.on_begin()
+        self._require_alive()
         self.begun.append(run_folder)
 
     async def open_output(self, output: OutputRef, staging: Path) -> OpenedOutput:
@@ -251,6 +281,10 @@ class ScriptedEngine:
     ) -> Execution:
         now = time.time()
         return Execution(outcome, outputs or {}, (), error, 4.0, None if rejected else now, now, rejected)
+
+    def _require_alive(self) -> None:
+        if not self._running:
+            raise EngineUnreachable("The engine does not run; start it first.")
 
     def _next(self) -> None:
         if self._current is None and self._flights and self._death is None:

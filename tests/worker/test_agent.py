@@ -8,7 +8,7 @@ import pytest
 
 from runflow.worker.attempt import Attempt, Stop
 from runflow.worker.connection import NotWelcome, Superseded
-from runflow.worker.engine.base import Engine, EngineStartFailed
+from runflow.worker.engine.base import Engine, EngineStartFailed, SandboxFacts
 from runflow.worker.engine_supervisor import NoEngine
 from runflow.worker.settings import Limits, WorkerSettings
 from tests.support.fake_server import FakeServer, make_lease
@@ -333,6 +333,22 @@ async def test_only_the_first_prompt_of_an_engine_s_life_is_a_cold_start(
     async with worker():
         runs = [await server.completion(server.offer()) for _ in range(3)]
     assert [done["timings"]["cold_start"] for done in runs] == [True, False, False]
+
+
+async def test_the_server_hears_how_engines_start_once_that_is_known(
+    server: FakeServer, engine: ScriptedEngine, worker: StartWorker
+) -> None:
+    engine.facts = SandboxFacts("namespaces", True, 3, None)
+    async with worker():
+        first = server.registrations[-1]
+        assert first["sandbox"] is None
+        engine.hold_settled.set()
+        await server.until(lambda: server.registrations[-1]["sandbox"] is not None)
+        told = server.registrations[-1]["sandbox"]
+        assert (told["rung"], told["fork_level"], told["why_not_better"]) == ("namespaces", 3, None)
+        count = len(server.registrations)
+        assert (await server.completion(server.offer()))["result"] == "succeeded"
+        assert len(server.registrations) == count, "it is told once"
 
 
 async def test_the_worker_tells_what_a_run_had_to_load_and_what_is_loaded_when_it_asks(

@@ -1,11 +1,13 @@
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runflow.worker.engine.base import Ability
-from runflow.worker.engine.execution import EventKind, Execution, NodeError, Outcome
+from runflow.worker.engine.execution import EventKind, Execution, NodeError, OnEvent, Outcome, Prompt
+from runflow.worker.settings import Limits
 from tests.support.fake_server import FakeServer, image_lease
 from tests.worker.conftest import StartWorker
 from tests.worker.scripted_engine import Flight, Hold, ScriptedEngine, png, save_picture
@@ -45,6 +47,46 @@ class TestCancellation:
         assert done["timings"]["started_at"] is not None
         assert engine.log.count(f"cancel {lease_id}") == 1
         assert engine.starts == 1
+
+    async def test_a_cancelled_run_does_not_wait_for_all_that_its_engine_left(
+        self,
+        server: FakeServer,
+        engine: ScriptedEngine,
+        worker: StartWorker,
+        quick_beats: None,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr("runflow.worker.execute._GONE_SECONDS", 0.01)
+        engine.script = hold = Hold()
+        engine.obeys, engine.hold_stop = False, asyncio.Event()
+        async with worker(limits=Limits(stop=0.01)):
+            lease_id = server.offer()
+            await hold.until_began(lease_id)
+            server.cancel.add(lease_id)
+            assert (await server.completion(lease_id))["result"] == "cancelled"
+            assert engine.log[-1] == f"end {lease_id}" and engine.alive
+            engine.hold_stop.set()
+
+    async def test_a_prompt_that_we_lose_sight_of_is_stopped(
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        engine.script = hold = Hold()
+        execute = engine.execute
+
+        async def faulty(prompt: Prompt, prompt_id: str, on_event: OnEvent | None = None) -> Execution:
+            executing = asyncio.create_task(execute(prompt, prompt_id, on_event))
+            await hold.until_began(prompt_id)
+            monkeypatch.undo()
+            engine.script = save_picture
+            raise RuntimeError(f"No eyes for {executing}.")
+
+        monkeypatch.setattr(engine, "execute", faulty)
+        async with worker():
+            lease_id = server.offer()
+            done = await server.completion(lease_id)
+            assert (done["error"]["code"], done["error"]["retryable"]) == ("INTERNAL", True)
+            assert f"cancel {lease_id}" in engine.log
+            assert (await server.completion(server.offer()))["result"] == "succeeded"
 
     async def test_a_run_is_cancelled_while_its_files_are_fetched(
         self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker, quick_beats: None
@@ -166,15 +208,17 @@ class TestLostLease:
         assert (await server.completion(server.offer()))["result"] == "succeeded"
 
     async def test_while_files_are_fetched(
-        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker, quick_beats: None
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker, quick_beats: None, tmp_path: Path
     ) -> None:
         server.hold_downloads = asyncio.Event()
-        lease = image_lease(server, png())
+        lease, staging = image_lease(server, png()), tmp_path / "worker" / "staging"
         async with worker():
             lease_id = server.offer(**lease)
             await server.until(lambda: "get" in server.log)
             server.lost.add(lease_id)
-            await self.finish(server, engine, lease_id)
+            await server.until(lambda: not list(staging.iterdir()))
+            assert (lease_id in server.completions, engine.begun) == (False, [])
+            assert (await server.completion(server.offer()))["result"] == "succeeded"
             server.hold_downloads.set()
 
     async def test_while_it_executes(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from plugin.manifest.checkout import public_origin
 from runflow.worker.checkouts import Checkout, read_checkout
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -53,6 +54,34 @@ def test_what_git_made_is_read_as_git_says(tmp_path: Path) -> None:
 def test_an_address_is_told_without_secrets_and_folders(tmp_path: Path, url: str, told: str | None) -> None:
     made(tmp_path, config=remote(url))
     assert read_checkout(tmp_path) == Checkout(told, COMMIT)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "git@github.com:a/b.git",
+        "github.com:a/b.git",
+        "someone@host.example:a b",
+        "ssh://git@github.com/a/b",
+        "ssh://git:secret@github.com:2222/a/b",
+        "git+ssh://someone@host.example/a",
+        "SSH://host.example/a",
+        "ssh:///a/b",
+        "https://user:secret@example.com:8443/a/b.git",
+        "https://example.com/a?branch=x&token=secret",
+        "https://example.com/a?branch=x",
+        "HTTPS://Example.com/A",
+        "git://example.com/a.git#x",
+        "ftp://example.com/a",
+        "https://[bad/a",
+        "C:/packs/a",
+        "../elsewhere",
+    ],
+)
+def test_a_manifest_names_the_same_address(tmp_path: Path, url: str) -> None:
+    """What a version asks for and what a worker has are compared."""
+    made(tmp_path, config=remote(url))
+    assert read_checkout(tmp_path) == Checkout(public_origin(url), COMMIT)
 
 
 @pytest.mark.parametrize("head", ["", "ref: refs/heads/gone", "ref: ../../etc/passwd", "ref: /etc/passwd", "abc"])

@@ -4,10 +4,14 @@ from typing import Any
 import pytest
 
 from runflow.worker.engine.attached import AttachedEngine
+from runflow.worker.engine.home import EngineHome, Life
+from runflow.worker.engine.isolation.rungs import make_life
 from runflow.worker.engine.owned import OwnedEngine
+from runflow.worker.engine.run_files import RunFiles
 from runflow.worker.engine_choice import EngineFinder
 from runflow.worker.engine_supervisor import NoEngine
 from runflow.worker.settings import ENGINE_USER_SAME, WorkerSettings
+from runflow.worker.store.models import link_or_copy_file
 
 
 def settings(tmp_path: Path, **changes: Any) -> WorkerSettings:
@@ -27,15 +31,47 @@ def test_a_missing_comfyui_names_the_install_command(tmp_path: Path) -> None:
         EngineFinder(settings(tmp_path))()
 
 
-def test_an_installed_comfyui_is_an_owned_engine_with_a_base_folder_of_the_worker(tmp_path: Path) -> None:
+def install(tmp_path: Path) -> None:
     python = tmp_path / "comfyui" / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.touch()
     (tmp_path / "comfyui" / "main.py").touch()
+
+
+def test_an_installed_comfyui_is_an_owned_engine_with_a_base_folder_of_the_worker(tmp_path: Path) -> None:
+    install(tmp_path)
     engine = EngineFinder(settings(tmp_path))()
     assert isinstance(engine, OwnedEngine)
     assert engine.base_dir == tmp_path / "worker" / "engine"
     assert engine.settings.uid is None
+
+
+def test_an_engine_reads_the_folders_of_models_that_its_comfyui_names(tmp_path: Path) -> None:
+    install(tmp_path)
+    shared = tmp_path / "disk" / "loras"
+    shared.mkdir(parents=True)
+    settings_file = tmp_path / "comfyui" / "extra_model_paths.yaml"
+    settings_file.write_text(f"a:\n  loras: {shared}\n  vae: {tmp_path}/nowhere\n")
+    engine = EngineFinder(settings(tmp_path))()
+    assert isinstance(engine, OwnedEngine)
+    assert engine.settings.more_folders == (shared,)
+
+
+def test_an_engine_that_ends_leaves_the_store_s_models_known(tmp_path: Path) -> None:
+    install(tmp_path)
+    finder = EngineFinder(settings(tmp_path))
+    engine = finder()
+    assert isinstance(engine, OwnedEngine)
+    kept = tmp_path / "worker" / "models" / ("ab" * 32)
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"model")
+    sha256 = finder.verified.read(kept)
+    home = EngineHome(engine.settings)
+    root = home.lives / "one"
+    link_or_copy_file(kept, make_life(root, None).root / "models", "loras/a.safetensors", finder.verified)
+    assert kept.stat().st_nlink == 2
+    home.end_life(Life("one", 1, root, None, RunFiles(root, uid=None)))
+    assert (root.exists(), kept.stat().st_nlink, finder.verified.recall(kept)) == (False, 1, sha256)
 
 
 def test_a_url_wins_and_is_an_attached_engine(tmp_path: Path) -> None:

@@ -1,10 +1,38 @@
 import asyncio
+import uuid
+from pathlib import Path
+
+import pytest
 
 from runflow.worker.engine.attached import AttachedEngine
 from runflow.worker.engine_pool import EnginePool
 from runflow.worker.engine_supervisor import EngineState, EngineStatus
 from runflow.worker.settings import Limits
 from tests.support.platform_fixtures import free_port
+from tests.support.waiting import until
+from tests.worker.scripted_engine import ScriptedEngine
+
+
+async def test_who_waits_for_a_turn_hears_of_another_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that did not answer for a while may have lost what was given to it: its runs must come again."""
+    monkeypatch.setattr("runflow.worker.engine_supervisor._PROBE_SECONDS", 0.001)
+    engine = ScriptedEngine(tmp_path)
+    pool = EnginePool(lambda: engine, lambda _: None, Limits())
+    heard: list[bool] = []
+    running = asyncio.create_task(pool.run())
+    try:
+        seat = await pool.seat("domain", uuid.uuid4())
+        pool.on_free = lambda: heard.append(seat.is_lost)
+        engine.is_silent = True
+        seat.pooled.doubt()
+        await until(lambda: seat.pooled.trouble)
+        assert heard == []
+        engine.is_silent = False
+        await until(lambda: heard)
+        assert heard == [True]
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_nobody_promises_to_start_a_comfyui_that_is_not_ours() -> None:

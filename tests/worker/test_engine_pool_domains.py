@@ -8,8 +8,8 @@ import pytest
 
 from runflow.worker.engine.base import EngineKind
 from runflow.worker.engine.execution import Execution
-from runflow.worker.engine_pool import MOST_ENGINES
 from runflow.worker.engine_supervisor import STARTING
+from runflow.worker.memory import MOST_ENGINES
 from runflow.worker.settings import Isolation, Limits
 from tests.support.fake_server import FakeServer, image_lease
 from tests.worker.conftest import StartWorker
@@ -17,6 +17,8 @@ from tests.worker.scripted_engine import Flight, Hold, ScriptedEngine, png, save
 from tests.worker.scripted_engines import BLUE, GIB, GREEN, RED, ScriptedEngines, succeed
 
 VERSION = "0198c0de-0000-7000-8000-00000000dd01"
+MOST_HELD = 3
+"""Runs that a worker has beside one that ends its engine."""
 OTHER_VERSION = "0198c0de-0000-7000-8000-00000000dd02"
 
 
@@ -118,6 +120,38 @@ class TestPlainBoot:
             hold.let_go(third)
             assert (await server.completion(third))["result"] == "succeeded"
         assert plain.started == 2
+
+
+class TestWarmth:
+    """What is told is what the next run would find: the server sends it there for that."""
+
+    @staticmethod
+    async def told(server: FakeServer, first: str, hold: Hold, fleet: ScriptedEngines) -> list[str]:
+        """Which domains are told to be warm by a worker that executes RED's run and has BLUE's next."""
+        await succeed(server, first, models_key="m", version_id=OTHER_VERSION)
+        fleet.script = hold
+        running = server.offer(domain=RED, models_key="m", version_id=VERSION)
+        await hold.until_began(running)
+        waiting = server.offer(domain=BLUE, models_key="m", version_id=OTHER_VERSION)
+        asked = len(server.asked)
+        await server.until(lambda: len(server.asked) > asked and not server.leases)
+        told = [each["domain"] for each in server.asked[-1]["warm"]]
+        for lease_id in (running, waiting):
+            hold.let_go(lease_id)
+            assert (await server.completion(lease_id))["result"] == "succeeded"
+        return told
+
+    async def test_an_engine_that_goes_with_the_next_run_is_not_told(
+        self, server: FakeServer, worker: StartWorker, plain: ScriptedEngines
+    ) -> None:
+        async with worker(find=plain):
+            assert await self.told(server, RED, Hold(), plain) == [BLUE]
+
+    async def test_engines_that_stay_side_by_side_are_told(
+        self, server: FakeServer, worker: StartWorker, on_cpu: ScriptedEngines
+    ) -> None:
+        async with worker(find=on_cpu):
+            assert await self.told(server, BLUE, Hold(), on_cpu) == [BLUE, RED]
 
 
 class TestIsolation:
@@ -224,6 +258,22 @@ class TestSideBySide:
                 await succeed(server, domain)
             assert len(on_cpu.alive) == MOST_ENGINES
         assert on_cpu.started == 3
+
+    async def test_used_last_is_the_one_that_executed_last_not_the_one_that_was_prepared_last(
+        self, server: FakeServer, worker: StartWorker, on_cpu: ScriptedEngines
+    ) -> None:
+        async with worker(find=on_cpu):
+            for domain in (RED, BLUE):
+                await succeed(server, domain)
+            red = on_cpu.engines[0]
+            red.hold_place = placing = asyncio.Event()
+            first = server.offer(domain=RED, **image_lease(server, png()))
+            await server.until(lambda: red.placing)
+            await succeed(server, BLUE)
+            placing.set()
+            assert (await server.completion(first))["result"] == "succeeded"
+            await succeed(server, GREEN)
+            assert on_cpu.alive == [red, on_cpu.engines[2]]
 
     async def test_engines_that_take_too_much_memory_do_not_stay(
         self, server: FakeServer, worker: StartWorker, on_cpu: ScriptedEngines
@@ -383,7 +433,10 @@ async def test_whatever_comes_every_run_ends_and_none_sees_another_domain_s_engi
     fleet = ScriptedEngines(tmp_path, **attributes)
     kinds = dict[str, str]()
 
+    began = set[str]()
+
     async def play(engine: ScriptedEngine, flight: Flight) -> Execution:
+        began.add(flight.id)
         kind = kinds[flight.id]
         if kind == "crashes":
             engine.crash()
@@ -399,20 +452,34 @@ async def test_whatever_comes_every_run_ends_and_none_sees_another_domain_s_engi
 
     fleet.script = play
     domains = dict[str, str]()
+
+    def offer(domain: str, kind: str) -> str:
+        lease_id = server.offer(domain=domain)
+        domains[lease_id], kinds[lease_id] = domain, kind
+        return lease_id
+
     async with worker(find=fleet, isolation=isolation, limits=Limits(stop=0.01, hold=20)):
         for _ in range(40):
-            lease_id = server.offer(domain=chance.choice([RED, RED, BLUE, GREEN]))
-            domains[lease_id] = server.leases[-1]["domain"]
-            kinds[lease_id] = chance.choice(
-                ["is short"] * 12 + ["takes a while"] * 4 + ["crashes", "hangs", "is cancelled"]
-            )
-        for lease_id, kind in kinds.items():
+            kind = chance.choice(["is short"] * 12 + ["takes a while"] * 4 + ["crashes", "hangs", "is cancelled"])
+            offer(chance.choice([RED, RED, BLUE, GREEN]), kind)
+        waiting, given_back = list(kinds), list[str]()
+        while waiting:
+            lease_id = waiting.pop(0)
+            kind = kinds[lease_id]
             result = (await server.completion(lease_id))["result"]
-            expected = {"crashes": "failed", "hangs": "cancelled", "is cancelled": "cancelled"}.get(kind, "succeeded")
-            assert result in (expected, "released")
-        kinds[last := server.offer(domain=GREEN)] = "is short"
-        domains[last] = GREEN
-        assert (await server.completion(last))["result"] in ("succeeded", "released")
+            if result == "released":  # as the server does, it is offered again
+                assert lease_id not in began
+                given_back.append(lease_id)
+                waiting.append(offer(domains[lease_id], kind))
+            else:
+                ends = {"crashes": "failed", "hangs": "cancelled", "is cancelled": "cancelled"}
+                assert result == ends.get(kind, "succeeded")
+        assert (await server.completion(offer(GREEN, "is short")))["result"] == "succeeded"
+    ended = [kind for lease_id, kind in kinds.items() if lease_id not in given_back]
+    assert len(ended) == 41
+    losses = sum(kind in ("crashes", "hangs") for kind in ended)
+    assert len(given_back) <= MOST_HELD * losses, "only what was held when an engine went"
+    assert all(count == 1 for count in server.completion_requests.values()), "each is told of once"
     assert fleet.overlaps == 0
     for engine in fleet.engines:
         assert engine.starts <= 1

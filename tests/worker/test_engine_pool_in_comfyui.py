@@ -38,6 +38,9 @@ async def test_two_organizations_get_two_processes_and_their_pictures(
             assert processes() == of_red, "one organization keeps its process"
             runs.append(await succeed(server, BLUE))
             of_blue = processes() - of_red
+            known = await engines[-1].settled()
+            await server.until(lambda: server.registrations[-1]["sandbox"]["fork_level"] == known.fork_level)
+            assert server.registrations[-1]["sandbox"]["why_not_better"] == known.why_not_better
     finally:
         await find_one.close()
     assert (len(of_red), len(of_blue)) == (1, 1)

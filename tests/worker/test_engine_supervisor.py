@@ -10,8 +10,9 @@ def test_a_supervisor_that_has_ended_its_engine_leaves_no_task_behind(tmp_path: 
         supervisor = EngineSupervisor(ScriptedEngine(tmp_path), lambda: None)
         async with asyncio.timeout(60):
             assert await supervisor.until_usable()
-        assert len(asyncio.all_tasks()) == 4, (
-            "this one, the supervisor, and what waits for the engine's end and for doubts"
+        await asyncio.sleep(0)
+        assert len(asyncio.all_tasks()) == 5, (
+            "this one, the supervisor, and what waits for the engine's end, for doubts, and for how others start"
         )
         await supervisor.end()
         await asyncio.sleep(0)

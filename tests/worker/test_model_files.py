@@ -7,7 +7,7 @@ import pytest
 
 from runflow.protocol.abilities import ModelFile
 from runflow.worker import model_files
-from runflow.worker.model_files import Unreadable, extra_folders, is_same, list_models, model_roots
+from runflow.worker.model_files import Unreadable, extra_folders, is_same, list_models, model_roots, shown_folders
 
 
 def put(path: Path, content: bytes = b"model") -> Path:
@@ -38,6 +38,17 @@ def test_files_are_told_by_path_and_size_and_what_the_store_placed_by_its_hash(t
         ModelFile(path="checkpoints/SDXL/base.safetensors", size_bytes=5),
         ModelFile(path="loras/mine.safetensors", size_bytes=3, sha256=sha256),
     ]
+
+
+def test_in_a_sandbox_those_count_that_are_shown_there(tmp_path: Path, comfyui: Path) -> None:
+    put(tmp_path / "own/loras/placed.safetensors")
+    put(tmp_path / "disk/loras/shared.safetensors")
+    put(tmp_path / "secret.safetensors")
+    settings = f"a:\n  loras: {tmp_path}/disk/loras\n  vae: {tmp_path}\n  clip: /\n  unet: {Path.home()}\n"
+    put(comfyui / "extra_model_paths.yaml", settings.encode())
+    assert shown_folders(comfyui) == (comfyui, tmp_path / "disk/loras")
+    found, _ = list_models(model_roots(comfyui, None), tmp_path / "store")
+    assert [one.path for one in found] == ["checkpoints/SDXL/base.safetensors", "loras/shared.safetensors"]
 
 
 def test_a_file_that_comes_or_goes_changes_the_stamp(tmp_path: Path, comfyui: Path) -> None:

@@ -12,7 +12,7 @@ from runflow.protocol.failures import Failure
 from runflow.worker.connection import Connection
 from runflow.worker.failures import RunFailed
 from runflow.worker.lease import Lease
-from runflow.worker.prepare import Fetching, prepare
+from runflow.worker.prepare import Fetching, fetch, place
 from runflow.worker.store.model_store import ModelStore
 from runflow.worker.store.models import ModelPlacer
 from runflow.worker.store.resources import ResourceCache
@@ -54,13 +54,9 @@ class Desk:
         return place
 
     async def prepare(self, lease: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        return await prepare(
-            Lease.read(lease),
-            self.fetching,
-            output_folder="runflow/L",
-            staging=self.staging / str(uuid.uuid4()),
-            place_input=self.place_input,
-        )
+        read = Lease.read(lease)
+        fetched = await fetch(read, self.fetching, staging=self.staging / str(uuid.uuid4()))
+        return await place(read, fetched, self.fetching, output_folder="runflow/L", place_input=self.place_input)
 
     async def failure(self, lease: dict[str, Any]) -> Failure:
         with pytest.raises(RunFailed) as ended:
@@ -290,7 +286,9 @@ async def test_a_full_disk_is_the_workers_trouble(server: FakeServer, desk: Desk
     reference = asset()
     row = server.serve("photo.png", png())
     lease = make_lease(**media("photo"), input={"photo": reference}, files={reference: row})
+    read = Lease.read(lease)
+    fetched = await fetch(read, desk.fetching, staging=tmp_path / "s")
     with pytest.raises(RunFailed) as ended:
-        await prepare(Lease.read(lease), desk.fetching, output_folder="x", staging=tmp_path / "s", place_input=no_space)
+        await place(read, fetched, desk.fetching, output_folder="x", place_input=no_space)
     assert ended.value.failure.retryable
     assert "No space left on device" in ended.value.failure.message

@@ -81,6 +81,22 @@ async def test_lists_are_named_by_their_hash_and_sent_when_the_server_wants_them
     assert server.registrations[2] == first, "nothing changed, nothing is sent"
 
 
+async def test_a_server_that_is_never_content_is_complained_of(
+    server: FakeServer,
+    connection: Connection,
+    settings: WorkerSettings,
+    description: EngineDescription,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    server.wants = ["models"]
+    await Registrar(settings).register(connection, PLAIN, description)
+    assert "still wants" not in capsys.readouterr().out
+    server.wants = ["models"]
+    server.is_content = False
+    await Registrar(settings).register(connection, PLAIN, description)
+    assert "still wants" in capsys.readouterr().out
+
+
 async def test_without_an_engine_nothing_is_told(
     server: FakeServer, connection: Connection, settings: WorkerSettings
 ) -> None:
@@ -100,6 +116,25 @@ async def test_the_sandbox_is_told_with_the_isolation_that_is_set(
         "fork_level": 3,
         "why_not_better": None,
     }
+
+
+@pytest.mark.parametrize(("rung", "seen"), [("namespaces", ["loras/a"]), ("user", ["loras/a", "loras/placed"])])
+async def test_a_model_is_told_where_the_next_engine_sees_it(
+    server: FakeServer,
+    connection: Connection,
+    settings: WorkerSettings,
+    description: EngineDescription,
+    rung: str,
+    seen: list[str],
+) -> None:
+    placed = settings.home / "engine/models/loras/placed.safetensors"
+    placed.parent.mkdir(parents=True)
+    placed.write_bytes(b"once")
+    facts = SandboxFacts(rung, separates_files=True, fork_level=3, why_not_better=None)
+    server.wants = ["models"]
+    await Registrar(settings).register(connection, PLAIN, replace(description, sandbox=facts))
+    told = server.registrations[-1]["lists"]["models"]
+    assert [one["path"].removesuffix(".safetensors") for one in told] == seen
 
 
 async def test_between_two_engines_it_can_do_what_it_could(

@@ -47,6 +47,32 @@ def test_what_is_held_will_be_loaded_by_then() -> None:
     assert told(warmth, 1) == [("org", "a", 4.0)]
 
 
+def test_what_takes_an_engine_s_place_leaves_it_out() -> None:
+    warmth = Warmth(Isolation.ORGANIZATION)
+    run(warmth, lease("a", "one"), life=1)
+    coming = lease("a", "two")
+    warmth.took(coming)
+    asked: list[tuple[int | None, object]] = []
+
+    def stays(life: int | None, version_id: object) -> bool:
+        asked.append((life, version_id))
+        return False
+
+    assert [one.domain for one in warmth.told([1], stays)] == ["two"]
+    assert asked == [(1, coming.version_id)]
+    assert [one.domain for one in warmth.told([1])] == ["two", "one"]
+    warmth.gone(coming)
+    assert [one.domain for one in warmth.told([1], stays)] == ["one"], "as long as nothing takes its place"
+
+
+def test_of_more_domains_than_engines_the_last_ones_are_told() -> None:
+    warmth = Warmth(Isolation.ORGANIZATION)
+    run(warmth, lease("a", "one"), life=1)
+    for domain in ("two", "three"):
+        warmth.took(lease("a", domain))
+    assert [one.domain for one in warmth.told([1])] == ["three", "two"]
+
+
 def test_engines_of_two_domains_hold_models_side_by_side() -> None:
     warmth = Warmth(Isolation.ORGANIZATION)
     run(warmth, lease("a", "one"), life=1)

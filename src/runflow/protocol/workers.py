@@ -50,7 +50,6 @@ class Registration(WorkerRequest):
     status: WorkerStatus
     status_detail: Sentence | None = None
     engine: Annotated[Document, MaxLen(64)] | None = None
-    fingerprints: Annotated[list[Short], MaxLen(256)] = field(default_factory=list)
     abilities: Abilities | None = field(
         default=None, metadata={"description": "What its engine can run. Without it, the worker is offered every lane."}
     )

@@ -120,7 +120,6 @@ class WorkerApi:
                     "memory_gb": body.gpu.memory_gb,
                     "labels": body.labels,
                     "engine": body.engine,
-                    "fingerprints": body.fingerprints,
                     "status_code": body.status,
                     "status_detail": body.status_detail,
                     "token_id": token_id,

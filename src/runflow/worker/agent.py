@@ -5,6 +5,7 @@ import contextlib
 import shutil
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,7 @@ from runflow.protocol.workers import PROTOCOL_VERSION, Gpu, Registered, Registra
 from runflow.tls import trusting
 from runflow.worker.attempt import Attempt, Stop, WorkerContext
 from runflow.worker.clock import CLOCK
-from runflow.worker.concurrency import UNFINISHED_LIMIT, Prefetch
+from runflow.worker.concurrency import SLOW_LIMIT, UNFINISHED_LIMIT, Prefetch
 from runflow.worker.connection import Connection, ServerRefused, ServerUnavailable, Superseded, Unregistered
 from runflow.worker.engine.base import Engine
 from runflow.worker.engine_pool import EnginePool
@@ -35,6 +36,7 @@ from runflow.worker.settings import Isolation, WorkerSettings
 from runflow.worker.store.model_store import ModelStore
 from runflow.worker.store.models import ModelPlacer
 from runflow.worker.store.resources import ResourceCache
+from runflow.worker.store.verified import VerifiedFiles
 
 log = structlog.get_logger()
 
@@ -48,8 +50,8 @@ _HEAD_START_SECONDS = 0.001
 class Agent:
     """One life of a worker. `find_engine` returns a new engine, not started, or raises `NoEngine`.
 
-    `gpu` is what the registration says before an engine has been asked about its device. `on_registered` is told what
-    the server answers.
+    `gpu` is what the registration says before an engine has been asked about its device. `verified`: models that need
+    not be read again, shared with whoever removes what an engine left. `on_registered` is told what the server answers.
     """
 
     def __init__(
@@ -58,10 +60,12 @@ class Agent:
         find_engine: Callable[[], Engine],
         *,
         gpu: Gpu = NO_GPU,
+        verified: VerifiedFiles | None = None,
         on_registered: Callable[[Registered], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._on_registered = on_registered
+        self._verified = verified
         self._several: bool | None = None
         self._instance = uuid.uuid4()
         self._registrar = Registrar(settings)
@@ -106,7 +110,8 @@ class Agent:
                 settings.server, settings.token, instance=self._instance, ca_file=settings.ca_file
             ) as connection,
         ):
-            models = ModelPlacer(ModelStore(settings.home / "models"), allow_pickle=settings.allow_pickle)
+            store = ModelStore(settings.home / "models", self._verified)
+            models = ModelPlacer(store, allow_pickle=settings.allow_pickle)
             fetching = Fetching(
                 connection, outgoing, cache, models, settings.patience, settings.input_limit, settings.input_timeout
             )
@@ -197,13 +202,13 @@ class Agent:
             status=state.status.value,
             status_detail=state.detail,
             engine=engine_on_wire(state.description) if state.description is not None else None,
-            fingerprints=self._executor.warm,
         )
 
     def _may_ask(self) -> bool:
         """Whether there is room for one more run, and the server knows that we are ready for it."""
-        ahead = sum(not attempt.has_executed or attempt.asks for attempt in self._attempts.values())
-        return self._is_ready and ahead < self._prefetch.ahead and len(self._attempts) < UNFINISHED_LIMIT
+        held = [attempt for attempt in self._attempts.values() if not attempt.is_slow]
+        ahead = sum(not attempt.has_executed or attempt.asks for attempt in held)
+        return self._is_ready and ahead < self._prefetch.ahead and len(held) < UNFINISHED_LIMIT
 
     def _room(self) -> Next | None:
         """What a completion asks for, whose own place is free by then; None where no run is wanted."""
@@ -218,8 +223,8 @@ class Agent:
 
     @property
     def _is_idle(self) -> bool:
-        """Whether nothing is left to execute."""
-        return all(attempt.has_executed for attempt in self._attempts.values())
+        """Whether nothing is left to execute, but for runs whose files take long to come."""
+        return all(attempt.has_executed or attempt.is_slow for attempt in self._attempts.values())
 
     @property
     def _is_ready(self) -> bool:
@@ -269,12 +274,21 @@ class Agent:
         if not self._attempts:
             CLOCK.set()
         self._executor.warmth.took(lease)
-        attempt = Attempt(lease, context, self._wake.set)
+        attempt = Attempt(lease, context, self._progressed)
         task = asyncio.create_task(attempt.run(), name=f"run {lease.run_id}")
         self._attempts[task] = attempt
         if self._stopping.is_set():
             attempt.stop(Stop.SHUTDOWN)  # it came with the answer to a completion: back it goes
         task.add_done_callback(self._done)
+
+    def _progressed(self) -> None:
+        """A run leaves room for others; of too many that wait for their files, whose domain has most gives one back."""
+        slow = [attempt for attempt in self._attempts.values() if attempt.is_slow]
+        if len(slow) > SLOW_LIMIT:
+            [(domain, _)] = Counter(attempt.lease.domain for attempt in slow).most_common(1)
+            newest = next(attempt for attempt in reversed(slow) if attempt.lease.domain == domain)
+            newest.stop(Stop.GIVEN_BACK)
+        self._wake.set()
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         attempt = self._attempts.pop(task)

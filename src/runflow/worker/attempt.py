@@ -18,17 +18,19 @@ from runflow.protocol.completions import Completion, Next, Output, Result, Timin
 from runflow.protocol.failures import Failure, FailureCode, Stage
 from runflow.worker.clock import CLOCK
 from runflow.worker.connection import Connection, LeaseLost, NotWelcome, ServerFailing, ServerRefused, ServerUnavailable
-from runflow.worker.engine.base import Engine, EngineError, FileMissing, OutputRef
+from runflow.worker.engine.base import EngineError, FileMissing, OutputRef
 from runflow.worker.engine.boundary import NotAFile, OpenedOutput
 from runflow.worker.engine.execution import Execution
-from runflow.worker.engine_pool import EngineChanged, GivenBack, Seat
+from runflow.worker.engine_pool import EngineChanged, GivenBack
 from runflow.worker.execute import Executor
 from runflow.worker.expected_outputs import ExpectedOutputs
 from runflow.worker.failures import RunFailed, engine_failure, failed, failure_of, shutdown_failure, timeout_failure
 from runflow.worker.heartbeat import Heartbeat, HeartbeatTiming
 from runflow.worker.lease import Lease
 from runflow.worker.media import safe_name
-from runflow.worker.prepare import Fetching, prepare
+from runflow.worker.pooled_engine import Seat
+from runflow.worker.preparation import Preparation
+from runflow.worker.prepare import Fetching
 from runflow.worker.report import Report, moment
 from runflow.worker.retry import until_answered
 from runflow.worker.upload import LocalOutput, Uploading, fit_inline, inline, inspect, missing, upload
@@ -88,6 +90,9 @@ class Attempt:
         self._on_progress = on_progress
         self._folder = f"runflow/{lease.id}"
         self._staging = context.staging / lease.id
+        self._preparation = Preparation(
+            lease, context.fetching, staging=self._staging, folder=self._folder, on_slow=self._slow_changed
+        )
         self._report = Report(lease.prompt)
         self._heartbeat = Heartbeat(
             context.connection,
@@ -105,11 +110,15 @@ class Attempt:
         self._leaving: asyncio.Task[None] | None = None
         self._timings: dict[str, Any] = {
             "started_at": None,
-            "prepare_ms": 0,
             "load_ms": 0,
             "execute_ms": 0,
             "upload_ms": 0,
         }
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether its files take long to come; it needs neither an engine nor a place before them."""
+        return self._preparation.is_slow
 
     @property
     def has_begun(self) -> bool:
@@ -217,12 +226,13 @@ class Attempt:
 
     async def _execute(self) -> tuple[Execution, dict[str, dict[str, Any]]]:
         """Prepare, take a turn on the engine, and return how the prompt ended and what it was."""
+        fetched = await self._preparation.fetch(self._context.executor.shared_models)
         for _ in range(_ENGINE_CHANGES):
             await self._leave()
             self._seat = seat = await self._context.executor.seat(self.lease)
             try:
                 await seat.engine.begin(self._folder)
-                prompt = await self._prepare(seat.engine)
+                prompt = await self._preparation.place(fetched, seat.engine)
             except (EngineError, OSError, RunFailed):
                 if seat.is_lost:  # it was ended meanwhile, with what was placed there
                     continue
@@ -246,25 +256,6 @@ class Attempt:
                 raise RunFailed(failure) from error
             return execution, prompt
         raise GivenBack("The engine does not stay up.")
-
-    async def _prepare(self, engine: Engine) -> dict[str, dict[str, Any]]:
-        began = time.perf_counter()
-        try:
-            async with asyncio.timeout(self.lease.timeout_seconds):
-                return await prepare(
-                    self.lease,
-                    self._context.fetching,
-                    output_folder=self._folder,
-                    staging=self._staging,
-                    place_input=lambda path, name: engine.place_input(self._folder, name, path),
-                    model_folders=engine.model_folders,
-                )
-        except TimeoutError:
-            raise RunFailed(timeout_failure(self.lease.timeout_seconds, Stage.PREPARE)) from None
-        except EngineError as error:
-            raise RunFailed(engine_failure(error, Stage.PREPARE)) from error
-        finally:
-            self._timings["prepare_ms"] = _milliseconds(began)
 
     async def _collect(self, execution: Execution, prompt: dict[str, dict[str, Any]]) -> list[LocalOutput]:
         try:
@@ -319,6 +310,7 @@ class Attempt:
             # The prompt was stopped, or its engine died: nobody but us measured it.
             self._timings["execute_ms"] = self._report.engine_ms(CLOCK.now())
             self._timings["started_at"] = moment(self._report.begun_at)
+        self._timings["prepare_ms"] = self._preparation.milliseconds
         self._timings["cold_start"] = self._report.cold_start
         self._timings["loaded"] = self._report.loaded
         return Completion(
@@ -395,6 +387,15 @@ class Attempt:
                     raise
                 self._task.uncancel()
 
+    def _slow_changed(self) -> None:
+        """Others go first while its files take long to come."""
+        warmth = self._context.executor.warmth
+        if self.is_slow:
+            warmth.gone(self.lease)
+            self._on_progress()
+        else:
+            warmth.took(self.lease)
+
     def _ask_no_more(self) -> None:
         """Let the worker ask for its next run by itself: this completion takes its time."""
         if self.asks:
@@ -432,6 +433,7 @@ class Attempt:
                 await seat.engine.clean(self._folder)
         finally:
             self._context.executor.leave(seat)
+            self._on_progress()
 
     def _log(self, completion: Completion | None, said: str, arrived: float) -> None:
         error = completion.error if completion is not None else None
@@ -444,7 +446,7 @@ class Attempt:
             code=error.code.value if error is not None else None,
             message=error.message if error is not None else None,
             server=said,
-            prepare_ms=self._timings["prepare_ms"],
+            prepare_ms=self._preparation.milliseconds,
             execute_ms=self._timings["execute_ms"],
             upload_ms=self._timings["upload_ms"],
             total_ms=_milliseconds(arrived),

@@ -9,12 +9,13 @@ import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 _REMOTE = re.compile(r'^\s*\[remote "origin"\]\s*$(.*?)(?=^\s*\[|\Z)', re.MULTILINE | re.DOTALL)
 _URL = re.compile(r"^\s*url\s*=\s*(.+?)\s*$", re.MULTILINE)
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SCP_LIKE = re.compile(r"(?:[^/@:\s]+@)?(?P<host>[^/@:\s]{2,}):(?!//)(?P<path>\S+)")
+_SECRET_PARAMETER = re.compile(r"token|key|secret|signature|password|credential|auth|policy", re.IGNORECASE)
 _MOST_BYTES = 1024 * 1024
 _LONGEST = 1000
 
@@ -65,7 +66,7 @@ def _commit(git: Path, common: Path) -> str | None:
 
 
 def _public(url: str) -> str | None:
-    """Return the address of a repository as others may know it."""
+    """Return the address of a repository as others may know it, and as a manifest names it (plugin/manifest)."""
     url = url.strip().strip('"')
     if len(url) > _LONGEST:
         return None
@@ -74,11 +75,20 @@ def _public(url: str) -> str | None:
         return f"ssh://git@{found['host']}/{found['path'].lstrip('/')}" if found else None
     try:
         parts = urlsplit(url)
+        query = parse_qsl(parts.query, keep_blank_values=True)
     except ValueError:
         return None
-    if parts.scheme.lower() not in ("https", "http", "git", "ssh", "git+ssh") or not parts.hostname:
+    host = parts.netloc.rpartition("@")[2]
+    if not parts.hostname:
         return None
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    if parts.scheme in ("ssh", "git+ssh"):
+        user = f"{parts.username}@" if parts.username else ""
+        return urlunsplit((parts.scheme, user + host, parts.path, "", ""))
+    if parts.scheme not in ("https", "http", "git"):
+        return None
+    kept = [(name, value) for name, value in query if not _SECRET_PARAMETER.search(name)]
+    text = parts.query if len(kept) == len(query) else urlencode(kept)
+    return urlunsplit((parts.scheme, host, parts.path, text, ""))
 
 
 def _text(path: Path) -> str | None:

@@ -11,6 +11,9 @@ Of longer ones the next stays outside, where it can still be given back to the s
 UNFINISHED_LIMIT = 6
 """Leases at once, those included whose outputs are still being stored: slow storage must not pile up runs."""
 
+SLOW_LIMIT = 6
+"""Leases beside those, whose files take long to come: their places are others', but not the disk and the lines."""
+
 _NEWEST_SHARE = 0.3
 
 

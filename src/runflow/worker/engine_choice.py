@@ -15,7 +15,9 @@ from runflow.worker.engine.home import EngineHome
 from runflow.worker.engine.owned import OwnedEngine
 from runflow.worker.engine.run_files import RunFiles
 from runflow.worker.engine_supervisor import NoEngine
+from runflow.worker.model_files import Unreadable, shown_folders
 from runflow.worker.settings import ENGINE_USER_AUTO, ENGINE_USER_SAME, EngineNetwork, WorkerSettings
+from runflow.worker.store.verified import VerifiedFiles
 
 log = structlog.get_logger()
 
@@ -38,6 +40,8 @@ class EngineFinder:
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
         self._base = settings.home / "engine"
+        self.verified = VerifiedFiles()
+        """Models in the store that need not be read again: engines that end give back their names for them."""
         self._said: str | None = None
         self._home: EngineHome | None = None
         self._several: bool | None = None
@@ -66,6 +70,8 @@ class EngineFinder:
                     disk_limit_bytes=settings.engine_disk_bytes,
                     sandbox_user=self._sandbox_user(),
                     uid_without=self._uid,
+                    more_folders=self._model_folders(),
+                    unlink_models=self.verified.unlink_below,
                 )
             )
             if self._several is not None:
@@ -89,6 +95,13 @@ class EngineFinder:
         if choice == ENGINE_USER_AUTO:
             return "own"
         return "same" if choice == ENGINE_USER_SAME else int(choice)
+
+    def _model_folders(self) -> tuple[Path, ...]:
+        try:
+            return tuple(folder for folder in shown_folders(self._settings.comfyui_dir)[1:] if folder.is_dir())
+        except Unreadable as why:
+            log.warning("Engines in a sandbox see no models of other folders.", reason=str(why))
+            return ()
 
     def clear_leftovers(self) -> None:
         """Remove what runs of an earlier life of this worker left in the owned engine's folders."""

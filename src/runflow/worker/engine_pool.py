@@ -8,13 +8,15 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from pathlib import Path
 from uuid import UUID
 
 import structlog
 
 from runflow.worker.engine.base import Engine, EngineDescription
-from runflow.worker.engine_supervisor import NEXT, STARTING, EngineState, EngineStatus, EngineSupervisor, NoEngine
-from runflow.worker.memory import Peaks, fit_in_machine, fit_on_gpu, highest
+from runflow.worker.engine_supervisor import NEXT, STARTING, EngineState, EngineStatus, NoEngine
+from runflow.worker.memory import MOST_ENGINES, Peaks, fit_in_machine, fit_on_gpu, highest
+from runflow.worker.pooled_engine import PooledEngine, Seat
 from runflow.worker.retry import Backoff
 from runflow.worker.settings import Limits
 
@@ -23,10 +25,9 @@ log = structlog.get_logger()
 LOOK_AGAIN_SECONDS = 5.0
 """How often a missing engine is looked for: `runflow comfyui install` may be running in another terminal."""
 
-MOST_ENGINES = 2
-"""How many live side by side, where they start quickly: one executes, and the next domain's run is prepared."""
-
 _HEALTHY_SECONDS = 60.0
+_START_SECONDS = 1800.0
+"""Longer than any start takes: one that is waited for until then will not come, for what is before it does not go."""
 _LOOK_SECONDS = 1.0
 """How often it is looked whether an engine without runs may stay beside one that grows."""
 _LOOK_WHERE = "The worker has just started and looks for its engine."
@@ -40,76 +41,12 @@ class EngineChanged(Exception):
     """The engine was started anew since the run was prepared: its files must be placed again."""
 
 
-class PooledEngine(EngineSupervisor):
-    """One engine of the pool, with whose it is and what it has done."""
-
-    def __init__(self, engine: Engine, on_change: Callable[[], None], *, planned: bool) -> None:
-        super().__init__(engine, on_change)
-        self.planned = planned
-        """Whether it was started in good order, not because another one died."""
-        self.domain: str | None = None
-        """Whose runs it serves; None: it is new, or serves all."""
-        self.seats: set[Seat] = set()
-        self.used_at = 0
-        """Grows from one seat to the next: the engine that was used least lately is ended first."""
-        self.prompted = False
-        """Whether it got a prompt: from then on it may hold models."""
-        self.blamed = 0
-        """The life that ended while it executed a prompt of which we know."""
-        self.peak: int | None = 0
-        """The most memory that its prompts needed, in bytes; None: not known of one."""
-
-    @property
-    def is_new(self) -> bool:
-        """Whether it is nobody's yet."""
-        return self.domain is None and self.engine.isolates
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether it is somebody's, and has no run."""
-        return self.domain is not None and not self.seats and not self.ending
-
-    @property
-    def is_waited_for(self) -> bool:
-        """Whether it has a run whose prompt has not had its turn."""
-        return any(seat.waits for seat in self.seats)
-
-
-@dataclass(eq=False, slots=True)
-class Seat:
-    """A run's place in an engine, from before its preparation until nothing of it is left there."""
-
-    pooled: PooledEngine
-    life: int
-    number: int
-    """Grows from one seat to the next."""
-    version_id: UUID
-    waits: bool = True
-    """Whether its prompt has not had its turn yet."""
-
-    @property
-    def engine(self) -> Engine:
-        """The engine that it is in."""
-        return self.pooled.engine
-
-    @property
-    def output_types(self) -> frozenset[str]:
-        """The engine's classes of output nodes."""
-        description = self.pooled.description
-        return frozenset() if description is None else description.output_types
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether what was given to the engine for this run is gone, or will be."""
-        return self.pooled.ended or self.pooled.ending or self.pooled.life != self.life
-
-
 class _For(Enum):
     """What a request waits for, and what is said when it waits too long."""
 
     ROOM = "The engine is busy with another run for more than {:g} s."
-    START = ""
-    """The start of an engine, in good order: as long as that takes."""
+    START = "No engine has started."
+    """The start of an engine, in good order: as long as that takes, if it is not for ever."""
     REPAIR = "The engine is down."
 
 
@@ -156,6 +93,8 @@ class EnginePool:
         self._not_before = 0.0
         self._background: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self.shared_models: tuple[Path, ...] | None = None
+        """The folders of models that every engine finds, as far as is known; None: there is none of ours to fill."""
         self.peaks = Peaks()
         self.on_free: Callable[[], None] = lambda: None
         """Called when a run may get its turn now: another left its engine, or an engine is gone."""
@@ -229,7 +168,7 @@ class EnginePool:
                     await seat.pooled.until_usable()
             except TimeoutError:
                 raise GivenBack(_For.REPAIR.value) from None
-        if seat.is_lost:
+        if seat.is_lost:  # with no prompt of this run in it
             raise EngineChanged
         return seat.engine
 
@@ -245,9 +184,24 @@ class EnginePool:
                 self._end(one, "Its memory is needed by a run of another domain.")
         return not in_the_way
 
+    def stays(self, life: int | None, version_id: UUID) -> bool:
+        """Tell whether an engine keeps what it has loaded while another domain's executes this version, as is foreseen.
+
+        `life` None: one that is not there yet.
+        """
+        one = next((one for one in self._engines if one.life == life), next(iter(self._engines), None))
+        if one is None or one.description is None or not all(each.engine.quick for each in self._engines):
+            return False
+        memory = one.description.memory_bytes
+        if one.description.device_type == "cpu":
+            return fit_in_machine(one.engine.memory_bytes(), one.engine.memory_bytes(), memory)
+        return fit_on_gpu(self._need(one), self.peaks.of(version_id), memory)
+
     def begin(self, seat: Seat) -> bool:
         """The run's prompt goes into its engine; tell whether it is the first one of that engine's life."""
         seat.waits = False
+        self._uses += 1
+        seat.pooled.used_at = self._uses
         first, seat.pooled.prompted = not seat.pooled.prompted, True
         return first
 
@@ -285,6 +239,10 @@ class EnginePool:
                 self._failure = f"{what} {NEXT[one.engine.kind]}"
                 log.warning("The engine is down.", reason=what, again_in_seconds=round(delay, 2))
             self.on_free()
+        for one in self._engines:
+            if one.life != one.seen_life:  # whoever waits for a turn in the life before need not wait on
+                one.seen_life = one.life
+                self.on_free()
         if any(one.is_ready for one in self._engines):
             self._failure = None
 
@@ -311,7 +269,7 @@ class EnginePool:
             if is_blocked or self._must_run_empty(one):
                 is_blocked = True
                 self._note_wait(request, _For.ROOM)
-            elif one.is_ready:
+            elif one.is_ready and one.engine.alive:
                 self._seat(request, one)
             else:
                 is_starting = one.description is None and one.planned
@@ -408,6 +366,7 @@ class EnginePool:
             self._found = engine
             return False
         self._found = None
+        self.shared_models = engine.model_folders[1:] if engine.model_folders else None
         self._engines.append(PooledEngine(engine, self._wake.set, planned=self._failure is None))
         return True
 
@@ -425,8 +384,8 @@ class EnginePool:
     def _note_wait(self, request: _Request, what: _For) -> None:
         if request.waits_for is not what:
             request.waits_for = what
-            seconds = {_For.ROOM: self._limits.hold, _For.REPAIR: self._limits.engine}.get(what)
-            request.until = None if seconds is None else asyncio.get_running_loop().time() + seconds
+            limits = {_For.ROOM: self._limits.hold, _For.START: _START_SECONDS, _For.REPAIR: self._limits.engine}
+            request.until = asyncio.get_running_loop().time() + limits[what]
 
     def _expire(self, now: float) -> float | None:
         """Give back what has waited too long. Returns after how many seconds to look again; None: after a change."""

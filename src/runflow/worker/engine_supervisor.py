@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import structlog
@@ -66,6 +66,7 @@ class EngineSupervisor:
         """Whether it is being ended, or was: on purpose."""
         self.lived_seconds = 0.0
         self._is_told_to_end = False
+        self._is_dead = False
         self._ending: asyncio.Task[None] | None = None
         self._on_change = on_change
         self._usable = asyncio.Event()
@@ -81,6 +82,11 @@ class EngineSupervisor:
     def ended(self) -> bool:
         """Whether it is gone. Look at `fault` then."""
         return self._task.done()
+
+    @property
+    def is_going(self) -> bool:
+        """Whether it is gone, or will be in a moment: also one that has died and is cleared away."""
+        return self.ending or self.ended or self._is_dead
 
     def raise_fault(self) -> None:
         """Raise what ended the watch, where it was neither the engine nor who called it off."""
@@ -119,15 +125,20 @@ class EngineSupervisor:
     async def _live(self) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
+        settling: asyncio.Task[None] | None = None
         try:
             self.description = await self.engine.start()
             log.info("The engine is ready.", seconds=round(loop.time() - began, 2), version=self.description.version)
             self._tell(usable=True)
+            settling = asyncio.create_task(self._settle(), name="engine facts")
             self.trouble = await self._until_dead()
         except EngineError as error:
             self.trouble = str(error)
         finally:
+            self._is_dead = True
             self.lived_seconds = loop.time() - began
+            if settling is not None:
+                settling.cancel()
             self._usable.clear()
             # Also after a crash: what it holds (its base folder's lock) is in the way of the next one.
             try:
@@ -136,6 +147,13 @@ class EngineSupervisor:
             finally:
                 self._usable.set()  # whoever waits for it looks at what became of it
                 loop.call_soon(self._on_change)
+
+    async def _settle(self) -> None:
+        """Hear how the engines after this one start: that is found out while it works."""
+        facts = await self.engine.settled()
+        if facts is not None and self.description is not None:
+            self.description = replace(self.description, sandbox=facts)
+            self._on_change()
 
     async def _until_dead(self) -> str | None:
         """Wait for the end of the engine; on the way find out about doubts. Returns the reason."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -12,8 +13,9 @@ from runflow.protocol.leases import Warm
 from runflow.worker.concurrency import Limiter, Prefetch
 from runflow.worker.engine.base import Ability, Engine, EngineCrashed, EngineError, EngineKind
 from runflow.worker.engine.execution import EngineEvent, EventKind, Execution
-from runflow.worker.engine_pool import EnginePool, GivenBack, Seat
+from runflow.worker.engine_pool import EnginePool, GivenBack
 from runflow.worker.lease import Lease
+from runflow.worker.pooled_engine import Seat
 from runflow.worker.report import Report
 from runflow.worker.settings import Isolation, Limits
 from runflow.worker.warmth import Warmth
@@ -21,6 +23,8 @@ from runflow.worker.warmth import Warmth
 log = structlog.get_logger()
 
 _END_SECONDS = 5.0
+_GONE_SECONDS = 30.0
+"""How long the end of an engine may keep a cancelled run: its process is killed at once, what it wrote may be much."""
 
 
 class Turn:
@@ -109,14 +113,14 @@ class Executor:
         return self._prefetch.is_short
 
     @property
-    def warm(self) -> list[str]:
-        """Fingerprints of the runtimes that the engines ran last."""
-        return list(dict.fromkeys(one.fingerprint for one in self.warm_engines))
-
-    @property
     def warm_engines(self) -> list[Warm]:
         """What the engines will have loaded when the runs that are held have executed, the next one first."""
-        return self.warmth.told(self._pool.lives)
+        return self.warmth.told(self._pool.lives, self._pool.stays)
+
+    @property
+    def shared_models(self) -> tuple[Path, ...] | None:
+        """The folders of models that every engine here finds; None where engines take none of us."""
+        return self._pool.shared_models
 
     async def seat(self, lease: Lease) -> Seat:
         """Return a place in an engine of the run's domain; whoever has it must call `leave`.
@@ -196,6 +200,9 @@ class Executor:
                     raise GivenBack("The engine crashed while it executed another run.") from error
                 turn.seat.pooled.blamed = turn.seat.life
             raise
+        except Exception:
+            await self._stop_prompt(turn, executing)  # our own fault: it may execute on, beside the next one
+            raise
         finally:
             self._pool.executed(turn.seat, peak)
         if not execution.rejected:
@@ -205,6 +212,13 @@ class Executor:
 
     async def _stop_prompt(self, turn: Turn, executing: "asyncio.Task[Execution]") -> None:
         """Take exactly this prompt off the engine; where it does not obey, end the engine if it is ours."""
+        try:
+            await self._take_off(turn, executing)
+        finally:
+            executing.cancel()
+        await asyncio.wait({executing})
+
+    async def _take_off(self, turn: Turn, executing: "asyncio.Task[Execution]") -> None:
         engine, prompt_id = turn.seat.engine, turn.lease.id
         try:
             gone = await engine.cancel(prompt_id, timeout=self._limits.stop)
@@ -212,13 +226,12 @@ class Executor:
             gone = False
         if not gone and Ability.KILL in engine.abilities:
             log.warning("Ending the engine: a node did not stop when it was interrupted.", prompt_id=prompt_id)
-            await turn.seat.pooled.end()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_GONE_SECONDS):
+                    await turn.seat.pooled.end()
         elif not gone:
             log.warning("A prompt does not stop; the engine is not ours to end.", prompt_id=prompt_id)
         await asyncio.wait({executing}, timeout=_END_SECONDS if gone else 0)
-        executing.cancel()
-        with contextlib.suppress(asyncio.CancelledError, EngineError):
-            await executing
 
     def _is_innocent(self, turn: Turn) -> bool:
         """Whether another prompt was executing when the engine died: one at a time does, so this one had not begun."""

@@ -4,6 +4,9 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from uuid import UUID
 
+MOST_ENGINES = 2
+"""How many live side by side, where they start quickly: one executes, and the next domain's run is prepared."""
+
 GPU_SHARE = 0.9
 """Two engines may hold models on one GPU at the same time where their peaks come to less than this share of it."""
 MACHINE_SHARE = 0.5

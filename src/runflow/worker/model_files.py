@@ -31,12 +31,29 @@ class ModelRoots:
     of_kind: tuple[tuple[str, Path], ...] = ()
 
 
-def model_roots(comfyui: Path, own: Path) -> ModelRoots:
+def model_roots(comfyui: Path, own: Path | None) -> ModelRoots:
     """Return where the engine of this ComfyUI looks; `own` is the worker's folder for what it places.
 
-    Raises `Unreadable`.
+    `own` None: engines in a sandbox, each with such a folder of its own, that see of the others what `shown_folders`
+    says. Raises `Unreadable`.
     """
-    return ModelRoots((own, comfyui / "models"), tuple(extra_folders(comfyui / EXTRA_MODEL_PATHS)))
+    more = tuple(extra_folders(comfyui / EXTRA_MODEL_PATHS))
+    if own is not None:
+        return ModelRoots((own, comfyui / "models"), more)
+    shown = shown_folders(comfyui)
+    seen = tuple((kind, folder) for kind, folder in more if any(folder.is_relative_to(each) for each in shown))
+    return ModelRoots((comfyui / "models",), seen)
+
+
+def shown_folders(comfyui: Path) -> tuple[Path, ...]:
+    """Return the folders that an engine of this ComfyUI reads: its own, and those that its settings name for models.
+
+    Not a folder that holds the ComfyUI or a person's home: that has more in it than models. Raises `Unreadable`.
+    """
+    private = [path for known in (comfyui.absolute(), Path.home()) for path in (known, *known.parents)]
+    named = (Path(os.path.abspath(folder)) for _, folder in extra_folders(comfyui / EXTRA_MODEL_PATHS))  # noqa: PTH100
+    found = dict.fromkeys(folder for folder in named if folder not in private and folder.resolve() not in private)
+    return (comfyui, *found)
 
 
 def list_models(roots: ModelRoots, store: Path) -> tuple[list[ModelFile], Stamp]:

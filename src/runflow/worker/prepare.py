@@ -1,11 +1,11 @@
 """From a lease to a prompt that the engine can execute: files fetched and checked, resources placed, values bound."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from runflow.graph import (
     BindError,
@@ -36,6 +36,7 @@ from runflow.worker.store.resources import ResourceCache, use_placed
 FETCH_TRIES = 3
 """How often a caller's URL is tried where its host does not answer or answers 5xx."""
 
+T = TypeVar("T")
 PlaceInput = Callable[[Path, str], Awaitable[str]]
 """Gives a local file to the engine, below a folder of this run, and returns the name by which a prompt uses it."""
 
@@ -56,54 +57,81 @@ class Fetching:
     url_timeout: float
 
 
-async def prepare(
-    lease: Lease,
-    fetching: Fetching,
-    *,
-    output_folder: str,
-    staging: Path,
-    place_input: PlaceInput,
-    model_folders: tuple[Path, ...] = (),
-) -> dict[str, dict[str, Any]]:
-    """Return the bound prompt of the run, its files in the engine's hands.
+@dataclass(frozen=True, slots=True)
+class FetchedFile:
+    """A file of a run in its staging folder. `name` is an input's, or the path of a resource."""
 
-    `output_folder` is of this run alone, relative to ComfyUI's output folder. `staging` is a folder of this run on the
-    worker, made if it is needed. `model_folders` are the engine's, where missing models are placed. Raises `RunFailed`,
-    and what `place_input` raises.
+    name: str
+    path: Path
+    what: str
+    """What it is, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What a run needs of files, on this machine."""
+
+    inputs: tuple[FetchedFile, ...] = ()
+    resources: tuple[FetchedFile, ...] = ()
+
+
+async def fetch(
+    lease: Lease, fetching: Fetching, *, staging: Path, shared_models: tuple[Path, ...] | None = None
+) -> Fetched:
+    """Bring the run's files to this machine: before it takes an engine, which others would wait for.
+
+    `staging` is a folder of this run on the worker, made if it is needed. `shared_models`: the folders of models that
+    every engine here finds, None where it has none of ours. Raises `RunFailed`.
     """
     try:
         references = media_inputs(lease.interface, lease.values)
     except ValueError as error:
         raise failed(FailureCode.INPUT_VALIDATION_FAILED, Stage.PREPROCESS, str(error)) from error
+    if lease.models and shared_models is not None:
+        await fetching.models.fetch(fetching.connection, lease.models, shared_models, patience=fetching.patience)
+    if not references and not lease.resources:
+        return Fetched()
+    await asyncio.to_thread(staging.mkdir, mode=0o700, parents=True, exist_ok=True)
+    return await _fetch_files(lease, references, fetching, staging)
+
+
+async def place(
+    lease: Lease,
+    fetched: Fetched,
+    fetching: Fetching,
+    *,
+    output_folder: str,
+    place_input: PlaceInput,
+    model_folders: tuple[Path, ...] = (),
+) -> dict[str, dict[str, Any]]:
+    """Return the bound prompt of the run, its files in the engine's hands.
+
+    `output_folder` is of this run alone, relative to ComfyUI's output folder. `model_folders` are the engine's, where
+    missing models are placed. Raises `RunFailed`, and what `place_input` raises.
+    """
     prompt, interface, values = lease.prompt, lease.interface, lease.values
-    files: dict[str, str] = {}
     if lease.models:
         await fetching.models.place(fetching.connection, lease.models, model_folders, patience=fetching.patience)
-    if references or lease.resources:
-        await asyncio.to_thread(staging.mkdir, mode=0o700, parents=True, exist_ok=True)
-        files, placed = await _bring(lease, references, fetching, staging, place_input)
-        if placed:
-            prompt, interface, values = use_placed(prompt, interface, values, placed)
+    both = (*fetched.inputs, *fetched.resources)
+    places = await _all(_placed(place_input, file) for file in both) if both else []
+    files = {file.name: at for file, at in zip(fetched.inputs, places, strict=False)}
+    placed = dict(zip((file.name for file in fetched.resources), places[len(fetched.inputs) :], strict=True))
+    if placed:
+        prompt, interface, values = use_placed(prompt, interface, values, placed)
     try:
         return bind(prompt, interface, values, files=files, output_folder=output_folder)
     except BindError as error:
         raise _cannot_bind(error.problems[0]) from error
 
 
-async def _bring(
-    lease: Lease,
-    references: dict[str, MediaReference],
-    fetching: Fetching,
-    staging: Path,
-    place_input: PlaceInput,
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Fetch everything at once; the first failure ends the rest. Returns places by input name and by resource path."""
-
-    async def one_input(ordinal: int, name: str, reference: MediaReference) -> tuple[str, str]:
+async def _fetch_files(
+    lease: Lease, references: dict[str, MediaReference], fetching: Fetching, staging: Path
+) -> Fetched:
+    async def one_input(ordinal: int, name: str, reference: MediaReference) -> FetchedFile:
         path = await _fetch_input(lease, name, reference, fetching, staging, ordinal)
-        return name, await _placed(place_input, path, f'the file of input "{name}"')
+        return FetchedFile(name, path, f'the file of input "{name}"')
 
-    async def one_resource(ordinal: int, resource: Resource) -> tuple[str, str]:
+    async def one_resource(ordinal: int, resource: Resource) -> FetchedFile:
         path = staging / safe_name(resource.path, ordinal)
         what = f'the resource "{resource.path}"'
         try:
@@ -117,21 +145,23 @@ async def _bring(
                 details={"resource": resource.path},
                 retryable=True,
             ) from error
-        return resource.path, await _placed(place_input, path, what)
+        return FetchedFile(resource.path, path, what)
 
+    count = len(references)
+    inputs = [one_input(ordinal, name, reference) for ordinal, (name, reference) in enumerate(references.items())]
+    resources = [one_resource(count + ordinal, resource) for ordinal, resource in enumerate(lease.resources)]
+    files = await _all((*inputs, *resources))
+    return Fetched(tuple(files[:count]), tuple(files[count:]))
+
+
+async def _all(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Do everything at once; the first failure ends the rest, and is what is raised."""
     try:
         async with asyncio.TaskGroup() as group:
-            inputs = [
-                group.create_task(one_input(ordinal, name, reference))
-                for ordinal, (name, reference) in enumerate(references.items())
-            ]
-            resources = [
-                group.create_task(one_resource(len(references) + ordinal, resource))
-                for ordinal, resource in enumerate(lease.resources)
-            ]
+            tasks = [group.create_task(work) for work in works]
     except ExceptionGroup as several:
         raise several.exceptions[0] from several
-    return dict(task.result() for task in inputs), dict(task.result() for task in resources)
+    return [task.result() for task in tasks]
 
 
 async def _fetch_input(
@@ -203,14 +233,15 @@ def _with_suffix(path: Path) -> Path:
     return path.rename(path.with_suffix(suffix)) if suffix else path
 
 
-async def _placed(place_input: PlaceInput, path: Path, what: str) -> str:
+async def _placed(place_input: PlaceInput, file: FetchedFile) -> str:
     try:
-        return await place_input(path, path.name)
+        return await place_input(file.path, file.path.name)
     except OSError as error:
         raise failed(
             FailureCode.INTERNAL,
             Stage.PREPARE,
-            f"The worker could not give {what} to the engine. {_reason(error)} Ask the operator to look at the worker.",
+            f"The worker could not give {file.what} to the engine. {_reason(error)} "
+            "Ask the operator to look at the worker.",
             retryable=True,
         ) from error
 

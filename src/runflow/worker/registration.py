@@ -25,6 +25,7 @@ from runflow.worker.checkouts import read_checkout
 from runflow.worker.connection import Connection
 from runflow.worker.engine.attached import credential_headers
 from runflow.worker.engine.base import EngineDescription, EngineError, EngineKind, SandboxFacts
+from runflow.worker.engine.isolation.rungs import Rung
 from runflow.worker.engine.protocol import ComfyClient
 from runflow.worker.model_files import LONGEST_PATH, Stamp, Unreadable, is_same, list_models, model_roots
 from runflow.worker.runtime.record import read_record
@@ -99,6 +100,12 @@ class Registrar:
         if answer.wants:
             lists = {name: getattr(found, name) for name in answer.wants if name in _LISTS}
             answer = await connection.register(replace(whole, lists=AbilityLists(**lists)))
+            if answer.wants:
+                log.warning(
+                    "The server gives no work: it still wants lists that it was sent, or that this release does not "
+                    "know. Install the same Runflow release on both.",
+                    wants=answer.wants,
+                )
         return answer
 
     def _sandbox(self, description: EngineDescription) -> Sandbox | None:
@@ -119,7 +126,7 @@ class Registrar:
         """Return what there is: packs and classes as the engine has loaded them, models as they are now."""
         before, self._of = self._of, description
         found = self._found
-        if found is None or before != description:
+        if found is None or before is None or replace(before, sandbox=None) != replace(description, sandbox=None):
             is_owned = description.kind is EngineKind.OWNED
             packs, commit = await asyncio.to_thread(self._on_disk) if is_owned else (None, None)
             found = _Found(_node_types(description), packs, None, (), description.version, commit, is_owned)
@@ -137,16 +144,18 @@ class Registrar:
         try:
             if description.kind is EngineKind.ATTACHED:
                 return await models_of_attached(description.url), ()
-            return await asyncio.to_thread(self._list)
+            return await asyncio.to_thread(self._list, description)
         except Unreadable as why:
             if str(why) != self._said:
                 self._said = str(why)
                 log.warning("No run is kept away for a model that is missing here.", reason=str(why))
             return None, ()
 
-    def _list(self) -> tuple[list[ModelFile], Stamp]:
-        home = self._settings.home
-        return list_models(model_roots(self._settings.comfyui_dir, home / "engine" / "models"), home / "models")
+    def _list(self, description: EngineDescription) -> tuple[list[ModelFile], Stamp]:
+        home, facts = self._settings.home, description.sandbox
+        is_apart = facts is not None and facts.rung == Rung.NAMESPACES
+        own = None if is_apart else home / "engine" / "models"
+        return list_models(model_roots(self._settings.comfyui_dir, own), home / "models")
 
     async def _has_other_models(self) -> bool:
         found, description = self._found, self._of

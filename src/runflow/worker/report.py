@@ -74,8 +74,9 @@ class Report:
         self.begun_at: float | None = None
         """When the engine began, in seconds since the epoch."""
         self.cold_start = False
-        self.loaded: bool | None = None
         """Whether the engine had to be started first: this is the first prompt of its life."""
+        self.loaded: bool | None = None
+        """Whether the engine had other models loaded, or none; None: the prompt had no turn."""
 
     def use_prompt(self, prompt: Prompt, output_types: frozenset[str] = frozenset()) -> None:
         """Name nodes as in `prompt`, the bound one: binding adds nodes.

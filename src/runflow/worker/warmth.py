@@ -3,11 +3,13 @@
 An engine holds the large models of the run that it executed last. A run without any displaces none.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from uuid import UUID
 
 from runflow.protocol.leases import Warm
 from runflow.worker.lease import Lease
+from runflow.worker.memory import MOST_ENGINES
 from runflow.worker.settings import Isolation
 
 
@@ -29,6 +31,12 @@ class _Key:
 class _Loaded:
     key: _Key
     seconds: float = 0.0
+    life: int | None = None
+    """Of its engine; None: it is not there yet."""
+
+
+Stays = Callable[[int | None, UUID], bool]
+"""Tells whether the engine of a life keeps what it has loaded while one of another domain executes this version."""
 
 
 class Warmth:
@@ -39,11 +47,11 @@ class Warmth:
         self._shared = isolation is Isolation.WORKER
         self._loaded: dict[int, _Loaded] = {}
         """By the life of the engine; the one that executed last stands last."""
-        self._coming: dict[str, _Key] = {}
+        self._coming: dict[str, tuple[_Key, UUID]] = {}
 
     def took(self, lease: Lease) -> None:
         """A run has come, and will execute after those that came before."""
-        self._coming[lease.id] = self._key(lease)
+        self._coming[lease.id] = self._key(lease), lease.version_id
 
     def gone(self, lease: Lease) -> None:
         """A run is over, whether it executed or not."""
@@ -55,7 +63,7 @@ class Warmth:
         self._coming.pop(lease.id, None)
         key, loaded = self._key(lease), self._loaded.pop(life, None)
         warm = loaded is not None and loaded.key.holds(key)
-        self._loaded[life] = loaded if warm and loaded is not None else _Loaded(key)
+        self._loaded[life] = loaded if warm and loaded is not None else _Loaded(key, life=life)
         return not warm
 
     def executed(self, life: int, seconds: float) -> None:
@@ -63,16 +71,20 @@ class Warmth:
         if life in self._loaded:
             self._loaded[life].seconds += seconds
 
-    def told(self, lives: Collection[int]) -> list[Warm]:
-        """Return what engines will have loaded once all that is held has executed, the next one first."""
+    def told(self, lives: Collection[int], stays: Stays = lambda *_: True) -> list[Warm]:
+        """Return what engines will have loaded once all that is held has executed, the next one first.
+
+        Those are left out that will be gone by then, because a run that is held takes their place.
+        """
         if self._single_use:
             return []
         self._loaded = {life: loaded for life, loaded in self._loaded.items() if life in lives}
-        found = [_Loaded(one.key, one.seconds) for one in self._loaded.values()]
-        for key in self._coming.values():
+        found = [_Loaded(one.key, one.seconds, one.life) for one in self._loaded.values()]
+        for key, version_id in self._coming.values():
             held = next((one for one in found if one.key.holds(key)), None)
             if held is None:
-                found = [one for one in found if one.key.domain != key.domain]
+                others = [one for one in found if one.key.domain != key.domain]
+                found = [one for one in others if stays(one.life, version_id)][1 - MOST_ENGINES :]
                 held = _Loaded(key)
             else:
                 found.remove(held)

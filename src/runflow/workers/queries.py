@@ -15,14 +15,14 @@ from runflow.workers.schemas import Worker
 from runflow.workers.tables import worker_lists, workers
 
 _REGISTER = """
-    INSERT INTO workers AS w (id, name, instance, gpu_code, gpu_name, memory_gb, labels, engine, fingerprints,
+    INSERT INTO workers AS w (id, name, instance, gpu_code, gpu_name, memory_gb, labels, engine,
                               status_code, status_detail, token_id, abilities, abilities_hash, abilities_at, sandbox)
     VALUES (%(id)s, %(name)s, %(instance)s, %(gpu_code)s, %(gpu_name)s, %(memory_gb)s, CAST(%(labels)s AS json),
-            CAST(%(engine)s AS json), %(fingerprints)s, %(status_code)s, %(status_detail)s, %(token_id)s,
+            CAST(%(engine)s AS json), %(status_code)s, %(status_detail)s, %(token_id)s,
             CAST(%(abilities)s AS json), %(abilities_hash)s, clock_timestamp(), CAST(%(sandbox)s AS json))
     ON CONFLICT (name) DO UPDATE SET instance = excluded.instance, gpu_code = excluded.gpu_code,
         gpu_name = excluded.gpu_name, memory_gb = excluded.memory_gb, labels = excluded.labels,
-        engine = excluded.engine, fingerprints = excluded.fingerprints, status_code = excluded.status_code,
+        engine = excluded.engine, status_code = excluded.status_code,
         status_detail = excluded.status_detail, token_id = excluded.token_id, last_seen_at = now(), removed_at = NULL,
         abilities = excluded.abilities, abilities_hash = excluded.abilities_hash, sandbox = excluded.sandbox,
         abilities_at = CASE WHEN w.abilities_hash IS NOT DISTINCT FROM excluded.abilities_hash
@@ -166,7 +166,6 @@ class ShownWorker:
     takeovers: int
     taken_over_at: datetime | None
     engine: dict[str, Any] | None
-    fingerprints_count: int
     abilities: dict[str, Any] | None
     node_types_count: int | None
     node_packs_count: int | None
@@ -202,7 +201,6 @@ def selection() -> Select[Any]:
         workers.c.takeovers,
         workers.c.taken_over_at,
         workers.c.engine,
-        func.coalesce(func.array_length(workers.c.fingerprints, 1), 0).label("fingerprints_count"),
         workers.c.abilities,
         *(_count(name) for name in LIST_NAMES),
         workers.c.sandbox,

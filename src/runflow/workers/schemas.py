@@ -58,7 +58,6 @@ class Worker(BaseModel):
     )
     taken_over_at: Timestamp | None = Field(description="When that was noticed last.")
     engine: dict[str, Any] | None = Field(description="What its ComfyUI is: kind, versions, device, abilities.")
-    fingerprints_count: int = Field(description="How many runtimes it holds warm, as it registered.")
     runs: list[HeldRun] = Field(description="What it works on for your organization; others' runs are not shown.")
     abilities: WorkerAbilities | None = Field(
         description="What its engine can run; null where it has told none: it is offered every lane."

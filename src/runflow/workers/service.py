@@ -138,7 +138,6 @@ def _record(row: ShownWorker, runs: list[dict[str, Any]]) -> dict[str, Any]:
         "takeovers": row.takeovers,
         "taken_over_at": row.taken_over_at,
         "engine": row.engine,
-        "fingerprints_count": row.fingerprints_count,
         "abilities": _abilities(row),
         "sandbox": row.sandbox,
         "last_seen_at": row.last_seen_at,

@@ -17,6 +17,7 @@ from runflow.worker.failures import RunFailed
 from runflow.worker.lease import RemoteFile, Resource
 from runflow.worker.store.model_store import ModelStore
 from runflow.worker.store.models import ModelPlacer
+from runflow.worker.store.verified import VerifiedFiles
 
 CONTENT = os.urandom(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -56,6 +57,16 @@ async def serving(files: Files) -> AsyncIterator[Files]:
         yield files
 
 
+class Counting(VerifiedFiles):
+    """Counts how often a file is read."""
+
+    reads = 0
+
+    def read(self, path: Path) -> str:
+        self.reads += 1
+        return super().read(path)
+
+
 class Machine:
     """A worker with an engine's two models folders."""
 
@@ -65,7 +76,8 @@ class Machine:
         self.ours.mkdir(parents=True, exist_ok=True)
         self.theirs.mkdir(parents=True, exist_ok=True)
         self._connection = connection
-        self._placer = ModelPlacer(ModelStore(self.store), allow_pickle=allow_pickle)
+        self.verified = Counting()
+        self._placer = ModelPlacer(ModelStore(self.store, self.verified), allow_pickle=allow_pickle)
 
     async def place(self, *models: Resource) -> None:
         await self._placer.place(self._connection, models, (self.ours, self.theirs), patience=5)
@@ -126,6 +138,31 @@ async def test_a_store_that_was_written_to_is_fetched_anew(machine: Machine) -> 
         with (machine.ours / "checkpoints/deep/mine.safetensors").open("r+b") as file:
             file.write(b"changed")
         await machine.place(files.model("loras/other.safetensors"))
+    assert (machine.ours / "loras/other.safetensors").read_bytes() == CONTENT
+
+
+async def test_a_model_is_read_once_for_all_engines(machine: Machine) -> None:
+    async with serving(Files()) as files:
+        await machine.place(files.model())
+        for life in range(3):
+            machine.ours = machine.ours.with_name(f"models-{life}")
+            machine.ours.mkdir()
+            await machine.place(files.model(), files.model("loras/same.safetensors"))
+            machine.verified.unlink_below(machine.ours)
+            assert [path for path in machine.ours.rglob("*") if path.is_file()] == []
+        assert (machine.verified.reads, files.ranges) == (1, [None])
+
+
+async def test_what_was_written_to_is_read_again_whatever_times_it_shows(machine: Machine) -> None:
+    placed = machine.ours / "checkpoints/deep/mine.safetensors"
+    async with serving(Files()) as files:
+        await machine.place(files.model())
+        before = placed.stat()
+        with placed.open("r+b") as file:
+            file.write(b"changed")
+        os.utime(placed, ns=(before.st_atime_ns, before.st_mtime_ns))
+        await machine.place(files.model("loras/other.safetensors"))
+        assert machine.verified.reads == 3, "as it came, as it was found, as it came again"
     assert (machine.ours / "loras/other.safetensors").read_bytes() == CONTENT
 
 

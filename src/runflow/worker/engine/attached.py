@@ -121,6 +121,9 @@ class AttachedEngine:
         self._abilities = description.abilities
         return description
 
+    async def settled(self) -> None:
+        """Say nothing: nobody starts it."""
+
     @property
     def model_folders(self) -> tuple[Path, ...]:
         """Return none: its folders are not ours."""

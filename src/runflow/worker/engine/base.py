@@ -175,6 +175,9 @@ class Engine(Protocol):
     async def describe(self) -> EngineDescription:
         """Return what it is now."""
 
+    async def settled(self) -> SandboxFacts | None:
+        """Wait until it is known how engines after this one start; return what is said then. None: nothing new."""
+
     async def place_input(self, run_folder: str, name: str, path: Path) -> str:
         """Give it a file for one run, below a folder of its own. Returns the name for a loader node."""
 

@@ -205,6 +205,7 @@ class EngineHome:
     def end_life(self, life: Life) -> None:
         """Remove what an engine left."""
         if life.root != self.base_dir:
+            self.settings.unlink_models(life.root / "models")
             self._remove(life.name)
             self.pid_path(life).unlink(missing_ok=True)
 

@@ -21,6 +21,7 @@ from runflow.worker.engine.base import (
     EngineUnreachable,
     OnBoot,
     OutputRef,
+    SandboxFacts,
 )
 from runflow.worker.engine.boot import (
     OwnedSettings,
@@ -184,6 +185,11 @@ class OwnedEngine:
     async def describe(self) -> EngineDescription:
         """Ask it what it is now."""
         return await self._read_description(self._connected()[0])
+
+    async def settled(self) -> SandboxFacts:
+        """Wait until it is known whether engines after this one are forked; return what is said of it then."""
+        await self._home.settled()
+        return self._home.facts
 
     async def _read_description(self, client: ComfyClient) -> EngineDescription:
         home = self._home

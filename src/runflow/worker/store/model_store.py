@@ -1,7 +1,6 @@
 """Models by SHA-256 in one folder of the worker: fetched once, resumed where the last attempt ended, checked."""
 
 import asyncio
-import hashlib
 from collections import defaultdict
 from functools import partial
 from pathlib import Path
@@ -10,6 +9,7 @@ from runflow.worker.connection import Connection, ServerRefused, ServerUnavailab
 from runflow.worker.lease import RemoteFile
 from runflow.worker.retry import until_answered
 from runflow.worker.store.download import DownloadFailed
+from runflow.worker.store.verified import VerifiedFiles
 
 _UNFINISHED = ".part"
 _CHUNK_BYTES = 1024 * 1024
@@ -18,9 +18,10 @@ _CHUNK_BYTES = 1024 * 1024
 class ModelStore:
     """Files named by their hash. None is given up by itself: the engine's own folder holds links to the same bytes."""
 
-    def __init__(self, folder: Path) -> None:
-        """Keep them in `folder`, made when it is needed."""
+    def __init__(self, folder: Path, verified: VerifiedFiles | None = None) -> None:
+        """Keep them in `folder`, made when it is needed. `verified` remembers which have been read."""
         self._folder = folder
+        self.verified = verified or VerifiedFiles()
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def fetch(self, connection: Connection, file: RemoteFile, *, patience: float) -> Path:
@@ -36,16 +37,18 @@ class ModelStore:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             kept = self._folder / sha256
             if kept.is_file():
-                if await asyncio.to_thread(_hash, kept) == sha256:
+                found = self.verified.recall(kept) or await asyncio.to_thread(self.verified.read, kept)
+                if found == sha256:
                     return kept
                 kept.unlink()  # something wrote to it through a link
             part = kept.with_suffix(_UNFINISHED)
             await self._complete(connection, file, part, patience)
-            if await asyncio.to_thread(_hash, part) != sha256:
+            if await asyncio.to_thread(self.verified.read, part) != sha256:
                 part.unlink()
                 raise DownloadFailed("Its SHA-256 is not the one of the upload.")
-            part.chmod(0o644)  # the engine may run as another user
-            part.replace(kept)
+            with part.open("rb") as whole, self.verified.names_change(whole.fileno()):
+                part.chmod(0o644)  # the engine may run as another user
+                part.replace(kept)
             return kept
 
     async def _complete(self, connection: Connection, file: RemoteFile, part: Path, patience: float) -> None:
@@ -98,8 +101,3 @@ def _size(path: Path) -> int:
 
 def _forget(path: Path) -> None:
     path.unlink(missing_ok=True)
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import uuid
+from collections.abc import Awaitable, Callable
 from pathlib import Path, PurePosixPath
 
 from runflow.protocol.abilities import PICKLES
@@ -20,6 +21,7 @@ from runflow.worker.failures import RunFailed, failed
 from runflow.worker.lease import Resource
 from runflow.worker.store.download import DownloadFailed
 from runflow.worker.store.model_store import ModelStore
+from runflow.worker.store.verified import VerifiedFiles
 
 _PUT_IT = "Put the file into the worker's models folder, or run again when this is repaired."
 
@@ -31,6 +33,15 @@ class ModelPlacer:
         self._store = store
         self._allow_pickle = allow_pickle
 
+    async def fetch(
+        self, connection: Connection, models: tuple[Resource, ...], shared: tuple[Path, ...], *, patience: float
+    ) -> None:
+        """Have each model in the store, unless a folder that every engine finds has its path: no engine waits for it.
+
+        Raises `RunFailed`, MODEL_MISSING.
+        """
+        await self._each(models, lambda model: self._fetch(connection, model, shared, patience))
+
     async def place(
         self, connection: Connection, models: tuple[Resource, ...], folders: tuple[Path, ...], *, patience: float
     ) -> None:
@@ -38,20 +49,33 @@ class ModelPlacer:
 
         Without folders, an attached engine's, nothing happens. Raises `RunFailed`, MODEL_MISSING.
         """
-        if not folders:
-            return
+        if folders:
+            await self._each(models, lambda model: self._place(connection, model, folders, patience))
+
+    async def _each(self, models: tuple[Resource, ...], work: Callable[[Resource], Awaitable[object]]) -> None:
         for model in models:
             try:
-                await self._place(connection, model, folders, patience)
+                await work(model)
             except (EngineError, DownloadFailed, OSError) as error:
                 reason = f"{error.strerror or 'The disk failed'}." if isinstance(error, OSError) else str(error)
                 # Another worker may have it, or more room; a path that is refused here is refused everywhere.
                 raise _missing(model, f"{reason} {_PUT_IT}", again=not isinstance(error, EngineError)) from error
 
     async def _place(self, connection: Connection, model: Resource, folders: tuple[Path, ...], patience: float) -> None:
+        source = await self._fetch(connection, model, folders, patience)
+        if source is not None:
+            await asyncio.to_thread(self._link_or_copy, source, folders[0], model.path)
+
+    def _link_or_copy(self, source: Path, models: Path, path: str) -> None:
+        link_or_copy_file(source, models, relative_path(path), self._store.verified)
+
+    async def _fetch(
+        self, connection: Connection, model: Resource, folders: tuple[Path, ...], patience: float
+    ) -> Path | None:
+        """Return where the store has the model; None where one of the folders has it."""
         name = relative_path(model.path)
         if _is_there(name, folders):
-            return
+            return None
         suffix = PurePosixPath(name).suffix.lower()
         if suffix in PICKLES and not self._allow_pickle:
             raise _missing(
@@ -61,15 +85,14 @@ class ModelPlacer:
                 "RUNFLOW_WORKER_ALLOW_PICKLE.",
                 lacking=True,
             )
-        source = await self._store.fetch(connection, model.file, patience=patience)
-        await asyncio.to_thread(link_or_copy_file, source, folders[0], name)
+        return await self._store.fetch(connection, model.file, patience=patience)
 
 
 def _is_there(name: str, folders: tuple[Path, ...]) -> bool:
     return any(os.path.lexists(folder / name) for folder in folders)
 
 
-def link_or_copy_file(source: Path, models: Path, name: str) -> None:
+def link_or_copy_file(source: Path, models: Path, name: str, verified: VerifiedFiles) -> None:
     """Let `name` below `models` be the same bytes, whole or not at all; a file that is there by then stays.
 
     Raises OSError, and EngineError where a link is on the way: an engine of the same user could have put it there.
@@ -83,16 +106,17 @@ def link_or_copy_file(source: Path, models: Path, name: str) -> None:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(part, 0o755, dir_fd=folder.descriptor)
                 folder = held.enter_context(folder.folder(part))
-            _link_or_copy(source, folder, last)
+            _link_or_copy(source, folder, last, verified)
     except OSError as error:
         if error.errno not in NO_FOLDER:
             raise
         raise EngineError(f"The path {name!r} leads over a link in the engine's models folder.") from error
 
 
-def _link_or_copy(source: Path, folder: Folder, name: str) -> None:
+def _link_or_copy(source: Path, folder: Folder, name: str, verified: VerifiedFiles) -> None:
     try:
-        os.link(source, name, dst_dir_fd=folder.descriptor)
+        with source.open("rb") as file, verified.names_change(file.fileno()):
+            os.link(source, name, dst_dir_fd=folder.descriptor)
     except FileExistsError:
         return
     except OSError:

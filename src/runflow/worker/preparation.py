@@ -1,0 +1,79 @@
+"""How a run is prepared: first its files come here, while engines serve others, then they go into its engine."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+from runflow.protocol.failures import Stage
+from runflow.worker.engine.base import Engine, EngineError
+from runflow.worker.failures import RunFailed, engine_failure, timeout_failure
+from runflow.worker.lease import Lease
+from runflow.worker.prepare import Fetched, Fetching, fetch, place
+
+SLOW_SECONDS = 2.0
+"""From then on a run whose files are still on the way keeps no place that another one could use."""
+
+
+class Preparation:
+    """Prepares one run, in two steps that each may take as long as the run. Both raise `RunFailed`.
+
+    `staging` is a folder of this run on the worker, `folder` its name in the engine's folders. `on_slow` is called when
+    its files take long to come, and when they are here after that.
+    """
+
+    def __init__(
+        self, lease: Lease, fetching: Fetching, *, staging: Path, folder: str, on_slow: Callable[[], None]
+    ) -> None:
+        self.is_slow = False
+        """Whether its files take long to come."""
+        self.milliseconds = 0
+        """How long it has taken, without the wait for an engine."""
+        self._lease = lease
+        self._fetching = fetching
+        self._staging = staging
+        self._folder = folder
+        self._on_slow = on_slow
+
+    async def fetch(self, shared_models: tuple[Path, ...] | None) -> Fetched:
+        """Bring the run's files here (`prepare.fetch`)."""
+        slow = asyncio.get_running_loop().call_later(SLOW_SECONDS, self._note_slow, True)
+        try:
+            async with self._in_time():
+                return await fetch(self._lease, self._fetching, staging=self._staging, shared_models=shared_models)
+        finally:
+            slow.cancel()
+            if self.is_slow:
+                self._note_slow(False)
+
+    async def place(self, fetched: Fetched, engine: Engine) -> dict[str, dict[str, Any]]:
+        """Give the engine the run's files, and return the prompt that uses them (`prepare.place`). Raises OSError."""
+        try:
+            async with self._in_time():
+                return await place(
+                    self._lease,
+                    fetched,
+                    self._fetching,
+                    output_folder=self._folder,
+                    place_input=lambda path, name: engine.place_input(self._folder, name, path),
+                    model_folders=engine.model_folders,
+                )
+        except EngineError as error:
+            raise RunFailed(engine_failure(error, Stage.PREPARE)) from error
+
+    def _note_slow(self, is_slow: bool) -> None:
+        self.is_slow = is_slow
+        self._on_slow()
+
+    @contextlib.asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
+        began = time.perf_counter()
+        try:
+            async with asyncio.timeout(self._lease.timeout_seconds):
+                yield
+        except TimeoutError:
+            raise RunFailed(timeout_failure(self._lease.timeout_seconds, Stage.PREPARE)) from None
+        finally:
+            self.milliseconds += round((time.perf_counter() - began) * 1000)

@@ -1,0 +1,102 @@
+"""Nobody waits for another run's files: an engine is taken when they are here."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runflow.worker.concurrency import UNFINISHED_LIMIT
+from tests.support.fake_server import FakeServer, image_lease
+from tests.worker.conftest import StartWorker
+from tests.worker.scripted_engine import png
+from tests.worker.scripted_engines import BLUE, RED, ScriptedEngines, succeed
+
+
+@pytest.fixture(params=[False, True], ids=["boots", "starts quickly"])
+def engines(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ScriptedEngines:
+    monkeypatch.setattr("runflow.worker.preparation.SLOW_SECONDS", 0.01)
+    return ScriptedEngines(tmp_path, quick=request.param)
+
+
+def endless(server: FakeServer, name: str = "endless.png") -> dict[str, Any]:
+    """A lease whose picture never comes to its end."""
+    lease = image_lease(server, b"")
+    server.endless.add(name)
+    return {**lease, "files": {each: server.serve(name, b"", size_bytes=1 << 30) for each in lease["files"]}}
+
+
+def staged(tmp_path: Path) -> set[str]:
+    return {path.name for path in (tmp_path / "worker" / "staging").glob("*")}
+
+
+async def test_runs_of_others_succeed_while_inputs_never_end(
+    server: FakeServer, worker: StartWorker, engines: ScriptedEngines, tmp_path: Path
+) -> None:
+    server.lease_seconds = 1
+    async with worker(find=engines):
+        slow = [server.offer(domain=RED, **endless(server)) for _ in range(3)]
+        await server.until(lambda: staged(tmp_path) == set(slow))
+        for _ in range(3):
+            await succeed(server, BLUE, **image_lease(server, png()))
+        assert engines.started == 1, "no engine is started for a run whose files are not here"
+        assert not server.completions.keys() & set(slow)
+        server.cancel.update(slow)
+        for lease_id in slow:
+            assert (await server.completion(lease_id))["result"] == "cancelled"
+        await server.until(lambda: not staged(tmp_path))
+    assert not any(lease_id in engine.prompts for engine in engines.engines for lease_id in slow)
+
+
+async def test_more_leases_than_a_worker_may_hold_do_not_stop_it(
+    server: FakeServer, worker: StartWorker, engines: ScriptedEngines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The domain with most of them gives back, and what is not told of its runs is nothing."""
+    async with worker(find=engines):
+        other = server.offer(domain=BLUE, **endless(server))
+        slow = [server.offer(domain=RED, **endless(server)) for _ in range(UNFINISHED_LIMIT + 3)]
+        await server.until(lambda: len(server.completions) == 4)
+        assert {server.completions[lease_id]["result"] for lease_id in server.completions} == {"released"}
+        assert other not in server.completions and slow[0] not in server.completions
+        await succeed(server, BLUE)
+
+
+async def test_models_come_before_an_engine_is_taken(
+    server: FakeServer, worker: StartWorker, engines: ScriptedEngines, tmp_path: Path
+) -> None:
+    engines.attributes["model_folders"] = (tmp_path / "own", tmp_path / "comfyui" / "models")
+    model = {"path": "loras/huge.safetensors", **server.serve("huge.safetensors", b"", size_bytes=1 << 30)}
+    server.endless.add("huge.safetensors")
+    async with worker(find=engines):
+        await succeed(server, BLUE)
+        slow = server.offer(domain=RED, models=[model])
+        await server.until(lambda: "get" in server.log)
+        await succeed(server, BLUE)
+        assert (engines.started, slow in server.completions) == (1, False)
+
+
+async def test_a_file_is_fetched_once_however_many_engines_end_before_its_run(
+    server: FakeServer, worker: StartWorker, engines: ScriptedEngines, tmp_path: Path
+) -> None:
+    async with worker(find=engines):
+        await succeed(server, RED)
+        first = engines.engines[0]
+        first.hold_place = placing = asyncio.Event()
+        lease_id = server.offer(domain=RED, **image_lease(server, png()))
+        await server.until(lambda: first.placing)
+        first.crash()
+        placing.set()
+        assert (await server.completion(lease_id))["result"] == "succeeded"
+    assert server.log.count("get") == 1
+    assert list(engines.of(lease_id).inputs.values()) == [png()]
+
+
+async def test_a_worker_that_starts_removes_what_an_earlier_one_has_fetched(
+    server: FakeServer, worker: StartWorker, engines: ScriptedEngines, tmp_path: Path
+) -> None:
+    left = tmp_path / "worker" / "staging" / "lease" / "0-photo.png"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(png())
+    async with worker(find=engines):
+        await succeed(server, RED)
+        assert not left.parent.exists()
