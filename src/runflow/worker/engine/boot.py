@@ -31,8 +31,10 @@ class OwnedSettings:
     None: nine tenths of the machine. `uid`: as root, run the engine as this user id. `enclosed`: put it into the best
     sandbox of the machine, and reach it over a Unix socket; there `network` leaves it the machine's (None: as
     `EngineHome.use_network` says), `sandbox_user` is
-    as in `isolation.rungs.probe`, and `uid_without` is asked where no sandbox works. `more_folders`: what it may read
-    there beside its own. `disk_limit_bytes`: what one may write, None: half of what is free. Times in seconds.
+    as in `isolation.rungs.probe`, and `uid_without` is asked where no sandbox works. `disk_limit_bytes`: what one may
+    write, None: half of what is free. `fork_levels`: those that are tried, best first, None: what is known to be safe
+    (for tests and `scripts/bench gpu`). `proofs`: where what is found out about forks is kept, None: this user's cache.
+    Times in seconds.
     """
 
     comfy_dir: Path
@@ -53,7 +55,8 @@ class OwnedSettings:
     sandbox_user: int | Literal["own", "same"] = "own"
     uid_without: Callable[[], int | None] = lambda: None
     disk_limit_bytes: int | None = None
-    more_folders: tuple[Path, ...] = ()
+    fork_levels: tuple[int, ...] | None = None
+    proofs: Path | None = None
     boot_seconds: float = 600.0
     patience: float = 1.0
 

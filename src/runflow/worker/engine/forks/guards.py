@@ -80,6 +80,17 @@ class Watch:
         return found
 
 
+def unfit() -> "str | None":
+    """Return what keeps this process from being forked at all, however it came; None where it may be."""
+    if len(threading.enumerate()) > 1:
+        return f"a thread that runs ({threading.enumerate()[-1].name})"
+    seen = _look()
+    if seen["cuda"]:
+        return "a CUDA context"
+    devices = sorted(name for name in seen["open"] if name.startswith("device"))
+    return f"an open {devices[0]}" if devices else None
+
+
 class Environment:
     """Remembers the settings that are to hold for engines, whatever a pack changes for itself."""
 
@@ -161,7 +172,7 @@ def _open_things() -> "set[str]":
             target = os.readlink(f"/proc/self/fd/{name}")
             if target.startswith("socket:"):
                 found.add(f"connection ({target})")
-            elif target.startswith(("/dev/nvidia", "/dev/dri", "/dev/kfd")):
+            elif target.startswith(("/dev/nvidia", "/dev/dri", "/dev/kfd", "/dev/dxg")):
                 found.add(f"device ({target})")
     return found
 
