@@ -73,7 +73,7 @@ async def measure(comfyui: Path, rounds: int, levels: tuple[int, ...]) -> None:
         home = EngineHome(OwnedSettings(comfyui, folder / "rungs", enclosed=True, network=False))
         await home.open()
         try:
-            print(f"sandboxes: a worker uses {home.facts.rung}; {home.facts.why_not_better or 'the best'}")
+            print(f"sandboxes: a worker uses {home.sandbox.rung}; {home.sandbox.why_not_better or 'the best'}")
             for name, sandbox in candidates(home):
                 print(f"  {name:44}  {await computes_in(home, sandbox)}")
         finally:
