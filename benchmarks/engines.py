@@ -94,7 +94,7 @@ async def measure(comfyui: Path, rounds: int) -> None:
         first = OwnedEngine(home.settings, home)
         try:
             await start(first, Starts())
-            await home.forks.settled()
+            await home.settled()
             print(f"engines of {comfyui}: seconds, median and most of {rounds}; load {os.getloadavg()[0]:.1f}")
             facts = home.facts
             print(f"  rung {facts.rung}, fork level {facts.fork_level}; {facts.why_not_better or 'the best'}")

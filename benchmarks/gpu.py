@@ -89,7 +89,7 @@ async def forks(comfyui: Path, base: Path, level: int, rounds: int, boots: Start
     first = OwnedEngine(settings, home)
     try:
         await start(first, Starts())
-        await home.forks.settled()
+        await home.settled()
         await first.stop()
         server = home.forks.server
         if not home.can_fork or server is None:

@@ -24,7 +24,7 @@ async def test_an_engine_with_a_network_ends_when_there_are_others(comfyui_dir: 
         if home.sandbox.rung is not Rung.NAMESPACES:
             pytest.skip(f"there are no namespaces for us: {home.sandbox.why_not_better}")
         assert "the machine's network" in first.isolation()
-        await home.forks.settled()
+        await home.settled()
         home.use_network(False)
         death = await first.wait_dead()
         assert isinstance(death, EngineCrashed)

@@ -86,7 +86,7 @@ async def check_folder(
             engine = OwnedEngine(home.settings, home)
             try:
                 description = await engine.start(on_boot)
-                await home.forks.settled()
+                await home.settled()
                 description = replace(description, sandbox=home.facts)
             except EngineError as error:
                 problems.append(str(error))

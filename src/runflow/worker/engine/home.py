@@ -87,6 +87,10 @@ class EngineHome:
         """Whether the next engine starts in a fraction of a second, or of a boot."""
         return self.forks.is_ready
 
+    async def settled(self) -> None:
+        """Wait until it is known how further engines start."""
+        await self.forks.settled()
+
     def use_network(self, network: bool) -> None:
         """Say whether engines are to have the machine's network, where that was left open; the next ones obey."""
         if self.settings.network is not None or network == self._network:

@@ -146,7 +146,7 @@ async def test_packs_are_forked_or_loaded_by_each_engine_and_none_is_lost(home: 
     booted = await started(home)
     try:
         before = booted.quick
-        await home.forks.settled()
+        await home.settled()
         assert (before, booted.quick) == (False, True), home.forks.why_not_better
     finally:
         await booted.stop()
@@ -178,7 +178,7 @@ async def test_a_pack_that_computes_is_loaded_by_each_engine(home: EngineHome) -
     write_pack(home.base_dir, "Computes", COMPUTES)
     engine = await started(home)
     try:
-        await home.forks.settled()
+        await home.settled()
         assert engine.quick, home.forks.why_not_better
         if home.forks.level == 0:  # some builds of torch survive it
             assert "cannot compute" in (home.forks.why_not_better or "")

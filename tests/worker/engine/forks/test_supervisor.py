@@ -94,7 +94,7 @@ async def test_engines_are_forked_from_their_packages_alone(new_home: NewHome) -
     home = new_home((0,))
     booted = await started(home)
     node_types = (await booted.describe()).node_types
-    await home.forks.settled()
+    await home.settled()
     assert (home.forks.level, home.facts.fork_level) == (0, 0), home.forks.why_not_better
     await booted.stop()
     engine = await started(home)
@@ -130,7 +130,7 @@ async def test_what_cannot_be_imported_before_the_fork_is_forked_from_its_packag
     )
     engine = await started(home)
     try:
-        await home.forks.settled()
+        await home.settled()
         assert home.forks.level == 0, home.forks.why_not_better
         assert "lower level" in (home.facts.why_not_better or "")
     finally:
