@@ -132,6 +132,6 @@ async def test_what_cannot_be_imported_before_the_fork_is_forked_from_its_packag
     try:
         await home.settled()
         assert home.forks.level == 0, home.forks.why_not_better
-        assert "lower level" in (home.facts.why_not_better or "")
+        assert "Level 3 does not work" in (home.facts.why_not_better or "")
     finally:
         await engine.stop()

@@ -230,14 +230,17 @@ class ForkSupervisor:
         if self.is_ready or self._is_stale or not self._may_fork():
             return
         key = await self._identity()
-        why_lower: str | None = None
+        tried: list[str] = []
         for level in self._levels():
+            why_lower = f"Engines are forked at level {level}. {' '.join(tried)}" if tried else None
             known = Remembered(key, level, modules=imported.modules, settings=imported.settings, why_lower=why_lower)
             refused = await self._start(known, node_types)
             if refused is None:
                 return
-            why_lower = f"Engines are forked at a lower level: {refused}"
+            tried.append(f"Level {level} does not work: {refused}")
         self._is_refused = True
+        self.why_none = f"Engines are booted, not forked. {' '.join(tried)}"
+        log.warning("No fork server.", reason=self.why_none)
 
     async def _start(self, known: Remembered, node_types: frozenset[str] | None = None) -> str | None:
         """Start the fork server; where that is not known yet, prove that its engines have what a booted one has.
@@ -256,7 +259,7 @@ class ForkSupervisor:
                 known = await asyncio.to_thread(self._memory.write, known.proven(node_types))
         except (ForkRefused, EngineError, OSError) as refused:
             self.why_none = f"Engines are booted, not forked: {refused}"
-            log.warning("No fork server.", level=known.level, reason=str(refused))
+            log.warning("A level of forks does not work here.", level=known.level, reason=str(refused))
             if self.server is not None:
                 log.warning("what the fork server said", log_tail=self.server.tail()[-3000:])
                 await self.server.stop()
