@@ -2,7 +2,20 @@
 
 import sys
 
-from benchmarks import cli, deliveries, engines, evaluations, idle, images, lists, platform, reads, scheduling, startup
+from benchmarks import (
+    cli,
+    deliveries,
+    engines,
+    evaluations,
+    gpu,
+    idle,
+    images,
+    lists,
+    platform,
+    reads,
+    scheduling,
+    startup,
+)
 from benchmarks.chaos import command as chaos
 
 ALL = {
@@ -15,6 +28,7 @@ ALL = {
     "idle": idle.main,
     "startup": startup.main,
     "engines": engines.main,
+    "gpu": gpu.main,
     "evaluations": evaluations.main,
     "scheduling": scheduling.main,
 }

@@ -122,13 +122,13 @@ async def measure(comfyui: Path, rounds: int) -> None:
 
 async def sandbox(home: EngineHome, rounds: int) -> None:
     """Print how much of a fork its sandbox takes: the same child with and without a view of its own."""
-    assert home.forks is not None
+    assert home.forks.server is not None
     taken: dict[bool, list[float]] = {True: [], False: []}
     for _ in range(rounds * 5):
         for held in (True, False):
             life = await asyncio.to_thread(home.new_life)
             began = time.perf_counter()
-            settled = await home.forks.settle_only(life.name, life.number, held=held)
+            settled = await home.forks.server.settle_only(life.name, life.number, held=held)
             taken[held].append(time.perf_counter() - began)
             assert settled == 0
             await asyncio.to_thread(home.end_life, life)
@@ -153,11 +153,11 @@ async def change(home: EngineHome, rounds: int) -> None:
 
 async def memory(home: EngineHome, booted: float) -> None:
     """Print what five forked engines take together with the fork server, against a booted one."""
-    assert home.forks is not None
+    assert home.forks.server is not None
     engines = [await start(OwnedEngine(home.settings, home), Starts()) for _ in range(5)]
     for engine in engines:
         await run(engine)
-    together = memory_of(home.forks.processes())
+    together = memory_of(home.forks.server.processes())
     print(f"  memory: booted {booted:.0f} MiB; five forked, with the fork server, {together:.0f} MiB")
     verdict("five forked : one booted", together / booted, BUDGET_MEMORY)
     for engine in engines:

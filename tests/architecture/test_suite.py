@@ -64,7 +64,7 @@ def may_import(importer: Path, imported: Path) -> bool:
 def mirrored(test: Path) -> bool:
     """Return whether a module or folder of the source has the test's name: `test_x.py` or `test_x_aspect.py` of `x`."""
     name = test.relative_to(TESTS)
-    base = {"support": TESTS, "plugin": ROOT}.get(name.parts[0], PACKAGE)
+    base = {"support": TESTS, "plugin": ROOT, "benchmarks": ROOT}.get(name.parts[0], PACKAGE)
     folder = base / name.parent
     words = test.stem.removeprefix("test_").split("_")
     subjects = ["_".join(words[:end]) for end in range(1, len(words) + 1)]

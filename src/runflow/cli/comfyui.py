@@ -157,6 +157,7 @@ def check(
     from runflow.logs import configure
     from runflow.worker.engine.attached import credential_headers
     from runflow.worker.engine.check import check_folder, check_url
+    from runflow.worker.settings import ENGINE_USER_AUTO, ENGINE_USER_SAME
 
     configure("console", level="critical")
     settings = load_settings()
@@ -165,12 +166,15 @@ def check(
         report = asyncio.run(check_url(address, credential_headers(os.environ)))
     else:
         folder = directory or settings.comfyui_dir
+        user = os.environ.get("RUNFLOW_ENGINE_USER") or ENGINE_USER_AUTO
+        if user not in (ENGINE_USER_AUTO, ENGINE_USER_SAME) and not user.isdecimal():
+            fail(f"RUNFLOW_ENGINE_USER is a user id, `{ENGINE_USER_SAME}` or `{ENGINE_USER_AUTO}`, not {user!r}.")
         with console.status(f"Starting the ComfyUI in {folder} …") as status:
 
             def show(seconds: float, line: str) -> None:
                 status.update(f"Starting the ComfyUI in {folder} … {seconds:.0f} s  [dim]{escape(line[:80])}[/]")
 
-            report = asyncio.run(check_folder(folder, show, boot=boot))
+            report = asyncio.run(check_folder(folder, show, boot=boot, engine_user=user))
     if as_json:
         typer.echo(orjson.dumps(report.to_json()).decode())
     else:

@@ -68,7 +68,7 @@ class EngineFinder:
                     enclosed=True,
                     network=_NETWORK[settings.engine_network],
                     disk_limit_bytes=settings.engine_disk_bytes,
-                    sandbox_user=self._sandbox_user(),
+                    sandbox_user=sandbox_user(settings.engine_user),
                     uid_without=self._uid,
                     more_folders=self._model_folders(),
                     unlink_models=self.verified.unlink_below,
@@ -90,12 +90,6 @@ class EngineFinder:
             await self._home.close()
             self._home = None
 
-    def _sandbox_user(self) -> int | Literal["own", "same"]:
-        choice = self._settings.engine_user
-        if choice == ENGINE_USER_AUTO:
-            return "own"
-        return "same" if choice == ENGINE_USER_SAME else int(choice)
-
     def _model_folders(self) -> tuple[Path, ...]:
         try:
             return tuple(folder for folder in shown_folders(self._settings.comfyui_dir)[1:] if folder.is_dir())
@@ -108,29 +102,41 @@ class EngineFinder:
         RunFiles(self._base, uid=None).clean(RUN_FOLDERS)
 
     def _uid(self) -> int | None:
-        choice = self._settings.engine_user
-        if os.geteuid() != 0 or choice == ENGINE_USER_SAME:
-            return None
-        if choice != ENGINE_USER_AUTO:
-            return int(choice)
-        python = next(python for python in default_pythons(self._settings.comfyui_dir) if python.exists())
-        why = self._why_not_apart(python)
-        if why is None:
-            return ENGINE_UID
-        if why != self._said:
+        settings = self._settings
+        uid, why = user_without_sandbox(settings.engine_user, settings.comfyui_dir, self._base)
+        if why is not None and why != self._said:
             self._said = why
             log.warning("The engine runs as root, because a user of its own cannot be used.", reason=why)
-        return None
+        return uid
 
-    def _why_not_apart(self, python: Path) -> str | None:
-        if Path("/dev/kfd").exists():
-            return "this GPU's device files belong to a group"
-        closed = [folder for folder in self._base.parents if folder.exists() and not _is_open(folder)]
-        if closed:
-            return f"{closed[-1]} lets nobody else in"
-        if not can_run_as(ENGINE_UID, python, self._settings.comfyui_dir):
-            return f"others cannot read {self._settings.comfyui_dir}, or the Python that it uses"
-        return None
+
+def sandbox_user(choice: str) -> int | Literal["own", "same"]:
+    """Return what RUNFLOW_ENGINE_USER means for an engine in a sandbox (`isolation.rungs.probe`)."""
+    if choice == ENGINE_USER_AUTO:
+        return "own"
+    return "same" if choice == ENGINE_USER_SAME else int(choice)
+
+
+def user_without_sandbox(choice: str, comfyui: Path, base: Path) -> tuple[int | None, str | None]:
+    """Return the user id of an engine that no sandbox holds, None for the worker's own; and why not another one."""
+    if os.geteuid() != 0 or choice == ENGINE_USER_SAME:
+        return None, None
+    if choice != ENGINE_USER_AUTO:
+        return int(choice), None
+    why = _why_not_apart(comfyui, base)
+    return (ENGINE_UID, None) if why is None else (None, why)
+
+
+def _why_not_apart(comfyui: Path, base: Path) -> str | None:
+    if Path("/dev/kfd").exists():
+        return "this GPU's device files belong to a group"
+    closed = [folder for folder in base.parents if folder.exists() and not _is_open(folder)]
+    if closed:
+        return f"{closed[-1]} lets nobody else in"
+    python = next(python for python in default_pythons(comfyui) if python.exists())
+    if not can_run_as(ENGINE_UID, python, comfyui):
+        return f"others cannot read {comfyui}, or the Python that it uses"
+    return None
 
 
 def _is_open(folder: Path) -> bool:

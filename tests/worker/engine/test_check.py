@@ -10,9 +10,13 @@ import pytest
 from typer.testing import CliRunner
 
 from runflow.cli.comfyui import app
+from runflow.worker.engine.boot import can_run_as, default_pythons
 from runflow.worker.engine.check import check_folder, check_url
+from runflow.worker.engine.isolation.rungs import Rung, Sandbox
 from runflow.worker.engine.owned import OwnedEngine
+from runflow.worker.engine_choice import ENGINE_UID
 from runflow.worker.runtime.record import read_record
+from runflow.worker.settings import ENGINE_USER_AUTO, ENGINE_USER_SAME
 
 CLI = CliRunner()
 
@@ -85,3 +89,19 @@ async def test_an_attached_one_lacks_what_only_its_owner_can_do(comfyui_engine: 
     assert report.usable
     assert {"own_folders", "kill", "local_files", "memory_limit"} == set(report.lacking)
     assert report.isolation == ()
+
+
+@pytest.mark.e2e
+async def test_what_holds_the_engine_is_what_would_hold_the_worker_s(
+    comfyui_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def none(*_: object, **__: object) -> Sandbox:
+        return Sandbox(Rung.NONE, why_not_better="Namespaces cannot be used: the test says so.")
+
+    monkeypatch.setattr("runflow.worker.engine.home.probe", none)
+    python = next(python for python in default_pythons(comfyui_dir) if python.exists())
+    for user, rung in ((ENGINE_USER_AUTO, "user"), (ENGINE_USER_SAME, "none")):
+        report = await check_folder(comfyui_dir, engine_user=user)
+        assert report.problems == ()
+        assert report.sandbox is not None
+        assert report.sandbox.rung == (rung if can_run_as(ENGINE_UID, python, comfyui_dir) else "none")

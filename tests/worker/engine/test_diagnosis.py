@@ -18,6 +18,12 @@ from runflow.worker.engine.diagnosis import diagnose
         (-11, "", "signal SIGSEGV"),
         (3, "x\nValueError: kaput", "ValueError: kaput"),
         (0, "", "exit code 0"),
+        (97, "SANDBOX: mounting tmpfs at /x: Operation not permitted", "be built: mounting tmpfs at /x: Operation not"),
+        (97, "SANDBOX: mounting tmpfs at /x: Operation not permitted", "see `runflow comfyui check`, and restart"),
+        (97, "SANDBOX: /gone: No such file or directory", "moved or removed while the worker ran"),
+        (97, "SANDBOX: mounting: No space left on device", "Free some space"),
+        (97, "x", "it did not say why. Restart the worker."),
+        (1, "SANDBOX: a node pack's own words\nValueError: kaput", "ValueError: kaput"),
         (None, "", "ended"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -210,3 +211,23 @@ def test_it_has_no_descriptor_but_nothing_to_read_and_the_pipe_of_its_log(
     assert said[1:] == complained[1:]
     assert said[1] == stat.S_IFIFO
     assert said[2] not in {os.fstat(number).st_ino for number in (0, 1, 2)}
+
+
+async def test_a_log_that_cannot_be_written_is_no_fault_of_the_installation(tmp_path: Path) -> None:
+    engine = EngineProcess(
+        [sys.executable], cwd=tmp_path, env={}, log_path=tmp_path / "gone" / "e.log", pid_path=tmp_path / "e.pid"
+    )
+    with pytest.raises(EngineStartFailed, match=r"e\.log cannot be written: No such file.* disk has room") as raised:
+        await engine.start()
+    assert "install" not in str(raised.value)
+
+
+async def test_a_machine_at_its_limit_is_no_fault_of_the_installation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
+    with pytest.raises(EngineStartFailed, match="at its limit of processes"):
+        await process(tmp_path, "").start()

@@ -20,8 +20,10 @@ from runflow.worker.engine.base import (
 from runflow.worker.engine.boot import OwnedSettings, default_pythons
 from runflow.worker.engine.home import EngineHome
 from runflow.worker.engine.owned import OwnedEngine
+from runflow.worker.engine_choice import sandbox_user, user_without_sandbox
 from runflow.worker.runtime.record import InstallRecord, read_record, unfinished
 from runflow.worker.runtime.source import missing_parts, tree_version
+from runflow.worker.settings import ENGINE_USER_AUTO
 
 _LACKS: dict[Ability, str] = {
     Ability.LOCAL_FILES: "Files travel through its upload and view routes, which is slower than moving them.",
@@ -60,13 +62,27 @@ class CheckReport:
         return asdict(self)
 
 
-async def check_folder(comfy_dir: Path, on_boot: OnBoot | None = None, *, boot: bool = True) -> CheckReport:
-    """Examine a ComfyUI folder. With `boot` an engine is started from it in a temporary base folder, and stopped."""
+async def check_folder(
+    comfy_dir: Path, on_boot: OnBoot | None = None, *, boot: bool = True, engine_user: str = ENGINE_USER_AUTO
+) -> CheckReport:
+    """Examine a ComfyUI folder. With `boot` an engine is started from it in a temporary base folder, and stopped.
+
+    `engine_user`: the worker's setting, so that the engine is held as the worker's would be.
+    """
     comfy_dir, problems = await asyncio.to_thread(_look_at, comfy_dir)
     description: EngineDescription | None = None
     if boot and not problems:
         with tempfile.TemporaryDirectory(prefix="runflow-check-") as base:
-            home = EngineHome(OwnedSettings(comfy_dir, Path(base), enclosed=True))
+            await asyncio.to_thread(Path(base).chmod, 0o711)  # a user of the engine's own must come through
+            home = EngineHome(
+                OwnedSettings(
+                    comfy_dir,
+                    Path(base) / "engine",
+                    enclosed=True,
+                    sandbox_user=sandbox_user(engine_user),
+                    uid_without=lambda: user_without_sandbox(engine_user, comfy_dir, Path(base) / "engine")[0],
+                )
+            )
             engine = OwnedEngine(home.settings, home)
             try:
                 description = await engine.start(on_boot)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from runflow.protocol.failures import FailureCode
 
+SANDBOX_EXIT_CODE = 97
+"""Of an engine whose sandbox could not be built (`isolation/enter.py`)."""
 _CAUSES: tuple[tuple[str, str], ...] = (
     (
         r"ModuleNotFoundError: No module named '?([\w.]+)",
@@ -26,6 +28,23 @@ _CAUSES: tuple[tuple[str, str], ...] = (
     (r"PermissionError: [^\n]*", "It may not read or write one of its files. Check the owner of its folders."),
 )
 _MEMORY = re.compile(r"(?i)out of memory|can't allocate memory|MemoryError|OutOfMemory")
+_SANDBOX = re.compile(r"^SANDBOX: (.+)$", re.MULTILINE)
+_SANDBOX_CAUSES: tuple[tuple[str, str], ...] = (
+    (r"No space left|Disk quota", "The disk, or the memory for files, is full. Free some space."),
+    (
+        r"Too many open files|Resource temporarily|Cannot allocate",
+        "The machine is at its limit of processes or memory.",
+    ),
+    (
+        r"No such file|Not a directory",
+        "Something that it is made of was moved or removed while the worker ran. Restart the worker.",
+    ),
+    (
+        r"not permitted|Permission denied|Invalid argument",
+        "What this machine allows has changed since the worker began: see `runflow comfyui check`, and restart the "
+        "worker, which looks anew for what works.",
+    ),
+)
 _LAST_WORDS = re.compile(r"^(\w+(?:\.\w+)*(?:Error|Exception|Interrupt)): (.+)$", re.MULTILINE)
 
 
@@ -41,6 +60,8 @@ def diagnose(returncode: int | None, log_tail: str, killed_because: str | None =
     """Explain an engine's end. `killed_because` is our own reason where we killed it for its memory."""
     if killed_because:
         return Diagnosis(killed_because, FailureCode.OUT_OF_MEMORY)
+    if returncode == SANDBOX_EXIT_CODE:
+        return Diagnosis(_no_sandbox(log_tail), FailureCode.ENGINE_CRASHED)
     code = FailureCode.OUT_OF_MEMORY if _MEMORY.search(log_tail) else FailureCode.ENGINE_CRASHED
     how = _how(returncode)
     for pattern, advice in _CAUSES:
@@ -54,6 +75,13 @@ def diagnose(returncode: int | None, log_tail: str, killed_because: str | None =
     words = _LAST_WORDS.findall(log_tail)
     last = f" Its last error: {words[-1][0]}: {words[-1][1]}." if words else ""
     return Diagnosis(f"The engine {how}.{last} Its log has the rest.", code)
+
+
+def _no_sandbox(log_tail: str) -> str:
+    said = _SANDBOX.findall(log_tail)
+    what = said[-1].rstrip(".") if said else "it did not say why"
+    advice = (advice for pattern, advice in _SANDBOX_CAUSES if re.search(pattern, what))
+    return f"The engine's sandbox could not be built: {what}. " + next(advice, "Restart the worker.")
 
 
 def _how(returncode: int | None) -> str:

@@ -10,62 +10,30 @@ import fcntl
 import os
 import secrets
 import shutil
-import uuid
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 import structlog
 
-from runflow.worker.engine.base import EngineError, EngineStartFailed, SandboxFacts
-from runflow.worker.engine.boot import (
-    SECRET_VARIABLE,
-    OwnedSettings,
-    find_python,
-    plugin_folder,
-    secret_headers,
-    until_ready,
-)
+from runflow.worker.engine.base import EngineStartFailed, SandboxFacts
+from runflow.worker.engine.boot import SECRET_VARIABLE, OwnedSettings, find_python, plugin_folder
 from runflow.worker.engine.boundary import Budget, BudgetSpent, Folder
-from runflow.worker.engine.execution import Outcome
 from runflow.worker.engine.flags import engine_arguments, needs_cpu
 from runflow.worker.engine.folders import prepare_base
-from runflow.worker.engine.forks.fork_server import ForkedEngine, ForkRefused, ForkServer, Wish
-from runflow.worker.engine.forks.memory import ForkMemory, Remembered, identity
+from runflow.worker.engine.forks.imported import ImportRecord
+from runflow.worker.engine.forks.supervisor import ForkSupervisor
 from runflow.worker.engine.isolation.rungs import Rung, Sandbox, make_life, plan, probe
 from runflow.worker.engine.isolation.view import SCRIPTS, Runtime, mounts
-from runflow.worker.engine.listening_socket import ListeningSocket
 from runflow.worker.engine.process import EngineProcess, end_leftover
-from runflow.worker.engine.protocol import ComfyClient
-from runflow.worker.engine.run_files import RunFiles
+from runflow.worker.engine.run_files import Life, RunFiles
 from runflow.worker.engine.scrub import scrubbed_environment
-from runflow.worker.engine.session import PromptSession
 
 log = structlog.get_logger(__name__)
 
 LIVES = "lives"
-_MOST_LOADS = 8
-"""How often a fork server is started anew, with one more pack left to its children."""
 _TOLD_SECONDS = 10.0
 """How long the first engine waits to hear whether it may have a network; without an answer it has none."""
-_CANARY_SECONDS = 120.0
-_CANARY = {
-    "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},
-    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "canary"}},
-}
-CPU_LEVEL = 3
-"""On a GPU nothing is forked yet: importing ComfyUI touches the device, and no GPU test has shown that less is safe."""
-
-
-@dataclass(frozen=True, slots=True)
-class Life:
-    """The folders and the user of one engine, from its start to its end."""
-
-    name: str
-    number: int
-    root: Path
-    uid: int | None
-    files: RunFiles
 
 
 class EngineHome:
@@ -78,26 +46,17 @@ class EngineHome:
         self.uid = settings.uid
         """The user id of an engine that has no sandbox with one of its own."""
         self.arguments: list[str] = []
-        self.forks: ForkServer | None = None
-        self.forked_nodes: dict[str, bool] | None = None
-        """The node classes of engines out of this fork server, once one of them has listed them."""
-        self.fork_level: int | None = None
-        self.why_no_forks: str | None = "No engine has been started yet."
+        self.forks = ForkSupervisor(self, settings.fork_levels)
         self.disk_limit = settings.disk_limit_bytes or 0
         """How many bytes one engine may write."""
         self._network = settings.network
         self._network_told = asyncio.Event()
         self._changed = asyncio.Event()
-        self._is_stale = False
-        """Whether the fork server has another network than engines are to have now."""
-        self._is_refused = False
         self._is_found = False
         """Whether it is known what holds an engine here: without that none is started."""
         self._lock: IO[bytes] | None = None
         self._numbers = 0
-        self._preparing: asyncio.Task[None] | None = None
         self._opening = asyncio.Lock()
-        self._memory = ForkMemory(self.base_dir / "forks.json")
 
     @property
     def lives(self) -> Path:
@@ -115,18 +74,22 @@ class EngineHome:
     @property
     def facts(self) -> SandboxFacts:
         """What a registration says of it."""
-        reasons = [reason for reason in (self.sandbox.why_not_better, self.why_no_forks) if reason]
+        reasons = [reason for reason in (self.sandbox.why_not_better, self.forks.why_not_better) if reason]
         return SandboxFacts(
             rung=self.sandbox.rung.value,
             separates_files=self.sandbox.separates_files,
-            fork_level=self.fork_level,
+            fork_level=self.forks.level,
             why_not_better=" ".join(reasons) or None,
         )
 
     @property
     def can_fork(self) -> bool:
-        """Whether the next engine starts in a fraction of a second."""
-        return self.forks is not None and self.forks.running and self.fork_level is not None and not self._is_stale
+        """Whether the next engine starts in a fraction of a second, or of a boot."""
+        return self.forks.is_ready
+
+    async def settled(self) -> None:
+        """Wait until it is known how further engines start."""
+        await self.forks.settled()
 
     def use_network(self, network: bool) -> None:
         """Say whether engines are to have the machine's network, where that was left open; the next ones obey."""
@@ -137,7 +100,7 @@ class EngineHome:
         if self.sandbox.rung is Rung.NAMESPACES and self.sandbox.network != network:
             log.info("Engines have a network from now on." if network else "Engines have no network from now on.")
             self.sandbox = replace(self.sandbox, network=network)
-            self._is_stale = self.forks is not None
+            self.forks.replace_soon()
             self._changed.set()
             self._changed = asyncio.Event()
 
@@ -177,12 +140,7 @@ class EngineHome:
 
     async def close(self) -> None:
         """End the fork server with all that came from it, and let go of the folder."""
-        if self._preparing is not None:
-            self._preparing.cancel()
-            await asyncio.wait({self._preparing})
-        if self.forks is not None:
-            await self.forks.stop()
-            self.forks = None
+        await self.forks.stop()
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -200,10 +158,13 @@ class EngineHome:
             return Life("base", self._numbers, self.base_dir, self.uid, files)
         name = secrets.token_hex(8)
         uid = self.sandbox.uid(self._numbers)
-        return Life(name, self._numbers, self.lives / name, uid, make_life(self.lives / name, uid))
+        files = make_life(self.lives / name, uid)
+        return Life(name, self._numbers, self.lives / name, uid, files, ImportRecord())
 
     def end_life(self, life: Life) -> None:
         """Remove what an engine left."""
+        if life.imports is not None:
+            life.imports.close()
         if life.root != self.base_dir:
             self.settings.unlink_models(life.root / "models")
             self._remove(life.name)
@@ -232,12 +193,17 @@ class EngineHome:
     ) -> EngineProcess:
         """Start a ComfyUI in this life, on a socket that it is handed, or on a port of the loopback address."""
         settings, environment = self.settings, {**self.environment(), SECRET_VARIABLE: secret}
-        python, keep = find_python(settings), () if listening is None else (listening,)
+        python = find_python(settings)
+        keep = [] if listening is None else [listening]
+        record = "-"
+        if listening is not None and life.imports is not None:
+            keep.append(life.imports.descriptor)
+            record = str(life.imports.descriptor)
         head = [str(python)]
         if listening is not None:
             is_in_view = self.sandbox.rung is Rung.NAMESPACES
             script = f"{SCRIPTS}/forks/serving.py" if is_in_view else await asyncio.to_thread(self._place_script)
-            head += [script, str(listening)]
+            head += [script, str(listening), record]
         command = [*head, "main.py", *self.main_arguments(port)]
         process = EngineProcess(
             command, cwd=settings.comfy_dir, env=environment, log_path=log_path, pid_path=self.pid_path(life)
@@ -278,145 +244,6 @@ class EngineHome:
         """Return where a life's process is remembered."""
         return self.base_dir / "engine.pid" if life.root == self.base_dir else life.root.with_suffix(".pid")
 
-    async def wait_for_forks(self) -> None:
-        """Start the fork server and wait for it where it is known to do for this ComfyUI what a boot does."""
-        if self._is_stale:
-            await self.settled()
-        if self._is_stale and self.forks is not None and self.forks.is_idle:
-            await self.forks.stop()
-            self.forks, self._is_stale = None, False
-        if self.can_fork or self._is_stale or not await self._may_fork():
-            return
-        known = await asyncio.to_thread(self._memory.read, await self._identity())
-        if known is None or not known.is_proven:
-            self.why_no_forks = "The first engine of a ComfyUI is booted; those after it are forked once that is tried."
-            return
-        if self._preparing is None or self._preparing.done():
-            self._preparing = asyncio.create_task(self._start_forks(known), name="fork server")
-        await asyncio.wait({self._preparing})
-
-    def prove_forks(self, node_types: frozenset[str]) -> None:
-        """Prepare a fork server while an engine that was booted works; `node_types` are the classes that it has."""
-        if self._preparing is None or self._preparing.done():
-            self._preparing = asyncio.create_task(self._prove(node_types), name="fork server")
-
-    async def settled(self) -> None:
-        """Wait until it is known how further engines start."""
-        if self._preparing is not None:
-            await asyncio.wait({self._preparing})
-
-    async def _may_fork(self) -> bool:
-        if self.sandbox.rung is not Rung.NAMESPACES:
-            self.why_no_forks = "Engines are booted, not forked: that needs namespaces."
-        elif self._is_refused:
-            return False
-        elif self.sandbox.privileged and self.sandbox.users is None:
-            self.why_no_forks = "Engines are booted, not forked: they have root's user id."
-        elif self.sandbox.gpu:
-            self.why_no_forks = "Engines are booted, not forked, on a GPU."
-        else:
-            return True
-        return False
-
-    async def _identity(self) -> str:
-        return await asyncio.to_thread(identity, self.runtime, self.main_arguments(0))
-
-    async def _prove(self, node_types: frozenset[str]) -> None:
-        if self.can_fork or self._is_stale or not await self._may_fork():
-            return
-        key = await self._identity()
-        known = await asyncio.to_thread(self._memory.read, key)
-        await self._start_forks(known or Remembered(key), node_types)
-
-    async def _start_forks(self, known: Remembered, node_types: frozenset[str] | None = None) -> None:
-        """Start the fork server; where that is not known yet, prove that its engines have what a booted one has."""
-        try:
-            known = await self._load_calmly(known)
-            assert self.forks is not None
-            if not await self.forks.computes():
-                raise ForkRefused("A forked engine cannot compute: something had computed before the fork.")
-            if node_types is not None:
-                await self._try_a_fork(node_types)
-                known = await asyncio.to_thread(self._memory.write, known.proven(sorted(node_types)))
-        except (ForkRefused, EngineError, OSError) as refused:
-            self.why_no_forks = f"Engines are booted, not forked: {refused}"
-            log.warning("No fork server.", reason=str(refused))
-            if self.forks is not None:
-                log.warning("what the fork server said", log_tail=self.forks.tail()[-3000:])
-                await self.forks.stop()
-                self.forks = None
-            self._is_refused = True
-            return
-        self.fork_level, self.why_no_forks = CPU_LEVEL, None
-        log.info("Engines are forked.", level=CPU_LEVEL, loaded_by_each=list(known.load_in_child))
-
-    async def forked(self, life: Life, secret: str, listening: ListeningSocket, log_path: Path) -> ForkedEngine:
-        """Fork an engine into this life. Raises EngineStartFailed."""
-        if self.forks is None:
-            raise EngineStartFailed("There is no fork server.")
-        environment = {SECRET_VARIABLE: secret}
-        return await self.forks.fork(
-            life.name, life.number, listening.fileno(), environment, log_path, file_bytes=self.disk_limit
-        )
-
-    async def require_held(self, engine: ForkedEngine) -> None:
-        """See that an engine is shut in as it must be, before its first prompt. Raises EngineStartFailed."""
-        fault = None if self.forks is None else await self.forks.held(engine.process)
-        if fault is not None:
-            await engine.kill()
-            self._is_refused, self.fork_level = True, None
-            self.why_no_forks = f"Engines are booted, not forked: {fault}. A node pack may have done that at import."
-            raise EngineStartFailed(self.why_no_forks)
-
-    async def _try_a_fork(self, node_types: frozenset[str]) -> None:
-        """See that a forked engine has what a booted one has, and executes a prompt. Raises what says why not."""
-        life = await asyncio.to_thread(self.new_life)
-        listening = ListeningSocket(self.base_dir / "sockets")
-        secret = secrets.token_urlsafe(32)
-        client = ComfyClient("http://engine", headers=secret_headers(secret), socket_path=str(listening.path))
-        log_path = self.base_dir / "forks-canary.log"
-        engine: ForkedEngine | None = None
-        try:
-            engine = await self.forked(life, secret, listening, log_path)
-            await until_ready(engine, client, _CANARY_SECONDS, log_path, None)
-            if (fault := await self.forks.held(engine.process) if self.forks is not None else None) is not None:
-                raise ForkRefused(f"{fault[:1].upper()}{fault[1:]}.")
-            found = await client.object_info()
-            if missing := node_types - frozenset(found):
-                raise ForkRefused(f"A forked engine lacks {len(missing)} node classes, e.g. {min(missing)}.")
-            await _execute_canary(client)
-            self.forked_nodes = found
-        finally:
-            await client.close()
-            if engine is not None:
-                await engine.kill()
-            listening.close()
-            await asyncio.to_thread(self.end_life, life)
-
-    async def _load_calmly(self, known: Remembered) -> Remembered:
-        """Load it, again without the packs that no fork survives: their children load them."""
-        for _ in range(_MOST_LOADS):
-            if self.forks is not None:
-                await self.forks.stop()
-            self.forked_nodes = None
-            self.forks = ForkServer(
-                self.runtime,
-                self.sandbox,
-                self.lives,
-                # Its plugin is to know that it is a worker's; each engine has a secret of its own.
-                {**self.environment(), SECRET_VARIABLE: secrets.token_urlsafe(32)},
-                self.base_dir / "forks.log",
-            )
-            wish = Wish(CPU_LEVEL, tuple(self.main_arguments(0)), known.load_in_child)
-            loaded = await self.forks.start(wish)
-            if not loaded.complaints:
-                return known
-            for pack, complaints in loaded.complaints.items():
-                log.warning("A node pack is loaded by each engine.", pack=pack, left=list(complaints))
-            await self.forks.stop()
-            known = known.without(loaded.complaints)
-        raise ForkRefused("Too many node packs leave something behind that no fork survives.")
-
     def _take_base(self) -> None:
         """Lock the base folder, and end what an earlier worker left in it."""
         self.base_dir.mkdir(parents=True, exist_ok=True)
@@ -451,17 +278,3 @@ class EngineHome:
             raise EngineStartFailed(
                 f"{error.filename or self.base_dir} cannot be written: {error.strerror}."
             ) from error
-
-
-async def _execute_canary(client: ComfyClient) -> None:
-    session = PromptSession(client)
-    await session.open()
-    try:
-        async with asyncio.timeout(_CANARY_SECONDS):
-            execution = await session.execute(_CANARY, str(uuid.uuid4()))
-    except (TimeoutError, EngineError) as error:
-        raise ForkRefused(f"A forked engine executes no prompt: {error or 'it hangs'}") from error
-    finally:
-        await session.close()
-    if execution.outcome is not Outcome.SUCCEEDED:
-        raise ForkRefused(f"A forked engine fails at a prompt: {execution.error}")

@@ -34,11 +34,11 @@ from runflow.worker.engine.describe import read_description
 from runflow.worker.engine.diagnosis import diagnose
 from runflow.worker.engine.execution import Execution, OnEvent, Prompt
 from runflow.worker.engine.forks.fork_server import ForkedEngine
-from runflow.worker.engine.home import EngineHome, Life
+from runflow.worker.engine.home import EngineHome
 from runflow.worker.engine.listening_socket import ListeningSocket
 from runflow.worker.engine.process import EngineProcess, default_limit_bytes, free_port
 from runflow.worker.engine.protocol import ComfyClient
-from runflow.worker.engine.run_files import RunFiles
+from runflow.worker.engine.run_files import Life, RunFiles
 from runflow.worker.engine.session import PromptSession
 
 log = structlog.get_logger(__name__)
@@ -47,7 +47,6 @@ _PORT_TRIES = 3
 _MEMORY_SECONDS = 1.0
 _CHILDREN_EVERY = 10
 _DISK_EVERY = 5
-_FORK_SECONDS = 60.0
 _OWN_ABILITIES = frozenset({Ability.LOCAL_FILES, Ability.OWN_FOLDERS, Ability.KILL, Ability.MEMORY_LIMIT})
 
 
@@ -131,7 +130,7 @@ class OwnedEngine:
         await self.stop()
         await self._home.open()
         try:
-            await self._home.wait_for_forks()
+            await self._home.forks.wait_until_ready()
             self._stopping, self._killed_because, self._killed_code, self._death = False, None, None, None
             self._gone.clear()
             changed = self._home.changed  # what changes while it starts holds for it, too
@@ -149,7 +148,7 @@ class OwnedEngine:
             await self._end()
             raise
         if self.settings.enclosed and not self._home.can_fork:
-            self._home.prove_forks(description.node_types)
+            self._home.forks.prove(description.node_types, self._life)
         self._abilities = description.abilities
         session = PromptSession(client)
         await session.open()
@@ -194,14 +193,12 @@ class OwnedEngine:
     async def _read_description(self, client: ComfyClient) -> EngineDescription:
         home = self._home
         is_forked = isinstance(self._process, ForkedEngine)
-        if is_forked and home.forked_nodes is None:
-            home.forked_nodes = await client.object_info()
         found = await read_description(
             client,
             self.kind,
             extra_abilities=_OWN_ABILITIES,
             isolation=self.isolation(),
-            nodes=home.forked_nodes if is_forked else None,
+            nodes=home.forks.nodes if is_forked else None,
         )
         return replace(found, sandbox=home.facts)
 
@@ -278,7 +275,7 @@ class OwnedEngine:
         if home.can_fork:
             try:
                 return await self._fork(self._life, secret, on_boot)
-            except EngineStartFailed as failure:
+            except EngineError as failure:
                 log.warning("an engine could not be forked, so one is booted", reason=str(failure))
                 if self._process is not None:
                     await self._process.kill()
@@ -291,12 +288,14 @@ class OwnedEngine:
 
     async def _fork(self, life: Life, secret: str, on_boot: OnBoot | None) -> ComfyClient:
         listening = self._socket = ListeningSocket(self.base_dir / "sockets")
-        forked = self._process = await self._home.forked(life, secret, listening, self.log_path)
-        # What was imported already answers at once, or hangs.
-        client = await self._until_ready(forked, self._client_on(listening, secret), on_boot, seconds=_FORK_SECONDS)
+        forks = self._home.forks
+        forked = self._process = await forks.fork(life, secret, listening, self.log_path)
+        client = self._client_on(listening, secret)
+        client = await self._until_ready(forked, client, on_boot, seconds=forks.ready_seconds)
         try:
-            await self._home.require_held(forked)
-        except EngineStartFailed:
+            await forks.require_held(forked)
+            await forks.require_parity(client)
+        except EngineError:
             await client.close()
             raise
         return client

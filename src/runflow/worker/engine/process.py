@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -90,27 +91,33 @@ class EngineProcess:
         os.set_inheritable(read_end, True)
         try:
             said = self.log.open()
-            try:
-                words = command(read_end)
-                self._process = await asyncio.create_subprocess_exec(
-                    *words,
-                    cwd=self._cwd,
-                    env=self._env,
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=said,
-                    stderr=said,
-                    start_new_session=True,
-                    pass_fds=(read_end, *keep, *handed),
-                )
-            finally:
-                os.close(said)
+        except OSError as error:
+            os.close(read_end)
+            os.close(write_end)
+            raise EngineStartFailed(
+                f"The engine's log {self.log.path} cannot be written: {error.strerror or error}. See that the disk has "
+                "room and that the worker may write there."
+            ) from error
+        try:
+            words = command(read_end)
+            self._process = await asyncio.create_subprocess_exec(
+                *words,
+                cwd=self._cwd,
+                env=self._env,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+                pass_fds=(read_end, *keep, *handed),
+            )
         except OSError as error:
             os.close(write_end)
             self.log.close()
             raise EngineStartFailed(
-                f"{self._command[0]} cannot be started: {error.strerror}. Run `runflow comfyui install` again."
+                f"{self._command[0]} cannot be started: {error.strerror or error}. {_next_step(error)}"
             ) from error
         finally:
+            os.close(said)
             os.close(read_end)
         self._pipe = write_end
         _remember(self._pid_path, self._process.pid)
@@ -203,6 +210,14 @@ def end_leftover(pid_path: Path) -> int | None:
             time.sleep(0.02)
     pid_path.unlink(missing_ok=True)
     return pid if is_ours else None
+
+
+def _next_step(error: OSError) -> str:
+    if error.errno in (errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.ELOOP):
+        return "Run `runflow comfyui install` again."
+    if error.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE):
+        return "The machine, or the worker's user, is at its limit of processes, memory or open files."
+    return "See that the disk has room and that the worker may write to its folder."
 
 
 def _remember(path: Path, pid: int) -> None:

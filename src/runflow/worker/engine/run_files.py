@@ -21,6 +21,7 @@ import structlog
 from runflow.worker.engine.base import EngineError, FileMissing, OutputRef
 from runflow.worker.engine.boundary import NO_FOLDER, Budget, BudgetSpent, Folder, NotAFile, OpenedOutput
 from runflow.worker.engine.folders import relative_path
+from runflow.worker.engine.forks.imported import ImportRecord
 
 log = structlog.get_logger(__name__)
 
@@ -187,10 +188,6 @@ class RunFiles:
             with root.own_folder(name) as mounted:  # a disk of its own
                 mounted.empty(budget)
 
-    def used_bytes(self) -> int:
-        """Return how much of the disk they take, as far as it was looked (`usage`)."""
-        return self.usage().size_bytes
-
     def usage(self, budget: Budget | None = None) -> Usage:
         """Add up what the folders take; whoever must bound it takes what is not whole for too much."""
         budget = budget or Budget()
@@ -292,6 +289,18 @@ class RunFiles:
                         return
                     with contextlib.suppress(OSError), top.folder(above or ".") as folder:
                         os.rmdir(name, dir_fd=folder.descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """The folders and the user of one engine, from its start to its end. `imports`: where a booted one tells them."""
+
+    name: str
+    number: int
+    root: Path
+    uid: int | None
+    files: RunFiles
+    imports: ImportRecord | None = None
 
 
 def _walk(

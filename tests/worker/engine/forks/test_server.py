@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from runflow.worker.engine.boot import OwnedSettings
@@ -67,6 +68,26 @@ INSTALLED = subprocess.run([sys.executable, "-m", "pip", "install", "runflow-no-
 def told():
     return [os.environ.get("OMP_NUM_THREADS"), os.environ.get("MY_PACK"), INSTALLED, random.random()]
 """
+PENDING = """
+import asyncio, os
+IMPORTED_BY = os.getpid()
+async def work():
+    await asyncio.Event().wait()
+KEPT = asyncio.get_event_loop().create_task(work())
+def told():
+    return [IMPORTED_BY == os.getpid()]
+"""
+PRESTARTUP = """
+import os, socket, sys
+KEPT = socket.create_server(("127.0.0.1", 0))
+sys.runflow_test = (os.getpid(), KEPT)
+"""
+AFTER_PRESTARTUP = """
+import os, sys
+IMPORTED_BY = os.getpid()
+def told():
+    return [IMPORTED_BY == os.getpid(), sys.runflow_test[0] == os.getpid(), sys.runflow_test[1].getsockname()[1] > 0]
+"""
 COMPUTES = """
 import torch
 TOTAL = float((torch.ones(1500, 1500) @ torch.ones(1500, 1500)).sum())
@@ -93,7 +114,8 @@ async def told(engine: OwnedEngine, name: str) -> list[str]:
 
 @pytest.fixture
 async def home(comfyui_dir: Path, tmp_path: Path) -> AsyncIterator[EngineHome]:
-    found = EngineHome(OwnedSettings(comfyui_dir, tmp_path / "base", enclosed=True, network=False))
+    settings = OwnedSettings(comfyui_dir, tmp_path / "base", enclosed=True, network=False, proofs=tmp_path / "proofs")
+    found = EngineHome(settings)
     await found.open()
     try:
         if found.sandbox.rung is not Rung.NAMESPACES:
@@ -110,14 +132,22 @@ async def started(home: EngineHome) -> OwnedEngine:
 
 
 async def test_packs_are_forked_or_loaded_by_each_engine_and_none_is_lost(home: EngineHome) -> None:
-    packs = {"KeepsThread": THREAD, "KeepsConnection": CONNECTION, "SharesMemory": SHARED, "ChangesSettings": SETTINGS}
+    packs = {
+        "KeepsThread": THREAD,
+        "KeepsConnection": CONNECTION,
+        "SharesMemory": SHARED,
+        "ChangesSettings": SETTINGS,
+        "LeavesWork": PENDING,
+        "ConnectsBefore": AFTER_PRESTARTUP,
+    }
     for name, code in packs.items():
         write_pack(home.base_dir, name, code)
+    (home.base_dir / "custom_nodes" / "ConnectsBefore" / "prestartup_script.py").write_text(PRESTARTUP)
     booted = await started(home)
     try:
         before = booted.quick
         await home.settled()
-        assert (before, booted.quick) == (False, True), home.why_no_forks
+        assert (before, booted.quick) == (False, True), home.forks.why_not_better
     finally:
         await booted.stop()
     one, other = await asyncio.gather(started(home), started(home))
@@ -130,6 +160,8 @@ async def test_packs_are_forked_or_loaded_by_each_engine_and_none_is_lost(home: 
         # Each engine imported these itself.
         assert await told(one, "KeepsConnection") == ["True"]
         assert await told(one, "SharesMemory") == ["True"]
+        assert await told(one, "LeavesWork") == ["True"]
+        assert await told(one, "ConnectsBefore") == ["True", "True", "True"]
         threads, own, installed, number = await told(one, "ChangesSettings")
         assert (threads, own) == ("None", "kept")
         assert installed != "0"
@@ -137,36 +169,19 @@ async def test_packs_are_forked_or_loaded_by_each_engine_and_none_is_lost(home: 
     finally:
         await one.stop()
         await other.stop()
-    known = (home.base_dir / "forks.json").read_text()
-    assert "KeepsConnection" in known
-    assert "SharesMemory" in known
+    (proof,) = (home.base_dir.parent / "proofs").iterdir()
+    left = orjson.loads(proof.read_bytes())["load_in_child"]
+    assert left == ["ConnectsBefore", "KeepsConnection", "LeavesWork", "SharesMemory"]
 
 
-async def test_the_next_worker_forks_at_once(comfyui_dir: Path, tmp_path: Path) -> None:
-    settings = OwnedSettings(comfyui_dir, tmp_path / "base", enclosed=True, network=False)
-    quick = []
-    for _ in range(2):
-        home = EngineHome(settings)
-        try:
-            engine = await started(home)
-            if home.sandbox.rung is not Rung.NAMESPACES:
-                pytest.skip(f"engines are forked in namespaces: {home.sandbox.why_not_better}")
-            quick.append(engine.quick)
-            await home.settled()
-            await engine.stop()
-        finally:
-            await home.close()
-    assert quick == [False, True]
-
-
-async def test_where_a_pack_computed_before_the_fork_engines_are_booted(home: EngineHome) -> None:
+async def test_a_pack_that_computes_is_loaded_by_each_engine(home: EngineHome) -> None:
     write_pack(home.base_dir, "Computes", COMPUTES)
     engine = await started(home)
     try:
         await home.settled()
-        # Some builds of torch survive it; what counts is that an engine that is forked can compute.
-        if not engine.quick:
-            assert "compute" in (home.why_no_forks or "")
+        assert engine.quick, home.forks.why_not_better
+        if home.forks.level == 0:  # some builds of torch survive it
+            assert "cannot compute" in (home.forks.why_not_better or "")
         again = await started(home)
         try:
             assert await told(again, "Computes") == ["True"]

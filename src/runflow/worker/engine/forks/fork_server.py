@@ -14,7 +14,7 @@ import psutil
 import structlog
 
 from runflow.worker.engine.base import EngineStartFailed
-from runflow.worker.engine.isolation.rungs import PROCESSES_AT_MOST, Sandbox, plan
+from runflow.worker.engine.isolation.rungs import PROCESSES_AT_MOST, Sandbox, hand_over, plan
 from runflow.worker.engine.isolation.view import LIVES, RUNTIME, SCRIPTS, Runtime, mounts, mounts_of_fork
 from runflow.worker.engine.log import EngineLog
 from runflow.worker.engine.process import EngineProcess
@@ -33,22 +33,17 @@ class ForkRefused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
-    """What a fork server has imported. `complaints`: what packs left behind that no fork survives, by pack."""
-
-    level: int
-    classes: tuple[str, ...]
-    complaints: Mapping[str, Sequence[str]]
-
-
-@dataclass(frozen=True, slots=True)
 class Wish:
-    """What a fork server is to import: `arguments` of main.py; packs and modules by name (`forks/server.py`)."""
+    """What a fork server is to import (`forks/imports.py`): `arguments` of main.py; packs by name.
+
+    `modules`, `settings`: of level 0 (`forks/imported.py`).
+    """
 
     level: int
     arguments: tuple[str, ...]
     load_in_child: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 class ForkServer:
@@ -67,6 +62,8 @@ class ForkServer:
         self._asked: dict[tuple[str, str | None], asyncio.Future[dict[str, Any]]] = {}
         self._engines: dict[str, ForkedEngine] = {}
         self._watch: asyncio.Task[None] | None = None
+        self.has_cuda = False
+        """Whether importing it gave it a CUDA context, which no fork survives."""
 
     @property
     def running(self) -> bool:
@@ -78,8 +75,11 @@ class ForkServer:
         """Whether no engine of it lives."""
         return not self._engines
 
-    async def start(self, wish: Wish) -> Loaded:
-        """Import the ComfyUI. Raises `ForkRefused`, `EngineStartFailed`."""
+    async def start(self, wish: Wish) -> Mapping[str, Sequence[str]]:
+        """Import the ComfyUI. Returns what packs left behind that no fork survives, by pack.
+
+        Raises `ForkRefused`, `EngineStartFailed`.
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         os.set_inheritable(theirs.fileno(), True)
@@ -119,22 +119,31 @@ class ForkServer:
         self._control = ours
         asyncio.get_running_loop().add_reader(ours.fileno(), self._hear)
         self._watch = asyncio.create_task(self._watch_end(self._process), name="fork-server-end")
-        told = await self._ask(
-            {
-                "kind": "load",
-                "level": wish.level,
-                "arguments": list(wish.arguments),
-                "load_in_child": list(wish.load_in_child),
-                "modules": list(wish.modules),
-                "base": str(self.runtime.base_dir),
-            },
-            seconds=_LOAD_SECONDS,
-        )
-        return Loaded(told["level"], tuple(told["classes"]), told["complaints"])
+        modules = hand_over(list(wish.modules))  # more names than a message holds
+        try:
+            told = await self._ask(
+                {
+                    "kind": "load",
+                    "level": wish.level,
+                    "arguments": list(wish.arguments),
+                    "load_in_child": list(wish.load_in_child),
+                    "settings": dict(wish.settings),
+                    "base": str(self.runtime.base_dir),
+                },
+                descriptors=[modules],
+                seconds=_LOAD_SECONDS,
+            )
+        finally:
+            os.close(modules)
+        self.has_cuda = bool(told["cuda"])
+        return {str(name): list(found) for name, found in told["complaints"].items()}
 
-    async def computes(self) -> bool:
-        """Tell whether a child of it can compute: it hangs there if somebody computed before the fork."""
-        return bool((await self._ask({"kind": "canary"}, seconds=60.0))["ok"])
+    async def computes(self, *, cuda: bool = False) -> bool:
+        """Tell whether a child of it can compute: it hangs there if somebody computed before the fork.
+
+        `cuda`: also on the graphics card, if its torch is made for one.
+        """
+        return bool((await self._ask({"kind": "canary", "cuda": cuda}, seconds=90.0))["ok"])
 
     async def fork(
         self,

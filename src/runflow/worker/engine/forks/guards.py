@@ -10,11 +10,13 @@ import os
 import signal
 import sys
 import threading
+import time
 
 QUIET_THREADS = ("polars-", "jemalloc_bg_thd", "onnxruntime")
 """Native threads of libraries that are known to survive a fork."""
 _KEPT_FROM_CHILDREN = ("OMP_", "KMP_", "MKL_", "OPENBLAS_", "NUMEXPR_", "VECLIB_", "LD_", "DYLD_", "CUDA_VISIBLE")
 """Settings that a pack makes for itself, and that would hold for every program of every engine."""
+_THREAD_SECONDS = 5.0
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 _INSTALLERS = ("pip", "uv", "conda", "mamba", "poetry")
 
@@ -78,6 +80,20 @@ class Watch:
         if now["cuda"] and not before["cuda"]:
             found.append("a CUDA context")
         return found
+
+
+def unfit() -> "str | None":
+    """Return what keeps this process from being forked at all, however it came; None where it may be."""
+    until = time.monotonic() + _THREAD_SECONDS
+    while len(threading.enumerate()) > 1 and time.monotonic() < until:
+        time.sleep(0.01)  # those of an executor that was shut down are about to end
+    if len(threading.enumerate()) > 1:
+        return f"a thread that runs ({threading.enumerate()[-1].name})"
+    seen = _look()
+    if seen["cuda"]:
+        return "a CUDA context"
+    devices = sorted(name for name in seen["open"] if name.startswith("device"))
+    return f"an open {devices[0]}" if devices else None
 
 
 class Environment:
@@ -161,7 +177,7 @@ def _open_things() -> "set[str]":
             target = os.readlink(f"/proc/self/fd/{name}")
             if target.startswith("socket:"):
                 found.add(f"connection ({target})")
-            elif target.startswith(("/dev/nvidia", "/dev/dri", "/dev/kfd")):
+            elif target.startswith(("/dev/nvidia", "/dev/dri", "/dev/kfd", "/dev/dxg")):
                 found.add(f"device ({target})")
     return found
 

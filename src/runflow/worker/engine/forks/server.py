@@ -4,13 +4,9 @@ Stands alone, in the engine's Python: `python server.py FD SCRIPTS`, in ComfyUI'
 messages on the socket FD. It never sees a run, has no network and no token; each child gets its own folders, mounts,
 processes and user before it serves (`isolation/kernel.py`).
 
-Level 3: server and node packs are imported before the fork; those of `load_in_child` after it. Level 0, for GPUs: only
-the packages that ComfyUI imports, for importing ComfyUI itself touches the device.
+What is imported before the fork is said in `imports.py`.
 """
 
-import asyncio
-import gc
-import importlib
 import json
 import os
 import select
@@ -18,6 +14,7 @@ import signal
 import socket
 import sys
 import traceback
+import typing
 
 _SCRIPTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:] = [
@@ -38,191 +35,16 @@ def _script(name: str):  # type: ignore[no-untyped-def]
 
 
 kernel = _script("isolation/kernel")
-guards = _script("forks/guards")
 serving = _script("forks/serving")
+guards = _script("forks/guards")
+imports = _script("forks/imports")
 
 _MESSAGE_BYTES = 1024 * 1024
 _CANARY_SECONDS = 25
-_OURS = {signal.SIGCHLD, signal.SIGINT, signal.SIGTERM}
+_CUDA_CANARY_SECONDS = 55
 _SIDE = 1500
-_DATABASE_BYTES = 4 * 1024 * 1024
-
-
-class Refused(Exception):
-    """This ComfyUI cannot be forked at this level; the message says why."""
-
-
-class Parent:
-    """The imported ComfyUI."""
-
-    def __init__(self, wish: dict) -> None:  # type: ignore[type-arg]
-        self.wish = wish
-        self.level = int(wish["level"])
-        self.held = guards.HeldThreads()
-        self.left_for_child: list[str] = []
-        self.complaints: dict[str, list[str]] = {}
-        self.classes: list[str] = []
-        self.database = b""
-
-    def load(self) -> None:
-        """Import. Raises `Refused`."""
-        sys.argv = ["main.py", *self.wish["arguments"]]
-        sys.path.insert(0, os.getcwd())
-        if self.level == 0:
-            self._load_packages()
-        else:
-            self._load_comfyui()
-        for which in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
-            signal.setitimer(which, 0)
-        for number in signal.valid_signals() - _OURS:
-            if callable(signal.getsignal(number)):
-                signal.signal(number, signal.SIG_DFL)
-        gc.collect()
-        gc.freeze()  # the collector would touch, and so copy, every page that is shared
-
-    def _load_packages(self) -> None:
-        for name in self.wish["modules"]:
-            try:
-                importlib.import_module(name)
-            except Exception as error:
-                sys.stderr.write(f"{name} is imported by each engine: {error}\n")
-        self._require_calm(guards.Watch(), "the packages")
-        if sys.modules.get("torch") is not None and sys.modules["torch"].cuda.is_initialized():
-            raise Refused("Importing its packages starts CUDA.")
-
-    def _load_comfyui(self) -> None:
-        loop = asyncio.new_event_loop()
-        asyncio.set_event_loop(loop)
-        environment = guards.Environment()
-        self._hold_packs_back()
-        import main as comfy_main
-
-        self.main = comfy_main
-        try:
-            import app.database.db  # noqa: F401 (half a second of every start)
-        except ImportError:
-            pass
-        nodes, server = importlib.import_module("nodes"), importlib.import_module("server")
-        for needed, where in (("start_comfyui", comfy_main), ("load_custom_node", nodes), ("init_extra_nodes", nodes)):
-            if not hasattr(where, needed):
-                raise Refused(f"This ComfyUI has no {needed}.")
-        from comfy.cli_args import args
-
-        self.server = server.PromptServer(loop)
-        self._watch_packs(nodes)
-        try:
-            loop.run_until_complete(
-                self._with_hooks_kept(nodes, api_nodes=not getattr(args, "disable_api_nodes", True))
-            )
-        finally:
-            guards.allow_installers()
-        pending = [task for task in asyncio.all_tasks(loop) if not task.done()]
-        if pending:
-            raise Refused(f"A node pack left work behind: {str(pending[0])[:200]}")
-        loop.close()
-        environment.restore()
-        self._make_database()
-        self.classes = sorted(nodes.NODE_CLASS_MAPPINGS)
-        self._replace_start(nodes, server)
-
-    async def _with_hooks_kept(self, nodes, *, api_nodes: bool) -> None:  # type: ignore[no-untyped-def]
-        try:
-            hooks = importlib.import_module("hook_breaker_ac10a0")
-        except ImportError:
-            hooks = None
-        if hooks is not None:
-            hooks.save_functions()
-        await nodes.init_extra_nodes(init_custom_nodes=True, init_api_nodes=api_nodes)
-        if hooks is not None:
-            hooks.restore_functions()
-
-    def _make_database(self) -> None:
-        """Have ComfyUI's database made once, by a child; each engine begins with a copy instead of eight migrations."""
-        process = os.fork()
-        if process == 0:
-            try:
-                self.main.setup_database()
-            finally:
-                os._exit(0)
-        os.waitpid(process, 0)
-        try:
-            with open(self._database_path, "rb") as made:
-                content = made.read(_DATABASE_BYTES + 1)
-        except OSError:
-            return
-        self.database = content if len(content) <= _DATABASE_BYTES else b""
-
-    @property
-    def _database_path(self) -> str:
-        return os.path.join(self.wish["base"], "user", "comfyui.db")
-
-    def place_database(self) -> None:
-        """Give it to this engine."""
-        if self.database:
-            with open(self._database_path, "xb") as placed:
-                placed.write(self.database)
-
-    def _hold_packs_back(self) -> None:
-        base = self.wish["base"]
-        roots = {os.path.join(base, "custom_nodes"), os.path.join(os.getcwd(), "custom_nodes")}
-        for root in sorted(roots):
-            if os.path.isdir(root):
-                roots.update(os.path.realpath(os.path.join(root, name)) for name in os.listdir(root))
-        self.held.roots = tuple(sorted(roots))
-        self.held.hold()
-        guards.refuse_installers(lambda said: sys.stderr.write(f"A node pack {said}\n"))
-
-    def _watch_packs(self, nodes) -> None:  # type: ignore[no-untyped-def]
-        load = nodes.load_custom_node
-        in_child = set(self.wish["load_in_child"])
-        watch = guards.Watch()
-
-        async def load_watched(path, *more, **options):  # type: ignore[no-untyped-def]
-            name = os.path.basename(path)
-            own = options.get("module_parent", "custom_nodes") == "custom_nodes" and "comfy_extras" not in path
-            if own and name in in_child:
-                self.left_for_child.append(path)
-                return True
-            loaded = await load(path, *more, **options)
-            found = watch.what_came() if own else []
-            if found:
-                self.complaints[name] = found
-            return loaded
-
-        nodes.load_custom_node = load_watched
-        self._load_one = load
-
-    def _replace_start(self, nodes, server) -> None:  # type: ignore[no-untyped-def]
-        """Let `start_comfyui` take what is there already."""
-        made, left, load = self.server, self.left_for_child, self._load_one
-        base_names = {name for name, node in nodes.NODE_CLASS_MAPPINGS.items() if not _is_of_pack(node)}
-
-        async def load_the_rest(*_given, **_options) -> list:  # type: ignore[no-untyped-def,type-arg]
-            for path in left:
-                await load(path, base_names, module_parent="custom_nodes")
-            return []
-
-        nodes.load_custom_node = load
-        nodes.init_extra_nodes = load_the_rest
-
-        class Made:
-            instance = made
-
-            def __new__(cls, loop):  # type: ignore[no-untyped-def]
-                made.loop = loop
-                made.messages = asyncio.Queue()
-                return made
-
-        self.main.server.PromptServer = Made
-
-    def _require_calm(self, watch, what: str) -> None:  # type: ignore[no-untyped-def]
-        came = watch.what_came()
-        if came:
-            raise Refused(f"Importing {what} left {came[0]}.")
-
-
-def _is_of_pack(node) -> bool:  # type: ignore[no-untyped-def]
-    return str(getattr(node, "RELATIVE_PYTHON_MODULE", "")).startswith("custom_nodes")
+_MOST_COMPLAINTS = 100
+"""Of packs or packages: what a message can hold."""
 
 
 class Server:
@@ -231,7 +53,7 @@ class Server:
     def __init__(self, control: socket.socket) -> None:
         self.control = control
         self.children: dict[int, str] = {}
-        self.parent: Parent | None = None
+        self.parent: typing.Any = None
 
     def run(self) -> None:
         """Serve until the worker hangs up."""
@@ -261,9 +83,9 @@ class Server:
         kind = asked["kind"]
         try:
             if kind == "load":
-                self._say(kind, **self._load(asked))
+                self._say(kind, **self._load(asked, descriptors))
             elif kind == "canary":
-                self._say(kind, **_canary())
+                self._say(kind, **_canary(cuda=asked["cuda"]))
             elif kind == "fork":
                 self._fork(asked, descriptors)
             elif kind == "settle":
@@ -279,11 +101,16 @@ class Server:
             for descriptor in descriptors:
                 os.close(descriptor)
 
-    def _load(self, asked: dict) -> dict:  # type: ignore[type-arg]
-        parent = Parent(asked)
-        parent.load()
+    def _load(self, asked: dict, descriptors: "list[int]") -> dict:  # type: ignore[type-arg]
+        parent = imports.Parent(asked)
+        parent.load(descriptors[0] if descriptors else None)
         self.parent = parent
-        return {"level": parent.level, "complaints": parent.complaints, "classes": parent.classes}
+        told = list(parent.complaints.items())[:_MOST_COMPLAINTS]
+        torch = sys.modules.get("torch")
+        return {
+            "complaints": {name: [words[:200] for words in found[:5]] for name, found in told},
+            "cuda": bool(torch is not None and torch.cuda.is_initialized()),
+        }
 
     def _fork(self, asked: dict, descriptors: "list[int]") -> None:  # type: ignore[type-arg]
         assert self.parent is not None
@@ -328,25 +155,35 @@ def _end(process: int) -> None:
         os.kill(number, signal.SIGKILL)
 
 
-def _canary() -> dict:  # type: ignore[type-arg]
-    """Compute in a child what would hang there if somebody had computed here before the fork."""
+def _canary(*, cuda: bool) -> dict:  # type: ignore[type-arg]
+    """Compute in a child what would hang there if somebody had computed here before the fork.
+
+    `cuda`: also on the graphics card, if this torch is made for one.
+    """
     process = os.fork()
     if process == 0:
-        signal.set_wakeup_fd(-1)
-        signal.alarm(_CANARY_SECONDS)
-        import torch
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.alarm(_CUDA_CANARY_SECONDS if cuda else _CANARY_SECONDS)
+            import torch
 
-        square = torch.ones(_SIDE, _SIDE)
-        picture = torch.ones(1, 8, 256, 256)
-        total = float((square @ square).sum()) + float(
-            torch.nn.functional.conv2d(picture, torch.ones(8, 8, 3, 3)).sum()
-        )
-        os._exit(0 if total > 0 else 1)
+            square = torch.ones(_SIDE, _SIDE)
+            picture = torch.ones(1, 8, 256, 256)
+            total = float((square @ square).sum()) + float(
+                torch.nn.functional.conv2d(picture, torch.ones(8, 8, 3, 3)).sum()
+            )
+            if cuda and (torch.version.cuda or torch.version.hip):
+                total += float(torch.ones(_SIDE, device="cuda").sum())
+            os._exit(0 if total > 0 else 1)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(1)
     _, status = os.waitpid(process, 0)
     return {"ok": status == 0}
 
 
-def _child(parent: Parent, asked: dict, descriptors: "list[int]") -> None:  # type: ignore[type-arg]
+def _child(parent, asked: dict, descriptors: "list[int]") -> None:  # type: ignore[no-untyped-def,type-arg]
     """Become an engine. Returns never."""
     try:
         signal.set_wakeup_fd(-1)
@@ -425,18 +262,17 @@ def _end_with(engine: int) -> None:
     os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1)
 
 
-def _serve(parent: Parent, asked: dict, listening: int) -> None:  # type: ignore[type-arg]
+def _serve(parent, asked: dict, listening: int) -> None:  # type: ignore[no-untyped-def,type-arg]
     os.environ.update(asked["environment"])
     serving.listen_on(listening)
     serving.end_instead_of_exec()
+    _seed_anew()
     if parent.level == 0:
         import runpy
 
-        parent.held.release()
-        sys.argv = ["main.py", *parent.wish["arguments"]]
+        sys.path.insert(0, os.getcwd())
         runpy.run_path("main.py", run_name="__main__")
         os._exit(0)
-    _seed_anew()
     for name, module in list(sys.modules.items()):
         if name.endswith(".process_secret") and hasattr(module, "take"):
             module.take()

@@ -51,6 +51,7 @@ class Sandbox:
 
     `users`: the first of `count` user ids of this worker's engines, None where they keep the worker's. `layered`:
     whether an engine may write to the ComfyUI's folder without changing it. `network`: whether it has the machine's.
+    `mapped`: as root, in a user namespace although there is a graphics card, in which not every driver works there.
     `why_not_better`: a sentence, None at the best.
     """
 
@@ -60,6 +61,7 @@ class Sandbox:
     count: int = USERS_PER_WORKER
     layered: bool = False
     gpu: bool = False
+    mapped: bool = False
     network: bool = True
     why_not_better: str | None = None
 
@@ -71,7 +73,7 @@ class Sandbox:
     @property
     def in_users(self) -> bool:
         """Whether its engines live in a user namespace of their own beside what root has mounted for them."""
-        return self.privileged and self.users is not None and not self.gpu
+        return self.privileged and self.users is not None and (self.mapped or not self.gpu)
 
     def uid(self, number: int) -> int | None:
         """Return the machine's user id of the engine with this number, which counts lives."""
@@ -217,7 +219,7 @@ def enter_command(python: Path, handed: int) -> list[str]:
     return [str(python), "-I", "-S", script, str(handed)]
 
 
-def hand_over(given: dict[str, Any]) -> int:
+def hand_over(given: dict[str, Any] | list[str]) -> int:
     """Return a descriptor from which a plan can be read, for a process that inherits it."""
     descriptor = os.memfd_create("runflow-plan")
     os.write(descriptor, orjson.dumps(given))
