@@ -189,7 +189,12 @@ class EngineHome:
 
     def new_life(self) -> Life:
         """Make the folders of one more engine. Raises OSError."""
-        self._numbers += 1
+        number = self.sandbox.next_number(self._numbers)
+        if number is None:
+            raise EngineStartFailed(
+                f"Each user id that engines have here, {self.sandbox.users} and on, has processes. End those first."
+            )
+        self._numbers = number
         if self.sandbox.rung is not Rung.NAMESPACES:
             files = RunFiles(self.base_dir, uid=self.uid)
             if not files.clean_all():

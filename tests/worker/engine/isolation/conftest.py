@@ -123,7 +123,7 @@ def run_as_plain_user(folder: Path, code: str) -> str:
     given = Held(runtime, sandbox, life).plan(code)
     script = folder / "enter.py"
     source = Path(sys.modules["runflow.worker.engine.isolation.rungs"].__file__ or "").parent
-    for name in ("enter.py", "kernel.py"):
+    for name in ("enter.py", "kernel.py", "seccomp.py"):
         (folder / name).write_bytes((source / name).read_bytes())
         (folder / name).chmod(0o644)
     given["mounts"] = [mount for mount in given["mounts"] if mount["at"] != "/run/runflow/scripts"]

@@ -1,8 +1,10 @@
 """A program in the sandbox: what it sees, what it can do, and that its end is the end of everything it started."""
 
+import errno
 import os
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 from dataclasses import asdict
@@ -11,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from runflow.worker.engine.isolation import enter
 from runflow.worker.engine.isolation.enter import REFUSED_EXIT_CODE
 from runflow.worker.engine.isolation.view import Mount
 from tests.support.waiting import until
@@ -26,7 +29,13 @@ import ctypes, os
 status = dict(line.rstrip().split(":", 1) for line in open("/proc/self/status"))
 print("rights", *(status[name].strip() for name in ("CapEff", "CapPrm", "CapBnd", "NoNewPrivs")))
 libc = ctypes.CDLL(None, use_errno=True)
-print("users", libc.unshare(0x10000000))
+calls = {"users": lambda: libc.unshare(0x10000000), "clone": lambda: libc.syscall(56, 0x10000011, 0, 0, 0, 0),
+         "clone3": lambda: libc.syscall(435, None, 0), "setns": lambda: libc.setns(0, 0)}
+for name, call in calls.items():
+    answer = call()
+    if answer == 0:
+        os._exit(3)
+    print(name, answer, os.strerror(ctypes.get_errno()))
 print("mount", libc.mount(b"tmpfs", b"/usr", b"tmpfs", 0, None))
 try:
     os.setuid(12)
@@ -34,6 +43,18 @@ try:
 except OSError:
     print("setuid refused")
 """
+
+
+def assert_has_no_right(said: str) -> None:
+    """Fail where RIGHTS got one. That a namespace is refused says the filter, not a setting: it has another error."""
+    assert "rights 0000000000000000 0000000000000000 0000000000000000 1" in said
+    refused = os.strerror(errno.EPERM)
+    assert f"users -1 {refused}" in said
+    assert f"clone -1 {refused}" in said or os.uname().machine != "x86_64"
+    assert f"setns -1 {refused}" in said
+    assert f"clone3 -1 {os.strerror(errno.ENOSYS)}" in said
+    assert "mount -1" in said
+    assert "setuid refused" in said
 
 
 async def test_it_sees_nothing_but_what_it_was_given(inside: Inside, tmp_path: Path) -> None:
@@ -74,10 +95,7 @@ async def test_it_writes_to_its_own_folders_and_changes_nothing_else(held: Held,
 
 async def test_it_has_no_right_and_gets_none(inside: Inside) -> None:
     said = await inside(RIGHTS)
-    assert "rights 0000000000000000 0000000000000000 0000000000000000 1" in said
-    assert "users -1" in said
-    assert "mount -1" in said
-    assert "setuid refused" in said
+    assert_has_no_right(said)
 
 
 async def test_it_reaches_no_socket_of_the_machine_but_its_own_loopback(inside: Inside) -> None:
@@ -180,8 +198,22 @@ def test_a_plain_user_has_the_same_sandbox() -> None:
     # Not pytest's own folder, which only who runs the suite may enter.
     with tempfile.TemporaryDirectory(prefix="runflow-plain-") as folder:
         said = run_as_plain_user(Path(folder), LOOK_AROUND + RIGHTS)
-    assert "rights 0000000000000000 0000000000000000 0000000000000000 1" in said
-    assert "users -1" in said
-    assert "mount -1" in said
+    assert_has_no_right(said)
     processes = said.splitlines()[1]
     assert len(eval(processes)) <= 2
+
+
+def test_a_kernel_that_protects_no_mount_below_another_is_refused(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    code = f"""
+import sys
+sys.path.insert(0, {str(Path(enter.__file__).parent)!r})
+import kernel
+kernel.unshare(kernel.NEW_MOUNTS)
+kernel.keep_mounts_to_ourselves()
+kernel._MOUNT_SETATTR = 100_000
+kernel.bind({str(tmp_path)!r}, {str(tmp_path)!r})
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "Linux 5.12" in ended.stderr

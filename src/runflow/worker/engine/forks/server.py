@@ -38,6 +38,7 @@ def _script(name: str):  # type: ignore[no-untyped-def]
 
 
 kernel = _script("isolation/kernel")
+seccomp = _script("isolation/seccomp")
 guards = _script("forks/guards")
 serving = _script("forks/serving")
 
@@ -406,7 +407,7 @@ def _settle(asked: dict) -> None:  # type: ignore[type-arg]
         kernel.become(view["owner"], view["owner"], groups=True)
     kernel.give_up_rights()
     kernel.keep_to_ourselves()
-    kernel.refuse_sockets()
+    seccomp.refuse_calls()
     kernel.limit(**view["limits"])
     kernel.die_with_parent()
     os.chdir(view["folder"])

@@ -16,6 +16,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import kernel
+import seccomp
 
 REFUSED_EXIT_CODE = 97
 """Of a sandbox that could not be built."""
@@ -206,7 +207,7 @@ def _become(plan, told: int, go: int) -> None:  # type: ignore[no-untyped-def]
             kernel.become(plan["uid"], plan["uid"], groups=True)
         kernel.give_up_rights()
         kernel.keep_to_ourselves()
-        kernel.refuse_sockets()
+        seccomp.refuse_calls()
         kernel.limit(**plan["limits"])
     kernel.die_with_parent()
     kernel.close_others(set(plan["keep"]))

@@ -68,6 +68,17 @@ class Sandbox:
         """Whether an engine can reach no file but its own."""
         return self.rung in SEPARATES_FILES
 
+    def next_number(self, after: int) -> int | None:
+        """Return the number of the next engine: one whose user has no process, None where each has one.
+
+        What an earlier engine of that user left would have every right in the next one's folders.
+        """
+        if self.users is None or self.count == 1:
+            return after + 1
+        taken = _users_with_processes()
+        candidates = range(after + 1, after + self.count)
+        return next((number for number in candidates if self.uid(number) not in taken), None)
+
     @property
     def in_users(self) -> bool:
         """Whether its engines live in a user namespace of their own beside what root has mounted for them."""
@@ -85,6 +96,17 @@ class Sandbox:
         if uid is None or self.users is None or not self.in_users:
             return uid
         return uid - self.users
+
+
+def _users_with_processes() -> set[int]:
+    """The user ids of all processes, also of those that hide their owner from /proc's own."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError, IndexError):
+                _, _, rest = (entry / "status").read_text(encoding="utf-8", errors="replace").partition("\nUid:")
+                found.update(int(uid) for uid in rest.split("\n", 1)[0].split())
+    return found
 
 
 def first_uid(home: Path) -> int:
@@ -151,7 +173,7 @@ async def probe(runtime: Runtime, *, network: bool, user: int | Literal["own", "
             return replace(candidate, why_not_better=_ROOTS_NUMBER) if root and candidate.users is None else candidate
         reasons.append(reason)
         log.info("A sandbox does not work here.", rung=candidate.rung.value, layered=candidate.layered, reason=reason)
-    why = reasons[-1] if reasons else "only Linux (5.3 or later) has namespaces"
+    why = reasons[-1] if reasons else "only Linux (5.12 or later) has what it takes"
     return Sandbox(Rung.NONE, network=True, gpu=gpu, why_not_better=f"Namespaces cannot be used: {why}")
 
 

@@ -1,0 +1,39 @@
+"""Which sandbox is used, and whose user ids engines have."""
+
+import os
+import subprocess
+
+import pytest
+
+from runflow.worker.engine.isolation.rungs import FIRST_UID, Rung, Sandbox
+
+
+def test_no_engine_gets_the_user_of_one_that_left_a_process() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root gives engines user ids of their own")
+    first = FIRST_UID + 1000  # no worker's
+    sandbox = Sandbox(Rung.NAMESPACES, privileged=True, users=first)
+    assert [sandbox.next_number(number) for number in range(3)] == [1, 2, 3]
+    left = [
+        subprocess.Popen(["sleep", "600"], user=sandbox.uid(number), group=first, extra_groups=[], cwd="/")
+        for number in (1, 3)
+    ]
+    try:
+        assert sandbox.next_number(0) == 2
+        assert sandbox.next_number(2) == 4
+        assert sandbox.next_number(15) == 17, "sixteen comes to the same user as one"
+        others = [
+            subprocess.Popen(["sleep", "600"], user=first + 1 + offset, group=first, extra_groups=[], cwd="/")
+            for offset in range(sandbox.count - 1)
+        ]
+        left += others
+        assert sandbox.next_number(0) is None
+    finally:
+        for process in left:
+            process.kill()
+            process.wait()
+
+
+def test_one_user_for_all_engines_is_used_again() -> None:
+    assert Sandbox(Rung.NAMESPACES, privileged=True, users=os.getuid(), count=1).next_number(7) == 8
+    assert Sandbox(Rung.NAMESPACES).next_number(0) == 1
