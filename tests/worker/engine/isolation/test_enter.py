@@ -15,9 +15,10 @@ import pytest
 
 from runflow.worker.engine.isolation import enter
 from runflow.worker.engine.isolation.enter import REFUSED_EXIT_CODE
+from runflow.worker.engine.isolation.rungs import Rung
 from runflow.worker.engine.isolation.view import Mount
 from tests.support.waiting import until
-from tests.worker.engine.isolation.conftest import Held, Inside, run_as_plain_user
+from tests.worker.engine.isolation.conftest import Held, Inside, plain_held, run_as_plain_user
 
 LOOK_AROUND = """
 import os
@@ -197,7 +198,7 @@ async def test_a_view_that_cannot_be_built_says_what_is_missing(held: Held) -> N
 def test_a_plain_user_has_the_same_sandbox() -> None:
     # Not pytest's own folder, which only who runs the suite may enter.
     with tempfile.TemporaryDirectory(prefix="runflow-plain-") as folder:
-        said = run_as_plain_user(Path(folder), LOOK_AROUND + RIGHTS)
+        said = run_as_plain_user(plain_held(Path(folder), Rung.NAMESPACES), LOOK_AROUND + RIGHTS)
     assert_has_no_right(said)
     processes = said.splitlines()[1]
     assert len(eval(processes)) <= 2

@@ -24,7 +24,7 @@ _AT_RECURSIVE = 0x8000
 _LANDLOCK_CREATE, _LANDLOCK_RESTRICT = 444, 446
 _SCOPE_ABSTRACT_SOCKETS_AND_SIGNALS = 0x3
 _KEYCTL = {"x86_64": 250, "aarch64": 219}
-_DEATH_SIGNAL, _DUMPABLE, _BOUNDING_DROP, _NO_NEW_PRIVILEGES, _AMBIENT = 1, 4, 24, 38, 47
+_DEATH_SIGNAL, _DUMPABLE, _BOUNDING_DROP, _SUBREAPER, _NO_NEW_PRIVILEGES, _AMBIENT = 1, 4, 24, 36, 38, 47
 _LAST_CAPABILITY = 63
 _CAPABILITIES_VERSION = 0x20080522
 _MOST_DESCRIPTORS = 1 << 16
@@ -169,7 +169,17 @@ def give_up_rights() -> None:
     _libc.prctl(_AMBIENT, 4, 0, 0, 0)
     header = struct.pack("Ii", _CAPABILITIES_VERSION, 0)
     _check(_libc.capset(header, bytes(24)), "capset")
+    gain_nothing()
+
+
+def gain_nothing() -> None:
+    """Let no program that is started have a right that this process lacks; it keeps those that it has."""
     _check(_libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS")
+
+
+def take_orphans() -> None:
+    """Become the parent of whatever processes below this one lose theirs."""
+    _check(_libc.prctl(_SUBREAPER, 1, 0, 0, 0), "PR_SET_CHILD_SUBREAPER")
 
 
 def hide_memory() -> None:

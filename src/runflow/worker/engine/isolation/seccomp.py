@@ -75,14 +75,18 @@ _CALLS = {
     "sched_setattr": (314, 274),
 }
 
-Step = "tuple[int, int, int, int]"
-Rule = "tuple[str, int, list[Step]]"
-"""A call, the error that it gets, and what has to hold for that: steps of which each ends or skips the rule."""
+
+Steps = list[tuple[int, int, int, int]]
+Rules = list[tuple[str, int, Steps]]
+"""Of each: a call, the error that it gets, and steps that have to hold for that.
+
+Of a step's jump, -1 leaves the rule (the call is looked at by the next one), and -2 goes to its end (it is refused).
+"""
 
 
 def refuse_calls() -> None:
-    """Refuse sockets that reach past a network namespace (vsock reaches a virtual machine's host), io_uring, which
-    makes sockets past this filter, and whatever makes or enters a namespace: in one of users a process has rights again.
+    """Refuse what reaches past namespaces: sockets of some families (vsock reaches a virtual machine's host), io_uring,
+    which makes any, and whatever makes or enters a namespace, for in one of users a process has rights again.
     """
     _install([*_sockets(_REACH_HOSTS), *_namespaces()])
 
@@ -93,10 +97,14 @@ def refuse_what_landlock_lets_through(*, network: bool, same_user: bool) -> None
     It asks nobody at connect() to a Unix socket, and UDP, queues and memory of System V, POSIX queues and keys are none
     of its business. `same_user`: neither are permissions, times and attributes of files, by which an engine of the
     worker's user could harm what it cannot open. Whoever changes these by path is told that it is done.
+
+    Raises OSError on a machine whose calls are not known here.
     """
-    kinds = (_INET, _INET6, _NETLINK) if network else ()
-    rules = [
-        ("socket", errno.EACCES if network else errno.ENETUNREACH, _argument(0) + _is_none_of(kinds)),
+    if os.uname().machine not in _ARCHITECTURES:
+        raise OSError(errno.ENOSYS, f"the system calls of {os.uname().machine} are not known")
+    kinds: tuple[int, ...] = (_INET, _INET6, _NETLINK) if network else ()
+    rules: Rules = [
+        ("socket", errno.EACCES if network else errno.ENETUNREACH, [*_argument(0), *_is_none_of(kinds)]),
         ("socketpair", errno.EACCES, [*_argument(1), (_AND, 0, 0, _KIND_OF_SOCKET), *_is(_DATAGRAM)]),
         *([] if network else [("connect", errno.ENETUNREACH, [])]),
         *((name, errno.ENOSYS, []) for name in ("shmget", "shmat", "semget", "semop", "semtimedop")),
@@ -118,50 +126,50 @@ def refuse_what_landlock_lets_through(*, network: bool, same_user: bool) -> None
     _install(rules)
 
 
-def _sockets(families):  # type: ignore[no-untyped-def]
-    yield "io_uring_setup", errno.EAFNOSUPPORT, []
-    yield "socket", errno.EAFNOSUPPORT, _argument(0) + _is_one_of(families)
+def _sockets(families: "tuple[int, ...]") -> Rules:
+    refused = [*_argument(0), *_is_one_of(families)]
+    return [("io_uring_setup", errno.EAFNOSUPPORT, []), ("socket", errno.EAFNOSUPPORT, refused)]
 
 
-def _namespaces():  # type: ignore[no-untyped-def]
-    for name in ("clone", "unshare"):
-        yield name, errno.EPERM, [*_argument(0), (_HAS, 0, -1, _NEW_USERS)]
-    yield "setns", errno.EPERM, []
-    # Its flags are in memory, which a filter cannot read; without it the C library uses clone.
-    yield "clone3", errno.ENOSYS, []
+def _namespaces() -> Rules:
+    new_users = [*_argument(0), (_HAS, 0, -1, _NEW_USERS)]
+    return [
+        ("clone", errno.EPERM, new_users),
+        ("unshare", errno.EPERM, new_users),
+        ("setns", errno.EPERM, []),
+        # Its flags are in memory, which a filter cannot read; without it the C library uses clone.
+        ("clone3", errno.ENOSYS, []),
+    ]
 
 
-# Of a jump, -1 leaves the rule (the call is looked at by the next one), -2 goes to its end (the call is refused).
-
-
-def _argument(index: int):  # type: ignore[no-untyped-def]
+def _argument(index: int) -> Steps:
     return [(_LOAD, 0, 0, _FIRST_ARGUMENT + 8 * index)]
 
 
-def _is(value: int):  # type: ignore[no-untyped-def]
+def _is(value: int) -> Steps:
     return [(_IS, 0, -1, value)]
 
 
-def _is_one_of(values):  # type: ignore[no-untyped-def]
+def _is_one_of(values: "tuple[int, ...]") -> Steps:
     return [*((_IS, -2, 0, value) for value in values[:-1]), (_IS, 0, -1, values[-1])]
 
 
-def _is_none_of(values):  # type: ignore[no-untyped-def]
+def _is_none_of(values: "tuple[int, ...]") -> Steps:
     return [(_IS, -1, 0, value) for value in values]
 
 
-def _is_other_than_none(index: int):  # type: ignore[no-untyped-def]
+def _is_other_than_none(index: int) -> Steps:
     """The number of a process, which is 0 for the caller's own."""
     return [*_argument(index), (_IS, -1, 0, 0)]
 
 
-def _is_given(index: int):  # type: ignore[no-untyped-def]
+def _is_given(index: int) -> Steps:
     """A pointer: both halves of it are looked at."""
     place = _FIRST_ARGUMENT + 8 * index
     return [(_LOAD, 0, 0, place), (_IS, 0, -2, 0), (_LOAD, 0, 0, place + _HALF), (_IS, -1, 0, 0)]
 
 
-def _install(rules) -> None:  # type: ignore[no-untyped-def]
+def _install(rules: Rules) -> None:
     machine = os.uname().machine
     architecture = _ARCHITECTURES.get(machine)
     if architecture is None:
@@ -189,7 +197,7 @@ def _install(rules) -> None:  # type: ignore[no-untyped-def]
         raise OSError(reason, f"PR_SET_SECCOMP: {os.strerror(reason)}")
 
 
-def _rule(number: int, error: int, steps):  # type: ignore[no-untyped-def]
+def _rule(number: int, error: int, steps: Steps) -> Steps:
     whole = [(_LOAD, 0, 0, _NUMBER), (_IS, 0, -1, number), *steps]
     end = len(whole)
 

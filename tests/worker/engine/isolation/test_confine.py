@@ -1,0 +1,312 @@
+"""A program on the rung Landlock, as root with a user of its own, as root's number, and as a plain user."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from runflow.worker.engine.isolation import landlock
+from runflow.worker.engine.isolation.probe import probe
+from runflow.worker.engine.isolation.rungs import Rung, Sandbox, first_uid, let_reach, make_life
+from tests.support.waiting import until
+from tests.worker.engine.isolation.conftest import (
+    PLAIN_UID,
+    SYSTEM_PYTHON,
+    Held,
+    make_runtime,
+    plain_held,
+    run_as_plain_user,
+)
+
+pytestmark = pytest.mark.skipif(landlock.version() < landlock.SIGNALS_SINCE, reason="Landlock of Linux 6.12 is needed")
+
+KINDS = ("own user", "root's number", "plain user")
+
+TRIES = """
+import ctypes, json, os, shutil, signal, socket, sys
+given = json.loads(sys.argv[1])
+libc = ctypes.CDLL(None, use_errno=True)
+got, refused = [], []
+def attempt(name, action):
+    try:
+        action()
+        got.append(name)
+    except OSError:
+        refused.append(name)
+def checked(answer):
+    if answer < 0:
+        raise OSError(ctypes.get_errno(), "refused")
+def remote(process):
+    held = ctypes.create_string_buffer(8)
+    pair = (ctypes.c_void_p * 2)(ctypes.addressof(held), 8)
+    checked(libc.process_vm_readv(process, pair, 1, pair, 1, 0))
+for name in ("token", "other"):
+    attempt(f"read {name}", lambda: open(given[name]).read())
+    attempt(f"write {name}", lambda: open(given[name], "a"))
+    attempt(f"cut {name}", lambda: os.truncate(given[name], 0))
+    attempt(f"remove {name}", lambda: os.remove(given[name]))
+    attempt(f"link {name}", lambda: os.link(given[name], os.environ["BASE"] + "/output/linked"))
+    attempt(f"move {name}", lambda: os.rename(given[name], os.environ["BASE"] + "/output/moved"))
+    attempt(f"list {name}", lambda: os.listdir(os.path.dirname(given[name])))
+    os.path.exists(os.environ["BASE"] + "/output/soft") or os.symlink(given[name], os.environ["BASE"] + "/output/soft")
+    attempt(f"read {name} by a link", lambda: open(os.environ["BASE"] + "/output/soft").read())
+    os.remove(os.environ["BASE"] + "/output/soft")
+for name in ("environ", "cmdline", "mem", "maps", "root/etc/passwd", "cwd/token", "fd"):
+    attempt(f"worker's {name}", lambda: os.close(os.open(f"/proc/{given['worker']}/{name}", os.O_RDONLY)))
+for number in (signal.SIGCONT, 0):
+    attempt("signal", lambda: os.kill(given["worker"], number))
+    attempt("signal to the parent", lambda: os.kill(os.getppid(), number))
+attempt("trace", lambda: checked(libc.ptrace(16, given["worker"], None, None)))
+attempt("read memory", lambda: remote(given["worker"]))
+attempt("limits", lambda: __import__("resource").prlimit(given["worker"], 7, (10, 10)))
+attempt("priority", lambda: os.setpriority(os.PRIO_PROCESS, given["worker"], 19))
+attempt("affinity", lambda: os.sched_setaffinity(given["worker"], {0}))
+def dial(family, place, kind=socket.SOCK_STREAM):
+    with socket.socket(family, kind) as one:
+        one.settimeout(5)
+        one.connect(place)
+def send(place):
+    one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    one.sendto(b"x", place)
+attempt("unix socket", lambda: dial(socket.AF_UNIX, given["unix"]))
+attempt("abstract socket", lambda: dial(socket.AF_UNIX, given["abstract"]))
+attempt("datagram by a pair", lambda: send(given["unix"]))
+attempt("tcp", lambda: dial(socket.AF_INET, ("127.0.0.1", given["tcp"])))
+attempt("udp", lambda: dial(socket.AF_INET, ("127.0.0.1", given["tcp"]), socket.SOCK_DGRAM))
+attempt("vsock", lambda: socket.socket(40, socket.SOCK_STREAM))
+attempt("shared memory", lambda: checked(libc.shmget(0, 4096, 0o1777)))
+attempt("queue", lambda: checked(libc.mq_open(b"/runflow", 0o102, 0o600, None)))
+attempt("memory by name", lambda: open("/dev/shm/runflow-test", "w"))
+attempt("users", lambda: checked(libc.unshare(0x10000000)))
+attempt("mount", lambda: checked(libc.mount(b"tmpfs", b"/usr", b"tmpfs", 0, None)))
+attempt("setuid", lambda: os.setuid(12))
+attempt("tmp", lambda: open("/tmp/runflow-left", "w"))
+attempt("comfyui", lambda: open("main.py", "a"))
+attempt("setting", lambda: open("/proc/sys/kernel/hostname", "w"))
+with __import__("contextlib").suppress(OSError):
+    os.chmod(given["token"], 0o777)
+    os.utime(given["token"], (1, 1))
+own, other = socket.socketpair()
+own.send(b"x"); assert other.recv(1) == b"x"
+open(os.environ["BASE"] + "/output/mine", "w").close()
+os.replace(os.environ["BASE"] + "/output/mine", os.environ["BASE"] + "/temp/mine")
+shutil.copy2(os.environ["BASE"] + "/temp/mine", os.environ["BASE"] + "/output/mine")
+open("/dev/null", "w").close()
+assert open("/proc/self/stat").read() and open("/proc/meminfo").read() and os.listdir("/proc/self/fd")
+assert os.system("/bin/true") == 0
+status = dict(line.rstrip().split(":", 1) for line in open("/proc/self/status"))
+named = ("CapEff", "CapPrm", "CapBnd") if given["is_root"] else ("CapEff",)
+rights = {status[name].strip() for name in named}
+assert rights == {"0" * 16} and status["NoNewPrivs"].strip() == "1", status
+print("got", got)
+print("refused", len(refused))
+"""
+
+
+def make_root_held(folder: Path, kind: str, *, network: bool = False) -> Held:
+    """Make the rung for a worker that is root."""
+    if os.geteuid() != 0:
+        pytest.skip("only root has users to give")
+    folder.chmod(0o755)
+    runtime = make_runtime(folder, SYSTEM_PYTHON)
+    uid = first_uid(folder) if kind == "own user" else None
+    sandbox = Sandbox(Rung.LANDLOCK, privileged=True, users=uid, network=network)
+    life = runtime.base_dir / "lives" / "one"
+    life.parent.mkdir(mode=0o711)
+    make_life(life, sandbox.uid(1))
+    let_reach(runtime.base_dir, life, sandbox.uid(1))
+    return Held(runtime, sandbox, life)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that any user may enter: pytest's own is closed to others."""
+    with tempfile.TemporaryDirectory(prefix="runflow-confine-") as folder:
+        yield Path(folder)
+
+
+async def run(held: Held, code: str, kind: str) -> str:
+    """Run a program as the worker of this kind would, and return what it printed."""
+    if kind == "plain user":
+        return run_as_plain_user(held, code)
+    engine, given = held.process(code)
+    await engine.start_within(given)
+    await engine.wait()
+    await engine.kill()
+    return engine.log_tail().strip()
+
+
+def make_held(folder: Path, kind: str, *, network: bool = False) -> Held:
+    if kind == "plain user":
+        return plain_held(folder, Rung.LANDLOCK, network=network)
+    return make_root_held(folder, kind, network=network)
+
+
+@contextlib.contextmanager
+def victim(folder: Path, owner: int) -> Iterator[dict[str, Any]]:
+    """Put up what is not the engine's: a token, another life's file, a process, sockets, of the worker's user."""
+    token, other = folder / "token", folder / "base" / "lives" / "two" / "output" / "picture"
+    other.parent.mkdir(parents=True)
+    for path in (token, other):
+        path.write_text("secret")
+        path.chmod(0o644)
+        os.chown(path, owner, owner)
+    place = str(folder / "socket")
+    process = subprocess.Popen(
+        ["sleep", "600"], cwd="/", user=owner, group=owner, extra_groups=[], env={"TOKEN": "secret"}
+    )
+    with (
+        socket.create_server(("127.0.0.1", 0)) as tcp,
+        socket.socket(socket.AF_UNIX) as unix,
+        socket.socket(socket.AF_UNIX) as abstract,
+    ):
+        unix.bind(place)
+        unix.listen()
+        Path(place).chmod(0o777)
+        abstract.bind(f"\0{place}")
+        abstract.listen()
+        try:
+            yield {
+                "token": str(token),
+                "other": str(other),
+                "worker": process.pid,
+                "unix": place,
+                "abstract": f"\0{place}",
+                "tcp": tcp.getsockname()[1],
+                "is_root": owner == 0,
+            }
+        finally:
+            process.kill()
+            process.wait()
+    assert token.read_text() == "secret"
+    assert other.read_text() == "secret"
+    assert (token.stat().st_mode & 0o777, token.stat().st_mtime > 1) == (0o644, True)
+
+
+def with_given(code: str, given: dict[str, Any]) -> str:
+    return f"import sys; sys.argv.append({json.dumps(given)!r})\n{code}"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_it_gets_nothing_of_the_machine(kind: str, open_folder: Path) -> None:
+    held = make_held(open_folder, kind)
+    with victim(open_folder, PLAIN_UID if kind == "plain user" else 0) as given:
+        said = await run(held, with_given(TRIES, given), kind)
+    assert said.splitlines()[0] == "got []", said
+    assert int(said.splitlines()[1].split()[1]) >= 45
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_with_a_network_it_still_reaches_no_unix_socket(kind: str, open_folder: Path) -> None:
+    held = make_held(open_folder, kind, network=True)
+    with victim(open_folder, PLAIN_UID if kind == "plain user" else 0) as given:
+        said = await run(held, with_given(TRIES, given), kind)
+    assert said.splitlines()[0] == "got ['tcp', 'udp']", said
+
+
+DAEMON = """
+import os, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if os.fork() == 0:
+    os.setsid()
+    for _ in range(20):
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                print("daemon", flush=True)
+                while True:
+                    time.sleep(0.001)
+                    if os.fork():  # a child that is there when it is looked for is gone when it is ended
+                        os._exit(0)
+            os._exit(0)
+    os._exit(0)
+time.sleep(0.3)
+print("ready", flush=True)
+"""
+GO_ON = "while True: time.sleep(1)\n"
+
+
+@pytest.mark.parametrize("kind", KINDS[:2])
+@pytest.mark.parametrize("how", ["kill", "end", "outside", "keeper"])
+@pytest.mark.parametrize("one_call", [True, False])
+async def test_what_it_started_ends_with_it(kind: str, how: str, one_call: bool, open_folder: Path) -> None:
+    held = make_root_held(open_folder, kind)
+    word = f"runflow-{open_folder.name}"
+    engine, given = held.process(DAEMON + ("" if how == "end" else GO_ON))
+    given["command"].append(word)
+    if not one_call:
+        given["script"] = str(one_by_one(open_folder))
+        given["alone"] = False
+    await engine.start_within(given)
+    assert engine.pid is not None
+    if how == "end":
+        assert await engine.wait() == 0
+    else:
+        await until(lambda: "ready" in engine.log_tail() and "daemon" in engine.log_tail())
+        keeper = psutil.Process(engine.pid).children()[0]
+        if how == "outside":
+            os.kill(engine.pid, signal.SIGKILL)
+            await until(lambda: not keeper.is_running() or keeper.status() == psutil.STATUS_ZOMBIE)
+        elif how == "keeper":
+            keeper.kill()
+            await engine.wait()
+        else:
+            engine._has_keeper = True
+            await engine.kill()
+    assert named(word) == []
+    await engine.kill()
+
+
+def one_by_one(folder: Path) -> Path:
+    """Make a script that ends what is left as on a kernel whose Landlock knows of no signals."""
+    source = Path(landlock.__file__).parent
+    for name in ("confine.py", "kernel.py", "landlock.py", "seccomp.py"):
+        text = (source / name).read_text()
+        text = text.replace("reaches_all = landlock.keep_signals() and not _reaches(outside)", "reaches_all = False")
+        (folder / name).write_text(text)
+    return folder / "confine.py"
+
+
+def named(word: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if any(word in part for part in process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def test_what_a_plain_user_started_ends_with_it(open_folder: Path) -> None:
+    held = plain_held(open_folder, Rung.LANDLOCK)
+    said = run_as_plain_user(held, f"word = 'runflow-plain-daemon'\n{DAEMON}")
+    assert "daemon" in said
+    assert named("runflow-plain-daemon") == []
+
+
+async def test_it_is_found_where_namespaces_are_not(open_folder: Path) -> None:
+    open_folder.chmod(0o755)
+    runtime = make_runtime(open_folder, Path(sys.executable))
+    sandbox = await probe(runtime, network=False, only=Rung.LANDLOCK)
+    assert sandbox.rung is Rung.LANDLOCK
+    assert sandbox.separates_files
+    assert "Namespaces cannot be used" in (sandbox.why_not_better or "")
+    assert not list(runtime.base_dir.glob("probe-*"))
+
+
+async def test_a_comfyui_that_holds_the_engines_folder_is_refused(open_folder: Path) -> None:
+    runtime = make_runtime(open_folder, SYSTEM_PYTHON)
+    runtime = type(runtime)(open_folder / "comfy", SYSTEM_PYTHON, open_folder / "comfy" / "sub" / "base")
+    runtime.base_dir.mkdir(parents=True)
+    sandbox = await probe(runtime, network=False, only=Rung.LANDLOCK)
+    assert sandbox.rung is Rung.NONE
+    assert "holds the folder of the engines" in (sandbox.why_not_better or "")
