@@ -33,6 +33,7 @@ from runflow.worker.engine.folders import prepare_base
 from runflow.worker.engine.forks.fork_server import ForkedEngine, ForkRefused, ForkServer, Wish
 from runflow.worker.engine.forks.memory import ForkMemory, Remembered, identity
 from runflow.worker.engine.isolation.probe import probe
+from runflow.worker.engine.isolation.remembered import is_lower_than_before
 from runflow.worker.engine.isolation.rules import RulesLeadHome
 from runflow.worker.engine.isolation.rungs import Rung, Sandbox, let_reach, make_life, plan, seen
 from runflow.worker.engine.isolation.view import SCRIPTS, Runtime
@@ -176,6 +177,7 @@ class EngineHome:
             self.uid = await asyncio.to_thread(settings.uid_without)
             if self.uid is not None:
                 self.sandbox = replace(self.sandbox, rung=Rung.USER)
+        await asyncio.to_thread(is_lower_than_before, self.base_dir, self.sandbox)
 
     async def close(self) -> None:
         """End the fork server with all that came from it, and let go of the folder."""
