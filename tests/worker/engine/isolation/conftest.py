@@ -19,7 +19,7 @@ from runflow.worker.engine.process import EngineProcess
 
 PLAIN_UID = 64_999
 SYSTEM_PYTHON = Path("/usr/bin/python3")
-SCRIPTS_ALONE = ("enter.py", "confine.py", "kernel.py", "landlock.py", "seccomp.py")
+SCRIPTS_ALONE = ("enter.py", "bubblewrap.py", "confine.py", "kernel.py", "landlock.py", "seccomp.py")
 
 
 @dataclass(frozen=True)
@@ -128,12 +128,15 @@ def run_as_plain_user(held: Held, code: str) -> str:
     folder = held.runtime.comfy_dir.parent
     given = held.plan(code)
     source = Path(sys.modules["runflow.worker.engine.isolation.rungs"].__file__ or "").parent
+    scripts = folder / "engine" / "isolation"
+    scripts.mkdir(parents=True, exist_ok=True)
     for name in SCRIPTS_ALONE:
-        (folder / name).write_bytes((source / name).read_bytes())
-        (folder / name).chmod(0o644)
-    if "mounts" in given:
-        given["mounts"] = [mount for mount in given["mounts"] if mount["at"] != "/run/runflow/scripts"]
-    return _run_script(folder / given["script"], given, folder)
+        (scripts / name).write_bytes((source / name).read_bytes())
+        (scripts / name).chmod(0o644)
+    for mount in given.get("mounts", ()):
+        if mount["at"] == "/run/runflow/scripts":
+            mount["source"] = str(scripts.parent)
+    return _run_script(scripts / given["script"], given, folder)
 
 
 def _run_script(script: Path, given: dict[str, Any], folder: Path) -> str:

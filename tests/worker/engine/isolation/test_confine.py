@@ -96,6 +96,8 @@ attempt("setting", lambda: open("/proc/sys/kernel/hostname", "w"))
 with __import__("contextlib").suppress(OSError):
     os.chmod(given["token"], 0o777)
     os.utime(given["token"], (1, 1))
+"""
+WORKS = """
 own, other = socket.socketpair()
 own.send(b"x"); assert other.recv(1) == b"x"
 open(os.environ["BASE"] + "/output/mine", "w").close()
@@ -108,6 +110,8 @@ status = dict(line.rstrip().split(":", 1) for line in open("/proc/self/status"))
 named = ("CapEff", "CapPrm", "CapBnd") if given["is_root"] else ("CapEff",)
 rights = {status[name].strip() for name in named}
 assert rights == {"0" * 16} and status["NoNewPrivs"].strip() == "1", status
+"""
+SAYS = """
 print("got", got)
 print("refused", len(refused))
 """
@@ -201,7 +205,7 @@ def with_given(code: str, given: dict[str, Any]) -> str:
 async def test_it_gets_nothing_of_the_machine(kind: str, open_folder: Path) -> None:
     held = make_held(open_folder, kind)
     with victim(open_folder, PLAIN_UID if kind == "plain user" else 0) as given:
-        said = await run(held, with_given(TRIES, given), kind)
+        said = await run(held, with_given(TRIES + WORKS + SAYS, given), kind)
     assert said.splitlines()[0] == "got []", said
     assert int(said.splitlines()[1].split()[1]) >= 45
 
@@ -210,7 +214,7 @@ async def test_it_gets_nothing_of_the_machine(kind: str, open_folder: Path) -> N
 async def test_with_a_network_it_still_reaches_no_unix_socket(kind: str, open_folder: Path) -> None:
     held = make_held(open_folder, kind, network=True)
     with victim(open_folder, PLAIN_UID if kind == "plain user" else 0) as given:
-        said = await run(held, with_given(TRIES, given), kind)
+        said = await run(held, with_given(TRIES + WORKS + SAYS, given), kind)
     assert said.splitlines()[0] == "got ['tcp', 'udp']", said
 
 

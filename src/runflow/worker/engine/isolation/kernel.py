@@ -108,9 +108,13 @@ def processes(target: str) -> None:
     _mount("proc", target, "proc", _NO_SUID | _NO_DEVICES | _NO_EXEC)
 
 
+SETTINGS = ("sys", "sysrq-trigger", "irq", "bus")
+"""What of /proc is the whole machine's."""
+
+
 def keep_settings(target: str) -> None:
     """Let nobody write the kernel's settings through a /proc: they are guarded by root's number, not by its rights."""
-    for name in ("sys", "sysrq-trigger", "irq", "bus"):
+    for name in SETTINGS:
         place = f"{target}/{name}"
         if os.path.exists(place):
             bind(place, place)

@@ -97,6 +97,8 @@ def _candidates(runtime: Runtime, *, network: bool, user: int | Literal["own", "
     elif root and user == "own" and not gpu_of_a_group():
         best = replace(best, users=first_uid(runtime.base_dir))
     found = [best, replace(best, layered=False)]
+    if shutil.which("bwrap"):
+        found.append(Sandbox(Rung.BUBBLEWRAP, gpu=best.gpu, network=network))
     known = landlock.version()
     if known:
         rules = replace(best, rung=Rung.LANDLOCK, layered=False)
@@ -122,6 +124,11 @@ def _why_not_better(
     if found.rung is not Rung.NAMESPACES:
         why = reasons.get(Rung.NAMESPACES, "only Linux (5.12 or later) has what it takes")
         said.append(f"Namespaces cannot be used: {why}. {_NEXT_STEP[Rung.NAMESPACES, root]}")
+        if found.rung is not Rung.BUBBLEWRAP:
+            because = reasons.get(Rung.BUBBLEWRAP)
+            said.append(
+                f"Bubblewrap cannot be used: {because}." if because else "Bubblewrap is not there: install `bwrap`."
+            )
     if found.rung is Rung.NONE and hasattr(os, "pidfd_open"):
         if not landlock.version():
             said.append(
@@ -131,6 +138,8 @@ def _why_not_better(
             said.append(f"Landlock cannot be used: {reasons[Rung.LANDLOCK]}.")
     if found.rung is Rung.NAMESPACES and root and found.users is None:
         said.append(_ROOTS_NUMBER)
+    if found.rung is Rung.BUBBLEWRAP and root:
+        said.append("Engines have root's user id, without its rights.")
     if found.rung is Rung.LANDLOCK and root and found.users is None:
         apart = reasons.get(Rung.LANDLOCK) if user == "own" else None
         said.append(f"Engines have root's user id, without its rights: {apart}." if apart else _ROOTS_NUMBER)

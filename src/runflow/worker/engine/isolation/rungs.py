@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ class Rung(StrEnum):
 
     NAMESPACES = "namespaces"
     """Its own view of the machine: files, processes, network, user."""
+    BUBBLEWRAP = "bubblewrap"
+    """The same view, built by another program, which may do that where we may not."""
     LANDLOCK = "landlock"
     """The machine's own view, of which the kernel opens to it only what it needs; no sockets but its own."""
     USER = "user"
@@ -38,10 +41,10 @@ class Rung(StrEnum):
     NONE = "none"
 
 
-SEPARATES_FILES = frozenset({Rung.NAMESPACES, Rung.LANDLOCK})
+SEPARATES_FILES = frozenset({Rung.NAMESPACES, Rung.BUBBLEWRAP, Rung.LANDLOCK})
 KEEPER = "confine.py"
 """The script that ends what an engine has started one by one, for no end of a namespace does."""
-_SCRIPTS = {Rung.NAMESPACES: "enter.py", Rung.LANDLOCK: KEEPER}
+_SCRIPTS = {Rung.NAMESPACES: "enter.py", Rung.BUBBLEWRAP: "bubblewrap.py", Rung.LANDLOCK: KEEPER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ class Sandbox:
     @property
     def has_view(self) -> bool:
         """Whether an engine finds its folders at the same path as every other one."""
-        return self.rung is Rung.NAMESPACES
+        return self.rung in (Rung.NAMESPACES, Rung.BUBBLEWRAP)
 
     def next_number(self, after: int) -> int | None:
         """Return the number of the next engine: one whose user has no process, None where each has one.
@@ -199,6 +202,7 @@ def plan(
         return {**given, "uid": uid, "alone": uid is not None and sandbox.count > 1, "rules": list(found)}
     return {
         **given,
+        "bubblewrap": shutil.which("bwrap"),
         "users": [sandbox.users, sandbox.count] if sandbox.in_users else None,
         "uid": uid if uid is not None else 0,
         "forks": forks,
