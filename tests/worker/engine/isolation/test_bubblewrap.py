@@ -13,6 +13,17 @@ import pytest
 
 from runflow.worker.engine.isolation.probe import probe
 from runflow.worker.engine.isolation.rungs import Rung, Sandbox, make_life
+from tests.support.shut_in import (
+    DAEMON,
+    LOOK_AROUND,
+    RIGHTS,
+    SAYS,
+    TRIES,
+    assert_has_no_right,
+    named,
+    victim,
+    with_given,
+)
 from tests.support.waiting import until
 from tests.worker.engine.isolation.conftest import (
     PLAIN_UID,
@@ -21,8 +32,6 @@ from tests.worker.engine.isolation.conftest import (
     plain_held,
     run_as_plain_user,
 )
-from tests.worker.engine.isolation.test_confine import SAYS, TRIES, named, victim, with_given
-from tests.worker.engine.isolation.test_enter import DAEMON, LOOK_AROUND, RIGHTS, assert_has_no_right
 
 pytestmark = [
     pytest.mark.optional,

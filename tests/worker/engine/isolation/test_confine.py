@@ -1,16 +1,11 @@
 """A program on the rung Landlock, as root with a user of its own, as root's number, and as a plain user."""
 
-import contextlib
-import json
 import os
 import signal
-import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -18,6 +13,7 @@ import pytest
 from runflow.worker.engine.isolation import landlock
 from runflow.worker.engine.isolation.probe import probe
 from runflow.worker.engine.isolation.rungs import Rung, Sandbox, first_uid, let_reach, make_life
+from tests.support.shut_in import SAYS, TRIES, named, victim, with_given
 from tests.support.waiting import until
 from tests.worker.engine.isolation.conftest import (
     PLAIN_UID,
@@ -32,71 +28,6 @@ pytestmark = pytest.mark.skipif(landlock.version() < landlock.SIGNALS_SINCE, rea
 
 KINDS = ("own user", "root's number", "plain user")
 
-TRIES = """
-import ctypes, json, os, shutil, signal, socket, sys
-given = json.loads(sys.argv[1])
-libc = ctypes.CDLL(None, use_errno=True)
-got, refused = [], []
-def attempt(name, action):
-    try:
-        action()
-        got.append(name)
-    except OSError:
-        refused.append(name)
-def checked(answer):
-    if answer < 0:
-        raise OSError(ctypes.get_errno(), "refused")
-def remote(process):
-    held = ctypes.create_string_buffer(8)
-    pair = (ctypes.c_void_p * 2)(ctypes.addressof(held), 8)
-    checked(libc.process_vm_readv(process, pair, 1, pair, 1, 0))
-for name in ("token", "other"):
-    attempt(f"read {name}", lambda: open(given[name]).read())
-    attempt(f"write {name}", lambda: open(given[name], "a"))
-    attempt(f"cut {name}", lambda: os.truncate(given[name], 0))
-    attempt(f"remove {name}", lambda: os.remove(given[name]))
-    attempt(f"link {name}", lambda: os.link(given[name], os.environ["BASE"] + "/output/linked"))
-    attempt(f"move {name}", lambda: os.rename(given[name], os.environ["BASE"] + "/output/moved"))
-    attempt(f"list {name}", lambda: os.listdir(os.path.dirname(given[name])))
-    os.path.exists(os.environ["BASE"] + "/output/soft") or os.symlink(given[name], os.environ["BASE"] + "/output/soft")
-    attempt(f"read {name} by a link", lambda: open(os.environ["BASE"] + "/output/soft").read())
-    os.remove(os.environ["BASE"] + "/output/soft")
-for name in ("environ", "cmdline", "mem", "maps", "root/etc/passwd", "cwd/token", "fd"):
-    attempt(f"worker's {name}", lambda: os.close(os.open(f"/proc/{given['worker']}/{name}", os.O_RDONLY)))
-for number in (signal.SIGCONT, 0):
-    attempt("signal", lambda: os.kill(given["worker"], number))
-    attempt("signal to the parent", lambda: os.kill(os.getppid(), number))
-attempt("trace", lambda: checked(libc.ptrace(16, given["worker"], None, None)))
-attempt("read memory", lambda: remote(given["worker"]))
-attempt("limits", lambda: __import__("resource").prlimit(given["worker"], 7, (10, 10)))
-attempt("priority", lambda: os.setpriority(os.PRIO_PROCESS, given["worker"], 19))
-attempt("affinity", lambda: os.sched_setaffinity(given["worker"], {0}))
-def dial(family, place, kind=socket.SOCK_STREAM):
-    with socket.socket(family, kind) as one:
-        one.settimeout(5)
-        one.connect(place)
-def send(place):
-    one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    one.sendto(b"x", place)
-attempt("unix socket", lambda: dial(socket.AF_UNIX, given["unix"]))
-attempt("abstract socket", lambda: dial(socket.AF_UNIX, given["abstract"]))
-attempt("datagram by a pair", lambda: send(given["unix"]))
-attempt("tcp", lambda: dial(socket.AF_INET, ("127.0.0.1", given["tcp"])))
-attempt("udp", lambda: dial(socket.AF_INET, ("127.0.0.1", given["tcp"]), socket.SOCK_DGRAM))
-attempt("vsock", lambda: socket.socket(40, socket.SOCK_STREAM))
-attempt("shared memory", lambda: checked(libc.shmget(0, 4096, 0o1777)))
-attempt("queue", lambda: checked(libc.mq_open(b"/runflow", 0o102, 0o600, None)))
-attempt("memory by name", lambda: open("/dev/shm/runflow-test", "w"))
-attempt("users", lambda: checked(libc.unshare(0x10000000)))
-attempt("mount", lambda: checked(libc.mount(b"tmpfs", b"/usr", b"tmpfs", 0, None)))
-attempt("setuid", lambda: os.setuid(12))
-attempt("tmp", lambda: open("/tmp/runflow-left", "w"))
-attempt("comfyui", lambda: open("main.py", "a"))
-attempt("setting", lambda: open("/proc/sys/kernel/hostname", "w"))
-with __import__("contextlib").suppress(OSError):
-    os.chmod(given["token"], 0o777)
-    os.utime(given["token"], (1, 1))
-"""
 WORKS = """
 own, other = socket.socketpair()
 own.send(b"x"); assert other.recv(1) == b"x"
@@ -110,10 +41,6 @@ status = dict(line.rstrip().split(":", 1) for line in open("/proc/self/status"))
 named = ("CapEff", "CapPrm", "CapBnd") if given["is_root"] else ("CapEff",)
 rights = {status[name].strip() for name in named}
 assert rights == {"0" * 16} and status["NoNewPrivs"].strip() == "1", status
-"""
-SAYS = """
-print("got", got)
-print("refused", len(refused))
 """
 
 
@@ -154,51 +81,6 @@ def make_held(folder: Path, kind: str, *, network: bool = False) -> Held:
     if kind == "plain user":
         return plain_held(folder, Rung.LANDLOCK, network=network)
     return make_root_held(folder, kind, network=network)
-
-
-@contextlib.contextmanager
-def victim(folder: Path, owner: int) -> Iterator[dict[str, Any]]:
-    """Put up what is not the engine's: a token, another life's file, a process, sockets, of the worker's user."""
-    token, other = folder / "token", folder / "base" / "lives" / "two" / "output" / "picture"
-    other.parent.mkdir(parents=True)
-    for path in (token, other):
-        path.write_text("secret")
-        path.chmod(0o644)
-        os.chown(path, owner, owner)
-    place = str(folder / "socket")
-    process = subprocess.Popen(
-        ["sleep", "600"], cwd="/", user=owner, group=owner, extra_groups=[], env={"TOKEN": "secret"}
-    )
-    with (
-        socket.create_server(("127.0.0.1", 0)) as tcp,
-        socket.socket(socket.AF_UNIX) as unix,
-        socket.socket(socket.AF_UNIX) as abstract,
-    ):
-        unix.bind(place)
-        unix.listen()
-        Path(place).chmod(0o777)
-        abstract.bind(f"\0{place}")
-        abstract.listen()
-        try:
-            yield {
-                "token": str(token),
-                "other": str(other),
-                "worker": process.pid,
-                "unix": place,
-                "abstract": f"\0{place}",
-                "tcp": tcp.getsockname()[1],
-                "is_root": owner == 0,
-            }
-        finally:
-            process.kill()
-            process.wait()
-    assert token.read_text() == "secret"
-    assert other.read_text() == "secret"
-    assert (token.stat().st_mode & 0o777, token.stat().st_mtime > 1) == (0o644, True)
-
-
-def with_given(code: str, given: dict[str, Any]) -> str:
-    return f"import sys; sys.argv.append({json.dumps(given)!r})\n{code}"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -279,15 +161,6 @@ def one_by_one(folder: Path) -> Path:
         text = text.replace("reaches_all = landlock.keep_signals() and not _reaches(outside)", "reaches_all = False")
         (folder / name).write_text(text)
     return folder / "confine.py"
-
-
-def named(word: str) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if any(word in part for part in process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
 
 
 def test_what_a_plain_user_started_ends_with_it(open_folder: Path) -> None:

@@ -1,6 +1,5 @@
 """A program in the sandbox: what it sees, what it can do, and that its end is the end of everything it started."""
 
-import errno
 import os
 import signal
 import socket
@@ -17,45 +16,9 @@ from runflow.worker.engine.isolation import enter
 from runflow.worker.engine.isolation.enter import REFUSED_EXIT_CODE
 from runflow.worker.engine.isolation.rungs import Rung
 from runflow.worker.engine.isolation.view import Mount
+from tests.support.shut_in import DAEMON, LOOK_AROUND, RIGHTS, assert_has_no_right
 from tests.support.waiting import until
 from tests.worker.engine.isolation.conftest import Held, Inside, plain_held, run_as_plain_user
-
-LOOK_AROUND = """
-import os
-print(sorted(os.listdir("/")))
-print([int(name) for name in os.listdir("/proc") if name.isdigit()])
-"""
-RIGHTS = """
-import ctypes, os
-status = dict(line.rstrip().split(":", 1) for line in open("/proc/self/status"))
-print("rights", *(status[name].strip() for name in ("CapEff", "CapPrm", "CapBnd", "NoNewPrivs")))
-libc = ctypes.CDLL(None, use_errno=True)
-calls = {"users": lambda: libc.unshare(0x10000000), "clone": lambda: libc.syscall(56, 0x10000011, 0, 0, 0, 0),
-         "clone3": lambda: libc.syscall(435, None, 0), "setns": lambda: libc.setns(0, 0)}
-for name, call in calls.items():
-    answer = call()
-    if answer == 0:
-        os._exit(3)
-    print(name, answer, os.strerror(ctypes.get_errno()))
-print("mount", libc.mount(b"tmpfs", b"/usr", b"tmpfs", 0, None))
-try:
-    os.setuid(12)
-    print("setuid worked")
-except OSError:
-    print("setuid refused")
-"""
-
-
-def assert_has_no_right(said: str) -> None:
-    """Fail where RIGHTS got one. That a namespace is refused says the filter, not a setting: it has another error."""
-    assert "rights 0000000000000000 0000000000000000 0000000000000000 1" in said
-    refused = os.strerror(errno.EPERM)
-    assert f"users -1 {refused}" in said
-    assert f"clone -1 {refused}" in said or os.uname().machine != "x86_64"
-    assert f"setns -1 {refused}" in said
-    assert f"clone3 -1 {os.strerror(errno.ENOSYS)}" in said
-    assert "mount -1" in said
-    assert "setuid refused" in said
 
 
 async def test_it_sees_nothing_but_what_it_was_given(inside: Inside, tmp_path: Path) -> None:
@@ -146,21 +109,6 @@ async def test_its_exit_status_is_told(held: Held, code: str, status: int) -> No
     await engine.start_within(given)
     assert await engine.wait() == status
     await engine.kill()
-
-
-DAEMON = """
-import os, time
-if os.fork() == 0:
-    os.setsid()
-    if os.fork() == 0:
-        print("daemon", flush=True)
-        while True:
-            time.sleep(1)
-    os._exit(0)
-print("ready", flush=True)
-while True:
-    time.sleep(1)
-"""
 
 
 def members(engine_pid: int) -> list[psutil.Process]:
