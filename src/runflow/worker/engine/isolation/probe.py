@@ -125,10 +125,8 @@ def _why_not_better(
         why = reasons.get(Rung.NAMESPACES, "only Linux (5.12 or later) has what it takes")
         said.append(f"Namespaces cannot be used: {why}. {_NEXT_STEP[Rung.NAMESPACES, root]}")
         if found.rung is not Rung.BUBBLEWRAP:
-            because = reasons.get(Rung.BUBBLEWRAP)
-            said.append(
-                f"Bubblewrap cannot be used: {because}." if because else "Bubblewrap is not there: install `bwrap`."
-            )
+            because = reasons.get(Rung.BUBBLEWRAP, "there is no `bwrap`; install it, as a rule as `bubblewrap`")
+            said.append(f"Bubblewrap cannot be used: {because}.")
     if found.rung is Rung.NONE and hasattr(os, "pidfd_open"):
         if not landlock.version():
             said.append(

@@ -20,6 +20,8 @@ _OF_MACHINE = (
     *("sys/kernel", "sys/vm"),
 )
 _OF_GPU = ("driver", "modules")
+CUSTOM_NODES = "custom_nodes"
+"""The folder of node packs below a base folder."""
 _NOT_NEEDED = ("/dev/tty",)
 
 
@@ -52,7 +54,7 @@ def _rules(runtime: Runtime, life: Path, *, network: bool, gpu: bool) -> Iterato
         else:
             yield mount["source"], _rights(mount)
     # By the name that it is imported by, too: of a link the target has a rule.
-    yield str(runtime.base_dir / "custom_nodes"), "read"
+    yield str(runtime.base_dir / CUSTOM_NODES), "read"
     yield str(runtime.base_dir / "serving.py"), "look"
     for names, folder in ((OF_ITSELF, "/proc/self"), (_OF_MACHINE, "/proc"), (_OF_GPU if gpu else (), "/proc")):
         for name in names:
@@ -76,4 +78,4 @@ def _comfyui(folder: Path) -> Iterator[tuple[str, str]]:
 
 def link_nodes(life: Path, base: Path) -> None:
     """Let a life have the node packs of the base folder, where no view puts them there."""
-    (life / "custom_nodes").symlink_to(base / "custom_nodes", target_is_directory=True)
+    (life / CUSTOM_NODES).symlink_to(base / CUSTOM_NODES, target_is_directory=True)

@@ -14,7 +14,8 @@ from typing import Any
 import orjson
 
 from runflow.worker.engine.boundary import Folder
-from runflow.worker.engine.isolation.rules import link_nodes, rules
+from runflow.worker.engine.folders import EXTRA_MODEL_PATHS
+from runflow.worker.engine.isolation.rules import CUSTOM_NODES, link_nodes, rules
 from runflow.worker.engine.isolation.view import Runtime, mounts
 from runflow.worker.engine.run_files import RunFiles
 
@@ -226,10 +227,17 @@ def make_life(root: Path, uid: int | None) -> RunFiles:
 
 
 def let_reach(base: Path, life: Path, uid: int | None) -> None:
-    """Let an engine without a view come to its folders and node packs by the machine's own paths. Raises OSError."""
+    """Let an engine without a view come to its folders and node packs by the machine's own paths. Raises OSError.
+
+    Whatever the umask says: what else of this an engine must not open is closed by its rules.
+    """
     if uid is not None:
         with Folder.at(base.resolve()) as held:
             held.let_in(uid)
+        life.parent.chmod(0o711)
+        for name, mode in ((CUSTOM_NODES, 0o755), (EXTRA_MODEL_PATHS, 0o644)):
+            with contextlib.suppress(FileNotFoundError):
+                (base / name).chmod(mode)
     link_nodes(life, base)
 
 
