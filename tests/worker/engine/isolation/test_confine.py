@@ -100,6 +100,23 @@ async def test_with_a_network_it_still_reaches_no_unix_socket(kind: str, open_fo
     assert said.splitlines()[0] == "got ['tcp', 'udp']", said
 
 
+@pytest.mark.parametrize("known", [1, 3, 5])
+@pytest.mark.parametrize("kind", KINDS[:2])
+async def test_on_an_older_kernel_it_may_signal_those_of_its_user_and_no_more(
+    kind: str, known: int, open_folder: Path
+) -> None:
+    held = make_root_held(open_folder, kind)
+    script = altered(open_folder, "def version() -> int:\n", f"def version() -> int:\n    return {known}\n")
+    with victim(open_folder, 0) as given:
+        engine, plan = held.process(with_given(TRIES + SAYS, given), script=str(script))
+        await engine.start_within(plan)
+        await engine.wait()
+        await engine.kill()
+    got = eval(engine.log_tail().splitlines()[0].removeprefix("got "))
+    signals = {"signal", "signal to the parent"}
+    assert set(got) == (signals if kind == "root's number" else set())
+
+
 DAEMON = """
 import os, signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -131,7 +148,8 @@ async def test_what_it_started_ends_with_it(kind: str, how: str, one_call: bool,
     engine, given = held.process(DAEMON + ("" if how == "end" else GO_ON))
     given["command"].append(word)
     if not one_call:
-        given["script"] = str(one_by_one(open_folder))
+        one_by_one = "reaches_all = landlock.keep_signals() and not _reaches(outside)"
+        given["script"] = str(altered(open_folder, one_by_one, "reaches_all = False"))
         given["alone"] = False
     await engine.start_within(given)
     assert engine.pid is not None
@@ -153,13 +171,14 @@ async def test_what_it_started_ends_with_it(kind: str, how: str, one_call: bool,
     await engine.kill()
 
 
-def one_by_one(folder: Path) -> Path:
-    """Make a script that ends what is left as on a kernel whose Landlock knows of no signals."""
-    source = Path(landlock.__file__).parent
+def altered(folder: Path, old: str, new: str) -> Path:
+    """Make the rung's script as on another kernel: with one text of its files for another."""
+    found = 0
     for name in ("confine.py", "kernel.py", "landlock.py", "seccomp.py"):
-        text = (source / name).read_text()
-        text = text.replace("reaches_all = landlock.keep_signals() and not _reaches(outside)", "reaches_all = False")
-        (folder / name).write_text(text)
+        text = (Path(landlock.__file__).parent / name).read_text()
+        found += text.count(old)
+        (folder / name).write_text(text.replace(old, new))
+    assert found == 1, f"{old!r} is not there"
     return folder / "confine.py"
 
 

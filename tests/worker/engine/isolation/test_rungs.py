@@ -2,10 +2,15 @@
 
 import os
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+from runflow.worker.engine.isolation import landlock
+from runflow.worker.engine.isolation.probe import probe
 from runflow.worker.engine.isolation.rungs import FIRST_UID, Rung, Sandbox
+from runflow.worker.engine.isolation.view import Runtime
 
 
 def test_no_engine_gets_the_user_of_one_that_left_a_process() -> None:
@@ -32,6 +37,28 @@ def test_no_engine_gets_the_user_of_one_that_left_a_process() -> None:
         for process in left:
             process.kill()
             process.wait()
+
+
+def test_who_may_signal_others_separates_no_files() -> None:
+    held = Sandbox(Rung.LANDLOCK)
+    assert held.separates_files
+    assert not Sandbox(Rung.LANDLOCK, signals_others=True).separates_files
+    assert any("NOT kept from signals" in line for line in Sandbox(Rung.LANDLOCK, signals_others=True).words())
+
+
+async def test_before_linux_6_12_a_sandbox_of_the_same_user_says_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not landlock.version():
+        pytest.skip("this kernel has no Landlock")
+    monkeypatch.setattr(landlock, "version", lambda: 5)
+    (tmp_path / "comfy").mkdir()
+    (tmp_path / "comfy" / "main.py").write_text("")
+    (tmp_path / "base" / "custom_nodes").mkdir(parents=True)
+    runtime = Runtime(tmp_path / "comfy", Path(sys.executable), tmp_path / "base")
+    found = await probe(runtime, network=False, user="same", only=Rung.LANDLOCK)
+    assert (found.rung, found.separates_files) == (Rung.LANDLOCK, False)
+    assert "Linux 6.12" in (found.why_not_better or "")
 
 
 def test_one_user_for_all_engines_is_used_again() -> None:

@@ -226,6 +226,7 @@ def _become(plan, begin: int) -> None:  # type: ignore[no-untyped-def]
     """Leave every right that the command is not to have, and become it."""
     os.read(begin, 1)
     signal.set_wakeup_fd(-1)
+    os.setsid()  # within a session, whoever is in it may be continued
     for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     same_user = plan["uid"] is None

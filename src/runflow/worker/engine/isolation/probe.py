@@ -57,6 +57,10 @@ _COMPUTES_ON_GPU = """
 import torch
 if torch.cuda.is_available(): torch.ones(8, device="cuda").sum().item()
 """
+_SEES_GPU = """
+if torch.version.cuda and not torch.cuda.is_available(): sys.exit("torch does not see the graphics card in it")
+"""
+"""What a view shows of devices is known; what a library needs beside them, a rule may lack."""
 
 
 async def probe(
@@ -165,7 +169,9 @@ async def _try(sandbox: Sandbox, runtime: Runtime) -> str | None:
 async def _try_in(made: Path, sandbox: Sandbox, runtime: Runtime) -> str | None:
     life = made / "life"
     await asyncio.to_thread(_make, life, sandbox, runtime)
-    code = (_SEES if sandbox.has_view else _OPENS) + (_COMPUTES_ON_GPU if sandbox.gpu else "")
+    code = _SEES if sandbox.has_view else _OPENS
+    if sandbox.gpu:
+        code += _COMPUTES_ON_GPU if sandbox.has_view else _COMPUTES_ON_GPU + _SEES_GPU
     given = plan(
         sandbox,
         seen(sandbox, runtime, life, 0),
