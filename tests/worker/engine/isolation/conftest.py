@@ -120,13 +120,13 @@ def plain_held(folder: Path, rung: Rung, *, network: bool = False) -> Held:
     return Held(runtime, sandbox, life)
 
 
-def run_as_plain_user(held: Held, code: str) -> str:
+def run_as_plain_user(held: Held, code: str, **more: Any) -> str:
     """Run a program in there and return what it printed.
 
     The plan is made here; the rung's script alone runs as that user, as it would under a worker of theirs.
     """
     folder = held.runtime.comfy_dir.parent
-    given = held.plan(code)
+    given = held.plan(code, **more)
     source = Path(sys.modules["runflow.worker.engine.isolation.rungs"].__file__ or "").parent
     scripts = folder / "engine" / "isolation"
     scripts.mkdir(parents=True, exist_ok=True)

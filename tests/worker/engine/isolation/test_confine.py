@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -44,6 +45,36 @@ assert rights == {"0" * 16} and status["NoNewPrivs"].strip() == "1", status
 """
 
 
+SAYS_OF_COMFYUI = """
+import os
+print(os.listdir("user"))
+for name in ("user", "models"):
+    try:
+        print(f"{name}: {open(name + '/key').read()}")
+    except PermissionError:
+        print(f"{name} is closed")
+"""
+GROWS = """
+import os, time
+made = 0
+while made < 60:
+    try:
+        if os.fork() == 0:
+            time.sleep(600)
+    except OSError:
+        break
+    made += 1
+print(made, flush=True)
+with open(os.environ["BASE"] + "/output/large", "wb") as file:
+    try:
+        for _ in range(5):
+            file.write(bytes(1 << 20)); file.flush()
+    except OSError as error:
+        print(error.errno, flush=True)
+        os._exit(0)
+"""
+
+
 def make_root_held(folder: Path, kind: str, *, network: bool = False) -> Held:
     """Make the rung for a worker that is root."""
     if os.geteuid() != 0:
@@ -66,11 +97,11 @@ def open_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-async def run(held: Held, code: str, kind: str) -> str:
+async def run(held: Held, code: str, kind: str, **more: Any) -> str:
     """Run a program as the worker of this kind would, and return what it printed."""
     if kind == "plain user":
-        return run_as_plain_user(held, code)
-    engine, given = held.process(code)
+        return run_as_plain_user(held, code, **more)
+    engine, given = held.process(code, **more)
     await engine.start_within(given)
     await engine.wait()
     await engine.kill()
@@ -98,6 +129,27 @@ async def test_with_a_network_it_still_reaches_no_unix_socket(kind: str, open_fo
     with victim(open_folder, PLAIN_UID if kind == "plain user" else 0) as given:
         said = await run(held, with_given(TRIES + WORKS + SAYS, given), kind)
     assert said.splitlines()[0] == "got ['tcp', 'udp']", said
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_somebody_left_in_comfyui_is_a_name_to_it(kind: str, open_folder: Path) -> None:
+    held = make_held(open_folder, kind)
+    comfyui = held.runtime.comfy_dir
+    for name in ("user", "models"):
+        (comfyui / name).mkdir()
+        (comfyui / name / "key").write_text("secret")
+    said = await run(held, SAYS_OF_COMFYUI, kind)
+    assert said.splitlines() == ["['key']", "user is closed", "models: secret"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_its_processes_and_files_are_bounded(kind: str, open_folder: Path) -> None:
+    limits = {"processes_at_most": 20, "file_bytes": 1 << 20}
+    said = await run(make_held(open_folder, kind), GROWS, kind, limits=limits)
+    processes, file_error = said.splitlines()
+    # The kernel bounds no process of root's number (docs/security.md).
+    assert int(processes) <= 20 or kind == "root's number"
+    assert file_error == "27"
 
 
 @pytest.mark.parametrize("known", [1, 3, 5])
