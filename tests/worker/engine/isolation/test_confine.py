@@ -71,6 +71,7 @@ with open(os.environ["BASE"] + "/output/large", "wb") as file:
             file.write(bytes(1 << 20)); file.flush()
     except OSError as error:
         print(error.errno, flush=True)
+        time.sleep(5 if os.getuid() == 0 else 0)
         os._exit(0)
 """
 
@@ -146,10 +147,12 @@ async def test_what_somebody_left_in_comfyui_is_a_name_to_it(kind: str, open_fol
 async def test_its_processes_and_files_are_bounded(kind: str, open_folder: Path) -> None:
     limits = {"processes_at_most": 20, "file_bytes": 1 << 20}
     said = await run(make_held(open_folder, kind), GROWS, kind, limits=limits)
-    processes, file_error = said.splitlines()
-    # The kernel bounds no process of root's number (docs/security.md).
-    assert int(processes) <= 20 or kind == "root's number"
-    assert file_error == "27"
+    if kind == "root's number":  # whose processes the kernel does not bound
+        assert "more than 20 processes" in said
+    else:
+        processes, file_error = said.splitlines()
+        assert int(processes) <= 20
+        assert file_error == "27"
 
 
 @pytest.mark.parametrize("known", [1, 3, 5])

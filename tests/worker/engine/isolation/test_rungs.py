@@ -1,6 +1,7 @@
 """Which sandbox is used, and whose user ids engines have."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runflow.worker.engine.isolation import landlock
-from runflow.worker.engine.isolation.probe import probe
+from runflow.worker.engine.isolation.probe import candidates, probe
 from runflow.worker.engine.isolation.rungs import FIRST_UID, Rung, Sandbox
 from runflow.worker.engine.isolation.view import Runtime
 
@@ -59,6 +60,22 @@ async def test_before_linux_6_12_a_sandbox_of_the_same_user_says_what_it_lacks(
     found = await probe(runtime, network=False, user="same", only=Rung.LANDLOCK)
     assert (found.rung, found.separates_files) == (Rung.LANDLOCK, False)
     assert "Linux 6.12" in (found.why_not_better or "")
+
+
+def test_an_engine_of_a_named_user_is_held_by_nothing_that_has_another(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root has users to give")
+    runtime = Runtime(tmp_path, Path(sys.executable), tmp_path)
+    named = candidates(runtime, network=False, user=12_345)
+    assert {found.users for found in named} == {12_345}
+    rungs = [(found.rung, found.users is not None) for found in candidates(runtime, network=False, user="own")]
+    expected = [
+        (Rung.NAMESPACES, True),
+        (Rung.NAMESPACES, True),
+        *([(Rung.BUBBLEWRAP, False)] if shutil.which("bwrap") else []),
+        *([(Rung.LANDLOCK, True), (Rung.LANDLOCK, False)] if landlock.version() else []),
+    ]
+    assert rungs == expected
 
 
 def test_one_user_for_all_engines_is_used_again() -> None:

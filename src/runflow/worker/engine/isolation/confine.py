@@ -30,6 +30,9 @@ REFUSED_EXIT_CODE = 97
 _OWN = "/proc/self/"
 _ENDING_SECONDS = 10.0
 _PAUSE_SECONDS = 0.005
+_COUNT_MILLISECONDS = 200
+_TOO_MANY = -1
+"""No status of a process: those are not negative."""
 
 
 def main(arguments: "list[str]") -> None:
@@ -120,10 +123,16 @@ def _keep(plan, waits: int) -> None:  # type: ignore[no-untyped-def]
     pinned = [landlock.opened(rule["at"].replace(_OWN, own)) for rule in plan["rules"] if rule["at"][:6] == "/proc/"]
     os.write(begun, b"x")
     kernel.close_others({waits, woken, wake, *(one for one in pinned if one is not None)})
+    said = os.dup(2)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)
-    status = _wait(command, waits, woken)
+    # The kernel bounds the processes of every user but root.
+    most = plan["limits"]["processes_at_most"] if plan["uid"] is None and os.geteuid() == 0 else None
+    status = _wait(command, waits, woken, most)
+    if status == _TOO_MANY:
+        os.write(said, f"The engine started more than {most} processes and threads, and was ended.\n".encode())
+        status = None
     left = _end_all(reaches_all=reaches_all, user=plan["uid"] if plan["alone"] else None)
     _end_like(left.get(command, 0) if status is None else status)
 
@@ -136,13 +145,19 @@ def _reaches(process: int) -> bool:
     return True
 
 
-def _wait(command: int, waits: int, woken: int) -> "int | None":
-    """Return the command's status, None where it is to be ended; what came back to us is taken off meanwhile."""
+def _wait(command: int, waits: int, woken: int, most: "int | None") -> "int | None":
+    """Return the command's status, None where it is to be ended, and `_TOO_MANY` where it started more than `most`.
+
+    What came back to us is taken off meanwhile.
+    """
+    before = _tasks_of_machine()
     watched = select.poll()
     watched.register(waits, select.POLLIN)
     watched.register(woken, select.POLLIN)
     while True:
-        ready = dict(watched.poll())
+        ready = dict(watched.poll(None if most is None else _COUNT_MILLISECONDS))
+        if most is not None and _tasks_of_machine() - before > most // 2 and _tasks(_descendants()) > most:
+            return _TOO_MANY
         if woken in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(woken, 4096)
@@ -254,13 +269,26 @@ def _become(plan, begin: int) -> None:  # type: ignore[no-untyped-def]
 
 
 def _tasks_of_user(uid: int) -> int:
-    found = 0
+    found = []
     for name in os.listdir("/proc"):
         if name.isdigit():
             with contextlib.suppress(OSError):
                 if os.stat(f"/proc/{name}").st_uid == uid:
-                    found += len(os.listdir(f"/proc/{name}/task"))
+                    found.append(int(name))
+    return _tasks(found)
+
+
+def _tasks(processes: "list[int]") -> int:
+    found = 0
+    for process in processes:
+        with contextlib.suppress(OSError):
+            found += len(os.listdir(f"/proc/{process}/task"))
     return found
+
+
+def _tasks_of_machine() -> int:
+    with open("/proc/loadavg") as file:
+        return int(file.read().split()[3].partition("/")[2])
 
 
 if __name__ == "__main__":

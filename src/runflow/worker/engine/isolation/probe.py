@@ -73,7 +73,7 @@ async def probe(
     """
     root = os.geteuid() == 0
     reasons: dict[Rung, str] = {}
-    for candidate in _candidates(runtime, network=network, user=user):
+    for candidate in candidates(runtime, network=network, user=user):
         if only not in (None, candidate.rung):
             continue
         reason = await _try(candidate, runtime)
@@ -91,7 +91,8 @@ async def probe(
     return replace(none, why_not_better=_why_not_better(none, reasons, root=root, user=user))
 
 
-def _candidates(runtime: Runtime, *, network: bool, user: int | Literal["own", "same"]) -> list[Sandbox]:
+def candidates(runtime: Runtime, *, network: bool, user: int | Literal["own", "same"]) -> list[Sandbox]:
+    """Return what may hold engines here, best first, as far as can be said without trying it."""
     if not hasattr(os, "pidfd_open"):
         return []
     root = os.geteuid() == 0
@@ -101,7 +102,7 @@ def _candidates(runtime: Runtime, *, network: bool, user: int | Literal["own", "
     elif root and user == "own" and not gpu_of_a_group():
         best = replace(best, users=first_uid(runtime.base_dir))
     found = [best, replace(best, layered=False)]
-    if shutil.which("bwrap"):
+    if shutil.which("bwrap") and best.count > 1:  # it gives no engine another user
         found.append(Sandbox(Rung.BUBBLEWRAP, gpu=best.gpu, network=network))
     known = landlock.version()
     if known:
