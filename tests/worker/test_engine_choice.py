@@ -4,10 +4,10 @@ from typing import Any
 import pytest
 
 from runflow.worker.engine.attached import AttachedEngine
-from runflow.worker.engine.home import EngineHome, Life
+from runflow.worker.engine.home import EngineHome
 from runflow.worker.engine.isolation.rungs import make_life
 from runflow.worker.engine.owned import OwnedEngine
-from runflow.worker.engine.run_files import RunFiles
+from runflow.worker.engine.run_files import Life, RunFiles
 from runflow.worker.engine_choice import EngineFinder
 from runflow.worker.engine_supervisor import NoEngine
 from runflow.worker.settings import ENGINE_USER_SAME, WorkerSettings

@@ -25,7 +25,7 @@ from runflow.worker.checkouts import read_checkout
 from runflow.worker.connection import Connection
 from runflow.worker.engine.attached import credential_headers
 from runflow.worker.engine.base import EngineDescription, EngineError, EngineKind, SandboxFacts
-from runflow.worker.engine.isolation.rungs import Rung
+from runflow.worker.engine.isolation.rungs import SEPARATES_FILES
 from runflow.worker.engine.protocol import ComfyClient
 from runflow.worker.model_files import LONGEST_PATH, Stamp, Unreadable, is_same, list_models, model_roots
 from runflow.worker.runtime.record import read_record
@@ -153,7 +153,7 @@ class Registrar:
 
     def _list(self, description: EngineDescription) -> tuple[list[ModelFile], Stamp]:
         home, facts = self._settings.home, description.sandbox
-        is_apart = facts is not None and facts.rung == Rung.NAMESPACES
+        is_apart = facts is not None and facts.rung in SEPARATES_FILES
         own = None if is_apart else home / "engine" / "models"
         return list_models(model_roots(self._settings.comfyui_dir, own), home / "models")
 

@@ -35,7 +35,7 @@ def other_processes(loot: Loot, given: Given) -> None:
         return found[:5]
 
     loot.attempt("command lines", seen)
-    loot.attempt("more than its own", str, "" if apart("pid", given) else f"{_count()} processes")
+    loot.attempt("more than its own", lambda: "" if apart("pid", given) else f"{_count()} processes")
     for name in ("worker_pid", "server_pid", "decoy_pid"):
         loot.attempt(f"/proc/{name}", _same_process, given, name)
 

@@ -23,8 +23,11 @@ from runflow.worker.engine.flags import engine_arguments, needs_cpu
 from runflow.worker.engine.folders import prepare_base
 from runflow.worker.engine.forks.imported import ImportRecord
 from runflow.worker.engine.forks.supervisor import ForkSupervisor
-from runflow.worker.engine.isolation.rungs import Rung, Sandbox, make_life, plan, probe
-from runflow.worker.engine.isolation.view import SCRIPTS, Runtime, mounts
+from runflow.worker.engine.isolation.probe import probe
+from runflow.worker.engine.isolation.remembered import is_lower_than_before
+from runflow.worker.engine.isolation.rules import RulesLeadHome
+from runflow.worker.engine.isolation.rungs import Rung, Sandbox, let_reach, make_life, plan, seen
+from runflow.worker.engine.isolation.view import SCRIPTS, Runtime
 from runflow.worker.engine.process import EngineProcess, end_leftover
 from runflow.worker.engine.run_files import Life, RunFiles
 from runflow.worker.engine.scrub import scrubbed_environment
@@ -97,7 +100,7 @@ class EngineHome:
             return
         self._network = network
         self._network_told.set()
-        if self.sandbox.rung is Rung.NAMESPACES and self.sandbox.network != network:
+        if self.sandbox.has_lives and self.sandbox.network != network:
             log.info("Engines have a network from now on." if network else "Engines have no network from now on.")
             self.sandbox = replace(self.sandbox, network=network)
             self.forks.replace_soon()
@@ -137,6 +140,7 @@ class EngineHome:
             self.uid = await asyncio.to_thread(settings.uid_without)
             if self.uid is not None:
                 self.sandbox = replace(self.sandbox, rung=Rung.USER)
+        await asyncio.to_thread(is_lower_than_before, self.base_dir, self.sandbox)
 
     async def close(self) -> None:
         """End the fork server with all that came from it, and let go of the folder."""
@@ -147,8 +151,13 @@ class EngineHome:
 
     def new_life(self) -> Life:
         """Make the folders of one more engine. Raises OSError."""
-        self._numbers += 1
-        if self.sandbox.rung is not Rung.NAMESPACES:
+        number = self.sandbox.next_number(self._numbers)
+        if number is None:
+            raise EngineStartFailed(
+                f"Each user id that engines have here, {self.sandbox.users} and on, has processes. End those first."
+            )
+        self._numbers = number
+        if not self.sandbox.has_lives:
             files = RunFiles(self.base_dir, uid=self.uid)
             if not files.clean_all():
                 raise EngineStartFailed(
@@ -159,6 +168,8 @@ class EngineHome:
         name = secrets.token_hex(8)
         uid = self.sandbox.uid(self._numbers)
         files = make_life(self.lives / name, uid)
+        if not self.sandbox.has_view:
+            let_reach(self.base_dir, self.lives / name, uid)
         return Life(name, self._numbers, self.lives / name, uid, files, ImportRecord())
 
     def end_life(self, life: Life) -> None:
@@ -170,16 +181,17 @@ class EngineHome:
             self._remove(life.name)
             self.pid_path(life).unlink(missing_ok=True)
 
-    def environment(self) -> dict[str, str]:
-        """Return what every engine gets to see; its home is always below the base folder, whatever is there."""
-        return scrubbed_environment(os.environ, self.base_dir, self.settings.extra_environment, self.sandbox.network)
+    def environment(self, base: Path | None = None) -> dict[str, str]:
+        """Return what an engine gets to see; its home is always below the base folder, whatever is there."""
+        extra = self.settings.extra_environment
+        return scrubbed_environment(os.environ, base or self.base_dir, extra, self.sandbox.network)
 
-    def main_arguments(self, port: int) -> list[str]:
-        """Return the arguments of main.py."""
+    def main_arguments(self, port: int, base: Path | None = None) -> list[str]:
+        """Return the arguments of main.py, for an engine with this base folder."""
         settings = self.settings
         options = engine_arguments(
             settings.comfy_dir,
-            self.base_dir,
+            base or self.base_dir,
             port,
             cpu=needs_cpu(settings.comfy_dir) if settings.cpu is None else settings.cpu,
             cache=settings.cache,
@@ -192,7 +204,9 @@ class EngineHome:
         self, life: Life, secret: str, listening: int | None, log_path: Path, *, port: int = 8188
     ) -> EngineProcess:
         """Start a ComfyUI in this life, on a socket that it is handed, or on a port of the loopback address."""
-        settings, environment = self.settings, {**self.environment(), SECRET_VARIABLE: secret}
+        settings = self.settings
+        base = life.root if self.sandbox.has_lives and not self.sandbox.has_view else self.base_dir
+        environment = {**self.environment(base), SECRET_VARIABLE: secret}
         python = find_python(settings)
         keep = [] if listening is None else [listening]
         record = "-"
@@ -201,26 +215,21 @@ class EngineHome:
             record = str(life.imports.descriptor)
         head = [str(python)]
         if listening is not None:
-            is_in_view = self.sandbox.rung is Rung.NAMESPACES
-            script = f"{SCRIPTS}/forks/serving.py" if is_in_view else await asyncio.to_thread(self._place_script)
+            script = (
+                f"{SCRIPTS}/forks/serving.py" if self.sandbox.has_view else await asyncio.to_thread(self._place_script)
+            )
             head += [script, str(listening), record]
-        command = [*head, "main.py", *self.main_arguments(port)]
+        command = [*head, "main.py", *self.main_arguments(port, base)]
         process = EngineProcess(
             command, cwd=settings.comfy_dir, env=environment, log_path=log_path, pid_path=self.pid_path(life)
         )
-        if self.sandbox.rung is not Rung.NAMESPACES:
+        if not self.sandbox.has_lives:
             await process.start(uid=self.uid, keep=keep)
             return process
-        found = await asyncio.to_thread(
-            mounts,
-            self.runtime,
-            lives=self.lives,
-            life=life.root,
-            network=self.sandbox.network,
-            gpu=self.sandbox.gpu,
-            layered=self.sandbox.layered,
-            owner=self.sandbox.uid(life.number),
-        )
+        try:
+            found = await asyncio.to_thread(seen, self.sandbox, self.runtime, life.root, life.number)
+        except RulesLeadHome as error:
+            raise EngineStartFailed(f"{error}. Move one of them.") from error
         given = plan(
             self.sandbox,
             found,

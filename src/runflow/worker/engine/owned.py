@@ -108,12 +108,8 @@ class OwnedEngine:
         home, life = self._home, self._life
         uid = life.uid if life is not None else self.settings.uid
         held: tuple[str, ...]
-        if home.sandbox.separates_files:
-            held = (
-                "a view of the machine of its own: its ComfyUI, its Python and its folders, no other process",
-                "the machine's network" if home.sandbox.network else "no network",
-                "no right of a privileged user, and no way to get one",
-            )
+        if home.sandbox.has_lives:
+            held = home.sandbox.words()
         elif uid:
             held = (f"user id {uid} of its own", "NOT a view of its own: it reads what others of the machine may read")
         else:
@@ -343,7 +339,7 @@ class OwnedEngine:
             headers=secret_headers(secret),
             hidden_folders=folders,
             socket_path=socket_path,
-            offline=self._home.sandbox.separates_files and not self._home.sandbox.network,
+            offline=self._home.sandbox.has_lives and not self._home.sandbox.network,
         )
 
     async def _watch_exit(self, process: EngineProcess | ForkedEngine, session: PromptSession) -> None:

@@ -16,11 +16,13 @@ import orjson
 import psutil
 
 from runflow.worker.engine.base import EngineStartFailed
-from runflow.worker.engine.isolation.rungs import enter_command, hand_over
+from runflow.worker.engine.isolation.rungs import KEEPER, enter_command, hand_over
 from runflow.worker.engine.log import EngineLog
 from runflow.worker.runtime.record import write_atomically
 
 _GONE_SECONDS = 5.0
+_KEEPER_SECONDS = 15.0
+"""How long the process that ends all that an engine has started may take for it."""
 
 
 def free_port() -> int:
@@ -44,6 +46,7 @@ class EngineProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._pipe: int | None = None
         self._is_enclosed = False
+        self._has_keeper = False
 
     async def start(self, *, uid: int | None = None, keep: Sequence[int] = ()) -> None:
         """Start it, as a user of its own where one is given, with the descriptors `keep` beside its own three.
@@ -75,7 +78,7 @@ class EngineProcess:
         def enclosed(guard: int) -> list[str]:
             plan = {**given, "keep": list(keep), "worker": os.getpid(), "guard": guard}
             handed.append(hand_over(plan))
-            return enter_command(Path(self._command[0]), handed[0])
+            return enter_command(Path(self._command[0]), given["script"], handed[0])
 
         try:
             await self._start(enclosed, keep, handed)
@@ -83,6 +86,7 @@ class EngineProcess:
             for descriptor in handed:
                 os.close(descriptor)
         self._is_enclosed = True
+        self._has_keeper = given["script"] == KEEPER
 
     async def _start(
         self, command: Callable[[int], list[str]], keep: Sequence[int], handed: Sequence[int] = ()
@@ -157,9 +161,16 @@ class EngineProcess:
         await self.kill()
 
     async def kill(self) -> None:
-        """End it and everything in its group at once."""
+        """End it and everything that it started at once: its group, or what its sandbox keeps."""
         if self._process is None:
             return
+        if self._has_keeper and self._pipe is not None:
+            # What it started may be in any group, and is gone when the process that we started has ended by itself.
+            os.close(self._pipe)
+            self._pipe = None
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_KEEPER_SECONDS):
+                    await self._process.wait()
         _kill_group(self._process.pid)
         await self._process.wait()
         if self._pipe is not None:

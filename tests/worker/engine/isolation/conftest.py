@@ -12,12 +12,14 @@ from typing import Any
 import orjson
 import pytest
 
-from runflow.worker.engine.isolation.rungs import Rung, Sandbox, make_life, plan, probe
-from runflow.worker.engine.isolation.view import Runtime, mounts
+from runflow.worker.engine.isolation.probe import probe
+from runflow.worker.engine.isolation.rungs import Rung, Sandbox, let_reach, make_life, plan, seen
+from runflow.worker.engine.isolation.view import Runtime
 from runflow.worker.engine.process import EngineProcess
 
 PLAIN_UID = 64_999
 SYSTEM_PYTHON = Path("/usr/bin/python3")
+SCRIPTS_ALONE = ("enter.py", "bubblewrap.py", "confine.py", "kernel.py", "landlock.py", "seccomp.py")
 
 
 @dataclass(frozen=True)
@@ -28,24 +30,20 @@ class Held:
     sandbox: Sandbox
     life: Path
 
+    @property
+    def base(self) -> Path:
+        """The base folder as a program inside knows it."""
+        return self.runtime.base_dir if self.sandbox.has_view else self.life
+
     def plan(self, code: str, **more: Any) -> dict[str, Any]:
         """Return the plan that runs a program inside."""
         sandbox = self.sandbox
-        found = mounts(
-            self.runtime,
-            lives=self.life.parent,
-            life=self.life,
-            network=sandbox.network,
-            gpu=False,
-            layered=sandbox.layered,
-            owner=sandbox.uid(1),
-        )
         given = plan(
             sandbox,
-            found,
+            seen(sandbox, self.runtime, self.life, 1),
             [str(self.runtime.python), "-c", textwrap.dedent(code)],
             folder=self.runtime.comfy_dir,
-            environment={"PATH": "/usr/bin:/bin", "BASE": str(self.runtime.base_dir)},
+            environment={"PATH": "/usr/bin:/bin", "BASE": str(self.base)},
             number=1,
             file_bytes=1 << 20,
         )
@@ -103,31 +101,42 @@ async def inside(held: Held) -> AsyncIterator[Inside]:
         await engine.kill()
 
 
-def run_as_plain_user(folder: Path, code: str) -> str:
-    """Run a program in the sandbox of somebody who is not root, with the system's Python, and return what it printed.
-
-    The plan is made here; `enter.py` alone runs as that user, as it would under a worker of theirs.
-    """
+def plain_held(folder: Path, rung: Rung, *, network: bool = False) -> Held:
+    """Make the sandbox of somebody who is not root, with the system's Python, in a folder that they may enter."""
     if os.geteuid() != 0:
         pytest.skip("the suite runs as a plain user: the other tests are this one")
     if not SYSTEM_PYTHON.exists():
         pytest.skip(f"there is no {SYSTEM_PYTHON}, and a plain user may not enter the Python of this suite")
     folder.chmod(0o755)
     runtime = make_runtime(folder, SYSTEM_PYTHON)
-    life = folder / "lives" / "one"
+    life = runtime.base_dir / "lives" / "one"
     files = make_life(life, None)
-    for path in (life, *life.rglob("*")):
-        os.chown(path, PLAIN_UID, PLAIN_UID)
+    sandbox = Sandbox(rung, privileged=False, layered=rung is Rung.NAMESPACES, network=network)
+    if not sandbox.has_view:
+        let_reach(runtime.base_dir, life, None)
+    for path in (runtime.base_dir, *runtime.base_dir.rglob("*")):
+        os.chown(path, PLAIN_UID, PLAIN_UID, follow_symlinks=False)
     files.root.chmod(0o755)
-    sandbox = Sandbox(Rung.NAMESPACES, privileged=False, layered=True, network=False)
-    given = Held(runtime, sandbox, life).plan(code)
-    script = folder / "enter.py"
+    return Held(runtime, sandbox, life)
+
+
+def run_as_plain_user(held: Held, code: str, **more: Any) -> str:
+    """Run a program in there and return what it printed.
+
+    The plan is made here; the rung's script alone runs as that user, as it would under a worker of theirs.
+    """
+    folder = held.runtime.comfy_dir.parent
+    given = held.plan(code, **more)
     source = Path(sys.modules["runflow.worker.engine.isolation.rungs"].__file__ or "").parent
-    for name in ("enter.py", "kernel.py"):
-        (folder / name).write_bytes((source / name).read_bytes())
-        (folder / name).chmod(0o644)
-    given["mounts"] = [mount for mount in given["mounts"] if mount["at"] != "/run/runflow/scripts"]
-    return _run_script(script, given, folder)
+    scripts = folder / "engine" / "isolation"
+    scripts.mkdir(parents=True, exist_ok=True)
+    for name in SCRIPTS_ALONE:
+        (scripts / name).write_bytes((source / name).read_bytes())
+        (scripts / name).chmod(0o644)
+    for mount in given.get("mounts", ()):
+        if mount["at"] == "/run/runflow/scripts":
+            mount["source"] = str(scripts.parent)
+    return _run_script(scripts / given["script"], given, folder)
 
 
 def _run_script(script: Path, given: dict[str, Any], folder: Path) -> str:

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 from dataclasses import asdict
@@ -11,29 +12,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from runflow.worker.engine.isolation import enter
 from runflow.worker.engine.isolation.enter import REFUSED_EXIT_CODE
+from runflow.worker.engine.isolation.rungs import Rung
 from runflow.worker.engine.isolation.view import Mount
+from tests.support.shut_in import DAEMON, LOOK_AROUND, RIGHTS, assert_has_no_right
 from tests.support.waiting import until
-from tests.worker.engine.isolation.conftest import Held, Inside, run_as_plain_user
-
-LOOK_AROUND = """
-import os
-print(sorted(os.listdir("/")))
-print([int(name) for name in os.listdir("/proc") if name.isdigit()])
-"""
-RIGHTS = """
-import ctypes, os
-status = dict(line.rstrip().split(":", 1) for line in open("/proc/self/status"))
-print("rights", *(status[name].strip() for name in ("CapEff", "CapPrm", "CapBnd", "NoNewPrivs")))
-libc = ctypes.CDLL(None, use_errno=True)
-print("users", libc.unshare(0x10000000))
-print("mount", libc.mount(b"tmpfs", b"/usr", b"tmpfs", 0, None))
-try:
-    os.setuid(12)
-    print("setuid worked")
-except OSError:
-    print("setuid refused")
-"""
+from tests.worker.engine.isolation.conftest import Held, Inside, plain_held, run_as_plain_user
 
 
 async def test_it_sees_nothing_but_what_it_was_given(inside: Inside, tmp_path: Path) -> None:
@@ -74,10 +59,7 @@ async def test_it_writes_to_its_own_folders_and_changes_nothing_else(held: Held,
 
 async def test_it_has_no_right_and_gets_none(inside: Inside) -> None:
     said = await inside(RIGHTS)
-    assert "rights 0000000000000000 0000000000000000 0000000000000000 1" in said
-    assert "users -1" in said
-    assert "mount -1" in said
-    assert "setuid refused" in said
+    assert_has_no_right(said)
 
 
 async def test_it_reaches_no_socket_of_the_machine_but_its_own_loopback(inside: Inside) -> None:
@@ -129,21 +111,6 @@ async def test_its_exit_status_is_told(held: Held, code: str, status: int) -> No
     await engine.kill()
 
 
-DAEMON = """
-import os, time
-if os.fork() == 0:
-    os.setsid()
-    if os.fork() == 0:
-        print("daemon", flush=True)
-        while True:
-            time.sleep(1)
-    os._exit(0)
-print("ready", flush=True)
-while True:
-    time.sleep(1)
-"""
-
-
 def members(engine_pid: int) -> list[psutil.Process]:
     return psutil.Process(engine_pid).children(recursive=True)
 
@@ -179,9 +146,23 @@ async def test_a_view_that_cannot_be_built_says_what_is_missing(held: Held) -> N
 def test_a_plain_user_has_the_same_sandbox() -> None:
     # Not pytest's own folder, which only who runs the suite may enter.
     with tempfile.TemporaryDirectory(prefix="runflow-plain-") as folder:
-        said = run_as_plain_user(Path(folder), LOOK_AROUND + RIGHTS)
-    assert "rights 0000000000000000 0000000000000000 0000000000000000 1" in said
-    assert "users -1" in said
-    assert "mount -1" in said
+        said = run_as_plain_user(plain_held(Path(folder), Rung.NAMESPACES), LOOK_AROUND + RIGHTS)
+    assert_has_no_right(said)
     processes = said.splitlines()[1]
     assert len(eval(processes)) <= 2
+
+
+def test_a_kernel_that_protects_no_mount_below_another_is_refused(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    code = f"""
+import sys
+sys.path.insert(0, {str(Path(enter.__file__).parent)!r})
+import kernel
+kernel.unshare(kernel.NEW_MOUNTS)
+kernel.keep_mounts_to_ourselves()
+kernel._MOUNT_SETATTR = 100_000
+kernel.bind({str(tmp_path)!r}, {str(tmp_path)!r})
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "Linux 5.12" in ended.stderr

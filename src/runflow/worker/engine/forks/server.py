@@ -35,6 +35,7 @@ def _script(name: str):  # type: ignore[no-untyped-def]
 
 
 kernel = _script("isolation/kernel")
+seccomp = _script("isolation/seccomp")
 serving = _script("forks/serving")
 guards = _script("forks/guards")
 imports = _script("forks/imports")
@@ -243,7 +244,7 @@ def _settle(asked: dict) -> None:  # type: ignore[type-arg]
         kernel.become(view["owner"], view["owner"], groups=True)
     kernel.give_up_rights()
     kernel.keep_to_ourselves()
-    kernel.refuse_sockets()
+    seccomp.refuse_calls()
     kernel.limit(**view["limits"])
     kernel.die_with_parent()
     os.chdir(view["folder"])

@@ -16,6 +16,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import kernel
+import seccomp
 
 REFUSED_EXIT_CODE = 97
 """Of a sandbox that could not be built."""
@@ -43,12 +44,12 @@ def main(arguments: "list[str]") -> None:
         os._exit(1)
     first = os.fork()
     if first == 0:
-        _guarded(_first_process, plan)
+        guarded(_first_process, plan)
     kernel.close_others({guard})
-    _wait_outside(first, guard)
+    wait_outside(first, guard)
 
 
-def _wait_outside(first: int, guard: int) -> None:
+def wait_outside(first: int, guard: int) -> None:
     """End with the namespace's first process, or end it when the worker is gone."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -74,16 +75,17 @@ def _end_like(status: int) -> None:
     os._exit(os.WEXITSTATUS(status))
 
 
-def _guarded(step, *given) -> None:  # type: ignore[no-untyped-def]
+def guarded(step, *given) -> None:  # type: ignore[no-untyped-def]
     """Run a step that does not return; what it could not do is said in one line."""
     try:
         step(*given)
     except OSError as error:
-        os.write(2, f"SANDBOX: {_told(error)}\n".encode())
+        os.write(2, f"SANDBOX: {told(error)}\n".encode())
     os._exit(REFUSED_EXIT_CODE)
 
 
-def _told(error: OSError) -> str:
+def told(error: OSError) -> str:
+    """Return what was refused, and why."""
     reason = error.strerror or str(error)
     return f"{error.filename}: {reason}" if error.filename else reason
 
@@ -103,7 +105,7 @@ def _first_process(plan) -> None:  # type: ignore[no-untyped-def]
     if command == 0:
         os.close(asks)
         os.close(gone)
-        _guarded(_become, plan, told, go)
+        guarded(become, plan, told, go)
     os.close(told)
     os.close(go)
     if os.read(asks, 1):
@@ -185,7 +187,7 @@ def _make_room(place: str, *, folder: bool) -> None:
         os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
 
 
-def _become(plan, told: int, go: int) -> None:  # type: ignore[no-untyped-def]
+def become(plan, told: int, go: int) -> None:  # type: ignore[no-untyped-def]
     """Leave every right that the command is not to have, and become it."""
     kernel.new_keyring()
     if plan["users"] is not None:
@@ -206,7 +208,7 @@ def _become(plan, told: int, go: int) -> None:  # type: ignore[no-untyped-def]
             kernel.become(plan["uid"], plan["uid"], groups=True)
         kernel.give_up_rights()
         kernel.keep_to_ourselves()
-        kernel.refuse_sockets()
+        seccomp.refuse_calls()
         kernel.limit(**plan["limits"])
     kernel.die_with_parent()
     kernel.close_others(set(plan["keep"]))
@@ -219,5 +221,5 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except OSError as problem:
-        os.write(2, f"SANDBOX: {_told(problem)}\n".encode())
+        os.write(2, f"SANDBOX: {told(problem)}\n".encode())
     os._exit(REFUSED_EXIT_CODE)

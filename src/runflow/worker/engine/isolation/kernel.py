@@ -5,7 +5,6 @@ Every function raises OSError with the name of what was refused.
 
 import contextlib
 import ctypes
-import errno
 import fcntl
 import os
 import resource
@@ -25,17 +24,9 @@ _AT_RECURSIVE = 0x8000
 _LANDLOCK_CREATE, _LANDLOCK_RESTRICT = 444, 446
 _SCOPE_ABSTRACT_SOCKETS_AND_SIGNALS = 0x3
 _KEYCTL = {"x86_64": 250, "aarch64": 219}
-_DEATH_SIGNAL, _DUMPABLE, _BOUNDING_DROP, _NO_NEW_PRIVILEGES, _AMBIENT = 1, 4, 24, 38, 47
+_DEATH_SIGNAL, _DUMPABLE, _BOUNDING_DROP, _SUBREAPER, _NO_NEW_PRIVILEGES, _AMBIENT = 1, 4, 24, 36, 38, 47
 _LAST_CAPABILITY = 63
 _CAPABILITIES_VERSION = 0x20080522
-_SECCOMP, _SECCOMP_ALLOW, _SECCOMP_ERROR = 22, 0x7FFF0000, 0x00050000
-_ARCHITECTURES = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}
-"""The kernel's name of the architecture, and its number of socket(2)."""
-_OTHER_NUMBERS = 0x40000000
-"""From here on x86_64 counts the calls of x32."""
-_IO_URING_SETUP = 425
-_REFUSED_FAMILIES = (40, 38, 30, 21, 31)
-"""vsock, alg, tipc, rds, bluetooth."""
 _MOST_DESCRIPTORS = 1 << 16
 _INTERFACE_FLAGS = (0x8913, 0x8914)
 
@@ -80,15 +71,17 @@ def keep_mounts_to_ourselves() -> None:
 
 
 def bind(source: str, target: str, *, writable: bool = False, devices: bool = False) -> None:
-    """Show a file or folder at another place as well, with all that is mounted below it."""
+    """Show a file or folder at another place as well, with all that is mounted below it.
+
+    Linux before 5.12 protects no more than the uppermost of these mounts, so there it is refused.
+    """
     _mount(source, target, None, _BIND | _RECURSIVE)
     flags = _NO_SUID | (0 if devices else _NO_DEVICES) | (0 if writable else _READ_ONLY)
     attributes = struct.pack("QQQQ", flags, 0, 0, 0)
     answer = _libc.syscall(
         _MOUNT_SETATTR, -100, os.fsencode(target), _AT_RECURSIVE, attributes, ctypes.c_size_t(len(attributes))
     )
-    if answer != 0:  # before Linux 5.12
-        _mount(None, target, None, _BIND | _REMOUNT | flags)
+    _check(answer, f"protecting {target} (mount_setattr, Linux 5.12)")
 
 
 def make_read_only(target: str) -> None:
@@ -96,10 +89,9 @@ def make_read_only(target: str) -> None:
     _mount(None, target, None, _BIND | _REMOUNT | _READ_ONLY | _NO_SUID | _NO_DEVICES)
 
 
-def temporary(target: str, *, size_bytes: int, mode: int = 0o755, executable: bool = True) -> None:
+def temporary(target: str, *, size_bytes: int, mode: int = 0o755) -> None:
     """Mount an empty file system in memory."""
-    flags = _NO_SUID | _NO_DEVICES | (0 if executable else _NO_EXEC)
-    _mount("tmpfs", target, "tmpfs", flags, f"size={size_bytes},nr_inodes=200k,mode={mode:o}")
+    _mount("tmpfs", target, "tmpfs", _NO_SUID | _NO_DEVICES, f"size={size_bytes},nr_inodes=200k,mode={mode:o}")
 
 
 def overlay(target: str, *, lower: "list[str]", upper: str, work: str) -> None:
@@ -116,9 +108,13 @@ def processes(target: str) -> None:
     _mount("proc", target, "proc", _NO_SUID | _NO_DEVICES | _NO_EXEC)
 
 
+SETTINGS = ("sys", "sysrq-trigger", "irq", "bus")
+"""What of /proc is the whole machine's."""
+
+
 def keep_settings(target: str) -> None:
     """Let nobody write the kernel's settings through a /proc: they are guarded by root's number, not by its rights."""
-    for name in ("sys", "sysrq-trigger", "irq", "bus"):
+    for name in SETTINGS:
         place = f"{target}/{name}"
         if os.path.exists(place):
             bind(place, place)
@@ -177,7 +173,17 @@ def give_up_rights() -> None:
     _libc.prctl(_AMBIENT, 4, 0, 0, 0)
     header = struct.pack("Ii", _CAPABILITIES_VERSION, 0)
     _check(_libc.capset(header, bytes(24)), "capset")
+    gain_nothing()
+
+
+def gain_nothing() -> None:
+    """Let no program that is started have a right that this process lacks; it keeps those that it has."""
     _check(_libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS")
+
+
+def take_orphans() -> None:
+    """Become the parent of whatever processes below this one lose theirs."""
+    _check(_libc.prctl(_SUBREAPER, 1, 0, 0, 0), "PR_SET_CHILD_SUBREAPER")
 
 
 def hide_memory() -> None:
@@ -222,36 +228,6 @@ def close_others(keep: "set[int]") -> None:
     for number in (*sorted(number for number in keep if number > 2), _MOST_DESCRIPTORS):
         os.closerange(before + 1, number)
         before = number
-
-
-def refuse_sockets() -> None:
-    """Refuse sockets of families that belong to no network namespace (vsock reaches a virtual machine's host), and
-    io_uring, which makes sockets past this filter. Whoever calls it can gain no rights any more.
-    """
-    known = _ARCHITECTURES.get(os.uname().machine)
-    if known is None:
-        return
-    architecture, socket_call = known
-    count = len(_REFUSED_FAMILIES)
-    deny, allow = 8 + count, 7 + count
-    # (code, jump if so, jump if not, operand); 0x20 loads a word of the call, 0x15 is "equal", 0x35 "at least", 0x06
-    # answers. Calls by the numbers of another architecture would pass by every line below, so there are none.
-    program = [
-        (0x20, 0, 0, 4),
-        (0x15, 0, deny - 2, architecture),
-        (0x20, 0, 0, 0),
-        (0x35, deny - 4, 0, _OTHER_NUMBERS),
-        (0x15, deny - 5, 0, _IO_URING_SETUP),
-        (0x15, 0, allow - 6, socket_call),
-        (0x20, 0, 0, 16),
-        *((0x15, deny - (7 + index) - 1, 0, family) for index, family in enumerate(_REFUSED_FAMILIES)),
-        (0x06, 0, 0, _SECCOMP_ALLOW),
-        (0x06, 0, 0, _SECCOMP_ERROR | errno.EAFNOSUPPORT),
-    ]
-    code = b"".join(struct.pack("HBBI", *step) for step in program)
-    held = ctypes.create_string_buffer(code, len(code))
-    filter_ = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(program), ctypes.addressof(held)))
-    _check(_libc.prctl(_SECCOMP, 2, filter_, 0, 0), "PR_SET_SECCOMP")
 
 
 def _mount(source: "str | None", target: str, kind: "str | None", flags: int, options: "str | None" = None) -> None:

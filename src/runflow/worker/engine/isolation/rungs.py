@@ -1,35 +1,31 @@
-"""Which sandbox this machine offers: tried out with the engine's own Python before anybody relies on it."""
+"""What can hold an engine, best first, and what each is told to do (`probe.py` tries which one works here)."""
 
-import asyncio
 import contextlib
 import os
-import signal
-import tempfile
+import shutil
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import orjson
-import structlog
 
+from runflow.worker.engine.boundary import Folder
+from runflow.worker.engine.folders import EXTRA_MODEL_PATHS
+from runflow.worker.engine.isolation.rules import CUSTOM_NODES, link_nodes, rules
 from runflow.worker.engine.isolation.view import Runtime, mounts
 from runflow.worker.engine.run_files import RunFiles
-
-log = structlog.get_logger(__name__)
 
 FIRST_UID = 64_738
 """The first of the user ids, without a name or a login, that engines run as where the worker is root."""
 USERS_PER_WORKER = 16
 _WORKERS = 32
-_PROBE_SECONDS = 60.0
 _GPU_DEVICES = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/kfd", "/dev/dxg", "/dev/dri/renderD128")
 PROCESSES_AT_MOST = 2048
 """Processes and threads of one user's engines: torch takes a few dozen, a fork bomb as many as there are."""
-_PROBE_FILE_BYTES = 1 << 20
 
 
 class Rung(StrEnum):
@@ -37,12 +33,19 @@ class Rung(StrEnum):
 
     NAMESPACES = "namespaces"
     """Its own view of the machine: files, processes, network, user."""
+    BUBBLEWRAP = "bubblewrap"
+    """The same view, built by another program, which may do that where we may not."""
+    LANDLOCK = "landlock"
+    """The machine's own view, of which the kernel opens to it only what it needs; no sockets but its own."""
     USER = "user"
     """A user of its own; what others of the machine may read it can read, too."""
     NONE = "none"
 
 
-SEPARATES_FILES = frozenset({Rung.NAMESPACES})
+SEPARATES_FILES = frozenset({Rung.NAMESPACES, Rung.BUBBLEWRAP, Rung.LANDLOCK})
+KEEPER = "confine.py"
+"""The script that ends what an engine has started one by one, for no end of a namespace does."""
+_SCRIPTS = {Rung.NAMESPACES: "enter.py", Rung.BUBBLEWRAP: "bubblewrap.py", Rung.LANDLOCK: KEEPER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,8 @@ class Sandbox:
     `users`: the first of `count` user ids of this worker's engines, None where they keep the worker's. `layered`:
     whether an engine may write to the ComfyUI's folder without changing it. `network`: whether it has the machine's.
     `mapped`: as root, in a user namespace although there is a graphics card, in which not every driver works there.
-    `why_not_better`: a sentence, None at the best.
+    `signals_others`: whether it may end processes of its user that are none of its own. `why_not_better`: a sentence,
+    None at the best.
     """
 
     rung: Rung
@@ -63,17 +67,39 @@ class Sandbox:
     gpu: bool = False
     mapped: bool = False
     network: bool = True
+    signals_others: bool = False
     why_not_better: str | None = None
 
     @property
     def separates_files(self) -> bool:
-        """Whether an engine can reach no file but its own."""
+        """Whether an engine can reach no file but its own, and nobody who could reach others for it."""
+        return self.rung in SEPARATES_FILES and not self.signals_others
+
+    @property
+    def has_lives(self) -> bool:
+        """Whether each engine has folders of its own, and a network only if it is given one."""
         return self.rung in SEPARATES_FILES
+
+    @property
+    def has_view(self) -> bool:
+        """Whether an engine finds its folders at the same path as every other one."""
+        return self.rung in (Rung.NAMESPACES, Rung.BUBBLEWRAP)
+
+    def next_number(self, after: int) -> int | None:
+        """Return the number of the next engine: one whose user has no process, None where each has one.
+
+        What an earlier engine of that user left would have every right in the next one's folders.
+        """
+        if self.users is None or self.count == 1:
+            return after + 1
+        taken = _users_with_processes()
+        candidates = range(after + 1, after + self.count)
+        return next((number for number in candidates if self.uid(number) not in taken), None)
 
     @property
     def in_users(self) -> bool:
         """Whether its engines live in a user namespace of their own beside what root has mounted for them."""
-        return self.privileged and self.users is not None and (self.mapped or not self.gpu)
+        return self.has_view and self.privileged and self.users is not None and (self.mapped or not self.gpu)
 
     def uid(self, number: int) -> int | None:
         """Return the machine's user id of the engine with this number, which counts lives."""
@@ -81,12 +107,40 @@ class Sandbox:
             return self.users
         return self.users + 1 + number % (self.count - 1)
 
+    def words(self) -> tuple[str, ...]:
+        """Say what keeps an engine to itself, for people."""
+        if not self.has_lives:
+            return ()
+        own = "no right of a privileged user, and no way to get one"
+        if self.has_view:
+            network = "the machine's network" if self.network else "no network"
+            view = "a view of the machine of its own: its ComfyUI, its Python and its folders, no other process"
+            return (view, network, own)
+        return (
+            "files of the machine: its ComfyUI, its Python and its folders, no other one can be opened",
+            "the machine's network, no Unix sockets" if self.network else "no network, no sockets",
+            own,
+            "NOT a view of its own: that other processes and files are there it can see, and a file's size and times",
+            *(["NOT kept from signals to other processes of its user"] if self.signals_others else []),
+        )
+
     def uid_inside(self, number: int) -> int | None:
         """Return the same user's id as the engine sees it."""
         uid = self.uid(number)
         if uid is None or self.users is None or not self.in_users:
             return uid
         return uid - self.users
+
+
+def _users_with_processes() -> set[int]:
+    """The user ids of all processes, also of those that hide their owner from /proc's own."""
+    found: set[int] = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError, IndexError):
+                _, _, rest = (entry / "status").read_text(encoding="utf-8", errors="replace").partition("\nUid:")
+                found.update(int(uid) for uid in rest.split("\n", 1)[0].split())
+    return found
 
 
 def first_uid(home: Path) -> int:
@@ -104,6 +158,24 @@ def gpu_of_a_group() -> bool:
     return Path("/dev/kfd").exists()
 
 
+def seen(sandbox: Sandbox, runtime: Runtime, life: Path, number: int) -> list[dict[str, Any]]:
+    """Return what an engine is to have of the machine, with its folders in `life`: mounts, or rules.
+
+    `number`: of its user. Raises `RulesLeadHome`.
+    """
+    if not sandbox.has_view:
+        return rules(runtime, life, network=sandbox.network, gpu=sandbox.gpu)
+    return mounts(
+        runtime,
+        lives=life.parent,
+        life=life,
+        network=sandbox.network,
+        gpu=sandbox.gpu,
+        layered=sandbox.layered,
+        owner=sandbox.uid(number),
+    )
+
+
 def plan(
     sandbox: Sandbox,
     found: Sequence[dict[str, Any]],
@@ -115,87 +187,30 @@ def plan(
     file_bytes: int,
     forks: bool = False,
 ) -> dict[str, Any]:
-    """Return what `enter.py` is to do, but for the worker's own descriptors.
+    """Return what the rung's script (`enter.py`, `confine.py`) is to do, but for the worker's own descriptors.
 
-    `number`: of the engine's user; `file_bytes`: of the largest file that it can write.
+    `found`: what is `seen`. `number`: of the engine's user; `file_bytes`: of the largest file that it can write.
     """
     uid = sandbox.uid_inside(number)
-    return {
+    given = {
+        "script": _SCRIPTS[sandbox.rung],
         "privileged": sandbox.privileged,
         "network": sandbox.network,
-        "users": [sandbox.users, sandbox.count] if sandbox.in_users else None,
-        "uid": uid if uid is not None else 0,
-        "forks": forks,
-        "mounts": list(found),
         "folder": str(folder),
         "command": list(command),
         "environment": environment,
         "limits": {"processes_at_most": PROCESSES_AT_MOST, "file_bytes": file_bytes},
     }
-
-
-async def probe(runtime: Runtime, *, network: bool, user: int | Literal["own", "same"] = "own") -> Sandbox:
-    """Return the best sandbox that works here for this ComfyUI; what was tried and failed is in `why_not_better`.
-
-    `user`: as root, which user id engines have: one of their own, the worker's, or this one.
-    """
-    root = os.geteuid() == 0
-    gpu = has_gpu()
-    best = Sandbox(Rung.NAMESPACES, privileged=root, layered=True, gpu=gpu, network=network)
-    if root and isinstance(user, int):
-        best = replace(best, users=user, count=1)
-    elif root and user == "own" and not gpu_of_a_group():
-        best = replace(best, users=first_uid(runtime.base_dir))
-    reasons = []
-    for candidate in (best, replace(best, layered=False)) if hasattr(os, "pidfd_open") else ():
-        reason = await _try(candidate, runtime)
-        if reason is None:
-            return replace(candidate, why_not_better=_ROOTS_NUMBER) if root and candidate.users is None else candidate
-        reasons.append(reason)
-        log.info("A sandbox does not work here.", rung=candidate.rung.value, layered=candidate.layered, reason=reason)
-    why = reasons[-1] if reasons else "only Linux (5.3 or later) has namespaces"
-    return Sandbox(Rung.NONE, network=True, gpu=gpu, why_not_better=f"Namespaces cannot be used: {why}")
-
-
-_ROOTS_NUMBER = "Engines have root's user id, without its rights: RUNFLOW_ENGINE_USER or the GPU's devices ask for it."
-_SEES = """
-import os, sys
-with open("main.py"): pass
-assert len([name for name in os.listdir("/proc") if name.isdigit()]) <= 3, "it sees other processes"
-with open(os.path.join(sys.argv[1], "output", "probe"), "w"): pass
-"""
-_COMPUTES_ON_GPU = """
-import torch
-if torch.cuda.is_available(): torch.ones(8, device="cuda").sum().item()
-"""
-
-
-async def _try(sandbox: Sandbox, runtime: Runtime) -> str | None:
-    """Run a program inside; return what went wrong, or None."""
-    with tempfile.TemporaryDirectory(prefix="runflow-probe-") as made:
-        life = Path(made) / "life"
-        make_life(life, sandbox.uid(0))
-        found = mounts(
-            runtime,
-            lives=Path(made),
-            life=life,
-            network=sandbox.network,
-            gpu=sandbox.gpu,
-            layered=sandbox.layered,
-            owner=sandbox.uid(0),
-        )
-        code = _SEES + (_COMPUTES_ON_GPU if sandbox.gpu else "")
-        command = [str(runtime.python), "-I", "-c", code, str(runtime.base_dir)]
-        given = plan(
-            sandbox,
-            found,
-            command,
-            folder=runtime.comfy_dir,
-            environment={"PATH": os.environ.get("PATH", "")},
-            number=0,
-            file_bytes=_PROBE_FILE_BYTES,
-        )
-        return await _run(runtime.python, given)
+    if sandbox.rung is Rung.LANDLOCK:
+        return {**given, "uid": uid, "alone": uid is not None and sandbox.count > 1, "rules": list(found)}
+    return {
+        **given,
+        "bubblewrap": shutil.which("bwrap"),
+        "users": [sandbox.users, sandbox.count] if sandbox.in_users else None,
+        "uid": uid if uid is not None else 0,
+        "forks": forks,
+        "mounts": list(found),
+    }
 
 
 def make_life(root: Path, uid: int | None) -> RunFiles:
@@ -213,10 +228,24 @@ def make_life(root: Path, uid: int | None) -> RunFiles:
     return files
 
 
-def enter_command(python: Path, handed: int) -> list[str]:
+def let_reach(base: Path, life: Path, uid: int | None) -> None:
+    """Let an engine without a view come to its folders and node packs by the machine's own paths. Raises OSError.
+
+    Whatever the umask says: what else of this an engine must not open is closed by its rules.
+    """
+    if uid is not None:
+        with Folder.at(base.resolve()) as held:
+            held.let_in(uid)
+        life.parent.chmod(0o711)
+        for name, mode in ((CUSTOM_NODES, 0o755), (EXTRA_MODEL_PATHS, 0o644)):
+            with contextlib.suppress(FileNotFoundError):
+                (base / name).chmod(mode)
+    link_nodes(life, base)
+
+
+def enter_command(python: Path, script: str, handed: int) -> list[str]:
     """Return the command that reads a plan from a descriptor and does it."""
-    script = str(files("runflow.worker.engine.isolation").joinpath("enter.py"))
-    return [str(python), "-I", "-S", script, str(handed)]
+    return [str(python), "-I", "-S", str(files("runflow.worker.engine.isolation").joinpath(script)), str(handed)]
 
 
 def hand_over(given: dict[str, Any] | list[str]) -> int:
@@ -226,36 +255,3 @@ def hand_over(given: dict[str, Any] | list[str]) -> int:
     os.lseek(descriptor, 0, os.SEEK_SET)
     os.set_inheritable(descriptor, True)
     return descriptor
-
-
-async def _run(python: Path, given: dict[str, Any]) -> str | None:
-    guard, held = os.pipe()
-    os.set_inheritable(guard, True)
-    handed = hand_over({**given, "keep": [], "worker": os.getpid(), "guard": guard})
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *enter_command(python, handed),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-            pass_fds=(guard, handed),
-        )
-    except OSError as error:
-        return f"{python} cannot be started: {error.strerror}"
-    finally:
-        os.close(guard)
-        os.close(handed)
-    try:
-        async with asyncio.timeout(_PROBE_SECONDS):
-            said, _ = await process.communicate()
-    except TimeoutError:
-        return f"a program in it did not end within {_PROBE_SECONDS:.0f} seconds"
-    finally:
-        os.close(held)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    if process.returncode == 0:
-        return None
-    lines = said.decode(errors="replace").strip().splitlines() or ["it ended without a word"]
-    return lines[-1].removeprefix("SANDBOX: ")

@@ -129,7 +129,7 @@ def mounts_of_fork(runtime: Runtime, life: str, *, layered: bool, owner: int | N
                 "work": f"{OWN_LAYER}/work",
             }
         )
-    for name in _covered(runtime.comfy_dir):
+    for name in covered(runtime.comfy_dir):
         place = str(runtime.comfy_dir / name)
         found.append({"kind": "memory", "at": place, "size_bytes": _NOTHING_BYTES, "mode": 0o755})
     # What the parent can write to and its children see: with its user's number they could leave something there.
@@ -236,7 +236,7 @@ def _comfyui(runtime: Runtime, *, layered: bool, owner: int | None) -> Iterator[
         yield Mount("overlay", str(folder), lower=COMFYUI_LAYER, layer=LAYER, owner=owner)
     else:
         yield _bind(folder, folder.resolve())
-    for name in _covered(folder):
+    for name in covered(folder):
         yield Mount("memory", str(folder / name), size_bytes=_NOTHING_BYTES)
     for name in (".venv", "venv"):
         place = folder / name
@@ -251,8 +251,8 @@ def _comfyui(runtime: Runtime, *, layered: bool, owner: int | None) -> Iterator[
                     yield _bind(target.resolve(), target.resolve())
 
 
-def _covered(folder: Path) -> list[str]:
-    """What somebody left in a ComfyUI that they used by hand: keys, pictures. An engine's own are elsewhere."""
+def covered(folder: Path) -> list[str]:
+    """Name what somebody left in a ComfyUI that they used by hand: keys, pictures. An engine's own are elsewhere."""
     return [name for name in ("user", "input", "output", "temp") if (folder / name).is_dir()]
 
 
