@@ -7,7 +7,15 @@ import pytest
 
 from runflow.protocol.abilities import ModelFile
 from runflow.worker import model_files
-from runflow.worker.model_files import Unreadable, extra_folders, is_same, list_models, model_roots, shown_folders
+from runflow.worker.model_files import (
+    Unreadable,
+    extra_folders,
+    is_same,
+    list_models,
+    model_roots,
+    shown_folders,
+    shown_roots,
+)
 
 
 def put(path: Path, content: bytes = b"model") -> Path:
@@ -41,13 +49,16 @@ def test_files_are_told_by_path_and_size_and_what_the_store_placed_by_its_hash(t
 
 
 def test_in_a_sandbox_those_count_that_are_shown_there(tmp_path: Path, comfyui: Path) -> None:
-    put(tmp_path / "own/loras/placed.safetensors")
+    home = tmp_path / "disk/worker"
+    put(home / "models/loras/placed.safetensors")
     put(tmp_path / "disk/loras/shared.safetensors")
     put(tmp_path / "secret.safetensors")
-    settings = f"a:\n  loras: {tmp_path}/disk/loras\n  vae: {tmp_path}\n  clip: /\n  unet: {Path.home()}\n"
-    put(comfyui / "extra_model_paths.yaml", settings.encode())
-    assert shown_folders(comfyui) == (comfyui, tmp_path / "disk/loras")
-    found, _ = list_models(model_roots(comfyui, None), tmp_path / "store")
+    (tmp_path / "disk/link").symlink_to(home / "models")
+    private = [tmp_path, tmp_path / "disk", home, home / "models", tmp_path / "disk/link", Path("/"), Path.home(), ".."]
+    lines = [f"  kind{number}: {folder}\n" for number, folder in enumerate(private)]
+    put(comfyui / "extra_model_paths.yaml", f"a:\n  loras: {tmp_path}/disk/loras\n{''.join(lines)}".encode())
+    assert shown_folders(comfyui, home) == (tmp_path / "disk/loras",)
+    found, _ = list_models(shown_roots(comfyui, home), home / "models")
     assert [one.path for one in found] == ["checkpoints/SDXL/base.safetensors", "loras/shared.safetensors"]
 
 

@@ -92,7 +92,8 @@ class EngineFinder:
 
     def _model_folders(self) -> tuple[Path, ...]:
         try:
-            return tuple(folder for folder in shown_folders(self._settings.comfyui_dir)[1:] if folder.is_dir())
+            found = shown_folders(self._settings.comfyui_dir, self._settings.home)
+            return tuple(folder for folder in found if folder.is_dir())
         except Unreadable as why:
             log.warning("Engines in a sandbox see no models of other folders.", reason=str(why))
             return ()

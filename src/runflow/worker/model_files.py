@@ -31,29 +31,45 @@ class ModelRoots:
     of_kind: tuple[tuple[str, Path], ...] = ()
 
 
-def model_roots(comfyui: Path, own: Path | None) -> ModelRoots:
+def model_roots(comfyui: Path, own: Path) -> ModelRoots:
     """Return where the engine of this ComfyUI looks; `own` is the worker's folder for what it places.
 
-    `own` None: engines in a sandbox, each with such a folder of its own, that see of the others what `shown_folders`
-    says. Raises `Unreadable`.
+    Raises `Unreadable`.
     """
-    more = tuple(extra_folders(comfyui / EXTRA_MODEL_PATHS))
-    if own is not None:
-        return ModelRoots((own, comfyui / "models"), more)
-    shown = shown_folders(comfyui)
-    seen = tuple((kind, folder) for kind, folder in more if any(folder.is_relative_to(each) for each in shown))
-    return ModelRoots((comfyui / "models",), seen)
+    return ModelRoots((own, comfyui / "models"), tuple(extra_folders(comfyui / EXTRA_MODEL_PATHS)))
 
 
-def shown_folders(comfyui: Path) -> tuple[Path, ...]:
-    """Return the folders that an engine of this ComfyUI reads: its own, and those that its settings name for models.
+def shown_roots(comfyui: Path, home: Path) -> ModelRoots:
+    """Return where every engine of this ComfyUI looks that is in a sandbox, each with a folder of its own beside it.
 
-    Not a folder that holds the ComfyUI or a person's home: that has more in it than models. Raises `Unreadable`.
+    `home` is the worker's. Raises `Unreadable`.
     """
-    private = [path for known in (comfyui.absolute(), Path.home()) for path in (known, *known.parents)]
-    named = (Path(os.path.abspath(folder)) for _, folder in extra_folders(comfyui / EXTRA_MODEL_PATHS))  # noqa: PTH100
-    found = dict.fromkeys(folder for folder in named if folder not in private and folder.resolve() not in private)
-    return (comfyui, *found)
+    shown = (_plain(comfyui), *shown_folders(comfyui, home))
+    more = extra_folders(comfyui / EXTRA_MODEL_PATHS)
+    seen = ((kind, folder) for kind, folder in more if any(_plain(folder).is_relative_to(one) for one in shown))
+    return ModelRoots((comfyui / "models",), tuple(seen))
+
+
+def shown_folders(comfyui: Path, home: Path) -> tuple[Path, ...]:
+    """Return the folders that a sandbox shows because the ComfyUI's settings name them for models.
+
+    Not what belongs to the worker, whose folder is `home`, nor a folder that has more in it than models: one that holds
+    the worker's, the ComfyUI, or a person's home. Raises `Unreadable`.
+    """
+    ours = home.resolve()
+    private = [path for known in (_plain(comfyui), Path.home(), ours) for path in (known, *known.parents)]
+    found: dict[Path, None] = {}
+    for _, named in extra_folders(comfyui / EXTRA_MODEL_PATHS):
+        folder = _plain(named)
+        real = folder.resolve()
+        if folder not in private and real not in private and not real.is_relative_to(ours):
+            found[folder] = None
+    return tuple(found)
+
+
+def _plain(folder: Path) -> Path:
+    """Return the path as it is mounted: `..` is taken by the name, not by what a link leads to."""
+    return Path(os.path.abspath(folder))  # noqa: PTH100
 
 
 def list_models(roots: ModelRoots, store: Path) -> tuple[list[ModelFile], Stamp]:

@@ -27,7 +27,7 @@ from runflow.worker.engine.attached import credential_headers
 from runflow.worker.engine.base import EngineDescription, EngineError, EngineKind, SandboxFacts
 from runflow.worker.engine.isolation.rungs import SEPARATES_FILES
 from runflow.worker.engine.protocol import ComfyClient
-from runflow.worker.model_files import LONGEST_PATH, Stamp, Unreadable, is_same, list_models, model_roots
+from runflow.worker.model_files import LONGEST_PATH, Stamp, Unreadable, is_same, list_models, model_roots, shown_roots
 from runflow.worker.runtime.record import read_record
 from runflow.worker.settings import WorkerSettings
 
@@ -154,8 +154,9 @@ class Registrar:
     def _list(self, description: EngineDescription) -> tuple[list[ModelFile], Stamp]:
         home, facts = self._settings.home, description.sandbox
         is_apart = facts is not None and facts.rung in SEPARATES_FILES
-        own = None if is_apart else home / "engine" / "models"
-        return list_models(model_roots(self._settings.comfyui_dir, own), home / "models")
+        comfyui = self._settings.comfyui_dir
+        roots = shown_roots(comfyui, home) if is_apart else model_roots(comfyui, home / "engine" / "models")
+        return list_models(roots, home / "models")
 
     async def _has_other_models(self) -> bool:
         found, description = self._found, self._of
