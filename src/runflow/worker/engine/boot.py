@@ -31,10 +31,11 @@ class OwnedSettings:
     None: nine tenths of the machine. `uid`: as root, run the engine as this user id. `enclosed`: put it into the best
     sandbox of the machine, and reach it over a Unix socket; there `network` leaves it the machine's (None: as
     `EngineHome.use_network` says), `sandbox_user` is
-    as in `isolation.rungs.probe`, and `uid_without` is asked where no sandbox works. `disk_limit_bytes`: what one may
-    write, None: half of what is free. `fork_levels`: those that are tried, best first, None: what is known to be safe
-    (for tests and `scripts/bench gpu`). `proofs`: where what is found out about forks is kept, None: this user's cache.
-    Times in seconds.
+    as in `isolation.rungs.probe`, and `uid_without` is asked where no sandbox works. `more_folders`: what it may read
+    there beside its own. `disk_limit_bytes`: what one may write, None: half of what is free. Times in seconds.
+
+    `fork_levels`: those that are tried, best first, None: what is known to be safe (for tests and `scripts/bench gpu`).
+    `proofs`: where what is found out about forks is kept, None: this user's cache.
     """
 
     comfy_dir: Path
@@ -55,10 +56,11 @@ class OwnedSettings:
     sandbox_user: int | Literal["own", "same"] = "own"
     uid_without: Callable[[], int | None] = lambda: None
     disk_limit_bytes: int | None = None
-    fork_levels: tuple[int, ...] | None = None
-    proofs: Path | None = None
+    more_folders: tuple[Path, ...] = ()
     boot_seconds: float = 600.0
     patience: float = 1.0
+    fork_levels: tuple[int, ...] | None = None
+    proofs: Path | None = None
 
 
 log = structlog.get_logger(__name__)

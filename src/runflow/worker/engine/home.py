@@ -68,7 +68,7 @@ class EngineHome:
         """What its engines are made of."""
         settings = self.settings
         plugin = plugin_folder(settings)
-        more = () if plugin is None else (plugin,)
+        more = tuple(folder for folder in (plugin, *settings.more_folders) if folder is not None)
         return Runtime(settings.comfy_dir.absolute(), find_python(settings), self.base_dir, more)
 
     @property
