@@ -33,9 +33,10 @@ class OwnedSettings:
     `EngineHome.use_network` says), `sandbox_user` is
     as in `isolation.rungs.probe`, and `uid_without` is asked where no sandbox works. `more_folders`: what it may read
     there beside its own. `unlink_models`: removes links to the store's models from the folder of an engine that has
-    ended. `disk_limit_bytes`: what one may write, None: half of what is free. `fork_levels`: those that are tried, best
-    first, None: what is known to be safe (for tests and `scripts/bench gpu`). `proofs`: where what is found out about
-    forks is kept, None: this user's cache. Times in seconds.
+    ended. `disk_limit_bytes`: what one may write, None: half of what is free. Times in seconds.
+
+    `fork_levels`: those that are tried, best first, None: what is known to be safe (for tests and `scripts/bench gpu`).
+    `proofs`: where what is found out about forks is kept, None: this user's cache.
     """
 
     comfy_dir: Path
@@ -58,10 +59,10 @@ class OwnedSettings:
     unlink_models: Callable[[Path], object] = lambda _: None
     disk_limit_bytes: int | None = None
     more_folders: tuple[Path, ...] = ()
-    fork_levels: tuple[int, ...] | None = None
-    proofs: Path | None = None
     boot_seconds: float = 600.0
     patience: float = 1.0
+    fork_levels: tuple[int, ...] | None = None
+    proofs: Path | None = None
 
 
 log = structlog.get_logger(__name__)

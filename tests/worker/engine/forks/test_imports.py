@@ -31,12 +31,17 @@ with tempfile.TemporaryFile() as file:
     except imports.Refused as error:
         refused = str(error)
 told = dict(complaints=parent.complaints, left=parent.left_for_child, refused=refused)
-told["seen"] = os.environ.get("SEEN"), os.environ.get("PYTORCH_CUDA_ALLOC_CONF")
+told["seen"] = [os.environ.get(name) for name in ("SEEN", "PYTORCH_CUDA_ALLOC_CONF", "OMP_NUM_THREADS")]
 told["modules"] = sorted(set(wish["modules"]) & set(sys.modules))
 print(json.dumps(told))
 os._exit(0)
 """
 CONNECTS = "import socket\nKEPT = socket.create_server(('127.0.0.1', 0))\n"
+SETS = """
+import os
+os.environ["SEEN"] = os.environ["PYTORCH_CUDA_ALLOC_CONF"]
+os.environ["OMP_NUM_THREADS"] = "7"
+"""
 MAIN = """
 import importlib.util, os, sys
 import server
@@ -114,11 +119,11 @@ def test_packages_are_watched_one_by_one_from_the_start(tmp_path: Path) -> None:
 
 
 def test_packages_are_imported_with_the_settings_of_a_boot_and_engines_make_them_anew(tmp_path: Path) -> None:
-    write(tmp_path / "packages", torch="import os; os.environ['SEEN'] = os.environ['PYTORCH_CUDA_ALLOC_CONF']")
+    write(tmp_path / "packages", torch=SETS)
     (tmp_path / "packages/torch/cuda.py").write_text("def is_initialized(): return False")
     settings = {"PYTORCH_CUDA_ALLOC_CONF": "backend:cudaMallocAsync"}
     told = imported(tmp_path, level=0, modules=["torch", "torch.cuda"], settings=settings)
-    assert told["seen"] == ["backend:cudaMallocAsync", None]
+    assert told["seen"] == ["backend:cudaMallocAsync", None, os.environ.get("OMP_NUM_THREADS")]
     assert told["refused"] is None
 
 

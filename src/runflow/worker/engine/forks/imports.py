@@ -59,7 +59,7 @@ class Parent:
     def _load_packages(self, names: "list[str]") -> None:
         """Import packages as a boot does, one after the other; each is watched, for one alone may be left out."""
         left_out = set(self.wish["load_in_child"])
-        before = dict(os.environ)
+        environment, before = guards.Environment(), dict(os.environ)
         os.environ.update(self.wish["settings"])
         watch = guards.Watch()
         failed = []
@@ -80,7 +80,9 @@ class Parent:
         # Each engine's ComfyUI makes these settings itself, and adds to what it finds.
         for name in self.wish["settings"]:
             os.environ.pop(name, None)
-        os.environ.update(before)
+            if name in before:
+                os.environ[name] = before[name]
+        environment.restore()
 
     def _load_comfyui(self) -> None:
         loop = asyncio.new_event_loop()

@@ -148,6 +148,7 @@ def identity(runtime: Runtime, arguments: Sequence[str]) -> str:
             for place in sorted(packages.iterdir())
         ]
     left = [_MOST_FILES]
+    told.append(list(_tree(Path(__file__).parent.parent, left)))  # what forks them, where it is worked on
     told.append(list(_tree(runtime.comfy_dir, left, skip=_OF_RUNS)))
     nodes = runtime.base_dir / "custom_nodes"
     for pack in sorted(nodes.iterdir()) if nodes.is_dir() else ():
