@@ -6,8 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runflow.queue import holders
 from runflow.queue.choose import SLACK_SECONDS, quantum
+from runflow.queue.holders import MOST_LOADS_WAITED
 from tests.support.queue_simulation import (
+    LOOK_AGAIN_SECONDS,
     WORKLOADS,
     Arrival,
     Fleet,
@@ -85,6 +88,31 @@ def test_nothing_starves(lanes: list[int], workers: int, load: float, shared: bo
     bound = (len(lanes) * max(lanes) / workers + 1) * turn + SLACK_SECONDS * len(lanes)
     fleet = Fleet(workers=workers, load_seconds=load, shared=shared, seed=seed)
     assert Simulation(arrivals, fleet).run(until=2 * bound).longest_unserved <= bound
+
+
+@pytest.mark.parametrize("every", [2.0, 4.5, 30.0])
+@pytest.mark.parametrize("load", [1.0, 12.0, 60.0])
+@pytest.mark.parametrize("others", [0, 2])
+def test_a_lane_whose_models_are_held_by_a_worker_that_may_not_serve_it_does_not_starve(
+    every: float, load: float, others: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first worker holds what both organizations need, is never done for long, and may serve the first one only."""
+    seconds = 40 * (MOST_LOADS_WAITED * load + LONGEST_EXECUTION)
+    often = [(number * every, "o0", "m0") for number in range(int(seconds / every))]
+    seldom = [(number * seconds / 10 + 1, "o1", "m0") for number in range(10)]
+    more = [(number * seconds / 20 + 2, f"p{other}", f"n{other}") for other in range(others) for number in range(20)]
+    arrivals = sorted(often + seldom + more)
+    fleet = Fleet(workers=2, load_seconds=load, shared=True, may=lambda number, org, _: (number == 0) == (org == "o0"))
+
+    def simulated() -> Outcome:
+        return Simulation(arrivals, fleet).run(until=2 * seconds)
+
+    bound = MOST_LOADS_WAITED * load + (others + 1) * (quantum(load) + load + LONGEST_EXECUTION) + LOOK_AGAIN_SECONDS
+    now = simulated()
+    assert now.wait(1.0, "o1") <= bound and now.longest_unserved <= bound
+    if (others, load, every) == (2, 12.0, 4.5):
+        monkeypatch.setattr(holders, "MOST_LOADS_WAITED", float("inf"))
+        assert simulated().longest_unserved > bound, "it would be left as long as the holder is about to be free"
 
 
 def test_a_thousand_workers_and_a_million_runs() -> None:

@@ -252,6 +252,36 @@ async def test_what_no_longer_fits_in_memory_is_looked_up_again(
     assert [served["A"], served["B"]] == [{one.id for one in waiting[start::2]} for start in (0, 1)]
 
 
+async def test_a_fleet_of_many_different_engines_is_not_judged_anew_at_every_look(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eligibility, known = services.part(Eligibility), services.part(Known)
+    waiting, asked = lanes(20), []
+    workers = [
+        Candidate("CPU", abilities=EngineAbilities(new_id().hex, node_types=frozenset({"A"}))) for _ in range(100)
+    ]
+
+    async def lane_versions(_: object, wanted: list[UUID]) -> list[LaneVersion]:
+        return [LaneVersion(lane, lane, new_id()) for lane in wanted]
+
+    async def read(_: object, wanted: set[UUID]) -> dict[UUID, Requirements]:
+        asked.append(len(wanted))
+        return {one: Requirements(new_id(), ("A",)) for one in wanted}
+
+    monkeypatch.setattr("runflow.queue.eligibility_queries.lane_versions", lane_versions)
+    monkeypatch.setattr(known.requirements, "read", read)
+    for _ in range(3):
+        for worker in workers:
+            assert len(await eligibility.among(waiting, worker, NOW)) == 20
+    assert asked == [20] * 100
+    monkeypatch.setattr("runflow.queue.eligibility.MOST_VERDICTS", 100)
+    newest = Candidate("CPU", abilities=EngineAbilities(new_id().hex, node_types=frozenset({"A"})))
+    assert len(await eligibility.among(waiting, newest, NOW)) == 20
+    assert sum(map(len, eligibility._verdicts.values())) <= 100 + 20
+    assert len(await eligibility.among(waiting, workers[-1], NOW)) == 20
+    assert asked == [20] * 101, "the oldest have left"
+
+
 async def test_a_lane_that_is_new_is_found_out_about_while_others_have_work(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,3 +69,18 @@ def test_what_another_organizations_public_workflow_lacks_is_told_to_its_owner()
     text = reason([worker(LACKS)], "auto", is_own=False)
     assert "owner" in text
     assert "X" not in text and "pack" not in text and "box" not in text
+
+
+def test_what_keeps_workers_from_another_organizations_workflow_is_told_without_their_names() -> None:
+    detail = "The pack Y of box could not be imported."
+    for found in (
+        [worker(status_code="engine_down", status_detail=detail)],
+        [worker(draining=True), worker(paused=True)],
+        [worker(draining=True), worker(LACKS)],
+    ):
+        text = reason(found, "auto", is_own=False)
+        assert "operator" in text and "box" not in text and "pack" not in text
+    assert reason([worker(draining=True), worker(name="b")], "auto", is_own=False) == "Waiting for a free worker."
+    assert "Ask its owner" in reason([worker()], "H100", is_own=False)
+    later = reason([worker(gpu_code="A100")], "L40S,A100", 3, is_own=False)
+    assert "L40S" in later and "box" not in later

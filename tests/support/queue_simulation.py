@@ -7,7 +7,7 @@ clock of the machine is read, so a result depends on nothing but the workload, t
 import heapq
 import random
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID, uuid5
 
@@ -25,13 +25,17 @@ Arrival = tuple[float, str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
-    """What a workload meets. With `shared` an engine serves every organization; else one at a time."""
+    """What a workload meets. With `shared` an engine serves every organization; else one at a time.
+
+    `may`: whether a worker, by its number, may serve an organization's runs of a model at all; None: each may each.
+    """
 
     workers: int
     execute_seconds: float = 4.0
     load_seconds: float = 12.0
     shared: bool = False
     seed: int = 5
+    may: Callable[[int, str, str], bool] | None = None
 
 
 @dataclass(slots=True)
@@ -141,10 +145,17 @@ class Simulation:
         self._came: dict[UUID, deque[float]] = {}
         self._running: dict[UUID, int] = {}
         self._waits: dict[UUID, list[float]] = {}
-        self._workers = [_Worker(uuid5(_NAMES, f"worker {n}"), WorkerOffer("CPU")) for n in range(fleet.workers)]
+        self._named: dict[UUID, tuple[str, str]] = {}
+        self._workers = [_Worker(uuid5(_NAMES, f"worker {n}"), self._offered(n)) for n in range(fleet.workers)]
         self._idle = dict.fromkeys(range(fleet.workers))
         self._idle_with: dict[str | None, dict[int, None]] = {None: dict.fromkeys(self._idle)}
         self._ends: list[tuple[float, int]] = []
+
+    def _offered(self, number: int, warm: Sequence[Warm] = ()) -> WorkerOffer:
+        may = self.fleet.may
+        if may is None:
+            return WorkerOffer("CPU", warm)
+        return WorkerOffer("CPU", warm, lambda lane: may(number, *self._named[lane.id]))
 
     def run(self, until: float = NEVER) -> Outcome:
         """Let it happen, to the end of the last run, or to a time."""
@@ -162,7 +173,7 @@ class Simulation:
                 served = self._finish(heapq.heappop(self._ends)[1], now)
             else:
                 look_at = NEVER
-                served = all(self._ask(number, now) for number in list(self._idle)[: len(self._lineup)])
+                served = self._ask_idle(now)
             if not served and self._lineup and self._idle:
                 look_at = min(look_at, now + LOOK_AGAIN_SECONDS)
         self.outcome.ended_at = now
@@ -183,6 +194,7 @@ class Simulation:
                 load_seconds=self.fleet.load_seconds,
             )
             self._came[lane.id] = deque()
+            self._named[lane.id] = (org, models)
             self._waits[lane.org_id] = self.outcome.waits.setdefault(org, [])
         came = self._came[lane.id]
         came.append(now)
@@ -207,6 +219,13 @@ class Simulation:
         if not warm and self.policy.leaves and self._holders.leaves(lane, self._lineup, now):
             return False
         return self._ask(next(iter(warm or self._idle)), now)
+
+    def _ask_idle(self, now: float) -> bool:
+        """Let the idle workers ask; whether each got something."""
+        if self.fleet.may is None:
+            return all(self._ask(number, now) for number in list(self._idle)[: len(self._lineup)])
+        got = [self._ask(number, now) for number in list(self._idle)]
+        return all(got)
 
     def _ask(self, number: int, now: float) -> bool:
         worker = self._workers[number]
@@ -234,9 +253,8 @@ class Simulation:
             end += fleet.load_seconds
             worker.loaded, worker.executed = held, 0.0
         worker.executed += seconds
-        worker.offer = WorkerOffer(
-            "CPU", (Warm(None if fleet.shared else lane.org_id, lane.fingerprint, lane.models, worker.executed),)
-        )
+        whose = None if fleet.shared else lane.org_id
+        worker.offer = self._offered(number, (Warm(whose, lane.fingerprint, lane.models, worker.executed),))
         worker.busy_for = lane.org_id
         self._running[lane.org_id] = self._running.get(lane.org_id, 0) + 1
         lane.expected_seconds = lane.expected_seconds * 0.8 + 0.2 * seconds

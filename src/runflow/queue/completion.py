@@ -6,7 +6,7 @@ gets the same answer (docs/leases.md, "Completing, guarded").
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -28,6 +28,7 @@ from runflow.queue.completion_queries import AttemptEnd
 from runflow.queue.ending import Ending, run_ended, something_follows
 from runflow.queue.leases import OPEN, hold, latest_progress, number_of, store_events
 from runflow.queue.rows import EndedRun, HeldRun
+from runflow.queue.told_failures import LACKING, told
 from runflow.queue.watchers import Look, Watchers
 from runflow.web.services import Services
 from runflow.workers import ability_queries
@@ -52,7 +53,6 @@ those numbers have an end (`runs/history/timeline.py`)."""
 
 MOST_MISSES = 20
 """A run that was begun so often, and that a worker lacks something for once more, ends with that failure."""
-_LACKING = frozenset({FailureCode.NODE_TYPE_MISSING, FailureCode.MODEL_MISSING})
 
 
 def decide(held: HeldRun, body: Completion) -> Transition:
@@ -75,6 +75,13 @@ def retry_or_fail(tries: int, failure: Failure) -> Transition:
     again = failure.retryable and tries < queries.ATTEMPT_LIMIT
     status = "lost" if failure.code is FailureCode.WORKER_LOST else "failed"
     return Transition(status, "queued" if again else "failed", billable=False, failure=failure)
+
+
+async def as_told(transaction: Transaction, held: HeldRun, transition: Transition) -> Transition:
+    """Return what an attempt's end means for its run, with the failure as the run's caller is told it."""
+    if transition.failure is None:
+        return transition
+    return replace(transition, failure=await told(transaction, held, transition.failure))
 
 
 def _lost(message: str, stage: Stage = Stage.EXECUTE) -> Failure:
@@ -128,7 +135,7 @@ async def complete(
 async def _kept_away(transaction: Transaction, held: HeldRun, body: Completion) -> bool:
     """Keep the run's lane from a worker that said it could run it and lacks something; False where the run ends."""
     failure = body.error
-    if body.result != "failed" or failure is None or not failure.lacking or failure.code not in _LACKING:
+    if body.result != "failed" or failure is None or not failure.lacking or failure.code not in LACKING:
         return False
     if number_of(held) > MOST_MISSES:
         return False
@@ -173,7 +180,7 @@ async def _complete(services: Services, files: AttemptFiles, body: Completion, t
         else:
             if body.result == "succeeded" and held.run_status not in TERMINAL:
                 body = await files.stored(body, output_prefix(held.run_id, held.lease_id))
-            transition = decide(held, body)
+            transition = await as_told(transaction, held, decide(held, body))
             charged = await _apply(services, transaction, held, body, transition, fingerprint)
             if transition.run_status in TERMINAL:
                 looks = await watchers.look(transaction, held.run_id)

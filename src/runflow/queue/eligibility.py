@@ -25,7 +25,9 @@ from runflow.workflows.runtime.satisfies import lacks_labels, serves_operator_on
 STALE_SECONDS = 10.0
 """How long it is good enough to take a run from its lane without a look, while hints arrive."""
 MOST_LANES = 50_000
-MOST_KEYS = 64
+MOST_ENGINES = 10_000
+MOST_VERDICTS = 1_000_000
+"""Of all engines together, at some hundred bytes each; those of the engine that asked longest ago leave first."""
 AT_ONCE = 200
 """Versions that one look at the lanes derives the requirements of, until it has found something to do."""
 
@@ -128,9 +130,16 @@ class Eligibility:
         key = self._key_of(worker)
         found = self._verdicts.setdefault(key, {})
         self._verdicts.move_to_end(key)
-        while len(self._verdicts) > MOST_KEYS:
-            self._verdicts.popitem(last=False)
         return found
+
+    def _make_room(self) -> None:
+        """Forget what was found out about engines that have not asked for long."""
+        total = sum(map(len, self._verdicts.values()))
+        while len(self._verdicts) > 1 and total > MOST_VERDICTS:
+            _, gone = self._verdicts.popitem(last=False)
+            total -= len(gone)
+        while len(self._verdicts) > MOST_ENGINES:
+            self._verdicts.popitem(last=False)
 
     async def _able(self, lanes: list[Lane], worker: Candidate) -> list[Lane]:
         verdicts = self._verdicts_of(worker)
@@ -182,6 +191,7 @@ class Eligibility:
             verdicts.clear()
         if len(verdicts) > MOST_LANES:
             verdicts.clear()
+        self._make_room()
         async with self._services.db.system(durable=False) as transaction:
             fresh = [lane.id for lane in lanes if lane.id.int not in self._lanes]
             for row in await eligibility_queries.lane_versions(transaction, fresh) if fresh else ():

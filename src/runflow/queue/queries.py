@@ -171,6 +171,10 @@ _TAKES_OUTPUTS = """
         WHERE a.id = %(lease)s AND r.id = %(run)s AND a.status_code IN ('offered', 'live') AND r.completed_at IS NULL)
 """
 
+_IS_FOREIGN = """
+    SELECT v.org_id <> r.org_id FROM runs r JOIN workflow_versions v ON v.id = r.version_id WHERE r.id = %(run)s
+"""
+
 _RENEW = """
     WITH renewed AS (
         UPDATE run_attempts SET status_code = 'live', number = %(number)s,
@@ -226,6 +230,11 @@ async def uploading(
 async def takes_outputs(transaction: Transaction, *, run: UUID, lease: UUID) -> bool:
     """Tell whether outputs may be stored for a lease: it is open, and its run has not ended."""
     return await transaction.one_value(_TAKES_OUTPUTS, {"run": run, "lease": lease}, of=bool)
+
+
+async def is_foreign(transaction: Transaction, run: UUID) -> bool:
+    """Tell whether a run is of another organization's workflow."""
+    return bool(await transaction.value(_IS_FOREIGN, {"run": run}, of=bool))
 
 
 async def renew(

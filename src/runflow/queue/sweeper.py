@@ -17,6 +17,7 @@ from runflow.queue.attempt_files import output_prefix
 from runflow.queue.completion import (
     Transition,
     announce,
+    as_told,
     attempt_end,
     ending_of,
     never_answered,
@@ -228,7 +229,8 @@ class Sweeper:
 
     async def _lose(self, transaction: Transaction, held: HeldRun, failure: Failure) -> Transition:
         """End an attempt that its worker no longer answers for: its run waits again, or fails."""
-        transition, number = retry_or_fail(held.tries, failure), number_of(held)
+        transition = await as_told(transaction, held, retry_or_fail(held.tries, failure))
+        number = number_of(held)
         ended = await completion_queries.finish(transaction, attempt_end(held, transition, number))
         if transition.run_status == "queued":
             await queries.back_in_lane(transaction, org=held.org_id, run=held.run_id, number=number)

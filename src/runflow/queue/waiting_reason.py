@@ -46,6 +46,7 @@ class WaitingRun(Protocol):
 
 
 _OWNERS_TO_KNOW = "No connected worker has what this workflow needs. Ask its owner, who is told what is missing."
+_OPERATORS_TO_KNOW = "No worker that can run it takes runs at the moment. Ask the operator, who sees why."
 
 
 class WaitingReasons:
@@ -101,12 +102,15 @@ def _with_refusal(fit: Fit, message: str | None) -> Fit:
 def reason(fits: Sequence[Fit], gpu_class: str, waited_seconds: float = 0.0, *, is_own: bool = True) -> str:
     """Decide the sentence from the connected workers and what they lack.
 
-    Without `is_own` the workflow is another organization's public one: what it is made of is its owner's to know.
+    Without `is_own` the workflow is another organization's public one: what it is made of is its owner's to know, and
+    which workers there are the operator's.
     """
     if not fits:
         return "No worker is connected. Start one with `runflow worker --server URL --token-file FILE`."
     able = [fit for fit in fits if gpu_class == ANY_GPU or fit.machine.worker.gpu_code in gpu_class.split(",")]
     if not able:
+        if not is_own:
+            return f"No connected worker has the GPU class {gpu_class} that this workflow asks for. Ask its owner."
         there = ", ".join(sorted({fit.machine.worker.gpu_code for fit in fits}))
         return (
             f"No connected worker has the GPU class {gpu_class} (connected: {there}). "
@@ -118,7 +122,13 @@ def reason(fits: Sequence[Fit], gpu_class: str, waited_seconds: float = 0.0, *, 
             return _OWNERS_TO_KNOW
         told = sentences([(fit.machine.worker.name, fit.differences) for fit in able])
         return f"No connected worker can run it: {told[0]}. {told[1]}" if told else "Waiting for a free worker."
+    if not is_own and not any(_takes_runs(worker) for worker in capable):
+        return _OPERATORS_TO_KNOW
     return _of_capable(capable, gpu_class, waited_seconds)
+
+
+def _takes_runs(worker: ConnectedWorker) -> bool:
+    return worker.status_code == "ready" and not worker.draining and not worker.paused
 
 
 def _of_capable(capable: Sequence[ConnectedWorker], gpu_class: str, waited_seconds: float) -> str:
