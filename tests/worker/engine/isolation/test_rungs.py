@@ -40,6 +40,35 @@ def test_no_engine_gets_the_user_of_one_that_left_a_process() -> None:
             process.wait()
 
 
+AS_IN_A_CONTAINER = """
+import asyncio, ctypes, os, sys
+from pathlib import Path
+if len(sys.argv) == 2:
+    ctypes.CDLL(None).prctl(24, 21, 0, 0, 0)  # no CAP_SYS_ADMIN from the next program on
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:], "again"])
+from runflow.worker.engine.isolation.probe import probe
+from runflow.worker.engine.isolation.view import Runtime
+folder = Path(sys.argv[1])
+found = asyncio.run(probe(Runtime(folder / "comfy", Path(sys.executable), folder / "base"), network=False))
+print(found.rung.value, found.separates_files, found.why_not_better)
+"""
+
+
+@pytest.mark.skipif(landlock.version() < landlock.SIGNALS_SINCE, reason="Landlock of Linux 6.12 is needed")
+def test_in_a_container_without_the_right_to_mount_it_is_landlock(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root has rights to lose")
+    (tmp_path / "comfy").mkdir()
+    (tmp_path / "comfy" / "main.py").write_text("")
+    (tmp_path / "base" / "custom_nodes").mkdir(parents=True)
+    command = [sys.executable, "-c", AS_IN_A_CONTAINER, str(tmp_path)]
+    environment = {**os.environ, "PATH": str(tmp_path)}  # where there is no bwrap
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert "landlock True Namespaces cannot be used: unshare" in said
+    assert "CAP_SYS_ADMIN" in said
+    assert "install it" in said
+
+
 def test_who_may_signal_others_separates_no_files() -> None:
     held = Sandbox(Rung.LANDLOCK)
     assert held.separates_files

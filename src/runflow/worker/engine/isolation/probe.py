@@ -114,7 +114,7 @@ def candidates(runtime: Runtime, *, network: bool, user: int | Literal["own", "s
 
 
 _NEXT_STEP = {
-    (Rung.NAMESPACES, True): "In a container that takes CAP_SYS_ADMIN, or --privileged.",
+    (Rung.NAMESPACES, True): "A container needs CAP_SYS_ADMIN for them.",
     (Rung.NAMESPACES, False): (
         "Allow them to users (kernel.apparmor_restrict_unprivileged_userns=0, or kernel.unprivileged_userns_clone=1)."
     ),
