@@ -22,8 +22,8 @@ from runflow.settings import Settings
 from runflow.worker.engine.boot import OwnedSettings, can_run_as, find_python
 from runflow.worker.engine.execution import Execution
 from runflow.worker.engine.home import EngineHome
-from runflow.worker.engine.isolation.rungs import Rung, Sandbox, first_uid, make_life, plan
-from runflow.worker.engine.isolation.view import mounts
+from runflow.worker.engine.isolation import probe
+from runflow.worker.engine.isolation.rungs import Rung, Sandbox, let_reach, make_life, plan, seen
 from runflow.worker.engine.owned import OwnedEngine
 from runflow.worker.engine.process import EngineProcess
 from runflow.worker.engine_choice import ENGINE_UID
@@ -142,15 +142,14 @@ def show_run(name: str, execution: Execution) -> None:
 
 
 def candidates(home: EngineHome) -> Iterator[tuple[str, Sandbox]]:
-    """Yield every sandbox that could hold an engine here."""
-    root = os.geteuid() == 0
-    best = Sandbox(Rung.NAMESPACES, privileged=root, layered=True, gpu=True, network=False)
-    if root:
-        best = replace(best, users=first_uid(home.base_dir))
-        yield "namespaces, in a user namespace (forks)", replace(best, mapped=True)
-    yield "namespaces", best
-    yield "namespaces, ComfyUI read-only", replace(best, layered=False)
-    if root:
+    """Yield every sandbox that could hold an engine here, best first."""
+    for found in probe.candidates(home.runtime, network=False, user="own"):
+        held = replace(found, gpu=True)
+        name = str(held.rung) + ("" if held.users is None else ", a user of its own")
+        if held.rung is Rung.NAMESPACES and held.users is not None and held.layered:
+            yield f"{name}, in a user namespace (forks)", replace(held, mapped=True)
+        yield name if held.layered or held.rung is not Rung.NAMESPACES else f"{name}, ComfyUI read-only", held
+    if os.geteuid() == 0:
         yield "a user of its own", Sandbox(Rung.USER, users=ENGINE_UID, count=1)
     yield "none", Sandbox(Rung.NONE)
 
@@ -166,17 +165,11 @@ async def computes_in(home: EngineHome, sandbox: Sandbox) -> str:
     )
     life = home.lives / uuid.uuid4().hex
     try:
-        if sandbox.rung is Rung.NAMESPACES:
+        if sandbox.has_lives:
             make_life(life, sandbox.uid(1))
-            found = mounts(
-                home.runtime,
-                lives=home.lives,
-                life=life,
-                network=False,
-                gpu=True,
-                layered=sandbox.layered,
-                owner=sandbox.uid(1),
-            )
+            if not sandbox.has_view:
+                let_reach(base, life, sandbox.uid(1))
+            found = seen(sandbox, home.runtime, life, 1)
             given = plan(
                 sandbox,
                 found,
