@@ -1,8 +1,8 @@
 """The fork server: imports a ComfyUI with its node packs once, and forks a ready engine out of itself in milliseconds.
 
 Stands alone, in the engine's Python: `python server.py FD SCRIPTS`, in ComfyUI's folder, the rest comes as JSON
-messages on the socket FD. It never sees a run, has no network and no token; each child gets its own folders, mounts,
-processes and user before it serves (`isolation/kernel.py`).
+messages on the socket FD. It never sees a run or a token, and has a network only where engines are given one; each
+child gets its own folders, mounts, processes and user before it serves (`isolation/kernel.py`).
 
 What is imported before the fork is said in `imports.py`.
 """
