@@ -10,7 +10,9 @@ import pytest
 
 from runflow.ids import new_id
 from runflow.protocol.abilities import ModelFile, Sandbox
-from runflow.queue import gpu_order
+from runflow.queue import gpu_order, leases
+from runflow.queue.board import Board
+from runflow.queue.choose import WorkerOffer
 from runflow.queue.eligibility import Candidate, Eligibility, EligibleLanes
 from runflow.queue.eligibility_queries import LaneVersion
 from runflow.queue.lineup import Lane
@@ -280,6 +282,63 @@ async def test_a_fleet_of_many_different_engines_is_not_judged_anew_at_every_loo
     assert sum(map(len, eligibility._verdicts.values())) <= 100 + 20
     assert len(await eligibility.among(waiting, workers[-1], NOW)) == 20
     assert asked == [20] * 101, "the oldest have left"
+
+
+async def test_who_waits_beside_lanes_that_are_not_for_it_looks_only_at_new_ones(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eligibility, known = services.part(Eligibility), services.part(Known)
+    board, looks = Board(services.db, services.hub), []
+    worker = Candidate("CPU", abilities=EngineAbilities(new_id().hex, node_types=frozenset({"A"})))
+    needs: dict[UUID, str] = {}
+
+    async def lane_versions(_: object, wanted: list[UUID]) -> list[LaneVersion]:
+        return [LaneVersion(lane, lane, new_id()) for lane in wanted]
+
+    async def read(_: object, wanted: set[UUID]) -> dict[UUID, Requirements]:
+        return {one: Requirements(new_id(), (needs.get(one, "B"),)) for one in wanted}
+
+    async def no_labels(_: object) -> list[object]:
+        return []
+
+    verdict = eligibility.verdict
+
+    def spied(lane: Lane, candidate: Candidate, now: float) -> bool | None:
+        looks.append(lane.id)
+        return verdict(lane, candidate, now)
+
+    async def chosen() -> UUID | None:
+        del looks[:]
+        choice = await leases._choose(board, asker, set())
+        return None if choice is None else choice.lane.id
+
+    monkeypatch.setattr("runflow.queue.eligibility_queries.lane_versions", lane_versions)
+    monkeypatch.setattr("runflow.workflows.runtime.queries.labels", no_labels)  # of workflows of other tests
+    monkeypatch.setattr(known.requirements, "read", read)
+    monkeypatch.setattr(eligibility, "verdict", spied)
+    monkeypatch.setattr(known, "read_at", float("-inf"))
+    asker = leases.Asker(new_id(), new_id(), WorkerOffer("CPU"), EligibleLanes(eligibility, lambda: worker))
+    old = lanes(300)
+    for lane in old:
+        board.lineup.put(lane, 0.0)
+    assert await chosen() is None and len(looks) >= 300
+    for _ in range(3):
+        assert await chosen() is None and looks == []
+    (other,) = lanes(1)
+    board.lineup.put(other, 0.0)
+    assert await chosen() is None and len(looks) >= 301, "nothing is known of it yet"
+    assert await chosen() is None and looks == []
+    (mine,) = lanes(1)
+    needs[mine.id] = "A"
+    board.lineup.put(mine, 0.0)
+    assert await chosen() == mine.id
+    board.lineup.remove(mine.id)
+    assert await chosen() is None and await chosen() is None and looks == []
+    for _ in range(2_000):
+        board.lineup.put(old[0], 0.0)
+    assert await chosen() is None and len(looks) >= 301, "so many came that none is known"
+    worker = Candidate("CPU", abilities=worker.abilities, labels={"rack": "1"})
+    assert await chosen() is None and len(looks) >= 301, "it has registered anew"
 
 
 async def test_a_lane_that_is_new_is_found_out_about_while_others_have_work(

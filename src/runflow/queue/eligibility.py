@@ -15,7 +15,7 @@ from runflow.protocol.abilities import Sandbox
 from runflow.queue import eligibility_queries
 from runflow.queue.eligibility_queries import LaneVersion
 from runflow.queue.gpu_order import in_turn
-from runflow.queue.lineup import Lane
+from runflow.queue.lineup import Lane, Lineup, serves
 from runflow.web.services import Services
 from runflow.workers.abilities import EngineAbilities, read_sandbox
 from runflow.workers.queries import RegisteredWorker
@@ -109,6 +109,18 @@ class Eligibility:
         if verdict is None or not (verdict.never or verdict is _ALWAYS):
             return None
         return not verdict.never and self._has_labels(lane.id.int, worker)
+
+    def never(self, lane: Lane, worker: Candidate) -> bool:
+        """Tell that the worker may not serve a lane, as long as it and the installation are what they are."""
+        installation = self._known.installation
+        if not serves(lane.gpu_class, worker.gpu_code):
+            return True
+        if serves_operator_only(worker.sandbox, installation.several) and lane.org_id != installation.operator:
+            return True
+        if worker.abilities is not None and not worker.abilities.complete:
+            return True
+        verdict = self._verdicts_of(worker).get(lane.id.int)
+        return verdict is not None and verdict.never
 
     async def among(self, lanes: Sequence[Lane], worker: Candidate, now: float) -> list[Lane]:
         """Return those of these lanes that the worker may serve. `now` is by the clock of the lanes' times."""
@@ -228,6 +240,34 @@ class EligibleLanes:
         self._eligibility = eligibility
         self._worker = worker
         self._told_several = told_several
+        self._none: tuple[Candidate, Installation, int] | None = None
+
+    def has_none_of(self, lineup: Lineup) -> bool:
+        """Tell whether nothing is there for the worker: there was nothing, and what came since is nothing for it.
+
+        So who waits beside thousands of lanes that are not for it does not look at each whenever a run comes.
+        """
+        if self._none is None:
+            return False
+        worker, installation, serial = self._none
+        fresh = lineup.since(serial)
+        is_so = worker is self._worker() and installation == self._eligibility.installation
+        if not is_so or fresh is None or not all(self._never(lane, worker) for lane in fresh):
+            self._none = None
+            return False
+        self._none = worker, installation, lineup.serial
+        return True
+
+    def found_none_of(self, lineup: Lineup) -> None:
+        """Note, after a look in which the worker might serve no lane, whether that stays so."""
+        worker = self._worker()
+        if all(self._never(lane, worker) for lane in lineup):
+            self._none = worker, self._eligibility.installation, lineup.serial
+
+    def _never(self, lane: Lane, worker: Candidate) -> bool:
+        if self._is_outdated() and lane.org_id != self._eligibility.installation.operator:
+            return True
+        return self._eligibility.never(lane, worker)
 
     def _is_outdated(self) -> bool:
         return self._told_several is not None and self._told_several != self._eligibility.installation.several

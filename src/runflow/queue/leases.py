@@ -166,19 +166,26 @@ async def _choose(board: Board, asker: Asker, missed: set[UUID]) -> Choice | Non
     """Choose among the lanes of the board that the worker may serve, but for those that were tried in vain."""
     lanes, offer, told = asker.lanes, asker.offer, dict.fromkeys(missed, False)
     await lanes.prepare()
+    if lanes.has_none_of(board.lineup):
+        return None
+    some = False
     while True:
         unknown: dict[UUID, Lane] = {}
 
         def may(lane: Lane, unknown: dict[UUID, Lane] = unknown) -> bool:
+            nonlocal some
             known = told.get(lane.id)
             if known is None:
                 known = lanes.verdict(lane, board.now)
             if known is None:
                 unknown[lane.id] = lane
+            some = some or bool(known)
             return bool(known)
 
         choice = choose(board.lineup, offer.only_where(may), board.holders, board.now)
         if not unknown:
+            if choice is None and not some:
+                lanes.found_none_of(board.lineup)
             return choice
         batch = list(unknown.values())[:AT_ONCE]
         able = {lane.id for lane in await lanes.among(batch, board.now)}

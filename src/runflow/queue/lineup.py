@@ -6,14 +6,19 @@ clock, which is the caller's: the server's own, or a simulation's.
 
 import heapq
 from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from uuid import UUID
 
 ANY_GPU = "auto"
 
 SECONDS_PER_PRIORITY = 60.0
 """A lane that waited this long counts as one priority step higher."""
+
+MOST_ENTERED = 1_000
+"""So many lanes that were put in last are remembered in their order."""
 
 
 def needs_of(fingerprint: str, models: str) -> str:
@@ -174,6 +179,9 @@ class Lineup:
         self._places: dict[UUID, Place] = {}
         self._virtual_times: dict[UUID, float] = {}
         self._work: dict[str, float] = {}
+        self._entered: deque[Lane] = deque(maxlen=MOST_ENTERED)
+        self.serial = 0
+        """How often a lane was put in: to be noted before a look, and given to `since` after it."""
 
     def __len__(self) -> int:
         """Return how many lanes wait."""
@@ -198,6 +206,13 @@ class Lineup:
         place = self._places[lane.id] = (lane.urgency, lane.id.int, lane)
         pool.add(lane, place, virtual_time)
         self._count(lane, lane.depth)
+        self._entered.append(lane)
+        self.serial += 1
+
+    def since(self, serial: int) -> list[Lane] | None:
+        """Return the lanes that were put in since then; None where they are too many to be remembered."""
+        count = self.serial - serial
+        return None if count > len(self._entered) else list(islice(reversed(self._entered), count))
 
     def deepen(self, lane: Lane, depth: int) -> None:
         """Note how many runs wait in a lane that is known."""
