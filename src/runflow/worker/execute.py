@@ -224,6 +224,9 @@ class Executor:
             gone = await engine.cancel(prompt_id, timeout=self._limits.stop)
         except EngineError:
             gone = False
+        except Exception:
+            log.exception("It is not known whether a prompt is off its engine.", prompt_id=prompt_id)
+            gone = False
         if not gone and Ability.KILL in engine.abilities:
             log.warning("Ending the engine: a node did not stop when it was interrupted.", prompt_id=prompt_id)
             with contextlib.suppress(TimeoutError):

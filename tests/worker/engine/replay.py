@@ -25,6 +25,7 @@ class Replay:
         self.pending: list[str] = []
         self.interrupted: list[str | None] = []
         self.queue_asked = 0
+        self.queue_says: Any = None
         self.answer: tuple[int, Any] | None = None
         self.own_ids: list[str] = []
         self.before_answer: Any = None
@@ -35,7 +36,7 @@ class Replay:
         self.url = ""
 
     async def start(self) -> None:
-        app = web.Application()
+        app = web.Application(client_max_size=64 << 20)
         app.router.add_get("/ws", self._ws)
         app.router.add_post("/prompt", self._prompt)
         app.router.add_get("/history/{id}", self._history)
@@ -128,6 +129,8 @@ class Replay:
 
     async def _queue(self, _: web.Request) -> web.StreamResponse:
         self.queue_asked += 1
+        if self.queue_says is not None:
+            return web.json_response(self.queue_says)
         running, pending = ([[0, one, {}, {}, []] for one in ids] for ids in (self.running, self.pending))
         return web.json_response({"queue_running": running, "queue_pending": pending})
 

@@ -5,13 +5,14 @@ import struct
 import time
 import uuid
 from collections.abc import AsyncIterator
+from typing import Any
 
 import orjson
 import pytest
 
 from runflow.protocol.events import NodeState
 from runflow.protocol.failures import FailureCode
-from runflow.worker.engine.base import EngineCrashed, EngineUnreachable
+from runflow.worker.engine.base import EngineCrashed, EngineRefused, EngineUnreachable
 from runflow.worker.engine.execution import EngineEvent, EventKind, Outcome
 from runflow.worker.engine.protocol import ComfyClient
 from runflow.worker.engine.session import _CANCEL_STEP_SECONDS, PromptSession
@@ -395,3 +396,55 @@ async def test_messages_of_strangers_are_not_gathered_without_end(replay: Replay
     await replay.send("executing", node=None, prompt_id="theirs")
     assert (await asyncio.wait_for(running, 60)).outcome is Outcome.SUCCEEDED
     assert kept and kept[0] <= MOST_CHARACTERS
+
+
+@pytest.mark.parametrize("text", ["," * 2_000_000, "ä" * 4_000_000], ids=["marks", "escaped"])
+async def test_what_a_prompt_brings_itself_is_not_held_against_its_nodes(
+    replay: Replay, session: PromptSession, text: str
+) -> None:
+    prompt: dict[str, Any] = {**PROMPT, "3": {"class_type": "Text", "inputs": {"text": text}}}
+    prompt_id = new_id()
+    running = asyncio.create_task(session.execute(prompt, prompt_id))
+    await replay.arrived.wait()
+    replay.finish(prompt_id, {"2": FILE}, status_str="error", messages=[["execution_error", {"node_id": "3"}]])
+    replay.history[prompt_id]["prompt"] = [1, prompt_id, prompt]
+    await replay.send("executing", node=None, prompt_id=prompt_id)
+    execution = await asyncio.wait_for(running, 60)
+    assert execution.error is not None and "raised" in execution.error.message
+
+
+async def test_a_node_that_says_its_prompt_has_ended_is_not_believed(replay: Replay, session: PromptSession) -> None:
+    prompt_id = new_id()
+    running = asyncio.create_task(session.execute(PROMPT, prompt_id))
+    await replay.arrived.wait()
+    await replay.send("executing", node=None, prompt_id=prompt_id)
+    await until(lambda: len(replay.history_asked) >= 11 and replay.queue_asked)
+    replay.finish(prompt_id, {"2": FILE})
+    assert (await asyncio.wait_for(running, 60)).outcome is Outcome.SUCCEEDED
+
+
+async def test_a_prompt_that_nobody_waits_for_any_more_is_taken_off(
+    replay: Replay, session: PromptSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def confused(*_: object) -> None:
+        raise RuntimeError("our own fault")
+
+    monkeypatch.setattr("runflow.worker.engine.session.read_history", confused)
+    prompt_id = new_id()
+    running = asyncio.create_task(session.execute(PROMPT, prompt_id))
+    await replay.arrived.wait()
+    replay.finish(prompt_id)
+    replay.running.append(prompt_id)  # it goes on, whatever its history says
+    await replay.send("executing", node=None, prompt_id=prompt_id)
+    with pytest.raises(RuntimeError):
+        await asyncio.wait_for(running, 60)
+    assert await session.cancel(prompt_id)
+    assert prompt_id in replay.interrupted
+
+
+async def test_an_answer_about_the_queue_that_is_none_is_an_error_of_the_engine(replay: Replay) -> None:
+    async with ComfyClient(replay.url) as client:
+        for said in ({}, [], {"queue_running": [7], "queue_pending": []}):
+            replay.queue_says = said
+            with pytest.raises(EngineRefused, match="understood"):
+                await client.queue()

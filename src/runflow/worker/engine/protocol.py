@@ -4,11 +4,12 @@ Every answer is read as recorded from ComfyUI 0.3.12 to 0.33.0. No `Origin` is s
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import aiohttp
@@ -29,6 +30,8 @@ _CHUNK = 256 * 1024
 MOST_HISTORY_BYTES = 16 * 1024 * 1024
 """Of what a prompt's nodes told: names of files and short texts. What is larger belongs into a file."""
 _MOST_VALUES = 1_000_000
+_TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,17 +159,16 @@ class ComfyClient:
             raise PromptRejected(error, partial=status == 200, queued_id=answer.get("prompt_id"))
         return str(answer.get("prompt_id") or prompt_id)
 
-    async def history(self, prompt_id: str) -> dict[str, Any] | None:
+    async def history(self, prompt_id: str, *, most_bytes: int = MOST_HISTORY_BYTES) -> dict[str, Any] | None:
         """Return the history entry of a finished prompt; None while it is unknown, queued or running.
 
-        Raises AnswerTooLarge.
+        Raises AnswerTooLarge where there is more than `most_bytes` of it, or what takes many times that in memory.
         """
-        content = await self._call("GET", f"/history/{prompt_id}", most_bytes=MOST_HISTORY_BYTES)
+        content = await self._call("GET", f"/history/{prompt_id}", most_bytes=most_bytes)
         if holds_too_much(content):
             raise AnswerTooLarge("The nodes told of more than a million values.")
-        entries = orjson.loads(content)
-        entry: dict[str, Any] | None = entries.get(prompt_id)
-        return entry
+        entry = _read(content, dict).get(prompt_id)
+        return entry if isinstance(entry, dict) else None
 
     async def forget(self, prompt_ids: Iterable[str]) -> None:
         """Delete history entries; ComfyUI keeps up to 10,000, each with its whole prompt."""
@@ -174,8 +176,13 @@ class ComfyClient:
 
     async def queue(self) -> QueueState:
         """Return which prompts run and which wait."""
-        answer = orjson.loads(await self._call("GET", "/queue"))
-        running, pending = (frozenset(item[1] for item in answer[key]) for key in ("queue_running", "queue_pending"))
+        answer = _read(await self._call("GET", "/queue"), dict)
+        try:
+            running, pending = (
+                frozenset(item[1] for item in answer[key]) for key in ("queue_running", "queue_pending")
+            )
+        except (KeyError, IndexError, TypeError):
+            raise EngineRefused(200, "The engine's answer about its queue cannot be understood.") from None
         return QueueState(running, pending)
 
     async def dequeue(self, prompt_id: str) -> None:
@@ -273,12 +280,26 @@ class ComfyClient:
 
 
 def holds_too_much(content: bytes | str) -> bool:
-    """Tell of JSON whether it may hold more values than are kept in memory: each takes many times its characters."""
+    """Tell of JSON whether it holds more values than are kept in memory: each takes many times its characters."""
     if len(content) < _MOST_VALUES:
         return False
-    if isinstance(content, str):
-        return sum(content.count(mark) for mark in "[{,") > _MOST_VALUES
-    return sum(content.count(mark) for mark in b"[{,") > _MOST_VALUES
+    data = content.encode(errors="replace") if isinstance(content, str) else content
+    # A text may hold any number of these marks, so where there are many the texts are left out.
+    return _marks(data) > _MOST_VALUES and _marks(_TEXT.sub(b"", data)) > _MOST_VALUES
+
+
+def _marks(content: bytes) -> int:
+    return sum(content.count(mark) for mark in b"[{,")
+
+
+def _read(content: bytes, kind: type[_T]) -> _T:
+    try:
+        value = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        value = None
+    if not isinstance(value, kind):
+        raise EngineRefused(200, "The engine's answer cannot be understood.")
+    return value
 
 
 def _object(content: bytes) -> dict[str, Any] | None:

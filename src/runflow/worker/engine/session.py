@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
+import orjson
 import structlog
 
 from runflow.worker.engine.base import AnswerTooLarge, EngineCrashed, EngineError, EngineUnreachable
@@ -22,10 +23,11 @@ from runflow.worker.engine.event_socket import EventSocket
 from runflow.worker.engine.execution import Execution, OnEvent, Prompt, PromptRejected
 from runflow.worker.engine.failures import wanted_network
 from runflow.worker.engine.previews import Preview
-from runflow.worker.engine.protocol import ComfyClient
+from runflow.worker.engine.protocol import MOST_HISTORY_BYTES, ComfyClient
 from runflow.worker.engine.results import interrupted, read_history, rejected, told_too_much
 from runflow.worker.engine.told import MOST_CHARACTERS
 from runflow.worker.engine.tracker import Tracker
+from runflow.worker.http_answer import MOST_BYTES
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +42,10 @@ _WRITTEN_SECONDS = 0.5
 _CANCEL_STEP_SECONDS = 0.1
 _ARRIVAL_SECONDS = 0.5
 _ORPHANS = 2000
+_LARGE_PROMPT = 512 * 1024
+_ESCAPED = 8
+"""So many bytes of an entry may come of one of the prompt: what is not ASCII is escaped, and inputs are told twice."""
+_MOST_COMPLAINTS = 20
 
 
 class PromptSession:
@@ -65,6 +71,7 @@ class PromptSession:
         self._to_forget: list[str] = []
         self._forget_timer: asyncio.TimerHandle | None = None
         self._background: set[asyncio.Task[Any]] = set()
+        self._leaving: dict[str, asyncio.Task[Any]] = {}
 
     async def open(self) -> None:
         """Connect the websocket and start watching."""
@@ -115,15 +122,22 @@ class PromptSession:
         self._in_use.set()
         try:
             await self._submit(prompt, prompt_id, tracker, extra_data)
-            await tracker.done
-            return await self._result(prompt_id, tracker)
+            while True:
+                await tracker.done
+                execution = await self._result(prompt_id, tracker)
+                if execution is not None:
+                    return execution
+                if self._dead is not None:
+                    raise self._dead
+                tracker.goes_on()
         except PromptRejected as refusal:
             if refusal.partial:
                 tracker.cancelled = True
                 await self._remove(prompt_id, tracker, timeout=_SILENCE_SECONDS * 2)
             return rejected(refusal.error)
-        except asyncio.CancelledError:
-            self._spawn(self._remove(prompt_id, tracker, timeout=_SILENCE_SECONDS * 6))
+        except BaseException:
+            if self._dead is None:
+                self._leaving[prompt_id] = self._spawn(self._leave(prompt_id, tracker))
             raise
         finally:
             del self._trackers[prompt_id]
@@ -138,9 +152,20 @@ class PromptSession:
         """
         tracker = self._trackers.get(prompt_id)
         if tracker is None:
-            return True
+            leaving = self._leaving.get(prompt_id)
+            if leaving is not None:
+                await asyncio.wait({leaving}, timeout=timeout)
+            return leaving is None or (leaving.done() and not leaving.cancelled() and leaving.exception() is None)
         tracker.cancelled = True
         return await self._remove(prompt_id, tracker, timeout=timeout)
+
+    async def _leave(self, prompt_id: str, tracker: Tracker) -> None:
+        """Take a prompt off the engine that nobody waits for any more. Raises EngineUnreachable where it stays."""
+        try:
+            if not await self._remove(prompt_id, tracker, timeout=_SILENCE_SECONDS * 6):
+                raise EngineUnreachable("A prompt that nobody waits for does not stop.")
+        finally:
+            self._leaving.pop(prompt_id, None)
 
     async def _submit(
         self, prompt: Prompt, prompt_id: str, tracker: Tracker, extra_data: Mapping[str, Any] | None
@@ -240,7 +265,8 @@ class PromptSession:
                 tracker.told.doubt()
         self._look.set()
 
-    async def _result(self, prompt_id: str, tracker: Tracker) -> Execution:
+    async def _result(self, prompt_id: str, tracker: Tracker) -> Execution | None:
+        """Return how a prompt ended; None where it has not: a node can say of its prompt that it has."""
         if (told := tracker.told.entry) is not None:
             return self._read(told, tracker, prompt_id)
         engine_id = tracker.engine_id or prompt_id
@@ -248,14 +274,27 @@ class PromptSession:
             if wait:
                 await asyncio.sleep(wait)
             try:
-                entry = await self._patiently(lambda: self._client.history(engine_id))
+                entry = await self._patiently(lambda: self._history(engine_id, tracker))
             except AnswerTooLarge as error:
                 return interrupted(tracker) if tracker.cancelled else told_too_much(error, tracker)
             if entry is not None:
                 return self._read(entry, tracker, prompt_id)
             if tracker.cancelled:
                 return interrupted(tracker)
+        if engine_id in await self._patiently(self._client.queue):
+            return None
         raise _lost()
+
+    async def _history(self, engine_id: str, tracker: Tracker) -> dict[str, Any] | None:
+        """Return the entry. It holds the prompt, too, and where a node raised its inputs once more."""
+        try:
+            return await self._client.history(engine_id)
+        except AnswerTooLarge:
+            own = len(orjson.dumps(tracker.prompt))
+            if own < _LARGE_PROMPT:
+                raise
+            allowed = min(MOST_HISTORY_BYTES + _ESCAPED * own, MOST_BYTES)
+            return await self._client.history(engine_id, most_bytes=allowed)
 
     def _read(self, entry: Mapping[str, Any], tracker: Tracker, prompt_id: str) -> Execution:
         execution = read_history(entry, tracker, prompt_id, self._client.hidden_folders)
@@ -266,6 +305,7 @@ class PromptSession:
     async def _watch(self) -> None:
         """Ask about each prompt that no socket tells about, and about each that has been silent for long."""
         unreachable_since: float | None = None
+        complaints = 0
         while True:
             if not self._trackers:
                 self._in_use.clear()
@@ -288,12 +328,15 @@ class PromptSession:
                     for tracker in due:
                         tracker.fail(error)
             except Exception:
-                log.exception("the engine's word about its prompts cannot be used; asking again")
+                complaints += 1
+                if complaints <= _MOST_COMPLAINTS:
+                    log.exception("the engine's word about its prompts cannot be used; asking again")
 
     async def _look_after(self, due: list[Tracker]) -> None:
-        queue = await self._client.queue()
         for tracker in due:
             tracker.asked_at = time.monotonic()
+        queue = await self._client.queue()
+        for tracker in due:
             if tracker.engine_id is None:
                 continue
             if tracker.engine_id in queue:
@@ -363,10 +406,11 @@ class PromptSession:
         if ids and self._dead is None:
             self._spawn(self._forget_written(ids))
 
-    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._reap)
+        return task
 
     def _reap(self, task: "asyncio.Task[Any]") -> None:
         self._background.discard(task)

@@ -75,6 +75,11 @@ class Tracker:
         if not self.done.done():
             self.done.set_result(None)
 
+    def goes_on(self) -> None:
+        """Take back that the prompt has ended: a message said so that was not true."""
+        self.done = asyncio.get_running_loop().create_future()
+        self.told.doubt()
+
     def fail(self, error: Exception) -> None:
         """Say that the prompt's end will never be known."""
         if not self.done.done():
