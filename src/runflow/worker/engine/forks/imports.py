@@ -14,7 +14,10 @@ import os
 import signal
 import sys
 
-import runflow_forks_guards as guards  # type: ignore[import-not-found]
+try:
+    import runflow_forks_guards as guards  # type: ignore[import-not-found]
+except ModuleNotFoundError:  # it is looked at from outside of a fork server
+    from runflow.worker.engine.forks import guards
 
 _OURS = {signal.SIGCHLD, signal.SIGINT, signal.SIGTERM}
 _DATABASE_BYTES = 4 * 1024 * 1024
