@@ -1,9 +1,9 @@
 """Which tests share a process when the suite runs on several cores (`pytest -n 2`, as `scripts/test` does).
 
 Tests of one file stay together, as they share what its fixtures made. The files with browser tests share their editors,
-those of the tiers `e2e` and `chaos` their engine and platform. These two groups are the longest: they start early, and
-the other files fill the time beside and after them. The browser's comes first, as it also installs ComfyUI where none
-is; meanwhile the tests of `tests/web`, which need none, keep the other processes busy.
+those of the tiers `e2e` and `chaos` their engine and platform, the hostile suite its two installations. These groups are
+the longest: they start early, and the other files fill the time beside and after them. The browser's comes first, as it
+also installs ComfyUI where none is; meanwhile the tests of `tests/web`, which need none, keep the other processes busy.
 
 pytest-xdist's own groups (`--dist loadgroup`, 3.8.0) have no effect with pytest 9.2, hence a scheduler with a rule.
 """
@@ -17,13 +17,16 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 _MARKER = re.compile(r"mark\.(browser|e2e|chaos)\b")
-_GROUPS = {"browser": 0, "processes": 2}
+_GROUPS = {"browser": 0, "processes": 2, "hostile": 3}
+_HOSTILE = "/e2e/hostile/"
 _MEANWHILE = "/tests/web/"
 
 
 @cache
 def group_of(file: Path) -> str:
     """Return the name of the group that a file of tests belongs to: its own, unless it has tests of a slow tier."""
+    if _HOSTILE in file.as_posix():
+        return "hostile"
     tiers = set(_MARKER.findall(file.read_text()))
     return "browser" if "browser" in tiers else "processes" if tiers else str(file)
 
@@ -53,4 +56,4 @@ def place_of(file: Path) -> int:
     group = group_of(file)
     if group in _GROUPS:
         return _GROUPS[group]
-    return 1 if _MEANWHILE in file.as_posix() else 3
+    return 1 if _MEANWHILE in file.as_posix() else 4

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.groups import place_of
+from tests.support.groups import group_of, place_of
 from tests.support.source import ROOT
 
 FILE = """
@@ -29,9 +29,15 @@ def test_the_tests_of_slow_tiers_share_a_process(pytester: pytest.Pytester, monk
     assert len({path.read_text() for path in written}) == 1
 
 
+def test_the_hostile_suite_is_one_group() -> None:
+    files = sorted((ROOT / "tests/e2e/hostile").glob("test_*.py"))
+    assert {group_of(file) for file in files} == {"hostile"}
+
+
 def test_the_long_groups_start_early_and_the_one_that_installs_comfyui_first() -> None:
     names = (
         "accounts/keys/test_routes.py",
+        "e2e/hostile/test_reach.py",
         "e2e/test_models.py",
         "web/test_route_table_sweep.py",
         "browser/test_deploy.py",
