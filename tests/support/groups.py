@@ -1,7 +1,7 @@
 """Which tests share a process when the suite runs on several cores (`pytest -n 2`, as `scripts/test` does).
 
 Tests of one file stay together, as they share what its fixtures made. The files with browser tests share their editors,
-those of the tiers `e2e` and `chaos` their engine and platform, the hostile suite its two installations. These groups are
+those of the tiers `e2e` and `chaos` their engine and platform, the hostile suite two installations. These groups are
 the longest: they start early, and the other files fill the time beside and after them. The browser's comes first, as it
 also installs ComfyUI where none is; meanwhile the tests of `tests/web`, which need none, keep the other processes busy.
 
