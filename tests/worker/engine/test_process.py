@@ -17,7 +17,7 @@ import pytest
 import uvloop
 
 from runflow.worker.engine.base import EngineStartFailed
-from runflow.worker.engine.process import EngineProcess, end_leftover
+from runflow.worker.engine.process import EngineProcess, descendants, end_leftover
 from tests.support.waiting import until
 
 FAMILY = """
@@ -231,3 +231,24 @@ async def test_a_machine_at_its_limit_is_no_fault_of_the_installation(
     monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
     with pytest.raises(EngineStartFailed, match="at its limit of processes"):
         await process(tmp_path, "").start()
+
+
+async def test_what_a_process_has_started_is_found_below_every_thread() -> None:
+    code = (
+        "import subprocess, threading\n"
+        "def work():\n"
+        "    held = subprocess.Popen(['sh', '-c', 'sleep 600 & wait'])\n"
+        "    print(held.pid, flush=True)\n"
+        "    held.wait()\n"
+        "threading.Thread(target=work).start()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True) as started:
+        try:
+            assert started.stdout is not None
+            shell = int(started.stdout.readline())
+            await until(lambda: len(descendants(started.pid)) == 2)
+            first, second = descendants(started.pid)
+            assert (first.pid, second.ppid()) == (shell, shell), "parents first"
+        finally:
+            os.killpg(started.pid, signal.SIGKILL)
+    assert descendants(started.pid) == []

@@ -188,7 +188,7 @@ class EngineProcess:
         children = children or self._is_enclosed
         try:
             leader = psutil.Process(self._process.pid)
-            members = [leader, *(leader.children(recursive=True) if children else [])]
+            members = [leader, *(descendants(leader.pid) if children else [])]
         except psutil.Error:
             return 0
         total = 0
@@ -200,6 +200,34 @@ class EngineProcess:
     def log_tail(self) -> str:
         """Return the end of its log as it said it, for the operator."""
         return self.log.tail()
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    """Return what a process has started, and what that has started, parents first; nothing where it is gone.
+
+    Linux keeps the children of each thread in a file (since 3.5, where it was built so). Without it every process of
+    the machine has to be read, which costs a hundred times as much.
+    """
+    found: list[psutil.Process] = []
+    pending = [pid]
+    while pending:
+        for child in _children(pending.pop(0)):
+            with contextlib.suppress(psutil.Error):
+                found.append(psutil.Process(child))
+                pending.append(child)
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    numbers: list[int] = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(ProcessLookupError):
+                numbers += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
+    except (FileNotFoundError, PermissionError):
+        with contextlib.suppress(psutil.Error):
+            numbers = [child.pid for child in psutil.Process(pid).children()]
+    return numbers
 
 
 def end_leftover(pid_path: Path) -> int | None:
