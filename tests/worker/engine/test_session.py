@@ -444,7 +444,7 @@ async def test_a_prompt_that_nobody_waits_for_any_more_is_taken_off(
 
 async def test_an_answer_about_the_queue_that_is_none_is_an_error_of_the_engine(replay: Replay) -> None:
     async with ComfyClient(replay.url) as client:
-        for said in ({}, [], {"queue_running": [7], "queue_pending": []}):
-            replay.queue_says = said
+        strange: list[Any] = [{}, [], {"queue_running": [7], "queue_pending": []}]
+        for replay.queue_says in strange:
             with pytest.raises(EngineRefused, match="understood"):
                 await client.queue()

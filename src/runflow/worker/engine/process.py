@@ -221,9 +221,9 @@ def descendants(pid: int) -> list[psutil.Process]:
 def _children(pid: int) -> list[int]:
     numbers: list[int] = []
     try:
-        for thread in os.listdir(f"/proc/{pid}/task"):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
             with contextlib.suppress(ProcessLookupError):
-                numbers += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
+                numbers += map(int, (thread / "children").read_text().split())
     except (FileNotFoundError, PermissionError):
         with contextlib.suppress(psutil.Error):
             numbers = [child.pid for child in psutil.Process(pid).children()]
