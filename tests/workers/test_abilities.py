@@ -10,6 +10,7 @@ import structlog
 from runflow.ids import new_id
 from runflow.protocol.abilities import ModelFile, NodePack, list_hash
 from runflow.web.services import Services
+from runflow.workers import ability_queries
 from runflow.workers.abilities import AbilityMemory, EngineAbilities, ModelIndex, model_key, read_sandbox
 from runflow.workflows.runtime.known import Known
 from tests.support.able import CLASSES, MakeAble, told
@@ -160,6 +161,38 @@ async def test_a_list_that_cannot_be_read_is_one_worker_s_trouble_and_told_once(
     assert theirs is not None and not theirs.complete
     assert others is not None and others.complete
     assert [one["list"] for one in logs if one.get("hash") == bad["abilities"][name]] == [name]
+
+
+_MANY_LISTS = """
+    INSERT INTO worker_lists (hash, items, length, used_at)
+    SELECT encode(sha256(n::text::bytea), 'hex'), '[]', 0, now() - interval '1 hour' FROM generate_series(1, 2000) AS n
+"""
+_MANY_WORKERS = """
+    INSERT INTO workers (id, name, instance, gpu_code, status_code, last_seen_at, abilities)
+    SELECT gen_random_uuid(), 'one of many ' || n, gen_random_uuid(), 'CPU', 'ready', now() - interval '1 day',
+           json_build_object('node_types', encode(sha256(n::text::bytea), 'hex'))
+    FROM generate_series(1, 500) AS n
+"""
+
+
+async def test_what_nobody_names_is_found_without_comparing_each_list_with_each_worker(services: Services) -> None:
+    class Enough(Exception):
+        """Nothing of it is to stay."""
+
+    def compared(plan: dict[str, Any]) -> float:
+        here = plan.get("Rows Removed by Join Filter", 0) * plan["Actual Loops"]
+        return float(here + sum(compared(one) for one in plan.get("Plans", ())))
+
+    with pytest.raises(Enough):
+        async with services.db.system() as transaction:
+            await transaction.run(_MANY_LISTS)
+            await transaction.run(_MANY_WORKERS)
+            explained = f"EXPLAIN (ANALYZE, FORMAT JSON) {ability_queries._FORGET}"
+            plan = (await transaction.one_value(explained, {}, of=list))[0]["Plan"]
+            left = await transaction.one_value("SELECT count(*) FROM worker_lists", {}, of=int)
+            raise Enough
+    assert compared(plan) < 10_000, "lists times workers is a million"
+    assert left >= 500
 
 
 async def test_a_list_of_another_kind_is_no_list_of_this_one(

@@ -27,11 +27,14 @@ _ADD = """
     ON CONFLICT (hash) DO UPDATE SET used_at = now()
 """
 
+# The names stand in one column, so that each list is looked up among them instead of compared with every worker.
 _FORGET = """
     DELETE FROM worker_lists WHERE hash IN (
         SELECT hash FROM worker_lists l WHERE used_at < now() - interval '10 minutes' AND NOT EXISTS (
-            SELECT FROM workers w WHERE w.removed_at IS NULL
-                AND l.hash IN (w.abilities->>'node_types', w.abilities->>'node_packs', w.abilities->>'models'))
+            SELECT FROM (
+                SELECT unnest(ARRAY[abilities->>'node_types', abilities->>'node_packs', abilities->>'models']) AS hash
+                FROM workers WHERE removed_at IS NULL) AS named
+            WHERE named.hash = l.hash)
         FOR UPDATE SKIP LOCKED)
 """
 
