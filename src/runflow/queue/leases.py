@@ -154,7 +154,7 @@ async def _claim(services: Services, board: Board, asker: Asker) -> Claimed | No
         board.doubt(choice.lane.id)
         if not missed:
             async with services.db.system(durable=False) as transaction:
-                standing = await lane_queries.standing(transaction, asker.worker_id)
+                standing = await lane_queries.standing(transaction, asker.worker_id, asker.instance)
             if standing.is_kept_away:
                 board.dismiss(asker.worker_id)
                 return None
