@@ -71,6 +71,6 @@ class KnownWorkers:
         self._known.clear()
 
     def is_current(self, worker_id: UUID, instance: UUID) -> bool:
-        """Tell whether a worker's process is still the one that has its name, known as it registered last, and ready."""
+        """Tell whether a worker's process still has its name, is known as it registered last, and is ready."""
         known = self._known.get(worker_id)
         return known is not None and known.instance == instance and known.ready

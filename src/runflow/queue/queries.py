@@ -126,7 +126,8 @@ async def claim(
     """Take the first run of a lane under a new, offered lease; its row is there to fetch after the transaction.
 
     There is none when another claim was faster, for a worker that is draining or kept away for a while, for an earlier
-    life of it, or for one that the lane is kept from. Where the worker `loads` models for it, the organization is charged for that, too.
+    life of it, or for one that the lane is kept from. Where the worker `loads` models for it, the organization is
+    charged for that, too.
     """
     values = {
         "lane": lane,
