@@ -165,8 +165,8 @@ async def test_a_run_that_was_hidden_by_workers_that_it_is_kept_from_is_told_to_
     async with asyncio.timeout(25):
         lease = await ready
     assert lease is not None and lease["run_id"] == run["id"]
-    for one in waiting:
-        one.cancel()
+    for poll in waiting:
+        poll.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
     assert all(claims.count(one.worker_id) <= 1 for one in kept), "none of them tries again and again"
 

@@ -1,5 +1,6 @@
 """What workers' engines can run: each list is sent once, kept once, and read once."""
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ import structlog
 from runflow.ids import new_id
 from runflow.protocol.abilities import ModelFile, NodePack, list_hash
 from runflow.web.services import Services
-from runflow.workers import ability_queries
+from runflow.workers import abilities, ability_queries
 from runflow.workers.abilities import AbilityMemory, EngineAbilities, ModelIndex, model_key, read_sandbox
 from runflow.workflows.runtime.known import Known
 from tests.support.able import CLASSES, MakeAble, told
@@ -130,6 +131,60 @@ async def test_memory_is_bounded_by_what_lists_take(services: Services, worker: 
         await read_one(services, memory, one["abilities"])
     assert 0 < memory._lists.size_bytes <= 20_000
     assert ("node_types", small["abilities"]["node_types"]) not in memory._lists, "the oldest leave"
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many lists came with each query."""
+    made: list[int] = []
+    lists = ability_queries.lists
+
+    async def spied(*given: Any, **named: Any) -> Any:
+        found = await lists(*given, **named)
+        made.append(len(found))
+        return found
+
+    monkeypatch.setattr(ability_queries, "lists", spied)
+    return made
+
+
+async def test_lists_are_read_within_a_bound_in_bytes_and_away_from_the_loop_where_they_are_long_together(
+    services: Services, worker: Worker, reads: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, threads = fresh(), set()
+    await worker.register(**one)
+    made = abilities._made
+
+    def spied(*given: Any) -> Any:
+        threads.add(threading.current_thread())
+        return made(*given)
+
+    monkeypatch.setattr(abilities, "_made", spied)
+    reads.clear()
+    assert (await read_one(services, AbilityMemory(), one["abilities"])).complete
+    assert reads == [3] and threads == {threading.current_thread()}
+    threads.clear()
+    reads.clear()
+    monkeypatch.setattr(abilities, "_LONG_CHARACTERS", 1)
+    monkeypatch.setattr(abilities, "MOST_STORED_BYTES", 1)
+    assert (await read_one(services, AbilityMemory(), one["abilities"])).complete
+    assert reads == [1, 1, 1] and threading.current_thread() not in threads
+
+
+async def test_what_does_not_fit_but_is_in_use_is_not_read_again(
+    services: Services, worker: Worker, reads: list[int]
+) -> None:
+    one = told([f"Class{new_id().hex}"], [ModelFile(path=f"loras/{new_id().hex}.pt")])
+    one["abilities"]["node_packs"] = None
+    await worker.register(**one)
+    memory = AbilityMemory(max_bytes=1)
+    first = await read_one(services, memory, one["abilities"])
+    reads.clear()
+    second = await read_one(services, memory, one["abilities"])
+    assert second.node_types is first.node_types and second.models is first.models and reads == []
+    del first, second
+    await read_one(services, memory, one["abilities"])
+    assert reads == [2], "who holds nothing keeps nothing"
 
 
 @pytest.mark.parametrize(
