@@ -74,6 +74,22 @@ async def test_after_a_broken_connection_everyone_looks(hubs: tuple[Hub, Hub], d
     assert "" in seen
 
 
+async def test_after_a_restart_of_the_database_the_sender_of_another_process_is_not_taken_for_one_s_own(
+    hubs: tuple[Hub, Hub], db_url: URL
+) -> None:
+    """Its connection may have got the number that one's own had before."""
+    here, there = hubs
+    await until(lambda: here._sender_pid and there._sender_pid)
+    there._sender_pid = here._sender_pid
+    dsn = db_url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(KILL_LISTENERS)
+    await until(lambda: all(hub.connected and hub.connections > 1 for hub in hubs))
+    with there.waiting("key", "revoked") as event:
+        here.publish("key", "revoked")
+        await asyncio.wait_for(event.wait(), 60)
+
+
 async def test_a_process_that_is_alone_tells_nobody_else_until_another_starts(
     db: Database, db_url: URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from runflow.queue import lane_queries
 from runflow.queue.board import Board
 from runflow.queue.large_models import BYTES_PER_SECOND, LARGE_BYTES, MOST_LOAD_SECONDS
 from runflow.web.services import Services
+from tests.support.able import MakeAble
 from tests.support.deployed import PROMPT, Deployed, MakeWorker, Worker
 from tests.support.waiting import until
 
@@ -236,3 +237,57 @@ async def test_documents_that_tell_of_models_are_read_within_a_bound_in_bytes(
     assert len(read) >= 4 and set(read) == {1}, "the next reading goes on with the others"
     keys = {(await pace(services, run)).models_key for run in runs}
     assert len(keys) == 4 and "" not in keys
+
+
+async def lanes_with_models(client: httpx.AsyncClient, services: Services, models: Any) -> tuple[Board, dict[str, Any]]:
+    """A process that has to find out of these models, and a run that needs them."""
+    gpu = f"GPU-{new_id().hex[-8:]}"
+    body = {"name": f"P {new_id().hex[-8:]}", "workflow_json": PROMPT, "models": models}
+    answer = await client.post(
+        "/v1/comfyui-workflows", json={**body, "gpu_mode": "explicit", "gpu_explicit_models": [gpu]}
+    )
+    assert answer.status_code == 201, answer.text
+    run = await dispatch(client, Deployed(answer.json()["id"], answer.json()["path"], gpu))
+    return Board(services.db, services.hub), run
+
+
+@pytest.mark.parametrize("environment", [{"python": "\0"}, {"\0": 1}, {"comfyui": {"commit": "\0"}}])
+async def test_a_version_whose_environment_no_sql_can_look_into_keeps_no_worker_from_others(
+    client: httpx.AsyncClient, able: MakeAble, workflow: Deployed, environment: dict[str, Any]
+) -> None:
+    body = {"name": f"P {new_id().hex[-8:]}", "workflow_json": PROMPT, "environment": environment}
+    answer = await client.post(
+        "/v1/comfyui-workflows", json={**body, "gpu_mode": "explicit", "gpu_explicit_models": [workflow.gpu]}
+    )
+    assert answer.status_code == 201, answer.text
+    box = await able()
+    runs = [await dispatch(client, Deployed(answer.json()["id"], answer.json()["path"], workflow.gpu))]
+    runs += [await dispatch(client, workflow) for _ in range(2)]
+    leases = [await box.lease(20) for _ in runs]
+    assert {lease["run_id"] for lease in leases if lease is not None} == {run["id"] for run in runs}
+
+
+async def test_what_one_organization_writes_into_a_manifest_stops_nobody(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    board, run = await lanes_with_models(client, services, {"checkpoints/a.ckpt": {"sha256": "\0"}})
+    await board.refresh()
+    assert (await pace(services, run)).models_key
+
+
+async def test_lanes_whose_models_cannot_be_found_out_are_offered_all_the_same(
+    client: httpx.AsyncClient, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def breaking(*_: Any) -> Any:
+        raise ValueError("it is nothing that can be looked for")
+
+    monkeypatch.setattr(lane_queries, "uploaded_sizes", breaking)
+    sha256 = new_id().hex * 2
+    board, run = await lanes_with_models(client, services, {"checkpoints/a.ckpt": {"sha256": sha256}})
+    await board.refresh()
+    async with services.db.system() as transaction:
+        lane = await transaction.one_value("SELECT lane_id FROM runs WHERE id = %(run)s", {"run": run["id"]}, of=UUID)
+    assert board.lineup.get(lane) is not None and not board._doubts_all
+    monkeypatch.undo()
+    await Board(services.db, services.hub).refresh()
+    assert (await pace(services, run)).models_key, "the next one finds out"

@@ -145,6 +145,86 @@ async def test_a_poll_ends_where_its_worker_has_registered_with_another_process(
 
 
 @pytest.mark.usefixtures("no_second_look")
+async def test_a_poll_ends_where_another_life_of_its_worker_registers_with_another_process(
+    elsewhere: httpx.AsyncClient, able: MakeAble, dispatch: Dispatch, polling: Polling
+) -> None:
+    """The two tell the same abilities, so that nothing but the life is another one."""
+    box = await able()
+    there = replace(box, http=elsewhere)
+    assert await there.lease() is None
+    waiting = asyncio.create_task(there.lease(30))
+    await polling(there)
+    reborn = replace(box, instance=new_id())
+    await reborn.register(**told())
+    run = await dispatch()
+    async with asyncio.timeout(25):
+        assert await waiting is None
+    lease = await reborn.lease(20)
+    assert lease is not None and lease["run_id"] == run["id"]
+
+
+async def test_an_earlier_life_of_a_worker_gets_nothing_though_the_hint_was_lost(
+    services: Services, able: MakeAble, dispatch: Dispatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runflow.queue.worker_api.SEEN_EVERY_SECONDS", 3600.0)
+    box = await able()
+    assert await box.lease() is None
+    later = new_id()
+    async with services.db.system() as transaction:
+        statement = "UPDATE workers SET instance = %(instance)s WHERE id = %(id)s"
+        await transaction.run(statement, {"instance": later, "id": UUID(box.worker_id)})
+    run = await dispatch()
+    assert await box.lease() is None
+    lease = await replace(box, instance=later).lease(20)
+    assert lease is not None and lease["run_id"] == run["id"]
+
+
+@pytest.mark.usefixtures("no_second_look")
+async def test_a_poll_ends_where_its_worker_sends_the_wanted_lists_to_another_process(
+    elsewhere: httpx.AsyncClient, worker: Worker, dispatch: Dispatch, polling: Polling
+) -> None:
+    whole = told(CLASSES | {new_id().hex})
+    assert "node_types" in (await worker.register(abilities=whole["abilities"]))["wants"]
+    run = await dispatch()
+    there = replace(worker, http=elsewhere)
+    assert await there.lease() is None
+    waiting = asyncio.create_task(there.lease(30))
+    await polling(there)
+    assert (await worker.register(**whole))["wants"] == []
+    async with asyncio.timeout(25):
+        lease = await waiting or await there.lease(20)
+    assert lease is not None and lease["run_id"] == run["id"]
+
+
+@pytest.mark.usefixtures("no_second_look")
+async def test_a_poll_ends_where_its_worker_says_that_it_is_not_ready(
+    able: MakeAble, dispatch: Dispatch, polling: Polling
+) -> None:
+    box = await able()
+    waiting = asyncio.create_task(box.lease(30))
+    await polling(box)
+    await box.register("engine_down", **told())
+    run = await dispatch()
+    async with asyncio.timeout(25):
+        assert await waiting is None
+    await box.register(**told())
+    lease = await box.lease(20)
+    assert lease is not None and lease["run_id"] == run["id"]
+
+
+@pytest.mark.usefixtures("no_second_look")
+async def test_polls_end_where_nobody_knows_what_was_missed(
+    services: Services, able: MakeAble, polling: Polling
+) -> None:
+    box = await able()
+    waiting = asyncio.create_task(box.lease(30))
+    await polling(box)
+    services.hub.wake_all()
+    async with asyncio.timeout(25):
+        assert await waiting is None
+
+
+@pytest.mark.usefixtures("no_second_look")
 async def test_labels_and_drains_wake_who_waits(
     polling: Polling,
     client: httpx.AsyncClient,

@@ -36,6 +36,13 @@ def test_then_that_of_an_upload_of_the_same_content() -> None:
     assert large_models(models, None, {A: LARGE_BYTES, B: 5}).size_bytes == LARGE_BYTES
 
 
+def test_nobody_looks_for_an_upload_of_what_can_be_no_content() -> None:
+    told = ["\0", "a" * 63 + "\0", A + "\n", "é" * 64, "", A[:-1], 5, None, ["x"]]
+    models = {f"checkpoints/{number}.ckpt": {"sha256": one} for number, one in enumerate(told)}
+    assert hashes_without_size(models) == set()
+    assert found(models).size_bytes == UNKNOWN_BYTES * len(told)
+
+
 @pytest.mark.parametrize(
     ("path", "is_large"),
     [

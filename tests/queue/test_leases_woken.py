@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -107,3 +108,102 @@ async def test_a_run_whose_claim_broke_is_told_to_who_found_it_taken(
     async with asyncio.timeout(25):
         lease = await waiting
     assert lease is not None and lease["run_id"] == run["id"]
+
+
+KEPT = {
+    "draining": "UPDATE workers SET draining = true WHERE id = %(worker)s",
+    "paused": "UPDATE workers SET paused_until = now() + interval '1 hour' WHERE id = %(worker)s",
+    "refused": """
+        INSERT INTO lane_refusals (worker_id, lane_id, message)
+        SELECT %(worker)s, lane_id, 'It is not there.' FROM runs WHERE id = %(run)s
+    """,
+}
+
+
+@pytest.mark.parametrize("why", KEPT)
+async def test_a_run_that_was_hidden_by_workers_that_it_is_kept_from_is_told_to_who_waits(
+    services: Services,
+    make_worker: MakeWorker,
+    workflow: Deployed,
+    dispatch: Dispatch,
+    monkeypatch: pytest.MonkeyPatch,
+    why: str,
+) -> None:
+    *kept, able = [await make_worker(workflow.gpu) for _ in range(3)]
+    run = await dispatch()
+    async with services.db.system() as transaction:
+        for one in kept:
+            values = {"worker": UUID(one.worker_id), "run": UUID(run["id"])}
+            await transaction.run(KEPT[why], {name: values[name] for name in values if f"%({name})s" in KEPT[why]})
+    services.hub.publish("lanes")  # so that nobody takes it from the only lane without a look at all
+    claim, under_way, go = queries.claim, asyncio.Event(), asyncio.Event()
+    claims: list[str] = []
+
+    async def slow(transaction: Any, **named: Any) -> Any:
+        claims.append(str(named["worker"]))
+        if len(claims) == 1:
+            under_way.set()
+            await go.wait()
+        return await claim(transaction, **named)
+
+    looks: list[None] = []
+    looked = Board.looked
+
+    def spied(board: Board) -> None:
+        looks.append(None)
+        looked(board)
+
+    monkeypatch.setattr(queries, "claim", slow)
+    monkeypatch.setattr(Board, "looked", spied)
+    waiting = [asyncio.create_task(kept[0].lease(30))]
+    await under_way.wait()
+    waiting.append(asyncio.create_task(kept[1].lease(30)))
+    await until(lambda: looks)
+    ready = asyncio.create_task(able.lease(30))
+    await until(lambda: len(looks) > 1)
+    go.set()
+    async with asyncio.timeout(25):
+        lease = await ready
+    assert lease is not None and lease["run_id"] == run["id"]
+    for poll in waiting:
+        poll.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert all(claims.count(one.worker_id) <= 1 for one in kept), "none of them tries again and again"
+
+
+@pytest.mark.parametrize("why", KEPT)
+async def test_workers_that_a_run_is_kept_from_do_not_wake_each_other_forever(
+    services: Services,
+    make_worker: MakeWorker,
+    workflow: Deployed,
+    dispatch: Dispatch,
+    monkeypatch: pytest.MonkeyPatch,
+    why: str,
+) -> None:
+    kept = [await make_worker(workflow.gpu) for _ in range(2)]
+    run = await dispatch()
+    async with services.db.system() as transaction:
+        for one in kept:
+            values = {"worker": UUID(one.worker_id), "run": UUID(run["id"])}
+            await transaction.run(KEPT[why], {name: values[name] for name in values if f"%({name})s" in KEPT[why]})
+    claim = queries.claim
+    claims: list[str] = []
+
+    async def spied(transaction: Any, **named: Any) -> Any:
+        claims.append(str(named["worker"]))
+        return await claim(transaction, **named)
+
+    monkeypatch.setattr(queries, "claim", spied)
+    services.hub.publish("lanes")
+    waiting = [asyncio.create_task(one.lease(30)) for one in kept]
+    await until(lambda: len(set(claims)) == 2)
+    for _ in range(5):
+        services.hub.publish("lanes")
+        await (await make_worker("ANOTHER")).lease()
+    assert sorted(claims) == sorted(one.worker_id for one in kept)
+    able = await make_worker(workflow.gpu)
+    lease = await able.lease(20)
+    assert lease is not None and lease["run_id"] == run["id"]
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)

@@ -1,5 +1,6 @@
 """What workers' engines can run: each list is sent once, kept once, and read once."""
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import structlog
 from runflow.ids import new_id
 from runflow.protocol.abilities import ModelFile, NodePack, list_hash
 from runflow.web.services import Services
+from runflow.workers import abilities, ability_queries
 from runflow.workers.abilities import AbilityMemory, EngineAbilities, ModelIndex, model_key, read_sandbox
 from runflow.workflows.runtime.known import Known
 from tests.support.able import CLASSES, MakeAble, told
@@ -131,6 +133,60 @@ async def test_memory_is_bounded_by_what_lists_take(services: Services, worker: 
     assert ("node_types", small["abilities"]["node_types"]) not in memory._lists, "the oldest leave"
 
 
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many lists came with each query."""
+    made: list[int] = []
+    lists = ability_queries.lists
+
+    async def spied(*given: Any, **named: Any) -> Any:
+        found = await lists(*given, **named)
+        made.append(len(found))
+        return found
+
+    monkeypatch.setattr(ability_queries, "lists", spied)
+    return made
+
+
+async def test_lists_are_read_within_a_bound_in_bytes_and_away_from_the_loop_where_they_are_long_together(
+    services: Services, worker: Worker, reads: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, threads = fresh(), set()
+    await worker.register(**one)
+    made = abilities._made
+
+    def spied(*given: Any) -> Any:
+        threads.add(threading.current_thread())
+        return made(*given)
+
+    monkeypatch.setattr(abilities, "_made", spied)
+    reads.clear()
+    assert (await read_one(services, AbilityMemory(), one["abilities"])).complete
+    assert reads == [3] and threads == {threading.current_thread()}
+    threads.clear()
+    reads.clear()
+    monkeypatch.setattr(abilities, "_LONG_CHARACTERS", 1)
+    monkeypatch.setattr(abilities, "MOST_STORED_BYTES", 1)
+    assert (await read_one(services, AbilityMemory(), one["abilities"])).complete
+    assert reads == [1, 1, 1] and threading.current_thread() not in threads
+
+
+async def test_what_does_not_fit_but_is_in_use_is_not_read_again(
+    services: Services, worker: Worker, reads: list[int]
+) -> None:
+    one = told([f"Class{new_id().hex}"], [ModelFile(path=f"loras/{new_id().hex}.pt")])
+    one["abilities"]["node_packs"] = None
+    await worker.register(**one)
+    memory = AbilityMemory(max_bytes=1)
+    first = await read_one(services, memory, one["abilities"])
+    reads.clear()
+    second = await read_one(services, memory, one["abilities"])
+    assert second.node_types is first.node_types and second.models is first.models and reads == []
+    del first, second
+    await read_one(services, memory, one["abilities"])
+    assert reads == [2], "who holds nothing keeps nothing"
+
+
 @pytest.mark.parametrize(
     ("name", "items"),
     [
@@ -160,6 +216,38 @@ async def test_a_list_that_cannot_be_read_is_one_worker_s_trouble_and_told_once(
     assert theirs is not None and not theirs.complete
     assert others is not None and others.complete
     assert [one["list"] for one in logs if one.get("hash") == bad["abilities"][name]] == [name]
+
+
+_MANY_LISTS = """
+    INSERT INTO worker_lists (hash, items, length, used_at)
+    SELECT encode(sha256(n::text::bytea), 'hex'), '[]', 0, now() - interval '1 hour' FROM generate_series(1, 2000) AS n
+"""
+_MANY_WORKERS = """
+    INSERT INTO workers (id, name, instance, gpu_code, status_code, last_seen_at, abilities)
+    SELECT gen_random_uuid(), 'one of many ' || n, gen_random_uuid(), 'CPU', 'ready', now() - interval '1 day',
+           json_build_object('node_types', encode(sha256(n::text::bytea), 'hex'))
+    FROM generate_series(1, 500) AS n
+"""
+
+
+async def test_what_nobody_names_is_found_without_comparing_each_list_with_each_worker(services: Services) -> None:
+    class Enough(Exception):
+        """Nothing of it is to stay."""
+
+    def compared(plan: dict[str, Any]) -> float:
+        here = plan.get("Rows Removed by Join Filter", 0) * plan["Actual Loops"]
+        return float(here + sum(compared(one) for one in plan.get("Plans", ())))
+
+    with pytest.raises(Enough):
+        async with services.db.system() as transaction:
+            await transaction.run(_MANY_LISTS)
+            await transaction.run(_MANY_WORKERS)
+            explained = f"EXPLAIN (ANALYZE, FORMAT JSON) {ability_queries._FORGET}"
+            plan = (await transaction.one_value(explained, {}, of=list))[0]["Plan"]
+            left = await transaction.one_value("SELECT count(*) FROM worker_lists", {}, of=int)
+            raise Enough
+    assert compared(plan) < 10_000, "lists times workers is a million"
+    assert left >= 500
 
 
 async def test_a_list_of_another_kind_is_no_list_of_this_one(

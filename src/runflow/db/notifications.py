@@ -133,6 +133,9 @@ class Hub:
                     await connection.execute("SELECT pg_notify(%s, '[]')", [CHANNEL])
                     self.connected = True
                     self.connections += 1
+                    # A restart of the database begins to count anew: by now it may be the sender of another process.
+                    self._sender_pid = 0
+                    self._outbox_ready.set()
                     self.wake_all()
                     while True:
                         await self._listen(connection)
@@ -156,15 +159,20 @@ class Hub:
 
     async def _send_forever(self) -> None:
         while True:
+            # Whoever listens to another life of the database than it sends to would not know its own hints.
+            began = self.connections
             try:
                 async with await psycopg.AsyncConnection.connect(self._dsn, autocommit=True) as connection:
-                    self._sender_pid = connection.info.backend_pid
-                    while True:
+                    if began == self.connections:
+                        self._sender_pid = connection.info.backend_pid
+                    while began == self.connections:
                         await self._outbox_ready.wait()
                         await asyncio.sleep(GATHER_SECONDS)
                         self._outbox_ready.clear()
-                        while self._outbox:
+                        while self._outbox and began == self.connections:
                             await self._send(connection)
+                self._outbox_ready.set()
+                continue
             except Exception as error:
                 log.warning("cannot send notifications, connecting again", error=_first_line(error))
             self._outbox_ready.set()

@@ -67,6 +67,10 @@ class Backlog:
         for event in self._waiting:
             event.set()
 
+    def doubt(self) -> None:
+        """Let all look again: who looked meanwhile may have found nothing where something waits."""
+        self._told("")
+
     @property
     def only(self) -> tuple[UUID, str] | None:
         """What `take_only` would return."""

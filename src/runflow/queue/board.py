@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+import structlog
 
 from runflow.db.database import Database
 from runflow.db.notifications import Hub
@@ -24,6 +25,8 @@ from runflow.queue.lane_queries import VersionModels, WaitingLane
 from runflow.queue.large_models import LargeModels, hashes_without_size, large_models
 from runflow.queue.lineup import Lane, Lineup, key_of
 from runflow.queue.rows import OfferedRun
+
+log = structlog.get_logger()
 
 LOOK_AGAIN_SECONDS = 2.0
 """How often a waiting worker looks without having been told: hints may be lost."""
@@ -152,7 +155,14 @@ class Board:
         if not unknown:
             return rows
         self._doubted.update(row.id for row in unknown[AT_ONCE:])
-        unknown = unknown[:AT_ONCE]
+        try:
+            return await self._found_models(rows, unknown[:AT_ONCE])
+        except Exception:
+            # Which models a lane needs is a stranger's word: what is wrong with one must not keep all lanes from all.
+            log.exception("lanes are offered as if they needed no models", lanes=len(unknown[:AT_ONCE]))
+            return rows
+
+    async def _found_models(self, rows: list[WaitingLane], unknown: list[WaitingLane]) -> list[WaitingLane]:
         async with self._db.system(durable=False) as transaction:
             by_version = await _models_of(transaction, list({row.version_id for row in unknown}))
             # The bound lets one through in any case: where none was found, all of these versions are gone.

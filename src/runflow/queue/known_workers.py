@@ -55,17 +55,22 @@ class KnownWorkers:
         self._known.pop(worker_id, None)
 
     def changed(self, worker_id: UUID, state: str) -> None:
-        """Forget a worker of which this is not the state: it has registered with another process."""
+        """Forget a worker that has registered with another process: this is not its state, or it may have sent lists.
+
+        The state names lists by their hashes, so that it is the same before they came and after.
+        """
         known = self._known.get(worker_id)
-        if known is not None and known.state != state:
+        if known is None:
+            return
+        abilities = known.candidate.abilities
+        if known.state != state or (abilities is not None and not abilities.complete):
             self.drop(worker_id)
 
     def doubt_all(self) -> None:
-        """Look into the database at the next word of each: nobody knows what was missed."""
-        for known in self._known.values():
-            known.noted_at = float("-inf")
+        """Forget all: nobody knows what was missed. Who waits ends its wait, and is read when it asks again."""
+        self._known.clear()
 
     def is_current(self, worker_id: UUID, instance: UUID) -> bool:
-        """Tell whether a worker's process is still the one that has its name, and known as it has registered last."""
+        """Tell whether a worker's process still has its name, is known as it registered last, and is ready."""
         known = self._known.get(worker_id)
-        return known is not None and known.instance == instance
+        return known is not None and known.instance == instance and known.ready

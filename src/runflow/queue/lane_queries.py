@@ -18,7 +18,7 @@ _WAITING = """
 _SOME_WAITING = f"{_WAITING} AND l.id = ANY(%(lanes)s)"
 
 _STANDING = """
-    SELECT coalesce((SELECT draining OR coalesce(paused_until > clock_timestamp(), false)
+    SELECT coalesce((SELECT draining OR coalesce(paused_until > clock_timestamp(), false) OR instance <> %(instance)s
                      FROM workers WHERE id = %(worker)s), true) AS is_kept_away,
            ARRAY(SELECT lane_id FROM lane_refusals WHERE worker_id = %(worker)s) AS refused
 """
@@ -102,9 +102,9 @@ async def waiting(transaction: Transaction, lanes: list[UUID] | None = None) -> 
     return await transaction.later(_SOME_WAITING, {"lanes": lanes}, row=WaitingLane)
 
 
-async def standing(transaction: Transaction, worker: UUID) -> Standing:
-    """Return what keeps runs from a worker, whatever it can do."""
-    return await transaction.one(_STANDING, {"worker": worker}, row=Standing)
+async def standing(transaction: Transaction, worker: UUID, instance: UUID) -> Standing:
+    """Return what keeps runs from this life of a worker, whatever it can do."""
+    return await transaction.one(_STANDING, {"worker": worker, "instance": instance}, row=Standing)
 
 
 async def models_of(transaction: Transaction, versions: list[UUID], *, most_stored: int) -> list[VersionModels]:

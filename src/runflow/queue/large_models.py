@@ -30,6 +30,7 @@ MOST_LOAD_SECONDS = 600.0
 PREFIX = "lm1-"
 """Names this rule. A changed rule gets another prefix, so that old and new keys never meet."""
 
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _MODEL = re.compile(r".\.(safetensors|sft|ckpt|pt|pth|gguf|onnx|bin)$", re.IGNORECASE)
 _SMALL_FIELD = re.compile(r"lora|embedding|upscale", re.IGNORECASE)
 
@@ -73,11 +74,13 @@ def large_models(models: Any, prompt: Any, uploaded: Mapping[str, int]) -> Large
 
 
 def hashes_without_size(models: Any) -> set[str]:
-    """Return the contents of which only an upload can tell the size."""
+    """Return the contents of which only an upload can tell the size; what cannot be a SHA-256 is none."""
     return {
-        entry["sha256"].lower()
+        sha256
         for _, entry in _declared(models)
-        if isinstance(entry.get("sha256"), str) and not isinstance(entry.get("size_bytes"), int)
+        if isinstance(entry.get("sha256"), str)
+        and not isinstance(entry.get("size_bytes"), int)
+        and _SHA256.fullmatch(sha256 := entry["sha256"].lower())
     }
 
 

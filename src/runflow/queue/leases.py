@@ -22,6 +22,7 @@ from runflow.queue import lane_queries, queries
 from runflow.queue.board import LOOK_AGAIN_SECONDS, Board
 from runflow.queue.choose import Choice, WorkerOffer, choose
 from runflow.queue.eligibility import AT_ONCE, EligibleLanes
+from runflow.queue.lane_queries import Standing
 from runflow.queue.lineup import Lane, serves
 from runflow.queue.rows import HeldRun, OfferedRun
 from runflow.web.services import Services
@@ -64,24 +65,33 @@ class Asker:
     is_current: Callable[[], bool] = lambda: True
 
 
+class _Poll:
+    """What a worker's wait has shown so far; `kept`: that some runs, or all, are kept from it."""
+
+    __slots__ = ("kept",)
+
+    def __init__(self) -> None:
+        self.kept = False
+
+
 async def claim_now(services: Services, board: Board, asker: Asker) -> Claimed | None:
     """Return the next run for this worker if one waits; without a look where this process knows of none."""
     if services.stopping or not board.backlog.may_wait or not asker.is_current():
         return None
     board.asks(asker.worker_id, asker.offer, idle=asker.idle)
-    return await _claim(services, board, asker)
+    return await _claim(services, board, asker, _Poll())
 
 
 async def next_claim(services: Services, board: Board, asker: Asker, *, wait_seconds: float) -> Claimed | None:
     """Return the next run for this worker, waiting up to `wait_seconds` for one."""
-    deadline = time.monotonic() + wait_seconds
+    deadline, poll = time.monotonic() + wait_seconds, _Poll()
     board.asks(asker.worker_id, asker.offer, idle=asker.idle)
     with board.backlog.waiting(asker.worker_id) as work:
         while True:
             work.clear()
             if services.stopping or not asker.is_current():
                 return None
-            claimed = await _claim(services, board, asker)
+            claimed = await _claim(services, board, asker, poll)
             if claimed is not None:
                 return claimed
             remaining = deadline - time.monotonic()
@@ -93,11 +103,12 @@ async def next_claim(services: Services, board: Board, asker: Asker, *, wait_sec
                     await work.wait()
 
 
-async def _claim(services: Services, board: Board, asker: Asker) -> Claimed | None:
+async def _claim(services: Services, board: Board, asker: Asker, poll: _Poll) -> Claimed | None:
     """Take a run from the lane where all that wait are known to be; else from the best one of the board.
 
     Each is an exchange, and so is what the board has to read first, if anything changed. What it does not know yet
-    costs a miss: a claim by itself takes a lane's first run that nobody has, or none.
+    costs a miss: a claim by itself takes a lane's first run that nobody has, or none. A worker from which runs turn out
+    to be kept has hidden one from others meanwhile; from then on it asks first, so that no two wake each other forever.
     """
     lease, offer, backlog = new_id(), asker.offer, board.backlog
 
@@ -119,7 +130,7 @@ async def _claim(services: Services, board: Board, asker: Asker) -> Claimed | No
         except BaseException:
             # Others have looked meanwhile and found it taken: nobody else would tell them that it still waits.
             board.doubt(lane)
-            backlog.wake_all()
+            backlog.doubt()
             raise
         if run is not None:
             board.claimed(lane, asker.worker_id, lease, offer, run, hints=hints)
@@ -140,12 +151,21 @@ async def _claim(services: Services, board: Board, asker: Asker) -> Claimed | No
             backlog.looked(hints, run.left)
             return _claimed(lease, only[0], run)
     missed: set[UUID] = set()
+    is_asked = not poll.kept
     while True:
         await board.refresh()
         choice = await _choose(board, asker, missed)
         if choice is None:
             board.looked()
             return None
+        if not is_asked:
+            is_asked = True
+            standing = await _standing(services, asker)
+            if standing.is_kept_away:
+                return None
+            poll.kept = bool(standing.refused)
+            missed.update(standing.refused)
+            continue
         board.reserve(choice)
         run = await take(choice.lane.id, loads=choice.loads)
         if run is not None:
@@ -153,13 +173,24 @@ async def _claim(services: Services, board: Board, asker: Asker) -> Claimed | No
             return _claimed(lease, choice.lane.id, run)
         board.doubt(choice.lane.id)
         if not missed:
-            async with services.db.system(durable=False) as transaction:
-                standing = await lane_queries.standing(transaction, asker.worker_id)
+            try:
+                standing = await _standing(services, asker)
+            except BaseException:
+                backlog.doubt()
+                raise
+            if standing.is_kept_away or choice.lane.id in standing.refused:
+                poll.kept = True
+                backlog.doubt()
             if standing.is_kept_away:
                 board.dismiss(asker.worker_id)
                 return None
             missed.update(standing.refused)
         missed.add(choice.lane.id)
+
+
+async def _standing(services: Services, asker: Asker) -> Standing:
+    async with services.db.system(durable=False) as transaction:
+        return await lane_queries.standing(transaction, asker.worker_id, asker.instance)
 
 
 async def _choose(board: Board, asker: Asker, missed: set[UUID]) -> Choice | None:

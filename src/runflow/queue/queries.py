@@ -77,7 +77,8 @@ async def enter_lane(
 _CLAIM = """
     WITH picked AS (
         SELECT id FROM runs WHERE lane_id = %(lane)s AND status_code = 'queued' AND NOT EXISTS (
-            SELECT FROM workers WHERE id = %(worker)s AND (draining OR paused_until > clock_timestamp()))
+            SELECT FROM workers WHERE id = %(worker)s
+                AND (draining OR paused_until > clock_timestamp() OR instance <> %(instance)s))
             AND NOT EXISTS (SELECT FROM lane_refusals WHERE worker_id = %(worker)s AND lane_id = %(lane)s)
         ORDER BY priority DESC, queue_position LIMIT 1 FOR UPDATE SKIP LOCKED
     ), claimed AS (
@@ -124,8 +125,9 @@ async def claim(
 ) -> Fetched[OfferedRun]:
     """Take the first run of a lane under a new, offered lease; its row is there to fetch after the transaction.
 
-    There is none when another claim was faster, for a worker that is draining or kept away for a while, or for one
-    that the lane is kept from. Where the worker `loads` models for it, the organization is charged for that, too.
+    There is none when another claim was faster, for a worker that is draining or kept away for a while, for an earlier
+    life of it, or for one that the lane is kept from. Where the worker `loads` models for it, the organization is
+    charged for that, too.
     """
     values = {
         "lane": lane,

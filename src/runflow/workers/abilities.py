@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 import orjson
 import structlog
@@ -148,7 +149,10 @@ _Named = tuple[ListName, str]
 """What a list is said to be, and its hash: one worker may take for models what are node classes of another."""
 
 
-_LONG = 1_000
+MOST_STORED_BYTES = 4 * 1024 * 1024
+"""So much of lists is read at once, in bytes as they are stored, which are several times more in memory."""
+
+_LONG_CHARACTERS = 64 * 1024
 
 
 class AbilityMemory:
@@ -157,29 +161,46 @@ class AbilityMemory:
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         """Keep at most so many bytes."""
         self._lists: SizedMemory[_Named, _Kept] = SizedMemory(max_bytes)
+        self._in_use: WeakValueDictionary[_Named, frozenset[str] | ModelIndex] = WeakValueDictionary()
+        """What has left, or did not fit, but is held by others all the same: reading it again would make a second."""
 
     async def read(self, transaction: Transaction, told: Iterable[Mapping[str, Any] | None]) -> list[Told]:
-        """Return the abilities of workers' rows, in their order; one query for all lists that are not in memory.
+        """Return the abilities of workers' rows, in their order; what is not in memory is read, many lists in a query.
 
         Who told what cannot be read has not told everything yet.
         """
         rows = [_read(data) for data in told]
         named = {one for row in rows if isinstance(row, Abilities) for one in named_lists(row).items()}
-        held = {one: kept for one in named if (kept := self._lists.get(one)) is not None}
+        held = {one: kept for one in named if (kept := self._held(one)) is not None}
         missing = named - held.keys()
-        if missing:
-            found = await ability_queries.lists(transaction, sorted({one for _, one in missing}))
-            items = {row.hash: row.items for row in found}
-            for one in missing:
-                if one[1] not in items:
-                    continue
-                told_items = items[one[1]]
-                # Long lists take their time; the loop serves others meanwhile.
-                is_long = isinstance(told_items, list) and len(told_items) > _LONG
-                made = await asyncio.to_thread(_made, *one, told_items) if is_long else _made(*one, told_items)
-                held[one] = made
-                self._lists.put(one, made, _size(made))
+        while missing:
+            hashes = sorted({one for _, one in missing})
+            found = await ability_queries.lists(transaction, hashes, most_stored=MOST_STORED_BYTES)
+            texts = {row.hash: row.items for row in found}
+            batch = [(name, one, texts[one]) for name, one in missing if one in texts]
+            if not batch:
+                break
+            # Long lists take their time, and so do many short ones; the loop serves others meanwhile.
+            is_long = sum(len(text) for _, _, text in batch) > _LONG_CHARACTERS
+            for named_so, made, size in await asyncio.to_thread(_all_made, batch) if is_long else _all_made(batch):
+                held[named_so] = made
+                self._lists.put(named_so, made, size)
+                if isinstance(made, frozenset | ModelIndex):
+                    self._in_use[named_so] = made
+            missing -= held.keys()
         return [_put_together(row, held) if isinstance(row, Abilities) else row for row in rows]
+
+    def _held(self, one: _Named) -> _Kept | None:
+        kept = self._lists.get(one)
+        return self._in_use.get(one) if kept is None else kept
+
+
+def _all_made(batch: Iterable[tuple[ListName, str, str]]) -> list[tuple[_Named, _Kept, int]]:
+    found = []
+    for name, one, text in batch:
+        made = _made(name, one, text)
+        found.append(((name, one), made, _size(made)))
+    return found
 
 
 def _put_together(told: Abilities, held: Mapping[_Named, _Kept]) -> EngineAbilities:
@@ -208,8 +229,9 @@ def _read(data: Mapping[str, Any] | None) -> Abilities | Told:
 _NOT_READ = EngineAbilities("", complete=False)
 
 
-def _made(name: ListName, one: str, items: Any) -> _Kept:
+def _made(name: ListName, one: str, text: str) -> _Kept:
     try:
+        items = orjson.loads(text)
         if not isinstance(items, list):
             raise NotAMessage("it is no array")
         if name == "node_types":
@@ -219,7 +241,7 @@ def _made(name: ListName, one: str, items: Any) -> _Kept:
         if name == "node_packs":
             return tuple(from_wire(NodePack, item) for item in items)
         return ModelIndex(from_wire(ModelFile, item) for item in items)
-    except NotAMessage as error:
+    except (NotAMessage, orjson.JSONDecodeError) as error:
         # Once, for it is remembered like any other list.
         log.warning(
             "a list of what workers can do cannot be read: they get no runs until they tell another one",

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import orjson
@@ -27,15 +26,25 @@ _ADD = """
     ON CONFLICT (hash) DO UPDATE SET used_at = now()
 """
 
+# The names stand in one column, so that each list is looked up among them instead of compared with every worker.
 _FORGET = """
     DELETE FROM worker_lists WHERE hash IN (
         SELECT hash FROM worker_lists l WHERE used_at < now() - interval '10 minutes' AND NOT EXISTS (
-            SELECT FROM workers w WHERE w.removed_at IS NULL
-                AND l.hash IN (w.abilities->>'node_types', w.abilities->>'node_packs', w.abilities->>'models'))
+            SELECT FROM (
+                SELECT unnest(ARRAY[abilities->>'node_types', abilities->>'node_packs', abilities->>'models']) AS hash
+                FROM workers WHERE removed_at IS NULL) AS named
+            WHERE named.hash = l.hash)
         FOR UPDATE SKIP LOCKED)
 """
 
-_LISTS = "SELECT hash, items FROM worker_lists WHERE hash = ANY(%(hashes)s)"
+_LISTS = """
+    SELECT hash, CAST(items AS text) AS items FROM worker_lists WHERE hash IN (
+        SELECT hash FROM (
+            SELECT hash, row_number() OVER (ORDER BY hash) AS place,
+                   sum(pg_column_size(items)) OVER (ORDER BY hash) AS stored
+            FROM worker_lists WHERE hash = ANY(%(hashes)s)) AS sized
+        WHERE stored <= %(most_stored)s OR place = 1)
+"""
 
 _END_REFUSALS = """
     DELETE FROM lane_refusals r USING workers w
@@ -59,10 +68,10 @@ _REFUSALS = "SELECT lane_id, worker_id, message FROM lane_refusals WHERE lane_id
 
 @dataclass(frozen=True, slots=True)
 class ListRow:
-    """A list and the hash that names it."""
+    """A list as JSON text, and the hash that names it."""
 
     hash: str
-    items: list[Any]
+    items: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +97,9 @@ async def keep(transaction: Transaction, named: Collection[str], told: Mapping[s
     return known.union(name for name, _ in fresh)
 
 
-async def lists(transaction: Transaction, hashes: Collection[str]) -> list[ListRow]:
-    """Return these lists, as far as there are any."""
-    return await transaction.rows(_LISTS, {"hashes": list(hashes)}, row=ListRow)
+async def lists(transaction: Transaction, hashes: Collection[str], *, most_stored: int) -> list[ListRow]:
+    """Return these lists, as far as there are any: as many as fit so many bytes as they are stored, but one."""
+    return await transaction.rows(_LISTS, {"hashes": list(hashes), "most_stored": most_stored}, row=ListRow)
 
 
 async def end_refusals(

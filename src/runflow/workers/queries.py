@@ -40,8 +40,10 @@ _REGISTER = """
 CONNECTED_SECONDS = 40.0
 """A worker whose last poll is older than this is not connected (a poll waits at most 30 seconds)."""
 
-# All that a worker registers which decides what it is offered: two registrations with the same are the same.
-_STATE = "md5(concat_ws(' ', coalesce(abilities_hash, ''), gpu_code, status_code, labels::text, sandbox::text))"
+# All that a worker registers which decides what it is offered, and which life of it did: two registrations with the
+# same are the same. Not MD5, which fails where PostgreSQL keeps to FIPS.
+_STATE = """encode(sha256(convert_to(concat_ws(' ', instance::text, coalesce(abilities_hash, ''), gpu_code, status_code,
+    labels::text, sandbox::text), 'UTF8')), 'hex')"""
 
 # Who asks for work is ready: a status that says otherwise is somebody else's, or old.
 _SEEN = f"""

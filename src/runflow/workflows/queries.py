@@ -114,14 +114,14 @@ class VersionTexts:
 
 @dataclass(frozen=True, slots=True)
 class NeedsRow:
-    """What a version asks of an engine, as text; `comfyui` is that part of its environment."""
+    """What a version asks of an engine: its documents as text."""
 
     id: UUID
     org_id: UUID
     workflow_json: str
     models: str | None
     custom_nodes: str | None
-    comfyui: str | None
+    environment: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,14 +303,16 @@ async def version_row(transaction: Transaction, version_id: UUID) -> LeasedVersi
     return await transaction.first(statement, row=LeasedVersion)
 
 
+# Whole documents: PostgreSQL fails at looking into one that holds a NUL anywhere, and then all versions go unread.
 _NEEDS = """
     SELECT id, org_id, CAST(workflow_json AS text) AS workflow_json, CAST(models AS text) AS models,
-           CAST(custom_nodes AS text) AS custom_nodes, CAST(environment->'comfyui' AS text) AS comfyui
+           CAST(custom_nodes AS text) AS custom_nodes, CAST(environment AS text) AS environment
     FROM workflow_versions WHERE id IN (
         SELECT id FROM (
             SELECT id, row_number() OVER (ORDER BY id) AS place, sum(
                 pg_column_size(workflow_json) + coalesce(pg_column_size(models), 0)
-                + coalesce(pg_column_size(custom_nodes), 0)) OVER (ORDER BY id) AS stored
+                + coalesce(pg_column_size(custom_nodes), 0) + coalesce(pg_column_size(environment), 0))
+                OVER (ORDER BY id) AS stored
             FROM workflow_versions WHERE id = ANY(%(versions)s)) AS sized
         WHERE stored <= %(most_stored)s OR place = 1)
 """

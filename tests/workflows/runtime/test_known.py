@@ -104,6 +104,26 @@ async def test_documents_are_read_and_requirements_kept_within_a_bound_in_bytes(
     assert 1 <= len(held) < 4 and 0 < memory._held.size_bytes <= 70_000
 
 
+async def test_workers_that_take_long_to_read_are_read_less_often(
+    services: Services, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REMEMBER_SECONDS", -1.0)
+    monkeypatch.setattr(module, "MOST_REMEMBERED_SECONDS", 3600.0)
+    known, reads, connected = Known(services), Counter[str](), worker_queries.connected
+
+    async def spied(transaction: Any, seconds: float) -> Any:
+        reads["machines"] += 1
+        return await connected(transaction, seconds)
+
+    monkeypatch.setattr(worker_queries, "connected", spied)
+    monkeypatch.setattr(module, "READING_SHARE", 1e-9)
+    for _ in range(3):
+        assert worker.name in {one.worker.name for one in await known.machines()}
+    assert reads["machines"] == 1
+    await known.machines(now=True)
+    assert reads["machines"] == 2
+
+
 async def test_many_who_ask_at_once_are_answered_by_one_reading(
     services: Services, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,3 +51,9 @@ def test_what_cannot_be_understood_asks_for_nothing_and_breaks_nothing(junk: Any
     found = requirements_of(ORG, junk, models=junk, custom_nodes=junk, environment=junk)
     assert found.node_types == ()
     assert all(isinstance(model.path, str) for model in found.models)
+
+
+@pytest.mark.parametrize("strange", [[], {}, 5, None, "", ["A"]])
+def test_a_node_without_a_class_asks_for_none(strange: Any) -> None:
+    prompt = {"1": {"class_type": strange}, "2": {"class_type": "A"}}
+    assert requirements_of(new_id(), prompt).node_types == ("A",)

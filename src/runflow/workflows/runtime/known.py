@@ -18,6 +18,9 @@ from runflow.workflows.runtime.satisfies import Difference, satisfies
 TOPIC = "eligibility"
 """Hints on it tell that labels of a workflow, or the organizations, have changed."""
 REMEMBER_SECONDS = 1.0
+READING_SHARE = 0.1
+"""Reading the workers again takes no more of the time than this, however many there are and however long it takes."""
+MOST_REMEMBERED_SECONDS = 10.0
 MAX_JUDGED_BYTES = 32 * 1024 * 1024
 """Most bytes of what was found out about versions and engines that a process remembers."""
 MOST_UPLOADS = 50_000
@@ -59,6 +62,7 @@ class Known:
         self._uploads: dict[str, tuple[frozenset[UUID], float]] = {}
         self._machines: list[Machine] = []
         self._machines_at = float("-inf")
+        self._machines_last = 0.0
         services.hub.on(TOPIC, self._forget)
 
     def _forget(self, _subject: str) -> None:
@@ -109,9 +113,12 @@ class Known:
         return found
 
     async def machines(self, *, now: bool = False) -> list[Machine]:
-        """Return the connected workers, not older than a second; with `now` as they are."""
+        """Return the workers that are connected, as of a second ago at most, or some where reading them takes long.
+
+        With `now`: as they are.
+        """
         asked_at = time.monotonic()
-        enough = asked_at if now else asked_at - REMEMBER_SECONDS
+        enough = asked_at if now else asked_at - max(REMEMBER_SECONDS, self._machines_last)
         if self._machines_at < enough:
             async with self._reading_machines:
                 if self._machines_at < enough:
@@ -127,6 +134,7 @@ class Known:
             Machine(worker, engine, read_sandbox(worker.sandbox)) for worker, engine in zip(workers, told, strict=True)
         ]
         self._machines_at = began
+        self._machines_last = min((time.monotonic() - began) / READING_SHARE, MOST_REMEMBERED_SECONDS)
 
     async def look_for_uploads(self, hashes: set[str], *, now: bool = False) -> None:
         """Make sure that `has_uploaded` can tell of these contents, not older than a second; with `now` as it is."""

@@ -62,12 +62,12 @@ def requirements_of(
     Every node of a prompt counts: ComfyUI refuses one that names a class it lacks, wherever that stands.
     """
     nodes = prompt.values() if isinstance(prompt, Mapping) else ()
-    classes = {node.get("class_type") for node in nodes if isinstance(node, Mapping)}
+    told = [node.get("class_type") for node in nodes if isinstance(node, Mapping)]
     core = environment.get("comfyui") if isinstance(environment, Mapping) else None
     core = core if isinstance(core, Mapping) else {}
     return Requirements(
         org_id,
-        node_types=tuple(sorted(name for name in classes if isinstance(name, str) and name)),
+        node_types=tuple(sorted({name for name in told if isinstance(name, str) and name})),
         models=tuple(_models(models))[:MOST_MODELS],
         packs=tuple(_packs(custom_nodes)),
         comfyui_version=_text(core.get("version")),
@@ -133,7 +133,7 @@ class RequirementsMemory:
             if not rows:
                 break
             # Large graphs take their time to read; the loop serves others meanwhile.
-            is_large = sum(len(row.workflow_json) for row in rows) > _LARGE
+            is_large = sum(len(row.workflow_json) + len(row.environment or "") for row in rows) > _LARGE
             derived = await asyncio.to_thread(_all_derived, rows) if is_large else _all_derived(rows)
             for one, version in derived.items():
                 self._held.put(one, version, _size(version))
@@ -156,6 +156,6 @@ def _all_derived(rows: Iterable[NeedsRow]) -> dict[UUID, Requirements]:
 
 
 def _derived(row: NeedsRow) -> Requirements:
-    texts = (row.workflow_json, row.models, row.custom_nodes, row.comfyui)
-    prompt, models, custom_nodes, core = (orjson.loads(text or "null") for text in texts)
-    return requirements_of(row.org_id, prompt, models=models, custom_nodes=custom_nodes, environment={"comfyui": core})
+    texts = (row.workflow_json, row.models, row.custom_nodes, row.environment)
+    prompt, models, custom_nodes, environment = (orjson.loads(text or "null") for text in texts)
+    return requirements_of(row.org_id, prompt, models=models, custom_nodes=custom_nodes, environment=environment)
