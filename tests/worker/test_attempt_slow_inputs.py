@@ -1,12 +1,13 @@
 """Nobody waits for another run's files: an engine is taken when they are here."""
 
 import asyncio
+import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runflow.worker.concurrency import UNFINISHED_LIMIT
+from runflow.worker.concurrency import SLOW_LIMIT, UNFINISHED_LIMIT
 from tests.support.fake_server import FakeServer, image_lease
 from tests.worker.conftest import StartWorker
 from tests.worker.scripted_engine import png
@@ -59,6 +60,16 @@ async def test_more_leases_than_a_worker_may_hold_do_not_stop_it(
         assert {server.completions[lease_id]["result"] for lease_id in server.completions} == {"released"}
         assert other not in server.completions and slow[0] not in server.completions
         await succeed(server, BLUE)
+
+
+async def test_of_many_domains_with_one_run_each_the_newest_is_given_back(
+    server: FakeServer, worker: StartWorker, engines: ScriptedEngines
+) -> None:
+    """The others are nearer their end: in the order of their domains each would begin anew for ever."""
+    async with worker(find=engines):
+        slow = [server.offer(domain=str(uuid.uuid4()), **endless(server)) for _ in range(SLOW_LIMIT + 2)]
+        await server.until(lambda: len(server.completions) == 2)
+        assert set(server.completions) == set(slow[SLOW_LIMIT:])
 
 
 async def test_models_come_before_an_engine_is_taken(

@@ -285,8 +285,9 @@ class Agent:
         """A run leaves room for others; of too many that wait for their files, whose domain has most gives one back."""
         slow = [attempt for attempt in self._attempts.values() if attempt.is_slow]
         if len(slow) > SLOW_LIMIT:
-            [(domain, _)] = Counter(attempt.lease.domain for attempt in slow).most_common(1)
-            newest = next(attempt for attempt in reversed(slow) if attempt.lease.domain == domain)
+            counts = Counter(attempt.lease.domain for attempt in slow)
+            # Among domains with as many, too, it is the newest: the others are nearer their end.
+            newest = max(reversed(slow), key=lambda attempt: counts[attempt.lease.domain])
             newest.stop(Stop.GIVEN_BACK)
         self._wake.set()
 
