@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from runflow.worker.concurrency import SLOW_LIMIT, UNFINISHED_LIMIT
+from runflow.worker.engine.base import SandboxFacts
 from tests.support.fake_server import FakeServer, image_lease
 from tests.worker.conftest import StartWorker
 from tests.worker.scripted_engine import png
@@ -84,6 +85,36 @@ async def test_models_come_before_an_engine_is_taken(
         await server.until(lambda: "get" in server.log)
         await succeed(server, BLUE)
         assert (engines.started, slow in server.completions) == (1, False)
+
+
+async def test_a_model_in_the_worker_s_own_folder_is_found_where_every_engine_has_that_folder(
+    server: FakeServer, worker: StartWorker, engines: ScriptedEngines, tmp_path: Path
+) -> None:
+    """Without a sandbox it lasts, and what lies there was told to the server."""
+    own = tmp_path / "own"
+    engines.attributes["model_folders"] = (own, tmp_path / "comfyui" / "models")
+    (own / "checkpoints").mkdir(parents=True)
+    (own / "checkpoints" / "put.ckpt").write_bytes(b"weights")
+    model = {"path": "checkpoints/put.ckpt", **server.serve("put.ckpt", b"weights")}
+    async with worker(find=engines):
+        await succeed(server, RED, models=[model])
+    assert "get" not in server.log
+
+
+async def test_a_model_in_the_folder_of_one_engine_alone_comes_before_the_next_is_taken(
+    server: FakeServer, worker: StartWorker, engines: ScriptedEngines, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    engines.attributes["model_folders"] = (own, tmp_path / "comfyui" / "models")
+    engines.attributes["facts"] = SandboxFacts("namespaces", True, None, None)
+    (own / "loras").mkdir(parents=True)
+    (own / "loras" / "left.safetensors").write_bytes(b"weights")
+    model = {"path": "loras/left.safetensors", **server.serve("left.safetensors", b"weights")}
+    async with worker(find=engines):
+        engines.engines[0].hold_settled.set()
+        await server.until(lambda: server.registrations[-1]["sandbox"])
+        await succeed(server, RED, models=[model])
+    assert server.log.count("get") == 1
 
 
 async def test_a_file_is_fetched_once_however_many_engines_end_before_its_run(

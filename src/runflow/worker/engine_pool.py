@@ -14,6 +14,7 @@ from uuid import UUID
 import structlog
 
 from runflow.worker.engine.base import Engine, EngineDescription
+from runflow.worker.engine.isolation.rungs import SEPARATES_FILES
 from runflow.worker.engine_supervisor import NEXT, STARTING, EngineState, EngineStatus, NoEngine
 from runflow.worker.memory import MOST_ENGINES, Peaks, fit_in_machine, fit_on_gpu, highest
 from runflow.worker.pooled_engine import PooledEngine, Seat
@@ -93,8 +94,9 @@ class EnginePool:
         self._not_before = 0.0
         self._background: set[asyncio.Task[None]] = set()
         self._stopping = False
-        self.shared_models: tuple[Path, ...] | None = None
-        """The folders of models that every engine finds, as far as is known; None: there is none of ours to fill."""
+        self._model_folders: tuple[Path, ...] = ()
+        self._are_apart = False
+        """Whether the first of these is another one for each engine, and empty before it starts."""
         self.peaks = Peaks()
         self.on_free: Callable[[], None] = lambda: None
         """Called when a run may get its turn now: another left its engine, or an engine is gone."""
@@ -106,6 +108,13 @@ class EnginePool:
     def is_busy(self) -> bool:
         """Whether a run has a place in an engine, or waits for one."""
         return bool(self._requests) or any(one.seats for one in self._engines)
+
+    @property
+    def shared_models(self) -> tuple[Path, ...] | None:
+        """The folders of models that every engine finds, as far as is known; None: there is none of ours to fill."""
+        if not self._model_folders:
+            return None
+        return self._model_folders[1:] if self._are_apart else self._model_folders
 
     @property
     def lives(self) -> list[int]:
@@ -366,7 +375,7 @@ class EnginePool:
             self._found = engine
             return False
         self._found = None
-        self.shared_models = engine.model_folders[1:] if engine.model_folders else None
+        self._model_folders = engine.model_folders
         self._engines.append(PooledEngine(engine, self._wake.set, planned=self._failure is None))
         return True
 
@@ -416,6 +425,9 @@ class EnginePool:
         return self.state if self._failure is None else EngineState(EngineStatus.ENGINE_DOWN, self._failure)
 
     def _set(self, state: EngineState) -> None:
+        if state.description is not None:
+            facts = state.description.sandbox
+            self._are_apart = facts is not None and facts.rung in SEPARATES_FILES
         if not _same(state, self.state):
             self.state = state
             self._on_change(state)
