@@ -171,7 +171,7 @@ class EnginePool:
 
     async def usable(self, seat: Seat) -> Engine:
         """Return the engine, as soon as it takes prompts. Raises `EngineChanged` or `GivenBack`."""
-        if not seat.pooled.is_ready:
+        if not (seat.pooled.is_ready or seat.pooled.is_going):
             try:
                 async with asyncio.timeout(self._limits.engine):
                     await seat.pooled.until_usable()
@@ -260,7 +260,7 @@ class EnginePool:
 
         Behind one that waits for another's engine to go nobody is seated: that engine must run empty, and stay so.
         """
-        new = [one for one in self._engines if one.is_new and not one.ending and not one.ended]
+        new = [one for one in self._engines if one.is_new and not one.is_going]
         new.sort(key=lambda one: not one.is_ready)
         promised: dict[str, PooledEngine] = {}
         wanted: list[str] = []
@@ -300,7 +300,7 @@ class EnginePool:
     def _serving(self, domain: str) -> PooledEngine | None:
         """Return the engine that serves this domain, if there is one."""
         serving = (one for one in self._engines if not one.engine.isolates or one.domain == domain)
-        return next((one for one in serving if not one.ending and not one.ended), None)
+        return next((one for one in serving if not one.is_going), None)
 
     @property
     def _room(self) -> int:
@@ -312,7 +312,7 @@ class EnginePool:
     @property
     def _room_soon(self) -> int:
         """How many engines may be started once those are gone that have no run."""
-        going = sum(one.ending or one.is_idle for one in self._engines)
+        going = sum(one.is_going or one.is_idle for one in self._engines)
         return int(going == len(self._engines)) if self._is_alone else going
 
     @property
@@ -327,7 +327,7 @@ class EnginePool:
 
     def _is_in_the_way(self, one: PooledEngine, of: PooledEngine) -> bool:
         """Whether the models that one engine may hold leave no room for those of the other."""
-        if not one.prompted or one.ended:
+        if not one.prompted or one.ended or one.has_died:
             return False
         description = one.description or of.description
         if description is None:
@@ -342,7 +342,7 @@ class EnginePool:
 
     def _end_unneeded(self, wanted: int) -> None:
         """End engines without runs: used up, in the place of one that is wanted, or too large beside another."""
-        lacking = wanted - self._room - sum(one.ending for one in self._engines)
+        lacking = wanted - self._room - sum(one.is_going for one in self._engines)
         if wanted and self._is_alone:
             lacking = len(self._engines)
         for one in sorted((one for one in self._engines if one.is_idle), key=lambda one: one.used_at):
@@ -388,7 +388,8 @@ class EnginePool:
 
     # ---------------------------------------------------------------------------------------- who waits for how long
     def _start_or_repair(self) -> _For:
-        return _For.START if self._failure is None and self._missing is None else _For.REPAIR
+        is_planned = not any(one.is_going and not one.ending for one in self._engines)
+        return _For.START if is_planned and self._failure is None and self._missing is None else _For.REPAIR
 
     def _note_wait(self, request: _Request, what: _For) -> None:
         if request.waits_for is not what:
