@@ -5,12 +5,12 @@ import pytest
 
 from runflow.worker.engine.attached import AttachedEngine
 from runflow.worker.engine.home import EngineHome
-from runflow.worker.engine.isolation.rungs import make_life
+from runflow.worker.engine.isolation.rungs import Rung, Sandbox, make_life
 from runflow.worker.engine.owned import OwnedEngine
 from runflow.worker.engine.run_files import Life, RunFiles
 from runflow.worker.engine_choice import EngineFinder
 from runflow.worker.engine_supervisor import NoEngine
-from runflow.worker.settings import ENGINE_USER_SAME, WorkerSettings
+from runflow.worker.settings import ENGINE_USER_SAME, EngineNetwork, WorkerSettings
 from runflow.worker.store.models import link_or_copy_file
 
 
@@ -54,7 +54,37 @@ def test_an_engine_reads_the_folders_of_models_that_its_comfyui_names(tmp_path: 
     settings_file.write_text(f"a:\n  loras: {shared}\n  vae: {tmp_path}/nowhere\n")
     engine = EngineFinder(settings(tmp_path))()
     assert isinstance(engine, OwnedEngine)
-    assert engine.settings.more_folders == (shared,)
+    assert engine.settings.more_folders() == (shared,)
+    (tmp_path / "nowhere").mkdir()
+    assert engine.settings.more_folders() == (shared, tmp_path / "nowhere"), "what comes later is seen by later ones"
+
+
+async def test_engines_that_do_not_see_a_new_folder_of_models_are_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path)
+    shared = tmp_path / "disk"
+    (tmp_path / "comfyui" / "extra_model_paths.yaml").write_text(f"a:\n  loras: {shared}\n")
+
+    async def found(*_: Any, **__: Any) -> Sandbox:
+        return Sandbox(Rung.LANDLOCK)
+
+    monkeypatch.setattr("runflow.worker.engine.home.probe", found)
+    finder = EngineFinder(settings(tmp_path, engine_network=EngineNetwork.OFF))
+    assert await finder.model_folders() == ()
+    engine = finder()
+    assert isinstance(engine, OwnedEngine)
+    home = engine._home
+    try:
+        await home.open()
+        changed = home.changed
+        assert (await finder.model_folders(), changed.is_set(), home.runtime.more.count(shared)) == ((), False, 0)
+        shared.mkdir()
+        assert await finder.model_folders() == (shared,)
+        assert changed.is_set() and not home.changed.is_set()
+        assert shared in home.runtime.more
+    finally:
+        await finder.close()
 
 
 def test_an_engine_that_ends_leaves_the_store_s_models_known(tmp_path: Path) -> None:

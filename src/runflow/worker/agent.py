@@ -6,7 +6,8 @@ import shutil
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -30,7 +31,7 @@ from runflow.worker.gpu import NO_GPU, gpu_from
 from runflow.worker.heartbeat import HeartbeatTiming
 from runflow.worker.lease import Lease
 from runflow.worker.prepare import Fetching
-from runflow.worker.registration import Registrar, engine_on_wire
+from runflow.worker.registration import Registrar, engine_on_wire, no_folders
 from runflow.worker.retry import Backoff, until_answered
 from runflow.worker.settings import Isolation, WorkerSettings
 from runflow.worker.store.model_store import ModelStore
@@ -54,6 +55,7 @@ class Agent:
 
     `gpu` is what the registration says before an engine has been asked about its device. `verified`: models that need
     not be read again, shared with whoever removes what an engine left. `on_registered` is told what the server answers.
+    `model_folders` returns those that engines in a sandbox see beside ComfyUI's own.
     """
 
     def __init__(
@@ -64,13 +66,14 @@ class Agent:
         gpu: Gpu = NO_GPU,
         verified: VerifiedFiles | None = None,
         on_registered: Callable[[Registered], None] = lambda _: None,
+        model_folders: Callable[[], Awaitable[tuple[Path, ...]]] = no_folders,
     ) -> None:
         self._settings = settings
         self._on_registered = on_registered
         self._verified = verified
         self._several: bool | None = None
         self._instance = uuid.uuid4()
-        self._registrar = Registrar(settings)
+        self._registrar = Registrar(settings, folders=model_folders)
         self._gpu = gpu
         single_use = settings.isolation is Isolation.RUN
         self._engines = EnginePool(find_engine, self._engine_changed, settings.limits, single_use=single_use)

@@ -43,6 +43,7 @@ class EngineFinder:
         self.verified = VerifiedFiles()
         """Models in the store that need not be read again: engines that end give back their names for them."""
         self._said: str | None = None
+        self._unreadable: str | None = None
         self._home: EngineHome | None = None
         self._several: bool | None = None
 
@@ -70,7 +71,7 @@ class EngineFinder:
                     disk_limit_bytes=settings.engine_disk_bytes,
                     sandbox_user=sandbox_user(settings.engine_user),
                     uid_without=self._uid,
-                    more_folders=self._model_folders(),
+                    more_folders=self._shown_folders,
                     unlink_models=self.verified.unlink_below,
                 )
             )
@@ -90,12 +91,19 @@ class EngineFinder:
             await self._home.close()
             self._home = None
 
-    def _model_folders(self) -> tuple[Path, ...]:
+    async def model_folders(self) -> tuple[Path, ...]:
+        """Return the folders of models, beside ComfyUI's own, that engines in a sandbox see from now on."""
+        return () if self._home is None else await self._home.look_for_folders()
+
+    def _shown_folders(self) -> tuple[Path, ...]:
         try:
             found = shown_folders(self._settings.comfyui_dir, self._settings.home)
+            self._unreadable = None
             return tuple(folder for folder in found if folder.is_dir())
         except Unreadable as why:
-            log.warning("Engines in a sandbox see no models of other folders.", reason=str(why))
+            if str(why) != self._unreadable:
+                self._unreadable = str(why)
+                log.warning("Engines in a sandbox see no models of other folders.", reason=str(why))
             return ()
 
     def clear_leftovers(self) -> None:
