@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,7 @@ def test_an_engine_that_ends_leaves_the_store_s_models_known(tmp_path: Path) -> 
     finder = EngineFinder(settings(tmp_path))
     engine = finder()
     assert isinstance(engine, OwnedEngine)
+    engine._home.sandbox = Sandbox(Rung.LANDLOCK)
     kept = tmp_path / "worker" / "models" / ("ab" * 32)
     kept.parent.mkdir(parents=True)
     kept.write_bytes(b"model")
@@ -102,6 +104,30 @@ def test_an_engine_that_ends_leaves_the_store_s_models_known(tmp_path: Path) -> 
     assert kept.stat().st_nlink == 2
     home.end_life(Life("one", 1, root, None, RunFiles(root, uid=None)))
     assert (root.exists(), kept.stat().st_nlink, finder.verified.recall(kept)) == (False, 1, sha256)
+
+
+@pytest.mark.parametrize(
+    ("rung", "uid", "is_known"),
+    [
+        (Rung.NAMESPACES, None, True),
+        (Rung.LANDLOCK, None, True),
+        (Rung.USER, os.geteuid() + 1, True),
+        (Rung.NONE, os.geteuid(), False),
+        (Rung.NONE, None, False),
+    ],
+)
+def test_models_are_read_again_where_an_engine_may_write_to_them(
+    tmp_path: Path, rung: Rung, uid: int | None, is_known: bool
+) -> None:
+    install(tmp_path)
+    finder = EngineFinder(settings(tmp_path))
+    model = tmp_path / "model"
+    model.write_bytes(b"model")
+    engine = finder()
+    assert isinstance(engine, OwnedEngine)
+    engine._home.sandbox, engine._home.uid = Sandbox(rung), uid
+    assert (finder.verified.recall(model), finder.verified.read(model) != "") == (None, True)
+    assert (finder.verified.recall(model) is not None) is is_known
 
 
 def test_a_url_wins_and_is_an_attached_engine(tmp_path: Path) -> None:

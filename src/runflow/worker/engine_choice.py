@@ -40,7 +40,7 @@ class EngineFinder:
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
         self._base = settings.home / "engine"
-        self.verified = VerifiedFiles()
+        self.verified = VerifiedFiles(self._only_we_write)
         """Models in the store that need not be read again: engines that end give back their names for them."""
         self._said: str | None = None
         self._unreadable: str | None = None
@@ -105,6 +105,13 @@ class EngineFinder:
                 self._unreadable = str(why)
                 log.warning("Engines in a sandbox see no models of other folders.", reason=str(why))
             return ()
+
+    def _only_we_write(self) -> bool:
+        """Whether no engine can write to what it finds among its models, nor take the right to."""
+        home = self._home
+        if home is None:
+            return False
+        return home.sandbox.has_lives or home.uid not in (None, os.geteuid())
 
     def clear_leftovers(self) -> None:
         """Remove what runs of an earlier life of this worker left in the owned engine's folders."""
