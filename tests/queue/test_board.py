@@ -12,9 +12,11 @@ from runflow.ids import new_id
 from runflow.queue import lane_queries
 from runflow.queue.board import Board
 from runflow.queue.large_models import BYTES_PER_SECOND, LARGE_BYTES, MOST_LOAD_SECONDS
+from runflow.queue.sweeper import Sweeper
 from runflow.web.services import Services
 from tests.support.able import MakeAble
 from tests.support.deployed import PROMPT, Deployed, MakeWorker, Worker
+from tests.support.queue_records import expire
 from tests.support.waiting import until
 
 LOAD = 200.0
@@ -101,6 +103,30 @@ async def test_a_load_is_charged_to_the_organization_that_causes_it(
         had.append((await pace(services, runs[0])).virtual_time)
     first, second, third = (later - before for before, later in pairwise(had))
     assert first >= LOAD and max(second, third) < LOAD
+
+
+@pytest.mark.parametrize("loads", [True, False])
+async def test_a_run_that_goes_back_uncounted_costs_its_organization_nothing(
+    client: httpx.AsyncClient, services: Services, large: Deployed, make_worker: MakeWorker, loads: bool
+) -> None:
+    worker = await make_worker(large.gpu)
+    runs = [await dispatch(client, large) for _ in range(2)]
+    lease = await work(worker, 1, loaded=True)
+    ask = {} if loads else warm_for(lease)
+    before = (await pace(services, runs[1])).virtual_time
+    for _ in range(3):
+        taken = await worker.lease(**ask)
+        assert taken is not None
+        charged = (await pace(services, runs[1])).virtual_time - before
+        assert charged >= LOAD if loads else 0 < charged < LOAD
+        await worker.heartbeat(taken)
+        assert (await worker.complete(taken, "released")).json()["status_code"] == "queued"
+        assert (await pace(services, runs[1])).virtual_time == pytest.approx(before)
+    taken = await worker.lease(**ask)
+    assert taken is not None
+    await expire(services, taken)
+    assert await Sweeper(services).sweep_offers() >= 1
+    assert (await pace(services, runs[1])).virtual_time == pytest.approx(before)
 
 
 async def test_what_a_load_takes_is_learned_from_runs_with_and_without_one(

@@ -310,6 +310,21 @@ async def test_a_run_that_comes_alone_is_claimed_without_a_look_at_the_lanes(
     assert await claim(workflow.gpu) == UUID(run["id"])
 
 
+async def test_a_worker_gets_no_run_of_an_organization_that_it_declines(
+    services: Services, dispatch: Dispatch, worker: Worker
+) -> None:
+    first, second = [await dispatch() for _ in range(2)]
+    lease = await worker.lease(without=["none", str(new_id())])
+    assert lease is not None and lease["run_id"] == first["id"]
+    assert await worker.lease(without=[lease["domain"]]) is None
+    room = {"without": [lease["domain"]]}
+    assert (await worker.complete(lease, next=room)).json()["lease"] is None
+    again = await worker.lease()
+    assert again is not None and again["run_id"] == second["id"], "it may ask again at once"
+    await dispatch()
+    assert await worker.lease(without=[lease["domain"]]) is None, "nor where it is the only one that waits"
+
+
 async def test_the_lease_says_whose_run_it_is(
     services: Services, workflow: Deployed, dispatch: Dispatch, worker: Worker
 ) -> None:

@@ -45,6 +45,10 @@ class FakeServer:
         self.polls = 0
         self.asked: list[dict[str, Any]] = []
         """The bodies of the asks for work."""
+        self.given: dict[str, dict[str, Any]] = {}
+        """The leases that were given out, by id."""
+        self.offers_again = False
+        """A run that was given back is the first that is offered again, under another lease."""
         self.polls_get_nothing = False
         """Runs are handed out with the answers to completions only."""
         self.known = True
@@ -167,9 +171,14 @@ class FakeServer:
         self.asked.append(body)
         try:
             async with asyncio.timeout(body["wait_seconds"]):
-                while not self.leases or self.polls_get_nothing or self.registrations[-1]["status"] != "ready":
+                while (
+                    (lease := self._first(body)) is None
+                    or self.polls_get_nothing
+                    or self.registrations[-1]["status"] != "ready"
+                ):
                     await asyncio.sleep(0.001)
-            lease = self.leases.popleft()
+            self.leases.remove(lease)
+            self.given[lease["id"]] = lease
             expected = [one["files"] for one in body["expected"] if one["version_id"] == lease["version"]["id"]]
             uploads = [{**self._upload(lease["id"], file), **file} for files in expected for file in files]
             return web.json_response({"lease": {**lease, "uploads": uploads}})
@@ -177,6 +186,10 @@ class FakeServer:
             return web.json_response({"lease": None})
         finally:
             self.polls -= 1
+
+    def _first(self, room: dict[str, Any]) -> dict[str, Any] | None:
+        """The first lease that may be given to who asks like this."""
+        return next((lease for lease in self.leases if lease.get("domain") not in room.get("without", [])), None)
 
     async def _heartbeat(self, request: web.Request) -> web.Response:
         body = await self._told(request, "heartbeats")
@@ -204,10 +217,15 @@ class FakeServer:
         body = await self._told(request, "completions")
         for output in body["outputs"]:
             assert output["object_key"] is None or output["object_key"] in self.objects
+        if body["result"] == "released" and self.offers_again and lease_id in self.given:
+            self.leases.appendleft({**self.given.pop(lease_id), "id": str(uuid.uuid4())})
         assert self.completions.setdefault(lease_id, body) == body
         if self.hold_answers is not None:
             await self.hold_answers.wait()
-        lease = self.leases.popleft() if body.get("next") is not None and self.leases else None
+        lease = None if body.get("next") is None else self._first(body["next"])
+        if lease is not None:
+            self.leases.remove(lease)
+            self.given[lease["id"]] = lease
         return web.json_response({"run_id": str(uuid.uuid4()), "status_code": body["result"], "lease": lease})
 
     async def _put(self, request: web.Request) -> web.Response:

@@ -1,12 +1,15 @@
 """Nobody waits for another run's files: an engine is taken when they are here."""
 
 import asyncio
+import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runflow.worker.concurrency import UNFINISHED_LIMIT
+from runflow.worker.concurrency import SLOW_LIMIT, UNFINISHED_LIMIT
+from runflow.worker.engine.base import SandboxFacts
+from runflow.worker.settings import Limits
 from tests.support.fake_server import FakeServer, image_lease
 from tests.worker.conftest import StartWorker
 from tests.worker.scripted_engine import png
@@ -52,13 +55,47 @@ async def test_more_leases_than_a_worker_may_hold_do_not_stop_it(
     server: FakeServer, worker: StartWorker, engines: ScriptedEngines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The domain with most of them gives back, and what is not told of its runs is nothing."""
-    async with worker(find=engines):
+    async with worker(find=engines, limits=Limits(hold=0.01)):
         other = server.offer(domain=BLUE, **endless(server))
         slow = [server.offer(domain=RED, **endless(server)) for _ in range(UNFINISHED_LIMIT + 3)]
         await server.until(lambda: len(server.completions) == 4)
+        assert not server.leases
         assert {server.completions[lease_id]["result"] for lease_id in server.completions} == {"released"}
         assert other not in server.completions and slow[0] not in server.completions
         await succeed(server, BLUE)
+
+
+async def test_of_many_domains_with_one_run_each_the_newest_is_given_back(
+    server: FakeServer, worker: StartWorker, engines: ScriptedEngines
+) -> None:
+    """The others are nearer their end: in the order of their domains each would begin anew for ever."""
+    async with worker(find=engines):
+        slow = [server.offer(domain=str(uuid.uuid4()), **endless(server)) for _ in range(SLOW_LIMIT + 2)]
+        await server.until(lambda: len(server.completions) == 2)
+        assert set(server.completions) == set(slow[SLOW_LIMIT:])
+
+
+async def test_what_was_given_back_for_want_of_a_place_is_not_taken_again_and_others_go_on(
+    server: FakeServer, worker: StartWorker, engines: ScriptedEngines
+) -> None:
+    server.lease_seconds = 1
+    server.offers_again = True
+    async with worker(find=engines, limits=Limits(hold=3600.0)):
+        for _ in range(SLOW_LIMIT + 2):
+            server.offer(domain=RED, **endless(server))
+
+        def held() -> list[str]:
+            return [lease_id for lease_id in server.given if lease_id not in server.completions]
+
+        await server.until(lambda: len(held()) == SLOW_LIMIT and server.asked[-1]["without"] == [RED])
+        released = len(server.completions)
+        for _ in range(3):
+            await succeed(server, BLUE)
+        assert len(server.completions) == released + 3
+        server.cancel.add(cancelled := held()[0])
+        assert (await server.completion(cancelled))["result"] == "cancelled"
+        await server.until(lambda: len(held()) == SLOW_LIMIT)
+        assert {each["without"][0] for each in server.asked if each["without"]} == {RED}
 
 
 async def test_models_come_before_an_engine_is_taken(
@@ -73,6 +110,36 @@ async def test_models_come_before_an_engine_is_taken(
         await server.until(lambda: "get" in server.log)
         await succeed(server, BLUE)
         assert (engines.started, slow in server.completions) == (1, False)
+
+
+async def test_a_model_in_the_worker_s_own_folder_is_found_where_every_engine_has_that_folder(
+    server: FakeServer, worker: StartWorker, engines: ScriptedEngines, tmp_path: Path
+) -> None:
+    """Without a sandbox it lasts, and what lies there was told to the server."""
+    own = tmp_path / "own"
+    engines.attributes["model_folders"] = (own, tmp_path / "comfyui" / "models")
+    (own / "checkpoints").mkdir(parents=True)
+    (own / "checkpoints" / "put.ckpt").write_bytes(b"weights")
+    model = {"path": "checkpoints/put.ckpt", **server.serve("put.ckpt", b"weights")}
+    async with worker(find=engines):
+        await succeed(server, RED, models=[model])
+    assert "get" not in server.log
+
+
+async def test_a_model_in_the_folder_of_one_engine_alone_comes_before_the_next_is_taken(
+    server: FakeServer, worker: StartWorker, engines: ScriptedEngines, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    engines.attributes["model_folders"] = (own, tmp_path / "comfyui" / "models")
+    engines.attributes["facts"] = SandboxFacts("namespaces", True, None, None)
+    (own / "loras").mkdir(parents=True)
+    (own / "loras" / "left.safetensors").write_bytes(b"weights")
+    model = {"path": "loras/left.safetensors", **server.serve("left.safetensors", b"weights")}
+    async with worker(find=engines):
+        engines.engines[0].hold_settled.set()
+        await server.until(lambda: server.registrations[-1]["sandbox"])
+        await succeed(server, RED, models=[model])
+    assert server.log.count("get") == 1
 
 
 async def test_a_file_is_fetched_once_however_many_engines_end_before_its_run(

@@ -2,7 +2,8 @@ import asyncio
 
 import pytest
 
-from runflow.worker.concurrency import Limiter, Prefetch
+from runflow.protocol.leases import MOST_WITHOUT
+from runflow.worker.concurrency import Declined, Limiter, Prefetch
 
 
 def test_short_runs_are_held_two_deep_and_long_ones_are_not() -> None:
@@ -111,3 +112,26 @@ async def test_a_visitor_of_another_group_who_gives_up_lets_the_next_one_in() ->
     blue.cancel()
     await red
     assert limiter.inside == 2
+
+
+def test_a_domain_is_declined_for_a_while_or_until_there_is_room() -> None:
+    clock = [0.0]
+    declined = Declined(30.0, lambda: clock[0])
+    declined.add("red")
+    clock[0] = 20.0
+    declined.add("blue")
+    assert declined.domains == ["red", "blue"]
+    clock[0] = 30.0
+    assert declined.domains == ["blue"]
+    declined.add("blue")
+    clock[0] = 59.0
+    assert declined.domains == ["blue"], "from the last time on"
+    declined.clear()
+    assert declined.domains == []
+
+
+def test_no_more_are_named_than_a_request_may_name_and_the_last_ones_first() -> None:
+    declined = Declined(30.0, lambda: 0.0)
+    for number in range(MOST_WITHOUT + 5):
+        declined.add(str(number))
+    assert declined.domains == [str(number) for number in range(5, MOST_WITHOUT + 5)]

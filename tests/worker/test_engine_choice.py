@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from typing import Any
 
@@ -5,12 +6,12 @@ import pytest
 
 from runflow.worker.engine.attached import AttachedEngine
 from runflow.worker.engine.home import EngineHome
-from runflow.worker.engine.isolation.rungs import make_life
+from runflow.worker.engine.isolation.rungs import Rung, Sandbox, make_life
 from runflow.worker.engine.owned import OwnedEngine
 from runflow.worker.engine.run_files import Life, RunFiles
 from runflow.worker.engine_choice import EngineFinder
 from runflow.worker.engine_supervisor import NoEngine
-from runflow.worker.settings import ENGINE_USER_SAME, WorkerSettings
+from runflow.worker.settings import ENGINE_USER_SAME, EngineNetwork, WorkerSettings
 from runflow.worker.store.models import link_or_copy_file
 
 
@@ -54,7 +55,37 @@ def test_an_engine_reads_the_folders_of_models_that_its_comfyui_names(tmp_path: 
     settings_file.write_text(f"a:\n  loras: {shared}\n  vae: {tmp_path}/nowhere\n")
     engine = EngineFinder(settings(tmp_path))()
     assert isinstance(engine, OwnedEngine)
-    assert engine.settings.more_folders == (shared,)
+    assert engine.settings.more_folders() == (shared,)
+    (tmp_path / "nowhere").mkdir()
+    assert engine.settings.more_folders() == (shared, tmp_path / "nowhere"), "what comes later is seen by later ones"
+
+
+async def test_engines_that_do_not_see_a_new_folder_of_models_are_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path)
+    shared = tmp_path / "disk"
+    (tmp_path / "comfyui" / "extra_model_paths.yaml").write_text(f"a:\n  loras: {shared}\n")
+
+    async def found(*_: Any, **__: Any) -> Sandbox:
+        return Sandbox(Rung.LANDLOCK)
+
+    monkeypatch.setattr("runflow.worker.engine.home.probe", found)
+    finder = EngineFinder(settings(tmp_path, engine_network=EngineNetwork.OFF))
+    assert await finder.model_folders() == ()
+    engine = finder()
+    assert isinstance(engine, OwnedEngine)
+    home = engine._home
+    try:
+        await home.open()
+        changed = home.changed
+        assert (await finder.model_folders(), changed.is_set(), home.runtime.more.count(shared)) == ((), False, 0)
+        shared.mkdir()
+        assert await finder.model_folders() == (shared,)
+        assert changed.is_set() and not home.changed.is_set()
+        assert shared in home.runtime.more
+    finally:
+        await finder.close()
 
 
 def test_an_engine_that_ends_leaves_the_store_s_models_known(tmp_path: Path) -> None:
@@ -62,6 +93,7 @@ def test_an_engine_that_ends_leaves_the_store_s_models_known(tmp_path: Path) -> 
     finder = EngineFinder(settings(tmp_path))
     engine = finder()
     assert isinstance(engine, OwnedEngine)
+    engine._home.sandbox = Sandbox(Rung.LANDLOCK)
     kept = tmp_path / "worker" / "models" / ("ab" * 32)
     kept.parent.mkdir(parents=True)
     kept.write_bytes(b"model")
@@ -72,6 +104,30 @@ def test_an_engine_that_ends_leaves_the_store_s_models_known(tmp_path: Path) -> 
     assert kept.stat().st_nlink == 2
     home.end_life(Life("one", 1, root, None, RunFiles(root, uid=None)))
     assert (root.exists(), kept.stat().st_nlink, finder.verified.recall(kept)) == (False, 1, sha256)
+
+
+@pytest.mark.parametrize(
+    ("rung", "uid", "is_known"),
+    [
+        (Rung.NAMESPACES, None, True),
+        (Rung.LANDLOCK, None, True),
+        (Rung.USER, os.geteuid() + 1, True),
+        (Rung.NONE, os.geteuid(), False),
+        (Rung.NONE, None, False),
+    ],
+)
+def test_models_are_read_again_where_an_engine_may_write_to_them(
+    tmp_path: Path, rung: Rung, uid: int | None, is_known: bool
+) -> None:
+    install(tmp_path)
+    finder = EngineFinder(settings(tmp_path))
+    model = tmp_path / "model"
+    model.write_bytes(b"model")
+    engine = finder()
+    assert isinstance(engine, OwnedEngine)
+    engine._home.sandbox, engine._home.uid = Sandbox(rung), uid
+    assert (finder.verified.recall(model), finder.verified.read(model) != "") == (None, True)
+    assert (finder.verified.recall(model) is not None) is is_known
 
 
 def test_a_url_wins_and_is_an_attached_engine(tmp_path: Path) -> None:

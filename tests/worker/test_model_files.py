@@ -58,8 +58,23 @@ def test_in_a_sandbox_those_count_that_are_shown_there(tmp_path: Path, comfyui: 
     lines = [f"  kind{number}: {folder}\n" for number, folder in enumerate(private)]
     put(comfyui / "extra_model_paths.yaml", f"a:\n  loras: {tmp_path}/disk/loras\n{''.join(lines)}".encode())
     assert shown_folders(comfyui, home) == (tmp_path / "disk/loras",)
-    found, _ = list_models(shown_roots(comfyui, home), home / "models")
+    found, _ = list_models(shown_roots(comfyui, shown_folders(comfyui, home)), home / "models")
     assert [one.path for one in found] == ["checkpoints/SDXL/base.safetensors", "loras/shared.safetensors"]
+
+
+def test_a_home_is_not_shown_by_whatever_path_it_is_named(
+    tmp_path: Path, comfyui: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path / "data/person/private")
+    put(tmp_path / "data/worker/models/x")
+    (tmp_path / "homes").mkdir()
+    (tmp_path / "homes/person").symlink_to(tmp_path / "data/person")
+    (tmp_path / "homes/worker").symlink_to(tmp_path / "data/worker")
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "homes/person")
+    named = ("data", "data/person", "data/worker", "homes", "homes/person", "homes/worker")
+    lines = [f"  kind{number}: {tmp_path}/{folder}\n" for number, folder in enumerate(named)]
+    put(comfyui / "extra_model_paths.yaml", f"a:\n{''.join(lines)}".encode())
+    assert shown_folders(comfyui, tmp_path / "homes/worker") == ()
 
 
 def test_a_file_that_comes_or_goes_changes_the_stamp(tmp_path: Path, comfyui: Path) -> None:

@@ -165,6 +165,33 @@ async def test_a_model_that_is_put_there_is_noticed_without_a_restart(
     ]
 
 
+async def test_in_a_sandbox_the_folders_are_told_that_engines_see_now(
+    server: FakeServer, connection: Connection, settings: WorkerSettings, description: EngineDescription, tmp_path: Path
+) -> None:
+    shared = tmp_path / "disk"
+    (shared / "late").mkdir(parents=True)
+    (shared / "late/c.safetensors").write_bytes(b"3")
+    (settings.comfyui_dir / "extra_model_paths.yaml").write_text(f"a:\n  loras: {shared}\n")
+    apart = replace(description, sandbox=SandboxFacts("namespaces", True, 3, None))
+    seen: list[Path] = []
+
+    async def folders() -> tuple[Path, ...]:
+        return tuple(seen)
+
+    registrar = Registrar(settings, look_seconds=0.01, folders=folders)
+    server.wants = ["models"]
+    await registrar.register(connection, PLAIN, apart)
+    assert [one["path"] for one in server.registrations[-1]["lists"]["models"]] == ["loras/a.safetensors"]
+    seen.append(shared)
+    await registrar.until_changed(asyncio.Event())
+    server.wants = ["models"]
+    await registrar.register(connection, PLAIN, apart)
+    assert [one["path"] for one in server.registrations[-1]["lists"]["models"]] == [
+        "loras/a.safetensors",
+        "loras/late/c.safetensors",
+    ]
+
+
 async def test_an_engine_that_changed_is_not_waited_out(settings: WorkerSettings) -> None:
     changed = asyncio.Event()
     changed.set()

@@ -159,7 +159,14 @@ def _work(settings: "Settings", worker_settings: WorkerSettings, pulse: "Pulse")
     from runflow.worker.watchdog import allow_open_files
 
     async def work() -> None:
-        agent = Agent(worker_settings, finder, gpu=detect(), verified=finder.verified, on_registered=finder.registered)
+        agent = Agent(
+            worker_settings,
+            finder,
+            gpu=detect(),
+            verified=finder.verified,
+            on_registered=finder.registered,
+            model_folders=finder.model_folders,
+        )
         loop = asyncio.get_running_loop()
         for number in stop_signals():
             loop.add_signal_handler(number, agent.stop)

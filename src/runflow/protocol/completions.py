@@ -9,7 +9,7 @@ from annotated_types import Ge, Le, MaxLen
 from runflow.protocol.bounds import Bytes, Milliseconds, Pixels, Sha256, Short, Text, Time
 from runflow.protocol.events import MAX_EVENTS, Event, NodeRun
 from runflow.protocol.failures import Failure
-from runflow.protocol.leases import Expectations, Lease, WarmEngines
+from runflow.protocol.leases import Expectations, Lease, WarmEngines, Without
 from runflow.protocol.outputs import MAX_OUTPUTS, OutputName
 from runflow.protocol.workers import LeaseCall
 
@@ -66,6 +66,7 @@ class Next:
     idle: bool = True
     expected: Expectations = field(default_factory=list)
     several_organizations: bool | None = None
+    without: Without = field(default_factory=list)
 
 
 Result = Literal["succeeded", "failed", "cancelled", "released"]

@@ -39,6 +39,8 @@ class Warm:
 
 WarmEngines = Annotated[list[Warm], MaxLen(16)]
 Expectations = Annotated[list[Expected], MaxLen(16)]
+MOST_WITHOUT = 64
+Without = Annotated[list[Short], MaxLen(MOST_WITHOUT)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,9 @@ class LeaseRequest(WorkerRequest):
     expected: Expectations = field(default_factory=list)
     several_organizations: bool | None = field(
         default=None, metadata={"description": "What the registration's answer said of that; null: it does not matter."}
+    )
+    without: Without = field(
+        default_factory=list, metadata={"description": "The domains of which it can take no run at the moment."}
     )
 
 

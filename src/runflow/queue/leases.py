@@ -54,6 +54,8 @@ class Claimed:
 class Asker:
     """A worker that asks for work, with the lanes that it may serve; `idle`: it has nothing to execute.
 
+    `without`: domains, which are organizations' ids, of which it takes no run at the moment.
+
     Where it is not `is_current` any more, for it has registered anew elsewhere, it gets nothing and has to ask again.
     """
 
@@ -63,6 +65,7 @@ class Asker:
     lanes: EligibleLanes
     idle: bool = True
     is_current: Callable[[], bool] = lambda: True
+    without: frozenset[str] = frozenset()
 
 
 class _Poll:
@@ -140,6 +143,7 @@ async def _claim(services: Services, board: Board, asker: Asker, poll: _Poll) ->
     only = backlog.only
     if (
         only is not None
+        and not asker.without
         and serves(only[1], offer.gpu_code)
         and asker.lanes.may_take(*only)
         and not board.leaves(only[0], offer)
@@ -205,6 +209,9 @@ async def _choose(board: Board, asker: Asker, missed: set[UUID]) -> Choice | Non
 
         def may(lane: Lane, unknown: dict[UUID, Lane] = unknown) -> bool:
             nonlocal some
+            if asker.without and str(lane.org_id) in asker.without:
+                some = True  # it is for this worker, though not now
+                return False
             known = told.get(lane.id)
             if known is None:
                 known = lanes.verdict(lane, board.now)

@@ -84,11 +84,6 @@ _CLAIM = """
     ), claimed AS (
         UPDATE runs r SET status_code = 'dispatching' FROM picked WHERE r.id = picked.id
         RETURNING r.id, r.org_id, r.version_id, r.input, r.timeout_seconds, r.attempt_count
-    ), offered AS (
-        INSERT INTO run_attempts (id, org_id, run_id, worker_id, worker_instance, gpu_code, status_code, expires_at)
-        SELECT %(lease)s, org_id, id, %(worker)s, %(instance)s, %(gpu_code)s, 'offered',
-               clock_timestamp() + make_interval(secs => %(offer_seconds)s)
-        FROM claimed RETURNING expires_at
     ), next AS (
         SELECT r.priority, r.created_at FROM runs r, picked
         WHERE r.lane_id = %(lane)s AND r.status_code = 'queued' AND r.id <> picked.id
@@ -99,10 +94,17 @@ _CLAIM = """
             claimed_at = clock_timestamp()
         FROM claimed WHERE l.id = %(lane)s
         RETURNING l.org_id, l.gpu_class, l.fingerprint, l.models_key, l.expected_seconds,
-                  coalesce(l.load_seconds, 0) AS load_seconds, l.depth AS left, l.priority
+                  coalesce(l.load_seconds, 0) AS load_seconds, l.depth AS left, l.priority,
+                  l.expected_seconds + CASE WHEN %(loads)s THEN coalesce(l.load_seconds, 0) ELSE 0 END AS cost
+    ), offered AS (
+        INSERT INTO run_attempts (id, org_id, run_id, worker_id, worker_instance, gpu_code, status_code, expires_at,
+                                  charged_seconds)
+        SELECT %(lease)s, claimed.org_id, id, %(worker)s, %(instance)s, %(gpu_code)s, 'offered',
+               clock_timestamp() + make_interval(secs => %(offer_seconds)s), cost
+        FROM claimed, moved RETURNING expires_at
     ), charged AS (
         INSERT INTO fair_shares AS s (org_id, virtual_time)
-        SELECT org_id, expected_seconds + CASE WHEN %(loads)s THEN load_seconds ELSE 0 END FROM moved
+        SELECT org_id, cost FROM moved
         ON CONFLICT (org_id) DO UPDATE SET virtual_time = s.virtual_time + excluded.virtual_time
         RETURNING virtual_time
     )
@@ -307,22 +309,26 @@ async def back_in_lane(
 
 
 _RETURN_OFFER = """
-    WITH gone AS (DELETE FROM run_attempts WHERE id = %(lease)s),
-    back AS (
+    WITH gone AS (
+        DELETE FROM run_attempts WHERE id = %(lease)s RETURNING org_id, charged_seconds
+    ), back AS (
         UPDATE runs SET status_code = CASE status_code WHEN 'dispatching' THEN 'queued' ELSE status_code END,
             has_leftovers = true, attempt_count = greatest(attempt_count, %(beginnings)s)
         WHERE id = %(run)s
+    ), lane AS (
+        UPDATE lanes SET running = running - 1, depth = depth + 1,
+            oldest_at = least(oldest_at, CAST(%(created_at)s AS timestamptz))
+        WHERE id = %(lane)s RETURNING org_id
     )
-    UPDATE lanes SET running = running - 1, depth = depth + 1,
-        oldest_at = least(oldest_at, CAST(%(created_at)s AS timestamptz))
-    WHERE id = %(lane)s
+    UPDATE fair_shares s SET virtual_time = s.virtual_time - gone.charged_seconds
+    FROM gone, lane WHERE s.org_id = lane.org_id
 """
 
 
 async def return_offer(
     transaction: Transaction, *, lease: UUID, run: UUID, lane: UUID, created_at: datetime, beginnings: int = 0
 ) -> None:
-    """Forget a locked offer that nobody took up: the run waits again and no attempt is counted.
+    """Forget a locked offer: the run waits again, no attempt is counted, and its organization is charged nothing.
 
     `beginnings`: how often it was begun, where this one is to be remembered.
     """

@@ -186,6 +186,7 @@ class WorkerApi:
             lanes,
             idle=room.idle,
             is_current=lambda: self._known.is_current(body.worker_id, body.instance),
+            without=frozenset(room.without),
         )
 
     async def complete(

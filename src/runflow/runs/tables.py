@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Boolean, Column, FetchedValue, Integer, Numeric, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Double, FetchedValue, Integer, Numeric, Table, Text
 
 from runflow.db.tables import json_column, metadata, time_column, uuid_column
 
@@ -86,6 +86,7 @@ run_attempts = Table(
     Column("failure_message", Text),
     Column("result_hash", Text),
     Column("objects_swept", Boolean, nullable=False),
+    Column("charged_seconds", Double, nullable=False),
 )
 
 run_outputs = Table(

@@ -6,7 +6,8 @@ import shutil
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,7 +20,7 @@ from runflow.protocol.workers import PROTOCOL_VERSION, Gpu, Registered, Registra
 from runflow.tls import trusting
 from runflow.worker.attempt import Attempt, Stop, WorkerContext
 from runflow.worker.clock import CLOCK
-from runflow.worker.concurrency import SLOW_LIMIT, UNFINISHED_LIMIT, Prefetch
+from runflow.worker.concurrency import SLOW_LIMIT, UNFINISHED_LIMIT, Declined, Prefetch
 from runflow.worker.connection import Connection, ServerRefused, ServerUnavailable, Superseded, Unregistered
 from runflow.worker.engine.base import Engine
 from runflow.worker.engine_pool import EnginePool
@@ -30,7 +31,7 @@ from runflow.worker.gpu import NO_GPU, gpu_from
 from runflow.worker.heartbeat import HeartbeatTiming
 from runflow.worker.lease import Lease
 from runflow.worker.prepare import Fetching
-from runflow.worker.registration import Registrar, engine_on_wire
+from runflow.worker.registration import Registrar, engine_on_wire, no_folders
 from runflow.worker.retry import Backoff, until_answered
 from runflow.worker.settings import Isolation, WorkerSettings
 from runflow.worker.store.model_store import ModelStore
@@ -43,6 +44,8 @@ log = structlog.get_logger()
 _FIRST_BEAT_SECONDS = 1.0
 _BEAT_SECONDS = 2.0
 """More often than the lease needs: the answer carries cancellation, and what computes in vain is paid for."""
+_DECLINED_SECONDS = 2.0
+"""How long the server is asked for a run of some domains only: then there may be room for the others again."""
 _HEAD_START_SECONDS = 0.001
 """A run that has come is on its way to the engine before the next is asked for: its caller waits for it."""
 
@@ -52,6 +55,7 @@ class Agent:
 
     `gpu` is what the registration says before an engine has been asked about its device. `verified`: models that need
     not be read again, shared with whoever removes what an engine left. `on_registered` is told what the server answers.
+    `model_folders` returns those that engines in a sandbox see beside ComfyUI's own.
     """
 
     def __init__(
@@ -62,18 +66,20 @@ class Agent:
         gpu: Gpu = NO_GPU,
         verified: VerifiedFiles | None = None,
         on_registered: Callable[[Registered], None] = lambda _: None,
+        model_folders: Callable[[], Awaitable[tuple[Path, ...]]] = no_folders,
     ) -> None:
         self._settings = settings
         self._on_registered = on_registered
         self._verified = verified
         self._several: bool | None = None
         self._instance = uuid.uuid4()
-        self._registrar = Registrar(settings)
+        self._registrar = Registrar(settings, folders=model_folders)
         self._gpu = gpu
         single_use = settings.isolation is Isolation.RUN
         self._engines = EnginePool(find_engine, self._engine_changed, settings.limits, single_use=single_use)
         self._prefetch = Prefetch()
         self._expected = ExpectedOutputs()
+        self._declined = Declined(settings.limits.hold)
         self._executor = Executor(self._engines, self._prefetch, settings.limits, settings.isolation)
         self._attempts: dict[asyncio.Task[None], Attempt] = {}
         self._background: set[asyncio.Task[Any]] = set()
@@ -219,7 +225,15 @@ class Agent:
             idle=self._is_idle,
             expected=self._expected.expected,
             several_organizations=self._several,
+            without=self._without,
         )
+
+    @property
+    def _without(self) -> list[str]:
+        """The domains of which no run is wanted: one that takes long to come would have to be given back again."""
+        if sum(attempt.is_slow for attempt in self._attempts.values()) < SLOW_LIMIT:
+            self._declined.clear()
+        return self._declined.domains
 
     @property
     def _is_idle(self) -> bool:
@@ -242,13 +256,15 @@ class Agent:
             while not self._may_ask():
                 self._wake.clear()
                 await self._wake.wait()
+            declined = self._without
             try:
                 lease = await connection.lease(
-                    wait_seconds=self._poll_seconds,
+                    wait_seconds=min(self._poll_seconds, _DECLINED_SECONDS) if declined else self._poll_seconds,
                     warm=self._executor.warm_engines,
                     idle=self._is_idle,
                     expected=self._expected.expected,
                     several_organizations=self._several,
+                    without=declined,
                 )
             except Unregistered:
                 self._registered = None
@@ -285,9 +301,11 @@ class Agent:
         """A run leaves room for others; of too many that wait for their files, whose domain has most gives one back."""
         slow = [attempt for attempt in self._attempts.values() if attempt.is_slow]
         if len(slow) > SLOW_LIMIT:
-            [(domain, _)] = Counter(attempt.lease.domain for attempt in slow).most_common(1)
-            newest = next(attempt for attempt in reversed(slow) if attempt.lease.domain == domain)
+            counts = Counter(attempt.lease.domain for attempt in slow)
+            # Among domains with as many, too, it is the newest: the others are nearer their end.
+            newest = max(reversed(slow), key=lambda attempt: counts[attempt.lease.domain])
             newest.stop(Stop.GIVEN_BACK)
+            self._declined.add(newest.lease.domain)
         self._wake.set()
 
     def _done(self, task: "asyncio.Task[None]") -> None:

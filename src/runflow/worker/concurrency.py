@@ -1,8 +1,11 @@
 """How many runs a worker holds at once, so that its engine never idles and no run waits here for nothing."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from runflow.protocol.leases import MOST_WITHOUT
 
 SHORT_SECONDS = 1.0
 """Executions shorter than this are held two deep in the engine: the gap between two prompts would cost a share of them.
@@ -110,3 +113,34 @@ class Limiter:
                 self._waiting.remove(waiting)
                 self._inside.append(waiting.group)
                 waiting.turn.set_result(None)
+
+
+class Declined:
+    """The domains of runs whose files take long to come, of which there were too many here.
+
+    The run that was given back stands first in its lane: without a word it would come again at once, be fetched for a
+    while and go back, as often as that takes, while others' runs that could be executed wait behind it. Times in
+    seconds: a domain is `declined` for so long, or until there is room again.
+    """
+
+    def __init__(self, seconds: float, now: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._now = now
+        self._until: dict[str, float] = {}
+        """By domain; who was declined last stands last."""
+
+    @property
+    def domains(self) -> list[str]:
+        """Those of which no run is wanted now, at most as many as a request may name."""
+        now = self._now()
+        self._until = {domain: until for domain, until in self._until.items() if until > now}
+        return list(self._until)[-MOST_WITHOUT:]
+
+    def add(self, domain: str) -> None:
+        """One of its runs was given back."""
+        self._until.pop(domain, None)
+        self._until[domain] = self._now() + self._seconds
+
+    def clear(self) -> None:
+        """There is room for one of any domain."""
+        self._until.clear()

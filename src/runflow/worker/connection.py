@@ -139,6 +139,7 @@ class Connection:
         idle: bool = True,
         expected: list[Expected] | None = None,
         several_organizations: bool | None = None,
+        without: list[str] | None = None,
     ) -> dict[str, Any] | None:
         """Wait up to `wait_seconds` (0..30) for a run. Raises `Unregistered` when the server does not know us.
 
@@ -152,6 +153,7 @@ class Connection:
             idle=idle,
             expected=expected or [],
             several_organizations=several_organizations,
+            without=without or [],
         )
         answer = await self._post(_LEASES, request, wait_seconds + _ANSWER_SECONDS)
         lease: dict[str, Any] | None = answer.get("lease")

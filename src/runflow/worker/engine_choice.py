@@ -40,9 +40,10 @@ class EngineFinder:
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
         self._base = settings.home / "engine"
-        self.verified = VerifiedFiles()
+        self.verified = VerifiedFiles(self._only_we_write)
         """Models in the store that need not be read again: engines that end give back their names for them."""
         self._said: str | None = None
+        self._unreadable: str | None = None
         self._home: EngineHome | None = None
         self._several: bool | None = None
 
@@ -70,7 +71,7 @@ class EngineFinder:
                     disk_limit_bytes=settings.engine_disk_bytes,
                     sandbox_user=sandbox_user(settings.engine_user),
                     uid_without=self._uid,
-                    more_folders=self._model_folders(),
+                    more_folders=self._shown_folders,
                     unlink_models=self.verified.unlink_below,
                 )
             )
@@ -90,13 +91,27 @@ class EngineFinder:
             await self._home.close()
             self._home = None
 
-    def _model_folders(self) -> tuple[Path, ...]:
+    async def model_folders(self) -> tuple[Path, ...]:
+        """Return the folders of models, beside ComfyUI's own, that engines in a sandbox see from now on."""
+        return () if self._home is None else await self._home.look_for_folders()
+
+    def _shown_folders(self) -> tuple[Path, ...]:
         try:
             found = shown_folders(self._settings.comfyui_dir, self._settings.home)
+            self._unreadable = None
             return tuple(folder for folder in found if folder.is_dir())
         except Unreadable as why:
-            log.warning("Engines in a sandbox see no models of other folders.", reason=str(why))
+            if str(why) != self._unreadable:
+                self._unreadable = str(why)
+                log.warning("Engines in a sandbox see no models of other folders.", reason=str(why))
             return ()
+
+    def _only_we_write(self) -> bool:
+        """Whether no engine can write to what it finds among its models, nor take the right to."""
+        home = self._home
+        if home is None:
+            return False
+        return home.sandbox.has_lives or home.uid not in (None, os.geteuid())
 
     def clear_leftovers(self) -> None:
         """Remove what runs of an earlier life of this worker left in the owned engine's folders."""

@@ -14,6 +14,7 @@ from uuid import UUID
 import structlog
 
 from runflow.worker.engine.base import Engine, EngineDescription
+from runflow.worker.engine.isolation.rungs import SEPARATES_FILES
 from runflow.worker.engine_supervisor import NEXT, STARTING, EngineState, EngineStatus, NoEngine
 from runflow.worker.memory import MOST_ENGINES, Peaks, fit_in_machine, fit_on_gpu, highest
 from runflow.worker.pooled_engine import PooledEngine, Seat
@@ -93,8 +94,9 @@ class EnginePool:
         self._not_before = 0.0
         self._background: set[asyncio.Task[None]] = set()
         self._stopping = False
-        self.shared_models: tuple[Path, ...] | None = None
-        """The folders of models that every engine finds, as far as is known; None: there is none of ours to fill."""
+        self._model_folders: tuple[Path, ...] = ()
+        self._are_apart = False
+        """Whether the first of these is another one for each engine, and empty before it starts."""
         self.peaks = Peaks()
         self.on_free: Callable[[], None] = lambda: None
         """Called when a run may get its turn now: another left its engine, or an engine is gone."""
@@ -106,6 +108,13 @@ class EnginePool:
     def is_busy(self) -> bool:
         """Whether a run has a place in an engine, or waits for one."""
         return bool(self._requests) or any(one.seats for one in self._engines)
+
+    @property
+    def shared_models(self) -> tuple[Path, ...] | None:
+        """The folders of models that every engine finds, as far as is known; None: there is none of ours to fill."""
+        if not self._model_folders:
+            return None
+        return self._model_folders[1:] if self._are_apart else self._model_folders
 
     @property
     def lives(self) -> list[int]:
@@ -162,7 +171,7 @@ class EnginePool:
 
     async def usable(self, seat: Seat) -> Engine:
         """Return the engine, as soon as it takes prompts. Raises `EngineChanged` or `GivenBack`."""
-        if not seat.pooled.is_ready:
+        if not (seat.pooled.is_ready or seat.pooled.is_going):
             try:
                 async with asyncio.timeout(self._limits.engine):
                     await seat.pooled.until_usable()
@@ -251,7 +260,7 @@ class EnginePool:
 
         Behind one that waits for another's engine to go nobody is seated: that engine must run empty, and stay so.
         """
-        new = [one for one in self._engines if one.is_new and not one.ending and not one.ended]
+        new = [one for one in self._engines if one.is_new and not one.is_going]
         new.sort(key=lambda one: not one.is_ready)
         promised: dict[str, PooledEngine] = {}
         wanted: list[str] = []
@@ -291,7 +300,7 @@ class EnginePool:
     def _serving(self, domain: str) -> PooledEngine | None:
         """Return the engine that serves this domain, if there is one."""
         serving = (one for one in self._engines if not one.engine.isolates or one.domain == domain)
-        return next((one for one in serving if not one.ending and not one.ended), None)
+        return next((one for one in serving if not one.is_going), None)
 
     @property
     def _room(self) -> int:
@@ -303,7 +312,7 @@ class EnginePool:
     @property
     def _room_soon(self) -> int:
         """How many engines may be started once those are gone that have no run."""
-        going = sum(one.ending or one.is_idle for one in self._engines)
+        going = sum(one.is_going or one.is_idle for one in self._engines)
         return int(going == len(self._engines)) if self._is_alone else going
 
     @property
@@ -318,7 +327,7 @@ class EnginePool:
 
     def _is_in_the_way(self, one: PooledEngine, of: PooledEngine) -> bool:
         """Whether the models that one engine may hold leave no room for those of the other."""
-        if not one.prompted or one.ended:
+        if not one.prompted or one.ended or one.has_died:
             return False
         description = one.description or of.description
         if description is None:
@@ -333,7 +342,7 @@ class EnginePool:
 
     def _end_unneeded(self, wanted: int) -> None:
         """End engines without runs: used up, in the place of one that is wanted, or too large beside another."""
-        lacking = wanted - self._room - sum(one.ending for one in self._engines)
+        lacking = wanted - self._room - sum(one.is_going for one in self._engines)
         if wanted and self._is_alone:
             lacking = len(self._engines)
         for one in sorted((one for one in self._engines if one.is_idle), key=lambda one: one.used_at):
@@ -366,7 +375,7 @@ class EnginePool:
             self._found = engine
             return False
         self._found = None
-        self.shared_models = engine.model_folders[1:] if engine.model_folders else None
+        self._model_folders = engine.model_folders
         self._engines.append(PooledEngine(engine, self._wake.set, planned=self._failure is None))
         return True
 
@@ -379,7 +388,8 @@ class EnginePool:
 
     # ---------------------------------------------------------------------------------------- who waits for how long
     def _start_or_repair(self) -> _For:
-        return _For.START if self._failure is None and self._missing is None else _For.REPAIR
+        is_planned = not any(one.is_going and not one.ending for one in self._engines)
+        return _For.START if is_planned and self._failure is None and self._missing is None else _For.REPAIR
 
     def _note_wait(self, request: _Request, what: _For) -> None:
         if request.waits_for is not what:
@@ -416,6 +426,9 @@ class EnginePool:
         return self.state if self._failure is None else EngineState(EngineStatus.ENGINE_DOWN, self._failure)
 
     def _set(self, state: EngineState) -> None:
+        if state.description is not None:
+            facts = state.description.sandbox
+            self._are_apart = facts is not None and facts.rung in SEPARATES_FILES
         if not _same(state, self.state):
             self.state = state
             self._on_change(state)

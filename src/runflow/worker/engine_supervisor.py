@@ -84,6 +84,11 @@ class EngineSupervisor:
         return self._task.done()
 
     @property
+    def has_died(self) -> bool:
+        """Whether its process is gone: what it wrote may take long to clear away."""
+        return self._is_dead
+
+    @property
     def is_going(self) -> bool:
         """Whether it is gone, or will be in a moment: also one that has died and is cleared away."""
         return self.ending or self.ended or self._is_dead
@@ -140,6 +145,7 @@ class EngineSupervisor:
             if settling is not None:
                 settling.cancel()
             self._usable.clear()
+            self._on_change()
             # Also after a crash: what it holds (its base folder's lock) is in the way of the next one.
             try:
                 with contextlib.suppress(EngineError):

@@ -39,12 +39,12 @@ def model_roots(comfyui: Path, own: Path) -> ModelRoots:
     return ModelRoots((own, comfyui / "models"), tuple(extra_folders(comfyui / EXTRA_MODEL_PATHS)))
 
 
-def shown_roots(comfyui: Path, home: Path) -> ModelRoots:
+def shown_roots(comfyui: Path, folders: tuple[Path, ...]) -> ModelRoots:
     """Return where every engine of this ComfyUI looks that is in a sandbox, each with a folder of its own beside it.
 
-    `home` is the worker's. Raises `Unreadable`.
+    `folders` are what it sees of what the settings name (`shown_folders`). Raises `Unreadable`.
     """
-    shown = (_plain(comfyui), *shown_folders(comfyui, home))
+    shown = (_plain(comfyui), *folders)
     more = extra_folders(comfyui / EXTRA_MODEL_PATHS)
     seen = ((kind, folder) for kind, folder in more if any(_plain(folder).is_relative_to(one) for one in shown))
     return ModelRoots((comfyui / "models",), tuple(seen))
@@ -57,7 +57,8 @@ def shown_folders(comfyui: Path, home: Path) -> tuple[Path, ...]:
     the worker's, the ComfyUI, or a person's home. Raises `Unreadable`.
     """
     ours = home.resolve()
-    private = [path for known in (_plain(comfyui), Path.home(), ours) for path in (known, *known.parents)]
+    apart = [path for known in (comfyui, home, Path.home()) for path in (_plain(known), known.resolve())]
+    private = {path for known in apart for path in (known, *known.parents)}
     found: dict[Path, None] = {}
     for _, named in extra_folders(comfyui / EXTRA_MODEL_PATHS):
         folder = _plain(named)

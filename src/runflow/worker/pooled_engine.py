@@ -37,7 +37,7 @@ class PooledEngine(EngineSupervisor):
     @property
     def is_idle(self) -> bool:
         """Whether it is somebody's, and has no run."""
-        return self.domain is not None and not self.seats and not self.ending
+        return self.domain is not None and not self.seats and not self.is_going
 
     @property
     def is_waited_for(self) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -51,15 +51,29 @@ class _Found:
     is_owned: bool
 
 
+async def no_folders() -> tuple[Path, ...]:
+    """Return what engines see beside ComfyUI's own folders that are shown nothing else."""
+    return ()
+
+
 class Registrar:
     """Finds out what the engine can run, tells the server, and notices when models come or go.
 
-    `look_seconds`: how often it looks.
+    `look_seconds`: how often it looks. `folders` returns those of models that engines in a sandbox see beside ComfyUI's
+    own.
     """
 
-    def __init__(self, settings: WorkerSettings, *, look_seconds: float = LOOK_SECONDS) -> None:
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        *,
+        folders: Callable[[], Awaitable[tuple[Path, ...]]] = no_folders,
+        look_seconds: float = LOOK_SECONDS,
+    ) -> None:
         self._settings = settings
         self._look_seconds = look_seconds
+        self._folders = folders
+        self._shown: tuple[Path, ...] = ()
         self._of: EngineDescription | None = None
         self._found: _Found | None = None
         self._said: str | None = None
@@ -144,6 +158,7 @@ class Registrar:
         try:
             if description.kind is EngineKind.ATTACHED:
                 return await models_of_attached(description.url), ()
+            self._shown = await self._folders()
             return await asyncio.to_thread(self._list, description)
         except Unreadable as why:
             if str(why) != self._said:
@@ -155,14 +170,14 @@ class Registrar:
         home, facts = self._settings.home, description.sandbox
         is_apart = facts is not None and facts.rung in SEPARATES_FILES
         comfyui = self._settings.comfyui_dir
-        roots = shown_roots(comfyui, home) if is_apart else model_roots(comfyui, home / "engine" / "models")
+        roots = shown_roots(comfyui, self._shown) if is_apart else model_roots(comfyui, home / "engine" / "models")
         return list_models(roots, home / "models")
 
     async def _has_other_models(self) -> bool:
         found, description = self._found, self._of
         if found is None or description is None:
             return False
-        if found.stamp:
+        if found.stamp and self._shown == await self._folders():
             same: bool = await asyncio.to_thread(is_same, found.stamp)
             if same:
                 return False

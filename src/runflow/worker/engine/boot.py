@@ -30,10 +30,10 @@ class OwnedSettings:
     alone. `plugin_dir` None: the plugin of this installation; `cpu` None: what the machine has. `memory_limit_bytes`
     None: nine tenths of the machine. `uid`: as root, run the engine as this user id. `enclosed`: put it into the best
     sandbox of the machine, and reach it over a Unix socket; there `network` leaves it the machine's (None: as
-    `EngineHome.use_network` says), `sandbox_user` is
-    as in `isolation.rungs.probe`, and `uid_without` is asked where no sandbox works. `more_folders`: what it may read
-    there beside its own. `unlink_models`: removes links to the store's models from the folder of an engine that has
-    ended. `disk_limit_bytes`: what one may write, None: half of what is free. Times in seconds.
+    `EngineHome.use_network` says), `sandbox_user` is as in `isolation.rungs.probe`, and `uid_without` is asked where no
+    sandbox works. `more_folders` tells, whenever one is started, what it may read there beside its own.
+    `unlink_models`: removes links to the store's models from the folder of an engine that has ended.
+    `disk_limit_bytes`: what one may write, None: half of what is free. Times in seconds.
 
     `fork_levels`: those that are tried, best first, None: what is known to be safe (for tests and `scripts/bench gpu`).
     `proofs`: where what is found out about forks is kept, None: this user's cache.
@@ -58,7 +58,7 @@ class OwnedSettings:
     uid_without: Callable[[], int | None] = lambda: None
     unlink_models: Callable[[Path], object] = lambda _: None
     disk_limit_bytes: int | None = None
-    more_folders: tuple[Path, ...] = ()
+    more_folders: Callable[[], tuple[Path, ...]] = lambda: ()
     boot_seconds: float = 600.0
     patience: float = 1.0
     fork_levels: tuple[int, ...] | None = None

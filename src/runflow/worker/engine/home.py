@@ -59,6 +59,7 @@ class EngineHome:
         """Whether it is known what holds an engine here: without that none is started."""
         self._lock: IO[bytes] | None = None
         self._numbers = 0
+        self._more_folders: tuple[Path, ...] = ()
         self._opening = asyncio.Lock()
 
     @property
@@ -71,7 +72,7 @@ class EngineHome:
         """What its engines are made of."""
         settings = self.settings
         plugin = plugin_folder(settings)
-        more = tuple(folder for folder in (plugin, *settings.more_folders) if folder is not None)
+        more = tuple(folder for folder in (plugin, *self._more_folders) if folder is not None)
         return Runtime(settings.comfy_dir.absolute(), find_python(settings), self.base_dir, more)
 
     @property
@@ -103,9 +104,22 @@ class EngineHome:
         if self.sandbox.has_lives and self.sandbox.network != network:
             log.info("Engines have a network from now on." if network else "Engines have no network from now on.")
             self.sandbox = replace(self.sandbox, network=network)
-            self.forks.replace_soon()
-            self._changed.set()
-            self._changed = asyncio.Event()
+            self._replace_all()
+
+    async def look_for_folders(self) -> tuple[Path, ...]:
+        """Return what engines in a sandbox may read beside their own folders; those that may not yet are replaced."""
+        found = await asyncio.to_thread(self.settings.more_folders)
+        if found != self._more_folders:
+            self._more_folders = found
+            if self._is_found and self.sandbox.has_lives:
+                log.info("Engines see other folders of models from now on.")
+                self._replace_all()
+        return found
+
+    def _replace_all(self) -> None:
+        self.forks.replace_soon()
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     @property
     def changed(self) -> asyncio.Event:
@@ -118,6 +132,7 @@ class EngineHome:
             find_python(self.settings)
             if self._lock is None:
                 await asyncio.to_thread(self._take_base)
+            await self.look_for_folders()
             if not self._is_found:
                 if self.settings.disk_limit_bytes is None:
                     self.disk_limit = shutil.disk_usage(self.base_dir).free // 2

@@ -2,13 +2,16 @@
 
 A file that was written to has another time of change (`ctime`), which nobody can set. So has one that got or lost a
 name; where that was our own doing, `names_change` says so, and nothing needs to be read again.
+
+This holds against whoever cannot open the file for writing. Its owner can: through a mapping whose pages are written
+already, content changes and no time does. So nothing is remembered where an engine may have the owner's rights.
 """
 
 import contextlib
 import hashlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,9 +33,13 @@ class _Content(NamedTuple):
 
 
 class VerifiedFiles:
-    """Remembers hashes. Threads may share it; nothing in it waits for a file's content but `read`."""
+    """Remembers hashes, while `is_safe` says that nobody but us can write to the files.
 
-    def __init__(self) -> None:
+    Threads may share it; nothing in it waits for a file's content but `read`.
+    """
+
+    def __init__(self, is_safe: Callable[[], bool] = lambda: True) -> None:
+        self._is_safe = is_safe
         self._known: dict[tuple[int, int], tuple[_Content, str]] = {}
         self._changing = threading.Lock()
 
@@ -40,7 +47,7 @@ class VerifiedFiles:
         """Return the SHA-256 of a file that is as it was when it was read, else None. Raises OSError."""
         now = _Content.of(path.stat())
         known = self._known.get((now.device, now.inode))
-        return known[1] if known is not None and known[0] == now else None
+        return known[1] if known is not None and known[0] == now and self._is_safe() else None
 
     def read(self, path: Path) -> str:
         """Read a file and return its SHA-256. Raises OSError."""
@@ -48,7 +55,7 @@ class VerifiedFiles:
             before = _Content.of(os.fstat(file.fileno()))
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             after = _Content.of(os.fstat(file.fileno()))
-        if before == after:
+        if before == after and self._is_safe():
             self._known[before.device, before.inode] = before, sha256
         return sha256
 
