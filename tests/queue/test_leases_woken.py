@@ -6,9 +6,10 @@ from uuid import UUID
 
 import pytest
 
-from runflow.queue import lane_queries, queries
+from runflow.queue import lane_queries, queries, sweep_queries
 from runflow.queue.board import Board
 from runflow.queue.eligibility import EligibleLanes
+from runflow.queue.sweeper import Sweeper
 from runflow.queue.worker_api import WorkerApi
 from runflow.web.services import Services
 from tests.support.deployed import Deployed, Dispatch, MakeWorker, Worker
@@ -108,6 +109,38 @@ async def test_a_run_whose_claim_broke_is_told_to_who_found_it_taken(
     async with asyncio.timeout(25):
         lease = await waiting
     assert lease is not None and lease["run_id"] == run["id"]
+
+
+async def test_a_run_that_a_claim_passed_over_because_the_sweeper_had_it_is_told_to_who_waits(
+    services: Services, worker: Worker, dispatch: Dispatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await dispatch()
+    doubting, locked, go, looks = sweep_queries.doubt_unfinished, asyncio.Event(), asyncio.Event(), list[None]()
+    looked = Board.looked
+
+    async def slow(transaction: Any, limit: int) -> int:
+        found = await doubting(transaction, limit)
+        if not locked.is_set():
+            locked.set()
+            await go.wait()
+        return found
+
+    def spied(board: Board) -> None:
+        looks.append(None)
+        looked(board)
+
+    monkeypatch.setattr(sweep_queries, "doubt_unfinished", slow)
+    monkeypatch.setattr(Board, "looked", spied)
+    sweeping = asyncio.create_task(Sweeper(services).doubt_after_a_crash())
+    await locked.wait()
+    services.hub.publish("lanes")
+    waiting = asyncio.create_task(worker.lease(30))
+    await until(lambda: looks)
+    go.set()
+    async with asyncio.timeout(25):
+        lease = await waiting
+    assert lease is not None and lease["run_id"] == run["id"]
+    await sweeping
 
 
 KEPT = {

@@ -14,6 +14,7 @@ from runflow.ids import smallest_id
 from runflow.protocol.failures import TERMINAL, Failure
 from runflow.queue import completion_queries, leases, queries, sweep_queries
 from runflow.queue.attempt_files import output_prefix
+from runflow.queue.backlog import TOPIC
 from runflow.queue.completion import (
     Transition,
     announce,
@@ -91,6 +92,9 @@ class Sweeper:
         while more >= DOUBTED_AT_ONCE:
             async with self._services.db.system() as transaction:
                 more = await sweep_queries.doubt_unfinished(transaction, DOUBTED_AT_ONCE)
+            if more:
+                # Claims have passed over what this had locked, and nobody else would tell them that it still waits.
+                self._services.hub.publish(TOPIC)
             on_progress()
         async with self._services.db.system() as transaction:
             # What somebody has locked at this moment is left for the next round.
