@@ -63,7 +63,10 @@ def _words(entry, held: "set[int]") -> "list[str]":  # type: ignore[no-untyped-d
     """Say one thing of the view (`view.py` says which kinds there are) in bubblewrap's words."""
     kind, place = entry["kind"], entry["at"]
     if kind == "bind":
-        how = "--dev-bind" if entry["devices"] else "--bind" if entry["writable"] else "--ro-bind"
+        if entry["devices"]:
+            there = os.path.exists(entry["source"])
+            return ["--dev-bind", entry["source"], place, "--remount-ro", place] if there else []
+        how = "--bind" if entry["writable"] else "--ro-bind"
         return [how + ("-try" if entry["optional"] else ""), entry["source"], place]
     if kind == "memory":
         return ["--perms", f"{entry['mode']:o}", "--size", str(entry["size_bytes"]), "--tmpfs", place]
