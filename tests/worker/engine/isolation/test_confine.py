@@ -14,6 +14,7 @@ import pytest
 from runflow.worker.engine.isolation import landlock
 from runflow.worker.engine.isolation.probe import probe
 from runflow.worker.engine.isolation.rungs import USERS_PER_WORKER, Rung, Sandbox, first_uid, let_reach, make_life
+from tests.support.shut_in import DAEMON as LASTING
 from tests.support.shut_in import (
     LEAVES_A_PROGRAM,
     SAYS,
@@ -261,16 +262,13 @@ async def test_what_it_started_ends_with_it(kind: str, how: str, one_call: bool,
 
 
 STOPS = """
-import os, signal, time
-for _ in range(3):
-    if os.fork() == 0:
-        os.setsid()
-        while True:
-            try:
-                os.kill(-1, signal.SIGSTOP)
-            except ProcessLookupError:
-                pass
-print("ready", flush=True)
+import ctypes, os, time
+kill = ctypes.CDLL(None).kill
+if os.fork() == 0:
+    os.setsid()
+    print("ready", flush=True)
+    while True:
+        kill(-1, 19)
 while True: time.sleep(1)
 """
 
@@ -283,6 +281,7 @@ async def test_what_stops_whoever_would_end_it_ends(open_folder: Path) -> None:
     one_by_one = "        for process in _descendants():\n"
     given["script"] = str(altered(open_folder, one_by_one, "        for process in ():\n"))
     text = (open_folder / "confine.py").read_text()
+    text = text.replace("if not _reaches(keeper):", "time.sleep(0.2)\n            if not _reaches(keeper):")
     (open_folder / "confine.py").write_text(text.replace("keep_signals() and not", "keep_signals() and False and not"))
     (open_folder / "landlock.py").write_text(
         (open_folder / "landlock.py")
@@ -293,7 +292,10 @@ async def test_what_stops_whoever_would_end_it_ends(open_folder: Path) -> None:
     engine._has_keeper = True
     await until(lambda: "ready" in engine.log_tail())
     await engine.kill()
-    assert named(word) == []
+    left = named(word)
+    for process in left:
+        process.kill()
+    assert left == []
 
 
 @pytest.mark.parametrize("kind", KINDS[:2])
@@ -301,7 +303,7 @@ async def test_what_stops_whoever_would_end_it_ends(open_folder: Path) -> None:
 async def test_it_ends_though_what_it_takes_is_used_up(kind: str, what: str, open_folder: Path) -> None:
     held = make_root_held(open_folder, kind)
     word = f"runflow-{open_folder.name}"
-    engine, given = held.process(DAEMON + GO_ON)
+    engine, given = held.process(f"import time; time.sleep(0.5)\n{LASTING}")
     given["command"].append(word)
     (head,) = (
         line
@@ -317,7 +319,10 @@ async def test_it_ends_though_what_it_takes_is_used_up(kind: str, what: str, ope
     engine._has_keeper = True
     await until(lambda: "ready" in engine.log_tail() and "daemon" in engine.log_tail())
     await engine.kill()
-    assert named(word) == []
+    left = named(word)
+    for process in left:
+        process.kill()
+    assert left == []
 
 
 def altered(folder: Path, old: str, new: str) -> Path:
