@@ -108,8 +108,10 @@ async def test_it_gets_nothing_of_the_machine(kind: str, wrapped: Held, open_fol
     held = plain_held(open_folder, Rung.BUBBLEWRAP) if kind == "plain user" else wrapped
     folder = held.runtime.comfy_dir.parent
     # What is its own in here, the machine has as something else: another memory, /tmp, folder, and network.
-    own = ("shared memory", "queue", "memory by name", "tmp", "list token", "udp", "watch")
-    own += ("priority of all", "I/O priority of all")
+    own = (
+        *("shared memory", "queue", "memory by name", "tmp", "list token", "udp", "watch"),
+        *("priority of all", "I/O priority of all"),
+    )
     with victim(folder, owner) as given:
         code = with_given(f"{TRIES}got = [one for one in got if one not in {own}]\n{SAYS}", given)
         said = run_as_plain_user(held, code) if kind == "plain user" else await run(held, code)
