@@ -280,7 +280,7 @@ class EngineHome:
                 f"Another worker's engine uses {self.base_dir}. Stop that worker, or give this one another folder."
             ) from None
         self._lock = lock
-        self.lives.mkdir(mode=0o711, exist_ok=True)
+        self.lives.mkdir(mode=0o700, exist_ok=True)
         for pid_path in (self.base_dir / "engine.pid", self.base_dir / "forks.pid", *self.lives.glob("*.pid")):
             if (pid := end_leftover(pid_path)) is not None:
                 log.warning("ended an engine that an earlier worker left behind", pid=pid)

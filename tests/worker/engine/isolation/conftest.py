@@ -110,13 +110,12 @@ def plain_held(folder: Path, rung: Rung, *, network: bool = False) -> Held:
     folder.chmod(0o755)
     runtime = make_runtime(folder, SYSTEM_PYTHON)
     life = runtime.base_dir / "lives" / "one"
-    files = make_life(life, None)
+    make_life(life, None)
     sandbox = Sandbox(rung, privileged=False, layered=rung is Rung.NAMESPACES, network=network)
     if not sandbox.has_view:
         let_reach(runtime.base_dir, life, None)
     for path in (runtime.base_dir, *runtime.base_dir.rglob("*")):
         os.chown(path, PLAIN_UID, PLAIN_UID, follow_symlinks=False)
-    files.root.chmod(0o755)
     return Held(runtime, sandbox, life)
 
 

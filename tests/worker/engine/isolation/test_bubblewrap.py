@@ -15,11 +15,13 @@ from runflow.worker.engine.isolation.probe import probe
 from runflow.worker.engine.isolation.rungs import Rung, Sandbox, make_life
 from tests.support.shut_in import (
     DAEMON,
+    LEAVES_A_PROGRAM,
     LOOK_AROUND,
     RIGHTS,
     SAYS,
     TRIES,
     assert_has_no_right,
+    assert_nobody_else_gets_to,
     named,
     victim,
     with_given,
@@ -104,12 +106,32 @@ async def test_it_writes_to_its_own_folders_only(wrapped: Held) -> None:
 async def test_it_gets_nothing_of_the_machine(kind: str, wrapped: Held, open_folder: Path) -> None:
     owner = PLAIN_UID if kind == "plain user" else os.geteuid()
     held = plain_held(open_folder, Rung.BUBBLEWRAP) if kind == "plain user" else wrapped
+    folder = held.runtime.comfy_dir.parent
     # What is its own in here, the machine has as something else: another memory, /tmp, folder, and network.
-    own = ("shared memory", "queue", "memory by name", "tmp", "list token", "udp")
-    with victim(open_folder, owner) as given:
+    own = (
+        *("shared memory", "queue", "memory by name", "tmp", "list token", "udp", "watch"),
+        *("priority of all", "I/O priority of all"),
+    )
+    with victim(folder, owner) as given:
         code = with_given(f"{TRIES}got = [one for one in got if one not in {own}]\n{SAYS}", given)
         said = run_as_plain_user(held, code) if kind == "plain user" else await run(held, code)
     assert said.splitlines()[0] == "got []", said
+
+
+@pytest.mark.parametrize("kind", ["this user", "plain user"])
+async def test_nobody_can_run_what_it_left(kind: str, open_folder: Path) -> None:
+    if kind == "plain user":
+        held = plain_held(open_folder, Rung.BUBBLEWRAP)
+        assert run_as_plain_user(held, LEAVES_A_PROGRAM) == "left"
+    else:
+        if os.geteuid() != 0:
+            pytest.skip("only root can be somebody else")
+        open_folder.chmod(0o755)
+        runtime = make_runtime(open_folder, Path(sys.executable))
+        make_life(runtime.base_dir / "lives" / "one", None)
+        held = Held(runtime, Sandbox(Rung.BUBBLEWRAP, network=False), runtime.base_dir / "lives" / "one")
+        assert await run(held, LEAVES_A_PROGRAM) == "left"
+    assert_nobody_else_gets_to(held.life / "output" / "left")
 
 
 @pytest.mark.parametrize("how", ["kill", "outside", "wrapper"])

@@ -13,8 +13,17 @@ import pytest
 
 from runflow.worker.engine.isolation import landlock
 from runflow.worker.engine.isolation.probe import probe
-from runflow.worker.engine.isolation.rungs import Rung, Sandbox, first_uid, let_reach, make_life
-from tests.support.shut_in import SAYS, TRIES, named, victim, with_given
+from runflow.worker.engine.isolation.rungs import USERS_PER_WORKER, Rung, Sandbox, first_uid, let_reach, make_life
+from tests.support.shut_in import DAEMON as LASTING
+from tests.support.shut_in import (
+    LEAVES_A_PROGRAM,
+    SAYS,
+    TRIES,
+    assert_nobody_else_gets_to,
+    named,
+    victim,
+    with_given,
+)
 from tests.support.waiting import until
 from tests.worker.engine.isolation.conftest import (
     PLAIN_UID,
@@ -27,7 +36,10 @@ from tests.worker.engine.isolation.conftest import (
 
 pytestmark = pytest.mark.skipif(landlock.version() < landlock.SIGNALS_SINCE, reason="Landlock of Linux 6.12 is needed")
 
-KINDS = ("own user", "root's number", "plain user")
+KINDS = ("own user", "root's number", "plain user", "named user")
+NAMED_UID = 64_998
+"""Of RUNFLOW_ENGINE_USER, which every engine has."""
+OWNERS = {"own user": 0, "root's number": 0, "plain user": PLAIN_UID, "named user": NAMED_UID}
 
 WORKS = """
 own, other = socket.socketpair()
@@ -35,7 +47,19 @@ own.send(b"x"); assert other.recv(1) == b"x"
 open(os.environ["BASE"] + "/output/mine", "w").close()
 os.replace(os.environ["BASE"] + "/output/mine", os.environ["BASE"] + "/temp/mine")
 shutil.copy2(os.environ["BASE"] + "/temp/mine", os.environ["BASE"] + "/output/mine")
-open("/dev/null", "w").close()
+open("/dev/null", "w").write("x")
+import sqlite3, tempfile, zipfile
+os.environ["TMPDIR"] = os.environ["BASE"] + "/tmp"
+with tempfile.NamedTemporaryFile() as made, tempfile.TemporaryDirectory() as place:
+    os.fchmod(made.fileno(), 0o644); os.utime(made.fileno(), (5, 5)); made.write(b"x"); made.truncate(0)
+    shutil.copytree(os.environ["BASE"] + "/output", place + "/copy")
+    shutil.make_archive(place + "/all", "gztar", place + "/copy")
+    shutil.unpack_archive(place + "/all.tar.gz", place + "/out")
+    with sqlite3.connect(place + "/base") as base:
+        base.execute("PRAGMA journal_mode=WAL"); base.execute("create table one (two)")
+        base.execute("insert into one values (1)")
+    base.close()
+    open(place + "/base", "w").close()
 assert open("/proc/self/stat").read() and open("/proc/meminfo").read() and os.listdir("/proc/self/fd")
 assert os.system("/bin/true") == 0
 status = dict(line.rstrip().split(":", 1) for line in open("/proc/self/status"))
@@ -83,7 +107,10 @@ def make_root_held(folder: Path, kind: str, *, network: bool = False) -> Held:
     folder.chmod(0o755)
     runtime = make_runtime(folder, SYSTEM_PYTHON)
     uid = first_uid(folder) if kind == "own user" else None
-    sandbox = Sandbox(Rung.LANDLOCK, privileged=True, users=uid, network=network)
+    count = USERS_PER_WORKER
+    if kind == "named user":
+        uid, count = NAMED_UID, 1
+    sandbox = Sandbox(Rung.LANDLOCK, privileged=True, users=uid, count=count, network=network)
     life = runtime.base_dir / "lives" / "one"
     life.parent.mkdir(mode=0o711)
     make_life(life, sandbox.uid(1))
@@ -118,16 +145,16 @@ def make_held(folder: Path, kind: str, *, network: bool = False) -> Held:
 @pytest.mark.parametrize("kind", KINDS)
 async def test_it_gets_nothing_of_the_machine(kind: str, open_folder: Path) -> None:
     held = make_held(open_folder, kind)
-    with victim(open_folder, PLAIN_UID if kind == "plain user" else 0) as given:
+    with victim(open_folder, OWNERS[kind]) as given:
         said = await run(held, with_given(TRIES + WORKS + SAYS, given), kind)
     assert said.splitlines()[0] == "got []", said
-    assert int(said.splitlines()[1].split()[1]) >= 45
+    assert int(said.splitlines()[1].split()[1]) >= 70
 
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_with_a_network_it_still_reaches_no_unix_socket(kind: str, open_folder: Path) -> None:
     held = make_held(open_folder, kind, network=True)
-    with victim(open_folder, PLAIN_UID if kind == "plain user" else 0) as given:
+    with victim(open_folder, OWNERS[kind]) as given:
         said = await run(held, with_given(TRIES + WORKS + SAYS, given), kind)
     assert said.splitlines()[0] == "got ['tcp', 'udp']", said
 
@@ -156,20 +183,28 @@ async def test_its_processes_and_files_are_bounded(kind: str, open_folder: Path)
 
 
 @pytest.mark.parametrize("known", [1, 3, 5])
-@pytest.mark.parametrize("kind", KINDS[:2])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "plain user"])
 async def test_on_an_older_kernel_it_may_signal_those_of_its_user_and_no_more(
     kind: str, known: int, open_folder: Path
 ) -> None:
     held = make_root_held(open_folder, kind)
     script = altered(open_folder, "def version() -> int:\n", f"def version() -> int:\n    return {known}\n")
-    with victim(open_folder, 0) as given:
+    with victim(open_folder, OWNERS[kind]) as given:
         engine, plan = held.process(with_given(TRIES + SAYS, given), script=str(script))
         await engine.start_within(plan)
         await engine.wait()
         await engine.kill()
     got = eval(engine.log_tail().splitlines()[0].removeprefix("got "))
-    signals = {"signal", "signal to the parent"}
-    assert set(got) == (signals if kind == "root's number" else set())
+    signals = {"own user": set(), "root's number": {"signal", "signal to the parent"}, "named user": {"signal"}}
+    assert set(got) == signals[kind]
+
+
+@pytest.mark.parametrize("kind", ["root's number", "plain user"])
+async def test_nobody_can_run_what_it_left_of_the_workers_user(kind: str, open_folder: Path) -> None:
+    held = make_held(open_folder, kind)
+    assert await run(held, LEAVES_A_PROGRAM, kind) == "left"
+    for name in ("left", "made"):
+        assert_nobody_else_gets_to(held.life / "output" / name)
 
 
 DAEMON = """
@@ -224,6 +259,70 @@ async def test_what_it_started_ends_with_it(kind: str, how: str, one_call: bool,
             await engine.kill()
     assert named(word) == []
     await engine.kill()
+
+
+STOPS = """
+import ctypes, os, time
+kill = ctypes.CDLL(None).kill
+if os.fork() == 0:
+    os.setsid()
+    print("ready", flush=True)
+    while True:
+        kill(-1, 19)
+while True: time.sleep(1)
+"""
+
+
+async def test_what_stops_whoever_would_end_it_ends(open_folder: Path) -> None:
+    held = make_root_held(open_folder, "own user")
+    word = f"runflow-{open_folder.name}"
+    engine, given = held.process(STOPS)
+    given["command"].append(word)
+    one_by_one = "        for process in _descendants():\n"
+    given["script"] = str(altered(open_folder, one_by_one, "        for process in ():\n"))
+    text = (open_folder / "confine.py").read_text()
+    text = text.replace("if not _reaches(keeper):", "time.sleep(0.2)\n            if not _reaches(keeper):")
+    (open_folder / "confine.py").write_text(text.replace("keep_signals() and not", "keep_signals() and False and not"))
+    (open_folder / "landlock.py").write_text(
+        (open_folder / "landlock.py")
+        .read_text()
+        .replace("def version() -> int:\n", "def version() -> int:\n    return 5\n")
+    )
+    await engine.start_within(given)
+    engine._has_keeper = True
+    await until(lambda: "ready" in engine.log_tail())
+    await engine.kill()
+    left = named(word)
+    for process in left:
+        process.kill()
+    assert left == []
+
+
+@pytest.mark.parametrize("kind", KINDS[:2])
+@pytest.mark.parametrize("what", ["_tasks_of_machine", "_descendants", "_end_user"])
+async def test_it_ends_though_what_it_takes_is_used_up(kind: str, what: str, open_folder: Path) -> None:
+    held = make_root_held(open_folder, kind)
+    word = f"runflow-{open_folder.name}"
+    engine, given = held.process(f"import time; time.sleep(0.5)\n{LASTING}")
+    given["command"].append(word)
+    (head,) = (
+        line
+        for line in (Path(landlock.__file__).parent / "confine.py").read_text().splitlines()
+        if f"def {what}(" in line
+    )
+    first = int(what == "_tasks_of_machine")  # before the command it may fail
+    fails = f"    _FAILED.append(1)\n    if {first} < len(_FAILED) < 5: raise OSError(23, 'no more files')\n"
+    script = altered(open_folder, f"{head}\n", f"_FAILED = []\n{head}\n{fails}")
+    script.write_text(script.read_text().replace("keep_signals() and not", "keep_signals() and False and not"))
+    given["script"] = str(script)
+    await engine.start_within(given)
+    engine._has_keeper = True
+    await until(lambda: "ready" in engine.log_tail() and "daemon" in engine.log_tail())
+    await engine.kill()
+    left = named(word)
+    for process in left:
+        process.kill()
+    assert left == []
 
 
 def altered(folder: Path, old: str, new: str) -> Path:

@@ -14,11 +14,38 @@ import pytest
 
 from runflow.worker.engine.isolation import enter
 from runflow.worker.engine.isolation.enter import REFUSED_EXIT_CODE
-from runflow.worker.engine.isolation.rungs import Rung
+from runflow.worker.engine.isolation.rungs import Rung, Sandbox, first_uid, make_life
 from runflow.worker.engine.isolation.view import Mount
-from tests.support.shut_in import DAEMON, LOOK_AROUND, RIGHTS, assert_has_no_right
+from tests.support.shut_in import (
+    DAEMON,
+    LEAVES_A_PROGRAM,
+    LOOK_AROUND,
+    RIGHTS,
+    SAYS,
+    TRIES,
+    assert_has_no_right,
+    assert_nobody_else_gets_to,
+    victim,
+    with_given,
+)
 from tests.support.waiting import until
-from tests.worker.engine.isolation.conftest import Held, Inside, plain_held, run_as_plain_user
+from tests.worker.engine.isolation.conftest import (
+    PLAIN_UID,
+    SYSTEM_PYTHON,
+    Held,
+    Inside,
+    make_runtime,
+    plain_held,
+    run_as_plain_user,
+)
+
+KINDS = ("own user", "root's number", "plain user")
+OWN = (
+    *("shared memory", "queue", "memory by name", "tmp", "list token", "udp", "watch"),
+    *("priority of all", "I/O priority of all", "comfyui", "empty comfyui"),
+    *("comfyui's mode", "comfyui's times", "comfyui's attributes", "comfyui's owner", "comfyui's flags"),
+)
+"""What is its own in here, the machine has as something else: another memory, /tmp, network, layer over ComfyUI."""
 
 
 async def test_it_sees_nothing_but_what_it_was_given(inside: Inside, tmp_path: Path) -> None:
@@ -55,6 +82,51 @@ async def test_it_writes_to_its_own_folders_and_changes_nothing_else(held: Held,
     assert set(wrote[2:]) <= {"main.py"}
     assert (held.life / "output" / "mine").exists()
     assert (held.runtime.comfy_dir / "main.py").read_text() == "print('main')\n"
+
+
+def held_as(kind: str, folder: Path) -> Held:
+    """Make the rung for a worker of this kind, in a folder that any user may enter."""
+    folder.chmod(0o755)
+    if kind == "plain user":
+        return plain_held(folder, Rung.NAMESPACES)
+    if os.geteuid() != 0:
+        pytest.skip("only root has users to give")
+    runtime = make_runtime(folder, SYSTEM_PYTHON)
+    users = first_uid(folder) if kind == "own user" else None
+    sandbox = Sandbox(Rung.NAMESPACES, privileged=True, users=users, layered=True, network=False)
+    life = runtime.base_dir / "lives" / "one"
+    make_life(life, sandbox.uid(1))
+    return Held(runtime, sandbox, life)
+
+
+async def run_as(held: Held, kind: str, code: str) -> str:
+    """Run a program in there as that worker would, and return what it printed."""
+    if kind == "plain user":
+        return run_as_plain_user(held, code)
+    engine, given = held.process(code)
+    await engine.start_within(given)
+    await engine.wait()
+    await engine.kill()
+    return engine.log_tail().strip()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_it_gets_nothing_of_the_machine(kind: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="runflow-enter-") as folder:
+        held = held_as(kind, Path(folder))
+        with victim(Path(folder), PLAIN_UID if kind == "plain user" else 0) as given:
+            said = await run_as(
+                held, kind, with_given(f"{TRIES}got = [one for one in got if one not in {OWN}]\n{SAYS}", given)
+            )
+    assert said.splitlines()[0] == "got []", said
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+async def test_nobody_can_run_what_it_left_of_the_workers_user(kind: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="runflow-enter-") as folder:
+        held = held_as(kind, Path(folder))
+        assert await run_as(held, kind, LEAVES_A_PROGRAM) == "left"
+        assert_nobody_else_gets_to(held.life / "output" / "left")
 
 
 async def test_it_has_no_right_and_gets_none(inside: Inside) -> None:

@@ -91,12 +91,18 @@ async def test_before_linux_6_12_a_sandbox_of_the_same_user_says_what_it_lacks(
     assert "Linux 6.12" in (found.why_not_better or "")
 
 
-def test_an_engine_of_a_named_user_is_held_by_nothing_that_has_another(tmp_path: Path) -> None:
+def test_an_engine_of_a_named_user_is_held_by_nothing_that_has_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root has users to give")
     runtime = Runtime(tmp_path, Path(sys.executable), tmp_path)
     named = candidates(runtime, network=False, user=12_345)
     assert {found.users for found in named} == {12_345}
+    if landlock.version():
+        monkeypatch.setattr(landlock, "version", lambda: 5)
+        (shared,) = (found for found in candidates(runtime, network=False, user=12_345) if found.rung is Rung.LANDLOCK)
+        assert not shared.separates_files, "before Linux 6.12 one engine could end another's processes"
     rungs = [(found.rung, found.users is not None) for found in candidates(runtime, network=False, user="own")]
     expected = [
         (Rung.NAMESPACES, True),

@@ -37,10 +37,13 @@ def _wrap(plan) -> None:  # type: ignore[no-untyped-def]
     """Become bubblewrap, which becomes the command's first process."""
     kernel.die_with_parent()
     rest = {name: value for name, value in plan.items() if name != "mounts"}
-    inside = _held(json.dumps(rest))
-    held = {inside}
     words = ["--die-with-parent", "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
     words += [] if plan["network"] else ["--unshare-net"]
+    if os.geteuid() == 0:
+        rest["devices"] = [entry["at"] for entry in plan["mounts"] if entry["kind"] == "bind" and entry["devices"]]
+        words += ["--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_SETPCAP"]
+    inside = _held(json.dumps(rest))
+    held = {inside}
     for entry in plan["mounts"]:
         words += _words(entry, held)
     words += ["--remount-ro", "/", "--chdir", "/"]
@@ -89,6 +92,10 @@ def _inside(arguments: "list[str]") -> None:
     """Leave every right that the command is not to have, and become it."""
     with os.fdopen(int(arguments[0])) as handed:
         plan = json.load(handed)
+    for place in plan.get("devices", ()):
+        # Root's number owns them, and bubblewrap's own way to protect a mount takes the device away.
+        if os.path.exists(place):
+            kernel.keep_modes(place)
     enter.become(plan, *os.pipe())
 
 

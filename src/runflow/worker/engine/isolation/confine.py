@@ -33,6 +33,8 @@ _PAUSE_SECONDS = 0.005
 _COUNT_MILLISECONDS = 200
 _TOO_MANY = -1
 """No status of a process: those are not negative."""
+_NOBODYS_USER = 65_250
+"""The first user id above those of all workers' engines (`rungs.py`)."""
 
 
 def main(arguments: "list[str]") -> None:
@@ -121,17 +123,19 @@ def _keep(plan, waits: int) -> None:  # type: ignore[no-untyped-def]
     # /proc makes its entries anew when memory is short, and then they are not those that have the rule.
     own = f"/proc/{command}/"
     pinned = [landlock.opened(rule["at"].replace(_OWN, own)) for rule in plan["rules"] if rule["at"][:6] == "/proc/"]
-    os.write(begun, b"x")
-    kernel.close_others({waits, woken, wake, *(one for one in pinned if one is not None)})
     said = os.dup(2)
     nowhere = os.open(os.devnull, os.O_RDWR)
+    before = _tasks_of_machine()
+    os.write(begun, b"x")  # from here on nothing that fails may leave it to itself
+    kernel.close_others({waits, woken, wake, said, nowhere, *(one for one in pinned if one is not None)})
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)
     # The kernel bounds the processes of every user but root.
     most = plan["limits"]["processes_at_most"] if plan["uid"] is None and os.geteuid() == 0 else None
-    status = _wait(command, waits, woken, most)
+    status = _wait(command, waits, woken, before, most)
     if status == _TOO_MANY:
-        os.write(said, f"The engine started more than {most} processes and threads, and was ended.\n".encode())
+        with contextlib.suppress(OSError):  # its log's disk may be full
+            os.write(said, f"The engine started more than {most} processes and threads, and was ended.\n".encode())
         status = None
     left = _end_all(reaches_all=reaches_all, user=plan["uid"] if plan["alone"] else None)
     _end_like(left.get(command, 0) if status is None else status)
@@ -145,18 +149,21 @@ def _reaches(process: int) -> bool:
     return True
 
 
-def _wait(command: int, waits: int, woken: int, most: "int | None") -> "int | None":
+def _wait(command: int, waits: int, woken: int, before: int, most: "int | None") -> "int | None":
     """Return the command's status, None where it is to be ended, and `_TOO_MANY` where it started more than `most`.
 
-    What came back to us is taken off meanwhile.
+    `before`: the tasks of the machine without it. What came back to us is taken off meanwhile.
     """
-    before = _tasks_of_machine()
     watched = select.poll()
     watched.register(waits, select.POLLIN)
     watched.register(woken, select.POLLIN)
     while True:
-        ready = dict(watched.poll(None if most is None else _COUNT_MILLISECONDS))
-        if most is not None and _tasks_of_machine() - before > most // 2 and _tasks(_descendants()) > most:
+        try:
+            ready = dict(watched.poll(None if most is None else _COUNT_MILLISECONDS))
+        except (OSError, MemoryError):
+            time.sleep(_PAUSE_SECONDS)
+            continue
+        if most is not None and _are_too_many(before, most):
             return _TOO_MANY
         if woken in ready:
             with contextlib.suppress(BlockingIOError):
@@ -166,6 +173,12 @@ def _wait(command: int, waits: int, woken: int, most: "int | None") -> "int | No
                 return (ended or {}).get(command, 0)
         if waits in ready:
             return None
+
+
+def _are_too_many(before: int, most: int) -> bool:
+    with contextlib.suppress(OSError, MemoryError):  # what it takes to look may be used up, by the command itself
+        return _tasks_of_machine() - before > most // 2 and _tasks(_descendants()) > most
+    return False
 
 
 def _reaped() -> "dict[int, int] | None":
@@ -192,10 +205,13 @@ def _end_all(*, reaches_all: bool, user: "int | None") -> "dict[int, int]":
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(-1, signal.SIGKILL)
         elif user is not None:
-            _end_user(user)
-        for process in _descendants():
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(process, signal.SIGKILL)
+            # Here and below: what it takes may be used up, by the engine itself, and it has to be ended all the same.
+            with contextlib.suppress(OSError, MemoryError):
+                _end_user(user)
+        with contextlib.suppress(OSError, MemoryError):
+            for process in _descendants():
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(process, signal.SIGKILL)
         while True:
             try:
                 process, status = os.waitpid(-1, os.WNOHANG)
@@ -208,17 +224,30 @@ def _end_all(*, reaches_all: bool, user: "int | None") -> "dict[int, int]":
 
 
 def _end_user(user: int) -> None:
-    """End every process of a user, by one call that none can outrun."""
+    """End every process of a user, by one call that none can outrun, from a process that they may not signal."""
     process = os.fork()
     if process == 0:
         try:
             keeper = os.getppid()
-            kernel.become(user, user, groups=True)
+            _become_like(user)
             if not _reaches(keeper):
                 os.kill(-1, signal.SIGKILL)
         finally:
             os._exit(0)
-    os.waitpid(process, 0)
+    _, status = os.waitpid(process, os.WUNTRACED)
+    if os.WIFSTOPPED(status):  # by one of them: the next round tries again
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+
+
+def _become_like(user: int) -> None:
+    """Have a user's rights without being them: signals are for a process's real and saved user, from its effective."""
+    try:
+        os.setgroups([])
+        os.setresgid(user, user, user)
+        os.setresuid(_NOBODYS_USER, user, _NOBODYS_USER)
+    except OSError:  # a container may have fewer users
+        kernel.become(user, user, groups=True)
 
 
 def _descendants() -> "list[int]":
@@ -239,28 +268,34 @@ def _descendants() -> "list[int]":
 
 def _become(plan, begin: int) -> None:  # type: ignore[no-untyped-def]
     """Leave every right that the command is not to have, and become it."""
-    os.read(begin, 1)
+    if not os.read(begin, 1):  # the keeper could not begin
+        os._exit(REFUSED_EXIT_CODE)
     signal.set_wakeup_fd(-1)
     os.setsid()  # within a session, whoever is in it may be continued
     for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
-    same_user = plan["uid"] is None
+    uid = plan["uid"]
     limits = plan["limits"]
-    if same_user:
+    if not plan["alone"]:
         # The kernel counts those of its user, whoever started them.
-        limits = {**limits, "processes_at_most": limits["processes_at_most"] + _tasks_of_user(os.geteuid())}
+        others = _tasks_of_user(os.geteuid() if uid is None else uid)
+        limits = {**limits, "processes_at_most": limits["processes_at_most"] + others}
     kernel.new_keyring()
     kernel.gain_no_more()
     opened = ((landlock.opened(rule["at"]), rule["rights"]) for rule in plan["rules"])
     made = landlock.ruleset([(one, rights) for one, rights in opened if one is not None], network=plan["network"])
-    if not same_user:
-        kernel.become(plan["uid"], plan["uid"], groups=True)
+    if uid is not None:
+        kernel.become(uid, uid, groups=True)
     elif plan["privileged"]:
         os.setgroups([])
     kernel.give_up_rights()
     kernel.die_with_parent()
     landlock.restrict(made)
-    seccomp.refuse_what_landlock_lets_through(network=plan["network"], same_user=same_user)
+    seccomp.refuse_what_landlock_lets_through(
+        network=plan["network"],
+        same_user=not plan["alone"],
+        truncating=landlock.version() < landlock.TRUNCATING_SINCE,
+    )
     kernel.limit(**limits)
     kernel.close_others(set(plan["keep"]))
     os.umask(0o027)  # inputs and outputs of runs are for no other user of the machine

@@ -5,6 +5,7 @@ Every function raises OSError with the name of what was refused.
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
 import resource
@@ -76,7 +77,22 @@ def bind(source: str, target: str, *, writable: bool = False, devices: bool = Fa
     Linux before 5.12 protects no more than the uppermost of these mounts, so there it is refused.
     """
     _mount(source, target, None, _BIND | _RECURSIVE)
-    flags = _NO_SUID | (0 if devices else _NO_DEVICES) | (0 if writable else _READ_ONLY)
+    _protect(target, _NO_SUID | (0 if devices else _NO_DEVICES) | (0 if writable else _READ_ONLY))
+
+
+def keep_modes(target: str) -> None:
+    """Let nobody change the permissions of a device that is mounted here; it can be written to all the same.
+
+    Linux before 5.12 cannot, and is not asked to.
+    """
+    try:
+        _protect(target, _READ_ONLY)
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+
+
+def _protect(target: str, flags: int) -> None:
     attributes = struct.pack("QQQQ", flags, 0, 0, 0)
     answer = _libc.syscall(
         _MOUNT_SETATTR, -100, os.fsencode(target), _AT_RECURSIVE, attributes, ctypes.c_size_t(len(attributes))

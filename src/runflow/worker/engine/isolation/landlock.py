@@ -22,11 +22,11 @@ _MAKE = 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 12
 _REFER, _TRUNCATE, _CONTROL = 1 << 13, 1 << 14, 1 << 15
 _OF_FILES = _EXECUTE | _WRITE | _READ | _TRUNCATE | _CONTROL
 _FIRST = _EXECUTE | _WRITE | _READ | _LIST | _REMOVE | _MAKE_DEVICE | _MAKE
-_LATER = ((2, _REFER), (3, _TRUNCATE), (5, _CONTROL))
 _TCP = 0x3
 _SIGNALS_AND_ABSTRACT_SOCKETS = 0x3
-_TCP_SINCE, SIGNALS_SINCE = 4, 6
-"""The version of the interface that knows of TCP, and that of signals (Linux 6.7 and 6.12)."""
+TRUNCATING_SINCE, _TCP_SINCE, SIGNALS_SINCE = 3, 4, 6
+"""The version of the interface that knows of emptying files, that of TCP, that of signals (Linux 6.2, 6.7, 6.12)."""
+_LATER = ((2, _REFER), (TRUNCATING_SINCE, _TRUNCATE), (5, _CONTROL))
 
 RIGHTS = {
     "list": _LIST,

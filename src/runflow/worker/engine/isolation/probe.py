@@ -108,7 +108,7 @@ def candidates(runtime: Runtime, *, network: bool, user: int | Literal["own", "s
     if known:
         rules = replace(best, rung=Rung.LANDLOCK, layered=False)
         signals = known < landlock.SIGNALS_SINCE
-        found += [rules] if rules.users is not None else []
+        found += [replace(rules, signals_others=signals and rules.count == 1)] if rules.users is not None else []
         found += [replace(rules, users=None, signals_others=signals)] if user in ("own", "same") else []
     return found
 
@@ -187,7 +187,6 @@ async def _try_in(made: Path, sandbox: Sandbox, runtime: Runtime) -> str | None:
 
 def _make(life: Path, sandbox: Sandbox, runtime: Runtime) -> None:
     uid = sandbox.uid(0)
-    life.parent.chmod(0o711)
     make_life(life, uid)
     if not sandbox.has_view:
         let_reach(runtime.base_dir, life, uid)

@@ -216,11 +216,13 @@ def plan(
 def make_life(root: Path, uid: int | None) -> RunFiles:
     """Make the folders of one engine's life, which it alone can read and write; `models` it can only read.
 
-    Whoever mounts them must get to them, so the way is open; what is in each is not.
+    A user of its own must get to them, so the way is open; what is in each is not. An engine of the worker's user could
+    open that, and leave a program that runs as the worker whoever starts it, so there the way is closed.
     """
     files = RunFiles(root, uid=uid)
     files.make()
-    root.chmod(0o711)
+    for folder in (root.parent, root):
+        folder.chmod(0o700 if uid is None else 0o711)
     models = root / "models"
     models.mkdir(mode=0o750)
     if uid is not None:
@@ -236,7 +238,6 @@ def let_reach(base: Path, life: Path, uid: int | None) -> None:
     if uid is not None:
         with Folder.at(base.resolve()) as held:
             held.let_in(uid)
-        life.parent.chmod(0o711)
         for name, mode in ((CUSTOM_NODES, 0o755), (EXTRA_MODEL_PATHS, 0o644)):
             with contextlib.suppress(FileNotFoundError):
                 (base / name).chmod(mode)

@@ -177,7 +177,7 @@ def _devices(*, gpu: bool) -> Iterator[Mount]:
     devices = Path("/dev")
     for name in _PLAIN_DEVICES:
         if (devices / name).exists():
-            yield Mount("bind", f"/dev/{name}", source=f"/dev/{name}", writable=True, devices=True, optional=True)
+            yield _device(devices / name)
     yield Mount("memory", "/dev/shm", size_bytes=_MEMORY_BYTES, mode=0o1777)  # noqa: S108
     for name, source in (("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
         yield Mount("link", f"/dev/{name}", source=f"/proc/self/{source}")
@@ -186,7 +186,12 @@ def _devices(*, gpu: bool) -> Iterator[Mount]:
         yield _bind(Path("/sys"), Path("/sys"), optional=True)
         for entry in sorted(devices.iterdir()):
             if _GPU_DEVICES.fullmatch(entry.name):
-                yield Mount("bind", str(entry), source=str(entry), writable=True, devices=True, optional=True)
+                yield _device(entry)
+
+
+def _device(place: Path) -> Mount:
+    """A device can be written to all the same; its permissions, with root's number, cannot."""
+    return Mount("bind", str(place), source=str(place), devices=True, optional=True)
 
 
 def _interpreter(python: Path, base: Path) -> Iterator[Mount]:
