@@ -14,8 +14,9 @@ import psutil
 import structlog
 
 from runflow.worker.engine.base import EngineStartFailed
+from runflow.worker.engine.forks.inspection import NOT_FOUND, SERVED_BY_OTHERS, Inspection, processes_of
 from runflow.worker.engine.isolation.rungs import PROCESSES_AT_MOST, Sandbox, hand_over, plan
-from runflow.worker.engine.isolation.view import LIVES, RUNTIME, SCRIPTS, Runtime, mounts, mounts_of_fork
+from runflow.worker.engine.isolation.view import SCRIPTS, Runtime, mounts, mounts_of_fork
 from runflow.worker.engine.log import EngineLog
 from runflow.worker.engine.process import EngineProcess
 
@@ -24,6 +25,8 @@ log = structlog.get_logger(__name__)
 _LOAD_SECONDS = 300.0
 _ANSWER_SECONDS = 30.0
 _END_SECONDS = 10.0
+_LOOKS, _LOOK_SECONDS = 100, 0.05
+"""A child that only waits for its engine closes what it was forked with, at its own time."""
 _PARENT_FILE_BYTES = 1 << 30
 _MESSAGE_BYTES = 1024 * 1024
 
@@ -157,7 +160,7 @@ class ForkServer:
     ) -> "ForkedEngine":
         """Fork an engine whose folders are `lives`/`name`, serving on this socket. Raises `EngineStartFailed`."""
         view = self._view(name, number, file_bytes=file_bytes)
-        engine = ForkedEngine(self, name, EngineLog(log_path))
+        engine = ForkedEngine(self, name, EngineLog(log_path), os.fstat(listening).st_ino)
         self._engines[name] = engine
         try:
             said = engine.log.open()
@@ -195,34 +198,17 @@ class ForkServer:
         first = psutil.Process(self._process.pid)
         return [first, *first.children(recursive=True)]
 
-    async def held(self, process: int) -> str | None:
-        """Look at an engine from outside: return what is wrong with its sandbox, None if it is as it must be.
-
-        Node packs were imported by the process that it was forked from, and could have changed what shuts it in.
-        """
-        return await asyncio.to_thread(self._fault, process)
-
-    def _fault(self, process: int) -> str | None:
-        found = self.processes_of(process)
-        if not found or self._process is None:
-            return "its processes cannot be found"
-        try:
-            status = _status(found[0].pid)
-            mounts_seen = Path(f"/proc/{found[0].pid}/mountinfo").read_text(encoding="utf-8", errors="replace")
-        except OSError as error:
-            return f"it cannot be looked at: {error.strerror}"
-        if any(int(status[name], 16) for name in ("CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb")):
-            return "it kept rights of the fork server"
-        if status.get("NoNewPrivs") != "1":
-            return "it may gain rights"
-        if len(status["NSpid"].split()) != len(_status(self._process.pid or 0)["NSpid"].split()) + 2:
-            return "it is not alone among its processes"
-        if self.sandbox.in_users and self.sandbox.count > 1 and status["Uid"].split()[0] == str(self.sandbox.users):
-            return "it has the fork server's user"
-        places = [line.split()[4] for line in mounts_seen.splitlines()]
-        if RUNTIME not in places or places[::-1].index(RUNTIME) > places[::-1].index(LIVES):
-            return "it sees the folders of other engines"
-        return None
+    async def held(self, engine: "ForkedEngine") -> str | None:
+        """Look at an engine from outside (`inspection.py`): return what is wrong with it, None if nothing is."""
+        if self._process is None or self._process.pid is None:
+            return NOT_FOUND
+        inspection = Inspection(self.sandbox, self._process.pid, engine.process, engine.socket)
+        for _ in range(_LOOKS):
+            fault = await asyncio.to_thread(inspection.fault)
+            if fault not in (SERVED_BY_OTHERS, NOT_FOUND) or not engine.running:
+                return fault
+            await asyncio.sleep(_LOOK_SECONDS)
+        return fault
 
     def _view(self, name: str, number: int, *, file_bytes: int) -> dict[str, Any]:
         owner = self.sandbox.uid_inside(number)
@@ -259,9 +245,7 @@ class ForkServer:
         if self._process is None or self._process.pid is None:
             return []
         with contextlib.suppress(psutil.Error):
-            for candidate in psutil.Process(self._process.pid).children(recursive=True):
-                if process in _numbers(candidate.pid):
-                    return candidate.children(recursive=True)
+            return processes_of(self._process.pid, process)
         return []
 
     async def _ask(self, message: dict[str, Any], *, descriptors: Sequence[int] = (), seconds: float) -> dict[str, Any]:
@@ -330,6 +314,8 @@ class ForkedEngine:
     server: ForkServer
     name: str
     log: EngineLog
+    socket: int
+    """The inode of what it serves on."""
     process: int = 0
     returncode: int | None = None
     _gone: asyncio.Event = field(default_factory=asyncio.Event)
@@ -383,17 +369,3 @@ class ForkedEngine:
     def log_tail(self) -> str:
         """Return the end of its log as it said it, for the operator."""
         return self.log.tail()
-
-
-def _status(pid: int) -> dict[str, str]:
-    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines()
-    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
-
-
-def _numbers(pid: int) -> list[int]:
-    """The numbers that a process has in each of the process namespaces that it is in, the machine's first."""
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("NSpid:"):
-                return [int(number) for number in line.split()[1:]][1:2]
-    return []

@@ -119,6 +119,8 @@ class Server:
         if process == 0:
             _child(self.parent, asked, descriptors)
         self.children[process] = asked["name"]
+        while descriptors:  # before the worker looks whether only the engine has them
+            os.close(descriptors.pop())
         self._say("fork", name=asked["name"], process=process)
 
     def _tell_of_ends(self) -> None:
