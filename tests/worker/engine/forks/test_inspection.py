@@ -1,13 +1,17 @@
 """A fork server whose code a pack has changed at import: what the worker sees of that from outside. No ComfyUI."""
 
+import os
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import psutil
 import pytest
 
-from runflow.worker.engine.forks.fork_server import ForkedEngine, ForkServer, Wish
+from runflow.worker.engine.base import EngineStartFailed
+from runflow.worker.engine.forks.fork_server import ForkedEngine, ForkRefused, ForkServer, Wish
 from runflow.worker.engine.isolation.probe import probe
 from runflow.worker.engine.isolation.rungs import Rung, make_life
 from runflow.worker.engine.isolation.view import Runtime
@@ -73,6 +77,13 @@ main.kernel.give_up_rights = give_up_rights
 """
 
 
+SAYS = """
+import json
+real = json.dumps
+json.dumps = lambda told: {answer!r} if told["kind"] == {kind!r} else real(told)
+"""
+
+
 class Forks:
     """A fork server that imports one module, and the engine that it forked."""
 
@@ -80,8 +91,10 @@ class Forks:
         self.folder = folder
         self.runtime = Runtime(folder / "comfy", Path(sys.executable), folder / "base")
         self.server: ForkServer | None = None
+        self.first = 0
 
     async def forked(self, code: str) -> ForkedEngine:
+        """Start a fork server that imports this, and fork an engine that serves."""
         comfy = self.runtime.comfy_dir
         (self.runtime.base_dir / "custom_nodes").mkdir(parents=True)
         comfy.mkdir()
@@ -100,6 +113,7 @@ class Forks:
         environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(comfy)}
         self.server = ForkServer(self.runtime, sandbox, lives, environment, self.folder / "forks.log")
         await self.server.start(Wish(0, (), modules=("changed",)))
+        self.first = self.server.processes()[0].pid
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(str(self.folder / "socket"))
             listening.listen()
@@ -143,3 +157,40 @@ async def test_one_with_threads_and_programs_of_its_own_is_held_as_it_must_be(fo
 )
 async def test_what_a_pack_changed_is_seen(forks: Forks, code: str, fault: str) -> None:
     assert fault in (await held(forks, code) or "nothing")
+
+
+async def test_an_engine_that_was_killed_is_seen_as_that(forks: Forks) -> None:
+    engine = await forks.forked("")
+    assert engine.pid is not None
+    os.kill(engine.pid, signal.SIGKILL)
+    assert await engine.wait() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "{",
+        "[]",
+        '{"name": "one"}',
+        '{"kind": ["fork"], "name": "one"}',
+        '{"kind": "fork", "name": {}}',
+        '{"kind": "ended", "name": "one"}',
+        '{"kind": "fork", "name": "one"}',
+        '{"kind": "fork", "name": "one", "process": "1"}',
+    ],
+)
+async def test_what_is_no_answer_is_a_failed_start(forks: Forks, answer: str) -> None:
+    with pytest.raises(EngineStartFailed, match=r"no answer|no process"):
+        await forks.forked(SAYS.format(kind="fork", answer=answer))
+    assert forks.server is not None
+    assert forks.server.is_idle
+    if not forks.server.running:  # it ends where nothing that it says can be understood
+        await until(lambda: not psutil.pid_exists(forks.first))
+
+
+@pytest.mark.parametrize(
+    "told", ['"complaints": []', '"cuda": false, "complaints": {"pack": 1}', '"cuda": 0, "complaints": {}']
+)
+async def test_a_fork_server_that_does_not_say_what_it_imported_is_refused(forks: Forks, told: str) -> None:
+    with pytest.raises(ForkRefused, match="answered with no"):
+        await forks.forked(SAYS.format(kind="load", answer=f'{{"kind": "load", {told}}}'))

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 import psutil
@@ -19,6 +19,8 @@ from runflow.worker.engine.isolation.rungs import PROCESSES_AT_MOST, Sandbox, ha
 from runflow.worker.engine.isolation.view import SCRIPTS, Runtime, mounts, mounts_of_fork
 from runflow.worker.engine.log import EngineLog
 from runflow.worker.engine.process import EngineProcess
+
+_T = TypeVar("_T")
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +67,7 @@ class ForkServer:
         self._asked: dict[tuple[str, str | None], asyncio.Future[dict[str, Any]]] = {}
         self._engines: dict[str, ForkedEngine] = {}
         self._watch: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
         self.has_cuda = False
         """Whether importing it gave it a CUDA context, which no fork survives."""
 
@@ -138,15 +141,16 @@ class ForkServer:
             )
         finally:
             os.close(modules)
-        self.has_cuda = bool(told["cuda"])
-        return {str(name): list(found) for name, found in told["complaints"].items()}
+        self.has_cuda = _given(told, "cuda", bool)
+        complaints = _given(told, "complaints", dict)
+        return {name: [str(words) for words in _given(complaints, name, list)] for name in complaints}
 
     async def computes(self, *, cuda: bool = False) -> bool:
         """Tell whether a child of it can compute: it hangs there if somebody computed before the fork.
 
         `cuda`: also on the graphics card, if its torch is made for one.
         """
-        return bool((await self._ask({"kind": "canary", "cuda": cuda}, seconds=90.0))["ok"])
+        return _given(await self._ask({"kind": "canary", "cuda": cuda}, seconds=90.0), "ok", bool)
 
     async def fork(
         self,
@@ -173,6 +177,7 @@ class ForkServer:
                 descriptors=[listening, said],
                 seconds=_ANSWER_SECONDS,
             )
+            engine.process = _given(told, "process", int)
         except BaseException as refused:
             # It may be forked a moment later: whoever asks for its end now is heard after that.
             self.end(name)
@@ -183,13 +188,13 @@ class ForkServer:
             raise EngineStartFailed(f"The fork server made no engine: {refused}") from refused
         finally:
             os.close(said)
-        engine.process = told["process"]
         return engine
 
     async def settle_only(self, name: str, number: int, *, held: bool) -> int:
         """Fork a child that ends once it is shut in (without `held`: at once); return its exit status. To measure."""
         view = self._view(name, number, file_bytes=_PARENT_FILE_BYTES) if held else None
-        return int((await self._ask({"kind": "settle", "name": name, "view": view}, seconds=_ANSWER_SECONDS))["status"])
+        told = await self._ask({"kind": "settle", "name": name, "view": view}, seconds=_ANSWER_SECONDS)
+        return _given(told, "status", int)
 
     def processes(self) -> list[psutil.Process]:
         """Return its own processes and those of all its engines."""
@@ -226,6 +231,8 @@ class ForkServer:
             self._watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watch
+        if self._ending is not None:
+            await self._ending
         if self._process is not None:
             await self._process.kill()
         self._hang_up("The fork server was stopped.")
@@ -265,7 +272,7 @@ class ForkServer:
         finally:
             self._asked.pop(key, None)
         if told.get("error"):
-            raise ForkRefused(told["error"])
+            raise ForkRefused(str(told["error"]))
         return told
 
     def _hear(self) -> None:
@@ -279,7 +286,13 @@ class ForkServer:
         if not content:
             self._hang_up("The fork server ended.")
             return
-        told = orjson.loads(content)
+        told = _message(content)
+        if told is None:
+            # Packs run in that process: what it says now is not to be believed either.
+            self._hang_up("The fork server said what is no answer.")
+            if self._process is not None:
+                self._ending = asyncio.create_task(self._process.kill(), name="fork-server-kill")
+            return
         if told["kind"] == "ended":
             engine = self._engines.pop(told["name"], None)
             if engine is not None:
@@ -369,3 +382,23 @@ class ForkedEngine:
     def log_tail(self) -> str:
         """Return the end of its log as it said it, for the operator."""
         return self.log.tail()
+
+
+def _message(content: bytes) -> dict[str, Any] | None:
+    """Return what the fork server said, None where it is none of its messages."""
+    try:
+        told = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return None
+    is_one = isinstance(told, dict) and isinstance(told.get("kind"), str) and isinstance(told.get("name"), str | None)
+    if not is_one or (told["kind"] == "ended" and type(told.get("status")) is not int):
+        return None
+    return dict(told)
+
+
+def _given(told: Mapping[str, Any], name: str, kind: type[_T]) -> _T:
+    """Return a part of an answer. Raises `ForkRefused` where it is not of this kind."""
+    value = told.get(name)
+    if type(value) is not kind:
+        raise ForkRefused(f"It answered with no {name}.")
+    return value
