@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runflow.protocol.abilities import MOST_MODELS, ModelFile
-from runflow.worker.engine.folders import EXTRA_MODEL_PATHS
+from runflow.worker.engine.folders import EXTRA_MODEL_PATHS, home_folder
 
 LONGEST_PATH = 1000
 """Longest path of a model that is told, in characters."""
@@ -57,7 +57,12 @@ def shown_folders(comfyui: Path, home: Path) -> tuple[Path, ...]:
     the worker's, the ComfyUI, or a person's home. Raises `Unreadable`.
     """
     ours = home.resolve()
-    private = [path for known in (_plain(comfyui), Path.home(), ours) for path in (known, *known.parents)]
+    private = [
+        path
+        for known in (_plain(comfyui), home_folder(), ours)
+        if known is not None
+        for path in (known, *known.parents)
+    ]
     found: dict[Path, None] = {}
     for _, named in extra_folders(comfyui / EXTRA_MODEL_PATHS):
         folder = _plain(named)
