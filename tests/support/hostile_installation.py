@@ -238,7 +238,7 @@ def hostile_installation(
 ) -> Iterator[HostileInstallation]:
     """Start everything as root, or as a plain user; leaves nothing behind.
 
-    `at_import`: what the pack does where it is imported, `listen` or `take-over` (`hostile_pack/import_time.py`).
+    `at_import`: what the pack does where it is imported, a file of `hostile_pack/import_time.py`.
     """
     home = new_home()
     copy = copied_comfyui(comfyui, home / "comfyui", uid)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runflow.protocol.abilities import MOST_MODELS, ModelFile
-from runflow.worker.engine.folders import EXTRA_MODEL_PATHS
+from runflow.worker.engine.folders import EXTRA_MODEL_PATHS, home_folder
 
 LONGEST_PATH = 1000
 """Longest path of a model that is told, in characters."""
@@ -57,8 +57,9 @@ def shown_folders(comfyui: Path, home: Path) -> tuple[Path, ...]:
     the worker's, the ComfyUI, or a person's home. Raises `Unreadable`.
     """
     ours = home.resolve()
-    apart = [path for known in (comfyui, home, Path.home()) for path in (_plain(known), known.resolve())]
-    private = {path for known in apart for path in (known, *known.parents)}
+    known = [path for path in (comfyui, home, home_folder()) if path is not None]
+    apart = [path for one in known for path in (_plain(one), one.resolve())]
+    private = {path for one in apart for path in (one, *one.parents)}
     found: dict[Path, None] = {}
     for _, named in extra_folders(comfyui / EXTRA_MODEL_PATHS):
         folder = _plain(named)

@@ -32,7 +32,7 @@ def test_a_pack_that_listens_since_its_import_hears_nothing_of_another_tenant(
     nothing_got("import-time-channel", attacked.attacker.attack("import-time-channel", attacked.given()))
 
 
-@pytest.mark.parametrize("attacked", ["take-over"], indirect=True)
+@pytest.mark.parametrize("attacked", ["take-over", "decoy"], indirect=True)
 def test_a_pack_that_takes_over_at_import_is_shut_in_nevertheless(attacked: HostileInstallation) -> None:
     nothing_got("environment", attacked.victim.attack("environment", attacked.given()))
     given = attacked.given()

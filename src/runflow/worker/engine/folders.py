@@ -21,6 +21,14 @@ _WRITTEN_BY_ENGINE = ("input", "output", "temp", "user", "home", "tmp")
 _FOLDERS = (*_WRITTEN_BY_ENGINE, "custom_nodes", "models")
 
 
+def home_folder() -> Path | None:
+    """Return the home of this user, None for a user id that has none, as in a container."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
 def prepare_base(base: Path, comfy_dir: Path, plugin_dir: Path | None) -> list[str]:
     """Make the folders and links. Returns further arguments for main.py.
 

@@ -10,6 +10,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -31,6 +32,7 @@ from runflow.worker.engine.isolation.view import SCRIPTS, Runtime
 from runflow.worker.engine.process import EngineProcess, end_leftover
 from runflow.worker.engine.run_files import Life, RunFiles
 from runflow.worker.engine.scrub import scrubbed_environment
+from runflow.worker.runtime.record import write_atomically
 
 log = structlog.get_logger(__name__)
 
@@ -60,6 +62,7 @@ class EngineHome:
         self._lock: IO[bytes] | None = None
         self._numbers = 0
         self._more_folders: tuple[Path, ...] = ()
+        self._making = threading.Lock()
         self._opening = asyncio.Lock()
 
     @property
@@ -166,12 +169,13 @@ class EngineHome:
 
     def new_life(self) -> Life:
         """Make the folders of one more engine. Raises OSError."""
-        number = self.sandbox.next_number(self._numbers)
-        if number is None:
-            raise EngineStartFailed(
-                f"Each user id that engines have here, {self.sandbox.users} and on, has processes. End those first."
-            )
-        self._numbers = number
+        with self._making:  # two engines that start at once must not get one user
+            number = self.sandbox.next_number(self._numbers)
+            if number is None:
+                raise EngineStartFailed(
+                    f"Each user id that engines have here, {self.sandbox.users} and on, has processes. End those first."
+                )
+            self._numbers = number
         if not self.sandbox.has_lives:
             files = RunFiles(self.base_dir, uid=self.uid)
             if not files.clean_all():
@@ -179,13 +183,13 @@ class EngineHome:
                     f"What an earlier engine left in {self.base_dir} cannot be removed in time. Remove it by hand."
                 )
             files.make()
-            return Life("base", self._numbers, self.base_dir, self.uid, files)
+            return Life("base", number, self.base_dir, self.uid, files)
         name = secrets.token_hex(8)
-        uid = self.sandbox.uid(self._numbers)
+        uid = self.sandbox.uid(number)
         files = make_life(self.lives / name, uid)
         if not self.sandbox.has_view:
             let_reach(self.base_dir, self.lives / name, uid)
-        return Life(name, self._numbers, self.lives / name, uid, files, ImportRecord())
+        return Life(name, number, self.lives / name, uid, files, ImportRecord())
 
     def end_life(self, life: Life) -> None:
         """Remove what an engine left."""
@@ -258,10 +262,16 @@ class EngineHome:
         return process
 
     def _place_script(self) -> str:
-        """Put the script by which an engine serves on a socket where its user can read it, and return its path."""
+        """Put the script by which an engine serves on a socket where its user can read it, and return its path.
+
+        Another engine may be reading it: what is there already stays, and a new one takes its place at once.
+        """
         place = self.base_dir / "serving.py"
-        place.write_bytes((Path(__file__).parent / "forks" / "serving.py").read_bytes())
-        place.chmod(0o644)
+        content = (Path(__file__).parent / "forks" / "serving.py").read_bytes()
+        with self._making:
+            if not _is_placed(place, content):
+                write_atomically(place, content)
+                place.chmod(0o644)
         return str(place)
 
     def pid_path(self, life: Life) -> Path:
@@ -302,3 +312,10 @@ class EngineHome:
             raise EngineStartFailed(
                 f"{error.filename or self.base_dir} cannot be written: {error.strerror}."
             ) from error
+
+
+def _is_placed(place: Path, content: bytes) -> bool:
+    try:
+        return place.read_bytes() == content and not place.is_symlink() and place.stat().st_mode & 0o777 == 0o644
+    except OSError:
+        return False

@@ -33,6 +33,7 @@ from runflow.worker.engine.boundary import OpenedOutput
 from runflow.worker.engine.describe import read_description
 from runflow.worker.engine.diagnosis import diagnose
 from runflow.worker.engine.execution import Execution, OnEvent, Prompt
+from runflow.worker.engine.folders import home_folder
 from runflow.worker.engine.forks.fork_server import ForkedEngine
 from runflow.worker.engine.home import EngineHome
 from runflow.worker.engine.listening_socket import ListeningSocket
@@ -333,7 +334,8 @@ class OwnedEngine:
         return self._client_at("http://engine", secret, str(listening.path))
 
     def _client_at(self, url: str, secret: str, socket_path: str | None = None) -> ComfyClient:
-        folders = (str(self.base_dir), str(self.settings.comfy_dir), str(Path.home()))
+        known = (self.base_dir, self.settings.comfy_dir, home_folder())
+        folders = tuple(str(folder) for folder in known if folder is not None)
         return ComfyClient(
             url,
             headers=secret_headers(secret),

@@ -206,7 +206,7 @@ def descendants(pid: int) -> list[psutil.Process]:
     """Return what a process has started, and what that has started, parents first; nothing where it is gone.
 
     Linux keeps the children of each thread in a file (since 3.5, where it was built so). Without it every process of
-    the machine has to be read, which costs a hundred times as much.
+    the machine has to be read, which costs ten times as much. One may be missed while another one ends.
     """
     found: list[psutil.Process] = []
     pending = [pid]

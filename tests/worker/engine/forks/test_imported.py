@@ -38,6 +38,9 @@ def test_only_names_and_known_settings_are_taken_and_no_more_than_fits() -> None
         told = {"modules": ["a.b", "a b", "../x", 1, ""], "settings": {"LD_PRELOAD": "x", "CUDA_VISIBLE_DEVICES": 3}}
         os.pwrite(record.descriptor, orjson.dumps(told), 0)
         assert record.read() == Imported(("a.b",), {})
+        told["settings"] = {"CUDA_VISIBLE_DEVICES": "0\0", "PYTORCH_ALLOC_CONF": "x" * 300_000}
+        os.pwrite(record.descriptor, orjson.dumps(told), 0)
+        assert record.read() == Imported(("a.b",), {})
         with pytest.raises(PermissionError):
             os.pwrite(record.descriptor, bytes(10), 2 * 1024 * 1024)
         with pytest.raises(PermissionError):

@@ -11,7 +11,9 @@ from runflow.worker.engine.forks.memory import ForkMemory, Remembered, cache_fol
 from runflow.worker.engine.isolation.view import Runtime
 
 KEY = "a" * 64
-PROVEN = Remembered(KEY, 3, ("Pack",), ("KSampler",), ("torch", "numpy.linalg"), {"A": "b"}, None, 1.0)
+PROVEN = Remembered(
+    KEY, 3, ("Pack",), ("KSampler",), ("torch", "numpy.linalg"), {"CUDA_VISIBLE_DEVICES": "0"}, None, 1.0
+)
 
 
 @pytest.fixture
@@ -92,7 +94,7 @@ def test_what_runs_leave_changes_nothing(runtime: Runtime) -> None:
 
 
 def test_a_proof_is_kept_and_forgotten(tmp_path: Path) -> None:
-    memory = ForkMemory(tmp_path / "cache" / "forks")
+    memory = ForkMemory(None, tmp_path / "cache" / "forks")
     assert memory.read(KEY) is None
     memory.write(PROVEN)
     assert memory.read(KEY) == PROVEN
@@ -139,6 +141,13 @@ def test_what_is_no_proof_is_none(tmp_path: Path) -> None:
         assert memory.read(KEY) is None
 
 
+def test_nothing_but_what_a_boot_could_have_told_is_read(tmp_path: Path) -> None:
+    memory = ForkMemory(tmp_path / "forks")
+    planted = {"LD_PRELOAD": "/tmp/x.so", "PYTORCH_ALLOC_CONF": "x" * 300_000, "CUDA_VISIBLE_DEVICES": "0\0"}
+    memory.write(replace(PROVEN, settings=planted, modules=("torch", "os; x", "y" * 300_000)))
+    assert memory.read(KEY) == replace(PROVEN, settings={}, modules=("torch",))
+
+
 def test_a_lower_level_is_tried_again_after_a_week() -> None:
     assert PROVEN.is_proven
     lower = replace(PROVEN, level=0, why_lower="A pack computes.")
@@ -154,5 +163,10 @@ def test_it_lies_in_the_cache_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert cache_folder() == tmp_path / "runflow/forks"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     assert cache_folder() == Path.home() / ".cache/runflow/forks"
+    # As a user id that no list of users knows.
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 54_321)
+    assert cache_folder() is None
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert cache_folder() == Path("/var/cache/runflow/forks")

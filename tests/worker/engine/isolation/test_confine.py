@@ -360,3 +360,12 @@ async def test_a_comfyui_that_holds_the_engines_folder_is_refused(open_folder: P
     sandbox = await probe(runtime, network=False, only=Rung.LANDLOCK)
     assert sandbox.rung is Rung.NONE
     assert "holds the folder of the engines" in (sandbox.why_not_better or "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+async def test_what_a_signal_has_ended_is_seen_as_that(number: signal.Signals, open_folder: Path) -> None:
+    held = make_held(open_folder, "own user")
+    engine, given = held.process(f"import os; os.kill(os.getpid(), {int(number)})")
+    await engine.start_within(given)
+    assert await engine.wait() == -number
+    await engine.kill()

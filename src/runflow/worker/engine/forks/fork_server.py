@@ -7,23 +7,28 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 import psutil
 import structlog
 
 from runflow.worker.engine.base import EngineStartFailed
+from runflow.worker.engine.forks.inspection import NOT_FOUND, SERVED_BY_OTHERS, Inspection, processes_of
 from runflow.worker.engine.isolation.rungs import PROCESSES_AT_MOST, Sandbox, hand_over, plan
-from runflow.worker.engine.isolation.view import LIVES, RUNTIME, SCRIPTS, Runtime, mounts, mounts_of_fork
+from runflow.worker.engine.isolation.view import SCRIPTS, Runtime, mounts, mounts_of_fork
 from runflow.worker.engine.log import EngineLog
 from runflow.worker.engine.process import EngineProcess
+
+_T = TypeVar("_T")
 
 log = structlog.get_logger(__name__)
 
 _LOAD_SECONDS = 300.0
 _ANSWER_SECONDS = 30.0
 _END_SECONDS = 10.0
+_LOOKS, _LOOK_SECONDS = 100, 0.05
+"""A child that only waits for its engine closes what it was forked with, at its own time."""
 _PARENT_FILE_BYTES = 1 << 30
 _MESSAGE_BYTES = 1024 * 1024
 
@@ -62,6 +67,7 @@ class ForkServer:
         self._asked: dict[tuple[str, str | None], asyncio.Future[dict[str, Any]]] = {}
         self._engines: dict[str, ForkedEngine] = {}
         self._watch: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
         self.has_cuda = False
         """Whether importing it gave it a CUDA context, which no fork survives."""
 
@@ -135,15 +141,16 @@ class ForkServer:
             )
         finally:
             os.close(modules)
-        self.has_cuda = bool(told["cuda"])
-        return {str(name): list(found) for name, found in told["complaints"].items()}
+        self.has_cuda = _given(told, "cuda", bool)
+        complaints = _given(told, "complaints", dict)
+        return {name: [str(words) for words in _given(complaints, name, list)] for name in complaints}
 
     async def computes(self, *, cuda: bool = False) -> bool:
         """Tell whether a child of it can compute: it hangs there if somebody computed before the fork.
 
         `cuda`: also on the graphics card, if its torch is made for one.
         """
-        return bool((await self._ask({"kind": "canary", "cuda": cuda}, seconds=90.0))["ok"])
+        return _given(await self._ask({"kind": "canary", "cuda": cuda}, seconds=90.0), "ok", bool)
 
     async def fork(
         self,
@@ -157,7 +164,7 @@ class ForkServer:
     ) -> "ForkedEngine":
         """Fork an engine whose folders are `lives`/`name`, serving on this socket. Raises `EngineStartFailed`."""
         view = self._view(name, number, file_bytes=file_bytes)
-        engine = ForkedEngine(self, name, EngineLog(log_path))
+        engine = ForkedEngine(self, name, EngineLog(log_path), os.fstat(listening).st_ino)
         self._engines[name] = engine
         try:
             said = engine.log.open()
@@ -170,6 +177,7 @@ class ForkServer:
                 descriptors=[listening, said],
                 seconds=_ANSWER_SECONDS,
             )
+            engine.process = _given(told, "process", int)
         except BaseException as refused:
             # It may be forked a moment later: whoever asks for its end now is heard after that.
             self.end(name)
@@ -180,13 +188,13 @@ class ForkServer:
             raise EngineStartFailed(f"The fork server made no engine: {refused}") from refused
         finally:
             os.close(said)
-        engine.process = told["process"]
         return engine
 
     async def settle_only(self, name: str, number: int, *, held: bool) -> int:
         """Fork a child that ends once it is shut in (without `held`: at once); return its exit status. To measure."""
         view = self._view(name, number, file_bytes=_PARENT_FILE_BYTES) if held else None
-        return int((await self._ask({"kind": "settle", "name": name, "view": view}, seconds=_ANSWER_SECONDS))["status"])
+        told = await self._ask({"kind": "settle", "name": name, "view": view}, seconds=_ANSWER_SECONDS)
+        return _given(told, "status", int)
 
     def processes(self) -> list[psutil.Process]:
         """Return its own processes and those of all its engines."""
@@ -195,34 +203,17 @@ class ForkServer:
         first = psutil.Process(self._process.pid)
         return [first, *first.children(recursive=True)]
 
-    async def held(self, process: int) -> str | None:
-        """Look at an engine from outside: return what is wrong with its sandbox, None if it is as it must be.
-
-        Node packs were imported by the process that it was forked from, and could have changed what shuts it in.
-        """
-        return await asyncio.to_thread(self._fault, process)
-
-    def _fault(self, process: int) -> str | None:
-        found = self.processes_of(process)
-        if not found or self._process is None:
-            return "its processes cannot be found"
-        try:
-            status = _status(found[0].pid)
-            mounts_seen = Path(f"/proc/{found[0].pid}/mountinfo").read_text(encoding="utf-8", errors="replace")
-        except OSError as error:
-            return f"it cannot be looked at: {error.strerror}"
-        if any(int(status[name], 16) for name in ("CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb")):
-            return "it kept rights of the fork server"
-        if status.get("NoNewPrivs") != "1":
-            return "it may gain rights"
-        if len(status["NSpid"].split()) != len(_status(self._process.pid or 0)["NSpid"].split()) + 2:
-            return "it is not alone among its processes"
-        if self.sandbox.in_users and self.sandbox.count > 1 and status["Uid"].split()[0] == str(self.sandbox.users):
-            return "it has the fork server's user"
-        places = [line.split()[4] for line in mounts_seen.splitlines()]
-        if RUNTIME not in places or places[::-1].index(RUNTIME) > places[::-1].index(LIVES):
-            return "it sees the folders of other engines"
-        return None
+    async def held(self, engine: "ForkedEngine") -> str | None:
+        """Look at an engine from outside (`inspection.py`): return what is wrong with it, None if nothing is."""
+        if self._process is None or self._process.pid is None:
+            return NOT_FOUND
+        inspection = Inspection(self.sandbox, self._process.pid, engine.process, engine.socket)
+        for _ in range(_LOOKS):
+            fault = await asyncio.to_thread(inspection.fault)
+            if fault not in (SERVED_BY_OTHERS, NOT_FOUND) or not engine.running:
+                return fault
+            await asyncio.sleep(_LOOK_SECONDS)
+        return fault
 
     def _view(self, name: str, number: int, *, file_bytes: int) -> dict[str, Any]:
         owner = self.sandbox.uid_inside(number)
@@ -240,6 +231,8 @@ class ForkServer:
             self._watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watch
+        if self._ending is not None:
+            await self._ending
         if self._process is not None:
             await self._process.kill()
         self._hang_up("The fork server was stopped.")
@@ -259,9 +252,7 @@ class ForkServer:
         if self._process is None or self._process.pid is None:
             return []
         with contextlib.suppress(psutil.Error):
-            for candidate in psutil.Process(self._process.pid).children(recursive=True):
-                if process in _numbers(candidate.pid):
-                    return candidate.children(recursive=True)
+            return processes_of(self._process.pid, process)
         return []
 
     async def _ask(self, message: dict[str, Any], *, descriptors: Sequence[int] = (), seconds: float) -> dict[str, Any]:
@@ -281,7 +272,7 @@ class ForkServer:
         finally:
             self._asked.pop(key, None)
         if told.get("error"):
-            raise ForkRefused(told["error"])
+            raise ForkRefused(str(told["error"]))
         return told
 
     def _hear(self) -> None:
@@ -295,7 +286,13 @@ class ForkServer:
         if not content:
             self._hang_up("The fork server ended.")
             return
-        told = orjson.loads(content)
+        told = _message(content)
+        if told is None:
+            # Packs run in that process: what it says now is not to be believed either.
+            self._hang_up("The fork server said what is no answer.")
+            if self._process is not None:
+                self._ending = asyncio.create_task(self._process.kill(), name="fork-server-kill")
+            return
         if told["kind"] == "ended":
             engine = self._engines.pop(told["name"], None)
             if engine is not None:
@@ -330,6 +327,8 @@ class ForkedEngine:
     server: ForkServer
     name: str
     log: EngineLog
+    socket: int
+    """The inode of what it serves on."""
     process: int = 0
     returncode: int | None = None
     _gone: asyncio.Event = field(default_factory=asyncio.Event)
@@ -385,15 +384,21 @@ class ForkedEngine:
         return self.log.tail()
 
 
-def _status(pid: int) -> dict[str, str]:
-    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines()
-    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+def _message(content: bytes) -> dict[str, Any] | None:
+    """Return what the fork server said, None where it is none of its messages."""
+    try:
+        told = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return None
+    is_one = isinstance(told, dict) and isinstance(told.get("kind"), str) and isinstance(told.get("name"), str | None)
+    if not is_one or (told["kind"] == "ended" and type(told.get("status")) is not int):
+        return None
+    return dict(told)
 
 
-def _numbers(pid: int) -> list[int]:
-    """The numbers that a process has in each of the process namespaces that it is in, the machine's first."""
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("NSpid:"):
-                return [int(number) for number in line.split()[1:]][1:2]
-    return []
+def _given(told: Mapping[str, Any], name: str, kind: type[_T]) -> _T:
+    """Return a part of an answer. Raises `ForkRefused` where it is not of this kind."""
+    value = told.get(name)
+    if type(value) is not kind:
+        raise ForkRefused(f"It answered with no {name}.")
+    return value

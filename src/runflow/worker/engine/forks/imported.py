@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -11,6 +12,7 @@ import orjson
 
 _MOST_BYTES = 1024 * 1024
 _MOST_MODULES = 20_000
+_LONGEST_NAME, _LONGEST_VALUE = 200, 1000
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 SETTINGS = (
     "PYTORCH_CUDA_ALLOC_CONF",
@@ -46,11 +48,9 @@ class ImportRecord:
             content = os.pread(self.descriptor, _MOST_BYTES, 0)
             told: Any = orjson.loads(content.rstrip(b"\0") or b"{}")
             modules, settings = told["modules"], told["settings"]
-            names = [name for name in modules[:_MOST_MODULES] if isinstance(name, str) and _NAME.fullmatch(name)]
-            kept = {name: value for name, value in settings.items() if name in SETTINGS and isinstance(value, str)}
+            return Imported(believed_modules(modules), believed_settings(settings))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return Imported()
-        return Imported(tuple(names), kept)
 
     def close(self) -> None:
         """Let go of the memory."""
@@ -64,3 +64,21 @@ class ImportRecord:
     def __exit__(self, *ended: object) -> None:
         """Let go of the memory."""
         self.close()
+
+
+def believed_modules(told: Sequence[Any]) -> tuple[str, ...]:
+    """Return those that are names of modules, and no more of them than a boot imports."""
+    return tuple(
+        name
+        for name in told[:_MOST_MODULES]
+        if isinstance(name, str) and len(name) <= _LONGEST_NAME and _NAME.fullmatch(name)
+    )
+
+
+def believed_settings(told: Mapping[str, Any]) -> dict[str, str]:
+    """Return those that are made for torch and that an environment takes."""
+    return {
+        name: value
+        for name in SETTINGS
+        if isinstance(value := told.get(name), str) and len(value) <= _LONGEST_VALUE and "\0" not in value
+    }

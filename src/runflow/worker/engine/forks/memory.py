@@ -17,6 +17,8 @@ from typing import Self
 import orjson
 
 from runflow import __version__
+from runflow.worker.engine.folders import home_folder
+from runflow.worker.engine.forks.imported import believed_modules, believed_settings
 from runflow.worker.engine.isolation.view import Runtime
 
 _MOST_BYTES = 8 * 1024 * 1024
@@ -67,8 +69,8 @@ class Remembered:
 class ForkMemory:
     """A file for each identity, in the first of `folders` that is ours alone."""
 
-    def __init__(self, *folders: Path) -> None:
-        self._folders = folders
+    def __init__(self, *folders: Path | None) -> None:
+        self._folders = [folder for folder in folders if folder is not None]
 
     def read(self, key: str) -> Remembered | None:
         """Return what is known of this identity, None where that is nothing."""
@@ -81,8 +83,8 @@ class ForkMemory:
                 int(kept["level"]),
                 tuple(map(str, kept["load_in_child"])),
                 tuple(map(str, kept["node_types"])),
-                tuple(map(str, kept["modules"])),
-                {str(name): str(value) for name, value in kept["settings"].items()},
+                believed_modules(kept["modules"]),
+                believed_settings(kept["settings"]),
                 kept["why_lower"],
                 float(kept["proven_at"]),
             )
@@ -125,12 +127,18 @@ class ForkMemory:
         raise OSError("There is no folder for it that is ours alone.")
 
 
-def cache_folder() -> Path:
-    """Return where this user's proofs are kept: beside other caches, and not by what `sudo` left in HOME."""
+def cache_folder() -> Path | None:
+    """Return where this user's proofs are kept: beside other caches, and not by what `sudo` left in HOME.
+
+    None for a user id without a home, as in a container.
+    """
     if os.geteuid() == 0:
         return Path("/var/cache/runflow/forks")
     cache = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(cache) if cache.startswith("/") else Path.home() / ".cache") / "runflow" / "forks"
+    if cache.startswith("/"):
+        return Path(cache) / "runflow" / "forks"
+    home = home_folder()
+    return None if home is None else home / ".cache" / "runflow" / "forks"
 
 
 def identity(runtime: Runtime, arguments: Sequence[str]) -> str:

@@ -119,6 +119,8 @@ class Server:
         if process == 0:
             _child(self.parent, asked, descriptors)
         self.children[process] = asked["name"]
+        while descriptors:  # before the worker looks whether only the engine has them
+            os.close(descriptors.pop())
         self._say("fork", name=asked["name"], process=process)
 
     def _tell_of_ends(self) -> None:
@@ -258,7 +260,8 @@ def _end_with(engine: int) -> None:
         os.dup2(nowhere, stream)
     _, status = os.waitpid(engine, 0)
     if os.WIFSIGNALED(status):
-        signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
+        if os.WTERMSIG(status) not in (signal.SIGKILL, signal.SIGSTOP):  # nobody can change what these do
+            signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
         os.kill(os.getpid(), os.WTERMSIG(status))
     os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1)
 

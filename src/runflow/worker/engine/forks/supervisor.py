@@ -161,13 +161,23 @@ class ForkSupervisor:
         return _READY_SECONDS.get(self.level or PACKAGES, self._home.settings.boot_seconds)
 
     async def require_held(self, engine: ForkedEngine) -> None:
-        """See that an engine is shut in as it must be, before its first prompt. Raises EngineStartFailed."""
-        fault = None if self.server is None else await self.server.held(engine.process)
-        if fault is not None:
-            await engine.kill()
-            self._is_refused, self.level = True, None
-            self.why_none = f"Engines are booted, not forked: {fault}. A node pack may have done that at import."
-            raise EngineStartFailed(self.why_none)
+        """See that an engine is shut in as it must be, before its first prompt.
+
+        Raises EngineStartFailed. The fork server of one that is not ends with all that came from it.
+        """
+        fault = None if self.server is None else await self.server.held(engine)
+        if fault is None or self.server is None:
+            return
+        if not engine.running:
+            raise EngineStartFailed("The engine ended before its first prompt.")
+        self._is_refused, self.level = True, None
+        self.why_none = f"Engines are booted, not forked: {fault}. A node pack may have done that at import."
+        log.error("A forked engine is not held as it must be.", reason=fault)
+        await self.server.stop()
+        await engine.kill()
+        if self._known is not None:
+            await asyncio.to_thread(self._memory.forget, self._known.identity)
+        raise EngineStartFailed(self.why_none)
 
     async def require_parity(self, client: ComfyClient) -> None:
         """See that the first engine out of a fork server has every class that it is known for.
@@ -315,7 +325,7 @@ class ForkSupervisor:
         try:
             engine = await self.fork(life, secret, listening, log_path)
             await until_ready(engine, client, _CANARY_SECONDS, log_path, None)
-            if (fault := await server.held(engine.process)) is not None:
+            if (fault := await server.held(engine)) is not None:
                 raise ForkRefused(f"{fault[:1].upper()}{fault[1:]}.")
             found = await client.object_info()
             if missing := node_types - frozenset(found):

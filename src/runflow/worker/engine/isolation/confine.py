@@ -81,7 +81,8 @@ def _wait_outside(keeper: int, guard: int, holds: int) -> None:
 def _end_like(status: int) -> None:
     """End as another process did, for whoever waits for us."""
     if os.WIFSIGNALED(status):
-        signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
+        if os.WTERMSIG(status) not in (signal.SIGKILL, signal.SIGSTOP):  # nobody can change what these do
+            signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
         os.kill(os.getpid(), os.WTERMSIG(status))
         os._exit(128 + os.WTERMSIG(status))
     os._exit(os.WEXITSTATUS(status))

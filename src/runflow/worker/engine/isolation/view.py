@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from runflow.worker.engine.folders import home_folder
+
 RUNTIME = "/run/runflow"
 """Inside: what belongs to the sandbox itself. A fork server's children cover it with an empty folder."""
 COMFYUI_LAYER = f"{RUNTIME}/comfyui"
@@ -200,8 +202,9 @@ def _interpreter(python: Path, base: Path) -> Iterator[Mount]:
     Of one that lies in somebody's home (`~/bin/python3`) only its programs and libraries: that home holds keys.
     """
     seen: set[Path] = set()
+    privates = [folder for folder in (base.resolve(), home_folder()) if folder is not None]
     for prefix in _prefixes(python):
-        if any(_is_within(private, prefix.resolve()) for private in (base.resolve(), Path.home())):
+        if any(_is_within(private, prefix.resolve()) for private in privates):
             for name in ("bin", "lib", "lib64"):
                 if _is_folder(prefix / name) and prefix not in (Path("/"), Path("/usr")):
                     yield _bind(prefix / name, (prefix / name).resolve())
