@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,11 +14,11 @@ import psutil
 import structlog
 
 from runflow.worker.engine.base import EngineStartFailed
-from runflow.worker.engine.forks.inspection import NOT_FOUND, SERVED_BY_OTHERS, Inspection, processes_of
+from runflow.worker.engine.forks.inspection import NOT_FOUND, SERVED_BY_OTHERS, Inspection, all_below, processes_of
 from runflow.worker.engine.isolation.rungs import PROCESSES_AT_MOST, Sandbox, hand_over, plan
 from runflow.worker.engine.isolation.view import SCRIPTS, Runtime, mounts, mounts_of_fork
 from runflow.worker.engine.log import EngineLog
-from runflow.worker.engine.process import EngineProcess
+from runflow.worker.engine.process import EngineProcess, descendants
 
 _T = TypeVar("_T")
 
@@ -247,12 +247,14 @@ class ForkServer:
             with contextlib.suppress(OSError):
                 self._control.send(orjson.dumps({"kind": "kill", "name": name}))
 
-    def processes_of(self, process: int) -> list[psutil.Process]:
+    def processes_of(
+        self, process: int, below: Callable[[int], list[psutil.Process]] = all_below
+    ) -> list[psutil.Process]:
         """Return an engine's processes, by the number that the fork server knows it by."""
         if self._process is None or self._process.pid is None:
             return []
         with contextlib.suppress(psutil.Error):
-            return processes_of(self._process.pid, process)
+            return processes_of(self._process.pid, process, below)
         return []
 
     async def _ask(self, message: dict[str, Any], *, descriptors: Sequence[int] = (), seconds: float) -> dict[str, Any]:
@@ -374,7 +376,7 @@ class ForkedEngine:
     def memory_bytes(self, *, children: bool) -> int:
         """Return its resident memory with that of what it started."""
         total = 0
-        for process in self.server.processes_of(self.process):
+        for process in self.server.processes_of(self.process, descendants):
             with contextlib.suppress(psutil.Error):
                 total += process.memory_info().rss
         return total

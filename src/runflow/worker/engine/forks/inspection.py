@@ -4,7 +4,7 @@ What shuts an engine in is Python in a process that has imported node packs, whi
 """
 
 import errno
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,6 @@ import psutil
 
 from runflow.worker.engine.isolation.rungs import Sandbox
 from runflow.worker.engine.isolation.view import LIVES, RUNTIME
-from runflow.worker.engine.process import descendants
 
 NOT_FOUND = "its processes cannot be found"
 SERVED_BY_OTHERS = "a process that is none of it holds the socket that it serves on"
@@ -99,15 +98,23 @@ class Inspection:
         return is_first or not any(fault for _, fault in (self._fault(task, depth) for task in tasks))
 
 
-def processes_of(first: int, number: int) -> list[psutil.Process]:
+def all_below(pid: int) -> list[psutil.Process]:
+    """Return whatever a process has started, by reading every process of the machine. Raises psutil.Error."""
+    found: list[psutil.Process] = psutil.Process(pid).children(recursive=True)
+    return found
+
+
+def processes_of(
+    first: int, number: int, below: Callable[[int], list[psutil.Process]] = all_below
+) -> list[psutil.Process]:
     """Return an engine's processes, by the number that the fork server below `first` knows it by."""
-    for candidate in descendants(first):
+    for candidate in below(first):
         try:
             numbers = _numbers(_status(Path(f"/proc/{candidate.pid}")))
         except OSError:
             continue
         if numbers[1:2] == [str(number)]:
-            return descendants(candidate.pid)
+            return below(candidate.pid)
     return []
 
 
