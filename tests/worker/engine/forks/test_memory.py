@@ -86,6 +86,7 @@ def test_what_runs_leave_changes_nothing(runtime: Runtime) -> None:
         "models/y.py",
         "output/z.py",
         "custom_nodes/pack/__pycache__/nodes.pyc",
+        ".venv/lib/python3.11/site-packages/__pycache__/six.pyc",
         "custom_nodes/pack/kept.json",
     ):
         (runtime.comfy_dir / name).parent.mkdir(parents=True, exist_ok=True)

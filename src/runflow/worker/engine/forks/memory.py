@@ -154,6 +154,7 @@ def identity(runtime: Runtime, arguments: Sequence[str]) -> str:
         told += [
             _seen(place) if place.suffix in {".pth", ".dist-info"} else place.name
             for place in sorted(packages.iterdir())
+            if place.name not in _NO_CODE
         ]
     left = [_MOST_FILES]
     told.append(list(_tree(Path(__file__).parent.parent, left)))  # what forks them, where it is worked on
