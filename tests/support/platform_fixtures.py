@@ -157,7 +157,17 @@ class Platform:
         return self.find("worker", "--token-file")
 
     def engine(self) -> psutil.Process | None:
-        return self.find("main.py", "--port")
+        """The ComfyUI that runs the runs: a booted one, else one that was forked."""
+        booted, worker = self.find("main.py", "--port"), self.worker()
+        if booted is not None or worker is None:
+            return booted
+        forks: list[psutil.Process] = []
+        with contextlib.suppress(psutil.Error):
+            for process in worker.children(recursive=True):
+                if any("forks/server.py" in part for part in process.cmdline()):
+                    forks.append(process)
+        # Below the fork server comes one that only waits for the engine, and that one's child is the engine.
+        return forks[-1] if len(forks) > 2 else None
 
     def postmaster(self) -> psutil.Process | None:
         return self.find("postgres", "-D") or self.find("bin/postgres")
