@@ -23,6 +23,19 @@ def only_hints(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runflow.queue.board.MOST_READ_AGAIN_SECONDS", 3600.0)
 
 
+def heard_looks(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Return a list that grows by each look from now on that finds nothing."""
+    looks: list[None] = []
+    looked = Board.looked
+
+    def spied(board: Board) -> None:
+        looks.append(None)
+        looked(board)
+
+    monkeypatch.setattr(Board, "looked", spied)
+    return looks
+
+
 STEPS: dict[str, tuple[Any, str, bool]] = {
     "the worker is read": (WorkerApi, "_seen", False),
     "the wait begins": (Board, "asks", False),
@@ -88,19 +101,12 @@ async def test_a_run_whose_claim_broke_is_told_to_who_found_it_taken(
             raise RuntimeError("it broke")
         return await claim(transaction, **named)
 
-    looks: list[None] = []
-    looked = Board.looked
-
-    def spied(board: Board) -> None:
-        looks.append(None)
-        looked(board)
-
     monkeypatch.setattr(queries, "claim", breaking)
     run = await dispatch()
     ask = {**first.me, "wait_seconds": 30}
     lost = asyncio.create_task(first.http.post("/v1/worker/leases", json=ask))
     await under_way.wait()
-    monkeypatch.setattr(Board, "looked", spied)
+    looks = heard_looks(monkeypatch)
     waiting = asyncio.create_task(second.lease(30))
     await until(lambda: looks)
     assert not waiting.done()
@@ -115,8 +121,7 @@ async def test_a_run_that_a_claim_passed_over_because_the_sweeper_had_it_is_told
     services: Services, worker: Worker, dispatch: Dispatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = await dispatch()
-    doubting, locked, go, looks = sweep_queries.doubt_unfinished, asyncio.Event(), asyncio.Event(), list[None]()
-    looked = Board.looked
+    doubting, locked, go = sweep_queries.doubt_unfinished, asyncio.Event(), asyncio.Event()
 
     async def slow(transaction: Any, limit: int) -> int:
         found = await doubting(transaction, limit)
@@ -125,12 +130,8 @@ async def test_a_run_that_a_claim_passed_over_because_the_sweeper_had_it_is_told
             await go.wait()
         return found
 
-    def spied(board: Board) -> None:
-        looks.append(None)
-        looked(board)
-
     monkeypatch.setattr(sweep_queries, "doubt_unfinished", slow)
-    monkeypatch.setattr(Board, "looked", spied)
+    looks = heard_looks(monkeypatch)
     sweeping = asyncio.create_task(Sweeper(services).doubt_after_a_crash())
     await locked.wait()
     services.hub.publish("lanes")
@@ -179,15 +180,8 @@ async def test_a_run_that_was_hidden_by_workers_that_it_is_kept_from_is_told_to_
             await go.wait()
         return await claim(transaction, **named)
 
-    looks: list[None] = []
-    looked = Board.looked
-
-    def spied(board: Board) -> None:
-        looks.append(None)
-        looked(board)
-
     monkeypatch.setattr(queries, "claim", slow)
-    monkeypatch.setattr(Board, "looked", spied)
+    looks = heard_looks(monkeypatch)
     waiting = [asyncio.create_task(kept[0].lease(30))]
     await under_way.wait()
     waiting.append(asyncio.create_task(kept[1].lease(30)))

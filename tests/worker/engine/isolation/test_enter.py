@@ -8,12 +8,11 @@ import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from types import ModuleType
 
 import psutil
 import pytest
 
-from runflow.worker.engine.isolation import confine, enter
+from runflow.worker.engine.isolation import enter, kernel
 from runflow.worker.engine.isolation.enter import REFUSED_EXIT_CODE
 from runflow.worker.engine.isolation.rungs import Rung, Sandbox, first_uid, make_life
 from runflow.worker.engine.isolation.view import Mount
@@ -242,12 +241,11 @@ kernel.bind({str(tmp_path)!r}, {str(tmp_path)!r})
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
-@pytest.mark.parametrize("script", [enter, confine])
-def test_whoever_waits_for_an_engine_ends_as_it_did(script: ModuleType, number: signal.Signals) -> None:
+def test_whoever_waits_for_an_engine_ends_as_it_did(number: signal.Signals) -> None:
     process = os.fork()
     if process == 0:
         try:
-            script._end_like(int(number))
+            kernel.end_like(int(number))
         finally:
             os._exit(REFUSED_EXIT_CODE)
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -number

@@ -259,11 +259,7 @@ def _end_with(engine: int) -> None:
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)
     _, status = os.waitpid(engine, 0)
-    if os.WIFSIGNALED(status):
-        if os.WTERMSIG(status) not in (signal.SIGKILL, signal.SIGSTOP):  # nobody can change what these do
-            signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
-        os.kill(os.getpid(), os.WTERMSIG(status))
-    os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1)
+    kernel.end_like(status)
 
 
 def _serve(parent, asked: dict, listening: int) -> None:  # type: ignore[no-untyped-def,type-arg]

@@ -20,12 +20,10 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import enter
 import kernel
 import landlock
 import seccomp
-
-REFUSED_EXIT_CODE = 97
-"""Of a sandbox that could not be built."""
 
 _OWN = "/proc/self/"
 _ENDING_SECONDS = 10.0
@@ -52,7 +50,7 @@ def main(arguments: "list[str]") -> None:
     keeper = os.fork()
     if keeper == 0:
         os.close(holds)
-        _guarded(_keep, plan, waits)
+        enter.guarded(_keep, plan, waits)
     os.close(waits)
     kernel.close_others({guard, holds})
     _wait_outside(keeper, guard, holds)
@@ -75,31 +73,7 @@ def _wait_outside(keeper: int, guard: int, holds: int) -> None:
             break
     _, status = os.waitpid(keeper, 0)
     _end_all(reaches_all=False, user=None)
-    _end_like(status)
-
-
-def _end_like(status: int) -> None:
-    """End as another process did, for whoever waits for us."""
-    if os.WIFSIGNALED(status):
-        if os.WTERMSIG(status) not in (signal.SIGKILL, signal.SIGSTOP):  # nobody can change what these do
-            signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
-        os.kill(os.getpid(), os.WTERMSIG(status))
-        os._exit(128 + os.WTERMSIG(status))
-    os._exit(os.WEXITSTATUS(status))
-
-
-def _guarded(step, *given) -> None:  # type: ignore[no-untyped-def]
-    """Run a step that does not return; what it could not do is said in one line."""
-    try:
-        step(*given)
-    except OSError as error:
-        os.write(2, f"SANDBOX: {_told(error)}\n".encode())
-    os._exit(REFUSED_EXIT_CODE)
-
-
-def _told(error: OSError) -> str:
-    reason = error.strerror or str(error)
-    return f"{error.filename}: {reason}" if error.filename else reason
+    kernel.end_like(status)
 
 
 def _keep(plan, waits: int) -> None:  # type: ignore[no-untyped-def]
@@ -119,7 +93,7 @@ def _keep(plan, waits: int) -> None:  # type: ignore[no-untyped-def]
     command = os.fork()
     if command == 0:
         os.close(begun)
-        _guarded(_become, plan, begin)
+        enter.guarded(_become, plan, begin)
     os.close(begin)
     # /proc makes its entries anew when memory is short, and then they are not those that have the rule.
     own = f"/proc/{command}/"
@@ -139,7 +113,7 @@ def _keep(plan, waits: int) -> None:  # type: ignore[no-untyped-def]
             os.write(said, f"The engine started more than {most} processes and threads, and was ended.\n".encode())
         status = None
     left = _end_all(reaches_all=reaches_all, user=plan["uid"] if plan["alone"] else None)
-    _end_like(left.get(command, 0) if status is None else status)
+    kernel.end_like(left.get(command, 0) if status is None else status)
 
 
 def _reaches(process: int) -> bool:
@@ -270,7 +244,7 @@ def _descendants() -> "list[int]":
 def _become(plan, begin: int) -> None:  # type: ignore[no-untyped-def]
     """Leave every right that the command is not to have, and become it."""
     if not os.read(begin, 1):  # the keeper could not begin
-        os._exit(REFUSED_EXIT_CODE)
+        os._exit(enter.REFUSED_EXIT_CODE)
     signal.set_wakeup_fd(-1)
     os.setsid()  # within a session, whoever is in it may be continued
     for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -331,5 +305,5 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except OSError as problem:
-        os.write(2, f"SANDBOX: {_told(problem)}\n".encode())
-    os._exit(REFUSED_EXIT_CODE)
+        os.write(2, f"SANDBOX: {enter.told(problem)}\n".encode())
+    os._exit(enter.REFUSED_EXIT_CODE)

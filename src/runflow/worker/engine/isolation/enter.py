@@ -63,17 +63,7 @@ def wait_outside(first: int, guard: int) -> None:
             os.kill(first, signal.SIGKILL)
             os._exit(1)
         if ended in ready:
-            _end_like(os.waitpid(first, 0)[1])
-
-
-def _end_like(status: int) -> None:
-    """End as another process did, for whoever waits for us."""
-    if os.WIFSIGNALED(status):
-        if os.WTERMSIG(status) not in (signal.SIGKILL, signal.SIGSTOP):  # nobody can change what these do
-            signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
-        os.kill(os.getpid(), os.WTERMSIG(status))
-        os._exit(128 + os.WTERMSIG(status))
-    os._exit(os.WEXITSTATUS(status))
+            kernel.end_like(os.waitpid(first, 0)[1])
 
 
 def guarded(step, *given) -> None:  # type: ignore[no-untyped-def]

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import resource
+import signal
 import socket
 import struct
 
@@ -236,6 +237,16 @@ def limit(*, processes_at_most: int, file_bytes: int) -> None:
         _, hard = resource.getrlimit(kind)
         wanted = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(kind, (wanted, wanted))
+
+
+def end_like(status: int) -> None:
+    """End as another process did, for whoever waits for us."""
+    if os.WIFSIGNALED(status):
+        if os.WTERMSIG(status) not in (signal.SIGKILL, signal.SIGSTOP):  # nobody can change what these do
+            signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
+        os.kill(os.getpid(), os.WTERMSIG(status))
+        os._exit(128 + os.WTERMSIG(status))
+    os._exit(os.WEXITSTATUS(status))
 
 
 def close_others(keep: "set[int]") -> None:
