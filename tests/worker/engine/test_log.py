@@ -121,3 +121,41 @@ async def test_a_full_disk_stops_no_engine(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     await engine.kill()
     assert (tmp_path / "e.log").stat().st_size <= 20_000
+
+
+async def test_the_end_of_an_engines_log_is_its_own_while_a_newer_engine_has_the_path(tmp_path: Path) -> None:
+    """What it says goes into a failure that its organization reads: the newer engine may be another's."""
+    older, newer = EngineLog(tmp_path / "engine.log"), EngineLog(tmp_path / "engine.log")
+    ours = older.open()
+    os.write(ours, b"of the first organization\n")
+    told(older)
+    theirs = newer.open()
+    os.write(theirs, b"SecretError: of the second organization\n")
+    assert newer.tail() == "SecretError: of the second organization\n"
+    os.write(ours, b"and its end\n")
+    os.close(ours)
+    assert older.tail() == "of the first organization\nand its end\n"
+    older.close()
+    assert older.tail() == "of the first organization\nand its end\n"
+    os.close(theirs)
+    newer.close()
+
+
+async def test_a_long_log_does_not_set_the_one_of_a_newer_engine_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_log, "LIMIT_BYTES", 100)
+    older, newer = EngineLog(tmp_path / "engine.log"), EngineLog(tmp_path / "engine.log")
+    ours, theirs = older.open(), newer.open()
+    os.write(theirs, b"the newer engine\n")
+    told(newer)
+    for part in (b"1" * 200, b"2" * 200, b"3"):
+        os.write(ours, part + b"\n")
+        told(older)
+    assert newer.path.read_bytes().endswith(b"the newer engine\n")
+    set_aside = newer.path.with_suffix(".log.1").read_bytes()
+    assert set_aside.endswith(b"3\n") and len(set_aside) < 400
+    assert older.tail().endswith("1\n" + "2" * 200 + "\n3\n")
+    for log, written in ((older, ours), (newer, theirs)):
+        os.close(written)
+        log.close()

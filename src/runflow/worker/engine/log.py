@@ -36,6 +36,8 @@ class EngineLog:
         self._pipe: int | None = None
         self._file: int | None = None
         self._size = 0
+        self._earlier = b""
+        """The end of what was written before the file that is written to now."""
         self._within_line = False
         self._run: tuple[str, float] = ("-", float("inf"))
 
@@ -61,12 +63,8 @@ class EngineLog:
         """Return the end of the log as the engine said it: all that it has said by now, without stamps and colours."""
         with self._guard:
             self._take()
-        try:
-            with self.path.open("rb") as log:
-                log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
-                return _COLOURS.sub("", _STAMP.sub(b"", log.read()).decode(errors="replace"))
-        except OSError:
-            return ""
+            said = self._end_of_file()
+        return _COLOURS.sub("", _STAMP.sub(b"", said).decode(errors="replace"))
 
     def close(self) -> None:
         """Write what is left in the pipe, and listen no longer, whoever may still have its other end."""
@@ -99,6 +97,7 @@ class EngineLog:
         return True
 
     def _end(self) -> None:
+        self._earlier = self._end_of_file()
         for descriptor in (self._pipe, self._file):
             if descriptor is not None:
                 os.close(descriptor)
@@ -124,12 +123,34 @@ class EngineLog:
 
     def _begin_file(self) -> None:
         """Begin the file anew and keep the one before it. No other user of the machine reads them: it tells of runs."""
+        self._earlier = self._end_of_file()
+        if self._file is not None and not self._has_the_path():
+            os.ftruncate(self._file, 0)  # a newer engine took the path: what lies there is not ours to set aside
+            self._size = 0
+            return
         older = self.path.with_suffix(".log.1")
         with contextlib.suppress(OSError):
             self.path.replace(older)
             older.chmod(FILE_MODE)
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
         os.fchmod(descriptor, FILE_MODE)
         if self._file is not None:
             os.close(self._file)
         self._file, self._size = descriptor, 0
+
+    def _has_the_path(self) -> bool:
+        """Tell whether the file that we write to is still the one with the path, which newer engines take over."""
+        assert self._file is not None
+        try:
+            return os.path.samestat(os.fstat(self._file), os.stat(self.path, follow_symlinks=False))
+        except OSError:
+            return False
+
+    def _end_of_file(self) -> bytes:
+        """Return the end of what was written: by the descriptor, for another engine's log may have the path by now."""
+        if self._file is None:
+            return self._earlier
+        with contextlib.suppress(OSError):
+            size = os.fstat(self._file).st_size
+            return (self._earlier + os.pread(self._file, _TAIL_BYTES, max(0, size - _TAIL_BYTES)))[-_TAIL_BYTES:]
+        return self._earlier
