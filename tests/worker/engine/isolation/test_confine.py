@@ -278,8 +278,8 @@ async def test_what_stops_whoever_would_end_it_ends(open_folder: Path) -> None:
     word = f"runflow-{open_folder.name}"
     engine, given = held.process(STOPS)
     given["command"].append(word)
-    one_by_one = "        for process in _descendants():\n"
-    given["script"] = str(altered(open_folder, one_by_one, "        for process in ():\n"))
+    one_by_one = "            _end_one_by_one()\n"
+    given["script"] = str(altered(open_folder, one_by_one, "            pass\n"))
     text = (open_folder / "confine.py").read_text()
     text = text.replace("if not _reaches(keeper):", "time.sleep(0.2)\n            if not _reaches(keeper):")
     (open_folder / "confine.py").write_text(text.replace("keep_signals() and not", "keep_signals() and False and not"))
@@ -299,7 +299,7 @@ async def test_what_stops_whoever_would_end_it_ends(open_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS[:2])
-@pytest.mark.parametrize("what", ["_tasks_of_machine", "_descendants", "_end_user"])
+@pytest.mark.parametrize("what", ["_tasks_of_machine", "_descendants", "_end_user", "_end_one_by_one"])
 async def test_it_ends_though_what_it_takes_is_used_up(kind: str, what: str, open_folder: Path) -> None:
     held = make_root_held(open_folder, kind)
     word = f"runflow-{open_folder.name}"

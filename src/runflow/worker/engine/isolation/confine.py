@@ -184,9 +184,7 @@ def _end_all(*, reaches_all: bool, user: "int | None") -> "dict[int, int]":
             with contextlib.suppress(OSError, MemoryError):
                 _end_user(user)
         with contextlib.suppress(OSError, MemoryError):
-            for process in _descendants():
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(process, signal.SIGKILL)
+            _end_one_by_one()
         while True:
             try:
                 process, status = os.waitpid(-1, os.WNOHANG)
@@ -196,6 +194,38 @@ def _end_all(*, reaches_all: bool, user: "int | None") -> "dict[int, int]":
                 break
             found[process] = status
         time.sleep(_PAUSE_SECONDS)
+
+
+def _end_one_by_one() -> None:
+    """End each process below us in the moment in which it is found, and look for its own afterwards.
+
+    One that forks and ends all the time is elsewhere by the end of a look at the whole machine.
+    """
+    own = os.getpid()
+    if not os.path.exists(f"/proc/{own}/task/{own}/children"):  # a kernel without CONFIG_PROC_CHILDREN
+        for process in _descendants():
+            _end(process)
+        return
+    left = [own]
+    while left:
+        for process in _children(left.pop()):
+            _end(process)
+            left.append(process)
+
+
+def _end(process: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(process, signal.SIGKILL)
+
+
+def _children(process: int) -> "list[int]":
+    found: list[int] = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for task in os.listdir(f"/proc/{process}/task"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                with open(f"/proc/{process}/task/{task}/children") as file:
+                    found += map(int, file.read().split())
+    return found
 
 
 def _end_user(user: int) -> None:
