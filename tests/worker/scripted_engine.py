@@ -254,9 +254,9 @@ class ScriptedEngine:
     async def clean(self, run_folder: str) -> None:
         self.cleaned.append(run_folder)
 
-    def crash(self, message: str = "The engine was killed.", log_tail: str = "") -> None:
+    def crash(self, message: str = "The engine was killed.", log_tail: str = "", *, again: bool = True) -> None:
         """Die, with everything inside."""
-        self._end(EngineCrashed(message, log_tail=log_tail))
+        self._end(EngineCrashed(message, log_tail=log_tail, again=again))
 
     def tell(self, flight: Flight, kind: EventKind, **more: Any) -> None:
         if flight.on_event is not None:

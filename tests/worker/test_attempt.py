@@ -434,8 +434,9 @@ class TestEngineFaults:
         assert done["error"]["details"]["last_words"] == ["booting", "File secret.py: boom", "bye"]
         assert "engine_down" in [each["status"] for each in server.registrations]
 
+    @pytest.mark.parametrize("again", [True, False])
     async def test_of_two_runs_inside_only_the_one_that_executed_is_blamed(
-        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker
+        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker, again: bool
     ) -> None:
         async with worker():
             await server.completion(server.offer())
@@ -443,9 +444,10 @@ class TestEngineFaults:
             first, second = server.offer(), server.offer()
             await hold.until_began(first)
             await server.until(lambda: f"submit {second}" in engine.log)
-            engine.crash()
+            engine.crash(again=again)
             blamed, innocent = await server.completion(first), await server.completion(second)
         assert (blamed["result"], blamed["error"]["code"]) == ("failed", "ENGINE_CRASHED")
+        assert blamed["error"].get("retryable", False) is again
         assert innocent["result"] == "released"
 
     @pytest.mark.parametrize("error", [EngineUnreachable("No answer."), EngineRefused(500, "HTTP 500.")])

@@ -251,7 +251,7 @@ class Attempt:
                 continue
             except EngineError as error:
                 log.error("The engine failed.", lease_id=self.lease.id, reason=str(error))
-                failure = engine_failure(error, Stage.EXECUTE)
+                failure = engine_failure(error, Stage.EXECUTE, has_begun=self.has_begun)
                 self._report.end_running(CLOCK.now(), failure.message)
                 raise RunFailed(failure) from error
             return execution, prompt

@@ -100,15 +100,19 @@ def _blame(
     return replace(error, next_step=f"{step} {error.next_step}") if inputs else error, inputs
 
 
-def engine_failure(error: EngineError, stage: Stage) -> Failure:
-    """Return the failure of a run whose engine died or does not answer. Its last words are cleaned line by line."""
+def engine_failure(error: EngineError, stage: Stage, *, has_begun: bool = False) -> Failure:
+    """Return the failure of a run whose engine died or does not answer. Its last words are cleaned line by line.
+
+    `has_begun`: whether the engine was executing it. Else its end was none of the run's doing.
+    """
     code = error.code if isinstance(error, EngineCrashed) else FailureCode.ENGINE_CRASHED
     details = None
     if isinstance(error, EngineCrashed) and error.log_tail.strip():
         lines = error.log_tail.strip().splitlines()[-_LAST_WORDS:]
         details = {"last_words": [words for line in lines if (words := clean(line))]}
     message = clean(error) or "The engine failed."
-    return Failure(code, stage, message, details=details, retryable=True)
+    again = not has_begun or not isinstance(error, EngineCrashed) or error.again
+    return Failure(code, stage, message, details=details, retryable=again)
 
 
 def timeout_failure(seconds: float, stage: Stage) -> Failure:

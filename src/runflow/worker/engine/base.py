@@ -44,10 +44,19 @@ class AnswerTooLarge(EngineRefused):
 class EngineCrashed(EngineError):
     """The engine died, or lost the prompt, while it had work. The run may be tried again on another lease.
 
-    `code` is `OUT_OF_MEMORY` where memory was the cause, else `ENGINE_CRASHED`; `log_tail` is for the operator only.
+    `code` is `OUT_OF_MEMORY` where memory was the cause, else `ENGINE_CRASHED`; `log_tail` is the engine's own, and the
+    run's failure tells the end of it. `again` is False where the run that executed would end the next engine likewise.
     """
 
-    def __init__(self, message: str, *, code: FailureCode = FailureCode.ENGINE_CRASHED, log_tail: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: FailureCode = FailureCode.ENGINE_CRASHED,
+        log_tail: str = "",
+        again: bool = True,
+    ) -> None:
+        self.again = again
         self.code = code
         self.log_tail = log_tail
         super().__init__(message)

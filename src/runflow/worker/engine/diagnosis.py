@@ -5,6 +5,7 @@ import signal
 from dataclasses import dataclass
 
 from runflow.protocol.failures import FailureCode
+from runflow.worker.engine.forks.serving import RESTART_EXIT_CODE
 
 SANDBOX_EXIT_CODE = 97
 """Of an engine whose sandbox could not be built (`isolation/enter.py`)."""
@@ -50,10 +51,14 @@ _LAST_WORDS = re.compile(r"^(\w+(?:\.\w+)*(?:Error|Exception|Interrupt)): (.+)$"
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """The cause with its next step, in one sentence or two, and the failure code of the runs that it took along."""
+    """The cause with its next step, in one sentence or two, and the failure code of the runs that it took along.
+
+    `again`: whether the run that executed then may go better elsewhere.
+    """
 
     text: str
     code: FailureCode
+    again: bool = True
 
 
 def diagnose(returncode: int | None, log_tail: str, killed_because: str | None = None) -> Diagnosis:
@@ -62,6 +67,9 @@ def diagnose(returncode: int | None, log_tail: str, killed_because: str | None =
         return Diagnosis(killed_because, FailureCode.OUT_OF_MEMORY)
     if returncode == SANDBOX_EXIT_CODE:
         return Diagnosis(_no_sandbox(log_tail), FailureCode.ENGINE_CRASHED)
+    if returncode == RESTART_EXIT_CODE:
+        text = "A custom node of this workflow restarted ComfyUI, which ends the engine. Take that node out."
+        return Diagnosis(text, FailureCode.ENGINE_CRASHED, again=False)
     code = FailureCode.OUT_OF_MEMORY if _MEMORY.search(log_tail) else FailureCode.ENGINE_CRASHED
     how = _how(returncode)
     for pattern, advice in _CAUSES:

@@ -353,7 +353,8 @@ class OwnedEngine:
         if self._killed_because and self._killed_code is not None:
             why = replace(why, code=self._killed_code)
         log.error("the engine ended", reason=why.text, returncode=returncode, log_tail=tail[-4000:])
-        self._death = EngineCrashed(f"{why.text} The run is tried again.", code=why.code, log_tail=tail)
+        said = f"{why.text} The run is tried again." if why.again else why.text
+        self._death = EngineCrashed(said, code=why.code, log_tail=tail, again=why.again)
         session.fail_all(self._death)
         await process.kill()
         await session.close()

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
+from runflow.worker.engine.base import EngineCrashed
 from runflow.worker.engine.boot import OwnedSettings
 from runflow.worker.engine.execution import Outcome
 from runflow.worker.engine.home import EngineHome
@@ -96,6 +97,13 @@ def told():
 """
 
 
+RESTARTS = """
+import os, sys
+def told():
+    os.execv(sys.executable, [sys.executable, *sys.argv])
+"""
+
+
 def write_pack(base: Path, name: str, code: str) -> None:
     folder = base / "custom_nodes" / name
     folder.mkdir(parents=True)
@@ -129,6 +137,25 @@ async def started(home: EngineHome) -> OwnedEngine:
     engine = OwnedEngine(home.settings, home)
     await engine.start()
     return engine
+
+
+async def test_a_node_that_starts_its_comfyui_anew_ends_its_engine_and_says_so(home: EngineHome) -> None:
+    write_pack(home.base_dir, "Restarts", RESTARTS)
+    ended = await started(home)
+    try:
+        with pytest.raises(EngineCrashed, match="restarted ComfyUI") as crash:
+            await told(ended, "Restarts")
+        assert not crash.value.again
+    finally:
+        await ended.stop()
+    await home.settled()
+    assert home.can_fork, home.forks.why_not_better
+    forked = await started(home)
+    try:
+        with pytest.raises(EngineCrashed, match="restarted ComfyUI"):
+            await told(forked, "Restarts")
+    finally:
+        await forked.stop()
 
 
 async def test_packs_are_forked_or_loaded_by_each_engine_and_none_is_lost(home: EngineHome) -> None:

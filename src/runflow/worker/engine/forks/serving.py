@@ -9,6 +9,8 @@ import os
 import socket
 import sys
 
+RESTART_EXIT_CODE = 96
+"""Of an engine whose custom node wanted to start ComfyUI anew (`diagnosis.py` names it)."""
 _SETTINGS = ("PYTORCH_", "CUDA_", "HIP_", "CUBLAS_", "TORCH_")
 
 
@@ -36,14 +38,20 @@ def listen_on(descriptor: int, on_start=None) -> None:  # type: ignore[no-untype
 
 
 def end_instead_of_exec() -> None:
-    """Let a node that starts its ComfyUI anew end it: the worker starts the next one."""
+    """Let a node that starts its ComfyUI anew end it: the worker starts the next one. Its children may exec."""
+    engine = os.getpid()
 
-    def end(*_given) -> None:  # type: ignore[no-untyped-def]
-        os.write(2, b"A custom node asked for a restart: this engine ends, and the worker starts another one.\n")
-        os._exit(0)
+    def ending(execute):  # type: ignore[no-untyped-def]
+        def end(*given) -> None:  # type: ignore[no-untyped-def]
+            if os.getpid() != engine:
+                execute(*given)
+            os.write(2, b"A custom node asked for a restart: this engine ends, and the worker starts another one.\n")
+            os._exit(RESTART_EXIT_CODE)
+
+        return end
 
     for name in ("execv", "execve", "execvp", "execvpe", "execl", "execle", "execlp", "execlpe"):
-        setattr(os, name, end)
+        setattr(os, name, ending(getattr(os, name)))
 
 
 def tell_imports(record: int, before: "dict[str, str]") -> None:
