@@ -13,7 +13,7 @@ import statistics
 import tempfile
 import time
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -24,6 +24,7 @@ from runflow.worker.engine.home import EngineHome
 from runflow.worker.engine.owned import OwnedEngine
 
 BUDGET_CPU, BUDGET_WALL, BUDGET_SANDBOX, BUDGET_CHANGE, BUDGET_MEMORY = 1 / 50, 1 / 20, 0.060, 0.3, 2.0
+BUDGET_CPU_OF_PACKAGES = 1 / 3
 PROMPT = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},
     "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "bench"}},
@@ -118,6 +119,29 @@ async def measure(comfyui: Path, rounds: int) -> None:
         finally:
             await first.stop()
             await home.close()
+        await packages(OwnedSettings(comfyui, Path(folder) / "packages", enclosed=True, network=False), rounds, boots)
+
+
+async def packages(settings: OwnedSettings, rounds: int, boots: Starts) -> None:
+    """Print what a fork costs at level 0, where only packages are imported before it, as on a graphics card."""
+    settings = replace(settings, fork_levels=(0,), proofs=settings.base_dir.with_suffix(".proofs"))
+    home, forks = EngineHome(settings), Starts()
+    first = OwnedEngine(settings, home)
+    try:
+        await start(first, Starts())
+        await home.settled()
+        await first.stop()
+        if not home.can_fork:
+            print(f"  level 0: not run. {home.facts.why_not_better}")
+            return
+        for _ in range(rounds):
+            await (await start(OwnedEngine(settings, home), forks)).stop()
+    finally:
+        await first.stop()
+        await home.close()
+    forks.show("fork at level 0, in a sandbox")
+    ratio = statistics.median(forks.cpu) / statistics.median(boots.cpu)
+    verdict("fork at level 0 : boot, CPU", ratio, BUDGET_CPU_OF_PACKAGES)
 
 
 async def sandbox(home: EngineHome, rounds: int) -> None:

@@ -31,7 +31,7 @@ async def test_its_engines_are_forked_and_run_prompts(oldest_comfyui_dir: Path, 
             assert (await engine.describe()).version == OLDEST
             assert engine.quick or not is_last
             await home.settled()
-            assert home.forks.why_none is None
+            assert (home.forks.level, home.forks.why_not_better) == (3, None)
             prompt = {
                 "1": node("EmptyImage", width=8, height=8, batch_size=1, color=7),
                 "2": node("SaveImage", images=["1", 0], filename_prefix="run/picture"),

@@ -120,7 +120,7 @@ async def test_what_cannot_be_imported_before_the_fork_is_forked_from_its_packag
 ) -> None:
     home = new_home()
     await home.open()
-    pack = home.base_dir / "custom_nodes" / "Hangs"
+    pack = home.base_dir / "custom_nodes" / "Ends"
     pack.mkdir()
     # It ends the fork server, and no engine.
     (pack / "__init__.py").write_text(

@@ -79,6 +79,8 @@ class Watch:
             found.append("a timer that interrupts")
         if now["cuda"] and not before["cuda"]:
             found.append("a CUDA context")
+        if before["computing"] is not None and now["computing"] != before["computing"]:
+            found.append("another number of threads to compute with")
         return found
 
 
@@ -152,6 +154,8 @@ def _look() -> "dict":  # type: ignore[type-arg]
         "shared": _shared_memory(),
         "timers": any(signal.getitimer(which)[0] for which in _TIMERS),
         "cuda": bool(torch is not None and torch.cuda.is_initialized()),
+        # While torch is imported it may not have it yet.
+        "computing": torch.get_num_threads() if hasattr(torch, "get_num_threads") else None,
     }
 
 

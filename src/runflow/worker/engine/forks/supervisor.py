@@ -199,14 +199,20 @@ class ForkSupervisor:
     def _may_fork(self) -> bool:
         sandbox = self._home.sandbox
         if sandbox.rung is not Rung.NAMESPACES:
-            self.why_none = "Engines are booted, not forked: that needs namespaces."
+            self._boots("Engines are booted, not forked: that needs namespaces.")
         elif self._is_refused:
             return False
         elif sandbox.privileged and sandbox.users is None:
-            self.why_none = "Engines are booted, not forked: they have root's user id."
+            self._boots("Engines are booted, not forked: they have root's user id.")
         else:
             return True
         return False
+
+    def _boots(self, why: str) -> None:
+        """Note why engines are booted, and say it in the log, once."""
+        if why != self.why_none:
+            log.info("The next engine is booted.", reason=why)
+        self.why_none = why
 
     @property
     def _sandbox(self) -> Sandbox:
@@ -229,7 +235,7 @@ class ForkSupervisor:
         key = await self._identity()
         known = await asyncio.to_thread(self._memory.read, key)
         if known is None or not known.is_proven or known.level not in self._levels():
-            self.why_none = "The first engine of a ComfyUI is booted; those after it are forked once that is tried."
+            self._boots("The first engine of a ComfyUI is booted; those after it are forked once that is tried.")
             return
         refused = await self._start(known)
         if refused is not None:
@@ -277,7 +283,12 @@ class ForkSupervisor:
             return str(refused)
         self._known, self.level, self.why_none = known, known.level, None
         self._why_lower = known.why_lower or (_ON_A_GPU if known.level == PACKAGES and self._on_gpu else None)
-        log.info("Engines are forked.", level=known.level, loaded_by_each=list(known.load_in_child))
+        log.info(
+            "Engines are forked.",
+            level=known.level,
+            loaded_by_each=list(known.load_in_child),
+            why_not_better=self._why_lower,
+        )
         return None
 
     async def _load_calmly(self, known: Remembered) -> Remembered:
