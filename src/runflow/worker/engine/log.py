@@ -142,7 +142,7 @@ class EngineLog:
         """Tell whether the file that we write to is still the one with the path, which newer engines take over."""
         assert self._file is not None
         try:
-            return os.path.samestat(os.fstat(self._file), os.stat(self.path, follow_symlinks=False))
+            return os.path.samestat(os.fstat(self._file), self.path.lstat())
         except OSError:
             return False
 

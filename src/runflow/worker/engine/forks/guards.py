@@ -155,7 +155,7 @@ def _look() -> "dict":  # type: ignore[type-arg]
         "timers": any(signal.getitimer(which)[0] for which in _TIMERS),
         "cuda": bool(torch is not None and torch.cuda.is_initialized()),
         # While torch is imported it may not have it yet.
-        "computing": torch.get_num_threads() if hasattr(torch, "get_num_threads") else None,
+        "computing": torch.get_num_threads() if torch is not None and hasattr(torch, "get_num_threads") else None,
     }
 
 

@@ -51,7 +51,7 @@ def end_instead_of_exec() -> None:
         return end
 
     for name in ("execv", "execve", "execvp", "execvpe", "execl", "execle", "execlp", "execlpe"):
-        setattr(os, name, ending(getattr(os, name)))
+        setattr(os, name, ending(getattr(os, name)))  # type: ignore[no-untyped-call]
 
 
 def tell_imports(record: int, before: "dict[str, str]") -> None:
