@@ -467,7 +467,8 @@ async def test_a_worker_killed_with_9_leaves_no_engine(comfyui_dir: Path, tmp_pa
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
         assert worker.stdout is not None
         try:
-            pid = int(await asyncio.to_thread(worker.stdout.readline))
+            lines = worker.stdout  # its log comes this way, too
+            pid = await asyncio.to_thread(lambda: next(int(line) for line in lines if line.strip().isdigit()))
             assert pid in processes_of(base)
         finally:
             worker.kill()

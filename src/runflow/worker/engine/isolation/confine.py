@@ -220,11 +220,11 @@ def _end(process: int) -> None:
 
 def _children(process: int) -> "list[int]":
     found: list[int] = []
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+    gone = contextlib.suppress(FileNotFoundError, ProcessLookupError)
+    with gone:
         for task in os.listdir(f"/proc/{process}/task"):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                with open(f"/proc/{process}/task/{task}/children") as file:
-                    found += map(int, file.read().split())
+            with gone, open(f"/proc/{process}/task/{task}/children") as file:
+                found += map(int, file.read().split())
     return found
 
 
