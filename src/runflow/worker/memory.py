@@ -9,6 +9,8 @@ MOST_ENGINES = 2
 
 GPU_SHARE = 0.9
 """Two engines may hold models on one GPU at the same time where their peaks come to less than this share of it."""
+CONTEXT_BYTES = 600 * 2**20
+"""What CUDA itself takes of the device for each engine. No engine's own count tells of it: drivers take 0.3 to 0.6 GiB."""
 MACHINE_SHARE = 0.5
 """Without a GPU: where what both have resident is less than this share of the machine's memory. It is looked again and
 again while one of them executes; the rest of the memory is for what it loads in between."""
@@ -46,7 +48,7 @@ def highest(peaks: Iterable[int | None]) -> int | None:
 
 def fit_on_gpu(one: int | None, other: int | None, memory: int) -> bool:
     """Tell whether two engines with these peaks may both hold their models in `memory` bytes of a GPU."""
-    return one is not None and other is not None and one + other < GPU_SHARE * memory
+    return one is not None and other is not None and one + other + 2 * CONTEXT_BYTES < GPU_SHARE * memory
 
 
 def fit_in_machine(one: int, other: int, memory: int) -> bool:
