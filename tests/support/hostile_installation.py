@@ -1,4 +1,4 @@
-"""An installation with two organizations, a victim and an attacker, whose engines hold the hostile pack.
+"""An installation of a victim, an attacker and a bystander, whose engines hold the hostile pack.
 
 Its ComfyUI is a copy, so that whatever an attack writes into it harms no other test. Around it stand decoys: a process,
 services and a file outside of every engine, made for the attacks, so that none of them has to touch what is not ours.
@@ -31,7 +31,7 @@ from tests.support.platform_fixtures import Platform, new_home, nodes_folder, re
 PACK = Path(__file__).with_name("hostile_pack")
 ENGINE_UID = 64_738
 RUN_SECONDS = 240
-TENANTS = ("victim", "attacker")
+TENANTS = ("victim", "attacker", "bystander")
 OPERATOR_VARIABLE = "OPERATOR_CLOUD_CREDENTIAL"
 """A variable of the operator's shell that no engine has to know."""
 
@@ -144,11 +144,13 @@ def contents(run: dict[str, Any], name: str) -> bytes:
 
 @dataclass
 class HostileInstallation:
-    """A started installation with its two tenants and the decoys."""
+    """A started installation with its tenants and the decoys."""
 
     platform: Platform
     victim: Tenant
     attacker: Tenant
+    bystander: Tenant
+    """One more, for whose run an engine of the others has to go: a worker has two at most."""
     decoys: dict[str, Any]
     first: dict[str, Loot] = field(default_factory=dict)
     """What attacks got in the first engine."""
@@ -254,9 +256,12 @@ def hostile_installation(
         try:
             platform.start()
             operator = platform.key()
-            victim, attacker = (Tenant(Runflow(platform.url, new_key(platform, operator, name))) for name in TENANTS)
-            with victim.api, attacker.api:
-                yield HostileInstallation(platform, victim, attacker, given)
+            tenants = [Tenant(Runflow(platform.url, new_key(platform, operator, name))) for name in TENANTS]
+            with contextlib.ExitStack() as held:
+                for tenant in tenants:
+                    held.enter_context(tenant.api)
+                victim, attacker, bystander = tenants
+                yield HostileInstallation(platform, victim, attacker, bystander, given)
         finally:
             remove(platform)
 
