@@ -10,7 +10,7 @@ MOST_ENGINES = 2
 GPU_SHARE = 0.9
 """Two engines may hold models on one GPU at the same time where their peaks come to less than this share of it."""
 CONTEXT_BYTES = 600 * 2**20
-"""What CUDA itself takes of the device for each engine. No engine's own count tells of it: drivers take 0.3 to 0.6 GiB."""
+"""What CUDA itself takes of the device for each engine. No engine counts it itself: it is 0.3 to 0.6 GiB."""
 MACHINE_SHARE = 0.5
 """Without a GPU: where what both have resident is less than this share of the machine's memory. It is looked again and
 again while one of them executes; the rest of the memory is for what it loads in between."""
