@@ -68,7 +68,7 @@ def diagnose(returncode: int | None, log_tail: str, killed_because: str | None =
     if returncode == SANDBOX_EXIT_CODE:
         return Diagnosis(_no_sandbox(log_tail), FailureCode.ENGINE_CRASHED)
     if returncode == RESTART_EXIT_CODE:
-        text = "A custom node of this workflow restarted ComfyUI, which ends the engine. Take that node out."
+        text = "A custom node restarted ComfyUI, which ends the engine. Take that node out."
         return Diagnosis(text, FailureCode.ENGINE_CRASHED, again=False)
     code = FailureCode.OUT_OF_MEMORY if _MEMORY.search(log_tail) else FailureCode.ENGINE_CRASHED
     how = _how(returncode)
