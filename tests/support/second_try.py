@@ -31,10 +31,10 @@ TIMED_OUT = 124
 
 @dataclass(frozen=True)
 class Limits:
-    """What one run may take: seconds of the first try, of all second ones and of each; how much may fail."""
+    """What one run may take: seconds of the first try, of all tries and of each second one; how much may fail."""
 
-    first: float = 3000
-    second: float = 1200
+    first: float = 4300
+    whole: float = 4900
     each: float = 600
     failures: int = 20
     flaky: int = 3
@@ -52,6 +52,7 @@ class SecondTry:
     def judge(self) -> int:
         """Run the tests, and what failed again; print what was flaky. Return the exit status."""
         self.flaky_file.unlink(missing_ok=True)
+        deadline = time.monotonic() + self.limits.whole
         status, outcome = self.run(self.selection, os.environ, self.limits.first)
         if outcome is None or not outcome.failures or outcome.faults or status != pytest.ExitCode.TESTS_FAILED:
             return status
@@ -60,7 +61,7 @@ class SecondTry:
             print(f"{failed} tests failed, more than {self.limits.failures}: none of them is tried again.")
             return self.summary(outcome, failed)
         print(f"\n{failed} failed: what did runs once more, each test alone.", flush=True)
-        flaky = self.again(outcome.failures)
+        flaky = self.again(outcome.failures, deadline)
         for one in outcome.failures:
             print(line_of("flaky" if one in flaky else "failed", one))
         if flaky:
@@ -70,14 +71,13 @@ class SecondTry:
             flaky = []
         return self.summary(outcome, failed - len(flaky))
 
-    def again(self, failures: Sequence[Failure]) -> list[Failure]:
-        """Return which of these failures are flaky: their test passed the second time."""
+    def again(self, failures: Sequence[Failure], deadline: float) -> list[Failure]:
+        """Return which of these failures are flaky: their test passed the second time, before the deadline."""
         # A test alone is not all of its tier, and a skip is no pass here, whichever tier is required.
         environment = {name: value for name, value in os.environ.items() if name != REQUIRE}
-        end = time.monotonic() + self.limits.second
         flaky = []
         for failure in failures:
-            seconds = min(self.limits.each, end - time.monotonic())
+            seconds = min(self.limits.each, deadline - time.monotonic())
             if seconds <= 0:
                 print(f"No time is left to try {failure.test} again.")
                 continue

@@ -201,7 +201,7 @@ def test_a_run_that_does_not_end_is_red_and_leaves_nothing_behind(tmp_path: Path
 
 
 def test_no_time_left_for_a_second_try_is_red(judge: Suite) -> None:
-    assert judge(FLAKY.format(1), second=0) == RED
+    assert judge(FLAKY.format(1), whole=0) == RED
     assert judge.lines[-1] == "0 passed, 1 failed"
 
 
