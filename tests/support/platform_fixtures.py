@@ -50,12 +50,13 @@ def free_port() -> int:
 def until(condition: Callable[[], Any], what: str, seconds: float = 180) -> Any:
     """Return the first true value of `condition`; fail after `seconds`."""
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    while (began := time.monotonic()) < deadline:
         with contextlib.suppress(httpx.HTTPError, psutil.Error):
             found = condition()
             if found:
                 return found
-        time.sleep(0.05)
+        # Looking through all processes takes as long as a sleep: what is waited for needs the processor more.
+        time.sleep(min(0.25, max(0.05, 4 * (time.monotonic() - began))))
     pytest.fail(f"waited {seconds:.0f} s in vain for: {what}")
 
 
@@ -201,9 +202,12 @@ def nodes_folder(home: Path) -> Path:
 
 
 def give_test_nodes(home: Path) -> None:
-    """Put the test nodes into their folder."""
+    """Put the test nodes into their folder.
+
+    With the time of the original: what one installation found out about forks then holds for the next one.
+    """
     (nodes_folder(home) / _PACK).mkdir(parents=True)
-    shutil.copy(TEST_NODES, nodes_folder(home) / _PACK / "__init__.py")
+    shutil.copy2(TEST_NODES, nodes_folder(home) / _PACK / "__init__.py")
 
 
 def is_held(home: Path, name: str) -> bool:

@@ -15,9 +15,9 @@ from tests.support.hostile_installation import (
 
 
 @pytest.fixture
-def attacked(request: pytest.FixtureRequest, comfyui_dir: Path) -> Iterator[HostileInstallation]:
+def attacked(request: pytest.FixtureRequest, shared_comfyui: Path) -> Iterator[HostileInstallation]:
     """An installation of its own, whose engines are forked where they can be after what the pack did at import."""
-    with hostile_installation(comfyui_dir, None, at_import=request.param) as started:
+    with hostile_installation(shared_comfyui, None, at_import=request.param) as started:
         started.until_forks()
         yield started
 
