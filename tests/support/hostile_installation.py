@@ -244,13 +244,15 @@ def hostile_installation(
     `at_import`: what the pack does where it is imported, a file of `hostile_pack/import_time.py`.
     """
     home = new_home()
+    environment = {OPERATOR_VARIABLE: canary(), "RUNFLOW_ACCEPT_MODELS": "true", "HOME": str(home)}
     copied_pack(nodes_folder(home))
     if at_import is not None:
         (nodes_folder(home) / "hostile_pack" / at_import).touch()
+        # They have none anyway with several organizations; said from the start, nothing is imported twice for it.
+        environment["RUNFLOW_ENGINE_NETWORK"] = "off"
     (home / "closed").mkdir(mode=0o700)
     if uid is not None:
         give_folders(home, uid)
-    environment = {OPERATOR_VARIABLE: canary(), "RUNFLOW_ACCEPT_MODELS": "true", "HOME": str(home)}
     platform = Platform(home, comfyui, environment=environment, uid=uid)
     with decoys(ENGINE_UID if uid is None and os.geteuid() == 0 else uid) as given:
         try:
