@@ -7,11 +7,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import psutil
 import pytest
 
-from runflow.worker.watchdog import CRASHED
+from runflow.worker.watchdog import CRASHED, _Stacks
 from tests.support.waiting import until
 
 SCRIPT = """
@@ -199,3 +200,25 @@ async def test_ctrl_c_on_a_terminal_reaches_the_worker_once_and_ctrl_z_stops_bot
     run.process.send_signal(signal.SIGINT)
     assert run.line() == ["stopped"]
     assert run.end()[0] == 0
+
+
+def test_stacks_are_whole_when_the_main_thread_s_are_there_and_no_more_comes() -> None:
+    with TemporaryFile() as file:
+        stacks = _Stacks(file)
+        said = ""
+        for line in (
+            "Thread 0x1 (most recent call first):\n",
+            '  File "a.py", line 1 in wait\n',
+            "\nCurrent thread 0x2:\n",
+        ):
+            file.write(line.encode())
+            file.flush()
+            said += line
+            assert stacks.whole() is None
+        assert stacks.whole() is None
+        for line in ('  File "b.py", line 2 in sleep\n', '  File "c.py", line 3 in <module>\n'):
+            file.write(line.encode())
+            file.flush()
+            said += line
+            assert stacks.whole() is None
+        assert stacks.whole() == said

@@ -218,7 +218,7 @@ class Watchdog:
     def _end_hung(self, life: _Life, silent: float) -> int | None:
         """End a process that stands still, with its stacks in the log."""
         os.kill(life.pid, _STACKS_SIGNAL)
-        stacks = _until(lambda: _read(life.stacks), _STACKS_SECONDS)
+        stacks = _until(_Stacks(life.stacks).whole, _STACKS_SECONDS)
         log.error("The worker stands still and is ended.", seconds=round(silent), stacks=stacks)
         os.kill(life.pid, signal.SIGKILL)
         status = _until(lambda: self._status(life), _KILL_SECONDS)
@@ -282,13 +282,22 @@ def _drain(descriptor: int) -> bool:
     return True
 
 
-def _read(stacks: IO[bytes] | None) -> str | None:
-    """Return the stacks once they are whole: the main thread's come last."""
-    if stacks is None:
-        return None
-    stacks.seek(0)
-    text = stacks.read().decode(errors="replace")
-    return text[-_STACKS_CHARACTERS:] if "Current thread" in text and text.endswith("\n") else None
+class _Stacks:
+    """What a process writes of its threads, line by line: the main thread's lines come last, and nothing after them."""
+
+    def __init__(self, file: IO[bytes] | None) -> None:
+        self._file = file
+        self._seen = ""
+
+    def whole(self) -> str | None:
+        """Return them once the main thread's are there and no more came since the last look."""
+        if self._file is None:
+            return None
+        self._file.seek(0)
+        before, self._seen = self._seen, self._file.read().decode(errors="replace")
+        _, _, of_main_thread = self._seen.partition("Current thread")
+        is_whole = "\n  File " in of_main_thread and self._seen == before
+        return self._seen[-_STACKS_CHARACTERS:] if is_whole else None
 
 
 def _until(look: Callable[[], T | None], seconds: float) -> T | None:
