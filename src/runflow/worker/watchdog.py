@@ -42,6 +42,7 @@ T = TypeVar("T")
 _HEALTHY_SECONDS = 60.0
 _STACKS_SECONDS = 15.0
 _STACKS_CHARACTERS = 20_000
+_STACKS_BYTES = 1 << 20
 _KILL_SECONDS = 10.0
 _STACKS_SIGNAL = signal.SIGUSR1
 
@@ -293,8 +294,9 @@ class _Stacks:
         """Return them once the main thread's are there and no more came since the last look."""
         if self._file is None:
             return None
-        self._file.seek(0)
-        before, self._seen = self._seen, self._file.read().decode(errors="replace")
+        # By offset: a position that we move is also the one at which the process writes on.
+        content = os.pread(self._file.fileno(), _STACKS_BYTES, 0)
+        before, self._seen = self._seen, content.decode(errors="replace")
         _, _, of_main_thread = self._seen.partition("Current thread")
         is_whole = "\n  File " in of_main_thread and self._seen == before
         return self._seen[-_STACKS_CHARACTERS:] if is_whole else None
