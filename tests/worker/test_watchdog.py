@@ -216,9 +216,13 @@ def test_stacks_are_whole_when_the_main_thread_s_are_there_and_no_more_comes() -
             said += line
             assert stacks.whole() is None
         assert stacks.whole() is None
+        assert stacks.so_far == said
         for line in ('  File "b.py", line 2 in sleep\n', '  File "c.py", line 3 in <module>\n'):
             file.write(line.encode())
             file.flush()
             said += line
             assert stacks.whole() is None
         assert stacks.whole() == said
+        # The process writes on where the position is, which is one for both.
+        file.seek(1)
+        assert (stacks.whole(), file.tell()) == (said, 1)

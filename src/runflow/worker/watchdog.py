@@ -219,8 +219,9 @@ class Watchdog:
     def _end_hung(self, life: _Life, silent: float) -> int | None:
         """End a process that stands still, with its stacks in the log."""
         os.kill(life.pid, _STACKS_SIGNAL)
-        stacks = _until(_Stacks(life.stacks).whole, _STACKS_SECONDS)
-        log.error("The worker stands still and is ended.", seconds=round(silent), stacks=stacks)
+        stacks = _Stacks(life.stacks)
+        told = _until(stacks.whole, _STACKS_SECONDS) or stacks.so_far
+        log.error("The worker stands still and is ended.", seconds=round(silent), stacks=told)
         os.kill(life.pid, signal.SIGKILL)
         status = _until(lambda: self._status(life), _KILL_SECONDS)
         if status is None:
@@ -299,7 +300,12 @@ class _Stacks:
         before, self._seen = self._seen, content.decode(errors="replace")
         _, _, of_main_thread = self._seen.partition("Current thread")
         is_whole = "\n  File " in of_main_thread and self._seen == before
-        return self._seen[-_STACKS_CHARACTERS:] if is_whole else None
+        return self.so_far if is_whole else None
+
+    @property
+    def so_far(self) -> str | None:
+        """What was there at the last look, whole or not; None where nothing was."""
+        return self._seen[-_STACKS_CHARACTERS:] or None
 
 
 def _until(look: Callable[[], T | None], seconds: float) -> T | None:

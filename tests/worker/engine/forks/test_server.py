@@ -62,12 +62,12 @@ def told():
     return [IMPORTED_BY == os.getpid()]
 """
 SETTINGS = """
-import os, random, subprocess, sys
+import gc, os, random, subprocess, sys
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MY_PACK"] = "kept"
 INSTALLED = subprocess.run([sys.executable, "-m", "pip", "install", "runflow-no-such-thing"]).returncode
 def told():
-    return [os.environ.get("OMP_NUM_THREADS"), os.environ.get("MY_PACK"), INSTALLED, random.random()]
+    return [os.environ.get("OMP_NUM_THREADS"), os.environ.get("MY_PACK"), INSTALLED, gc.isenabled(), random.random()]
 """
 PENDING = """
 import asyncio, os
@@ -189,10 +189,10 @@ async def test_packs_are_forked_or_loaded_by_each_engine_and_none_is_lost(home: 
         assert await told(one, "SharesMemory") == ["True"]
         assert await told(one, "LeavesWork") == ["True"]
         assert await told(one, "ConnectsBefore") == ["True", "True", "True"]
-        threads, own, installed, number = await told(one, "ChangesSettings")
-        assert (threads, own) == ("None", "kept")
+        threads, own, installed, collects, number = await told(one, "ChangesSettings")
+        assert (threads, own, collects) == ("None", "kept", "True")
         assert installed != "0"
-        assert number != (await told(other, "ChangesSettings"))[3]
+        assert number != (await told(other, "ChangesSettings"))[4]
     finally:
         await one.stop()
         await other.stop()
