@@ -5,7 +5,7 @@ redirect nor a second DNS answer leads into a private network (docs/security.md,
 """
 
 from runflow.outgoing.addresses import InvalidNetworks, parse_networks
-from runflow.outgoing.client import Answer, Fetched, GuardedClient
+from runflow.outgoing.client import Answer, Fetched, GuardedClient, HeadersFor, Opened
 from runflow.outgoing.errors import (
     BlockedAddress,
     EncodedContent,
@@ -25,9 +25,11 @@ __all__ = [
     "EncodedContent",
     "Fetched",
     "GuardedClient",
+    "HeadersFor",
     "HttpStatusError",
     "InvalidNetworks",
     "InvalidUrl",
+    "Opened",
     "OutgoingConnectionError",
     "OutgoingError",
     "OutgoingTimeout",

@@ -5,7 +5,7 @@ import contextlib
 import hashlib
 import ssl
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -24,7 +24,7 @@ from runflow.outgoing.errors import (
 from runflow.outgoing.filename import filename_of
 from runflow.outgoing.resolver import Resolver, system_resolver
 from runflow.outgoing.transport import GuardedTransport
-from runflow.outgoing.urls import check_url, label, parse_origins, redirect_target
+from runflow.outgoing.urls import Origin, check_url, label, origin, parse_origins, redirect_target
 from runflow.settings import Settings
 from runflow.tls import trusting
 
@@ -33,6 +33,10 @@ MAX_REDIRECTS = 3
 BODY_SECONDS = 2.0
 """A delivery counts by its answer's status; the rest of the answer is only for people to read."""
 WRITE_BYTES = 1024 * 1024
+STALLED_SECONDS = 60.0
+
+HeadersFor = Callable[[Origin], Mapping[str, str]]
+"""Gives the headers that hold the credentials for one exact origin, none where there are no such."""
 
 _HEADERS = {"User-Agent": "Runflow", "Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"}
 
@@ -55,6 +59,15 @@ class Fetched:
     content_type: str | None
     filename: str | None
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An answer whose body is read while it comes. `headers` are found in any case; `chunks` are the bytes as sent."""
+
+    status: int
+    headers: Mapping[str, str]
+    chunks: AsyncIterator[bytes]
 
 
 class GuardedClient:
@@ -137,13 +150,51 @@ class GuardedClient:
         except TimeoutError as error:
             raise OutgoingTimeout(label(target), _late(target, timeout)) from error
 
+    @contextlib.asynccontextmanager
+    async def open(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        credentials: HeadersFor | None = None,
+        timeout: float = STALLED_SECONDS,
+    ) -> AsyncIterator[Opened]:
+        """GET `url` and hand out the answer to read. The whole may take any time.
+
+        `timeout` is in seconds, for what comes before the body (look-up, connection, redirects), then for each chunk.
+        `credentials` are those of the URL's own origin: a redirect to another one ends them, also for what follows.
+        Raises `InvalidUrl`, `BlockedAddress`, `TooManyRedirects`, `OutgoingTimeout`, `OutgoingConnectionError`,
+        `EncodedContent`, `HttpStatusError`; the chunks raise `OutgoingTimeout` and `OutgoingConnectionError`.
+        """
+        target = check_url(url)
+        private = credentials(origin(target)) if credentials is not None else None
+        try:
+            async with asyncio.timeout(timeout):
+                response = await self._open("GET", target, {**(headers or {}), **_HEADERS}, None, private)
+        except TimeoutError as error:
+            raise OutgoingTimeout(label(target), f"{label(target)} gave no answer for {timeout:g} seconds.") from error
+        try:
+            _check_answer(response)
+            async with contextlib.aclosing(_steadily(response, timeout)) as chunks:
+                yield Opened(response.status_code, response.headers, chunks)
+        finally:
+            await response.aclose()
+
     async def _open(
-        self, method: str, url: httpx.URL, headers: Mapping[str, str], content: bytes | None
+        self,
+        method: str,
+        url: httpx.URL,
+        headers: Mapping[str, str],
+        content: bytes | None,
+        private: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        """Return the first answer that is no redirect; its caller closes it."""
-        current = url
+        """Return the first answer that is no redirect; its caller closes it.
+
+        `private` headers are sent as long as no redirect has led away from the origin of `url`.
+        """
+        current, sent = url, {**(private or {}), **headers}
         for _ in range(MAX_REDIRECTS + 1):
-            request = httpx.Request(method, current, headers=headers, content=content)
+            request = httpx.Request(method, current, headers=sent, content=content)
             response = await self._transport.handle_async_request(request)
             try:
                 following = redirect_target(current, response)
@@ -156,6 +207,8 @@ class GuardedClient:
             # A 301 or 302 would turn into a GET in a browser; here that would lose the message without a trace.
             if response.status_code == 303:
                 method, content = "GET", None
+            if origin(following) != origin(url):
+                sent = {**headers}
             current = following
         raise TooManyRedirects(label(url), f"{label(url)} redirects more than {MAX_REDIRECTS} times.")
 
@@ -177,13 +230,34 @@ async def _beginning(response: httpx.Response, keep_bytes: int, deadline: float)
     return bytes(body)
 
 
-async def _save(response: httpx.Response, limit: int, destination: Path) -> Fetched:
+async def _steadily(response: httpx.Response, seconds: float) -> AsyncGenerator[bytes, None]:
+    """Yield the body as it comes, as long as something comes within `seconds`."""
+    parts = response.aiter_raw()
+    while True:
+        try:
+            async with asyncio.timeout(seconds):
+                part = await anext(parts, None)
+        except TimeoutError as error:
+            host = label(response.request.url)
+            raise OutgoingTimeout(host, f"{host} sent nothing for {seconds:g} seconds.") from error
+        if part is None:
+            return
+        yield part
+
+
+def _check_answer(response: httpx.Response) -> None:
+    """Raise `HttpStatusError` and `EncodedContent` for what is not the file itself."""
     url = response.request.url
     if not response.is_success:
         raise HttpStatusError(label(url), response.status_code)
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
         raise EncodedContent(label(url), encoding)
+
+
+async def _save(response: httpx.Response, limit: int, destination: Path) -> Fetched:
+    _check_answer(response)
+    url = response.request.url
     announced = response.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > limit:
         raise TooLarge(label(url), limit)
