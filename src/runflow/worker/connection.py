@@ -31,6 +31,7 @@ _KEEP_CONNECTION_SECONDS = 60.0
 
 _LEASES = "/v1/worker/leases"
 _JSON = {"Content-Type": "application/json"}
+_AS_IT_IS = {"Accept-Encoding": "identity"}
 _PARCEL = {"Content-Type": PARCEL}
 
 
@@ -203,17 +204,20 @@ class Connection:
             raise ServerUnavailable(f"{self._host(url)} did not take the file: {_words(error)}") from error
 
     @asynccontextmanager
-    async def get(self, url: str, *, offset: int = 0) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def get(
+        self, url: str, *, offset: int = 0, end: int | None = None, validator: str | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Open a signed URL for reading, from `offset` on: status 206, or 200 where all comes anew.
 
-        Raises like `put`, also while the body is being read.
+        `end` is exclusive. All comes anew, too, where the file is no longer the one that had that `validator`, an ETag
+        or the time of a change. Raises like `put`, also while the body is being read.
         """
-        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        part = range_headers(offset, end, validator)
         try:
             async with self._session.get(
-                url, headers=headers, timeout=self._transfer_timeout, proxy=proxy_for(url)
+                url, headers={**part, **_AS_IT_IS}, timeout=self._transfer_timeout, proxy=proxy_for(url)
             ) as response:
-                if response.status not in ((200, 206) if offset else (200,)):
+                if response.status not in ((200, 206) if part else (200,)):
                     raise _refusal(response.status, await response.read(), self._host(url))
                 yield response
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -268,6 +272,14 @@ class Connection:
         """Where a signed URL leads, without the signature: the only part of it that may be logged."""
         scheme, _, rest = url.partition("://")
         return f"{scheme}://{rest.partition('/')[0]}"
+
+
+def range_headers(start: int, end: int | None, validator: str | None) -> dict[str, str]:
+    """Return the headers that ask for a part of a file, `end` exclusive; none where all of it is wanted."""
+    if start == 0 and end is None:
+        return {}
+    headers = {"Range": f"bytes={start}-" if end is None else f"bytes={start}-{end - 1}"}
+    return headers if validator is None else {**headers, "If-Range": validator}
 
 
 def _words(error: BaseException) -> str:
