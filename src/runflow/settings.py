@@ -96,6 +96,22 @@ class Settings(BaseSettings):
         gt=0,
         le=80_000_000_000,
     )
+    store: Path | None = Field(
+        default=None,
+        description="Folder of the models that this machine's workers fetch, one for all of them. "
+        "Default: `store` below the home folder.",
+    )
+    store_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="Most bytes of models in it: what was used longest ago goes first. 0: as much as its disk holds, "
+        "but for 1 GiB.",
+    )
+    download_credentials: Path | None = Field(
+        default=None,
+        description="File with the credentials that workers may show to hosts of models, one a line: "
+        "`HOST bearer TOKEN`, `HOST basic USER PASSWORD`, `HOST header NAME VALUE`.",
+    )
     max_output_bytes: int = Field(
         default=8 * 1024 * 1024 * 1024, description="Largest single output file of a run, in bytes.", gt=0
     )
@@ -311,6 +327,11 @@ class Settings(BaseSettings):
     def storage_dir(self) -> Path:
         """Where local storage keeps files."""
         return self.home_dir / "storage"
+
+    @property
+    def store_dir(self) -> Path:
+        """The folder of this machine's model store."""
+        return (self.store or self.home_dir / "store").expanduser().absolute()
 
     @property
     def comfyui_dir(self) -> Path:

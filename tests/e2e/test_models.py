@@ -1,16 +1,22 @@
-"""Models that only their author had: uploaded to a real server, placed by its worker, loaded by its ComfyUI."""
+"""Models of versions: uploaded or at an address, brought by the worker of a real server, loaded by its ComfyUI."""
 
 import hashlib
+import io
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from PIL import Image
 
 from plugin.deploy.model_upload import LocalModel, send_model
 from plugin.deploy.platform import Platform as Server
 from plugin.deploy.target import Target
 from runflow.client import RunFailed, Runflow
+from tests.support.http_server import QuietHandler, serving
 from tests.support.platform_fixtures import Platform, nodes_folder, until
 from tests.support.upscaler import prompt, safetensors
 
@@ -60,6 +66,61 @@ async def test_a_format_that_can_hold_code_waits_and_says_the_next_step(
         assert '"upscale_models/third.pth"' in api.get_run(run)["waiting_reason"]
         api.cancel(run)
     assert not placed_as(platform, "third.pth")
+
+
+@contextmanager
+def hosting(files: dict[str, bytes]) -> Iterator[str]:
+    """A host of models, by path."""
+
+    class Handler(QuietHandler):
+        def do_GET(self) -> None:
+            content = files[self.path]
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+    with serving(Handler) as url:
+        yield url
+
+
+def colour(api: Runflow, path: str) -> tuple[int, ...]:
+    """Run a workflow, and return the colour of its picture's first pixel."""
+    run = api.wait(api.submit(path, {})["id"], timeout=300)
+    picture = httpx.get(run["output"]["outputs"][0]["url"], verify=False)
+    with Image.open(io.BytesIO(picture.content)) as image:
+        pixel = image.convert("RGB").getpixel((0, 0))
+    assert isinstance(pixel, tuple)
+    return tuple(int(one) for one in pixel)
+
+
+def test_versions_see_the_file_that_they_declare_under_one_path(platform: Platform, platform_key: str) -> None:
+    """Two contents of one name come from their addresses, and neither version ever computes with the other's."""
+    dark, light = safetensors(uuid.uuid4().hex), safetensors(uuid.uuid4().hex, added=0.5)
+    name = "upscale_models/alike.safetensors"
+    with Runflow(platform.url, platform_key) as api, hosting({"/dark": dark, "/light": light}) as host:
+        paths = []
+        for which, content in (("dark", dark), ("light", light)):
+            model = {"url": f"{host}/{which}", "sha256": hashlib.sha256(content).hexdigest()}
+            deployed = api.deploy(f"alike-{which}", prompt("alike.safetensors"), models={name: model})
+            assert (deployed["can_run"], deployed["warnings"]) == (True, [])
+            paths.append(deployed["path"])
+        first = [colour(api, path) for path in paths * 3]
+        assert first == [(255, 0, 0), (255, 128, 128)] * 3
+        undeclared = api.submit(api.deploy("alike-undeclared", prompt("alike.safetensors"))["path"], {})
+        until(lambda: "could not run it" in str(api.get_run(undeclared)["waiting_reason"]), "the reason", 120)
+        api.cancel(undeclared)
+
+
+def test_what_an_address_has_is_refused_where_it_is_another_file(platform: Platform, platform_key: str) -> None:
+    with Runflow(platform.url, platform_key) as api, hosting({"/other": safetensors("other")}) as host:
+        models = {"upscale_models/wrong.safetensors": {"url": f"{host}/other", "sha256": "0" * 64}}
+        path = api.deploy("wrong-file", prompt("wrong.safetensors"), models=models)["path"]
+        with pytest.raises(RunFailed) as failed:
+            api.wait(api.submit(path, {})["id"], timeout=300)
+    run = failed.value.run
+    assert run["failure_code"] == "MODEL_MISSING"
+    assert "SHA-256" in run["failure_message"] and "wrong.safetensors" in run["failure_message"]
 
 
 def test_a_model_that_only_the_prompt_names_is_waited_for_and_then_run(

@@ -21,8 +21,11 @@ SHAPES = {
 """The layers of a SRVGGNetCompact (Real-ESRGAN's small architecture) with one convolution."""
 
 
-def safetensors(note: str) -> bytes:
-    """The model as a safetensors file; `note` makes its content differ from any other test's."""
+def safetensors(note: str, added: float = 0.0) -> bytes:
+    """The model as a safetensors file; `note` makes its content differ from any other test's.
+
+    `added` is what it adds to each colour of each pixel.
+    """
     header: dict[str, Any] = {"__metadata__": {"note": note}}
     end = 0
     for name, shape in SHAPES.items():
@@ -30,7 +33,10 @@ def safetensors(note: str) -> bytes:
         header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [start, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text + bytes(end)
+    weights = bytearray(end)
+    start, stop = header["body.4.bias"]["data_offsets"]
+    weights[start:stop] = struct.pack("<f", added) * ((stop - start) // 4)
+    return struct.pack("<Q", len(text)) + text + bytes(weights)
 
 
 def prompt(model_name: str) -> dict[str, Any]:

@@ -112,12 +112,11 @@ async def test_models_come_before_an_engine_is_taken(
         assert (engines.started, slow in server.completions) == (1, False)
 
 
-async def test_a_model_in_the_worker_s_own_folder_is_found_where_every_engine_has_that_folder(
+async def test_what_comfyui_has_is_not_fetched(
     server: FakeServer, worker: StartWorker, engines: ScriptedEngines, tmp_path: Path
 ) -> None:
-    """Without a sandbox it lasts, and what lies there was told to the server."""
-    own = tmp_path / "own"
-    engines.attributes["model_folders"] = (own, tmp_path / "comfyui" / "models")
+    own = tmp_path / "comfyui" / "models"
+    engines.attributes["model_folders"] = (tmp_path / "own", own)
     (own / "checkpoints").mkdir(parents=True)
     (own / "checkpoints" / "put.ckpt").write_bytes(b"weights")
     model = {"path": "checkpoints/put.ckpt", **server.serve("put.ckpt", b"weights")}

@@ -5,14 +5,11 @@ from typing import Any
 import pytest
 
 from runflow.worker.engine.attached import AttachedEngine
-from runflow.worker.engine.home import EngineHome
-from runflow.worker.engine.isolation.rungs import Rung, Sandbox, make_life
+from runflow.worker.engine.isolation.rungs import Rung, Sandbox
 from runflow.worker.engine.owned import OwnedEngine
-from runflow.worker.engine.run_files import Life, RunFiles
 from runflow.worker.engine_choice import EngineFinder
 from runflow.worker.engine_supervisor import NoEngine
 from runflow.worker.settings import ENGINE_USER_SAME, EngineNetwork, WorkerSettings
-from runflow.worker.store.models import link_or_copy_file
 
 
 def settings(tmp_path: Path, **changes: Any) -> WorkerSettings:
@@ -88,26 +85,8 @@ async def test_engines_that_do_not_see_a_new_folder_of_models_are_replaced(
         await finder.close()
 
 
-def test_an_engine_that_ends_leaves_the_store_s_models_known(tmp_path: Path) -> None:
-    install(tmp_path)
-    finder = EngineFinder(settings(tmp_path))
-    engine = finder()
-    assert isinstance(engine, OwnedEngine)
-    engine._home.sandbox = Sandbox(Rung.LANDLOCK)
-    kept = tmp_path / "worker" / "models" / ("ab" * 32)
-    kept.parent.mkdir(parents=True)
-    kept.write_bytes(b"model")
-    sha256 = finder.verified.read(kept)
-    home = EngineHome(engine.settings)
-    root = home.lives / "one"
-    link_or_copy_file(kept, make_life(root, None).root / "models", "loras/a.safetensors", finder.verified)
-    assert kept.stat().st_nlink == 2
-    home.end_life(Life("one", 1, root, None, RunFiles(root, uid=None)))
-    assert (root.exists(), kept.stat().st_nlink, finder.verified.recall(kept)) == (False, 1, sha256)
-
-
 @pytest.mark.parametrize(
-    ("rung", "uid", "is_known"),
+    ("rung", "uid", "is_so"),
     [
         (Rung.NAMESPACES, None, True),
         (Rung.LANDLOCK, None, True),
@@ -116,18 +95,16 @@ def test_an_engine_that_ends_leaves_the_store_s_models_known(tmp_path: Path) -> 
         (Rung.NONE, None, False),
     ],
 )
-def test_models_are_read_again_where_an_engine_may_write_to_them(
-    tmp_path: Path, rung: Rung, uid: int | None, is_known: bool
+def test_it_is_known_whether_an_engine_may_write_to_its_models(
+    tmp_path: Path, rung: Rung, uid: int | None, is_so: bool
 ) -> None:
     install(tmp_path)
     finder = EngineFinder(settings(tmp_path))
-    model = tmp_path / "model"
-    model.write_bytes(b"model")
+    assert not finder.only_we_write(), "nobody knows yet"
     engine = finder()
     assert isinstance(engine, OwnedEngine)
     engine._home.sandbox, engine._home.uid = Sandbox(rung), uid
-    assert (finder.verified.recall(model), finder.verified.read(model) != "") == (None, True)
-    assert (finder.verified.recall(model) is not None) is is_known
+    assert finder.only_we_write() is is_so
 
 
 def test_a_url_wins_and_is_an_attached_engine(tmp_path: Path) -> None:

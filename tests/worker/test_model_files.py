@@ -1,6 +1,5 @@
 """The model files of an engine, listed without reading them."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -8,8 +7,10 @@ import pytest
 from runflow.protocol.abilities import ModelFile
 from runflow.worker import model_files
 from runflow.worker.model_files import (
+    ModelRoots,
     Unreadable,
     extra_folders,
+    files_below,
     is_same,
     list_models,
     model_roots,
@@ -33,19 +34,17 @@ def comfyui(tmp_path: Path) -> Path:
 
 
 def listed(tmp_path: Path) -> list[ModelFile]:
-    roots = model_roots(tmp_path / "comfyui", tmp_path / "own")
-    return list_models(roots, tmp_path / "store")[0]
+    return list_models(model_roots(tmp_path / "comfyui"))[0]
 
 
-def test_files_are_told_by_path_and_size_and_what_the_store_placed_by_its_hash(tmp_path: Path, comfyui: Path) -> None:
-    sha256 = "ab" * 32
-    kept = put(tmp_path / "store" / sha256, b"abc")
-    (tmp_path / "own/loras").mkdir(parents=True)
-    os.link(kept, tmp_path / "own/loras/mine.safetensors")
-    assert listed(tmp_path) == [
+def test_files_are_told_by_path_and_size_and_by_their_hash_where_that_is_known(tmp_path: Path, comfyui: Path) -> None:
+    mine = put(comfyui / "models/loras/mine.safetensors", b"abc")
+    found, _ = list_models(model_roots(comfyui), {mine: "ab" * 32}.get)
+    assert found == [
         ModelFile(path="checkpoints/SDXL/base.safetensors", size_bytes=5),
-        ModelFile(path="loras/mine.safetensors", size_bytes=3, sha256=sha256),
+        ModelFile(path="loras/mine.safetensors", size_bytes=3, sha256="ab" * 32),
     ]
+    assert {*files_below(model_roots(comfyui))} == {mine, comfyui / "models/checkpoints/SDXL/base.safetensors"}
 
 
 def test_in_a_sandbox_those_count_that_are_shown_there(tmp_path: Path, comfyui: Path) -> None:
@@ -58,7 +57,7 @@ def test_in_a_sandbox_those_count_that_are_shown_there(tmp_path: Path, comfyui: 
     lines = [f"  kind{number}: {folder}\n" for number, folder in enumerate(private)]
     put(comfyui / "extra_model_paths.yaml", f"a:\n  loras: {tmp_path}/disk/loras\n{''.join(lines)}".encode())
     assert shown_folders(comfyui, home) == (tmp_path / "disk/loras",)
-    found, _ = list_models(shown_roots(comfyui, shown_folders(comfyui, home)), home / "models")
+    found, _ = list_models(shown_roots(comfyui, shown_folders(comfyui, home)))
     assert [one.path for one in found] == ["checkpoints/SDXL/base.safetensors", "loras/shared.safetensors"]
 
 
@@ -78,17 +77,17 @@ def test_a_home_is_not_shown_by_whatever_path_it_is_named(
 
 
 def test_a_file_that_comes_or_goes_changes_the_stamp(tmp_path: Path, comfyui: Path) -> None:
-    roots = model_roots(comfyui, tmp_path / "own")
-    _, stamp = list_models(roots, tmp_path / "store")
+    roots = ModelRoots((comfyui / "models",), (("vae", tmp_path / "vae"),))
+    _, stamp = list_models(roots)
     assert is_same(stamp)
     new = put(comfyui / "models/checkpoints/SDXL/new.safetensors")
     assert not is_same(stamp)
-    files, stamp = list_models(roots, tmp_path / "store")
+    files, stamp = list_models(roots)
     assert len(files) == 2 and is_same(stamp)
     new.unlink()
     assert not is_same(stamp)
-    _, stamp = list_models(roots, tmp_path / "store")
-    put(tmp_path / "own/vae/first.safetensors")
+    _, stamp = list_models(roots)
+    put(tmp_path / "vae/first.safetensors")
     assert not is_same(stamp), "a folder that was not there before"
 
 

@@ -13,8 +13,12 @@ from runflow.worker.connection import Connection
 from runflow.worker.failures import RunFailed
 from runflow.worker.lease import Lease
 from runflow.worker.prepare import Fetching, fetch, place
-from runflow.worker.store.model_store import ModelStore
-from runflow.worker.store.models import ModelPlacer
+from runflow.worker.registration import no_folders
+from runflow.worker.store.content import ContentStore
+from runflow.worker.store.credentials import Credentials
+from runflow.worker.store.known_hashes import KnownHashes
+from runflow.worker.store.models import ModelFetcher
+from runflow.worker.store.own_models import OwnModels
 from runflow.worker.store.resources import ResourceCache
 from tests.support.fake_server import PROMPT, FakeServer, make_lease
 from tests.worker.scripted_engine import png
@@ -42,7 +46,11 @@ class Desk:
     def __init__(self, connection: Connection, folder: Path) -> None:
         self.outgoing = Outgoing()
         self.cache = folder / "resources"
-        models = ModelPlacer(ModelStore(folder / "models"), allow_pickle=False)
+        store = ContentStore(folder / "store")
+        own = OwnModels(folder / "comfyui", KnownHashes(folder / "own.jsonl"), no_folders)
+        models = ModelFetcher(
+            store, own, self.outgoing, credentials=Credentials(), allow_pickle=False, most_bytes=1 << 20
+        )
         self.fetching = Fetching(connection, self.outgoing, ResourceCache(self.cache), models, 0.2, 1 << 20, 5.0)
         self.staging = folder / "staging"
         self.placed: dict[str, bytes] = {}

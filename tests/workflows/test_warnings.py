@@ -21,8 +21,9 @@ from runflow.workflows.warnings import (
 
 def test_models_that_nobody_can_fetch() -> None:
     models = {"a": {"url": "u"}, "b": {"sha256": "0"}, "c": {}, "d": {"url": None, "sha256": ""}, "e": "text"}
-    assert [warning.message.split('"')[1] for warning in about_models(models)] == ["c", "d"]
-    rows = [{"path": "p"}, {"name": "n", "url": "u"}, {}, "text"]
+    told = [(warning.message.split('"')[1], "address" in warning.message) for warning in about_models(models)]
+    assert told == [("a", True), ("c", False), ("d", False)]
+    rows = [{"path": "p"}, {"name": "n", "url": "u", "sha256": "0"}, {}, "text"]
     assert [warning.message.split('"')[1] for warning in about_models(rows)] == ["p", "2"]
     assert list(about_models(None)) == []
 

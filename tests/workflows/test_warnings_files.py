@@ -110,7 +110,7 @@ async def test_create_and_patch_answer_them(client: httpx.AsyncClient) -> None:
     assert [item["node_id"] for item in made["warnings"]] == ["3"]
     assert "photo.png" in made["warnings"][0]["message"]
     address = f"{ROUTE}/{made['id']}"
-    changed = (await client.patch(address, json={"models": {"a.ckpt": {"url": "u"}}})).json()
+    changed = (await client.patch(address, json={"models": {"a.ckpt": {"url": "u", "sha256": "0" * 64}}})).json()
     assert [item["node_id"] for item in changed["warnings"]] == ["3"]
     assert (await client.patch(address, json={"description": "x"})).json()["warnings"] == []
     placed = {"photo.png": {"asset_id": "0197f3a0-0000-7000-8000-000000000001"}}

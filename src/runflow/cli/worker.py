@@ -21,6 +21,7 @@ from runflow.worker.settings import (
     WorkerSettings,
     default_name,
 )
+from runflow.worker.store.credentials import Credentials, CredentialsUnusable
 
 if TYPE_CHECKING:
     from runflow.settings import Settings
@@ -87,7 +88,7 @@ def worker(
         typer.Option(
             "--allow-pickle",
             envvar="RUNFLOW_WORKER_ALLOW_PICKLE",
-            help="Place uploaded models of formats that can hold code (.ckpt, .pt, .pth, .bin) as well.",
+            help="Fetch models of formats that can hold code (.ckpt, .pt, .pth, .bin) as well.",
         ),
     ] = False,
     die_with_parent: Annotated[bool, typer.Option("--die-with-parent", help="Stop when the parent stops.")] = False,
@@ -122,6 +123,10 @@ def worker(
         engine_network=engine_network,
         engine_disk_bytes=engine_disk_bytes,
         allow_pickle=allow_pickle,
+        store=settings.store_dir,
+        store_bytes=settings.store_bytes,
+        credentials=_credentials(settings),
+        model_limit=settings.max_model_bytes,
         labels=_labels(label or []),
         allowed_networks=settings.allowed_networks,
         allowed_origins=(server, *settings.own_origins),
@@ -163,7 +168,7 @@ def _work(settings: "Settings", worker_settings: WorkerSettings, pulse: "Pulse")
             worker_settings,
             finder,
             gpu=detect(),
-            verified=finder.verified,
+            only_we_write=finder.only_we_write,
             on_registered=finder.registered,
             model_folders=finder.model_folders,
         )
@@ -197,6 +202,15 @@ def _work(settings: "Settings", worker_settings: WorkerSettings, pulse: "Pulse")
     except OSError as error:
         fail(f"The worker cannot use {error.filename or settings.home_dir}: {error.strerror or error}.")
     return 0
+
+
+def _credentials(settings: "Settings") -> Credentials:
+    if settings.download_credentials is None:
+        return Credentials()
+    try:
+        return Credentials.read(settings.download_credentials.expanduser())
+    except CredentialsUnusable as error:
+        fail(f"RUNFLOW_DOWNLOAD_CREDENTIALS: {error}")
 
 
 def _labels(given: list[str]) -> dict[str, str]:

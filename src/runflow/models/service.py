@@ -92,26 +92,48 @@ async def held(transaction: Transaction, hashes: Collection[str]) -> dict[str, M
 
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_ADDRESS = re.compile(r"https?://[^\s/]", re.IGNORECASE)
+
+
+MOST_DECLARED = 2_000
+"""Of a manifest that declares more models only so many are held against a worker, and sent to it."""
+_LONGEST_URL = 8_000
 
 
 @dataclass(frozen=True, slots=True)
 class DeclaredModel:
-    """A model that a version needs: its path below `models/`, and its content."""
+    """A model that a version needs: its path below `models/`, its content, and where it can be fetched, if told."""
 
     path: str
-    sha256: str
+    sha256: str | None = None
+    url: str | None = None
+    size_bytes: int | None = None
 
 
 def declared(models: Any) -> tuple[DeclaredModel, ...]:
-    """Return the models with a path and a SHA-256, whether they came as an object by path or as an array."""
+    """Return the models of a manifest, whether they came as an object by path or as an array.
+
+    What cannot be understood asks for nothing: a row without a path, a hash that is none, an address of another kind.
+    """
     rows: Iterable[tuple[Any, Any]] = ()
     if isinstance(models, Mapping):
         rows = models.items()
     elif isinstance(models, list):
-        rows = [(row.get("path"), row) for row in models if isinstance(row, Mapping)]
-    found = []
-    for path, row in rows:
-        sha256 = row.get("sha256") if isinstance(row, Mapping) else None
-        if isinstance(path, str) and path and isinstance(sha256, str) and _SHA256.fullmatch(sha256.lower()):
-            found.append(DeclaredModel(path, sha256.lower()))
-    return tuple(found)
+        rows = [(_path_of(row), row) for row in models if isinstance(row, Mapping)]
+    found = [_declared(path, row) for path, row in rows if isinstance(path, str) and path.strip("/ ")]
+    return tuple(found[:MOST_DECLARED])
+
+
+def _path_of(row: Mapping[Any, Any]) -> Any:
+    return next((row[key] for key in ("path", "name", "filename") if row.get(key)), None)
+
+
+def _declared(path: str, row: Any) -> DeclaredModel:
+    row = row if isinstance(row, Mapping) else {}
+    sha256, url, size = row.get("sha256"), row.get("url"), row.get("size_bytes")
+    return DeclaredModel(
+        path,
+        sha256.lower() if isinstance(sha256, str) and _SHA256.fullmatch(sha256.lower()) else None,
+        url if isinstance(url, str) and len(url) <= _LONGEST_URL and _ADDRESS.match(url) else None,
+        size if isinstance(size, int) and not isinstance(size, bool) and size > 0 else None,
+    )

@@ -66,6 +66,9 @@ class Abilities:
     places_models: bool = field(
         default=False, metadata={"description": "It fetches the models that an organization has uploaded."}
     )
+    fetches_addresses: bool = field(
+        default=False, metadata={"description": "It fetches models from the addresses that a manifest names, too."}
+    )
     allows_pickle: bool = field(default=False, metadata={"description": "It fetches formats that can hold code, too."})
 
 

@@ -99,14 +99,26 @@ class LeasedResource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeasedModel:
-    """A model of the version that its organization has uploaded. Only an owned engine's worker places it."""
+    """A model that the version declares. Only an owned engine's worker places it.
+
+    A worker that does not tell `fetches_addresses` is sent only those that the version's organization has uploaded.
+    """
 
     path: str = field(
         metadata={"description": "Its place below ComfyUI's `models/`.", "examples": ["checkpoints/mine.safetensors"]}
     )
-    url: str
-    size_bytes: int
-    sha256: str
+    url: str | None = field(
+        default=None, metadata={"description": "Where it is fetched; null: nowhere, the worker must have it."}
+    )
+    size_bytes: int | None = None
+    sha256: str | None = field(default=None, metadata={"description": "Its content; null: whatever is at its place."})
+    is_upload: bool = field(
+        default=True,
+        metadata={
+            "description": "The URL is the server's own, for a file that the organization has uploaded. Else it is an "
+            "address that the version's author wrote: fetched through the guarded client, with no token of ours."
+        },
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -168,7 +168,7 @@ class WorkerApi:
         )
         if claimed is None:
             return LeaseAnswer()
-        return LeaseAnswer(lease=await self._document(claimed, body.expected, base_url))
+        return LeaseAnswer(lease=await self._document(claimed, worker, body.expected, base_url))
 
     async def _require_same_view(self, told: bool | None) -> None:
         """Raise `Conflict` where a worker was told otherwise of the organizations: its engines' network hangs on it."""
@@ -213,7 +213,7 @@ class WorkerApi:
             claimed = await claim_now(self._services, self._board, self._asker(body, room, worker))
             if claimed is None:
                 return None
-            return await self._document(claimed, room.expected, base_url)
+            return await self._document(claimed, worker, room.expected, base_url)
         except Exception:
             log.exception("no next run with this completion", worker_id=str(body.worker_id))
             return None
@@ -331,7 +331,9 @@ class WorkerApi:
                 self._superseded.popitem(last=False)
         return True
 
-    async def _document(self, claimed: Claimed, expected: Sequence[Expected], base_url: str) -> Lease:
+    async def _document(
+        self, claimed: Claimed, worker: KnownWorker, expected: Sequence[Expected], base_url: str
+    ) -> Lease:
         payload = remembered_version(claimed.version_id)
         if payload is None:
             async with self._services.db.system(durable=False) as transaction:
@@ -340,7 +342,7 @@ class WorkerApi:
         if payload.org_id != claimed.org_id:
             prompt = await asyncio.to_thread(untitled_prompt, payload)
         files, placed = await self._files(claimed, payload, base_url)
-        placeable = await self._models(payload, base_url)
+        placeable = await self._models(payload, worker, base_url)
         models_key = claimed.models_key
         if models_key is None:
             large = _large_models(payload, placeable)
@@ -414,29 +416,41 @@ class WorkerApi:
         ]
         return files, files_of_version
 
-    async def _models(self, payload: VersionPayload, base_url: str) -> list[LeasedModel]:
-        """Return those models of a version that its organization has uploaded, with where each is fetched."""
-        wanted = payload.models_by_content
-        if not wanted:
-            return []
-        async with self._services.db.tenant(payload.org_id) as transaction:
-            held = await models.held(transaction, {one.sha256 for one in wanted})
-        return [
-            LeasedModel(
-                path=one.path,
-                url=self._services.storage.download_url(
-                    base_url,
-                    file.object_key,
-                    filename=file.filename,
-                    content_type="application/octet-stream",
-                    seconds=URL_SECONDS,
-                ),
-                size_bytes=file.size_bytes,
-                sha256=file.sha256,
-            )
-            for one in wanted
-            if (file := held.get(one.sha256)) is not None
-        ]
+    async def _models(self, payload: VersionPayload, worker: KnownWorker, base_url: str) -> list[LeasedModel]:
+        """Return the models of a version, with where each is fetched: what its organization has uploaded from here."""
+        declared = payload.declared_models
+        contents = {one.sha256 for one in declared if one.sha256 is not None}
+        held: dict[str, models.ModelFile] = {}
+        if contents:
+            async with self._services.db.tenant(payload.org_id) as transaction:
+                held = await models.held(transaction, contents)
+        abilities = worker.candidate.abilities
+        takes_all = abilities is not None and abilities.fetches_addresses
+        found = []
+        for one in declared:
+            file = None if one.sha256 is None else held.get(one.sha256)
+            if file is not None:
+                found.append(
+                    LeasedModel(
+                        path=one.path,
+                        url=self._services.storage.download_url(
+                            base_url,
+                            file.object_key,
+                            filename=file.filename,
+                            content_type="application/octet-stream",
+                            seconds=URL_SECONDS,
+                        ),
+                        size_bytes=file.size_bytes,
+                        sha256=file.sha256,
+                    )
+                )
+            elif takes_all:
+                found.append(
+                    LeasedModel(
+                        path=one.path, url=one.url, size_bytes=one.size_bytes, sha256=one.sha256, is_upload=False
+                    )
+                )
+        return found
 
     async def _assets(self, org_id: UUID, ids: set[UUID]) -> dict[UUID, assets.AssetFile]:
         if not ids:
@@ -471,7 +485,8 @@ def warm_engines(told: Sequence[leases.Warm]) -> list[Warm]:
 
 def _large_models(payload: VersionPayload, uploaded: Sequence[LeasedModel]) -> LargeModels:
     models, prompt = orjson.loads(orjson.dumps(payload.models)), orjson.loads(orjson.dumps(payload.workflow_json))
-    return large_models(models, prompt, {one.sha256: one.size_bytes for one in uploaded})
+    sizes = {one.sha256: one.size_bytes for one in uploaded if one.is_upload and one.sha256 and one.size_bytes}
+    return large_models(models, prompt, sizes)
 
 
 def require_protocol(body: WorkerRequest) -> None:

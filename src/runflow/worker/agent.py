@@ -34,10 +34,11 @@ from runflow.worker.prepare import Fetching
 from runflow.worker.registration import Registrar, engine_on_wire, no_folders
 from runflow.worker.retry import Backoff, until_answered
 from runflow.worker.settings import Isolation, WorkerSettings
-from runflow.worker.store.model_store import ModelStore
-from runflow.worker.store.models import ModelPlacer
+from runflow.worker.store.content import ContentStore
+from runflow.worker.store.known_hashes import KnownHashes
+from runflow.worker.store.models import ModelFetcher
+from runflow.worker.store.own_models import OwnModels
 from runflow.worker.store.resources import ResourceCache
-from runflow.worker.store.verified import VerifiedFiles
 
 log = structlog.get_logger()
 
@@ -53,9 +54,9 @@ _HEAD_START_SECONDS = 0.001
 class Agent:
     """One life of a worker. `find_engine` returns a new engine, not started, or raises `NoEngine`.
 
-    `gpu` is what the registration says before an engine has been asked about its device. `verified`: models that need
-    not be read again, shared with whoever removes what an engine left. `on_registered` is told what the server answers.
-    `model_folders` returns those that engines in a sandbox see beside ComfyUI's own.
+    `gpu` is what the registration says before an engine has been asked about its device. `only_we_write` tells whether
+    no engine can write to the models that it finds. `on_registered` is told what the server answers. `model_folders`
+    returns those that engines in a sandbox see beside ComfyUI's own.
     """
 
     def __init__(
@@ -64,16 +65,19 @@ class Agent:
         find_engine: Callable[[], Engine],
         *,
         gpu: Gpu = NO_GPU,
-        verified: VerifiedFiles | None = None,
+        only_we_write: Callable[[], bool] = lambda: False,
         on_registered: Callable[[Registered], None] = lambda _: None,
         model_folders: Callable[[], Awaitable[tuple[Path, ...]]] = no_folders,
     ) -> None:
         self._settings = settings
         self._on_registered = on_registered
-        self._verified = verified
         self._several: bool | None = None
         self._instance = uuid.uuid4()
-        self._registrar = Registrar(settings, folders=model_folders)
+        self._store = ContentStore(
+            settings.store or settings.home / "store", limit_bytes=settings.store_bytes, is_safe=only_we_write
+        )
+        self._own = OwnModels(settings.comfyui_dir, KnownHashes(self._store.folder / "own-models.jsonl"), model_folders)
+        self._registrar = Registrar(settings, folders=model_folders, own=self._own)
         self._gpu = gpu
         single_use = settings.isolation is Isolation.RUN
         self._engines = EnginePool(find_engine, self._engine_changed, settings.limits, single_use=single_use)
@@ -116,8 +120,14 @@ class Agent:
                 settings.server, settings.token, instance=self._instance, ca_file=settings.ca_file
             ) as connection,
         ):
-            store = ModelStore(settings.home / "models", self._verified)
-            models = ModelPlacer(store, allow_pickle=settings.allow_pickle)
+            models = ModelFetcher(
+                self._store,
+                self._own,
+                outgoing,
+                credentials=settings.credentials,
+                allow_pickle=settings.allow_pickle,
+                most_bytes=settings.model_limit,
+            )
             fetching = Fetching(
                 connection, outgoing, cache, models, settings.patience, settings.input_limit, settings.input_timeout
             )
@@ -137,6 +147,7 @@ class Agent:
             keeping = asyncio.create_task(self._engines.run(), name="engines")
             registering = asyncio.create_task(self._keep_registered(connection), name="registration")
             polling = asyncio.create_task(self._poll(connection, context), name="lease poll")
+            hashing = asyncio.create_task(self._read_own_models(), name="read models")
             stopping = asyncio.create_task(self._stopping.wait(), name="stop")
             try:
                 done, _ = await asyncio.wait(
@@ -147,11 +158,20 @@ class Agent:
                         self._hurry.set()  # what it has is others' now
                     task.result()
             finally:
-                await _cancel(polling, stopping)
+                await _cancel(polling, stopping, hashing)
                 await self._finish_attempts()
                 await _cancel(registering, *self._background)
                 await self._engines.stop()
                 await _cancel(keeping)
+
+    async def _read_own_models(self) -> None:
+        """Find out what the operator's own models hold; an attached engine's are none of ours."""
+        if self._settings.comfyui_url is not None:
+            return
+        try:
+            await self._own.keep_reading()
+        except OSError as error:
+            log.warning("Models are not read ahead of the runs that need them.", reason=str(error))
 
     def _make_folders(self) -> ResourceCache:
         home = self._settings.home

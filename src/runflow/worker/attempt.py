@@ -226,10 +226,10 @@ class Attempt:
 
     async def _execute(self) -> tuple[Execution, dict[str, dict[str, Any]]]:
         """Prepare, take a turn on the engine, and return how the prompt ended and what it was."""
-        fetched = await self._preparation.fetch(self._context.executor.shared_models)
+        fetched = await self._preparation.fetch(takes_models=self._context.executor.takes_models, tell=self._tell)
         for _ in range(_ENGINE_CHANGES):
             await self._leave()
-            self._seat = seat = await self._context.executor.seat(self.lease)
+            self._seat = seat = await self._context.executor.seat(self.lease, fetched.models)
             try:
                 await seat.engine.begin(self._folder)
                 prompt = await self._preparation.place(fetched, seat.engine)
@@ -256,6 +256,10 @@ class Attempt:
                 raise RunFailed(failure) from error
             return execution, prompt
         raise GivenBack("The engine does not stay up.")
+
+    def _tell(self, message: str) -> None:
+        """Have the run's log say how its preparation goes."""
+        self._report.log("info", message, CLOCK.now())
 
     async def _collect(self, execution: Execution, prompt: dict[str, dict[str, Any]]) -> list[LocalOutput]:
         try:
@@ -412,6 +416,7 @@ class Attempt:
         if self._leaving is not None:
             await self._leaving
         await self._leave()
+        await self._preparation.release()
         opened = [output for output in self._local if output.opened is not None]
         if opened:
             await asyncio.to_thread(_close, opened)

@@ -17,7 +17,6 @@ from runflow.worker.engine.run_files import RunFiles
 from runflow.worker.engine_supervisor import NoEngine
 from runflow.worker.model_files import Unreadable, shown_folders
 from runflow.worker.settings import ENGINE_USER_AUTO, ENGINE_USER_SAME, EngineNetwork, WorkerSettings
-from runflow.worker.store.verified import VerifiedFiles
 
 log = structlog.get_logger()
 
@@ -40,8 +39,6 @@ class EngineFinder:
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
         self._base = settings.home / "engine"
-        self.verified = VerifiedFiles(self._only_we_write)
-        """Models in the store that need not be read again: engines that end give back their names for them."""
         self._said: str | None = None
         self._unreadable: str | None = None
         self._home: EngineHome | None = None
@@ -72,7 +69,6 @@ class EngineFinder:
                     sandbox_user=sandbox_user(settings.engine_user),
                     uid_without=self._uid,
                     more_folders=self._shown_folders,
-                    unlink_models=self.verified.unlink_below,
                 )
             )
             if self._several is not None:
@@ -106,7 +102,7 @@ class EngineFinder:
                 log.warning("Engines in a sandbox see no models of other folders.", reason=str(why))
             return ()
 
-    def _only_we_write(self) -> bool:
+    def only_we_write(self) -> bool:
         """Whether no engine can write to what it finds among its models, nor take the right to."""
         home = self._home
         if home is None:

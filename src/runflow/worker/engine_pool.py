@@ -14,7 +14,6 @@ from uuid import UUID
 import structlog
 
 from runflow.worker.engine.base import Engine, EngineDescription
-from runflow.worker.engine.isolation.rungs import SEPARATES_FILES
 from runflow.worker.engine_supervisor import NEXT, STARTING, EngineState, EngineStatus, NoEngine
 from runflow.worker.memory import MOST_ENGINES, Peaks, fit_in_machine, fit_on_gpu, highest
 from runflow.worker.pooled_engine import PooledEngine, Seat
@@ -95,8 +94,6 @@ class EnginePool:
         self._background: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._model_folders: tuple[Path, ...] = ()
-        self._are_apart = False
-        """Whether the first of these is another one for each engine, and empty before it starts."""
         self.peaks = Peaks()
         self.on_free: Callable[[], None] = lambda: None
         """Called when a run may get its turn now: another left its engine, or an engine is gone."""
@@ -110,11 +107,9 @@ class EnginePool:
         return bool(self._requests) or any(one.seats for one in self._engines)
 
     @property
-    def shared_models(self) -> tuple[Path, ...] | None:
-        """The folders of models that every engine finds, as far as is known; None: there is none of ours to fill."""
-        if not self._model_folders:
-            return None
-        return self._model_folders[1:] if self._are_apart else self._model_folders
+    def takes_models(self) -> bool:
+        """Whether engines are given models, as far as is known."""
+        return bool(self._model_folders)
 
     @property
     def lives(self) -> list[int]:
@@ -426,9 +421,6 @@ class EnginePool:
         return self.state if self._failure is None else EngineState(EngineStatus.ENGINE_DOWN, self._failure)
 
     def _set(self, state: EngineState) -> None:
-        if state.description is not None:
-            facts = state.description.sandbox
-            self._are_apart = facts is not None and facts.rung in SEPARATES_FILES
         if not _same(state, self.state):
             self.state = state
             self._on_change(state)

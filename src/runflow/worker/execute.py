@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -18,6 +17,8 @@ from runflow.worker.lease import Lease
 from runflow.worker.pooled_engine import Seat
 from runflow.worker.report import Report
 from runflow.worker.settings import Isolation, Limits
+from runflow.worker.store.models import RunModels
+from runflow.worker.store.views import ModelViews
 from runflow.worker.warmth import Warmth
 
 log = structlog.get_logger()
@@ -98,6 +99,7 @@ class Executor:
         pool.on_free = self._limiter.recheck
         self._turns: dict[str, Turn] = {}
         self._noted = ""
+        self._views = ModelViews()
         self.warmth = Warmth(isolation)
         self._congested = False
 
@@ -118,16 +120,19 @@ class Executor:
         return self.warmth.told(self._pool.lives, self._pool.stays)
 
     @property
-    def shared_models(self) -> tuple[Path, ...] | None:
-        """The folders of models that every engine here finds; None where engines take none of us."""
-        return self._pool.shared_models
+    def takes_models(self) -> bool:
+        """Whether engines here are given models."""
+        return self._pool.takes_models
 
-    async def seat(self, lease: Lease) -> Seat:
-        """Return a place in an engine of the run's domain; whoever has it must call `leave`.
+    async def seat(self, lease: Lease, models: RunModels) -> Seat:
+        """Return a place in an engine of the run's domain, which has no other model under the path of one of its.
 
-        Raises `GivenBack` when there is none soon.
+        Whoever has it must call `leave`. Raises `GivenBack` when there is none soon.
         """
-        return await self._pool.seat(self._isolation.domain_of(lease.id, lease.domain), lease.version_id)
+        domain = self._isolation.domain_of(lease.id, lease.domain)
+        if self.takes_models:
+            domain = self._views.domain_of(domain, models.contents, models.there, lease.prompt, lease.values)
+        return await self._pool.seat(domain, lease.version_id)
 
     def leave(self, seat: Seat) -> None:
         """Nothing of the run is left in its engine: another domain's may follow."""

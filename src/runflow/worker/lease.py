@@ -30,6 +30,20 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True)
+class Model:
+    """A model of the version. `path` is its name below ComfyUI's models folder; `sha256` as in `RemoteFile`.
+
+    `url`: where it is fetched, None: nowhere. `is_upload`: from the server, else from an address that a stranger wrote.
+    """
+
+    path: str
+    url: str | None = None
+    size_bytes: int | None = None
+    sha256: str | None = None
+    is_upload: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
     """One attempt of one run, ours until it expires.
 
@@ -51,8 +65,7 @@ class Lease:
     values: dict[str, Any]
     files: dict[str, RemoteFile]
     resources: tuple[Resource, ...]
-    models: tuple[Resource, ...]
-    """Uploaded models; each `path` is below ComfyUI's models folder."""
+    models: tuple[Model, ...]
     timeout_seconds: float
     max_output_bytes: int
     inline_bytes: int = 0
@@ -82,7 +95,9 @@ class Lease:
             values=lease.input,
             files={name: _remote(file, file.filename) for name, file in lease.files.items()},
             resources=tuple(Resource(one.path, _remote(one, one.path)) for one in lease.resources),
-            models=tuple(Resource(one.path, _remote(one, one.path)) for one in lease.models),
+            models=tuple(
+                Model(one.path, one.url, one.size_bytes, _plain(one.sha256), one.is_upload) for one in lease.models
+            ),
             timeout_seconds=lease.limits.timeout_seconds,
             max_output_bytes=lease.limits.max_output_bytes,
             inline_bytes=lease.limits.inline_bytes,
@@ -91,5 +106,9 @@ class Lease:
         )
 
 
-def _remote(file: leases.LeasedFile | leases.LeasedResource | leases.LeasedModel, filename: str) -> RemoteFile:
-    return RemoteFile(file.url, filename, file.size_bytes, file.sha256.lower() if file.sha256 else None)
+def _remote(file: leases.LeasedFile | leases.LeasedResource, filename: str) -> RemoteFile:
+    return RemoteFile(file.url, filename, file.size_bytes, _plain(file.sha256))
+
+
+def _plain(sha256: str | None) -> str | None:
+    return sha256.lower() if sha256 else None

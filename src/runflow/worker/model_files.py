@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,6 @@ from runflow.worker.engine.folders import EXTRA_MODEL_PATHS, home_folder
 
 LONGEST_PATH = 1000
 """Longest path of a model that is told, in characters."""
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _PLACEHOLDER = re.compile(r"put_.+_here")
 """ComfyUI's own: it says what belongs into a folder."""
 
@@ -31,12 +30,9 @@ class ModelRoots:
     of_kind: tuple[tuple[str, Path], ...] = ()
 
 
-def model_roots(comfyui: Path, own: Path) -> ModelRoots:
-    """Return where the engine of this ComfyUI looks; `own` is the worker's folder for what it places.
-
-    Raises `Unreadable`.
-    """
-    return ModelRoots((own, comfyui / "models"), tuple(extra_folders(comfyui / EXTRA_MODEL_PATHS)))
+def model_roots(comfyui: Path) -> ModelRoots:
+    """Return where the engine of this ComfyUI looks, but for the folder of what it is given. Raises `Unreadable`."""
+    return ModelRoots((comfyui / "models",), tuple(extra_folders(comfyui / EXTRA_MODEL_PATHS)))
 
 
 def shown_roots(comfyui: Path, folders: tuple[Path, ...]) -> ModelRoots:
@@ -74,12 +70,13 @@ def _plain(folder: Path) -> Path:
     return Path(os.path.abspath(folder))  # noqa: PTH100
 
 
-def list_models(roots: ModelRoots, store: Path) -> tuple[list[ModelFile], Stamp]:
+def list_models(
+    roots: ModelRoots, hash_of: Callable[[Path], str | None] = lambda _: None
+) -> tuple[list[ModelFile], Stamp]:
     """Return the files by path, each path once, and a stamp of the folders.
 
-    `store` holds files by their SHA-256; a link to one of them is known to have it. Raises `Unreadable`.
+    `hash_of` returns the SHA-256 of a file where it is known, without reading it. Raises `Unreadable`.
     """
-    hashes = _hashes(store)
     found: dict[str, ModelFile] = {}
     stamps: dict[str, int] = {}
     for kind, folder in (*(("", root) for root in roots.roots), *roots.of_kind):
@@ -91,12 +88,17 @@ def list_models(roots: ModelRoots, store: Path) -> tuple[list[ModelFile], Stamp]
                 path.encode()
             except (OSError, UnicodeEncodeError):
                 continue
-            found[path] = ModelFile(
-                path=path, size_bytes=about.st_size, sha256=hashes.get((about.st_dev, about.st_ino))
-            )
+            found[path] = ModelFile(path=path, size_bytes=about.st_size, sha256=hash_of(Path(entry.path)))
             if len(found) > MOST_MODELS:
                 raise Unreadable(f"there are more than {MOST_MODELS} model files")
     return [found[path] for path in sorted(found)], tuple(sorted(stamps.items()))
+
+
+def files_below(roots: ModelRoots) -> Iterator[Path]:
+    """Yield the files that `list_models` would list, each once. Raises `Unreadable`."""
+    stamps: dict[str, int] = {}
+    for kind, folder in (*(("", root) for root in roots.roots), *roots.of_kind):
+        yield from (Path(entry.path) for _, entry in _files(folder, kind, stamps))
 
 
 def is_same(stamp: Stamp) -> bool:
@@ -137,14 +139,6 @@ def _changed_at(folder: str) -> int:
         return os.stat(folder).st_mtime_ns  # noqa: PTH116 (os.scandir speaks strings)
     except OSError:
         return -1
-
-
-def _hashes(store: Path) -> Mapping[tuple[int, int], str]:
-    try:
-        entries = [entry for entry in os.scandir(store) if _SHA256.fullmatch(entry.name)]
-        return {(about.st_dev, about.st_ino): entry.name for entry in entries for about in [entry.stat()]}
-    except OSError:
-        return {}
 
 
 _TOP = re.compile(r"(?P<name>[^\s#:][^#:]*):\s*")

@@ -12,6 +12,7 @@ from runflow.worker.engine.base import Engine, EngineError
 from runflow.worker.failures import RunFailed, engine_failure, timeout_failure
 from runflow.worker.lease import Lease
 from runflow.worker.prepare import Fetched, Fetching, fetch, place
+from runflow.worker.store.progress import Tell
 
 SLOW_SECONDS = 2.0
 """From then on a run whose files are still on the way keeps no place that another one could use."""
@@ -36,13 +37,17 @@ class Preparation:
         self._staging = staging
         self._folder = folder
         self._on_slow = on_slow
+        self._fetched: Fetched | None = None
 
-    async def fetch(self, shared_models: tuple[Path, ...] | None) -> Fetched:
+    async def fetch(self, *, takes_models: bool, tell: Tell) -> Fetched:
         """Bring the run's files here (`prepare.fetch`)."""
         slow = asyncio.get_running_loop().call_later(SLOW_SECONDS, self._note_slow, True)
         try:
             async with self._in_time():
-                return await fetch(self._lease, self._fetching, staging=self._staging, shared_models=shared_models)
+                self._fetched = await fetch(
+                    self._lease, self._fetching, staging=self._staging, takes_models=takes_models, tell=tell
+                )
+                return self._fetched
         finally:
             slow.cancel()
             if self.is_slow:
@@ -58,10 +63,15 @@ class Preparation:
                     self._fetching,
                     output_folder=self._folder,
                     place_input=lambda path, name: engine.place_input(self._folder, name, path),
-                    model_folders=engine.model_folders,
+                    models_folder=next(iter(engine.model_folders), None),
                 )
         except EngineError as error:
             raise RunFailed(engine_failure(error, Stage.PREPARE)) from error
+
+    async def release(self) -> None:
+        """Need the run's models no more."""
+        if self._fetched is not None:
+            await self._fetched.models.release()
 
     def _note_slow(self, is_slow: bool) -> None:
         self.is_slow = is_slow

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,7 +30,8 @@ from runflow.worker.lease import Lease, Resource
 from runflow.worker.media import NotAnImage, name_in_url, safe_name, suffix_for, verify_image
 from runflow.worker.retry import Backoff
 from runflow.worker.store.download import DownloadFailed, download, on_disk, size_of
-from runflow.worker.store.models import ModelPlacer
+from runflow.worker.store.models import ModelFetcher, RunModels
+from runflow.worker.store.progress import Tell
 from runflow.worker.store.resources import ResourceCache, use_placed
 
 FETCH_TRIES = 3
@@ -51,7 +52,7 @@ class Fetching:
     connection: Connection
     outgoing: GuardedClient
     cache: ResourceCache
-    models: ModelPlacer
+    models: ModelFetcher
     patience: float
     url_limit: int
     url_timeout: float
@@ -73,26 +74,33 @@ class Fetched:
 
     inputs: tuple[FetchedFile, ...] = ()
     resources: tuple[FetchedFile, ...] = ()
+    models: RunModels = field(default_factory=RunModels)
+    """Those whose engine takes any of us; who has this releases them."""
 
 
 async def fetch(
-    lease: Lease, fetching: Fetching, *, staging: Path, shared_models: tuple[Path, ...] | None = None
+    lease: Lease, fetching: Fetching, *, staging: Path, takes_models: bool = False, tell: Tell = lambda _: None
 ) -> Fetched:
     """Bring the run's files to this machine: before it takes an engine, which others would wait for.
 
-    `staging` is a folder of this run on the worker, made if it is needed. `shared_models`: the folders of models that
-    every engine here finds, None where it has none of ours. Raises `RunFailed`.
+    `staging` is a folder of this run on the worker, made if it is needed. `takes_models`: whether engines here are
+    given models. `tell` hears how that goes where it takes long. Raises `RunFailed`.
     """
     try:
         references = media_inputs(lease.interface, lease.values)
     except ValueError as error:
         raise failed(FailureCode.INPUT_VALIDATION_FAILED, Stage.PREPROCESS, str(error)) from error
-    if lease.models and shared_models is not None:
-        await fetching.models.fetch(fetching.connection, lease.models, shared_models, patience=fetching.patience)
+    models = RunModels()
+    if lease.models and takes_models:
+        models = await fetching.models.fetch(fetching.connection, lease.models, patience=fetching.patience, tell=tell)
     if not references and not lease.resources:
-        return Fetched()
-    await asyncio.to_thread(staging.mkdir, mode=0o700, parents=True, exist_ok=True)
-    return await _fetch_files(lease, references, fetching, staging)
+        return Fetched(models=models)
+    try:
+        await asyncio.to_thread(staging.mkdir, mode=0o700, parents=True, exist_ok=True)
+        return replace(await _fetch_files(lease, references, fetching, staging), models=models)
+    except BaseException:
+        await models.release()
+        raise
 
 
 async def place(
@@ -102,16 +110,16 @@ async def place(
     *,
     output_folder: str,
     place_input: PlaceInput,
-    model_folders: tuple[Path, ...] = (),
+    models_folder: Path | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Return the bound prompt of the run, its files in the engine's hands.
 
-    `output_folder` is of this run alone, relative to ComfyUI's output folder. `model_folders` are the engine's, where
-    missing models are placed. Raises `RunFailed`, and what `place_input` raises.
+    `output_folder` is of this run alone, relative to ComfyUI's output folder. `models_folder` is the engine's own, for
+    what it is given. Raises `RunFailed`, and what `place_input` raises.
     """
     prompt, interface, values = lease.prompt, lease.interface, lease.values
-    if lease.models:
-        await fetching.models.place(fetching.connection, lease.models, model_folders, patience=fetching.patience)
+    if fetched.models.given and models_folder is not None:
+        await fetching.models.place(fetched.models, models_folder)
     both = (*fetched.inputs, *fetched.resources)
     places = await _all(_placed(place_input, file) for file in both) if both else []
     files = {file.name: at for file, at in zip(fetched.inputs, places, strict=False)}

@@ -30,6 +30,7 @@ from runflow.worker.engine.protocol import ComfyClient
 from runflow.worker.model_files import LONGEST_PATH, Stamp, Unreadable, is_same, list_models, model_roots, shown_roots
 from runflow.worker.runtime.record import read_record
 from runflow.worker.settings import WorkerSettings
+from runflow.worker.store.own_models import OwnModels
 
 log = structlog.get_logger()
 
@@ -60,7 +61,7 @@ class Registrar:
     """Finds out what the engine can run, tells the server, and notices when models come or go.
 
     `look_seconds`: how often it looks. `folders` returns those of models that engines in a sandbox see beside ComfyUI's
-    own.
+    own; `own` knows what files in them hold.
     """
 
     def __init__(
@@ -68,11 +69,14 @@ class Registrar:
         settings: WorkerSettings,
         *,
         folders: Callable[[], Awaitable[tuple[Path, ...]]] = no_folders,
+        own: OwnModels | None = None,
         look_seconds: float = LOOK_SECONDS,
     ) -> None:
         self._settings = settings
         self._look_seconds = look_seconds
         self._folders = folders
+        self._own = own
+        self._learned = 0
         self._shown: tuple[Path, ...] = ()
         self._of: EngineDescription | None = None
         self._found: _Found | None = None
@@ -106,6 +110,7 @@ class Registrar:
             node_packs=_named(found.node_packs),
             models=_named(found.models),
             places_models=found.is_owned,
+            fetches_addresses=found.is_owned,
             allows_pickle=self._settings.allow_pickle,
         )
         self._told = abilities, self._sandbox(description)
@@ -167,17 +172,20 @@ class Registrar:
             return None, ()
 
     def _list(self, description: EngineDescription) -> tuple[list[ModelFile], Stamp]:
-        home, facts = self._settings.home, description.sandbox
+        facts, comfyui = description.sandbox, self._settings.comfyui_dir
         is_apart = facts is not None and facts.rung in SEPARATES_FILES
-        comfyui = self._settings.comfyui_dir
-        roots = shown_roots(comfyui, self._shown) if is_apart else model_roots(comfyui, home / "engine" / "models")
-        return list_models(roots, home / "models")
+        roots = shown_roots(comfyui, self._shown) if is_apart else model_roots(comfyui)
+        if self._own is None:
+            return list_models(roots)
+        self._learned = self._own.learned
+        return list_models(roots, self._own.known.known)
 
     async def _has_other_models(self) -> bool:
         found, description = self._found, self._of
         if found is None or description is None:
             return False
-        if found.stamp and self._shown == await self._folders():
+        has_learned = self._own is not None and self._own.learned != self._learned
+        if found.stamp and not has_learned and self._shown == await self._folders():
             same: bool = await asyncio.to_thread(is_same, found.stamp)
             if same:
                 return False

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from runflow.worker.store.credentials import Credentials
+
 ENGINE_USER_AUTO = "auto"
 ENGINE_USER_SAME = "same"
 
@@ -73,7 +75,15 @@ class WorkerSettings:
     patience: float = 600.0
     """How long a server that is away is waited for with a result in hand."""
     allow_pickle: bool = False
-    """Place uploaded models of formats that can hold code, too."""
+    """Fetch models of formats that can hold code, too."""
+    store: Path | None = None
+    """The machine's model store; None: one in `home`."""
+    store_bytes: int = 0
+    """Most that it keeps, 0: as much as its disk holds."""
+    credentials: Credentials = field(default_factory=Credentials, repr=False)
+    """What may be shown to the hosts of models."""
+    model_limit: int = 64 * 1024**3
+    """Most bytes of a model that an address sends."""
     grace: float = 4.0
     """How long a stopping worker lets runs finish, and then again lets them say goodbye."""
     limits: Limits = field(default_factory=Limits)

@@ -51,6 +51,7 @@ class ModelIndex:
     def __init__(self, files: Iterable[ModelFile]) -> None:
         """Index these files."""
         self._by_key = {model_key(file.path): file for file in files}
+        self._contents = {file.sha256 for file in self._by_key.values()} - {None}
         self._by_name: dict[str, list[str]] = {}
         for key in self._by_key:
             self._by_name.setdefault(_name_of(key), []).append(key)
@@ -62,6 +63,10 @@ class ModelIndex:
     def __iter__(self) -> Iterator[ModelFile]:
         """Yield the files."""
         return iter(self._by_key.values())
+
+    def has(self, sha256: str) -> bool:
+        """Tell whether one of the files has this content, wherever it lies."""
+        return sha256 in self._contents
 
     def find(self, path: str) -> ModelFile | None:
         """Return the file of this path below `models/`; of a bare name, or a path below a kind's folder, any."""
@@ -91,6 +96,7 @@ class EngineAbilities:
     node_packs: tuple[NodePack, ...] | None = None
     models: ModelIndex | None = None
     places_models: bool = False
+    fetches_addresses: bool = False
     allows_pickle: bool = False
     complete: bool = True
 
@@ -215,6 +221,7 @@ def _put_together(told: Abilities, held: Mapping[_Named, _Kept]) -> EngineAbilit
         node_packs=found.get("node_packs"),
         models=found.get("models"),
         places_models=told.places_models,
+        fetches_addresses=told.fetches_addresses,
         allows_pickle=told.allows_pickle,
     )
 

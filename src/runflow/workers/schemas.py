@@ -26,6 +26,7 @@ class WorkerAbilities(BaseModel):
     node_packs_count: int | None = Field(description="Folders and files in `custom_nodes`.")
     models_count: int | None = Field(description="Model files.")
     places_models: bool = Field(description="It fetches the models that an organization has uploaded.")
+    fetches_addresses: bool = Field(description="It fetches models from the addresses that a manifest names, too.")
     allows_pickle: bool = Field(description="It fetches formats that can hold code, too.")
 
 

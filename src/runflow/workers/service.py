@@ -157,5 +157,6 @@ def _abilities(row: ShownWorker) -> dict[str, Any] | None:
         "node_packs_count": row.node_packs_count,
         "models_count": row.models_count,
         "places_models": bool(told.get("places_models")),
+        "fetches_addresses": bool(told.get("fetches_addresses")),
         "allows_pickle": bool(told.get("allows_pickle")),
     }

@@ -26,13 +26,21 @@ READ_ONLY = frozenset(
 
 
 def about_models(models: Any) -> Iterator[GraphWarning]:
-    """Warn of models that no worker can fetch."""
+    """Warn of models of which nobody knows for sure which file is meant."""
     for name, model in _named(models):
-        if isinstance(model, Mapping) and not model.get("url") and not model.get("sha256"):
+        if not isinstance(model, Mapping) or model.get("sha256"):
+            continue
+        if not model.get("url"):
             yield GraphWarning(
                 None,
                 f'The model "{name[:200]}" has neither a url nor a sha256, so nobody can tell which file is meant.',
-                "Add them, and put the file on every worker.",
+                "Add them, or put the file on every worker.",
+            )
+        else:
+            yield GraphWarning(
+                None,
+                f'The model "{name[:200]}" has no sha256, so each worker takes whatever its address has first.',
+                "Add it.",
             )
 
 

@@ -1,4 +1,4 @@
-"""Uploaded models, placed where an engine looks for them: resumed, checked, and never over what is there."""
+"""The models that a version declares: found by content, fetched, and given to the run's engine."""
 
 import errno
 import hashlib
@@ -11,41 +11,50 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from runflow.outgoing import GuardedClient
 from runflow.protocol.failures import Failure, FailureCode
 from runflow.worker.connection import Connection
 from runflow.worker.failures import RunFailed
-from runflow.worker.lease import RemoteFile, Resource
-from runflow.worker.store.model_store import ModelStore
-from runflow.worker.store.models import ModelPlacer
-from runflow.worker.store.verified import VerifiedFiles
+from runflow.worker.lease import Model
+from runflow.worker.store.content import ContentStore
+from runflow.worker.store.credentials import Credentials
+from runflow.worker.store.known_hashes import KnownHashes
+from runflow.worker.store.models import ModelFetcher, RunModels
+from runflow.worker.store.own_models import OwnModels
 
 CONTENT = os.urandom(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
+PATH = "checkpoints/deep/mine.safetensors"
 
 
 class Files:
-    """A storage that serves one file, in parts where it is asked to, and can break off."""
+    """A host that serves one file, in parts where it is asked to, and can break off."""
 
     def __init__(self, content: bytes = CONTENT, break_after: int | None = None, parts: bool = True) -> None:
         self.content, self.break_after, self.parts = content, break_after, parts
-        self.ranges: list[str | None] = []
+        self.asked = 0
         self.url = ""
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        asked = request.headers.get("Range") if self.parts else None
-        self.ranges.append(asked)
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
-        response = web.StreamResponse(status=206 if asked else 200)
-        response.content_length = len(self.content) - start
+        self.asked += 1
+        asked = request.http_range if self.parts else slice(None)
+        start, stop = asked.start or 0, min(asked.stop or len(self.content), len(self.content))
+        response = web.StreamResponse(status=206 if asked.start is not None else 200)
+        response.content_length = stop - start
+        if response.status == 206:
+            response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(self.content)}"
         await response.prepare(request)
         end, self.break_after = self.break_after, None
-        await response.write(self.content[start:end])
+        await response.write(self.content[start : stop if end is None else end])
         if end is not None and request.transport is not None:
             request.transport.close()
         return response
 
-    def model(self, path: str = "checkpoints/deep/mine.safetensors", sha256: str = SHA256) -> Resource:
-        return Resource(path, RemoteFile(self.url, path, len(CONTENT), sha256))
+    def upload(self, path: str = PATH, sha256: str = SHA256) -> Model:
+        return Model(path, self.url, len(CONTENT), sha256)
+
+    def address(self, path: str = PATH, sha256: str | None = SHA256) -> Model:
+        return Model(path, self.url, None, sha256, is_upload=False)
 
 
 @asynccontextmanager
@@ -57,124 +66,147 @@ async def serving(files: Files) -> AsyncIterator[Files]:
         yield files
 
 
-class Counting(VerifiedFiles):
-    """Counts how often a file is read."""
-
-    reads = 0
-
-    def read(self, path: Path) -> str:
-        self.reads += 1
-        return super().read(path)
-
-
 class Machine:
-    """A worker with an engine's two models folders."""
+    """A worker with a ComfyUI, and an engine that is given models."""
 
-    def __init__(self, connection: Connection, home: Path, *, allow_pickle: bool = False) -> None:
-        self.store = home / "models"
-        self.ours, self.theirs = home / "engine" / "models", home / "comfyui" / "models"
-        self.ours.mkdir(parents=True, exist_ok=True)
-        self.theirs.mkdir(parents=True, exist_ok=True)
-        self._connection = connection
-        self.verified = Counting()
-        self._placer = ModelPlacer(ModelStore(self.store, self.verified), allow_pickle=allow_pickle)
+    def __init__(self, connection: Connection, home: Path, outgoing: GuardedClient) -> None:
+        self.home, self.engine, self.own = home, home / "engine" / "models", home / "comfyui" / "models"
+        for folder in (self.engine, self.own):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.store = ContentStore(home / "store")
+        self._connection, self._outgoing = connection, outgoing
+        self.fetcher = self.make()
 
-    async def place(self, *models: Resource) -> None:
-        await self._placer.place(self._connection, models, (self.ours, self.theirs), patience=5)
+    def make(self, *, allow_pickle: bool = False, most_bytes: int = 1 << 30) -> ModelFetcher:
+        own = OwnModels(self.home / "comfyui", KnownHashes(self.home / "own.jsonl"), _no_folders)
+        return ModelFetcher(
+            self.store,
+            own,
+            self._outgoing,
+            credentials=Credentials(),
+            allow_pickle=allow_pickle,
+            most_bytes=most_bytes,
+        )
 
-    async def failure(self, *models: Resource) -> Failure:
+    async def fetch(self, *models: Model) -> RunModels:
+        return await self.fetcher.fetch(self._connection, models, patience=5)
+
+    async def run(self, *models: Model) -> RunModels:
+        """Do for a run's models what is done until it ends."""
+        found = await self.fetch(*models)
+        await self.fetcher.place(found, self.engine)
+        await found.release()
+        return found
+
+    async def failure(self, *models: Model) -> Failure:
         with pytest.raises(RunFailed) as ended:
-            await self.place(*models)
+            await self.run(*models)
         return ended.value.failure
+
+    def given(self, path: str = PATH) -> bytes:
+        return (self.engine / path).read_bytes()
+
+
+async def _no_folders() -> tuple[Path, ...]:
+    return ()
 
 
 @pytest.fixture
-async def machine(connection: Connection, tmp_path: Path) -> Machine:
-    return Machine(connection, tmp_path)
+async def machine(connection: Connection, tmp_path: Path) -> AsyncIterator[Machine]:
+    async with GuardedClient("127.0.0.0/8") as outgoing:
+        yield Machine(connection, tmp_path, outgoing)
 
 
-async def test_a_missing_model_is_placed_once(machine: Machine) -> None:
+async def test_a_missing_model_is_fetched_once_and_linked(machine: Machine) -> None:
     async with serving(Files()) as files:
-        await machine.place(files.model(), files.model("loras/same.safetensors"))
-        await machine.place(files.model())
-        assert files.ranges == [None]
-    placed = machine.ours / "checkpoints/deep/mine.safetensors"
-    assert placed.read_bytes() == CONTENT
-    assert placed.stat().st_ino == (machine.store / SHA256).stat().st_ino
+        await machine.run(files.upload(), files.upload("loras/same.safetensors"))
+        await machine.run(files.upload())
+        assert files.asked == 1
+    placed = machine.engine / PATH
+    assert machine.given() == CONTENT
+    assert placed.stat().st_ino == (machine.store.folder / "models" / SHA256).stat().st_ino
     assert placed.stat().st_mode & 0o777 == 0o644
+
+
+async def test_a_model_comes_from_the_address_that_the_manifest_names(machine: Machine) -> None:
+    async with serving(Files()) as files:
+        await machine.run(files.address())
+    assert machine.given() == CONTENT
+
+
+async def test_without_a_hash_what_an_address_had_first_counts(machine: Machine) -> None:
+    async with serving(Files()) as files:
+        first = await machine.fetch(files.address(sha256=None))
+        files.content = b"other"
+        again = await machine.fetch(files.address(sha256=None))
+        assert files.asked == 1
+    assert first.contents == again.contents == {PATH: SHA256}
 
 
 @pytest.mark.parametrize("parts", [True, False])
 async def test_a_download_that_breaks_off_goes_on(machine: Machine, parts: bool) -> None:
     async with serving(Files(break_after=2_000_000, parts=parts)) as files:
-        await machine.place(files.model())
-        assert len(files.ranges) == 2
-        assert (files.ranges[1] is not None) == parts
-    assert (machine.ours / "checkpoints/deep/mine.safetensors").read_bytes() == CONTENT
-
-
-async def test_what_a_killed_worker_had_is_used(machine: Machine) -> None:
-    machine.store.mkdir()
-    (machine.store / f"{SHA256}.part").write_bytes(CONTENT[:1_000_000])
-    async with serving(Files()) as files:
-        await machine.place(files.model())
-        assert files.ranges == ["bytes=1000000-"]
-    assert (machine.ours / "checkpoints/deep/mine.safetensors").read_bytes() == CONTENT
+        await machine.run(files.upload())
+        assert files.asked == 2
+    assert machine.given() == CONTENT
 
 
 async def test_other_bytes_are_refused_and_nothing_stays(machine: Machine) -> None:
-    async with serving(Files(CONTENT[:-1] + b"x" if CONTENT[-1:] != b"x" else CONTENT[:-1] + b"y")) as files:
-        failure = await machine.failure(files.model())
+    async with serving(Files(CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]))) as files:
+        failure = await machine.failure(files.upload())
     assert (failure.code, failure.retryable) == (FailureCode.MODEL_MISSING, True)
-    assert '"checkpoints/deep/mine.safetensors"' in failure.message
+    assert f'"{PATH}"' in failure.message
     assert "SHA-256" in failure.message
-    assert list(machine.store.iterdir()) == []
-    assert not (machine.ours / "checkpoints").exists()
+    assert machine.store.contents() == []
+    assert [path.name for path in (machine.store.folder / "downloads").iterdir() if path.suffix != ".lock"] == []
+    assert not (machine.engine / "checkpoints").exists()
 
 
-async def test_a_store_that_was_written_to_is_fetched_anew(machine: Machine) -> None:
+async def test_an_upload_is_only_for_whom_the_server_names_it(machine: Machine) -> None:
+    """Who knows the hash of a file that another organization uploaded does not get it by that."""
     async with serving(Files()) as files:
-        await machine.place(files.model())
-        with (machine.ours / "checkpoints/deep/mine.safetensors").open("r+b") as file:
-            file.write(b"changed")
-        await machine.place(files.model("loras/other.safetensors"))
-    assert (machine.ours / "loras/other.safetensors").read_bytes() == CONTENT
+        await machine.run(files.upload())
+        known = Model("loras/stolen.safetensors", None, None, SHA256, is_upload=False)
+        assert (await machine.failure(known)).code is FailureCode.MODEL_MISSING
+        lie = Model("loras/stolen.safetensors", files.url.replace("/file", "/gone"), None, SHA256, is_upload=False)
+        assert "404" in (await machine.failure(lie)).message
+        assert not (machine.engine / "loras").exists()
+        await machine.run(files.address("loras/mine.safetensors"))
+        assert files.asked == 2, "that address has it, so its content is known to others"
+        await machine.run(known)
+    assert machine.given("loras/stolen.safetensors") == CONTENT
 
 
-async def test_a_model_is_read_once_for_all_engines(machine: Machine) -> None:
+async def test_the_operators_file_counts_where_it_has_that_content(machine: Machine) -> None:
+    (machine.own / PATH).parent.mkdir(parents=True)
+    (machine.own / PATH).write_bytes(CONTENT)
     async with serving(Files()) as files:
-        await machine.place(files.model())
-        for life in range(3):
-            machine.ours = machine.ours.with_name(f"models-{life}")
-            machine.ours.mkdir()
-            await machine.place(files.model(), files.model("loras/same.safetensors"))
-            machine.verified.unlink_below(machine.ours)
-            assert [path for path in machine.ours.rglob("*") if path.is_file()] == []
-        assert (machine.verified.reads, files.ranges) == (1, [None])
+        found = await machine.run(files.upload())
+        assert (found.there, found.contents, files.asked) == ({PATH: machine.own / PATH}, {}, 0)
+        await machine.run(files.upload("loras/other.safetensors"))
+        assert files.asked == 0, "it has the content at another path"
+    assert (machine.engine / "loras/other.safetensors").samefile(machine.own / PATH)
 
 
-async def test_what_was_written_to_is_read_again_whatever_times_it_shows(machine: Machine) -> None:
-    placed = machine.ours / "checkpoints/deep/mine.safetensors"
+async def test_the_operators_file_of_another_content_is_not_taken_for_it(machine: Machine) -> None:
+    (machine.own / PATH).parent.mkdir(parents=True)
+    (machine.own / PATH).write_bytes(b"the operator's")
     async with serving(Files()) as files:
-        await machine.place(files.model())
-        before = placed.stat()
-        with placed.open("r+b") as file:
-            file.write(b"changed")
-        os.utime(placed, ns=(before.st_atime_ns, before.st_mtime_ns))
-        await machine.place(files.model("loras/other.safetensors"))
-        assert machine.verified.reads == 3, "as it came, as it was found, as it came again"
-    assert (machine.ours / "loras/other.safetensors").read_bytes() == CONTENT
+        await machine.run(files.upload())
+    assert machine.given() == CONTENT
+    assert (machine.own / PATH).read_bytes() == b"the operator's"
+    lacking = await machine.failure(Model(PATH, None, None, "0" * 64))
+    assert lacking.lacking and "another file of that name" in lacking.message
+    plain = await machine.run(Model(PATH))
+    assert plain.there == {PATH: machine.own / PATH}, "a version that names no hash takes what is there"
 
 
-@pytest.mark.parametrize("folder", ["ours", "theirs"])
-async def test_what_is_there_stays(machine: Machine, folder: str) -> None:
-    there = getattr(machine, folder) / "checkpoints/deep/mine.safetensors"
-    there.parent.mkdir(parents=True)
-    there.write_bytes(b"the operator's")
-    async with serving(Files()) as files:
-        await machine.place(files.model())
-        assert files.ranges == []
-    assert there.read_bytes() == b"the operator's"
+async def test_a_model_that_is_old_under_another_name_of_its_folder_is_found(machine: Machine) -> None:
+    place = machine.own / "unet" / "a.safetensors"
+    place.parent.mkdir()
+    place.write_bytes(CONTENT)
+    found = await machine.run(Model("diffusion_models/a.safetensors", None, None, SHA256))
+    assert list(found.there.values()) == [place]
 
 
 @pytest.mark.parametrize(
@@ -182,31 +214,51 @@ async def test_what_is_there_stays(machine: Machine, folder: str) -> None:
 )
 async def test_no_path_leads_out(machine: Machine, path: str) -> None:
     async with serving(Files()) as files:
-        failure = await machine.failure(files.model(path))
-        assert files.ranges == []
+        failure = await machine.failure(files.upload(path))
+        assert files.asked == 0
     assert (failure.code, failure.retryable) == (FailureCode.MODEL_MISSING, False)
 
 
 async def test_no_link_leads_out(machine: Machine, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
-    (machine.ours / "checkpoints").symlink_to(tmp_path / "elsewhere")
+    (machine.engine / "checkpoints").symlink_to(tmp_path / "elsewhere")
     async with serving(Files()) as files:
-        failure = await machine.failure(files.model())
+        failure = await machine.failure(files.upload())
     assert failure.code is FailureCode.MODEL_MISSING
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 @pytest.mark.parametrize("suffix", [".ckpt", ".PT", ".pth", ".bin"])
+@pytest.mark.parametrize("is_upload", [True, False])
 async def test_formats_that_can_hold_code_are_the_operators_decision(
-    machine: Machine, connection: Connection, tmp_path: Path, suffix: str
+    machine: Machine, suffix: str, is_upload: bool
 ) -> None:
     async with serving(Files()) as files:
-        model = files.model(f"checkpoints/mine{suffix}")
+        path = f"checkpoints/mine{suffix}"
+        model = files.upload(path) if is_upload else files.address(path)
         failure = await machine.failure(model)
-        assert files.ranges == []
-        await Machine(connection, tmp_path, allow_pickle=True).place(model)
-    assert "RUNFLOW_WORKER_ALLOW_PICKLE" in failure.message
-    assert (machine.ours / f"checkpoints/mine{suffix}").read_bytes() == CONTENT
+        assert files.asked == 0
+        machine.fetcher = machine.make(allow_pickle=True)
+        await machine.run(model)
+    assert "RUNFLOW_WORKER_ALLOW_PICKLE" in failure.message and failure.lacking
+    assert machine.given(path) == CONTENT
+
+
+async def test_an_address_in_a_private_network_is_refused_and_named(connection: Connection, tmp_path: Path) -> None:
+    async with GuardedClient() as outgoing, serving(Files()) as files:
+        machine = Machine(connection, tmp_path, outgoing)
+        failure = await machine.failure(files.address())
+        assert files.asked == 0
+    assert failure.code is FailureCode.MODEL_MISSING and not failure.retryable
+    assert "RUNFLOW_ALLOWED_NETWORKS" in failure.message
+
+
+async def test_an_address_may_not_send_more_than_the_limit(machine: Machine) -> None:
+    machine.fetcher = machine.make(most_bytes=1_000_000)
+    async with serving(Files()) as files:
+        failure = await machine.failure(files.address())
+    assert "1000000" in failure.message
+    assert machine.store.contents() == []
 
 
 async def test_without_hard_links_it_is_a_copy(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,8 +267,8 @@ async def test_without_hard_links_it_is_a_copy(machine: Machine, monkeypatch: py
 
     monkeypatch.setattr(os, "link", no_links)
     async with serving(Files()) as files:
-        await machine.place(files.model())
-    folder = machine.ours / "checkpoints/deep"
+        await machine.run(files.upload())
+    folder = (machine.engine / PATH).parent
     assert [path.name for path in folder.iterdir()] == ["mine.safetensors"]
     assert (folder / "mine.safetensors").read_bytes() == CONTENT
 
@@ -224,13 +276,19 @@ async def test_without_hard_links_it_is_a_copy(machine: Machine, monkeypatch: py
 async def test_a_model_that_was_deleted_fails_the_run(machine: Machine) -> None:
     async with serving(Files()) as files:
         files.url = files.url.replace("/file", "/gone")
-        failure = await machine.failure(files.model())
+        failure = await machine.failure(files.upload())
     assert failure.code is FailureCode.MODEL_MISSING
     assert "404" in failure.message
 
 
-async def test_an_attached_engine_gets_nothing(connection: Connection, tmp_path: Path) -> None:
-    placer = ModelPlacer(ModelStore(tmp_path / "models"), allow_pickle=False)
+async def test_what_an_engine_has_and_does_not_use_goes_with_the_content(machine: Machine) -> None:
     async with serving(Files()) as files:
-        await placer.place(connection, (files.model(),), (), patience=1)
-        assert files.ranges == []
+        found = await machine.fetch(files.upload())
+        await machine.fetcher.place(found, machine.engine)
+        assert not machine.store.remove(SHA256), "a run uses it"
+        await found.release()
+        assert machine.store.remove(SHA256)
+        assert not (machine.engine / PATH).exists()
+        await machine.run(files.upload())
+        assert files.asked == 2
+    assert machine.given() == CONTENT

@@ -23,11 +23,16 @@ def test_every_class_of_the_prompt_is_needed() -> None:
     "models",
     [
         {"vae/a.pt": {"sha256": "A" * 64, "url": "https://x"}, "loras/b.safetensors": {}},
-        [{"path": "vae/a.pt", "sha256": "a" * 64}, {"name": "loras/b.safetensors", "sha256": "not one"}],
+        [
+            {"path": "vae/a.pt", "sha256": "a" * 64, "url": "http://y/z"},
+            {"name": "loras/b.safetensors", "sha256": "not one"},
+        ],
     ],
 )
 def test_models_come_as_an_object_or_an_array(models: Any) -> None:
-    assert of(models=models).models == (NeededModel("vae/a.pt", "a" * 64), NeededModel("loras/b.safetensors"))
+    first = NeededModel("vae/a.pt", "a" * 64, has_address=True)
+    assert of(models=models).models == (first, NeededModel("loras/b.safetensors"))
+    assert not of(models={"vae/a.pt": {"url": "file:///etc/passwd"}}).models[0].has_address
 
 
 def test_packs_with_their_classes_and_without_the_plugin_that_every_worker_brings() -> None:

@@ -101,6 +101,30 @@ def test_a_model_that_the_organization_has_uploaded_is_fetched_where_that_is_all
     assert unnamed.if_uploaded is None, "without a hash nobody knows which upload is meant"
 
 
+def test_a_model_that_has_an_address_is_fetched_by_who_can() -> None:
+    wanted = needs(models=(NeededModel("vae/a.safetensors", SHA, has_address=True),))
+    assert satisfies(wanted, has(places_models=True, fetches_addresses=True)) == []
+    assert satisfies(needs(models=(NeededModel("vae/a.safetensors", None, True),)), has(fetches_addresses=True)) == []
+    (older,) = satisfies(wanted, has(places_models=True))
+    assert (older.code, older.if_uploaded) == ("MODEL_MISSING", SHA)
+    pickled = needs(models=(NeededModel("vae/a.ckpt", SHA, has_address=True),))
+    (refused,) = satisfies(pickled, has(places_models=True, fetches_addresses=True))
+    assert "RUNFLOW_WORKER_ALLOW_PICKLE" in refused.next_step
+
+
+def test_who_gives_engines_what_a_version_declares_replaces_another_file_of_that_name() -> None:
+    other = (ModelFile(path="vae/a.safetensors", sha256=OTHER),)
+    able = {"places_models": True, "fetches_addresses": True}
+    named = needs(models=(NeededModel("vae/a.safetensors", SHA),))
+    (lacking,) = satisfies(named, has(models=other, **able))
+    assert (lacking.code, lacking.if_uploaded) == ("MODEL_DIFFERS", SHA)
+    assert satisfies(named, has(models=other, **able), [SHA]) == []
+    assert satisfies(needs(models=(NeededModel("vae/a.safetensors", SHA, True),)), has(models=other, **able)) == []
+    elsewhere = (*other, ModelFile(path="vae/same.safetensors", sha256=SHA))
+    assert satisfies(named, has(models=elsewhere, **able)) == []
+    assert satisfies(named, has(models=elsewhere)) != []
+
+
 def test_other_versions_are_told_and_not_held_against_a_worker() -> None:
     pack = NeededPack("Impact", "https://example.com/impact.git", "1" * 40)
     wanted = needs(packs=(pack,), version="0.30.0", commit="2" * 40)

@@ -32,7 +32,6 @@ class OwnedSettings:
     sandbox of the machine, and reach it over a Unix socket; there `network` leaves it the machine's (None: as
     `EngineHome.use_network` says), `sandbox_user` is as in `isolation.rungs.probe`, and `uid_without` is asked where no
     sandbox works. `more_folders` tells, whenever one is started, what it may read there beside its own.
-    `unlink_models`: removes links to the store's models from the folder of an engine that has ended.
     `disk_limit_bytes`: what one may write, None: half of what is free. Times in seconds.
 
     `fork_levels`: those that are tried, best first, None: what is known to be safe (for tests and `scripts/bench gpu`).
@@ -56,7 +55,6 @@ class OwnedSettings:
     network: bool | None = True
     sandbox_user: int | Literal["own", "same"] = "own"
     uid_without: Callable[[], int | None] = lambda: None
-    unlink_models: Callable[[Path], object] = lambda _: None
     disk_limit_bytes: int | None = None
     more_folders: Callable[[], tuple[Path, ...]] = lambda: ()
     boot_seconds: float = 600.0

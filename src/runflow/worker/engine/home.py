@@ -196,7 +196,6 @@ class EngineHome:
         if life.imports is not None:
             life.imports.close()
         if life.root != self.base_dir:
-            self.settings.unlink_models(life.root / "models")
             self._remove(life.name)
             self.pid_path(life).unlink(missing_ok=True)
 

@@ -10,6 +10,7 @@ import orjson
 
 from runflow.db.sized_memory import SizedMemory
 from runflow.db.transaction import Transaction
+from runflow.models.service import declared
 from runflow.workflows import queries
 from runflow.workflows.queries import NeedsRow
 
@@ -17,8 +18,6 @@ MAX_BYTES = 64 * 1024 * 1024
 """Most bytes of requirements that a process remembers: of some 20,000 ordinary versions."""
 MOST_STORED_BYTES = 4 * 1024 * 1024
 """Documents of several versions are read together up to this size, as they are stored (several times smaller)."""
-MOST_MODELS = 2_000
-"""Of a manifest that declares more models only so many are held against a worker."""
 
 _PLUGIN = "ComfyUI-Runflow"
 """Every worker brings its own."""
@@ -26,10 +25,14 @@ _PLUGIN = "ComfyUI-Runflow"
 
 @dataclass(frozen=True, slots=True)
 class NeededModel:
-    """A model that the manifest declares. `sha256`: lower case, None where it does not say."""
+    """A model that the manifest declares. `sha256`: lower case, None where it does not say.
+
+    `has_address`: it says where the file can be fetched.
+    """
 
     path: str
     sha256: str | None = None
+    has_address: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,28 +71,11 @@ def requirements_of(
     return Requirements(
         org_id,
         node_types=tuple(sorted({name for name in told if isinstance(name, str) and name})),
-        models=tuple(_models(models))[:MOST_MODELS],
+        models=tuple(NeededModel(one.path, one.sha256, one.url is not None) for one in declared(models)),
         packs=tuple(_packs(custom_nodes)),
         comfyui_version=_text(core.get("version")),
         comfyui_commit=_text(core.get("commit")),
     )
-
-
-def _models(models: Any) -> Iterator[NeededModel]:
-    rows: Iterable[tuple[Any, Any]] = ()
-    if isinstance(models, Mapping):
-        rows = models.items()
-    elif isinstance(models, list):
-        rows = [
-            (next((row[key] for key in ("path", "name", "filename") if row.get(key)), None), row)
-            for row in models
-            if isinstance(row, Mapping)
-        ]
-    for path, row in rows:
-        sha256 = row.get("sha256") if isinstance(row, Mapping) else None
-        if isinstance(path, str) and path.strip("/ "):
-            is_hash = isinstance(sha256, str) and len(sha256) == 64 and sha256.isalnum()
-            yield NeededModel(path, sha256.lower() if is_hash and isinstance(sha256, str) else None)
 
 
 def _packs(custom_nodes: Any) -> Iterator[NeededPack]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
 
-from runflow.protocol.abilities import PICKLES, NodePack, Sandbox
+from runflow.protocol.abilities import PICKLES, ModelFile, NodePack, Sandbox
 from runflow.workers.abilities import EngineAbilities
 from runflow.workflows.runtime.requirements import NeededModel, NeededPack, Requirements
 
@@ -176,27 +176,43 @@ def _model(model: NeededModel, engine: EngineAbilities, uploaded: Collection[str
     if engine.models is None:
         return None
     found = engine.models.find(model.path)
-    if found is not None:
-        if model.sha256 is None or found.sha256 is None or found.sha256 == model.sha256:
-            return None
-        return Difference(
-            DifferenceCode.MODEL_DIFFERS,
-            f'has another file as the model "{model.path}": its SHA-256 is {found.sha256[:_SHORT]}…, not '
-            f"{model.sha256[:_SHORT]}…",
-            f"Replace models/{found.path} on the worker, or deploy the workflow with the file that it has.",
-        )
+    is_other = found is not None and None not in (model.sha256, found.sha256) and found.sha256 != model.sha256
+    if found is not None and not is_other:
+        return None
+    if engine.fetches_addresses and model.sha256 is not None and engine.models.has(model.sha256):
+        return None  # in another place of its own
     put = f"Put the file into models/{model.path} of the worker's ComfyUI"
-    what = f'lacks the model "{model.path}"'
-    if model.sha256 is None or not engine.places_models:
-        return Difference(DifferenceCode.MODEL_MISSING, what, f"{put}.")
+    is_fetched = (model.has_address and engine.fetches_addresses) or (model.sha256 and engine.places_models)
     suffix = PurePosixPath(model.path).suffix.lower()
-    if suffix in PICKLES and not engine.allows_pickle:
+    if is_fetched and suffix in PICKLES and not engine.allows_pickle:
         step = f"{put}, or let its operator set RUNFLOW_WORKER_ALLOW_PICKLE: {suffix} files can hold code."
-        return Difference(DifferenceCode.MODEL_MISSING, what, step)
+        return Difference(_code(found), _lacks(model, found), step)
+    if is_fetched and model.has_address and engine.fetches_addresses:
+        return None
+    if not is_fetched or (found is not None and not engine.fetches_addresses):
+        step = (
+            f"{put}."
+            if found is None
+            else (f"Replace models/{found.path} on the worker, or deploy the workflow with the file that it has.")
+        )
+        return Difference(_code(found), _lacks(model, found), step)
     if model.sha256 in uploaded:
         return None
     step = f"{put}, or upload it (`POST /v1/model-uploads`; Deploy does so where uploads are on)."
-    return Difference(DifferenceCode.MODEL_MISSING, what, step, if_uploaded=model.sha256)
+    return Difference(_code(found), _lacks(model, found), step, if_uploaded=model.sha256)
+
+
+def _code(found: ModelFile | None) -> DifferenceCode:
+    return DifferenceCode.MODEL_MISSING if found is None else DifferenceCode.MODEL_DIFFERS
+
+
+def _lacks(model: NeededModel, found: ModelFile | None) -> str:
+    if found is None or found.sha256 is None or model.sha256 is None:
+        return f'lacks the model "{model.path}"'
+    return (
+        f'has another file as the model "{model.path}": its SHA-256 is {found.sha256[:_SHORT]}…, not '
+        f"{model.sha256[:_SHORT]}…"
+    )
 
 
 def _only_told(version: Requirements, engine: EngineAbilities) -> Iterator[Difference]:

@@ -31,7 +31,7 @@ class VersionPayload:
     environment: orjson.Fragment
     models: orjson.Fragment
     custom_nodes: orjson.Fragment
-    models_by_content: tuple[DeclaredModel, ...]
+    declared_models: tuple[DeclaredModel, ...]
     resources: Any
     size: int
 
@@ -77,7 +77,7 @@ class VersionMemory:
             environment=orjson.Fragment(row.environment or "{}"),
             models=orjson.Fragment(row.models or "{}"),
             custom_nodes=orjson.Fragment(row.custom_nodes or "{}"),
-            models_by_content=declared(orjson.loads(row.models or "null")),
+            declared_models=declared(orjson.loads(row.models or "null")),
             resources=orjson.loads(row.resources or "null"),
             size=sum(len(text) for text in documents if text),
         )

@@ -1,0 +1,77 @@
+"""The operator's own models: those that every engine of a ComfyUI finds, and what they hold."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+from runflow.worker.model_files import ModelRoots, Unreadable, files_below, shown_roots
+from runflow.worker.store.known_hashes import BackgroundHasher, KnownHashes
+
+_SAME_KIND = {"unet": "diffusion_models", "clip": "text_encoders", "t2i_adapter": "controlnet"}
+"""Folders of `models/` that ComfyUI reads as one kind: the old name and the new one."""
+
+
+class OwnModels:
+    """Models in ComfyUI's folder and in those that its settings name.
+
+    `folders` returns what engines see of the latter (`Registrar`). Nothing that an engine can write is among them.
+    """
+
+    def __init__(self, comfyui: Path, known: KnownHashes, folders: Callable[[], Awaitable[tuple[Path, ...]]]) -> None:
+        """Look in the models of `comfyui`; `known` remembers what was read."""
+        self._comfyui = comfyui
+        self._folders = folders
+        self.known = known
+        self.learned = 0
+        """How many hashes became known so far: when it grows, there is more to tell."""
+        self._looked = ModelRoots(())
+
+    async def find(self, path: str) -> Path | None:
+        """Return the file that an engine finds under this path below `models/`."""
+        roots = await self._roots()
+        return await asyncio.to_thread(_find, roots, path)
+
+    async def sha256(self, file: Path) -> str:
+        """Return what a file holds, read if that is not known. Raises OSError."""
+        return self.known.known(file) or await self.known.hash(file)
+
+    def holding(self, sha256: str) -> Path | None:
+        """Return a file that is known to have this content."""
+        return self.known.find(sha256)
+
+    async def keep_reading(self) -> None:
+        """Read in the background what nobody has read yet, until cancelled."""
+        await self._roots()
+
+        def note(_path: Path, _sha256: str) -> None:
+            self.learned += 1
+
+        await BackgroundHasher(self.known, self._files, on_hashed=note).run()
+
+    def _files(self) -> Iterator[Path]:
+        with contextlib.suppress(Unreadable):
+            yield from files_below(self._looked)
+
+    async def _roots(self) -> ModelRoots:
+        try:
+            self._looked = shown_roots(self._comfyui, await self._folders())
+        except Unreadable:
+            self._looked = ModelRoots((self._comfyui / "models",))
+        return self._looked
+
+
+def _find(roots: ModelRoots, path: str) -> Path | None:
+    for place in _places(roots, path.replace("\\", "/")):
+        with contextlib.suppress(OSError, ValueError):
+            if place.is_file():
+                return place
+    return None
+
+
+def _places(roots: ModelRoots, path: str) -> Iterator[Path]:
+    kind, _, name = path.partition("/")
+    kinds = {kind, _SAME_KIND.get(kind, kind), *(old for old, new in _SAME_KIND.items() if new == kind)}
+    for root in roots.roots:
+        yield from (root / one / name for one in sorted(kinds, key=lambda one: one != kind))
+    yield from (folder / name for one, folder in roots.of_kind if one in kinds)
