@@ -161,6 +161,14 @@ async def test_a_file_that_is_written_to_while_it_is_read_has_no_hash(
     assert known.known(model) is None
 
 
+async def test_two_writes_within_a_tick_of_the_clock_are_told_apart(known: KnownHashes, model: Path) -> None:
+    for number in range(10):
+        model.write_bytes(b"%d" % number)
+        assert await known.hash(model) == sha256_of(b"%d" % number)
+        model.write_bytes(b"x")
+        assert known.known(model) is None
+
+
 @pytest.mark.parametrize("stray", ["missing", "folder", "pipe"])
 async def test_what_is_no_file_has_no_hash(known: KnownHashes, tmp_path: Path, stray: str) -> None:
     (tmp_path / "folder").mkdir()
