@@ -1,6 +1,7 @@
 """What a worker says its engine can run: short when nothing changed, and again when a model comes."""
 
 import asyncio
+import hashlib
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,10 @@ from runflow.protocol.abilities import ModelFile, NodePack, list_hash
 from runflow.protocol.workers import PROTOCOL_VERSION, Registration
 from runflow.worker.connection import Connection
 from runflow.worker.engine.base import EngineDescription, EngineKind, SandboxFacts
-from runflow.worker.registration import Registrar, models_of_attached, node_packs
+from runflow.worker.registration import Registrar, models_of_attached, no_folders, node_packs
 from runflow.worker.settings import Isolation, WorkerSettings
+from runflow.worker.store.known_hashes import KnownHashes
+from runflow.worker.store.own_models import OwnModels
 from tests.support.fake_server import FakeServer
 from tests.worker.scripted_engine import ScriptedEngine
 
@@ -118,23 +121,20 @@ async def test_the_sandbox_is_told_with_the_isolation_that_is_set(
     }
 
 
-@pytest.mark.parametrize(("rung", "seen"), [("namespaces", ["loras/a"]), ("user", ["loras/a", "loras/placed"])])
-async def test_a_model_is_told_where_the_next_engine_sees_it(
-    server: FakeServer,
-    connection: Connection,
-    settings: WorkerSettings,
-    description: EngineDescription,
-    rung: str,
-    seen: list[str],
+async def test_the_hash_of_a_model_is_told_as_soon_as_it_is_known(
+    server: FakeServer, connection: Connection, settings: WorkerSettings, description: EngineDescription, tmp_path: Path
 ) -> None:
-    placed = settings.home / "engine/models/loras/placed.safetensors"
-    placed.parent.mkdir(parents=True)
-    placed.write_bytes(b"once")
-    facts = SandboxFacts(rung, separates_files=True, fork_level=3, why_not_better=None)
-    server.wants = ["models"]
-    await Registrar(settings).register(connection, PLAIN, replace(description, sandbox=facts))
-    told = server.registrations[-1]["lists"]["models"]
-    assert [one["path"].removesuffix(".safetensors") for one in told] == seen
+    own = OwnModels(settings.comfyui_dir, KnownHashes(tmp_path / "known.jsonl"), no_folders)
+    registrar = Registrar(settings, own=own, look_seconds=0.01)
+    await registrar.register(connection, PLAIN, description)
+    reading = asyncio.create_task(own.keep_reading())
+    try:
+        await registrar.until_changed(asyncio.Event())
+        await registrar.register(connection, PLAIN, description)
+    finally:
+        reading.cancel()
+    known = [replace(MODELS[0], sha256=hashlib.sha256(b"12").hexdigest())]
+    assert [one["abilities"]["models"] for one in server.registrations] == [list_hash(MODELS), list_hash(known)]
 
 
 async def test_between_two_engines_it_can_do_what_it_could(

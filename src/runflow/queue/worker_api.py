@@ -13,20 +13,15 @@ import orjson
 import structlog
 
 from runflow import errors
-from runflow.assets import references
-from runflow.assets import service as assets
 from runflow.db.transaction import Transaction
 from runflow.ids import new_id
-from runflow.models import service as models
 from runflow.protocol import leases
 from runflow.protocol.completions import Completion, CompletionAnswer, Next
 from runflow.protocol.leases import (
     Expected,
     Lease,
     LeaseAnswer,
-    LeasedFile,
     LeasedModel,
-    LeasedResource,
     LeasedVersion,
     LeaseRequest,
     Limits,
@@ -41,6 +36,7 @@ from runflow.queue.choose import Warm, WorkerOffer
 from runflow.queue.eligibility import Eligibility, EligibleLanes
 from runflow.queue.known_workers import KnownWorker, KnownWorkers
 from runflow.queue.large_models import LargeModels, large_models
+from runflow.queue.leased_files import URL_SECONDS, LeasedFiles
 from runflow.queue.leases import OFFER_SECONDS, OPEN, Asker, Claimed, claim_now, next_claim
 from runflow.queue.sweeper import Sweeper
 from runflow.web.services import Services
@@ -49,15 +45,12 @@ from runflow.workers import service as workers
 from runflow.workers.abilities import abilities_key, named_lists, told_lists
 from runflow.workers.gpus import queries as gpus
 from runflow.workers.queries import RegisteredWorker
-from runflow.workflows import resources
 from runflow.workflows.runtime.known import Known
 from runflow.workflows.versions.payload import VersionPayload, remembered_version, untitled_prompt, version_payload
 
 log = structlog.get_logger()
 
 POLL_SECONDS = 25
-URL_SECONDS = 3600
-"""How long signed URLs for inputs and outputs of a lease live."""
 SEEN_EVERY_SECONDS = 5.0
 MAX_SUPERSEDED = 10_000
 """Processes that lost their worker's name are remembered, so that each is counted once; the oldest are forgotten."""
@@ -73,6 +66,7 @@ class WorkerApi:
         self._services = services
         self._sweeper = sweeper
         self._board = Board(services.db, services.hub)
+        self._leased = LeasedFiles(services)
         self._known = KnownWorkers()
         self._eligibility = services.part(Eligibility)
         self._runtimes = services.part(Known)
@@ -341,8 +335,8 @@ class WorkerApi:
         prompt = payload.workflow_json
         if payload.org_id != claimed.org_id:
             prompt = await asyncio.to_thread(untitled_prompt, payload)
-        files, placed = await self._files(claimed, payload, base_url)
-        placeable = await self._models(payload, worker, base_url)
+        files, placed = await self._leased.files(claimed, payload, base_url)
+        placeable = await self._leased.models(payload, worker.candidate.abilities, base_url)
         models_key = claimed.models_key
         if models_key is None:
             large = _large_models(payload, placeable)
@@ -389,87 +383,6 @@ class WorkerApi:
                 max_output_bytes=self._services.storage.upload_limit(self._services.settings.max_output_bytes),
                 inline_bytes=self._inline_bytes,
             ),
-        )
-
-    async def _files(
-        self, claimed: Claimed, payload: VersionPayload, base_url: str
-    ) -> tuple[dict[str, LeasedFile], list[LeasedResource]]:
-        """Return the file inputs by reference, the workflow's own defaults among them, and the version's files."""
-        given = dict(references.found_in(claimed.input))
-        defaults = dict(references.found_in([spec.get("default_value") for spec in payload.interface["inputs"]]))
-        placed = [one for one in resources.declared(payload.resources) if one.asset_id is not None]
-        mine = await self._assets(claimed.org_id, set(given.values()))
-        theirs = await self._assets(
-            payload.org_id, {*defaults.values(), *(one.asset_id for one in placed if one.asset_id)}
-        )
-        files = {ref: self._file(base_url, theirs[asset]) for ref, asset in defaults.items() if asset in theirs}
-        files |= {ref: self._file(base_url, mine[asset]) for ref, asset in given.items() if asset in mine}
-        files_of_version = [
-            LeasedResource(
-                path=one.path,
-                url=self._url(base_url, file),
-                size_bytes=file.size_bytes,
-                sha256=one.sha256 or file.sha256,
-            )
-            for one in placed
-            if one.asset_id is not None and (file := theirs.get(one.asset_id)) is not None
-        ]
-        return files, files_of_version
-
-    async def _models(self, payload: VersionPayload, worker: KnownWorker, base_url: str) -> list[LeasedModel]:
-        """Return the models of a version, with where each is fetched: what its organization has uploaded from here."""
-        declared = payload.declared_models
-        contents = {one.sha256 for one in declared if one.sha256 is not None}
-        held: dict[str, models.ModelFile] = {}
-        if contents:
-            async with self._services.db.tenant(payload.org_id) as transaction:
-                held = await models.held(transaction, contents)
-        abilities = worker.candidate.abilities
-        takes_all = abilities is not None and abilities.fetches_addresses
-        found = []
-        for one in declared:
-            file = None if one.sha256 is None else held.get(one.sha256)
-            if file is not None:
-                found.append(
-                    LeasedModel(
-                        path=one.path,
-                        url=self._services.storage.download_url(
-                            base_url,
-                            file.object_key,
-                            filename=file.filename,
-                            content_type="application/octet-stream",
-                            seconds=URL_SECONDS,
-                        ),
-                        size_bytes=file.size_bytes,
-                        sha256=file.sha256,
-                    )
-                )
-            elif takes_all:
-                found.append(
-                    LeasedModel(
-                        path=one.path, url=one.url, size_bytes=one.size_bytes, sha256=one.sha256, is_upload=False
-                    )
-                )
-        return found
-
-    async def _assets(self, org_id: UUID, ids: set[UUID]) -> dict[UUID, assets.AssetFile]:
-        if not ids:
-            return {}
-        async with self._services.db.tenant(org_id) as transaction:
-            return await assets.resolve(transaction, ids, with_deleted=True)
-
-    def _file(self, base_url: str, file: assets.AssetFile) -> LeasedFile:
-        return LeasedFile(
-            url=self._url(base_url, file),
-            filename=file.filename,
-            mime_type=file.mime_type,
-            size_bytes=file.size_bytes,
-            sha256=file.sha256,
-        )
-
-    def _url(self, base_url: str, file: assets.AssetFile) -> str:
-        return self._services.storage.download_url(
-            base_url, file.object_key, filename=file.filename, content_type=file.mime_type, seconds=URL_SECONDS
         )
 
 

@@ -283,6 +283,8 @@ def range_headers(start: int, end: int | None, validator: str | None) -> dict[st
 
 
 def _words(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ClientResponseError | aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
+        return type(error).__name__  # what they say holds the whole URL, with its signature
     return str(error) or type(error).__name__
 
 

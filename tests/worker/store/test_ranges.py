@@ -138,10 +138,15 @@ async def test_patience_ends_where_no_new_byte_comes(fetcher: Fetcher) -> None:
 
 
 async def test_a_source_without_ranges_that_always_breaks_off_there_has_an_end(fetcher: Fetcher) -> None:
+    async def room(total: int) -> None:
+        assert total == SIZE
+
     async with serving(Storage(CONTENT)) as storage:
         storage.knows_ranges = False
-        storage.breaks.extend([BLOCK] * 1000)
-        failure = await fetcher.failure(storage, patience=2.5)  # longer than the longest pause between two tries
+        storage.breaks.extend([10 * BLOCK] * 12)
+        failure = await fetcher.failure(
+            storage, patience=2.5, room=room
+        )  # longer than the longest pause between two tries
         assert failure.retryable
     assert list(fetcher.part.parent.glob("model.part*")) == [], "nothing that a later call could go on with"
 

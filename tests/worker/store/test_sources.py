@@ -147,6 +147,12 @@ async def test_what_is_not_the_file_is_refused(sources: Sources, behave: Behavio
     assert words in str(failed)
 
 
+@pytest.mark.parametrize("location", ["/hook?signature=SECRET", "http://[there?SECRET", "ftp://there/SECRET"])
+async def test_a_redirect_that_leads_nowhere_tells_no_address(sources: Sources, location: str) -> None:
+    async with receiver(answering(302, b"", Location=location, Connection="close")) as host:
+        await failure(sources.of(host.url("/hook?signature=SECRET")))
+
+
 async def test_a_broken_connection_may_work_later(sources: Sources) -> None:
     async with receiver(resetting) as host:
         assert (await failure(sources.of(host.url("/hook?signature=SECRET")))).retryable

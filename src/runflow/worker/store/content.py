@@ -21,7 +21,7 @@ import structlog
 
 from runflow.worker.runtime.record import write_atomically
 from runflow.worker.store.blocks import forget
-from runflow.worker.store.locks import FileLock, Holds
+from runflow.worker.store.locks import FileLock, HeldAlone, Holds
 from runflow.worker.store.ranges import Source, SourceFailed, download
 
 log = structlog.get_logger()
@@ -30,6 +30,7 @@ RESERVE_BYTES = 1024**3
 """So much of the disk stays free for everything else."""
 STALE_SECONDS = 7 * 24 * 3600
 """A download that nobody goes on with for so long is forgotten."""
+_REMOVED_SECONDS = 0.01
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -173,13 +174,16 @@ class ContentStore:
         path, hold = self._path(sha256), contextlib.ExitStack()
         if not path.is_file():
             return None
-        hold.enter_context(self._holds.hold(sha256))
+        try:
+            hold.enter_context(self._holds.hold(sha256))
+        except HeldAlone:
+            return None  # it is being removed
         return Held(path, sha256, hold)
 
     def _keep(self, part: Path, sha256: str, *, public: bool) -> Held:
         """Make a whole file a content, held."""
         path, hold = self._path(sha256), contextlib.ExitStack()
-        hold.enter_context(self._holds.hold(sha256))
+        hold.enter_context(self._hold_soon(sha256))
         try:
             there = self._read(sha256)
             if there is None:
@@ -194,6 +198,14 @@ class ContentStore:
             hold.close()
             raise
         return Held(path, sha256, hold)
+
+    def _hold_soon(self, sha256: str) -> contextlib.AbstractContextManager[object]:
+        """Hold a content, once nobody removes an earlier one."""
+        while True:
+            try:
+                return self._holds.hold(sha256)
+            except HeldAlone:
+                time.sleep(_REMOVED_SECONDS)
 
     def _known(self, sha256: str) -> _Facts | None:
         """Return what is known of a content's file, as long as nobody can have written to it."""
@@ -266,7 +278,8 @@ class ContentStore:
         return lacking
 
     def _forget_stale(self) -> None:
-        """Remove downloads that nobody goes on with."""
+        """Remove downloads that nobody goes on with, and what is known of contents that are gone."""
+        self._holds.prune([path.name for path in self._models()])
         with contextlib.suppress(OSError):
             for part in (self.folder / "downloads").iterdir():
                 is_old = part.suffix != ".lock" and time.time() - part.stat().st_mtime > STALE_SECONDS

@@ -1,8 +1,8 @@
 """What SHA-256 the files in the operator's own model folders have: each read once, for all workers of the machine.
 
 Only what no engine can write to may go in: whoever can open a file for writing can change it through a mapping, and no
-time of the file shows that (`verified.py`). The operator's folders are such; a file there counts as long as device,
-inode, size and both times are those that it was read with.
+time of the file shows that. The operator's folders are such; a file there counts as long as device, inode, size and
+time of writing are those that it was read with. (Not the time of change: engines are given further names of the file.)
 
 The file of hashes is a log of JSON lines. An entry is one short append, so processes share it, and whoever is killed
 loses the entry that it was writing at most.
@@ -40,8 +40,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 T = TypeVar("T")
 
-_State = tuple[int, int, int, int, int]
-"""Device, inode, size in bytes, and when it was written to and changed last, in nanoseconds."""
+_State = tuple[int, int, int, int]
+"""Device, inode, size in bytes, and when it was written to last, in nanoseconds."""
 
 
 class FileChanged(Exception):
@@ -56,12 +56,11 @@ class _Entry(NamedTuple):
     inode: int
     size_bytes: int
     written_at: int
-    changed_at: int
     sha256: str
 
     @property
     def state(self) -> _State:
-        return self.device, self.inode, self.size_bytes, self.written_at, self.changed_at
+        return self.device, self.inode, self.size_bytes, self.written_at
 
     @classmethod
     def parse(cls, line: bytes) -> "_Entry | None":
@@ -84,7 +83,7 @@ class _Entry(NamedTuple):
 
 
 def _state(found: os.stat_result) -> _State:
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 class KnownHashes:
@@ -164,7 +163,7 @@ class KnownHashes:
         reading = _Reading(path)
         try:
             await _to_its_end(None, reading.begin)
-            if time.time_ns() - reading.changed_at < _TICK_SECONDS * 1e9:
+            if time.time_ns() - reading.written_at < _TICK_SECONDS * 1e9:
                 await asyncio.sleep(_TICK_SECONDS)  # what is written from now on shows another time
             while True:
                 await _any_of(job.turn, job.hurry)
@@ -279,7 +278,7 @@ class _Job:
 class _Reading:
     """A file that is read piece by piece, each in whichever thread."""
 
-    changed_at = 0
+    written_at = 0
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -293,7 +292,7 @@ class _Reading:
         if not stat.S_ISREG(found.st_mode):
             raise OSError(f"{self._path} is no plain file, so it has no hash")
         self._before = _state(found)
-        self.changed_at = found.st_ctime_ns
+        self.written_at = found.st_mtime_ns
         self._buffer = memoryview(bytearray(min(_PIECE_BYTES, found.st_size + 1)))
 
     def piece(self) -> bool:

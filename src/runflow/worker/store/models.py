@@ -119,7 +119,8 @@ class ModelFetcher:
                     raise _missing(model, _nowhere(there), lacking=True)
         except (EngineError, SourceFailed, OSError) as error:
             is_fault = isinstance(error, EngineError)  # a path that is refused here is refused everywhere
-            again = error.retryable if isinstance(error, SourceFailed) else not is_fault
+            # The server signs another URL for the next attempt.
+            again = error.retryable or model.is_upload if isinstance(error, SourceFailed) else not is_fault
             reason = f"{error.strerror or 'The disk failed'}." if isinstance(error, OSError) else str(error)
             raise _missing(model, f"{reason} {_NEXT}", again=again, lacking=not again and not is_fault) from error
 

@@ -1,0 +1,106 @@
+"""Where a worker fetches what a lease names: files of inputs, resources and models, by signed URLs."""
+
+from uuid import UUID
+
+from runflow.assets import references
+from runflow.assets import service as assets
+from runflow.models import service as models
+from runflow.protocol.leases import LeasedFile, LeasedModel, LeasedResource
+from runflow.queue.leases import Claimed
+from runflow.web.services import Services
+from runflow.workers.abilities import EngineAbilities
+from runflow.workflows import resources
+from runflow.workflows.versions.payload import VersionPayload
+
+URL_SECONDS = 3600
+"""How long signed URLs for inputs and outputs of a lease live."""
+
+
+class LeasedFiles:
+    """Signs them, each for its own file only."""
+
+    def __init__(self, services: Services) -> None:
+        """Sign with this process's storage."""
+        self._services = services
+
+    async def files(
+        self, claimed: Claimed, payload: VersionPayload, base_url: str
+    ) -> tuple[dict[str, LeasedFile], list[LeasedResource]]:
+        """Return the file inputs by reference, the workflow's own defaults among them, and the version's files."""
+        given = dict(references.found_in(claimed.input))
+        defaults = dict(references.found_in([spec.get("default_value") for spec in payload.interface["inputs"]]))
+        placed = [one for one in resources.declared(payload.resources) if one.asset_id is not None]
+        mine = await self._assets(claimed.org_id, set(given.values()))
+        theirs = await self._assets(
+            payload.org_id, {*defaults.values(), *(one.asset_id for one in placed if one.asset_id)}
+        )
+        files = {ref: self._file(base_url, theirs[asset]) for ref, asset in defaults.items() if asset in theirs}
+        files |= {ref: self._file(base_url, mine[asset]) for ref, asset in given.items() if asset in mine}
+        files_of_version = [
+            LeasedResource(
+                path=one.path,
+                url=self._url(base_url, file),
+                size_bytes=file.size_bytes,
+                sha256=one.sha256 or file.sha256,
+            )
+            for one in placed
+            if one.asset_id is not None and (file := theirs.get(one.asset_id)) is not None
+        ]
+        return files, files_of_version
+
+    async def models(
+        self, payload: VersionPayload, abilities: EngineAbilities | None, base_url: str
+    ) -> list[LeasedModel]:
+        """Return the models of a version, with where each is fetched: what its organization has uploaded from here."""
+        declared = payload.declared_models
+        contents = {one.sha256 for one in declared if one.sha256 is not None}
+        held: dict[str, models.ModelFile] = {}
+        if contents:
+            async with self._services.db.tenant(payload.org_id) as transaction:
+                held = await models.held(transaction, contents)
+        takes_all = abilities is not None and abilities.fetches_addresses
+        found = []
+        for one in declared:
+            file = None if one.sha256 is None else held.get(one.sha256)
+            if file is not None:
+                found.append(
+                    LeasedModel(
+                        path=one.path,
+                        url=self._services.storage.download_url(
+                            base_url,
+                            file.object_key,
+                            filename=file.filename,
+                            content_type="application/octet-stream",
+                            seconds=URL_SECONDS,
+                        ),
+                        size_bytes=file.size_bytes,
+                        sha256=file.sha256,
+                    )
+                )
+            elif takes_all:
+                found.append(
+                    LeasedModel(
+                        path=one.path, url=one.url, size_bytes=one.size_bytes, sha256=one.sha256, is_upload=False
+                    )
+                )
+        return found
+
+    async def _assets(self, org_id: UUID, ids: set[UUID]) -> dict[UUID, assets.AssetFile]:
+        if not ids:
+            return {}
+        async with self._services.db.tenant(org_id) as transaction:
+            return await assets.resolve(transaction, ids, with_deleted=True)
+
+    def _file(self, base_url: str, file: assets.AssetFile) -> LeasedFile:
+        return LeasedFile(
+            url=self._url(base_url, file),
+            filename=file.filename,
+            mime_type=file.mime_type,
+            size_bytes=file.size_bytes,
+            sha256=file.sha256,
+        )
+
+    def _url(self, base_url: str, file: assets.AssetFile) -> str:
+        return self._services.storage.download_url(
+            base_url, file.object_key, filename=file.filename, content_type=file.mime_type, seconds=URL_SECONDS
+        )
