@@ -212,7 +212,7 @@ class DeliveryAttemptNotFound(NotFound):
 
 
 class ModelNotFound(NotFound):
-    """There is no such model in your organization. `GET /v1/comfyui-models` lists yours."""
+    """There is no such model in your organization. `GET /v1/models` lists yours."""
 
     code = "MODEL_NOT_FOUND"
 

@@ -61,7 +61,7 @@ async def build(page: EditorPage, name: str) -> str:
 
 
 def uploaded(server: httpx.Client) -> set[str]:
-    return {row["sha256"] for row in server.get("/v1/comfyui-models").json()["items"]}
+    return {row["sha256"] for row in server.get("/v1/models").json()["items"]}
 
 
 async def test_a_model_is_offered_uploaded_once_and_used(

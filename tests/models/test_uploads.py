@@ -61,7 +61,7 @@ async def test_a_model_is_uploaded_once(services: Services, caller: httpx.AsyncC
     org = (await who(services, key)).org_id
     (stored,) = await keys_below(services, f"models/{org}")
     assert b"".join([piece async for piece in await services.storage.open(stored)]) == data
-    listed = (await caller.get("/v1/comfyui-models")).json()["items"]
+    listed = (await caller.get("/v1/models")).json()["items"]
     assert listed == [model]
 
 
@@ -202,11 +202,11 @@ async def test_a_foreign_upload_and_model_do_not_exist(
             await other.get(path),
             await send(other, session["id"], content(2), 0),
             await other.post(f"{path}/confirmations"),
-            await other.get(f"/v1/comfyui-models/{model['id']}"),
-            await other.delete(f"/v1/comfyui-models/{model['id']}"),
+            await other.get(f"/v1/models/{model['id']}"),
+            await other.delete(f"/v1/models/{model['id']}"),
         ]
         assert [answer.status_code for answer in answers] == [404] * 5
-        assert (await other.get("/v1/comfyui-models")).json()["items"] == []
+        assert (await other.get("/v1/models")).json()["items"] == []
         mine = await upload(other, data)
     assert mine["id"] != model["id"]
 
@@ -233,8 +233,8 @@ async def test_a_model_over_the_limit_is_refused(services: Services, key: str) -
 
 async def test_a_deleted_model_is_gone_with_its_bytes(services: Services, caller: httpx.AsyncClient, key: str) -> None:
     model = await upload(caller, content(1))
-    assert (await caller.delete(f"/v1/comfyui-models/{model['id']}")).status_code == 204
-    assert (await caller.get(f"/v1/comfyui-models/{model['id']}")).status_code == 404
+    assert (await caller.delete(f"/v1/models/{model['id']}")).status_code == 204
+    assert (await caller.get(f"/v1/models/{model['id']}")).status_code == 404
     assert await keys_below(services, f"models/{(await who(services, key)).org_id}") == []
 
 
@@ -255,7 +255,7 @@ async def test_stale_sessions_are_swept_and_models_stay(
     assert (await caller.get(f"/v1/model-uploads/{session['id']}")).status_code == 404
     assert await keys_below(services, f"model-uploads/{session['id']}") == []
     assert len(await keys_below(services, f"models/{org}")) == 1
-    assert (await caller.get(f"/v1/comfyui-models/{model['id']}")).status_code == 200
+    assert (await caller.get(f"/v1/models/{model['id']}")).status_code == 200
 
 
 async def test_a_session_whose_parts_stay_keeps_no_other(services: Services, caller: httpx.AsyncClient) -> None:

@@ -50,7 +50,7 @@ RESOURCE_OF_ID = {
     "/v1/asset-uploads/{id}": "upload",
     "/v1/assets/{id}": "asset",
     "/v1/model-uploads/{id}": "model_upload",
-    "/v1/comfyui-models/{id}": "model",
+    "/v1/models/{id}": "model",
     "/v1/asset-folders/{id}": "folder",
     "/v1/evaluations/{id}": "evaluation",
     "/v1/organizations/{id}": "organization",

@@ -1,4 +1,4 @@
-"""HTTP of uploaded models. The path `/v1/models` belongs to hosted models, which a self-hosted server has none of."""
+"""HTTP of uploaded models. `/v1/models/{owner}/{slug}/runs`, beside it, runs a workflow (`runs/routes.py`)."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -135,7 +135,7 @@ async def confirm_upload(id: UploadId, caller: Caller, uploads: UploadsDep) -> R
     return json_response(await uploads.confirm(caller, id), 201)
 
 
-@router.get("/v1/comfyui-models", access=READ, response_model=ListEnvelope[ModelRecord], summary="List models")
+@router.get("/v1/models", access=READ, response_model=ListEnvelope[ModelRecord], summary="List models")
 async def list_models(
     caller: Caller, services: ServicesDep, query: Annotated[ListQuery, Depends(list_query)]
 ) -> Response:
@@ -144,7 +144,7 @@ async def list_models(
 
 
 @router.get(
-    "/v1/comfyui-models/{id}",
+    "/v1/models/{id}",
     access=READ,
     errors=(errors.ModelNotFound,),
     response_model=ModelRecord,
@@ -158,7 +158,7 @@ async def get_model(
 
 
 @router.delete(
-    "/v1/comfyui-models/{id}",
+    "/v1/models/{id}",
     access=any_of("comfyui-workflows:delete"),
     errors=(errors.ModelNotFound,),
     status_code=204,

@@ -44,7 +44,7 @@ def opened(server: Installation, key: str) -> Platform:
 
 
 def listed(server: Installation, key: str) -> set[str]:
-    answer = httpx.get(f"{server.url}/v1/comfyui-models", headers={"Authorization": f"Bearer {key}"}, timeout=30)
+    answer = httpx.get(f"{server.url}/v1/models", headers={"Authorization": f"Bearer {key}"}, timeout=30)
     return {row["sha256"] for row in answer.json()["items"]}
 
 
