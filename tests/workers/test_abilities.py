@@ -209,6 +209,7 @@ async def test_a_list_that_cannot_be_read_is_one_worker_s_trouble_and_told_once(
         statement = "UPDATE worker_lists SET items = CAST(%(items)s AS json) WHERE hash = %(hash)s"
         await transaction.run(statement, values)
     known = Known(services)
+    known.abilities = AbilityMemory()  # of a process that has not read it yet
     with structlog.testing.capture_logs() as logs:
         for _ in range(3):
             machines = {one.worker.name: one.engine for one in await known.machines(now=True)}

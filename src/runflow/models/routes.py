@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Depends, Header, Path, Request
+from fastapi import Depends, Header, Path, Query, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
@@ -29,6 +29,7 @@ DEFINE = any_of("comfyui-workflows:create", "comfyui-workflows:edit")
 ServicesDep = Annotated[Services, Depends(services)]
 UploadId = Annotated[UUID, Path(description="Id of the upload session.")]
 ModelId = Annotated[UUID, Path(description="Id of the model.")]
+Force = Annotated[bool, Query(description="Delete it even if workflows use it.")]
 _CHUNK: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -139,7 +140,7 @@ async def confirm_upload(id: UploadId, caller: Caller, uploads: UploadsDep) -> R
 async def list_models(
     caller: Caller, services: ServicesDep, query: Annotated[ListQuery, Depends(list_query)]
 ) -> Response:
-    """List the models that the organization has uploaded."""
+    """List the models that the organization has uploaded. `embed` adds `used_by`, and `workers` for the operator."""
     return json_response(await service.list_page(services, caller, query))
 
 
@@ -153,20 +154,23 @@ async def list_models(
 async def get_model(
     id: ModelId, caller: Caller, services: ServicesDep, query: Annotated[RecordQuery, Depends(record_query)]
 ) -> Response:
-    """Return the record of an uploaded model."""
+    """Return the record of an uploaded model. `embed` adds `used_by`, and `workers` for the operator."""
     return json_response(await service.get(services, caller, id, query))
 
 
 @router.delete(
     "/v1/models/{id}",
     access=any_of("comfyui-workflows:delete"),
-    errors=(errors.ModelNotFound,),
+    errors=(errors.ModelNotFound, errors.Conflict),
     status_code=204,
     summary="Delete a model",
 )
-async def delete_model(id: ModelId, caller: Caller, services: ServicesDep) -> Response:
-    """Delete a model with its bytes. Workers that have it keep it; on others, runs that need it fail."""
-    await service.delete(services, caller, id)
+async def delete_model(id: ModelId, caller: Caller, services: ServicesDep, force: Force = False) -> Response:
+    """Delete a model with its bytes. Workers that have it keep it; without one, runs that need it wait.
+
+    409 while the current version of a workflow uses it, unless `force=true`.
+    """
+    await service.delete(services, caller, id, force=force)
     return Response(status_code=204)
 
 

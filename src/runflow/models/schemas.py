@@ -15,6 +15,8 @@ _EXAMPLE = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 LARGEST = 2**53 - 1
 """Sizes beyond it are not whole numbers in every JSON reader."""
 MAX_LOOKUPS = 1000
+MOST_NAMED = 100
+"""So many of a model's users are named."""
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$", examples=[_EXAMPLE], description="SHA-256, lower-case hex.")]
 Size = Annotated[int, Field(ge=1, le=LARGEST, description="Exact size in bytes.", examples=[2_132_626_066])]
@@ -65,6 +67,13 @@ class ModelUpload(Content):
     expires_at: Timestamp = Field(description="When an upload that nobody goes on with is forgotten; chunks move it.")
 
 
+class ModelUser(BaseModel):
+    """A workflow whose current version names a model by its SHA-256."""
+
+    id: UUID
+    path: str = Field(examples=["default/portrait"])
+
+
 class ModelRecord(Content):
     """An uploaded model. Its bytes never change."""
 
@@ -73,10 +82,22 @@ class ModelRecord(Content):
     filename: str = Field(description="The name under which it was uploaded first.")
     created_by: UUID | None = Field(description="The API key that uploaded it.")
     created_at: Timestamp
+    used_by: list[ModelUser] | None = Field(
+        description=f"Workflows whose current version names it, by path, at most {MOST_NAMED}; null unless "
+        "`embed=used_by` asks for it."
+    )
+    used_by_count: int | None = Field(description="How many they are in all; null unless `embed=used_by` asks for it.")
+    workers: list[str] | None = Field(
+        description=f"Names of connected workers whose engine has it, at most {MOST_NAMED}; null unless "
+        "`embed=workers` asks for it with a key that may list workers."
+    )
+
+
+EMBEDS = frozenset({"used_by", "workers"})
 
 
 def model_record(model: ModelRow) -> dict[str, Any]:
-    """Return a model's record."""
+    """Return a model's record, which does not say who uses it."""
     return {
         "sha256": model.sha256,
         "size_bytes": model.size_bytes,
@@ -85,6 +106,9 @@ def model_record(model: ModelRow) -> dict[str, Any]:
         "filename": model.filename,
         "created_by": model.created_by,
         "created_at": model.created_at,
+        "used_by": None,
+        "used_by_count": None,
+        "workers": None,
     }
 
 

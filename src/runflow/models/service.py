@@ -11,8 +11,9 @@ from runflow.accounts.audit import recorder
 from runflow.db.transaction import Transaction
 from runflow.models import queries
 from runflow.models.queries import MODEL_LIST
-from runflow.models.schemas import ModelLookups, ModelRecord, model_record
+from runflow.models.schemas import EMBEDS, ModelLookups, ModelRecord
 from runflow.models.tables import ModelRow
+from runflow.models.usage import MOST_IN_SENTENCE, in_use, usage
 from runflow.web.auth import Principal
 from runflow.web.lists import ListQuery, RecordQuery, check_projection, envelope, project, read_page
 from runflow.web.services import Services
@@ -55,27 +56,35 @@ async def list_page(services: Services, caller: Principal, query: ListQuery) -> 
     """Return a page of the organization's models."""
     async with services.db.listing(caller.org_id) as transaction:
         found = await read_page(transaction, MODEL_LIST, query, queries.owned(caller.org_id), row=ModelRow, short=True)
-    return envelope(found, [project(model_record(row), query) for row in found.rows])
+    users = await usage(services, caller, found.rows, query.embed)
+    return envelope(found, [project(users.record(row), query) for row in found.rows])
 
 
 async def get(services: Services, caller: Principal, model_id: UUID, query: RecordQuery) -> dict[str, Any]:
     """Return a model's record. Raises `ModelNotFound`, `InvalidField`."""
-    check_projection(query, ModelRecord.model_fields, frozenset())
+    check_projection(query, ModelRecord.model_fields, EMBEDS)
     async with services.db.tenant(caller.org_id) as transaction:
         model = await queries.get_model(transaction, model_id)
     if model is None:
         raise errors.ModelNotFound
-    return project(model_record(model), query)
+    users = await usage(services, caller, [model], query.embed)
+    return project(users.record(model), query)
 
 
-async def delete(services: Services, caller: Principal, model_id: UUID) -> None:
-    """Delete a model with its bytes. Raises `ModelNotFound`.
+async def delete(services: Services, caller: Principal, model_id: UUID, *, force: bool = False) -> None:
+    """Delete a model with its bytes. Raises `ModelNotFound`, and without `force` `Conflict` for one that is in use.
 
-    A worker that has it already keeps it; any other fails the runs that need it.
+    A worker that has it already keeps it; without one, the runs that need it wait.
     """
     async with services.db.tenant(caller.org_id) as transaction:
-        model = await queries.remove_model(transaction, model_id)
+        model = await queries.get_model(transaction, model_id)
         if model is None:
+            raise errors.ModelNotFound
+        if not force:
+            uses = await queries.uses(transaction, caller.org_id, [model.sha256], MOST_IN_SENTENCE)
+            if model.sha256 in uses:
+                raise in_use(model, uses[model.sha256])
+        if await queries.remove_model(transaction, model_id) is None:
             raise errors.ModelNotFound
         await recorder.record(transaction, caller, "model.deleted", "model", model_id, {"sha256": model.sha256})
         await services.storage.delete([model.object_key])

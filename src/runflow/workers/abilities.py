@@ -26,6 +26,7 @@ from runflow.protocol.abilities import (
     list_hash,
 )
 from runflow.protocol.codec import NotAMessage, from_wire, to_wire
+from runflow.web.services import Services
 from runflow.workers import ability_queries
 
 log = structlog.get_logger()
@@ -51,7 +52,8 @@ class ModelIndex:
     def __init__(self, files: Iterable[ModelFile]) -> None:
         """Index these files."""
         self._by_key = {model_key(file.path): file for file in files}
-        self._contents = {file.sha256 for file in self._by_key.values()} - {None}
+        self.contents = frozenset(file.sha256 for file in self if file.sha256 is not None)
+        """The SHA-256 of each file whose worker knows it."""
         self._by_name: dict[str, list[str]] = {}
         for key in self._by_key:
             self._by_name.setdefault(_name_of(key), []).append(key)
@@ -63,10 +65,6 @@ class ModelIndex:
     def __iter__(self) -> Iterator[ModelFile]:
         """Yield the files."""
         return iter(self._by_key.values())
-
-    def has(self, sha256: str) -> bool:
-        """Tell whether one of the files has this content, wherever it lies."""
-        return sha256 in self._contents
 
     def find(self, path: str) -> ModelFile | None:
         """Return the file of this path below `models/`; of a bare name, or a path below a kind's folder, any."""
@@ -201,6 +199,11 @@ class AbilityMemory:
         return self._in_use.get(one) if kept is None else kept
 
 
+def ability_memory(_services: Services) -> AbilityMemory:
+    """Return the one memory of a process; `services.part(ability_memory)` gives it."""
+    return AbilityMemory()
+
+
 def _all_made(batch: Iterable[tuple[ListName, str, str]]) -> list[tuple[_Named, _Kept, int]]:
     found = []
     for name, one, text in batch:
@@ -265,4 +268,4 @@ def _size(kept: _Kept) -> int:
         return sum(150 + len(name) for name in kept)
     if isinstance(kept, tuple):
         return sum(250 + len(pack.folder) + len(pack.origin or "") for pack in kept)
-    return sum(520 + 2 * len(file.path) for file in kept) if isinstance(kept, ModelIndex) else 100
+    return sum(600 + 2 * len(file.path) for file in kept) if isinstance(kept, ModelIndex) else 100

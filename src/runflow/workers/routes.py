@@ -20,7 +20,7 @@ from runflow.workers.schemas import PatchWorker, Worker
 TAG = Tag("Workers", "The machines, and the API that they speak.")
 router = Router(TAG, prefix="/v1/workers")
 
-READ = any_of("workers:read")
+READ = any_of(service.READ_SCOPE)
 
 Parts = Annotated[Services, Depends(services)]
 

@@ -1,22 +1,26 @@
 """Rules of listing and draining workers. They serve all, so only the operator may (docs/api/metering.md, "Workers")."""
 
 from collections import defaultdict
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
 from runflow import errors
 from runflow.accounts.audit import recorder
 from runflow.accounts.organizations import queries as orgs
-from runflow.accounts.organizations.identity import require_operator
+from runflow.accounts.organizations.identity import is_operator, require_operator
 from runflow.db.notifications import announce
 from runflow.db.transaction import Transaction
 from runflow.web.auth import Principal
 from runflow.web.lists import ListQuery, RecordQuery, check_projection, envelope, project, read_page
 from runflow.web.services import Services
 from runflow.workers import queries
+from runflow.workers.abilities import ability_memory
 from runflow.workers.queries import WORKER_LIST, ShownWorker
 from runflow.workers.schemas import PatchWorker
 
+READ_SCOPE = "workers:read"
+"""Opens whatever names workers."""
 TOPIC = "worker"
 """Hints on it tell of one worker that it is offered other lanes than before."""
 
@@ -40,6 +44,27 @@ async def is_connected(services: Services, name: str) -> bool:
     async with services.db.system(durable=False) as transaction:
         found = await queries.connected(transaction, queries.CONNECTED_SECONDS)
     return any(worker.name == name for worker in found)
+
+
+async def having(services: Services, caller: Principal, contents: Collection[str]) -> dict[str, list[str]] | None:
+    """Return the names of the connected workers whose engine has a model file of each of these contents, in order.
+
+    None for a caller who may not list workers.
+    """
+    if READ_SCOPE not in caller.scopes:
+        return None
+    async with services.db.system(durable=False) as transaction:
+        if not await is_operator(transaction, caller):
+            return None
+        connected = await queries.connected(transaction, queries.CONNECTED_SECONDS)
+        told = await services.part(ability_memory).read(transaction, [worker.abilities for worker in connected])
+    wanted = frozenset(contents)
+    found: dict[str, list[str]] = defaultdict(list)
+    for name, engine in sorted(zip((worker.name for worker in connected), told, strict=True), key=lambda one: one[0]):
+        if engine is not None and engine.models is not None:
+            for content in wanted & engine.models.contents:
+                found[content].append(name)
+    return found
 
 
 async def get(services: Services, caller: Principal, worker_id: UUID, query: RecordQuery) -> dict[str, Any]:

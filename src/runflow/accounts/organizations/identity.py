@@ -59,6 +59,12 @@ def _person(key: ApiKeyRow, member: queries.MemberRow | None) -> dict[str, Any]:
     }
 
 
+async def is_operator(transaction: Transaction, caller: Principal) -> bool:
+    """Tell whether the caller's key belongs to the operator's organization."""
+    first = await queries.first(transaction)
+    return first is not None and first.id == caller.org_id
+
+
 async def require_operator(transaction: Transaction, caller: Principal) -> None:
     """Raise `PermissionDenied` unless the caller's key belongs to the operator's organization."""
     first = await queries.first(transaction)

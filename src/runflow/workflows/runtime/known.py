@@ -9,7 +9,7 @@ from runflow.db.sized_memory import SizedMemory
 from runflow.protocol.abilities import Sandbox
 from runflow.web.services import Services
 from runflow.workers import queries as worker_queries
-from runflow.workers.abilities import AbilityMemory, Told, read_sandbox
+from runflow.workers.abilities import Told, ability_memory, read_sandbox
 from runflow.workers.queries import ConnectedWorker
 from runflow.workflows.runtime import queries
 from runflow.workflows.runtime.requirements import Requirements, RequirementsMemory
@@ -50,7 +50,7 @@ class Known:
     def __init__(self, services: Services) -> None:
         """Ask this process's database, and hear of changes through its hub."""
         self._services = services
-        self.abilities = AbilityMemory()
+        self.abilities = services.part(ability_memory)
         self.requirements = RequirementsMemory()
         self.installation = Installation()
         """As it was read last; `read_installation` reads it again where that is too long ago."""

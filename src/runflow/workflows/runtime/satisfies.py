@@ -179,7 +179,7 @@ def _model(model: NeededModel, engine: EngineAbilities, uploaded: Collection[str
     is_other = found is not None and None not in (model.sha256, found.sha256) and found.sha256 != model.sha256
     if found is not None and not is_other:
         return None
-    if engine.fetches_addresses and model.sha256 is not None and engine.models.has(model.sha256):
+    if engine.fetches_addresses and model.sha256 is not None and model.sha256 in engine.models.contents:
         return None  # in another place of its own
     put = f"Put the file into models/{model.path} of the worker's ComfyUI"
     is_fetched = (model.has_address and engine.fetches_addresses) or (model.sha256 and engine.places_models)
