@@ -5,9 +5,9 @@ import hashlib
 import httpx
 
 from runflow.web.services import Services
-from tests.models.uploading import accepting, content, upload
 from tests.support.application import MakeKey
 from tests.support.deployed import PROMPT, MakeWorker
+from tests.support.model_uploads import accepting, content, upload
 
 
 async def test_a_lease_names_the_uploaded_models_of_its_version(

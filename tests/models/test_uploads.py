@@ -17,8 +17,8 @@ from runflow.settings import Settings
 from runflow.storage.choice import open_storage
 from runflow.web.auth import Principal
 from runflow.web.services import Services
-from tests.models.uploading import accepting, begin, content, declaration, send, upload
 from tests.support.application import MakeKey
+from tests.support.model_uploads import accepting, begin, content, declaration, send, upload
 from tests.support.poisoned import poisoned
 from tests.support.s3_fixtures import moto_settings
 

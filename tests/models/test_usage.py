@@ -9,10 +9,10 @@ import pytest
 from runflow.models import usage
 from runflow.protocol.abilities import ModelFile
 from runflow.web.services import Services
-from tests.models.uploading import accepting, content, declaration, upload
 from tests.support.able import MakeAble
 from tests.support.application import MakeKey, operator_org
 from tests.support.deployed import PROMPT
+from tests.support.model_uploads import accepting, content, declaration, upload
 
 MINE = "checkpoints/mine.safetensors"
 

@@ -25,7 +25,8 @@ from runflow.client.errors import (
     Unavailable,
 )
 from runflow.client.files import File
-from runflow.client.records import Asset, Event, InputField, OutputFile, Record, Run, WebhookEvent, Workflow
+from runflow.client.models import ModelProgress
+from runflow.client.records import Asset, Event, InputField, Model, OutputFile, Record, Run, WebhookEvent, Workflow
 
 __all__ = [
     "ApiError",
@@ -39,6 +40,8 @@ __all__ = [
     "File",
     "InputField",
     "InvalidRequest",
+    "Model",
+    "ModelProgress",
     "NotConfigured",
     "NotFound",
     "OutputFile",

@@ -7,10 +7,11 @@ from typing import Any, Self
 
 import httpx
 
-from runflow.client import downloads, event_stream, exchange, pages, runs, uploads, workflows
+from runflow.client import downloads, event_stream, exchange, models, pages, runs, uploads, workflows
 from runflow.client.async_driver import AsyncDriver
 from runflow.client.connection import session_of, trusted
-from runflow.client.records import Asset, Event, Record, Run, Workflow
+from runflow.client.models import ModelProgress
+from runflow.client.records import Asset, Event, Model, Record, Run, Workflow
 
 
 class AsyncRunflow:
@@ -134,6 +135,18 @@ class AsyncRunflow:
     def assets(self, *, limit: int | None = None, **query: Any) -> AsyncIterator[Asset]:
         """See `Runflow.assets`."""
         return self._driver.iterate(pages.each(self._session, "/v1/assets", Asset, limit=limit, **query))
+
+    def models(self, *, limit: int | None = None, **query: Any) -> AsyncIterator[Model]:
+        """See `Runflow.models`."""
+        return self._driver.iterate(pages.each(self._session, models.MODELS, Model, limit=limit, **query))
+
+    async def upload_model(self, path: str | Path, *, progress: Callable[[ModelProgress], Any] | None = None) -> Model:
+        """See `Runflow.upload_model`."""
+        return await self._driver.follow(models.upload(self._session, Path(path), progress))
+
+    async def delete_model(self, model: str | Mapping[str, Any], *, force: bool = False) -> None:
+        """See `Runflow.delete_model`."""
+        return await self._driver.follow(models.delete(self._session, model, force=force))
 
     async def download(self, output: Mapping[str, Any], path: str | Path) -> Path:
         """See `Runflow.download`."""

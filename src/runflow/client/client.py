@@ -7,10 +7,11 @@ from typing import Any, Self
 
 import httpx
 
-from runflow.client import downloads, event_stream, exchange, pages, runs, uploads, workflows
+from runflow.client import downloads, event_stream, exchange, models, pages, runs, uploads, workflows
 from runflow.client.connection import session_of, trusted
 from runflow.client.driver import Driver
-from runflow.client.records import Asset, Event, Record, Run, Workflow
+from runflow.client.models import ModelProgress
+from runflow.client.records import Asset, Event, Model, Record, Run, Workflow
 
 
 class Runflow:
@@ -165,6 +166,22 @@ class Runflow:
     def assets(self, *, limit: int | None = None, **query: Any) -> Iterator[Asset]:
         """Yield the files of the organization, newest first; at most `limit`; `query` as of `runs`, and `embed`."""
         return self._driver.iterate(pages.each(self._session, "/v1/assets", Asset, limit=limit, **query))
+
+    def models(self, *, limit: int | None = None, **query: Any) -> Iterator[Model]:
+        """Yield the model files of the organization, newest first; at most `limit`; `query`: `embed`, …"""
+        return self._driver.iterate(pages.each(self._session, models.MODELS, Model, limit=limit, **query))
+
+    def upload_model(self, path: str | Path, *, progress: Callable[[ModelProgress], Any] | None = None) -> Model:
+        """Upload a model file, unless the server has this content, and return its record.
+
+        A broken upload goes on where it stopped. `progress` is told of hashing, sending and checking. Raises OSError
+        for a file that cannot be read.
+        """
+        return self._driver.follow(models.upload(self._session, Path(path), progress))
+
+    def delete_model(self, model: str | Mapping[str, Any], *, force: bool = False) -> None:
+        """Delete a model with its bytes. Raises `Conflict` while a workflow uses it, unless `force`."""
+        return self._driver.follow(models.delete(self._session, model, force=force))
 
     def download(self, output: Mapping[str, Any], path: str | Path) -> Path:
         """Save one of a run's `outputs` to `path` and return it. Raises `DownloadFailed`, OSError."""

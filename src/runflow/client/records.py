@@ -174,6 +174,23 @@ class Asset(Record):
         return f"runflow://assets/{self.id}"
 
 
+class Model(Record):
+    """A model file that the organization has uploaded (docs/api/models.md, "The record")."""
+
+    id = required[str]()
+    sha256 = required[str]()
+    size_bytes = required[int]()
+    filename = required[str]()
+    created_at = optional(datetime.fromisoformat)
+    used_by_count = optional[int]()
+    """How many workflows use it; only where `embed` names `used_by`."""
+
+    @property
+    def used_by(self) -> list[Record]:
+        """The workflows whose current version uses it, each with `id` and `path`; only where `embed` names it."""
+        return [Record(one) for one in self.get("used_by") or []]
+
+
 class Event(Record):
     """One event of a run (docs/api/runs.md, "Following"): the data, with its number and kind beside it."""
 
