@@ -73,7 +73,20 @@ def test_the_help_of_all_commands_imports_none_of_them() -> None:
 
 @pytest.mark.parametrize(
     "words",
-    ["worker", "comfyui", "comfyui install", "plugin install", "deploy", "run", "runs", "runs list", "login", "logout"],
+    [
+        "worker",
+        "comfyui",
+        "comfyui install",
+        "plugin install",
+        "deploy",
+        "run",
+        "runs",
+        "runs list",
+        "models",
+        "models add",
+        "login",
+        "logout",
+    ],
 )
 def test_the_help_of_a_command_of_the_plain_install_loads_what_it_shows_only(words: str) -> None:
     code, packages = loaded(*words.split(), "--help")

@@ -50,3 +50,8 @@ def test_a_name_is_text_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_a_table_without_rows_is_its_head(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed(capsys, ("id", "name"), []) == ["id  name"]
+
+
+def test_sizes_are_written_as_people_read_them() -> None:
+    sizes = (0, 999_999, 10**6, 2_132_626_066, 4 * 10**12)
+    assert [tables.size(count) for count in sizes] == ["0 kB", "999 kB", "1.0 MB", "2.1 GB", "4.0 TB"]

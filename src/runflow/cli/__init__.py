@@ -21,6 +21,7 @@ COMMANDS = {
     "deploy": "Deploy an exported workflow, or give it a new version.",
     "run": "Run a workflow and save what it makes; Ctrl-C cancels the run.",
     "runs": "List, show, follow, cancel and repeat runs.",
+    "models": "List, add and remove model files that workers fetch from the server.",
     "worker": "Run a worker on this machine.",
     "comfyui": "Install and examine the ComfyUI that runs workflows.",
     "plugin": "Install the ComfyUI plugin.",

@@ -10,7 +10,7 @@ from rich.table import Table
 from runflow.cli import workers
 from runflow.cli.console import program
 from runflow.cli.database import with_database
-from runflow.cli.tables import print_table
+from runflow.cli.tables import print_table, size
 from runflow.db.database import Database
 from runflow.demo.server import alive, running
 from runflow.installation import Installation
@@ -132,11 +132,3 @@ def _print_lanes(queue: dict[str, Any]) -> None:
     )
     if queue["lanes_total"] > len(queue["lanes"]):
         typer.echo(f"and {queue['lanes_total'] - len(queue['lanes'])} more")
-
-
-def size(count: int) -> str:
-    """Write a number of bytes as people read it, e.g. `1.4 GB`."""
-    for factor, unit in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB")):
-        if count >= factor:
-            return f"{count / factor:.1f} {unit}"
-    return f"{count // 1000} kB"

@@ -32,6 +32,14 @@ def print_table(
         out.print(Text(GAP.join(cells).rstrip(), style="bold" if line is headers else ""))
 
 
+def size(count: int) -> str:
+    """Write a number of bytes as people read it, e.g. `1.4 GB`."""
+    for factor, unit in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB")):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count // 1000} kB"
+
+
 def _fit(widths: list[int], may_be_cut: Sequence[bool], window: int) -> None:
     """Take from the widest columns that may be cut until all fit into the window, or no more can be taken."""
     over = sum(widths) + len(GAP) * (len(widths) - 1) - window
