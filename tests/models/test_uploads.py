@@ -165,13 +165,16 @@ async def test_what_is_no_chunk_is_refused(caller: httpx.AsyncClient, content_ra
     assert (await caller.get(f"/v1/model-uploads/{session['id']}")).json()["offset"] == 0
 
 
-async def test_of_other_content_nothing_stays(services: Services, caller: httpx.AsyncClient, key: str) -> None:
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "of-other-content"}], ids=["plain", "repeatable"])
+async def test_of_other_content_nothing_stays(
+    services: Services, caller: httpx.AsyncClient, key: str, headers: dict[str, str]
+) -> None:
     data = content(2, 1)
     session = await begin(caller, data)
     other = content(2, 2)
     for start in (0, CHUNK):
         await send(caller, session["id"], other, start)
-    answer = await caller.post(f"/v1/model-uploads/{session['id']}/confirmations")
+    answer = await caller.post(f"/v1/model-uploads/{session['id']}/confirmations", headers=headers)
     assert answer.status_code == 422
     assert hashlib.sha256(other).hexdigest() in answer.json()["message"]
     assert (await caller.get(f"/v1/model-uploads/{session['id']}")).status_code == 404
@@ -180,14 +183,18 @@ async def test_of_other_content_nothing_stays(services: Services, caller: httpx.
     assert (await upload(caller, data))["size_bytes"] == len(data)
 
 
-async def test_a_part_that_storage_lost_is_sent_again(services: Services, caller: httpx.AsyncClient) -> None:
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "of-a-lost-part"}], ids=["plain", "repeatable"])
+async def test_a_part_that_storage_lost_is_sent_again(
+    services: Services, caller: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
     data = content(3, 4)
     session = await begin(caller, data)
     for start in range(0, len(data), CHUNK):
         await send(caller, session["id"], data, start)
     await services.storage.delete([parts.part_key(session["id"], CHUNK)])
-    answer = await caller.post(f"/v1/model-uploads/{session['id']}/confirmations")
+    answer = await caller.post(f"/v1/model-uploads/{session['id']}/confirmations", headers=headers)
     assert (answer.status_code, answer.headers["Upload-Offset"]) == (409, str(CHUNK))
+    assert (await caller.get(f"/v1/model-uploads/{session['id']}")).json()["offset"] == CHUNK
     await upload(caller, data)
 
 

@@ -113,7 +113,7 @@ class ModelUploads:
             if session is None:
                 raise errors.ModelUploadNotFound
             model = (await queries.by_hashes(transaction, [session.sha256])).get(session.sha256)
-            if model is None:
+            if model is None and current_unit() is None:  # a unit's would be seen by nobody, and locks the row
                 await queries.touch(transaction, upload_id)
         if model is not None:
             await self._close(session)
@@ -141,7 +141,8 @@ class ModelUploads:
             # Storage hashes in threads what passes through it.
             stored = await storage.put(key, whole(storage, upload_id, size), limit=size, size_bytes=size)
         except PartMissing as missing:
-            async with self._services.db.tenant(caller.org_id) as transaction:
+            # Here and in `_give_up`: what a refusal leaves behind is no part of the unit that ends with it.
+            async with self._services.db.system() as transaction:
                 await queries.fall_back(transaction, upload_id, missing.start)
             raise _wrong_offset(missing.start) from missing
         try:
@@ -192,7 +193,7 @@ class ModelUploads:
             await self._clear(session.id)
 
     async def _give_up(self, session: ModelUploadRow) -> None:
-        async with self._services.db.tenant(session.org_id) as transaction:
+        async with self._services.db.system() as transaction:
             await queries.drop_upload(transaction, session.id)
         storage = self._services.storage
         await storage.delete([key async for key in storage.list(parts_prefix(session.id))])
