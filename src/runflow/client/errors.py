@@ -48,7 +48,6 @@ class ApiError(RunflowError):
         self.code: str = envelope.get("code") or f"HTTP_{status}"
         self.message: str = envelope.get("message") or _phrase(status)
         self.errors = [FieldError(one) for one in envelope.get("errors") or []]
-        self.headers = dict(headers)
         self.request_id = headers.get("runflow-request-id")
         self.retry_after = _seconds(headers.get("retry-after"))
         super().__init__(f"{self.code}: {self.message}")

@@ -50,21 +50,19 @@ def upload(session: Session, path: Path, progress: Progress) -> Plan[Model]:
     known = asked["items"][0]["model_id"]
     if known is not None:
         return Model((yield from json_of(session, "GET", f"{MODELS}/{known}")))
-    tries, start = 0, None
+    tries = 0
     while True:
         opened = yield from json_of(session, "POST", UPLOADS, body={**content, "filename": path.name})
         if "offset" not in opened:  # somebody else was faster
             return Model(opened)
         try:
-            yield from _send(session, path, opened, opened["offset"] if start is None else start, progress)
+            yield from _send(session, path, opened, progress)
             yield from _tell(progress, "check", 0, size)
             return (yield from _confirm(session, opened["id"], size))
-        except (Conflict, NotFound) as error:
+        except (Conflict, NotFound):
             tries += 1
             if tries == TRIES:
                 raise
-            told = error.headers.get("upload-offset", "")
-            start = int(told) if told.isdecimal() else None
 
 
 def delete(session: Session, model: str | Mapping[str, Any], *, force: bool) -> Plan[None]:
@@ -82,9 +80,9 @@ def _hash(path: Path, size: int, progress: Progress) -> Plan[str]:
     return digest.hexdigest()
 
 
-def _send(session: Session, path: Path, opened: Mapping[str, Any], first: int, progress: Progress) -> Plan[None]:
+def _send(session: Session, path: Path, opened: Mapping[str, Any], progress: Progress) -> Plan[None]:
     size, chunk = opened["size_bytes"], opened["chunk_bytes"]
-    for start in range(first, size, chunk):
+    for start in range(opened["offset"], size, chunk):
         yield from _tell(progress, "send", start, size)
         piece = yield from computed(partial(_read, path, start, chunk))
         headers = {
