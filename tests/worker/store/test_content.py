@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -130,6 +130,46 @@ async def test_a_full_disk_gives_up_what_nobody_uses(tmp_path: Path, monkeypatch
     os.utime(store.folder / "uses" / first, (0, 0))
     third = await kept(store, 1000)
     assert {one.sha256 for one in store.contents()} == {second, third}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of four megabytes."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+async def test_a_disk_that_fills_up_meanwhile_ends_the_download_and_nothing_else(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(content, "RESERVE_BYTES", 0)
+    store = ContentStore(small_disk / "store")
+    first = await kept(store, 1_000_000)
+    source = Bytes(os.urandom(2_500_000))
+    (small_disk / "others").write_bytes(bytes(500_000))
+
+    def take_the_rest(size_bytes: int, written_bytes: int = 0) -> None:
+        with contextlib.suppress(OSError), (small_disk / "others").open("ab") as file:
+            while True:
+                file.write(bytes(100_000))
+                file.flush()
+
+    monkeypatch.setattr(store, "_make_room", take_the_rest)
+    with pytest.raises(OSError, match="No space left"):
+        await fetch(store, source)
+    assert [one.sha256 for one in store.contents()] == [first]
+    assert [path for path in (store.folder / "downloads").iterdir() if path.suffix != ".lock"] == []
+    monkeypatch.undo()
+    monkeypatch.setattr(content, "RESERVE_BYTES", 0)
+    (small_disk / "others").unlink()
+    held = await fetch(store, source)
+    assert held.path.read_bytes() == source.data
+    held.release()
 
 
 _HOLDS = """
