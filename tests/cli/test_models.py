@@ -1,6 +1,7 @@
 """`runflow models` against the application."""
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from runflow.cli import models
 from runflow.server import create_app
 from runflow.web.services import Services
+from runflow.worker.store.content import ContentStore
 from tests.cli.conftest import Command, told
 from tests.support.deployed import PROMPT
 from tests.support.model_uploads import content, declaration
@@ -102,3 +104,23 @@ async def test_what_cannot_be_added_is_explained(
 )
 def test_where_a_model_belongs(file: str, folder: str | None, place: str) -> None:
     assert models.place_of(Path(file), folder) == place
+
+
+async def test_what_this_machines_workers_have_fetched_is_listed_and_removed(cli: Command, tmp_path: Path) -> None:
+    said = await cli("models", "list", "--store")
+    assert said.code == 0 and "Nothing was fetched" in said.words
+    file = tmp_path / "own.safetensors"
+    file.write_bytes(b"x" * 2_500_000)
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    held = await ContentStore(tmp_path / "home" / "store").adopt(file, sha256)
+    listed = await cli("models", "list", "--store")
+    assert sha256[:12] in listed.out and "2.5 MB" in listed.out
+    (row,) = json.loads((await cli("models", "list", "--store", "--json")).out)
+    assert (row["sha256"], row["size_bytes"], row["is_public"]) == (sha256, 2_500_000, True)
+    refused = await cli("models", "remove", sha256, "--store")
+    assert refused.code != 0 and "A run uses" in refused.words
+    held.release()
+    assert (await cli("models", "remove", "0" * 12, "--store")).code != 0
+    removed = await cli("models", "remove", sha256[:8], "--store")
+    assert removed.code == 0 and "Removed" in removed.words
+    assert not held.path.exists()

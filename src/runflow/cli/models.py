@@ -2,6 +2,8 @@
 
 import re
 import sys
+from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
@@ -10,11 +12,13 @@ import typer
 
 from runflow.cli.calling import Json, Key, Server, calling, print_json, say
 from runflow.cli.console import FAILED, INTERRUPTED, WRONG_CALL, console, fail, program
+from runflow.cli.settings import load_settings
 from runflow.cli.tables import print_table, size
 
 if TYPE_CHECKING:
     from runflow.cli.following import Display
     from runflow.client import Model, ModelProgress, Runflow
+    from runflow.worker.store.content import ContentStore
 
 app = typer.Typer(
     add_completion=False,
@@ -26,6 +30,7 @@ SHORT = 12
 """So much of a SHA-256 is shown, and finds the model again."""
 MOST_SHOWN = 3
 FOLDER = "checkpoints"
+_SHORTEST = 6
 STAGES = {"hash": "Hashing", "send": "Sending", "check": "The server checks"}
 
 
@@ -33,11 +38,15 @@ STAGES = {"hash": "Hashing", "send": "Sending", "check": "The server checks"}
 def list_models(
     q: Annotated[str | None, typer.Option("--query", "-q", help="A filter, as lists of the API take it.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", help="At most so many.", min=1)] = 50,
+    store: Annotated[bool, typer.Option("--store", help="What this machine's workers have fetched instead.")] = False,
     server: Server = None,
     key: Key = None,
     as_json: Json = False,
 ) -> None:
     """List models with what uses them, the newest first."""
+    if store:
+        _list_store(as_json)
+        return
     with calling(server, key) as api:
         found = list(api.models(limit=limit, q=q, embed="used_by"))
     if as_json:
@@ -89,11 +98,17 @@ def remove(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Its id, SHA-256 (or how it begins), or name.")],
     force: Annotated[bool, typer.Option("--force", help="Even if workflows use it.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    store: Annotated[
+        bool, typer.Option("--store", help="From what this machine's workers have fetched, named by its SHA-256.")
+    ] = False,
     server: Server = None,
     key: Key = None,
     as_json: Json = False,
 ) -> None:
     """Remove a model with its bytes; workers that have it keep it."""
+    if store:
+        _remove_from_store(model)
+        return
     with calling(server, key) as api:
         found = _find(api, model)
         users = _users(found)
@@ -113,6 +128,38 @@ def remove(
         print_json(found)
     else:
         say(f"Removed {found.filename}." + (f" Runs of {users} wait where no worker has it." if users else ""))
+
+
+def _list_store(as_json: bool) -> None:
+    found = _store().contents()[::-1]
+    if as_json:
+        print_json([asdict(one) for one in found])
+    elif found:
+        rows = [(one.sha256[:SHORT], size(one.size_bytes), _moment(one.used_at)) for one in found]
+        print_table(("SHA-256", "size", "used"), rows, whole=("SHA-256", "size", "used"), right=("size",))
+    else:
+        say(f"Nothing was fetched into {_store().folder} yet.")
+
+
+def _remove_from_store(named: str) -> None:
+    store = _store()
+    found = [one for one in store.contents() if len(named) >= _SHORTEST and one.sha256.startswith(named.lower())]
+    if len(found) != 1:
+        how = "no content" if not found else "more than one content"
+        fail(f"{named!r} is {how} of {store.folder}. See `{program()} models list --store`.", WRONG_CALL)
+    if not store.remove(found[0].sha256):
+        fail(f"A run uses {found[0].sha256[:SHORT]} now. Try again when it has ended.")
+    say(f"Removed {found[0].sha256[:SHORT]}, {size(found[0].size_bytes)}. A run that needs it fetches it again.")
+
+
+def _store() -> "ContentStore":
+    from runflow.worker.store.content import ContentStore
+
+    return ContentStore(load_settings().store_dir)
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def place_of(file: Path, folder: str | None) -> str:

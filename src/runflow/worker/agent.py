@@ -176,6 +176,7 @@ class Agent:
     def _make_folders(self) -> ResourceCache:
         home = self._settings.home
         shutil.rmtree(home / "staging", ignore_errors=True)
+        shutil.rmtree(home / "models", ignore_errors=True)  # where models lay before there was a store for the machine
         home.mkdir(parents=True, exist_ok=True)
         cache = ResourceCache(home / "resources")
         cache.prune()
