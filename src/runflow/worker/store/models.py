@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import os
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -25,6 +25,7 @@ from runflow.worker.lease import Model
 from runflow.worker.store.addresses import Addresses, name_of
 from runflow.worker.store.content import ContentStore, Held
 from runflow.worker.store.credentials import Credentials
+from runflow.worker.store.known_hashes import FileChanged
 from runflow.worker.store.own_models import OwnModels
 from runflow.worker.store.progress import Progress, Tell
 from runflow.worker.store.ranges import Source, SourceFailed
@@ -47,11 +48,14 @@ class RunModels:
         """The SHA-256 of what is given, by path."""
         return {path: held.sha256 for path, held in self.given.items()}
 
-    def read_ahead(self) -> None:
-        """Have their files read before an engine does so, which cannot read in parallel."""
-        files = [*(held.path for held in self.given.values()), *self.there.values()]
-        if files:
-            self._reading = asyncio.create_task(read_ahead(files), name="read ahead")
+    @property
+    def files(self) -> set[Path]:
+        """Where they lie, links resolved."""
+        return {path.resolve() for path in (*(held.path for held in self.given.values()), *self.there.values())}
+
+    def read_ahead(self, files: Collection[Path]) -> None:
+        """Have some of the files read before an engine does so, while others execute."""
+        self._reading = asyncio.create_task(read_ahead(files), name="read ahead")
 
     async def release(self) -> None:
         """Need them no more."""
@@ -87,28 +91,40 @@ class ModelFetcher:
         self._allow_pickle = allow_pickle
         self._most_bytes = most_bytes
         self._addresses = Addresses(store.folder / "addresses")
+        self._latest: set[Path] = set()
         self._engines: dict[Path, dict[str, str]] = {}
         """What was given to the engines that live, by their folder of models and by path."""
         store.on_remove = self._give_up
 
     async def fetch(
-        self, connection: Connection, models: Iterable[Model], *, patience: float, tell: Tell = lambda _: None
+        self, connection: Connection, models: Collection[Model], *, patience: float, tell: Tell = lambda _: None
     ) -> RunModels:
         """Have the models here. `tell` hears how it goes where it takes long. Raises `RunFailed`, MODEL_MISSING."""
         found = RunModels()
         try:
+            own = await self._own.find({model.path for model in models})
             for model in models:
-                await self._add(found, connection, model, patience, tell)
+                await self._add(found, connection, model, own.get(model.path), patience, tell)
         except BaseException:
             await found.release()
             raise
-        found.read_ahead()
+        # What the run before has loaded needs no reading, and to see whether it is in memory takes a while, too.
+        files, self._latest = self._latest, found.files
+        if ahead := self._latest - files:
+            found.read_ahead(ahead)
         return found
 
-    async def _add(self, found: RunModels, connection: Connection, model: Model, patience: float, tell: Tell) -> None:
+    async def _add(
+        self,
+        found: RunModels,
+        connection: Connection,
+        model: Model,
+        there: Path | None,
+        patience: float,
+        tell: Tell,
+    ) -> None:
         try:
             path = relative_path(model.path)
-            there = await self._own.find(path)
             if there is not None and (model.sha256 is None or await self._own.sha256(there) == model.sha256):
                 found.there[path] = there
             elif path not in found.given:
@@ -117,7 +133,7 @@ class ModelFetcher:
                     found.given[path] = held
                 elif model.sha256 is not None:
                     raise _missing(model, _nowhere(there), lacking=True)
-        except (EngineError, SourceFailed, OSError) as error:
+        except (EngineError, SourceFailed, FileChanged, OSError) as error:
             is_fault = isinstance(error, EngineError)  # a path that is refused here is refused everywhere
             # The server signs another URL for the next attempt.
             again = error.retryable or model.is_upload if isinstance(error, SourceFailed) else not is_fault

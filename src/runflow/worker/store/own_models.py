@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from pathlib import Path
 
 from runflow.worker.model_files import ModelRoots, Unreadable, files_below, shown_roots
 from runflow.worker.store.known_hashes import BackgroundHasher, KnownHashes
 
+_REMEMBER_SECONDS = 1.0
+"""For so long it is good enough which folders the settings name."""
 _SAME_KIND = {"unet": "diffusion_models", "clip": "text_encoders", "t2i_adapter": "controlnet"}
 """Folders of `models/` that ComfyUI reads as one kind: the old name and the new one."""
 
@@ -26,14 +29,15 @@ class OwnModels:
         self.learned = 0
         """How many hashes became known so far: when it grows, there is more to tell."""
         self._looked = ModelRoots(())
+        self._looked_at = float("-inf")
 
-    async def find(self, path: str) -> Path | None:
-        """Return the file that an engine finds under this path below `models/`."""
+    async def find(self, paths: Collection[str]) -> dict[str, Path]:
+        """Return the files that an engine finds under these paths below `models/`, as far as there are any."""
         roots = await self._roots()
-        return await asyncio.to_thread(_find, roots, path)
+        return await asyncio.to_thread(_find, roots, paths)
 
     async def sha256(self, file: Path) -> str:
-        """Return what a file holds, read if that is not known. Raises OSError."""
+        """Return what a file holds, read if that is not known. Raises `FileChanged`, and OSError."""
         return self.known.known(file) or await self.known.hash(file)
 
     def holding(self, sha256: str) -> Path | None:
@@ -54,19 +58,24 @@ class OwnModels:
             yield from files_below(self._looked)
 
     async def _roots(self) -> ModelRoots:
-        try:
-            self._looked = shown_roots(self._comfyui, await self._folders())
-        except Unreadable:
-            self._looked = ModelRoots((self._comfyui / "models",))
+        if time.monotonic() - self._looked_at > _REMEMBER_SECONDS:
+            try:
+                self._looked = shown_roots(self._comfyui, await self._folders())
+            except Unreadable:
+                self._looked = ModelRoots((self._comfyui / "models",))
+            self._looked_at = time.monotonic()
         return self._looked
 
 
-def _find(roots: ModelRoots, path: str) -> Path | None:
-    for place in _places(roots, path.replace("\\", "/")):
-        with contextlib.suppress(OSError, ValueError):
-            if place.is_file():
-                return place
-    return None
+def _find(roots: ModelRoots, paths: Collection[str]) -> dict[str, Path]:
+    found = {}
+    for path in paths:
+        for place in _places(roots, path.replace("\\", "/")):
+            with contextlib.suppress(OSError, ValueError):
+                if place.is_file():
+                    found[path] = place
+                    break
+    return found
 
 
 def _places(roots: ModelRoots, path: str) -> Iterator[Path]:
