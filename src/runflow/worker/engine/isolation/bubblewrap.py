@@ -49,7 +49,7 @@ def _wrap(plan) -> None:  # type: ignore[no-untyped-def]
     words += ["--remount-ro", "/", "--chdir", "/"]
     given = _held("\0".join(words) + "\0")
     held.add(given)
-    command = [plan["command"][0], "-I", "-S", _SCRIPT, "inside", str(inside)]
+    command = [plan["python"], "-I", "-S", _SCRIPT, "inside", str(inside)]
     kernel.close_others({*plan["keep"], *held})
     os.execve(plan["bubblewrap"], ["bwrap", "--args", str(given), *command], plan["environment"])  # noqa: S606
 

@@ -300,6 +300,7 @@ def _become(plan, begin: int) -> None:  # type: ignore[no-untyped-def]
         network=plan["network"],
         same_user=not plan["alone"],
         truncating=landlock.version() < landlock.TRUNCATING_SINCE,
+        counted_memory="memory_bytes" in limits,
     )
     kernel.limit(**limits)
     kernel.close_others(set(plan["keep"]))

@@ -199,7 +199,7 @@ def become(plan, told: int, go: int) -> None:  # type: ignore[no-untyped-def]
             kernel.become(plan["uid"], plan["uid"], groups=True)
         kernel.give_up_rights()
         kernel.keep_to_ourselves()
-        seccomp.refuse_calls()
+        seccomp.refuse_calls(counted_memory="memory_bytes" in plan["limits"])
         kernel.limit(**plan["limits"])
     kernel.die_with_parent()
     kernel.close_others(set(plan["keep"]))

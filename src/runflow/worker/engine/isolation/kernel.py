@@ -227,12 +227,16 @@ def new_keyring() -> None:
         _libc.syscall(number, 1, None, 0, 0, 0)
 
 
-def limit(*, processes_at_most: int, file_bytes: int) -> None:
-    """Bound the number of processes and threads of this user, and the size of one file. No core dumps."""
+def limit(*, processes_at_most: int, file_bytes: int, memory_bytes: "int | None" = None) -> None:
+    """Bound the number of processes and threads of this user, and the size of one file. No core dumps.
+
+    `memory_bytes`: what one process may have for itself; address space that it only reserves does not count.
+    """
     for kind, most in (
         (resource.RLIMIT_NPROC, processes_at_most),
         (resource.RLIMIT_FSIZE, file_bytes),
         (resource.RLIMIT_CORE, 0),
+        *(() if memory_bytes is None else ((resource.RLIMIT_DATA, memory_bytes),)),
     ):
         _, hard = resource.getrlimit(kind)
         wanted = most if hard == resource.RLIM_INFINITY else min(most, hard)

@@ -1,15 +1,13 @@
 """Which sandbox this machine offers: tried out with the engine's own Python before anybody relies on it."""
 
 import asyncio
-import contextlib
 import os
 import shutil
-import signal
 import stat
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import structlog
 
@@ -18,16 +16,15 @@ from runflow.worker.engine.isolation.rules import RulesLeadHome
 from runflow.worker.engine.isolation.rungs import (
     Rung,
     Sandbox,
-    enter_command,
     first_uid,
     gpu_of_a_group,
-    hand_over,
     has_gpu,
     let_reach,
     make_life,
     plan,
     seen,
 )
+from runflow.worker.engine.isolation.started import tried
 from runflow.worker.engine.isolation.view import Runtime
 
 log = structlog.get_logger(__name__)
@@ -78,7 +75,7 @@ async def probe(
             continue
         reason = await _try(candidate, runtime)
         if reason is None:
-            return replace(candidate, why_not_better=_why_not_better(candidate, reasons, root=root, user=user))
+            return replace(candidate, why_not_better=why_not_better(candidate, reasons, root=root, user=user))
         reasons[candidate.rung] = reason
         log.info(
             "A sandbox does not work here.",
@@ -88,7 +85,7 @@ async def probe(
             reason=reason,
         )
     none = Sandbox(Rung.NONE, gpu=has_gpu())
-    return replace(none, why_not_better=_why_not_better(none, reasons, root=root, user=user))
+    return replace(none, why_not_better=why_not_better(none, reasons, root=root, user=user))
 
 
 def candidates(runtime: Runtime, *, network: bool, user: int | Literal["own", "same"]) -> list[Sandbox]:
@@ -121,10 +118,10 @@ _NEXT_STEP = {
 }
 
 
-def _why_not_better(
+def why_not_better(
     found: Sandbox, reasons: dict[Rung, str], *, root: bool, user: int | Literal["own", "same"]
 ) -> str | None:
-    """Say of each better rung why it is not used, with what to do about it; None at the best."""
+    """Return of each better rung why it is not used, with what to do about it; None at the best."""
     said = []
     if found.rung is not Rung.NAMESPACES:
         why = reasons.get(Rung.NAMESPACES, "only Linux (5.12 or later) has what it takes")
@@ -156,7 +153,7 @@ async def _try(sandbox: Sandbox, runtime: Runtime) -> str | None:
     if sandbox.has_view:
         made = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="runflow-probe-"))
     else:
-        if (closed := _closed(runtime.base_dir)) is not None and sandbox.users is not None:
+        if (closed := closed_above(runtime.base_dir)) is not None and sandbox.users is not None:
             return f"a user of its own cannot be used, for {closed} lets nobody else in"
         made = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="probe-", dir=runtime.base_dir))
     try:
@@ -182,7 +179,7 @@ async def _try_in(made: Path, sandbox: Sandbox, runtime: Runtime) -> str | None:
         number=0,
         file_bytes=_PROBE_FILE_BYTES,
     )
-    return await _run(runtime.python, given)
+    return await tried(runtime.python, given, _PROBE_SECONDS)
 
 
 def _make(life: Path, sandbox: Sandbox, runtime: Runtime) -> None:
@@ -195,40 +192,7 @@ def _make(life: Path, sandbox: Sandbox, runtime: Runtime) -> None:
         closed.chmod(0o644)
 
 
-def _closed(folder: Path) -> Path | None:
+def closed_above(folder: Path) -> Path | None:
     """Return the uppermost folder above this one that only its owner may enter, None where there is none."""
     above = [place for place in reversed(folder.absolute().parents) if place.exists()]
     return next((place for place in above if not place.stat().st_mode & stat.S_IXOTH), None)
-
-
-async def _run(python: Path, given: dict[str, Any]) -> str | None:
-    guard, held = os.pipe()
-    os.set_inheritable(guard, True)
-    handed = hand_over({**given, "keep": [], "worker": os.getpid(), "guard": guard})
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *enter_command(python, given["script"], handed),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-            pass_fds=(guard, handed),
-        )
-    except OSError as error:
-        return f"{python} cannot be started: {error.strerror}"
-    finally:
-        os.close(guard)
-        os.close(handed)
-    try:
-        async with asyncio.timeout(_PROBE_SECONDS):
-            said, _ = await process.communicate()
-    except TimeoutError:
-        return f"a program in it did not end within {_PROBE_SECONDS:.0f} seconds"
-    finally:
-        os.close(held)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    if process.returncode == 0:
-        return None
-    lines = said.decode(errors="replace").strip().splitlines() or ["it ended without a word"]
-    return lines[-1].removeprefix("SANDBOX: ")

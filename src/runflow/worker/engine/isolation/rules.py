@@ -4,7 +4,7 @@ A rule holds for what lies at a path and below it, so nothing can be covered as 
 a part is nobody's to see, each other part has a rule.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,26 +45,39 @@ def rules(runtime: Runtime, life: Path, *, network: bool, gpu: bool) -> list[dic
 def _rules(runtime: Runtime, life: Path, *, network: bool, gpu: bool) -> Iterator[tuple[str, str]]:
     view = mounts(runtime, lives=life.parent, life=life, network=network, gpu=gpu, layered=False, owner=None)
     for mount in view:
-        if mount["kind"] != "bind" or mount["at"] in _NOT_NEEDED:
-            continue
-        if mount["at"] == str(runtime.comfy_dir):
+        if mount["kind"] == "bind" and mount["at"] == str(runtime.comfy_dir):
             yield from _comfyui(runtime.comfy_dir)
-        elif mount["devices"]:
-            yield mount["source"], "device"
         else:
-            yield mount["source"], _rights(mount)
+            yield from _rule(mount)
     # By the name that it is imported by, too: of a link the target has a rule.
     yield str(runtime.base_dir / CUSTOM_NODES), "read"
     yield str(runtime.base_dir / "serving.py"), "look"
+    yield from _of_processes(gpu=gpu)
+
+
+def rules_of_build(view: Iterable[dict[str, Any]]) -> list[dict[str, str]]:
+    """Return the rules for a command that would have this view (`view.mounts_of_build`)."""
+    found = dict(rule for mount in view for rule in _rule(mount))
+    found.update(_of_processes(gpu=False))
+    return [{"at": place, "rights": rights} for place, rights in found.items()]
+
+
+def _of_processes(*, gpu: bool) -> Iterator[tuple[str, str]]:
     for names, folder in ((OF_ITSELF, "/proc/self"), (_OF_MACHINE, "/proc"), (_OF_GPU if gpu else (), "/proc")):
         for name in names:
             yield f"{folder}/{name}", "look"
 
 
-def _rights(mount: dict[str, Any]) -> str:
-    if mount["at"] == SCRIPTS:
-        return "look"
-    return "write" if mount["writable"] else "read"
+def _rule(mount: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is mounted of the machine has a rule; of the rest there is nothing to open."""
+    if mount["kind"] != "bind" or mount["at"] in _NOT_NEEDED:
+        return
+    if mount["devices"]:
+        yield mount["source"], "device"
+    elif mount["at"] == SCRIPTS:
+        yield mount["source"], "look"
+    else:
+        yield mount["source"], "write" if mount["writable"] else "read"
 
 
 def _comfyui(folder: Path) -> Iterator[tuple[str, str]]:

@@ -22,6 +22,8 @@ from runflow.worker.engine.run_files import RunFiles
 FIRST_UID = 64_738
 """The first of the user ids, without a name or a login, that engines run as where the worker is root."""
 USERS_PER_WORKER = 16
+FIRST_BUILD_UID = 65_264
+"""The first of the user ids that builds of other people's code run as, above all those of engines (`confine.py`)."""
 _WORKERS = 32
 _GPU_DEVICES = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/kfd", "/dev/dxg", "/dev/dri/renderD128")
 PROCESSES_AT_MOST = 2048
@@ -92,7 +94,7 @@ class Sandbox:
         """
         if self.users is None or self.count == 1:
             return after + 1
-        taken = _users_with_processes()
+        taken = users_with_processes()
         candidates = range(after + 1, after + self.count)
         return next((number for number in candidates if self.uid(number) not in taken), None)
 
@@ -132,8 +134,8 @@ class Sandbox:
         return uid - self.users
 
 
-def _users_with_processes() -> set[int]:
-    """The user ids of all processes, also of those that hide their owner from /proc's own."""
+def users_with_processes() -> set[int]:
+    """Return the user ids of all processes, also of those that hide their owner from /proc's own."""
     found: set[int] = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -186,11 +188,19 @@ def plan(
     number: int,
     file_bytes: int,
     forks: bool = False,
+    processes_at_most: int = PROCESSES_AT_MOST,
+    memory_bytes: int | None = None,
+    python: Path | None = None,
 ) -> dict[str, Any]:
     """Return what the rung's script (`enter.py`, `confine.py`) is to do, but for the worker's own descriptors.
 
-    `found`: what is `seen`. `number`: of the engine's user; `file_bytes`: of the largest file that it can write.
+    `found`: what is `seen`. `number`: of the engine's user; `file_bytes`: of the largest file that it can write;
+    `memory_bytes`: what each process may have for itself; `python`: what runs our script inside, where the command is
+    no Python.
     """
+    limits = {"processes_at_most": processes_at_most, "file_bytes": file_bytes}
+    if memory_bytes is not None:
+        limits["memory_bytes"] = memory_bytes
     uid = sandbox.uid_inside(number)
     given = {
         "script": _SCRIPTS[sandbox.rung],
@@ -199,13 +209,14 @@ def plan(
         "folder": str(folder),
         "command": list(command),
         "environment": environment,
-        "limits": {"processes_at_most": PROCESSES_AT_MOST, "file_bytes": file_bytes},
+        "limits": limits,
     }
     if sandbox.rung is Rung.LANDLOCK:
         return {**given, "uid": uid, "alone": uid is not None and sandbox.count > 1, "rules": list(found)}
     return {
         **given,
         "bubblewrap": shutil.which("bwrap"),
+        "python": str(python or command[0]),
         "users": [sandbox.users, sandbox.count] if sandbox.in_users else None,
         "uid": uid if uid is not None else 0,
         "forks": forks,

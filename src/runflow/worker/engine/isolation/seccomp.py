@@ -55,6 +55,8 @@ _CALLS = {
     "msgctl": (71, 187),
     "msgsnd": (69, 189),
     "msgrcv": (70, 188),
+    "memfd_create": (319, 279),
+    "memfd_secret": (447, 447),
     "mq_open": (240, 180),
     "mq_unlink": (241, 181),
     "add_key": (248, 217),
@@ -107,22 +109,24 @@ Of a step's jump, -1 leaves the rule (the call is looked at by the next one), an
 """
 
 
-def refuse_calls() -> None:
+def refuse_calls(*, counted_memory: bool = False) -> None:
     """Refuse what reaches past namespaces: sockets of some families (vsock reaches a virtual machine's host), io_uring,
     which makes any, leases of files, and whatever makes or enters a namespace, for in one of users a process has rights
-    again.
+    again. `counted_memory`: also memory that is no process's own, which no limit of one counts.
     """
-    _install([*_sockets(_REACH_HOSTS), *_leases(), *_namespaces()])
+    _install([*_sockets(_REACH_HOSTS), *_leases(), *_namespaces(), *(_loose_memory() if counted_memory else ())])
 
 
-def refuse_what_landlock_lets_through(*, network: bool, same_user: bool, truncating: bool) -> None:
+def refuse_what_landlock_lets_through(
+    *, network: bool, same_user: bool, truncating: bool, counted_memory: bool = False
+) -> None:
     """Refuse more where there is no namespace, and Landlock alone stands before what the machine has.
 
     It asks nobody at connect() to a Unix socket, and UDP, queues and memory of System V, POSIX queues and keys are none
     of its business. `same_user`: neither are permissions, times and attributes of files, by which an engine of the
     worker's user, or of another engine's, could harm what it cannot open, or may only read: a descriptor to read is
     enough for that. Whoever changes permissions and times is told that it is done. `truncating`: that Landlock does not
-    know of emptying a file either (before Linux 6.2).
+    know of emptying a file either (before Linux 6.2). `counted_memory`: as above.
 
     Raises OSError on a machine whose calls are not known here.
     """
@@ -165,12 +169,17 @@ def refuse_what_landlock_lets_through(*, network: bool, same_user: bool, truncat
     if same_user and truncating:
         rules += [("open", errno.EACCES, _empties(1)), ("openat", errno.EACCES, _empties(2))]
         rules.append(("openat2", errno.ENOSYS, []))  # its flags are in memory
-    _install(rules)
+    _install([*rules, *(_loose_memory() if counted_memory else ())])
 
 
 def _sockets(families: "tuple[int, ...]") -> Rules:
     refused = [*_argument(0), *_is_one_of(families)]
     return [("io_uring_setup", errno.EAFNOSUPPORT, []), ("socket", errno.EAFNOSUPPORT, refused)]
+
+
+def _loose_memory() -> Rules:
+    """Files without a name in memory, and segments of System V."""
+    return [(name, errno.ENOSYS, []) for name in ("memfd_create", "memfd_secret", "shmget")]
 
 
 def _leases() -> Rules:

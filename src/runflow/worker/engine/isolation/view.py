@@ -5,7 +5,7 @@ Only paths and kinds are decided here; `enter.py` mounts them, in order, in a ro
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +23,7 @@ SCRIPTS = f"{RUNTIME}/scripts"
 ENGINE_FOLDERS = ("input", "output", "temp", "user", "home", "tmp")
 """What an engine writes, below its base folder."""
 
+_SCRATCH = ("/tmp", "/var/tmp")  # noqa: S108 (inside)
 _MEMORY_BYTES = 512 * 1024 * 1024
 _NOTHING_BYTES = 4096
 _PROGRAMS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
@@ -111,6 +112,33 @@ def mounts(
         found.append(Mount("bind", LIVES, source=str(lives.resolve()), writable=True))
         found.append(Mount("folder", OWN_LAYER))
     return [asdict(mount) for mount in found]
+
+
+def mounts_of_build(readable: Sequence[Path], writable: Path) -> list[dict[str, Any]]:
+    """Return the view of a command that has no network: the system, folders to read, and one to write, which is last.
+
+    What it writes to the system's folders for temporary files lies in `tmp` of that one.
+    """
+    whole = writable.resolve()
+    shown = [*readable, *(folder.resolve() for folder in readable), writable]
+    found = [
+        *_system(network=False),
+        *_devices(gpu=False),
+        *(_bind(folder, folder.resolve()) for folder in dict.fromkeys(shown[:-1])),
+        *(
+            Mount("bind", place, source=str(whole / "tmp"), writable=True)
+            for place in _SCRATCH
+            if not any(_is_within(folder, Path(place)) for folder in shown)
+        ),
+        Mount("bind", str(writable), source=str(whole), writable=True),
+        _bind(Path(SCRIPTS), Path(__file__).parent.parent.resolve()),
+    ]
+    return [asdict(mount) for mount in found]
+
+
+def folders_of_python(python: Path, base: Path) -> list[Path]:
+    """Return the folders that an interpreter and its environment consist of, but for those in `base` or in a home."""
+    return [Path(mount.at) for mount in _interpreter(python, base)]
 
 
 def mounts_of_fork(runtime: Runtime, life: str, *, layered: bool, owner: int | None) -> list[dict[str, Any]]:
@@ -288,11 +316,7 @@ def _links(folder: Path, *, deep: bool) -> Iterator[Path]:
 def _scratch(runtime: Runtime) -> list[str]:
     """The system's folders for temporary files, but for one that holds what the engine is made of."""
     shown = (runtime.comfy_dir, runtime.base_dir, runtime.python, *runtime.more)
-    return [
-        place
-        for place in ("/tmp", "/var/tmp")  # noqa: S108 (inside)
-        if not any(_is_within(path, Path(place)) for path in shown)
-    ]
+    return [place for place in _SCRATCH if not any(_is_within(path, Path(place)) for path in shown)]
 
 
 def _is_folder(path: Path) -> bool:
