@@ -40,6 +40,8 @@ _SETTINGS = (
     "timezone",
     "mime.types",
     "magic",
+    "os-release",
+    "debian_version",
     "OpenCL",
     "vulkan",
     "glvnd",

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import psutil
+import structlog
 
 from runflow.worker.engine.boundary import Budget, BudgetSpent, Folder
 from runflow.worker.engine.isolation.rungs import Sandbox, plan
@@ -24,6 +25,8 @@ from runflow.worker.engine.process import descendants
 from runflow.worker.runtime.build.confinement import PYTHON, confinement, own_user, seen_by_build
 from runflow.worker.runtime.build.said import Said
 from runflow.worker.runtime.commands import InstallError
+
+log = structlog.get_logger(__name__)
 
 _LOOK_SECONDS = 0.25
 _SHARE_OF_LOOKING = 4
@@ -103,6 +106,15 @@ async def run_confined(
                 f"A build in {writable} cannot start: {error.strerror}. Free processes or memory."
             ) from error
         return await _followed(started, writable, limits, said)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove what a build has left, however deep that lies and whatever it has closed; tell the log of the rest."""
+    try:
+        with Folder.at(folder.parent) as above:
+            above.remove(folder.name, Budget(entries=_MOST_ENTRIES * 2, seconds=600.0))
+    except (OSError, BudgetSpent) as error:
+        log.warning("What a build left is not all gone.", folder=str(folder), why=repr(error))
 
 
 def _refuse_nested(readable: Sequence[Path], writable: Path) -> None:
