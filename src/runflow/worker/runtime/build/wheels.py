@@ -29,7 +29,7 @@ _MOST_ARCHIVE_BYTES = 4 << 30
 _MOST_REQUIREMENTS = 200
 _MOST_LEFT = 100
 """How many files a build may leave beside its wheel, before we look no further."""
-_REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[A-Za-z0-9._,\s-]*\])?\s*[^@\x00-\x1f]*")
+_REQUIREMENT = re.compile(r"(?!.*--)[A-Za-z0-9][A-Za-z0-9._-]* *(\[[A-Za-z0-9._, -]*\])? *[^@\x00-\x1f]*")
 _OPEN_TARS: dict[str, Callable[..., Any]] = {
     ".tgz": gzip.open,
     ".gz": gzip.open,
@@ -101,7 +101,7 @@ async def build_wheel(
             why = result.why or f"it ended with exit code {result.returncode}."
             raise WheelBuildFailed(what, "build", why, result.tail, log_path)
         try:
-            return await asyncio.to_thread(_take_wheel, work, name, version, into)
+            return await asyncio.to_thread(take_wheel, work, name, version, into)
         except WheelRefused as error:
             raise WheelBuildFailed(what, "wheel", str(error), log=log_path) from None
     finally:
@@ -219,8 +219,11 @@ def _command(
     return [python, *words, *offline, "--wheel-dir", dist, source], []
 
 
-def _take_wheel(work: Path, name: str, version: str | None, into: Path) -> Path:
-    """Copy the one wheel of a build out of its folder, and move it to its place once it was looked at."""
+def take_wheel(work: Path, name: str, version: str | None, into: Path) -> Path:
+    """Copy the one wheel of a build out of its folder, and move it to its place once it was looked at.
+
+    Raises `WheelRefused`, and leaves nothing then.
+    """
     copied: Path | None = None
     try:
         with Folder.at(work) as folder, folder.folder("dist") as dist:
