@@ -219,7 +219,7 @@ def victim(folder: Path, owner: int) -> Iterator[dict[str, Any]]:
     memory, semaphore, queue = (int(one) for one in _as_user(owner, MAKES).split())
     place = str(folder / "socket")
     process = subprocess.Popen(
-        ["sleep", "600"], cwd="/", user=owner, group=owner, extra_groups=[], env={"TOKEN": "secret"}
+        ["sleep", "600"], cwd="/", user=owner, group=owner, extra_groups=_no_groups(), env={"TOKEN": "secret"}
     )
     priority = os.getpriority(os.PRIO_PROCESS, process.pid)
     with (
@@ -274,7 +274,12 @@ def _state(path: Path) -> tuple[int, ...]:
 def _as_user(user: int, code: str) -> str:
     python = sys.executable if user == os.geteuid() else "/usr/bin/python3"
     started = [python, "-I", "-S", "-c", code]
-    return subprocess.check_output(started, user=user, group=user, extra_groups=[], cwd="/", text=True)
+    return subprocess.check_output(started, user=user, group=user, extra_groups=_no_groups(), cwd="/", text=True)
+
+
+def _no_groups() -> list[str | int] | None:
+    """Only root may leave its groups."""
+    return [] if os.geteuid() == 0 else None
 
 
 def assert_nobody_else_gets_to(program: Path) -> None:
