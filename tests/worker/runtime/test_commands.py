@@ -1,6 +1,8 @@
 """Commands: what they said is kept, passwords are not."""
 
+import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -37,3 +39,28 @@ def test_a_command_that_is_not_there_is_named() -> None:
 
 def test_credentials_are_taken_out_of_every_url() -> None:
     assert without_credentials("git+https://t0ken@host/x and http://a:b@c/") == "git+https://host/x and http://c/"
+
+
+def test_a_command_that_is_alone_sees_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNFLOW_TEST_SECRET", "x")
+    code = "import os; print(sorted(name for name in os.environ if 'RUNFLOW' in name))"
+    assert run(python(code), what="x", alone=True, env={"RUNFLOW_ASKED": "1"}) == "['RUNFLOW_ASKED']"
+    assert "RUNFLOW_TEST_SECRET" in run(python(code), what="x")
+
+
+def test_what_a_command_that_is_alone_started_ends_with_it(tmp_path: Path) -> None:
+    """Its child holds a pipe open, which is read to its end: it ends when the child does."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with pytest.raises(CommandFailed, match="ran out of time"):
+        run(
+            ["sh", "-c", f"sleep 600 > {pipe} & wait"],
+            what="x",
+            alone=True,
+            env={"PATH": os.environ["PATH"]},
+            timeout=1,
+        )
+    os.set_blocking(reading, True)
+    assert os.read(reading, 1) == b""
+    os.close(reading)

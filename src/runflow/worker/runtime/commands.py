@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import threading
 from collections import deque
@@ -55,22 +56,25 @@ def run(
     timeout: float | None = None,
     on_line: Callable[[str], None] | None = None,
     show: bool = False,
+    alone: bool = False,
 ) -> str:
     """Run a command to its end and return its standard output.
 
     `env` is added to the environment, `timeout` is in seconds, `on_line` is called with each line of either stream as
     it appears (carriage returns end a line too), one call at a time. With `show` the command draws its progress on our
-    standard error itself, and nothing is returned. Raises CommandFailed, whose message starts with `what`;
-    InstallError when the command does not exist.
+    standard error itself, and nothing is returned. A command that is `alone` gets no environment but `env`, and what it
+    started ends with it when it runs out of time. Raises CommandFailed, whose message starts with `what`; InstallError
+    when the command does not exist.
     """
     try:
         process = subprocess.Popen(
             [str(part) for part in command],
-            env={**os.environ, **(env or {})},
+            env={**({} if alone else os.environ), **(env or {})},
             cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=2 if show else subprocess.PIPE,
             stderr=None if show else subprocess.PIPE,
+            start_new_session=alone,
         )
     except FileNotFoundError:
         raise InstallError(f"{what} failed: the command `{command[0]}` is not installed.") from None
@@ -88,7 +92,7 @@ def run(
         code = None
     finally:
         if process.poll() is None:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL) if alone else process.kill()
             process.wait()
     for reader in readers:
         reader.join(timeout=30)
