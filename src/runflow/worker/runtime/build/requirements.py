@@ -96,6 +96,17 @@ def requirements_of_pack(pack: str, read: ReadFile) -> PackRequirements:
     return PackRequirements(pack, source, unique, tuple(reading.git), tuple(reading.notes))
 
 
+def plain_requirement(line: str) -> Requirement:
+    """Return a requirement that is a package's name, versions and marker; raises InvalidRequirement for anything else.
+
+    What ends like an archive is a file to pip and uv, though it could be a name.
+    """
+    found = Requirement(line)
+    if found.url or _ARCHIVE.search(found.name):
+        raise InvalidRequirement(f"an address or a path: {line!r}")
+    return found
+
+
 def _read_file(path: str, reading: _Reading) -> bool:
     """Read a file of requirements and those that it includes; return whether it is there."""
     content = reading.read(path)
