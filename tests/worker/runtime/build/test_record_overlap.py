@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from runflow.worker.runtime.build.record_overlap import overlapping
+from runflow.worker.runtime.build.record_overlap import overlap_told, overlapping
 from runflow.worker.runtime.commands import run
 from runflow.worker.runtime.environment import Environment, find_uv
 from runflow.worker.runtime.index_settings import Indexes, IndexSettings
@@ -34,3 +34,10 @@ def test_a_record_that_says_no_content_counts(tmp_path: Path) -> None:
         (tmp_path / f"{name}-1.dist-info").mkdir()
         (tmp_path / f"{name}-1.dist-info/RECORD").write_text(RECORD)
     assert overlapping(tmp_path) == [("both.py", ["one 1", "two 1"])]
+
+
+def test_an_error_names_the_packages_and_some_of_the_files() -> None:
+    found = [(f"cv2/{n}.py", ["one 1", "two 2"]) for n in range(7)]
+    said = overlap_told(found)
+    assert said.startswith("7 installed files belong to two packages (one 1 and two 2): cv2/0.py, cv2/1.py")
+    assert "cv2/5.py" not in said

@@ -2,6 +2,7 @@
 
 import csv
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 _NOT_CODE = ("__pycache__",)
@@ -22,6 +23,16 @@ def overlapping(site_packages: Path) -> list[tuple[str, list[str]]]:
                 if row and _counts(path := PurePosixPath(row[0])):
                     owners[str(path)][package] = row[1] if len(row) > 1 else ""
     return sorted((path, sorted(found)) for path, found in owners.items() if len(found) > 1 and _differ(found))
+
+
+def overlap_told(overlaps: Sequence[tuple[str, Sequence[str]]]) -> str:
+    """Return what is wrong with an environment that has such files, and the next step, for an error."""
+    owners = sorted({" and ".join(packages) for _, packages in overlaps})
+    shown = ", ".join(path for path, _ in overlaps[:5]) + (" …" if len(overlaps) > 5 else "")
+    return (
+        f"{len(overlaps)} installed files belong to two packages ({'; '.join(owners)}): {shown}. Only the last one "
+        "installed is whole. Remove a pack that asks for one of them, or take a commit that asks for the other."
+    )
 
 
 def _counts(path: PurePosixPath) -> bool:
