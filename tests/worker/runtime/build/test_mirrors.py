@@ -2,13 +2,16 @@
 
 import multiprocessing
 import stat
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runflow.worker.runtime.build import guarded_git
 from runflow.worker.runtime.build.mirrors import Limits, Mirrors
 from runflow.worker.runtime.commands import SourceRefused
+from tests.support.http_server import QuietHandler, serving
 from tests.worker.runtime.build.repositories import add_module, commit_files, commit_tree, write_object
 from tests.worker.runtime.trees import git
 
@@ -68,6 +71,44 @@ def test_a_host_that_gives_no_single_commit_gives_everything(tmp_path: Path, mir
         assert mirrors.read(repository.as_uri(), commit, "a", 100) == {older: b"older", old: b"old"}[commit]
     with pytest.raises(SourceRefused, match=f"has no commit {NOWHERE}"):
         mirrors.fetch(repository.as_uri(), NOWHERE)
+
+
+def test_a_plain_file_server_gives_everything(tmp_path: Path) -> None:
+    """What git calls dumb HTTP: it knows no depth."""
+    repository = tmp_path / "files/repo"
+    commit = commit_files(repository, {"a": "1"})
+    commit_files(repository, {"a": "2"})
+    git(repository, "update-server-info")
+
+    class Files(QuietHandler, SimpleHTTPRequestHandler):
+        def __init__(self, *arguments: Any) -> None:
+            SimpleHTTPRequestHandler.__init__(self, *arguments, directory=str(tmp_path / "files"))
+
+    with serving(Files) as url:
+        mirrors = Mirrors(tmp_path / "store", allowed_prefixes=[f"{url}/"])
+        found = mirrors.checkout(f"{url}/repo/.git", commit, tmp_path / "into")
+    assert (found.tree / "a").read_text() == "1"
+
+
+def test_a_host_that_asks_who_we_are_gets_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a prompt, nor the user's .netrc, nor a helper of the user's settings."""
+    asked: list[str | None] = []
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login ann password secret\n")
+    (tmp_path / ".gitconfig").write_text('[credential]\n\thelper = "!echo username=ann; echo password=secret; #"\n')
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    class Asking(QuietHandler):
+        def do_GET(self) -> None:
+            asked.append(self.headers.get("Authorization"))
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="x"')
+            self.end_headers()
+
+    with serving(Asking) as url:
+        mirrors = Mirrors(tmp_path / "store", allowed_prefixes=[f"{url}/"])
+        with pytest.raises(SourceRefused, match="Is the address public"):
+            mirrors.fetch(f"{url}/repo", NOWHERE)
+    assert set(asked) == {None}
 
 
 def test_a_fetch_that_was_killed_is_no_obstacle(tmp_path: Path, mirrors: Mirrors) -> None:

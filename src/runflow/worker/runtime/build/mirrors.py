@@ -161,7 +161,7 @@ class Mirrors:
         """Write a commit with its submodules, at the commits that it records, into a folder that is not there yet.
 
         `may_fetch` is asked about each source before it is fetched. Nothing is left behind where it fails. Raises
-        SourceRefused, or what `may_fetch` raises.
+        SourceRefused, what `may_fetch` raises, or InstallError where git fails for another reason (a full disk).
         """
         if into.exists():
             raise SourceRefused(f"{into} is there already; a source is written into a new folder only.")
