@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -97,6 +98,13 @@ def test_the_torch_that_is_there_holds(place: Place) -> None:
     assert "There is torch 2.13.0+cpu, torchvision 0.28.0." in str(failed)
     place.wheel("wants-that", "1", "torch==2.13.0")
     assert "wants-that" in place.resolve(pack("A", "wants-that")).packages
+
+
+def test_torch_comes_before_a_resolution(place: Place) -> None:
+    for name in ("torch-2.13.0+cpu", "torchvision-0.28.0"):
+        shutil.rmtree(place.environment.site_packages / f"{name}.dist-info")
+    with pytest.raises(InstallError, match="Install torch before"):
+        place.resolve()
 
 
 def test_two_packs_that_conflict_are_blamed_and_no_others(place: Place) -> None:
@@ -259,6 +267,22 @@ def test_where_wheels_are_as_new_no_source_is_named(place: Place) -> None:
 def test_what_packs_want_from_repositories_is_handed_on(place: Place) -> None:
     wanted = GitRequirement("cstr", "https://host/cstr", None, "A")
     assert place.resolve(PackRequirements("A", "requirements.txt", (), (wanted,))).git == (wanted,)
+
+
+def test_what_was_built_of_them_is_taken_whatever_the_index_has(place: Place, tmp_path: Path) -> None:
+    place.wheel("cstr", "9.0")
+    place.wheel("base", "1")
+    wheel = build_wheel(tmp_path / "built here", "cstr", "1.0+local", {"cstr.py": "ours"}, requires=["base"])
+    wanted = PackRequirements(
+        "A", "requirements.txt", ("cstr",), (GitRequirement("cstr", "https://host/c", None, "A"),)
+    )
+    found = place.resolve(wanted, built={"cstr": wheel}, preferences={"cstr": "9.0"})
+    assert (found.packages["cstr"], found.packages["base"]) == ("1.0+local", "1")
+    assert found.lock.count("--hash=sha256:") == len(found.packages)
+    (tmp_path / "lock.txt").write_text(found.lock)
+    arguments = ["--require-hashes", "--no-deps", "--requirement", str(tmp_path / "lock.txt")]
+    place.environment.install([], LogReporter(), arguments=arguments)
+    assert (place.environment.site_packages / "cstr.py").read_text() == "ours"
 
 
 @pytest.mark.parametrize(

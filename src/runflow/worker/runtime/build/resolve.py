@@ -42,11 +42,16 @@ _CHOSEN_WITH_TORCH = ("nvidia-", "cuda-", "triton", "pytorch-triton")
 
 @dataclass(frozen=True, slots=True)
 class ResolveAsk:
-    """What has to fit together. `comfyui`: its requirements without torch; `preferences`: the author's versions."""
+    """What has to fit together. `comfyui`: its requirements without torch; `preferences`: the author's versions.
+
+    `built`: by name, wheels made here of what packs want from repositories, once that was approved. Each is the only
+    one of its name, whatever an index has.
+    """
 
     comfyui: Sequence[str]
     packs: Sequence[PackRequirements] = ()
     preferences: Mapping[str, str] = field(default_factory=dict)
+    built: Mapping[str, Path] = field(default_factory=dict)
     cuda: bool = False
 
 
@@ -54,10 +59,11 @@ class ResolveAsk:
 class Resolution:
     """The packages of a runtime.
 
-    `lock` has a hash for every file and is installed without looking at dependencies again; torch is not in it.
+    `lock` has a hash for every file and is installed without looking at dependencies again; torch is not in it, and
+    wheels that were built stand in it with their places.
     `held`: sentences about packs that keep a package of ComfyUI back. `dropped`: the author's versions that could not
     be kept. `sources`: packages without a wheel, whose build needs consent. `git`: what packs want from repositories,
-    which is in no lock before it was approved and built.
+    which is in no lock before it was approved, built, and handed in as `built`.
     """
 
     lock: str
@@ -83,7 +89,7 @@ def resolve(
     with the packs to blame.
     """
     comfyui = _read(ask.comfyui, "ComfyUI")
-    packs = {pack.pack: _read(pack.requirements, f"the pack {pack.pack}") for pack in ask.packs}
+    packs = {pack.pack: [*_read(pack.requirements, f"the pack {pack.pack}"), *_built(ask, pack)] for pack in ask.packs}
     asked = [*comfyui, *(one for requirements in packs.values() for one in requirements)]
     if len(asked) > MOST_REQUIREMENTS:
         raise ResolutionFailed(
@@ -93,7 +99,9 @@ def resolve(
     with tempfile.TemporaryDirectory(prefix="runflow-resolve-") as scratch:
         env = {"UV_CACHE_DIR": str(cache)} if cache else {}
         compiler = Compiler(environment, Path(scratch), seconds, env, confine)
-        solver = _Solver(compiler, make_stand_ins(environment.site_packages, TRIO, Path(scratch)), ask.cuda)
+        torch = make_stand_ins(environment.site_packages, TRIO, Path(scratch))
+        built = [f"{name} @ {wheel.as_uri()}" for name, wheel in ask.built.items()]
+        solver = _Solver(compiler, torch, built, ask.cuda)
         try:
             solved, kept = _with_preferences(solver, asked, _keepable(ask, asked))
         except NoSolution as failed:
@@ -120,11 +128,16 @@ class _Solver:
 
     compiler: Compiler
     torch: Mapping[str, str]
+    built: Sequence[str]
     cuda: bool
 
     def solve(self, requirements: Sequence[Requirement], preferences: Mapping[str, str]) -> _Solved:
         """Return a set of packages with one of each family. Raises NoSolution."""
-        constraints = [*self.torch.values(), *(f"{name}=={version}" for name, version in preferences.items())]
+        constraints = [
+            *self.torch.values(),
+            *self.built,
+            *(f"{name}=={version}" for name, version in preferences.items()),
+        ]
         seen: set[str] = set()
         while True:
             asked, overrides = unified(requirements, seen, self.cuda)
@@ -174,6 +187,15 @@ def _read(lines: Sequence[str], whose: str) -> list[Requirement]:
     return found
 
 
+def _built(ask: ResolveAsk, pack: PackRequirements) -> list[Requirement]:
+    """Return what a pack wants from repositories and was built, as requirements of its own."""
+    return [
+        Requirement(f"{one.name} ; {one.marker}" if one.marker else one.name)
+        for one in pack.git
+        if one.name and one.name in ask.built
+    ]
+
+
 def _keepable(ask: ResolveAsk, asked: Sequence[Requirement]) -> dict[str, str]:
     """Return the author's versions that may be kept: no requirement excludes them, and they mean every machine."""
     others = replaced(ask.preferences, ask.cuda)
@@ -185,7 +207,7 @@ def _keepable(ask: ResolveAsk, asked: Sequence[Requirement]) -> dict[str, str]:
     return {
         name: version
         for name, version in sorted(ask.preferences.items())
-        if name not in excluded.union(others, TRIO) and not name.startswith(_CHOSEN_WITH_TORCH)
+        if name not in excluded.union(others, TRIO, ask.built) and not name.startswith(_CHOSEN_WITH_TORCH)
     }
 
 

@@ -10,19 +10,27 @@ from collections.abc import Sequence
 from importlib.metadata import Distribution
 from pathlib import Path
 
+from runflow.worker.runtime.commands import InstallError
+
 _WHEEL = "Wheel-Version: 1.0\nGenerator: runflow\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
 
 def make_stand_ins(site_packages: Path, names: Sequence[str], folder: Path) -> dict[str, str]:
     """Write a stand-in for each of these packages that is installed.
 
-    Return, by `name version`, a constraint that allows nothing else.
+    Return, by `name version`, a constraint that allows nothing else. Raises InstallError where none is installed: any
+    torch would be resolved then, and another one would be there.
     """
-    return {
+    constraints = {
         f"{name} {distribution.version}": f"{name} @ {_write(distribution, name, folder).as_uri()}"
         for name in names
         for distribution in list(Distribution.discover(name=name, path=[str(site_packages)]))[:1]
     }
+    if not constraints:
+        raise InstallError(
+            f"{site_packages} has none of {', '.join(names)}. Install torch before packages are resolved."
+        )
+    return constraints
 
 
 def _write(distribution: Distribution, name: str, folder: Path) -> Path:

@@ -4,9 +4,11 @@ import re
 import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
 
 from packaging.requirements import Requirement
+from packaging.utils import parse_wheel_filename
 
 from runflow.worker.runtime.commands import CommandFailed, InstallError, run
 from runflow.worker.runtime.environment import Environment
@@ -15,7 +17,11 @@ from runflow.worker.runtime.torch_build import TRIO
 Confine = Callable[[Sequence[str | Path]], Sequence[str | Path]]
 """Makes of a command one that runs it in a sandbox: what a source package asks for is told by running its code."""
 
-_PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)(.*(?:\n[ #].*)*)", re.MULTILINE)
+_PINNED = re.compile(
+    r"^(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?:==(?P<version>[^\s;\\]+)| @ (?P<wheel>\S+))(?P<rest>.*(?:\n[ #].*)*)",
+    re.MULTILINE,
+)
+"""A package of a lock; one that was built here stands there with its wheel."""
 _MOST_CHARACTERS = 2_000
 """Most of uv's own words that are passed on."""
 
@@ -85,12 +91,12 @@ class Compiler:
         lock = self._compile(question, "requirements.txt", *flags, runs_code=runs_code)
         found = list(_PINNED.finditer(lock))
         for match in found:
-            if "--hash=" not in match[3]:
+            if "--hash=" not in match["rest"]:
                 raise ResolutionFailed(
-                    f"{match[1]} {match[2]} cannot be locked: its index tells no hash and no file of it could be read. "
-                    "Name another index, or remove what asks for it."
+                    f"{match['name']} cannot be locked: its index tells no hash and no file of it could be read. Name "
+                    "another index, or remove what asks for it."
                 )
-        return Compiled(lock, {match[1]: match[2] for match in found})
+        return Compiled(lock, {match["name"]: match["version"] or _version_of(match["wheel"]) for match in found})
 
     def _compile(self, question: Question, form: str, *arguments: str, runs_code: bool) -> str:
         if self.environment.uv is None:
@@ -119,3 +125,7 @@ class Compiler:
         path = self.scratch / name
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         return path
+
+
+def _version_of(wheel: str) -> str:
+    return str(parse_wheel_filename(PurePosixPath(unquote(urlsplit(wheel).path)).name)[1])
