@@ -1,4 +1,4 @@
-"""What a version's manifest asks for, made into a ComfyUI of its own: sources, packages, builds, and where they are kept.
+"""What a version's manifest asks for, made into a ComfyUI of its own: sources, packages, builds, and their folder.
 
 What comes in here is strangers' words: addresses, names, requirements, whole repositories. Nothing of it is obeyed; it
 is read, bounded, resolved to exact commits and hashes, and refused by name where that is not possible. Code of theirs
