@@ -70,6 +70,21 @@ def test_within_an_organization_priority_then_age() -> None:
     assert order == [2, 1, 3]
 
 
+@pytest.mark.parametrize("gpus", [("auto", "auto"), ("auto", "CPU")])
+def test_priority_decides_nothing_between_organizations(gpus: tuple[str, str]) -> None:
+    urgent, other = lane(1, "a", priority=10, gpu_class=gpus[0]), lane(2, "b", org=OTHER, gpu_class=gpus[1])
+    plain = lane(1, "a", gpu_class=gpus[0])
+    assert chosen(board(urgent, other), worker()) == chosen(board(plain, other), worker())
+    held = worker("a", whose=None), worker("b", whose=None)
+    for offer in held:
+        assert chosen(board(urgent, other), offer) == chosen(board(plain, other), offer)
+
+
+def test_priority_counts_across_gpu_classes() -> None:
+    lanes = lane(1, "a", waited=30), lane(2, "b", priority=1, gpu_class="CPU")
+    assert chosen(board(*lanes), worker()) == 2
+
+
 def test_age_outgrows_priority() -> None:
     urgent, old = lane(1, "a", priority=3), lane(2, "b", waited=4 * SECONDS_PER_PRIORITY)
     assert chosen(board(urgent, old), worker()) == 2

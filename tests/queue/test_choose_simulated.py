@@ -90,6 +90,41 @@ def test_nothing_starves(lanes: list[int], workers: int, load: float, shared: bo
     assert Simulation(arrivals, fleet).run(until=2 * bound).longest_unserved <= bound
 
 
+priorities = st.lists(st.integers(-10, 10), min_size=1, max_size=4)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(priorities, min_size=2, max_size=4), st.integers(1, 4), st.sampled_from([1.0, 12.0]), st.booleans())
+def test_priority_takes_nothing_from_other_organizations(
+    lanes: list[list[int]], workers: int, load: float, shared: bool
+) -> None:
+    """Every lane always has runs; `lanes` are the priorities of each organization's."""
+    arrivals: list[Arrival] = [
+        (0.0, f"o{org}", f"o{org}/m{lane}")
+        for org, count in enumerate(lanes)
+        for lane in range(len(count))
+        for _ in range(2000)
+    ]
+
+    def priority(org: str, models: str) -> int:
+        return lanes[int(org[1:])][int(models.rpartition("m")[2])]
+
+    fleet = Fleet(workers=workers, load_seconds=load, shared=shared, priority=priority)
+    simulation = Simulation(arrivals, fleet)
+    simulation.run(until=3000)
+    shares = simulation.engine_time().values()
+    assert max(shares) - min(shares) <= SLACK_SECONDS + workers * (LONGEST_EXECUTION + load)
+
+
+@pytest.mark.parametrize("priority", [0, 5, 10])
+def test_a_step_of_priority_counts_as_a_minute_within_an_organization(priority: int) -> None:
+    """One worker, two lanes that cost no load: the one lags behind the other by as much as their priorities differ."""
+    arrivals = [(0.0, "o", name) for name in ("", "other") for _ in range(2000)]
+    fleet = Fleet(workers=1, load_seconds=0.0, priority=lambda _, models: 0 if models else priority)
+    outcome = Simulation(arrivals, fleet).run(until=2000)
+    assert 60.0 * priority <= outcome.longest_unserved <= 60.0 * priority + 2 * LONGEST_EXECUTION
+
+
 @pytest.mark.parametrize("every", [2.0, 4.5, 30.0])
 @pytest.mark.parametrize("load", [1.0, 12.0, 60.0])
 @pytest.mark.parametrize("others", [0, 2])

@@ -28,6 +28,7 @@ class Fleet:
     """What a workload meets. With `shared` an engine serves every organization; else one at a time.
 
     `may`: whether a worker, by its number, may serve an organization's runs of a model at all; None: each may each.
+    `priority`: that of an organization's runs of a model.
     """
 
     workers: int
@@ -36,6 +37,7 @@ class Fleet:
     shared: bool = False
     seed: int = 5
     may: Callable[[int, str, str], bool] | None = None
+    priority: Callable[[str, str], int] = lambda org, models: 0
 
 
 @dataclass(slots=True)
@@ -181,6 +183,10 @@ class Simulation:
         self.outcome.longest_unserved = max(self.outcome.longest_unserved, waiting)
         return self.outcome
 
+    def engine_time(self) -> dict[str, float]:
+        """Return what engine time each organization was charged so far."""
+        return {org: self._lineup.virtual_time(uuid5(_NAMES, org)) for org in self.outcome.waits}
+
     def _arrive(self, arrival: Arrival) -> Lane:
         now, org, models = arrival
         lane = self._lanes.get((org, models))
@@ -191,6 +197,7 @@ class Simulation:
                 ANY_GPU,
                 "runtime",
                 models,
+                priority=self.fleet.priority(org, models),
                 load_seconds=self.fleet.load_seconds,
             )
             self._came[lane.id] = deque()

@@ -12,7 +12,7 @@ from typing import Self
 from uuid import UUID, uuid5
 
 from runflow.queue.holders import Holders
-from runflow.queue.lineup import Lane, Lineup, Pool, Tenant, by_engine_time, key_of, needs_of
+from runflow.queue.lineup import Lane, Lineup, Pool, Rank, Tenant, by_engine_time, key_of, needs_of
 
 SLACK_SECONDS = 15.0
 """So much more engine time than others an organization may have had and still be served first, to save a load."""
@@ -121,22 +121,22 @@ def _warm_lanes(pools: list[Pool], worker: WorkerOffer, limit: float) -> tuple[L
 
     Only of organizations that have had no more engine time than `limit`.
     """
-    staying: tuple[float, float, int, Lane] | None = None
-    rested: tuple[float, float, int, Lane] | None = None
+    staying: tuple[Rank, Lane] | None = None
+    rested: tuple[Rank, Lane] | None = None
     for one in worker.warm:
         for needs in {one.needs, one.weightless}:
             for tenant in _sharing(pools, needs, one.whose, limit):
                 lane = next((lane for _, _, lane in tenant.warm[needs] if worker.may(lane)), None)
                 if lane is None:
                     continue
-                rank = (tenant.virtual_time, lane.urgency, lane.id.int, lane)
+                rank = ((tenant.virtual_time, tenant.org_id.int, lane.urgency, lane.id.int), lane)
                 if one.executed_seconds < quantum(lane.load_seconds):
                     staying = rank if staying is None else min(staying, rank)
                 elif lane.models:
                     rested = rank if rested is None else min(rested, rank)
                 if one.whose is None:
                     break
-    return (None if staying is None else staying[3]), (None if rested is None else rested[3])
+    return (None if staying is None else staying[1]), (None if rested is None else rested[1])
 
 
 FEW = 32
@@ -160,8 +160,8 @@ def _sharing(pools: list[Pool], needs: str, whose: UUID | None, limit: float) ->
             for entry in pool.order:
                 if entry[0] > limit:
                     break
-                if needs in entry[3].warm:
-                    found.append(entry[3])
+                if needs in entry[4].warm:
+                    found.append(entry[4])
                     break
     return sorted(found, key=lambda tenant: tenant.place)
 

@@ -79,10 +79,12 @@ _ADD_RESULTS = """
 # What a run takes and what loading takes are told apart by runs that had nothing to load. Until there was one, the load
 # is believed to be what the size of the models says, and the rest is the run's.
 _LEAVE_LANE = """
-    UPDATE lanes SET running = running - 1,
+    UPDATE lanes l SET running = running - 1,
         depth = depth + CASE WHEN %(run_status)s = 'queued' THEN 1 ELSE 0 END,
         oldest_at = CASE WHEN %(run_status)s = 'queued' THEN least(oldest_at, CAST(%(created_at)s AS timestamptz))
                     ELSE oldest_at END,
+        priority = CASE WHEN %(run_status)s <> 'queued' THEN l.priority WHEN l.depth = 0 THEN t.priority
+                   ELSE greatest(l.priority, t.priority) END,
         expected_seconds = CASE
             WHEN %(run_status)s <> 'succeeded' OR (CAST(%(loaded)s AS boolean) IS TRUE AND is_pace_known)
                 THEN expected_seconds
@@ -93,8 +95,8 @@ _LEAVE_LANE = """
             THEN least(600, coalesce(load_seconds, 0) * 0.7 + 0.3 * greatest(0, t.seconds - expected_seconds))
             ELSE load_seconds END,
         is_pace_known = is_pace_known OR (%(run_status)s = 'succeeded' AND CAST(%(loaded)s AS boolean) IS NOT TRUE)
-    FROM (SELECT (%(load_ms)s + %(execute_ms)s) / 1000.0 AS seconds) AS t
-    WHERE id = %(lane)s
+    FROM (SELECT (%(load_ms)s + %(execute_ms)s) / 1000.0 AS seconds, priority FROM runs WHERE id = %(run)s) AS t
+    WHERE l.id = %(lane)s
 """
 
 
@@ -173,7 +175,8 @@ _CANCEL = """
             cost = CASE WHEN %(queued)s THEN coalesce(cost, 0) ELSE cost END
         WHERE id = %(run)s RETURNING completed_at, duration_ms
     ), lane AS (
-        UPDATE lanes SET depth = depth - CASE WHEN %(queued)s THEN 1 ELSE 0 END WHERE id = %(lane)s
+        UPDATE lanes l SET depth = l.depth - 1, priority = first_priority(l.id)
+        FROM run WHERE %(queued)s AND l.id = %(lane)s
     )
     SELECT completed_at, duration_ms FROM run
 """

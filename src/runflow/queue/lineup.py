@@ -85,15 +85,20 @@ class Tenant:
     lanes: list[Place] = field(default_factory=list)
     warm: dict[str, list[Place]] = field(default_factory=dict)
     """The same lanes by what they need."""
-    place: tuple[float, float, int] = (0.0, 0.0, 0)
+    place: "Rank" = (0.0, 0, 0.0, 0)
 
-    def rank(self) -> tuple[float, float, int]:
-        """Where it stands among the organizations: engine time, then its most urgent lane, then that one's id.
+    def rank(self) -> "Rank":
+        """Where it stands among the organizations: engine time, then its id, its most urgent lane, and that one's id.
 
-        No two have the same, for an organization may have lanes of several GPU classes.
+        Urgency counts within an organization only, which may have lanes of several GPU classes: no two ranks are the
+        same.
         """
         urgency, lane, _ = self.lanes[0]
-        return (self.virtual_time, urgency, lane)
+        return (self.virtual_time, self.org_id.int, urgency, lane)
+
+
+Rank = tuple[float, int, float, int]
+"""Where lanes stand among those of other organizations."""
 
 
 class Pool:
@@ -102,7 +107,7 @@ class Pool:
     def __init__(self) -> None:
         """Begin without lanes."""
         self.tenants: dict[UUID, Tenant] = {}
-        self.order: list[tuple[float, float, int, Tenant]] = []
+        self.order: list[tuple[float, int, float, int, Tenant]] = []
         self.by_models: dict[str, dict[UUID, Tenant]] = {}
 
     def add(self, lane: Lane, place: Place, virtual_time: float) -> None:
@@ -290,4 +295,4 @@ def serves(gpu_class: str, gpu_code: str) -> bool:
 def by_engine_time(pools: Collection[Pool]) -> Iterator[Tenant]:
     """Yield the organizations of these lanes, the one with the least engine time first."""
     orders = [pool.order for pool in pools]
-    return (entry[3] for entry in (orders[0] if len(orders) == 1 else heapq.merge(*orders)))
+    return (entry[4] for entry in (orders[0] if len(orders) == 1 else heapq.merge(*orders)))

@@ -74,6 +74,7 @@ async def enter_lane(
 
 
 # -------------------------------------------------------------------------------------------------------------- claim
+# What `next` shows, another claim may have taken: where runs differ in priority, the lane's is looked up anew.
 _CLAIM = """
     WITH picked AS (
         SELECT id FROM runs WHERE lane_id = %(lane)s AND status_code = 'queued' AND NOT EXISTS (
@@ -85,13 +86,15 @@ _CLAIM = """
         UPDATE runs r SET status_code = 'dispatching' FROM picked WHERE r.id = picked.id
         RETURNING r.id, r.org_id, r.version_id, r.input, r.timeout_seconds, r.attempt_count
     ), next AS (
-        SELECT r.priority, r.created_at FROM runs r, picked
+        SELECT r.created_at FROM runs r, picked
         WHERE r.lane_id = %(lane)s AND r.status_code = 'queued' AND r.id <> picked.id
         ORDER BY r.priority DESC, r.queue_position LIMIT 1
     ), moved AS (
         UPDATE lanes l SET depth = l.depth - 1, running = l.running + 1,
-            oldest_at = (SELECT created_at FROM next), priority = coalesce((SELECT priority FROM next), 0),
-            claimed_at = clock_timestamp()
+            oldest_at = (SELECT created_at FROM next), claimed_at = clock_timestamp(),
+            priority = CASE WHEN l.priority = 0 AND NOT EXISTS (
+                    SELECT FROM runs WHERE lane_id = %(lane)s AND status_code = 'queued' AND priority < 0)
+                THEN 0 ELSE first_priority(l.id) END
         FROM claimed WHERE l.id = %(lane)s
         RETURNING l.org_id, l.gpu_class, l.fingerprint, l.models_key, l.expected_seconds,
                   coalesce(l.load_seconds, 0) AS load_seconds, l.depth AS left, l.priority,
@@ -316,9 +319,10 @@ _RETURN_OFFER = """
             has_leftovers = true, attempt_count = greatest(attempt_count, %(beginnings)s)
         WHERE id = %(run)s
     ), lane AS (
-        UPDATE lanes SET running = running - 1, depth = depth + 1,
-            oldest_at = least(oldest_at, CAST(%(created_at)s AS timestamptz))
-        WHERE id = %(lane)s RETURNING org_id
+        UPDATE lanes l SET running = l.running - 1, depth = l.depth + 1,
+            oldest_at = least(l.oldest_at, CAST(%(created_at)s AS timestamptz)),
+            priority = CASE WHEN l.depth = 0 THEN r.priority ELSE greatest(l.priority, r.priority) END
+        FROM runs r WHERE l.id = %(lane)s AND r.id = %(run)s RETURNING l.org_id
     )
     UPDATE fair_shares s SET virtual_time = s.virtual_time - gone.charged_seconds
     FROM gone, lane WHERE s.org_id = lane.org_id
@@ -378,12 +382,14 @@ _PLACE = """
     FROM runs r WHERE r.id = %(run)s AND r.org_id = %(org)s AND r.status_code = 'queued'
 """
 
-# Of other organizations only whether they wait matters, so nothing of theirs is counted.
+# Of other organizations only whether they wait matters, so nothing of theirs is counted. In other lanes of its own
+# those come first that are older, a step of priority counting as a minute, as in `lineup.py`.
 _LOADS = """
     SELECT l.org_id, l.gpu_class, l.depth AS queued, l.running, l.expected_seconds,
            CASE WHEN l.org_id <> r.org_id OR l.depth = 0 THEN 0 WHEN l.id = r.lane_id THEN %(ahead)s ELSE (
                SELECT count(*) FROM runs o WHERE o.lane_id = l.id AND o.status_code = 'queued'
-                   AND (o.priority > r.priority OR (o.priority = r.priority AND o.queue_position < r.queue_position))
+                   AND (o.created_at - make_interval(mins => o.priority), o.queue_position)
+                     < (r.created_at - make_interval(mins => r.priority), r.queue_position)
            ) END AS ahead
     FROM runs r, lanes l WHERE r.id = %(run)s AND (l.depth > 0 OR l.running > 0)
 """
