@@ -57,6 +57,16 @@ async def test_whose_picture_cannot_be_saved_is_said(
     assert said.code == 1 and "Done in" in said.words and "Run 0" in said.words and "File exists" in said.words
 
 
+async def test_a_run_may_have_a_version_and_a_priority(
+    cli: Command, workflow: Deployed, client: httpx.AsyncClient
+) -> None:
+    said = await cli("run", workflow.path, "-i", "prompt=x", "--version", "1", "--priority", "-2", "--detach", "--json")
+    run = json.loads(said.out)
+    assert (run["target_version"], run["priority"]) == ("1", -2), said.err
+    refused = await cli("run", workflow.path, "-i", "prompt=x", "--version", "2", "--detach")
+    assert refused.code != 0 and "There is no version 2" in refused.words
+
+
 async def test_a_run_may_be_left_alone(cli: Command, workflow: Deployed, client: httpx.AsyncClient) -> None:
     said = await cli("run", workflow.path, "-i", "prompt=x", "--detach")
     assert said.code == 0 and f"runflow runs tail {said.out.strip()}" in said.err

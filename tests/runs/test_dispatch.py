@@ -8,7 +8,9 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.support.deployed import Deployed, Dispatch, Worker
+from runflow.web.services import Services
+from tests.support.application import open_client
+from tests.support.deployed import PROMPT, Deployed, Dispatch, Worker
 
 
 def png() -> bytes:
@@ -211,3 +213,93 @@ async def test_a_key_without_the_scope_is_told_which_would_do(services: Any, mak
         answer = await reader.post(f"/v1/comfyui-workflows/{workflow.path}/runs", json={"input": {}})
     assert (answer.status_code, answer.json()["code"]) == (403, "PERMISSION_DENIED")
     assert "`runs:create`" in answer.json()["message"]
+
+
+async def newer_version(client: httpx.AsyncClient, workflow: Deployed) -> None:
+    """Give the workflow a second version, which has no input `steps`."""
+    prompt = {node: body for node, body in PROMPT.items() if node != "2"}
+    prompt["4"] = {"class_type": "Anything", "inputs": {"text": ["1", 0], "image": ["3", 0]}}
+    changed = await client.patch(f"/v1/comfyui-workflows/{workflow.id}", json={"workflow_json": prompt})
+    assert changed.json()["version"] == "2", changed.text
+
+
+@pytest.mark.parametrize("path", ["comfyui-workflows", "models"])
+async def test_a_dispatch_may_name_its_version(client: httpx.AsyncClient, workflow: Deployed, path: str) -> None:
+    await newer_version(client, workflow)
+    address = f"/v1/{path}/{workflow.path}"
+    old = {"prompt": "x", "steps": 3}
+    for version in (1, "1"):
+        run = (await client.post(f"{address}/runs", json={"input": old, "version": version})).json()
+        assert (run["target_version"], run["input"]) == ("1", old)
+        batch = (await client.post(f"{address}/batches", json={"input": [old], "version": version})).json()
+        assert batch["target_version"] == "1"
+    for given in ({"version": "2"}, {"version": None}, {}):
+        refused = await client.post(f"{address}/runs", json={"input": old, **given})
+        assert refused.json()["errors"][0]["loc"] == ["body", "input", "steps"], "the current version has no such input"
+        run = (await client.post(f"{address}/runs", json={"input": {"prompt": "x"}, **given})).json()
+        assert run["target_version"] == "2"
+
+
+@pytest.mark.parametrize("version", ["7", 7])
+async def test_a_version_that_there_is_not_names_those_that_there_are(
+    client: httpx.AsyncClient, workflow: Deployed, version: Any
+) -> None:
+    await newer_version(client, workflow)
+    values = {"prompt": "x"}
+    for noun, given in (("runs", values), ("batches", [values])):
+        body = {"input": given, "version": version}
+        answer = await client.post(f"/v1/comfyui-workflows/{workflow.path}/{noun}", json=body)
+        assert (answer.status_code, answer.json()["code"]) == (422, "VALIDATION_ERROR")
+        assert answer.json()["message"] == f"There is no version 7 of {workflow.path}. There are 2, 1."
+        assert answer.json()["errors"][0]["loc"] == ["body", "version"]
+
+
+@pytest.mark.parametrize("version", ["current", "0", "01", 0, -1, 1.0, True, "1 ", "9" * 30, [], {}])
+async def test_what_is_no_version_is_refused(client: httpx.AsyncClient, workflow: Deployed, version: Any) -> None:
+    body = {"input": {"prompt": "x"}, "version": version}
+    answer = await client.post(f"/v1/comfyui-workflows/{workflow.path}/runs", json=body)
+    assert answer.status_code == 422 and answer.json()["errors"][0]["loc"] == ["body", "version"]
+
+
+async def test_of_another_organization_s_workflow_only_the_current_version_runs(
+    client: httpx.AsyncClient, other_client: httpx.AsyncClient, workflow: Deployed
+) -> None:
+    await newer_version(client, workflow)
+    address, body = f"/v1/comfyui-workflows/{workflow.path}/runs", {"input": {"prompt": "x"}}
+    hidden = await other_client.post(address, json={**body, "version": 1})
+    assert hidden.status_code == 404
+    await client.patch(f"/v1/comfyui-workflows/{workflow.id}", json={"is_public": True})
+    run = await other_client.post(address, json={**body, "version": "2"})
+    assert (run.status_code, run.json()["target_version"]) == (201, "2")
+    said = []
+    for version in (1, 7):
+        refused = await other_client.post(address, json={**body, "version": version})
+        assert (refused.status_code, refused.json()["code"]) == (422, "VALIDATION_ERROR")
+        said.append(refused.json()["message"].replace(f"version {version}", "version N"))
+    assert said[0] == said[1], "nobody learns which there were"
+
+
+async def test_a_priority_needs_its_scope(services: Services, client: httpx.AsyncClient, workflow: Deployed) -> None:
+    key = await client.post("/v1/api-keys", json={"name": "plain", "scopes": ["runs:create", "runs:execute"]})
+    run = (await client.post(f"/v1/comfyui-workflows/{workflow.path}/runs", json={"input": {"prompt": "x"}})).json()
+    async with open_client(services, key.json()["key"]) as plain:
+        for route, body in (
+            (f"/v1/comfyui-workflows/{workflow.path}/runs", {"input": {"prompt": "x"}}),
+            (f"/v1/models/{workflow.path}/runs", {"input": {"prompt": "x"}}),
+            (f"/v1/comfyui-workflows/{workflow.path}/batches", {"input": [{"prompt": "x"}]}),
+            (f"/v1/runs/{run['id']}/reruns", {}),
+        ):
+            refused = await plain.post(route, json={**body, "priority": -1})
+            assert (refused.status_code, refused.json()["code"]) == (403, "PERMISSION_DENIED"), route
+            assert "`runs:prioritize`" in refused.json()["message"]
+            assert (await plain.post(route, json={**body, "priority": 0})).status_code == 201
+            assert (await client.post(route, json={**body, "priority": -1})).status_code == 201
+    listed = (await client.get("/v1/runs", params={"q": "priority < 0", "fields": "id,priority"})).json()["items"]
+    assert [one["priority"] for one in listed] == [-1, -1, -1, -1]
+
+
+@pytest.mark.parametrize("priority", [11, -11, "5", 1.5, True, None])
+async def test_what_is_no_priority_is_refused(client: httpx.AsyncClient, workflow: Deployed, priority: Any) -> None:
+    body = {"input": {"prompt": "x"}, "priority": priority}
+    answer = await client.post(f"/v1/comfyui-workflows/{workflow.path}/runs", json=body)
+    assert answer.status_code == 422 and answer.json()["errors"][0]["loc"] == ["body", "priority"]

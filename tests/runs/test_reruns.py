@@ -82,7 +82,18 @@ async def test_a_public_workflow_s_run_is_repeated_while_it_is_public(
     assert (refused.status_code, refused.json()["code"]) == (404, "COMFYUI_WORKFLOW_NOT_FOUND")
 
 
-@pytest.mark.parametrize("body", [{"version": "2"}, {"version": None}, {"input": {}}, [], {"client_ref": "a\0"}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"version": "2"},
+        {"version": None},
+        {"version": "old"},
+        {"priority": 11},
+        {"input": {}},
+        [],
+        {"client_ref": "a\0"},
+    ],
+)
 async def test_a_malformed_rerun_is_refused(client: httpx.AsyncClient, dispatch: Dispatch, body: Any) -> None:
     run = await dispatch()
     answer = await client.post(f"/v1/runs/{run['id']}/reruns", json=body)
@@ -96,3 +107,34 @@ async def test_a_foreign_run_cannot_be_repeated(
     answer = await other_client.post(f"/v1/runs/{run['id']}/reruns")
     assert (answer.status_code, answer.json()["code"]) == (404, "RUN_NOT_FOUND")
     assert len((await client.get("/v1/runs")).json()["items"]) == 1
+
+
+async def test_a_rerun_may_name_a_version_and_a_priority(
+    client: httpx.AsyncClient, workflow: Deployed, dispatch: Dispatch
+) -> None:
+    first = await dispatch(input={"prompt": "x"}, priority=4)
+    for _ in range(2):
+        prompt = {**OTHER_INPUTS, str(_ + 20): {"class_type": "Anything", "inputs": {}}}
+        await client.patch(f"/v1/comfyui-workflows/{workflow.id}", json={"workflow_json": prompt})
+    address = f"/v1/runs/{first['id']}/reruns"
+    for version in (1, "2", 3):
+        run = (await client.post(address, json={"version": version})).json()
+        assert (run["target_version"], run["priority"]) == (str(version), 0), "a priority is not taken over"
+    assert (await client.post(address, json={"priority": 2})).json()["priority"] == 2
+    unknown = await client.post(address, json={"version": 4})
+    assert (unknown.status_code, unknown.json()["errors"][0]["loc"]) == (422, ["body", "version"])
+    assert "There are 3, 2, 1." in unknown.json()["message"]
+
+
+async def test_a_stranger_repeats_a_public_workflow_s_run_on_its_own_version_or_the_current_one(
+    client: httpx.AsyncClient, other_client: httpx.AsyncClient, workflow: Deployed
+) -> None:
+    await client.patch(f"/v1/comfyui-workflows/{workflow.id}", json={"is_public": True})
+    body = {"input": {"prompt": "x"}}
+    run = (await other_client.post(f"/v1/comfyui-workflows/{workflow.path}/runs", json=body)).json()
+    for number in range(2):
+        prompt = {**OTHER_INPUTS, str(number + 20): {"class_type": "Anything", "inputs": {}}}
+        await client.patch(f"/v1/comfyui-workflows/{workflow.id}", json={"workflow_json": prompt})
+    for version, expected in ((1, 201), ("pinned", 201), (3, 201), (2, 422), (9, 422)):
+        again = await other_client.post(f"/v1/runs/{run['id']}/reruns", json={"version": version})
+        assert again.status_code == expected, (version, again.text)

@@ -11,9 +11,11 @@ from runflow.runs.schemas import (
     DeliveredFiles,
     InputValues,
     Metadata,
+    Priority,
     Run,
     RunError,
     RunOutput,
+    Version,
 )
 from runflow.web.responses import Timestamp
 
@@ -61,6 +63,8 @@ class CreateBatch(BaseModel):
     metadata: Annotated[
         Metadata | None, Field(description="Any keys and values, stored on the batch and echoed in its callback.")
     ] = None
+    version: Version = None
+    priority: Annotated[Priority, Field(description="Of every item, as of a dispatch.")] = 0
 
     @model_validator(mode="after")
     def _either(self) -> "CreateBatch":

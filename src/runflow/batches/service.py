@@ -38,7 +38,7 @@ from runflow.web.lists import (
     read_page,
 )
 from runflow.web.services import Services
-from runflow.workflows.targets import DispatchTarget, dispatch_target
+from runflow.workflows.targets import DispatchTarget
 
 FROM_RUNS = frozenset({"items", "input"})
 """What stands in the items' runs: a list reads it only where `fields` names it."""
@@ -207,10 +207,11 @@ async def create(
 ) -> dict[str, Any]:
     """Queue a batch and return its record.
 
-    Raises `WorkflowNotFound`, `WorkflowDisabled`, or `ValidationFailed` naming every faulty value of every item.
+    Raises `WorkflowNotFound`, `WorkflowDisabled`, `PermissionDenied`, or `ValidationFailed` naming every faulty value
+    of every item.
     """
-    target = await dispatch_target(dispatcher.services, caller, owner, slug)
-    await dispatcher.admit(caller, target)
+    target = await dispatcher.target(caller, owner, slug, body.version)
+    await dispatcher.admit(caller, target, body.priority)
     given, references, faults = _read(body, target)
     faults += callback_faults(dispatcher.services, body.callback_url)
     prepared = await prepare(dispatcher.services, caller, target, given, body.metadata, faults)
@@ -234,6 +235,7 @@ async def create(
             client_ref=reference,
             request_id=request_id,
             source_code="batch",
+            priority=body.priority,
             batch_id=batch["id"],
             batch_index=index,
         )

@@ -30,13 +30,19 @@ def run(
     timeout: Annotated[float, typer.Option(help="Stop waiting after so many seconds; the run goes on.", min=0)] = 3600,
     client_ref: Annotated[str | None, typer.Option(help="A reference of your own, kept with the run.")] = None,
     callback_url: Annotated[str | None, typer.Option(help="Gets one POST when the run has ended.")] = None,
+    version: Annotated[
+        int | None, typer.Option(metavar="N", help="The version to run; default: the current one.", min=1)
+    ] = None,
+    priority: Annotated[
+        int | None, typer.Option(help="-10 to 10, the higher the sooner; needs a key with `runs:prioritize`.")
+    ] = None,
     server: Server = None,
     key: Key = None,
     as_json: Json = False,
 ) -> None:
     """Run a workflow and save what it makes; Ctrl-C cancels the run."""
     values = read_inputs(inputs or [])
-    given = {"client_ref": client_ref, "callback_url": callback_url}
+    given = {"client_ref": client_ref, "callback_url": callback_url, "version": version, "priority": priority}
     fields: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     with calling(server, key) as api:
         try:

@@ -79,8 +79,8 @@ class Runflow:
         """Queue a run of `owner/slug` and return it, with `wait` when it has ended or after so many seconds.
 
         Paths, bytes and files opened with mode "rb" among the inputs are uploaded. `fields`: `callback_url`,
-        `client_ref`, `metadata`, … as in the API. Raises ValueError for a workflow that is not named so, OSError for a
-        file that cannot be read.
+        `client_ref`, `metadata`, `version`, `priority`, … as in the API. Raises ValueError for a workflow that is not
+        named so, OSError for a file that cannot be read.
         """
         options = {"wait": wait, "idempotency_key": idempotency_key, **fields}
         return self._driver.follow(runs.submit(self._session, workflow, inputs, **options))

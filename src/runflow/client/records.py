@@ -87,6 +87,7 @@ class Run(Record):
     source_code = optional[str]()
     input = optional[dict[str, Any]]()
     metadata = optional[dict[str, Any]]()
+    priority = optional[int]()
     client_ref = optional[str]()
     nodes_total = optional[int]()
     nodes_completed = optional[int]()

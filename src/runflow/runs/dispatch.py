@@ -14,7 +14,10 @@ from runflow.runs.schemas import DispatchRequest
 from runflow.runs.tables import RunRow
 from runflow.web.auth import Principal
 from runflow.web.services import Services
-from runflow.workflows.targets import DispatchTarget, dispatch_target
+from runflow.workflows.targets import DispatchTarget, at_version, dispatch_target
+
+PRIORITIZE = "runs:prioritize"
+"""The scope that a priority needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +32,9 @@ class Dispatcher:
     ) -> RunRow:
         """Queue a run and return its row.
 
-        Raises `WorkflowNotFound`, `WorkflowDisabled`, or `ValidationFailed` naming each input.
+        Raises `WorkflowNotFound`, `WorkflowDisabled`, `PermissionDenied`, or `ValidationFailed` naming each input.
         """
-        target = await dispatch_target(self.services, caller, owner, slug)
+        target = await self.target(caller, owner, slug, body.version)
         return await self.queue(
             caller,
             target,
@@ -40,7 +43,16 @@ class Dispatcher:
             client_ref=body.client_ref,
             callback_url=body.callback_url,
             request_id=request_id,
+            priority=body.priority,
         )
+
+    async def target(self, caller: Principal, owner: str, slug: str, version: int | None) -> DispatchTarget:
+        """Return what to run: this version of the workflow, or its current one.
+
+        Raises `WorkflowNotFound`, or `ValidationFailed` for a version that there is not.
+        """
+        target = await dispatch_target(self.services, caller, owner, slug)
+        return target if version is None else await at_version(self.services, caller, target, version)
 
     async def queue(
         self,
@@ -49,23 +61,30 @@ class Dispatcher:
         given: Given,
         *,
         metadata: dict[str, Any] | None,
+        priority: int,
         **more: Any,
     ) -> RunRow:
         """Queue a run of this target and return its row; `more` are fields of `NewRun`.
 
-        Raises `WorkflowDisabled`, or `ValidationFailed` naming each input.
+        Raises `WorkflowDisabled`, `PermissionDenied`, or `ValidationFailed` naming each input.
         """
-        await self.admit(caller, target)
+        await self.admit(caller, target, priority)
         faults = callback_faults(self.services, more.get("callback_url"))
         prepared = await prepare(self.services, caller, target, [given], metadata, faults)
-        run = self.new_run(caller, target, prepared.inputs[0], metadata=prepared.metadata, **more)
+        run = self.new_run(caller, target, prepared.inputs[0], metadata=prepared.metadata, priority=priority, **more)
         return fresh_row(run, await self.intake.submit(run), f"{target.owner}/{target.slug}")
 
-    async def admit(self, caller: Principal, target: DispatchTarget) -> None:
+    async def admit(self, caller: Principal, target: DispatchTarget, priority: int) -> None:
         """Let runs of this target pass: the one door of dispatches, batches and reruns.
 
-        Raises `WorkflowDisabled`, or `InsufficientCredit` when the caller's budget is used up.
+        Raises `PermissionDenied` for a priority that the key may not give, `WorkflowDisabled`, or `InsufficientCredit`
+        when the caller's budget is used up.
         """
+        if priority and PRIORITIZE not in caller.scopes:
+            raise errors.PermissionDenied(
+                f"This API key lacks the scope for `priority`: any but 0 needs `{PRIORITIZE}`. Leave it out, or use a "
+                "key that has the scope."
+            )
         if target.status_code != "active":
             raise errors.WorkflowDisabled
         await require_credit(self.services, caller.org_id)
@@ -104,6 +123,7 @@ def fresh_row(run: NewRun, created_at: datetime, model: str) -> RunRow:
         rerun_of=run.rerun_of,
         status_code="queued",
         source_code=run.source_code,
+        priority=run.priority,
         client_ref=run.client_ref,
         callback_url=run.callback_url,
         request_id=run.request_id,

@@ -160,6 +160,7 @@ RUN_LIST = ListSpec(
         ListField("status_code", runs.c.status_code, FieldKind.ENUM, choices=OF_RUNS),
         ListField("status", runs.c.status_code, FieldKind.ENUM, choices=OF_RUNS),
         ListField("source_code", runs.c.source_code, FieldKind.ENUM, choices=SOURCES),
+        ListField("priority", runs.c.priority, FieldKind.INT),
         ListField("target_version", runs.c.target_version, FieldKind.STRING),
         ListField("comfyui_workflow_id", runs.c.comfyui_workflow_id, FieldKind.UUID),
         ListField(OF_WORKFLOW, WORKFLOW_SLUG, FieldKind.STRING, sortable=False, nullable=True),

@@ -70,6 +70,7 @@ def record(
         "queue_position": None if position is None else position.queue_position,
         "estimated_wait_seconds": None if position is None else position.estimated_wait_seconds,
         "source_code": run.source_code,
+        "priority": run.priority,
         "input": replaced(run.input, fresh),
         "output": output,
         "output_expired": run.output_expired,

@@ -12,7 +12,7 @@ from runflow.runs.tables import RunRow
 from runflow.web.auth import Principal
 from runflow.web.services import Services
 from runflow.workflows.fields import GpuMode
-from runflow.workflows.targets import AUTO, DispatchTarget
+from runflow.workflows.targets import AUTO, DispatchTarget, at_version
 
 
 async def rerun(
@@ -20,14 +20,18 @@ async def rerun(
 ) -> RunRow:
     """Queue a run again and return the new run's row.
 
-    Raises `RunNotFound`, `WorkflowNotFound`, `WorkflowDisabled`, or `ValidationFailed` naming each input that the
-    version does not take (any more).
+    Raises `RunNotFound`, `WorkflowNotFound`, `WorkflowDisabled`, `PermissionDenied`, or `ValidationFailed` for a
+    version that there is not, or naming each input that the version does not take (any more).
     """
     run = await queries.by_id(dispatcher.services, caller.org_id, run_id)
     if run is None:
         raise errors.RunNotFound
-    pinned = run.version_id if body.version is RerunVersion.PINNED else None
+    # By its number, too: a caller may always repeat what it has run, of another organization's workflow as well.
+    is_pinned = body.version is RerunVersion.PINNED or str(body.version) == run.target_version
+    pinned = run.version_id if is_pinned else None
     target = await _target(dispatcher.services, caller, run.comfyui_workflow_id, pinned)
+    if not is_pinned and isinstance(body.version, int):
+        target = await at_version(dispatcher.services, caller, target, body.version)
     sent = body.model_fields_set
     return await dispatcher.queue(
         caller,
@@ -37,6 +41,7 @@ async def rerun(
         client_ref=body.client_ref if "client_ref" in sent else run.client_ref,
         callback_url=body.callback_url if "callback_url" in sent else run.callback_url,
         request_id=request_id,
+        priority=body.priority,
         source_code="rerun",
         rerun_of=run_id,
     )

@@ -5,10 +5,11 @@ from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, StrictInt, WithJsonSchema
 
 from runflow.outgoing import InvalidUrl, check_url
 from runflow.web.responses import Timestamp
+from runflow.workflows.versions.schemas import NUMBER_SCHEMA, VersionNumber, version_number
 
 _ID = "0197f3a0-4b1c-7e2f-8a55-1f2e3d4c5b6a"
 _ADDRESS = f"https://your-server.example/v1/runs/{_ID}"
@@ -24,6 +25,7 @@ RUN_EXAMPLE: dict[str, Any] = {
     "status": "succeeded",
     "is_terminal": True,
     "source_code": "api",
+    "priority": 0,
     "input": {"prompt": "a sea otter holding a smooth pebble", "width": 1024},
     "output": {
         "kind": "comfyui_outputs",
@@ -81,6 +83,8 @@ MAX_INPUT_BYTES = 2 * 1024 * 1024
 MAX_DEPTH = 32
 """Deepest nesting of `input` and `metadata`: they are walked at every read."""
 MIN_REASON, MAX_REASON = 3, 500
+MOST_PRIORITY = 10
+"""Priorities go from minus this to this: a step counts as a minute of age (docs/leases.md, "Choosing")."""
 
 
 def _storable(text: str) -> str:
@@ -141,6 +145,21 @@ Metadata = Annotated[dict[str, Any], AfterValidator(_shallow), AfterValidator(_s
 Reason = Annotated[str, Field(min_length=MIN_REASON, max_length=MAX_REASON), AfterValidator(_storable)]
 
 
+Priority = Annotated[
+    StrictInt,
+    Field(
+        ge=-MOST_PRIORITY,
+        le=MOST_PRIORITY,
+        description="-10 to 10: its place among your organization's runs, a step counting as a minute of waiting. Any "
+        "but 0 needs the scope `runs:prioritize`.",
+    ),
+]
+Version = Annotated[
+    VersionNumber | None,
+    Field(description="The number of the version to run, as text or integer. Absent: the current one."),
+]
+
+
 class DispatchRequest(BaseModel):
     """A run to dispatch."""
 
@@ -166,6 +185,8 @@ class DispatchRequest(BaseModel):
         Metadata | None,
         Field(description="Any keys and values, up to 64 KiB of JSON, stored on the run and echoed in callbacks."),
     ] = None
+    version: Version = None
+    priority: Priority = 0
 
 
 class Cancellation(BaseModel):
@@ -185,18 +206,28 @@ class RerunVersion(StrEnum):
     PINNED = "pinned"
 
 
+def _rerun_version(value: Any) -> RerunVersion | int:
+    return RerunVersion(value) if value in [*RerunVersion] else version_number(value)
+
+
 class RerunRequest(BaseModel):
     """How a run is repeated. What is not sent is taken over from the run."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"version": "pinned"}]})
 
     version: Annotated[
-        RerunVersion,
-        Field(description="`current`: the workflow's current version; `pinned`: the one that the run was made on."),
+        RerunVersion | int,
+        PlainValidator(_rerun_version),
+        WithJsonSchema({"anyOf": [{"type": "string", "enum": [*RerunVersion]}, *NUMBER_SCHEMA]}),
+        Field(
+            description="`current`: the workflow's current version; `pinned`: the one that the run was made on; or the "
+            "number of a version."
+        ),
     ] = RerunVersion.CURRENT
     callback_url: Annotated[CallbackUrl | None, Field(description="Null: no callback.")] = None
     client_ref: ClientRef | None = None
     metadata: Metadata | None = None
+    priority: Annotated[Priority, Field(description="As of a dispatch; not taken over from the run.")] = 0
 
 
 class RunOutputFile(BaseModel):
@@ -283,6 +314,7 @@ class Run(BaseModel):
         description="How long it will probably wait, by the pace so far. Null where no machine would take it."
     )
     source_code: str
+    priority: int = Field(description="-10 to 10, the higher the sooner among your organization's runs.")
     input: dict[str, Any]
     output: RunOutput | None
     output_expired: bool

@@ -156,6 +156,7 @@ class RunRow:
     rerun_of: UUID | None
     status_code: str
     source_code: str
+    priority: int
     client_ref: str | None
     callback_url: str | None
     request_id: str | None

@@ -291,6 +291,14 @@ def _current(columns: Collection[ColumnElement[Any]], org_id: UUID, slug: str) -
     )
 
 
+async def version_id(transaction: Transaction, workflow_id: UUID, number: int) -> UUID | None:
+    """Return the id of a workflow's version by its number; None where there is none."""
+    statement = sa.select(workflow_versions.c.id).where(
+        workflow_versions.c.workflow_id == workflow_id, workflow_versions.c.number == number
+    )
+    return await transaction.value(statement, of=UUID)
+
+
 async def version_row(transaction: Transaction, version_id: UUID) -> LeasedVersion | None:
     """Return what a lease needs of a version, its documents and interface as text."""
     names = ("workflow_json", "interface", "environment", "models", "custom_nodes", "resources")

@@ -1,6 +1,6 @@
 """What a dispatch needs to know of a workflow, from memory where that is safe: this is the hot path."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +14,15 @@ from runflow.workflows.fields import GpuMode
 from runflow.workflows.service import TOPIC
 from runflow.workflows.versions.payload import VersionPayload, version_payload
 
-__all__ = ["AUTO", "DispatchTarget", "VersionPayload", "dispatch_target", "version_payload", "workflow_id_of"]
+__all__ = [
+    "AUTO",
+    "DispatchTarget",
+    "VersionPayload",
+    "at_version",
+    "dispatch_target",
+    "version_payload",
+    "workflow_id_of",
+]
 
 AUTO = "auto"
 """GPU class of runs that may go to any GPU that fits."""
@@ -25,7 +33,7 @@ MAX_REMEMBERED = 4096
 
 @dataclass(frozen=True, slots=True)
 class DispatchTarget:
-    """A live workflow and its current version. `gpu_class` is `auto` or GPU codes in order, `L40S,A100`.
+    """A live workflow and the version to run. `gpu_class` is `auto` or GPU codes in order, `L40S,A100`.
 
     `org_id` is the owner's, which for a public workflow is not the caller's: a run belongs to its caller.
     """
@@ -82,6 +90,46 @@ async def _read(services: Services, caller: Principal, owner: str, slug: str, *,
         fingerprint=row.fingerprint,
         resources=row.resources,
     )
+
+
+MOST_NAMED = 10
+"""So many versions are named where one is asked for that there is not."""
+
+
+async def at_version(services: Services, caller: Principal, target: DispatchTarget, number: int) -> DispatchTarget:
+    """Return the target with this version instead of its own.
+
+    Raises `ValidationFailed` for one that there is not, naming those that there are. Of another organization's workflow
+    every version but the current one is answered alike, there or not: which others there were is its owner's to know.
+    """
+    if str(number) == target.version:
+        return target
+    if target.org_id != caller.org_id:
+        raise _no_version(
+            f"There is no version {number} for you: of another organization's workflow only the current version runs, "
+            f"which is {target.version}. Leave `version` out."
+        )
+    async with services.db.tenant(caller.org_id) as transaction:
+        version_id = await queries.version_id(transaction, target.workflow_id, number)
+        if version_id is None:
+            newest = await queries.versions_of(transaction, [target.workflow_id], MOST_NAMED)
+            named = ", ".join(str(one.number) for one in newest)
+            more = " and older ones" if newest[-1].number > 1 else ""
+            raise _no_version(f"There is no version {number} of {target.owner}/{target.slug}. There are {named}{more}.")
+        payload = await version_payload(transaction, version_id)
+    return replace(
+        target,
+        version_id=version_id,
+        version=str(number),
+        interface=Interface.from_dict(payload.interface),
+        fingerprint=payload.fingerprint,
+        resources=payload.resources,
+    )
+
+
+def _no_version(message: str) -> errors.ValidationFailed:
+    fault = {"loc": ["body", "version"], "msg": message, "type": "unknown_version"}
+    return errors.ValidationFailed(message, errors=[fault])
 
 
 async def workflow_id_of(services: Services, caller: Principal, owner: str, slug: str) -> UUID:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 RESOURCES: dict[str, tuple[str, ...]] = {
     "comfyui-workflows": ("read", "create", "edit", "delete"),
-    "runs": ("create", "read", "execute"),
+    "runs": ("create", "read", "execute", "prioritize"),
     "assets": ("create", "read", "edit", "delete"),
     "evaluations": ("create", "read", "edit"),
     "webhooks": ("create", "read", "edit", "delete"),
@@ -25,6 +25,9 @@ RESOURCES: dict[str, tuple[str, ...]] = {
 
 OPERATOR_SCOPES = frozenset({"organizations:create"})
 """What only keys of the operator's organization hold: an organization has limits, which a second one would double."""
+
+SCOPES_OF_FIELDS = frozenset({"runs:prioritize"})
+"""What opens no route, but lets a request to one have a field."""
 
 ALL_SCOPES: tuple[str, ...] = tuple(
     f"{resource}:{action}" for resource, actions in RESOURCES.items() for action in actions

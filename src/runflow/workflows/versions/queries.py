@@ -1,7 +1,6 @@
 """SQL of versions as their owner reads them, and what their lists can be filtered and sorted by."""
 
 import contextlib
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from runflow.web.lists import FieldKind, ListField, ListSpec
 from runflow.workflows.queries import VERSION_COLUMNS, Version, fragment
 from runflow.workflows.records import version_record
 from runflow.workflows.tables import workflow_versions, workflows
-from runflow.workflows.versions.schemas import WholeVersion
+from runflow.workflows.versions.schemas import NUMBER, WholeVersion
 
 TEXTS = ("workflow_json", "graph", "environment", "models", "custom_nodes", "resources", "interface")
 """What a version carries as JSON, by the names of the wire and of the table."""
@@ -73,12 +72,10 @@ VERSION_LIST = ListSpec(
     default_sort="version:desc",
 )
 
-_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
-
 
 def number_of(version: str) -> int:
     """Return the number that a version's name is. Raises `WorkflowVersionNotFound` where it cannot be one."""
-    if not _NUMBER.fullmatch(version):
+    if not NUMBER.fullmatch(version):
         raise errors.WorkflowVersionNotFound(
             f'There is no version "{version[:20]}": versions are numbered "1", "2" and so on.'
         )

@@ -1,9 +1,11 @@
 """Shapes of versions on the wire (docs/api/workflows.md, "Versions and rollbacks")."""
 
+import re
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from runflow.graph import InputType
 from runflow.web.responses import Timestamp
@@ -60,6 +62,28 @@ class WholeVersion(WorkflowVersion):
     custom_nodes: dict[str, Any] | list[Any] | None
     resources: dict[str, Any] | list[Any] | None
     interface: FrozenInterface
+
+
+NUMBER = re.compile(r"[1-9][0-9]{0,8}")
+"""How a version's number is written."""
+
+
+def version_number(value: Any) -> int:
+    """Return the number of a version that is sent as text or as an integer. Raises Pydantic's error for others."""
+    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    if not NUMBER.fullmatch(text):
+        raise PydanticCustomError("version", 'Send the number of a version, such as "3"')
+    return int(text)
+
+
+NUMBER_SCHEMA: list[dict[str, Any]] = [
+    {"type": "string", "pattern": f"^{NUMBER.pattern}$", "examples": ["3"]},
+    {"type": "integer", "minimum": 1, "maximum": 999_999_999},
+]
+"""What a version's number may be, as alternatives of a JSON Schema."""
+
+VersionNumber = Annotated[int, PlainValidator(version_number), WithJsonSchema({"anyOf": NUMBER_SCHEMA})]
+"""The number of a version, sent as text or as an integer."""
 
 
 def _number(value: Any) -> Any:
