@@ -232,6 +232,12 @@ class Settings(BaseSettings):
     max_webhooks: int = Field(
         default=100, description="Most webhooks of an organization: each event is written once for each.", ge=0
     )
+    max_running: int | None = Field(
+        default=None,
+        description="Most runs of an organization that workers have at the same time; the others wait. Default: no "
+        "limit but the workers. The same for each server process.",
+        ge=1,
+    )
     max_stored_bytes: int | None = Field(
         default=None,
         description="Most bytes that an organization's uploads and models may have together. Default: no limit. "

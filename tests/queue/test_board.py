@@ -200,9 +200,9 @@ async def test_a_board_reads_only_what_hints_name(
     reads: list[int | None] = []
     reading = lane_queries.waiting
 
-    async def spied(transaction: Any, lanes: list[UUID] | None = None) -> Any:
+    async def spied(transaction: Any, lanes: list[UUID] | None = None, **more: Any) -> Any:
         reads.append(None if lanes is None else len(lanes))
-        return await reading(transaction, lanes)
+        return await reading(transaction, lanes, **more)
 
     monkeypatch.setattr(lane_queries, "waiting", spied)
     board = Board(services.db, services.hub)

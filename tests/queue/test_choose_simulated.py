@@ -125,6 +125,23 @@ def test_a_step_of_priority_counts_as_a_minute_within_an_organization(priority: 
     assert 60.0 * priority <= outcome.longest_unserved <= 60.0 * priority + 2 * LONGEST_EXECUTION
 
 
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 6), st.integers(1, 3), st.integers(0, 2), st.booleans(), st.integers(0, 10**6))
+def test_a_cap_holds_is_reached_and_costs_others_nothing(
+    workers: int, lanes: int, others: int, shared: bool, seed: int
+) -> None:
+    """One organization has a cap and floods; all its runs are done, and others wait as if it had no more than that."""
+    most = 1 + seed % 3
+    flood = [(0.0, "capped", f"m{number % lanes}") for number in range(200)]
+    rest = [(5.0 * number, f"o{org}", "m0") for org in range(others) for number in range(100)]
+    fleet = Fleet(workers=workers, load_seconds=1.0, shared=shared, seed=seed, most={"capped": most})
+    outcome = Simulation(sorted(flood + rest), fleet).run()
+    assert outcome.runs == len(flood) + len(rest)
+    assert outcome.most_running["capped"] == min(most, workers)
+    if workers > most + others:
+        assert all(outcome.mean(f"o{org}") <= 2 * (LONGEST_EXECUTION + 1.0) for org in range(others))
+
+
 @pytest.mark.parametrize("every", [2.0, 4.5, 30.0])
 @pytest.mark.parametrize("load", [1.0, 12.0, 60.0])
 @pytest.mark.parametrize("others", [0, 2])

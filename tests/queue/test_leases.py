@@ -287,9 +287,9 @@ async def test_a_run_that_comes_alone_is_claimed_without_a_look_at_the_lanes(
     looks: list[list[UUID] | None] = []
     looking = lane_queries.waiting
 
-    async def spied(transaction: Transaction, lanes: list[UUID] | None = None) -> Any:
+    async def spied(transaction: Transaction, lanes: list[UUID] | None = None, **more: Any) -> Any:
         looks.append(lanes)
-        return await looking(transaction, lanes)
+        return await looking(transaction, lanes, **more)
 
     monkeypatch.setattr(lane_queries, "waiting", spied)
     board = Board(services.db, services.hub)

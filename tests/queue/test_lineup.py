@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runflow.queue.lineup import Lane, Lineup, by_engine_time, serves
+from runflow.queue.lineup import MOST_SAVED_SECONDS, Lane, Lineup, by_engine_time, serves
 
 GPUS = ("auto", "L4", "L4,A100")
 
@@ -70,4 +70,7 @@ def test_every_order_holds_after_any_changes(made: list[tuple[str, int, float, i
     for key in {key for one in waiting for key in one.keys}:
         expected = sum(one.depth * one.expected_seconds for one in waiting if key in one.keys)
         assert lineup.work(key) == pytest.approx(expected)
+    for org in (UUID(int=number) for number in range(1, 5)):
+        others = [lineup.virtual_time(one.org_id) for one in waiting if one.org_id != org]
+        assert lineup.least(org) == (min(others) - 2.0 - MOST_SAVED_SECONDS if others else 0.0)
     assert lineup.level() == min((lineup.virtual_time(one.org_id) for one in waiting), default=0.0)

@@ -1,12 +1,15 @@
-"""A lane's priority is that of its first run, whatever becomes of its runs and whoever does it at the same time."""
+"""What claims keep: a lane has the priority of its first run, whoever does what; who waited saved up a bounded time."""
 
 import asyncio
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 
+from runflow.ids import new_id
+from runflow.queue import queries
 from runflow.queue.sweeper import Sweeper
 from runflow.web.services import Services
 from tests.support.deployed import Deployed, Dispatch, MakeWorker, Worker
@@ -111,3 +114,29 @@ async def test_it_holds_with_everything_at_once(
         *(worker.lease() for worker in workers),
     )
     await kept(services, runs[0])
+
+
+async def test_who_could_not_be_served_is_taken_to_have_had_something(
+    services: Services, dispatch: Dispatch, worker: Worker, workflow: Deployed
+) -> None:
+    had = []
+    for least in (0.0, 5000.0, 10.0):
+        run = await dispatch()
+        async with services.db.system() as transaction:
+            lane = await transaction.one_value("SELECT lane_id FROM runs WHERE id = %(id)s", {"id": run["id"]}, of=UUID)
+            claimed = await queries.claim(
+                transaction,
+                lane=lane,
+                lease=new_id(),
+                worker=UUID(worker.worker_id),
+                instance=worker.instance,
+                gpu_code=workflow.gpu,
+                offer_seconds=5.0,
+                loads=False,
+                most_running=None,
+                least=least,
+            )
+        row = await claimed.fetchone()
+        assert row is not None
+        had.append(row.virtual_time)
+    assert had[0] < 5000 and had[1:] == [5001.0, 5002.0], "a run of a lane that has completed none counts a second"

@@ -7,10 +7,11 @@ clock of the machine is read, so a result depends on nothing but the workload, t
 import heapq
 import random
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID, uuid5
 
+from runflow.queue.caps import Caps
 from runflow.queue.choose import Choice, Warm, WorkerOffer, choose
 from runflow.queue.holders import Holders
 from runflow.queue.lineup import ANY_GPU, SECONDS_PER_PRIORITY, Lane, Lineup
@@ -28,7 +29,8 @@ class Fleet:
     """What a workload meets. With `shared` an engine serves every organization; else one at a time.
 
     `may`: whether a worker, by its number, may serve an organization's runs of a model at all; None: each may each.
-    `priority`: that of an organization's runs of a model.
+    `priority`: that of an organization's runs of a model. `most`: how many runs of an organization may be worked on at
+    a time; others' any number.
     """
 
     workers: int
@@ -38,6 +40,7 @@ class Fleet:
     seed: int = 5
     may: Callable[[int, str, str], bool] | None = None
     priority: Callable[[str, str], int] = lambda org, models: 0
+    most: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -50,6 +53,8 @@ class Outcome:
     longest_unserved: float = 0.0
     """The longest time that a lane waited since its oldest run had come, or since a run of it had been claimed."""
     ended_at: float = 0.0
+    most_running: dict[str, int] = field(default_factory=dict)
+    """By organization, how many of its runs were worked on at the same time at most."""
 
     @property
     def runs(self) -> int:
@@ -146,6 +151,8 @@ class Simulation:
         self._lanes: dict[tuple[str, str], Lane] = {}
         self._came: dict[UUID, deque[float]] = {}
         self._running: dict[UUID, int] = {}
+        self._caps = Caps()
+        self._most = {uuid5(_NAMES, org): most for org, most in fleet.most.items()}
         self._waits: dict[UUID, list[float]] = {}
         self._named: dict[UUID, tuple[str, str]] = {}
         self._workers = [_Worker(uuid5(_NAMES, f"worker {n}"), self._offered(n)) for n in range(fleet.workers)]
@@ -170,7 +177,7 @@ class Simulation:
             if arrival is not None and now == next_arrival:
                 lane = self._arrive(arrival)
                 arrival = next(self._arrivals, None)
-                served = not self._idle or self._offer(lane, now)
+                served = not self._idle or lane not in self._lineup or self._offer(lane, now)
             elif now == next_end:
                 served = self._finish(heapq.heappop(self._ends)[1], now)
             else:
@@ -206,7 +213,8 @@ class Simulation:
         came = self._came[lane.id]
         came.append(now)
         if len(came) > 1:
-            self._lineup.deepen(lane, len(came))
+            if lane in self._lineup:
+                self._lineup.deepen(lane, len(came))
         else:
             self._enter(lane, now)
         return lane
@@ -218,7 +226,21 @@ class Simulation:
             virtual_time = max(virtual_time, self._lineup.level())
         lane.depth, lane.waits_since = 1, now
         self.policy.entered(lane, now)
-        self._lineup.put(lane, virtual_time)
+        if self._caps.note(lane.id, self._rooms(lane.org_id)):
+            self._lineup.put(lane, virtual_time)
+        else:
+            self._lineup.charge(lane.org_id, virtual_time)
+
+    def _rooms(self, org_id: UUID) -> dict[UUID, int]:
+        most = self._most.get(org_id)
+        return {} if most is None else {org_id: most - self._running.get(org_id, 0)}
+
+    def _make_room(self, org_id: UUID) -> None:
+        """Let lanes wait again that had no room, as the board does when it hears of a place."""
+        for lane in [one for one in self._lanes.values() if one.id in self._caps.under(org_id)]:
+            if self._came[lane.id] and self._caps.note(lane.id, self._rooms(org_id)) and lane not in self._lineup:
+                lane.depth = len(self._came[lane.id])
+                self._lineup.put(lane, self._lineup.virtual_time(org_id))
 
     def _offer(self, lane: Lane, now: float) -> bool:
         """Let an idle worker ask: one that is warm for the lane that a run came into, else any that would take it."""
@@ -244,8 +266,13 @@ class Simulation:
         self.outcome.longest_unserved = max(self.outcome.longest_unserved, now - lane.waits_since)
         if came:
             self.policy.entered(lane, came[0])
-        virtual_time = self._lineup.virtual_time(lane.org_id) + self.policy.cost(choice)
+        had = max(self._lineup.virtual_time(lane.org_id), self._lineup.least(lane.org_id))
+        virtual_time = had + self.policy.cost(choice)
         self._lineup.claimed(lane, left=len(came), now=now, virtual_time=virtual_time)
+        for full in self._caps.taken(lane.id):
+            self._lineup.remove(full)
+        if not came:
+            self._caps.forget(lane.id)
         self._execute(number, worker, lane, now)
         return True
 
@@ -264,6 +291,8 @@ class Simulation:
         worker.offer = self._offered(number, (Warm(whose, lane.fingerprint, lane.models, worker.executed),))
         worker.busy_for = lane.org_id
         self._running[lane.org_id] = self._running.get(lane.org_id, 0) + 1
+        org = self._named[lane.id][0]
+        self.outcome.most_running[org] = max(self.outcome.most_running.get(org, 0), self._running[lane.org_id])
         lane.expected_seconds = lane.expected_seconds * 0.8 + 0.2 * seconds
         self._holders.note(worker.id, (held,), idle=False, free_at=end)
         heapq.heappush(self._ends, (end, number))
@@ -272,6 +301,7 @@ class Simulation:
         worker = self._workers[number]
         assert worker.busy_for is not None and worker.loaded is not None
         self._running[worker.busy_for] -= 1
+        self._make_room(worker.busy_for)
         self._idle[number] = None
         self._idle_with.setdefault(worker.loaded, {})[number] = None
         self._holders.note(worker.id, (worker.loaded,), idle=True, free_at=now)

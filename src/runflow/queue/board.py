@@ -19,12 +19,14 @@ from runflow.db.notifications import Hub
 from runflow.db.transaction import Transaction
 from runflow.queue import lane_queries
 from runflow.queue.backlog import TOPIC, Backlog
+from runflow.queue.caps import Caps, rooms_of
 from runflow.queue.choose import Choice, WorkerOffer
 from runflow.queue.holders import Holders
 from runflow.queue.lane_queries import VersionModels, WaitingLane
 from runflow.queue.large_models import LargeModels, hashes_without_size, large_models
 from runflow.queue.lineup import Lane, Lineup, key_of
 from runflow.queue.rows import OfferedRun
+from runflow.workflows.service import ROOM
 
 log = structlog.get_logger()
 
@@ -65,13 +67,19 @@ class _KnownWorker:
 class Board:
     """The lanes that wait, and the workers that hold models warm, as one server process knows them."""
 
-    def __init__(self, db: Database, hub: Hub) -> None:
-        """Read from `db`, and hear through `hub` what has changed."""
+    def __init__(self, db: Database, hub: Hub, most_running: int | None = None) -> None:
+        """Read from `db`, and hear through `hub` what has changed.
+
+        `most_running`: so many runs of an organization may be worked on at a time.
+        """
         self.backlog = Backlog(hub)
         self.lineup = Lineup()
         self.holders = Holders()
         self._db = db
         self._hub = hub
+        self._most_running = most_running
+        self._caps = Caps()
+        self._freed: set[UUID] = set()
         self._reading = asyncio.Lock()
         self._doubted: set[UUID] = set()
         self._doubts_all = True
@@ -83,6 +91,7 @@ class Board:
         self._workers: dict[UUID, _KnownWorker] = {}
         self._remembered: OrderedDict[UUID, Lane] = OrderedDict()
         hub.on(TOPIC, self._told)
+        hub.on(ROOM, self._has_room)
 
     @property
     def now(self) -> float:
@@ -96,6 +105,15 @@ class Board:
         else:
             self._doubts_all = True
 
+    def _has_room(self, subject: str) -> None:
+        """Look again at what waits for a place under a cap, and let others look; where nothing does, do nothing."""
+        cap = UUID(subject)
+        self._freed.add(cap)
+        lanes = self._caps.under(cap)
+        if lanes:
+            self._doubted |= lanes
+            self.backlog.doubt()
+
     # ------------------------------------------------------------------------------------------------------- lanes
     async def refresh(self) -> None:
         """Read what may have changed since it was read last; without an exchange where nothing is said to have."""
@@ -106,16 +124,22 @@ class Board:
                 return
             lanes, hints = list(self._doubted), self.backlog.hints
             self._doubted.clear()
+            self._freed.clear()
             self._doubts_all = False
             try:
                 async with self._db.system(durable=False) as transaction:
-                    found = await lane_queries.waiting(transaction, None if whole else lanes)
+                    found = await lane_queries.waiting(
+                        transaction, None if whole else lanes, most_running=self._most_running
+                    )
                 rows = await self._with_models(await found.fetchall())
             except BaseException:
                 self._doubts_all = True
                 raise
-            self._apply(rows, {lane.id for lane in self.lineup} if whole else set(lanes))
+            self._apply(rows, {lane.id for lane in self.lineup} | self._caps.lanes if whole else set(lanes))
             self._hints = hints
+            # What is read was read before these came, for all that is known.
+            for cap in list(self._freed):
+                self._has_room(str(cap))
             if whole:
                 self._read_at = time.monotonic()
                 took = self._read_at - began
@@ -127,6 +151,9 @@ class Board:
             self._ahead = rows[0].read_at - time.monotonic()
         for row in rows:
             expected.discard(row.id)
+            if not self._caps.note(row.id, rooms_of(row)):
+                self.lineup.remove(row.id)
+                continue
             known = self.lineup.get(row.id)
             waits_since = max(row.oldest_at, row.claimed_at or 0.0)
             is_other = known is None or (known.waits_since, known.priority) != (waits_since, row.priority)
@@ -142,6 +169,7 @@ class Board:
                 self.lineup.charge(row.org_id, row.virtual_time)
         for lane_id in expected:
             self.lineup.remove(lane_id)
+            self._caps.forget(lane_id)
 
     def _remember(self, lane: Lane) -> None:
         self._remembered[lane.id] = lane
@@ -180,8 +208,9 @@ class Board:
         ]
 
     def doubt(self, lane_id: UUID) -> None:
-        """Read this lane again before the next choice."""
+        """Read this lane again before the next choice, and those that share a cap with it."""
         self._doubted.add(lane_id)
+        self._doubted |= self._caps.beside(lane_id)
 
     def looked(self) -> None:
         """Tell the backlog what is left after a look at the board."""
@@ -208,13 +237,19 @@ class Board:
         return lane is None or not offer.is_warm_for(lane)
 
     # ------------------------------------------------------------------------------------------------------- claims
-    def reserve(self, choice: Choice) -> None:
-        """Let nobody else here go for the same run, and count its cost, while a claim is on its way."""
+    def reserve(self, choice: Choice) -> float:
+        """Let nobody else here go for the same run, and count its cost, while a claim is on its way.
+
+        Returns what engine time the organization is taken to have had at least.
+        """
         lane = choice.lane
+        least = self.lineup.least(lane.org_id)
         cost = lane.expected_seconds + (lane.load_seconds if choice.loads else 0.0)
-        self.lineup.claimed(
-            lane, left=lane.depth - 1, now=self.now, virtual_time=self.lineup.virtual_time(lane.org_id) + cost
-        )
+        virtual_time = max(self.lineup.virtual_time(lane.org_id), least) + cost
+        self.lineup.claimed(lane, left=lane.depth - 1, now=self.now, virtual_time=virtual_time)
+        for full in self._caps.taken(lane.id):
+            self.lineup.remove(full)
+        return least
 
     def claimed(
         self, lane_id: UUID, worker_id: UUID, lease: UUID, offer: WorkerOffer, run: OfferedRun, *, hints: int

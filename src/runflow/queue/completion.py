@@ -24,6 +24,7 @@ from runflow.protocol.failures import TERMINAL, Failure, FailureCode, Stage
 from runflow.queue import completion_queries, queries
 from runflow.queue.attempt_files import AttemptFiles, output_prefix, with_keys
 from runflow.queue.backlog import TOPIC, lane_hint
+from runflow.queue.caps import announce_room
 from runflow.queue.completion_queries import AttemptEnd
 from runflow.queue.ending import Ending, run_ended, something_follows
 from runflow.queue.leases import OPEN, hold, latest_progress, number_of, store_events
@@ -195,7 +196,8 @@ async def _complete(services: Services, files: AttemptFiles, body: Completion, t
 
 
 def announce(services: Services, held: HeldRun, run_status: str, *, with_delivery: bool = False) -> None:
-    """Tell who waits that a run ended (and perhaps has something to deliver) or waits again."""
+    """Tell who waits that a run ended (and perhaps has something to deliver) or waits again, and that it is let go."""
+    announce_room(services, held)
     if run_status == "queued":
         services.hub.publish(TOPIC, lane_hint(held.lane_id))
         services.hub.publish("run-events", str(held.run_id))

@@ -10,12 +10,24 @@ _WAITING = """
            l.expected_seconds, coalesce(l.load_seconds, 0) AS load_seconds, coalesce(s.virtual_time, 0) AS virtual_time,
            extract(epoch FROM coalesce(l.oldest_at, clock_timestamp()))::float8 AS oldest_at,
            extract(epoch FROM l.claimed_at)::float8 AS claimed_at,
-           extract(epoch FROM clock_timestamp())::float8 AS read_at
+           extract(epoch FROM clock_timestamp())::float8 AS read_at, l.workflow_id,
+           CASE WHEN w.id IS NOT NULL THEN w.max_running - running_of_workflow(w.id) END AS workflow_room,
+           CASE WHEN CAST(%(most_running)s AS integer) IS NOT NULL
+               THEN CAST(%(most_running)s AS integer) - running_of_organization(l.org_id) END AS organization_room
     FROM lanes l LEFT JOIN fair_shares s ON s.org_id = l.org_id
+    LEFT JOIN workflows w ON w.id = l.workflow_id AND w.max_running IS NOT NULL
     WHERE l.depth > 0
 """
 
 _SOME_WAITING = f"{_WAITING} AND l.id = ANY(%(lanes)s)"
+
+_FULL = """
+    SELECT (SELECT w.max_running FROM lanes l JOIN workflows w ON w.id = l.workflow_id
+            WHERE l.id = %(lane)s AND w.max_running <= running_of_workflow(w.id)) AS of_workflow,
+           (SELECT CAST(%(most_running)s AS integer) FROM lanes l
+            WHERE l.id = %(lane)s AND CAST(%(most_running)s AS integer) <= running_of_organization(l.org_id))
+               AS of_organization
+"""
 
 _STANDING = """
     SELECT coalesce((SELECT draining OR coalesce(paused_until > clock_timestamp(), false) OR instance <> %(instance)s
@@ -66,6 +78,11 @@ class WaitingLane:
     oldest_at: float
     claimed_at: float | None
     read_at: float
+    workflow_id: UUID | None
+    workflow_room: int | None
+    """How many more runs of its workflow may be worked on; None where that has no cap."""
+    organization_room: int | None
+    """The same of its organization."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +91,14 @@ class Standing:
 
     is_kept_away: bool
     refused: list[UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class FullCaps:
+    """How many runs of a lane's workflow and organization may be worked on, where so many are; else None."""
+
+    of_workflow: int | None
+    of_organization: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +120,21 @@ class UploadedSize:
     size_bytes: int
 
 
-async def waiting(transaction: Transaction, lanes: list[UUID] | None = None) -> Fetched[WaitingLane]:
-    """Look for lanes with waiting runs, among these or all; after the transaction they can be fetched."""
+async def waiting(
+    transaction: Transaction, lanes: list[UUID] | None = None, *, most_running: int | None = None
+) -> Fetched[WaitingLane]:
+    """Look for lanes with waiting runs, among these or all; after the transaction they can be fetched.
+
+    `most_running`: so many runs of an organization may be worked on at a time.
+    """
     if lanes is None:
-        return await transaction.later(_WAITING, {}, row=WaitingLane)
-    return await transaction.later(_SOME_WAITING, {"lanes": lanes}, row=WaitingLane)
+        return await transaction.later(_WAITING, {"most_running": most_running}, row=WaitingLane)
+    return await transaction.later(_SOME_WAITING, {"lanes": lanes, "most_running": most_running}, row=WaitingLane)
+
+
+async def full(transaction: Transaction, *, lane: UUID, most_running: int | None) -> FullCaps:
+    """Return the caps by which no further run of a lane may be worked on at the moment."""
+    return await transaction.one(_FULL, {"lane": lane, "most_running": most_running}, row=FullCaps)
 
 
 async def standing(transaction: Transaction, worker: UUID, instance: UUID) -> Standing:

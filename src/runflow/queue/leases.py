@@ -115,7 +115,7 @@ async def _claim(services: Services, board: Board, asker: Asker, poll: _Poll) ->
     """
     lease, offer, backlog = new_id(), asker.offer, board.backlog
 
-    async def take(lane: UUID, *, loads: bool) -> OfferedRun | None:
+    async def take(lane: UUID, *, loads: bool, least: float = 0.0) -> OfferedRun | None:
         hints = backlog.hints
         try:
             async with services.db.system(durable=False) as transaction:
@@ -128,6 +128,8 @@ async def _claim(services: Services, board: Board, asker: Asker, poll: _Poll) ->
                     gpu_code=offer.gpu_code,
                     offer_seconds=OFFER_SECONDS,
                     loads=loads,
+                    most_running=services.settings.max_running,
+                    least=least,
                 )
             run = await taken.fetchone()
         except BaseException:
@@ -170,8 +172,8 @@ async def _claim(services: Services, board: Board, asker: Asker, poll: _Poll) ->
             poll.kept = bool(standing.refused)
             missed.update(standing.refused)
             continue
-        board.reserve(choice)
-        run = await take(choice.lane.id, loads=choice.loads)
+        least = board.reserve(choice)
+        run = await take(choice.lane.id, loads=choice.loads, least=least)
         if run is not None:
             board.looked()
             return _claimed(lease, choice.lane.id, run)

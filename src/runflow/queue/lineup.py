@@ -17,6 +17,9 @@ ANY_GPU = "auto"
 SECONDS_PER_PRIORITY = 60.0
 """A lane that waited this long counts as one priority step higher."""
 
+MOST_SAVED_SECONDS = 600.0
+"""An organization that could not be served while others were has saved up no more engine time than this."""
+
 MOST_ENTERED = 1_000
 """So many lanes that were put in last are remembered in their order."""
 
@@ -271,6 +274,23 @@ class Lineup:
     def level(self) -> float:
         """Return the least engine time that an organization with waiting runs has had; 0 where nothing waits."""
         return min((pool.order[0][0] for pool in self._pools.values()), default=0.0)
+
+    def least(self, org_id: UUID) -> float:
+        """Return what engine time an organization is taken to have had at least, beside others with waiting runs.
+
+        Whoever waits fairly is behind the next one by what that one's last run cost. Who is behind by far more waited
+        for a cap, or for a worker that could serve it, and would now keep the others from theirs for as long.
+        """
+        others = [
+            tenant
+            for pool in self._pools.values()
+            for *_, tenant in islice((entry for entry in pool.order if entry[1] != org_id.int), 1)
+        ]
+        if not others:
+            return 0.0
+        first = min(others, key=lambda tenant: tenant.place)
+        lane = first.lanes[0][2]
+        return first.virtual_time - lane.expected_seconds - lane.load_seconds - MOST_SAVED_SECONDS
 
     def charge(self, org_id: UUID, virtual_time: float) -> None:
         """Note what engine time an organization has had."""

@@ -43,7 +43,8 @@ def estimate(place: RunPlace, lanes: Sequence[LaneLoad], workers: Sequence[Conne
 
     `lanes` are those with runs. What is before the run in its organization's lanes shares the machines that may serve
     it with every other organization that waits for them, as the queue shares them (`choose.py`); and where all of them
-    are busy, the first gets free after its share of an ordinary run. A lane that has never completed a run counts a
+    are busy, the first gets free after its share of an ordinary run. A cap of its workflow leaves it so many of them at
+    most. A lane that has never completed a run counts a
     second.
     """
     machines = [worker for worker in workers if _works(worker) and serves(place.gpu_class, worker.gpu_code)]
@@ -57,7 +58,8 @@ def estimate(place: RunPlace, lanes: Sequence[LaneLoad], workers: Sequence[Conne
     if running >= len(machines):
         average = sum(lane.running * lane.expected_seconds for lane in rivals) / running
         busy = average / (len(machines) + 1)
-    return round(busy + before * (1 + len(others)) / len(machines), 1)
+    hands = min(len(machines), place.most or len(machines))
+    return round(busy + before * (1 + len(others)) / hands, 1)
 
 
 def _works(worker: ConnectedWorker) -> bool:

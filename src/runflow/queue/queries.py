@@ -81,6 +81,9 @@ _CLAIM = """
             SELECT FROM workers WHERE id = %(worker)s
                 AND (draining OR paused_until > clock_timestamp() OR instance <> %(instance)s))
             AND NOT EXISTS (SELECT FROM lane_refusals WHERE worker_id = %(worker)s AND lane_id = %(lane)s)
+            AND (SELECT w.id IS NULL AND CAST(%(most_running)s AS integer) IS NULL OR has_room(l.id, %(most_running)s)
+                 FROM lanes l LEFT JOIN workflows w ON w.id = l.workflow_id AND w.max_running IS NOT NULL
+                 WHERE l.id = %(lane)s)
         ORDER BY priority DESC, queue_position LIMIT 1 FOR UPDATE SKIP LOCKED
     ), claimed AS (
         UPDATE runs r SET status_code = 'dispatching' FROM picked WHERE r.id = picked.id
@@ -108,7 +111,8 @@ _CLAIM = """
     ), charged AS (
         INSERT INTO fair_shares AS s (org_id, virtual_time)
         SELECT org_id, cost FROM moved
-        ON CONFLICT (org_id) DO UPDATE SET virtual_time = s.virtual_time + excluded.virtual_time
+        ON CONFLICT (org_id) DO UPDATE
+            SET virtual_time = greatest(s.virtual_time, %(least)s) + excluded.virtual_time
         RETURNING virtual_time
     )
     SELECT claimed.*, offered.expires_at, moved.gpu_class, moved.fingerprint, moved.models_key, moved.expected_seconds,
@@ -127,12 +131,15 @@ async def claim(
     gpu_code: str,
     offer_seconds: float,
     loads: bool,
+    most_running: int | None,
+    least: float,
 ) -> Fetched[OfferedRun]:
     """Take the first run of a lane under a new, offered lease; its row is there to fetch after the transaction.
 
     There is none when another claim was faster, for a worker that is draining or kept away for a while, for an earlier
-    life of it, or for one that the lane is kept from. Where the worker `loads` models for it, the organization is
-    charged for that, too.
+    life of it, or for one that the lane is kept from; nor where as many runs of its workflow are leased as may be, or
+    `most_running` of its organization. Where the worker `loads` models for it, the organization is
+    charged for that, too. Before this run it is taken to have had `least` engine time.
     """
     values = {
         "lane": lane,
@@ -142,6 +149,8 @@ async def claim(
         "gpu_code": gpu_code,
         "offer_seconds": offer_seconds,
         "loads": loads,
+        "most_running": most_running,
+        "least": least,
     }
     return await transaction.later(_CLAIM, values, row=OfferedRun)
 
@@ -153,14 +162,14 @@ _HELD = """
            r.cost,
            EXISTS (SELECT FROM budgets b WHERE b.org_id = r.org_id AND budget_left(b) IS NOT NULL) AS has_budget,
            EXISTS (SELECT FROM webhooks w WHERE w.org_id = r.org_id AND w.disabled_at IS NULL) AS has_webhooks,
-           (SELECT w.auto_evaluate FROM workflows w WHERE w.id = r.comfyui_workflow_id) AS auto_evaluate,
+           w.auto_evaluate, w.max_running IS NOT NULL AS is_capped,
            a.id AS lease_id, a.status_code AS lease_status, a.number, a.gpu_code, a.offered_at, a.result_hash,
            a.started_at AS attempt_started_at,
            (SELECT count(*) FROM run_attempts t WHERE t.run_id = r.id) AS tries
-    FROM runs r JOIN run_attempts a ON a.run_id = r.id
+    FROM runs r JOIN run_attempts a ON a.run_id = r.id LEFT JOIN workflows w ON w.id = r.comfyui_workflow_id
     WHERE a.id = %(lease)s AND a.worker_id = %(worker)s AND a.worker_instance = %(instance)s
       AND (CAST(%(token)s AS uuid) IS NULL
-           OR EXISTS (SELECT FROM workers w WHERE w.id = a.worker_id AND w.token_id = %(token)s))
+           OR EXISTS (SELECT FROM workers m WHERE m.id = a.worker_id AND m.token_id = %(token)s))
     FOR UPDATE OF r, a
 """
 
@@ -378,7 +387,7 @@ _PLACE = """
     SELECT r.id AS run_id, r.org_id, r.gpu_class, r.version_id, r.comfyui_workflow_id, (
         SELECT count(*) FROM runs o WHERE o.lane_id = r.lane_id AND o.status_code = 'queued'
             AND (o.priority > r.priority OR (o.priority = r.priority AND o.queue_position < r.queue_position))
-        ) AS ahead
+        ) AS ahead, (SELECT w.max_running FROM workflows w WHERE w.id = r.comfyui_workflow_id) AS most
     FROM runs r WHERE r.id = %(run)s AND r.org_id = %(org)s AND r.status_code = 'queued'
 """
 

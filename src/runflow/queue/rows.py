@@ -71,6 +71,8 @@ class HeldRun(LockedRun):
     result_hash: str | None
     attempt_started_at: datetime | None
     tries: int
+    is_capped: bool
+    """Whether only so many runs of its workflow are worked on at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,8 @@ class RunPlace:
     version_id: UUID
     comfyui_workflow_id: UUID
     ahead: int
+    most: int | None = None
+    """How many runs of its workflow may be worked on at a time; None: any number."""
 
 
 @dataclass(frozen=True, slots=True)

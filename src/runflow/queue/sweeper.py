@@ -15,6 +15,7 @@ from runflow.protocol.failures import TERMINAL, Failure
 from runflow.queue import completion_queries, leases, queries, sweep_queries
 from runflow.queue.attempt_files import output_prefix
 from runflow.queue.backlog import TOPIC
+from runflow.queue.caps import announce_room
 from runflow.queue.completion import (
     Transition,
     announce,
@@ -191,14 +192,13 @@ class Sweeper:
                 return
             if expired_only and not await sweep_queries.is_expired(transaction, lease.lease):
                 return
+            unanswered = None
             if held.run_status in TERMINAL:
                 # Its worker is gone and reports no more: the attempt ends with usage of nothing.
-                gone = Transition("cancelled", held.run_status, billable=False)
-                await completion_queries.finish(transaction, attempt_end(held, gone, number_of(held)))
+                transition = Transition("cancelled", held.run_status, billable=False)
+                await completion_queries.finish(transaction, attempt_end(held, transition, number_of(held)))
                 await meter(transaction, held, number_of(held), held.run_status)
-                return
-            unanswered = None
-            if held.lease_status == "offered":
+            elif held.lease_status == "offered":
                 transition = await self._lapse(transaction, held, lease.worker)
                 # Only one that polls on without answering: a new life of its process is a new beginning.
                 if expired_only:
@@ -207,6 +207,9 @@ class Sweeper:
                 name = await sweep_queries.worker_name(transaction, lease.worker)
                 lost = worker_lost(name) if expired_only else worker_replaced(name)
                 transition = await self._lose(transaction, held, lost)
+        if held.run_status in TERMINAL:
+            announce_room(self._services, held)
+            return
         if unanswered is not None:
             await _tell_of_pause(unanswered)
         log.warning(

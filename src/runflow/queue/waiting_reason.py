@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
 
+from runflow.queue import lane_queries
 from runflow.queue.choose import lane_id
 from runflow.queue.gpu_order import STEP_SECONDS, next_turn
+from runflow.queue.lane_queries import FullCaps
 from runflow.queue.lineup import ANY_GPU
 from runflow.web.services import Services
 from runflow.workers import ability_queries
@@ -55,7 +57,7 @@ class WaitingReasons:
     def __init__(self, services: Services) -> None:
         """Ask this process's database."""
         self._services = services
-        self._refused: dict[UUID, tuple[dict[UUID, str], float]] = {}
+        self._kept: dict[UUID, tuple[_Kept, float]] = {}
 
     async def waiting_reason(self, run: WaitingRun) -> str:
         """Return why a queued run is not running yet."""
@@ -66,26 +68,45 @@ class WaitingReasons:
             version_id=run.version_id,
             gpu_class=run.gpu_class,
         )
-        refused = await self._refusals(run) if fits else {}
-        if refused:
-            fits = [_with_refusal(fit, refused.get(fit.machine.worker.id)) for fit in fits]
+        kept = await self._kept_back(run) if fits else _Kept()
+        if kept.refused:
+            fits = [_with_refusal(fit, kept.refused.get(fit.machine.worker.id)) for fit in fits]
         waited = (datetime.now(UTC) - run.created_at).total_seconds()
         version = await self._services.part(Known).version(run.version_id) if fits else None
-        return reason(fits, run.gpu_class, waited, is_own=version is None or version.org_id == run.org_id)
+        return reason(
+            fits, run.gpu_class, waited, is_own=version is None or version.org_id == run.org_id, full=kept.full
+        )
 
-    async def _refusals(self, run: WaitingRun) -> dict[UUID, str]:
-        """Return by worker why the run's lane is kept from it."""
+    async def _kept_back(self, run: WaitingRun) -> "_Kept":
+        """Return what keeps the run's lane from workers."""
         lane = lane_id(run.org_id, run.version_id, run.gpu_class)
-        found, until = self._refused.get(lane, ({}, 0.0))
+        found, until = self._kept.get(lane, (_Kept(), 0.0))
         if time.monotonic() < until:
             return found
+        most = self._services.settings.max_running
         async with self._services.db.system(durable=False) as transaction:
             rows = await ability_queries.refusals(transaction, [lane])
-        if len(self._refused) > _MOST_LANES:
-            self._refused.clear()
-        found = {row.worker_id: row.message for row in rows}
-        self._refused[lane] = found, time.monotonic() + REMEMBER_SECONDS
+            full = await lane_queries.full(transaction, lane=lane, most_running=most)
+        if len(self._kept) > _MOST_LANES:
+            self._kept.clear()
+        found = _Kept({row.worker_id: row.message for row in rows}, _told_of_caps(full))
+        self._kept[lane] = found, time.monotonic() + REMEMBER_SECONDS
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What keeps a lane from workers: what each lacked, by its id, or a cap for all of them."""
+
+    refused: dict[UUID, str] = field(default_factory=dict)
+    full: str | None = None
+
+
+def _told_of_caps(caps: FullCaps) -> str | None:
+    for noun, most in (("workflow", caps.of_workflow), ("organization", caps.of_organization)):
+        if most is not None:
+            return f"Its {noun} may have {most} runs at a time, and has them."
+    return None
 
 
 def _with_refusal(fit: Fit, message: str | None) -> Fit:
@@ -99,11 +120,18 @@ def _with_refusal(fit: Fit, message: str | None) -> Fit:
     return replace(fit, differences=(*fit.differences, told))
 
 
-def reason(fits: Sequence[Fit], gpu_class: str, waited_seconds: float = 0.0, *, is_own: bool = True) -> str:
+def reason(
+    fits: Sequence[Fit],
+    gpu_class: str,
+    waited_seconds: float = 0.0,
+    *,
+    is_own: bool = True,
+    full: str | None = None,
+) -> str:
     """Decide the sentence from the connected workers and what they lack.
 
     Without `is_own` the workflow is another organization's public one: what it is made of is its owner's to know, and
-    which workers there are the operator's.
+    which workers there are the operator's. `full`: what to say of a cap that lets no further run be worked on.
     """
     if not fits:
         return "No worker is connected. Start one with `runflow worker --server URL --token-file FILE`."
@@ -124,14 +152,16 @@ def reason(fits: Sequence[Fit], gpu_class: str, waited_seconds: float = 0.0, *, 
         return f"No connected worker can run it: {told[0]}. {told[1]}" if told else "Waiting for a free worker."
     if not is_own and not any(_takes_runs(worker) for worker in capable):
         return _OPERATORS_TO_KNOW
-    return _of_capable(capable, gpu_class, waited_seconds)
+    return _of_capable(capable, gpu_class, waited_seconds, full)
 
 
 def _takes_runs(worker: ConnectedWorker) -> bool:
     return worker.status_code == "ready" and not worker.draining and not worker.paused
 
 
-def _of_capable(capable: Sequence[ConnectedWorker], gpu_class: str, waited_seconds: float) -> str:
+def _of_capable(
+    capable: Sequence[ConnectedWorker], gpu_class: str, waited_seconds: float, full: str | None = None
+) -> str:
     ready = [worker for worker in capable if worker.status_code == "ready"]
     if not ready:
         worker = capable[0]
@@ -148,6 +178,8 @@ def _of_capable(capable: Sequence[ConnectedWorker], gpu_class: str, waited_secon
             f"The worker {working[0].name} asks for work but does not answer what it is offered, so it gets none for "
             "a minute. Look at its log, and at the proxy between it and the server."
         )
+    if full is not None:
+        return full
     if gpu_class != ANY_GPU:
         now, following = next_turn(gpu_class, waited_seconds)
         if following is not None and not any(worker.gpu_code in now for worker in working):

@@ -65,7 +65,7 @@ class WorkerApi:
         """Serve with these parts."""
         self._services = services
         self._sweeper = sweeper
-        self._board = Board(services.db, services.hub)
+        self._board = Board(services.db, services.hub, services.settings.max_running)
         self._leased = LeasedFiles(services)
         self._known = KnownWorkers()
         self._eligibility = services.part(Eligibility)

@@ -25,7 +25,7 @@ from runflow.workflows.runtime import service as runtime
 from runflow.workflows.runtime.known import TOPIC as ELIGIBILITY
 from runflow.workflows.schemas import PatchWorkflow
 from runflow.workflows.sent_prompt import sent_documents
-from runflow.workflows.service import TOPIC
+from runflow.workflows.service import ROOM, TOPIC
 from runflow.workflows.tables import WorkflowRow
 
 _FILES = frozenset({"workflow_json", "models", "resources"})
@@ -89,6 +89,8 @@ async def patch(services: Services, caller: Principal, workflow_id: UUID, body: 
         warnings += workflows_warnings.about_evaluation(changed[0])
     if "worker_labels" in values:
         services.hub.publish(ELIGIBILITY)
+    if "max_running" in values:
+        services.hub.publish(ROOM, str(workflow_id))
     outlook = await runtime.outlook(services, caller.org_id, workflow_id)
     if version or draft.documents or {"gpu_mode", "gpu_explicit_models", "worker_labels"} & set(values):
         warnings = [*outlook.warnings, *warnings]

@@ -17,8 +17,8 @@ from runflow.workflows.tables import DefinitionRow, WorkflowInputRow, WorkflowRo
 
 OWN_FIELDS = (
     "id", "org_id", "owner", "slug", "path", "name", "description", "version", "is_public", "status_code",
-    "category_code", "gpu_mode", "gpu_explicit_models", "worker_labels", "timeout_seconds", "auto_evaluate",
-    "evaluation_task_type", "created_by", "created_at", "updated_at", "deleted_at", "deleted_by",
+    "category_code", "gpu_mode", "gpu_explicit_models", "worker_labels", "timeout_seconds", "max_running",
+    "auto_evaluate", "evaluation_task_type", "created_by", "created_at", "updated_at", "deleted_at", "deleted_by",
 )  # fmt: skip
 """The workflow's own fields, in the order in which a record has them."""
 

@@ -104,6 +104,14 @@ class _Workflow(BaseModel):
         ),
     ] = None
     timeout_seconds: Timeout | None = None
+    max_running: Annotated[
+        StrictInt | None,
+        Field(
+            ge=1,
+            le=_INT32,
+            description="So many of its runs are worked on at the same time, the others wait; null: any number.",
+        ),
+    ] = None
     auto_evaluate: Annotated[
         StrictBool | None, Field(description="Evaluate every image output of every run. Default: false.")
     ] = None
@@ -166,6 +174,7 @@ class ListedWorkflow(BaseModel):
     gpu_explicit_models: list[str]
     worker_labels: dict[str, str] | None = Field(description="Labels that a worker must have for its runs.")
     timeout_seconds: int | None
+    max_running: int | None = Field(description="So many of its runs are worked on at the same time.")
     auto_evaluate: bool = Field(description="Every image output of every run is evaluated.")
     evaluation_task_type: str | None
     created_by: UUID | None = Field(description="The API key that created it; null to other organizations.")

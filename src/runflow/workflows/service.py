@@ -44,6 +44,7 @@ SPEC = ListSpec(
         ListField("category_code", workflows.c.category_code, FieldKind.ENUM, nullable=True, choices=tuple(CATEGORIES)),
         ListField("gpu_mode", workflows.c.gpu_mode, FieldKind.ENUM, choices=tuple(GpuMode)),
         ListField("timeout_seconds", workflows.c.timeout_seconds, FieldKind.INT, nullable=True),
+        ListField("max_running", workflows.c.max_running, FieldKind.INT, nullable=True),
         ListField("auto_evaluate", workflows.c.auto_evaluate, FieldKind.BOOL),
         ListField("evaluation_task_type", workflows.c.evaluation_task_type, FieldKind.STRING, nullable=True),
         ListField("created_by", workflows.c.created_by, FieldKind.UUID, nullable=True),
@@ -86,6 +87,8 @@ async def list_workflows(transaction: Transaction, org_id: UUID, owner: str, que
 
 TOPIC = "workflow"
 """Hints on it carry the id of a workflow whose cached copies are stale."""
+ROOM = "room"
+"""The topic of hints that more of a workflow's or an organization's runs may be worked on; the subject is its id."""
 
 
 async def list_page(services: Services, caller: Principal, query: ListQuery) -> dict[str, Any]:

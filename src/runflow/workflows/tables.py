@@ -24,6 +24,7 @@ workflows = Table(
     Column("gpu_explicit_models", ARRAY(Text), nullable=False),
     json_column("worker_labels"),
     Column("timeout_seconds", Integer),
+    Column("max_running", Integer),
     Column("auto_evaluate", Boolean, nullable=False),
     Column("evaluation_task_type", Text),
     uuid_column("version_id", nullable=False),
@@ -52,6 +53,7 @@ class WorkflowRow:
     gpu_explicit_models: list[str]
     worker_labels: dict[str, str] | None
     timeout_seconds: int | None
+    max_running: int | None
     auto_evaluate: bool
     evaluation_task_type: str | None
     version_id: UUID

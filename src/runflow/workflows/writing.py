@@ -21,9 +21,11 @@ from runflow.workflows.schemas import CreateWorkflow, PatchWorkflow
 from runflow.workflows.tables import WorkflowRow
 
 OWN = ("name", "slug", "description", "is_public", "status_code", "category_code", "gpu_mode", "gpu_explicit_models",
-       "worker_labels", "timeout_seconds", "auto_evaluate", "evaluation_task_type")  # fmt: skip
+       "worker_labels", "timeout_seconds", "max_running", "auto_evaluate", "evaluation_task_type")  # fmt: skip
 """The fields of a body that are the workflow's own; the others belong to its versions."""
-NULLABLE = frozenset({"description", "category_code", "worker_labels", "timeout_seconds", "evaluation_task_type"})
+NULLABLE = frozenset(
+    {"description", "category_code", "worker_labels", "timeout_seconds", "max_running", "evaluation_task_type"}
+)
 
 
 async def locked(transaction: Transaction, workflow_id: UUID) -> WorkflowRow:
