@@ -13,7 +13,6 @@ from runflow.worker.model_files import (
     files_below,
     is_same,
     list_models,
-    model_roots,
     shown_folders,
     shown_roots,
 )
@@ -34,17 +33,17 @@ def comfyui(tmp_path: Path) -> Path:
 
 
 def listed(tmp_path: Path) -> list[ModelFile]:
-    return list_models(model_roots(tmp_path / "comfyui"))[0]
+    return list_models(shown_roots(tmp_path / "comfyui", (tmp_path / "shared",)))[0]
 
 
 def test_files_are_told_by_path_and_size_and_by_their_hash_where_that_is_known(tmp_path: Path, comfyui: Path) -> None:
     mine = put(comfyui / "models/loras/mine.safetensors", b"abc")
-    found, _ = list_models(model_roots(comfyui), {mine: "ab" * 32}.get)
+    found, _ = list_models(shown_roots(comfyui, ()), {mine: "ab" * 32}.get)
     assert found == [
         ModelFile(path="checkpoints/SDXL/base.safetensors", size_bytes=5),
         ModelFile(path="loras/mine.safetensors", size_bytes=3, sha256="ab" * 32),
     ]
-    assert {*files_below(model_roots(comfyui))} == {mine, comfyui / "models/checkpoints/SDXL/base.safetensors"}
+    assert {*files_below(shown_roots(comfyui, ()))} == {mine, comfyui / "models/checkpoints/SDXL/base.safetensors"}
 
 
 def test_in_a_sandbox_those_count_that_are_shown_there(tmp_path: Path, comfyui: Path) -> None:

@@ -147,6 +147,7 @@ class Agent:
             keeping = asyncio.create_task(self._engines.run(), name="engines")
             registering = asyncio.create_task(self._keep_registered(connection), name="registration")
             polling = asyncio.create_task(self._poll(connection, context), name="lease poll")
+            tidying = asyncio.create_task(models.keep_tidy(), name="tidy models")
             hashing = asyncio.create_task(self._read_own_models(), name="read models")
             stopping = asyncio.create_task(self._stopping.wait(), name="stop")
             try:
@@ -158,7 +159,7 @@ class Agent:
                         self._hurry.set()  # what it has is others' now
                     task.result()
             finally:
-                await _cancel(polling, stopping, hashing)
+                await _cancel(polling, stopping, hashing, tidying)
                 await self._finish_attempts()
                 await _cancel(registering, *self._background)
                 await self._engines.stop()

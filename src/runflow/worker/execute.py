@@ -130,7 +130,10 @@ class Executor:
         Whoever has it must call `leave`. Raises `GivenBack` when there is none soon.
         """
         domain = self._isolation.domain_of(lease.id, lease.domain)
-        if self.takes_models:
+        if models.given and not lease.tracebacks:
+            # Another organization's models are not left where the caller's own runs could load them.
+            domain = f"{domain} {lease.version_id}"
+        elif self.takes_models:
             domain = self._views.domain_of(domain, models.contents, models.there, lease.prompt, lease.values)
         return await self._pool.seat(domain, lease.version_id)
 

@@ -24,26 +24,30 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ModelRoots:
-    """Where an owned engine looks: folders that hold a folder for each kind, and folders of one kind by its name."""
+    """Where an owned engine looks: folders of one kind by its name, then folders that hold a folder for each kind.
+
+    `first`: those of the former that come even before what the engine is given (`is_default` in the settings).
+    """
 
     roots: tuple[Path, ...]
     of_kind: tuple[tuple[str, Path], ...] = ()
-
-
-def model_roots(comfyui: Path) -> ModelRoots:
-    """Return where the engine of this ComfyUI looks, but for the folder of what it is given. Raises `Unreadable`."""
-    return ModelRoots((comfyui / "models",), tuple(extra_folders(comfyui / EXTRA_MODEL_PATHS)))
+    first: tuple[Path, ...] = ()
 
 
 def shown_roots(comfyui: Path, folders: tuple[Path, ...]) -> ModelRoots:
-    """Return where every engine of this ComfyUI looks that is in a sandbox, each with a folder of its own beside it.
+    """Return where every engine of this ComfyUI looks, each with a folder of its own beside it.
 
     `folders` are what it sees of what the settings name (`shown_folders`). Raises `Unreadable`.
     """
     shown = (_plain(comfyui), *folders)
-    more = extra_folders(comfyui / EXTRA_MODEL_PATHS)
-    seen = ((kind, folder) for kind, folder in more if any(_plain(folder).is_relative_to(one) for one in shown))
-    return ModelRoots((comfyui / "models",), tuple(seen))
+    settings = comfyui / EXTRA_MODEL_PATHS
+
+    def is_seen(folder: Path) -> bool:
+        return any(_plain(folder).is_relative_to(one) for one in shown)
+
+    first = [(kind, folder) for kind, folder in extra_folders(settings, default=True) if is_seen(folder)]
+    rest = [(kind, folder) for kind, folder in extra_folders(settings, default=False) if is_seen(folder)]
+    return ModelRoots((comfyui / "models",), (*first, *rest), tuple(folder for _, folder in first))
 
 
 def shown_folders(comfyui: Path, home: Path) -> tuple[Path, ...]:
@@ -79,7 +83,7 @@ def list_models(
     """
     found: dict[str, ModelFile] = {}
     stamps: dict[str, int] = {}
-    for kind, folder in (*(("", root) for root in roots.roots), *roots.of_kind):
+    for kind, folder in (*roots.of_kind, *(("", root) for root in roots.roots)):
         for path, entry in _files(folder, kind, stamps):
             if path in found:
                 continue
@@ -97,7 +101,7 @@ def list_models(
 def files_below(roots: ModelRoots) -> Iterator[Path]:
     """Yield the files that `list_models` would list, each once. Raises `Unreadable`."""
     stamps: dict[str, int] = {}
-    for kind, folder in (*(("", root) for root in roots.roots), *roots.of_kind):
+    for kind, folder in (*roots.of_kind, *(("", root) for root in roots.roots)):
         yield from (Path(entry.path) for _, entry in _files(folder, kind, stamps))
 
 
@@ -143,11 +147,14 @@ def _changed_at(folder: str) -> int:
 
 _TOP = re.compile(r"(?P<name>[^\s#:][^#:]*):\s*")
 _ENTRY = re.compile(r"\s+(?P<name>[^\s#:][^:]*):\s*(?P<value>.*?)\s*")
+_YES = frozenset({"true", "yes", "on"})
 _NOT_KINDS = frozenset({"base_path", "is_default", "custom_nodes"})
 
 
-def extra_folders(file: Path) -> Iterator[tuple[str, Path]]:
+def extra_folders(file: Path, *, default: bool | None = None) -> Iterator[tuple[str, Path]]:
     """Yield kind and folder of what an `extra_model_paths.yaml` in its documented form names.
+
+    `default`: only of sections that say `is_default`, or only of others.
 
     No YAML library is among the worker's packages, and the form is small: names of installations, below each
     `base_path`, kinds with a folder, or with several after `|`. Raises `Unreadable` for any other form: a file in it is
@@ -160,6 +167,9 @@ def extra_folders(file: Path) -> Iterator[tuple[str, Path]]:
     except (OSError, UnicodeDecodeError) as error:
         raise Unreadable(f"{file.name} cannot be read") from error
     for section in _sections(lines, file.name):
+        is_default = (section.get("is_default") or [""])[0].lower() in _YES
+        if default is not None and is_default is not default:
+            continue
         base = os.path.expandvars((section.get("base_path") or [""])[0])
         root = file.parent / os.path.expanduser(base) if base else file.parent  # noqa: PTH111 (raises for no home)
         for kind, folders in section.items():

@@ -25,9 +25,8 @@ from runflow.worker.checkouts import read_checkout
 from runflow.worker.connection import Connection
 from runflow.worker.engine.attached import credential_headers
 from runflow.worker.engine.base import EngineDescription, EngineError, EngineKind, SandboxFacts
-from runflow.worker.engine.isolation.rungs import SEPARATES_FILES
 from runflow.worker.engine.protocol import ComfyClient
-from runflow.worker.model_files import LONGEST_PATH, Stamp, Unreadable, is_same, list_models, model_roots, shown_roots
+from runflow.worker.model_files import LONGEST_PATH, Stamp, Unreadable, is_same, list_models, shown_roots
 from runflow.worker.runtime.record import read_record
 from runflow.worker.settings import WorkerSettings
 from runflow.worker.store.own_models import OwnModels
@@ -164,17 +163,15 @@ class Registrar:
             if description.kind is EngineKind.ATTACHED:
                 return await models_of_attached(description.url), ()
             self._shown = await self._folders()
-            return await asyncio.to_thread(self._list, description)
+            return await asyncio.to_thread(self._list)
         except Unreadable as why:
             if str(why) != self._said:
                 self._said = str(why)
                 log.warning("No run is kept away for a model that is missing here.", reason=str(why))
             return None, ()
 
-    def _list(self, description: EngineDescription) -> tuple[list[ModelFile], Stamp]:
-        facts, comfyui = description.sandbox, self._settings.comfyui_dir
-        is_apart = facts is not None and facts.rung in SEPARATES_FILES
-        roots = shown_roots(comfyui, self._shown) if is_apart else model_roots(comfyui)
+    def _list(self) -> tuple[list[ModelFile], Stamp]:
+        roots = shown_roots(self._settings.comfyui_dir, self._shown)
         if self._own is None:
             return list_models(roots)
         self._learned = self._own.learned

@@ -1,5 +1,6 @@
 """The models that a version declares: found by content, fetched, and given to the run's engine."""
 
+import asyncio
 import errno
 import hashlib
 import os
@@ -74,19 +75,23 @@ class Machine:
         for folder in (self.engine, self.own):
             folder.mkdir(parents=True, exist_ok=True)
         self.store = ContentStore(home / "store")
+        self.shown: tuple[Path, ...] = ()
         self._connection, self._outgoing = connection, outgoing
         self.fetcher = self.make()
 
     def make(self, *, allow_pickle: bool = False, most_bytes: int = 1 << 30) -> ModelFetcher:
-        own = OwnModels(self.home / "comfyui", KnownHashes(self.home / "own.jsonl"), _no_folders)
+        self.own_models = OwnModels(self.home / "comfyui", KnownHashes(self.home / "own.jsonl"), self.folders)
         return ModelFetcher(
             self.store,
-            own,
+            self.own_models,
             self._outgoing,
             credentials=Credentials(),
             allow_pickle=allow_pickle,
             most_bytes=most_bytes,
         )
+
+    async def folders(self) -> tuple[Path, ...]:
+        return self.shown
 
     async def fetch(self, *models: Model) -> RunModels:
         return await self.fetcher.fetch(self._connection, models, patience=5)
@@ -105,10 +110,6 @@ class Machine:
 
     def given(self, path: str = PATH) -> bytes:
         return (self.engine / path).read_bytes()
-
-
-async def _no_folders() -> tuple[Path, ...]:
-    return ()
 
 
 @pytest.fixture
@@ -154,9 +155,11 @@ async def test_a_download_that_breaks_off_goes_on(machine: Machine, parts: bool)
 async def test_other_bytes_are_refused_and_nothing_stays(machine: Machine) -> None:
     async with serving(Files(CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]))) as files:
         failure = await machine.failure(files.upload())
-    assert (failure.code, failure.retryable) == (FailureCode.MODEL_MISSING, True)
-    assert f'"{PATH}"' in failure.message
-    assert "SHA-256" in failure.message
+        assert (failure.code, failure.retryable) == (FailureCode.MODEL_MISSING, True)
+        assert f'"{PATH}"' in failure.message
+        assert "SHA-256" in failure.message
+        told = await machine.failure(files.address())
+        assert (told.retryable, told.lacking) == (False, False), "it would be another file again, for everybody"
     assert machine.store.contents() == []
     assert [path.name for path in (machine.store.folder / "downloads").iterdir() if path.suffix != ".lock"] == []
     assert not (machine.engine / "checkpoints").exists()
@@ -210,13 +213,102 @@ async def test_a_model_that_is_old_under_another_name_of_its_folder_is_found(mac
 
 
 @pytest.mark.parametrize(
-    "path", ["../evil.safetensors", "/etc/evil.safetensors", "a\\..\\..\\b.safetensors", "", "C:/x"]
+    "path",
+    [
+        "../evil.safetensors",
+        "/etc/evil.safetensors",
+        "a\\..\\..\\b.safetensors",
+        "",
+        "C:/x",
+        "checkpoints//etc/passwd",
+        "checkpoints/",
+        ".",
+    ],
 )
 async def test_no_path_leads_out(machine: Machine, path: str) -> None:
     async with serving(Files()) as files:
         failure = await machine.failure(files.upload(path))
         assert files.asked == 0
     assert (failure.code, failure.retryable) == (FailureCode.MODEL_MISSING, False)
+
+
+async def test_no_path_reaches_what_is_not_a_model_of_the_operators(machine: Machine, tmp_path: Path) -> None:
+    """Another's upload, or any file that the worker can read, must not become the operator's own by its address."""
+    async with serving(Files()) as files:
+        await machine.run(files.upload())
+        kept = machine.store.folder / "models" / SHA256
+        for path in (f"checkpoints/{kept}", f"checkpoints/./{kept}", f"checkpoints/../../..{kept}"):
+            assert (await machine.failure(Model(path, "http://x", None, SHA256, is_upload=False))).code
+        wanted = Model("checkpoints/x.safetensors", None, None, SHA256, is_upload=False)
+        assert (await machine.failure(wanted)).lacking
+        (tmp_path / "elsewhere.safetensors").write_bytes(CONTENT)
+        await machine.own_models.known.hash(tmp_path / "elsewhere.safetensors")
+        assert (await machine.failure(wanted)).lacking, (
+            "what is known of a folder that is none of his counts for nothing"
+        )
+
+
+async def test_two_spellings_of_a_place_are_one_path(machine: Machine) -> None:
+    other = os.urandom(1000)
+    async with serving(Files()) as files, serving(Files(other)) as others:
+        await machine.run(files.address("unet/x.safetensors"))
+        sha256 = hashlib.sha256(other).hexdigest()
+        second = Model("diffusion_models/./x.safetensors", others.url, None, sha256, is_upload=False)
+        assert (await machine.run(second)).there == {}
+        assert machine.given("diffusion_models/x.safetensors") == other
+        await machine.run(files.address("unet/x.safetensors"))
+    assert machine.given("diffusion_models/x.safetensors") == CONTENT
+    assert not (machine.engine / "unet").exists()
+
+
+async def test_a_bare_name_is_found_as_the_server_finds_it_and_never_fetched(machine: Machine) -> None:
+    async with serving(Files()) as files:
+        refused = await machine.failure(files.address("mine.safetensors"))
+        assert "checkpoints/mine.safetensors" in refused.message and files.asked == 0
+    (machine.own / PATH).parent.mkdir(parents=True)
+    (machine.own / PATH).write_bytes(CONTENT)
+    found = await machine.run(Model("mine.safetensors", None, None, SHA256))
+    assert found.there == {"mine.safetensors": machine.own / PATH}
+
+
+async def test_the_folder_that_comes_first_in_comfyui_comes_first_here(machine: Machine, tmp_path: Path) -> None:
+    extra, name = tmp_path / "extra", "checkpoints/x.safetensors"
+    for place, content in ((extra / "x.safetensors", b"extra"), (machine.own / name, CONTENT)):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+    machine.shown = (extra,)
+    settings = machine.home / "comfyui" / "extra_model_paths.yaml"
+    settings.write_text(f"a:\n  checkpoints: {extra}\n")
+    await machine.own_models.known.hash(machine.own / name)
+    async with serving(Files()) as files:
+        await machine.run(files.upload(name))
+        assert (files.asked, machine.given(name)) == (0, CONTENT), "the operator has the content at another place"
+        machine.fetcher = machine.make()
+        settings.write_text(f"a:\n  is_default: true\n  checkpoints: {extra}\n")
+        failure = await machine.failure(files.upload(name))
+        assert failure.lacking and "extra_model_paths.yaml" in failure.message
+
+
+async def test_what_many_runs_need_at_once_is_there_for_each(machine: Machine) -> None:
+    machine.store = ContentStore(machine.home / "store", is_safe=lambda: False)
+    machine.fetcher = machine.make()
+    async with serving(Files()) as files:
+        models = [files.upload(f"loras/{number % 3}.safetensors") for number in range(12)]
+        await asyncio.gather(*(machine.run(model) for model in models))
+        assert files.asked == 1
+    assert [machine.given(f"loras/{number}.safetensors") == CONTENT for number in range(3)] == [True] * 3
+
+
+async def test_what_no_run_has_needed_for_long_is_taken_from_engines(machine: Machine) -> None:
+    async with serving(Files()) as files:
+        found = await machine.fetch(files.upload())
+        await machine.fetcher.place(found, machine.engine)
+        machine.fetcher._placer.give_up_unused(0)
+        assert machine.given() == CONTENT, "a run uses it"
+        await found.release()
+        machine.fetcher._placer.give_up_unused(0)
+        assert not (machine.engine / PATH).exists()
+        assert machine.store.contents() != []
 
 
 async def test_no_link_leads_out(machine: Machine, tmp_path: Path) -> None:
@@ -249,7 +341,7 @@ async def test_an_address_in_a_private_network_is_refused_and_named(connection: 
         machine = Machine(connection, tmp_path, outgoing)
         failure = await machine.failure(files.address())
         assert files.asked == 0
-    assert failure.code is FailureCode.MODEL_MISSING and not failure.retryable
+    assert failure.code is FailureCode.MODEL_MISSING and not failure.lacking
     assert "RUNFLOW_ALLOWED_NETWORKS" in failure.message
 
 

@@ -48,6 +48,13 @@ def test_a_file_that_a_prompt_names_and_its_version_does_not_declare_is_never_an
     assert of(views, "org", {"loras/deep\\z.safetensors": B}, (), {}) != "org"
 
 
+def test_names_are_found_wherever_they_stand() -> None:
+    views = ModelViews()
+    nested = {"1": {"class_type": "Power Lora", "inputs": {"lora_1": {"on": True, "lora": ["x.safetensors"]}}}}
+    assert of(views, "org", {PATH: A}, (), {}) == "org"
+    assert of(views, "org", {}, (), nested) != "org"
+
+
 def test_what_is_not_a_prompt_is_read_like_one() -> None:
     odd: Any = {"1": None, "2": {"inputs": 3}, "3": {"inputs": {"x": ["1", 0], "y": "x" * 5_000 + ".safetensors"}}}
     assert of(ModelViews(), "org", {PATH: A}, (), odd) == "org"

@@ -17,6 +17,10 @@ from runflow.worker.engine.boundary import Folder
 
 PLUGIN_FOLDER = "ComfyUI-Runflow"
 EXTRA_MODEL_PATHS = "extra_model_paths.yaml"
+LIVES = "lives"
+"""Below the base folder: where each engine has its folder, if a sandbox gives it one."""
+PLACED_MODELS = "placed-models.json"
+"""Beside `models`: the paths of what was placed there, where engines use one folder after the other."""
 _WRITTEN_BY_ENGINE = ("input", "output", "temp", "user", "home", "tmp")
 _FOLDERS = (*_WRITTEN_BY_ENGINE, "custom_nodes", "models")
 
@@ -47,6 +51,33 @@ def prepare_base(base: Path, comfy_dir: Path, plugin_dir: Path | None) -> list[s
     if plugin_dir is not None:
         link_or_copy(plugin_dir, nodes / PLUGIN_FOLDER)
     return _extra_models(comfy_dir / "models", base / EXTRA_MODEL_PATHS)
+
+
+def placed_before(base: Path) -> list[str]:
+    """Return the paths of models that were placed in the base folder, for an engine that may be gone."""
+    try:
+        known = json.loads((base / PLACED_MODELS).read_bytes())
+    except (OSError, ValueError):
+        return []
+    return [path for path in known if isinstance(path, str)] if isinstance(known, list) else []
+
+
+def clear_placed(base: Path) -> None:
+    """Take away the models that were placed for an earlier engine: the next one has others, or none."""
+    for path in placed_before(base):
+        take_away(base / "models", path)
+    (base / PLACED_MODELS).unlink(missing_ok=True)
+
+
+def take_away(models: Path, path: str) -> None:
+    """Remove a file below a folder of models; what is not there, or leads elsewhere, stays."""
+    above, _, name = path.rpartition("/")
+    with (
+        contextlib.suppress(OSError, ValueError),
+        Folder.at(models.resolve()) as held,
+        held.folder(above) if above else contextlib.nullcontext(held) as below,
+    ):
+        below.unlink(name)
 
 
 def link_or_copy(source: Path, place: Path) -> None:

@@ -21,7 +21,7 @@ from runflow.worker.engine.base import EngineStartFailed, SandboxFacts
 from runflow.worker.engine.boot import SECRET_VARIABLE, OwnedSettings, find_python, plugin_folder
 from runflow.worker.engine.boundary import Budget, BudgetSpent, Folder
 from runflow.worker.engine.flags import engine_arguments, needs_cpu
-from runflow.worker.engine.folders import prepare_base
+from runflow.worker.engine.folders import LIVES, clear_placed, prepare_base
 from runflow.worker.engine.forks.imported import ImportRecord
 from runflow.worker.engine.forks.supervisor import ForkSupervisor
 from runflow.worker.engine.isolation.probe import probe
@@ -36,7 +36,6 @@ from runflow.worker.runtime.record import write_atomically
 
 log = structlog.get_logger(__name__)
 
-LIVES = "lives"
 _TOLD_SECONDS = 10.0
 """How long the first engine waits to hear whether it may have a network; without an answer it has none."""
 
@@ -182,6 +181,7 @@ class EngineHome:
                 raise EngineStartFailed(
                     f"What an earlier engine left in {self.base_dir} cannot be removed in time. Remove it by hand."
                 )
+            clear_placed(self.base_dir)
             files.make()
             return Life("base", number, self.base_dir, self.uid, files)
         name = secrets.token_hex(8)

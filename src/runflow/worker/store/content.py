@@ -8,19 +8,21 @@ import asyncio
 import contextlib
 import errno
 import hashlib
+import math
 import os
 import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import orjson
 import structlog
 
 from runflow.worker.runtime.record import write_atomically
-from runflow.worker.store.blocks import forget
+from runflow.worker.store.blocks import forget, in_thread
 from runflow.worker.store.locks import FileLock, HeldAlone, Holds
 from runflow.worker.store.ranges import Source, SourceFailed, download
 
@@ -32,6 +34,10 @@ STALE_SECONDS = 7 * 24 * 3600
 """A download that nobody goes on with for so long is forgotten."""
 _REMOVED_SECONDS = 0.01
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class WrongContent(SourceFailed):
+    """A source has another file than was promised."""
 
 
 class StoreFull(OSError):
@@ -141,14 +147,14 @@ class ContentStore:
                 progress=progress,
                 room=lambda total: asyncio.to_thread(self._make_room, total, _written(part)),
             )
-            found = await asyncio.to_thread(_hash, part)
+            found = await in_thread(partial(_hash, part))
             if sha256 is not None and found != sha256:
                 forget(part)
-                raise SourceFailed(
+                raise WrongContent(
                     f"What {source.what} has is another file: its SHA-256 is {found[:10]}…, not {sha256[:10]}….",
-                    retryable=True,
+                    retryable=False,
                 )
-            return await asyncio.to_thread(self._keep, part, found, public=public)
+            return await in_thread(partial(self._keep, part, found, public=public))
 
     async def adopt(self, file: Path, sha256: str) -> Held:
         """Return a file of the operator's as a content of the store, held: a copy, which nobody else may change.
@@ -160,14 +166,14 @@ class ContentStore:
         async with FileLock(part.with_suffix(".lock")):
             if (held := await self.take(sha256)) is not None:
                 return held
-            return await asyncio.to_thread(self._copy, file, part, sha256)
+            return await in_thread(partial(self._copy, file, part, sha256))
 
     def _copy(self, file: Path, part: Path, sha256: str) -> Held:
         self._make_room(file.stat().st_size)
         shutil.copyfile(file, part)
         if _hash(part) != sha256:
             part.unlink()
-            raise SourceFailed(f"{file.name} has changed meanwhile.", retryable=True)
+            raise SourceFailed("A file of the worker's has changed meanwhile.", retryable=True)
         return self._keep(part, sha256, public=True)
 
     def _hold(self, sha256: str) -> Held | None:
@@ -225,7 +231,8 @@ class ContentStore:
             return None
         before = self._facts_on_disk(sha256)
         facts = _facts(path, is_public=before is not None and before.is_public)
-        self._write_facts(sha256, facts)
+        if facts != before:
+            self._write_facts(sha256, facts)
         return facts
 
     def contents(self) -> list[Content]:
@@ -253,10 +260,13 @@ class ContentStore:
     def _make_room(self, size_bytes: int, written_bytes: int = 0) -> None:
         """See that a file of this size may be kept, so much of which is written already. Raises `StoreFull`."""
         self._forget_stale()
-        contents = self.contents()
+        if self._lacks(size_bytes, written_bytes) > 0:
+            self._forget_parts(math.inf)
+        lacking = self._lacks(size_bytes, written_bytes)
+        unused = [one for one in self.contents() if not self._is_used(one.sha256)] if lacking > 0 else []
         # Where everything that could go would not do, nothing goes.
-        if self._lacks(size_bytes, written_bytes) <= sum(content.size_bytes for content in contents):
-            for content in contents:
+        if lacking <= sum(content.size_bytes for content in unused):
+            for content in unused:
                 if self._lacks(size_bytes, written_bytes) <= 0:
                     return
                 if self.remove(content.sha256):
@@ -274,17 +284,35 @@ class ContentStore:
         lacking = size_bytes - written_bytes + RESERVE_BYTES - shutil.disk_usage(self.folder).free
         if self._limit:
             used = sum(content.size_bytes for content in self.contents())
-            lacking = max(lacking, used + size_bytes - self._limit)
+            others = sum(_written(part) for part in self._parts()) - written_bytes
+            lacking = max(lacking, used + others + size_bytes - self._limit)
         return lacking
 
+    def _is_used(self, sha256: str) -> bool:
+        alone = self._holds.try_alone(sha256)
+        if alone is not None:
+            alone.release()
+        return alone is None
+
+    def _forget_parts(self, written_before: float) -> None:
+        """Remove downloads that nobody goes on with now, if nobody has since that time."""
+        for part in self._parts():
+            with contextlib.suppress(OSError):
+                alone = FileLock(part.with_suffix(".lock")).try_now()
+                if alone is not None:
+                    with alone:
+                        if part.stat().st_mtime < written_before:
+                            forget(part)
+
+    def _parts(self) -> list[Path]:
+        with contextlib.suppress(FileNotFoundError):
+            return [one for one in (self.folder / "downloads").iterdir() if one.suffix not in (".lock", ".blocks")]
+        return []
+
     def _forget_stale(self) -> None:
-        """Remove downloads that nobody goes on with, and what is known of contents that are gone."""
+        """Forget downloads that were begun long ago, and what is known of contents that are gone."""
         self._holds.prune([path.name for path in self._models()])
-        with contextlib.suppress(OSError):
-            for part in (self.folder / "downloads").iterdir():
-                is_old = part.suffix != ".lock" and time.time() - part.stat().st_mtime > STALE_SECONDS
-                if is_old:
-                    part.unlink(missing_ok=True)
+        self._forget_parts(time.time() - STALE_SECONDS)
 
     def _models(self) -> Iterator[Path]:
         with contextlib.suppress(FileNotFoundError):

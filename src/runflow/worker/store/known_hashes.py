@@ -94,6 +94,7 @@ class KnownHashes:
         self._file = file
         self._of_path: dict[str, _Entry] = {}
         self._of_file: dict[tuple[int, int], _Entry] = {}
+        self._with_content: dict[str, set[str]] = {}
         self._guard = threading.RLock()
         self._seen: tuple[int, int] | None = None  # inode and size of the log when it was read last
         self._offset = self._lines = 0
@@ -118,12 +119,15 @@ class KnownHashes:
                 self._refresh()
         return None
 
-    def find(self, sha256: str) -> Path | None:
-        """Return a file that has this content and is as it was when it was read, None where there is none."""
+    def find(self, sha256: str, counts: Callable[[Path], bool] = lambda _: True) -> Path | None:
+        """Return a file that has this content and is as it was when it was read, None where there is none.
+
+        `counts`: whether a file is asked for at all.
+        """
         self._refresh()
         with self._guard:
-            paths = [Path(entry.path) for entry in self._of_path.values() if entry.sha256 == sha256]
-        return next((path for path in paths if self.known(path) == sha256), None)
+            paths = [Path(path) for path in self._with_content.get(sha256, ())]
+        return next((path for path in paths if counts(path) and self.known(path) == sha256), None)
 
     async def hash(self, path: Path, *, turn: asyncio.Event | None = None) -> str:
         """Return the SHA-256 of a file, read unless it is known, and remember it.
@@ -193,8 +197,17 @@ class KnownHashes:
 
     def _note(self, entry: _Entry) -> None:
         with self._guard:
+            self._forget(entry.path)
             self._of_path[entry.path] = entry
             self._of_file[entry.state[:2]] = entry
+            self._with_content.setdefault(entry.sha256, set()).add(entry.path)
+
+    def _forget(self, path: str) -> None:
+        before = self._of_path.pop(path, None)
+        if before is not None:
+            self._with_content[before.sha256].discard(path)
+            if not self._with_content[before.sha256]:
+                del self._with_content[before.sha256]
 
     def _refresh(self) -> None:
         """Take in what was appended since, by whichever process."""
@@ -232,7 +245,7 @@ class KnownHashes:
     def _rewrite_without(self, entries: list[_Entry]) -> None:
         with self._guard:
             for entry in entries:
-                del self._of_path[entry.path]
+                self._forget(entry.path)
                 if self._of_file.get(entry.state[:2]) == entry:
                     del self._of_file[entry.state[:2]]
             fresh = self._file.with_name(f"{self._file.name}.part")

@@ -75,6 +75,11 @@ class FileLock:
         if held is not None:
             held.release()
 
+    def try_now(self) -> "Held | None":
+        """Take it from now on, apart from any `async with`; None while somebody has it. Raises OSError."""
+        descriptor = _take(self._path, fcntl.LOCK_EX)
+        return None if descriptor is None else Held(descriptor)
+
 
 class Holds:
     """Tells what is in use, by name: all who use it hold a file of that name together, in whatever process.

@@ -14,6 +14,7 @@ from typing import Any
 MOST_VIEWS = 16
 """Of one domain; the one that was used least lately is forgotten, and its engine serves nobody any more."""
 MOST_DOMAINS = 1_000
+MOST_NAMED = 10_000
 _LONGEST = 500
 _MODEL = re.compile(r".\.(safetensors|sft|ckpt|pt|pth|gguf|onnx|bin)$", re.IGNORECASE)
 
@@ -33,13 +34,26 @@ class _View:
         return same and not (named & self.ends) and not (self.named & ends)
 
 
+@dataclass(slots=True)
+class _Domain:
+    views: OrderedDict[int, _View] = field(default_factory=OrderedDict)
+    count: int = 0
+    """How many it had so far: an engine of one that was forgotten may still be there, so no number comes twice."""
+
+    def new_view(self) -> _View:
+        view = self.views[self.count] = _View(self.count)
+        self.count += 1
+        if len(self.views) > MOST_VIEWS:
+            self.views.popitem(last=False)
+        return view
+
+
 class ModelViews:
     """The views of a worker's runs."""
 
     def __init__(self) -> None:
         """Begin without any."""
-        self._domains: OrderedDict[str, OrderedDict[int, _View]] = OrderedDict()
-        self._numbers = 0
+        self._domains: OrderedDict[str, _Domain] = OrderedDict()
 
     def domain_of(
         self, domain: str, given: Mapping[str, str], there: Iterable[str], prompt: Any, values: Mapping[str, Any]
@@ -49,7 +63,8 @@ class ModelViews:
         `given`: the contents of models by path that the run's engine is to be given; `there`: the paths of models that
         the version declares and every engine has. `prompt` and the caller's `values` may name others.
         """
-        views = self._domains.setdefault(domain, OrderedDict())
+        known = self._domains.setdefault(domain, _Domain())
+        views = known.views
         self._domains.move_to_end(domain)
         if len(self._domains) > MOST_DOMAINS:
             self._domains.popitem(last=False)
@@ -58,15 +73,13 @@ class ModelViews:
         declared = {end for path in contents for end in _ends(path)}
         named = {name for name in _named(prompt, values) if name not in declared}
         view = next((views[one] for one in sorted(views) if views[one].agrees(contents, ends, named)), None)
-        if view is None:
-            self._numbers += bool(views)
-            view = views[self._numbers if views else 0] = _View(self._numbers if views else 0)
-            if len(views) > MOST_VIEWS:
-                views.popitem(last=False)
+        view = view or known.new_view()
         views.move_to_end(view.number)
         view.contents |= contents
         view.ends |= ends
         view.named |= named
+        if len(view.named) > MOST_NAMED:
+            del views[view.number]  # callers name whatever they like
         return f"{domain} {view.number}" if view.number else domain
 
 
@@ -75,10 +88,14 @@ def _ends(path: str) -> Iterator[str]:
     yield from ("/".join(parts[first:]) for first in range(len(parts)))
 
 
-def _named(prompt: Any, values: Mapping[str, Any]) -> Iterator[str]:
-    nodes = prompt.values() if isinstance(prompt, Mapping) else ()
-    inputs = [node.get("inputs") for node in nodes if isinstance(node, Mapping)]
-    for fields in (*inputs, values):
-        for value in fields.values() if isinstance(fields, Mapping) else ():
-            if isinstance(value, str) and len(value) <= _LONGEST and _MODEL.search(value):
-                yield value.replace("\\", "/")
+def _named(*documents: Any) -> Iterator[str]:
+    """Yield the texts that look like files of models, wherever they stand."""
+    waiting = list(documents)
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, Mapping):
+            waiting += one.values()
+        elif isinstance(one, list | tuple):
+            waiting += one
+        elif isinstance(one, str) and len(one) <= _LONGEST and _MODEL.search(one):
+            yield one.replace("\\", "/")
