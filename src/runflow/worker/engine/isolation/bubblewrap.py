@@ -26,6 +26,7 @@ def main(arguments: "list[str]") -> None:
     kernel.die_with_parent()
     if os.getppid() != plan["worker"]:  # it died before the guard was set
         os._exit(1)
+    kernel.take_orphans()  # where bubblewrap is killed, its first process within is ours
     process = os.fork()
     if process == 0:
         enter.guarded(_wrap, plan)

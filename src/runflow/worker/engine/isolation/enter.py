@@ -61,9 +61,19 @@ def wait_outside(first: int, guard: int) -> None:
         ready = dict(watched.poll())
         if guard in ready and not os.read(guard, 1024):
             os.kill(first, signal.SIGKILL)
+            _wait_for_all()
             os._exit(1)
         if ended in ready:
             kernel.end_like(os.waitpid(first, 0)[1])
+
+
+def _wait_for_all() -> None:
+    """Wait until nothing is left: who hears of our end takes what was written as final."""
+    try:
+        while True:
+            os.waitpid(-1, 0)
+    except ChildProcessError:
+        pass
 
 
 def guarded(step, *given) -> None:  # type: ignore[no-untyped-def]

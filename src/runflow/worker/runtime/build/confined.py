@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 _LOOK_SECONDS = 0.25
 _SHARE_OF_LOOKING = 4
 """How many times as long as a look takes the pause after it is at least."""
+_LAST_WORDS_SECONDS = 10.0
 _KEPT_FREE_BYTES = 1 << 30
 """What a build leaves of the disk: files that it has removed and still holds open are in no folder to be counted."""
 _MOST_ENTRIES = 2_000_000
@@ -204,7 +205,9 @@ async def _followed(started: Started, writable: Path, limits: Limits, said: Said
     finally:
         over.cancel()
         returncode = await started.end()
-        await asyncio.gather(reader, ended)
+        # All who had its output are gone. Should one not be, the worker does not wait for it.
+        await asyncio.wait({reader, ended}, timeout=_LAST_WORDS_SECONDS)
+        reader.cancel()
     return Result(returncode, timed_out=not done, tail=said.tail(), why=why)
 
 

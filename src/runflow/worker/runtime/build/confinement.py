@@ -23,12 +23,13 @@ PYTHON = Path(sys.executable)
 """What runs the scripts of the sandbox."""
 _PROBE_SECONDS = 60.0
 _SHELL = Path("/bin/sh")
-_TRIES = """
+TRIES = """
 : >"$1/written" || exit 1
 for place in "$2" /proc/1/environ; do
     if (: <"$place") 2>/dev/null && [ "$(cat "$place")" ]; then echo "it can read $place"; exit 1; fi
 done
 """
+"""What a sandbox has to refuse to a program, in the shell's words: it has a folder of its own, and a file beside it."""
 _found: dict[Path, Sandbox] = {}
 
 
@@ -112,7 +113,7 @@ def _prepared(sandbox: Sandbox, number: int, made: Path) -> dict[str, Any]:
     return plan(
         sandbox,
         seen_by_build(sandbox, [], writable),
-        [str(_SHELL), "-c", _TRIES, "sh", str(writable), str(closed)],
+        [str(_SHELL), "-c", TRIES, "sh", str(writable), str(closed)],
         folder=writable,
         environment={"PATH": "/usr/bin:/bin"},
         number=number,
