@@ -304,6 +304,14 @@ def with_given(code: str, given: dict[str, Any]) -> str:
     return f"import sys; sys.argv.append({json.dumps(given)!r})\n{code}"
 
 
+def lives(process: psutil.Process) -> bool:
+    """Tell whether a process has not ended. It may do so between two looks at it."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def named(word: str) -> list[psutil.Process]:
     """Return the processes that have a word in their command line."""
     found = []

@@ -22,6 +22,7 @@ from tests.support.shut_in import (
     TRIES,
     assert_has_no_right,
     assert_nobody_else_gets_to,
+    lives,
     named,
     victim,
     with_given,
@@ -149,7 +150,7 @@ async def test_what_it_started_ends_with_it(how: str, wrapped: Held) -> None:
         os.kill(engine.pid, signal.SIGKILL)
     else:
         family[0].kill()
-    await until(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in family))
+    await until(lambda: not any(lives(one) for one in family))
     assert named(word) == []
     await engine.kill()
 

@@ -64,7 +64,9 @@ def wait_outside(first: int, guard: int) -> None:
             _wait_for_all()
             os._exit(1)
         if ended in ready:
-            kernel.end_like(os.waitpid(first, 0)[1])
+            status = os.waitpid(first, 0)[1]
+            _wait_for_all()
+            kernel.end_like(status)
 
 
 def _wait_for_all() -> None:
