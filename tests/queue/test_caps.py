@@ -73,7 +73,7 @@ async def test_a_full_workflow_is_passed_over_and_says_so(
     leases = [await worker.lease() for _ in range(3)]
     assert [lease and lease["run_id"] for lease in leases] == [first["id"], beside["id"], None]
     waiting = (await client.get(f"/v1/runs/{second['id']}")).json()
-    assert waiting["waiting_reason"] == "Its workflow may have 1 runs at a time, and has them."
+    assert waiting["waiting_reason"] == "Its workflow may have 1 run at a time, and has it."
     poll = asyncio.create_task(worker.lease(wait=30))
     await asyncio.sleep(0)
     assert leases[0] is not None

@@ -80,7 +80,7 @@ def faults(model: type[BaseModel], raw: bytes) -> dict[str, str]:
 
 def test_an_unknown_field_is_told_those_that_there_are() -> None:
     found = faults(DispatchRequest, b'{"inputs": {}, "webhook_url": "https://a.example"}')
-    expected = "Expected are: input, callback_url, client_ref, metadata"
+    expected = "Expected are: input, callback_url, client_ref, metadata, version, priority"
     assert found["body.inputs"] == f'There is no field "inputs" here. Did you mean "input"? {expected}'
     assert found["body.webhook_url"] == f'There is no field "webhook_url" here. {expected}'
     long = faults(DispatchRequest, b'{"input": {}, "%s": 1}' % (b"x" * 5000))

@@ -105,7 +105,8 @@ class _Kept:
 def _told_of_caps(caps: FullCaps) -> str | None:
     for noun, most in (("workflow", caps.of_workflow), ("organization", caps.of_organization)):
         if most is not None:
-            return f"Its {noun} may have {most} runs at a time, and has them."
+            runs, them = ("run", "it") if most == 1 else ("runs", "them")
+            return f"Its {noun} may have {most} {runs} at a time, and has {them}."
     return None
 
 
