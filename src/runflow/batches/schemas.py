@@ -64,7 +64,7 @@ class CreateBatch(BaseModel):
         Metadata | None, Field(description="Any keys and values, stored on the batch and echoed in its callback.")
     ] = None
     version: Version = None
-    priority: Annotated[Priority, Field(description="Of every item, as of a dispatch.")] = 0
+    priority: Annotated[Priority, Field(description="Of every item, as of a dispatch.")] = None
 
     @model_validator(mode="after")
     def _either(self) -> "CreateBatch":

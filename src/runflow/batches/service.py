@@ -211,7 +211,7 @@ async def create(
     of every item.
     """
     target = await dispatcher.target(caller, owner, slug, body.version)
-    await dispatcher.admit(caller, target, body.priority)
+    await dispatcher.admit(caller, target, body.priority or 0)
     given, references, faults = _read(body, target)
     faults += callback_faults(dispatcher.services, body.callback_url)
     prepared = await prepare(dispatcher.services, caller, target, given, body.metadata, faults)
@@ -235,7 +235,7 @@ async def create(
             client_ref=reference,
             request_id=request_id,
             source_code="batch",
-            priority=body.priority,
+            priority=body.priority or 0,
             batch_id=batch["id"],
             batch_index=index,
         )

@@ -43,7 +43,7 @@ class Dispatcher:
             client_ref=body.client_ref,
             callback_url=body.callback_url,
             request_id=request_id,
-            priority=body.priority,
+            priority=body.priority or 0,
         )
 
     async def target(self, caller: Principal, owner: str, slug: str, version: int | None) -> DispatchTarget:

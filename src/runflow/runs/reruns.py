@@ -41,7 +41,7 @@ async def rerun(
         client_ref=body.client_ref if "client_ref" in sent else run.client_ref,
         callback_url=body.callback_url if "callback_url" in sent else run.callback_url,
         request_id=request_id,
-        priority=body.priority,
+        priority=body.priority or 0,
         source_code="rerun",
         rerun_of=run_id,
     )

@@ -146,10 +146,8 @@ Reason = Annotated[str, Field(min_length=MIN_REASON, max_length=MAX_REASON), Aft
 
 
 Priority = Annotated[
-    StrictInt,
+    Annotated[StrictInt, Field(ge=-MOST_PRIORITY, le=MOST_PRIORITY)] | None,
     Field(
-        ge=-MOST_PRIORITY,
-        le=MOST_PRIORITY,
         description="-10 to 10: its place among your organization's runs, a step counting as a minute of waiting. Any "
         "but 0 needs the scope `runs:prioritize`.",
     ),
@@ -186,7 +184,7 @@ class DispatchRequest(BaseModel):
         Field(description="Any keys and values, up to 64 KiB of JSON, stored on the run and echoed in callbacks."),
     ] = None
     version: Version = None
-    priority: Priority = 0
+    priority: Priority = None
 
 
 class Cancellation(BaseModel):
@@ -227,7 +225,7 @@ class RerunRequest(BaseModel):
     callback_url: Annotated[CallbackUrl | None, Field(description="Null: no callback.")] = None
     client_ref: ClientRef | None = None
     metadata: Metadata | None = None
-    priority: Annotated[Priority, Field(description="As of a dispatch; not taken over from the run.")] = 0
+    priority: Annotated[Priority, Field(description="As of a dispatch; not taken over from the run.")] = None
 
 
 class RunOutputFile(BaseModel):
