@@ -99,6 +99,7 @@ async def test_the_operator_sees_in_short_what_a_worker_has(
         "node_packs_count": 1,
         "models_count": 1,
         "places_models": False,
+        "fetches_addresses": False,
         "allows_pickle": False,
     }
     assert shown["sandbox"] == {**sandbox, "why_not_better": None}

@@ -14,10 +14,10 @@ import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from runflow.outgoing import InvalidUrl
-from runflow.outgoing.urls import Origin, check_url, origin
+if TYPE_CHECKING:
+    from runflow.outgoing.urls import Origin
 
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _OURS = frozenset(
@@ -38,7 +38,7 @@ class Credentials:
 
     __slots__ = ("_headers",)
 
-    def __init__(self, headers: Mapping[Origin, Mapping[str, str]] | None = None) -> None:
+    def __init__(self, headers: "Mapping[Origin, Mapping[str, str]] | None" = None) -> None:
         """Take the headers by origin; none by default."""
         self._headers = dict(headers or {})
 
@@ -58,7 +58,7 @@ class Credentials:
             headers[found[0]] = found[1]
         return cls(headers)
 
-    def headers_for(self, origin: Origin) -> Mapping[str, str]:
+    def headers_for(self, origin: "Origin") -> Mapping[str, str]:
         """Return the headers for this exact origin, none where it has no credentials."""
         return self._headers.get(origin, {})
 
@@ -98,7 +98,7 @@ def _decoded(content: bytes) -> str | None:
         return None
 
 
-def _parse(line: str) -> tuple[Origin, Mapping[str, str]] | None:
+def _parse(line: str) -> "tuple[Origin, Mapping[str, str]] | None":
     """Return the origin and the headers of a line, None for a bad one."""
     host, kind, first, second, *_ = [*line.split(maxsplit=3), "", "", "", ""]
     target = _origin(host)
@@ -114,8 +114,12 @@ def _parse(line: str) -> tuple[Origin, Mapping[str, str]] | None:
     return target, headers
 
 
-def _origin(text: str) -> Origin | None:
+def _origin(text: str) -> "Origin | None":
     """Return the origin that a host or an origin names, None for anything else."""
+    # Here, so that the help of a command does not load an HTTP client.
+    from runflow.outgoing import InvalidUrl
+    from runflow.outgoing.urls import check_url, origin
+
     try:
         url = check_url(text if "://" in text else f"https://{text}")
     except InvalidUrl:
