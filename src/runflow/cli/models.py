@@ -105,7 +105,7 @@ def remove(
     key: Key = None,
     as_json: Json = False,
 ) -> None:
-    """Remove a model with its bytes; workers that have it keep it."""
+    """Remove a model with its bytes; runs that need it wait for a worker that has the file of its own."""
     if store:
         _remove_from_store(model)
         return
@@ -127,7 +127,10 @@ def remove(
     if as_json:
         print_json(found)
     else:
-        say(f"Removed {found.filename}." + (f" Runs of {users} wait where no worker has it." if users else ""))
+        say(
+            f"Removed {found.filename}."
+            + (f" Runs of {users} wait where no worker has the file of its own." if users else "")
+        )
 
 
 def _list_store(as_json: bool) -> None:

@@ -166,7 +166,7 @@ async def get_model(
     summary="Delete a model",
 )
 async def delete_model(id: ModelId, caller: Caller, services: ServicesDep, force: Force = False) -> Response:
-    """Delete a model with its bytes. Workers that have it keep it; without one, runs that need it wait.
+    """Delete a model with its bytes. Runs that need it wait, unless a worker has the file of its own.
 
     409 while the current version of a workflow uses it, unless `force=true`.
     """

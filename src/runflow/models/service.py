@@ -74,7 +74,7 @@ async def get(services: Services, caller: Principal, model_id: UUID, query: Reco
 async def delete(services: Services, caller: Principal, model_id: UUID, *, force: bool = False) -> None:
     """Delete a model with its bytes. Raises `ModelNotFound`, and without `force` `Conflict` for one that is in use.
 
-    A worker that has it already keeps it; without one, the runs that need it wait.
+    Runs that need it wait for a worker that has the file of its own.
     """
     async with services.db.tenant(caller.org_id) as transaction:
         model = await queries.get_model(transaction, model_id)

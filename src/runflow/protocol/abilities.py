@@ -21,6 +21,9 @@ MOST_MODELS = 20_000
 PICKLES = frozenset({".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl", ".pickle"})
 """Suffixes of files that a loader may unpickle, which can run code."""
 
+SAME_KIND = {"unet": "diffusion_models", "clip": "text_encoders", "t2i_adapter": "controlnet"}
+"""Folders of `models/` that ComfyUI reads as one kind: the old name and the new one."""
+
 ListName = Literal["node_types", "node_packs", "models"]
 LIST_NAMES: tuple[ListName, ...] = ("node_types", "node_packs", "models")
 

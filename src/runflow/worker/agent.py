@@ -171,8 +171,9 @@ class Agent:
             return
         try:
             await self._own.keep_reading()
-        except OSError as error:
-            log.warning("Models are not read ahead of the runs that need them.", reason=str(error))
+        except* OSError as errors:
+            reason = str(errors.exceptions[0])
+            log.warning("The operator's models are no longer read before a run needs them.", reason=reason)
 
     def _make_folders(self) -> ResourceCache:
         home = self._settings.home

@@ -17,6 +17,7 @@ from runflow.db.sized_memory import SizedMemory
 from runflow.db.transaction import Transaction
 from runflow.protocol.abilities import (
     LIST_NAMES,
+    SAME_KIND,
     Abilities,
     AbilityLists,
     ListName,
@@ -35,15 +36,12 @@ MAX_BYTES = 256 * 1024 * 1024
 """Most bytes of lists that a process keeps in memory: of twenty engines with 5,000 classes and 20,000 models each, or
 of a thousand with a few hundred."""
 
-_SAME_FOLDER = {"unet": "diffusion_models", "clip": "text_encoders", "t2i_adapter": "controlnet"}
-"""Folders of `models/` that ComfyUI reads as one kind: the old name and the new one."""
-
 
 def model_key(path: str) -> str:
     """Return a model's path in the one form in which paths are compared."""
     plain = path.replace("\\", "/").removeprefix("./").strip("/")
     kind, slash, name = plain.partition("/")
-    return f"{_SAME_FOLDER.get(kind, kind)}{slash}{name}"
+    return f"{SAME_KIND.get(kind, kind)}{slash}{name}"
 
 
 class ModelIndex:

@@ -1,10 +1,8 @@
 """The one form of a model's path below `models/`, by which files are found, given and compared."""
 
+from runflow.protocol.abilities import SAME_KIND
 from runflow.worker.engine.base import EngineError
 from runflow.worker.engine.folders import relative_path
-
-SAME_KIND = {"unet": "diffusion_models", "clip": "text_encoders", "t2i_adapter": "controlnet"}
-"""Folders of `models/` that ComfyUI reads as one kind: the old name and the new one."""
 
 
 def model_path(path: str) -> str:

@@ -10,7 +10,7 @@ _UNITS = ("bytes", "KB", "MB", "GB", "TB")
 
 
 class Progress:
-    """Tells of the download of one model, each `EVERY_SECONDS` and at its end if it took longer than that."""
+    """Tells of the download of one model each `EVERY_SECONDS`."""
 
     def __init__(self, path: str, tell: Tell) -> None:
         """Tell of the model with this path."""
