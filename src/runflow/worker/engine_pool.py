@@ -54,13 +54,15 @@ class _For(Enum):
 class _Request:
     domain: str
     version_id: UUID
+    runtime: str
+    """Of whose engines one is wanted; empty: of the worker's own ComfyUI's."""
     seat: asyncio.Future[Seat] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     waits_for: _For | None = None
     until: float | None = None
 
 
 class EnginePool:
-    """Owns the engines of a worker. `find` returns a new one, not started, or raises `NoEngine`.
+    """Owns the engines of a worker. `find` returns a new one of a runtime, not started, or raises `NoEngine`.
 
     `on_change` is told how things stand, whenever that changes. `single_use`: each domain comes only once, so an engine
     is of no use after it.
@@ -68,7 +70,7 @@ class EnginePool:
 
     def __init__(
         self,
-        find: Callable[[], Engine],
+        find: Callable[[str], Engine],
         on_change: Callable[[EngineState], None],
         limits: Limits,
         *,
@@ -84,8 +86,8 @@ class EnginePool:
         self._backoff = backoff or Backoff(first=0.2, longest=60.0)
         self._engines: list[PooledEngine] = []
         self._requests: list[_Request] = []
-        self._found: Engine | None = None
-        """Found to be started alone, when the others are gone."""
+        self._found: tuple[str, Engine] | None = None
+        """Found to be started alone, when the others are gone; with its runtime."""
         self._wake = asyncio.Event()
         self._uses = 0
         self._failure: str | None = None
@@ -134,12 +136,12 @@ class EnginePool:
         await asyncio.gather(*(one.end() for one in self._engines))
         self._wake.set()
 
-    async def seat(self, domain: str, version_id: UUID) -> Seat:
-        """Wait for a place in an engine that serves this domain. Whoever has it must call `leave`.
+    async def seat(self, domain: str, version_id: UUID, runtime: str = "") -> Seat:
+        """Wait for a place in an engine of this runtime that serves this domain. Whoever has it must call `leave`.
 
         Raises `GivenBack` where other runs take too long, or no engine comes up soon.
         """
-        request = _Request(domain, version_id)
+        request = _Request(domain, version_id, runtime)
         self._requests.append(request)
         self._seat_waiting()
         if not request.seat.done() or self._single_use:
@@ -221,7 +223,7 @@ class EnginePool:
         now = asyncio.get_running_loop().time()
         self._bury(now)
         wanted = self._seat_waiting()
-        self._end_unneeded(len(wanted))
+        self._end_unneeded(wanted)
         self._start_wanted(wanted, now)
         self._set(self._state())
         pause = self._expire(now)
@@ -250,26 +252,29 @@ class EnginePool:
         if any(one.is_ready for one in self._engines):
             self._failure = None
 
-    def _seat_waiting(self) -> list[str]:
-        """Seat in order whoever can be, note of the others what they wait for, and return domains without an engine.
+    def _seat_waiting(self) -> list[tuple[str, str]]:
+        """Seat in order whoever can be, note of the others what they wait for, and return who is without an engine.
+
+        Returned are runtime and domain of each.
 
         Behind one that waits for another's engine to go nobody is seated: that engine must run empty, and stay so.
         """
         new = [one for one in self._engines if one.is_new and not one.is_going]
         new.sort(key=lambda one: not one.is_ready)
-        promised: dict[str, PooledEngine] = {}
-        wanted: list[str] = []
+        promised: dict[tuple[str, str], PooledEngine] = {}
+        wanted: list[tuple[str, str]] = []
         is_blocked = False
         for request in list(self._requests):
-            one = self._serving(request.domain) or promised.get(request.domain) or (new.pop(0) if new else None)
+            whose = request.runtime, request.domain
+            one = self._serving(*whose) or promised.get(whose) or _taken(new, request.runtime)
             if one is None:
-                if request.domain not in wanted:
-                    wanted.append(request.domain)
+                if whose not in wanted:
+                    wanted.append(whose)
                 is_full = len(wanted) > self._room + self._room_soon
                 self._note_wait(request, _For.ROOM if is_blocked or is_full else self._start_or_repair())
                 is_blocked |= len(wanted) > self._room
                 continue
-            promised[request.domain] = one
+            promised[whose] = one
             if is_blocked or self._must_run_empty(one):
                 is_blocked = True
                 self._note_wait(request, _For.ROOM)
@@ -292,9 +297,11 @@ class EnginePool:
         one.seats.add(seat)
         request.seat.set_result(seat)
 
-    def _serving(self, domain: str) -> PooledEngine | None:
-        """Return the engine that serves this domain, if there is one."""
-        serving = (one for one in self._engines if not one.engine.isolates or one.domain == domain)
+    def _serving(self, runtime: str, domain: str) -> PooledEngine | None:
+        """Return the engine of this runtime that serves this domain, if there is one."""
+        serving = (
+            one for one in self._engines if one.runtime == runtime and (not one.engine.isolates or one.domain == domain)
+        )
         return next((one for one in serving if not one.is_going), None)
 
     @property
@@ -307,7 +314,7 @@ class EnginePool:
     @property
     def _room_soon(self) -> int:
         """How many engines may be started once those are gone that have no run."""
-        going = sum(one.is_going or one.is_idle for one in self._engines)
+        going = sum(one.is_going or one.is_idle or one.is_new for one in self._engines)
         return int(going == len(self._engines)) if self._is_alone else going
 
     @property
@@ -335,14 +342,17 @@ class EnginePool:
         """Return the most memory that one engine had or will have with the runs that it has now; None: not known."""
         return highest((one.peak, *(self.peaks.of(seat.version_id) for seat in one.seats)))
 
-    def _end_unneeded(self, wanted: int) -> None:
+    def _end_unneeded(self, wanted: list[tuple[str, str]]) -> None:
         """End engines without runs: used up, in the place of one that is wanted, or too large beside another."""
-        lacking = wanted - self._room - sum(one.is_going for one in self._engines)
+        lacking = len(wanted) - self._room - sum(one.is_going for one in self._engines)
         if wanted and self._is_alone:
             lacking = len(self._engines)
-        for one in sorted((one for one in self._engines if one.is_idle), key=lambda one: one.used_at):
+        runtimes = {runtime for runtime, _ in wanted}
+        # One that is nobody's yet is of no use to who wants another runtime.
+        spare = (one for one in self._engines if one.is_idle or (one.is_new and one.runtime not in runtimes))
+        for one in sorted((one for one in spare if not one.is_going), key=lambda one: one.used_at):
             newer = [other for other in self._engines if other.used_at > one.used_at and other.prompted]
-            if self._single_use:
+            if self._single_use and one.is_idle:
                 self._end(one, "Each run gets an engine of its own.")
             elif lacking > 0:
                 lacking -= 1
@@ -350,28 +360,28 @@ class EnginePool:
             elif any(self._is_in_the_way(one, other) for other in newer):
                 self._end(one, "Two engines take too much of the machine's memory.")
 
-    def _start_wanted(self, wanted: list[str], now: float) -> None:
+    def _start_wanted(self, wanted: list[tuple[str, str]], now: float) -> None:
         """Start an engine for each domain that wants one, and one ahead where none is wanted."""
         if now < self._not_before or self._stopping:
             return
         ahead = not self._engines or (self._single_use and not any(one.is_new for one in self._engines))
-        for _ in wanted or ([""] if ahead else []):
-            if not self._room or not self._start(now):
+        for runtime, _ in wanted or ([("", "")] if ahead else []):
+            if not self._room or not self._start(runtime, now):
                 return
 
-    def _start(self, now: float) -> bool:
+    def _start(self, runtime: str, now: float) -> bool:
+        found, self._found = self._found, None
         try:
-            engine = self._found or self._find()
+            engine = found[1] if found is not None and found[0] == runtime else self._find(runtime)
         except NoEngine as missing:
             self._missing, self._not_before = str(missing), now + self._look_again_seconds
             return False
         self._missing = None
         if self._engines and not engine.quick:
-            self._found = engine
+            self._found = runtime, engine
             return False
-        self._found = None
         self._model_folders = engine.model_folders
-        self._engines.append(PooledEngine(engine, self._wake.set, planned=self._failure is None))
+        self._engines.append(PooledEngine(engine, self._wake.set, planned=self._failure is None, runtime=runtime))
         return True
 
     def _end(self, one: PooledEngine, why: str) -> None:
@@ -406,9 +416,12 @@ class EnginePool:
 
     # ------------------------------------------------------------------------------------------- how things stand
     def _state(self) -> EngineState:
-        ready = next((one for one in self._engines if one.is_ready), None)
+        # What this worker can do is told by its own ComfyUI, whichever runtimes execute beside it.
+        ready = next((one for one in self._engines if one.is_ready and not one.runtime), None)
         if ready is not None:
             return EngineState(EngineStatus.READY, description=ready.description)
+        if self.state.status is EngineStatus.READY and any(one.is_ready for one in self._engines):
+            return self.state
         silent = next((one.trouble for one in self._engines if one.trouble is not None and not one.ending), None)
         if silent is not None:
             return EngineState(EngineStatus.ENGINE_DOWN, silent)
@@ -424,6 +437,14 @@ class EnginePool:
         if not _same(state, self.state):
             self.state = state
             self._on_change(state)
+
+
+def _taken(new: list[PooledEngine], runtime: str) -> PooledEngine | None:
+    """Take the first engine of this runtime out of those that are nobody's yet."""
+    found = next((one for one in new if one.runtime == runtime), None)
+    if found is not None:
+        new.remove(found)
+    return found
 
 
 def _same(one: EngineState, other: EngineState) -> bool:

@@ -11,8 +11,10 @@ from runflow.worker.engine_supervisor import EngineSupervisor
 class PooledEngine(EngineSupervisor):
     """One engine of the pool, with whose it is and what it has done."""
 
-    def __init__(self, engine: Engine, on_change: Callable[[], None], *, planned: bool) -> None:
+    def __init__(self, engine: Engine, on_change: Callable[[], None], *, planned: bool, runtime: str = "") -> None:
         super().__init__(engine, on_change)
+        self.runtime = runtime
+        """The fingerprint of what it is an engine of; empty: the worker's own ComfyUI."""
         self.planned = planned
         """Whether it was started in good order, not because another one died."""
         self.domain: str | None = None

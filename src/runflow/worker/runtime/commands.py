@@ -1,5 +1,7 @@
 """Run one external command and keep the end of what it said; what can go wrong while a runtime is built."""
 
+import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -8,7 +10,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
+
+T = TypeVar("T")
 
 
 class InstallError(Exception):
@@ -29,6 +33,7 @@ class EnvironmentDamaged(InstallError):
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s@]+@")
 _TAIL_LINES = 15
+_LAST_WORDS_SECONDS = 5.0
 
 
 class CommandFailed(InstallError):
@@ -78,6 +83,9 @@ def run(
         )
     except FileNotFoundError:
         raise InstallError(f"{what} failed: the command `{command[0]}` is not installed.") from None
+    work: _Work | None = getattr(_of_thread, "work", None)
+    if work is not None:
+        work.began(process, alone=alone)
     said = _Said(on_line)
     readers = [
         threading.Thread(target=said.read, args=(stream, keep), daemon=True)
@@ -102,6 +110,69 @@ def run(
     if code != 0:
         raise CommandFailed(what, code, "(see the lines above)" if show else "\n".join(said.tail))
     return "\n".join(said.output)
+
+
+class _Work:
+    """What one thread does, for who may want it to end: its command is killed, and each that it begins after that."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._alone = False
+        self._stopped = False
+
+    def began(self, process: "subprocess.Popen[bytes]", *, alone: bool) -> None:
+        with self._lock:
+            self._process, self._alone = process, alone
+            if self._stopped:
+                self._kill()
+
+    def stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            self._kill()
+
+    def _kill(self) -> None:
+        process = self._process
+        if process is not None and process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL) if self._alone else process.kill()
+
+
+_of_thread = threading.local()
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """Do what blocks in a thread of its own and return what it returns; when cancelled, its commands are killed."""
+    held = _Work()
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if done.done():
+            return
+        done.set_exception(error) if error is not None else done.set_result(result)  # type: ignore[arg-type]
+
+    def body() -> None:
+        _of_thread.work = held
+        result, failed = None, None
+        try:
+            result = work()
+        except BaseException as error:
+            failed = error
+        with contextlib.suppress(RuntimeError):  # nobody is left who waits
+            loop.call_soon_threadsafe(settle, result, failed)
+
+    # No thread of the executor: a process that ends would wait for those, and an installation may take an hour.
+    threading.Thread(target=body, name="command", daemon=True).start()
+    try:
+        return await asyncio.shield(done)
+    except asyncio.CancelledError:
+        held.stop()
+        with contextlib.suppress(BaseException):
+            async with asyncio.timeout(_LAST_WORDS_SECONDS):
+                await asyncio.shield(done)
+        raise
 
 
 class _Said:

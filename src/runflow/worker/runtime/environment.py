@@ -56,8 +56,10 @@ class Environment:
             return False
         return True
 
-    def make(self, reporter: Reporter, *, python: str | None = None) -> None:
+    def make(self, reporter: Reporter, *, python: str | None = None, relocatable: bool = False) -> None:
         """Make the environment, removing a broken or half-made one. `python` names another interpreter than ours.
+
+        A `relocatable` one works wherever its folder is moved to; only uv makes such.
 
         Raises InstallError, which names the package to install where Python lacks venv.
         """
@@ -67,7 +69,7 @@ class Environment:
         reporter.step(f"Making a Python environment in {self.root} with {'uv' if self.uv else 'venv'}")
         what = "Making the Python environment"
         if self.uv:
-            self._make_with_uv(self.uv, base)
+            self._make_with_uv(self.uv, base, relocatable=relocatable)
             return
         try:
             run([base, "-m", "venv", self.root], what=what, timeout=600)
@@ -75,9 +77,11 @@ class Environment:
             shutil.rmtree(self.root, ignore_errors=True)
             raise InstallError(f"{error}\n{missing_venv_advice()}") from None
 
-    def _make_with_uv(self, uv: Path, base: str) -> None:
+    def _make_with_uv(self, uv: Path, base: str, *, relocatable: bool) -> None:
         what = "Making the Python environment with uv"
-        command: list[str | Path] = [uv, "venv", "--quiet", "--clear", *self.indexes.arguments_for_uv, "--python", base]
+        moves = ["--relocatable"] if relocatable else []
+        options = ["--quiet", "--clear", *moves, *self.indexes.arguments_for_uv, "--python", base]
+        command: list[str | Path] = [uv, "venv", *options]
         try:
             run([*command, "--seed", self.root], what=what, env=self._env(None), timeout=600)
         except CommandFailed:

@@ -13,10 +13,20 @@ from runflow.worker.runtime.record import write_atomically
 FAILED, LOG = "build.failed.json", "build.log"
 
 
+class SourceNotApproved(InstallError):
+    """A source may not be fetched before the operator has approved it. `source`: its origin and commit."""
+
+    def __init__(self, message: str, source: tuple[str, str]) -> None:
+        """Keep what has to be approved."""
+        super().__init__(message)
+        self.source = source
+
+
 class RuntimeBuildFailed(InstallError):
     """A runtime could not be built. `is_permanent`: it would fail again, for the same reason.
 
     `code` is for programs, `step` is what was done, `pack` whose fault it is, `log_path` where all of it stands.
+    `waits_for`: origin and commit of a source that has to be approved first.
     """
 
     def __init__(
@@ -28,6 +38,7 @@ class RuntimeBuildFailed(InstallError):
         pack: str | None = None,
         is_permanent: bool = True,
         log_path: Path | None = None,
+        waits_for: tuple[str, str] | None = None,
     ) -> None:
         """Say what failed, where, and the next step."""
         super().__init__(message)
@@ -37,6 +48,7 @@ class RuntimeBuildFailed(InstallError):
         self.pack = pack
         self.is_permanent = is_permanent
         self.log_path = log_path
+        self.waits_for = waits_for
 
 
 def write_failure(folder: Path, failure: RuntimeBuildFailed, part: Path) -> None:

@@ -18,7 +18,7 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,6 +172,18 @@ class Runtimes:
                     self._remove(size.runtime.fingerprint, only_if_before=size.last_used)
                     used -= size.own_bytes
                     evicted.append(size.runtime)
+        return tuple(evicted)
+
+    def evict_unless(self, needed: Collection[str], idle_seconds: float) -> tuple[Runtime, ...]:
+        """Remove what is not among the needed ones and was not used for so long; return those. None that is in use."""
+        self._clean()
+        evicted = []
+        for runtime in list(self._finished()):
+            used = self._last_used(runtime)
+            if runtime.fingerprint not in needed and used < time.time() - idle_seconds:
+                with contextlib.suppress(RuntimeInUse, RuntimeMissing):
+                    self._remove(runtime.fingerprint, only_if_before=used)
+                    evicted.append(runtime)
         return tuple(evicted)
 
     def remove(self, fingerprint: str) -> None:

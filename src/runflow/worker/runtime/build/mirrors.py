@@ -81,6 +81,28 @@ class Mirrors:
             return False
         return True
 
+    def look_up(self, origin: str, ref: str | None) -> str:
+        """Return the commit that a branch or tag of an origin names now, or its default branch where `ref` is None.
+
+        Raises SourceRefused where the address is not taken, does not answer, or has no such name.
+        """
+        if fault := origin_fault(origin, self._allowed):
+            raise SourceRefused(f"The source {without_credentials(origin)!r} {fault}. Name another one.")
+        if ref is not None and (ref.startswith("-") or not ref.isprintable()):
+            raise SourceRefused(f"The source {origin} is asked for at {ref!r}, which names no branch or tag.")
+        names = ["HEAD"] if ref is None else [f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}", f"refs/heads/{ref}"]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            told = self._git.output(self.folder, "ls-remote", "--quiet", "--", origin, *names, seconds=_SECONDS)
+        except CommandFailed as error:
+            raise SourceRefused(f"{origin} does not answer. Is it public, and reachable from here? {error}") from None
+        rows = [line.split("\t") for line in told.decode(errors="replace").splitlines()]
+        found = {row[1]: row[0] for row in rows if len(row) == 2}
+        commit = next((found[name] for name in names if name in found), None)
+        if commit is None or not is_commit(commit):
+            raise SourceRefused(f"{origin} has no branch or tag {ref!r}. Take another commit of what asks for it.")
+        return commit
+
     def fetch(self, origin: str, commit: str) -> None:
         """Fetch a commit that is not there: only it where the host allows that, else everything.
 

@@ -1,0 +1,142 @@
+"""From what a version asks for to a ComfyUI that was seen to work: sources, packages, environment, check."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from runflow.worker.runtime.build.checking import check_runtime, refuse_missing
+from runflow.worker.runtime.build.environments import environment_in, environment_of, torch_environment
+from runflow.worker.runtime.build.folder import Runtime
+from runflow.worker.runtime.build.git_packages import BuiltPackage, build_packages
+from runflow.worker.runtime.build.manifest import RuntimeAsk
+from runflow.worker.runtime.build.mirrors import MayFetch, anything
+from runflow.worker.runtime.build.requirements import MOST_BYTES, PackRequirements, requirements_of_pack
+from runflow.worker.runtime.build.resolutions import resolved
+from runflow.worker.runtime.build.resolve import Resolution, ResolveAsk
+from runflow.worker.runtime.build.sources import COMFYUI, Sources, SourceWriter
+from runflow.worker.runtime.build.steps import BuildReport, Step, Tell
+from runflow.worker.runtime.build.workshop import Workshop
+from runflow.worker.runtime.commands import in_thread
+from runflow.worker.runtime.environment import requirements_of
+from runflow.worker.runtime.torch_build import Build, fitting_build
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltRuntime:
+    """A runtime that is there, and the Python that its ComfyUI runs with."""
+
+    runtime: Runtime
+    python: Path
+    environment: Path
+    """The folder of its Python environment."""
+
+    @property
+    def comfyui(self) -> Path:
+        """The folder of its ComfyUI."""
+        return self.runtime.comfyui
+
+
+class RuntimeBuilder:
+    """Builds the runtimes of a machine, one at a time for each fingerprint, whichever worker asks."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        """Use a workshop, which other workers of the machine may use as well."""
+        self.workshop = workshop
+
+    async def ready(
+        self, fingerprint: str, ask: RuntimeAsk, *, may_fetch: MayFetch = anything, tell: Tell = lambda _: None
+    ) -> BuiltRuntime:
+        """Return the runtime of a fingerprint, built unless it is there.
+
+        `may_fetch` is asked about each source before it is fetched; `tell` hears how that goes. Raises
+        `RuntimeBuildFailed`, also where the runtime that is there lacks node classes that are asked for.
+        """
+        runtime = await self.workshop.runtimes.build(fingerprint, lambda part: self._make(ask, part, may_fetch, tell))
+        return self.found(runtime, ask)
+
+    def found(self, runtime: Runtime, ask: RuntimeAsk) -> BuiltRuntime:
+        """Return a finished runtime as it is used. Raises `RuntimeBuildFailed` where it lacks what is asked for."""
+        record = runtime.record()
+        # Another version may have had it built, which has other classes in its prompt.
+        with BuildReport(runtime.log).begin(Step.CHECK):
+            refuse_missing(record["node_types"], ask, record.get("not_imported", {}))
+        environment = environment_in(self.workshop, self.workshop.environments.folder / record["environment"])
+        return BuiltRuntime(runtime, environment.python, environment.root)
+
+    async def _make(self, ask: RuntimeAsk, part: Path, may_fetch: MayFetch, tell: Tell) -> dict[str, Any]:
+        report = BuildReport(part / "build.log", tell)
+        for note in ask.notes:
+            report.note(note)
+        workshop = self.workshop
+        with report.begin(Step.SOURCES, "Fetching ComfyUI and its node packs"):
+            sources = await SourceWriter(workshop, may_fetch, report).write(ask.comfyui, ask.packs, part / COMFYUI)
+            required = await in_thread(partial(self._required, ask, report))
+        with report.begin(Step.ENVIRONMENT, "Looking for the torch of this machine"):
+            torch = await torch_environment(workshop, report)
+        with report.begin(Step.PACKAGES, "Finding one set of packages for ComfyUI and its node packs"):
+            wanted = [git for pack in required for git in pack.git]
+            built = await build_packages(workshop, torch, wanted, may_fetch, report, part / "wheels.log")
+            resolution = await in_thread(partial(self._resolve, ask, part / COMFYUI, required, built, torch))
+            for text in (*resolution.held, *(f"The author's {one} is not kept." for one in resolution.dropped)):
+                report.note(text)
+        with report.begin(Step.ENVIRONMENT, f"Installing {len(resolution.packages)} packages"):
+            environment = await environment_of(workshop, torch, resolution, report)
+        used = environment_in(workshop, environment.folder)
+        with report.begin(Step.CHECK, "Starting ComfyUI to see that it has every node class"):
+            checked = await check_runtime(part / COMFYUI, used, ask, report)
+        return self._record(sources, built, resolution, torch, environment) | {
+            "node_types": checked.node_types,
+            "not_imported": checked.not_imported,
+        }
+
+    def _required(self, ask: RuntimeAsk, report: BuildReport) -> list[PackRequirements]:
+        """Read what the packs ask for."""
+        found = []
+        for pack in ask.packs:
+            read: Callable[[str], bytes | None] = partial(self._read, pack.origin, pack.commit)
+            found.append(requirements_of_pack(pack.name, read))
+            for note in found[-1].notes:
+                report.note(note)
+        return found
+
+    def _read(self, origin: str, commit: str, path: str) -> bytes | None:
+        return self.workshop.mirrors.read(origin, commit, path, MOST_BYTES)
+
+    def _resolve(
+        self,
+        ask: RuntimeAsk,
+        tree: Path,
+        required: Sequence[PackRequirements],
+        built: Sequence[BuiltPackage],
+        torch: Runtime,
+    ) -> Resolution:
+        """Find one set of packages for everything that is there."""
+        question = ResolveAsk(
+            requirements_of(tree, full=False),
+            required,
+            ask.packages,
+            built={one.name: one.wheel for one in built},
+            cuda=fitting_build() is Build.CUDA,
+        )
+        return resolved(self.workshop, torch, question)
+
+    @staticmethod
+    def _record(
+        sources: Sources,
+        built: Sequence[BuiltPackage],
+        resolution: Resolution,
+        torch: Runtime,
+        environment: Runtime,
+    ) -> dict[str, Any]:
+        return {
+            "comfyui": {"origin": sources.comfyui[0], "commit": sources.comfyui[1]},
+            "sources": [{"origin": origin, "commit": commit} for origin, commit in sources.all],
+            "built": [{"name": one.name, "origin": one.origin, "commit": one.commit} for one in built],
+            "packages": resolution.packages,
+            "held": list(resolution.held),
+            "dropped": list(resolution.dropped),
+            "torch": torch.fingerprint,
+            "environment": environment.fingerprint,
+        }
