@@ -107,6 +107,24 @@ class Settings(BaseSettings):
         description="Most bytes of models in it: what was used longest ago goes first. 0: as much as its disk holds, "
         "but for 1 GiB.",
     )
+    runtimes: Path | None = Field(
+        default=None,
+        description="Folder of the ComfyUIs that this machine's workers build for versions, one for all of them. "
+        "Default: `runtimes` below the home folder.",
+    )
+    runtime_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="Most bytes of them that nothing else shares: what was used longest ago goes first. 0: no limit.",
+    )
+    runtime_days: float = Field(
+        default=30.0, ge=0, description="One that was not used for so many days is removed. 0: none is."
+    )
+    git_origins: str = Field(
+        default="",
+        description="Starts of addresses of repositories that builds may fetch from beside `https://`, separated by "
+        "commas, such as `ssh://git@git.example.com/`.",
+    )
     download_credentials: Path | None = Field(
         default=None,
         description="File with the credentials that workers may show to hosts of models, one a line: "
@@ -338,6 +356,11 @@ class Settings(BaseSettings):
     def store_dir(self) -> Path:
         """The folder of this machine's model store."""
         return (self.store or self.home_dir / "store").expanduser().absolute()
+
+    @property
+    def runtimes_dir(self) -> Path:
+        """The folder of this machine's runtimes."""
+        return (self.runtimes or self.home_dir / "runtimes").expanduser().absolute()
 
     @property
     def comfyui_dir(self) -> Path:

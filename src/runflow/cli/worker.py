@@ -10,6 +10,7 @@ import typer
 
 from runflow.cli.console import fail
 from runflow.cli.settings import load_settings
+from runflow.protocol.runtimes import Builds
 from runflow.worker.credentials import TokenMissing, hide_memory, read_token
 from runflow.worker.parent import hear_of_parents_end
 from runflow.worker.settings import (
@@ -91,6 +92,21 @@ def worker(
             help="Fetch models of formats that can hold code (.ckpt, .pt, .pth, .bin) as well.",
         ),
     ] = False,
+    runtime_builds: Annotated[
+        Builds,
+        typer.Option(
+            envvar="RUNFLOW_RUNTIME_BUILDS",
+            help="Whether a version whose node classes are missing here gets a ComfyUI of its own, built from what it "
+            "was made with: never, of what the operator has approved (`runflow sources`), or always (`on`).",
+        ),
+    ] = Builds.APPROVED,
+    torch_index: Annotated[
+        str | None,
+        typer.Option(
+            envvar="RUNFLOW_TORCH_INDEX",
+            help="Package index to take torch of built ComfyUIs from; default: what fits this machine.",
+        ),
+    ] = None,
     die_with_parent: Annotated[bool, typer.Option("--die-with-parent", help="Stop when the parent stops.")] = False,
 ) -> None:
     """Take runs from SERVER and execute them on this machine's ComfyUI, until Ctrl-C."""
@@ -127,6 +143,12 @@ def worker(
         store_bytes=settings.store_bytes,
         credentials=_credentials(settings),
         model_limit=settings.max_model_bytes,
+        builds=runtime_builds,
+        runtimes=settings.runtimes_dir,
+        runtime_bytes=settings.runtime_bytes,
+        runtime_days=settings.runtime_days,
+        torch_index=torch_index,
+        git_origins=tuple(part.strip() for part in settings.git_origins.split(",") if part.strip()),
         labels=_labels(label or []),
         allowed_networks=settings.allowed_networks,
         allowed_origins=(server, *settings.own_origins),
@@ -171,6 +193,7 @@ def _work(settings: "Settings", worker_settings: WorkerSettings, pulse: "Pulse")
             only_we_write=finder.only_we_write,
             on_registered=finder.registered,
             model_folders=finder.model_folders,
+            runtimes=finder.runtimes,
         )
         loop = asyncio.get_running_loop()
         for number in stop_signals():

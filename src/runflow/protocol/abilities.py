@@ -13,6 +13,7 @@ import orjson
 from annotated_types import MaxLen
 
 from runflow.protocol.bounds import Bytes, Sentence, Sha256, Short, Storable
+from runflow.protocol.runtimes import Builds
 
 MOST_NODE_TYPES = 20_000
 MOST_NODE_PACKS = 1_000
@@ -73,6 +74,10 @@ class Abilities:
         default=False, metadata={"description": "It fetches models from the addresses that a manifest names, too."}
     )
     allows_pickle: bool = field(default=False, metadata={"description": "It fetches formats that can hold code, too."})
+    builds: Builds = field(
+        default=Builds.OFF,
+        metadata={"description": "Whether it builds the runtime of a version whose node classes its engine lacks."},
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from runflow.protocol.events import MAX_EVENTS, Event, NodeRun
 from runflow.protocol.failures import Failure
 from runflow.protocol.leases import Expectations, Lease, WarmEngines, Without
 from runflow.protocol.outputs import MAX_OUTPUTS, OutputName
+from runflow.protocol.runtimes import BuildReport
 from runflow.protocol.workers import LeaseCall
 
 
@@ -83,6 +84,9 @@ class Completion(LeaseCall):
     nodes: Annotated[list[NodeRun], MaxLen(MAX_OUTPUTS)] = field(default_factory=list)
     events: Annotated[list[Event], MaxLen(MAX_EVENTS)] = field(default_factory=list)
     next: Next | None = None
+    built: BuildReport | None = field(
+        default=None, metadata={"description": "How the build of its runtime went, where this run had to wait for it."}
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from annotated_types import Ge, Le, MaxLen
 from runflow.protocol.bounds import Short
 from runflow.protocol.events import MAX_EVENTS, Event, Preview
 from runflow.protocol.outputs import ExpectedUpload, OutputName
+from runflow.protocol.runtimes import BuildOrder
 from runflow.protocol.workers import LeaseCall, WorkerRequest
 
 MAX_WAIT_SECONDS = 30
@@ -73,6 +74,10 @@ class LeasedVersion:
     manifest: dict[str, Any]
     models_key: str = field(
         default="", metadata={"description": "Names its large models together; empty where it has none."}
+    )
+    build: BuildOrder | None = field(
+        default=None,
+        metadata={"description": "It is executed in a runtime of its own; null: in the worker's own ComfyUI."},
     )
 
 

@@ -33,6 +33,7 @@ from runflow.worker.lease import Lease
 from runflow.worker.prepare import Fetching
 from runflow.worker.registration import Registrar, engine_on_wire, no_folders
 from runflow.worker.retry import Backoff, until_answered
+from runflow.worker.runtimes import WorkerRuntimes
 from runflow.worker.settings import Isolation, WorkerSettings
 from runflow.worker.store.content import ContentStore
 from runflow.worker.store.known_hashes import KnownHashes
@@ -56,7 +57,8 @@ class Agent:
 
     `gpu` is what the registration says before an engine has been asked about its device. `only_we_write` tells whether
     no engine can write to the models that it finds. `on_registered` is told what the server answers. `model_folders`
-    returns those that engines in a sandbox see beside ComfyUI's own.
+    returns those that engines in a sandbox see beside ComfyUI's own. `runtimes`: where versions that need another
+    ComfyUI find it, None: nowhere.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Agent:
         only_we_write: Callable[[], bool] = lambda: False,
         on_registered: Callable[[Registered], None] = lambda _: None,
         model_folders: Callable[[], Awaitable[tuple[Path, ...]]] = no_folders,
+        runtimes: WorkerRuntimes | None = None,
     ) -> None:
         self._settings = settings
         self._on_registered = on_registered
@@ -80,7 +83,14 @@ class Agent:
         self._registrar = Registrar(settings, folders=model_folders, own=self._own)
         self._gpu = gpu
         single_use = settings.isolation is Isolation.RUN
-        self._engines = EnginePool(find_engine, self._engine_changed, settings.limits, single_use=single_use)
+        self._runtimes = runtimes
+        self._engines = EnginePool(
+            find_engine,
+            self._engine_changed,
+            settings.limits,
+            single_use=single_use,
+            find_of=runtimes.engine if runtimes is not None else None,
+        )
         self._prefetch = Prefetch()
         self._expected = ExpectedOutputs()
         self._declined = Declined(settings.limits.hold)
@@ -140,6 +150,7 @@ class Agent:
                     self._timing,
                     staging,
                     self._expected,
+                    self._runtimes,
                     room=self._room,
                     take=lambda lease: self._take(lease, connection, context()),
                 )
@@ -149,6 +160,7 @@ class Agent:
             polling = asyncio.create_task(self._poll(connection, context), name="lease poll")
             tidying = asyncio.create_task(models.keep_tidy(), name="tidy models")
             hashing = asyncio.create_task(self._read_own_models(), name="read models")
+            idling = asyncio.create_task(self._tidy_runtimes(), name="tidy runtimes")
             stopping = asyncio.create_task(self._stopping.wait(), name="stop")
             try:
                 done, _ = await asyncio.wait(
@@ -159,11 +171,15 @@ class Agent:
                         self._hurry.set()  # what it has is others' now
                     task.result()
             finally:
-                await _cancel(polling, stopping, hashing, tidying)
+                await _cancel(polling, stopping, hashing, tidying, idling)
                 await self._finish_attempts()
                 await _cancel(registering, *self._background)
                 await self._engines.stop()
                 await _cancel(keeping)
+
+    async def _tidy_runtimes(self) -> None:
+        if self._runtimes is not None:
+            await self._runtimes.keep_tidy(lambda: self._engines.runtimes)
 
     async def _read_own_models(self) -> None:
         """Find out what the operator's own models hold; an attached engine's are none of ours."""

@@ -14,8 +14,10 @@ from typing import Any
 import structlog
 
 from runflow.graph import OutputError, OutputFile, collect_outputs
+from runflow.protocol.bounds import MAX_LINE
 from runflow.protocol.completions import Completion, Next, Output, Result, Timings
 from runflow.protocol.failures import Failure, FailureCode, Stage
+from runflow.protocol.runtimes import BuildReport
 from runflow.worker.clock import CLOCK
 from runflow.worker.connection import Connection, LeaseLost, NotWelcome, ServerFailing, ServerRefused, ServerUnavailable
 from runflow.worker.engine.base import EngineError, FileMissing, OutputRef
@@ -33,6 +35,7 @@ from runflow.worker.preparation import Preparation
 from runflow.worker.prepare import Fetching
 from runflow.worker.report import Report, moment
 from runflow.worker.retry import until_answered
+from runflow.worker.runtimes import BuildFailed, WorkerRuntimes
 from runflow.worker.upload import LocalOutput, Uploading, fit_inline, inline, inspect, missing, upload
 
 log = structlog.get_logger()
@@ -67,6 +70,8 @@ class WorkerContext:
     timing: HeartbeatTiming
     staging: Path
     expected: ExpectedOutputs
+    runtimes: WorkerRuntimes | None
+    """Those that it builds, None where it builds none."""
     room: Callable[[], Next | None]
     """What a completion asks for: the next run, if there is room for it."""
     take: Callable[[dict[str, Any]], None]
@@ -107,6 +112,7 @@ class Attempt:
         self._closing = False
         self._abandoned = False
         self._seat: Seat | None = None
+        self._built: BuildReport | None = None
         self._leaving: asyncio.Task[None] | None = None
         self._timings: dict[str, Any] = {
             "started_at": None,
@@ -226,10 +232,19 @@ class Attempt:
 
     async def _execute(self) -> tuple[Execution, dict[str, dict[str, Any]]]:
         """Prepare, take a turn on the engine, and return how the prompt ended and what it was."""
+        try:
+            self._built = await self._preparation.build(self._context.runtimes, self._tell)
+        except BuildFailed as failed_build:
+            self._built = failed_build.report
+            self._report.log("error", failed_build.report.log[-MAX_LINE:], CLOCK.now())
+            raise
         fetched = await self._preparation.fetch(takes_models=self._context.executor.takes_models, tell=self._tell)
         for _ in range(_ENGINE_CHANGES):
             await self._leave()
-            self._seat = seat = await self._context.executor.seat(self.lease, fetched.models)
+            try:
+                self._seat = seat = await self._context.executor.seat(self.lease, fetched.models)
+            except EngineError as error:
+                raise RunFailed(engine_failure(error, Stage.PREPARE)) from error
             try:
                 await seat.engine.begin(self._folder)
                 prompt = await self._preparation.place(fetched, seat.engine)
@@ -326,6 +341,7 @@ class Attempt:
             nodes=self._report.nodes(),
             events=self._report.take(),
             next=self._context.room() if self.asks else None,
+            built=self._built,
         )
 
     async def _say(self, completion: Completion) -> tuple[str, Completion]:

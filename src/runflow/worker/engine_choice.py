@@ -2,20 +2,27 @@
 
 import os
 import stat
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import structlog
 
+from runflow.protocol.runtimes import Builds
 from runflow.protocol.workers import Registered
 from runflow.worker.engine.attached import AttachedEngine, credential_headers
 from runflow.worker.engine.base import Engine, EngineError
 from runflow.worker.engine.boot import OwnedSettings, can_run_as, default_pythons
+from runflow.worker.engine.folders import own_models
 from runflow.worker.engine.home import EngineHome
 from runflow.worker.engine.owned import OwnedEngine
 from runflow.worker.engine.run_files import RunFiles
 from runflow.worker.engine_supervisor import NoEngine
-from runflow.worker.model_files import Unreadable, shown_folders
+from runflow.worker.model_files import Unreadable, named_models, shown_folders
+from runflow.worker.runtime.build.builder import BuiltRuntime, RuntimeBuilder
+from runflow.worker.runtime.build.workshop import Workshop
+from runflow.worker.runtimes import WorkerRuntimes
 from runflow.worker.settings import ENGINE_USER_AUTO, ENGINE_USER_SAME, EngineNetwork, WorkerSettings
 
 log = structlog.get_logger()
@@ -43,6 +50,8 @@ class EngineFinder:
         self._unreadable: str | None = None
         self._home: EngineHome | None = None
         self._several: bool | None = None
+        self.runtimes = self._runtimes()
+        """The runtimes beside it; None where none are built, or the engine is not the worker's own."""
 
     def __call__(self) -> Engine:
         """Return the engine, not started. Raises `NoEngine`."""
@@ -59,30 +68,72 @@ class EngineFinder:
                 "(or name an existing one with RUNFLOW_COMFYUI or RUNFLOW_COMFYUI_URL)."
             )
         if self._home is None:
-            self._home = EngineHome(
-                OwnedSettings(
-                    comfy_dir=comfyui,
-                    base_dir=self._base,
-                    enclosed=True,
-                    network=_NETWORK[settings.engine_network],
-                    disk_limit_bytes=settings.engine_disk_bytes,
-                    sandbox_user=sandbox_user(settings.engine_user),
-                    uid_without=self._uid,
-                    more_folders=self._shown_folders,
-                )
-            )
-            if self._several is not None:
-                self._home.use_network(not self._several)
+            self._home = EngineHome(self._owned(comfyui, self._base))
+            self._prepare(self._home)
         return OwnedEngine(self._home.settings, self._home)
+
+    def _owned(self, comfyui: Path, base: Path, python: Path | None = None) -> OwnedSettings:
+        """Return how engines of a ComfyUI are started."""
+        settings = self._settings
+        return OwnedSettings(
+            comfy_dir=comfyui,
+            base_dir=base,
+            python=python,
+            enclosed=True,
+            network=_NETWORK[settings.engine_network],
+            disk_limit_bytes=settings.engine_disk_bytes,
+            sandbox_user=sandbox_user(settings.engine_user),
+            uid_without=partial(self._uid, comfyui, base, python),
+            more_folders=self._shown_folders,
+        )
+
+    def _prepare(self, home: EngineHome) -> None:
+        if self._several is not None:
+            home.use_network(not self._several)
+
+    def _runtimes(self) -> WorkerRuntimes | None:
+        settings = self._settings
+        if settings.builds is Builds.OFF or settings.comfyui_url is not None:
+            return None
+        workshop = Workshop(
+            settings.runtimes or settings.home / "runtimes",
+            torch_index=settings.torch_index,
+            allowed_prefixes=settings.git_origins,
+            most_bytes=settings.runtime_bytes,
+            most_days=settings.runtime_days,
+        )
+        return WorkerRuntimes(
+            RuntimeBuilder(workshop),
+            settings.home / "engines",
+            self._of_runtime,
+            builds=settings.builds,
+            prepare=self._prepare,
+        )
+
+    def _of_runtime(self, built: BuiltRuntime, base: Path) -> OwnedSettings:
+        """Return how engines of a runtime are started: with the models of the worker's own ComfyUI."""
+        own = self._settings.comfyui_dir
+
+        def more_folders() -> tuple[Path, ...]:
+            return (built.environment, own / "models", *self._shown_folders())
+
+        return replace(
+            self._owned(built.comfyui, base, built.python),
+            more_folders=more_folders,
+            more_models=lambda: [*own_models(own), *named_models(own)],
+        )
 
     def registered(self, answer: Registered) -> None:
         """Hear whether runs of more than one organization may come, on which the engines' network may hang."""
         self._several = answer.several_organizations
-        if self._home is not None:
-            self._home.use_network(not self._several)
+        for home in (self._home, *(self.runtimes.homes if self.runtimes is not None else ())):
+            if home is not None:
+                home.use_network(not self._several)
 
     async def close(self) -> None:
-        """Let go of the engines' home, and of the fork server in it."""
+        """Let go of the engines' homes, and of the fork servers in them."""
+        if self.runtimes is not None:
+            await self.runtimes.close()
         if self._home is not None:
             await self._home.close()
             self._home = None
@@ -113,9 +164,8 @@ class EngineFinder:
         """Remove what runs of an earlier life of this worker left in the owned engine's folders."""
         RunFiles(self._base, uid=None).clean(RUN_FOLDERS)
 
-    def _uid(self) -> int | None:
-        settings = self._settings
-        uid, why = user_without_sandbox(settings.engine_user, settings.comfyui_dir, self._base)
+    def _uid(self, comfyui: Path, base: Path, python: Path | None) -> int | None:
+        uid, why = user_without_sandbox(self._settings.engine_user, comfyui, base, python)
         if why is not None and why != self._said:
             self._said = why
             log.warning("The engine runs as root, because a user of its own cannot be used.", reason=why)
@@ -129,23 +179,28 @@ def sandbox_user(choice: str) -> int | Literal["own", "same"]:
     return "same" if choice == ENGINE_USER_SAME else int(choice)
 
 
-def user_without_sandbox(choice: str, comfyui: Path, base: Path) -> tuple[int | None, str | None]:
-    """Return the user id of an engine that no sandbox holds, None for the worker's own; and why not another one."""
+def user_without_sandbox(
+    choice: str, comfyui: Path, base: Path, python: Path | None = None
+) -> tuple[int | None, str | None]:
+    """Return the user id of an engine that no sandbox holds, None for the worker's own; and why not another one.
+
+    `python` is what it runs with, None: what lies in the ComfyUI's folder.
+    """
     if os.geteuid() != 0 or choice == ENGINE_USER_SAME:
         return None, None
     if choice != ENGINE_USER_AUTO:
         return int(choice), None
-    why = _why_not_apart(comfyui, base)
+    why = _why_not_apart(comfyui, base, python)
     return (ENGINE_UID, None) if why is None else (None, why)
 
 
-def _why_not_apart(comfyui: Path, base: Path) -> str | None:
+def _why_not_apart(comfyui: Path, base: Path, python: Path | None) -> str | None:
     if Path("/dev/kfd").exists():
         return "this GPU's device files belong to a group"
     closed = [folder for folder in base.parents if folder.exists() and not _is_open(folder)]
     if closed:
         return f"{closed[-1]} lets nobody else in"
-    python = next(python for python in default_pythons(comfyui) if python.exists())
+    python = python or next(python for python in default_pythons(comfyui) if python.exists())
     if not can_run_as(ENGINE_UID, python, comfyui):
         return f"others cannot read {comfyui}, or the Python that it uses"
     return None

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import structlog
 
-from runflow.worker.engine.base import Engine, EngineDescription
+from runflow.worker.engine.base import Engine, EngineDescription, EngineStartFailed
 from runflow.worker.engine_supervisor import NEXT, STARTING, EngineState, EngineStatus, NoEngine
 from runflow.worker.memory import MOST_ENGINES, Peaks, fit_in_machine, fit_on_gpu, highest
 from runflow.worker.pooled_engine import PooledEngine, Seat
@@ -28,6 +28,8 @@ LOOK_AGAIN_SECONDS = 5.0
 _HEALTHY_SECONDS = 60.0
 _START_SECONDS = 1800.0
 """Longer than any start takes: one that is waited for until then will not come, for what is before it does not go."""
+RUNTIME_IDLE_SECONDS = 600.0
+"""How long an engine of a runtime stays without a run: the worker's own ComfyUI is what is used most."""
 _LOOK_SECONDS = 1.0
 """How often it is looked whether an engine without runs may stay beside one that grows."""
 _LOOK_WHERE = "The worker has just started and looks for its engine."
@@ -62,23 +64,28 @@ class _Request:
 
 
 class EnginePool:
-    """Owns the engines of a worker. `find` returns a new one of a runtime, not started, or raises `NoEngine`.
+    """Owns the engines of a worker. `find` returns a new one, not started, or raises `NoEngine`; `find_of` one of a
+    runtime that was built.
 
     `on_change` is told how things stand, whenever that changes. `single_use`: each domain comes only once, so an engine
-    is of no use after it.
+    is of no use after it. An engine of a runtime without a run ends after `runtime_idle_seconds`.
     """
 
     def __init__(
         self,
-        find: Callable[[str], Engine],
+        find: Callable[[], Engine],
         on_change: Callable[[EngineState], None],
         limits: Limits,
         *,
         single_use: bool = False,
         look_again_seconds: float = LOOK_AGAIN_SECONDS,
         backoff: Backoff | None = None,
+        find_of: Callable[[str], Engine] | None = None,
+        runtime_idle_seconds: float = RUNTIME_IDLE_SECONDS,
     ) -> None:
         self._find = find
+        self._find_of = find_of
+        self._runtime_idle_seconds = runtime_idle_seconds
         self._on_change = on_change
         self._limits = limits
         self._single_use = single_use
@@ -112,6 +119,11 @@ class EnginePool:
     def takes_models(self) -> bool:
         """Whether engines are given models, as far as is known."""
         return bool(self._model_folders)
+
+    @property
+    def runtimes(self) -> set[str]:
+        """The runtimes whose engines are there, or waited for."""
+        return {one.runtime for one in self._engines} | {request.runtime for request in self._requests}
 
     @property
     def lives(self) -> list[int]:
@@ -161,8 +173,9 @@ class EnginePool:
     def leave(self, seat: Seat) -> None:
         """Nothing of the run is left in its engine."""
         seat.pooled.seats.discard(seat)
+        seat.pooled.left_at = asyncio.get_running_loop().time()
         self.congested = False
-        if self._requests or self._single_use or len(self._engines) > 1:
+        if self._requests or self._single_use or len(self._engines) > 1 or seat.pooled.runtime:
             self._wake.set()
         self.on_free()
 
@@ -224,9 +237,10 @@ class EnginePool:
         self._bury(now)
         wanted = self._seat_waiting()
         self._end_unneeded(wanted)
+        idle = self._end_idle_runtimes(now)
         self._start_wanted(wanted, now)
         self._set(self._state())
-        pause = self._expire(now)
+        pause = min((one for one in (self._expire(now), idle) if one is not None), default=None)
         if len(self._engines) > 1 and any(one.is_idle for one in self._engines):
             return min(_LOOK_SECONDS, _LOOK_SECONDS if pause is None else pause)
         return pause
@@ -236,7 +250,9 @@ class EnginePool:
         for one in [one for one in self._engines if one.ended]:
             self._engines.remove(one)
             one.raise_fault()
-            if not one.ending:
+            if one.runtime and not one.ending:
+                self._note_end_of_runtimes(one)
+            elif not one.ending:
                 if one.prompted or one.lived_seconds > _HEALTHY_SECONDS:
                     self._backoff.reset()  # it started well: what it was given has ended it
                 delay = self._backoff.delay()
@@ -251,6 +267,23 @@ class EnginePool:
                 self.on_free()
         if any(one.is_ready for one in self._engines):
             self._failure = None
+
+    def _note_end_of_runtimes(self, one: PooledEngine) -> None:
+        """An engine of a runtime has ended by itself: that says nothing about others, and its next run tries again.
+
+        One that never started tells those who wait for it: what a version asks for does not work here.
+        """
+        what = one.trouble or "The engine was stopped."
+        log.warning("An engine of a runtime is down.", reason=what, runtime=one.runtime)
+        if one.description is None:
+            self._refuse(one.runtime, EngineStartFailed(what))
+
+    def _refuse(self, runtime: str, why: Exception) -> None:
+        """Tell all who wait for an engine of a runtime that there will be none."""
+        for request in [request for request in self._requests if request.runtime == runtime]:
+            self._requests.remove(request)
+            if not request.seat.done():
+                request.seat.set_exception(why)
 
     def _seat_waiting(self) -> list[tuple[str, str]]:
         """Seat in order whoever can be, note of the others what they wait for, and return who is without an engine.
@@ -360,6 +393,18 @@ class EnginePool:
             elif any(self._is_in_the_way(one, other) for other in newer):
                 self._end(one, "Two engines take too much of the machine's memory.")
 
+    def _end_idle_runtimes(self, now: float) -> float | None:
+        """End engines of runtimes that nobody has used for long; return in how many seconds the next one may go."""
+        waits = []
+        for one in self._engines:
+            if one.runtime and (one.is_idle or one.is_new) and not one.is_going:
+                left = one.left_at + self._runtime_idle_seconds - now
+                if left <= 0:
+                    self._end(one, "No run has used this runtime for long.")
+                else:
+                    waits.append(left)
+        return min(waits, default=None)
+
     def _start_wanted(self, wanted: list[tuple[str, str]], now: float) -> None:
         """Start an engine for each domain that wants one, and one ahead where none is wanted."""
         if now < self._not_before or self._stopping:
@@ -372,8 +417,11 @@ class EnginePool:
     def _start(self, runtime: str, now: float) -> bool:
         found, self._found = self._found, None
         try:
-            engine = found[1] if found is not None and found[0] == runtime else self._find(runtime)
+            engine = found[1] if found is not None and found[0] == runtime else self._find_one(runtime)
         except NoEngine as missing:
+            if runtime:
+                self._refuse(runtime, GivenBack(str(missing)))
+                return False
             self._missing, self._not_before = str(missing), now + self._look_again_seconds
             return False
         self._missing = None
@@ -382,7 +430,15 @@ class EnginePool:
             return False
         self._model_folders = engine.model_folders
         self._engines.append(PooledEngine(engine, self._wake.set, planned=self._failure is None, runtime=runtime))
+        self._engines[-1].left_at = asyncio.get_running_loop().time()
         return True
+
+    def _find_one(self, runtime: str) -> Engine:
+        if not runtime:
+            return self._find()
+        if self._find_of is None:
+            raise NoEngine("No runtimes are used here.")
+        return self._find_of(runtime)
 
     def _end(self, one: PooledEngine, why: str) -> None:
         log.info("Ending an engine.", reason=why)
@@ -426,7 +482,7 @@ class EnginePool:
         if silent is not None:
             return EngineState(EngineStatus.ENGINE_DOWN, silent)
         if self._engines:
-            is_quick = self._failure is None and all(one.engine.quick for one in self._engines)
+            is_quick = self._failure is None and all(one.engine.quick or one.runtime for one in self._engines)
             is_soon = is_quick and self.state.status is EngineStatus.READY
             return self.state if is_soon else EngineState(EngineStatus.ENGINE_DOWN, STARTING)
         if self._missing is not None:

@@ -135,7 +135,7 @@ class Executor:
             domain = f"{domain} {lease.version_id}"
         elif self.takes_models:
             domain = self._views.domain_of(domain, models.contents, models.there, lease.prompt, lease.values)
-        return await self._pool.seat(domain, lease.version_id)
+        return await self._pool.seat(domain, lease.version_id, lease.fingerprint if lease.build is not None else "")
 
     def leave(self, seat: Seat) -> None:
         """Nothing of the run is left in its engine: another domain's may follow."""

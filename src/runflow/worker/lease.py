@@ -9,6 +9,7 @@ from runflow.graph import Interface
 from runflow.protocol import leases
 from runflow.protocol.codec import from_wire
 from runflow.protocol.outputs import ExpectedUpload
+from runflow.protocol.runtimes import BuildOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,10 @@ class Lease:
     """Outputs of so many bytes in all come with the completion."""
     tracebacks: bool = False
     """The run's log may show where in a node it failed."""
+    build: BuildOrder | None = None
+    """It is executed in a runtime of its own; None: in the worker's own ComfyUI."""
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    """What the version's author had, as it was sent: `environment` and `custom_nodes` say what a runtime is built of."""
     uploads: Mapping[tuple[int, str, str], ExpectedUpload] = field(default_factory=dict)
     """Upload URLs for the outputs that we said to expect, by ordinal, file name and content type."""
 
@@ -102,6 +107,8 @@ class Lease:
             max_output_bytes=lease.limits.max_output_bytes,
             inline_bytes=lease.limits.inline_bytes,
             tracebacks=lease.tracebacks,
+            build=lease.version.build,
+            manifest=lease.version.manifest,
             uploads={(one.ordinal, one.filename, one.content_type): one for one in lease.uploads},
         )
 

@@ -69,6 +69,14 @@ def shown_folders(comfyui: Path, home: Path) -> tuple[Path, ...]:
     return tuple(found)
 
 
+def named_models(comfyui: Path) -> list[tuple[str, Path]]:
+    """Return kind and folder of what a ComfyUI's own settings name, nothing where their form is not known."""
+    try:
+        return list(extra_folders(comfyui / EXTRA_MODEL_PATHS))
+    except Unreadable:
+        return []
+
+
 def _plain(folder: Path) -> Path:
     """Return the path as it is mounted: `..` is taken by the name, not by what a link leads to."""
     return Path(os.path.abspath(folder))  # noqa: PTH100

@@ -20,6 +20,8 @@ class PooledEngine(EngineSupervisor):
         self.domain: str | None = None
         """Whose runs it serves; None: it is new, or serves all."""
         self.seats: set[Seat] = set()
+        self.left_at = 0.0
+        """When it was started, or left by a run last, by the loop's clock."""
         self.used_at = 0
         """Grows from one seat to the next: the engine that was used least lately is ended first."""
         self.seen_life = self.life

@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from runflow.protocol.failures import Stage
+from runflow.protocol.failures import FailureCode, Stage
+from runflow.protocol.runtimes import BuildReport
 from runflow.worker.engine.base import Engine, EngineError
-from runflow.worker.failures import RunFailed, engine_failure, timeout_failure
+from runflow.worker.failures import RunFailed, engine_failure, failed, timeout_failure
 from runflow.worker.lease import Lease
 from runflow.worker.prepare import Fetched, Fetching, fetch, place
+from runflow.worker.runtimes import WorkerRuntimes
 from runflow.worker.store.progress import Tell
 
 SLOW_SECONDS = 2.0
@@ -32,6 +34,8 @@ class Preparation:
         """Whether its files take long to come."""
         self.milliseconds = 0
         """How long it has taken, without the wait for an engine."""
+        self.runtime_milliseconds = 0
+        """How long it has waited for its runtime."""
         self._lease = lease
         self._fetching = fetching
         self._staging = staging
@@ -39,19 +43,30 @@ class Preparation:
         self._on_slow = on_slow
         self._fetched: Fetched | None = None
 
+    async def build(self, runtimes: WorkerRuntimes | None, tell: Tell) -> BuildReport | None:
+        """Wait for the run's runtime; return how its build went, None where there was nothing to build.
+
+        How long that may take is not the run's own time limit: another's run may have it built.
+        """
+        if self._lease.build is None:
+            return None
+        if runtimes is None:
+            message = "This worker builds no runtimes (RUNFLOW_RUNTIME_BUILDS is off). Dispatch the run again."
+            raise failed(FailureCode.RUNTIME_BUILD_FAILED, Stage.PREPARE, message, retryable=True)
+        began = time.perf_counter()
+        try:
+            async with self._perhaps_slow():
+                return await runtimes.ready(self._lease, tell)
+        finally:
+            self.runtime_milliseconds = round((time.perf_counter() - began) * 1000)
+
     async def fetch(self, *, takes_models: bool, tell: Tell) -> Fetched:
         """Bring the run's files here (`prepare.fetch`)."""
-        slow = asyncio.get_running_loop().call_later(SLOW_SECONDS, self._note_slow, True)
-        try:
-            async with self._in_time():
-                self._fetched = await fetch(
-                    self._lease, self._fetching, staging=self._staging, takes_models=takes_models, tell=tell
-                )
-                return self._fetched
-        finally:
-            slow.cancel()
-            if self.is_slow:
-                self._note_slow(False)
+        async with self._perhaps_slow(), self._in_time():
+            self._fetched = await fetch(
+                self._lease, self._fetching, staging=self._staging, takes_models=takes_models, tell=tell
+            )
+            return self._fetched
 
     async def place(self, fetched: Fetched, engine: Engine) -> dict[str, dict[str, Any]]:
         """Give the engine the run's files, and return the prompt that uses them (`prepare.place`). Raises OSError."""
@@ -76,6 +91,17 @@ class Preparation:
     def _note_slow(self, is_slow: bool) -> None:
         self.is_slow = is_slow
         self._on_slow()
+
+    @contextlib.asynccontextmanager
+    async def _perhaps_slow(self) -> AsyncIterator[None]:
+        """Note where what is waited for takes long."""
+        slow = asyncio.get_running_loop().call_later(SLOW_SECONDS, self._note_slow, True)
+        try:
+            yield
+        finally:
+            slow.cancel()
+            if self.is_slow:
+                self._note_slow(False)
 
     @contextlib.asynccontextmanager
     async def _in_time(self) -> AsyncIterator[None]:

@@ -20,6 +20,7 @@ from runflow.protocol.abilities import (
     Sandbox,
     list_hash,
 )
+from runflow.protocol.runtimes import Builds
 from runflow.protocol.workers import Registered, Registration
 from runflow.worker.checkouts import read_checkout
 from runflow.worker.connection import Connection
@@ -111,6 +112,7 @@ class Registrar:
             places_models=found.is_owned,
             fetches_addresses=found.is_owned,
             allows_pickle=self._settings.allow_pickle,
+            builds=self._settings.builds if found.is_owned else Builds.OFF,
         )
         self._told = abilities, self._sandbox(description)
         whole = replace(registration, abilities=abilities, sandbox=self._told[1])

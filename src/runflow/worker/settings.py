@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from runflow.protocol.runtimes import Builds
 from runflow.worker.store.credentials import Credentials
 
 ENGINE_USER_AUTO = "auto"
@@ -84,6 +85,18 @@ class WorkerSettings:
     """What may be shown to the hosts of models."""
     model_limit: int = 64 * 1024**3
     """Most bytes of a model that an address sends."""
+    builds: Builds = Builds.OFF
+    """Whether runtimes are built for versions that the worker's own ComfyUI has not everything for."""
+    runtimes: Path | None = None
+    """Where the machine's runtimes are; None: in `home`."""
+    runtime_bytes: int = 0
+    """Most that runtimes keep, 0: as much as their disk holds."""
+    runtime_days: float = 30.0
+    """A runtime that was not used for so long is removed; 0: none is."""
+    torch_index: str | None = None
+    """The package index that torch of built runtimes comes from; None: what fits the machine."""
+    git_origins: tuple[str, ...] = ()
+    """Starts of addresses of repositories that builds may use beside `https://`."""
     grace: float = 4.0
     """How long a stopping worker lets runs finish, and then again lets them say goodbye."""
     limits: Limits = field(default_factory=Limits)

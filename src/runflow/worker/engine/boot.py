@@ -57,6 +57,8 @@ class OwnedSettings:
     uid_without: Callable[[], int | None] = lambda: None
     disk_limit_bytes: int | None = None
     more_folders: Callable[[], tuple[Path, ...]] = lambda: ()
+    more_models: Callable[[], list[tuple[str, Path]]] = list
+    """Tells kind and folder of models that it uses beside those of its ComfyUI."""
     boot_seconds: float = 600.0
     patience: float = 1.0
     fork_levels: tuple[int, ...] | None = None

@@ -9,6 +9,7 @@ import contextlib
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from runflow.graph.media import path_fault
@@ -33,9 +34,12 @@ def home_folder() -> Path | None:
         return None
 
 
-def prepare_base(base: Path, comfy_dir: Path, plugin_dir: Path | None) -> list[str]:
+def prepare_base(
+    base: Path, comfy_dir: Path, plugin_dir: Path | None, more_models: Sequence[tuple[str, Path]] = ()
+) -> list[str]:
     """Make the folders and links. Returns further arguments for main.py.
 
+    `more_models` are kind and folder of models beside those of the ComfyUI.
     What runs read and write is nobody else's to see: other users of the machine cannot enter, whatever the umask says
     and whoever made the folders before. A person's own base may have a link among them, to another disk.
     """
@@ -50,7 +54,7 @@ def prepare_base(base: Path, comfy_dir: Path, plugin_dir: Path | None) -> list[s
     _link_nodes(comfy_dir / "custom_nodes", nodes)
     if plugin_dir is not None:
         link_or_copy(plugin_dir, nodes / PLUGIN_FOLDER)
-    return _extra_models(comfy_dir / "models", base / EXTRA_MODEL_PATHS)
+    return _extra_models([*own_models(comfy_dir), *more_models], base / EXTRA_MODEL_PATHS)
 
 
 def placed_before(base: Path) -> list[str]:
@@ -107,11 +111,20 @@ def _link_nodes(theirs: Path, ours: Path) -> None:
             place.symlink_to(entry.resolve())
 
 
-def _extra_models(models: Path, path: Path) -> list[str]:
-    folders = sorted(entry.name for entry in models.iterdir() if entry.is_dir()) if models.is_dir() else []
+def own_models(comfy_dir: Path) -> list[tuple[str, Path]]:
+    """Return kind and folder of what lies in a ComfyUI's `models`."""
+    models = comfy_dir / "models"
+    folders = sorted(entry for entry in models.iterdir() if entry.is_dir()) if models.is_dir() else []
+    return [(folder.name, folder) for folder in folders]
+
+
+def _extra_models(folders: list[tuple[str, Path]], path: Path) -> list[str]:
     if not folders:
         return []
-    lines = [f"  {json.dumps(name)}: {json.dumps(str(models / name))}" for name in folders]
+    kinds: dict[str, list[str]] = {}
+    for kind, folder in folders:
+        kinds.setdefault(kind, []).append(str(folder))
+    lines = [f"  {json.dumps(kind)}: {json.dumps(chr(10).join(places))}" for kind, places in kinds.items()]
     path.write_text("comfyui:\n" + "\n".join(lines) + "\n", encoding="utf-8")
     return ["--extra-model-paths-config", str(path)]
 

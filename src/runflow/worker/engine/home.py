@@ -306,7 +306,8 @@ class EngineHome:
 
     def _prepare(self) -> list[str]:
         try:
-            return prepare_base(self.base_dir, self.settings.comfy_dir, plugin_folder(self.settings))
+            settings = self.settings
+            return prepare_base(self.base_dir, settings.comfy_dir, plugin_folder(settings), settings.more_models())
         except OSError as error:
             raise EngineStartFailed(
                 f"{error.filename or self.base_dir} cannot be written: {error.strerror}."

@@ -45,7 +45,7 @@ async def check_runtime(comfyui: Path, environment: Environment, ask: RuntimeAsk
     Raises `ClassesMissing`, and InstallError where it does not start.
     """
     with tempfile.TemporaryDirectory(prefix="runflow-check-") as base:
-        os.chmod(base, 0o711)  # noqa: PTH101 (nothing waits for it)
+        os.chmod(base, 0o711)  # noqa: PTH101, S103 (an engine of another user goes through)
         settings = OwnedSettings(
             comfyui,
             Path(base) / "engine",

@@ -1,0 +1,244 @@
+"""The runtimes that a worker's runs need beside its own ComfyUI: built when a run comes for one, each with a home.
+
+A home keeps its runtime from being removed, and its fork server starts with its first engine; both are let go of when
+no engine of it has been there for long.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from runflow.protocol.bounds import MAX_SENTENCE
+from runflow.protocol.failures import Failure, FailureCode, Stage
+from runflow.protocol.runtimes import MAX_BUILD_LOG, BuildReport, Builds, Source
+from runflow.worker.engine.base import Engine
+from runflow.worker.engine.boot import OwnedSettings
+from runflow.worker.engine.home import EngineHome
+from runflow.worker.engine.owned import OwnedEngine
+from runflow.worker.engine_supervisor import NoEngine
+from runflow.worker.failures import RunFailed
+from runflow.worker.lease import Lease
+from runflow.worker.runtime.build.builder import BuiltRuntime, RuntimeBuilder
+from runflow.worker.runtime.build.failed import RuntimeBuildFailed, SourceNotApproved
+from runflow.worker.runtime.build.folder import RuntimeMissing
+from runflow.worker.runtime.build.manifest import ManifestRefused, RuntimeAsk, read_manifest
+from runflow.worker.runtime.build.mirrors import MayFetch, anything
+from runflow.worker.runtime.build.origins import is_commit, undecorated
+from runflow.worker.store.progress import Tell
+
+log = structlog.get_logger()
+
+IDLE_SECONDS = 600.0
+"""How long a home stays without an engine."""
+_TIDY_SECONDS = 30.0
+_EVICT_SECONDS = 3600.0
+
+MakeSettings = Callable[[BuiltRuntime, Path], OwnedSettings]
+"""Returns how engines of a runtime are started, with a base folder of their own."""
+
+
+@dataclass(slots=True)
+class _Home:
+    built: BuiltRuntime
+    home: EngineHome
+    held: contextlib.ExitStack
+    used_at: float = field(default_factory=time.monotonic)
+
+
+class WorkerRuntimes:
+    """Has runtimes built and finds engines of them. `make_settings` says how these are started.
+
+    `bases` is a folder of this worker, for what engines of each runtime write. `prepare` is told of each new home.
+    """
+
+    def __init__(
+        self,
+        builder: RuntimeBuilder,
+        bases: Path,
+        make_settings: MakeSettings,
+        *,
+        builds: Builds,
+        prepare: Callable[[EngineHome], None] = lambda _: None,
+        idle_seconds: float = IDLE_SECONDS,
+    ) -> None:
+        self.builds = builds
+        self._builder = builder
+        self._bases = bases
+        self._make_settings = make_settings
+        self._prepare = prepare
+        self._idle_seconds = idle_seconds
+        self._built: dict[str, BuiltRuntime] = {}
+        self._homes: dict[str, _Home] = {}
+
+    async def ready(self, lease: Lease, tell: Tell) -> BuildReport | None:
+        """Make sure that the runtime of a lease is there; return how its build went, None where it was there already.
+
+        Raises `BuildFailed`, with the same report.
+        """
+        order = lease.build
+        if order is None:
+            return None
+        fingerprint, began = lease.fingerprint, time.monotonic()
+        try:
+            ask = self._asked(lease)
+            found = self._builder.workshop.runtimes.find(fingerprint)
+            if found is not None:
+                self._use(self._builder.found(found, ask))
+                return None
+            said = tell if lease.tracebacks else (lambda _: None)
+            tell("Building the runtime of this version: its first run here waits for that.")
+            built = await self._builder.ready(fingerprint, ask, may_fetch=_may_fetch(order.approved), tell=said)
+            self._use(built)
+        except (ManifestRefused, RuntimeBuildFailed) as error:
+            is_passing = isinstance(error, RuntimeBuildFailed) and not (error.is_permanent or error.waits_for)
+            raise BuildFailed(_report_of(error, fingerprint, began), retryable=is_passing) from error
+        seconds = time.monotonic() - began
+        tell(f"The runtime is built; that took {seconds:.0f} s.")
+        return BuildReport(
+            fingerprint=fingerprint,
+            succeeded=True,
+            elapsed_ms=round(seconds * 1000),
+            log=await asyncio.to_thread(_tail, built.runtime.log),
+        )
+
+    def engine(self, fingerprint: str) -> Engine:
+        """Return an engine of a runtime, not started. Raises `NoEngine`."""
+        built = self._built.get(fingerprint)
+        if built is None:
+            raise NoEngine(f"The runtime {fingerprint} is not ready.")
+        one = self._homes.get(fingerprint)
+        if one is None:
+            held = contextlib.ExitStack()
+            try:
+                held.enter_context(self._builder.workshop.runtimes.use(fingerprint))
+            except RuntimeMissing as missing:
+                del self._built[fingerprint]
+                raise NoEngine(str(missing)) from missing
+            home = EngineHome(self._make_settings(built, self._bases / fingerprint[-16:]))
+            self._prepare(home)
+            one = self._homes[fingerprint] = _Home(built, home, held)
+        one.used_at = time.monotonic()
+        return OwnedEngine(one.home.settings, one.home)
+
+    @property
+    def homes(self) -> list[EngineHome]:
+        """The homes that are there."""
+        return [one.home for one in self._homes.values()]
+
+    async def keep_tidy(self, in_use: Callable[[], Collection[str]]) -> None:
+        """Let go of homes that are idle, and remove runtimes that are too many. `in_use`: those that have engines."""
+        evict_at = time.monotonic() + _TIDY_SECONDS
+        while True:
+            await asyncio.sleep(_TIDY_SECONDS)
+            await self.close_idle(in_use())
+            if time.monotonic() >= evict_at:
+                evict_at = time.monotonic() + _EVICT_SECONDS
+                await self._evict()
+
+    async def close_idle(self, in_use: Collection[str]) -> None:
+        """Let go of homes without an engine that were used long ago."""
+        now = time.monotonic()
+        for fingerprint, one in list(self._homes.items()):
+            if fingerprint in in_use:
+                one.used_at = now
+            elif now - one.used_at > self._idle_seconds:
+                await self._close(fingerprint)
+
+    async def close(self) -> None:
+        """Let go of all homes."""
+        for fingerprint in list(self._homes):
+            await self._close(fingerprint)
+
+    async def _close(self, fingerprint: str) -> None:
+        one = self._homes.pop(fingerprint)
+        try:
+            await one.home.close()
+        finally:
+            one.held.close()
+
+    async def _evict(self) -> None:
+        try:
+            for runtime in await asyncio.to_thread(self._builder.workshop.evict):
+                self._built.pop(runtime.fingerprint, None)
+                log.info("A runtime was removed.", fingerprint=runtime.fingerprint)
+        except Exception:
+            log.exception("Runtimes are not removed, though they may be too many.")
+
+    def _use(self, built: BuiltRuntime) -> None:
+        self._built[built.runtime.fingerprint] = built
+
+    def _asked(self, lease: Lease) -> RuntimeAsk:
+        manifest = lease.manifest
+        return read_manifest(
+            manifest.get("environment"),
+            manifest.get("custom_nodes"),
+            lease.prompt,
+            allowed_prefixes=self._builder.workshop.allowed_prefixes,
+        )
+
+
+class BuildFailed(RunFailed):
+    """The runtime of a run cannot be had. `report` tells the server how that went."""
+
+    def __init__(self, report: BuildReport, *, retryable: bool) -> None:
+        self.report = report
+        super().__init__(
+            Failure(
+                FailureCode.RUNTIME_BUILD_FAILED,
+                Stage.PREPARE,
+                (report.message or "The runtime could not be built.")[:MAX_SENTENCE],
+                details={"fingerprint": report.fingerprint, "step": report.step, "pack": report.pack},
+                retryable=retryable,
+            )
+        )
+
+
+_MANIFEST = "manifest"
+
+
+def _report_of(error: ManifestRefused | RuntimeBuildFailed, fingerprint: str, began: float) -> BuildReport:
+    elapsed = round((time.monotonic() - began) * 1000)
+    if isinstance(error, ManifestRefused):
+        return BuildReport(
+            fingerprint=fingerprint, succeeded=False, elapsed_ms=elapsed, step=_MANIFEST, message=str(error)
+        )
+    return BuildReport(
+        fingerprint=fingerprint,
+        succeeded=False,
+        elapsed_ms=elapsed,
+        step=error.step,
+        pack=error.pack,
+        message=error.message,
+        log=_tail(error.log_path) if error.log_path is not None else "",
+        waits_for=Source(*error.waits_for) if error.waits_for is not None else None,
+    )
+
+
+def _may_fetch(approved: list[Source] | None) -> MayFetch:
+    """Return what refuses a source that is not among the approved ones; releases of ComfyUI by version are."""
+    if approved is None:
+        return anything
+    known = {(undecorated(one.origin), one.commit.lower()) for one in approved}
+
+    def check(origin: str, commit: str) -> None:
+        if is_commit(commit) and (undecorated(origin), commit) not in known:
+            raise SourceNotApproved(
+                f"{origin} at {commit} waits for the operator's approval: `runflow sources approve {origin}@{commit}`.",
+                (origin, commit),
+            )
+
+    return check
+
+
+def _tail(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - MAX_BUILD_LOG))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
