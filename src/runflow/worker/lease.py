@@ -76,7 +76,7 @@ class Lease:
     build: BuildOrder | None = None
     """It is executed in a runtime of its own; None: in the worker's own ComfyUI."""
     manifest: Mapping[str, Any] = field(default_factory=dict)
-    """What the version's author had, as it was sent: `environment` and `custom_nodes` say what a runtime is built of."""
+    """What the version's author had, as it was sent: `environment` and `custom_nodes` name what it is built of."""
     uploads: Mapping[tuple[int, str, str], ExpectedUpload] = field(default_factory=dict)
     """Upload URLs for the outputs that we said to expect, by ordinal, file name and content type."""
 

@@ -1,12 +1,12 @@
 """From what a version asks for to a ComfyUI that was seen to work: sources, packages, environment, check."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from runflow.worker.runtime.build.checking import check_runtime, refuse_missing
+from runflow.worker.runtime.build.checking import Checked, check_runtime, refuse_missing
 from runflow.worker.runtime.build.environments import environment_in, environment_of, torch_environment
 from runflow.worker.runtime.build.folder import Runtime
 from runflow.worker.runtime.build.git_packages import BuiltPackage, build_packages
@@ -19,8 +19,12 @@ from runflow.worker.runtime.build.sources import COMFYUI, Sources, SourceWriter
 from runflow.worker.runtime.build.steps import BuildReport, Step, Tell
 from runflow.worker.runtime.build.workshop import Workshop
 from runflow.worker.runtime.commands import in_thread
-from runflow.worker.runtime.environment import requirements_of
+from runflow.worker.runtime.environment import Environment, requirements_of
 from runflow.worker.runtime.torch_build import Build, fitting_build
+
+
+Check = Callable[[Path, Environment, RuntimeAsk, BuildReport], Awaitable[Checked]]
+"""Looks at a runtime: the folder of its ComfyUI, and what it runs with; raises InstallError where it does not work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +45,10 @@ class BuiltRuntime:
 class RuntimeBuilder:
     """Builds the runtimes of a machine, one at a time for each fingerprint, whichever worker asks."""
 
-    def __init__(self, workshop: Workshop) -> None:
-        """Use a workshop, which other workers of the machine may use as well."""
+    def __init__(self, workshop: Workshop, check: Check = check_runtime) -> None:
+        """Use a workshop, which other workers of the machine may use as well. `check` says whether a build works."""
         self.workshop = workshop
+        self._check = check
 
     async def ready(
         self, fingerprint: str, ask: RuntimeAsk, *, may_fetch: MayFetch = anything, tell: Tell = lambda _: None
@@ -85,7 +90,7 @@ class RuntimeBuilder:
             environment = await environment_of(workshop, torch, resolution, report)
         used = environment_in(workshop, environment.folder)
         with report.begin(Step.CHECK, "Starting ComfyUI to see that it has every node class"):
-            checked = await check_runtime(part / COMFYUI, used, ask, report)
+            checked = await self._check(part / COMFYUI, used, ask, report)
         return self._record(sources, built, resolution, torch, environment) | {
             "node_types": checked.node_types,
             "not_imported": checked.not_imported,

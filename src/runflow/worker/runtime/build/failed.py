@@ -14,12 +14,16 @@ FAILED, LOG = "build.failed.json", "build.log"
 
 
 class SourceNotApproved(InstallError):
-    """A source may not be fetched before the operator has approved it. `source`: its origin and commit."""
+    """A source may not be fetched before the operator has approved it. `source`: its origin and commit.
 
-    def __init__(self, message: str, source: tuple[str, str]) -> None:
-        """Keep what has to be approved."""
+    `packs`: who wants it.
+    """
+
+    def __init__(self, message: str, source: tuple[str, str], packs: tuple[str, ...] = ()) -> None:
+        """Keep what has to be approved, and for whom."""
         super().__init__(message)
         self.source = source
+        self.packs = packs
 
 
 class RuntimeBuildFailed(InstallError):

@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from runflow.worker.runtime.build.confined import remove_folder
 from runflow.worker.runtime.build.environments import environment_in
+from runflow.worker.runtime.build.failed import SourceNotApproved
 from runflow.worker.runtime.build.folder import Runtime
 from runflow.worker.runtime.build.mirrors import MayFetch
 from runflow.worker.runtime.build.requirements import GitRequirement
@@ -69,9 +70,9 @@ async def build_packages(
             may_fetch(one.origin, commit)
             reporter.step(f"Building {one.name or one.origin} at {commit[:10]}, which the pack {one.pack} wants")
             built = await _built(workshop, torch, one, commit, log)
+        except SourceNotApproved as waits:
+            raise SourceNotApproved(f"The pack {one.pack} wants a package: {waits}", waits.source, (one.pack,)) from waits
         except InstallError as error:
-            if getattr(error, "packs", None):
-                raise
             raise PackageNotBuilt(
                 f"The pack {one.pack} wants {one.name or 'a package'} from {one.origin}. {error}", (one.pack,)
             ) from error

@@ -1,0 +1,131 @@
+"""Whole builds in a second: a ComfyUI of a few lines, packs and packages of a few bytes, and everything else real.
+
+As a program it builds one runtime, to be killed: `python -m … FOLDER FINGERPRINT`.
+"""
+
+import asyncio
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from runflow.worker.runtime.build.builder import BuiltRuntime, RuntimeBuilder
+from runflow.worker.runtime.build.checking import Checked, refuse_missing
+from runflow.worker.runtime.build.manifest import ComfyAsk, PackAsk, RuntimeAsk
+from runflow.worker.runtime.build.mirrors import MayFetch, anything
+from runflow.worker.runtime.build.steps import BuildReport
+from runflow.worker.runtime.build.workshop import Workshop
+from runflow.worker.runtime.environment import Environment
+from runflow.worker.runtime.index_settings import Indexes, IndexSettings
+from tests.worker.runtime.build.repositories import commit_files
+from tests.worker.runtime.build.wheels import build_wheel
+from tests.worker.runtime.trees import make_repository
+from tests.worker.runtime.wheels import make_torch
+
+ONE, TWO, THREE = (f"rt1-{number * 16}" for number in "123")
+TORCH = "2.13.0+cpu"
+
+
+async def check(comfyui: Path, environment: Environment, ask: RuntimeAsk, report: BuildReport) -> Checked:
+    """Look at what a build has made: every class that a pack's file names, if its packages can be imported."""
+    found: list[str] = []
+    failed: dict[str, str] = {}
+    for pack in sorted((comfyui / "custom_nodes").iterdir()):
+        report.note(f"Looking at {pack.name}.")
+        code = "import runpy, sys; print(*runpy.run_path(sys.argv[1])['NODE_CLASS_MAPPINGS'])"
+        try:
+            found += environment.ask(code, str(pack / "__init__.py")).split()
+        except Exception as error:
+            failed[pack.name] = str(error)
+    refuse_missing(found, ask, failed)
+    return Checked(sorted(found), failed)
+
+
+@dataclass(frozen=True)
+class SmallPlace:
+    """A folder with repositories, an index in a folder, and a workshop."""
+
+    folder: Path
+
+    @property
+    def index(self) -> Path:
+        """The wheels that there are."""
+        return self.folder / "index"
+
+    @property
+    def workshop(self) -> Workshop:
+        """What builds share."""
+        settings = IndexSettings(no_index=True, find_links=(str(self.index),))
+        indexes = Indexes(settings, IndexSettings())
+        return Workshop(self.folder / "workshop", indexes, allowed_prefixes=(self.folder.as_uri(),))
+
+    @property
+    def builder(self) -> RuntimeBuilder:
+        """What builds."""
+        return RuntimeBuilder(self.workshop, check)
+
+    def fill(self) -> "SmallPlace":
+        """Make a ComfyUI, a torch, and one package in two versions."""
+        commits = make_repository(self.folder / "comfyui", "1.2.3", requirements="requests\nsafetensors\n")
+        tree = self.folder / "comfyui"
+        commits["1.2.3"] = commit_files(tree, {"custom_nodes/example.py.off": "", "comfy/model.py": "x = 1\n" * 100})
+        (self.folder / "commit").write_text(commits["1.2.3"])
+        make_torch(self.index, TORCH)
+        for version in ("1.0", "2.0"):
+            self.wheel("shade", version)
+        return self
+
+    def wheel(self, name: str, version: str, *requires: str) -> Path:
+        """Put a package into the index, which says its version."""
+        files = {f"{name}/__init__.py": f"version = {version!r}\n"}
+        return build_wheel(self.index, name, version, files, requires)
+
+    @property
+    def comfyui(self) -> ComfyAsk:
+        """The ComfyUI that there is."""
+        return ComfyAsk((self.folder / "comfyui").as_uri(), (self.folder / "commit").read_text(), "1.2.3")
+
+    def pack(self, name: str, requirements: str = "", code: str = "") -> PackAsk:
+        """Make a pack with the class of its name, at a new commit where it is there already."""
+        place = self.folder / "packs" / name
+        files = {"__init__.py": f"{code}\nNODE_CLASS_MAPPINGS = {{{name.title()!r}: object}}\n"}
+        if requirements:
+            files["requirements.txt"] = requirements
+        return PackAsk(name, place.as_uri(), commit_files(place, files), (name.title(),))
+
+    def ask(self, *packs: PackAsk, node_types: tuple[str, ...] | None = None) -> RuntimeAsk:
+        """Ask for a runtime with packs, and for their classes."""
+        classes = tuple(one for pack in packs for one in pack.classes)
+        return RuntimeAsk(self.comfyui, packs, {}, classes if node_types is None else node_types)
+
+    async def build(self, fingerprint: str, ask: RuntimeAsk, may_fetch: MayFetch = anything) -> BuiltRuntime:
+        """Build a runtime."""
+        return await self.builder.ready(fingerprint, ask, may_fetch=may_fetch)
+
+
+def is_whole(built: BuiltRuntime, ask: RuntimeAsk) -> bool:
+    """Tell whether all that was asked for is there, and Python starts in it."""
+    packs = {pack.name for pack in ask.packs}
+    found = {entry.name for entry in (built.comfyui / "custom_nodes").iterdir() if entry.is_dir()}
+    record = built.runtime.record()
+    environment = Environment(built.environment, Indexes(IndexSettings(), IndexSettings()), None)
+    return (
+        packs <= found
+        and (built.comfyui / "comfy/model.py").is_file()
+        and set(ask.node_types) <= set(record["node_types"])
+        and {"torch", "requests"} <= environment.versions("torch", "requests").keys()
+    )
+
+
+async def main(folder: Path, fingerprint: str) -> None:
+    """Build what the folder says of a fingerprint, and say so."""
+    row = orjson.loads((folder / f"{fingerprint}.json").read_bytes())
+    place = SmallPlace(folder)
+    packs = tuple(PackAsk(one["name"], one["origin"], one["commit"], tuple(one["classes"])) for one in row)
+    await place.build(fingerprint, place.ask(*packs))
+    print("built", flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
