@@ -259,6 +259,12 @@ class WorkerNotFound(NotFound):
     code = "WORKER_NOT_FOUND"
 
 
+class SourceNotFound(NotFound):
+    """There is no such source. `GET /v1/sources` lists them."""
+
+    code = "SOURCE_NOT_FOUND"
+
+
 class LeaseNotFound(NotFound):
     """There is no such lease. It was never given out, or its offer lapsed: ask for a new one."""
 

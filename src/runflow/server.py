@@ -47,6 +47,7 @@ from runflow.runs.history import routes as history
 from runflow.runs.openapi import routes as openapi
 from runflow.runs.service import RunReader
 from runflow.settings import Settings
+from runflow.sources import routes as sources
 from runflow.statistics import routes as statistics
 from runflow.storage.choice import open_storage
 from runflow.web import exception_handlers, system
@@ -98,6 +99,7 @@ ROUTERS = (
     audit.router,
     gpus.router,
     workers.router,
+    sources.router,
     overview.router,
 )
 """In the order in which they are tried, one route after the other: first what every run passes several times; a fixed
@@ -117,6 +119,7 @@ TAGS = (
     gpus.TAG,
     models.TAG,
     workers.TAG,
+    sources.TAG,
     storage.TAG,
     system.TAG,
 )

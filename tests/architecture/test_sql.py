@@ -43,6 +43,8 @@ SYSTEM_TRANSACTIONS = frozenset(
         "queue/waiting_reason.py",
         "workers/service.py",
         "queue/worker_api.py",
+        "sources/known.py",
+        "sources/service.py",
         "workflows/public.py",
         "workflows/runtime/known.py",
     }

@@ -23,7 +23,7 @@ from tests.support.application import fresh_database
 FOR_EVERYBODY = {"gpus": "the catalogue of GPUs, the same for all"}
 """Tables that every organization may read, each with why."""
 
-NOT_FOR_THE_API = {"alembic_version", "fair_shares", "lanes", "worker_tokens"}
+NOT_FOR_THE_API = {"alembic_version", "fair_shares", "lanes", "sources", "worker_tokens"}
 """Tables that the API's role cannot read at all. One that leaves this set must be guarded or belong to everybody."""
 
 _TABLES = """
@@ -189,7 +189,8 @@ def test_the_functions_that_act_as_the_owner_are_known(owner: Connection[dict[st
         [roles.API],
     ).fetchall()
     assert {row["name"] for row in found} <= {
-        *("count_organizations", "enter_lane", "is_operator", "make_organization", "user_of", "workflow_path")
+        *("count_organizations", "enter_lane", "is_operator", "make_organization", "user_of", "workflow_path"),
+        *("name_sources", "approve_sources"),
     }
 
 

@@ -20,6 +20,7 @@ from runflow.accounts.keys import service as keys
 from runflow.accounts.keys.scopes import ALL_SCOPES
 from runflow.ids import new_id
 from runflow.server import ROUTES
+from runflow.sources import queries as sources
 from runflow.web.route_table import Access
 from runflow.web.services import Services
 from tests.support.application import new_org, open_client
@@ -57,6 +58,7 @@ RESOURCE_OF_ID = {
     "/v1/organizations/{organization_id}/members/{id}": "member",
     "/v1/api-keys/{id}": "api_key",
     "/v1/workers/{id}": "worker",
+    "/v1/sources/{id}": "source",
 }
 """What `{id}` is, by the longest beginning of a route."""
 
@@ -83,6 +85,7 @@ CODES = {
 
 _IMAGE = data_uri(png(good("portrait", 1, 64, 64)))
 _GRAPH: dict[str, Any] = {**PROMPT, "5": {"class_type": "Anything", "inputs": {"free": "x", "image": ["4", 0]}}}
+_COMMIT = "0123456789" * 4
 _RUN = {"input": {"prompt": "an otter"}}
 
 BODIES: dict[Route, Any] = {
@@ -265,7 +268,11 @@ async def _post(made: Everything, path: str, body: Any, status: int = 201) -> di
 async def _workflow(made: Everything) -> None:
     gpu = f"GPU-{new_id().hex[-8:]}"
     body = {"name": "Portrait", "workflow_json": _GRAPH, "gpu_mode": "explicit", "gpu_explicit_models": [gpu]}
+    body["custom_nodes"] = {"grow": {"origin": f"https://git.example/{gpu}", "commit": _COMMIT}}
     workflow = await _post(made, "/v1/comfyui-workflows", body)
+    async with made.services.db.tenant(made.org_id) as transaction:
+        (source,) = await sources.name(transaction, [(f"https://git.example/{gpu}", _COMMIT)])
+    made.ids["source"] = str(source.id)
     owner, slug = workflow["path"].split("/")
     made.ids |= {"workflow": workflow["id"], "owner": owner, "slug": slug, "version": "1", "gpu": gpu}
     for word in ("input", "output"):

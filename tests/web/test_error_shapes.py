@@ -46,7 +46,7 @@ LIST_FAULTS = {
 """What any list refuses, and as what."""
 
 
-OF_THE_OPERATOR = {"/v1/workers"}
+OF_THE_OPERATOR = {"/v1/workers", "/v1/sources"}
 """Lists that only the operator's organization may ask for, whatever it asks."""
 
 

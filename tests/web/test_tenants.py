@@ -78,7 +78,8 @@ async def test_the_same_calls_work_for_the_organization_itself(services: Service
 
 def expected(route: Route, answer: httpx.Response) -> bool:
     """Tell whether an own organization's refusal is as it should be."""
-    if route[1].startswith(("/v1/workers", "/v1/gpus", "/v1/overview")) or route == ("POST", "/v1/organizations"):
+    of_operator = ("/v1/workers", "/v1/sources", "/v1/gpus", "/v1/overview")
+    if route[1].startswith(of_operator) or route == ("POST", "/v1/organizations"):
         return answer.status_code == 403  # the operator's, and this is not the operator's organization
     return answer.status_code == 409  # in a state that does not allow it: not deleted, still in flight, …
 

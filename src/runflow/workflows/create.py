@@ -63,6 +63,7 @@ async def create(services: Services, caller: Principal, body: CreateWorkflow) ->
             await workflows_queries.insert_version(
                 transaction, version | {"created_by": caller.key_id}, draft.documents
             )
+            await writing.note_sources(transaction, caller, version_id)
             where = {"org_id": caller.org_id, "workflow_id": workflow_id}
             await queries.save(transaction, InputRow, **where, before=(), merged=draft.settled.inputs)
             await queries.save(transaction, OutputRow, **where, before=(), merged=draft.settled.outputs)

@@ -26,6 +26,8 @@ NOT_DRIVEN: dict[Route, str] = {
     ("PATCH", "/v1/gpus/{code}"): "the operator's: tests/workers/gpus",
     ("PATCH", "/v1/workers/{id}"): "the operator's: tests/workers",
     ("DELETE", "/v1/workers/{id}"): "the operator's: tests/workers",
+    ("POST", "/v1/sources/{id}/approve"): "the operator's: tests/sources",
+    ("POST", "/v1/sources/{id}/revoke"): "the operator's: tests/sources",
     ("POST", "/v1/organizations"): "the operator's: tests/accounts/organizations",
     ("POST", "/v1/runs/{id}/cancellation"): "its run has ended, which changes nothing: tests/runs",
     ("POST", "/v1/admin/runs/{run_id}/cancellation"): "its run has ended, which changes nothing: tests/runs",

@@ -18,13 +18,15 @@ RESOURCES: dict[str, tuple[str, ...]] = {
     "credit_balance": ("read",),
     "gpus": ("edit",),
     "workers": ("read", "edit"),
+    "sources": ("read", "approve"),
     "organizations": ("read", "create", "edit"),
     "audit-events": ("read",),
 }
 """As resource and actions; written `resource:action`."""
 
-OPERATOR_SCOPES = frozenset({"organizations:create"})
-"""What only keys of the operator's organization hold: an organization has limits, which a second one would double."""
+OPERATOR_SCOPES = frozenset({"organizations:create", "sources:read", "sources:approve"})
+"""What only keys of the operator's organization hold: an organization has limits, which a second one would double, and
+what is approved is built on machines that serve all."""
 
 SCOPES_OF_FIELDS = frozenset({"runs:prioritize"})
 """What opens no route, but lets a request to one have a field."""

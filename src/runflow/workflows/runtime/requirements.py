@@ -11,6 +11,7 @@ import orjson
 from runflow.db.sized_memory import SizedMemory
 from runflow.db.transaction import Transaction
 from runflow.models.service import declared
+from runflow.sources.named import NamedSource, named_sources
 from runflow.workflows import queries
 from runflow.workflows.queries import NeedsRow
 
@@ -55,6 +56,8 @@ class Requirements:
     packs: tuple[NeededPack, ...] = ()
     comfyui_version: str | None = None
     comfyui_commit: str | None = None
+    sources: tuple[NamedSource, ...] = ()
+    """What a runtime of its own would be built of, as far as it comes from repositories."""
 
 
 def requirements_of(
@@ -75,6 +78,7 @@ def requirements_of(
         packs=tuple(_packs(custom_nodes)),
         comfyui_version=_text(core.get("version")),
         comfyui_commit=_text(core.get("commit")),
+        sources=named_sources(environment, custom_nodes),
     )
 
 
@@ -130,6 +134,7 @@ class RequirementsMemory:
 def _size(version: Requirements) -> int:
     """Return about how many bytes requirements take: CPython's objects, and what finds them."""
     packs = sum(500 + 150 * len(pack.classes) + len(pack.origin or "") for pack in version.packs)
+    packs += sum(600 + 150 * len(one.classes) + len(one.origin) for one in version.sources)
     models = sum(300 + len(model.path) for model in version.models)
     return 500 + sum(70 + len(name) for name in version.node_types) + models + packs
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from runflow.protocol.named_packs import MOST_PACKS
 from runflow.worker.runtime.build.manifest import (
     MOST_PACKAGES,
-    MOST_PACKS,
     ComfyAsk,
     ManifestRefused,
     PackAsk,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from runflow.worker.runtime.build.origins import ALWAYS_ALLOWED
+from runflow.protocol.origins import ALWAYS_ALLOWED
 from runflow.worker.runtime.commands import CommandFailed, InstallError, SourceRefused, run, without_credentials
 
 _KEPT = ("PATH", "TMPDIR", "TZ", "SSH_AUTH_SOCK", *("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"))

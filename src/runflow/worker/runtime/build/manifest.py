@@ -9,23 +9,25 @@ from typing import Any
 from packaging.utils import InvalidName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from runflow.worker.runtime.build.origins import is_commit, origin_fault, undecorated
+from runflow.protocol.named_packs import (
+    MOST_CLASSES,
+    MOST_NAME,
+    MOST_PACKS,
+    is_brought_along,
+    is_folder_name,
+    named_packs,
+    origin_of,
+    text_of,
+)
+from runflow.protocol.origins import is_commit, origin_fault, undecorated
 from runflow.worker.runtime.commands import InstallError
 
-MOST_PACKS = 200
 MOST_PACKAGES = 2_000
 MOST_NODE_TYPES = 20_000
-MOST_CLASSES = 5_000
-"""Most classes of one pack."""
-MOST_CHARACTERS = 200
+MOST_CHARACTERS = MOST_NAME
 """Longest name or version."""
 
-_PLUGIN_NAME = "comfyui-runflow"
-_PLUGIN_ORIGIN = "https://github.com/runflow-io/comfyui-runflow"
 _INSTALLER = re.compile(r"comfyui[-_. ]?manager", re.IGNORECASE)
-_COMES_WITH_COMFYUI = frozenset({"websocket_image_save"})
-"""What ComfyUI's own repository holds below custom_nodes: no pack, though its classes name such a module."""
-_FOLDER = re.compile(r"\w[\w .+()-]*")
 _AGAIN = "Deploy the version again from a ComfyUI whose packs are git checkouts of public repositories"
 
 
@@ -84,7 +86,7 @@ def read_manifest(
 
 def _comfyui(value: Any, allowed_prefixes: Collection[str]) -> ComfyAsk:
     value = value if isinstance(value, Mapping) else {}
-    origin, commit, version = _origin(value), _text(value, "commit"), _text(value, "version")
+    origin, commit, version = origin_of(value), text_of(value, "commit"), text_of(value, "version")
     if not commit and not version:
         raise ManifestRefused(f"The version names no commit and no version of ComfyUI. {_AGAIN}.")
     if commit and not is_commit(commit.lower()):
@@ -98,7 +100,7 @@ def _comfyui(value: Any, allowed_prefixes: Collection[str]) -> ComfyAsk:
 def _packs(custom_nodes: Any, allowed_prefixes: Collection[str]) -> tuple[tuple[PackAsk, ...], list[str]]:
     notes: list[str] = []
     found: dict[str, PackAsk] = {}
-    rows = [(name, row) for name, row in _named(custom_nodes) if not _is_brought_along(name, row)]
+    rows = [(name, row) for name, row in named_packs(custom_nodes) if not is_brought_along(name, row)]
     if len(rows) > MOST_PACKS:
         raise ManifestRefused(f"The version names {len(rows)} node packs; a runtime takes {MOST_PACKS}. Remove some.")
     for name, row in rows:
@@ -113,13 +115,13 @@ def _packs(custom_nodes: Any, allowed_prefixes: Collection[str]) -> tuple[tuple[
 
 
 def _pack(name: Any, row: Any, allowed_prefixes: Collection[str]) -> PackAsk:
-    if not _is_folder_name(name):
+    if not is_folder_name(name):
         raise ManifestRefused(
             f"The node pack {_shown(name)} has a name that is no plain folder name. Rename its folder below "
             "custom_nodes, and deploy again."
         )
     row = row if isinstance(row, Mapping) else {}
-    origin, commit = _origin(row), _text(row, "commit")
+    origin, commit = origin_of(row), text_of(row, "commit")
     if _INSTALLER.search(name) or (origin and _INSTALLER.search(origin)):
         raise ManifestRefused(
             f"The node pack {name} is not taken: it is an installer, and what it installs would be in no record. "
@@ -141,26 +143,6 @@ def _pack(name: Any, row: Any, allowed_prefixes: Collection[str]) -> PackAsk:
     for one in classes:
         _bounded(one, f"A class of the node pack {name}")
     return PackAsk(name, undecorated(origin), commit.lower(), classes)
-
-
-def _is_brought_along(name: Any, row: Any) -> bool:
-    """Return whether it is our plugin, of which every worker has its own, or a file of ComfyUI's repository."""
-    row = row if isinstance(row, Mapping) else {}
-    own_name = isinstance(name, str) and name.lower() == _PLUGIN_NAME
-    own_origin = undecorated(_origin(row) or "").lower() == _PLUGIN_ORIGIN
-    is_stock = name in _COMES_WITH_COMFYUI and not _origin(row) if isinstance(name, str) else False
-    return own_name or own_origin or is_stock or row.get("plugin") is True
-
-
-def _is_folder_name(name: Any) -> bool:
-    """Return whether a name is one folder that ComfyUI loads: it skips those that end in `.disabled`."""
-    return (
-        isinstance(name, str)
-        and len(name) <= MOST_CHARACTERS
-        and _FOLDER.fullmatch(name) is not None
-        and not name.endswith((" ", ".", ".disabled"))
-        and name != "__pycache__"
-    )
 
 
 def _packages(value: Any) -> tuple[dict[str, str], list[str]]:
@@ -210,22 +192,6 @@ def _node_types(prompt: Any) -> tuple[str, ...]:
     for name in found:
         _bounded(name, "A class of the prompt")
     return tuple(found)
-
-
-def _named(value: Any) -> list[tuple[Any, Any]]:
-    if isinstance(value, Mapping):
-        return list(value.items())
-    rows = value if isinstance(value, list) else []
-    return [((row.get("name") or row.get("directory")) if isinstance(row, Mapping) else row, row) for row in rows]
-
-
-def _origin(row: Mapping[str, Any]) -> str | None:
-    return _text(row, "origin") or _text(row, "url") or _text(row, "repo")
-
-
-def _text(row: Mapping[str, Any], key: str) -> str | None:
-    value = row.get(key)
-    return value.strip() or None if isinstance(value, str) else None
 
 
 def _texts(value: Any) -> tuple[str, ...]:

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from runflow.protocol.origins import is_commit, origin_fault, resolved, undecorated
 from runflow.worker.runtime.build.commit_tree import Entry, list_tree, read_modules, refuse_harmful
 from runflow.worker.runtime.build.guarded_git import GuardedGit, TooMuch
-from runflow.worker.runtime.build.origins import is_commit, origin_fault, resolved, undecorated
 from runflow.worker.runtime.commands import CommandFailed, SourceRefused, without_credentials
 
 MayFetch = Callable[[str, str], None]

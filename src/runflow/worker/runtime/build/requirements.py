@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from runflow.worker.runtime.build.origins import is_commit
+from runflow.protocol.origins import is_commit
 from runflow.worker.runtime.commands import InstallError, without_credentials
 from runflow.worker.runtime.torch_build import TRIO
 

@@ -12,6 +12,8 @@ _PLAIN = re.compile(r"[!-~]+")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _USERS = {"ssh": "git"}
 """Schemes whose address names a user that is no secret, and the one that is taken."""
+_EVERY_START = ("ssh://", "http://", "file://")
+"""What a worker may be told to take beside `ALWAYS_ALLOWED`."""
 
 
 def is_commit(text: object) -> bool:
@@ -22,6 +24,20 @@ def is_commit(text: object) -> bool:
 def undecorated(origin: str) -> str:
     """Return an address as fingerprints compare it: without a trailing slash or `.git`."""
     return origin.strip().rstrip("/").removesuffix(".git")
+
+
+def canonical(origin: str) -> str | None:
+    """Return an address as approvals compare it: undecorated, scheme and host in lower case; None where it is none.
+
+    No password, no user but that of `ssh://git@`, no query or fragment, nothing outside of ASCII and no `..` is in what
+    it returns (`origin_fault`), and it returns that again for what it returned.
+    """
+    scheme, mark, rest = origin.strip().partition("://")
+    host, slash, path = rest.partition("/")
+    found = f"{scheme.lower()}{mark}{host.lower()}{slash}{path}"
+    while (shorter := undecorated(found)) != found:
+        found = shorter
+    return None if "?" in found or origin_fault(found, _EVERY_START) else found
 
 
 def origin_fault(origin: str, allowed_prefixes: Collection[str] = ()) -> str | None:
