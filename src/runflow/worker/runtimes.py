@@ -15,6 +15,7 @@ import structlog
 
 from runflow.protocol.bounds import MAX_SENTENCE
 from runflow.protocol.failures import Failure, FailureCode, Stage
+from runflow.protocol.origins import is_commit, undecorated
 from runflow.protocol.runtimes import MAX_BUILD_LOG, BuildReport, Builds, Source
 from runflow.worker.engine.base import Engine
 from runflow.worker.engine.boot import OwnedSettings
@@ -28,7 +29,6 @@ from runflow.worker.runtime.build.failed import RuntimeBuildFailed, SourceNotApp
 from runflow.worker.runtime.build.folder import RuntimeMissing
 from runflow.worker.runtime.build.manifest import ManifestRefused, RuntimeAsk, read_manifest
 from runflow.worker.runtime.build.mirrors import MayFetch, anything
-from runflow.worker.runtime.build.origins import is_commit, undecorated
 from runflow.worker.store.progress import Tell
 
 log = structlog.get_logger()

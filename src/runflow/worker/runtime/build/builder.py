@@ -22,7 +22,6 @@ from runflow.worker.runtime.commands import in_thread
 from runflow.worker.runtime.environment import Environment, requirements_of
 from runflow.worker.runtime.torch_build import Build, fitting_build
 
-
 Check = Callable[[Path, Environment, RuntimeAsk, BuildReport], Awaitable[Checked]]
 """Looks at a runtime: the folder of its ComfyUI, and what it runs with; raises InstallError where it does not work."""
 

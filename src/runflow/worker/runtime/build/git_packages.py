@@ -71,7 +71,9 @@ async def build_packages(
             reporter.step(f"Building {one.name or one.origin} at {commit[:10]}, which the pack {one.pack} wants")
             built = await _built(workshop, torch, one, commit, log)
         except SourceNotApproved as waits:
-            raise SourceNotApproved(f"The pack {one.pack} wants a package: {waits}", waits.source, (one.pack,)) from waits
+            raise SourceNotApproved(
+                f"The pack {one.pack} wants a package: {waits}", waits.source, (one.pack,)
+            ) from waits
         except InstallError as error:
             raise PackageNotBuilt(
                 f"The pack {one.pack} wants {one.name or 'a package'} from {one.origin}. {error}", (one.pack,)

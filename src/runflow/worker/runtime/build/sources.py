@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runflow.protocol.named_packs import OFFICIAL_REPOSITORY
 from runflow.worker.runtime.build.folder import Runtime
 from runflow.worker.runtime.build.manifest import ComfyAsk, PackAsk
 from runflow.worker.runtime.build.mirrors import Checkout, MayFetch
@@ -16,7 +17,7 @@ from runflow.worker.runtime.commands import SourceRefused, in_thread
 from runflow.worker.runtime.environment import Environment
 from runflow.worker.runtime.report import Reporter
 from runflow.worker.runtime.source import SourceAsk, fetch_source, missing_parts, plan_source
-from runflow.worker.runtime.source_package import OFFICIAL_REPOSITORY, PACKAGED_RELEASES
+from runflow.worker.runtime.source_package import PACKAGED_RELEASES
 
 COMFYUI = "comfyui"
 
