@@ -107,6 +107,10 @@ class Board:
 
     def _has_room(self, subject: str) -> None:
         """Look again at what waits for a place under a cap, and let others look; where nothing does, do nothing."""
+        if not subject:  # after a broken connection: whatever was said meanwhile is not known
+            self._doubts_all = True
+            self.backlog.doubt()
+            return
         cap = UUID(subject)
         self._freed.add(cap)
         lanes = self._caps.under(cap)

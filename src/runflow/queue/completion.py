@@ -33,6 +33,7 @@ from runflow.queue.told_failures import LACKING, told
 from runflow.queue.watchers import Look, Watchers
 from runflow.web.services import Services
 from runflow.workers import ability_queries
+from runflow.workflows.runtime import builds
 
 log = structlog.get_logger()
 
@@ -156,6 +157,8 @@ async def _complete(services: Services, files: AttemptFiles, body: Completion, t
     looks: list[Look] = []
     async with services.db.system() as transaction:
         held = await hold(transaction, lease=files.lease, worker=body.worker_id, instance=body.instance, token=token)
+        if body.built is not None and held.lease_status in OPEN:
+            await builds.note(transaction, held.run_id, body.worker_id, body.built)
         body = with_keys(body, held.run_id, held.lease_id)
         fingerprint = _hash(body)
         if held.lease_status not in OPEN:

@@ -16,6 +16,7 @@ from runflow.queue import eligibility_queries
 from runflow.queue.eligibility_queries import LaneVersion
 from runflow.queue.gpu_order import in_turn
 from runflow.queue.lineup import Lane, Lineup, serves
+from runflow.sources.known import ApprovedSources
 from runflow.web.services import Services
 from runflow.workers.abilities import EngineAbilities, read_sandbox
 from runflow.workers.queries import RegisteredWorker
@@ -44,11 +45,12 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
-    """Whether an engine can run a version: unless `never`, once its organization has uploaded these models."""
+    """Whether an engine can run a version: unless `never`, once these models are uploaded, these sources approved."""
 
     never: bool = False
     org_id: UUID | None = None
     uploads: frozenset[str] = frozenset()
+    approvals: frozenset[tuple[str, str]] = frozenset()
 
 
 _ALWAYS = _Verdict()
@@ -62,6 +64,7 @@ class Eligibility:
         """Ask this process's database, and hear of changes through its hub."""
         self._services = services
         self._known = services.part(Known)
+        self._approved = services.part(ApprovedSources)
         self._lanes: dict[int, LaneVersion] = {}
         self._verdicts: OrderedDict[str, dict[int, _Verdict]] = OrderedDict()
 
@@ -178,14 +181,16 @@ class Eligibility:
                 pending.append((lane, verdict))
         if pending:
             await self._known.look_for_uploads({one for _, verdict in pending for one in verdict.uploads})
-            able += [
-                lane
-                for lane, verdict in pending
-                if all(self._known.has_uploaded(verdict.org_id, one) for one in verdict.uploads)
-            ]
+            await self._approved.look_for({one for _, verdict in pending for one in verdict.approvals})
+            able += [lane for lane, verdict in pending if self._is_met(verdict)]
         if self._known.installation.labels:
             able = [lane for lane in able if self._has_labels(lane.id.int, worker)]
         return able
+
+    def _is_met(self, verdict: _Verdict) -> bool:
+        return all(self._known.has_uploaded(verdict.org_id, one) for one in verdict.uploads) and all(
+            self._approved.is_approved(*one) for one in verdict.approvals
+        )
 
     def _has_labels(self, lane: int, worker: Candidate) -> bool:
         labels = self._known.installation.labels
@@ -219,8 +224,13 @@ class Eligibility:
             told = self._known.differences(one, version, worker.abilities)
             differences = [found for found in told if found.keeps_away]
             uploads = frozenset(found.if_uploaded for found in differences if found.if_uploaded is not None)
-            never = len(differences) > len(uploads)
-            by_version[one] = _NEVER if never else _Verdict(False, version.org_id, uploads) if uploads else _ALWAYS
+            approvals = frozenset(key for found in differences for key in found.if_approved)
+            if any(found.if_uploaded is None and not found.if_approved for found in differences):
+                by_version[one] = _NEVER
+            elif uploads or approvals:
+                by_version[one] = _Verdict(False, version.org_id, uploads, approvals)
+            else:
+                by_version[one] = _ALWAYS
         verdicts.update(
             (lane, by_version[row.version_id]) for lane, row in known.items() if row.version_id in by_version
         )

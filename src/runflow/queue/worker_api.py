@@ -45,6 +45,7 @@ from runflow.workers import service as workers
 from runflow.workers.abilities import abilities_key, named_lists, told_lists
 from runflow.workers.gpus import queries as gpus
 from runflow.workers.queries import RegisteredWorker
+from runflow.workflows.runtime import builds
 from runflow.workflows.runtime.known import Known
 from runflow.workflows.versions.payload import VersionPayload, remembered_version, untitled_prompt, version_payload
 
@@ -342,6 +343,7 @@ class WorkerApi:
             large = _large_models(payload, placeable)
             await self._board.keep_models(claimed.lane_id, large)
             models_key = large.key
+        build = await builds.order(self._services, claimed.version_id, worker.candidate.abilities)
         prefix = output_prefix(claimed.run_id, claimed.lease_id)
         return Lease(
             id=claimed.lease_id,
@@ -354,6 +356,7 @@ class WorkerApi:
                 number=payload.number,
                 fingerprint=payload.fingerprint,
                 models_key=models_key,
+                build=build,
                 # JSON text that was never parsed: it is passed on as it is.
                 prompt=cast(dict[str, Any], prompt),
                 interface=payload.interface,

@@ -24,6 +24,8 @@ class SourceKind(StrEnum):
 
     COMFYUI = "comfyui"
     NODE_PACK = "node_pack"
+    PACKAGE = "package"
+    """A Python package that a pack wants from a repository, as a build found out."""
 
 
 @dataclass(frozen=True, slots=True)

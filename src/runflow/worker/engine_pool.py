@@ -6,8 +6,7 @@ What is done next is decided in one place, `_arrange`, from what is there: it ru
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -18,6 +17,7 @@ from runflow.worker.engine_supervisor import NEXT, STARTING, EngineState, Engine
 from runflow.worker.memory import MOST_ENGINES, Peaks, fit_in_machine, fit_on_gpu, highest
 from runflow.worker.pooled_engine import PooledEngine, Seat
 from runflow.worker.retry import Backoff
+from runflow.worker.seat_requests import For, SeatRequest
 from runflow.worker.settings import Limits
 
 log = structlog.get_logger()
@@ -41,26 +41,6 @@ class GivenBack(Exception):
 
 class EngineChanged(Exception):
     """The engine was started anew since the run was prepared: its files must be placed again."""
-
-
-class _For(Enum):
-    """What a request waits for, and what is said when it waits too long."""
-
-    ROOM = "The engine is busy with another run for more than {:g} s."
-    START = "No engine has started."
-    """The start of an engine, in good order: as long as that takes, if it is not for ever."""
-    REPAIR = "The engine is down."
-
-
-@dataclass(eq=False, slots=True)
-class _Request:
-    domain: str
-    version_id: UUID
-    runtime: str
-    """Of whose engines one is wanted; empty: of the worker's own ComfyUI's."""
-    seat: asyncio.Future[Seat] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    waits_for: _For | None = None
-    until: float | None = None
 
 
 class EnginePool:
@@ -92,7 +72,7 @@ class EnginePool:
         self._look_again_seconds = look_again_seconds
         self._backoff = backoff or Backoff(first=0.2, longest=60.0)
         self._engines: list[PooledEngine] = []
-        self._requests: list[_Request] = []
+        self._requests: list[SeatRequest] = []
         self._found: tuple[str, Engine] | None = None
         """Found to be started alone, when the others are gone; with its runtime."""
         self._wake = asyncio.Event()
@@ -153,7 +133,7 @@ class EnginePool:
 
         Raises `GivenBack` where other runs take too long, or no engine comes up soon.
         """
-        request = _Request(domain, version_id, runtime)
+        request = SeatRequest(domain, version_id, runtime)
         self._requests.append(request)
         self._seat_waiting()
         if not request.seat.done() or self._single_use:
@@ -186,7 +166,7 @@ class EnginePool:
                 async with asyncio.timeout(self._limits.engine):
                     await seat.pooled.until_usable()
             except TimeoutError:
-                raise GivenBack(_For.REPAIR.value) from None
+                raise GivenBack(For.REPAIR.value) from None
         if seat.is_lost:  # with no prompt of this run in it
             raise EngineChanged
         return seat.engine
@@ -303,22 +283,23 @@ class EnginePool:
             if one is None:
                 if whose not in wanted:
                     wanted.append(whose)
-                is_full = len(wanted) > self._room + self._room_soon
-                self._note_wait(request, _For.ROOM if is_blocked or is_full else self._start_or_repair())
-                is_blocked |= len(wanted) > self._room
+                room = self._room(request.runtime)
+                is_full = len(wanted) > room + self._room_soon(request.runtime)
+                self._note_wait(request, For.ROOM if is_blocked or is_full else self._start_or_repair())
+                is_blocked |= len(wanted) > room
                 continue
             promised[whose] = one
             if is_blocked or self._must_run_empty(one):
                 is_blocked = True
-                self._note_wait(request, _For.ROOM)
+                self._note_wait(request, For.ROOM)
             elif one.is_ready and one.engine.alive:
                 self._seat(request, one)
             else:
                 is_starting = one.description is None and one.planned
-                self._note_wait(request, _For.START if is_starting else _For.REPAIR)
+                self._note_wait(request, For.START if is_starting else For.REPAIR)
         return wanted
 
-    def _seat(self, request: _Request, one: PooledEngine) -> None:
+    def _seat(self, request: SeatRequest, one: PooledEngine) -> None:
         self._requests.remove(request)
         if request.seat.done():
             return
@@ -337,23 +318,26 @@ class EnginePool:
         )
         return next((one for one in serving if not one.is_going), None)
 
-    @property
-    def _room(self) -> int:
-        """How many engines may be started now."""
+    def _room(self, runtime: str) -> int:
+        """How many engines of a runtime may be started now."""
         if not self._engines:
             return 1
-        return 0 if self._is_alone else max(0, MOST_ENGINES - len(self._engines))
+        return 0 if self._is_alone(runtime) else max(0, MOST_ENGINES - len(self._engines))
 
-    @property
-    def _room_soon(self) -> int:
-        """How many engines may be started once those are gone that have no run."""
-        going = sum(one.is_going or one.is_idle or one.is_new for one in self._engines)
-        return int(going == len(self._engines)) if self._is_alone else going
+    def _room_soon(self, runtime: str) -> int:
+        """How many may be started once those are gone that have no run."""
+        if self._is_alone(runtime):
+            return int(all(one.is_going or one.is_idle for one in self._of(runtime)))
+        return sum(one.is_going or one.is_idle or (one.is_new and one.runtime != runtime) for one in self._engines)
 
-    @property
-    def _is_alone(self) -> bool:
-        """Whether the next engine cannot be started beside one that is there."""
-        return bool(self._engines) and (self._found is not None or not all(one.engine.quick for one in self._engines))
+    def _is_alone(self, runtime: str) -> bool:
+        """Whether the next engine of a runtime cannot be started beside one of it that is there."""
+        there = self._of(runtime)
+        is_found = self._found is not None and self._found[0] == runtime
+        return bool(there) and (is_found or not all(one.engine.quick for one in there))
+
+    def _of(self, runtime: str) -> list[PooledEngine]:
+        return [one for one in self._engines if one.runtime == runtime]
 
     def _must_run_empty(self, one: PooledEngine) -> bool:
         """Whether another domain's run waits for this one's memory."""
@@ -377,17 +361,17 @@ class EnginePool:
 
     def _end_unneeded(self, wanted: list[tuple[str, str]]) -> None:
         """End engines without runs: used up, in the place of one that is wanted, or too large beside another."""
-        lacking = len(wanted) - self._room - sum(one.is_going for one in self._engines)
-        if wanted and self._is_alone:
-            lacking = len(self._engines)
         runtimes = {runtime for runtime, _ in wanted}
+        free = max(0, MOST_ENGINES - len(self._engines))
+        lacking = len(wanted) - free - sum(one.is_going for one in self._engines)
+        alone = {runtime for runtime in runtimes if self._is_alone(runtime)}
         # One that is nobody's yet is of no use to who wants another runtime.
         spare = (one for one in self._engines if one.is_idle or (one.is_new and one.runtime not in runtimes))
         for one in sorted((one for one in spare if not one.is_going), key=lambda one: one.used_at):
             newer = [other for other in self._engines if other.used_at > one.used_at and other.prompted]
             if self._single_use and one.is_idle:
                 self._end(one, "Each run gets an engine of its own.")
-            elif lacking > 0:
+            elif lacking > 0 or one.runtime in alone:
                 lacking -= 1
                 self._end(one, "The next run is of another domain.")
             elif any(self._is_in_the_way(one, other) for other in newer):
@@ -411,7 +395,7 @@ class EnginePool:
             return
         ahead = not self._engines or (self._single_use and not any(one.is_new for one in self._engines))
         for runtime, _ in wanted or ([("", "")] if ahead else []):
-            if not self._room or not self._start(runtime, now):
+            if not self._room(runtime) or not self._start(runtime, now):
                 return
 
     def _start(self, runtime: str, now: float) -> bool:
@@ -425,8 +409,9 @@ class EnginePool:
             self._missing, self._not_before = str(missing), now + self._look_again_seconds
             return False
         self._missing = None
-        if self._engines and not engine.quick:
+        if self._of(runtime) and not engine.quick:
             self._found = runtime, engine
+            self._wake.set()  # those that are in its way have to go
             return False
         self._model_folders = engine.model_folders
         self._engines.append(PooledEngine(engine, self._wake.set, planned=self._failure is None, runtime=runtime))
@@ -448,21 +433,21 @@ class EnginePool:
         task.add_done_callback(self._background.discard)
 
     # ---------------------------------------------------------------------------------------- who waits for how long
-    def _start_or_repair(self) -> _For:
+    def _start_or_repair(self) -> For:
         is_planned = not any(one.is_going and not one.ending for one in self._engines)
-        return _For.START if is_planned and self._failure is None and self._missing is None else _For.REPAIR
+        return For.START if is_planned and self._failure is None and self._missing is None else For.REPAIR
 
-    def _note_wait(self, request: _Request, what: _For) -> None:
+    def _note_wait(self, request: SeatRequest, what: For) -> None:
         if request.waits_for is not what:
             request.waits_for = what
-            limits = {_For.ROOM: self._limits.hold, _For.START: _START_SECONDS, _For.REPAIR: self._limits.engine}
+            limits = {For.ROOM: self._limits.hold, For.START: _START_SECONDS, For.REPAIR: self._limits.engine}
             request.until = asyncio.get_running_loop().time() + limits[what]
 
     def _expire(self, now: float) -> float | None:
         """Give back what has waited too long. Returns after how many seconds to look again; None: after a change."""
         for request in [one for one in self._requests if one.until is not None and one.until <= now]:
             self._requests.remove(request)
-            self.congested |= request.waits_for is _For.ROOM
+            self.congested |= request.waits_for is For.ROOM
             if not request.seat.done() and request.waits_for is not None:
                 request.seat.set_exception(GivenBack(request.waits_for.value.format(self._limits.hold)))
         times = [one.until for one in self._requests if one.until is not None]
@@ -482,7 +467,8 @@ class EnginePool:
         if silent is not None:
             return EngineState(EngineStatus.ENGINE_DOWN, silent)
         if self._engines:
-            is_quick = self._failure is None and all(one.engine.quick or one.runtime for one in self._engines)
+            for_runtime = bool(self.runtimes - {""})
+            is_quick = self._failure is None and (for_runtime or all(one.engine.quick for one in self._engines))
             is_soon = is_quick and self.state.status is EngineStatus.READY
             return self.state if is_soon else EngineState(EngineStatus.ENGINE_DOWN, STARTING)
         if self._missing is not None:

@@ -15,7 +15,7 @@ import structlog
 
 from runflow.protocol.bounds import MAX_SENTENCE
 from runflow.protocol.failures import Failure, FailureCode, Stage
-from runflow.protocol.origins import is_commit, undecorated
+from runflow.protocol.origins import canonical, is_commit
 from runflow.protocol.runtimes import MAX_BUILD_LOG, BuildReport, Builds, Source
 from runflow.worker.engine.base import Engine
 from runflow.worker.engine.boot import OwnedSettings
@@ -223,10 +223,10 @@ def _may_fetch(approved: list[Source] | None) -> MayFetch:
     """Return what refuses a source that is not among the approved ones; releases of ComfyUI by version are."""
     if approved is None:
         return anything
-    known = {(undecorated(one.origin), one.commit.lower()) for one in approved}
+    known = {(canonical(one.origin), one.commit.lower()) for one in approved}
 
     def check(origin: str, commit: str) -> None:
-        if is_commit(commit) and (undecorated(origin), commit) not in known:
+        if is_commit(commit) and (canonical(origin), commit) not in known:
             raise SourceNotApproved(
                 f"{origin} at {commit} waits for the operator's approval: `runflow sources approve {origin}@{commit}`.",
                 (origin, commit),

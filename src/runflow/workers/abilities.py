@@ -27,6 +27,7 @@ from runflow.protocol.abilities import (
     list_hash,
 )
 from runflow.protocol.codec import NotAMessage, from_wire, to_wire
+from runflow.protocol.runtimes import Builds
 from runflow.web.services import Services
 from runflow.workers import ability_queries
 
@@ -94,6 +95,7 @@ class EngineAbilities:
     places_models: bool = False
     fetches_addresses: bool = False
     allows_pickle: bool = False
+    builds: Builds = Builds.OFF
     complete: bool = True
 
 
@@ -224,6 +226,7 @@ def _put_together(told: Abilities, held: Mapping[_Named, _Kept]) -> EngineAbilit
         places_models=told.places_models,
         fetches_addresses=told.fetches_addresses,
         allows_pickle=told.allows_pickle,
+        builds=told.builds,
     )
 
 

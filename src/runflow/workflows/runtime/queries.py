@@ -1,10 +1,13 @@
 """SQL of what decides which workers may run a version, beside the version's own documents."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from runflow.db.transaction import Transaction
+from runflow.protocol.runtimes import MOST_SOURCES
 
 _INSTALLATION = """
     SELECT (SELECT id FROM organizations ORDER BY created_at, id LIMIT 1) AS operator,
@@ -14,6 +17,69 @@ _INSTALLATION = """
 _LABELS = "SELECT id AS workflow_id, worker_labels FROM workflows WHERE worker_labels IS NOT NULL"
 
 _UPLOADS = "SELECT org_id, sha256 FROM models WHERE sha256 = ANY(%(hashes)s)"
+
+
+_APPROVED = """
+    SELECT s.origin, s.commit FROM version_sources n JOIN sources s ON s.id = n.source_id
+    WHERE n.version_id = %(version)s AND s.state_code = 'approved' ORDER BY s.origin, s.commit LIMIT %(most)s
+"""
+
+_NOTE_BUILD = """
+    INSERT INTO runtime_builds (fingerprint, worker_name, succeeded, elapsed_ms, step, pack, message, log)
+    SELECT %(fingerprint)s, name, %(succeeded)s, %(elapsed_ms)s, %(step)s, %(pack)s, %(message)s, %(log)s
+    FROM workers WHERE id = %(worker)s
+    ON CONFLICT (fingerprint, worker_name) DO UPDATE SET
+        succeeded = excluded.succeeded, elapsed_ms = excluded.elapsed_ms, step = excluded.step, pack = excluded.pack,
+        message = excluded.message, log = excluded.log, ended_at = now()
+"""
+
+_FORGET_BUILDS = """
+    DELETE FROM runtime_builds WHERE ended_at < (
+        SELECT ended_at FROM runtime_builds ORDER BY ended_at DESC OFFSET %(most)s LIMIT 1)
+"""
+
+_BUILDS = """
+    SELECT worker_name, succeeded, elapsed_ms, step, pack, message, log, ended_at
+    FROM runtime_builds
+    WHERE fingerprint = (SELECT v.fingerprint FROM workflow_versions v WHERE v.id = %(version)s)
+    ORDER BY ended_at DESC LIMIT %(most)s
+"""
+
+_FOUND = """
+    WITH source AS (
+        INSERT INTO sources AS s (id, origin, commit) VALUES (%(id)s, %(origin)s, %(commit)s)
+        ON CONFLICT (origin, commit) DO UPDATE SET origin = s.origin RETURNING id)
+    INSERT INTO version_sources (org_id, version_id, source_id, kind_code, names, packages_count)
+    SELECT v.org_id, v.id, source.id, 'package', ARRAY[CAST(%(name)s AS text)], 0
+    FROM runs r JOIN workflow_versions v ON v.id = r.version_id, source WHERE r.id = %(run)s
+    ON CONFLICT (version_id, source_id) DO NOTHING
+"""
+
+MOST_BUILDS = 2_000
+"""How many builds are remembered, each with a log of 64 KiB at most."""
+MOST_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovedSource:
+    """A source that may be fetched."""
+
+    origin: str
+    commit: str
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRow:
+    """How a build went."""
+
+    worker_name: str
+    succeeded: bool
+    elapsed_ms: int
+    step: str | None
+    pack: str | None
+    message: str | None
+    log: str
+    ended_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +119,24 @@ async def labels(transaction: Transaction) -> list[LabelledWorkflow]:
 async def uploads(transaction: Transaction, hashes: Collection[str]) -> list[UploadedModel]:
     """Return which organizations have uploaded models of these contents."""
     return await transaction.rows(_UPLOADS, {"hashes": list(hashes)}, row=UploadedModel)
+
+
+async def approved_sources(transaction: Transaction, version_id: UUID) -> list[ApprovedSource]:
+    """Return what a version names, or a build of it found, and the operator has approved."""
+    return await transaction.rows(_APPROVED, {"version": version_id, "most": MOST_SOURCES}, row=ApprovedSource)
+
+
+async def note_build(transaction: Transaction, values: Mapping[str, Any]) -> None:
+    """Keep how a worker's build went, instead of what is known of its build before; forget the oldest of too many."""
+    await transaction.run(_NOTE_BUILD, values)
+    await transaction.run(_FORGET_BUILDS, {"most": MOST_BUILDS})
+
+
+async def builds(transaction: Transaction, version_id: UUID) -> list[BuildRow]:
+    """Return the last builds of a version's runtime, one of each worker."""
+    return await transaction.rows(_BUILDS, {"version": version_id, "most": MOST_SHOWN}, row=BuildRow)
+
+
+async def note_found_source(transaction: Transaction, values: Mapping[str, Any]) -> None:
+    """Note a source that a build of a run's version found to be needed, and that waits unless it is known."""
+    await transaction.run(_FOUND, values)

@@ -11,6 +11,7 @@ import orjson
 from runflow.db.sized_memory import SizedMemory
 from runflow.db.transaction import Transaction
 from runflow.models.service import declared
+from runflow.protocol.named_packs import is_brought_along, named_packs
 from runflow.sources.named import NamedSource, named_sources
 from runflow.workflows import queries
 from runflow.workflows.queries import NeedsRow
@@ -58,6 +59,8 @@ class Requirements:
     comfyui_commit: str | None = None
     sources: tuple[NamedSource, ...] = ()
     """What a runtime of its own would be built of, as far as it comes from repositories."""
+    unbuildable: str = ""
+    """Why no runtime can be built for it, as the end of a sentence about it; empty where one can."""
 
 
 def requirements_of(
@@ -78,8 +81,20 @@ def requirements_of(
         packs=tuple(_packs(custom_nodes)),
         comfyui_version=_text(core.get("version")),
         comfyui_commit=_text(core.get("commit")),
-        sources=named_sources(environment, custom_nodes),
+        sources=(sources := named_sources(environment, custom_nodes)),
+        unbuildable=_unbuildable(core, custom_nodes, sources),
     )
+
+
+def _unbuildable(core: Mapping[str, Any], custom_nodes: Any, sources: Iterable[NamedSource]) -> str:
+    """Say what the documents lack for building; a worker that builds finds more to refuse (`runtime/build`)."""
+    named = {one.name for one in sources}
+    if not _text(core.get("version")) and "ComfyUI" not in named:
+        return "names no commit and no version of ComfyUI"
+    for name, row in named_packs(custom_nodes):
+        if not is_brought_along(name, row) and name not in named:
+            return f"does not say which repository and commit the node pack {name!r} is from"
+    return ""
 
 
 def _packs(custom_nodes: Any) -> Iterator[NeededPack]:

@@ -1,16 +1,18 @@
 """Whether an engine has what a version needs, and if not, what is different: a pure decision.
 
-What keeps a run away is what would make it fail: a node class or a model that the engine lacks. What is only told may
-change a result and is not held against a worker, for nothing builds another ComfyUI on it: its version or commit, and
-the commits of node packs.
+What keeps a run away is what would make it fail: a node class or a model that the engine lacks. A worker that builds
+runtimes lacks no class that the version says how to have. What is only told may change a result and is not held against
+a worker whose own ComfyUI has everything: its version or commit, and the commits of node packs.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import PurePosixPath
 
 from runflow.protocol.abilities import PICKLES, ModelFile, NodePack, Sandbox
+from runflow.protocol.runtimes import Builds
+from runflow.sources.named import SourceKind
 from runflow.workers.abilities import EngineAbilities
 from runflow.workflows.runtime.requirements import NeededModel, NeededPack, Requirements
 
@@ -33,6 +35,8 @@ class DifferenceCode(StrEnum):
     GPU_CLASS = "GPU_CLASS"
     FILES_NOT_SEPARATED = "FILES_NOT_SEPARATED"
     RUN_REFUSED = "RUN_REFUSED"
+    SOURCE_NOT_APPROVED = "SOURCE_NOT_APPROVED"
+    RUNTIME_BUILT = "RUNTIME_BUILT"
     COMFYUI_DIFFERS = "COMFYUI_DIFFERS"
     NODE_PACK_DIFFERS = "NODE_PACK_DIFFERS"
 
@@ -42,7 +46,8 @@ class Difference:
     """What a worker lacks or has otherwise: `what` goes on after the worker's name, `next_step` is a sentence.
 
     `keeps_away`: runs of the version are not offered to the worker. `if_uploaded`: unless the version's organization
-    has uploaded the model of this SHA-256, which the worker then fetches.
+    has uploaded the model of this SHA-256, which the worker then fetches. `if_approved`: unless the operator has
+    approved all of these sources (origin and commit).
     """
 
     code: DifferenceCode
@@ -50,6 +55,7 @@ class Difference:
     next_step: str
     keeps_away: bool = True
     if_uploaded: str | None = None
+    if_approved: frozenset[tuple[str, str]] = frozenset()
 
 
 def satisfies(
@@ -69,8 +75,11 @@ def satisfies(
                 "Wait a moment; if it stays so, look at the worker's log.",
             )
         ]
+    classes = list(_node_types(version, engine))
+    if classes and engine.builds is not Builds.OFF:
+        classes = _built(version, engine, classes)
     return [
-        *_node_types(version, engine),
+        *classes,
         *(found for model in version.models if (found := _model(model, engine, uploaded)) is not None),
         *_only_told(version, engine),
     ]
@@ -170,6 +179,42 @@ def _node_types(version: Requirements, engine: EngineAbilities) -> Iterator[Diff
             "Install the node pack that provides it into the worker's ComfyUI and restart the worker, or remove the "
             "node.",
         )
+
+
+def is_built(differences: Iterable[Difference]) -> bool:
+    """Tell whether a worker executes the version in a runtime that it builds, not in its own ComfyUI."""
+    return any(one.code is DifferenceCode.RUNTIME_BUILT for one in differences)
+
+
+def _built(version: Requirements, engine: EngineAbilities, lacks: list[Difference]) -> list[Difference]:
+    """Return what stands in the way of a runtime that has the classes which an engine lacks."""
+    if version.unbuildable:
+        why = f"No runtime can be built for it, for its manifest {version.unbuildable}."
+        return [replace(one, next_step=f"{one.next_step} {why}") for one in lacks]
+    if not _would_help(version, engine):
+        return lacks
+    found = [Difference(DifferenceCode.RUNTIME_BUILT, "builds a ComfyUI of its own for it", "", keeps_away=False)]
+    if engine.builds is Builds.APPROVED and version.sources:
+        found.append(
+            Difference(
+                DifferenceCode.SOURCE_NOT_APPROVED,
+                "builds a ComfyUI of its own for it once the operator has approved its sources",
+                "Approve them: `runflow sources list` shows what waits, `runflow sources approve` approves.",
+                if_approved=frozenset(one.key for one in version.sources),
+            )
+        )
+    return found
+
+
+def _would_help(version: Requirements, engine: EngineAbilities) -> bool:
+    """Tell whether another ComfyUI, or the packs, may have the missing classes."""
+    is_same = (version.comfyui_commit or "") == (engine.comfyui_commit or "?")
+    if not is_same and (version.comfyui_commit or version.comfyui_version != engine.comfyui_version):
+        return True
+    missing = {name for name in version.node_types if name not in (engine.node_types or ())}
+    packs = [one for one in version.sources if one.kind is SourceKind.NODE_PACK]
+    told = {name for one in packs for name in one.classes}
+    return missing <= told or any(not one.classes for one in packs)
 
 
 def _model(model: NeededModel, engine: EngineAbilities, uploaded: Collection[str]) -> Difference | None:

@@ -4,6 +4,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
+from runflow.web.responses import Timestamp
 from runflow.workflows.runtime.satisfies import DifferenceCode
 
 
@@ -30,6 +31,19 @@ class RuntimeWorker(BaseModel):
     notes: list[WorkerDifference] = Field(description="What is otherwise and not held against it.")
 
 
+class RuntimeBuild(BaseModel):
+    """How the last build of the version's runtime went on a worker."""
+
+    worker: str
+    succeeded: bool
+    elapsed_ms: int
+    step: str | None = Field(description="Where it failed: `manifest`, `sources`, `packages`, `environment`, `check`.")
+    pack: str | None = Field(description="The node pack whose fault that is.")
+    message: str | None
+    log: str = Field(description="The end of what was said meanwhile.")
+    ended_at: Timestamp
+
+
 class Runtime(BaseModel):
     """Which connected workers can run the workflow's current version."""
 
@@ -38,3 +52,6 @@ class Runtime(BaseModel):
     can_run: bool = Field(description="Whether at least one connected worker has all that it needs.")
     reason: str | None = Field(description="Why none can, and what to do; null where one can.")
     workers: list[RuntimeWorker] = Field(description="Those that can run it first.")
+    builds: list[RuntimeBuild] = Field(
+        description="Of the runtime that workers build where their own ComfyUI lacks something, the newest first."
+    )

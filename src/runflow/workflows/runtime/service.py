@@ -1,6 +1,6 @@
 """Which connected workers can run a version, and what the others lack."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -9,10 +9,12 @@ import structlog
 
 from runflow import errors
 from runflow.graph import GraphWarning
+from runflow.sources.known import ApprovedSources
 from runflow.web.auth import Principal
 from runflow.web.services import Services
 from runflow.workflows import queries
 from runflow.workflows.fields import GpuMode
+from runflow.workflows.runtime import builds
 from runflow.workflows.runtime.known import Known, Machine
 from runflow.workflows.runtime.requirements import Requirements
 from runflow.workflows.runtime.satisfies import (
@@ -52,16 +54,26 @@ async def fits(
     org_id: UUID,
     gpu_class: str,
     now: bool = False,
+    also_approved: Collection[tuple[str, str]] = (),
 ) -> list[Fit]:
     """Return for each worker what is different from what runs of this organization and version need.
 
-    `now`: nothing that was uploaded in the last second is missed.
+    `now`: nothing that was uploaded or approved in the last second is missed. `also_approved`: sources whose approval
+    is not committed yet.
     """
     known = services.part(Known)
     installation = await known.read_installation()
     contents = {model.sha256 for model in version.models if model.sha256 is not None}
     await known.look_for_uploads(contents, now=now)
     uploaded = {one for one in contents if known.has_uploaded(version.org_id, one)}
+    approved = services.part(ApprovedSources)
+    await approved.look_for((one.key for one in version.sources), now=now)
+
+    def is_approved(one: Difference) -> bool:
+        return bool(one.if_approved) and all(
+            key in also_approved or approved.is_approved(*key) for key in one.if_approved
+        )
+
     # Many machines are alike.
     judged: dict[str, list[Difference]] = {}
     found = []
@@ -69,7 +81,7 @@ async def fits(
         key = "" if machine.engine is None else f"{machine.engine.key} {machine.engine.complete}"
         if key not in judged:
             told = known.differences(version_id, version, machine.engine)
-            judged[key] = [one for one in told if one.if_uploaded not in uploaded]
+            judged[key] = [one for one in told if one.if_uploaded not in uploaded and not is_approved(one)]
         differences = (
             *lacks_gpu(gpu_class, machine.worker.gpu_code),
             *lacks_labels(labels, machine.worker.labels),
@@ -148,6 +160,7 @@ async def runtime(services: Services, caller: Principal, workflow_id: UUID) -> d
         "version": row.version,
         "can_run": any(fit.is_able for fit in found),
         "reason": None if reason is None else f"No connected worker can run this yet: {reason[0]}. {reason[1]}",
+        "builds": await builds.told(services, row.version_id),
         "workers": [_record(fit) for fit in sorted(found, key=lambda fit: (not fit.is_able, fit.machine.worker.name))],
     }
 
