@@ -130,6 +130,11 @@ class Settings(BaseSettings):
         description="File with the credentials that workers may show to hosts of models, one a line: "
         "`HOST bearer TOKEN`, `HOST basic USER PASSWORD`, `HOST header NAME VALUE`.",
     )
+    huggingface_endpoint: str = Field(
+        default="https://huggingface.co",
+        pattern=r"^https?://[^\s/@?#]+(/[^\s?#]*)?$",
+        description="Where workers fetch files of Hugging Face repositories: the hub, or a mirror with its addresses.",
+    )
     max_output_bytes: int = Field(
         default=8 * 1024 * 1024 * 1024, description="Largest single output file of a run, in bytes.", gt=0
     )

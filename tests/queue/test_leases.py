@@ -59,7 +59,7 @@ async def test_the_lease_holds_what_the_contract_says_and_no_more(
     assert lease is not None
     assert set(lease) == {
         *("id", "run_id", "attempt_number", "expires_at", "version", "input", "files", "resources", "limits", "models"),
-        *("uploads", "tracebacks", "domain"),
+        *("uploads", "tracebacks", "domain", "cached"),
     }
     assert lease["uploads"] == []
     assert "secret" not in str(lease)

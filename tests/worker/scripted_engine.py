@@ -22,6 +22,7 @@ from runflow.worker.engine.base import (
 )
 from runflow.worker.engine.boundary import OpenedOutput, open_own
 from runflow.worker.engine.execution import EngineEvent, EventKind, Execution, NodeError, OnEvent, Outcome, Prompt
+from runflow.worker.engine.home_files import HomeFiles
 from runflow.worker.engine.run_files import RunFiles
 from tests.support.waiting import until
 
@@ -102,6 +103,8 @@ class ScriptedEngine:
         self.noted: list[str | None] = []
         self.prompts: dict[str, Prompt] = {}
         self.inputs: dict[str, bytes] = {}
+        self.homes: list[HomeFiles] = []
+        """What its home was to hold."""
         self.starts = 0
         self.start_error: EngineError | None = None
         self.hold_start: asyncio.Event | None = None
@@ -186,6 +189,9 @@ class ScriptedEngine:
         return self.resident_bytes
 
     model_folders: tuple[Path, ...] = ()
+
+    async def lay_home(self, files: HomeFiles) -> None:
+        self.homes.append(files)
 
     async def place_input(self, run_folder: str, name: str, path: Path) -> str:
         place = f"{run_folder}/{name}"

@@ -142,6 +142,7 @@ def worker(
         store=settings.store_dir,
         store_bytes=settings.store_bytes,
         credentials=_credentials(settings),
+        huggingface_endpoint=settings.huggingface_endpoint,
         model_limit=settings.max_model_bytes,
         builds=runtime_builds,
         runtimes=settings.runtimes_dir,

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 from uuid import UUID
 
 from runflow import errors
@@ -142,7 +142,17 @@ def _declared(path: str, row: Any) -> DeclaredModel:
     sha256, url, size = row.get("sha256"), row.get("url"), row.get("size_bytes")
     return DeclaredModel(
         path,
-        sha256.lower() if isinstance(sha256, str) and _SHA256.fullmatch(sha256.lower()) else None,
-        url if isinstance(url, str) and len(url) <= _LONGEST_URL and _ADDRESS.match(url) else None,
+        sha256.lower() if is_sha256(sha256) else None,
+        address(url),
         size if isinstance(size, int) and not isinstance(size, bool) and size > 0 else None,
     )
+
+
+def is_sha256(value: Any) -> TypeGuard[str]:
+    """Tell whether a value of a manifest is a SHA-256, in hexadecimal of either case."""
+    return isinstance(value, str) and _SHA256.fullmatch(value.lower()) is not None
+
+
+def address(value: Any) -> str | None:
+    """Return a value of a manifest if a file can be fetched from it, else None."""
+    return value if isinstance(value, str) and len(value) <= _LONGEST_URL and _ADDRESS.match(value) else None

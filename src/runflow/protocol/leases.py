@@ -8,6 +8,7 @@ from uuid import UUID
 from annotated_types import Ge, Le, MaxLen
 
 from runflow.protocol.bounds import Short
+from runflow.protocol.cached_files import LeasedCachedFile
 from runflow.protocol.events import MAX_EVENTS, Event, Preview
 from runflow.protocol.outputs import ExpectedUpload, OutputName
 from runflow.protocol.runtimes import BuildOrder
@@ -159,6 +160,9 @@ class Lease:
     )
     resources: list[LeasedResource] = field(default_factory=list)
     models: list[LeasedModel] = field(default_factory=list)
+    cached: list[LeasedCachedFile] = field(
+        default_factory=list, metadata={"description": "Files that the version takes from caches of libraries."}
+    )
     uploads: list[ExpectedUpload] = field(
         default_factory=list, metadata={"description": "For the outputs that the request said to expect."}
     )

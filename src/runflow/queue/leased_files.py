@@ -1,10 +1,14 @@
 """Where a worker fetches what a lease names: files of inputs, resources and models, by signed URLs."""
 
+from dataclasses import replace
 from uuid import UUID
 
 from runflow.assets import references
 from runflow.assets import service as assets
-from runflow.models import service as models
+from runflow.models import service as uploads
+from runflow.models.cached import has_address
+from runflow.models.service import ModelFile
+from runflow.protocol.cached_files import LeasedCachedFile
 from runflow.protocol.leases import LeasedFile, LeasedModel, LeasedResource
 from runflow.queue.leases import Claimed
 from runflow.web.services import Services
@@ -50,15 +54,18 @@ class LeasedFiles:
 
     async def models(
         self, payload: VersionPayload, abilities: EngineAbilities | None, base_url: str
-    ) -> list[LeasedModel]:
-        """Return the models of a version, with where each is fetched: what its organization has uploaded from here."""
-        declared = payload.declared_models
-        contents = {one.sha256 for one in declared if one.sha256 is not None}
-        held: dict[str, models.ModelFile] = {}
+    ) -> tuple[list[LeasedModel], list[LeasedCachedFile]]:
+        """Return the models of a version, and its files of libraries' caches, with where each is fetched.
+
+        What the version's organization has uploaded comes from here; the rest is only for who fetches addresses.
+        """
+        takes_all = abilities is not None and abilities.fetches_addresses
+        declared, cached = payload.declared_models, payload.cached_files if takes_all else ()
+        contents = {one.sha256 for one in declared if one.sha256 is not None} | {one.sha256 for one in cached}
+        held: dict[str, ModelFile] = {}
         if contents:
             async with self._services.db.tenant(payload.org_id) as transaction:
-                held = await models.held(transaction, contents)
-        takes_all = abilities is not None and abilities.fetches_addresses
+                held = await uploads.held(transaction, contents)
         found = []
         for one in declared:
             file = None if one.sha256 is None else held.get(one.sha256)
@@ -66,13 +73,7 @@ class LeasedFiles:
                 found.append(
                     LeasedModel(
                         path=one.path,
-                        url=self._services.storage.download_url(
-                            base_url,
-                            file.object_key,
-                            filename=file.filename,
-                            content_type="application/octet-stream",
-                            seconds=URL_SECONDS,
-                        ),
+                        url=self._model_url(base_url, file),
                         size_bytes=file.size_bytes,
                         sha256=file.sha256,
                     )
@@ -83,7 +84,25 @@ class LeasedFiles:
                         path=one.path, url=one.url, size_bytes=one.size_bytes, sha256=one.sha256, is_upload=False
                     )
                 )
-        return found
+        return found, [
+            self._cached(one, held.get(one.sha256), base_url)
+            for one in cached
+            if has_address(one) or one.sha256 in held
+        ]
+
+    def _cached(self, one: LeasedCachedFile, file: ModelFile | None, base_url: str) -> LeasedCachedFile:
+        if file is None:
+            return one
+        return replace(one, url=self._model_url(base_url, file), size_bytes=file.size_bytes, is_upload=True)
+
+    def _model_url(self, base_url: str, file: ModelFile) -> str:
+        return self._services.storage.download_url(
+            base_url,
+            file.object_key,
+            filename=file.filename,
+            content_type="application/octet-stream",
+            seconds=URL_SECONDS,
+        )
 
     async def _assets(self, org_id: UUID, ids: set[UUID]) -> dict[UUID, assets.AssetFile]:
         if not ids:

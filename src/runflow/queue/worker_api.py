@@ -337,7 +337,7 @@ class WorkerApi:
         if payload.org_id != claimed.org_id:
             prompt = await asyncio.to_thread(untitled_prompt, payload)
         files, placed = await self._leased.files(claimed, payload, base_url)
-        placeable = await self._leased.models(payload, worker.candidate.abilities, base_url)
+        placeable, cached = await self._leased.models(payload, worker.candidate.abilities, base_url)
         models_key = claimed.models_key
         if models_key is None:
             large = _large_models(payload, placeable)
@@ -371,6 +371,7 @@ class WorkerApi:
             files=files,
             resources=placed,
             models=placeable,
+            cached=cached,
             uploads=[
                 ExpectedUpload(
                     **self._upload(prefix, file, None, base_url),

@@ -137,6 +137,7 @@ class Agent:
                 credentials=settings.credentials,
                 allow_pickle=settings.allow_pickle,
                 most_bytes=settings.model_limit,
+                huggingface=settings.huggingface_endpoint,
             )
             fetching = Fetching(
                 connection, outgoing, cache, models, settings.patience, settings.input_limit, settings.input_timeout

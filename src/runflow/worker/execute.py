@@ -134,7 +134,7 @@ class Executor:
             # Another organization's models are not left where the caller's own runs could load them.
             domain = f"{domain} {lease.version_id}"
         elif self.takes_models:
-            domain = self._views.domain_of(domain, models.contents, models.there, lease.prompt, lease.values)
+            domain = self._views.domain_of(domain, models.names, models.there, lease.prompt, lease.values)
         return await self._pool.seat(domain, lease.version_id, lease.fingerprint if lease.build is not None else "")
 
     def leave(self, seat: Seat) -> None:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from runflow.graph import Interface
 from runflow.protocol import leases
+from runflow.protocol.cached_files import LeasedCachedFile
 from runflow.protocol.codec import from_wire
 from runflow.protocol.outputs import ExpectedUpload
 from runflow.protocol.runtimes import BuildOrder
@@ -35,6 +36,7 @@ class Model:
     """A model of the version. `path` is its name below ComfyUI's models folder; `sha256` as in `RemoteFile`.
 
     `url`: where it is fetched, None: nowhere. `is_upload`: from the server, else from an address that a stranger wrote.
+    `title`: what it is called in sentences, None: by its path.
     """
 
     path: str
@@ -42,6 +44,12 @@ class Model:
     size_bytes: int | None = None
     sha256: str | None = None
     is_upload: bool = True
+    title: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called in sentences."""
+        return self.title or self.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +77,8 @@ class Lease:
     models: tuple[Model, ...]
     timeout_seconds: float
     max_output_bytes: int
+    cached: tuple[LeasedCachedFile, ...] = ()
+    """What it takes from caches of libraries."""
     inline_bytes: int = 0
     """Outputs of so many bytes in all come with the completion."""
     tracebacks: bool = False
@@ -103,6 +113,7 @@ class Lease:
             models=tuple(
                 Model(one.path, one.url, one.size_bytes, _plain(one.sha256), one.is_upload) for one in lease.models
             ),
+            cached=tuple(lease.cached),
             timeout_seconds=lease.limits.timeout_seconds,
             max_output_bytes=lease.limits.max_output_bytes,
             inline_bytes=lease.limits.inline_bytes,

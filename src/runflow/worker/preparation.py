@@ -79,6 +79,7 @@ class Preparation:
                     output_folder=self._folder,
                     place_input=lambda path, name: engine.place_input(self._folder, name, path),
                     models_folder=next(iter(engine.model_folders), None),
+                    lay_home=engine.lay_home,
                 )
         except EngineError as error:
             raise RunFailed(engine_failure(error, Stage.PREPARE)) from error

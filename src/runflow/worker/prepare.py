@@ -25,6 +25,7 @@ from runflow.outgoing import (
 )
 from runflow.protocol.failures import FailureCode, Stage
 from runflow.worker.connection import Connection
+from runflow.worker.engine.home_files import HomeFiles
 from runflow.worker.failures import failed
 from runflow.worker.lease import Lease, Resource
 from runflow.worker.media import NotAnImage, name_in_url, safe_name, suffix_for, verify_image
@@ -40,6 +41,8 @@ FETCH_TRIES = 3
 T = TypeVar("T")
 PlaceInput = Callable[[Path, str], Awaitable[str]]
 """Gives a local file to the engine, below a folder of this run, and returns the name by which a prompt uses it."""
+LayHome = Callable[[HomeFiles], Awaitable[None]]
+"""Puts links and texts into the engine's home."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +94,10 @@ async def fetch(
     except ValueError as error:
         raise failed(FailureCode.INPUT_VALIDATION_FAILED, Stage.PREPROCESS, str(error)) from error
     models = RunModels()
-    if lease.models and takes_models:
-        models = await fetching.models.fetch(fetching.connection, lease.models, patience=fetching.patience, tell=tell)
+    if (lease.models or lease.cached) and takes_models:
+        models = await fetching.models.fetch(
+            fetching.connection, lease.models, cached=lease.cached, patience=fetching.patience, tell=tell
+        )
     if not references and not lease.resources:
         return Fetched(models=models)
     try:
@@ -111,15 +116,18 @@ async def place(
     output_folder: str,
     place_input: PlaceInput,
     models_folder: Path | None = None,
+    lay_home: LayHome | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Return the bound prompt of the run, its files in the engine's hands.
 
     `output_folder` is of this run alone, relative to ComfyUI's output folder. `models_folder` is the engine's own, for
-    what it is given. Raises `RunFailed`, and what `place_input` raises.
+    what it is given, and `lay_home` reaches its home. Raises `RunFailed`, and what `place_input` raises.
     """
     prompt, interface, values = lease.prompt, lease.interface, lease.values
     if fetched.models.given and models_folder is not None:
         await fetching.models.place(fetched.models, models_folder)
+    if fetched.models.home and lay_home is not None:
+        await _laid(lay_home, fetched.models.home)
     both = (*fetched.inputs, *fetched.resources)
     places = await _all(_placed(place_input, file) for file in both) if both else []
     files = {file.name: at for file, at in zip(fetched.inputs, places, strict=False)}
@@ -241,17 +249,27 @@ def _with_suffix(path: Path) -> Path:
     return path.rename(path.with_suffix(suffix)) if suffix else path
 
 
+async def _laid(lay_home: LayHome, files: HomeFiles) -> None:
+    try:
+        await lay_home(files)
+    except OSError as error:
+        raise _not_given("the caches of libraries", error) from error
+
+
 async def _placed(place_input: PlaceInput, file: FetchedFile) -> str:
     try:
         return await place_input(file.path, file.path.name)
     except OSError as error:
-        raise failed(
-            FailureCode.INTERNAL,
-            Stage.PREPARE,
-            f"The worker could not give {file.what} to the engine. {_reason(error)} "
-            "Ask the operator to look at the worker.",
-            retryable=True,
-        ) from error
+        raise _not_given(file.what, error) from error
+
+
+def _not_given(what: str, error: OSError) -> Exception:
+    return failed(
+        FailureCode.INTERNAL,
+        Stage.PREPARE,
+        f"The worker could not give {what} to the engine. {_reason(error)} Ask the operator to look at the worker.",
+        retryable=True,
+    )
 
 
 def _may_pass(error: OutgoingError) -> bool:

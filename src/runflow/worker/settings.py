@@ -83,6 +83,8 @@ class WorkerSettings:
     """Most that it keeps, 0: as much as its disk holds."""
     credentials: Credentials = field(default_factory=Credentials, repr=False)
     """What may be shown to the hosts of models."""
+    huggingface_endpoint: str = "https://huggingface.co"
+    """Where files of Hugging Face repositories are fetched."""
     model_limit: int = 64 * 1024**3
     """Most bytes of a model that an address sends."""
     builds: Builds = Builds.OFF

@@ -9,10 +9,12 @@ from runflow.accounts.audit import recorder
 from runflow.db.transaction import Violation
 from runflow.graph import GraphWarning, SlugError
 from runflow.ids import new_id
+from runflow.models.cached import CachedModels
+from runflow.models.cached import cached_models as read_cached
 from runflow.web.auth import Principal
 from runflow.web.services import Services
+from runflow.workflows import cached_models, records, resources, writing
 from runflow.workflows import queries as workflows_queries
-from runflow.workflows import records, resources, writing
 from runflow.workflows import warnings as workflows_warnings
 from runflow.workflows.fields import WORKFLOW, GpuMode
 from runflow.workflows.fingerprint import fingerprint
@@ -37,6 +39,7 @@ class _Draft:
     settled: Settled
     fingerprint: str
     warnings: tuple[GraphWarning, ...]
+    cached: CachedModels
 
 
 async def create(services: Services, caller: Principal, body: CreateWorkflow) -> dict[str, Any]:
@@ -54,6 +57,7 @@ async def create(services: Services, caller: Principal, body: CreateWorkflow) ->
             mode, models = values.get("gpu_mode", GpuMode.AUTO), values.get("gpu_explicit_models", [])
             late = await writing.gpu_warnings(transaction, values, mode, models)
             late += await resources.warnings(transaction, body.resources)
+            late += await cached_models.warnings(transaction, draft.cached)
             own = {"id": workflow_id, "org_id": caller.org_id, "created_by": caller.key_id}
             await workflows_queries.insert_workflow(
                 transaction, values | own | {"slug": draft.slug, "version_id": version_id, "version": "1"}
@@ -110,4 +114,11 @@ def _draft(body: CreateWorkflow) -> _Draft:
         *workflows_warnings.about_fields(body),
         *workflows_warnings.about_version((body.model_extra or {}).get("version"), "1"),
     )
-    return _Draft(slug, documents, settled, fingerprint(body.environment, body.custom_nodes), warnings)
+    return _Draft(
+        slug,
+        documents,
+        settled,
+        fingerprint(body.environment, body.custom_nodes),
+        warnings,
+        read_cached(body.environment),
+    )

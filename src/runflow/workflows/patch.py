@@ -12,9 +12,11 @@ from runflow import errors
 from runflow.accounts.audit import recorder
 from runflow.db.transaction import Transaction, Violation
 from runflow.graph import GraphWarning, Interface
+from runflow.models.cached import CachedModels
+from runflow.models.cached import cached_models as read_cached
 from runflow.web.auth import Principal
 from runflow.web.services import Services
-from runflow.workflows import queries, records, resources, writing
+from runflow.workflows import cached_models, queries, records, resources, writing
 from runflow.workflows import warnings as workflows_warnings
 from runflow.workflows.fingerprint import fingerprint as runtime_fingerprint
 from runflow.workflows.graph_keys import graph_without_keys, prompt_without_keys
@@ -41,6 +43,7 @@ class _Draft:
     inputs: list[dict[str, Any]]
     outputs: list[dict[str, Any]]
     warnings: tuple[GraphWarning, ...]
+    cached: CachedModels
 
 
 async def patch(services: Services, caller: Principal, workflow_id: UUID, body: PatchWorkflow) -> dict[str, Any]:
@@ -67,6 +70,7 @@ async def patch(services: Services, caller: Principal, workflow_id: UUID, body: 
             models = values.get("gpu_explicit_models", current.gpu_explicit_models)
             warnings += await writing.gpu_warnings(transaction, values, mode, models)
             warnings += await resources.warnings(transaction, body.resources)
+            warnings += await cached_models.warnings(transaction, draft.cached)
             if _FILES & set(draft.documents):
                 warnings += await _file_warnings(transaction, version.get("version_id", current.version_id))
             if values or version:
@@ -112,7 +116,14 @@ def _draft(body: PatchWorkflow) -> _Draft:
         *workflows_warnings.about_environment(sent.get("environment"), sent.get("custom_nodes")),
         *workflows_warnings.about_fields(body),
     )
-    return _Draft(documents, declared, writing.stated(body.inputs), writing.stated(body.outputs), warnings)
+    return _Draft(
+        documents,
+        declared,
+        writing.stated(body.inputs),
+        writing.stated(body.outputs),
+        warnings,
+        read_cached(sent.get("environment")),
+    )
 
 
 async def _new_version(

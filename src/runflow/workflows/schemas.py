@@ -67,7 +67,11 @@ Graph = Annotated[
     ),
 ]
 Environment = Annotated[
-    JsonObject, Field(description="The runtime: `{comfyui: {origin, commit}, packages, cached_models}`. Kept as sent.")
+    JsonObject,
+    Field(
+        description="The runtime: `{comfyui: {origin, commit}, packages, cached_models}`. Kept as sent. What "
+        "`cached_models` names by SHA-256, workers bring before a run."
+    ),
 ]
 ExplicitModels = Annotated[
     list[GpuCode],

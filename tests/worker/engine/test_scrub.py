@@ -38,3 +38,12 @@ def test_an_allow_list_and_folders_of_its_own() -> None:
 def test_idle_threads_sleep_unless_the_operator_says_otherwise(tmp_path: Path) -> None:
     assert scrubbed_environment({}, tmp_path)["OMP_WAIT_POLICY"] == "passive"
     assert scrubbed_environment({"OMP_WAIT_POLICY": "active"}, tmp_path)["OMP_WAIT_POLICY"] == "active"
+
+
+def test_caches_of_libraries_are_in_its_home_wherever_the_operator_has_them(tmp_path: Path) -> None:
+    environ = {"TORCH_HOME": "/mine", "HF_HOME": "/mine", "HF_HUB_CACHE": "/mine", "XDG_CACHE_HOME": "/mine"}
+    seen = scrubbed_environment(environ, Path("/b"), network=False)
+    assert (seen["XDG_CACHE_HOME"], seen["TORCH_HOME"]) == ("/b/home/.cache", "/b/home/.cache/torch")
+    assert "/mine" not in seen.values()
+    assert seen["HF_HUB_OFFLINE"] == "1"
+    assert "HF_HUB_OFFLINE" not in scrubbed_environment(environ, Path("/b"), network=True)

@@ -1,5 +1,6 @@
 """What differs between what a version needs and what an engine has, in sentences with a code and a next step."""
 
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -110,6 +111,15 @@ def test_a_model_that_has_an_address_is_fetched_by_who_can() -> None:
     pickled = needs(models=(NeededModel("vae/a.ckpt", SHA, has_address=True),))
     (refused,) = satisfies(pickled, has(places_models=True, fetches_addresses=True))
     assert "RUNFLOW_WORKER_ALLOW_PICKLE" in refused.next_step
+
+
+def test_who_fetches_caches_and_no_code_cannot_have_what_may_hold_code() -> None:
+    wanted = replace(needs(), cached_pickles=("org/name/model.bin",))
+    (refused,) = satisfies(wanted, has(fetches_addresses=True))
+    assert (refused.code, refused.keeps_away, refused.if_uploaded) == ("MODEL_MISSING", True, None)
+    assert "org/name/model.bin" in refused.what and "RUNFLOW_WORKER_ALLOW_PICKLE" in refused.next_step
+    assert satisfies(wanted, has(fetches_addresses=True, allows_pickle=True)) == []
+    assert satisfies(wanted, has()) == [], "who fetches nothing from addresses is not asked to"
 
 
 def test_who_gives_engines_what_a_version_declares_replaces_another_file_of_that_name() -> None:

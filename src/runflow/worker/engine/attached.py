@@ -17,6 +17,7 @@ from runflow.worker.engine.boundary import OpenedOutput, open_own
 from runflow.worker.engine.describe import read_description
 from runflow.worker.engine.execution import Execution, OnEvent, Prompt
 from runflow.worker.engine.folders import relative_path
+from runflow.worker.engine.home_files import HomeFiles
 from runflow.worker.engine.protocol import ComfyClient
 from runflow.worker.engine.session import PromptSession
 
@@ -132,6 +133,9 @@ class AttachedEngine:
     def memory_bytes(self) -> int:
         """Return 0: its process is not ours to look at."""
         return 0
+
+    async def lay_home(self, files: HomeFiles) -> None:
+        """Leave its home as it is: it is somebody else's."""
 
     async def place_input(self, run_folder: str, name: str, path: Path) -> str:
         """Upload a file below the run's folder. Returns the name for a loader node."""

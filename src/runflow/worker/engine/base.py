@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from runflow.protocol.failures import FailureCode
 from runflow.worker.engine.boundary import OpenedOutput
 from runflow.worker.engine.execution import Execution, OnEvent, Prompt
+from runflow.worker.engine.home_files import HomeFiles
 
 
 class EngineError(Exception):
@@ -189,6 +190,9 @@ class Engine(Protocol):
 
     async def place_input(self, run_folder: str, name: str, path: Path) -> str:
         """Give it a file for one run, below a folder of its own. Returns the name for a loader node."""
+
+    async def lay_home(self, files: HomeFiles) -> None:
+        """Have its home hold these links and texts; raises OSError. One whose home is not ours is left as it is."""
 
     async def begin(self, run_folder: str) -> None:
         """Take note of a run before anything of it is placed: until `clean` nothing goes that it may need."""

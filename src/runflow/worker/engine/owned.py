@@ -36,6 +36,7 @@ from runflow.worker.engine.execution import Execution, OnEvent, Prompt
 from runflow.worker.engine.folders import home_folder
 from runflow.worker.engine.forks.fork_server import ForkedEngine
 from runflow.worker.engine.home import EngineHome
+from runflow.worker.engine.home_files import HomeFiles
 from runflow.worker.engine.listening_socket import ListeningSocket
 from runflow.worker.engine.process import EngineProcess, default_limit_bytes, free_port
 from runflow.worker.engine.protocol import ComfyClient
@@ -220,6 +221,10 @@ class OwnedEngine:
         """Take note of a run (`RunFiles.begin`)."""
         if not self._files().begin(run_folder, wait=False):
             await asyncio.to_thread(self._files().begin, run_folder)
+
+    async def lay_home(self, files: HomeFiles) -> None:
+        """Have its home hold these links and texts (`RunFiles.lay_home`)."""
+        await asyncio.to_thread(self._files().lay_home, files)
 
     async def place_input(self, run_folder: str, name: str, path: Path) -> str:
         """Copy a file below the run's folder in input/ (`RunFiles.place_input`). Returns the name for a loader node."""

@@ -22,6 +22,7 @@ from runflow.worker.engine.base import EngineError, FileMissing, OutputRef
 from runflow.worker.engine.boundary import NO_FOLDER, Budget, BudgetSpent, Folder, NotAFile, OpenedOutput
 from runflow.worker.engine.folders import relative_path
 from runflow.worker.engine.forks.imported import ImportRecord
+from runflow.worker.engine.home_files import HomeFiles, lay
 
 log = structlog.get_logger(__name__)
 
@@ -73,6 +74,8 @@ class RunFiles:
         self._guard = threading.Lock()
         """Held while a run begins, and while a folder that may be anybody's is removed."""
         self._placing = threading.Lock()
+        self._laying = threading.Lock()
+        self._laid: dict[str, str] = {}
         self._active: dict[str, _Began] = {}
         self._placed: dict[str, tuple[int, int]] = {}
         self._run_parents: set[str] = set()
@@ -125,6 +128,22 @@ class RunFiles:
             raise EngineError("The engine's input folder is no folder any more: a node replaced it.") from error
         return f"{run}/{within}"
 
+    def lay_home(self, files: HomeFiles) -> None:
+        """Have the engine's home hold these links and texts, as far as it does not yet. Raises OSError.
+
+        They stay as long as the engine. What it makes of them, in its own home, concerns nobody else.
+        """
+        with self._laying:
+            links = {path: to for path, to in files.links.items() if not self._is_laid(path, to)}
+            texts = {path: text for path, text in files.texts.items() if not self._is_laid(path, text)}
+            if links or texts:
+                with Folder.at(self.root) as root:
+                    lay(root, HomeFiles(links, texts), self._uid)
+                self._laid |= links | texts
+
+    def _is_laid(self, path: str, what: str) -> bool:
+        return self._laid.get(path) == what and os.path.lexists(self.root / path)
+
     def open_output(self, output: OutputRef) -> OpenedOutput:
         """Open a file that a node reported. Raises FileMissing, EngineError for a path that leaves the folder."""
         if output.type not in OF_RUNS:
@@ -174,7 +193,7 @@ class RunFiles:
                 except (OSError, BudgetSpent) as error:
                     is_gone = False
                     log.error("What an engine left is not all gone.", folder=name, why=repr(error))
-        self._own, self._placed = None, {}
+        self._own, self._placed, self._laid = None, {}, {}
         return is_gone
 
     @staticmethod

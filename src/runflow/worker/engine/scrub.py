@@ -51,6 +51,7 @@ _FOLDERS_OF_LIBRARIES = {
     "XDG_DATA_HOME": ".local/share",
     "MPLCONFIGDIR": ".config/matplotlib",
     "YOLO_CONFIG_DIR": ".config/ultralytics",
+    "TORCH_HOME": ".cache/torch",
 }
 _QUIET = {
     "ORT_DISABLE_TELEMETRY": "1",

@@ -14,12 +14,15 @@ from pathlib import Path, PurePosixPath
 
 from runflow.outgoing import GuardedClient
 from runflow.protocol.abilities import PICKLES
+from runflow.protocol.cached_files import LeasedCachedFile, fault_of
 from runflow.protocol.failures import FailureCode, Stage
 from runflow.worker.connection import Connection
 from runflow.worker.engine.base import EngineError
+from runflow.worker.engine.home_files import HomeFiles
 from runflow.worker.failures import RunFailed, failed
 from runflow.worker.lease import Model
 from runflow.worker.store.addresses import Addresses, name_of
+from runflow.worker.store.caches import HUGGINGFACE, as_model, home_files, names
 from runflow.worker.store.content import ContentStore, Held, WrongContent
 from runflow.worker.store.credentials import Credentials
 from runflow.worker.store.known_hashes import FileChanged
@@ -42,6 +45,8 @@ class RunModels:
     """Those that its engine is to be given."""
     there: dict[str, Path] = field(default_factory=dict)
     """Those that every engine here has."""
+    home: HomeFiles = field(default_factory=HomeFiles)
+    """What its engine's home is to hold: how libraries find those of their caches."""
     _reading: asyncio.Task[int] | None = None
     _placer: Placer | None = None
 
@@ -49,6 +54,11 @@ class RunModels:
     def contents(self) -> dict[str, str]:
         """The SHA-256 of what is given, by path."""
         return {path: held.sha256 for path, held in self.given.items()}
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What an engine that has them knows under which name: where two versions differ, they share none."""
+        return {**self.contents, **names(self.home)}
 
     @property
     def files(self) -> set[Path]:
@@ -81,7 +91,7 @@ class RunModels:
 class ModelFetcher:
     """Gets the models of runs, and gives them to engines. `allow_pickle`: formats that can hold code as well.
 
-    `most_bytes` bounds what is fetched.
+    `most_bytes` bounds what is fetched. `huggingface`: where files of its caches are.
     """
 
     def __init__(
@@ -93,6 +103,7 @@ class ModelFetcher:
         credentials: Credentials,
         allow_pickle: bool,
         most_bytes: int,
+        huggingface: str = HUGGINGFACE,
     ) -> None:
         self._store = store
         self._own = own
@@ -100,16 +111,27 @@ class ModelFetcher:
         self._credentials = credentials
         self._allow_pickle = allow_pickle
         self._most_bytes = most_bytes
+        self._huggingface = huggingface
         self._addresses = Addresses(store.folder / "addresses")
         self._latest: set[Path] = set()
         self._placer = Placer()
         store.on_remove = self._placer.give_up
 
     async def fetch(
-        self, connection: Connection, models: Collection[Model], *, patience: float, tell: Tell = lambda _: None
+        self,
+        connection: Connection,
+        models: Collection[Model],
+        *,
+        cached: Collection[LeasedCachedFile] = (),
+        patience: float,
+        tell: Tell = lambda _: None,
     ) -> RunModels:
-        """Have the models here. `tell` hears how it goes where it takes long. Raises `RunFailed`, MODEL_MISSING."""
-        found = RunModels()
+        """Have the models here, and the files of libraries' caches. `tell` hears how it goes where it takes long.
+
+        Raises `RunFailed`, MODEL_MISSING.
+        """
+        found = RunModels(home=home_files(cached))
+        models = [*models, *(_model_of(file, self._huggingface) for file in cached)]
         paths = {model.path: _path_of(model) for model in models}
         try:
             own = await self._own.find({*paths.values()})
@@ -155,7 +177,7 @@ class ModelFetcher:
         if model.sha256 is None:
             return True
         if self._own.known.known(file) is None:
-            fetching.tell(f'Reading the model "{model.path}" of this worker for the first time, to know its content.')
+            fetching.tell(f'Reading the model "{model.name}" of this worker for the first time, to know its content.')
         is_same = await self._own.sha256(file) == model.sha256
         if not is_same and self._own.is_first(file):
             raise _missing(
@@ -215,7 +237,7 @@ class ModelFetcher:
             most_bytes=self._most_bytes,
             patience=fetching.patience,
             public=not model.is_upload,
-            progress=Progress(model.path, fetching.tell),
+            progress=Progress(model.name, fetching.tell),
         )
         if not model.is_upload and model.sha256 is None:
             with contextlib.suppress(OSError):  # then the next run asks again
@@ -265,6 +287,12 @@ def _path_of(model: Model) -> str:
         raise _missing(model, f"{error} {_NEXT}") from error
 
 
+def _model_of(file: LeasedCachedFile, endpoint: str) -> Model:
+    if (fault := fault_of(file)) is not None:
+        raise _failure(file.title, f"It {fault}. Deploy the workflow again.")
+    return as_model(file, endpoint)
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, FileChanged):
         return "The worker's file of that name was written to while it was read."
@@ -286,7 +314,7 @@ def _can_be_linked(file: Path, store: Path) -> bool:
 
 
 def _missing(model: Model, why: str, *, again: bool = False, lacking: bool = False) -> RunFailed:
-    return _failure(model.path, why, again=again, lacking=lacking)
+    return _failure(model.name, why, again=again, lacking=lacking)
 
 
 def _failure(path: str, why: str, *, again: bool = False, lacking: bool = False) -> RunFailed:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
 
@@ -10,9 +11,11 @@ import orjson
 
 from runflow.db.sized_memory import SizedMemory
 from runflow.db.transaction import Transaction
+from runflow.models.cached import cached_models, has_address
 from runflow.models.service import declared
 from runflow.protocol.named_packs import is_brought_along, named_packs
 from runflow.sources.named import NamedSource, named_sources
+from runflow.protocol.abilities import PICKLES
 from runflow.workflows import queries
 from runflow.workflows.queries import NeedsRow
 
@@ -61,6 +64,8 @@ class Requirements:
     """What a runtime of its own would be built of, as far as it comes from repositories."""
     unbuildable: str = ""
     """Why no runtime can be built for it, as the end of a sentence about it; empty where one can."""
+    cached_pickles: tuple[str, ...] = ()
+    """Files of libraries' caches in formats that can hold code."""
 
 
 def requirements_of(
@@ -79,6 +84,11 @@ def requirements_of(
         node_types=tuple(sorted({name for name in told if isinstance(name, str) and name})),
         models=tuple(NeededModel(one.path, one.sha256, one.url is not None) for one in declared(models)),
         packs=tuple(_packs(custom_nodes)),
+        cached_pickles=tuple(
+            one.title
+            for one in cached_models(environment).files
+            if PurePosixPath(one.path).suffix.lower() in PICKLES and has_address(one)
+        ),
         comfyui_version=_text(core.get("version")),
         comfyui_commit=_text(core.get("commit")),
         sources=(sources := named_sources(environment, custom_nodes)),
@@ -151,7 +161,8 @@ def _size(version: Requirements) -> int:
     packs = sum(500 + 150 * len(pack.classes) + len(pack.origin or "") for pack in version.packs)
     packs += sum(600 + 150 * len(one.classes) + len(one.origin) for one in version.sources)
     models = sum(300 + len(model.path) for model in version.models)
-    return 500 + sum(70 + len(name) for name in version.node_types) + models + packs
+    pickles = sum(100 + len(name) for name in version.cached_pickles)
+    return 500 + sum(70 + len(name) for name in version.node_types) + models + packs + pickles
 
 
 _LARGE = 64 * 1024

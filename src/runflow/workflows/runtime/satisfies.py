@@ -81,6 +81,7 @@ def satisfies(
     return [
         *classes,
         *(found for model in version.models if (found := _model(model, engine, uploaded)) is not None),
+        *_cached(version, engine),
         *_only_told(version, engine),
     ]
 
@@ -245,6 +246,18 @@ def _model(model: NeededModel, engine: EngineAbilities, uploaded: Collection[str
         return None
     step = f"{put}, or upload it (`POST /v1/model-uploads`; Deploy does so where uploads are on)."
     return Difference(_code(found), _lacks(model, found), step, if_uploaded=model.sha256)
+
+
+def _cached(version: Requirements, engine: EngineAbilities) -> Iterator[Difference]:
+    """What it is asked to fetch into caches and will not; who fetches from no address is not asked."""
+    if not version.cached_pickles or not engine.fetches_addresses or engine.allows_pickle:
+        return
+    yield Difference(
+        DifferenceCode.MODEL_MISSING,
+        f"fetches no {_nouns('file', list(version.cached_pickles))} for the caches of libraries, in a format that can "
+        "hold code",
+        "Let its operator set RUNFLOW_WORKER_ALLOW_PICKLE, or deploy with nodes that load .safetensors files.",
+    )
 
 
 def _code(found: ModelFile | None) -> DifferenceCode:

@@ -8,7 +8,9 @@ import orjson
 
 from runflow.db.sized_memory import SizedMemory
 from runflow.db.transaction import Transaction
+from runflow.models.cached import cached_models
 from runflow.models.service import DeclaredModel, declared
+from runflow.protocol.cached_files import LeasedCachedFile
 from runflow.workflows import queries
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -32,6 +34,8 @@ class VersionPayload:
     models: orjson.Fragment
     custom_nodes: orjson.Fragment
     declared_models: tuple[DeclaredModel, ...]
+    cached_files: tuple[LeasedCachedFile, ...]
+    """Of the caches of libraries, without what only a lease says of them."""
     resources: Any
     size: int
 
@@ -78,6 +82,7 @@ class VersionMemory:
             models=orjson.Fragment(row.models or "{}"),
             custom_nodes=orjson.Fragment(row.custom_nodes or "{}"),
             declared_models=declared(orjson.loads(row.models or "null")),
+            cached_files=cached_models(orjson.loads(row.environment or "null")).files,
             resources=orjson.loads(row.resources or "null"),
             size=sum(len(text) for text in documents if text),
         )
