@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import struct
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from typing import Any
@@ -114,6 +115,26 @@ def history(prompt_id: str) -> Mapping[str, Any] | None:
     """The history entry of a prompt that has ended; None before that."""
     entry: Mapping[str, Any] | None = server().prompt_queue.get_history(prompt_id=prompt_id).get(prompt_id)
     return entry
+
+
+def executing_classes() -> set[str]:
+    """The class of the node that executes; those of its prompt where that cannot be told. Takes no lock."""
+    running = server()
+    items = [] if running is None else list(running.prompt_queue.currently_running.values())
+    context = getattr(sys.modules.get("comfy_execution.utils"), "get_executing_context", lambda: None)()
+    nodes = (getattr(context, "node_id", None), getattr(running, "last_node_id", None))
+    prompts = [item[2] for item in items]
+    named = {prompt[node]["class_type"] for prompt in prompts for node in nodes if node in prompt}
+    return named or {node["class_type"] for prompt in prompts for node in prompt.values()}
+
+
+def succeeded_prompts() -> Iterator[Mapping[str, Any]]:
+    """The prompts of the history that ended well, the newest first: each node of theirs that counts has executed."""
+    running = server()
+    for entry in reversed([] if running is None else list(running.prompt_queue.history.values())):
+        status = entry.get("status")
+        if isinstance(status, Mapping) and status.get("status_str") == "success":
+            yield entry["prompt"][2]
 
 
 def listen(client_id: str, on_event: OnEvent, on_preview: OnPreview) -> None:

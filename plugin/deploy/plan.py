@@ -24,7 +24,8 @@ from ..graph import (
     slugify,
     without_text,
 )
-from ..manifest import cached_models, custom_nodes, environment
+from ..manifest import custom_nodes, environment
+from ..manifest.cached_models import CachedModels, CacheUses, cached_models, never_ran
 from ..manifest.hashes import Hashes
 from ..manifest.model_sources import model_sources
 from ..manifest.models import find_models, model_entry, with_forward_slashes
@@ -51,6 +52,7 @@ class Machine:
     input_folder: Path
     catalogue: NodeCatalogue
     hashes: Hashes
+    caches: CacheUses
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Plan:
     """The models that nobody but this machine is known to have."""
     warnings: tuple[str, ...] = field(default=())
     interface: Interface = field(default_factory=lambda: Interface((), ()))
+    cached: tuple[dict[str, Any], ...] = ()
+    """What it takes from caches of libraries, for the summary."""
 
     def summary(self) -> dict[str, Any]:
         """What goes out, for the person who has to agree."""
@@ -86,7 +90,7 @@ class Plan:
             ],
             "comfyui": self.body["environment"]["comfyui"],
             "packages": len(self.body["environment"]["packages"]),
-            "cached_models": sum(map(len, self.body["environment"]["cached_models"].values())),
+            "cached_models": list(self.cached),
             "warnings": list(self.warnings),
         }
 
@@ -130,11 +134,13 @@ def make_plan(
         for file in files
     )
     models, local, about_models = _models(scrubbed, executed, graph, machine, progress, cancelled)
+    classes = {str(scrubbed[node]["class_type"]) for node in executed}
+    cached, about_caches = _cached(classes, graph, machine, progress, cancelled)
     progress("Reading custom nodes and packages", 0, 0)
     found_here = {
         "comfyui": environment.comfyui(machine.root),
         "packages": environment.packages(),
-        "cached_models": cached_models.cached_models(),
+        "cached_models": cached.entries,
         **environment.machine(),
     }
     used = custom_nodes.folders_used(
@@ -155,8 +161,11 @@ def make_plan(
     }
     for secret in secrets:
         body = without_text(body, secret)
-    told = (*warnings, *about_files, *about_models)  # two nodes can have one and the same fault
-    return Plan(name.strip(), slug, body, hashed, local, tuple(dict.fromkeys(told)), interface)
+    told = (*warnings, *about_files, *about_models, *about_caches)  # two nodes can have one and the same fault
+    local += tuple(LocalModel(file.name, file.place, file.size_bytes, file.sha256) for file in cached.without_address)
+    return Plan(
+        name.strip(), slug, body, hashed, local, tuple(dict.fromkeys(told)), interface, cached=tuple(cached.summary())
+    )
 
 
 def _slug(name: str) -> str:
@@ -201,6 +210,32 @@ def _models(
         if "url" not in entries[file.path]:
             local.append(LocalModel(file.path, file.place, size, sha256))
     return entries, tuple(local), warnings
+
+
+def _cached(
+    classes: set[str],
+    graph: Mapping[str, Any],
+    machine: Machine,
+    progress: Progress,
+    cancelled: threading.Event,
+) -> tuple[CachedModels, list[str]]:
+    def hashed(place: Path) -> str:
+        return machine.hashes.sha256(place, partial(progress, f"Hashing {place.name} of a library's cache"), cancelled)
+
+    uses = machine.caches
+    found = cached_models(
+        uses.folders, uses.of(classes), hashed, sources=model_sources(graph), addresses=uses.addresses
+    )
+    unknown = never_ran(classes, uses, machine.catalogue)
+    warnings = list(found.warnings)
+    if unknown:
+        named = ", ".join(unknown[:_NAMED]) + (f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else "")
+        warnings.append(
+            "What these custom nodes load from the caches of Hugging Face and torch hub is not known, because none of "
+            f"them has run since this ComfyUI was started: {named}. Run the workflow once, then deploy again, so that "
+            "workers get those files before a run."
+        )
+    return found, warnings
 
 
 def _hash(place: Path, hashes: Hashes, progress: Callable[[int, int], None], cancelled: threading.Event) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from .. import comfyui
+from .. import cache_use, comfyui
 from ..answers import Refused, Routes, read_json
 from ..manifest.hashes import Hashes
 from ..security.access import require_access
@@ -91,6 +91,7 @@ async def start(request: web.Request) -> dict[str, Any]:
         comfyui.input_folder(),
         comfyui.Catalogue(),
         Hashes(comfyui.private_folder() / "hashes.json"),
+        cache_use.watched(),
     )
     job.follow(prepare(job, name, body, connection.known_keys(request) | {target.key}, machine))
     return job.describe()

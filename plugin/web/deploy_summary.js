@@ -21,6 +21,12 @@ function modelRow(model) {
   return row
 }
 
+/** @param {any} row */
+function cachedRow(row) {
+  const files = row.files === 1 ? "" : `, ${row.files} files`
+  return make("li", null, `${row.name}${files}${row.size_bytes === null ? "" : `, ${size(row.size_bytes)}`}`)
+}
+
 /** @param {any} node */
 function nodeRow(node) {
   const row = make("li", null, `${node.name}: `)
@@ -68,11 +74,10 @@ export async function confirmDeploy(summary) {
   const { comfyui, files, models, custom_nodes: nodes, warnings } = summary
   const kept = "Both forms of the workflow, without the wires into its Runflow Input nodes, host and key."
   const version = `ComfyUI ${comfyui.version ?? ""} ${comfyui.commit ? `at ${comfyui.commit.slice(0, 10)}` : ""}`
-  const cached = summary.cached_models ? ` and of ${summary.cached_models} models in caches of libraries` : ""
   const which = summary.next_version ? `${summary.next_version}, unless nothing has changed` : "a new endpoint"
   const body = [
     make("p", null, "To ", make("strong", null, summary.origin), " as ", make("strong", null, summary.slug), `: ${which}.`),
-    make("p", { className: "quiet" }, `${kept} The names of ${summary.packages} Python packages${cached}; ${version.trim()}.`),
+    make("p", { className: "quiet" }, `${kept} The names of ${summary.packages} Python packages; ${version.trim()}.`),
   ]
   const fileRows = files.map((/** @type {any} */ file) => make("li", null, `${file.path}, ${size(file.size_bytes)}`))
   const warningRows = warnings.map((/** @type {string} */ text) => make("li", { className: "warn" }, text))
@@ -83,6 +88,7 @@ export async function confirmDeploy(summary) {
     ...section("Outputs", summary.outputs.map(outputRow), "None named: everything that nodes save is delivered under their ids."),
     ...section("Files to upload", fileRows, "None: the workflow uses no file of the input folder."),
     ...section("Models it needs", models.map(modelRow), "None."),
+    ...section("Files of the caches of Hugging Face and torch hub it needs", summary.cached_models.map(cachedRow), ""),
     ...section("Custom nodes it needs", nodes.map(nodeRow), "None."),
   ]
   const actions = [

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from plugin.answers import Refused
+from plugin.cache_use import CacheUse
 from plugin.cancellation import Cancelled
 from plugin.deploy.plan import Machine, Plan, make_plan
+from plugin.manifest.cached_models import CacheFolders
 from plugin.manifest.hashes import Hashes
 from tests.support.catalogue import FakeCatalogue, write
 
@@ -43,7 +45,8 @@ def machine(tmp_path: Path) -> Machine:
         "Blend": (False, "comfy_extras.nodes_blend", {}),
     }
     catalogue = FakeCatalogue(tmp_path, classes, {"checkpoints": [tmp_path / "models/checkpoints"]})
-    return Machine(tmp_path, tmp_path / "input", catalogue, Hashes(tmp_path / "hashes.json"))
+    caches = CacheUse(CacheFolders(tmp_path / "hub", tmp_path / "torch"), lambda: ["Blend"])
+    return Machine(tmp_path, tmp_path / "input", catalogue, Hashes(tmp_path / "hashes.json"), caches)
 
 
 def plan(machine: Machine, name: str = " My Flow ", prompt: Any = PROMPT, graph: Any = GRAPH) -> Plan:
@@ -71,8 +74,39 @@ def test_the_summary_names_what_goes_out_and_what_has_no_source(machine: Machine
     assert summary["files"] == [{"path": "constant.png", "size_bytes": 12}]
     assert summary["models"] == [{"path": "checkpoints/m.safetensors", "size_bytes": 7, "url": None}]
     assert summary["custom_nodes"][0]["commit"] is None
-    assert isinstance(summary["cached_models"], int)
+    assert summary["cached_models"] == []
     assert "workflow_json" not in summary
+
+
+def test_what_its_nodes_took_from_caches_is_told(machine: Machine, tmp_path: Path) -> None:
+    content = write(tmp_path / "hub/models--org--name/snapshots" / ("a" * 40) / "config.json", "{}")
+    mine = write(tmp_path / "torch/checkpoints/mine.pth", "weights")
+    write(tmp_path / "hub/models--org--other/refs/main", "b" * 40)
+    for path in (content, mine):
+        machine.caches.hear("open", (str(path), "r", 0))  # type: ignore[attr-defined]
+    made = plan(machine)
+    (repository,) = made.body["environment"]["cached_models"]["huggingface"]
+    assert (repository["repo"], [file["path"] for file in repository["files"]]) == ("org/name", ["config.json"])
+    assert [row["name"] for row in made.summary()["cached_models"]] == ["org/name", "mine.pth"]
+    assert [model.path for model in made.local_models] == [
+        "checkpoints/m.safetensors",
+        "torch/hub/checkpoints/mine.pth",
+    ]
+
+
+def test_nodes_of_which_nobody_knows_what_they_load_are_named(machine: Machine, tmp_path: Path) -> None:
+    prompt = {**PROMPT, "4": {**PROMPT["4"], "class_type": "Custom"}}
+    machine.catalogue.classes["Custom"] = (False, "custom_nodes.pack", {})  # type: ignore[attr-defined]
+
+    def told() -> list[str]:
+        return [text for text in plan(machine, prompt=prompt).warnings if "Hugging Face" in text]
+
+    assert told() == [], "the caches are empty"
+    write(tmp_path / "hub/models--org--name/refs/main", "b" * 40)
+    (warning,) = told()
+    assert "Custom" in warning and "Run the workflow once" in warning
+    machine.caches.succeeded = lambda: [prompt]  # type: ignore[method-assign]
+    assert told() == []
 
 
 @pytest.mark.parametrize("name", ["", "   ", "日本語", "--__"])

@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 
-from plugin.manifest.cached_models import cached_models
 from plugin.manifest.custom_nodes import custom_nodes, folders_used
 from plugin.manifest.environment import comfyui, machine, packages
 from plugin.version import VERSION
@@ -82,31 +81,3 @@ def test_packages_are_listed_once_by_name() -> None:
     assert names == sorted(set(names))
     assert "pytest" in names
     assert all("@" not in str(package.get("origin", "")) for package in packages())
-
-
-def test_cached_models_of_both_libraries(tmp_path: Path) -> None:
-    hub = tmp_path / "hf" / "hub"
-    write(hub / "models--org--name" / "refs" / "main", REVISION)
-    write(hub / "models--org--name" / "snapshots" / REVISION / "config.json")
-    write(hub / "datasets--org--other" / "snapshots" / REVISION[::-1] / "x")
-    write(hub / "models--org--unfinished" / "blobs" / "x")
-    write(hub / "version.txt")
-    torch = tmp_path / "torch" / "hub"
-    write(torch / "checkpoints" / "resnet50-0676ba61.pth", b"12345")
-    write(torch / "checkpoints" / "plain.pth")
-    write(torch / "pytorch_vision_v0.10.0" / "hubconf.py")
-    write(torch / "trusted_list")
-    environment = {"HF_HOME": str(tmp_path / "hf"), "TORCH_HOME": str(tmp_path / "torch")}
-    assert cached_models(environment) == {
-        "huggingface": [
-            {"repo": "org/other", "type": "dataset", "revision": REVISION[::-1]},
-            {"repo": "org/name", "type": "model", "revision": REVISION},
-        ],
-        "pytorch": [
-            {"name": "plain.pth", "type": "checkpoint", "size_bytes": 1, "revision": None},
-            {"name": "resnet50-0676ba61.pth", "type": "checkpoint", "size_bytes": 5, "revision": "0676ba61"},
-            {"name": "pytorch/vision", "type": "repository", "revision": "v0.10.0"},
-        ],
-    }
-    assert cached_models({"HF_HUB_CACHE": str(hub), "TORCH_HOME": "/nowhere"})["huggingface"] != []
-    assert cached_models({"HF_HOME": "/nowhere", "TORCH_HOME": "/nowhere"}) == {"huggingface": [], "pytorch": []}
