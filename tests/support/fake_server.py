@@ -302,7 +302,7 @@ def make_lease(**changes: Any) -> dict[str, Any]:
         "files": changes.get("files", {}),
         "resources": changes.get("resources", []),
         "models": changes.get("models", []),
-        **{name: changes[name] for name in ("tracebacks",) if name in changes},
+        **{name: changes[name] for name in ("tracebacks", "cached") if name in changes},
         "limits": {
             "timeout_seconds": changes.get("timeout_seconds", 60),
             "max_output_bytes": changes.get("max_output_bytes", 1 << 30),

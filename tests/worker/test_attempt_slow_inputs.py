@@ -166,3 +166,20 @@ async def test_a_worker_that_starts_removes_what_an_earlier_one_has_fetched(
     async with worker(find=engines):
         await succeed(server, RED)
         assert not left.parent.exists()
+
+
+async def test_versions_whose_caches_differ_have_engines_of_their_own(
+    server: FakeServer, worker: StartWorker, engines: ScriptedEngines, tmp_path: Path
+) -> None:
+    """What `main` stands for is one thing for as long as an engine lives."""
+    engines.attributes["model_folders"] = (tmp_path / "own", tmp_path / "comfyui" / "models")
+    served = server.serve("config.json", b"{}")
+    file = {"cache": "huggingface", "path": "config.json", "url": served["url"], "is_upload": True, "refs": ["main"]}
+    file |= {"sha256": served["sha256"], "size_bytes": served["size_bytes"], "repository": "org/name"}
+    async with worker(find=engines):
+        rows = [{**file, "revision": commit * 40} for commit in "aab"]
+        runs = [await succeed(server, RED, cached=[row], tracebacks=True) for row in rows]
+    first, again, other = (engines.of(run) for run in runs)
+    assert first is again is not other
+    told = [[*home.texts.values()] for home in (*first.homes, *other.homes)]
+    assert told == [["a" * 40], ["a" * 40], ["b" * 40]]

@@ -15,6 +15,7 @@ from runflow.outgoing.urls import parse_origins
 from runflow.protocol.cached_files import LeasedCachedFile
 from runflow.protocol.failures import Failure
 from runflow.worker.connection import Connection
+from runflow.worker.engine.home_files import HomeFiles
 from runflow.worker.engine.run_files import RunFiles
 from runflow.worker.failures import RunFailed
 from runflow.worker.store.caches import as_model, home_files, names
@@ -23,6 +24,7 @@ from runflow.worker.store.credentials import Credentials
 from runflow.worker.store.known_hashes import KnownHashes
 from runflow.worker.store.models import ModelFetcher
 from runflow.worker.store.own_models import OwnModels
+from runflow.worker.store.views import ModelViews
 
 TOKEN = "hf_s3cr3t"
 OLD, NEW = "a" * 40, "b" * 40
@@ -239,6 +241,9 @@ def test_versions_that_would_find_different_things_do_not_agree() -> None:
     first = names(home_files([file("x", b"1")]))
     assert names(home_files([file("x", b"1"), file("y", b"2")])).items() > first.items()
     moved = names(home_files([file("x", b"1", NEW)]))
+    views = ModelViews()
+    domains = [views.domain_of("org", one, (), {}, {}) for one in (first, moved, first, names(HomeFiles()))]
+    assert domains == ["org", "org 1", "org", "org"]
     assert {key for key in first.keys() & moved.keys() if first[key] != moved[key]} == {
         "home:.cache:huggingface:hub:models--org--name:refs:main"
     }
