@@ -24,6 +24,8 @@ _MOST_REFS = 16
 _KINDS = {"models": "model", "datasets": "dataset", "spaces": "space"}
 _REVISION = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_TEMPORARY = re.compile(r"\.[0-9a-f]{8}\.tmp$")
+"""How the hub's library calls a branch while it writes it down."""
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,})\.[A-Za-z0-9]+$")
 _CHECKPOINTS = "checkpoints"
 _OURS = "Runflow"
@@ -148,7 +150,7 @@ def _hub_use(parts: list[str]) -> Use | None:
     if len(parts) > 2 and parts[1] == "snapshots":
         return Use("huggingface", parts[0], f"snapshots/{parts[2]}")
     if len(parts) > 2 and parts[1] == "refs":
-        return Use("huggingface", parts[0], "/".join(parts[1:]))
+        return Use("huggingface", parts[0], _TEMPORARY.sub("", "/".join(parts[1:])))
     return Use("huggingface", parts[0])
 
 

@@ -184,6 +184,7 @@ def test_more_files_than_the_server_takes_are_said_once(caches: Caches, monkeypa
     ("path", "use"),
     [
         (f"/hub/{REPOSITORY}/refs/main", hub_use("refs/main")),
+        (f"/hub/{REPOSITORY}/refs/fp16.81557b18.tmp", hub_use("refs/fp16")),
         (f"/hub/{REPOSITORY}/refs/refs/pr/1", hub_use("refs/refs/pr/1")),
         (f"/hub/{REPOSITORY}/snapshots/{OLD}/unet/x.json", hub_use(f"snapshots/{OLD}")),
         (f"/hub/{REPOSITORY}/blobs/abc", hub_use()),
