@@ -34,6 +34,7 @@ SYSTEM_TRANSACTIONS = frozenset(
         "queue/completion.py",
         "queue/eligibility.py",
         "queue/leases.py",
+        "queue/out_of_memory.py",
         "queue/position.py",
         "queue/sweeper.py",
         "runs/reruns.py",

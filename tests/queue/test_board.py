@@ -11,9 +11,9 @@ import pytest
 from runflow.ids import new_id
 from runflow.queue import lane_queries
 from runflow.queue.board import Board
-from runflow.queue.large_models import BYTES_PER_SECOND, LARGE_BYTES, MOST_LOAD_SECONDS
 from runflow.queue.sweeper import Sweeper
 from runflow.web.services import Services
+from runflow.workflows.runtime.large_models import BYTES_PER_SECOND, LARGE_BYTES, MOST_LOAD_SECONDS
 from tests.support.able import MakeAble
 from tests.support.deployed import PROMPT, Deployed, MakeWorker, Worker
 from tests.support.queue_records import expire

@@ -188,6 +188,17 @@ async def test_the_first_class_of_a_list_comes_first(
 NOW = 1_000_000.0
 
 
+@pytest.fixture
+def alone(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody sees the workers of other tests, whose GPUs would come before a worker without one."""
+
+    async def nobody(*_: object) -> list[object]:
+        return []
+
+    monkeypatch.setattr("runflow.workers.queries.working_classes", nobody)
+    monkeypatch.setattr(services.part(Known), "read_at", float("-inf"))
+
+
 def lanes(count: int) -> list[Lane]:
     return [
         Lane(new_id(), new_id(), "auto", "f", oldest_at=NOW - number, waits_since=NOW - number)
@@ -195,6 +206,7 @@ def lanes(count: int) -> list[Lane]:
     ]
 
 
+@pytest.mark.usefixtures("alone")
 async def test_ten_thousand_lanes_that_are_known_cost_little(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +238,7 @@ async def test_ten_thousand_lanes_that_are_known_cost_little(
     assert (time.process_time() - began) / 20 < 0.1, "a few milliseconds, many times over"
 
 
+@pytest.mark.usefixtures("alone")
 async def test_what_no_longer_fits_in_memory_is_looked_up_again(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -254,6 +267,7 @@ async def test_what_no_longer_fits_in_memory_is_looked_up_again(
     assert [served["A"], served["B"]] == [{one.id for one in waiting[start::2]} for start in (0, 1)]
 
 
+@pytest.mark.usefixtures("alone")
 async def test_a_fleet_of_many_different_engines_is_not_judged_anew_at_every_look(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -284,6 +298,7 @@ async def test_a_fleet_of_many_different_engines_is_not_judged_anew_at_every_loo
     assert asked == [20] * 101, "the oldest have left"
 
 
+@pytest.mark.usefixtures("alone")
 async def test_who_waits_beside_lanes_that_are_not_for_it_looks_only_at_new_ones(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -341,6 +356,7 @@ async def test_who_waits_beside_lanes_that_are_not_for_it_looks_only_at_new_ones
     assert await chosen() is None and len(looks) >= 301, "it has registered anew"
 
 
+@pytest.mark.usefixtures("alone")
 async def test_a_lane_that_is_new_is_found_out_about_while_others_have_work(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -365,6 +381,7 @@ async def test_a_lane_that_is_new_is_found_out_about_while_others_have_work(
     assert eligibility.may_take(new.id, "auto", confined) is (not known.installation.several)
 
 
+@pytest.mark.usefixtures("alone")
 async def test_who_does_not_know_that_there_are_others_gets_none_of_their_runs(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:

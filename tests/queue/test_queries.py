@@ -131,6 +131,7 @@ async def test_who_could_not_be_served_is_taken_to_have_had_something(
                 worker=UUID(worker.worker_id),
                 instance=worker.instance,
                 gpu_code=workflow.gpu,
+                memory_gb=0,
                 offer_seconds=5.0,
                 loads=False,
                 most_running=None,

@@ -1,18 +1,20 @@
 """Why a run waits, decided from the connected workers."""
 
-from types import SimpleNamespace
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from runflow.queue.waiting_reason import reason
+from runflow.workers.queries import ConnectedWorker
 from runflow.workflows.runtime.known import Machine
-from runflow.workflows.runtime.satisfies import Difference, DifferenceCode
+from runflow.workflows.runtime.satisfies import Difference, DifferenceCode, lacks_memory
 from runflow.workflows.runtime.service import Fit
 
 
 def worker(*differences: Difference, **more: Any) -> Fit:
-    known = {"name": "box", "gpu_code": "CPU", "status_code": "ready", "status_detail": None}
-    row: Any = SimpleNamespace(**{**known, "draining": False, "paused": False, **more})
-    return Fit(Machine(row, None, None), differences)
+    known = {"id": UUID(int=1), "name": "box", "gpu_code": "CPU", "status_code": "ready", "status_detail": None}
+    row = ConnectedWorker(**{**known, "draining": False, "paused": False, **more})
+    return Fit(Machine(row, None, None), differences, least_gb=30)
 
 
 LACKS = Difference(DifferenceCode.NODE_TYPE_MISSING, "lacks the node class X (pack Y)", "Install the node pack Y.")
@@ -84,3 +86,24 @@ def test_what_keeps_workers_from_another_organizations_workflow_is_told_without_
     assert "Ask its owner" in reason([worker()], "H100", is_own=False)
     later = reason([worker(gpu_code="A100")], "L40S,A100", 3, is_own=False)
     assert "L40S" in later and "box" not in later
+
+
+def test_what_is_too_large_for_every_gpu_says_how_large() -> None:
+    small, larger = (worker(*lacks_memory(30, size), gpu_code="L4", memory_gb=size) for size in (16, 24))
+    text = reason([small, larger], "auto")
+    assert "needs about 30 GiB of GPU memory" in text and "the largest connected GPU has 24 GiB" in text
+    assert "larger GPU" in text and "gpu_mode" in text
+    lacking = reason([worker(*lacks_memory(30, 16), name="small", memory_gb=16), worker(LACKS)], "auto")
+    assert "small has 16 GiB of GPU memory, where about 30 GiB are needed" in lacking and "box lacks" in lacking
+    assert reason([small, worker(gpu_code="H100", memory_gb=80)], "auto") == "Waiting for a free worker."
+
+
+def test_who_waits_for_the_cheapest_class_is_told_when_the_next_one_may_come() -> None:
+    cheap, dear = (
+        worker(gpu_code="L4", price_per_second=Decimal(1)),
+        worker(gpu_code="H100", price_per_second=Decimal(2)),
+    )
+    text = reason([dear, cheap, worker()], "auto", 3)
+    assert text == "Waiting for a worker of the GPU class L4; after 30 seconds of waiting, H100 may take it as well."
+    assert reason([dear, cheap, worker()], "auto", 31) == "Waiting for a free worker."
+    assert reason([dear, worker(LACKS, gpu_code="L4")], "auto", 3) == "Waiting for a free worker."

@@ -29,6 +29,7 @@ class Worker:
     http: httpx.AsyncClient
     name: str
     gpu: str = "CPU"
+    memory_gb: int = 0
     instance: UUID = field(default_factory=new_id)
     worker_id: str = ""
 
@@ -37,8 +38,10 @@ class Worker:
         return {"protocol_version": 1, "worker_id": self.worker_id, "instance": str(self.instance)}
 
     async def register(self, status: str = "ready", **more: Any) -> dict[str, Any]:
-        body = {"protocol_version": 1, "name": self.name, "instance": str(self.instance), "status": status, **more}
-        answer = await self.http.post("/v1/worker/registrations", json={**body, "gpu": {"code": self.gpu}})
+        gpu = {"code": self.gpu, "memory_gb": self.memory_gb}
+        body = {"protocol_version": 1, "name": self.name, "instance": str(self.instance), "status": status, "gpu": gpu}
+        body |= more
+        answer = await self.http.post("/v1/worker/registrations", json=body)
         assert answer.status_code == 201, answer.text
         self.worker_id = answer.json()["worker_id"]
         return dict(answer.json())

@@ -27,11 +27,15 @@ class LeaseCall(WorkerRequest):
     instance: UUID
 
 
+CPU = "CPU"
+"""The class of workers without a GPU."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
     """A worker's GPU class, such as `L40S`; `CPU` without one. Memory in whole GiB."""
 
-    code: Short = "CPU"
+    code: Short = CPU
     name: Short | None = None
     memory_gb: Annotated[int, Ge(0), Le(100_000)] = 0
 

@@ -23,9 +23,9 @@ from runflow.queue.caps import Caps, rooms_of
 from runflow.queue.choose import Choice, WorkerOffer
 from runflow.queue.holders import Holders
 from runflow.queue.lane_queries import VersionModels, WaitingLane
-from runflow.queue.large_models import LargeModels, hashes_without_size, large_models
-from runflow.queue.lineup import Lane, Lineup, key_of
+from runflow.queue.lineup import ANY_GPU, Lane, Lineup, key_of
 from runflow.queue.rows import OfferedRun
+from runflow.workflows.runtime.large_models import LargeModels, hashes_without_size, large_models
 from runflow.workflows.service import ROOM
 
 log = structlog.get_logger()
@@ -161,7 +161,8 @@ class Board:
             known = self.lineup.get(row.id)
             waits_since = max(row.oldest_at, row.claimed_at or 0.0)
             is_other = known is None or (known.waits_since, known.priority) != (waits_since, row.priority)
-            if known is None or is_other or known.models != (row.models_key or ""):
+            needs = (row.models_key or "", row.least_gb)
+            if known is None or is_other or (known.models, known.least_gb) != needs:
                 lane = _lane(row, waits_since)
                 self.lineup.put(lane, row.virtual_time)
                 self._remember(lane)
@@ -201,15 +202,8 @@ class Board:
             gone = None if by_version else LargeModels("", 0)
             needs = {row.id: found for row in unknown if (found := by_version.get(row.version_id, gone)) is not None}
             self._doubted.update(row.id for row in unknown if row.id not in needs)
-            await lane_queries.note_models(
-                transaction, {lane: (found.key, found.load_seconds) for lane, found in needs.items()}
-            )
-        return [
-            row
-            if row.id not in needs
-            else replace(row, models_key=needs[row.id].key, load_seconds=needs[row.id].load_seconds)
-            for row in rows
-        ]
+            await lane_queries.note_models(transaction, needs)
+        return [row if row.id not in needs else _with_found(row, needs[row.id]) for row in rows]
 
     def doubt(self, lane_id: UUID) -> None:
         """Read this lane again before the next choice, and those that share a cap with it."""
@@ -223,9 +217,13 @@ class Board:
     async def keep_models(self, lane_id: UUID, found: LargeModels) -> None:
         """Note which large models a lane needs, which was claimed before anybody had looked."""
         async with self._db.system(durable=False) as transaction:
-            await lane_queries.note_models(transaction, {lane_id: (found.key, found.load_seconds)})
+            await lane_queries.note_models(transaction, {lane_id: found})
 
     # ------------------------------------------------------------------------------------- a lane that is the only one
+    def remembered(self, lane_id: UUID) -> Lane | None:
+        """Return what was known last of a lane, whether or not runs wait in it."""
+        return self._remembered.get(lane_id)
+
     def leaves(self, lane_id: UUID, offer: WorkerOffer) -> bool:
         """Tell of a lane that has just got its first run whether it is left to another worker."""
         lane = self._remembered.get(lane_id)
@@ -269,7 +267,7 @@ class Board:
             self.lineup.remove(lane_id)
             if hints == self.backlog.hints:
                 self._doubted.discard(lane_id)
-        elif self.lineup.get(lane_id) is None or lane.priority != run.priority:
+        elif self.lineup.get(lane_id) is None or (lane.priority, lane.least_gb) != (run.priority, run.least_gb):
             self._doubted.add(lane_id)
         else:
             self.lineup.deepen(lane, run.left)
@@ -366,7 +364,13 @@ def _lane(row: WaitingLane, waits_since: float) -> Lane:
         depth=row.depth,
         expected_seconds=row.expected_seconds,
         load_seconds=row.load_seconds,
+        least_gb=row.least_gb,
     )
+
+
+def _with_found(row: WaitingLane, found: LargeModels) -> WaitingLane:
+    least_gb = max(row.least_gb, found.memory_gb) if row.gpu_class == ANY_GPU else row.least_gb
+    return replace(row, models_key=found.key, load_seconds=found.load_seconds, least_gb=least_gb)
 
 
 def _claimed_lane(lane_id: UUID, run: OfferedRun, now: float) -> Lane:
@@ -381,4 +385,5 @@ def _claimed_lane(lane_id: UUID, run: OfferedRun, now: float) -> Lane:
         depth=run.left,
         expected_seconds=run.expected_seconds,
         load_seconds=run.load_seconds,
+        least_gb=run.least_gb,
     )

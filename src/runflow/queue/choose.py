@@ -40,13 +40,19 @@ class Warm:
 class WorkerOffer:
     """What a worker that asks for work is, and what it holds warm, the one that it used last first."""
 
-    __slots__ = ("gpu_code", "keys", "may", "warm")
+    __slots__ = ("gpu_code", "keys", "may", "memory_gb", "warm")
 
     def __init__(
-        self, gpu_code: str, warm: Sequence[Warm] = (), may: Callable[[Lane], bool] = lambda lane: True
+        self,
+        gpu_code: str,
+        warm: Sequence[Warm] = (),
+        may: Callable[[Lane], bool] = lambda lane: True,
+        *,
+        memory_gb: int = 0,
     ) -> None:
-        """`may` tells whether it can run what waits in a lane."""
+        """`may` tells whether it can run what waits in a lane. `memory_gb`: of its GPU; 0: none, or not known."""
         self.gpu_code = gpu_code
+        self.memory_gb = memory_gb
         self.warm = warm
         self.may = may
         self.keys = frozenset(key for one in warm for key in (one.key, key_of(one.whose, one.weightless)))

@@ -28,6 +28,7 @@ from runflow.queue.caps import announce_room
 from runflow.queue.completion_queries import AttemptEnd
 from runflow.queue.ending import Ending, run_ended, something_follows
 from runflow.queue.leases import OPEN, hold, latest_progress, number_of, store_events
+from runflow.queue.out_of_memory import ran_out, too_small_gb
 from runflow.queue.rows import EndedRun, HeldRun
 from runflow.queue.told_failures import LACKING, told
 from runflow.queue.watchers import Look, Watchers
@@ -65,16 +66,18 @@ def decide(held: HeldRun, body: Completion) -> Transition:
         return Transition("succeeded", "succeeded", billable=True)
     if body.result == "cancelled":
         # The server never asked for it: the worker's own doing, so the run goes on elsewhere.
-        return retry_or_fail(held.tries, _lost("The worker stopped the run without having been asked."))
+        return retry_or_fail(held, _lost("The worker stopped the run without having been asked."))
     if body.result == "released":
         message = f"This run was begun and given back {MOST_BEGINNINGS} times."
         return Transition("lost", "failed", billable=False, failure=_lost(message))
-    return retry_or_fail(held.tries, body.error or _lost("The worker gave no reason for the failure."))
+    return retry_or_fail(held, body.error or _lost("The worker gave no reason for the failure."))
 
 
-def retry_or_fail(tries: int, failure: Failure) -> Transition:
-    """A retryable failure waits again until three attempts are used; any other ends the run."""
-    again = failure.retryable and tries < queries.ATTEMPT_LIMIT
+def retry_or_fail(held: HeldRun, failure: Failure) -> Transition:
+    """A retryable failure waits again until three attempts are used or memory ran out twice; others end the run."""
+    again = failure.retryable and held.tries < queries.ATTEMPT_LIMIT
+    if failure.code is FailureCode.OUT_OF_MEMORY and held.ran_out:
+        again = False
     status = "lost" if failure.code is FailureCode.WORKER_LOST else "failed"
     return Transition(status, "queued" if again else "failed", billable=False, failure=failure)
 
@@ -155,6 +158,7 @@ async def _complete(services: Services, files: AttemptFiles, body: Completion, t
     charged: Charged | None = None
     watchers = services.part(Watchers)
     looks: list[Look] = []
+    too_small = await too_small_gb(services, files.lease, body)
     async with services.db.system() as transaction:
         held = await hold(transaction, lease=files.lease, worker=body.worker_id, instance=body.instance, token=token)
         if body.built is not None and held.lease_status in OPEN:
@@ -185,7 +189,7 @@ async def _complete(services: Services, files: AttemptFiles, body: Completion, t
             if body.result == "succeeded" and held.run_status not in TERMINAL:
                 body = await files.stored(body, output_prefix(held.run_id, held.lease_id))
             transition = await as_told(transaction, held, decide(held, body))
-            charged = await _apply(services, transaction, held, body, transition, fingerprint)
+            charged = await _apply(services, transaction, held, body, transition, fingerprint, too_small)
             if transition.run_status in TERMINAL:
                 looks = await watchers.look(transaction, held.run_id)
             files.hand_over()
@@ -217,6 +221,7 @@ async def _apply(
     body: Completion,
     transition: Transition,
     fingerprint: str,
+    too_small: int,
 ) -> Charged | None:
     number = number_of(held)
     if body.events:
@@ -234,6 +239,7 @@ async def _apply(
         cold_start=body.timings.cold_start,
         loaded=body.timings.loaded,
         peak_memory_bytes=body.timings.peak_memory_bytes,
+        out_of_memory_gb=too_small if ran_out(transition.failure) else 0,
         result_hash=fingerprint,
         nodes_completed=progress.get("nodes_completed"),
         nodes_total=progress.get("nodes_total"),

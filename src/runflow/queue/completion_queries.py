@@ -76,6 +76,8 @@ _ADD_RESULTS = """
         completed_at timestamptz, duration_ms integer, error_message text)
 """
 
+# The peak of an engine's first run is its own. Later ones hold what stayed of the runs before, which would make room
+# where there is less; so of those the least counts, and only until there is one of the first kind.
 # What a run takes and what loading takes are told apart by runs that had nothing to load. Until there was one, the load
 # is believed to be what the size of the models says, and the rest is the run's.
 _LEAVE_LANE = """
@@ -94,8 +96,17 @@ _LEAVE_LANE = """
         load_seconds = CASE WHEN %(run_status)s = 'succeeded' AND CAST(%(loaded)s AS boolean) IS TRUE AND is_pace_known
             THEN least(600, coalesce(load_seconds, 0) * 0.7 + 0.3 * greatest(0, t.seconds - expected_seconds))
             ELSE load_seconds END,
-        is_pace_known = is_pace_known OR (%(run_status)s = 'succeeded' AND CAST(%(loaded)s AS boolean) IS NOT TRUE)
-    FROM (SELECT (%(load_ms)s + %(execute_ms)s) / 1000.0 AS seconds, priority FROM runs WHERE id = %(run)s) AS t
+        is_pace_known = is_pace_known OR (%(run_status)s = 'succeeded' AND CAST(%(loaded)s AS boolean) IS NOT TRUE),
+        fresh_peak_bytes = CASE WHEN measured AND %(cold_start)s THEN greatest(fresh_peak_bytes, t.peak)
+                           ELSE fresh_peak_bytes END,
+        least_peak_bytes = CASE WHEN measured AND NOT %(cold_start)s THEN least(least_peak_bytes, t.peak)
+                           ELSE least_peak_bytes END,
+        out_of_memory_gb = greatest(out_of_memory_gb, %(out_of_memory_gb)s)
+    FROM (SELECT (%(load_ms)s + %(execute_ms)s) / 1000.0 AS seconds, priority,
+                 CAST(%(peak_memory_bytes)s AS bigint) AS peak,
+                 %(run_status)s = 'succeeded' AND %(gpu_code)s <> 'CPU'
+                     AND CAST(%(peak_memory_bytes)s AS bigint) IS NOT NULL AS measured
+          FROM runs WHERE id = %(run)s) AS t
     WHERE l.id = %(lane)s
 """
 
@@ -125,6 +136,9 @@ class AttemptEnd:
     cold_start: bool = False
     loaded: bool | None = None
     peak_memory_bytes: int | None = None
+    out_of_memory_gb: int = 0
+    """GiB of the GPU on which memory ran out, where its lane is to be kept from all that have no more; 0: nothing is
+    learned."""
     result_hash: str | None = None
     nodes_completed: int | None = None
     nodes_total: int | None = None

@@ -6,21 +6,24 @@ by lane. What changes (labels of workflows, uploaded models, organizations) is r
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from runflow.db.transaction import Transaction
 from runflow.protocol.abilities import Sandbox
+from runflow.protocol.workers import CPU
 from runflow.queue import eligibility_queries
 from runflow.queue.eligibility_queries import LaneVersion
-from runflow.queue.gpu_order import in_turn
-from runflow.queue.lineup import Lane, Lineup, serves
+from runflow.queue.gpu_order import fits, in_turn
+from runflow.queue.gpu_turns import GpuTurns
+from runflow.queue.lineup import ANY_GPU, Lane, Lineup, serves
 from runflow.sources.known import ApprovedSources
 from runflow.web.services import Services
 from runflow.workers.abilities import EngineAbilities, read_sandbox
 from runflow.workers.queries import RegisteredWorker
 from runflow.workflows.runtime.known import Installation, Known
+from runflow.workflows.runtime.requirements import Requirements
 from runflow.workflows.runtime.satisfies import lacks_labels, serves_operator_only
 
 STALE_SECONDS = 10.0
@@ -41,6 +44,8 @@ class Candidate:
     labels: dict[str, str] = field(default_factory=dict)
     abilities: EngineAbilities | None = None
     sandbox: Sandbox | None = None
+    memory_gb: int = 0
+    """Of its GPU in GiB; 0: none, or not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,7 @@ class Eligibility:
         self._services = services
         self._known = services.part(Known)
         self._approved = services.part(ApprovedSources)
+        self._gpus = GpuTurns(self._known)
         self._lanes: dict[int, LaneVersion] = {}
         self._verdicts: OrderedDict[str, dict[int, _Verdict]] = OrderedDict()
 
@@ -76,13 +82,17 @@ class Eligibility:
     async def candidate(self, transaction: Transaction, worker: RegisteredWorker) -> Candidate:
         """Return a worker as it registered last."""
         (abilities,) = await self._known.abilities.read(transaction, [worker.abilities])
-        return Candidate(worker.gpu_code, worker.labels, abilities, read_sandbox(worker.sandbox))
+        memory_gb = 0 if worker.gpu_code == CPU else worker.memory_gb
+        return Candidate(worker.gpu_code, worker.labels, abilities, read_sandbox(worker.sandbox), memory_gb)
 
-    def may_take(self, lane: UUID, gpu_class: str, worker: Candidate) -> bool:
-        """Tell of a lane that has just got its first run whether the worker may serve it, so far as memory tells."""
+    def may_take(self, lane: UUID, gpu_class: str, worker: Candidate, remembered: Lane | None = None) -> bool:
+        """Tell of a lane that has just got its first run whether the worker may serve it, so far as memory tells.
+
+        `remembered`: the lane as it was known last.
+        """
         installation = self._known.installation
         is_fresh = self._services.hub.connected and time.monotonic() - self._known.read_at < STALE_SECONDS
-        if not is_fresh or not in_turn(gpu_class, worker.gpu_code, 0):
+        if not is_fresh or not self._is_first(gpu_class, worker, remembered):
             return False
         if serves_operator_only(worker.sandbox, installation.several):
             return False
@@ -96,12 +106,40 @@ class Eligibility:
     async def prepare(self) -> None:
         """Make sure that `verdict` goes by what holds now."""
         await self._known.read_installation()
+        await self._gpus.prepare()
+
+    def _is_first(self, gpu_class: str, worker: Candidate, lane: Lane | None) -> bool:
+        """Tell of a lane in which nothing has waited yet whether the worker's class has its turn, and the memory."""
+        if gpu_class == ANY_GPU and self._gpus.matter(worker.gpu_code):
+            return False  # it takes a look at who else is there
+        if lane is None and gpu_class == ANY_GPU and worker.memory_gb > 0:
+            return False
+        return in_turn(gpu_class, worker.gpu_code, 0) and (lane is None or _fits(lane, worker))
+
+    def _turns(self, lane: Lane, worker: Candidate) -> Mapping[str, int] | None:
+        """Return the turns of the classes that could take a lane's runs, empty where they do not matter to the worker.
+
+        None where nothing is known yet of the lane's version.
+        """
+        if lane.gpu_class != ANY_GPU or not self._gpus.matter(worker.gpu_code):
+            return {}
+        row = self._lanes.get(lane.id.int)
+        version = None if row is None else self._known.requirements.held(row.version_id)
+        return None if row is None or version is None else self._gpus.of(lane, row, version)
 
     def verdict(self, lane: Lane, worker: Candidate, now: float) -> bool | None:
         """Tell whether the worker may serve a lane, None where that must be looked up; see `among`."""
-        installation = self._known.installation
-        if not in_turn(lane.gpu_class, worker.gpu_code, now - lane.oldest_at):
+        able = self._is_able(lane, worker)
+        if able is False:
             return False
+        turns = self._turns(lane, worker)
+        if turns is None:
+            return None
+        return able if _has_turn(lane, worker, now, turns) else False
+
+    def _is_able(self, lane: Lane, worker: Candidate) -> bool | None:
+        """The same whoever's turn it is."""
+        installation = self._known.installation
         if serves_operator_only(worker.sandbox, installation.several) and lane.org_id != installation.operator:
             return False
         if worker.abilities is None and not installation.labels:
@@ -116,7 +154,7 @@ class Eligibility:
     def never(self, lane: Lane, worker: Candidate) -> bool:
         """Tell that the worker may not serve a lane, as long as it and the installation are what they are."""
         installation = self._known.installation
-        if not serves(lane.gpu_class, worker.gpu_code):
+        if not serves(lane.gpu_class, worker.gpu_code) or not _fits(lane, worker):
             return True
         if serves_operator_only(worker.sandbox, installation.several) and lane.org_id != installation.operator:
             return True
@@ -128,14 +166,34 @@ class Eligibility:
     async def among(self, lanes: Sequence[Lane], worker: Candidate, now: float) -> list[Lane]:
         """Return those of these lanes that the worker may serve. `now` is by the clock of the lanes' times."""
         installation = await self._known.read_installation()
-        found = [lane for lane in lanes if in_turn(lane.gpu_class, worker.gpu_code, now - lane.oldest_at)]
+        await self._gpus.prepare()
+        found = [lane for lane in lanes if _has_turn(lane, worker, now, self._turns(lane, worker) or {})]
         if serves_operator_only(worker.sandbox, installation.several):
             found = [lane for lane in found if lane.org_id == installation.operator]
         if worker.abilities is not None and not worker.abilities.complete:
             return []
-        if not found or (worker.abilities is None and not installation.labels):
-            return found
-        return await self._able(found, worker)
+        if found and (worker.abilities is not None or installation.labels):
+            found = await self._able(found, worker)
+        return await self._in_turn(found, worker, now)
+
+    async def _in_turn(self, lanes: list[Lane], worker: Candidate, now: float) -> list[Lane]:
+        """Return those of these lanes in which the worker's class has its turn."""
+        unknown = [lane for lane in lanes if self._turns(lane, worker) is None][:AT_ONCE]
+        known: dict[int, LaneVersion] = {}
+        needs: dict[UUID, Requirements] = {}
+        if unknown:
+            self._bound_lanes(worker)
+            async with self._services.db.system(durable=False) as transaction:
+                known = await self._versions_of(transaction, unknown)
+                needs = await self._known.requirements.read(transaction, {row.version_id for row in known.values()})
+        found = []
+        for lane in lanes:
+            row = known.get(lane.id.int)
+            version = None if row is None else needs.get(row.version_id)
+            turns = self._turns(lane, worker) if row is None or version is None else self._gpus.of(lane, row, version)
+            if turns is not None and _has_turn(lane, worker, now, turns):
+                found.append(lane)
+        return found
 
     @staticmethod
     def _key_of(worker: Candidate) -> str:
@@ -200,20 +258,28 @@ class Eligibility:
         wanted = None if known is None else labels.get(known.workflow_id)
         return known is not None and (wanted is None or not lacks_labels(wanted, worker.labels))
 
-    async def _learn(self, lanes: Sequence[Lane], worker: Candidate, verdicts: dict[int, _Verdict]) -> None:
-        """Find out about lanes of which nothing is known."""
+    def _bound_lanes(self, worker: Candidate) -> None:
         if len(self._lanes) > MOST_LANES:
+            verdicts = self._verdicts_of(worker)
             self._lanes.clear()
             self._verdicts = OrderedDict({self._key_of(worker): verdicts})
             verdicts.clear()
+
+    async def _versions_of(self, transaction: Transaction, lanes: Sequence[Lane]) -> dict[int, LaneVersion]:
+        """Return what is known of these lanes; those that are not remembered are read."""
+        fresh = [lane.id for lane in lanes if lane.id.int not in self._lanes]
+        for row in await eligibility_queries.lane_versions(transaction, fresh) if fresh else ():
+            self._lanes[row.lane_id.int] = row
+        return {lane.id.int: self._lanes[lane.id.int] for lane in lanes if lane.id.int in self._lanes}
+
+    async def _learn(self, lanes: Sequence[Lane], worker: Candidate, verdicts: dict[int, _Verdict]) -> None:
+        """Find out about lanes of which nothing is known."""
+        self._bound_lanes(worker)
         if len(verdicts) > MOST_LANES:
             verdicts.clear()
         self._make_room()
         async with self._services.db.system(durable=False) as transaction:
-            fresh = [lane.id for lane in lanes if lane.id.int not in self._lanes]
-            for row in await eligibility_queries.lane_versions(transaction, fresh) if fresh else ():
-                self._lanes[row.lane_id.int] = row
-            known = {lane.id.int: self._lanes[lane.id.int] for lane in lanes if lane.id.int in self._lanes}
+            known = await self._versions_of(transaction, lanes)
             if worker.abilities is None:
                 verdicts.update(dict.fromkeys(known, _ALWAYS))
                 return
@@ -234,6 +300,14 @@ class Eligibility:
         verdicts.update(
             (lane, by_version[row.version_id]) for lane, row in known.items() if row.version_id in by_version
         )
+
+
+def _fits(lane: Lane, worker: Candidate) -> bool:
+    return fits(lane.least_gb, worker.gpu_code, worker.memory_gb)
+
+
+def _has_turn(lane: Lane, worker: Candidate, now: float, turns: Mapping[str, int]) -> bool:
+    return _fits(lane, worker) and in_turn(lane.gpu_class, worker.gpu_code, now - lane.oldest_at, turns)
 
 
 class EligibleLanes:
@@ -282,9 +356,12 @@ class EligibleLanes:
     def _is_outdated(self) -> bool:
         return self._told_several is not None and self._told_several != self._eligibility.installation.several
 
-    def may_take(self, lane: UUID, gpu_class: str) -> bool:
-        """Tell of a lane that has just got its first run whether the worker may serve it, so far as memory tells."""
-        return not self._is_outdated() and self._eligibility.may_take(lane, gpu_class, self._worker())
+    def may_take(self, lane: UUID, gpu_class: str, remembered: Lane | None = None) -> bool:
+        """Tell of a lane that has just got its first run whether the worker may serve it, so far as memory tells.
+
+        `remembered`: the lane as it was known last.
+        """
+        return not self._is_outdated() and self._eligibility.may_take(lane, gpu_class, self._worker(), remembered)
 
     async def prepare(self) -> None:
         """Make sure that `verdict` goes by what holds now."""

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from runflow.db.transaction import Fetched, Transaction
+from runflow.workflows.runtime.large_models import LargeModels
 
 _WAITING = """
     SELECT l.id, l.org_id, l.version_id, l.gpu_class, l.fingerprint, l.models_key, l.priority, l.depth,
-           l.expected_seconds, coalesce(l.load_seconds, 0) AS load_seconds, coalesce(s.virtual_time, 0) AS virtual_time,
+           l.expected_seconds, coalesce(l.load_seconds, 0) AS load_seconds, l.least_gb,
+           coalesce(s.virtual_time, 0) AS virtual_time,
            extract(epoch FROM coalesce(l.oldest_at, clock_timestamp()))::float8 AS oldest_at,
            extract(epoch FROM l.claimed_at)::float8 AS claimed_at,
            extract(epoch FROM clock_timestamp())::float8 AS read_at, l.workflow_id,
@@ -52,9 +54,9 @@ _SIZES = "SELECT org_id, sha256, size_bytes FROM models WHERE sha256 = ANY(%(has
 
 # Nobody waits for a lane that a claim holds: whoever reads it next finds out again.
 _NOTE_MODELS = """
-    UPDATE lanes l SET models_key = n.key, load_seconds = n.seconds
-    FROM unnest(CAST(%(lanes)s AS uuid[]), CAST(%(keys)s AS text[]), CAST(%(seconds)s AS float8[]))
-        AS n(id, key, seconds)
+    UPDATE lanes l SET models_key = n.key, load_seconds = n.seconds, models_gb = n.gb
+    FROM unnest(CAST(%(lanes)s AS uuid[]), CAST(%(keys)s AS text[]), CAST(%(seconds)s AS float8[]),
+                CAST(%(gbs)s AS integer[])) AS n(id, key, seconds, gb)
     WHERE l.id = n.id AND l.id IN (
         SELECT id FROM lanes WHERE id = ANY(%(lanes)s) AND models_key IS NULL ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)
 """
@@ -74,6 +76,7 @@ class WaitingLane:
     depth: int
     expected_seconds: float
     load_seconds: float
+    least_gb: int
     virtual_time: float
     oldest_at: float
     claimed_at: float | None
@@ -152,15 +155,16 @@ async def uploaded_sizes(transaction: Transaction, hashes: list[str]) -> list[Up
     return await transaction.rows(_SIZES, {"hashes": hashes}, row=UploadedSize)
 
 
-async def note_models(transaction: Transaction, needs: dict[UUID, tuple[str, float]]) -> None:
-    """Keep, by lane, the key of its models and how many seconds loading them is expected to take.
+async def note_models(transaction: Transaction, needs: dict[UUID, LargeModels]) -> None:
+    """Keep, by lane, the key of its models, and what loading and holding them is expected to take.
 
     Not of a lane that somebody holds at the moment.
     """
     ordered = sorted(needs)
     values = {
         "lanes": ordered,
-        "keys": [needs[lane][0] for lane in ordered],
-        "seconds": [needs[lane][1] for lane in ordered],
+        "keys": [needs[lane].key for lane in ordered],
+        "seconds": [needs[lane].load_seconds for lane in ordered],
+        "gbs": [needs[lane].memory_gb for lane in ordered],
     }
     await transaction.run(_NOTE_MODELS, values)

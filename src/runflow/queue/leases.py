@@ -126,6 +126,7 @@ async def _claim(services: Services, board: Board, asker: Asker, poll: _Poll) ->
                     worker=asker.worker_id,
                     instance=asker.instance,
                     gpu_code=offer.gpu_code,
+                    memory_gb=offer.memory_gb,
                     offer_seconds=OFFER_SECONDS,
                     loads=loads,
                     most_running=services.settings.max_running,
@@ -147,7 +148,7 @@ async def _claim(services: Services, board: Board, asker: Asker, poll: _Poll) ->
         only is not None
         and not asker.without
         and serves(only[1], offer.gpu_code)
-        and asker.lanes.may_take(*only)
+        and asker.lanes.may_take(*only, board.remembered(only[0]))
         and not board.leaves(only[0], offer)
     ):
         backlog.take_only()

@@ -56,6 +56,8 @@ class Lane:
     """What a run of it takes on an engine that is warm for it."""
     load_seconds: float = 0.0
     """What it takes an engine that is not warm for it to become so."""
+    least_gb: int = 0
+    """GiB that a GPU must have for its runs."""
     needs: str = field(init=False)
     keys: tuple[str, str] = field(init=False)
     """The warm keys that serve it: of an engine of its organization's, and of one that serves anybody."""

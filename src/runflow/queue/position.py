@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from runflow.protocol.workers import CPU
 from runflow.queue import queries
-from runflow.queue.lineup import serves
+from runflow.queue.lineup import ANY_GPU, serves
 from runflow.queue.rows import LaneLoad, RunPlace
 from runflow.web.services import Services
 from runflow.workers.queries import CONNECTED_SECONDS, ConnectedWorker, connected
@@ -35,7 +36,10 @@ async def position_of(services: Services, org_id: UUID, run_id: UUID) -> Positio
         gpu_class=place.gpu_class,
     )
     lacking = {fit.machine.worker.id for fit in fits if not fit.is_able}
-    return Position(place.ahead + 1, estimate(place, lanes, [one for one in workers if one.id not in lacking]))
+    able = [one for one in workers if one.id not in lacking]
+    if place.gpu_class == ANY_GPU and any(one.takes_runs and one.gpu_code != CPU for one in able):
+        able = [one for one in able if one.gpu_code != CPU]
+    return Position(place.ahead + 1, estimate(place, lanes, able))
 
 
 def estimate(place: RunPlace, lanes: Sequence[LaneLoad], workers: Sequence[ConnectedWorker]) -> float | None:
@@ -47,7 +51,7 @@ def estimate(place: RunPlace, lanes: Sequence[LaneLoad], workers: Sequence[Conne
     most. A lane that has never completed a run counts a
     second.
     """
-    machines = [worker for worker in workers if _works(worker) and serves(place.gpu_class, worker.gpu_code)]
+    machines = [worker for worker in workers if worker.takes_runs and serves(place.gpu_class, worker.gpu_code)]
     if not machines:
         return None
     rivals = [lane for lane in lanes if any(serves(lane.gpu_class, worker.gpu_code) for worker in machines)]
@@ -60,7 +64,3 @@ def estimate(place: RunPlace, lanes: Sequence[LaneLoad], workers: Sequence[Conne
         busy = average / (len(machines) + 1)
     hands = min(len(machines), place.most or len(machines))
     return round(busy + before * (1 + len(others)) / hands, 1)
-
-
-def _works(worker: ConnectedWorker) -> bool:
-    return worker.status_code == "ready" and not worker.draining and not worker.paused

@@ -19,6 +19,7 @@ from runflow.queue.rows import (
     QueuedRun,
     RenewedLease,
     RunPlace,
+    SmallGpu,
     UploadingLease,
 )
 
@@ -81,6 +82,7 @@ _CLAIM = """
             SELECT FROM workers WHERE id = %(worker)s
                 AND (draining OR paused_until > clock_timestamp() OR instance <> %(instance)s))
             AND NOT EXISTS (SELECT FROM lane_refusals WHERE worker_id = %(worker)s AND lane_id = %(lane)s)
+            AND NOT EXISTS (SELECT FROM lanes WHERE id = %(lane)s AND %(memory_gb)s BETWEEN 1 AND least_gb - 1)
             AND (SELECT w.id IS NULL AND CAST(%(most_running)s AS integer) IS NULL OR has_room(l.id, %(most_running)s)
                  FROM lanes l LEFT JOIN workflows w ON w.id = l.workflow_id AND w.max_running IS NOT NULL
                  WHERE l.id = %(lane)s)
@@ -100,7 +102,7 @@ _CLAIM = """
                 THEN 0 ELSE first_priority(l.id) END
         FROM claimed WHERE l.id = %(lane)s
         RETURNING l.org_id, l.gpu_class, l.fingerprint, l.models_key, l.expected_seconds,
-                  coalesce(l.load_seconds, 0) AS load_seconds, l.depth AS left, l.priority,
+                  coalesce(l.load_seconds, 0) AS load_seconds, l.least_gb, l.depth AS left, l.priority,
                   l.expected_seconds + CASE WHEN %(loads)s THEN coalesce(l.load_seconds, 0) ELSE 0 END AS cost
     ), offered AS (
         INSERT INTO run_attempts (id, org_id, run_id, worker_id, worker_instance, gpu_code, status_code, expires_at,
@@ -116,7 +118,7 @@ _CLAIM = """
         RETURNING virtual_time
     )
     SELECT claimed.*, offered.expires_at, moved.gpu_class, moved.fingerprint, moved.models_key, moved.expected_seconds,
-           moved.load_seconds, moved.left, moved.priority, charged.virtual_time
+           moved.load_seconds, moved.least_gb, moved.left, moved.priority, charged.virtual_time
     FROM claimed, offered, moved, charged
 """
 
@@ -129,6 +131,7 @@ async def claim(
     worker: UUID,
     instance: UUID,
     gpu_code: str,
+    memory_gb: int,
     offer_seconds: float,
     loads: bool,
     most_running: int | None,
@@ -137,9 +140,10 @@ async def claim(
     """Take the first run of a lane under a new, offered lease; its row is there to fetch after the transaction.
 
     There is none when another claim was faster, for a worker that is draining or kept away for a while, for an earlier
-    life of it, or for one that the lane is kept from; nor where as many runs of its workflow are leased as may be, or
-    `most_running` of its organization. Where the worker `loads` models for it, the organization is
-    charged for that, too. Before this run it is taken to have had `least` engine time.
+    life of it, for one that the lane is kept from, or whose GPU has less than the memory that the lane needs
+    (`memory_gb`, 0: none, or not known); nor where as many runs of its workflow are leased as may be, or `most_running`
+    of its organization. Where the worker `loads` models for it, the organization is charged for that, too. Before this
+    run it is taken to have had `least` engine time.
     """
     values = {
         "lane": lane,
@@ -147,6 +151,7 @@ async def claim(
         "worker": worker,
         "instance": instance,
         "gpu_code": gpu_code,
+        "memory_gb": memory_gb,
         "offer_seconds": offer_seconds,
         "loads": loads,
         "most_running": most_running,
@@ -165,7 +170,8 @@ _HELD = """
            w.auto_evaluate, w.max_running IS NOT NULL AS is_capped,
            a.id AS lease_id, a.status_code AS lease_status, a.number, a.gpu_code, a.offered_at, a.result_hash,
            a.started_at AS attempt_started_at,
-           (SELECT count(*) FROM run_attempts t WHERE t.run_id = r.id) AS tries
+           (SELECT count(*) FROM run_attempts t WHERE t.run_id = r.id) AS tries,
+           EXISTS (SELECT FROM run_attempts t WHERE t.run_id = r.id AND t.failure_code = 'OUT_OF_MEMORY') AS ran_out
     FROM runs r JOIN run_attempts a ON a.run_id = r.id LEFT JOIN workflows w ON w.id = r.comfyui_workflow_id
     WHERE a.id = %(lease)s AND a.worker_id = %(worker)s AND a.worker_instance = %(instance)s
       AND (CAST(%(token)s AS uuid) IS NULL
@@ -179,6 +185,14 @@ _UPLOADING = """
     SELECT a.run_id, a.status_code AS lease_status, r.completed_at IS NOT NULL AS run_ended
     FROM run_attempts a JOIN runs r ON r.id = a.run_id JOIN workers w ON w.id = a.worker_id
     WHERE a.id = %(lease)s AND a.worker_id = %(worker)s AND a.worker_instance = %(instance)s AND w.token_id = %(token)s
+"""
+
+_GPU_OF = """
+    SELECT r.org_id, r.comfyui_workflow_id, r.version_id, r.lane_id, r.gpu_class,
+           CASE WHEN a.gpu_code = 'CPU' THEN 0 ELSE coalesce(nullif(w.memory_gb, 0), g.memory_gb, 0) END AS memory_gb
+    FROM run_attempts a JOIN runs r ON r.id = a.run_id JOIN workers w ON w.id = a.worker_id
+    LEFT JOIN gpus g ON g.code = a.gpu_code
+    WHERE a.id = %(lease)s AND a.worker_id = %(worker)s
 """
 
 _TAKES_OUTPUTS = """
@@ -241,6 +255,11 @@ async def uploading(
     """Return how a lease stands for whoever wants to store outputs, without locking it. None as `held`."""
     values = {"lease": lease, "worker": worker, "instance": instance, "token": token}
     return await transaction.first(_UPLOADING, values, row=UploadingLease)
+
+
+async def gpu_of(transaction: Transaction, *, lease: UUID, worker: UUID) -> SmallGpu | None:
+    """Return on which GPU an attempt is, or was."""
+    return await transaction.first(_GPU_OF, {"lease": lease, "worker": worker}, row=SmallGpu)
 
 
 async def takes_outputs(transaction: Transaction, *, run: UUID, lease: UUID) -> bool:

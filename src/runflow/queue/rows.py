@@ -31,6 +31,7 @@ class OfferedRun:
     models_key: str | None
     expected_seconds: float
     load_seconds: float
+    least_gb: int
     left: int
     priority: int
     virtual_time: float
@@ -71,8 +72,22 @@ class HeldRun(LockedRun):
     result_hash: str | None
     attempt_started_at: datetime | None
     tries: int
+    ran_out: bool
+    """Whether an earlier attempt of it ran out of memory."""
     is_capped: bool
     """Whether only so many runs of its workflow are worked on at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class SmallGpu:
+    """An attempt's GPU (its memory in GiB; 0: none, or not known), and what was tried on it."""
+
+    org_id: UUID
+    comfyui_workflow_id: UUID
+    version_id: UUID
+    lane_id: UUID
+    gpu_class: str
+    memory_gb: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -236,7 +236,7 @@ class Sweeper:
 
     async def _lose(self, transaction: Transaction, held: HeldRun, failure: Failure) -> Transition:
         """End an attempt that its worker no longer answers for: its run waits again, or fails."""
-        transition = await as_told(transaction, held, retry_or_fail(held.tries, failure))
+        transition = await as_told(transaction, held, retry_or_fail(held, failure))
         number = number_of(held)
         ended = await completion_queries.finish(transaction, attempt_end(held, transition, number))
         if transition.run_status == "queued":

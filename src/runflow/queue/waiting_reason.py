@@ -9,7 +9,7 @@ from uuid import UUID
 
 from runflow.queue import lane_queries
 from runflow.queue.choose import lane_id
-from runflow.queue.gpu_order import STEP_SECONDS, next_turn
+from runflow.queue.gpu_order import STEP_SECONDS, next_turn, order_of, turns_of
 from runflow.queue.lane_queries import FullCaps
 from runflow.queue.lineup import ANY_GPU
 from runflow.web.services import Services
@@ -17,7 +17,7 @@ from runflow.workers import ability_queries
 from runflow.workers.queries import ConnectedWorker
 from runflow.workflows.runtime import service as runtime
 from runflow.workflows.runtime.known import REMEMBER_SECONDS, Known
-from runflow.workflows.runtime.satisfies import Difference, DifferenceCode, sentences
+from runflow.workflows.runtime.satisfies import Difference, DifferenceCode
 from runflow.workflows.runtime.service import Fit
 
 _MOST_LANES = 10_000
@@ -149,15 +149,11 @@ def reason(
     if not capable:
         if not is_own:
             return _OWNERS_TO_KNOW
-        told = sentences([(fit.machine.worker.name, fit.differences) for fit in able])
+        told = runtime.told_of(able)
         return f"No connected worker can run it: {told[0]}. {told[1]}" if told else "Waiting for a free worker."
-    if not is_own and not any(_takes_runs(worker) for worker in capable):
+    if not is_own and not any(worker.takes_runs for worker in capable):
         return _OPERATORS_TO_KNOW
     return _of_capable(capable, gpu_class, waited_seconds, full)
-
-
-def _takes_runs(worker: ConnectedWorker) -> bool:
-    return worker.status_code == "ready" and not worker.draining and not worker.paused
 
 
 def _of_capable(
@@ -181,11 +177,12 @@ def _of_capable(
         )
     if full is not None:
         return full
-    if gpu_class != ANY_GPU:
-        now, following = next_turn(gpu_class, waited_seconds)
-        if following is not None and not any(worker.gpu_code in now for worker in working):
-            return (
-                f"Waiting for a worker of the GPU class {' or '.join(now)}; after {STEP_SECONDS * len(now):.0f} "
-                f"seconds of waiting, {following} may take it as well."
-            )
+    order = order_of(gpu_class, turns_of(worker.gpu_class for worker in working if worker.takes_runs))
+    now, following = next_turn(order, waited_seconds)
+    if following and (gpu_class == ANY_GPU or not any(worker.gpu_code in now for worker in working)):
+        seconds = STEP_SECONDS * (1 + waited_seconds // STEP_SECONDS)
+        return (
+            f"Waiting for a worker of the GPU class {' or '.join(now)}; after {seconds:.0f} "
+            f"seconds of waiting, {' or '.join(following)} may take it as well."
+        )
     return "Waiting for a free worker."

@@ -35,7 +35,6 @@ from runflow.queue.board import Board
 from runflow.queue.choose import Warm, WorkerOffer
 from runflow.queue.eligibility import Eligibility, EligibleLanes
 from runflow.queue.known_workers import KnownWorker, KnownWorkers
-from runflow.queue.large_models import LargeModels, large_models
 from runflow.queue.leased_files import URL_SECONDS, LeasedFiles
 from runflow.queue.leases import OFFER_SECONDS, OPEN, Asker, Claimed, claim_now, next_claim
 from runflow.queue.sweeper import Sweeper
@@ -47,6 +46,7 @@ from runflow.workers.gpus import queries as gpus
 from runflow.workers.queries import RegisteredWorker
 from runflow.workflows.runtime import builds
 from runflow.workflows.runtime.known import Known
+from runflow.workflows.runtime.large_models import LargeModels, large_models
 from runflow.workflows.versions.payload import VersionPayload, remembered_version, untitled_prompt, version_payload
 
 log = structlog.get_logger()
@@ -172,7 +172,8 @@ class WorkerApi:
             raise errors.Conflict("The number of organizations has changed: register this worker again.")
 
     def _asker(self, body: LeaseCall | LeaseRequest, room: LeaseRequest | Next, worker: KnownWorker) -> Asker:
-        offer = WorkerOffer(worker.gpu_code, warm_engines(room.warm))
+        memory_gb = worker.candidate.memory_gb
+        offer = WorkerOffer(worker.gpu_code, warm_engines(room.warm), memory_gb=memory_gb)
         lanes = self._lanes(body.worker_id, worker, room.several_organizations)
         return Asker(
             body.worker_id,

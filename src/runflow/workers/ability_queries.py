@@ -65,6 +65,8 @@ _TOLD = "SELECT abilities IS NOT NULL FROM workers WHERE id = %(worker)s"
 
 _REFUSALS = "SELECT lane_id, worker_id, message FROM lane_refusals WHERE lane_id = ANY(%(lanes)s)"
 
+_REFUSED = "SELECT lane_id, worker_id, message FROM lane_refusals WHERE worker_id = ANY(%(workers)s)"
+
 
 @dataclass(frozen=True, slots=True)
 class ListRow:
@@ -128,3 +130,8 @@ async def refuse(transaction: Transaction, *, worker: UUID, lane: UUID, message:
 async def refusals(transaction: Transaction, lanes: Collection[UUID]) -> list[Refusal]:
     """Return which workers these lanes are kept from."""
     return await transaction.rows(_REFUSALS, {"lanes": list(lanes)}, row=Refusal)
+
+
+async def refused(transaction: Transaction, workers: Collection[UUID]) -> list[Refusal]:
+    """Return which lanes are kept from these workers."""
+    return await transaction.rows(_REFUSED, {"workers": list(workers)}, row=Refusal)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -43,7 +44,10 @@ CONNECTED_SECONDS = 40.0
 # All that a worker registers which decides what it is offered, and which life of it did: two registrations with the
 # same are the same. Not MD5, which fails where PostgreSQL keeps to FIPS.
 _STATE = """encode(sha256(convert_to(concat_ws(' ', instance::text, coalesce(abilities_hash, ''), gpu_code, status_code,
-    labels::text, sandbox::text), 'UTF8')), 'hex')"""
+    memory_gb::text, labels::text, sandbox::text), 'UTF8')), 'hex')"""
+
+# What the operator says of a class counts where its worker does not know.
+_MEMORY = """coalesce(nullif(memory_gb, 0), (SELECT g.memory_gb FROM gpus g WHERE g.code = gpu_code), 0) AS memory_gb"""
 
 # Who asks for work is ready: a status that says otherwise is somebody else's, or old.
 _SEEN = f"""
@@ -55,7 +59,7 @@ _SEEN = f"""
 _OWNER = "SELECT token_id FROM workers WHERE name = %(name)s"
 
 _BY_ID = f"""
-    SELECT instance, token_id, gpu_code, status_code, labels, abilities, sandbox, {_STATE} AS state
+    SELECT instance, token_id, gpu_code, {_MEMORY}, status_code, labels, abilities, sandbox, {_STATE} AS state
     FROM workers WHERE id = %(id)s
 """  # noqa: S608 - the constant above
 
@@ -65,12 +69,26 @@ _NOTE_TAKEOVER = """
     RETURNING name
 """
 
-_CONNECTED = """
-    SELECT id, name, gpu_code, status_code, status_detail, draining,
+# Who has as many runs as it wants does not ask for more, and is there all the same.
+_IS_CONNECTED = """(last_seen_at > now() - make_interval(secs => %(seconds)s)
+        OR EXISTS (SELECT FROM run_attempts a
+                   WHERE a.worker_id = workers.id AND a.status_code IN ('offered', 'live')))"""
+
+_PRICE = "coalesce((SELECT g.price_per_second FROM gpus g WHERE g.code = gpu_code), 0) AS price_per_second"
+
+_CONNECTED = f"""
+    SELECT id, name, gpu_code, {_MEMORY}, {_PRICE}, status_code, status_detail, draining,
            coalesce(paused_until > clock_timestamp(), false) AS paused, labels, abilities, sandbox
     FROM workers
-    WHERE last_seen_at > now() - make_interval(secs => %(seconds)s)
-"""
+    WHERE {_IS_CONNECTED}
+"""  # noqa: S608 - the constants above
+
+_WORKING_CLASSES = f"""
+    SELECT DISTINCT gpu_code AS code, {_MEMORY}, {_PRICE}
+    FROM workers
+    WHERE status_code = 'ready' AND NOT draining AND coalesce(paused_until <= clock_timestamp(), true)
+      AND {_IS_CONNECTED}
+"""  # noqa: S608 - the constants above
 
 
 async def register(transaction: Transaction, values: dict[str, Any]) -> UUID | None:
@@ -97,6 +115,7 @@ class RegisteredWorker:
     instance: UUID
     token_id: UUID | None
     gpu_code: str
+    memory_gb: int
     status_code: str
     labels: dict[str, str]
     abilities: dict[str, Any] | None
@@ -126,8 +145,17 @@ async def note_takeover(
 
 
 @dataclass(frozen=True, slots=True)
+class GpuClass:
+    """A GPU class as some workers are of it, which may differ in memory. GiB, 0: none or not known; USD per second."""
+
+    code: str
+    memory_gb: int
+    price_per_second: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectedWorker:
-    """A worker that asked for work a moment ago, and what keeps it from getting any."""
+    """A worker that asked for work a moment ago, or has some, and what keeps it from getting any."""
 
     id: UUID
     name: str
@@ -139,11 +167,29 @@ class ConnectedWorker:
     labels: dict[str, str] = field(default_factory=dict)
     abilities: dict[str, Any] | None = None
     sandbox: dict[str, Any] | None = None
+    memory_gb: int = 0
+    """Of its GPU in GiB; 0: none, or not known."""
+    price_per_second: Decimal = Decimal(0)
+
+    @property
+    def takes_runs(self) -> bool:
+        """Whether it is offered any at the moment."""
+        return self.status_code == "ready" and not self.draining and not self.paused
+
+    @property
+    def gpu_class(self) -> GpuClass:
+        """Its class, as it is of it."""
+        return GpuClass(self.gpu_code, self.memory_gb, self.price_per_second)
 
 
 async def connected(transaction: Transaction, seconds: float) -> list[ConnectedWorker]:
-    """Return the workers that were seen within the last `seconds`."""
+    """Return the workers that were seen within the last `seconds`, and those that hold a run."""
     return await transaction.rows(_CONNECTED, {"seconds": seconds}, row=ConnectedWorker)
+
+
+async def working_classes(transaction: Transaction, seconds: float) -> list[GpuClass]:
+    """Return the classes of the workers that were seen within the last `seconds`, or hold a run, and may get runs."""
+    return await transaction.rows(_WORKING_CLASSES, {"seconds": seconds}, row=GpuClass)
 
 
 def online() -> ColumnElement[bool]:

@@ -8,9 +8,10 @@ from uuid import UUID
 from runflow.db.sized_memory import SizedMemory
 from runflow.protocol.abilities import Sandbox
 from runflow.web.services import Services
+from runflow.workers import ability_queries
 from runflow.workers import queries as worker_queries
 from runflow.workers.abilities import Told, ability_memory, read_sandbox
-from runflow.workers.queries import ConnectedWorker
+from runflow.workers.queries import ConnectedWorker, GpuClass
 from runflow.workflows.runtime import queries
 from runflow.workflows.runtime.requirements import Requirements, RequirementsMemory
 from runflow.workflows.runtime.satisfies import Difference, satisfies
@@ -24,24 +25,32 @@ MOST_REMEMBERED_SECONDS = 10.0
 MAX_JUDGED_BYTES = 32 * 1024 * 1024
 """Most bytes of what was found out about versions and engines that a process remembers."""
 MOST_UPLOADS = 50_000
+MOST_LANES = 10_000
+ANY_GPU = "auto"
+"""The `gpu_mode` that names no classes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """What holds for all runs: who the operator is, whether there are others, and which workflows ask for labels."""
+    """What holds for all runs: who the operator is, whether there are others, and which workflows ask for labels.
+
+    `gpus`: the classes of the workers that take runs, also of those without a GPU.
+    """
 
     operator: UUID | None = None
     several: bool = False
     labels: dict[UUID, dict[str, str]] = field(default_factory=dict)
+    gpus: frozenset[GpuClass] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A connected worker with what its engine can run."""
+    """A connected worker with what its engine can run. `refused`: the lanes that are kept from it."""
 
     worker: ConnectedWorker
     engine: Told
     sandbox: Sandbox | None
+    refused: frozenset[UUID] = frozenset()
 
 
 class Known:
@@ -60,6 +69,7 @@ class Known:
         self._reading_machines = asyncio.Lock()
         self._judged: SizedMemory[tuple[UUID, str], tuple[Difference, ...]] = SizedMemory(MAX_JUDGED_BYTES)
         self._uploads: dict[str, tuple[frozenset[UUID], float]] = {}
+        self._least_gb: dict[tuple[UUID, UUID, str], tuple[int, float]] = {}
         self._machines: list[Machine] = []
         self._machines_at = float("-inf")
         self._machines_last = 0.0
@@ -88,8 +98,9 @@ class Known:
         async with self._services.db.system(durable=False) as transaction:
             found = await queries.installation(transaction)
             labels = await queries.labels(transaction)
+            gpus = await worker_queries.working_classes(transaction, worker_queries.CONNECTED_SECONDS)
         named = {one.workflow_id: one.worker_labels for one in labels}
-        self.installation = Installation(found.operator, found.several, named)
+        self.installation = Installation(found.operator, found.several, named, frozenset(gpus))
         # A change that was heard of meanwhile may have been missed.
         self.read_at = began if hints == self._hints else float("-inf")
 
@@ -130,11 +141,36 @@ class Known:
         async with self._services.db.system(durable=False) as transaction:
             workers = await worker_queries.connected(transaction, worker_queries.CONNECTED_SECONDS)
             told = await self.abilities.read(transaction, [worker.abilities for worker in workers])
+            refused: dict[UUID, set[UUID]] = {}
+            for row in await ability_queries.refused(transaction, [worker.id for worker in workers]):
+                refused.setdefault(row.worker_id, set()).add(row.lane_id)
         self._machines = [
-            Machine(worker, engine, read_sandbox(worker.sandbox)) for worker, engine in zip(workers, told, strict=True)
+            Machine(worker, engine, read_sandbox(worker.sandbox), frozenset(refused.get(worker.id, ())))
+            for worker, engine in zip(workers, told, strict=True)
         ]
         self._machines_at = began
         self._machines_last = min((time.monotonic() - began) / READING_SHARE, MOST_REMEMBERED_SECONDS)
+
+    async def least_gb(
+        self, version: Requirements, *, org_id: UUID, version_id: UUID, gpu_class: str, now: bool = False
+    ) -> int:
+        """Return how many GiB a GPU must have for an organization's runs of a version, as of a second ago or `now`.
+
+        What its lane has learned, or before the first run what its models are expected to need. Where GPU classes are
+        named, only memory that ran out there counts.
+        """
+        key, at = (org_id, version_id, gpu_class), time.monotonic()
+        found, until = self._least_gb.get(key, (0, 0.0))
+        if not now and at < until:
+            return found
+        async with self._services.db.system(durable=False) as transaction:
+            row = await queries.lane_memory(transaction, org=org_id, version=version_id, gpu_class=gpu_class)
+        expected = version.models_gb if gpu_class == ANY_GPU and (row is None or not row.are_models_known) else 0
+        if len(self._least_gb) > MOST_LANES:
+            self._least_gb.clear()
+        found = max(expected, 0 if row is None else row.least_gb)
+        self._least_gb[key] = found, at + REMEMBER_SECONDS
+        return found
 
     async def look_for_uploads(self, hashes: set[str], *, now: bool = False) -> None:
         """Make sure that `has_uploaded` can tell of these contents, not older than a second; with `now` as it is."""

@@ -18,6 +18,11 @@ _LABELS = "SELECT id AS workflow_id, worker_labels FROM workflows WHERE worker_l
 
 _UPLOADS = "SELECT org_id, sha256 FROM models WHERE sha256 = ANY(%(hashes)s)"
 
+_LANE_MEMORY = """
+    SELECT least_gb, models_key IS NOT NULL AS are_models_known FROM lanes
+    WHERE version_id = %(version)s AND org_id = %(org)s AND gpu_class = %(gpu_class)s
+"""
+
 
 _APPROVED = """
     SELECT s.origin, s.commit FROM version_sources n JOIN sources s ON s.id = n.source_id
@@ -140,3 +145,17 @@ async def builds(transaction: Transaction, version_id: UUID) -> list[BuildRow]:
 async def note_found_source(transaction: Transaction, values: Mapping[str, Any]) -> None:
     """Note a source that a build of a run's version found to be needed, and that waits unless it is known."""
     await transaction.run(_FOUND, values)
+
+
+@dataclass(frozen=True, slots=True)
+class LaneMemory:
+    """GiB that a GPU must have for a lane's runs, and whether the size of its models is in it."""
+
+    least_gb: int
+    are_models_known: bool
+
+
+async def lane_memory(transaction: Transaction, *, org: UUID, version: UUID, gpu_class: str) -> LaneMemory | None:
+    """Return what is known of the memory that an organization's runs of a version need; None before the first one."""
+    values = {"org": org, "version": version, "gpu_class": gpu_class}
+    return await transaction.first(_LANE_MEMORY, values, row=LaneMemory)

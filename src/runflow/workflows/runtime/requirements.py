@@ -13,11 +13,12 @@ from runflow.db.sized_memory import SizedMemory
 from runflow.db.transaction import Transaction
 from runflow.models.cached import cached_models, has_address
 from runflow.models.service import declared
+from runflow.protocol.abilities import PICKLES
 from runflow.protocol.named_packs import is_brought_along, named_packs
 from runflow.sources.named import NamedSource, named_sources
-from runflow.protocol.abilities import PICKLES
 from runflow.workflows import queries
 from runflow.workflows.queries import NeedsRow
+from runflow.workflows.runtime.large_models import large_models
 
 MAX_BYTES = 64 * 1024 * 1024
 """Most bytes of requirements that a process remembers: of some 20,000 ordinary versions."""
@@ -52,7 +53,10 @@ class NeededPack:
 
 @dataclass(frozen=True, slots=True)
 class Requirements:
-    """What a version needs. `org_id`: its organization, whose uploaded models a worker fetches for it."""
+    """What a version needs. `org_id`: its organization, whose uploaded models a worker fetches for it.
+
+    `models_gb`: GiB of a GPU that its large models are expected to need, as far as the manifest tells their sizes.
+    """
 
     org_id: UUID
     node_types: tuple[str, ...] = ()
@@ -66,6 +70,7 @@ class Requirements:
     """Why no runtime can be built for it, as the end of a sentence about it; empty where one can."""
     cached_pickles: tuple[str, ...] = ()
     """Files of libraries' caches in formats that can hold code."""
+    models_gb: int = 0
 
 
 def requirements_of(
@@ -93,6 +98,7 @@ def requirements_of(
         comfyui_commit=_text(core.get("commit")),
         sources=(sources := named_sources(environment, custom_nodes)),
         unbuildable=_unbuildable(core, custom_nodes, sources),
+        models_gb=large_models(models, None, {}).memory_gb,
     )
 
 

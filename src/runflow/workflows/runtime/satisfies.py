@@ -33,6 +33,7 @@ class DifferenceCode(StrEnum):
     MODEL_DIFFERS = "MODEL_DIFFERS"
     LABEL_MISSING = "LABEL_MISSING"
     GPU_CLASS = "GPU_CLASS"
+    GPU_MEMORY = "GPU_MEMORY"
     FILES_NOT_SEPARATED = "FILES_NOT_SEPARATED"
     RUN_REFUSED = "RUN_REFUSED"
     SOURCE_NOT_APPROVED = "SOURCE_NOT_APPROVED"
@@ -112,6 +113,25 @@ def lacks_gpu(gpu_class: str, gpu_code: str) -> list[Difference]:
             "Start a worker of that class, or set the workflow's `gpu_mode` to `auto`.",
         )
     ]
+
+
+def lacks_memory(least_gb: int, memory_gb: int) -> list[Difference]:
+    """Return that a worker's GPU has less memory than is needed, in GiB; nothing where its memory is 0: not known."""
+    if memory_gb == 0 or memory_gb >= least_gb:
+        return []
+    return [
+        Difference(
+            DifferenceCode.GPU_MEMORY,
+            f"has {memory_gb} GiB of GPU memory, where about {least_gb} GiB are needed",
+            LARGER_GPU,
+        )
+    ]
+
+
+LARGER_GPU = (
+    "Start a worker with a larger GPU; or, if a smaller one is enough, set the workflow's `gpu_mode` to `explicit` and "
+    "name its class."
+)
 
 
 def serves_operator_only(sandbox: Sandbox | None, several: bool) -> bool:

@@ -9,34 +9,37 @@ import structlog
 
 from runflow import errors
 from runflow.graph import GraphWarning
+from runflow.protocol.workers import CPU
 from runflow.sources.known import ApprovedSources
 from runflow.web.auth import Principal
 from runflow.web.services import Services
 from runflow.workflows import queries
 from runflow.workflows.fields import GpuMode
 from runflow.workflows.runtime import builds
-from runflow.workflows.runtime.known import Known, Machine
+from runflow.workflows.runtime.known import ANY_GPU, Known, Machine
 from runflow.workflows.runtime.requirements import Requirements
 from runflow.workflows.runtime.satisfies import (
+    LARGER_GPU,
     Difference,
+    DifferenceCode,
     keeps_files_together,
     lacks_gpu,
     lacks_labels,
+    lacks_memory,
     sentences,
 )
 from runflow.workflows.tables import WorkflowRow
 
 log = structlog.get_logger()
 
-ANY_GPU = "auto"
-
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A connected worker, and what is different there from what a version needs."""
+    """A connected worker, and what is different there from what a version needs. `least_gb`: of GPU memory, in GiB."""
 
     machine: Machine
     differences: tuple[Difference, ...]
+    least_gb: int = 0
 
     @property
     def is_able(self) -> bool:
@@ -74,6 +77,7 @@ async def fits(
             key in also_approved or approved.is_approved(*key) for key in one.if_approved
         )
 
+    least_gb = await known.least_gb(version, org_id=org_id, version_id=version_id, gpu_class=gpu_class, now=now)
     # Many machines are alike.
     judged: dict[str, list[Difference]] = {}
     found = []
@@ -84,11 +88,12 @@ async def fits(
             judged[key] = [one for one in told if one.if_uploaded not in uploaded and not is_approved(one)]
         differences = (
             *lacks_gpu(gpu_class, machine.worker.gpu_code),
+            *lacks_memory(least_gb, 0 if machine.worker.gpu_code == CPU else machine.worker.memory_gb),
             *lacks_labels(labels, machine.worker.labels),
             *keeps_files_together(machine.sandbox, installation.several, is_operator=org_id == installation.operator),
             *judged[key],
         )
-        found.append(Fit(machine, differences))
+        found.append(Fit(machine, differences, least_gb))
     return found
 
 
@@ -113,7 +118,20 @@ def nobody_can(found: Sequence[Fit]) -> tuple[str, str] | None:
     if not found or any(fit.is_able for fit in found):
         return None
     fitting = [fit for fit in found if not any(one.code == "GPU_CLASS" for one in fit.differences)]
-    return sentences([(fit.machine.worker.name, fit.differences) for fit in fitting or found])
+    return told_of(fitting or found)
+
+
+def told_of(found: Sequence[Fit]) -> tuple[str, str] | None:
+    """Return what keeps a version's runs from these workers, as `sentences` does.
+
+    Where it is only their GPU memory, the largest one is named.
+    """
+    away = [[one.code for one in fit.differences if one.keeps_away] for fit in found]
+    if away and all(codes == [DifferenceCode.GPU_MEMORY] for codes in away):
+        largest = max(fit.machine.worker.memory_gb for fit in found)
+        needed = found[0].least_gb
+        return f"it needs about {needed} GiB of GPU memory, and the largest connected GPU has {largest} GiB", LARGER_GPU
+    return sentences([(fit.machine.worker.name, fit.differences) for fit in found])
 
 
 @dataclass(frozen=True, slots=True)

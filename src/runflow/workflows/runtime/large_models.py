@@ -7,6 +7,7 @@ LoRAs would then be a thing of its own. Where a version declares no models at al
 """
 
 import hashlib
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,10 +23,18 @@ LARGE_KINDS = frozenset(
 UNKNOWN_BYTES = 4_000_000_000
 """What a large model of unknown size is taken for."""
 
+MEMORY_SHARE = 1.2
+"""So many times their size large models are expected to need of a GPU's memory, for what computing with them takes."""
+
+GIB = 2**30
+
 BYTES_PER_SECOND = 500_000_000
 """How fast an engine loads models, until a lane has learned better: an ordinary SSD, and the way into the GPU."""
 
 MOST_LOAD_SECONDS = 600.0
+
+MOST_GB = 100_000
+"""More than any GPU has."""
 
 PREFIX = "lm1-"
 """Names this rule. A changed rule gets another prefix, so that old and new keys never meet."""
@@ -37,15 +46,24 @@ _SMALL_FIELD = re.compile(r"lora|embedding|upscale", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class LargeModels:
-    """The large models of a version: one key for all of them, empty where there are none, and how many bytes."""
+    """The large models of a version: one key for all of them, empty where there are none, and how many bytes.
+
+    `told_bytes`: the same without those whose size nobody tells.
+    """
 
     key: str
     size_bytes: int
+    told_bytes: int = 0
 
     @property
     def load_seconds(self) -> float:
         """How long loading them is expected to take before anybody has seen it."""
         return min(self.size_bytes / BYTES_PER_SECOND, MOST_LOAD_SECONDS)
+
+    @property
+    def memory_gb(self) -> int:
+        """How many GiB of a GPU they are expected to need. A guessed size keeps nobody from a GPU."""
+        return min(math.ceil(self.told_bytes * MEMORY_SHARE / GIB), MOST_GB)
 
 
 def large_models(models: Any, prompt: Any, uploaded: Mapping[str, int]) -> LargeModels:
@@ -54,6 +72,7 @@ def large_models(models: Any, prompt: Any, uploaded: Mapping[str, int]) -> Large
     `uploaded` has the sizes of contents by their SHA-256.
     """
     found: dict[str, int] = {}
+    guessed: set[str] = set()
     declared = list(_declared(models))
     for path, entry in declared:
         sha256 = entry.get("sha256")
@@ -65,12 +84,16 @@ def large_models(models: Any, prompt: Any, uploaded: Mapping[str, int]) -> Large
             continue
         if size is None or size >= LARGE_BYTES:
             found[sha256 or path] = UNKNOWN_BYTES if size is None else size
+            if size is None:
+                guessed.add(sha256 or path)
     if not declared:
         found = dict.fromkeys(_named(prompt), UNKNOWN_BYTES)
+        guessed = set(found)
     if not found:
         return LargeModels("", 0)
     digest = hashlib.sha256("\n".join(sorted(found)).encode(errors="replace")).hexdigest()
-    return LargeModels(PREFIX + digest[:32], sum(found.values()))
+    told = sum(size for name, size in found.items() if name not in guessed)
+    return LargeModels(PREFIX + digest[:32], sum(found.values()), told)
 
 
 def hashes_without_size(models: Any) -> set[str]:

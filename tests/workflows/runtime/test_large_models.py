@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from runflow.queue.large_models import (
+from runflow.workflows.runtime.large_models import (
     BYTES_PER_SECOND,
     LARGE_BYTES,
     MOST_LOAD_SECONDS,
