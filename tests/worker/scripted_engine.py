@@ -257,6 +257,10 @@ class ScriptedEngine:
             flight.end.set_result(Execution(Outcome.INTERRUPTED, {}, (), None, 1.0, None, time.time()))
         return True
 
+    async def free(self) -> None:
+        self._require_alive()
+        self.log.append("free")
+
     async def clean(self, run_folder: str) -> None:
         self.cleaned.append(run_folder)
 

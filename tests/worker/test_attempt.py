@@ -184,17 +184,6 @@ class TestNodeFailures:
         assert done["error"]["details"] == {"input": "photo"}
         assert done["error"]["node_id"] is None
 
-    async def test_out_of_memory_is_worth_one_more_try(
-        self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker
-    ) -> None:
-        error = NodeError(FailureCode.OUT_OF_MEMORY, "Out of memory.", "Use less.", "1", "EmptyImage")
-        engine.script = ending(Outcome.FAILED, error)
-        async with worker():
-            first, second = server.offer(), server.offer()
-            server.leases[1]["attempt_number"] = 2
-            assert (await server.completion(first))["error"]["retryable"] is True
-            assert (await server.completion(second))["error"]["retryable"] is False
-
     async def test_an_interrupt_by_somebody_else_is_not_the_runs_fault(
         self, server: FakeServer, engine: ScriptedEngine, worker: StartWorker
     ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 
 from runflow.protocol.events import NodeState
+from runflow.protocol.failures import FailureCode
 from runflow.protocol.leases import Warm
 from runflow.worker.concurrency import Limiter, Prefetch
 from runflow.worker.engine.base import Ability, Engine, EngineCrashed, EngineError, EngineKind
@@ -213,10 +214,31 @@ class Executor:
             raise
         finally:
             self._pool.executed(turn.seat, peak)
+        if execution.error is not None and execution.error.code is FailureCode.OUT_OF_MEMORY:
+            await self._free(turn)
         if not execution.rejected:
             self._prefetch.executed(execution.execute_ms / 1000)
             self.warmth.executed(turn.seat.life, execution.execute_ms / 1000)
         return execution
+
+    async def _free(self, turn: Turn) -> None:
+        """Give back what the engine holds before its next prompt: memory has run out in it.
+
+        One of ours is ended, which leaves nothing behind; but not where another prompt is in it already.
+        """
+        turn.end()  # its result is known, whatever this takes
+        pooled, life = turn.seat.pooled, turn.seat.life
+        is_shared = any(other is not turn and other.seat.life == life for other in self._turns.values())
+        if Ability.KILL in turn.seat.engine.abilities and not is_shared:
+            log.warning("Ending the engine: a node ran out of memory.", prompt_id=turn.lease.id)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_GONE_SECONDS):
+                    await pooled.end()
+            return
+        try:
+            await turn.seat.engine.free()
+        except EngineError as error:
+            log.warning("The engine does not give up its models.", reason=str(error), prompt_id=turn.lease.id)
 
     async def _stop_prompt(self, turn: Turn, executing: "asyncio.Task[Execution]") -> None:
         """Take exactly this prompt off the engine; where it does not obey, end the engine if it is ours."""

@@ -31,8 +31,8 @@ _LAST_WORDS = 5
 def failure_of(execution: Execution, prompt: Prompt, lease: Lease) -> Failure | None:
     """Return why a prompt, the bound one of `lease`, that ran to its end failed, or None when it succeeded.
 
-    Running out of memory is worth a second try, on an engine that has given up its models; any other exception of a
-    node is the run's own (docs/leases.md, "Trying again").
+    Running out of memory is worth another try, on a larger GPU or an engine that has given up its models, and the
+    server sees that it is one; any other exception of a node is the run's own (docs/leases.md, "Trying again").
     """
     if execution.outcome is Outcome.SUCCEEDED:
         return None
@@ -60,7 +60,7 @@ def failure_of(execution: Execution, prompt: Prompt, lease: Lease) -> Failure | 
         node_id=error.node_id,
         node_type=error.node_type,
         details=_details(error, inputs),
-        retryable=error.code is FailureCode.OUT_OF_MEMORY and lease.attempt_number == 1,
+        retryable=error.code is FailureCode.OUT_OF_MEMORY,
         lacking=error.code in _LACKING and not any(lease.values.get(one.name) is not None for one in inputs),
     )
 

@@ -175,6 +175,10 @@ class AttachedEngine:
         """Stop exactly that prompt; whether it is off the engine after `timeout` seconds."""
         return await self._connected()[1].cancel(prompt_id, timeout=timeout)
 
+    async def free(self) -> None:
+        """Let it give up its models and what it remembers (`ComfyClient.free`)."""
+        await self._connected()[0].free()
+
     async def clean(self, run_folder: str) -> None:
         """Do nothing: ComfyUI has no call that removes files."""
 

@@ -219,5 +219,8 @@ class Engine(Protocol):
     async def cancel(self, prompt_id: str, *, timeout: float = 10.0) -> bool:
         """Stop exactly that prompt; whether it is off the engine after `timeout` seconds."""
 
+    async def free(self) -> None:
+        """Let it give up its models and what it remembers, before the next prompt that it is given."""
+
     async def clean(self, run_folder: str) -> None:
         """Remove what a run left in the engine's folders, as far as it can."""
