@@ -75,12 +75,22 @@ class Supervisor:
     """Runs everything until it is told to stop."""
 
     def __init__(
-        self, installation: Installation, listen: Listen, *, worker: bool, ready: Callable[[FirstSteps], None]
+        self,
+        installation: Installation,
+        listen: Listen,
+        *,
+        worker: bool,
+        ready: Callable[[FirstSteps], None],
+        gpu: str | None = None,
     ) -> None:
-        """`worker`: also run a local worker. `ready` is called once, when requests are answered."""
+        """`worker`: also run a local worker, of the class `gpu` where that is given (`runflow worker --gpu`).
+
+        `ready` is called once, when requests are answered.
+        """
         self._installation = installation
         self._listen = listen
         self._with_worker = worker
+        self._gpu = gpu
         self._ready = ready
         self._stopping = asyncio.Event()
 
@@ -218,6 +228,7 @@ class Supervisor:
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "runflow", "worker", "--server", url, "--token-file", str(token_file)),
             "--die-with-parent",
+            *(() if self._gpu is None else ("--gpu", self._gpu)),
             stdin=subprocess.PIPE,
             env={**os.environ, **self._worker_environment()},
             start_new_session=True,

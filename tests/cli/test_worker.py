@@ -45,6 +45,8 @@ def token_file(tmp_path: Path) -> Path:
         (["--engine-user", "somebody"], "user id"),
         (["--comfyui", "/x", "--comfyui-url", "http://x"], "not both"),
         (["--label", "rack"], "KEY=VALUE"),
+        (["--gpu", "L40S:much"], "number of GiB"),
+        (["--gpu", "L40S, A100"], "CODE:GiB"),
     ],
 )
 def test_bad_options_are_explained(

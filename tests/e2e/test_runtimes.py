@@ -1,4 +1,4 @@
-"""Versions that need another ComfyUI than the worker's own: it is built from what their manifest names, and runs them."""
+"""Versions that need another ComfyUI than the worker has: it is built from what their manifest names, and runs them."""
 
 import hashlib
 import io

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from runflow.protocol.workers import Gpu
 from runflow.worker.attempt import Attempt, Stop
 from runflow.worker.connection import NotWelcome, Superseded
 from runflow.worker.engine.base import Engine, EngineStartFailed, SandboxFacts
@@ -26,6 +27,16 @@ def no_beats(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
 async def quicken(server: FakeServer) -> None:
     """Run one short prompt, so that the worker knows executions to be short."""
     await server.completion(server.offer())
+
+
+async def test_a_class_that_is_declared_is_registered_before_and_after_the_engine_is_known(
+    server: FakeServer, worker: StartWorker
+) -> None:
+    async with worker(gpu=Gpu(code="A100-MIG-1G.10GB", memory_gb=10)):
+        await server.completion(server.offer())
+    first, ready = server.registrations[0]["gpu"], server.registrations[-1]["gpu"]
+    assert first == {"code": "A100-MIG-1G.10GB", "name": None, "memory_gb": 10}
+    assert ready == {"code": "A100-MIG-1G.10GB", "name": "NVIDIA L40S", "memory_gb": 10}
 
 
 async def test_a_run_goes_from_lease_to_completion(

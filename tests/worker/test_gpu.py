@@ -1,6 +1,7 @@
 import pytest
 
-from runflow.worker.gpu import NO_GPU, gpu_code, gpu_from
+from runflow.protocol.workers import Gpu
+from runflow.worker.gpu import NO_GPU, NoGpuClass, as_declared, declared_gpu, gpu_code, gpu_from
 
 
 @pytest.mark.parametrize(
@@ -30,3 +31,50 @@ def test_a_machine_without_a_gpu_is_of_class_cpu() -> None:
 
 def test_a_device_without_a_telling_name_is_of_its_types_class() -> None:
     assert gpu_from("mps", "", 16 * 1024**3).code == "MPS"
+
+
+@pytest.mark.parametrize(
+    ("text", "gpu"),
+    [
+        ("L40S", Gpu(code="L40S")),
+        ("L40S:48", Gpu(code="L40S", memory_gb=48)),
+        (" A100-MIG-1G.10GB:9.75 ", Gpu(code="A100-MIG-1G.10GB", memory_gb=9)),
+        ("rtx_4090:24", Gpu(code="rtx_4090", memory_gb=24)),
+        ("cpu", NO_GPU),
+    ],
+)
+def test_an_operator_declares_a_class(text: str, gpu: Gpu) -> None:
+    assert declared_gpu(text) == gpu
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ":24",
+        "L40S:",
+        "L40S:x",
+        "L40S:0",
+        "L40S:-1",
+        "L40S:nan",
+        "L40S:inf",
+        "L4,A100",
+        "auto class",
+        "a" * 65,
+        "CPU:8",
+        "L40S:1e9",
+        "-x:1",
+    ],
+)
+def test_a_class_that_cannot_be_read_says_how_it_looks(text: str) -> None:
+    with pytest.raises(NoGpuClass, match=r"such as|CPU alone"):
+        declared_gpu(text)
+
+
+def test_what_is_declared_goes_before_what_was_detected() -> None:
+    detected = Gpu(code="A100", name="NVIDIA A100", memory_gb=80)
+    assert as_declared(None, detected) == detected
+    assert as_declared(Gpu(code="SLICE"), detected) == Gpu(code="SLICE", name="NVIDIA A100", memory_gb=80)
+    assert as_declared(Gpu(code="SLICE", memory_gb=10), detected).memory_gb == 10
+    assert as_declared(NO_GPU, detected) == NO_GPU
+    assert as_declared(Gpu(code="FAKE"), NO_GPU) == Gpu(code="FAKE")

@@ -16,6 +16,7 @@ from runflow.outgoing.reach import refusal
 from runflow.settings import Settings
 from runflow.supervisor import Listen, Supervisor
 from runflow.tls import check_pair
+from runflow.worker.gpu import NoGpuClass, declared_gpu
 from runflow.worker.runtime.record import is_usable
 
 app = typer.Typer(add_completion=False, help="Start the database, the API server and one local worker.")
@@ -28,6 +29,14 @@ def up(
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain (PEM): serve https.", exists=True)] = None,
     tls_key: Annotated[Path | None, typer.Option(help="The certificate's private key (PEM).", exists=True)] = None,
     worker: Annotated[bool, typer.Option(help="Run a local worker with a ComfyUI engine.")] = True,
+    gpu: Annotated[
+        str | None,
+        typer.Option(
+            envvar="RUNFLOW_WORKER_GPU",
+            metavar="CODE[:GiB]",
+            help="GPU class of the local worker and its memory, such as L40S:48, or CPU; default: as detected.",
+        ),
+    ] = None,
 ) -> None:
     """Start the database, the API server and one local worker; stop them all with Ctrl-C."""
     configure()
@@ -38,6 +47,11 @@ def up(
         fail("Give both --tls-cert and --tls-key (or RUNFLOW_TLS_CERT and RUNFLOW_TLS_KEY), or neither.")
     if certificate is not None and key is not None:
         check_pair(certificate, key)
+    if gpu is not None:
+        try:
+            declared_gpu(gpu)
+        except NoGpuClass as error:
+            fail(f"--gpu {error}")
     listen = Listen(host, port, certificate, key)
 
     def ready(steps: FirstSteps) -> None:
@@ -46,7 +60,7 @@ def up(
     # What the database tells of its start it logs as well.
     progress = None if writes_json() else say
     with serving_home(settings.home_dir, listen.url), open_installation(settings, progress) as installation:
-        supervisor = Supervisor(installation, listen, worker=worker, ready=ready)
+        supervisor = Supervisor(installation, listen, worker=worker, ready=ready, gpu=gpu)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(supervisor.run())
     say("Stopped.")

@@ -12,6 +12,7 @@ from runflow.cli.console import fail
 from runflow.cli.settings import load_settings
 from runflow.protocol.runtimes import Builds
 from runflow.worker.credentials import TokenMissing, hide_memory, read_token
+from runflow.worker.gpu import NoGpuClass, declared_gpu, detect
 from runflow.worker.parent import hear_of_parents_end
 from runflow.worker.settings import (
     ENGINE_USER_AUTO,
@@ -52,6 +53,15 @@ def worker(
     comfyui: Annotated[Path | None, typer.Option(help="Folder of a ComfyUI to start (an owned engine).")] = None,
     comfyui_url: Annotated[str | None, typer.Option(help="URL of a ComfyUI that runs (an attached engine).")] = None,
     label: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; may be given several times.")] = None,
+    gpu: Annotated[
+        str | None,
+        typer.Option(
+            envvar="RUNFLOW_WORKER_GPU",
+            metavar="CODE[:GiB]",
+            help="GPU class of this worker and its memory, such as L40S:48, A100-MIG-1G.10GB:10, or CPU; default: as "
+            "detected.",
+        ),
+    ] = None,
     engine_user: Annotated[
         str,
         typer.Option(
@@ -117,6 +127,10 @@ def worker(
     configure(settings.log_format)
     if engine_user not in (ENGINE_USER_AUTO, ENGINE_USER_SAME) and not engine_user.isdecimal():
         fail(f"--engine-user is a user id, `{ENGINE_USER_SAME}` or `{ENGINE_USER_AUTO}`, not {engine_user!r}.")
+    try:
+        declared = declared_gpu(gpu) if gpu is not None else None
+    except NoGpuClass as error:
+        fail(f"--gpu {error}")
     if comfyui is not None and comfyui_url is not None:
         fail("Give --comfyui or --comfyui-url, not both.")
     try:
@@ -151,6 +165,7 @@ def worker(
         torch_index=torch_index,
         git_origins=tuple(part.strip() for part in settings.git_origins.split(",") if part.strip()),
         labels=_labels(label or []),
+        gpu=declared,
         allowed_networks=settings.allowed_networks,
         allowed_origins=(server, *settings.own_origins),
         ca_file=settings.ca_file,
@@ -183,7 +198,6 @@ def _work(settings: "Settings", worker_settings: WorkerSettings, pulse: "Pulse")
     from runflow.worker.agent import Agent
     from runflow.worker.connection import ServerRefused, Superseded
     from runflow.worker.engine_choice import EngineFinder
-    from runflow.worker.gpu import detect
     from runflow.worker.watchdog import allow_open_files
 
     async def work() -> None:

@@ -27,7 +27,7 @@ from runflow.worker.engine_pool import EnginePool
 from runflow.worker.engine_supervisor import STARTING, EngineState, EngineStatus
 from runflow.worker.execute import Executor
 from runflow.worker.expected_outputs import ExpectedOutputs
-from runflow.worker.gpu import NO_GPU, gpu_from
+from runflow.worker.gpu import NO_GPU, as_declared, gpu_from
 from runflow.worker.heartbeat import HeartbeatTiming
 from runflow.worker.lease import Lease
 from runflow.worker.prepare import Fetching
@@ -81,7 +81,7 @@ class Agent:
         )
         self._own = OwnModels(settings.comfyui_dir, KnownHashes(self._store.folder / "own-models.jsonl"), model_folders)
         self._registrar = Registrar(settings, folders=model_folders, own=self._own)
-        self._gpu = gpu
+        self._gpu = as_declared(settings.gpu, gpu)
         single_use = settings.isolation is Isolation.RUN
         self._runtimes = runtimes
         self._engines = EnginePool(
@@ -204,7 +204,8 @@ class Agent:
     def _engine_changed(self, state: EngineState) -> None:
         description = state.description
         if description is not None:
-            self._gpu = gpu_from(description.device_type, description.device_name, description.memory_bytes)
+            found = gpu_from(description.device_type, description.device_name, description.memory_bytes)
+            self._gpu = as_declared(self._settings.gpu, found)
             log.info("Using an engine.", kind=description.kind.value, isolation=description.isolation)
         elif state.detail == STARTING:
             log.info(STARTING)

@@ -6,6 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from runflow.protocol.runtimes import Builds
+from runflow.protocol.workers import Gpu
 from runflow.worker.store.credentials import Credentials
 
 ENGINE_USER_AUTO = "auto"
@@ -67,6 +68,8 @@ class WorkerSettings:
     """How much one engine may write; None: half of what is free when the worker starts."""
     isolation: Isolation = Isolation.ORGANIZATION
     labels: dict[str, str] = field(default_factory=dict)
+    gpu: Gpu | None = None
+    """Its class as the operator declares it; None: as detected."""
     allowed_networks: str = ""
     allowed_origins: tuple[str, ...] = ()
     ca_file: Path | None = None
