@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
@@ -48,6 +49,7 @@ from runflow.runs.openapi import routes as openapi
 from runflow.runs.service import RunReader
 from runflow.settings import Settings
 from runflow.sources import routes as sources
+from runflow.sources.startup import approve_settings
 from runflow.statistics import routes as statistics
 from runflow.storage.choice import open_storage
 from runflow.web import exception_handlers, system
@@ -66,6 +68,7 @@ from runflow.workers.gpus import routes as gpus
 from runflow.workflows import routes as workflows
 from runflow.workflows.interface import routes as interface
 from runflow.workflows.runtime import routes as runtime
+from runflow.workflows.version_sources import read_earlier_versions
 from runflow.workflows.versions import routes as versions
 
 OUTBOX_SECONDS = 60.0
@@ -158,12 +161,14 @@ async def build_services(
         consequences=CONSEQUENCES,
     )
     await hub.start()
+    await approve_settings(services)
     client = GuardedClient.from_settings(settings)
     background = services.background
     outbox = background.watch("outbox", OUTBOX_SECONDS)
     background.start("outbox", DeliverySender(services, client, StoredSecrets(key), beat=outbox).run)
     background.start("sweeper", Sweeper(services).run)
     background.start("retention", RetentionRunner(services).run)
+    background.start("sources", partial(read_earlier_versions, services))
     background.start("evaluations", EvaluationRunner(services, client).run)
     try:
         yield services

@@ -4,6 +4,7 @@ A setting is documented by its description here; `docs/operations.md` is tested 
 """
 
 import os
+import re
 from decimal import Decimal
 from functools import cached_property
 from ipaddress import ip_network
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from runflow.protocol.origins import canonical, is_commit
 from runflow.s3_location import Bucket
 
 
@@ -27,6 +29,26 @@ def _days(value: object) -> object:
 
 Days = Annotated[int | None, Field(ge=1, le=36_500), BeforeValidator(_days)]
 """A number of days, or `never`."""
+
+
+def _source_keys(value: str) -> list[tuple[str, str]]:
+    found: dict[tuple[str, str], None] = {}
+    for one in value.replace(",", " ").split():
+        shown = re.sub(r"//[^/]*@", "//…@", one)[:200]  # a password may stand there
+        address, _, commit = one.rpartition("@")
+        if not is_commit(commit.lower()):
+            raise ValueError(
+                f"{shown!r} names no commit. Write ORIGIN@COMMIT with all 40 digits of the commit: an address "
+                "alone would approve whatever anybody puts there"
+            )
+        origin = canonical(address)
+        if origin is None:
+            raise ValueError(
+                f"{shown!r} has no address of a repository. Write it as in https://HOST/OWNER/NAME, without a "
+                "user, a password, a query or `..`"
+            )
+        found[origin, commit.lower()] = None
+    return list(found)
 
 
 class Settings(BaseSettings):
@@ -255,6 +277,12 @@ class Settings(BaseSettings):
     max_webhooks: int = Field(
         default=100, description="Most webhooks of an organization: each event is written once for each.", ge=0
     )
+    approved_sources: str = Field(
+        default="",
+        description="Code that may be built without asking: `ORIGIN@COMMIT`, several separated by commas or blanks, "
+        "e.g. https://github.com/acme/comfyui-grow@ and the 40 digits of a commit. Default: none; `runflow sources "
+        "list` shows what waits.",
+    )
     max_running: int | None = Field(
         default=None,
         description="Most runs of an organization that workers have at the same time; the others wait. Default: no "
@@ -300,6 +328,12 @@ class Settings(BaseSettings):
                 raise ValueError(f"{error}; name addresses or networks, separated by commas") from None
         return value
 
+    @field_validator("approved_sources")
+    @classmethod
+    def _check_sources(cls, value: str) -> str:
+        _source_keys(value)
+        return value
+
     @field_validator("database_url")
     @classmethod
     def _check_database_url(cls, value: SecretStr | None) -> SecretStr | None:
@@ -336,6 +370,11 @@ class Settings(BaseSettings):
         if self.storage_url is None:
             return None
         return Bucket.of(self.storage_url, self.storage_endpoint, self.storage_region, self.storage_path_style)
+
+    @property
+    def approved_source_keys(self) -> list[tuple[str, str]]:
+        """The sources that are approved by setting, each an origin and a commit."""
+        return _source_keys(self.approved_sources)
 
     @property
     def own_origins(self) -> list[str]:

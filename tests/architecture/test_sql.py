@@ -46,7 +46,9 @@ SYSTEM_TRANSACTIONS = frozenset(
         "queue/worker_api.py",
         "sources/known.py",
         "sources/service.py",
+        "sources/startup.py",
         "workflows/public.py",
+        "workflows/version_sources.py",
         "workflows/runtime/known.py",
     }
 )

@@ -18,6 +18,12 @@ ROOT = Path(__file__).parents[2]
         ("RUNFLOW_COMFYUI_URL", "localhost:8188", "http://HOST:PORT"),
         ("RUNFLOW_DATABASE_URL", "mysql://me:hidden@db/runflow", "postgresql://"),
         ("RUNFLOW_LOG_FORMAT", "xml", "'json'"),
+        ("RUNFLOW_APPROVED_SOURCES", "https://host/a@" + "a" * 40 + ", https://host/b", "names no commit"),
+        ("RUNFLOW_APPROVED_SOURCES", "https://host/b@main", "all 40 digits"),
+        ("RUNFLOW_APPROVED_SOURCES", "https://host/b@" + "a" * 39, "'https://host/b@aaa"),
+        ("RUNFLOW_APPROVED_SOURCES", "https://me:hidden@host/b@" + "a" * 40, "without a user"),
+        ("RUNFLOW_APPROVED_SOURCES", "https://me:hidden@host/b", "names no commit"),
+        ("RUNFLOW_APPROVED_SOURCES", "https://host/../b@" + "a" * 40, "address of a repository"),
         ("RUNFLOW_STORAGE_ENDPOINT", "http://minio:9000", "needs RUNFLOW_STORAGE_URL"),
     ],
 )

@@ -53,6 +53,17 @@ _STATES = """
     JOIN sources s ON s.origin = n.origin AND s.commit = n.commit
 """
 
+_APPROVE_BY_SETTINGS = """
+    INSERT INTO sources AS s (id, origin, commit, state_code, decided_at)
+    SELECT n.id, n.origin, n.commit, 'approved', clock_timestamp()
+    FROM unnest(CAST(%(ids)s AS uuid[]), CAST(%(origins)s AS text[]), CAST(%(commits)s AS text[]))
+         AS n (id, origin, commit)
+    ORDER BY n.origin, n.commit
+    ON CONFLICT (origin, commit) DO UPDATE SET state_code = 'approved', decided_at = clock_timestamp()
+    WHERE s.state_code = 'waiting'
+    RETURNING id, origin, commit
+"""
+
 _APPROVE = "SELECT id, origin, commit FROM approve_sources(CAST(%(ids)s AS uuid[]), %(key)s)"
 
 
@@ -72,11 +83,19 @@ async def note(transaction: Transaction, values: Mapping[str, Any]) -> None:
 
 
 async def approve(transaction: Transaction, source_ids: Collection[UUID], key_id: UUID) -> list[SourceId]:
-    """Approve sources as the operator's tenant, and return those that were not approved before.
+    """Approve those of these sources that wait, as the operator's tenant, and return them.
 
     The database refuses it to every other tenant.
     """
     return await transaction.rows(_APPROVE, {"ids": list(source_ids), "key": key_id}, row=SourceId)
+
+
+async def approve_by_settings(
+    transaction: Transaction, ids: Sequence[UUID], keys: Sequence[tuple[str, str]]
+) -> list[SourceId]:
+    """Approve, as the system role, those of these sources that wait or are new (with `ids`), and return them."""
+    values = {"ids": ids, "origins": [origin for origin, _ in keys], "commits": [commit for _, commit in keys]}
+    return await transaction.rows(_APPROVE_BY_SETTINGS, values, row=SourceId)
 
 
 async def states(transaction: Transaction, keys: Collection[tuple[str, str]]) -> list[SourceStateRow]:

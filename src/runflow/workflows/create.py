@@ -11,9 +11,10 @@ from runflow.graph import GraphWarning, SlugError
 from runflow.ids import new_id
 from runflow.models.cached import CachedModels
 from runflow.models.cached import cached_models as read_cached
+from runflow.sources.known import publish as publish_approval
 from runflow.web.auth import Principal
 from runflow.web.services import Services
-from runflow.workflows import cached_models, records, resources, writing
+from runflow.workflows import cached_models, records, resources, version_sources, writing
 from runflow.workflows import queries as workflows_queries
 from runflow.workflows import warnings as workflows_warnings
 from runflow.workflows.fields import WORKFLOW, GpuMode
@@ -67,7 +68,9 @@ async def create(services: Services, caller: Principal, body: CreateWorkflow) ->
             await workflows_queries.insert_version(
                 transaction, version | {"created_by": caller.key_id}, draft.documents
             )
-            await writing.note_sources(transaction, caller, version_id)
+            await version_sources.note(transaction, caller.org_id, version_id)
+            approved, told = await version_sources.approve(transaction, caller, version_id, body.approve_sources)
+            late += told
             where = {"org_id": caller.org_id, "workflow_id": workflow_id}
             await queries.save(transaction, InputRow, **where, before=(), merged=draft.settled.inputs)
             await queries.save(transaction, OutputRow, **where, before=(), merged=draft.settled.outputs)
@@ -86,7 +89,9 @@ async def create(services: Services, caller: Principal, body: CreateWorkflow) ->
         raise conflict from error
     services.hub.publish(TOPIC, str(workflow_id))
     late += workflows_warnings.about_evaluation(found[0])
-    outlook = await runtime.outlook(services, caller.org_id, workflow_id)
+    if approved:
+        publish_approval(services)
+    outlook = await runtime.outlook(services, caller.org_id, workflow_id, approved=approved)
     if values.get("worker_labels"):
         services.hub.publish(ELIGIBILITY)
     warnings = workflows_warnings.answered((*outlook.warnings, *draft.warnings, *late))

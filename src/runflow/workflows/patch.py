@@ -14,9 +14,10 @@ from runflow.db.transaction import Transaction, Violation
 from runflow.graph import GraphWarning, Interface
 from runflow.models.cached import CachedModels
 from runflow.models.cached import cached_models as read_cached
+from runflow.sources.known import publish as publish_approval
 from runflow.web.auth import Principal
 from runflow.web.services import Services
-from runflow.workflows import cached_models, queries, records, resources, writing
+from runflow.workflows import cached_models, queries, records, resources, version_sources, writing
 from runflow.workflows import warnings as workflows_warnings
 from runflow.workflows.fingerprint import fingerprint as runtime_fingerprint
 from runflow.workflows.graph_keys import graph_without_keys, prompt_without_keys
@@ -62,6 +63,9 @@ async def patch(services: Services, caller: Principal, workflow_id: UUID, body: 
             warnings = list(draft.warnings)
             version, found = await _new_version(transaction, caller, current, draft)
             warnings += found
+            version_id = version.get("version_id", current.version_id)
+            approved, told = await version_sources.approve(transaction, caller, version_id, body.approve_sources)
+            warnings += told
             sent_version = (body.model_extra or {}).get("version")
             warnings += workflows_warnings.about_version(
                 sent_version, current.version, version.get("version", current.version)
@@ -72,7 +76,7 @@ async def patch(services: Services, caller: Principal, workflow_id: UUID, body: 
             warnings += await resources.warnings(transaction, body.resources)
             warnings += await cached_models.warnings(transaction, draft.cached)
             if _FILES & set(draft.documents):
-                warnings += await _file_warnings(transaction, version.get("version_id", current.version_id))
+                warnings += await _file_warnings(transaction, version_id)
             if values or version:
                 await queries.update(transaction, workflow_id, {**values, **version})
                 details = {"fields": sorted(body.model_fields_set), "version": version.get("version", current.version)}
@@ -95,7 +99,9 @@ async def patch(services: Services, caller: Principal, workflow_id: UUID, body: 
         services.hub.publish(ELIGIBILITY)
     if "max_running" in values:
         services.hub.publish(ROOM, str(workflow_id))
-    outlook = await runtime.outlook(services, caller.org_id, workflow_id)
+    if approved:
+        publish_approval(services)
+    outlook = await runtime.outlook(services, caller.org_id, workflow_id, approved=approved)
     if version or draft.documents or {"gpu_mode", "gpu_explicit_models", "worker_labels"} & set(values):
         warnings = [*outlook.warnings, *warnings]
     return {**changed[0], "can_run": outlook.can_run, "warnings": workflows_warnings.answered(warnings)}

@@ -331,6 +331,26 @@ async def needs(transaction: Transaction, version_ids: Collection[UUID], *, most
     return await transaction.rows(_NEEDS, {"versions": list(version_ids), "most_stored": most_stored}, row=NeedsRow)
 
 
+_TAKE_UNREAD = """
+    DELETE FROM unread_versions WHERE version_id IN (
+        SELECT version_id FROM unread_versions ORDER BY version_id DESC LIMIT %(most)s)
+    RETURNING version_id, org_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadVersion:
+    """A version of which nobody has noted which sources it names."""
+
+    version_id: UUID
+    org_id: UUID
+
+
+async def take_unread(transaction: Transaction, most: int) -> list[UnreadVersion]:
+    """Take the newest of the versions whose sources were not noted off their list, and return them."""
+    return await transaction.rows(_TAKE_UNREAD, {"most": most}, row=UnreadVersion)
+
+
 async def gpu_codes(transaction: Transaction) -> list[str]:
     """Return the codes of the GPU catalogue."""
     return await transaction.values(sa.select(gpus.c.code).order_by(gpus.c.sort_order), of=str)

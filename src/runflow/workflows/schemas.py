@@ -13,6 +13,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from runflow.protocol.named_packs import MOST_PACKS
 from runflow.web.responses import Timestamp
 from runflow.workflows.fields import (
     CategoryCode,
@@ -83,6 +84,15 @@ Timeout = Annotated[
 ]
 
 
+class ApprovedSource(BaseModel):
+    """A source that was shown to whoever deploys."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    origin: Annotated[Name, Field(max_length=1000, examples=["https://github.com/acme/comfyui-grow"])]
+    commit: Annotated[Name, Field(pattern="^[0-9a-fA-F]{40}$")]
+
+
 class _Workflow(BaseModel):
     model_config = ConfigDict(extra="allow")
 
@@ -127,6 +137,14 @@ class _Workflow(BaseModel):
     models: Models = None
     custom_nodes: CustomNodes = None
     resources: Resources = None
+    approve_sources: Annotated[
+        list[ApprovedSource] | None,
+        Field(
+            max_length=MOST_PACKS + 1,
+            description="Approve this for building, of what `custom_nodes` and `environment` name, as it was shown to "
+            "you. Needs a key of the operator's organization with `sources:approve`; else it goes on waiting.",
+        ),
+    ] = None
     inputs: Annotated[
         list[InputDefinition] | None,
         Field(max_length=10_000, description="Override or add inputs, by `name`, to those that the prompt declares."),

@@ -1,22 +1,17 @@
 """What creating and changing a workflow have in common, and the next version that each of them makes."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import orjson
-
 from runflow import errors
 from runflow.db.transaction import Transaction, Violation
 from runflow.graph import GraphWarning
 from runflow.ids import new_id
-from runflow.sources import service as sources
-from runflow.sources.named import NamedSource, named_sources
 from runflow.web.auth import Principal
 from runflow.web.services import Services
-from runflow.workflows import queries, warnings
+from runflow.workflows import queries, version_sources, warnings
 from runflow.workflows.fields import GpuMode
 from runflow.workflows.interface import queries as interface_queries
 from runflow.workflows.interface.declared import Settled
@@ -160,17 +155,5 @@ async def add_version(
     if fingerprint is not None:
         values["fingerprint"] = fingerprint
     await queries.insert_next_version(transaction, source or current.version_id, values, documents)
-    await note_sources(transaction, caller, version_id)
+    await version_sources.note(transaction, caller.org_id, version_id)
     return {"version_id": version_id, "version": str(number)}
-
-
-async def note_sources(transaction: Transaction, caller: Principal, version_id: UUID) -> None:
-    """Note which source code a version that was just stored names."""
-    stored = await queries.version_texts(transaction, version_id, ["environment", "custom_nodes"])
-
-    def work() -> tuple[tuple[NamedSource, ...], int]:
-        environment, custom_nodes = (orjson.loads(text or "null") for text in (stored.environment, stored.custom_nodes))
-        return named_sources(environment, custom_nodes), sources.packages_count(environment)
-
-    named, packages = await asyncio.to_thread(work)
-    await sources.note(transaction, caller.org_id, version_id, named, packages)

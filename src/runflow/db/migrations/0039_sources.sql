@@ -59,7 +59,8 @@ END $$;
 REVOKE EXECUTE ON FUNCTION name_sources(uuid[], text[], text[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION name_sources(uuid[], text[], text[]) TO runflow_api;
 
--- Whatever scopes a key holds, only the operator's organization approves, in the transaction that deploys.
+-- Whatever scopes a key holds, only the operator's organization approves, in the transaction that deploys; and only what
+-- waits, for what it has revoked it shall approve by name.
 CREATE FUNCTION approve_sources(wanted uuid[], key uuid) RETURNS TABLE (id uuid, origin text, commit text)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 #variable_conflict use_column
@@ -68,7 +69,7 @@ BEGIN
         RAISE insufficient_privilege USING MESSAGE = 'only the operator''s organization approves sources';
     END IF;
     RETURN QUERY UPDATE public.sources s SET state_code = 'approved', decided_at = clock_timestamp(), decided_by = key
-        WHERE s.id = ANY(wanted) AND s.state_code <> 'approved'
+        WHERE s.id = ANY(wanted) AND s.state_code = 'waiting'
         RETURNING s.id, s.origin, s.commit;
 END $$;
 REVOKE EXECUTE ON FUNCTION approve_sources(uuid[], uuid) FROM PUBLIC;

@@ -4,6 +4,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
+from runflow.sources.named import SourceKind
+from runflow.sources.tables import SourceState
 from runflow.web.responses import Timestamp
 from runflow.workflows.runtime.satisfies import DifferenceCode
 
@@ -44,6 +46,16 @@ class RuntimeBuild(BaseModel):
     ended_at: Timestamp
 
 
+class UnapprovedSource(BaseModel):
+    """Source code that the version names and of which no runtime is built."""
+
+    kind_code: SourceKind
+    name: str = Field(examples=["ComfyUI-Impact-Pack"])
+    origin: str
+    commit: str
+    state_code: SourceState = Field(description="`waiting` for the operator's approval, or `revoked`.")
+
+
 class Runtime(BaseModel):
     """Which connected workers can run the workflow's current version."""
 
@@ -51,6 +63,10 @@ class Runtime(BaseModel):
     version: str
     can_run: bool = Field(description="Whether at least one connected worker has all that it needs.")
     reason: str | None = Field(description="Why none can, and what to do; null where one can.")
+    unapproved_sources: list[UnapprovedSource] = Field(
+        description="What of its ComfyUI and node packs the operator has not approved for building. It matters where "
+        "no worker can run it as it is."
+    )
     workers: list[RuntimeWorker] = Field(description="Those that can run it first.")
     builds: list[RuntimeBuild] = Field(
         description="Of the runtime that workers build where their own ComfyUI lacks something, the newest first."

@@ -1,6 +1,6 @@
 """Which connected workers can run a version, and what the others lack."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -11,6 +11,8 @@ from runflow import errors
 from runflow.graph import GraphWarning
 from runflow.protocol.workers import CPU
 from runflow.sources.known import ApprovedSources
+from runflow.sources.named import NamedSource
+from runflow.sources.tables import SourceState
 from runflow.web.auth import Principal
 from runflow.web.services import Services
 from runflow.workflows import queries
@@ -32,6 +34,10 @@ from runflow.workflows.tables import WorkflowRow
 
 log = structlog.get_logger()
 
+MOST_UNAPPROVED = 10
+"""So many sources that are not approved are named in warnings."""
+_SHORT = 12
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -45,6 +51,11 @@ class Fit:
     def is_able(self) -> bool:
         """Whether the version's runs are offered to it."""
         return not any(one.keeps_away for one in self.differences)
+
+    @property
+    def waits_for_approval(self) -> bool:
+        """Whether it would build what the version needs, if the operator had approved that."""
+        return any(one.code is DifferenceCode.SOURCE_NOT_APPROVED for one in self.differences)
 
 
 async def fits(
@@ -146,13 +157,18 @@ class Outlook:
     warnings: tuple[GraphWarning, ...] = ()
 
 
-async def outlook(services: Services, org_id: UUID, workflow_id: UUID) -> Outlook:
+async def outlook(
+    services: Services, org_id: UUID, workflow_id: UUID, *, approved: Collection[tuple[str, str]] = ()
+) -> Outlook:
     """Return what becomes of the runs of a workflow that was just deployed. Call it after the commit.
 
+    `approved`: sources that the deployment itself has approved; an enclosing unit of work has not committed that yet.
     What was deployed stands, whatever comes here.
     """
     try:
-        found = (await _of_workflow(services, org_id, workflow_id))[1]
+        _, found, version = await _of_workflow(services, org_id, workflow_id, approved)
+        is_stuck = not any(fit.is_able for fit in found) and any(fit.waits_for_approval for fit in found)
+        unapproved = await _unapproved(services, version, approved) if version is not None and is_stuck else []
     except Exception:
         log.exception("nothing can be said of the workers for a deployment", workflow_id=str(workflow_id))
         return Outlook()
@@ -162,13 +178,41 @@ async def outlook(services: Services, org_id: UUID, workflow_id: UUID) -> Outloo
     reason = nobody_can(fitting)
     if reason is None:
         return Outlook(True)
-    return Outlook(False, (GraphWarning(None, f"No connected worker can run this yet: {reason[0]}.", reason[1]),))
+    warning = GraphWarning(None, f"No connected worker can run this yet: {reason[0]}.", reason[1])
+    return Outlook(False, (warning, *_about_approval(unapproved)))
+
+
+async def _unapproved(
+    services: Services, version: Requirements, approved: Collection[tuple[str, str]] = ()
+) -> list[tuple[NamedSource, SourceState]]:
+    """Return those of a version's sources of which nothing is built, and whether they wait or were revoked."""
+    known = services.part(ApprovedSources)
+    await known.look_for((one.key for one in version.sources), now=True)
+    told = [(one, known.state(*one.key) or SourceState.WAITING) for one in version.sources if one.key not in approved]
+    return [(one, state) for one, state in told if state is not SourceState.APPROVED]
+
+
+def _about_approval(unapproved: Sequence[tuple[NamedSource, SourceState]]) -> Iterator[GraphWarning]:
+    for one, state in unapproved[:MOST_UNAPPROVED]:
+        what = f"{one.name} at {one.commit[:_SHORT]} ({one.origin})"
+        yield GraphWarning(
+            None,
+            f"A runtime of its own waits for the operator's approval of {what}."
+            if state is SourceState.WAITING
+            else f"No runtime of its own is built: the operator has revoked {what}.",
+            f"Approve it: `runflow sources approve {one.origin}@{one.commit}`, or ask the operator to.",
+        )
+    if len(unapproved) > MOST_UNAPPROVED:
+        more = len(unapproved) - MOST_UNAPPROVED
+        yield GraphWarning(
+            None, f"{more} more of its sources are not approved.", "`runflow sources list` shows the operator all."
+        )
 
 
 async def runtime(services: Services, caller: Principal, workflow_id: UUID) -> dict[str, Any]:
     """Return which connected workers can run a workflow's current version. Raises `WorkflowNotFound`."""
-    row, found = await _of_workflow(services, caller.org_id, workflow_id)
-    if row is None:
+    row, found, version = await _of_workflow(services, caller.org_id, workflow_id)
+    if row is None or version is None:
         raise errors.WorkflowNotFound
     reason = nobody_can(found)
     if not found:
@@ -179,17 +223,29 @@ async def runtime(services: Services, caller: Principal, workflow_id: UUID) -> d
         "can_run": any(fit.is_able for fit in found),
         "reason": None if reason is None else f"No connected worker can run this yet: {reason[0]}. {reason[1]}",
         "builds": await builds.told(services, row.version_id),
+        "unapproved_sources": [
+            {
+                "kind_code": one.kind,
+                "name": one.name,
+                "origin": one.origin,
+                "commit": one.commit,
+                "state_code": state,
+            }
+            for one, state in await _unapproved(services, version)
+        ],
         "workers": [_record(fit) for fit in sorted(found, key=lambda fit: (not fit.is_able, fit.machine.worker.name))],
     }
 
 
-async def _of_workflow(services: Services, org_id: UUID, workflow_id: UUID) -> tuple[WorkflowRow | None, list[Fit]]:
+async def _of_workflow(
+    services: Services, org_id: UUID, workflow_id: UUID, approved: Collection[tuple[str, str]] = ()
+) -> tuple[WorkflowRow | None, list[Fit], Requirements | None]:
     known = services.part(Known)
     # As the tenant: an enclosing unit of work has not committed yet what was just deployed.
     async with services.db.tenant(org_id) as transaction:
         row = await queries.one_record(transaction, org_id, (), key=workflow_id)
         if row is None:
-            return None, []
+            return None, [], None
         version = (await known.requirements.read(transaction, [row.version_id]))[row.version_id]
     gpu_class = ",".join(row.gpu_explicit_models) if row.gpu_mode == GpuMode.EXPLICIT else ANY_GPU
     machines = await known.machines(now=True)
@@ -202,8 +258,9 @@ async def _of_workflow(services: Services, org_id: UUID, workflow_id: UUID) -> t
         org_id=row.org_id,
         gpu_class=gpu_class,
         now=True,
+        also_approved=approved,
     )
-    return row, found
+    return row, found, version
 
 
 def _record(fit: Fit) -> dict[str, Any]:
