@@ -84,6 +84,8 @@ def test_the_help_of_all_commands_imports_none_of_them() -> None:
         "runs list",
         "models",
         "models add",
+        "sources",
+        "sources approve",
         "login",
         "logout",
     ],

@@ -27,6 +27,7 @@ COMMANDS = {
     "plugin": "Install the ComfyUI plugin.",
     "status": "Show what waits, what is worked on, by whom, and what is left of the disk.",
     "workers": "List workers, take them out of service and remove them.",
+    "sources": "List the code that workflows need, and approve or revoke it for building.",
     "keys": "Create, list and revoke API keys and worker tokens.",
     "orgs": "Create and list organizations and their members.",
     "gpus": "List GPU classes and set their prices.",

@@ -26,7 +26,18 @@ from runflow.client.errors import (
 )
 from runflow.client.files import File
 from runflow.client.models import ModelProgress
-from runflow.client.records import Asset, Event, InputField, Model, OutputFile, Record, Run, WebhookEvent, Workflow
+from runflow.client.records import (
+    Asset,
+    Event,
+    InputField,
+    Model,
+    OutputFile,
+    Record,
+    Run,
+    Source,
+    WebhookEvent,
+    Workflow,
+)
 
 __all__ = [
     "ApiError",
@@ -57,6 +68,7 @@ __all__ = [
     "RunflowUnreachable",
     "ServerFault",
     "SignatureMismatch",
+    "Source",
     "Unauthorized",
     "Unavailable",
     "WebhookEvent",

@@ -7,11 +7,11 @@ from typing import Any, Self
 
 import httpx
 
-from runflow.client import downloads, event_stream, exchange, models, pages, runs, uploads, workflows
+from runflow.client import downloads, event_stream, exchange, models, pages, runs, sources, uploads, workflows
 from runflow.client.async_driver import AsyncDriver
 from runflow.client.connection import session_of, trusted
 from runflow.client.models import ModelProgress
-from runflow.client.records import Asset, Event, Model, Record, Run, Workflow
+from runflow.client.records import Asset, Event, Model, Record, Run, Source, Workflow
 
 
 class AsyncRunflow:
@@ -147,6 +147,18 @@ class AsyncRunflow:
     async def delete_model(self, model: str | Mapping[str, Any], *, force: bool = False) -> None:
         """See `Runflow.delete_model`."""
         return await self._driver.follow(models.delete(self._session, model, force=force))
+
+    def sources(self, *, limit: int | None = None, **query: Any) -> AsyncIterator[Source]:
+        """See `Runflow.sources`."""
+        return self._driver.iterate(pages.each(self._session, sources.SOURCES, Source, limit=limit, **query))
+
+    async def approve_source(self, source: str | Mapping[str, Any]) -> Source:
+        """See `Runflow.approve_source`."""
+        return await self._driver.follow(sources.decide(self._session, source, "approve"))
+
+    async def revoke_source(self, source: str | Mapping[str, Any]) -> Source:
+        """See `Runflow.revoke_source`."""
+        return await self._driver.follow(sources.decide(self._session, source, "revoke"))
 
     async def download(self, output: Mapping[str, Any], path: str | Path) -> Path:
         """See `Runflow.download`."""

@@ -7,11 +7,11 @@ from typing import Any, Self
 
 import httpx
 
-from runflow.client import downloads, event_stream, exchange, models, pages, runs, uploads, workflows
+from runflow.client import downloads, event_stream, exchange, models, pages, runs, sources, uploads, workflows
 from runflow.client.connection import session_of, trusted
 from runflow.client.driver import Driver
 from runflow.client.models import ModelProgress
-from runflow.client.records import Asset, Event, Model, Record, Run, Workflow
+from runflow.client.records import Asset, Event, Model, Record, Run, Source, Workflow
 
 
 class Runflow:
@@ -182,6 +182,18 @@ class Runflow:
     def delete_model(self, model: str | Mapping[str, Any], *, force: bool = False) -> None:
         """Delete a model with its bytes. Raises `Conflict` while a workflow uses it, unless `force`."""
         return self._driver.follow(models.delete(self._session, model, force=force))
+
+    def sources(self, *, limit: int | None = None, **query: Any) -> Iterator[Source]:
+        """Yield the installation's sources, newest first; at most `limit`; `query` as of `runs`. For the operator."""
+        return self._driver.iterate(pages.each(self._session, sources.SOURCES, Source, limit=limit, **query))
+
+    def approve_source(self, source: str | Mapping[str, Any]) -> Source:
+        """Let workers build a source, given by its record or id, and return its record."""
+        return self._driver.follow(sources.decide(self._session, source, "approve"))
+
+    def revoke_source(self, source: str | Mapping[str, Any]) -> Source:
+        """Let nothing be built of a source any more, and return its record."""
+        return self._driver.follow(sources.decide(self._session, source, "revoke"))
 
     def download(self, output: Mapping[str, Any], path: str | Path) -> Path:
         """Save one of a run's `outputs` to `path` and return it. Raises `DownloadFailed`, OSError."""

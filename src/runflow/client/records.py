@@ -192,6 +192,35 @@ class Model(Record):
         return [Record(one) for one in self.get("used_by") or []]
 
 
+class Source(Record):
+    """Code that may be built once it is approved (docs/api/sources.md, "The record")."""
+
+    id = required[str]()
+    origin = required[str]()
+    commit = required[str]()
+    state_code = required[str]()
+    kind_code = optional[str]()
+    first_seen_at = optional(datetime.fromisoformat)
+    decided_at = optional(datetime.fromisoformat)
+    decided_by = optional[str]()
+    packages_count = optional[int]()
+
+    @property
+    def names(self) -> list[str]:
+        """What versions call it."""
+        return list(self.get("names") or [])
+
+    @property
+    def workflows(self) -> list[Record]:
+        """Those whose current version needs it, each with `id`, `name`, `path` and `organization`."""
+        return [Record(one) for one in self.get("workflows") or []]
+
+    @property
+    def workflows_count(self) -> int:
+        """How many there are of them."""
+        return int(self.get("workflows_count") or 0)
+
+
 class Event(Record):
     """One event of a run (docs/api/runs.md, "Following"): the data, with its number and kind beside it."""
 
