@@ -15,6 +15,7 @@ from ..answers import Refused
 from ..cancellation import Cancelled
 from ..graph import curl_command
 from ..manifest.resources import InputFile
+from .approval import approvable
 from .endpoint import next_version, published_interface
 from .model_upload import LocalModel, Offer, offers, send_model
 from .plan import Machine, Plan, make_plan
@@ -48,6 +49,8 @@ class DeployJob:
         self._error: str | None = None
         self._unreachable = False
         self._offers: list[Offer] = []
+        self.approvable: list[dict[str, str]] = []
+        """Code that the summary shows, and the person may approve."""
         self._choice: asyncio.Future[list[str]] | None = None
         self._told = 0.0
 
@@ -60,13 +63,17 @@ class DeployJob:
         told["unreachable"] = self._unreachable
         return {**told, "summary": self._summary, "result": self._result, "error": self._error}
 
-    def ready(self, plan: Plan, existing: dict[str, Any] | None) -> None:
-        """Wait for the person, unless the job was called off meanwhile. `existing`: the workflow that is there."""
+    def ready(self, plan: Plan, existing: dict[str, Any] | None, approvable: list[dict[str, str]]) -> None:
+        """Wait for the person, unless the job was called off meanwhile. `existing`: the workflow that is there.
+
+        `approvable`: code that the person may approve with it.
+        """
         if self.cancelled.is_set():
             self.move("cancelled")
             return
-        self.plan = plan
-        self._summary = {**plan.summary(), "origin": self.target.origin, "next_version": next_version(existing)}
+        self.plan, self.approvable = plan, approvable
+        about_server = {"origin": self.target.origin, "next_version": next_version(existing)}
+        self._summary = {**plan.summary(), **about_server, "approvable": approvable}
         self.move("ready")
 
     def progress(self, step: str, done: int, total: int) -> None:
@@ -132,11 +139,15 @@ async def prepare(job: DeployJob, name: str, body: dict[str, Any], keys: set[str
     plan = await asyncio.to_thread(make_plan, name, prompt, graph, private, machine, job.progress, job.cancelled)
     job.progress(f"Looking for {plan.slug}", 0, 0)
     async with Platform(job.target) as platform:
-        job.ready(plan, await platform.find(plan.slug))
+        existing = await platform.find(plan.slug)
+        job.ready(plan, existing, await approvable(platform, plan.body))
 
 
-async def send(job: DeployJob, plan: Plan) -> None:
-    """Upload what the server lacks and publish the workflow; what was uploaded goes again where that is refused."""
+async def send(job: DeployJob, plan: Plan, *, approved: bool = False) -> None:
+    """Upload what the server lacks and publish the workflow; what was uploaded goes again where that is refused.
+
+    `approved`: the person approves the code that the summary showed for it.
+    """
     uploaded: list[str] = []
     async with Platform(job.target) as platform:
         job.progress(f"Looking for {plan.slug}", 0, 0)
@@ -154,7 +165,10 @@ async def send(job: DeployJob, plan: Plan) -> None:
                 resources[file.path] = await _resource(platform, file, sha256, before, there, uploaded)
             job.progress("Publishing", 0, 0)
             job.published_perhaps = True
-            saved = await platform.save(existing, plan.slug, {**plan.body, "resources": resources})
+            body = {**plan.body, "resources": resources}
+            if approved and job.approvable:
+                body["approve_sources"] = [{"origin": one["origin"], "commit": one["commit"]} for one in job.approvable]
+            saved = await platform.save(existing, plan.slug, body)
         except (DeployFailed, asyncio.CancelledError) as end:
             # Where the workflow may be there, it needs its files.
             refused = isinstance(end, DeployFailed) and end.refused

@@ -105,7 +105,8 @@ async def find(request: web.Request) -> dict[str, Any]:
 
 @ROUTES.on("POST", "/runflow/deploy/jobs/{id}/confirmation")
 async def confirm(request: web.Request) -> dict[str, Any]:
-    """Send what is ready, after the person saw the summary; the body repeats the origin that was shown.
+    """Send what is ready, after the person saw the summary; the body repeats the origin that was shown, and says with
+    `approve` whether the person approves the code that was shown for it.
 
     Raises:
         Refused: the job is not ready, or the origin is another one.
@@ -116,7 +117,7 @@ async def confirm(request: web.Request) -> dict[str, Any]:
     if body.get("origin") != job.target.origin:
         raise Refused("Another server was shown than the one this goes to.", code="CONFLICT", status=409)
     job.move("sending")
-    job.follow(send(job, job.plan))
+    job.follow(send(job, job.plan, approved=body.get("approve") is True))
     return job.describe()
 
 

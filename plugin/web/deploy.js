@@ -172,12 +172,14 @@ async function deploy(node) {
     const ready = await follow(started.id, node)
     if (!end(ready)) return
     show(node, "Waiting for you…")
-    if (!(await confirmDeploy(ready.summary))) {
+    const agreed = await confirmDeploy(ready.summary)
+    if (!agreed) {
       await ask("DELETE", `/runflow/deploy/jobs/${started.id}`)
       return
     }
     show(node, "Deploying…")
-    await ask("POST", `/runflow/deploy/jobs/${started.id}/confirmation`, { origin: ready.summary.origin })
+    const confirmed = { origin: ready.summary.origin, approve: agreed.approve }
+    await ask("POST", `/runflow/deploy/jobs/${started.id}/confirmation`, confirmed)
     let ended = await follow(started.id, node)
     if (ended.state === "choosing") {
       show(node, "Waiting for you…")

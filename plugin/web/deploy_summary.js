@@ -66,12 +66,30 @@ function outputRow(row) {
 }
 
 /**
+ * The code that the person may approve with the deployment, and the box that says whether.
+ * @param {any[]} sources
+ * @param {HTMLInputElement} box
+ * @returns {Node[]}
+ */
+function approval(sources, box) {
+  if (!sources.length) return []
+  const rows = sources.map((one) => {
+    const from = make("span", { className: "quiet" }, `${one.origin} at ${one.commit.slice(0, 10)}`)
+    return make("li", null, `${one.name}: `, from)
+  })
+  const text = "Approve this code, in exactly these commits: workers that lack it may build it and run it"
+  const notice = make("div", { className: "notice" }, make("label", null, box, text))
+  return [make("h3", null, `New code for your workers (${rows.length})`), notice, make("ul", null, ...rows)]
+}
+
+/**
  * Show the summary and wait for the person.
  * @param {any} summary
- * @returns {Promise<boolean>} Whether to send it.
+ * @returns {Promise<{approve: boolean} | null>} Whether to approve the code that was shown for it; null: do not send.
  */
 export async function confirmDeploy(summary) {
-  const { comfyui, files, models, custom_nodes: nodes, warnings } = summary
+  const { comfyui, files, models, custom_nodes: nodes, warnings, approvable } = summary
+  const box = make("input", { type: "checkbox", checked: approvable.length > 0 })
   const kept = "Both forms of the workflow, without the wires into its Runflow Input nodes, host and key."
   const version = `ComfyUI ${comfyui.version ?? ""} ${comfyui.commit ? `at ${comfyui.commit.slice(0, 10)}` : ""}`
   const which = summary.next_version ? `${summary.next_version}, unless nothing has changed` : "a new endpoint"
@@ -84,6 +102,7 @@ export async function confirmDeploy(summary) {
   const parts = [
     ...body,
     ...section("Warnings", warningRows, ""),
+    ...approval(approvable, box), // before all that is long: what is ticked must be seen
     ...section("Inputs", summary.inputs.map(inputRow), "None: callers send nothing."),
     ...section("Outputs", summary.outputs.map(outputRow), "None named: everything that nodes save is delivered under their ids."),
     ...section("Files to upload", fileRows, "None: the workflow uses no file of the input folder."),
@@ -98,7 +117,7 @@ export async function confirmDeploy(summary) {
   const chosen = await choose(`Deploy “${summary.name}”`, parts, actions, (dialog) => {
     /** @type {HTMLButtonElement} */ (dialog.querySelector("button[value=deploy]")).focus()
   })
-  return chosen === "deploy"
+  return chosen === "deploy" ? { approve: box.checked } : null
 }
 
 // A larger one takes minutes, and the person decides.

@@ -104,7 +104,10 @@ async def test_a_wrong_call_says_what_is_right(sources: Sources) -> None:
         assert found.code == 2 and said in found.words
 
 
-async def test_another_organization_s_key_is_refused(cli: Command, client: httpx.AsyncClient) -> None:
+async def test_another_organization_s_key_is_refused(
+    operator: httpx.AsyncClient, cli: Command, client: httpx.AsyncClient
+) -> None:
+    assert operator.headers != client.headers, "the first organization is the operator's"
     origin = fresh_origin()
     await deploy(client, origin)
     for words in (("list",), ("approve", f"{origin}@{COMMIT}"), ("approve", "--all-waiting", "--yes")):

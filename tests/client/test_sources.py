@@ -25,7 +25,10 @@ async def test_sources_are_listed_approved_and_revoked(
         assert (await api.revoke_source(source.id)).state_code == "revoked"
 
 
-async def test_another_organization_is_refused(own_address: str, client: httpx.AsyncClient) -> None:
+async def test_another_organization_is_refused(
+    own_address: str, operator: httpx.AsyncClient, client: httpx.AsyncClient
+) -> None:
+    assert operator.headers != client.headers, "the first organization is the operator's"
     key = client.headers["Authorization"].removeprefix("Bearer ")
 
     def ask() -> str:

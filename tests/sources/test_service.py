@@ -145,7 +145,7 @@ async def test_a_change_that_names_no_packs_keeps_the_version_s(
 
 
 async def test_another_organization_reads_and_decides_nothing(
-    services: Services, make_key: MakeKey, client: httpx.AsyncClient, operator: httpx.AsyncClient
+    services: Services, make_key: MakeKey, operator: httpx.AsyncClient, client: httpx.AsyncClient
 ) -> None:
     origin = fresh_origin()
     await deploy(client, origin)

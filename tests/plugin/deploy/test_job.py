@@ -69,3 +69,27 @@ def test_the_end_repeats_no_warning_of_the_summary() -> None:
         of_newer = _result(Target("http://h", "http://h", "rf_live_x"), plan, {**saved, "can_run": told}, None)
         assert of_newer["can_run"] is (told is not False)
     assert result["url"] == "http://h/v1/comfyui-workflows/org/a/runs"
+
+
+@pytest.mark.parametrize(("approved", "offered"), [(True, True), (False, True), (True, False)])
+async def test_only_what_was_shown_and_agreed_to_is_approved(approved: bool, offered: bool) -> None:
+    published: list[dict[str, Any]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.method == "POST":
+            published.append(await request.json())
+            return web.json_response({"path": "org/a"}, status=201)
+        return web.json_response({"items": []})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    async with TestServer(app) as server:
+        base = str(server.make_url("")).rstrip("/")
+        job = DeployJob(Target(base, base, "rf_live_x"), None)
+        job.approvable = [{"name": "pack", "origin": "https://h/x", "commit": "a" * 40}] if offered else []
+        plan = Plan("A", "a", {"graph": {"extra": {"runflow": {}}}}, ())
+        await send(job, plan, approved=approved)
+    (body,) = published
+    assert ("approve_sources" in body) is (approved and offered), "an older server does not know the field"
+    if approved and offered:
+        assert body["approve_sources"] == [{"origin": "https://h/x", "commit": "a" * 40}]
