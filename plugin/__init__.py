@@ -26,13 +26,14 @@ def register() -> None:
         )
         return
     setattr(running, _REGISTERED, True)
-    from . import cache_use, peak_memory, process_secret
+    from . import cache_use, model_loads, peak_memory, process_secret
     from .routes import MIDDLEWARES, add_to
     from .security.authenticator import AUTHENTICATOR, Authenticator
 
     if process_secret.is_of_a_worker():  # its log says of each line when it came, and in which run
         comfyui.print_at_once()
         peak_memory.watch(running)
+        model_loads.watch(running)
     else:
         cache_use.watch()
     add_to(running.routes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,26 @@ def send(event: str, data: dict[str, Any], client_id: str | None) -> None:
     running = server()
     if running is not None:
         running.send_sync(event, data, client_id)
+
+
+START = "execution_start"
+"""The message about a prompt's begin."""
+ENDS = frozenset({"execution_success", "execution_error", "execution_interrupted"})
+"""The messages about its end: ComfyUI keeps the same objects in the prompt's history."""
+
+
+def listen(running: Any, heard: Callable[[str, Any], None]) -> None:
+    """Let `heard` look at each message of a server before it is sent, and add to it; what it raises is logged."""
+    send: Callable[..., None] = running.send_sync
+
+    def send_sync(event: Any, data: Any, *rest: Any, **named: Any) -> None:
+        try:
+            heard(event, data)
+        except Exception:
+            LOG.exception("Runflow: a prompt could not be measured")
+        send(event, data, *rest, **named)
+
+    running.send_sync = send_sync
 
 
 def close_sockets() -> None:

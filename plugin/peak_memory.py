@@ -8,36 +8,29 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .comfyui import LOG
+from .comfyui import ENDS, START, listen
 
 FIELD = "runflow_peak_memory_bytes"
 """In the data of the messages that end a prompt, and so in its history: bytes."""
 
-_START = "execution_start"
-_ENDS = frozenset({"execution_success", "execution_error", "execution_interrupted"})
 _RESET_PEAK = "5"
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def watch(server: Any) -> None:
     """Measure every prompt of this server from now on. ComfyUI executes one at a time."""
-    send: Callable[..., None] = server.send_sync
 
-    def send_sync(event: Any, data: Any, *rest: Any, **named: Any) -> None:
-        try:
-            if event == _START:
-                begin()
-            elif event in _ENDS and isinstance(data, dict):
-                data[FIELD] = peak()
-        except Exception:
-            LOG.exception("Runflow: the memory of a prompt could not be measured")
-        send(event, data, *rest, **named)
+    def heard(event: Any, data: Any) -> None:
+        if event == START:
+            begin()
+        elif event in ENDS and isinstance(data, dict):
+            data[FIELD] = peak()
 
-    server.send_sync = send_sync
+    listen(server, heard)
 
 
 def begin() -> None:

@@ -1,10 +1,11 @@
-"""How long a prompt took, where the engine's clock is set while it executes, and how much memory it needed."""
+"""How long a prompt took, where the engine's clock is set while it executes, and what the plugin told of it."""
 
 from typing import Any
 
 import pytest
 
 from runflow.worker.clock import CLOCK
+from runflow.worker.engine.execution import ModelLoads
 from runflow.worker.engine.results import read_history
 from runflow.worker.engine.tracker import Tracker
 
@@ -37,3 +38,34 @@ async def test_the_peak_of_its_memory_is_what_the_plugin_told(told: object, know
     entry = ended(1000.0, 1004.0)
     entry["status"]["messages"][1][1]["runflow_peak_memory_bytes"] = told
     assert read_history(entry, Tracker({}, None), "p", ()).peak_memory_bytes == known
+
+
+@pytest.mark.parametrize(
+    ("told", "known"),
+    [
+        ({"ms": 3, "nodes": {"4": 2, "5": 1}}, ModelLoads(3, {"4": 2, "5": 1})),
+        ({"ms": 0, "nodes": {}}, ModelLoads(0, {})),
+        ({"ms": 9000, "nodes": {"4": 9000, "5": -1, "6": "x", "7": True}}, ModelLoads(4, {"4": 4})),
+        ({"ms": 2, "nodes": ["4"]}, ModelLoads(2, {})),
+        (None, None),
+        (7, None),
+        ({"ms": "much"}, None),
+        ({"ms": -1}, None),
+        ({"ms": True}, None),
+        ({"ms": float("inf")}, None),
+    ],
+)
+async def test_what_was_loaded_is_what_the_plugin_told_and_no_longer_than_the_prompt(
+    told: object, known: ModelLoads | None
+) -> None:
+    entry = ended(1000.0, 1004.0)
+    entry["status"]["messages"][1][1]["runflow_model_loads"] = told
+    assert read_history(entry, Tracker({}, None), "p", ()).loads == known
+
+
+async def test_no_more_nodes_are_read_than_the_plugin_tells() -> None:
+    entry = ended(1000.0, 1004.0)
+    nodes = {str(number): 1 for number in range(5000)}
+    entry["status"]["messages"][1][1]["runflow_model_loads"] = {"ms": 4, "nodes": nodes}
+    loads = read_history(entry, Tracker({}, None), "p", ()).loads
+    assert loads is not None and len(loads.by_node) == 1000

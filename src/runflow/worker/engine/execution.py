@@ -103,6 +103,15 @@ class PromptRejected(Exception):
         super().__init__(str(error))
 
 
+@dataclass(frozen=True, slots=True)
+class ModelLoads:
+    """How long models were loaded inside the engine during a prompt, in milliseconds: in all, and by node."""
+
+    total_ms: float
+    by_node: Mapping[str, float]
+    """Of nodes that loaded none there is nothing."""
+
+
 class Outcome(StrEnum):
     """How a prompt ended."""
 
@@ -129,6 +138,8 @@ class Execution:
     rejected: bool = False
     peak_memory_bytes: int | None = None
     """The most memory that the engine needed meanwhile: of the GPU, or without one its process's; None: not known."""
+    loads: ModelLoads | None = None
+    """What of `execute_ms` was loading models; None: not known."""
 
 
 def node_title(prompt: Prompt, node_id: str) -> str:

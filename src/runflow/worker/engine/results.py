@@ -1,14 +1,15 @@
 """From a history entry to the end of a prompt: the engine's own, or what its messages told in full (`told`)."""
 
+import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import structlog
 
 from runflow.protocol.failures import FailureCode
 from runflow.worker.clock import CLOCK
 from runflow.worker.engine.base import AnswerTooLarge
-from runflow.worker.engine.execution import Execution, NodeError, Outcome, Prompt
+from runflow.worker.engine.execution import Execution, ModelLoads, NodeError, Outcome, Prompt
 from runflow.worker.engine.failures import read_execution_error
 from runflow.worker.engine.tracker import Tracker
 
@@ -19,6 +20,9 @@ CLOCK_TOLERANCE_MS = 1000.0
 _PEAK = "runflow_peak_memory_bytes"
 """The plugin's, in the message about the end (plugin/peak_memory.py)."""
 _MOST_BYTES = 2**60
+_LOADS = "runflow_model_loads"
+"""The same of what the prompt loaded (plugin/model_loads.py)."""
+_MOST_LOADS = 1000
 _LONGEST_TEXT = 20_000
 """Of what a node raised, in the operator's log."""
 _ENDS = ("execution_success", "execution_error", "execution_interrupted")
@@ -40,15 +44,17 @@ def read_history(entry: Mapping[str, Any], tracker: Tracker, prompt_id: str, hid
         tracker.take("execution_error", data)
     else:
         outcome = Outcome.SUCCEEDED
+    execute_ms = _measured(messages, tracker, now)
     return Execution(
         outcome=outcome,
         outputs=_outputs(entry.get("outputs") or {}, tracker.prompt),
         nodes=tracker.timings(ended_well=outcome is Outcome.SUCCEEDED, at=now),
         error=error,
-        execute_ms=_measured(messages, tracker, now),
+        execute_ms=execute_ms,
         started_at=tracker.started_at,
         finished_at=now,
         peak_memory_bytes=_peak(messages),
+        loads=_loads(messages, execute_ms),
     )
 
 
@@ -117,8 +123,28 @@ def _measured(messages: Mapping[str, Mapping[str, Any]], tracker: Tracker, now: 
 
 def _peak(messages: Mapping[str, Mapping[str, Any]]) -> int | None:
     """Return the most memory that the prompt needed, as far as the plugin tells. Nodes could tell anything, too."""
-    peak = next((messages[kind].get(_PEAK) for kind in _ENDS if kind in messages), None)
+    peak = _at_end(messages, _PEAK)
     return peak if isinstance(peak, int) and 0 < peak < _MOST_BYTES else None
+
+
+def _loads(messages: Mapping[str, Mapping[str, Any]], most_ms: float) -> ModelLoads | None:
+    """Return how long the prompt loaded models, as far as the plugin tells: no longer than it took in all."""
+    told = _at_end(messages, _LOADS)
+    total, nodes = (told.get("ms"), told.get("nodes")) if isinstance(told, Mapping) else (None, None)
+    if not _is_duration(total):
+        return None
+    known = list(nodes.items())[:_MOST_LOADS] if isinstance(nodes, Mapping) else []
+    by_node = {str(node): min(most_ms, spent) for node, spent in known if _is_duration(spent)}
+    return ModelLoads(min(most_ms, total), by_node)
+
+
+def _is_duration(told: object) -> TypeGuard[float]:
+    return isinstance(told, int | float) and not isinstance(told, bool) and 0 <= told < math.inf
+
+
+def _at_end(messages: Mapping[str, Mapping[str, Any]], field: str) -> Any:
+    """Return what the plugin has added to the message about the prompt's end."""
+    return next((messages[kind].get(field) for kind in _ENDS if kind in messages), None)
 
 
 def _log_raw(prompt_id: str, data: Mapping[str, Any]) -> None:
