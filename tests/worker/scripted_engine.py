@@ -21,7 +21,16 @@ from runflow.worker.engine.base import (
     SandboxFacts,
 )
 from runflow.worker.engine.boundary import OpenedOutput, open_own
-from runflow.worker.engine.execution import EngineEvent, EventKind, Execution, NodeError, OnEvent, Outcome, Prompt
+from runflow.worker.engine.execution import (
+    EngineEvent,
+    EventKind,
+    Execution,
+    ModelLoads,
+    NodeError,
+    OnEvent,
+    Outcome,
+    Prompt,
+)
 from runflow.worker.engine.home_files import HomeFiles
 from runflow.worker.engine.run_files import RunFiles
 from tests.support.waiting import until
@@ -93,6 +102,8 @@ class ScriptedEngine:
         self.resident_bytes = 1024**3
         self.peak_bytes: int | None = None
         """What each prompt needed of memory at most."""
+        self.loads: Mapping[str, float] | None = None
+        """How long each node of a prompt loads models, in milliseconds."""
         self.abilities = frozenset({Ability.LOCAL_FILES, Ability.KILL, Ability.EXACT_INTERRUPT})
         self.script: Script = save_picture
         self.scripts: dict[str, Script] = {}
@@ -279,7 +290,8 @@ class ScriptedEngine:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png() if content is None else content)
         outputs = {"9": {"images": [{"filename": name, "subfolder": folder, "type": "output"}]}}
-        return replace(self.end(Outcome.SUCCEEDED, outputs), peak_memory_bytes=self.peak_bytes)
+        loads = None if self.loads is None else ModelLoads(sum(self.loads.values()), self.loads)
+        return replace(self.end(Outcome.SUCCEEDED, outputs), peak_memory_bytes=self.peak_bytes, loads=loads)
 
     @staticmethod
     def end(

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from runflow.protocol.codec import to_wire
 from runflow.protocol.events import Event, NodeState
+from runflow.worker.engine.execution import ModelLoads
 from runflow.worker.report import Report
 from tests.support.fake_server import PROMPT
 
@@ -137,3 +138,16 @@ def test_whatever_happens_each_number_is_given_once_and_none_is_left_out(actions
     for event in report.take():
         told.setdefault(event.number, event)
     assert sorted(told) == list(range(1, len(told) + 1))
+
+
+def test_a_node_loads_no_longer_than_it_takes_and_nothing_is_said_where_nobody_measured() -> None:
+    report = Report(PROMPT)
+    report.node_started("1", 10.0)
+    report.node_finished("1", 10.5)
+    report.node_started("9", 10.5)
+    report.loaded_models(None)
+    assert [node.load_ms for node in report.nodes()] == [None, None]
+    report.loaded_models(ModelLoads(700, {"1": 900.0, "9": 200.4, "foreign": 1.0}))
+    assert [node.load_ms for node in report.nodes()] == [500, 200]
+    report.loaded_models(ModelLoads(0, {}))
+    assert [node.load_ms for node in report.nodes()] == [0, 0]

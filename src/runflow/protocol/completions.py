@@ -32,12 +32,29 @@ class Output(OutputName):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timings:
-    """Where the time of an attempt went."""
+    """Where the time of an attempt went. The engine's time is `load_ms` and `execute_ms` together."""
 
     started_at: Time | None = None
     prepare_ms: Milliseconds = 0
-    load_ms: Milliseconds = 0
-    execute_ms: Milliseconds = 0
+    runtime_ms: Milliseconds = field(
+        default=0, metadata={"description": "How long the run waited for its version's runtime to be built or fetched."}
+    )
+    model_ms: Milliseconds = field(
+        default=0,
+        metadata={"description": "How long it waited for its models to be fetched and placed. Part of `prepare_ms`."},
+    )
+    engine_ms: Milliseconds = field(
+        default=0, metadata={"description": "How long it waited for an engine to start that takes it."}
+    )
+    load_ms: Milliseconds = field(
+        default=0,
+        metadata={
+            "description": "How long models were loaded inside the engine, as far as it tells; not in `execute_ms`."
+        },
+    )
+    execute_ms: Milliseconds = field(
+        default=0, metadata={"description": "How long the engine worked on the prompt, without `load_ms`."}
+    )
     upload_ms: Milliseconds = 0
     cold_start: bool = field(
         default=False,
@@ -46,8 +63,8 @@ class Timings:
     loaded: bool | None = field(
         default=None,
         metadata={
-            "description": "The engine had other models loaded than the run's, or none, so that `execute_ms` contains "
-            "loading them. Null: not known."
+            "description": "The engine had other models loaded than the run's, or none, so that it had to load them. "
+            "Null: not known."
         },
     )
     peak_memory_bytes: Annotated[int, Ge(0), Le(2**60)] | None = field(

@@ -72,4 +72,7 @@ class NodeRun:
     started_at: Time | None = None
     completed_at: Time | None = None
     duration_ms: Milliseconds | None = None
+    load_ms: Milliseconds | None = field(
+        default=None, metadata={"description": "How long of it models were loaded. Null: not known."}
+    )
     error_message: Sentence | None = None

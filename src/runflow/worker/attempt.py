@@ -37,6 +37,7 @@ from runflow.worker.report import Report, moment
 from runflow.worker.retry import until_answered
 from runflow.worker.runtimes import BuildFailed, WorkerRuntimes
 from runflow.worker.upload import LocalOutput, Uploading, fit_inline, inline, inspect, missing, upload
+from runflow.worker.waits import Waits
 
 log = structlog.get_logger()
 
@@ -95,8 +96,14 @@ class Attempt:
         self._on_progress = on_progress
         self._folder = f"runflow/{lease.id}"
         self._staging = context.staging / lease.id
+        self._waits = Waits()
         self._preparation = Preparation(
-            lease, context.fetching, staging=self._staging, folder=self._folder, on_slow=self._slow_changed
+            lease,
+            context.fetching,
+            staging=self._staging,
+            folder=self._folder,
+            waits=self._waits,
+            on_slow=self._slow_changed,
         )
         self._report = Report(lease.prompt)
         self._heartbeat = Heartbeat(
@@ -199,7 +206,11 @@ class Attempt:
         # Of short runs the outputs are small, as a rule: where they may come along, the completion goes out at once.
         self.asks = self._context.executor.is_short and self.lease.inline_bytes > 0
         self._has_executed()
-        self._timings["execute_ms"] = round(execution.execute_ms)
+        # A prompt's loads are part of what its engine measured; nobody pays for them twice.
+        load_ms = execution.loads.total_ms if execution.loads is not None else 0
+        self._timings["load_ms"] = round(load_ms)
+        self._timings["execute_ms"] = round(execution.execute_ms) - round(load_ms)
+        self._report.loaded_models(execution.loads)
         self._timings["peak_memory_bytes"] = execution.peak_memory_bytes
         if execution.started_at is not None:
             self._timings["started_at"] = moment(execution.started_at)
@@ -233,7 +244,8 @@ class Attempt:
     async def _execute(self) -> tuple[Execution, dict[str, dict[str, Any]]]:
         """Prepare, take a turn on the engine, and return how the prompt ended and what it was."""
         try:
-            self._built = await self._preparation.build(self._context.runtimes, self._tell)
+            with self._waits.for_runtime():
+                self._built = await self._preparation.build(self._context.runtimes, self._tell)
         except BuildFailed as failed_build:
             self._built = failed_build.report
             self._report.log("error", failed_build.report.log[-MAX_LINE:], CLOCK.now())
@@ -245,6 +257,7 @@ class Attempt:
                 self._seat = seat = await self._context.executor.seat(self.lease, fetched.models)
             except EngineError as error:
                 raise RunFailed(engine_failure(error, Stage.PREPARE)) from error
+            self._waits.seats.append(seat)
             try:
                 await seat.engine.begin(self._folder)
                 prompt = await self._preparation.place(fetched, seat.engine)
@@ -332,6 +345,7 @@ class Attempt:
         self._timings["prepare_ms"] = self._preparation.milliseconds
         self._timings["cold_start"] = self._report.cold_start
         self._timings["loaded"] = self._report.loaded
+        self._timings |= self._waits.told()
         return Completion(
             **self._context.connection.caller,
             result=result,
@@ -468,6 +482,8 @@ class Attempt:
             message=error.message if error is not None else None,
             server=said,
             prepare_ms=self._preparation.milliseconds,
+            **self._waits.told(),
+            load_ms=self._timings["load_ms"],
             execute_ms=self._timings["execute_ms"],
             upload_ms=self._timings["upload_ms"],
             total_ms=_milliseconds(arrived),

@@ -6,14 +6,13 @@ What is done next is decided in one place, `_arrange`, from what is there: it ru
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
 import structlog
 
-from runflow.worker.engine.base import Engine, EngineDescription, EngineStartFailed
-from runflow.worker.engine_supervisor import NEXT, STARTING, EngineState, EngineStatus, NoEngine
+from runflow.worker.engine.base import Engine, EngineStartFailed
+from runflow.worker.engine_supervisor import NEXT, STARTING, EngineState, EngineStatus, NoEngine, is_same
 from runflow.worker.memory import MOST_ENGINES, Peaks, fit_in_machine, fit_on_gpu, highest
 from runflow.worker.pooled_engine import PooledEngine, Seat
 from runflow.worker.retry import Backoff
@@ -162,11 +161,14 @@ class EnginePool:
     async def usable(self, seat: Seat) -> Engine:
         """Return the engine, as soon as it takes prompts. Raises `EngineChanged` or `GivenBack`."""
         if not (seat.pooled.is_ready or seat.pooled.is_going):
+            began = asyncio.get_running_loop().time()
             try:
                 async with asyncio.timeout(self._limits.engine):
                     await seat.pooled.until_usable()
             except TimeoutError:
                 raise GivenBack(For.REPAIR.value) from None
+            finally:
+                seat.engine_seconds += asyncio.get_running_loop().time() - began
         if seat.is_lost:  # with no prompt of this run in it
             raise EngineChanged
         return seat.engine
@@ -307,7 +309,8 @@ class EnginePool:
             one.domain = request.domain
         self._uses += 1
         one.used_at = self._uses
-        seat = Seat(one, one.life, self._uses, request.version_id)
+        request.wait_for(None, asyncio.get_running_loop().time())
+        seat = Seat(one, one.life, self._uses, request.version_id, engine_seconds=request.engine_seconds)
         one.seats.add(seat)
         request.seat.set_result(seat)
 
@@ -439,9 +442,10 @@ class EnginePool:
 
     def _note_wait(self, request: SeatRequest, what: For) -> None:
         if request.waits_for is not what:
-            request.waits_for = what
+            now = asyncio.get_running_loop().time()
+            request.wait_for(what, now)
             limits = {For.ROOM: self._limits.hold, For.START: _START_SECONDS, For.REPAIR: self._limits.engine}
-            request.until = asyncio.get_running_loop().time() + limits[what]
+            request.until = now + limits[what]
 
     def _expire(self, now: float) -> float | None:
         """Give back what has waited too long. Returns after how many seconds to look again; None: after a change."""
@@ -476,7 +480,7 @@ class EnginePool:
         return self.state if self._failure is None else EngineState(EngineStatus.ENGINE_DOWN, self._failure)
 
     def _set(self, state: EngineState) -> None:
-        if not _same(state, self.state):
+        if not is_same(state, self.state):
             self.state = state
             self._on_change(state)
 
@@ -487,12 +491,3 @@ def _taken(new: list[PooledEngine], runtime: str) -> PooledEngine | None:
     if found is not None:
         new.remove(found)
     return found
-
-
-def _same(one: EngineState, other: EngineState) -> bool:
-    """Whether two states say the same to others: a fresh engine at another address is no news."""
-    return replace(one, description=None) == replace(other, description=None) and _known(one) == _known(other)
-
-
-def _known(state: EngineState) -> EngineDescription | None:
-    return None if state.description is None else replace(state.description, url="")

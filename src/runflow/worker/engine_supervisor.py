@@ -48,6 +48,15 @@ class NoEngine(Exception):
     """There is no engine on this machine; the message says how to get one."""
 
 
+def is_same(one: EngineState, other: EngineState) -> bool:
+    """Tell whether two states say the same to others: a fresh engine at another address is no news."""
+    return replace(one, description=None) == replace(other, description=None) and _known(one) == _known(other)
+
+
+def _known(state: EngineState) -> EngineDescription | None:
+    return None if state.description is None else replace(state.description, url="")
+
+
 class EngineSupervisor:
     """Watches over one engine, not started yet, until it is gone for good; `on_change` is called at each turn of it.
 

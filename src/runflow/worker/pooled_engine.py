@@ -60,6 +60,8 @@ class Seat:
     version_id: UUID
     waits: bool = True
     """Whether its prompt has not had its turn yet."""
+    engine_seconds: float = 0.0
+    """How long the run has waited for this engine to start, or to answer again."""
 
     @property
     def engine(self) -> Engine:

@@ -15,6 +15,7 @@ from runflow.worker.lease import Lease
 from runflow.worker.prepare import Fetched, Fetching, fetch, place
 from runflow.worker.runtimes import WorkerRuntimes
 from runflow.worker.store.progress import Tell
+from runflow.worker.waits import Waits
 
 SLOW_SECONDS = 2.0
 """From then on a run whose files are still on the way keeps no place that another one could use."""
@@ -23,23 +24,30 @@ SLOW_SECONDS = 2.0
 class Preparation:
     """Prepares one run, in two steps that each may take as long as the run. Both raise `RunFailed`.
 
-    `staging` is a folder of this run on the worker, `folder` its name in the engine's folders. `on_slow` is called when
-    its files take long to come, and when they are here after that.
+    `staging` is a folder of this run on the worker, `folder` its name in the engine's folders. `waits` takes note of
+    how long models are waited for. `on_slow` is called when its files take long to come, and when they are here after
+    that.
     """
 
     def __init__(
-        self, lease: Lease, fetching: Fetching, *, staging: Path, folder: str, on_slow: Callable[[], None]
+        self,
+        lease: Lease,
+        fetching: Fetching,
+        *,
+        staging: Path,
+        folder: str,
+        waits: Waits,
+        on_slow: Callable[[], None],
     ) -> None:
         self.is_slow = False
         """Whether its files take long to come."""
         self.milliseconds = 0
         """How long it has taken, without the wait for an engine."""
-        self.runtime_milliseconds = 0
-        """How long it has waited for its runtime."""
         self._lease = lease
         self._fetching = fetching
         self._staging = staging
         self._folder = folder
+        self._waits = waits
         self._on_slow = on_slow
         self._fetched: Fetched | None = None
 
@@ -53,18 +61,19 @@ class Preparation:
         if runtimes is None:
             message = "This worker builds no runtimes (RUNFLOW_RUNTIME_BUILDS is off). Dispatch the run again."
             raise failed(FailureCode.RUNTIME_BUILD_FAILED, Stage.PREPARE, message, retryable=True)
-        began = time.perf_counter()
-        try:
-            async with self._perhaps_slow():
-                return await runtimes.ready(self._lease, tell)
-        finally:
-            self.runtime_milliseconds = round((time.perf_counter() - began) * 1000)
+        async with self._perhaps_slow():
+            return await runtimes.ready(self._lease, tell)
 
     async def fetch(self, *, takes_models: bool, tell: Tell) -> Fetched:
         """Bring the run's files here (`prepare.fetch`)."""
         async with self._perhaps_slow(), self._in_time():
             self._fetched = await fetch(
-                self._lease, self._fetching, staging=self._staging, takes_models=takes_models, tell=tell
+                self._lease,
+                self._fetching,
+                staging=self._staging,
+                takes_models=takes_models,
+                tell=tell,
+                waits=self._waits,
             )
             return self._fetched
 
@@ -80,6 +89,7 @@ class Preparation:
                     place_input=lambda path, name: engine.place_input(self._folder, name, path),
                     models_folder=next(iter(engine.model_folders), None),
                     lay_home=engine.lay_home,
+                    waits=self._waits,
                 )
         except EngineError as error:
             raise RunFailed(engine_failure(error, Stage.PREPARE)) from error

@@ -34,6 +34,7 @@ from runflow.worker.store.download import DownloadFailed, download, on_disk, siz
 from runflow.worker.store.models import ModelFetcher, RunModels
 from runflow.worker.store.progress import Tell
 from runflow.worker.store.resources import ResourceCache, use_placed
+from runflow.worker.waits import Waits
 
 FETCH_TRIES = 3
 """How often a caller's URL is tried where its host does not answer or answers 5xx."""
@@ -82,12 +83,18 @@ class Fetched:
 
 
 async def fetch(
-    lease: Lease, fetching: Fetching, *, staging: Path, takes_models: bool = False, tell: Tell = lambda _: None
+    lease: Lease,
+    fetching: Fetching,
+    *,
+    staging: Path,
+    takes_models: bool = False,
+    tell: Tell = lambda _: None,
+    waits: Waits | None = None,
 ) -> Fetched:
     """Bring the run's files to this machine: before it takes an engine, which others would wait for.
 
     `staging` is a folder of this run on the worker, made if it is needed. `takes_models`: whether engines here are
-    given models. `tell` hears how that goes where it takes long. Raises `RunFailed`.
+    given models. `tell` hears how that goes where it takes long, `waits` how long it took. Raises `RunFailed`.
     """
     try:
         references = media_inputs(lease.interface, lease.values)
@@ -95,9 +102,10 @@ async def fetch(
         raise failed(FailureCode.INPUT_VALIDATION_FAILED, Stage.PREPROCESS, str(error)) from error
     models = RunModels()
     if (lease.models or lease.cached) and takes_models:
-        models = await fetching.models.fetch(
-            fetching.connection, lease.models, cached=lease.cached, patience=fetching.patience, tell=tell
-        )
+        with (waits or Waits()).for_models():
+            models = await fetching.models.fetch(
+                fetching.connection, lease.models, cached=lease.cached, patience=fetching.patience, tell=tell
+            )
     if not references and not lease.resources:
         return Fetched(models=models)
     try:
@@ -117,17 +125,20 @@ async def place(
     place_input: PlaceInput,
     models_folder: Path | None = None,
     lay_home: LayHome | None = None,
+    waits: Waits | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Return the bound prompt of the run, its files in the engine's hands.
 
     `output_folder` is of this run alone, relative to ComfyUI's output folder. `models_folder` is the engine's own, for
-    what it is given, and `lay_home` reaches its home. Raises `RunFailed`, and what `place_input` raises.
+    what it is given, and `lay_home` reaches its home; `waits` hears how long that took. Raises `RunFailed`, and what
+    `place_input` raises.
     """
     prompt, interface, values = lease.prompt, lease.interface, lease.values
-    if fetched.models.given and models_folder is not None:
-        await fetching.models.place(fetched.models, models_folder)
-    if fetched.models.home and lay_home is not None:
-        await _laid(lay_home, fetched.models.home)
+    with (waits or Waits()).for_models():
+        if fetched.models.given and models_folder is not None:
+            await fetching.models.place(fetched.models, models_folder)
+        if fetched.models.home and lay_home is not None:
+            await _laid(lay_home, fetched.models.home)
     both = (*fetched.inputs, *fetched.resources)
     places = await _all(_placed(place_input, file) for file in both) if both else []
     files = {file.name: at for file, at in zip(fetched.inputs, places, strict=False)}

@@ -7,6 +7,7 @@ from typing import Any
 
 from runflow.graph import Prompt, executed_nodes, node_title
 from runflow.protocol.events import Event, EventType, NodeRun, NodeState, Preview
+from runflow.worker.engine.execution import ModelLoads
 from runflow.worker.engine.previews import Preview as Picture
 
 
@@ -26,6 +27,7 @@ class Turn:
     completed_at: float | None = None
     state: NodeState = NodeState.RUNNING
     error_message: str | None = None
+    load_ms: int | None = None
 
     @property
     def duration_ms(self) -> int | None:
@@ -42,6 +44,7 @@ class Turn:
             started_at=moment(self.started_at),
             completed_at=None if self.completed_at is None else moment(self.completed_at),
             duration_ms=self.duration_ms,
+            load_ms=self.load_ms,
             error_message=self.error_message,
         )
 
@@ -151,6 +154,14 @@ class Report:
         node = self._nodes.get(node_id) or self._begin(node_id, at)
         node.error_message = message
         self.node_finished(node_id, at, NodeState.FAILED)
+
+    def loaded_models(self, loads: ModelLoads | None) -> None:
+        """The prompt is over, and its nodes have loaded models for so long; None: not known."""
+        if loads is None:
+            return
+        for node in self._nodes.values():
+            spent = round(loads.by_node.get(node.node_id, 0))
+            node.load_ms = spent if node.duration_ms is None else min(spent, node.duration_ms)
 
     def end_running(self, at: float, message: str) -> None:
         """The prompt ended before its running nodes did: they failed, for the reason `message`."""

@@ -27,4 +27,13 @@ class SeatRequest:
     """Of whose engines one is wanted; empty: of the worker's own ComfyUI's."""
     seat: asyncio.Future[Seat] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     waits_for: For | None = None
+    since: float = 0.0
     until: float | None = None
+    engine_seconds: float = 0.0
+    """How long it has waited for an engine, not for others to leave one."""
+
+    def wait_for(self, what: For | None, now: float) -> None:
+        """Wait for something else from now on; None: for nothing any more."""
+        if self.waits_for in (For.START, For.REPAIR):
+            self.engine_seconds += now - self.since
+        self.waits_for, self.since = what, now
