@@ -29,6 +29,7 @@ async def test_runs_are_listed_shown_and_followed(
     assert json.loads((await cli("runs", "list", "-q", "client_ref:none OR client_ref:no", "--json")).out) == []
     shown = await cli("runs", "show", first["id"])
     assert "status     succeeded" in shown.out and "picture: a.png" in shown.out and "http://" in shown.out
+    assert "\nwaited     " in shown.out
     assert "waits for" in (await cli("runs", "show", second["id"])).out
     assert json.loads((await cli("runs", "show", first["id"], "--json")).out)["client_ref"] == "ticket-1"
     events = [json.loads(line) for line in (await cli("runs", "tail", first["id"], "--json")).out.splitlines()]

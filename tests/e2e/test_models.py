@@ -5,6 +5,7 @@ import io
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -156,3 +157,23 @@ def test_a_model_that_the_caller_names_is_the_caller_s_mistake(platform: Platfor
     run = failed.value.run
     assert (run["failure_code"], run["attempt_count"]) == ("MODEL_MISSING", 1)
     assert "nobody-has.safetensors" in run["failure_message"] and 'input "model"' in run["failure_message"]
+
+
+async def test_what_a_run_loaded_and_waited_for_is_told_on_its_record(
+    platform: Platform, platform_key: str, tmp_path: Path
+) -> None:
+    models = await uploaded(platform, platform_key, tmp_path, "measured.safetensors")
+    with Runflow(platform.url, platform_key) as api:
+        path = api.deploy("measured", prompt("measured.safetensors"), models=models)["path"]
+        run = api.wait(api.submit(path, {})["id"], timeout=300)
+        headers = {"Authorization": f"Bearer {platform_key}"}
+        address = f"{platform.url}/v1/runs/{run['id']}?embed=attempts,node_runs"
+        found = httpx.get(address, headers=headers, verify=False).json()
+    (attempt,) = found["attempts"]
+    loads = {node["node_id"]: node["load_ms"] for node in found["node_runs"]}
+    assert attempt["load_ms"] > 0, "the engine measured it"
+    assert loads["1"] == loads["9"] == 0 and loads["2"] + loads["3"] <= attempt["load_ms"] + 1
+    assert float(found["cost_breakdown"]["load_seconds"]) == attempt["load_ms"] / 1000
+    began, made = (datetime.fromisoformat(found[name]) for name in ("started_at", "created_at"))
+    assert sum(found["wait"].values()) == (began - made) // timedelta(milliseconds=1)
+    assert found["wait"] == attempt["wait"] and found["wait"]["model_ms"] > 0

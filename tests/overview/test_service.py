@@ -34,10 +34,13 @@ async def test_runs_of_every_organization_are_counted(
     assert (shown["executing"], shown["online"], shown["draining"], shown["paused"]) == (1, True, False, False)
     assert found["last_hour"]["queued"] >= 1 and found["last_hour"]["dispatching"] >= 1
     assert "planted" not in answer.text
-    await worker.complete(lease, outputs=[await worker.upload(lease)])
+    timings = {"cold_start": True, "loaded": True, "load_ms": 5}
+    await worker.complete(lease, outputs=[await worker.upload(lease)], timings=timings)
     after = (await operator.get("/v1/overview")).json()
     assert named(after["workers"], id=worker.worker_id)["executing"] == 0
     assert after["last_hour"]["succeeded"] >= found["last_hour"]["succeeded"] + 1
+    for cause in ("engine", "model"):
+        assert after["cold_starts_last_hour"][cause] >= found["cold_starts_last_hour"][cause] + 1
 
 
 async def test_the_parts_of_the_installation(operator: httpx.AsyncClient) -> None:

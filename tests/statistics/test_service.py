@@ -22,14 +22,20 @@ DAY = datetime(2026, 3, 10, tzinfo=UTC)
 _INSERT = """
     INSERT INTO runs (id, org_id, comfyui_workflow_id, version_id, target_version, status_code, input, lane_id,
                       gpu_class, timeout_seconds, created_at, started_at, completed_at, duration_ms, cost, gpu_seconds,
-                      failure_code, cold_start)
+                      failure_code, cold_start, waited_ms, machine_ms, runtime_ms, model_ms, engine_ms, cold_machine,
+                      cold_runtime, cold_model)
     SELECT r.id, w.org_id, w.id, w.version_id, w.version, r.status, '{}', r.id, 'CPU', 60, r.created, r.started,
-           r.completed, r.duration_ms, r.cost, r.gpu_seconds, r.failure, r.cold
+           r.completed, r.duration_ms, r.cost, r.gpu_seconds, r.failure, r.cold,
+           r.waited, r.machine, r.runtime, r.model, r.engine, r.machine > 0, r.runtime > 0, r.model > 0
     FROM workflows w, json_to_recordset(%(runs)s) AS r(
         id uuid, status text, created timestamptz, started timestamptz, completed timestamptz, duration_ms integer,
-        cost numeric, gpu_seconds numeric, failure text, cold boolean)
+        cost numeric, gpu_seconds numeric, failure text, cold boolean,
+        waited integer, machine integer, runtime integer, model integer, engine integer)
     WHERE w.id = %(workflow)s
 """
+
+
+PARTS = ("machine", "runtime", "model", "engine")
 
 
 def made(
@@ -50,6 +56,8 @@ def made(
         "gpu_seconds": more.get("gpu_seconds", 0),
         "failure": more.get("failure"),
         "cold": more.get("cold", False),
+        "waited": None if queue is None else queue,
+        **{part: more.get(part, 0) for part in PARTS},
     }
 
 
@@ -82,6 +90,10 @@ A_RUN = st.builds(
     status=st.sampled_from(["succeeded", "failed", "cancelled", "running"]),
     queue=st.one_of(st.none(), st.integers(0, 100_000)),
     execution=st.integers(0, 100_000),
+    machine=st.integers(0, 1000),
+    runtime=st.integers(0, 1),
+    model=st.integers(0, 1000),
+    engine=st.integers(0, 1000),
 )
 
 
@@ -106,6 +118,16 @@ async def test_the_numbers_are_those_of_a_plain_computation(
             assert latency[label] == pytest.approx(percentile(values, share), abs=0.051), (name, label)
         assert latency["max"] == (max(values) if values else None)
         assert latency["avg"] == (pytest.approx(sum(values) / len(values), abs=0.051) if values else None)
+    parts = {part: [run[part] for run in waits] for part in PARTS}
+    parts["queue"] = [run["waited"] - sum(run[part] for part in PARTS) for run in waits]
+    for part, values in parts.items():
+        wait = found["wait_ms"][part]
+        for label, share in (("p50", 0.5), ("p99", 0.99)):
+            assert wait[label] == pytest.approx(percentile(values, share), abs=0.051), (part, label)
+        assert wait["max"] == (max(values) if values else None)
+        assert wait["avg"] == (pytest.approx(sum(values) / len(values), abs=0.051) if values else None)
+    for cause in ("machine", "runtime", "model"):
+        assert found["totals"]["cold_starts_by_cause"][cause] == sum(run[cause] > 0 for run in runs)
     assert [step["start"] for step in found["series"]] == ["2026-03-10T00:00:00+00:00", "2026-03-11T00:00:00+00:00"]
     for day, step in enumerate(found["series"]):
         of_day = [run for run in runs if (run["created"] - DAY).days == day]
@@ -129,7 +151,9 @@ async def test_an_empty_range_gives_zeros_and_nulls(client: httpx.AsyncClient, w
         "gpu_seconds": 0.0,
         "cost": "0.000000",
         "cold_starts": 0,
+        "cold_starts_by_cause": {"machine": 0, "runtime": 0, "model": 0, "engine": 0},
     }
+    assert found["wait_ms"]["engine"] == dict.fromkeys(("p50", "p90", "p95", "p99", "avg", "max"))
     assert found["latency_ms"]["total"] == dict.fromkeys(("p50", "p90", "p95", "p99", "avg", "max"))
     assert found["failures"] == []
     assert len(found["series"]) == 31

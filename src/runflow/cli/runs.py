@@ -53,6 +53,7 @@ def show(run_id: RunId, server: Server = None, key: Key = None, as_json: Json = 
         "waits for": run.waiting_reason,
         "created": _when(run.created_at),
         "took": _duration(run),
+        "waited": _wait(run),
         "cost": f"{run.cost} USD" if run.cost else None,
         "attempts": run.attempt_count,
         "client_ref": run.client_ref,
@@ -142,6 +143,15 @@ def _print_table(runs: "list[Run]") -> None:
     }
     told = {name: [cell or "" for cell in cells] for name, cells in columns.items() if any(cells) or name == "id"}
     print_table([*told], zip(*told.values(), strict=True), whole=("id", "status", "created", "took"))
+
+
+def _wait(run: "Run") -> str | None:
+    """Return how long a run waited in all, and for what it did so for a tenth of a second or more."""
+    if run.wait is None:
+        return None
+    parts = {name.removesuffix("_ms"): spent / 1000 for name, spent in run.wait.items()}
+    told = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in parts.items() if seconds >= 0.1)
+    return f"{sum(parts.values()):.1f} s{f' ({told})' if told else ''}"
 
 
 def _when(moment: datetime | None, form: str = "%Y-%m-%d %H:%M:%S") -> str | None:

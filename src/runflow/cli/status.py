@@ -65,6 +65,8 @@ def _print(found: dict[str, Any]) -> None:
     facts.add_row("Files", _files(storage))
     facts.add_row("Queue", _queue(queue))
     facts.add_row("Last hour", _counts(found["last_hour"]) or "no run")
+    if any(found["cold_starts_last_hour"].values()):
+        facts.add_row("Cold starts", f"{_counts(found['cold_starts_last_hour'])} (last hour, by cause)")
     facts.add_row("Messages", _deliveries(deliveries))
     facts.add_row("Workers", _workers(found["workers"]))
     out.print(facts, soft_wrap=True)

@@ -35,6 +35,7 @@ from runflow.client.records import (
     Record,
     Run,
     Source,
+    Wait,
     WebhookEvent,
     Workflow,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "Source",
     "Unauthorized",
     "Unavailable",
+    "Wait",
     "WebhookEvent",
     "Workflow",
     "webhooks",

@@ -73,6 +73,16 @@ class OutputFile(Record):
     node_id = optional[str]()
 
 
+class Wait(Record):
+    """What a run waited for until it began to execute, in milliseconds; the parts add up to all of it."""
+
+    queue_ms = required[int]()
+    machine_ms = required[int]()
+    runtime_ms = required[int]()
+    model_ms = required[int]()
+    engine_ms = required[int]()
+
+
 class Run(Record):
     """One dispatched execution of a workflow (docs/api/runs.md, "Reading")."""
 
@@ -96,6 +106,7 @@ class Run(Record):
     started_at = optional(datetime.fromisoformat)
     completed_at = optional(datetime.fromisoformat)
     duration_ms = optional[int]()
+    wait = optional(Wait)
     cost = optional(Decimal)
     failure_code = optional[str]()
     failure_stage_code = optional[str]()

@@ -63,6 +63,11 @@ _DELIVERIES = """
 """
 
 # By id, which begins with the time (UUIDv7): the primary key finds the last hour among millions.
+_COLD = """
+    SELECT count(*) FILTER (WHERE cold_machine) AS machine, count(*) FILTER (WHERE cold_runtime) AS runtime,
+           count(*) FILTER (WHERE cold_model) AS model, count(*) FILTER (WHERE cold_start) AS engine
+    FROM runs WHERE id >= %(first)s
+"""
 _RECENT = "SELECT status_code, count(*) AS runs FROM runs WHERE id >= %(first)s GROUP BY status_code"
 
 
@@ -140,6 +145,16 @@ class RecentRow:
     runs: int
 
 
+@dataclass(frozen=True, slots=True)
+class ColdRow:
+    """How many of the last hour's runs were cold starts, by cause."""
+
+    machine: int
+    runtime: int
+    model: int
+    engine: int
+
+
 async def installation(transaction: Transaction) -> InstallationRow:
     """Return time, database, organizations and server processes."""
     return await transaction.one(_INSTALLATION, {"listener": LISTENER}, row=InstallationRow)
@@ -168,3 +183,8 @@ async def deliveries(transaction: Transaction) -> DeliveriesRow:
 async def recent_runs(transaction: Transaction, first_id: UUID) -> list[RecentRow]:
     """Count the runs from this id on, by status."""
     return await transaction.rows(_RECENT, {"first": first_id}, row=RecentRow)
+
+
+async def recent_cold_starts(transaction: Transaction, first_id: UUID) -> ColdRow:
+    """Count the cold starts among the runs from this id on."""
+    return await transaction.one(_COLD, {"first": first_id}, row=ColdRow)

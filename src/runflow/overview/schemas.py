@@ -92,6 +92,15 @@ class RecentRuns(BaseModel):
     cancelled: int
 
 
+class RecentColdStarts(BaseModel):
+    """How many runs that were dispatched within the last hour were cold starts, by cause; a run can have several."""
+
+    machine: int = Field(description="Their worker came only after they were dispatched.")
+    runtime: int = Field(description="The runtime of their version was built or fetched first.")
+    model: int = Field(description="Their models were loaded, or waited for a second or more.")
+    engine: int = Field(description="An engine was started for them.")
+
+
 class Overview(BaseModel):
     """The installation at one moment."""
 
@@ -104,3 +113,4 @@ class Overview(BaseModel):
     workers: list[WorkerInfo] = Field(description="Those that are connected first, then by name; at most 500.")
     deliveries: DeliveriesInfo
     last_hour: RecentRuns
+    cold_starts_last_hour: RecentColdStarts

@@ -30,7 +30,8 @@ async def collect(transaction: Transaction, space: Space | None) -> dict[str, An
     """Return the installation as a system transaction sees it; `space` is None where files lie in a bucket."""
     found = await queries.installation(transaction)
     total = await queries.queue(transaction)
-    recent = await queries.recent_runs(transaction, smallest_id(found.at - RECENT))
+    hour_ago = smallest_id(found.at - RECENT)
+    recent = await queries.recent_runs(transaction, hour_ago)
     return {
         "at": found.at,
         "server": {"version": __version__, "processes": found.server_processes},
@@ -51,4 +52,5 @@ async def collect(transaction: Transaction, space: Space | None) -> dict[str, An
         "workers": [asdict(worker) for worker in await queries.workers(transaction, CONNECTED_SECONDS)],
         "deliveries": asdict(await queries.deliveries(transaction)),
         "last_hour": dict.fromkeys(RecentRuns.model_fields, 0) | {row.status_code: row.runs for row in recent},
+        "cold_starts_last_hour": asdict(await queries.recent_cold_starts(transaction, hour_ago)),
     }

@@ -31,6 +31,7 @@ from runflow.queue.leases import OPEN, hold, latest_progress, number_of, store_e
 from runflow.queue.out_of_memory import ran_out, too_small_gb
 from runflow.queue.rows import EndedRun, HeldRun
 from runflow.queue.told_failures import LACKING, told
+from runflow.queue.waits import NOTHING, Measured, begun_at, split
 from runflow.queue.watchers import Look, Watchers
 from runflow.web.services import Services
 from runflow.workers import ability_queries
@@ -232,6 +233,8 @@ async def _apply(
         held,
         transition,
         number,
+        measured=Measured(body.timings.runtime_ms, body.timings.model_ms, body.timings.engine_ms),
+        has_begun=body.result == "succeeded" or body.timings.started_at is not None,
         prepare_ms=body.timings.prepare_ms,
         load_ms=body.timings.load_ms,
         execute_ms=body.timings.execute_ms,
@@ -259,10 +262,19 @@ async def _apply(
 
 
 def attempt_end(
-    held: HeldRun, transition: Transition, number: int, *, started_at: datetime | None = None, **told: Any
+    held: HeldRun,
+    transition: Transition,
+    number: int,
+    *,
+    started_at: datetime | None = None,
+    measured: Measured = NOTHING,
+    has_begun: bool = False,
+    **told: Any,
 ) -> AttemptEnd:
     """Return the end of a locked attempt; `told` is what its worker told of it, and is empty where it told nothing."""
     failure = transition.failure
+    began = begun_at(held, started_at or held.attempt_started_at or held.offered_at)
+    has_begun = has_begun or held.run_started_at is not None
     details = None
     if failure is not None:
         details = {"node_id": failure.node_id, "node_type": failure.node_type, "details": failure.details}
@@ -276,7 +288,8 @@ def attempt_end(
         failure_stage=failure.stage.value if failure else None,
         failure_message=failure.message if failure else None,
         failure_details=orjson.dumps(details).decode() if details else None,
-        started_at=started_at or held.attempt_started_at or held.offered_at,
+        started_at=began,
+        wait=split(held, measured, until=began if has_begun else held.run_ended_at or held.now),
         **told,
     )
 

@@ -12,8 +12,13 @@ import orjson
 
 from runflow.db.transaction import Fetched, Transaction
 from runflow.queue.rows import EndedRun, HeldRun, LockedRun
+from runflow.queue.waits import Wait
 
 # ---------------------------------------------------------------------------------------------------- an attempt's end
+COLD_MODEL_MS = 1000
+"""A run that waited so long for its models to be fetched and placed was a cold start, whatever its engine held. What is
+less is taken up by looking whether they are there."""
+
 # One statement, because the run's cost is made of what the usage row computes.
 _END_ATTEMPT = """
     WITH attempt AS (
@@ -21,7 +26,8 @@ _END_ATTEMPT = """
             started_at = coalesce(started_at, offered_at), prepare_ms = %(prepare_ms)s, load_ms = %(load_ms)s,
             execute_ms = %(execute_ms)s, upload_ms = %(upload_ms)s, cold_start = %(cold_start)s,
             peak_memory_bytes = %(peak_memory_bytes)s, failure_code = %(failure_code)s,
-            failure_message = %(failure_message)s, result_hash = %(result_hash)s
+            failure_message = %(failure_message)s, result_hash = %(result_hash)s, waited_ms = %(waited_ms)s,
+            machine_ms = %(machine_ms)s, runtime_ms = %(runtime_ms)s, model_ms = %(model_ms)s, engine_ms = %(engine_ms)s
         WHERE id = %(lease)s
     ), usage AS (
         INSERT INTO usage_records (id, org_id, run_id, attempt_id, comfyui_workflow_id, api_key_id, gpu_code,
@@ -35,15 +41,23 @@ _END_ATTEMPT = """
     UPDATE runs r SET status_code = %(run_status)s, attempt_count = greatest(r.attempt_count, %(number)s),
         started_at = CASE WHEN %(run_status)s = 'queued' THEN NULL
                      WHEN r.completed_at IS NOT NULL THEN r.started_at
-                     ELSE coalesce(r.started_at, least(clock_timestamp(),
-                         greatest(r.created_at, CAST(%(started_at)s AS timestamptz)))) END,
+                     ELSE coalesce(r.started_at, %(started_at)s) END,
         completed_at = CASE WHEN %(run_status)s = 'queued' THEN NULL
                        ELSE coalesce(r.completed_at, clock_timestamp()) END,
         duration_ms = CASE WHEN %(run_status)s = 'queued' THEN NULL
                       WHEN r.completed_at IS NOT NULL THEN r.duration_ms
                       ELSE elapsed_ms(r.created_at, clock_timestamp()) END,
         cost = coalesce(r.cost, 0) + u.cost, gpu_seconds = coalesce(r.gpu_seconds, 0) + u.gpu_seconds,
-        cold_start = r.cold_start OR %(cold_start)s,
+        cold_start = r.cold_start OR %(cold_start)s, cold_machine = r.cold_machine OR %(machine_ms)s > 0,
+        cold_runtime = r.cold_runtime OR %(runtime_ms)s > 0,
+        cold_model = r.cold_model OR %(model_ms)s >= %(cold_model_ms)s
+            OR (CAST(%(loaded)s AS boolean) IS TRUE AND (%(load_ms)s > 0
+                OR EXISTS (SELECT FROM lanes WHERE id = %(lane)s AND models_key <> ''))),
+        waited_ms = CASE WHEN %(run_status)s <> 'queued' THEN %(waited_ms)s END,
+        machine_ms = CASE WHEN %(run_status)s <> 'queued' THEN %(machine_ms)s END,
+        runtime_ms = CASE WHEN %(run_status)s <> 'queued' THEN %(runtime_ms)s END,
+        model_ms = CASE WHEN %(run_status)s <> 'queued' THEN %(model_ms)s END,
+        engine_ms = CASE WHEN %(run_status)s <> 'queued' THEN %(engine_ms)s END,
         cost_breakdown = cost_breakdown(u.gpu_code, u.price_per_second, u.prepare_seconds, u.load_seconds,
             u.execute_seconds, u.billable_seconds, 1),
         failure_code = CASE WHEN %(run_status)s = 'failed' THEN %(failure_code)s END,
@@ -68,12 +82,12 @@ _ADD_RESULTS = """
             size_bytes bigint, sha256 text, width integer, height integer)
     )
     INSERT INTO run_node_runs (id, org_id, run_id, attempt_id, node_id, node_type, title, state_code, started_at,
-                               completed_at, duration_ms, error_message)
+                               completed_at, duration_ms, load_ms, error_message)
     SELECT id, %(org)s, %(run)s, %(lease)s, node_id, node_type, title, state_code,
-           started_at, completed_at, duration_ms, error_message
+           started_at, completed_at, duration_ms, load_ms, error_message
     FROM json_to_recordset(CAST(%(nodes)s AS json)) AS n(
         id uuid, node_id text, node_type text, title text, state_code text, started_at timestamptz,
-        completed_at timestamptz, duration_ms integer, error_message text)
+        completed_at timestamptz, duration_ms integer, load_ms integer, error_message text)
 """
 
 # The peak of an engine's first run is its own. Later ones hold what stayed of the runs before, which would make room
@@ -115,8 +129,9 @@ _LEAVE_LANE = """
 class AttemptEnd:
     """Everything that the end of a locked attempt writes.
 
-    `run_status` is the run's next status; `queued` gives it back to its lane. `outputs` and `nodes` are rows of
-    `run_outputs` and `run_node_runs`; `failure_details` is JSON text.
+    `run_status` is the run's next status; `queued` gives it back to its lane. `started_at` is when it began to execute,
+    or else when its worker took it up. `outputs` and `nodes` are rows of `run_outputs` and `run_node_runs`;
+    `failure_details` is JSON text.
     """
 
     held: HeldRun
@@ -125,6 +140,7 @@ class AttemptEnd:
     run_status: str
     billable: bool
     started_at: datetime
+    wait: Wait
     failure_code: str | None = None
     failure_stage: str | None = None
     failure_message: str | None = None
@@ -161,6 +177,12 @@ async def finish(transaction: Transaction, end: AttemptEnd) -> Fetched[EndedRun]
         "gpu_code": held.gpu_code,
         "created_at": held.created_at,
         "has_node_runs": bool(end.nodes),
+        "waited_ms": end.wait.waited_ms,
+        "machine_ms": end.wait.machine_ms,
+        "runtime_ms": end.wait.runtime_ms,
+        "model_ms": end.wait.model_ms,
+        "engine_ms": end.wait.engine_ms,
+        "cold_model_ms": COLD_MODEL_MS,
     }
     ended = await transaction.later(_END_ATTEMPT, values, row=EndedRun)
     if end.outputs or end.nodes:
@@ -170,7 +192,7 @@ async def finish(transaction: Transaction, end: AttemptEnd) -> Fetched[EndedRun]
     return ended
 
 
-_PLAIN = tuple(one.name for one in fields(AttemptEnd) if one.name not in ("held", "outputs", "nodes"))
+_PLAIN = tuple(one.name for one in fields(AttemptEnd) if one.name not in ("held", "wait", "outputs", "nodes"))
 
 
 # -------------------------------------------------------------------------------------------------------- cancellation

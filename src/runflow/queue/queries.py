@@ -169,13 +169,16 @@ _HELD = """
            EXISTS (SELECT FROM webhooks w WHERE w.org_id = r.org_id AND w.disabled_at IS NULL) AS has_webhooks,
            w.auto_evaluate, w.max_running IS NOT NULL AS is_capped,
            a.id AS lease_id, a.status_code AS lease_status, a.number, a.gpu_code, a.offered_at, a.result_hash,
-           a.started_at AS attempt_started_at,
+           a.started_at AS attempt_started_at, r.started_at AS run_started_at, r.completed_at AS run_ended_at,
+           clock_timestamp() AS now, m.instance_at AS worker_came_at, m.ready_at AS worker_ready_at,
+           (SELECT max(t.completed_at) FROM run_attempts t WHERE t.run_id = r.id AND t.id <> a.id) AS requeued_at,
            (SELECT count(*) FROM run_attempts t WHERE t.run_id = r.id) AS tries,
            EXISTS (SELECT FROM run_attempts t WHERE t.run_id = r.id AND t.failure_code = 'OUT_OF_MEMORY') AS ran_out
     FROM runs r JOIN run_attempts a ON a.run_id = r.id LEFT JOIN workflows w ON w.id = r.comfyui_workflow_id
+    LEFT JOIN workers m ON m.id = a.worker_id AND m.instance = a.worker_instance
     WHERE a.id = %(lease)s AND a.worker_id = %(worker)s AND a.worker_instance = %(instance)s
       AND (CAST(%(token)s AS uuid) IS NULL
-           OR EXISTS (SELECT FROM workers m WHERE m.id = a.worker_id AND m.token_id = %(token)s))
+           OR EXISTS (SELECT FROM workers t WHERE t.id = a.worker_id AND t.token_id = %(token)s))
     FOR UPDATE OF r, a
 """
 

@@ -71,6 +71,16 @@ class HeldRun(LockedRun):
     offered_at: datetime
     result_hash: str | None
     attempt_started_at: datetime | None
+    run_started_at: datetime | None
+    """When it began to execute, as far as a heartbeat told."""
+    run_ended_at: datetime | None
+    now: datetime
+    worker_came_at: datetime | None
+    """When the attempt's process registered first; None where another one has its name by now."""
+    worker_ready_at: datetime | None
+    """When the first engine of it had started."""
+    requeued_at: datetime | None
+    """When the last attempt before this one ended."""
     tries: int
     ran_out: bool
     """Whether an earlier attempt of it ran out of memory."""

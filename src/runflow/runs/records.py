@@ -10,6 +10,7 @@ from runflow.assets.references import replaced
 from runflow.protocol.failures import TERMINAL
 from runflow.queue.position import Position
 from runflow.runs.tables import RunRow
+from runflow.runs.waits import wait_document
 from runflow.web.services import Services
 
 HEAVY: Mapping[str, str] = {
@@ -76,6 +77,7 @@ def record(
         "output_expired": run.output_expired,
         "context": None,
         "duration_ms": run.duration_ms,
+        "wait": wait_document(run),
         "cost": run.cost,
         "cost_breakdown": run.cost_breakdown,
         "nodes_total": run.nodes_total,

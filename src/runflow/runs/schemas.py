@@ -46,6 +46,7 @@ RUN_EXAMPLE: dict[str, Any] = {
     },
     "output_expired": False,
     "duration_ms": 10210,
+    "wait": {"queue_ms": 40, "machine_ms": 0, "runtime_ms": 0, "model_ms": 3, "engine_ms": 217},
     "cost": "0.004382",
     "cost_breakdown": {
         "gpu_code": "L40S",
@@ -274,6 +275,16 @@ class EvaluationSummary(BaseModel):
     score: float | None = Field(description="Mean of their scores, 0 to 1.")
 
 
+class Wait(BaseModel):
+    """What a run waited for until it began to execute, in milliseconds: the parts add up to all of its wait."""
+
+    queue_ms: int = Field(description="For its turn, for earlier attempts, and for whatever is none of the others.")
+    machine_ms: int = Field(description="Until the worker that took it was there.")
+    runtime_ms: int = Field(description="Until the runtime of its version was built or fetched.")
+    model_ms: int = Field(description="Until its models were fetched and placed.")
+    engine_ms: int = Field(description="Until an engine that takes it had started, before a worker took it or after.")
+
+
 class CostBreakdown(BaseModel):
     """How a run's cost came about: sums over its attempts, as decimal strings; class and price of the last one."""
 
@@ -318,6 +329,7 @@ class Run(BaseModel):
     output_expired: bool
     context: dict[str, Any] | None
     duration_ms: int | None
+    wait: Wait | None = Field(description="What it waited for, of its last attempt; null until that has ended.")
     cost: str | None
     cost_breakdown: CostBreakdown | None
     nodes_total: int | None

@@ -53,6 +53,14 @@ runs = Table(
     Column("gpu_seconds", Numeric(14, 3)),
     Column("cold_start", Boolean, nullable=False),
     Column("queue_ms", Integer, FetchedValue()),
+    Column("waited_ms", Integer),
+    Column("machine_ms", Integer),
+    Column("runtime_ms", Integer),
+    Column("model_ms", Integer),
+    Column("engine_ms", Integer),
+    Column("cold_machine", Boolean, nullable=False),
+    Column("cold_runtime", Boolean, nullable=False),
+    Column("cold_model", Boolean, nullable=False),
     Column("failure_code", Text),
     Column("failure_stage_code", Text),
     Column("failure_message", Text),
@@ -80,6 +88,11 @@ run_attempts = Table(
     Column("load_ms", Integer),
     Column("execute_ms", Integer),
     Column("upload_ms", Integer),
+    Column("waited_ms", Integer),
+    Column("machine_ms", Integer),
+    Column("runtime_ms", Integer),
+    Column("model_ms", Integer),
+    Column("engine_ms", Integer),
     Column("cold_start", Boolean, nullable=False),
     Column("peak_memory_bytes", BigInteger),
     Column("failure_code", Text),
@@ -123,6 +136,7 @@ run_node_runs = Table(
     time_column("started_at"),
     time_column("completed_at"),
     Column("duration_ms", Integer),
+    Column("load_ms", Integer),
     Column("error_message", Text),
     time_column("created_at", nullable=False),
 )
@@ -172,6 +186,11 @@ class RunRow:
     started_at: datetime | None
     completed_at: datetime | None
     duration_ms: int | None
+    waited_ms: int | None
+    machine_ms: int | None
+    runtime_ms: int | None
+    model_ms: int | None
+    engine_ms: int | None
     cost: Decimal | None
     failure_code: str | None
     failure_stage_code: str | None
@@ -213,6 +232,7 @@ class NodeRunRow:
     started_at: datetime | None
     completed_at: datetime | None
     duration_ms: int | None
+    load_ms: int | None
     error_message: str | None
     created_at: datetime
 
@@ -233,6 +253,11 @@ class AttemptRow:
     load_ms: int | None
     execute_ms: int | None
     upload_ms: int | None
+    waited_ms: int | None
+    machine_ms: int | None
+    runtime_ms: int | None
+    model_ms: int | None
+    engine_ms: int | None
     cold_start: bool
     peak_memory_bytes: int | None
     failure_code: str | None
@@ -247,6 +272,11 @@ class EventsRow:
     created_at: datetime
     completed_at: datetime | None
     duration_ms: int | None
+    waited_ms: int | None
+    machine_ms: int | None
+    runtime_ms: int | None
+    model_ms: int | None
+    engine_ms: int | None
     failure_code: str | None
     failure_stage_code: str | None
     failure_message: str | None

@@ -20,7 +20,9 @@ _TUNE = "SELECT set_config('work_mem', '64MB', true), set_config('jit', 'off', t
 _SERIES = """
     SELECT b.start, e.succeeded + e.failed + e.cancelled + u.unfinished AS runs, e.succeeded, e.failed, e.cancelled,
            e.total[1] AS p50_total_ms, e.total[2] AS p95_total_ms, e.gpu_seconds + u.gpu_seconds AS gpu_seconds,
-           e.cost + u.cost AS cost, e.cold_starts + u.cold_starts AS cold_starts
+           e.cost + u.cost AS cost, e.cold_starts + u.cold_starts AS cold_starts,
+           e.cold_machine + u.cold_machine AS cold_machine, e.cold_runtime + u.cold_runtime AS cold_runtime,
+           e.cold_model + u.cold_model AS cold_model
     FROM unnest(CAST(%(buckets)s AS timestamptz[])) AS b(start)
     CROSS JOIN LATERAL (
         SELECT count(*) FILTER (WHERE status_code = 'succeeded') AS succeeded,
@@ -29,13 +31,15 @@ _SERIES = """
                percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY duration_ms)
                    FILTER (WHERE status_code IN ('succeeded', 'failed')) AS total,
                coalesce(sum(gpu_seconds), 0) AS gpu_seconds, coalesce(sum(cost), 0) AS cost,
-               count(*) FILTER (WHERE cold_start) AS cold_starts
+               count(*) FILTER (WHERE cold_start) AS cold_starts, count(*) FILTER (WHERE cold_machine) AS cold_machine,
+               count(*) FILTER (WHERE cold_runtime) AS cold_runtime, count(*) FILTER (WHERE cold_model) AS cold_model
         FROM runs WHERE comfyui_workflow_id = %(workflow)s AND completed_at IS NOT NULL
             AND created_at >= greatest(b.start, %(start)s) AND created_at < least(b.start + %(width)s, %(end)s)
     ) AS e
     CROSS JOIN LATERAL (
         SELECT count(*) AS unfinished, coalesce(sum(gpu_seconds), 0) AS gpu_seconds, coalesce(sum(cost), 0) AS cost,
-               count(*) FILTER (WHERE cold_start) AS cold_starts
+               count(*) FILTER (WHERE cold_start) AS cold_starts, count(*) FILTER (WHERE cold_machine) AS cold_machine,
+               count(*) FILTER (WHERE cold_runtime) AS cold_runtime, count(*) FILTER (WHERE cold_model) AS cold_model
         FROM runs WHERE comfyui_workflow_id = %(workflow)s AND completed_at IS NULL
             AND created_at >= greatest(b.start, %(start)s) AND created_at < least(b.start + %(width)s, %(end)s)
     ) AS u
@@ -54,6 +58,31 @@ _LATENCY = """
            avg(duration_ms)::float8 AS total_average, max(duration_ms) AS total_max
     FROM runs WHERE comfyui_workflow_id = %(workflow)s AND completed_at IS NOT NULL
         AND created_at >= %(start)s AND created_at < %(end)s AND status_code IN ('succeeded', 'failed')
+"""
+
+_WAITS = """
+    WITH parts AS (
+        SELECT waited_ms - machine_ms - runtime_ms - model_ms - engine_ms AS queue_ms, machine_ms, runtime_ms, model_ms,
+               engine_ms, random() < %(share)s AS is_drawn
+        FROM runs WHERE comfyui_workflow_id = %(workflow)s AND completed_at IS NOT NULL AND waited_ms IS NOT NULL
+            AND created_at >= %(start)s AND created_at < %(end)s AND status_code IN ('succeeded', 'failed')
+    )
+    SELECT percentile_cont(CAST(%(percentiles)s AS float8[])) WITHIN GROUP (ORDER BY queue_ms)
+               FILTER (WHERE is_drawn) AS queue,
+           avg(queue_ms)::float8 AS queue_average, max(queue_ms) AS queue_max,
+           percentile_cont(CAST(%(percentiles)s AS float8[])) WITHIN GROUP (ORDER BY machine_ms)
+               FILTER (WHERE is_drawn) AS machine,
+           avg(machine_ms)::float8 AS machine_average, max(machine_ms) AS machine_max,
+           percentile_cont(CAST(%(percentiles)s AS float8[])) WITHIN GROUP (ORDER BY runtime_ms)
+               FILTER (WHERE is_drawn) AS runtime,
+           avg(runtime_ms)::float8 AS runtime_average, max(runtime_ms) AS runtime_max,
+           percentile_cont(CAST(%(percentiles)s AS float8[])) WITHIN GROUP (ORDER BY model_ms)
+               FILTER (WHERE is_drawn) AS model,
+           avg(model_ms)::float8 AS model_average, max(model_ms) AS model_max,
+           percentile_cont(CAST(%(percentiles)s AS float8[])) WITHIN GROUP (ORDER BY engine_ms)
+               FILTER (WHERE is_drawn) AS engine,
+           avg(engine_ms)::float8 AS engine_average, max(engine_ms) AS engine_max
+    FROM parts
 """
 
 _FAILURES = """
@@ -84,6 +113,9 @@ class Step:
     gpu_seconds: Decimal
     cost: Decimal
     cold_starts: int
+    cold_machine: int
+    cold_runtime: int
+    cold_model: int
 
 
 async def series(transaction: Transaction, workflow_id: UUID, period: Period) -> list[Step]:
@@ -114,9 +146,34 @@ async def latency(transaction: Transaction, workflow_id: UUID, period: Period, j
 
     When a cancelled run ended was its caller's doing.
     """
-    share = min(1.0, SAMPLE / max(judged, 1))
-    values = {**_range(workflow_id, period), "percentiles": list(PERCENTILES.values()), "share": share}
-    return await transaction.one(_LATENCY, values, row=Latencies)
+    return await transaction.one(_LATENCY, _drawn(workflow_id, period, judged), row=Latencies)
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """For how long runs waited, and for what, in milliseconds; None where there is none to judge."""
+
+    queue: list[float] | None
+    """One for each of `PERCENTILES`, as in the others."""
+    queue_average: float | None
+    queue_max: int | None
+    machine: list[float] | None
+    machine_average: float | None
+    machine_max: int | None
+    runtime: list[float] | None
+    runtime_average: float | None
+    runtime_max: int | None
+    model: list[float] | None
+    model_average: float | None
+    model_max: int | None
+    engine: list[float] | None
+    engine_average: float | None
+    engine_max: int | None
+
+
+async def waits(transaction: Transaction, workflow_id: UUID, period: Period, judged: int) -> Waits:
+    """Return what the runs waited for that succeeded or failed, of which there are `judged`."""
+    return await transaction.one(_WAITS, _drawn(workflow_id, period, judged), row=Waits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +187,11 @@ class Failures:
 async def failures(transaction: Transaction, workflow_id: UUID, period: Period) -> list[Failures]:
     """Return how many runs failed by `failure_code`, most frequent first."""
     return await transaction.rows(_FAILURES, _range(workflow_id, period), row=Failures)
+
+
+def _drawn(workflow_id: UUID, period: Period, judged: int) -> dict[str, Any]:
+    share = min(1.0, SAMPLE / max(judged, 1))
+    return {**_range(workflow_id, period), "percentiles": list(PERCENTILES.values()), "share": share}
 
 
 def _range(workflow_id: UUID, period: Period) -> dict[str, Any]:

@@ -23,6 +23,7 @@ async def run_performance(services: Services, caller: Principal, workflow_id: UU
         series = await queries.series(transaction, workflow_id, period)
         sums = totals(series)
         latency = await queries.latency(transaction, workflow_id, period, sums["succeeded"] + sums["failed"])
+        waits = await queries.waits(transaction, workflow_id, period, sums["succeeded"] + sums["failed"])
         failures = await queries.failures(transaction, workflow_id, period)
     return {
         "from": period.start,
@@ -33,6 +34,13 @@ async def run_performance(services: Services, caller: Principal, workflow_id: UU
             "queue": percentiles(latency.queue, latency.queue_average, latency.queue_max),
             "execution": percentiles(latency.execution, latency.execution_average, latency.execution_max),
             "total": percentiles(latency.total, latency.total_average, latency.total_max),
+        },
+        "wait_ms": {
+            "queue": percentiles(waits.queue, waits.queue_average, waits.queue_max),
+            "machine": percentiles(waits.machine, waits.machine_average, waits.machine_max),
+            "runtime": percentiles(waits.runtime, waits.runtime_average, waits.runtime_max),
+            "model": percentiles(waits.model, waits.model_average, waits.model_max),
+            "engine": percentiles(waits.engine, waits.engine_average, waits.engine_max),
         },
         "failures": [{"failure_code": row.failure_code, "count": row.count} for row in failures],
         "series": [step(row) for row in series],
@@ -51,6 +59,12 @@ def totals(series: list[Step]) -> dict[str, Any]:
         "gpu_seconds": float(sum(row.gpu_seconds for row in series)),
         "cost": sum(row.cost for row in series),
         "cold_starts": sum(row.cold_starts for row in series),
+        "cold_starts_by_cause": {
+            "machine": sum(row.cold_machine for row in series),
+            "runtime": sum(row.cold_runtime for row in series),
+            "model": sum(row.cold_model for row in series),
+            "engine": sum(row.cold_starts for row in series),
+        },
         "success_rate": round(succeeded / judged, 4) if judged else None,
     }
 

@@ -17,10 +17,12 @@ from runflow.workers.tables import worker_lists, workers
 
 _REGISTER = """
     INSERT INTO workers AS w (id, name, instance, gpu_code, gpu_name, memory_gb, labels, engine,
-                              status_code, status_detail, token_id, abilities, abilities_hash, abilities_at, sandbox)
+                              status_code, status_detail, token_id, abilities, abilities_hash, abilities_at, sandbox,
+                              ready_at)
     VALUES (%(id)s, %(name)s, %(instance)s, %(gpu_code)s, %(gpu_name)s, %(memory_gb)s, CAST(%(labels)s AS json),
             CAST(%(engine)s AS json), %(status_code)s, %(status_detail)s, %(token_id)s,
-            CAST(%(abilities)s AS json), %(abilities_hash)s, clock_timestamp(), CAST(%(sandbox)s AS json))
+            CAST(%(abilities)s AS json), %(abilities_hash)s, clock_timestamp(), CAST(%(sandbox)s AS json),
+            CASE WHEN %(status_code)s = 'ready' THEN now() END)
     ON CONFLICT (name) DO UPDATE SET instance = excluded.instance, gpu_code = excluded.gpu_code,
         gpu_name = excluded.gpu_name, memory_gb = excluded.memory_gb, labels = excluded.labels,
         engine = excluded.engine, status_code = excluded.status_code,
@@ -30,7 +32,10 @@ _REGISTER = """
                        AND w.sandbox::text IS NOT DISTINCT FROM excluded.sandbox::text
                        AND w.instance = excluded.instance THEN w.abilities_at ELSE excluded.abilities_at END,
         former_instances = CASE WHEN w.instance = excluded.instance THEN w.former_instances
-                           ELSE (w.instance || w.former_instances)[1:64] END
+                           ELSE (w.instance || w.former_instances)[1:64] END,
+        instance_at = CASE WHEN w.instance = excluded.instance THEN w.instance_at ELSE now() END,
+        ready_at = CASE WHEN w.instance = excluded.instance THEN coalesce(w.ready_at, excluded.ready_at)
+                   ELSE excluded.ready_at END
     WHERE (w.token_id IS NULL OR w.token_id = excluded.token_id
         OR (w.instance <> excluded.instance
             AND EXISTS (SELECT FROM worker_tokens t WHERE t.id = w.token_id AND t.revoked_at IS NOT NULL)))

@@ -10,6 +10,8 @@ workers = Table(
     uuid_column("id", primary_key=True),
     Column("name", Text, nullable=False),
     uuid_column("instance", nullable=False),
+    time_column("instance_at", nullable=False),
+    time_column("ready_at"),
     Column("gpu_code", Text, nullable=False),
     Column("gpu_name", Text),
     Column("memory_gb", Integer, nullable=False),

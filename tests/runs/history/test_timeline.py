@@ -21,7 +21,10 @@ def row_of(
 ) -> EventsRow:
     """Return a row of `queries.EVENTS`."""
     empty = dict.fromkeys(
-        ("completed_at", "duration_ms", "failure_code", "failure_stage_code", "failure_message", "cancellation_reason")
+        (
+            *("completed_at", "duration_ms", "failure_code", "failure_stage_code", "failure_message"),
+            *("cancellation_reason", "waited_ms", "machine_ms", "runtime_ms", "model_ms", "engine_ms"),
+        )
     )
     return EventsRow(
         **{**empty, **more}, status_code=status_code, attempts=list(attempts), events=list(events), created_at=START

@@ -83,8 +83,8 @@ async def attempts_of(transaction: Transaction, run_ids: list[UUID]) -> list[Att
 
 # -------------------------------------------------------------------------------------------------------------- events
 EVENTS = """
-    SELECT r.status_code, r.created_at, r.completed_at, r.duration_ms, r.failure_code, r.failure_stage_code,
-           r.failure_message, r.cancellation_reason,
+    SELECT r.status_code, r.created_at, r.completed_at, r.duration_ms, r.waited_ms, r.machine_ms, r.runtime_ms,
+           r.model_ms, r.engine_ms, r.failure_code, r.failure_stage_code, r.failure_message, r.cancellation_reason,
            (SELECT coalesce(json_agg(a ORDER BY a.number), '[]'::json) FROM (
                 SELECT number, offered_at, started_at, status_code = 'succeeded' OR execute_ms > 0 AS ran,
                        EXISTS (SELECT FROM run_events e WHERE e.run_id = t.run_id AND e.attempt_id = t.id
@@ -124,6 +124,7 @@ NODE_RUN_LIST = ListSpec(
         ListField("title", run_node_runs.c.title, FieldKind.STRING, sortable=False, nullable=True),
         ListField("state_code", run_node_runs.c.state_code, FieldKind.ENUM, choices=tuple(NodeState)),
         ListField("duration_ms", run_node_runs.c.duration_ms, FieldKind.INT, nullable=True),
+        ListField("load_ms", run_node_runs.c.load_ms, FieldKind.INT, nullable=True),
         ListField("error_message", run_node_runs.c.error_message, FieldKind.STRING, sortable=False, nullable=True),
         ListField("created_at", run_node_runs.c.created_at, FieldKind.TIMESTAMP),
         ListField("started_at", run_node_runs.c.started_at, FieldKind.TIMESTAMP, nullable=True),

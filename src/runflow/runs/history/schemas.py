@@ -6,8 +6,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from runflow.runs.schemas import Run
+from runflow.runs.schemas import Run, Wait
 from runflow.runs.tables import AttemptRow, LogRow, NodeRunRow
+from runflow.runs.waits import wait_document
 from runflow.web.responses import Timestamp
 
 
@@ -63,6 +64,7 @@ class NodeRun(BaseModel):
     title: str | None
     state_code: NodeState
     duration_ms: int | None
+    load_ms: int | None = Field(description="How much of it was loading models; null where that is not known.")
     error_message: str | None
     created_at: Timestamp
     started_at: Timestamp | None
@@ -89,9 +91,10 @@ class Attempt(BaseModel):
     started_at: Timestamp | None
     completed_at: Timestamp | None
     prepare_ms: int | None = Field(description="Fetching inputs, placing resources.")
-    load_ms: int | None = Field(description="Starting the engine, loading models.")
-    execute_ms: int | None
+    load_ms: int | None = Field(description="Loading models inside the engine, as far as it tells.")
+    execute_ms: int | None = Field(description="The engine's other work on the prompt.")
     upload_ms: int | None
+    wait: Wait | None = Field(description="What it waited for since the run was submitted; null until it has ended.")
     cold_start: bool
     peak_memory_bytes: int | None = Field(
         description="The most memory that the engine needed: of the GPU, or without one of its process."
@@ -101,7 +104,7 @@ class Attempt(BaseModel):
 
 
 _TOLD = frozenset({"level_code", "message"})
-_ATTEMPT = tuple(Attempt.model_fields)
+_ATTEMPT = tuple(name for name in Attempt.model_fields if name != "wait")
 _OF_FLOWS = ("flow_id", "input", "output", "input_signature", "preview_type", "preview_value", "cost")
 _NODE_RUN_EMPTY = {**dict.fromkeys(_OF_FLOWS), "retry_count": 0}
 _NODE_RUN = tuple(name for name in NodeRun.model_fields if name not in _NODE_RUN_EMPTY)
@@ -109,7 +112,7 @@ _NODE_RUN = tuple(name for name in NodeRun.model_fields if name not in _NODE_RUN
 
 def attempt_record(row: AttemptRow) -> dict[str, Any]:
     """Return one attempt."""
-    return {name: getattr(row, name) for name in _ATTEMPT}
+    return {name: getattr(row, name) for name in _ATTEMPT} | {"wait": wait_document(row)}
 
 
 def node_run_record(row: NodeRunRow) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from runflow.protocol.events import FIRST_OF_SERVER, NUMBERS_PER_ATTEMPT
 from runflow.protocol.failures import TERMINAL
 from runflow.queue.queries import DISPATCHING
 from runflow.runs.tables import EventsRow
+from runflow.runs.waits import wait_document
 
 PER_ATTEMPT = NUMBERS_PER_ATTEMPT
 QUEUED = 1
@@ -104,6 +105,7 @@ def _derived(run: EventsRow) -> Iterator[RunEvent]:
             run.completed_at or run.created_at,
             is_terminal=True,
             duration_ms=run.duration_ms,
+            wait=wait_document(run),
             failure_code=run.failure_code,
             failure_stage_code=run.failure_stage_code,
             failure_message=run.failure_message,
