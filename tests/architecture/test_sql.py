@@ -49,6 +49,7 @@ SYSTEM_TRANSACTIONS = frozenset(
         "sources/startup.py",
         "workflows/public.py",
         "workflows/version_sources.py",
+        "workflows/runtime/builds.py",
         "workflows/runtime/known.py",
     }
 )

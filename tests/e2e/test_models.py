@@ -3,8 +3,6 @@
 import hashlib
 import io
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from plugin.deploy.model_upload import LocalModel, send_model
 from plugin.deploy.platform import Platform as Server
 from plugin.deploy.target import Target
 from runflow.client import RunFailed, Runflow
-from tests.support.http_server import QuietHandler, serving
+from tests.support.model_host import hosting
 from tests.support.platform_fixtures import Platform, nodes_folder, until
 from tests.support.upscaler import prompt, safetensors
 
@@ -67,22 +65,6 @@ async def test_a_format_that_can_hold_code_waits_and_says_the_next_step(
         assert '"upscale_models/third.pth"' in api.get_run(run)["waiting_reason"]
         api.cancel(run)
     assert not placed_as(platform, "third.pth")
-
-
-@contextmanager
-def hosting(files: dict[str, bytes]) -> Iterator[str]:
-    """A host of models, by path."""
-
-    class Handler(QuietHandler):
-        def do_GET(self) -> None:
-            content = files[self.path]
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-    with serving(Handler) as url:
-        yield url
 
 
 def colour(api: Runflow, path: str) -> tuple[int, ...]:

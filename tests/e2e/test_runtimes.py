@@ -2,10 +2,7 @@
 
 import hashlib
 import io
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +13,12 @@ import pytest
 from PIL import Image
 
 from runflow.client import RunFailed, Runflow
-from tests.e2e.test_models import hosting
 from tests.support.e2e_prompts import node, output
-from tests.support.platform_fixtures import Platform, installation, remove, until
+from tests.support.model_host import hosting
+from tests.support.package_index import build_wheel
+from tests.support.platform_fixtures import Platform, installation, until
+from tests.support.repositories import commit_files
 from tests.support.upscaler import safetensors
-from tests.worker.runtime.build.repositories import commit_files
-from tests.worker.runtime.build.wheels import build_wheel
 
 COMFYUI = {"version": "0.30.0"}
 FIRST_BUILD_SECONDS = 900.0
@@ -183,21 +180,22 @@ def test_a_pack_that_does_not_work_ends_its_run_with_its_name_and_log(bench: Ben
         assert api.wait(api.submit(plain["path"], {})["id"], timeout=300)["status_code"] == "succeeded"
 
 
-def test_a_build_waits_for_the_operators_approval(comfyui_dir: Path, tmp_path: Path) -> None:
-    for bench in started(comfyui_dir, tmp_path, "approved"):
-        packs = bench.pack("asking")
-        with Runflow(bench.platform.url, bench.key) as api:
-            deployed = api.deploy("asking", shown("asking"), custom_nodes=packs, environment={"comfyui": COMFYUI})
-            assert deployed["can_run"] is False
-            assert any("approv" in one["message"] for one in deployed["warnings"])
-            run = api.submit(deployed["path"], {})
-            until(lambda: "approved" in str(api.get_run(run)["waiting_reason"]), "the reason", 60)
-            command = [sys.executable, "-m", "runflow", "sources", "list", "--json"]
-            environment = {**bench.platform._env, "RUNFLOW_API_KEY": bench.key, "RUNFLOW_SERVER": bench.platform.url}
-            listed = json.loads(subprocess.run(command, env=environment, check=True, capture_output=True).stdout)
-            origins = {one["origin"] for one in listed}
-            assert packs["asking"]["origin"] in origins
-            approve = [*command[:-2], "approve", f"{packs['asking']['origin']}@{packs['asking']['commit']}"]
-            subprocess.run(approve, env=environment, check=True)
-            assert api.wait(run["id"], timeout=FIRST_BUILD_SECONDS)["status_code"] == "succeeded"
-        remove(bench.platform)
+@pytest.fixture
+def asking(comfyui_dir: Path, tmp_path: Path) -> Iterator[Bench]:
+    """One whose worker builds what the operator has approved."""
+    yield from started(comfyui_dir, tmp_path, "approved")
+
+
+def test_a_build_waits_for_the_operators_approval(asking: Bench) -> None:
+    pack = asking.pack("asking")
+    source = pack["asking"]
+    with Runflow(asking.platform.url, asking.key) as api:
+        deployed = api.deploy("asking", shown("asking"), custom_nodes=pack, environment={"comfyui": COMFYUI})
+        assert deployed["can_run"] is False
+        assert any(source["origin"] in one["message"] for one in deployed["warnings"])
+        run = api.submit(deployed["path"], {})
+        until(lambda: "approved" in str(api.get_run(run)["waiting_reason"]), "the reason", 60)
+        (waiting,) = [one for one in api.sources() if one["origin"] == source["origin"]]
+        assert (waiting["state_code"], waiting["commit"]) == ("waiting", source["commit"])
+        api.approve_source(waiting["id"])
+        assert api.wait(run["id"], timeout=FIRST_BUILD_SECONDS)["status_code"] == "succeeded"

@@ -20,7 +20,8 @@ def manifest(*origins: str, commit: str = COMMIT, **packs: Any) -> dict[str, Any
     rows = {
         f"pack{at}": {"origin": origin, "commit": commit, "classes": ["Anything"]} for at, origin in enumerate(origins)
     }
-    return {"custom_nodes": rows | packs, "environment": {"packages": {"numpy": "2.1", "pillow": "11.0"}}}
+    environment = {"comfyui": {"version": "0.30.0"}, "packages": {"numpy": "2.1", "pillow": "11.0"}}
+    return {"custom_nodes": rows | packs, "environment": environment}
 
 
 async def deploy(client: httpx.AsyncClient, *origins: str, **more: Any) -> dict[str, Any]:

@@ -1,18 +1,19 @@
 """Engines of runtimes beside those of the worker's own ComfyUI: who gets which, and when they go."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from runflow.worker.engine.base import EngineStartFailed
+from runflow.worker.engine.base import EngineError, EngineStartFailed
 from runflow.worker.engine_pool import EnginePool, GivenBack
 from runflow.worker.engine_supervisor import EngineState, EngineStatus, NoEngine
 from runflow.worker.pooled_engine import Seat
 from runflow.worker.settings import Limits
+from tests.support.waiting import until
 from tests.worker.scripted_engine import ScriptedEngine
 from tests.worker.scripted_engines import BLUE, RED, ScriptedEngines
 
@@ -25,7 +26,7 @@ class Bench:
     def __init__(self, base: Path, *, quick: bool = True, idle_seconds: float = 3600.0) -> None:
         self.engines = ScriptedEngines(base, quick=quick)
         self.runtime_of: dict[int, str] = {}
-        self.refused: dict[str, Exception] = {}
+        self.refused: dict[str, NoEngine | EngineError] = {}
         self.states: list[EngineState] = []
         self.pool = EnginePool(
             lambda: self._made(""),
@@ -67,12 +68,6 @@ async def running(bench: Bench) -> AsyncIterator[Bench]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
 async def test_a_run_gets_an_engine_of_its_runtime_and_no_other(tmp_path: Path) -> None:
     async with running(Bench(tmp_path)) as bench:
         own, first = await bench.seat(""), await bench.seat(ONE)
@@ -103,8 +98,10 @@ async def test_engines_that_boot_live_beside_those_of_other_runtimes_as_far_as_t
 async def test_an_engine_of_a_runtime_goes_when_nobody_uses_it_and_the_own_one_comes_back(tmp_path: Path) -> None:
     async with running(Bench(tmp_path, quick=False, idle_seconds=0.05)) as bench:
         seat = await bench.seat(ONE)
-        await asyncio.sleep(0.1)
-        assert bench.alive() == [ONE], "one with a run is used"
+        bench.pool.leave(await bench.seat(TWO))
+        # The other one's time comes while this one, which is older, has a run.
+        await until(lambda: TWO not in bench.alive())
+        assert ONE in bench.alive(), "one with a run is used"
         bench.pool.leave(seat)
         await until(lambda: bench.alive() == [""])
         assert bench.pool.runtimes == {""}

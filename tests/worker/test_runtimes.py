@@ -17,8 +17,8 @@ from runflow.worker.engine_supervisor import NoEngine
 from runflow.worker.lease import Lease
 from runflow.worker.runtime.build.folder import RuntimeInUse
 from runflow.worker.runtimes import BuildFailed, WorkerRuntimes
-from tests.worker.runtime.build.small_builds import ONE, TWO, SmallPlace
-from tests.worker.runtime.trees import git
+from tests.support.comfyui_trees import git
+from tests.support.small_builds import ONE, TWO, SmallPlace
 
 PROMPT = {"1": {"class_type": "Alpha", "inputs": {}}}
 

@@ -28,7 +28,7 @@ def about_approval(record: dict[str, Any]) -> list[str]:
 async def stuck(able: MakeAble) -> dict[str, Any]:
     """Return the choice of a GPU class whose one worker lacks what the packs bring."""
     gpu = f"GPU-{new_id().hex[-8:]}"
-    await able(CLASSES - {"Anything"}, gpu=gpu)
+    await able(CLASSES - {"Anything"}, gpu=gpu, builds="approved")
     return {"gpu_mode": "explicit", "gpu_explicit_models": [gpu]}
 
 

@@ -16,9 +16,9 @@ from runflow.worker.runtime.record import is_usable, read_record, unfinished
 from runflow.worker.runtime.report import LogReporter
 from runflow.worker.runtime.source import SourceAsk
 from runflow.worker.runtime.torch_build import Build
+from tests.support.comfyui_trees import make_repository
+from tests.support.tiny_wheels import make_torch
 from tests.worker.runtime.conftest import CopyEnvironment, put_environment
-from tests.worker.runtime.trees import make_repository
-from tests.worker.runtime.wheels import make_torch
 
 NEEDS = "aiohttp\ntransformers\nsafetensors\ntorch\n"
 

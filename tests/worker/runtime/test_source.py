@@ -15,8 +15,8 @@ from runflow.worker.runtime.environment import Environment
 from runflow.worker.runtime.report import LogReporter
 from runflow.worker.runtime.source import FetchedSource, SourceAsk, fetch_source, plan_source
 from runflow.worker.runtime.source_package import PackagedRelease
+from tests.support.comfyui_trees import git, make_repository, make_tree
 from tests.support.http_server import serving
-from tests.worker.runtime.trees import git, make_repository, make_tree
 
 REPORTER = LogReporter()
 

@@ -10,9 +10,9 @@ import pytest
 
 from runflow.worker.runtime.build.failed import RuntimeBuildFailed, SourceNotApproved
 from runflow.worker.runtime.build.manifest import ComfyAsk, PackAsk, RuntimeAsk
-from tests.worker.runtime.build.repositories import add_module, commit_files
-from tests.worker.runtime.build.small_builds import ONE, THREE, TWO, SmallPlace, is_whole
-from tests.worker.runtime.build.wheels import build_wheel
+from tests.support.package_index import build_wheel
+from tests.support.repositories import add_module, commit_files
+from tests.support.small_builds import ONE, THREE, TWO, SmallPlace, is_whole
 
 
 @pytest.fixture

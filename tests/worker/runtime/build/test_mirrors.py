@@ -11,9 +11,9 @@ import pytest
 from runflow.worker.runtime.build import guarded_git
 from runflow.worker.runtime.build.mirrors import Limits, Mirrors
 from runflow.worker.runtime.commands import SourceRefused
+from tests.support.comfyui_trees import git
 from tests.support.http_server import QuietHandler, serving
-from tests.worker.runtime.build.repositories import add_module, commit_files, commit_tree, write_object
-from tests.worker.runtime.trees import git
+from tests.support.repositories import add_module, commit_files, commit_tree, write_object
 
 NOWHERE = "c" * 40
 

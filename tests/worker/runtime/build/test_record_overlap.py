@@ -8,7 +8,7 @@ from runflow.worker.runtime.commands import run
 from runflow.worker.runtime.environment import Environment, find_uv
 from runflow.worker.runtime.index_settings import Indexes, IndexSettings
 from runflow.worker.runtime.report import LogReporter
-from tests.worker.runtime.build.wheels import build_wheel
+from tests.support.package_index import build_wheel
 
 RECORD = 'both.py,,\n\n"a, b.py",sha256=x,1\n__pycache__/both.cpython-311.pyc,,\nmeta.egg-info/PKG-INFO,,\n'
 

@@ -17,7 +17,7 @@ from runflow.worker.runtime.commands import CommandFailed, InstallError, run
 from runflow.worker.runtime.environment import Environment, find_uv
 from runflow.worker.runtime.index_settings import Indexes, IndexSettings
 from runflow.worker.runtime.report import LogReporter
-from tests.worker.runtime.build.wheels import build_sdist, build_wheel, serving_index
+from tests.support.package_index import build_sdist, build_wheel, serving_index
 
 COMFYUI = ["numpy>=1.25", "kornia"]
 

@@ -20,10 +20,10 @@ from runflow.worker.runtime.build.steps import BuildReport
 from runflow.worker.runtime.build.workshop import Workshop
 from runflow.worker.runtime.environment import Environment
 from runflow.worker.runtime.index_settings import Indexes, IndexSettings
-from tests.worker.runtime.build.repositories import commit_files
-from tests.worker.runtime.build.wheels import build_wheel
-from tests.worker.runtime.trees import make_repository
-from tests.worker.runtime.wheels import make_torch
+from tests.support.comfyui_trees import make_repository
+from tests.support.package_index import build_wheel
+from tests.support.repositories import commit_files
+from tests.support.tiny_wheels import make_torch
 
 ONE, TWO, THREE = (f"rt1-{number * 16}" for number in "123")
 TORCH = "2.13.0+cpu"

@@ -4,7 +4,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.worker.runtime.trees import git
+from tests.support.comfyui_trees import git
 
 
 def commit_files(folder: Path, files: Mapping[str, str | bytes], links: Mapping[str, str] | None = None) -> str:
