@@ -1,6 +1,7 @@
 """The operator's look at sources by the SDK."""
 
 import asyncio
+import contextlib
 
 import httpx
 
@@ -13,8 +14,14 @@ async def test_sources_are_listed_approved_and_revoked(
     own_address: str, client: httpx.AsyncClient, operator: httpx.AsyncClient
 ) -> None:
     key = operator.headers["Authorization"].removeprefix("Bearer ")
+    async with contextlib.AsyncExitStack() as opened:
+        await _look(own_address, key, client, opened)
+
+
+async def _look(own_address: str, key: str, client: httpx.AsyncClient, opened: contextlib.AsyncExitStack) -> None:
     for of in (Runflow, AsyncRunflow):
         api, origin = Both(of(own_address, key)), fresh_origin()
+        opened.push_async_callback(api.close)
         made = await deploy(client, origin)
         (source,) = await api.sources(q=f"origin:'{origin}'")
         assert isinstance(source, Source) and (source.commit, source.state_code) == (COMMIT, "waiting")

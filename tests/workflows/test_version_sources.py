@@ -22,7 +22,9 @@ def shown(*origins: str) -> list[dict[str, str]]:
 
 
 def about_approval(record: dict[str, Any]) -> list[str]:
-    return [one["message"] for one in record["warnings"] if "approv" in one["message"] or "revoked" in one["message"]]
+    """What is said beside the sentence that no worker can run it yet."""
+    told = [one["message"] for one in record["warnings"] if not one["message"].startswith("No connected worker")]
+    return [text for text in told if "approv" in text or "revoked" in text]
 
 
 async def stuck(able: MakeAble) -> dict[str, Any]:
