@@ -88,6 +88,7 @@ CLASSES = strategies.lists(
 ).map(lambda found: [gpu(one.code, ord(one.code[0]) % 3, one.memory_gb) for one in found])
 
 
+@hypothesis.settings(deadline=None)
 @hypothesis.given(CLASSES, strategies.integers(0, 100))
 def test_nobody_starves_whatever_classes_there_are(classes: list[GpuClass], least_gb: int) -> None:
     able = [one for one in classes if fits(least_gb, one.code, one.memory_gb)]
