@@ -141,3 +141,31 @@ async def test_who_could_not_be_served_is_taken_to_have_had_something(
         assert row is not None
         had.append(row.virtual_time)
     assert had[0] < 5000 and had[1:] == [5001.0, 5002.0], "a run of a lane that has completed none counts a second"
+
+
+async def test_a_claim_of_a_gpu_that_is_too_small_finds_nothing(
+    services: Services, dispatch: Dispatch, worker: Worker, workflow: Deployed
+) -> None:
+    run = await dispatch()
+    found = []
+    async with services.db.system() as transaction:
+        lane = await transaction.one_value("SELECT lane_id FROM runs WHERE id = %(id)s", {"id": run["id"]}, of=UUID)
+        await transaction.run("UPDATE lanes SET out_of_memory_gb = 24 WHERE id = %(id)s", {"id": lane})
+    for memory_gb in (24, 25):
+        async with services.db.system() as transaction:
+            claimed = await queries.claim(
+                transaction,
+                lane=lane,
+                lease=new_id(),
+                worker=UUID(worker.worker_id),
+                instance=worker.instance,
+                gpu_code=workflow.gpu,
+                memory_gb=memory_gb,
+                offer_seconds=5.0,
+                loads=False,
+                most_running=None,
+                least=0.0,
+            )
+        found.append(await claimed.fetchone())
+    assert found[0] is None, "whatever its process remembers"
+    assert found[1] is not None and found[1].least_gb == 25
