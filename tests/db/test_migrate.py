@@ -13,6 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import URL, create_engine
 
+from runflow.accounts.keys.scopes import ALL_SCOPES
 from runflow.db import roles
 from runflow.db.migrate import MIGRATION_LOCK, Migration, MigrationFailed, SchemaTooNew, migrate, migrations, upgrade
 from runflow.db.tables import metadata
@@ -157,6 +158,52 @@ async def test_keys_of_other_organizations_lose_the_scope_that_is_the_operator_s
         found = connection.execute("SELECT org_id, scopes FROM api_keys").fetchall()
         forced = connection.execute("SELECT relforcerowsecurity FROM pg_class WHERE relname = 'api_keys'").fetchone()
     assert dict(found) == {mine: ["runs:read", "organizations:create"], other: ["runs:read"]}
+    assert forced == (True,)
+
+
+async def test_an_installation_from_before_sources_has_its_versions_read_and_its_operator_able_to_approve(
+    owner_url: URL, master_key: MasterKey
+) -> None:
+    url = fresh_database(owner_url, "before_sources")
+    await run(url, master_key, [one for one in migrations() if one.file.name < "0039"])
+    before = [scope for scope in ALL_SCOPES if not scope.startswith("sources:")]
+    held = {"all": before, "few": ["runs:read", "workers:edit"], "other": before}
+    versions = [new_id() for _ in range(2)]
+    with psycopg.connect(dsn(url)) as connection:
+        for slug, names in (("first", ("all", "few")), ("second", ("other",))):
+            org, workflow = new_id(), new_id()
+            connection.execute(
+                "INSERT INTO organizations (id, slug, name, created_at) VALUES (%s, %s, '', clock_timestamp())",
+                [org, slug],
+            )
+            for name in names:
+                connection.execute(
+                    "INSERT INTO api_keys (id, org_id, name, key_hash, key_prefix, scopes) "
+                    "VALUES (%s, %s, %s, %s, '', %s)",
+                    [new_id(), org, name, name.encode(), held[name]],
+                )
+            if slug == "second":
+                connection.execute(
+                    "INSERT INTO workflows (id, org_id, slug, name, version_id, version) "
+                    "VALUES (%s, %s, 'w', 'w', %s, '2')",
+                    [workflow, org, versions[1]],
+                )
+                for number, version in enumerate(versions, 1):
+                    connection.execute(
+                        "INSERT INTO workflow_versions (id, org_id, workflow_id, number, workflow_json, custom_nodes, "
+                        "interface, fingerprint) VALUES (%s, %s, %s, %s, '{}', %s, '{}', '')",
+                        [version, org, workflow, number, None if number == 1 else "{}"],
+                    )
+    await migrate(url, master_key)
+    with psycopg.connect(dsn(url)) as connection:
+        found: dict[str, Any] = dict(connection.execute("SELECT name, scopes FROM api_keys").fetchall())
+        unread = connection.execute("SELECT version_id, org_id FROM unread_versions").fetchall()
+        forced = connection.execute(
+            "SELECT bool_and(relforcerowsecurity) FROM pg_class WHERE relname = ANY(%s)",
+            [["api_keys", "workflow_versions", "version_sources"]],
+        ).fetchone()
+    assert found == held | {"all": [*before, "sources:read", "sources:approve"]}
+    assert unread == [(versions[1], org)]
     assert forced == (True,)
 
 
