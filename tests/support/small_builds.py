@@ -4,16 +4,22 @@ As a program it builds one runtime, to be killed: `python -m … FOLDER FINGERPR
 """
 
 import asyncio
+import atexit
 import ensurepip
+import os
 import shutil
 import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import orjson
 
 from runflow.worker.runtime.build.builder import BuiltRuntime, RuntimeBuilder
 from runflow.worker.runtime.build.checking import Checked, refuse_missing
+from runflow.worker.runtime.build.environments import torch_environment, torch_name
 from runflow.worker.runtime.build.manifest import ComfyAsk, PackAsk, RuntimeAsk
 from runflow.worker.runtime.build.mirrors import MayFetch, anything
 from runflow.worker.runtime.build.steps import BuildReport
@@ -27,6 +33,21 @@ from tests.support.tiny_wheels import make_torch
 
 ONE, TWO, THREE = (f"rt1-{number * 16}" for number in "123")
 TORCH = "2.13.0+cpu"
+
+
+@cache
+def _torch() -> Path:
+    """Return the environment that holds a torch, made once for this process."""
+    folder = Path(tempfile.mkdtemp(prefix="runflow-torch-", dir=tempfile.gettempdir()))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    place = SmallPlace(folder)
+    make_torch(place.index, TORCH)
+    for wheel in (Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl"):
+        shutil.copy(wheel, place.index)  # environments are seeded with it, which takes ten times as long without
+    log = folder / "log"
+    with ThreadPoolExecutor(1) as pool:  # who asks may have a loop of its own
+        made = pool.submit(lambda: asyncio.run(torch_environment(place.workshop, BuildReport(log)))).result()
+    return made.folder
 
 
 async def check(comfyui: Path, environment: Environment, ask: RuntimeAsk, report: BuildReport) -> Checked:
@@ -74,10 +95,15 @@ class SmallPlace:
         commits["1.2.3"] = commit_files(tree, {"custom_nodes/example.py.off": "", "comfy/model.py": "x = 1\n" * 100})
         (self.folder / "commit").write_text(commits["1.2.3"])
         make_torch(self.index, TORCH)
-        for wheel in (Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl"):
-            shutil.copy(wheel, self.index)  # environments are seeded with it, which takes ten times as long without
         for version in ("1.0", "2.0"):
             self.wheel("shade", version)
+        # Every place has the same torch, which takes most of a build to install.
+        shutil.copytree(
+            _torch(),
+            self.workshop.environments.folder / torch_name(self.workshop),
+            symlinks=True,
+            copy_function=os.link,
+        )
         return self
 
     def wheel(self, name: str, version: str, *requires: str) -> Path:

@@ -16,7 +16,7 @@ from runflow.worker.engine.boot import OwnedSettings
 from runflow.worker.engine_supervisor import NoEngine
 from runflow.worker.lease import Lease
 from runflow.worker.runtime.build.folder import RuntimeInUse
-from runflow.worker.runtimes import BuildFailed, WorkerRuntimes
+from runflow.worker.runtimes import BuildFailed, Ready, WorkerRuntimes, name_of
 from tests.support.comfyui_trees import git
 from tests.support.small_builds import ONE, TWO, SmallPlace
 
@@ -88,17 +88,18 @@ def sources(lease: Lease) -> list[Source]:
 async def test_the_first_lease_has_it_built_and_the_next_finds_it(place: SmallPlace, runtimes: WorkerRuntimes) -> None:
     told: list[str] = []
     lease = leased(place)
-    report = await runtimes.ready(lease, told.append)
+    ready = await runtimes.ready(lease, told.append)
+    report = ready.report
     assert report is not None and report.succeeded and report.fingerprint == ONE
     assert "Looking at alpha." in report.log
     assert told[0].startswith("Building the runtime") and "Fetching the node pack alpha" in " ".join(told)
     again: list[str] = []
-    assert await runtimes.ready(lease, again.append) is None
+    assert await runtimes.ready(lease, again.append) == Ready(ready.name)
     assert again == []
 
 
 async def test_a_lease_that_needs_none_is_not_looked_at(place: SmallPlace, runtimes: WorkerRuntimes) -> None:
-    assert await runtimes.ready(leased(place, order=None), print) is None
+    assert await runtimes.ready(leased(place, order=None), print) == Ready("")
     assert place.workshop.runtimes.list() == ()
 
 
@@ -121,7 +122,7 @@ async def test_only_what_is_approved_is_fetched(place: SmallPlace, runtimes: Wor
     with pytest.raises(BuildFailed):
         await runtimes.ready(leased(place, order=BuildOrder(approved=[core, fork])), print)
     decorated = [Source(f"{one.origin}/", one.commit) for one in (core, pack)]
-    assert await runtimes.ready(leased(place, order=BuildOrder(approved=decorated)), print) is not None
+    assert await runtimes.ready(leased(place, order=BuildOrder(approved=decorated)), print)
 
 
 async def test_a_manifest_that_cannot_be_built_is_refused_with_its_reason(
@@ -148,26 +149,38 @@ async def test_a_class_that_the_runtime_lacks_fails_also_where_it_is_there(
 async def test_engines_of_a_runtime_share_a_home_that_keeps_it_and_is_let_go_of(
     place: SmallPlace, runtimes: WorkerRuntimes
 ) -> None:
+    name = name_of(runtimes._asked(leased(place)))
     with pytest.raises(NoEngine):
-        runtimes.engine(ONE)
+        runtimes.engine(name)
     await runtimes.ready(leased(place), print)
-    first, second = runtimes.engine(ONE), runtimes.engine(ONE)
+    first, second = runtimes.engine(name), runtimes.engine(name)
     assert first is not second
     assert len(runtimes.homes) == 1
     with pytest.raises(RuntimeInUse):
-        place.workshop.runtimes.remove(ONE)
-    await runtimes.close_idle({ONE})
+        place.workshop.runtimes.remove(name)
+    await runtimes.close_idle({name})
     assert len(runtimes.homes) == 1
     await runtimes.close_idle(())
     assert runtimes.homes == []
-    place.workshop.runtimes.remove(ONE)
+    place.workshop.runtimes.remove(name)
     with pytest.raises(NoEngine):
-        runtimes.engine(ONE)
+        runtimes.engine(name)
 
 
 async def test_two_runs_wait_for_one_build(place: SmallPlace, runtimes: WorkerRuntimes) -> None:
     lease = leased(place, TWO)
-    reports = await asyncio.gather(*(runtimes.ready(lease, print) for _ in range(3)))
-    assert all(report is None or report.succeeded for report in reports)
+    ready = await asyncio.gather(*(runtimes.ready(lease, print) for _ in range(3)))
     (only,) = place.workshop.runtimes.list()
-    assert only.runtime.fingerprint == TWO
+    assert {one.name for one in ready} == {only.runtime.fingerprint}
+
+
+async def test_what_is_built_decides_which_runtime_it_is_not_what_its_author_calls_it(
+    place: SmallPlace, runtimes: WorkerRuntimes
+) -> None:
+    """A row that is read as our own plugin is left out, though the fingerprint that was sent is the same."""
+    honest, other = leased(place), leased(place)
+    other.manifest["custom_nodes"]["alpha"]["plugin"] = True
+    assert honest.fingerprint == other.fingerprint
+    with pytest.raises(BuildFailed, match="lacks the node classes Alpha"):
+        await runtimes.ready(other, print)
+    assert (await runtimes.ready(honest, print)).name

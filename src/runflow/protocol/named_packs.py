@@ -18,6 +18,7 @@ MOST_CLASSES = 5_000
 MOST_NAME = 200
 """Longest name, in characters."""
 
+_INSTALLER = re.compile(r"comfyui[-_. ]?manager", re.IGNORECASE)
 _PLUGIN_NAME = "comfyui-runflow"
 _PLUGIN_ORIGIN = "https://github.com/runflow-io/comfyui-runflow"
 _COMES_WITH_COMFYUI = frozenset({"websocket_image_save"})
@@ -40,6 +41,11 @@ def is_brought_along(name: Any, row: Any) -> bool:
     own_origin = undecorated(origin_of(row) or "").lower() == _PLUGIN_ORIGIN
     is_stock = name in _COMES_WITH_COMFYUI and not origin_of(row) if isinstance(name, str) else False
     return own_name or own_origin or is_stock or row.get("plugin") is True
+
+
+def is_installer(name: Any, origin: str | None) -> bool:
+    """Return whether a pack is ComfyUI-Manager: what it installs would be in no record, so no runtime has it."""
+    return any(isinstance(one, str) and _INSTALLER.search(one) for one in (name, origin))
 
 
 def is_folder_name(name: Any) -> bool:

@@ -121,12 +121,7 @@ class Attempt:
         self._seat: Seat | None = None
         self._built: BuildReport | None = None
         self._leaving: asyncio.Task[None] | None = None
-        self._timings: dict[str, Any] = {
-            "started_at": None,
-            "load_ms": 0,
-            "execute_ms": 0,
-            "upload_ms": 0,
-        }
+        self._timings: dict[str, Any] = {"started_at": None, "load_ms": 0, "execute_ms": 0, "upload_ms": 0}
 
     @property
     def is_slow(self) -> bool:
@@ -245,16 +240,18 @@ class Attempt:
         """Prepare, take a turn on the engine, and return how the prompt ended and what it was."""
         try:
             with self._waits.for_runtime():
-                self._built = await self._preparation.build(self._context.runtimes, self._tell)
+                ready = await self._preparation.build(self._context.runtimes, self._tell)
+            self._built = ready.report
         except BuildFailed as failed_build:
             self._built = failed_build.report
-            self._report.log("error", failed_build.report.log[-MAX_LINE:], CLOCK.now())
+            if self.lease.tracebacks:  # it tells what the version is made of
+                self._report.log("error", failed_build.report.log[-MAX_LINE:], CLOCK.now())
             raise
         fetched = await self._preparation.fetch(takes_models=self._context.executor.takes_models, tell=self._tell)
         for _ in range(_ENGINE_CHANGES):
             await self._leave()
             try:
-                self._seat = seat = await self._context.executor.seat(self.lease, fetched.models)
+                self._seat = seat = await self._context.executor.seat(self.lease, fetched.models, ready.name)
             except EngineError as error:
                 raise RunFailed(engine_failure(error, Stage.PREPARE)) from error
             self._waits.seats.append(seat)

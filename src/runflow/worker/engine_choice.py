@@ -119,6 +119,7 @@ class EngineFinder:
 
         return replace(
             self._owned(built.comfyui, base, built.python),
+            is_strangers=True,
             more_folders=more_folders,
             more_models=lambda: [*own_models(own), *named_models(own)],
         )

@@ -266,6 +266,7 @@ class EnginePool:
             self._requests.remove(request)
             if not request.seat.done():
                 request.seat.set_exception(why)
+        self._wake.set()  # others may have stood behind them
 
     def _seat_waiting(self) -> list[tuple[str, str]]:
         """Seat in order whoever can be, note of the others what they wait for, and return who is without an engine.

@@ -125,8 +125,10 @@ class Executor:
         """Whether engines here are given models."""
         return self._pool.takes_models
 
-    async def seat(self, lease: Lease, models: RunModels) -> Seat:
+    async def seat(self, lease: Lease, models: RunModels, runtime: str = "") -> Seat:
         """Return a place in an engine of the run's domain, which has no other model under the path of one of its.
+
+        `runtime` is of whose engines one is wanted, empty: of the worker's own ComfyUI's.
 
         Whoever has it must call `leave`. Raises `GivenBack` when there is none soon.
         """
@@ -136,7 +138,7 @@ class Executor:
             domain = f"{domain} {lease.version_id}"
         elif self.takes_models:
             domain = self._views.domain_of(domain, models.names, models.there, lease.prompt, lease.values)
-        return await self._pool.seat(domain, lease.version_id, lease.fingerprint if lease.build is not None else "")
+        return await self._pool.seat(domain, lease.version_id, runtime)
 
     def leave(self, seat: Seat) -> None:
         """Nothing of the run is left in its engine: another domain's may follow."""

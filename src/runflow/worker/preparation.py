@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from runflow.protocol.failures import FailureCode, Stage
-from runflow.protocol.runtimes import BuildReport
 from runflow.worker.engine.base import Engine, EngineError
 from runflow.worker.failures import RunFailed, engine_failure, failed, timeout_failure
 from runflow.worker.lease import Lease
 from runflow.worker.prepare import Fetched, Fetching, fetch, place
-from runflow.worker.runtimes import WorkerRuntimes
+from runflow.worker.runtimes import Ready, WorkerRuntimes
 from runflow.worker.store.progress import Tell
 from runflow.worker.waits import Waits
 
@@ -51,13 +50,13 @@ class Preparation:
         self._on_slow = on_slow
         self._fetched: Fetched | None = None
 
-    async def build(self, runtimes: WorkerRuntimes | None, tell: Tell) -> BuildReport | None:
-        """Wait for the run's runtime; return how its build went, None where there was nothing to build.
+    async def build(self, runtimes: WorkerRuntimes | None, tell: Tell) -> Ready:
+        """Wait for the run's runtime.
 
         How long that may take is not the run's own time limit: another's run may have it built.
         """
         if self._lease.build is None:
-            return None
+            return Ready("")
         if runtimes is None:
             message = "This worker builds no runtimes (RUNFLOW_RUNTIME_BUILDS is off). Dispatch the run again."
             raise failed(FailureCode.RUNTIME_BUILD_FAILED, Stage.PREPARE, message, retryable=True)

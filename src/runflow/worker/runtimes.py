@@ -6,11 +6,13 @@ no engine of it has been there for long.
 
 import asyncio
 import contextlib
+import hashlib
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import orjson
 import structlog
 
 from runflow.protocol.bounds import MAX_SENTENCE
@@ -38,6 +40,26 @@ IDLE_SECONDS = 600.0
 _TIDY_SECONDS = 30.0
 _EVICT_SECONDS = 3600.0
 
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A runtime that is there; an empty name is the worker's own ComfyUI. `report`: how its build went, if one did."""
+
+    name: str
+    report: BuildReport | None = None
+
+
+def name_of(ask: RuntimeAsk) -> str:
+    """Return the name of the runtime that has what is asked for, made of all that decides what it holds.
+
+    A version's fingerprint is made of what its author sent, and two of those may be read as one thing here or as two.
+    """
+    packs = [[pack.name, pack.origin, pack.commit] for pack in ask.packs]
+    core = [ask.comfyui.origin, ask.comfyui.commit, ask.comfyui.version]
+    told = orjson.dumps([core, packs, dict(ask.packages)], option=orjson.OPT_SORT_KEYS)
+    return f"runtime-{hashlib.sha256(told).hexdigest()[:32]}"
+
+
 MakeSettings = Callable[[BuiltRuntime, Path], OwnedSettings]
 """Returns how engines of a runtime are started, with a base folder of their own."""
 
@@ -48,6 +70,7 @@ class _Home:
     home: EngineHome
     held: contextlib.ExitStack
     used_at: float = field(default_factory=time.monotonic)
+    is_closing: bool = False
 
 
 class WorkerRuntimes:
@@ -72,56 +95,64 @@ class WorkerRuntimes:
         self._make_settings = make_settings
         self._prepare = prepare
         self._idle_seconds = idle_seconds
+        self._one_at_a_time = asyncio.Semaphore(1)
         self._built: dict[str, BuiltRuntime] = {}
         self._homes: dict[str, _Home] = {}
 
-    async def ready(self, lease: Lease, tell: Tell) -> BuildReport | None:
-        """Make sure that the runtime of a lease is there; return how its build went, None where it was there already.
+    async def ready(self, lease: Lease, tell: Tell) -> Ready:
+        """Make sure that the runtime of a lease is there; return its name, and how its build went.
 
-        Raises `BuildFailed`, with the same report.
+        Raises `BuildFailed`, with a report.
         """
         order = lease.build
         if order is None:
-            return None
+            return Ready("")
         fingerprint, began = lease.fingerprint, time.monotonic()
         try:
             ask = self._asked(lease)
-            found = self._builder.workshop.runtimes.find(fingerprint)
-            if found is not None:
-                self._use(self._builder.found(found, ask))
-                return None
+            name = name_of(ask)
+            if self._builder.workshop.runtimes.find(name) is not None:
+                # As if it was to be built: then nobody removes it before its engine has it.
+                self._use(await self._builder.ready(name, ask, may_fetch=_may_fetch(order.approved)))
+                return Ready(name)
             said = tell if lease.tracebacks else (lambda _: None)
             tell("Building the runtime of this version: its first run here waits for that.")
-            built = await self._builder.ready(fingerprint, ask, may_fetch=_may_fetch(order.approved), tell=said)
+            async with self._one_at_a_time:
+                built = await self._builder.ready(name, ask, may_fetch=_may_fetch(order.approved), tell=said)
             self._use(built)
         except (ManifestRefused, RuntimeBuildFailed) as error:
             is_passing = isinstance(error, RuntimeBuildFailed) and not (error.is_permanent or error.waits_for)
             raise BuildFailed(_report_of(error, fingerprint, began), retryable=is_passing) from error
         seconds = time.monotonic() - began
         tell(f"The runtime is built; that took {seconds:.0f} s.")
-        return BuildReport(
+        report = BuildReport(
             fingerprint=fingerprint,
             succeeded=True,
             elapsed_ms=round(seconds * 1000),
             log=await asyncio.to_thread(_tail, built.runtime.log),
         )
+        return Ready(name, report)
 
-    def engine(self, fingerprint: str) -> Engine:
+    def engine(self, name: str) -> Engine:
         """Return an engine of a runtime, not started. Raises `NoEngine`."""
-        built = self._built.get(fingerprint)
+        built = self._built.get(name)
         if built is None:
-            raise NoEngine(f"The runtime {fingerprint} is not ready.")
-        one = self._homes.get(fingerprint)
+            raise NoEngine(f"The runtime {name} is not ready.")
+        one = self._homes.get(name)
+        if one is not None and one.is_closing:
+            raise NoEngine(f"The runtime {name} is being let go of.")
         if one is None:
             held = contextlib.ExitStack()
             try:
-                held.enter_context(self._builder.workshop.runtimes.use(fingerprint))
+                held.enter_context(self._builder.workshop.runtimes.use(name))
             except RuntimeMissing as missing:
-                del self._built[fingerprint]
+                del self._built[name]
                 raise NoEngine(str(missing)) from missing
-            home = EngineHome(self._make_settings(built, self._bases / fingerprint[-16:]))
+            except OSError as error:
+                raise NoEngine(f"The runtime {name} cannot be used: {error.strerror}.") from error
+            home = EngineHome(self._make_settings(built, self._bases / name[-16:]))
             self._prepare(home)
-            one = self._homes[fingerprint] = _Home(built, home, held)
+            one = self._homes[name] = _Home(built, home, held)
         one.used_at = time.monotonic()
         return OwnedEngine(one.home.settings, one.home)
 
@@ -155,10 +186,14 @@ class WorkerRuntimes:
             await self._close(fingerprint)
 
     async def _close(self, fingerprint: str) -> None:
-        one = self._homes.pop(fingerprint)
+        one = self._homes[fingerprint]
+        if one.is_closing:
+            return
+        one.is_closing = True
         try:
             await one.home.close()
         finally:
+            self._homes.pop(fingerprint, None)
             one.held.close()
 
     async def _evict(self) -> None:

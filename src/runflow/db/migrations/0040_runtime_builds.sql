@@ -1,5 +1,5 @@
--- How the builds of runtimes went, on each worker. A runtime is named by what it is built of, so whoever has a version with
--- its fingerprint knows all that a log can say of it.
+-- How the builds of runtimes went, on each worker, by the fingerprint of the version that had it built. Whoever has a version
+-- with a fingerprint has sent its whole manifest, so a log tells nobody what they do not know.
 CREATE TABLE runtime_builds (
     fingerprint  text NOT NULL,
     worker_name  text NOT NULL,

@@ -57,6 +57,8 @@ class OwnedSettings:
     uid_without: Callable[[], int | None] = lambda: None
     disk_limit_bytes: int | None = None
     more_folders: Callable[[], tuple[Path, ...]] = lambda: ()
+    is_strangers: bool = False
+    """It was built of what a version names, not installed by the operator: see `isolation.view.Runtime`."""
     more_models: Callable[[], list[tuple[str, Path]]] = list
     """Tells kind and folder of models that it uses beside those of its ComfyUI."""
     boot_seconds: float = 600.0
@@ -127,7 +129,7 @@ def can_run_as(uid: int, python: Path, comfy_dir: Path) -> bool:
     code = "import sys; open(sys.argv[1]).close()"
     try:
         tried = subprocess.run(
-            [str(python), "-c", code, "main.py"],
+            [str(python), "-I", "-S", "-c", code, "main.py"],
             cwd=comfy_dir,
             user=uid,
             group=uid,

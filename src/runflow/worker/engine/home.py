@@ -75,7 +75,8 @@ class EngineHome:
         settings = self.settings
         plugin = plugin_folder(settings)
         more = tuple(folder for folder in (plugin, *self._more_folders) if folder is not None)
-        return Runtime(settings.comfy_dir.absolute(), find_python(settings), self.base_dir, more)
+        python = find_python(settings)
+        return Runtime(settings.comfy_dir.absolute(), python, self.base_dir, more, settings.is_strangers)
 
     @property
     def facts(self) -> SandboxFacts:

@@ -33,7 +33,8 @@ class EnvironmentDamaged(InstallError):
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s@]+@")
 _TAIL_LINES = 15
-_LAST_WORDS_SECONDS = 5.0
+_LAST_WORDS_SECONDS = 120.0
+"""How long is waited for a thread whose commands were killed: what it holds must not be another's before it ends."""
 
 
 class CommandFailed(InstallError):
@@ -140,6 +141,13 @@ class _Work:
 
 
 _of_thread = threading.local()
+
+
+def killed_with_its_thread(process: "subprocess.Popen[bytes]") -> None:
+    """Let a command of this thread end where the work of `in_thread` is called off."""
+    work: _Work | None = getattr(_of_thread, "work", None)
+    if work is not None:
+        work.began(process, alone=False)
 
 
 async def in_thread(work: Callable[[], T]) -> T:

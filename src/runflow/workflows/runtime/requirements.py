@@ -14,7 +14,13 @@ from runflow.db.transaction import Transaction
 from runflow.models.cached import cached_models, has_address
 from runflow.models.service import declared
 from runflow.protocol.abilities import PICKLES
-from runflow.protocol.named_packs import is_brought_along, named_packs
+from runflow.protocol.named_packs import (
+    is_brought_along,
+    is_folder_name,
+    is_installer,
+    named_packs,
+    origin_of,
+)
 from runflow.sources.named import NamedSource, named_sources
 from runflow.workflows import queries
 from runflow.workflows.queries import NeedsRow
@@ -108,7 +114,11 @@ def _unbuildable(core: Mapping[str, Any], custom_nodes: Any, sources: Iterable[N
     if not _text(core.get("version")) and "ComfyUI" not in named:
         return "names no commit and no version of ComfyUI"
     for name, row in named_packs(custom_nodes):
-        if not is_brought_along(name, row) and name not in named:
+        if is_brought_along(name, row):
+            continue
+        if not is_folder_name(name) or is_installer(name, origin_of(row) if isinstance(row, Mapping) else None):
+            return f"names {str(name)[:80]!r}, which is no node pack that is built"
+        if name not in named:
             return f"does not say which repository and commit the node pack {name!r} is from"
     return ""
 

@@ -2,14 +2,20 @@
 
 import asyncio
 import os
+import socket
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from runflow.worker.runtime.build.builder import RuntimeBuilder
+from runflow.worker.runtime.build.checking import Checked
 from runflow.worker.runtime.build.failed import RuntimeBuildFailed, SourceNotApproved
 from runflow.worker.runtime.build.manifest import ComfyAsk, PackAsk, RuntimeAsk
+from runflow.worker.runtime.build.steps import BuildReport
+from runflow.worker.runtime.environment import Environment
 from tests.support.package_index import build_wheel
 from tests.support.repositories import add_module, commit_files
 from tests.support.small_builds import ONE, THREE, TWO, SmallPlace, is_whole
@@ -49,7 +55,9 @@ async def test_packs_that_need_other_packages_have_runtimes_beside_each_other(pl
     asks = [place.ask(place.pack(name, f"shade=={version}\n")) for name, version in (("alpha", "1.0"), ("beta", "2.0"))]
     built = [await place.build(fingerprint, ask) for fingerprint, ask in zip((ONE, TWO), asks, strict=True)]
     for one, version in zip(built, ("1.0", "2.0"), strict=True):
-        found = os.popen(f"{one.python} -c 'import shade; print(shade.version)'").read().strip()
+        found = (
+            Environment(one.environment, place.workshop.indexes, None).ask("import shade; print(shade.version)").strip()
+        )
         assert found == version
     # torch is there once: its files have names in both, and in the environment that holds it alone.
     files = [next(one.environment.glob("lib/python*/site-packages/torch/__init__.py")) for one in built]
@@ -121,12 +129,6 @@ async def test_what_is_no_comfyui_is_refused(place: SmallPlace) -> None:
     assert "is not a ComfyUI" in failed.message
 
 
-@pytest.fixture
-def refused(place: SmallPlace) -> Iterator[set[str]]:
-    """Origins that must not be fetched from."""
-    yield set()
-
-
 async def test_each_source_is_asked_about_before_it_is_fetched(place: SmallPlace) -> None:
     alpha = place.pack("alpha")
     asked: list[tuple[str, str]] = []
@@ -167,20 +169,26 @@ async def test_submodules_come_with_the_commit_that_names_them(place: SmallPlace
     assert {"origin": shared.as_uri(), "commit": inner} in built.runtime.record()["sources"]
 
 
-async def test_a_package_of_a_repository_is_built_confined_at_a_commit(place: SmallPlace) -> None:
+async def test_a_package_of_a_repository_is_built_confined_at_a_commit(
+    place: SmallPlace, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNFLOW_TOKEN", "secret")
     source = place.folder / "packs/tint"
+    outside = socket.create_server(("127.0.0.1", 0))
+    request.addfinalizer(outside.close)
     setup = (
         "import os, setuptools, socket\n"
         "assert not os.environ.get('RUNFLOW_TOKEN')\n"
-        "try:\n    socket.create_connection(('127.0.0.1', 9), 1)\n"
-        "except ConnectionRefusedError:\n    raise SystemExit('it has a network')\n"
+        f"try:\n    socket.create_connection({outside.getsockname()}, 5)\n"
         "except OSError:\n    pass\n"
+        "else:\n    raise SystemExit('it has a network')\n"
         "setuptools.setup(name='tint', version='3.1', py_modules=['tint'])\n"
     )
     commit = commit_files(source, {"setup.py": setup, "tint.py": "value = 9\n"})
-    for name in ("setuptools", "wheel"):
+    for name in ("setuptools", "wheel", "packaging"):
         _fetch_wheel(place, name)
-    alpha = place.pack("alpha", f"tint @ git+{source.as_uri()}\n", code="import tint")
+    # As most packs write it, which does not say what the package is called.
+    alpha = place.pack("alpha", f"git+{source.as_uri()}\n", code="import tint")
     asked: list[tuple[str, str]] = []
     built = await place.build(ONE, place.ask(alpha), lambda *one: asked.append(one))
     assert (source.as_uri(), commit) in asked
@@ -204,6 +212,31 @@ async def test_a_package_that_cannot_be_built_is_its_packs_fault(place: SmallPla
     assert (failed.step, failed.pack) == ("packages", "alpha")
     missing = await failure(place, place.ask(place.pack("beta", f"tint @ git+{source.as_uri()}@nowhere\n")), THREE)
     assert "nowhere" in missing.message and missing.pack == "beta"
+
+
+@pytest.mark.parametrize("where", ["pyvenv.cfg", "lib/python3.11/os.py", "lib/evil", "x/y"])
+async def test_a_package_that_stands_in_for_a_part_of_python_is_refused(place: SmallPlace, where: str) -> None:
+    """The scripts that put engines into their sandbox run before it is there, by that Python."""
+    build_wheel(place.index, "lurk", "1.0", {f"lurk-1.0.data/data/{where}": "home = custom_nodes/alpha\n"})
+    failed = await failure(place, place.ask(place.pack("alpha", "lurk\n")))
+    assert failed.step == "environment"
+    assert f"A package writes {where.partition('/')[0] if where == 'x/y' else where}" in failed.message
+
+
+async def test_nothing_of_an_installed_package_runs_while_it_is_built(place: SmallPlace) -> None:
+    """What a package leaves for the start of Python runs where engines do, and nowhere before."""
+    proof = place.folder / "proof"
+    files = {"lurk.py": "", "lurk.pth": f"import pathlib; pathlib.Path({str(proof)!r}).touch()\n"}
+    build_wheel(place.index, "lurk", "1.0", files)
+
+    async def unlooked(_tree: Path, _environment: Environment, ask: RuntimeAsk, _report: BuildReport) -> Checked:
+        return Checked(list(ask.node_types), {})
+
+    built = await RuntimeBuilder(place.workshop, unlooked).ready(ONE, place.ask(place.pack("alpha", "lurk\n")))
+    assert list(built.environment.glob("lib/python*/site-packages/lurk.pth"))
+    assert not proof.exists()
+    subprocess.run([built.python, "-c", ""], check=True)
+    assert proof.exists(), "else this test would prove nothing"
 
 
 async def test_what_only_removed_runtimes_had_is_removed_after_them(place: SmallPlace) -> None:
@@ -236,9 +269,6 @@ async def test_a_full_disk_is_told_and_passes(place: SmallPlace, monkeypatch: py
 
 def _fetch_wheel(place: SmallPlace, name: str) -> None:
     """Put a real package into the index, from the environment that the tests run in."""
-    import subprocess
-    import sys
-
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, name]
         subprocess.run(command, check=True, env={**os.environ, "UV_CACHE_DIR": ""})

@@ -37,6 +37,10 @@ def test_a_good_one_is_taken(tmp_path: Path) -> None:
 BAD = {
     "another's name": (GOOD | {f"{INFO}/METADATA": "Name: other\nVersion: 1.0\n"}, "not 'some-thing'"),
     "another version": (GOOD | {f"{INFO}/METADATA": "Name: some-thing\nVersion: 2\n"}, "not '1.0'"),
+    "an address": (
+        GOOD | {f"{INFO}/METADATA": GOOD[f"{INFO}/METADATA"] + "Requires-Dist: evil @ https://example.com/evil.whl\n"},
+        "names an address",
+    ),
     "two of them": (GOOD | {"y-1.0.dist-info/METADATA": ""}, "must have one"),
     "none": ({"x.py": ""}, "must have one"),
     "another's folder": ({place.replace("some_", "other_"): text for place, text in GOOD.items()}, "another one's"),

@@ -91,6 +91,8 @@ class Runtime:
     base_dir: Path
     more: tuple[Path, ...] = ()
     """Further folders that it reads: the plugin's source, folders of models that its settings name."""
+    is_strangers: bool = False
+    """Files of its environment were written by others than the operator: what these name is not shown to it."""
 
 
 def mounts(
@@ -104,7 +106,7 @@ def mounts(
     found = [
         *_system(network=network),
         *_devices(gpu=gpu),
-        *_interpreter(runtime.python, runtime.base_dir),
+        *_interpreter(runtime.python, runtime.base_dir, is_strangers=runtime.is_strangers),
         *_comfyui(runtime, layered=layered, owner=owner),
         *_base(runtime, life, owner),
         *(_bind(folder, folder.resolve()) for folder in runtime.more if folder.exists()),
@@ -226,14 +228,14 @@ def _device(place: Path) -> Mount:
     return Mount("bind", str(place), source=str(place), devices=True, optional=True)
 
 
-def _interpreter(python: Path, base: Path) -> Iterator[Mount]:
+def _interpreter(python: Path, base: Path, *, is_strangers: bool = False) -> Iterator[Mount]:
     """The environment and the Python that it was made from, by every path that leads there.
 
     Of one that lies in somebody's home (`~/bin/python3`) only its programs and libraries: that home holds keys.
     """
     seen: set[Path] = set()
     privates = [folder for folder in (base.resolve(), home_folder()) if folder is not None]
-    for prefix in _prefixes(python):
+    for prefix in _hops(python) if is_strangers else _prefixes(python):
         if any(_is_within(private, prefix.resolve()) for private in privates):
             for name in ("bin", "lib", "lib64"):
                 if _is_folder(prefix / name) and prefix not in (Path("/"), Path("/usr")):
@@ -246,6 +248,12 @@ def _interpreter(python: Path, base: Path) -> Iterator[Mount]:
 
 
 def _prefixes(python: Path) -> Iterator[Path]:
+    yield from _hops(python)
+    yield from _named(python)
+
+
+def _hops(python: Path) -> Iterator[Path]:
+    """Yield where the links from an environment's interpreter lead."""
     hop = python.absolute()
     for _ in range(16):
         yield hop.parent.parent
@@ -253,6 +261,10 @@ def _prefixes(python: Path) -> Iterator[Path]:
         if not hop.is_symlink():
             break
         hop = Path(os.path.normpath(hop.parent / hop.readlink()))
+
+
+def _named(python: Path) -> Iterator[Path]:
+    """Yield what files of an environment name."""
     configuration = python.absolute().parent.parent / "pyvenv.cfg"
     if configuration.is_file():
         for line in configuration.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -1,7 +1,7 @@
 """From what a version asks for to a ComfyUI that was seen to work: sources, packages, environment, check."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,13 @@ class RuntimeBuilder:
         with report.begin(Step.PACKAGES, "Finding one set of packages for ComfyUI and its node packs"):
             wanted = [git for pack in required for git in pack.git]
             built = await build_packages(workshop, torch, wanted, may_fetch, report, part / "wheels.log")
-            resolution = await in_thread(partial(self._resolve, ask, part / COMFYUI, required, built, torch))
+            # Many do not say what the package is called; its wheel does.
+            required = [
+                replace(pack, git=tuple(replace(one, name=built[one].name) for one in pack.git if one in built))
+                for pack in required
+            ]
+            packages = list({one.name: one for one in built.values()}.values())
+            resolution = await in_thread(partial(self._resolve, ask, part / COMFYUI, required, packages, torch))
             for text in (*resolution.held, *(f"The author's {one} is not kept." for one in resolution.dropped)):
                 report.note(text)
         with report.begin(Step.ENVIRONMENT, f"Installing {len(resolution.packages)} packages"):
@@ -90,7 +96,7 @@ class RuntimeBuilder:
         used = environment_in(workshop, environment.folder)
         with report.begin(Step.CHECK, "Starting ComfyUI to see that it has every node class"):
             checked = await self._check(part / COMFYUI, used, ask, report)
-        return self._record(sources, built, resolution, torch, environment) | {
+        return self._record(sources, packages, resolution, torch, environment) | {
             "node_types": checked.node_types,
             "not_imported": checked.not_imported,
         }

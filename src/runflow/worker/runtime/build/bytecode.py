@@ -17,7 +17,8 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 _AT_ONCE = 64
-_SKIPPED = {"__pycache__", ".git"}
+_SKIPPED = {"__pycache__", ".git", "pip"}
+"""What is not compiled: no engine imports pip, and it is most of a small environment."""
 _PRIVATE = "-"
 """Instead of a folder: nothing is shared."""
 

@@ -11,15 +11,19 @@ from runflow.worker.engine.base import EngineError
 from runflow.worker.engine.boot import OwnedSettings
 from runflow.worker.engine.home import EngineHome
 from runflow.worker.engine.owned import OwnedEngine
+from runflow.worker.runtime.build.confinement import BuildsNotConfined
 from runflow.worker.runtime.build.manifest import RuntimeAsk
 from runflow.worker.runtime.build.steps import BuildReport
-from runflow.worker.runtime.commands import InstallError
+from runflow.worker.runtime.commands import InstallError, in_thread
 from runflow.worker.runtime.environment import Environment
 
 _FAILED = re.compile(r"Cannot import .*[/\\](?P<pack>[^/\\\s]+) module for custom nodes: (?P<why>.+)")
 _MOST_LOG = 4 * 1024 * 1024
 _MOST_NAMED = 10
 _MOST_WHY = 400
+_CANNOT = "Cannot import "
+_LONGEST_LINE = 2_000
+"""Packs write into that log, too: nothing is looked for in longer lines."""
 
 
 class ClassesMissing(InstallError):
@@ -53,17 +57,24 @@ async def check_runtime(comfyui: Path, environment: Environment, ask: RuntimeAsk
             enclosed=True,
             network=False,
             fork_levels=(),
+            is_strangers=True,
             more_folders=lambda: (environment.root,),
         )
         home = EngineHome(settings)
         engine = OwnedEngine(settings, home)
         try:
+            await home.open()
+            if not home.sandbox.separates_files:
+                raise BuildsNotConfined(
+                    "Nothing on this machine keeps what is built to itself, so its code is not run. "
+                    f"{home.sandbox.why_not_better or ''} Or set RUNFLOW_RUNTIME_BUILDS=off here."
+                )
             description = await engine.start(None)
         except EngineError as error:
             raise InstallError(f"ComfyUI does not start. {error}\n{_tail(engine.log_path)}") from error
         finally:
             await engine.stop()
-            failed = _failed_imports(engine.log_path)
+            failed = await in_thread(lambda: _failed_imports(engine.log_path))
             await home.close()
     for pack, why in failed.items():
         report.note(f"The node pack {pack} was not imported: {why}")
@@ -91,8 +102,9 @@ def refuse_missing(node_types: Collection[str], ask: RuntimeAsk, failed: Mapping
 
 
 def _failed_imports(log: Path) -> dict[str, str]:
-    found = _FAILED.finditer(_tail(log, _MOST_LOG))
-    return {one["pack"]: one["why"].strip()[:_MOST_WHY] for one in found}
+    lines = (line for line in _tail(log, _MOST_LOG).splitlines() if len(line) <= _LONGEST_LINE)
+    found = (_FAILED.search(line) for line in lines if _CANNOT in line)
+    return {one["pack"]: one["why"].strip()[:_MOST_WHY] for one in found if one is not None}
 
 
 def _tail(path: Path, most: int = 4000) -> str:

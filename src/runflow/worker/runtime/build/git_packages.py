@@ -54,12 +54,13 @@ async def build_packages(
     may_fetch: MayFetch,
     reporter: Reporter,
     log: Path,
-) -> list[BuiltPackage]:
-    """Build those that this machine needs; what was built of a commit before is taken as it is.
+) -> dict[GitRequirement, BuiltPackage]:
+    """Build those that this machine needs, and return each; what was built of a commit before is taken as it is.
 
     `torch` is the environment whose Python builds. Raises `PackageNotBuilt`, and what `may_fetch` raises.
     """
-    found: dict[str, BuiltPackage] = {}
+    found: dict[GitRequirement, BuiltPackage] = {}
+    named: dict[str, BuiltPackage] = {}
     for one in wanted:
         if not _applies(one):
             continue
@@ -78,14 +79,15 @@ async def build_packages(
             raise PackageNotBuilt(
                 f"The pack {one.pack} wants {one.name or 'a package'} from {one.origin}. {error}", (one.pack,)
             ) from error
-        other = found.setdefault(canonicalize_name(built.name), built)
+        found[one] = built
+        other = named.setdefault(canonicalize_name(built.name), built)
         if (other.origin, other.commit) != (built.origin, built.commit):
             raise PackageNotBuilt(
                 f"{built.name} is wanted from {other.origin} at {other.commit} and, by the pack {one.pack}, from "
                 f"{built.origin} at {built.commit}. Take commits of the packs that agree.",
                 (one.pack,),
             )
-    return list(found.values())
+    return found
 
 
 def _applies(one: GitRequirement) -> bool:

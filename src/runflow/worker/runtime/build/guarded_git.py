@@ -15,7 +15,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from runflow.protocol.origins import ALWAYS_ALLOWED
-from runflow.worker.runtime.commands import CommandFailed, InstallError, SourceRefused, run, without_credentials
+from runflow.worker.runtime.commands import (
+    CommandFailed,
+    InstallError,
+    SourceRefused,
+    killed_with_its_thread,
+    run,
+    without_credentials,
+)
 
 _KEPT = ("PATH", "TMPDIR", "TZ", "SSH_AUTH_SOCK", *("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"))
 """What git gets of our environment, proxies in both spellings."""
@@ -91,6 +98,7 @@ class GuardedGit:
                 )
             except FileNotFoundError:
                 raise InstallError(f"{what} failed: git is not installed.") from None
+            killed_with_its_thread(process)
             timer = threading.Timer(seconds, process.kill)
             timer.start()
             with process:

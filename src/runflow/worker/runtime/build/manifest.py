@@ -1,6 +1,5 @@
 """What runtime a version asks for, read from its documents, and refused where it cannot be had safely."""
 
-import re
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from runflow.protocol.named_packs import (
     MOST_PACKS,
     is_brought_along,
     is_folder_name,
+    is_installer,
     named_packs,
     origin_of,
     text_of,
@@ -27,7 +27,6 @@ MOST_NODE_TYPES = 20_000
 MOST_CHARACTERS = MOST_NAME
 """Longest name or version."""
 
-_INSTALLER = re.compile(r"comfyui[-_. ]?manager", re.IGNORECASE)
 _AGAIN = "Deploy the version again from a ComfyUI whose packs are git checkouts of public repositories"
 
 
@@ -122,7 +121,7 @@ def _pack(name: Any, row: Any, allowed_prefixes: Collection[str]) -> PackAsk:
         )
     row = row if isinstance(row, Mapping) else {}
     origin, commit = origin_of(row), text_of(row, "commit")
-    if _INSTALLER.search(name) or (origin and _INSTALLER.search(origin)):
+    if is_installer(name, origin):
         raise ManifestRefused(
             f"The node pack {name} is not taken: it is an installer, and what it installs would be in no record. "
             "Remove its nodes from the workflow; a runtime gets what the other packs need without it."

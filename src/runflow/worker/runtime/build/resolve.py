@@ -96,7 +96,8 @@ def resolve(
             f"ComfyUI and the packs have {len(asked)} requirements together; {MOST_REQUIREMENTS} are resolved. Remove "
             "packs that the workflow does not use."
         )
-    with tempfile.TemporaryDirectory(prefix="runflow-resolve-") as scratch:
+    # uv obeys settings that it finds in a folder above: not in one where others write.
+    with tempfile.TemporaryDirectory(prefix="runflow-resolve-", dir=environment.root.parent) as scratch:
         env = {"UV_CACHE_DIR": str(cache)} if cache else {}
         compiler = Compiler(environment, Path(scratch), seconds, env, confine)
         torch = make_stand_ins(environment.site_packages, TRIO, Path(scratch))

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 from packaging.requirements import Requirement
 from packaging.utils import parse_wheel_filename
 
-from runflow.worker.runtime.commands import CommandFailed, InstallError, run
+from runflow.worker.runtime.commands import CommandFailed, InstallError, run, without_credentials
 from runflow.worker.runtime.environment import Environment
 from runflow.worker.runtime.torch_build import TRIO
 
@@ -90,7 +90,13 @@ class Compiler:
         flags = ("--generate-hashes", "--no-annotate", *hidden, *arguments)
         lock = self._compile(question, "requirements.txt", *flags, runs_code=runs_code)
         found = list(_PINNED.finditer(lock))
+        built = {one.partition(" @ ")[2] for one in question.constraints if " @ " in one}
         for match in found:
+            if match["wheel"] and match["wheel"] not in built:
+                raise ResolutionFailed(
+                    f"{match['name']} is asked for from {without_credentials(match['wheel'])[:300]}, an address that "
+                    "nobody has approved. Remove what asks for it."
+                )
             if "--hash=" not in match["rest"]:
                 raise ResolutionFailed(
                     f"{match['name']} cannot be locked: its index tells no hash and no file of it could be read. Name "

@@ -98,6 +98,9 @@ def _metadata(file: str, wheel: zipfile.ZipFile, stem: str) -> dict[str, str]:
             raise WheelRefused(f"{file} has no {info}/{part}.")
     with wheel.open(f"{info}/METADATA") as member:
         headers = BytesHeaderParser().parsebytes(member.read(_MOST_METADATA_BYTES))
+    for wants in headers.get_all("Requires-Dist", []):
+        if "@" in str(wants).partition(";")[0]:
+            raise WheelRefused(f"{file} requires {str(wants)[:200]!r}, which names an address instead of a package.")
     return {name: str(value) for name, value in headers.items()}
 
 
