@@ -13,6 +13,7 @@ from benchmarks import (
     lists,
     platform,
     reads,
+    runtimes,
     scheduling,
     startup,
 )
@@ -29,6 +30,7 @@ ALL = {
     "startup": startup.main,
     "engines": engines.main,
     "gpu": gpu.main,
+    "runtimes": runtimes.main,
     "evaluations": evaluations.main,
     "scheduling": scheduling.main,
 }

@@ -37,6 +37,7 @@ async def list_sources(caller: Caller, parts: Parts, query: Annotated[ListQuery,
 @router.post(
     "/{id}/approve",
     access=APPROVE,
+    operator_only=True,
     errors=(errors.SourceNotFound,),
     response_model=Source,
     summary="Approve a source",
@@ -52,6 +53,7 @@ async def approve_source(id: UUID, caller: Caller, parts: Parts) -> Response:
 @router.post(
     "/{id}/revoke",
     access=APPROVE,
+    operator_only=True,
     errors=(errors.SourceNotFound,),
     response_model=Source,
     summary="Revoke a source's approval",
