@@ -11,7 +11,7 @@ import pytest
 
 from runflow.graph import Interface
 from runflow.protocol.failures import FailureCode
-from runflow.protocol.runtimes import BuildOrder, Builds, Source
+from runflow.protocol.runtimes import BuildOrder, Builds, SourceCommit
 from runflow.worker.engine.boot import OwnedSettings
 from runflow.worker.engine_supervisor import NoEngine
 from runflow.worker.lease import Lease
@@ -78,11 +78,11 @@ def leased(
     )
 
 
-def sources(lease: Lease) -> list[Source]:
+def sources(lease: Lease) -> list[SourceCommit]:
     """What the lease's version names."""
     manifest = lease.manifest
     rows = [manifest["environment"]["comfyui"], *manifest["custom_nodes"].values()]
-    return [Source(row["origin"], row["commit"]) for row in rows]
+    return [SourceCommit(row["origin"], row["commit"]) for row in rows]
 
 
 async def test_the_first_lease_has_it_built_and_the_next_finds_it(place: SmallPlace, runtimes: WorkerRuntimes) -> None:
@@ -118,10 +118,10 @@ async def test_only_what_is_approved_is_fetched(place: SmallPlace, runtimes: Wor
     assert failed.value.report.waits_for == pack
     assert failed.value.failure.code is FailureCode.RUNTIME_BUILD_FAILED and not failed.value.failure.retryable
     # The same commit of another address is another source.
-    fork = Source("https://example.com/fork", pack.commit)
+    fork = SourceCommit("https://example.com/fork", pack.commit)
     with pytest.raises(BuildFailed):
         await runtimes.ready(leased(place, order=BuildOrder(approved=[core, fork])), print)
-    decorated = [Source(f"{one.origin}/", one.commit) for one in (core, pack)]
+    decorated = [SourceCommit(f"{one.origin}/", one.commit) for one in (core, pack)]
     assert await runtimes.ready(leased(place, order=BuildOrder(approved=decorated)), print)
 
 

@@ -24,7 +24,7 @@ class Builds(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceCommit:
     """A repository at a commit."""
 
     origin: Annotated[str, MaxLen(1000), Storable()]
@@ -35,7 +35,7 @@ class Source:
 class BuildOrder:
     """The worker's own ComfyUI lacks something of the version: build, or use, the runtime of its fingerprint."""
 
-    approved: Annotated[list[Source], MaxLen(MOST_SOURCES)] | None = field(
+    approved: Annotated[list[SourceCommit], MaxLen(MOST_SOURCES)] | None = field(
         default=None,
         metadata={"description": "The sources that may be fetched for it; null: any, for the worker builds all."},
     )
@@ -54,6 +54,6 @@ class BuildReport:
     log: Annotated[str, Storable(), CutTo(MAX_BUILD_LOG)] = field(
         default="", metadata={"description": "The end of what was said meanwhile."}
     )
-    waits_for: Source | None = field(
+    waits_for: SourceCommit | None = field(
         default=None, metadata={"description": "A source that has to be approved before it is fetched."}
     )

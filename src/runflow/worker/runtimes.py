@@ -18,7 +18,7 @@ import structlog
 from runflow.protocol.bounds import MAX_SENTENCE
 from runflow.protocol.failures import Failure, FailureCode, Stage
 from runflow.protocol.origins import canonical, is_commit
-from runflow.protocol.runtimes import MAX_BUILD_LOG, BuildReport, Builds, Source
+from runflow.protocol.runtimes import MAX_BUILD_LOG, BuildReport, Builds, SourceCommit
 from runflow.worker.engine.base import Engine
 from runflow.worker.engine.boot import OwnedSettings
 from runflow.worker.engine.home import EngineHome
@@ -250,11 +250,11 @@ def _report_of(error: ManifestRefused | RuntimeBuildFailed, fingerprint: str, be
         pack=error.pack,
         message=error.message,
         log=_tail(error.log_path) if error.log_path is not None else "",
-        waits_for=Source(*error.waits_for) if error.waits_for is not None else None,
+        waits_for=SourceCommit(*error.waits_for) if error.waits_for is not None else None,
     )
 
 
-def _may_fetch(approved: list[Source] | None) -> MayFetch:
+def _may_fetch(approved: list[SourceCommit] | None) -> MayFetch:
     """Return what refuses a source that is not among the approved ones; releases of ComfyUI by version are."""
     if approved is None:
         return anything

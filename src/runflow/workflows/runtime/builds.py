@@ -9,7 +9,7 @@ import structlog
 from runflow.db.transaction import Transaction
 from runflow.ids import new_id
 from runflow.protocol.origins import canonical, is_commit
-from runflow.protocol.runtimes import BuildOrder, BuildReport, Builds, Source
+from runflow.protocol.runtimes import BuildOrder, BuildReport, Builds, SourceCommit
 from runflow.web.services import Services
 from runflow.workers.abilities import Told
 from runflow.workflows.runtime import queries
@@ -31,7 +31,7 @@ async def order(services: Services, version_id: UUID, engine: Told) -> BuildOrde
         return BuildOrder()
     async with services.db.system(durable=False) as transaction:
         rows = await queries.approved_sources(transaction, version_id)
-    return BuildOrder(approved=[Source(row.origin, row.commit) for row in rows])
+    return BuildOrder(approved=[SourceCommit(row.origin, row.commit) for row in rows])
 
 
 async def note(transaction: Transaction, run_id: UUID, worker_id: UUID, report: BuildReport) -> None:
