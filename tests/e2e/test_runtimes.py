@@ -25,6 +25,8 @@ COMFYUI = {"version": "0.30.0"}
 FIRST_BUILD_SECONDS = 900.0
 """It installs torch; those after it have the same files."""
 
+PLAIN = {"1": node("EmptyImage", width=8, height=8, batch_size=1, color=0), "9": output("1")}
+
 NODE = '''
 """A node whose colour is the version of the package that its pack asks for."""
 {imports}
@@ -86,7 +88,12 @@ def started(comfyui: Path, folder: Path, runtimes: Path, builds: str) -> Iterato
         "PIP_FIND_LINKS": links,
     }
     with installation(comfyui, environment=environment) as platform:
-        yield Bench(platform, folder, platform.key())
+        bench = Bench(platform, folder, platform.key())
+        with Runflow(platform.url, bench.key) as api:
+            first = api.deploy("first", PLAIN)
+        # Until then it is offered every run.
+        until(lambda: any(one["tells_abilities"] for one in bench.runtime(first["id"])["workers"]), "its abilities")
+        yield bench
 
 
 @pytest.fixture(scope="module")
@@ -184,9 +191,7 @@ def test_a_pack_that_does_not_work_ends_its_run_with_its_name_and_log(bench: Ben
         # Nobody waits again for what cannot be had, and the worker goes on with what it can do.
         with pytest.raises(RunFailed):
             api.wait(api.submit(deployed["path"], {})["id"], timeout=60)
-        plain = api.deploy(
-            "plain", {"1": node("EmptyImage", width=8, height=8, batch_size=1, color=0), "9": output("1")}
-        )
+        plain = api.deploy("plain", PLAIN)
         assert api.wait(api.submit(plain["path"], {})["id"], timeout=300)["status_code"] == "succeeded"
 
 
