@@ -33,8 +33,8 @@ TIMED_OUT = 124
 class Limits:
     """What one run may take: seconds of the first try, of all tries and of each second one; how much may fail."""
 
-    first: float = 4300
-    whole: float = 4900
+    first: float = 4650
+    whole: float = 5050
     each: float = 600
     failures: int = 20
     flaky: int = 3
