@@ -167,6 +167,15 @@ async def test_engines_of_a_runtime_share_a_home_that_keeps_it_and_is_let_go_of(
         runtimes.engine(name)
 
 
+async def test_a_folder_that_cannot_be_written_is_named_and_tried_again(
+    place: SmallPlace, runtimes: WorkerRuntimes
+) -> None:
+    place.workshop.folder.joinpath("runtimes").write_text("a file stands in its place")
+    with pytest.raises(BuildFailed, match="runtimes") as failed:
+        await runtimes.ready(leased(place), print)
+    assert (failed.value.report.step, failed.value.failure.retryable) == ("folder", True)
+
+
 async def test_two_runs_wait_for_one_build(place: SmallPlace, runtimes: WorkerRuntimes) -> None:
     lease = leased(place, TWO)
     ready = await asyncio.gather(*(runtimes.ready(lease, print) for _ in range(3)))

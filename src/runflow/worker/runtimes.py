@@ -31,6 +31,7 @@ from runflow.worker.runtime.build.failed import RuntimeBuildFailed, SourceNotApp
 from runflow.worker.runtime.build.folder import RuntimeMissing
 from runflow.worker.runtime.build.manifest import ManifestRefused, RuntimeAsk, read_manifest
 from runflow.worker.runtime.build.mirrors import MayFetch, anything
+from runflow.worker.runtime.build.steps import failure_of
 from runflow.worker.store.progress import Tell
 
 log = structlog.get_logger()
@@ -120,7 +121,9 @@ class WorkerRuntimes:
             async with self._one_at_a_time:
                 built = await self._builder.ready(name, ask, may_fetch=_may_fetch(order.approved), tell=said)
             self._use(built)
-        except (ManifestRefused, RuntimeBuildFailed) as error:
+        except (ManifestRefused, RuntimeBuildFailed, OSError) as error:
+            if isinstance(error, OSError):  # of the folder of runtimes itself, before or after the steps of a build
+                error = failure_of(_FOLDER, error)
             is_passing = isinstance(error, RuntimeBuildFailed) and not (error.is_permanent or error.waits_for)
             raise BuildFailed(_report_of(error, fingerprint, began), retryable=is_passing) from error
         seconds = time.monotonic() - began
@@ -233,7 +236,7 @@ class BuildFailed(RunFailed):
         )
 
 
-_MANIFEST = "manifest"
+_MANIFEST, _FOLDER = "manifest", "folder"
 
 
 def _report_of(error: ManifestRefused | RuntimeBuildFailed, fingerprint: str, began: float) -> BuildReport:

@@ -39,7 +39,9 @@ class RuntimeBuild(BaseModel):
     worker: str
     succeeded: bool
     elapsed_ms: int
-    step: str | None = Field(description="Where it failed: `manifest`, `sources`, `packages`, `environment`, `check`.")
+    step: str | None = Field(
+        description="Where it failed: `manifest`, `sources`, `packages`, `environment`, `check`, `folder`."
+    )
     pack: str | None = Field(description="The node pack whose fault that is.")
     message: str | None
     log: str = Field(description="The end of what was said meanwhile.")

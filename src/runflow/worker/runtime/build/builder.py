@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from runflow.worker.runtime.build.checking import Checked, check_runtime, refuse_missing
+from runflow.worker.runtime.build.checking import Checked, ClassesMissing, check_runtime, refuse_missing
 from runflow.worker.runtime.build.environments import environment_in, environment_of, torch_environment
 from runflow.worker.runtime.build.folder import Runtime
 from runflow.worker.runtime.build.git_packages import BuiltPackage, build_packages
@@ -16,7 +16,7 @@ from runflow.worker.runtime.build.requirements import MOST_BYTES, PackRequiremen
 from runflow.worker.runtime.build.resolutions import resolved
 from runflow.worker.runtime.build.resolve import Resolution, ResolveAsk
 from runflow.worker.runtime.build.sources import COMFYUI, Sources, SourceWriter
-from runflow.worker.runtime.build.steps import BuildReport, Step, Tell
+from runflow.worker.runtime.build.steps import BuildReport, Step, Tell, failure_of
 from runflow.worker.runtime.build.workshop import Workshop
 from runflow.worker.runtime.commands import in_thread
 from runflow.worker.runtime.environment import Environment, requirements_of
@@ -64,8 +64,10 @@ class RuntimeBuilder:
         """Return a finished runtime as it is used. Raises `RuntimeBuildFailed` where it lacks what is asked for."""
         record = runtime.record()
         # Another version may have had it built, which has other classes in its prompt.
-        with BuildReport(runtime.log).begin(Step.CHECK):
+        try:
             refuse_missing(record["node_types"], ask, record.get("not_imported", {}))
+        except ClassesMissing as missing:
+            raise failure_of(Step.CHECK, missing, runtime.log) from missing
         environment = environment_in(self.workshop, self.workshop.environments.folder / record["environment"])
         return BuiltRuntime(runtime, environment.python, environment.root)
 

@@ -37,6 +37,22 @@ class Step(StrEnum):
     """A ComfyUI that starts without a network and has every node class of the prompt."""
 
 
+def failure_of(step: str, error: InstallError | OSError, log: Path | None = None) -> RuntimeBuildFailed:
+    """Return the failure of a build whose step ended with this error; `log` is where more of it stands."""
+    message = f"{error.strerror or error}: {error.filename}" if isinstance(error, OSError) else str(error)
+    packs = getattr(error, "packs", ())
+    waits_for = error.source if isinstance(error, SourceNotApproved) else None
+    return RuntimeBuildFailed(
+        f"The runtime could not be built: the step `{step}` failed. {message[:_MOST_CHARACTERS]}",
+        code=CODE,
+        step=str(step),
+        pack=packs[0] if packs else None,
+        is_permanent=not (isinstance(error, OSError) or waits_for or _PASSES.search(message)),
+        log_path=log,
+        waits_for=waits_for,
+    )
+
+
 class BuildReport:
     """The log of one build, which is also a `Reporter` of what installs."""
 
@@ -64,19 +80,10 @@ class BuildReport:
         """Turn what went wrong in a step into the failure of the build."""
         if error is None or isinstance(error, RuntimeBuildFailed) or not isinstance(error, InstallError | OSError):
             return
-        message = f"{error.strerror or error}: {error.filename}" if isinstance(error, OSError) else str(error)
-        self.note(message)
-        packs = getattr(error, "packs", ())
-        waits_for = error.source if isinstance(error, SourceNotApproved) else None
-        raise RuntimeBuildFailed(
-            f"The runtime could not be built: the step `{self._step}` failed. {message[:_MOST_CHARACTERS]}",
-            code=CODE,
-            step=str(self._step),
-            pack=packs[0] if packs else None,
-            is_permanent=not (isinstance(error, OSError) or waits_for or _PASSES.search(message)),
-            log_path=self.log,
-            waits_for=waits_for,
-        ) from error
+        assert self._step is not None
+        failed = failure_of(self._step, error, self.log)
+        self.note(failed.message)
+        raise failed from error
 
     def step(self, text: str) -> None:
         """Announce the next thing that takes time."""
