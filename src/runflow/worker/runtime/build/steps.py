@@ -64,11 +64,10 @@ class BuildReport:
         self._tell = tell
         self._step: Step | None = None
 
-    def begin(self, step: Step, text: str = "") -> "BuildReport":
+    def begin(self, step: Step, text: str) -> "BuildReport":
         """Begin a step, as a block: what fails in it is that step's failure."""
         self._step = step
-        if text:
-            self.step(text)
+        self.step(text)
         return self
 
     def __enter__(self) -> Self:
