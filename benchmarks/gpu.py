@@ -27,7 +27,7 @@ from runflow.worker.engine.isolation import probe
 from runflow.worker.engine.isolation.rungs import Rung, Sandbox, let_reach, make_life, plan, seen
 from runflow.worker.engine.owned import OwnedEngine
 from runflow.worker.engine.process import EngineProcess
-from runflow.worker.engine_choice import ENGINE_UID
+from runflow.worker.pool.engine_choice import ENGINE_UID
 
 BUDGET_CPU = 1 / 3
 NOT_RUN = "not run: no CUDA device here"

@@ -15,7 +15,7 @@ import pytest
 from runflow.client import Runflow, RunflowUnreachable
 from runflow.ids import new_id
 from runflow.tls import CertificateUnusable, check_pair, next_step, trusting
-from runflow.worker.connection import Connection, NotWelcome, ServerUnavailable
+from runflow.worker.server_api.connection import Connection, NotWelcome, ServerUnavailable
 from tests.support.certificate import Trusted, make_certificate
 from tests.support.platform_fixtures import Platform, installation, until
 

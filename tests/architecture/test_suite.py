@@ -37,7 +37,7 @@ SLEEPS = {
     "browser/playground_nodes.py::run": "a node that takes a while, as nodes do",
     "worker/engine/test_session.py::talk_first": "an engine that answers late",
     "worker/test_watchdog.py::test_a_worker_that_is_stopped_for_a_while_does_not_hang": "time that must not count",
-    "worker/test_attempt_stops.py::test_waiting_for_the_engine_does_not_count": "a timer of the loop that is watched",
+    "worker/attempts/test_attempt_stops.py::test_waiting_for_the_engine_does_not_count": "a watched timer of the loop",
 }
 """Tests that sleep otherwise than between two looks, and why no fixed time decides what they say."""
 

@@ -26,8 +26,8 @@ import asyncio, hashlib, random, sys
 from pathlib import Path
 from runflow.outgoing import GuardedClient
 from runflow.worker.store.content import ContentStore, StoreFull
-from runflow.worker.store.credentials import Credentials
-from runflow.worker.store.sources import AddressSource
+from runflow.worker.store.fetch.credentials import Credentials
+from runflow.worker.store.fetch.sources import AddressSource
 
 folder, limit, seed, url, *models = sys.argv[1:]
 

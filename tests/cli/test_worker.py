@@ -154,7 +154,7 @@ async def test_an_address_that_is_none_is_explained(server: FakeServer, tmp_path
 
 STUCK = """
 import pathlib, time
-import runflow.worker.engine_choice as choice
+import runflow.worker.pool.engine_choice as choice
 
 class Stuck(choice.EngineFinder):
     def __call__(self):

@@ -21,11 +21,11 @@ from runflow.worker.runtime.build.builder import BuiltRuntime, RuntimeBuilder
 from runflow.worker.runtime.build.checking import Checked, refuse_missing
 from runflow.worker.runtime.build.environments import torch_environment, torch_name
 from runflow.worker.runtime.build.manifest import ComfyAsk, PackAsk, RuntimeAsk
-from runflow.worker.runtime.build.mirrors import MayFetch, anything
 from runflow.worker.runtime.build.steps import BuildReport
 from runflow.worker.runtime.build.workshop import Workshop
 from runflow.worker.runtime.environment import Environment
 from runflow.worker.runtime.index_settings import Indexes, IndexSettings
+from runflow.worker.runtime.sources.mirrors import MayFetch, anything
 from tests.support.comfyui_trees import make_repository
 from tests.support.package_index import build_wheel
 from tests.support.repositories import commit_files

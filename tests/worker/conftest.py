@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from runflow.worker.agent import Agent
-from runflow.worker.connection import Connection
 from runflow.worker.engine.base import Engine
+from runflow.worker.server_api.connection import Connection
 from runflow.worker.settings import Limits, WorkerSettings
 from tests.support.fake_server import TOKEN, FakeServer
 from tests.support.waiting import DEADLINE

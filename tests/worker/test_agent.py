@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from runflow.protocol.workers import Gpu
-from runflow.worker.attempt import Attempt, Stop
-from runflow.worker.connection import NotWelcome, Superseded
+from runflow.worker.attempts.attempt import Attempt
+from runflow.worker.attempts.context import Stop
 from runflow.worker.engine.base import Engine, EngineStartFailed, SandboxFacts
-from runflow.worker.engine_supervisor import NoEngine
+from runflow.worker.pool.engine_supervisor import NoEngine
+from runflow.worker.server_api.connection import NotWelcome, Superseded
 from runflow.worker.settings import Limits, WorkerSettings
 from tests.support.fake_server import FakeServer, make_lease
 from tests.worker.conftest import StartWorker
@@ -183,7 +184,7 @@ async def test_a_long_run_is_renewed_and_tells_its_progress(
     server: FakeServer, engine: ScriptedEngine, worker: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("runflow.worker.agent._FIRST_BEAT_SECONDS", 0.01)
-    monkeypatch.setattr("runflow.worker.heartbeat.EVENT_SECONDS", 0.02)
+    monkeypatch.setattr("runflow.worker.attempts.heartbeat.EVENT_SECONDS", 0.02)
     engine.script = hold = Hold()
     server.lease_seconds = 1
     async with worker():

@@ -12,9 +12,9 @@ import pytest
 from runflow.graph import Interface
 from runflow.protocol.failures import FailureCode
 from runflow.protocol.runtimes import BuildOrder, Builds, SourceCommit
+from runflow.worker.attempts.lease import Lease
 from runflow.worker.engine.boot import OwnedSettings
-from runflow.worker.engine_supervisor import NoEngine
-from runflow.worker.lease import Lease
+from runflow.worker.pool.engine_supervisor import NoEngine
 from runflow.worker.runtime.build.folder import RuntimeInUse
 from runflow.worker.runtimes import BuildFailed, Ready, WorkerRuntimes, name_of
 from tests.support.comfyui_trees import git

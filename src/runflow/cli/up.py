@@ -16,7 +16,7 @@ from runflow.outgoing.reach import refusal
 from runflow.settings import Settings
 from runflow.supervisor import Listen, Supervisor
 from runflow.tls import check_pair
-from runflow.worker.gpu import NoGpuClass, declared_gpu
+from runflow.worker.abilities.gpu import NoGpuClass, declared_gpu
 from runflow.worker.runtime.record import is_usable
 
 app = typer.Typer(add_completion=False, help="Start the database, the API server and one local worker.")

@@ -11,9 +11,9 @@ import typer
 from runflow.cli.console import fail
 from runflow.cli.settings import load_settings
 from runflow.protocol.runtimes import Builds
-from runflow.worker.credentials import TokenMissing, hide_memory, read_token
-from runflow.worker.gpu import NoGpuClass, declared_gpu, detect
+from runflow.worker.abilities.gpu import NoGpuClass, declared_gpu, detect
 from runflow.worker.parent import hear_of_parents_end
+from runflow.worker.server_api.credentials import TokenMissing, hide_memory, read_token
 from runflow.worker.settings import (
     ENGINE_USER_AUTO,
     ENGINE_USER_SAME,
@@ -23,7 +23,7 @@ from runflow.worker.settings import (
     WorkerSettings,
     default_name,
 )
-from runflow.worker.store.credentials import Credentials, CredentialsUnusable
+from runflow.worker.store.fetch.credentials import Credentials, CredentialsUnusable
 
 if TYPE_CHECKING:
     from runflow.settings import Settings
@@ -196,8 +196,8 @@ def _work(settings: "Settings", worker_settings: WorkerSettings, pulse: "Pulse")
     from runflow.background import stop_signals
     from runflow.outgoing import InvalidNetworks, InvalidUrl
     from runflow.worker.agent import Agent
-    from runflow.worker.connection import ServerRefused, Superseded
-    from runflow.worker.engine_choice import EngineFinder
+    from runflow.worker.pool.engine_choice import EngineFinder
+    from runflow.worker.server_api.connection import ServerRefused, Superseded
     from runflow.worker.watchdog import allow_open_files
 
     async def work() -> None:

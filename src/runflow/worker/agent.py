@@ -18,22 +18,23 @@ from runflow.protocol.completions import Completion, Next
 from runflow.protocol.failures import Failure, FailureCode, Stage
 from runflow.protocol.workers import PROTOCOL_VERSION, Gpu, Registered, Registration
 from runflow.tls import trusting
-from runflow.worker.attempt import Attempt, Stop, WorkerContext
+from runflow.worker.abilities.gpu import NO_GPU, as_declared, gpu_from
+from runflow.worker.abilities.registration import Registrar, engine_on_wire, no_folders
+from runflow.worker.attempts.attempt import Attempt
+from runflow.worker.attempts.context import Stop, WorkerContext
+from runflow.worker.attempts.execute import Executor
+from runflow.worker.attempts.expected_outputs import ExpectedOutputs
+from runflow.worker.attempts.heartbeat import HeartbeatTiming
+from runflow.worker.attempts.lease import Lease
+from runflow.worker.attempts.prepare import Fetching
 from runflow.worker.clock import CLOCK
 from runflow.worker.concurrency import SLOW_LIMIT, UNFINISHED_LIMIT, Declined, Prefetch
-from runflow.worker.connection import Connection, ServerRefused, ServerUnavailable, Superseded, Unregistered
 from runflow.worker.engine.base import Engine
-from runflow.worker.engine_pool import EnginePool
-from runflow.worker.engine_supervisor import STARTING, EngineState, EngineStatus
-from runflow.worker.execute import Executor
-from runflow.worker.expected_outputs import ExpectedOutputs
-from runflow.worker.gpu import NO_GPU, as_declared, gpu_from
-from runflow.worker.heartbeat import HeartbeatTiming
-from runflow.worker.lease import Lease
-from runflow.worker.prepare import Fetching
-from runflow.worker.registration import Registrar, engine_on_wire, no_folders
-from runflow.worker.retry import Backoff, until_answered
+from runflow.worker.pool.engine_pool import EnginePool
+from runflow.worker.pool.engine_supervisor import STARTING, EngineState, EngineStatus
 from runflow.worker.runtimes import WorkerRuntimes
+from runflow.worker.server_api.connection import Connection, ServerRefused, ServerUnavailable, Superseded, Unregistered
+from runflow.worker.server_api.retry import Backoff, until_answered
 from runflow.worker.settings import Isolation, WorkerSettings
 from runflow.worker.store.content import ContentStore
 from runflow.worker.store.known_hashes import KnownHashes

@@ -19,20 +19,20 @@ from runflow.protocol.bounds import MAX_SENTENCE
 from runflow.protocol.failures import Failure, FailureCode, Stage
 from runflow.protocol.origins import canonical, is_commit
 from runflow.protocol.runtimes import MAX_BUILD_LOG, BuildReport, Builds, SourceCommit
+from runflow.worker.attempts.failures import RunFailed
+from runflow.worker.attempts.lease import Lease
 from runflow.worker.engine.base import Engine
 from runflow.worker.engine.boot import OwnedSettings
 from runflow.worker.engine.home import EngineHome
 from runflow.worker.engine.owned import OwnedEngine
-from runflow.worker.engine_supervisor import NoEngine
-from runflow.worker.failures import RunFailed
-from runflow.worker.lease import Lease
+from runflow.worker.pool.engine_supervisor import NoEngine
 from runflow.worker.runtime.build.builder import BuiltRuntime, RuntimeBuilder
 from runflow.worker.runtime.build.failed import RuntimeBuildFailed, SourceNotApproved
 from runflow.worker.runtime.build.folder import RuntimeMissing
 from runflow.worker.runtime.build.manifest import ManifestRefused, RuntimeAsk, read_manifest
-from runflow.worker.runtime.build.mirrors import MayFetch, anything
 from runflow.worker.runtime.build.steps import failure_of
-from runflow.worker.store.progress import Tell
+from runflow.worker.runtime.sources.mirrors import MayFetch, anything
+from runflow.worker.store.fetch.progress import Tell
 
 log = structlog.get_logger()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from runflow.protocol.runtimes import Builds
 from runflow.protocol.workers import Gpu
-from runflow.worker.store.credentials import Credentials
+from runflow.worker.store.fetch.credentials import Credentials
 
 ENGINE_USER_AUTO = "auto"
 ENGINE_USER_SAME = "same"

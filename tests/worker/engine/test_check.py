@@ -14,7 +14,7 @@ from runflow.worker.engine.boot import can_run_as, default_pythons
 from runflow.worker.engine.check import check_folder, check_url
 from runflow.worker.engine.isolation.rungs import Rung, Sandbox
 from runflow.worker.engine.owned import OwnedEngine
-from runflow.worker.engine_choice import ENGINE_UID
+from runflow.worker.pool.engine_choice import ENGINE_UID
 from runflow.worker.runtime.record import read_record
 from runflow.worker.settings import ENGINE_USER_AUTO, ENGINE_USER_SAME
 

@@ -10,7 +10,7 @@ from runflow.worker.engine.boot import OwnedSettings, can_run_as, default_python
 from runflow.worker.engine.home import EngineHome
 from runflow.worker.engine.isolation.rungs import Rung, Sandbox
 from runflow.worker.engine.owned import OwnedEngine
-from runflow.worker.engine_choice import ENGINE_UID
+from runflow.worker.pool.engine_choice import ENGINE_UID
 
 pytestmark = pytest.mark.e2e
 

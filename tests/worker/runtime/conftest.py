@@ -1,16 +1,19 @@
-"""One virtual environment with pip for the session: making one takes seconds, copying it does not."""
+"""One virtual environment with pip for the session (making one takes seconds, copying does not), and held programs."""
 
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from runflow.worker.runtime.confined.confined import remove_folder
 from runflow.worker.runtime.environment import Environment
 from runflow.worker.runtime.index_settings import Indexes, IndexSettings
+from tests.worker.runtime.bench import KINDS, Bench, made_bench
 
 CopyEnvironment = Callable[[Path], None]
 
@@ -33,3 +36,24 @@ def put_environment(environment: Environment, directory: Path) -> None:
 def copy_environment(environment: Environment) -> CopyEnvironment:
     """Put a copy of the session's environment into a ComfyUI folder."""
     return partial(put_environment, environment)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that any user may enter: pytest's own is closed to others."""
+    folder = Path(tempfile.mkdtemp(prefix="runflow-build-"))
+    folder.chmod(0o755)
+    yield folder
+    remove_folder(folder)
+
+
+@pytest.fixture(params=KINDS)
+async def bench(request: pytest.FixtureRequest, open_folder: Path) -> Bench:
+    """Each rung that this machine offers."""
+    return await made_bench(open_folder, request.param)
+
+
+@pytest.fixture
+async def best(open_folder: Path) -> Bench:
+    """What this machine offers by itself."""
+    return await made_bench(open_folder, "best")

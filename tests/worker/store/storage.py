@@ -11,7 +11,7 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from runflow.worker.store.blocks import Journal
+from runflow.worker.store.fetch.blocks import Journal
 
 BLOCK = 64 * 1024
 _WRITE = 8 * 1024

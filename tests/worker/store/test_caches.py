@@ -14,13 +14,13 @@ from runflow.outgoing import GuardedClient
 from runflow.outgoing.urls import parse_origins
 from runflow.protocol.cached_files import LeasedCachedFile
 from runflow.protocol.failures import Failure
-from runflow.worker.connection import Connection
+from runflow.worker.attempts.failures import RunFailed
 from runflow.worker.engine.home_files import HomeFiles
 from runflow.worker.engine.run_files import RunFiles
-from runflow.worker.failures import RunFailed
+from runflow.worker.server_api.connection import Connection
 from runflow.worker.store.caches import as_model, home_files, names
 from runflow.worker.store.content import ContentStore
-from runflow.worker.store.credentials import Credentials
+from runflow.worker.store.fetch.credentials import Credentials
 from runflow.worker.store.known_hashes import KnownHashes
 from runflow.worker.store.models import ModelFetcher
 from runflow.worker.store.own_models import OwnModels

@@ -16,7 +16,7 @@ import pytest
 
 from runflow.worker.store import content
 from runflow.worker.store.content import ContentStore, Held, StoreFull
-from runflow.worker.store.ranges import Body, SourceFailed
+from runflow.worker.store.fetch.ranges import Body, SourceFailed
 
 
 class Bytes:

@@ -14,11 +14,11 @@ from aiohttp.test_utils import TestServer
 
 from runflow.outgoing import GuardedClient
 from runflow.protocol.failures import Failure, FailureCode
-from runflow.worker.connection import Connection
-from runflow.worker.failures import RunFailed
-from runflow.worker.lease import Model
+from runflow.worker.attempts.failures import RunFailed
+from runflow.worker.attempts.lease import Model
+from runflow.worker.server_api.connection import Connection
 from runflow.worker.store.content import ContentStore
-from runflow.worker.store.credentials import Credentials
+from runflow.worker.store.fetch.credentials import Credentials
 from runflow.worker.store.known_hashes import KnownHashes
 from runflow.worker.store.models import ModelFetcher, RunModels
 from runflow.worker.store.own_models import OwnModels

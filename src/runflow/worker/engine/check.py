@@ -20,7 +20,7 @@ from runflow.worker.engine.base import (
 from runflow.worker.engine.boot import OwnedSettings, default_pythons
 from runflow.worker.engine.home import EngineHome
 from runflow.worker.engine.owned import OwnedEngine
-from runflow.worker.engine_choice import sandbox_user, user_without_sandbox
+from runflow.worker.pool.engine_choice import sandbox_user, user_without_sandbox
 from runflow.worker.runtime.record import InstallRecord, read_record, unfinished
 from runflow.worker.runtime.source import missing_parts, tree_version
 from runflow.worker.settings import ENGINE_USER_AUTO

@@ -18,8 +18,8 @@ import orjson
 from runflow.worker.engine.base import AnswerTooLarge, EngineRefused, EngineUnreachable, FileMissing
 from runflow.worker.engine.execution import Prompt, PromptRejected
 from runflow.worker.engine.failures import read_rejection
-from runflow.worker.http_answer import MOST_BYTES, AnswerTooLong
-from runflow.worker.origin_client import OriginClient
+from runflow.worker.server_api.http_answer import MOST_BYTES, AnswerTooLong
+from runflow.worker.server_api.origin_client import OriginClient
 
 _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 60.0

@@ -27,7 +27,7 @@ from runflow.worker.engine.protocol import MOST_HISTORY_BYTES, ComfyClient
 from runflow.worker.engine.results import interrupted, read_history, rejected, told_too_much
 from runflow.worker.engine.told import MOST_CHARACTERS
 from runflow.worker.engine.tracker import Tracker
-from runflow.worker.http_answer import MOST_BYTES
+from runflow.worker.server_api.http_answer import MOST_BYTES
 
 log = structlog.get_logger(__name__)
 

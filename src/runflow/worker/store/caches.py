@@ -9,8 +9,8 @@ from pathlib import PurePosixPath
 from urllib.parse import quote
 
 from runflow.protocol.cached_files import LeasedCachedFile
+from runflow.worker.attempts.lease import Model
 from runflow.worker.engine.home_files import HomeFiles
-from runflow.worker.lease import Model
 
 HUGGINGFACE = "https://huggingface.co"
 GIVEN = ".cached"

@@ -22,9 +22,9 @@ import orjson
 import structlog
 
 from runflow.worker.runtime.record import write_atomically
-from runflow.worker.store.blocks import forget, in_thread
+from runflow.worker.store.fetch.blocks import forget, in_thread
+from runflow.worker.store.fetch.ranges import Source, SourceFailed, download
 from runflow.worker.store.locks import FileLock, HeldAlone, Holds
-from runflow.worker.store.ranges import Source, SourceFailed, download
 
 log = structlog.get_logger()
 

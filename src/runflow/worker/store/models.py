@@ -16,23 +16,23 @@ from runflow.outgoing import GuardedClient
 from runflow.protocol.abilities import PICKLES
 from runflow.protocol.cached_files import LeasedCachedFile, fault_of
 from runflow.protocol.failures import FailureCode, Stage
-from runflow.worker.connection import Connection
+from runflow.worker.attempts.failures import RunFailed, failed
+from runflow.worker.attempts.lease import Model
 from runflow.worker.engine.base import EngineError
 from runflow.worker.engine.home_files import HomeFiles
-from runflow.worker.failures import RunFailed, failed
-from runflow.worker.lease import Model
-from runflow.worker.store.addresses import Addresses, name_of
+from runflow.worker.server_api.connection import Connection
 from runflow.worker.store.caches import HUGGINGFACE, as_model, home_files, names
 from runflow.worker.store.content import ContentStore, Held, WrongContent
-from runflow.worker.store.credentials import Credentials
+from runflow.worker.store.fetch.addresses import Addresses, name_of
+from runflow.worker.store.fetch.credentials import Credentials
+from runflow.worker.store.fetch.progress import Progress, Tell
+from runflow.worker.store.fetch.ranges import Source, SourceFailed
+from runflow.worker.store.fetch.sources import AddressSource, ServerSource
 from runflow.worker.store.known_hashes import FileChanged
 from runflow.worker.store.own_models import OwnModels
 from runflow.worker.store.paths import model_path
 from runflow.worker.store.placing import Placer
-from runflow.worker.store.progress import Progress, Tell
-from runflow.worker.store.ranges import Source, SourceFailed
 from runflow.worker.store.read_ahead import read_ahead
-from runflow.worker.store.sources import AddressSource, ServerSource
 
 TIDY_SECONDS = 60.0
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from pathlib import Path
 
-from runflow.worker.model_files import ModelRoots, Unreadable, files_below, shown_roots
+from runflow.worker.abilities.model_files import ModelRoots, Unreadable, files_below, shown_roots
 from runflow.worker.store.known_hashes import BackgroundHasher, KnownHashes
 from runflow.worker.store.paths import kinds_of
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from runflow.graph import InputSpec, Interface, Prompt
-from runflow.worker.connection import Connection
-from runflow.worker.lease import RemoteFile
-from runflow.worker.store.download import INLINE_BYTES, download, on_disk, size_of
+from runflow.worker.attempts.lease import RemoteFile
+from runflow.worker.server_api.connection import Connection
+from runflow.worker.store.fetch.download import INLINE_BYTES, download, on_disk, size_of
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _UNFINISHED = ".part"

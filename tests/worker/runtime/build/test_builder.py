@@ -259,7 +259,7 @@ async def test_a_full_disk_is_told_and_passes(place: SmallPlace, monkeypatch: py
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device", "a file")
 
-    monkeypatch.setattr("runflow.worker.runtime.build.sources.shutil.copytree", full)
+    monkeypatch.setattr("runflow.worker.runtime.sources.sources.shutil.copytree", full)
     failed = await failure(place, place.ask(place.pack("beta")), TWO)
     assert "No space left on device" in failed.message and not failed.is_permanent
     monkeypatch.undo()

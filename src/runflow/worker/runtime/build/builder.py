@@ -9,17 +9,17 @@ from typing import Any
 from runflow.worker.runtime.build.checking import Checked, ClassesMissing, check_runtime, refuse_missing
 from runflow.worker.runtime.build.environments import environment_in, environment_of, torch_environment
 from runflow.worker.runtime.build.folder import Runtime
-from runflow.worker.runtime.build.git_packages import BuiltPackage, build_packages
 from runflow.worker.runtime.build.manifest import RuntimeAsk
-from runflow.worker.runtime.build.mirrors import MayFetch, anything
-from runflow.worker.runtime.build.requirements import MOST_BYTES, PackRequirements, requirements_of_pack
-from runflow.worker.runtime.build.resolutions import resolved
-from runflow.worker.runtime.build.resolve import Resolution, ResolveAsk
-from runflow.worker.runtime.build.sources import COMFYUI, Sources, SourceWriter
 from runflow.worker.runtime.build.steps import BuildReport, Step, Tell, failure_of
 from runflow.worker.runtime.build.workshop import Workshop
 from runflow.worker.runtime.commands import in_thread
 from runflow.worker.runtime.environment import Environment, requirements_of
+from runflow.worker.runtime.packages.git_packages import BuiltPackage, build_packages
+from runflow.worker.runtime.packages.requirements import MOST_BYTES, PackRequirements, requirements_of_pack
+from runflow.worker.runtime.packages.resolutions import resolved
+from runflow.worker.runtime.packages.resolve import Resolution, ResolveAsk
+from runflow.worker.runtime.sources.mirrors import MayFetch, anything
+from runflow.worker.runtime.sources.sources import COMFYUI, Sources, SourceWriter
 from runflow.worker.runtime.torch_build import Build, fitting_build
 
 Check = Callable[[Path, Environment, RuntimeAsk, BuildReport], Awaitable[Checked]]

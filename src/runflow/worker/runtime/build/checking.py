@@ -11,10 +11,10 @@ from runflow.worker.engine.base import EngineError
 from runflow.worker.engine.boot import OwnedSettings
 from runflow.worker.engine.home import EngineHome
 from runflow.worker.engine.owned import OwnedEngine
-from runflow.worker.runtime.build.confinement import BuildsNotConfined
 from runflow.worker.runtime.build.manifest import RuntimeAsk
 from runflow.worker.runtime.build.steps import BuildReport
 from runflow.worker.runtime.commands import InstallError, in_thread
+from runflow.worker.runtime.confined.confinement import BuildsNotConfined
 from runflow.worker.runtime.environment import Environment
 
 _FAILED = re.compile(r"Cannot import .*[/\\](?P<pack>[^/\\\s]+) module for custom nodes: (?P<why>.+)")

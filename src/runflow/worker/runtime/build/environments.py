@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from runflow.worker.runtime.build.folder import Runtime
-from runflow.worker.runtime.build.record_overlap import overlap_told, overlapping
-from runflow.worker.runtime.build.resolve import Resolution
 from runflow.worker.runtime.build.workshop import Workshop
 from runflow.worker.runtime.commands import InstallError, in_thread
 from runflow.worker.runtime.environment import Environment
+from runflow.worker.runtime.packages.record_overlap import overlap_told, overlapping
+from runflow.worker.runtime.packages.resolve import Resolution
 from runflow.worker.runtime.report import Reporter
 from runflow.worker.runtime.torch_build import TRIO, ensure_importable, fitting_build, install_torch, plan_torch
 

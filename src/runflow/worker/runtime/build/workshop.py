@@ -15,10 +15,10 @@ from pathlib import Path
 
 from runflow.worker.runtime.build.bytecode import forget_unused
 from runflow.worker.runtime.build.folder import Runtime, Runtimes
-from runflow.worker.runtime.build.mirrors import Mirrors
 from runflow.worker.runtime.commands import InstallError, run
 from runflow.worker.runtime.environment import find_uv
 from runflow.worker.runtime.index_settings import Indexes, read_indexes
+from runflow.worker.runtime.sources.mirrors import Mirrors
 
 _BYTECODE_SECONDS = 1800
 _BUILDING_SECONDS = 4 * 3600.0

@@ -1,0 +1,1 @@
+"""What a worker says of its machine: its engine, its GPU, its models, its node packs."""
