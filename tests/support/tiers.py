@@ -7,7 +7,7 @@ a machine may lack, such as a package index that can be reached: their skip stay
 """
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -33,6 +33,8 @@ class TierReport:
         self.ran: Counter[str] = Counter()
         self.skipped: Counter[str] = Counter()
         self.not_chosen: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        """Of all processes together, fixtures included."""
         self.faults: dict[str, None] = {}
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
@@ -63,6 +65,8 @@ class TierReport:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count each test once, wherever it ran: with `-n` the reports come from other processes."""
         of = dict(report.user_properties)  # none when the process of pytest-xdist that ran the test crashed
+        if "tier" in of:
+            self.seconds[str(of["tier"])] += report.duration
         if of.get("skipped"):
             self.skipped[str(of["tier"])] += 1
         elif report.when == "call":
@@ -92,9 +96,12 @@ class TierReport:
         for tier in (UNIT, *TIERS):
             counts = {"ran": self.ran, "skipped": self.skipped, "not chosen": self.not_chosen}
             parts = [f"{count[tier]} {word}" for word, count in counts.items() if count[tier]]
-            terminalreporter.line(f"{tier}: {', '.join(parts) or 'no tests'}")
+            terminalreporter.line(f"{tier}: {', '.join(parts) or 'no tests'}{self._took(tier)}")
         for fault in self.faults:
             terminalreporter.line(f"FAILED: {fault}, but {REQUIRE}={','.join(sorted(self.required))}", red=True)
+
+    def _took(self, tier: str) -> str:
+        return f" in {self.seconds[tier]:.0f} seconds of tests" if self.ran[tier] else ""
 
 
 def pytest_configure(config: pytest.Config) -> None:
