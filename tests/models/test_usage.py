@@ -60,6 +60,20 @@ async def test_a_record_names_the_workflows_whose_current_version_has_the_model(
     assert await users(caller, model) == []
 
 
+async def test_a_record_names_the_workflows_that_take_it_from_a_cache(caller: httpx.AsyncClient) -> None:
+    model = await upload(caller, content(0.001, 4))
+    checkpoint = {"name": "sam.pth", "sha256": model["sha256"]}
+    body = {
+        "name": "From a cache",
+        "workflow_json": PROMPT,
+        "environment": {"note": "NUL: \0", "cached_models": {"pytorch": [checkpoint]}},
+    }
+    made = await caller.post("/v1/comfyui-workflows", json=body)
+    assert made.status_code == 201, made.text
+    assert await users(caller, model) == [made.json()["path"]]
+    assert (await caller.delete(f"/v1/models/{model['id']}")).status_code == 409
+
+
 async def test_another_organization_s_workflows_are_not_told(
     services: Services, caller: httpx.AsyncClient, make_key: MakeKey
 ) -> None:

@@ -43,13 +43,19 @@ async def pace(services: Services, run: dict[str, Any]) -> Pace:
         return await transaction.one(statement, {"run": run["id"]}, row=Pace)
 
 
-@pytest.fixture
-async def large(client: httpx.AsyncClient) -> Deployed:
-    """A workflow with a large model."""
+@pytest.fixture(params=["a model", "a file of a cache"])
+async def large(client: httpx.AsyncClient, request: pytest.FixtureRequest) -> Deployed:
+    """A workflow with a large model, which it declares as one or takes from a library's cache."""
     gpu = f"GPU-{new_id().hex[-8:]}"
-    models = {"checkpoints/x.safetensors": {"sha256": new_id().hex * 2, "size_bytes": int(LOAD * BYTES_PER_SECOND)}}
-    body = {"name": "Large", "workflow_json": PROMPT, "gpu_mode": "explicit", "gpu_explicit_models": [gpu]}
-    answer = await client.post("/v1/comfyui-workflows", json={**body, "models": models})
+    known = {"sha256": new_id().hex * 2, "size_bytes": int(LOAD * BYTES_PER_SECOND)}
+    body: dict[str, Any] = {"name": "Large", "workflow_json": PROMPT}
+    body |= {"gpu_mode": "explicit", "gpu_explicit_models": [gpu]}
+    if request.param == "a model":
+        body["models"] = {"checkpoints/x.safetensors": known}
+    else:
+        checkpoint = {**known, "name": "x.pth", "url": "https://example.com/x.pth"}
+        body |= {"models": {}, "environment": {"cached_models": {"pytorch": [checkpoint]}}}
+    answer = await client.post("/v1/comfyui-workflows", json=body)
     assert answer.status_code == 201, answer.text
     return Deployed(answer.json()["id"], answer.json()["path"], gpu)
 

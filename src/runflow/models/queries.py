@@ -147,7 +147,7 @@ _USES = """
     WITH named AS (
         SELECT DISTINCT lower(left(cut.piece, 64)) AS sha256, w.id, o.slug || '/' || w.slug AS path
         FROM workflows w JOIN workflow_versions v ON v.id = w.version_id JOIN organizations o ON o.id = w.org_id,
-            unnest(string_to_array(CAST(v.models AS text), '"sha256":"')) AS cut (piece)
+            unnest(string_to_array(concat(v.models, v.environment), '"sha256":"')) AS cut (piece)
         WHERE w.org_id = %(org)s AND w.deleted_at IS NULL AND lower(left(cut.piece, 64)) = ANY(%(hashes)s)),
     placed AS (
         SELECT sha256, id, path, row_number() OVER (PARTITION BY sha256 ORDER BY path) AS place,

@@ -7,7 +7,8 @@ that is not so any more only misses, and looks again.
 import asyncio
 import time
 from collections import OrderedDict
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,8 @@ import structlog
 from runflow.db.database import Database
 from runflow.db.notifications import Hub
 from runflow.db.transaction import Transaction
+from runflow.models.cached import cached_models
+from runflow.protocol.cached_files import LeasedCachedFile
 from runflow.queue import lane_queries
 from runflow.queue.backlog import TOPIC, Backlog
 from runflow.queue.caps import Caps, rooms_of
@@ -331,20 +334,41 @@ class Board:
 async def _models_of(transaction: Transaction, versions: list[UUID]) -> dict[UUID, LargeModels]:
     read = await lane_queries.models_of(transaction, versions, most_stored=MOST_STORED_BYTES)
     # Large graphs take their time to read; the loop serves others meanwhile.
-    is_large = sum(len(row.models or "") + len(row.prompt or "") for row in read) > _LARGE
+    is_large = sum(len(row.models or "") + len(row.environment or "") + len(row.prompt or "") for row in read) > _LARGE
     rows = await asyncio.to_thread(_all_parsed, read) if is_large else _all_parsed(read)
-    hashes = {one for _, models, _ in rows for one in hashes_without_size(models)}
+    hashes = {one for row in rows for one in hashes_without_size(row.models)}
+    hashes |= {file.sha256 for row in rows for file in row.cached if file.size_bytes is None}
     sizes: dict[UUID, dict[str, int]] = {}
     for found in await lane_queries.uploaded_sizes(transaction, sorted(hashes)) if hashes else ():
         sizes.setdefault(found.org_id, {})[found.sha256] = found.size_bytes
-    return {row.version_id: large_models(models, prompt, sizes.get(row.org_id, {})) for row, models, prompt in rows}
+    return {row.version_id: large_models(row.models, row.prompt, sizes.get(row.org_id, {}), row.cached) for row in rows}
 
 
 _LARGE = 64 * 1024
 
 
-def _all_parsed(rows: list[VersionModels]) -> list[tuple[VersionModels, Any, Any]]:
-    return [(row, _parsed(row.models), _parsed(row.prompt)) for row in rows]
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    """The documents of a version that tell which models it loads; `models` and `prompt` in whatever shape they came."""
+
+    version_id: UUID
+    org_id: UUID
+    models: Any
+    prompt: Any
+    cached: Sequence[LeasedCachedFile]
+
+
+def _all_parsed(rows: list[VersionModels]) -> list[_Parsed]:
+    return [
+        _Parsed(
+            row.version_id,
+            row.org_id,
+            _parsed(row.models),
+            _parsed(row.prompt),
+            cached_models(_parsed(row.environment)).files,
+        )
+        for row in rows
+    ]
 
 
 def _parsed(document: str | None) -> Any:

@@ -39,11 +39,12 @@ _STANDING = """
 
 _MODELS = """
     SELECT id AS version_id, org_id, models::text AS models,
+           CASE WHEN environment::text LIKE '%%"sha256"%%' THEN environment::text END AS environment,
            CASE WHEN models IS NULL OR models::text IN ('null', '{}', '[]') THEN workflow_json::text END AS prompt
     FROM workflow_versions WHERE id IN (
         SELECT id FROM (
             SELECT id, row_number() OVER (ORDER BY id) AS place, sum(
-                coalesce(pg_column_size(models), 0) + CASE
+                coalesce(pg_column_size(models), 0) + coalesce(pg_column_size(environment), 0) + CASE
                     WHEN models IS NULL OR models::text IN ('null', '{}', '[]') THEN pg_column_size(workflow_json)
                     ELSE 0 END) OVER (ORDER BY id) AS stored
             FROM workflow_versions WHERE id = ANY(%(versions)s)) AS sized
@@ -111,6 +112,8 @@ class VersionModels:
     version_id: UUID
     org_id: UUID
     models: str | None
+    environment: str | None
+    """None as well where it names no file of a cache by its content."""
     prompt: str | None
 
 

@@ -404,7 +404,7 @@ def warm_engines(told: Sequence[leases.Warm]) -> list[Warm]:
 def _large_models(payload: VersionPayload, uploaded: Sequence[LeasedModel]) -> LargeModels:
     models, prompt = orjson.loads(orjson.dumps(payload.models)), orjson.loads(orjson.dumps(payload.workflow_json))
     sizes = {one.sha256: one.size_bytes for one in uploaded if one.is_upload and one.sha256 and one.size_bytes}
-    return large_models(models, prompt, sizes)
+    return large_models(models, prompt, sizes, payload.cached_files)
 
 
 def require_protocol(body: WorkerRequest) -> None:

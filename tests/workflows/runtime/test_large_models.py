@@ -1,9 +1,11 @@
 """Which models of a version are large, and what they are called together."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from runflow.protocol.cached_files import LeasedCachedFile
 from runflow.workflows.runtime.large_models import (
     BYTES_PER_SECOND,
     LARGE_BYTES,
@@ -34,6 +36,19 @@ def test_then_that_of_an_upload_of_the_same_content() -> None:
     models = [{"path": "loras/y.safetensors", "sha256": A.upper()}, {"path": "vae/z.safetensors", "sha256": B}]
     assert hashes_without_size(models) == {A, B}
     assert large_models(models, None, {A: LARGE_BYTES, B: 5}).size_bytes == LARGE_BYTES
+
+
+def test_files_of_caches_count_by_their_size_alone() -> None:
+    big = LeasedCachedFile(cache="torch", path="sam_vit_h.pth", sha256=A, size_bytes=LARGE_BYTES)
+    small = LeasedCachedFile(cache="torch", path="config.json", sha256=B, size_bytes=LARGE_BYTES - 1)
+    assert large_models({}, None, {}, [small]) == LargeModels("", 0)
+    seen = large_models({}, None, {}, [big, small])
+    assert seen.size_bytes == seen.told_bytes == LARGE_BYTES and seen.key
+    untold = [replace(big, size_bytes=None)]
+    assert (
+        large_models({}, None, {}, untold) == LargeModels("", 0)
+        and large_models({}, None, {A: LARGE_BYTES}, untold) == seen
+    )
 
 
 def test_nobody_looks_for_an_upload_of_what_can_be_no_content() -> None:

@@ -4,6 +4,7 @@ A file is large from 200 MB on. Its size is what the manifest says, or what an u
 nobody tells it, the kind decides, which is the folder below ComfyUI's `models/`: diffusion models, text encoders and
 the like are large, LoRAs, embeddings and upscalers are not. A LoRA must not count as one because each combination of
 LoRAs would then be a thing of its own. Where a version declares no models at all, the names in its prompt count.
+Files of the caches of Hugging Face and torch hub count by their size alone: of what kind they are nothing tells.
 """
 
 import hashlib
@@ -12,6 +13,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from runflow.protocol.cached_files import LeasedCachedFile
 
 LARGE_BYTES = 200_000_000
 
@@ -66,10 +69,12 @@ class LargeModels:
         return min(math.ceil(self.told_bytes * MEMORY_SHARE / GIB), MOST_GB)
 
 
-def large_models(models: Any, prompt: Any, uploaded: Mapping[str, int]) -> LargeModels:
+def large_models(
+    models: Any, prompt: Any, uploaded: Mapping[str, int], cached: Iterable[LeasedCachedFile] = ()
+) -> LargeModels:
     """Find the large models of a version; `models` and `prompt` are its documents, in whatever shape callers send.
 
-    `uploaded` has the sizes of contents by their SHA-256.
+    `uploaded` has the sizes of contents by their SHA-256, `cached` what the version takes from libraries' caches.
     """
     found: dict[str, int] = {}
     guessed: set[str] = set()
@@ -89,6 +94,11 @@ def large_models(models: Any, prompt: Any, uploaded: Mapping[str, int]) -> Large
     if not declared:
         found = dict.fromkeys(_named(prompt), UNKNOWN_BYTES)
         guessed = set(found)
+    for file in cached:
+        size = uploaded.get(file.sha256, 0) if file.size_bytes is None else file.size_bytes
+        if size >= LARGE_BYTES:
+            found[file.sha256] = size
+            guessed.discard(file.sha256)
     if not found:
         return LargeModels("", 0)
     digest = hashlib.sha256("\n".join(sorted(found)).encode(errors="replace")).hexdigest()

@@ -88,6 +88,7 @@ def requirements_of(
     """
     nodes = prompt.values() if isinstance(prompt, Mapping) else ()
     told = [node.get("class_type") for node in nodes if isinstance(node, Mapping)]
+    cached = cached_models(environment).files
     core = environment.get("comfyui") if isinstance(environment, Mapping) else None
     core = core if isinstance(core, Mapping) else {}
     return Requirements(
@@ -96,15 +97,13 @@ def requirements_of(
         models=tuple(NeededModel(one.path, one.sha256, one.url is not None) for one in declared(models)),
         packs=tuple(_packs(custom_nodes)),
         cached_pickles=tuple(
-            one.title
-            for one in cached_models(environment).files
-            if PurePosixPath(one.path).suffix.lower() in PICKLES and has_address(one)
+            one.title for one in cached if PurePosixPath(one.path).suffix.lower() in PICKLES and has_address(one)
         ),
         comfyui_version=_text(core.get("version")),
         comfyui_commit=_text(core.get("commit")),
         sources=(sources := named_sources(environment, custom_nodes)),
         unbuildable=_unbuildable(core, custom_nodes, sources),
-        models_gb=large_models(models, None, {}).memory_gb,
+        models_gb=large_models(models, None, {}, cached).memory_gb,
     )
 
 
