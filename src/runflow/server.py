@@ -67,6 +67,7 @@ from runflow.workers import routes as workers
 from runflow.workers.gpus import routes as gpus
 from runflow.workflows import routes as workflows
 from runflow.workflows.interface import routes as interface
+from runflow.workflows.prebuilds import routes as prebuilds
 from runflow.workflows.runtime import routes as runtime
 from runflow.workflows.version_sources import read_earlier_versions
 from runflow.workflows.versions import routes as versions
@@ -88,6 +89,7 @@ ROUTERS = (
     evaluations.router,
     interface.router,
     versions.router,
+    prebuilds.router,
     runtime.router,
     workflows.router,
     openapi.router,

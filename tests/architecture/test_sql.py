@@ -36,6 +36,7 @@ SYSTEM_TRANSACTIONS = frozenset(
         "queue/leases.py",
         "queue/out_of_memory.py",
         "queue/position.py",
+        "queue/prebuilds.py",
         "queue/sweeper.py",
         "runs/reruns.py",
         "runs/service.py",

@@ -26,6 +26,9 @@ def deploy(
     name: Annotated[str | None, typer.Option(help="What people call it; default: from the file's name.")] = None,
     slug: Annotated[str | None, typer.Option(help="Its address; default: from the name.")] = None,
     description: Annotated[str | None, typer.Option(help="What it does.")] = None,
+    prebuild: Annotated[
+        bool, typer.Option("--prebuild", help="Have a worker prepare it now, so that the first run does not wait.")
+    ] = False,
     server: Server = None,
     key: Key = None,
     as_json: Json = False,
@@ -33,7 +36,8 @@ def deploy(
     """Deploy an exported workflow, or give it a new version."""
     prompt = _read(file)
     address = _slug(slug, name, file)
-    fields = {field: value for field, value in (("name", name), ("description", description)) if value is not None}
+    given = (("name", name), ("description", description), ("prebuild", prebuild or None))
+    fields = {field: value for field, value in given if value is not None}
     with calling(server, key) as api:
         workflow = api.deploy(address, prompt, **fields)
         url = api.url

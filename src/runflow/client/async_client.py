@@ -124,6 +124,14 @@ class AsyncRunflow:
         """See `Runflow.get_workflow`."""
         return await self._driver.follow(workflows.read(self._session, workflow, **query))
 
+    async def prebuild(self, workflow: str | Mapping[str, Any], version: str | int | None = None) -> Record:
+        """See `Runflow.prebuild`."""
+        return await self._driver.follow(workflows.prebuild(self._session, workflow, version))
+
+    async def runtime(self, workflow: str | Mapping[str, Any]) -> Record:
+        """See `Runflow.runtime`."""
+        return await self._driver.follow(workflows.runtime(self._session, workflow))
+
     def workflows(self, *, limit: int | None = None, **query: Any) -> AsyncIterator[Workflow]:
         """See `Runflow.workflows`."""
         return self._driver.iterate(pages.each(self._session, workflows.WORKFLOWS, Workflow, limit=limit, **query))

@@ -152,6 +152,17 @@ class Runflow:
         """Return a workflow by `owner/slug` or by its id, with its inputs and outputs."""
         return self._driver.follow(workflows.read(self._session, workflow, **query))
 
+    def prebuild(self, workflow: str | Mapping[str, Any], version: str | int | None = None) -> Record:
+        """Have a worker prepare a version (default: the current one) before a run needs it; return how far that is.
+
+        `workflow`: a record, an id, or `owner/slug`. Asked again, it begins anew, also after a failure.
+        """
+        return self._driver.follow(workflows.prebuild(self._session, workflow, version))
+
+    def runtime(self, workflow: str | Mapping[str, Any]) -> Record:
+        """Return which workers can run a workflow, what the others lack, and how far its `prebuild` is."""
+        return self._driver.follow(workflows.runtime(self._session, workflow))
+
     def workflows(self, *, limit: int | None = None, **query: Any) -> Iterator[Workflow]:
         """Yield the workflows of the organization, newest first; at most `limit`; `query` as of `runs`, and `embed`."""
         return self._driver.iterate(pages.each(self._session, workflows.WORKFLOWS, Workflow, limit=limit, **query))

@@ -163,7 +163,8 @@ async def _complete(services: Services, files: AttemptFiles, body: Completion, t
     async with services.db.system() as transaction:
         held = await hold(transaction, lease=files.lease, worker=body.worker_id, instance=body.instance, token=token)
         if body.built is not None and held.lease_status in OPEN:
-            await builds.note(transaction, held.run_id, body.worker_id, body.built)
+            version = await completion_queries.version_of(transaction, held.run_id)
+            await builds.note(transaction, version, body.worker_id, body.built)
         body = with_keys(body, held.run_id, held.lease_id)
         fingerprint = _hash(body)
         if held.lease_status not in OPEN:

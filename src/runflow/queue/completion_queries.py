@@ -218,6 +218,11 @@ _CANCEL = """
 """
 
 
+async def version_of(transaction: Transaction, run: UUID) -> UUID:
+    """Return the version that a run is pinned to."""
+    return await transaction.one_value("SELECT version_id FROM runs WHERE id = %(run)s", {"run": run}, of=UUID)
+
+
 async def for_cancellation(transaction: Transaction, run: UUID) -> LockedRun | None:
     """Lock a run that someone wants to cancel."""
     return await transaction.first(_FOR_CANCELLATION, {"run": run}, row=LockedRun)

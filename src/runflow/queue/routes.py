@@ -11,6 +11,7 @@ from runflow.protocol.codec import PARCEL, NotAMessage, unpack
 from runflow.protocol.completions import Completion, CompletionAnswer
 from runflow.protocol.leases import Heartbeat, HeartbeatAnswer, LeaseAnswer, LeaseRequest
 from runflow.protocol.outputs import Uploads, UploadsAnswer
+from runflow.protocol.prebuilds import PrebuildAnswer, PrebuildReport, PrebuildReported, PrebuildRequest
 from runflow.protocol.workers import Registered, Registration
 from runflow.queue import leases
 from runflow.queue.worker_api import WorkerApi, require_protocol
@@ -195,3 +196,39 @@ async def hot_complete(request: Request) -> Response:
     """Answer as `complete` does."""
     told = await completion_body(request, None)
     return await complete(request.path_params["id"], told, request, await worker(request), await worker_api(request))
+
+
+@router.post(
+    "/prebuilds",
+    access=Access.WORKER,
+    errors=(errors.Conflict, errors.WorkerSuperseded),
+    response_model=PrebuildAnswer,
+    summary="Wait for something to prepare",
+    openapi_extra=openapi_body(PrebuildRequest),
+)
+async def prebuild(
+    body: Annotated[PrebuildRequest, Depends(json_body(PrebuildRequest, caller=worker))],
+    request: Request,
+    token: WorkerToken,
+    api: Api,
+) -> Response:
+    """Long poll of a worker without runs for a version whose runtime and models were asked for beforehand."""
+    return json_response(await while_connected(request, api.prebuild(body, token, reached_at(request))))
+
+
+@router.post(
+    "/prebuilds/{id}/reports",
+    access=Access.WORKER,
+    errors=(errors.Conflict, errors.LeaseLost, errors.WorkerSuperseded),
+    response_model=PrebuildReported,
+    summary="Report on a pre-build",
+    openapi_extra=openapi_body(PrebuildReport),
+)
+async def report_prebuild(
+    id: UUID,
+    body: Annotated[PrebuildReport, Depends(json_body(PrebuildReport, caller=worker))],
+    token: WorkerToken,
+    api: Api,
+) -> Response:
+    """Say how far a pre-build is, which renews its lease, or how it ended."""
+    return json_response(await api.report_prebuild(id, body, token))

@@ -27,6 +27,7 @@ from runflow.protocol.leases import (
     Limits,
 )
 from runflow.protocol.outputs import ExpectedUpload, OutputName, Upload, Uploads, UploadsAnswer
+from runflow.protocol.prebuilds import PrebuildAnswer, PrebuildReport, PrebuildReported, PrebuildRequest
 from runflow.protocol.workers import PROTOCOL_VERSION, LeaseCall, Registered, Registration, WorkerRequest
 from runflow.queue import completion
 from runflow.queue import queries as lease_queries
@@ -37,6 +38,7 @@ from runflow.queue.eligibility import Eligibility, EligibleLanes
 from runflow.queue.known_workers import KnownWorker, KnownWorkers
 from runflow.queue.leased_files import URL_SECONDS, LeasedFiles
 from runflow.queue.leases import OFFER_SECONDS, OPEN, Asker, Claimed, claim_now, next_claim
+from runflow.queue.prebuilds import PrebuildAsker, Prebuilds
 from runflow.queue.sweeper import Sweeper
 from runflow.web.services import Services
 from runflow.workers import ability_queries, queries
@@ -68,6 +70,7 @@ class WorkerApi:
         self._sweeper = sweeper
         self._board = Board(services.db, services.hub, services.settings.max_running)
         self._leased = LeasedFiles(services)
+        self._prebuilds = Prebuilds(services, self._leased)
         self._known = KnownWorkers()
         self._eligibility = services.part(Eligibility)
         self._runtimes = services.part(Known)
@@ -213,6 +216,22 @@ class WorkerApi:
         except Exception:
             log.exception("no next run with this completion", worker_id=str(body.worker_id))
             return None
+
+    async def prebuild(self, body: PrebuildRequest, token_id: UUID, base_url: str) -> PrebuildAnswer:
+        """Wait for something that this worker may prepare. Raises what `lease` raises."""
+        require_protocol(body)
+        worker = await self._worker(body, token_id)
+        if not worker.ready:
+            raise errors.Conflict("This worker is not ready. Register it again with the status `ready` first.")
+        asker = PrebuildAsker(body.worker_id, body.instance, worker.candidate.abilities)
+        order = await self._prebuilds.next(asker, base_url, wait_seconds=body.wait_seconds)
+        return PrebuildAnswer(prebuild=order)
+
+    async def report_prebuild(self, lease: UUID, body: PrebuildReport, token_id: UUID) -> PrebuildReported:
+        """Note how far a pre-build is. Raises `LeaseLost`, and what `lease` raises of a worker that is not known."""
+        require_protocol(body)
+        await self._worker(body, token_id)
+        return await self._prebuilds.report(lease, body)
 
     async def uploads(self, lease: UUID, body: Uploads, token_id: UUID, base_url: str) -> UploadsAnswer:
         """Sign upload URLs below the attempt's own prefix.

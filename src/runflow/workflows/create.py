@@ -23,6 +23,7 @@ from runflow.workflows.graph_keys import graph_without_keys, prompt_without_keys
 from runflow.workflows.interface import queries
 from runflow.workflows.interface.declared import Settled, first_rows, read_declared, settle
 from runflow.workflows.interface.rows import InputRow, OutputRow
+from runflow.workflows.prebuilds import service as prebuilds
 from runflow.workflows.queries import DOCUMENTS, texts
 from runflow.workflows.runtime import service as runtime
 from runflow.workflows.runtime.known import TOPIC as ELIGIBILITY
@@ -71,6 +72,8 @@ async def create(services: Services, caller: Principal, body: CreateWorkflow) ->
             await version_sources.note(transaction, caller.org_id, version_id)
             approved, told = await version_sources.approve(transaction, caller, version_id, body.approve_sources)
             late += told
+            if body.prebuild:
+                late += await prebuilds.ask_with_deployment(transaction, caller, workflow_id, version_id)
             where = {"org_id": caller.org_id, "workflow_id": workflow_id}
             await queries.save(transaction, InputRow, **where, before=(), merged=draft.settled.inputs)
             await queries.save(transaction, OutputRow, **where, before=(), merged=draft.settled.outputs)
@@ -91,6 +94,8 @@ async def create(services: Services, caller: Principal, body: CreateWorkflow) ->
     late += workflows_warnings.about_evaluation(found[0])
     if approved:
         publish_approval(services)
+    if body.prebuild:
+        services.hub.publish(prebuilds.TOPIC)
     outlook = await runtime.outlook(services, caller.org_id, workflow_id, approved=approved)
     if values.get("worker_labels"):
         services.hub.publish(ELIGIBILITY)

@@ -23,6 +23,7 @@ from runflow.workflows.fingerprint import fingerprint as runtime_fingerprint
 from runflow.workflows.graph_keys import graph_without_keys, prompt_without_keys
 from runflow.workflows.interface.declared import Declared, Settled, merge_rows, read_declared, settle
 from runflow.workflows.interface.rows import Merged
+from runflow.workflows.prebuilds import service as prebuilds
 from runflow.workflows.queries import DOCUMENTS, texts
 from runflow.workflows.runtime import service as runtime
 from runflow.workflows.runtime.known import TOPIC as ELIGIBILITY
@@ -66,6 +67,8 @@ async def patch(services: Services, caller: Principal, workflow_id: UUID, body: 
             version_id = version.get("version_id", current.version_id)
             approved, told = await version_sources.approve(transaction, caller, version_id, body.approve_sources)
             warnings += told
+            if body.prebuild:
+                warnings += await prebuilds.ask_with_deployment(transaction, caller, current.id, version_id)
             sent_version = (body.model_extra or {}).get("version")
             warnings += workflows_warnings.about_version(
                 sent_version, current.version, version.get("version", current.version)
@@ -101,6 +104,8 @@ async def patch(services: Services, caller: Principal, workflow_id: UUID, body: 
         services.hub.publish(ROOM, str(workflow_id))
     if approved:
         publish_approval(services)
+    if body.prebuild:
+        services.hub.publish(prebuilds.TOPIC)
     outlook = await runtime.outlook(services, caller.org_id, workflow_id, approved=approved)
     if version or draft.documents or {"gpu_mode", "gpu_explicit_models", "worker_labels"} & set(values):
         warnings = [*outlook.warnings, *warnings]

@@ -145,6 +145,13 @@ class _Workflow(BaseModel):
             "you. Needs a key of the operator's organization with `sources:approve`; else it goes on waiting.",
         ),
     ] = None
+    prebuild: Annotated[
+        StrictBool | None,
+        Field(
+            description="Have a worker build the version's runtime and fetch its models before a run needs them; "
+            "`GET …/{id}/runtime` tells how far it is. Not kept. Default: false."
+        ),
+    ] = None
     inputs: Annotated[
         list[InputDefinition] | None,
         Field(max_length=10_000, description="Override or add inputs, by `name`, to those that the prompt declares."),

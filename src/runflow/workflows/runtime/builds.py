@@ -34,8 +34,8 @@ async def order(services: Services, version_id: UUID, engine: Told) -> BuildOrde
     return BuildOrder(approved=[SourceCommit(row.origin, row.commit) for row in rows])
 
 
-async def note(transaction: Transaction, run_id: UUID, worker_id: UUID, report: BuildReport) -> None:
-    """Keep how the build that a run waited for went; what it found to need approval waits for that from then on."""
+async def note(transaction: Transaction, version_id: UUID, worker_id: UUID, report: BuildReport) -> None:
+    """Keep how the build for a version went; what it found to need approval waits for that from then on."""
     await queries.note_build(
         transaction,
         {
@@ -56,7 +56,7 @@ async def note(transaction: Transaction, run_id: UUID, worker_id: UUID, report: 
     if origin is None or not is_commit(commit):
         log.warning("a worker wants a source that is none", origin=waits_for.origin[:200], commit=waits_for.commit[:64])
         return
-    values = {"id": new_id(), "origin": origin, "commit": commit, "run": run_id, "name": report.pack or origin}
+    values = {"id": new_id(), "origin": origin, "commit": commit, "version": version_id, "name": report.pack or origin}
     await queries.note_found_source(transaction, values)
 
 

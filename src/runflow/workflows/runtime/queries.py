@@ -56,7 +56,7 @@ _FOUND = """
         ON CONFLICT (origin, commit) DO UPDATE SET origin = s.origin RETURNING id)
     INSERT INTO version_sources (org_id, version_id, source_id, kind_code, names, packages_count)
     SELECT v.org_id, v.id, source.id, 'package', ARRAY[CAST(%(name)s AS text)], 0
-    FROM runs r JOIN workflow_versions v ON v.id = r.version_id, source WHERE r.id = %(run)s
+    FROM workflow_versions v, source WHERE v.id = %(version)s
     ON CONFLICT (version_id, source_id) DO NOTHING
 """
 
@@ -143,7 +143,7 @@ async def builds(transaction: Transaction, version_id: UUID) -> list[BuildRow]:
 
 
 async def note_found_source(transaction: Transaction, values: Mapping[str, Any]) -> None:
-    """Note a source that a build of a run's version found to be needed, and that waits unless it is known."""
+    """Note a source that a build of a version found to be needed, and that waits unless it is known."""
     await transaction.run(_FOUND, values)
 
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 from runflow.sources.named import SourceKind
 from runflow.sources.tables import SourceState
 from runflow.web.responses import Timestamp
+from runflow.workflows.prebuilds.schemas import Prebuild
 from runflow.workflows.runtime.satisfies import DifferenceCode
 
 
@@ -70,6 +71,9 @@ class Runtime(BaseModel):
         "no worker can run it as it is."
     )
     workers: list[RuntimeWorker] = Field(description="Those that can run it first.")
+    prebuild: Prebuild | None = Field(
+        description="How far a worker is that was asked to prepare it; null: nobody asked."
+    )
     builds: list[RuntimeBuild] = Field(
         description="Of the runtime that workers build where their own ComfyUI lacks something, the newest first."
     )

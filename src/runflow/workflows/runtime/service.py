@@ -17,6 +17,7 @@ from runflow.web.auth import Principal
 from runflow.web.services import Services
 from runflow.workflows import queries
 from runflow.workflows.fields import GpuMode
+from runflow.workflows.prebuilds import queries as prebuild_queries
 from runflow.workflows.runtime import builds
 from runflow.workflows.runtime.known import ANY_GPU, Known, Machine
 from runflow.workflows.runtime.requirements import Requirements
@@ -167,8 +168,7 @@ async def outlook(
     """
     try:
         _, found, version = await _of_workflow(services, org_id, workflow_id, approved)
-        is_stuck = not any(fit.is_able for fit in found) and any(fit.waits_for_approval for fit in found)
-        unapproved = await _unapproved(services, version, approved) if version is not None and is_stuck else []
+        unapproved = await _unapproved(services, version, approved) if version is not None and _waits(found) else []
     except Exception:
         log.exception("nothing can be said of the workers for a deployment", workflow_id=str(workflow_id))
         return Outlook()
@@ -180,6 +180,11 @@ async def outlook(
         return Outlook(True)
     warning = GraphWarning(None, f"No connected worker can run this yet: {reason[0]}.", reason[1])
     return Outlook(False, (warning, *_about_approval(unapproved)))
+
+
+def _waits(found: Sequence[Fit]) -> bool:
+    """Tell whether nobody can run a version before the operator has approved something."""
+    return not any(fit.is_able for fit in found) and any(fit.waits_for_approval for fit in found)
 
 
 async def _unapproved(
@@ -214,6 +219,8 @@ async def runtime(services: Services, caller: Principal, workflow_id: UUID) -> d
     row, found, version = await _of_workflow(services, caller.org_id, workflow_id)
     if row is None or version is None:
         raise errors.WorkflowNotFound
+    async with services.db.tenant(caller.org_id) as transaction:
+        prebuild = await prebuild_queries.one(transaction, row.version_id)
     reason = nobody_can(found)
     if not found:
         reason = "no worker is connected", "Start one with `runflow worker --server URL --token-file FILE`."
@@ -222,6 +229,7 @@ async def runtime(services: Services, caller: Principal, workflow_id: UUID) -> d
         "version": row.version,
         "can_run": any(fit.is_able for fit in found),
         "reason": None if reason is None else f"No connected worker can run this yet: {reason[0]}. {reason[1]}",
+        "prebuild": None if prebuild is None else prebuild_queries.record(prebuild, waits=_waits(found)),
         "builds": await builds.told(services, row.version_id),
         "unapproved_sources": [
             {
