@@ -57,6 +57,10 @@ class FakeServer:
         self.hold_downloads: asyncio.Event | None = None
         self.endless: set[str] = set()
         """Names of files whose download begins and never ends."""
+        self.prebuilds: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        """What workers without runs are given to prepare."""
+        self.reports: list[dict[str, Any]] = []
+        """What they tell of that."""
         self.hold_puts: asyncio.Event | None = None
         self.hold_answers: asyncio.Event | None = None
         self._runner: web.AppRunner | None = None
@@ -75,6 +79,8 @@ class FakeServer:
                 web.post("/v1/worker/leases/{id}/heartbeats", self._heartbeat),
                 web.post("/v1/worker/leases/{id}/uploads", self._uploads),
                 web.post("/v1/worker/leases/{id}/completions", self._complete),
+                web.post("/v1/worker/prebuilds", self._prebuild),
+                web.post("/v1/worker/prebuilds/{id}/reports", self._report),
                 web.put("/v1/storage/{key:.*}", self._put),
                 web.get("/v1/storage/{key:.*}", self._get),
             ]
@@ -148,6 +154,15 @@ class FakeServer:
                     status, "FAULT"
                 ),
             )
+
+    async def _prebuild(self, request: web.Request) -> web.Response:
+        await self._told(request, "prebuilds")
+        return web.json_response({"prebuild": await self.prebuilds.get()})
+
+    async def _report(self, request: web.Request) -> web.Response:
+        body = await self._told(request, "reports")
+        self.reports.append(body)
+        return web.json_response({"expires_at": None})
 
     async def _register(self, request: web.Request) -> web.Response:
         body = await self._told(request, "registrations")

@@ -32,6 +32,7 @@ from runflow.worker.concurrency import SLOW_LIMIT, UNFINISHED_LIMIT, Declined, P
 from runflow.worker.engine.base import Engine
 from runflow.worker.pool.engine_pool import EnginePool
 from runflow.worker.pool.engine_supervisor import STARTING, EngineState, EngineStatus
+from runflow.worker.prebuilds import Prebuilds
 from runflow.worker.runtimes import WorkerRuntimes
 from runflow.worker.server_api.connection import Connection, ServerRefused, ServerUnavailable, Superseded, Unregistered
 from runflow.worker.server_api.retry import Backoff, until_answered
@@ -102,6 +103,7 @@ class Agent:
         self._changed.set()
         self._registered: EngineState | None = None
         self._wake = asyncio.Event()
+        self._free = asyncio.Event()
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self._timing = HeartbeatTiming(patience=settings.patience)
@@ -162,6 +164,16 @@ class Agent:
             polling = asyncio.create_task(self._poll(connection, context), name="lease poll")
             tidying = asyncio.create_task(models.keep_tidy(), name="tidy models")
             hashing = asyncio.create_task(self._read_own_models(), name="read models")
+            prebuilds = Prebuilds(
+                connection,
+                self._runtimes,
+                models,
+                may_ask=self._may_prepare,
+                takes_models=lambda: self._executor.takes_models,
+                free=self._free,
+                patience=settings.patience,
+            )
+            preparing = asyncio.create_task(prebuilds.run(), name="prebuilds")
             idling = asyncio.create_task(self._tidy_runtimes(), name="tidy runtimes")
             stopping = asyncio.create_task(self._stopping.wait(), name="stop")
             try:
@@ -173,11 +185,15 @@ class Agent:
                         self._hurry.set()  # what it has is others' now
                     task.result()
             finally:
-                await _cancel(polling, stopping, hashing, tidying, idling)
+                await _cancel(polling, stopping, hashing, tidying, idling, preparing)
                 await self._finish_attempts()
                 await _cancel(registering, *self._background)
                 await self._engines.stop()
                 await _cancel(keeping)
+
+    def _may_prepare(self) -> bool:
+        """Whether there is nothing else to do, and an engine of the worker's own that something can be prepared for."""
+        return self._is_ready and not self._attempts and (self._runtimes is not None or self._executor.takes_models)
 
     async def _tidy_runtimes(self) -> None:
         if self._runtimes is not None:
@@ -214,6 +230,7 @@ class Agent:
             log.info("No engine yet." if state.status is EngineStatus.NO_ENGINE else "Engine down.", why=state.detail)
         self._changed.set()
         self._wake.set()
+        self._free.set()
 
     async def _keep_registered(self, connection: Connection) -> None:
         """Register, and again whenever the engine's state changed or the server forgot us."""
@@ -237,6 +254,7 @@ class Agent:
                 patience=self._settings.patience,
             )
             self._registered = told
+            self._free.set()
             log.info("Registered.", worker_id=str(answer.worker_id), status=told.status.value)
             self._wake.set()
 
@@ -353,6 +371,7 @@ class Agent:
     def _done(self, task: "asyncio.Task[None]") -> None:
         attempt = self._attempts.pop(task)
         self._executor.warmth.gone(attempt.lease)
+        self._free.set()
         if not task.cancelled() and task.exception() is not None:
             log.error("A run ended in a fault.", lease_id=attempt.lease.id, exc_info=task.exception())
         self._wake.set()

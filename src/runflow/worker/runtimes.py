@@ -8,9 +8,10 @@ import asyncio
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
 import orjson
 import structlog
@@ -18,9 +19,8 @@ import structlog
 from runflow.protocol.bounds import MAX_SENTENCE
 from runflow.protocol.failures import Failure, FailureCode, Stage
 from runflow.protocol.origins import canonical, is_commit
-from runflow.protocol.runtimes import MAX_BUILD_LOG, BuildReport, Builds, SourceCommit
+from runflow.protocol.runtimes import MAX_BUILD_LOG, BuildOrder, BuildReport, Builds, SourceCommit
 from runflow.worker.attempts.failures import RunFailed
-from runflow.worker.attempts.lease import Lease
 from runflow.worker.engine.base import Engine
 from runflow.worker.engine.boot import OwnedSettings
 from runflow.worker.engine.home import EngineHome
@@ -48,6 +48,34 @@ class Ready:
 
     name: str
     report: BuildReport | None = None
+
+
+class RuntimeWanted(Protocol):
+    """A version whose runtime is wanted, as a lease names it."""
+
+    @property
+    def build(self) -> BuildOrder | None:
+        """What may be fetched for it; None: the worker's own ComfyUI has everything."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What the server calls it."""
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """What it is built of."""
+
+    @property
+    def prompt(self) -> dict[str, dict[str, Any]]:
+        """What it has to execute."""
+
+    @property
+    def tracebacks(self) -> bool:
+        """Whether who hears of it may know what it is made of."""
+
+
+class GaveWay(Exception):
+    """A run needs the worker's builder, so what was only prepared is not built now."""
 
 
 def name_of(ask: RuntimeAsk) -> str:
@@ -97,13 +125,28 @@ class WorkerRuntimes:
         self._prepare = prepare
         self._idle_seconds = idle_seconds
         self._one_at_a_time = asyncio.Semaphore(1)
+        self._giving_way: dict[str, asyncio.Task[Any] | None] = {}
         self._built: dict[str, BuiltRuntime] = {}
         self._homes: dict[str, _Home] = {}
 
-    async def ready(self, lease: Lease, tell: Tell) -> Ready:
+    async def prepare(self, wanted: RuntimeWanted, tell: Tell) -> Ready:
+        """Do as `ready` before a run comes, also where a build failed for good a short while ago.
+
+        A run that needs a build of another runtime goes first: then it raises `GaveWay`.
+        """
+        working = asyncio.create_task(self.ready(wanted, tell, gives_way=True), name="prepare a runtime")
+        try:
+            return await working
+        except asyncio.CancelledError:
+            me = asyncio.current_task()
+            if me is not None and me.cancelling():
+                raise
+            raise GaveWay from None
+
+    async def ready(self, lease: RuntimeWanted, tell: Tell, *, gives_way: bool = False) -> Ready:
         """Make sure that the runtime of a lease is there; return its name, and how its build went.
 
-        Raises `BuildFailed`, with a report.
+        `gives_way`: it is cancelled where somebody else has another one built. Raises `BuildFailed`, with a report.
         """
         order = lease.build
         if order is None:
@@ -118,8 +161,10 @@ class WorkerRuntimes:
                 return Ready(name)
             said = tell if lease.tracebacks else (lambda _: None)
             tell("Building the runtime of this version: its first run here waits for that.")
-            async with self._one_at_a_time:
-                built = await self._builder.ready(name, ask, may_fetch=_may_fetch(order.approved), tell=said)
+            async with self._turn(name, gives_way=gives_way):
+                built = await self._builder.ready(
+                    name, ask, may_fetch=_may_fetch(order.approved), tell=said, force=gives_way
+                )
             self._use(built)
         except (ManifestRefused, RuntimeBuildFailed, OSError) as error:
             if isinstance(error, OSError):  # of the folder of runtimes itself, before or after the steps of a build
@@ -135,6 +180,22 @@ class WorkerRuntimes:
             log=await asyncio.to_thread(_tail, built.runtime.log),
         )
         return Ready(name, report)
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, name: str, *, gives_way: bool) -> AsyncIterator[None]:
+        """Build one at a time; what only prepares makes way for what a run waits for."""
+        if gives_way:
+            self._giving_way[name] = asyncio.current_task()
+        else:
+            for other, task in self._giving_way.items():
+                if other != name and task is not None:
+                    task.cancel()
+        try:
+            async with self._one_at_a_time:
+                yield
+        finally:
+            if gives_way:
+                self._giving_way.pop(name, None)
 
     def engine(self, name: str) -> Engine:
         """Return an engine of a runtime, not started. Raises `NoEngine`."""
@@ -210,7 +271,7 @@ class WorkerRuntimes:
     def _use(self, built: BuiltRuntime) -> None:
         self._built[built.runtime.fingerprint] = built
 
-    def _asked(self, lease: Lease) -> RuntimeAsk:
+    def _asked(self, lease: RuntimeWanted) -> RuntimeAsk:
         manifest = lease.manifest
         return read_manifest(
             manifest.get("environment"),

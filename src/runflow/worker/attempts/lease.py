@@ -1,6 +1,6 @@
 """What the server hands over with a lease, as values (docs/worker-api.md, `POST /v1/worker/leases`)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -110,9 +110,7 @@ class Lease:
             values=lease.input,
             files={name: _remote(file, file.filename) for name, file in lease.files.items()},
             resources=tuple(Resource(one.path, _remote(one, one.path)) for one in lease.resources),
-            models=tuple(
-                Model(one.path, one.url, one.size_bytes, _plain(one.sha256), one.is_upload) for one in lease.models
-            ),
+            models=models_of(lease.models),
             cached=tuple(lease.cached),
             timeout_seconds=lease.limits.timeout_seconds,
             max_output_bytes=lease.limits.max_output_bytes,
@@ -122,6 +120,11 @@ class Lease:
             manifest=lease.version.manifest,
             uploads={(one.ordinal, one.filename, one.content_type): one for one in lease.uploads},
         )
+
+
+def models_of(leased: Iterable[leases.LeasedModel]) -> tuple[Model, ...]:
+    """Return the models that the server names, as values."""
+    return tuple(Model(one.path, one.url, one.size_bytes, _plain(one.sha256), one.is_upload) for one in leased)
 
 
 def _remote(file: leases.LeasedFile | leases.LeasedResource, filename: str) -> RemoteFile:

@@ -18,6 +18,13 @@ from runflow.protocol.completions import Completion, CompletionAnswer
 from runflow.protocol.events import Event, Preview
 from runflow.protocol.leases import Expected, Heartbeat, HeartbeatAnswer, LeaseRequest, Warm
 from runflow.protocol.outputs import OutputFile, Upload, Uploads, UploadsAnswer
+from runflow.protocol.prebuilds import (
+    PrebuildAnswer,
+    PrebuildOrder,
+    PrebuildReport,
+    PrebuildReported,
+    PrebuildRequest,
+)
 from runflow.protocol.workers import PROTOCOL_VERSION, Registered, Registration
 from runflow.tls import next_step, trusting
 from runflow.worker.server_api.origin_client import OriginClient
@@ -30,6 +37,7 @@ _STALLED_SECONDS = 60.0
 _KEEP_CONNECTION_SECONDS = 60.0
 
 _LEASES = "/v1/worker/leases"
+_PREBUILDS = "/v1/worker/prebuilds"
 _JSON = {"Content-Type": "application/json"}
 _AS_IT_IS = {"Accept-Encoding": "identity"}
 _PARCEL = {"Content-Type": PARCEL}
@@ -159,6 +167,16 @@ class Connection:
         answer = await self._post(_LEASES, request, wait_seconds + _ANSWER_SECONDS)
         lease: dict[str, Any] | None = answer.get("lease")
         return lease
+
+    async def prebuild(self, *, wait_seconds: float) -> PrebuildOrder | None:
+        """Wait up to `wait_seconds` for something to prepare. Raises `Unregistered` as `lease` does."""
+        request = PrebuildRequest(**self.caller, wait_seconds=wait_seconds)
+        answer = await self._post(_PREBUILDS, request, wait_seconds + _ANSWER_SECONDS)
+        return self._read(PrebuildAnswer, answer).prebuild
+
+    async def report_prebuild(self, lease_id: UUID, report: PrebuildReport) -> PrebuildReported:
+        """Say how far a pre-build is, or how it ended. Raises `LeaseLost`."""
+        return await self._ask(PrebuildReported, f"{_PREBUILDS}/{lease_id}/reports", report)
 
     async def heartbeat(self, lease_id: str, events: list[Event], preview: Preview | None = None) -> HeartbeatAnswer:
         """Renew a lease and hand over events, and a picture where the last answer asked for one. Raises `LeaseLost`."""
@@ -314,9 +332,9 @@ def _refusal(status: int, content: bytes, host: str, path: str = "") -> Exceptio
         return NotWelcome(status, code, message)
     if code == "WORKER_SUPERSEDED":
         return Superseded(status, code, message)
-    if status == 409 and path == _LEASES:
+    if status == 409 and path in (_LEASES, _PREBUILDS):
         return Unregistered(status, code, message)
-    if path.startswith(_LEASES) and (status == 409 or code == "LEASE_NOT_FOUND"):
+    if code == "LEASE_LOST" or (path.startswith(_LEASES) and (status == 409 or code == "LEASE_NOT_FOUND")):
         return LeaseLost(status, code, message)
     return ServerRefused(status, code, message)
 

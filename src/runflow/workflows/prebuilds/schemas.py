@@ -22,8 +22,8 @@ class Prebuild(BaseModel):
     worker: str | None = Field(description="The worker that is at it, or has ended it.")
     tries: int = Field(description="How often workers have begun since it was asked for.")
     step: str | None = Field(
-        description="What the worker is at, or where it failed: `manifest`, `sources`, `packages`, `environment`, "
-        "`check`, `folder`, or `models`."
+        description="What the worker is at: `runtime` or `models`; or where it failed: `manifest`, `sources`, "
+        "`packages`, `environment`, `check`, `folder` or `models`."
     )
     pack: str | None = Field(description="The node pack whose fault it is that it failed.")
     message: str | None = Field(description="How far it is, or why it failed, with the next step.")

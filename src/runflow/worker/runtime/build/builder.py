@@ -50,14 +50,23 @@ class RuntimeBuilder:
         self._check = check
 
     async def ready(
-        self, fingerprint: str, ask: RuntimeAsk, *, may_fetch: MayFetch = anything, tell: Tell = lambda _: None
+        self,
+        fingerprint: str,
+        ask: RuntimeAsk,
+        *,
+        may_fetch: MayFetch = anything,
+        tell: Tell = lambda _: None,
+        force: bool = False,
     ) -> BuiltRuntime:
         """Return the runtime of a fingerprint, built unless it is there.
 
-        `may_fetch` is asked about each source before it is fetched; `tell` hears how that goes. Raises
+        `may_fetch` is asked about each source before it is fetched; `tell` hears how that goes. `force`: also where a
+        build of it failed for good a short while ago. Raises
         `RuntimeBuildFailed`, also where the runtime that is there lacks node classes that are asked for.
         """
-        runtime = await self.workshop.runtimes.build(fingerprint, lambda part: self._make(ask, part, may_fetch, tell))
+        runtime = await self.workshop.runtimes.build(
+            fingerprint, lambda part: self._make(ask, part, may_fetch, tell), force=force
+        )
         return self.found(runtime, ask)
 
     def found(self, runtime: Runtime, ask: RuntimeAsk) -> BuiltRuntime:
