@@ -28,7 +28,7 @@ def prebuild(
     key: Key = None,
     as_json: Json = False,
 ) -> None:
-    """Have a worker build the current version's runtime and fetch its models; asked again, it begins anew."""
+    """Prepare a machine for a workflow before its first run, and follow that."""
     with calling(server, key) as api:
         found = api.get_workflow(workflow)
         record: dict[str, Any] = api.prebuild(found)

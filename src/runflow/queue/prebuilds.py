@@ -1,7 +1,7 @@
 """Pre-builds as workers carry them out: given to one that has no run and may run the version, taken up again when lost.
 
 Who may run a version is decided as for runs (`workflows/runtime/satisfies.py`). A worker holds one by a lease that it
-renews; it keeps no run waiting for it (docs/worker-api.md, "Pre-builds").
+renews; it keeps no run waiting for it (docs/worker-api.md).
 """
 
 import asyncio
