@@ -21,6 +21,7 @@ from runflow.ids import new_id
 from runflow.protocol.codec import as_fields
 from runflow.protocol.completions import Completion, CompletionAnswer
 from runflow.protocol.failures import TERMINAL, Failure, FailureCode, Stage
+from runflow.protocol.runtimes import SourceCommit
 from runflow.queue import completion_queries, queries
 from runflow.queue.attempt_files import AttemptFiles, output_prefix, with_keys
 from runflow.queue.backlog import TOPIC, lane_hint
@@ -36,6 +37,8 @@ from runflow.queue.watchers import Look, Watchers
 from runflow.web.services import Services
 from runflow.workers import ability_queries
 from runflow.workflows.runtime import builds
+from runflow.workflows.runtime import queries as runtime_queries
+from runflow.workflows.runtime.known import TOPIC as ELIGIBILITY
 
 log = structlog.get_logger()
 
@@ -154,17 +157,31 @@ async def _kept_away(transaction: Transaction, held: HeldRun, body: Completion) 
     )
 
 
+async def _waits_for_approval(transaction: Transaction, held: HeldRun, found: SourceCommit | None) -> bool:
+    """Tell whether a run goes back until the operator has approved what the build of its version found.
+
+    Where that was approved before the run was offered, and still not taken, it would go back for ever: it ends.
+    """
+    if found is None or number_of(held) > MOST_MISSES:
+        return False
+    return await runtime_queries.may_be_approved(
+        transaction, origin=found.origin, commit=found.commit, offered_at=held.offered_at
+    )
+
+
 async def _complete(services: Services, files: AttemptFiles, body: Completion, token: UUID) -> CompletionAnswer:
     """End an attempt whose outputs are being brought to the disk meanwhile."""
     charged: Charged | None = None
     watchers = services.part(Watchers)
     looks: list[Look] = []
+    waits = False
     too_small = await too_small_gb(services, files.lease, body)
     async with services.db.system() as transaction:
         held = await hold(transaction, lease=files.lease, worker=body.worker_id, instance=body.instance, token=token)
         if body.built is not None and held.lease_status in OPEN:
             version = await completion_queries.version_of(transaction, held.run_id)
-            await builds.note(transaction, version, body.worker_id, body.built)
+            found = await builds.note(transaction, version, body.worker_id, body.built)
+            waits = body.result == "failed" and await _waits_for_approval(transaction, held, found)
         body = with_keys(body, held.run_id, held.lease_id)
         fingerprint = _hash(body)
         if held.lease_status not in OPEN:
@@ -173,7 +190,7 @@ async def _complete(services: Services, files: AttemptFiles, body: Completion, t
             raise errors.LeaseLost
         again = (held.number or 0) < MOST_BEGINNINGS
         goes_back = body.result == "released" and again
-        if held.run_status not in TERMINAL and (goes_back or await _kept_away(transaction, held, body)):
+        if held.run_status not in TERMINAL and (goes_back or waits or await _kept_away(transaction, held, body)):
             if held.number is not None:
                 await queries.back_in_lane(
                     transaction, org=held.org_id, run=held.run_id, number=held.number, forgotten_at=held.offered_at
@@ -198,6 +215,8 @@ async def _complete(services: Services, files: AttemptFiles, body: Completion, t
     await watchers.tell(looks)
     if charged is not None:
         await charged.tell(services)
+    if waits:
+        services.hub.publish(ELIGIBILITY)  # before its lane's: nobody shall be offered what nobody may build
     announce(services, held, transition.run_status, with_delivery=something_follows(services, held))
     if held.auto_evaluate and transition.run_status == "succeeded":
         services.hub.publish("evaluation")

@@ -24,7 +24,7 @@ from runflow.workers.abilities import EngineAbilities, read_sandbox
 from runflow.workers.queries import RegisteredWorker
 from runflow.workflows.runtime.known import Installation, Known
 from runflow.workflows.runtime.requirements import Requirements
-from runflow.workflows.runtime.satisfies import lacks_labels, serves_operator_only
+from runflow.workflows.runtime.satisfies import is_built, lacks_labels, serves_operator_only
 
 STALE_SECONDS = 10.0
 """How long it is good enough to take a run from its lane without a look, while hints arrive."""
@@ -56,6 +56,8 @@ class _Verdict:
     org_id: UUID | None = None
     uploads: frozenset[str] = frozenset()
     approvals: frozenset[tuple[str, str]] = frozenset()
+    built_for: UUID | None = None
+    """The version of which the worker builds a runtime; what builds of it have found is looked at each time."""
 
 
 _ALWAYS = _Verdict()
@@ -240,12 +242,14 @@ class Eligibility:
         if pending:
             await self._known.look_for_uploads({one for _, verdict in pending for one in verdict.uploads})
             await self._approved.look_for({one for _, verdict in pending for one in verdict.approvals})
-            able += [lane for lane, verdict in pending if self._is_met(verdict)]
+            able += [lane for lane, verdict in pending if self._is_met(verdict, worker)]
         if self._known.installation.labels:
             able = [lane for lane in able if self._has_labels(lane.id.int, worker)]
         return able
 
-    def _is_met(self, verdict: _Verdict) -> bool:
+    def _is_met(self, verdict: _Verdict, worker: Candidate) -> bool:
+        if verdict.built_for is not None and self._known.waits_for_found(verdict.built_for, worker.abilities):
+            return False
         return all(self._known.has_uploaded(verdict.org_id, one) for one in verdict.uploads) and all(
             self._approved.is_approved(*one) for one in verdict.approvals
         )
@@ -293,8 +297,9 @@ class Eligibility:
             approvals = frozenset(key for found in differences for key in found.if_approved)
             if any(found.if_uploaded is None and not found.if_approved for found in differences):
                 by_version[one] = _NEVER
-            elif uploads or approvals:
-                by_version[one] = _Verdict(False, version.org_id, uploads, approvals)
+            elif uploads or approvals or is_built(told):
+                built_for = one if is_built(told) else None
+                by_version[one] = _Verdict(False, version.org_id, uploads, approvals, built_for)
             else:
                 by_version[one] = _ALWAYS
         verdicts.update(

@@ -34,8 +34,11 @@ async def order(services: Services, version_id: UUID, engine: Told) -> BuildOrde
     return BuildOrder(approved=[SourceCommit(row.origin, row.commit) for row in rows])
 
 
-async def note(transaction: Transaction, version_id: UUID, worker_id: UUID, report: BuildReport) -> None:
-    """Keep how the build for a version went; what it found to need approval waits for that from then on."""
+async def note(transaction: Transaction, version_id: UUID, worker_id: UUID, report: BuildReport) -> SourceCommit | None:
+    """Keep how the build for a version went; what it found to need approval waits for that from then on.
+
+    Return that source as the server names it, None where it found none.
+    """
     await queries.note_build(
         transaction,
         {
@@ -51,13 +54,14 @@ async def note(transaction: Transaction, version_id: UUID, worker_id: UUID, repo
     )
     waits_for = report.waits_for
     if waits_for is None:
-        return
+        return None
     origin, commit = canonical(waits_for.origin), waits_for.commit.lower()
     if origin is None or not is_commit(commit):
         log.warning("a worker wants a source that is none", origin=waits_for.origin[:200], commit=waits_for.commit[:64])
-        return
+        return None
     values = {"id": new_id(), "origin": origin, "commit": commit, "version": version_id, "name": report.pack or origin}
     await queries.note_found_source(transaction, values)
+    return SourceCommit(origin, commit)
 
 
 async def told(services: Services, version_id: UUID) -> Sequence[dict[str, Any]]:

@@ -7,14 +7,16 @@ from uuid import UUID
 
 from runflow.db.sized_memory import SizedMemory
 from runflow.protocol.abilities import Sandbox
+from runflow.protocol.runtimes import Builds
 from runflow.web.services import Services
 from runflow.workers import ability_queries
 from runflow.workers import queries as worker_queries
 from runflow.workers.abilities import Told, ability_memory, read_sandbox
 from runflow.workers.queries import ConnectedWorker, GpuClass
 from runflow.workflows.runtime import queries
+from runflow.workflows.runtime.queries import FoundSource
 from runflow.workflows.runtime.requirements import Requirements, RequirementsMemory
-from runflow.workflows.runtime.satisfies import Difference, satisfies
+from runflow.workflows.runtime.satisfies import Difference, lacks_found_sources, satisfies
 
 TOPIC = "eligibility"
 """Hints on it tell that labels of a workflow, or the organizations, have changed."""
@@ -41,6 +43,8 @@ class Installation:
     several: bool = False
     labels: dict[UUID, dict[str, str]] = field(default_factory=dict)
     gpus: frozenset[GpuClass] = frozenset()
+    found: dict[UUID, tuple[FoundSource, ...]] = field(default_factory=dict)
+    """By version, the packages that a build has found to be needed and that the operator has not approved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +102,13 @@ class Known:
         async with self._services.db.system(durable=False) as transaction:
             found = await queries.installation(transaction)
             labels = await queries.labels(transaction)
+            sources = await queries.found_sources(transaction)
             gpus = await worker_queries.working_classes(transaction, worker_queries.CONNECTED_SECONDS)
+        of_versions: dict[UUID, tuple[FoundSource, ...]] = {}
+        for one in sources:
+            of_versions[one.version_id] = (*of_versions.get(one.version_id, ()), one)
         named = {one.workflow_id: one.worker_labels for one in labels}
-        self.installation = Installation(found.operator, found.several, named, frozenset(gpus))
+        self.installation = Installation(found.operator, found.several, named, frozenset(gpus), of_versions)
         # A change that was heard of meanwhile may have been missed.
         self.read_at = began if hints == self._hints else float("-inf")
 
@@ -122,6 +130,17 @@ class Known:
             found = tuple(satisfies(version, engine))
             self._judged.put(key, found, 500 + sum(200 + len(one.what) + len(one.next_step) for one in found))
         return found
+
+    def waits_for_found(self, version_id: UUID, engine: Told) -> list[Difference]:
+        """Return what a build of a version found to need approval, where an engine's worker builds what is approved.
+
+        Of a version that the worker's own ComfyUI has everything for it says nothing of use.
+        """
+        if engine is None or engine.builds is not Builds.APPROVED:
+            return []
+        return lacks_found_sources(
+            [(one.name, one.origin, one.commit) for one in self.installation.found.get(version_id, ())]
+        )
 
     async def machines(self, *, now: bool = False) -> list[Machine]:
         """Return the workers that are connected, as of a second ago at most, or some where reading them takes long.

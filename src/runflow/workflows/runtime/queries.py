@@ -60,6 +60,20 @@ _FOUND = """
     ON CONFLICT (version_id, source_id) DO NOTHING
 """
 
+_FOUND_UNAPPROVED = """
+    SELECT n.version_id, n.names[1] AS name, s.origin, s.commit
+    FROM version_sources n JOIN sources s ON s.id = n.source_id
+    WHERE n.kind_code = 'package' AND s.state_code <> 'approved'
+    ORDER BY s.first_seen_at DESC LIMIT %(most)s
+"""
+
+# Approved after the run was offered: the worker could not know yet. Before: it will not take it next time either.
+_MAY_COME = """
+    SELECT state_code <> 'approved' OR coalesce(decided_at >= %(offered_at)s, false) FROM sources
+    WHERE origin = %(origin)s AND commit = %(commit)s
+"""
+
+MOST_FOUND = 10_000
 MOST_BUILDS = 2_000
 """How many builds are remembered, each with a log of 64 KiB at most."""
 MOST_SHOWN = 20
@@ -145,6 +159,27 @@ async def builds(transaction: Transaction, version_id: UUID) -> list[BuildRow]:
 async def note_found_source(transaction: Transaction, values: Mapping[str, Any]) -> None:
     """Note a source that a build of a version found to be needed, and that waits unless it is known."""
     await transaction.run(_FOUND, values)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundSource:
+    """A package's source that a build of a version found to be needed, and that is not approved."""
+
+    version_id: UUID
+    name: str
+    origin: str
+    commit: str
+
+
+async def found_sources(transaction: Transaction) -> list[FoundSource]:
+    """Return what builds have found to be needed and the operator has not approved, the newest 10,000."""
+    return await transaction.rows(_FOUND_UNAPPROVED, {"most": MOST_FOUND}, row=FoundSource)
+
+
+async def may_be_approved(transaction: Transaction, *, origin: str, commit: str, offered_at: datetime) -> bool:
+    """Tell whether a source is not approved, or was only after a run was offered."""
+    values = {"origin": origin, "commit": commit, "offered_at": offered_at}
+    return await transaction.one_value(_MAY_COME, values, of=bool)
 
 
 @dataclass(frozen=True, slots=True)

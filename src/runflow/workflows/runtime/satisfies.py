@@ -227,6 +227,19 @@ def _built(version: Requirements, engine: EngineAbilities, lacks: list[Differenc
     return found
 
 
+def lacks_found_sources(found: Sequence[tuple[str, str, str]]) -> list[Difference]:
+    """Return that packages wait for approval, each by who wants it, origin and commit, which a build has found."""
+    return [
+        Difference(
+            DifferenceCode.SOURCE_NOT_APPROVED,
+            f"builds a ComfyUI of its own for it once the operator has approved {origin} at {commit[:_SHORT]}, which "
+            f"{name} wants",
+            f"Approve it: `runflow sources approve {origin}@{commit}`, or ask the operator to.",
+        )
+        for name, origin, commit in found
+    ]
+
+
 def _would_help(version: Requirements, engine: EngineAbilities) -> bool:
     """Tell whether another ComfyUI, or the packs, may have the missing classes."""
     is_same = (version.comfyui_commit or "") == (engine.comfyui_commit or "?")

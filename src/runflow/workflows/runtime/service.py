@@ -25,6 +25,7 @@ from runflow.workflows.runtime.satisfies import (
     LARGER_GPU,
     Difference,
     DifferenceCode,
+    is_built,
     keeps_files_together,
     lacks_gpu,
     lacks_labels,
@@ -104,6 +105,7 @@ async def fits(
             *lacks_labels(labels, machine.worker.labels),
             *keeps_files_together(machine.sandbox, installation.several, is_operator=org_id == installation.operator),
             *judged[key],
+            *(known.waits_for_found(version_id, machine.engine) if is_built(judged[key]) else ()),
         )
         found.append(Fit(machine, differences, least_gb))
     return found

@@ -1,0 +1,52 @@
+"""A build that finds a package to approve: its run waits, says for what, and goes on when it is approved."""
+
+from typing import Any
+
+import httpx
+
+from runflow.ids import new_id
+from tests.support.able import CLASSES, MakeAble
+from tests.support.deployed import Worker
+from tests.support.sources import COMMIT, decide, deploy, fresh_origin
+
+ERROR = {"code": "RUNTIME_BUILD_FAILED", "stage": "prepare", "message": "A package waits. Approve it."}
+
+
+async def found(worker: Worker, lease: dict[str, Any], origin: str) -> str:
+    built = {
+        "fingerprint": lease["version"]["fingerprint"],
+        "succeeded": False,
+        "step": "packages",
+        "pack": "pack0",
+        "waits_for": {"origin": origin, "commit": COMMIT},
+    }
+    answer = await worker.complete(lease, "failed", error=ERROR, built=built)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["status_code"])
+
+
+async def test_the_run_waits_until_it_is_approved_and_is_given_to_nobody_before(
+    client: httpx.AsyncClient, operator: httpx.AsyncClient, able: MakeAble
+) -> None:
+    gpu, pack, package = f"GPU-{new_id().hex[-8:]}", fresh_origin(), fresh_origin()
+    worker = await able(CLASSES - {"Anything"}, gpu=gpu, builds="approved")
+    workflow = await deploy(client, pack, gpu_mode="explicit", gpu_explicit_models=[gpu])
+    await decide(operator, pack)
+    path = f"/v1/comfyui-workflows/{workflow['path']}/runs"
+    run = (await client.post(path, json={"input": {"prompt": "an otter"}})).json()
+    lease = await worker.lease(wait=20)
+    assert lease is not None and lease["run_id"] == run["id"]
+    await worker.heartbeat(lease)
+    assert await found(worker, lease, package) == "queued"
+    assert await worker.lease() is None, "it would only find the same"
+    read = (await client.get(f"/v1/runs/{run['id']}?embed=attempts")).json()
+    assert f"once the operator has approved {package} at {COMMIT[:10]}, which pack0 wants" in read["waiting_reason"]
+    assert f"runflow sources approve {package}@{COMMIT}" in read["waiting_reason"]
+    assert read["attempts"] == []
+    told = (await client.get(f"/v1/comfyui-workflows/{workflow['id']}/runtime")).json()
+    assert told["can_run"] is False
+    await decide(operator, package)
+    lease = await worker.lease(wait=20)
+    assert lease is not None and lease["run_id"] == run["id"]
+    assert {"origin": package, "commit": COMMIT} in lease["version"]["build"]["approved"]
+    assert await found(worker, lease, package) == "failed", "it is approved, and was before the run was offered"
