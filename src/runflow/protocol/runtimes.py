@@ -46,7 +46,13 @@ class BuildReport:
     """How the build of a runtime went."""
 
     fingerprint: Short
+    runtime: Short | None = field(
+        default=None, metadata={"description": "What the worker calls the runtime, by what it is made of."}
+    )
     succeeded: bool
+    is_permanent: bool = field(
+        default=False, metadata={"description": "It failed, and would again: for no trouble that may pass."}
+    )
     elapsed_ms: Milliseconds = 0
     step: Short | None = field(default=None, metadata={"description": "Where it failed."})
     pack: Short | None = field(default=None, metadata={"description": "The node pack whose fault that is."})

@@ -215,7 +215,7 @@ async def _complete(services: Services, files: AttemptFiles, body: Completion, t
     await watchers.tell(looks)
     if charged is not None:
         await charged.tell(services)
-    if waits:
+    if waits or (body.built is not None and not body.built.succeeded):
         services.hub.publish(ELIGIBILITY)  # before its lane's: nobody shall be offered what nobody may build
     announce(services, held, transition.run_status, with_delivery=something_follows(services, held))
     if held.auto_evaluate and transition.run_status == "succeeded":

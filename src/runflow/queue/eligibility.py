@@ -46,6 +46,7 @@ class Candidate:
     sandbox: Sandbox | None = None
     memory_gb: int = 0
     """Of its GPU in GiB; 0: none, or not known."""
+    worker_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +82,11 @@ class Eligibility:
         """What holds for all runs, as it was read last."""
         return self._known.installation
 
-    async def candidate(self, transaction: Transaction, worker: RegisteredWorker) -> Candidate:
+    async def candidate(self, transaction: Transaction, worker_id: UUID, worker: RegisteredWorker) -> Candidate:
         """Return a worker as it registered last."""
         (abilities,) = await self._known.abilities.read(transaction, [worker.abilities])
         memory_gb = 0 if worker.gpu_code == CPU else worker.memory_gb
-        return Candidate(worker.gpu_code, worker.labels, abilities, read_sandbox(worker.sandbox), memory_gb)
+        return Candidate(worker.gpu_code, worker.labels, abilities, read_sandbox(worker.sandbox), memory_gb, worker_id)
 
     def may_take(self, lane: UUID, gpu_class: str, worker: Candidate, remembered: Lane | None = None) -> bool:
         """Tell of a lane that has just got its first run whether the worker may serve it, so far as memory tells.
@@ -248,7 +249,9 @@ class Eligibility:
         return able
 
     def _is_met(self, verdict: _Verdict, worker: Candidate) -> bool:
-        if verdict.built_for is not None and self._known.waits_for_found(verdict.built_for, worker.abilities):
+        if verdict.built_for is not None and self._known.kept_by_builds(
+            verdict.built_for, worker.worker_id, worker.abilities
+        ):
             return False
         return all(self._known.has_uploaded(verdict.org_id, one) for one in verdict.uploads) and all(
             self._approved.is_approved(*one) for one in verdict.approvals

@@ -113,7 +113,7 @@ class Prebuilds:
             if held is None:
                 raise _lost()
             await self._end(transaction, lease, held, body)
-        if body.built is not None and body.built.waits_for is not None:
+        if body.built is not None and not body.built.succeeded:
             self._services.hub.publish(ELIGIBILITY)
         self._services.hub.publish(TOPIC)
         return PrebuildReported()

@@ -133,7 +133,7 @@ class WorkerApi:
         async with self._services.db.system(durable=False) as transaction:
             row = await queries.by_id(transaction, worker_id)
             if row is not None and row.instance == body.instance:
-                remembered = await self._remembered(transaction, row, token_id)
+                remembered = await self._remembered(transaction, worker_id, row, token_id)
                 remembered.noted_at = time.monotonic()
                 self._known.put(worker_id, remembered)
         self._board.dismiss(worker_id)
@@ -298,7 +298,7 @@ class WorkerApi:
                 is_former = row is not None and row.token_id == token_id and row.instance != instance
                 superseded = is_former and await self._note_takeover(transaction, instance, worker_id=worker_id)
                 if row is not None:
-                    known = await self._remembered(transaction, row, token_id)
+                    known = await self._remembered(transaction, worker_id, row, token_id)
             if superseded:
                 raise errors.WorkerSuperseded
             if row is None or known is None or row.instance != instance or row.token_id != token_id:
@@ -306,8 +306,10 @@ class WorkerApi:
             self._known.put(worker_id, known)
         return known
 
-    async def _remembered(self, transaction: Transaction, row: RegisteredWorker, token_id: UUID) -> KnownWorker:
-        candidate = await self._eligibility.candidate(transaction, row)
+    async def _remembered(
+        self, transaction: Transaction, worker_id: UUID, row: RegisteredWorker, token_id: UUID
+    ) -> KnownWorker:
+        candidate = await self._eligibility.candidate(transaction, worker_id, row)
         ready = row.status_code == "ready"
         return KnownWorker(row.instance, token_id, row.gpu_code, ready, candidate, row.state)
 

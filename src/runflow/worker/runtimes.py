@@ -151,7 +151,7 @@ class WorkerRuntimes:
         order = lease.build
         if order is None:
             return Ready("")
-        fingerprint, began = lease.fingerprint, time.monotonic()
+        fingerprint, began, name = lease.fingerprint, time.monotonic(), None
         try:
             ask = self._asked(lease)
             name = name_of(ask)
@@ -170,11 +170,12 @@ class WorkerRuntimes:
             if isinstance(error, OSError):  # of the folder of runtimes itself, before or after the steps of a build
                 error = failure_of(_FOLDER, error)
             is_passing = isinstance(error, RuntimeBuildFailed) and not (error.is_permanent or error.waits_for)
-            raise BuildFailed(_report_of(error, fingerprint, began), retryable=is_passing) from error
+            raise BuildFailed(_report_of(error, fingerprint, began, name), retryable=is_passing) from error
         seconds = time.monotonic() - began
         tell(f"The runtime is built; that took {seconds:.0f} s.")
         report = BuildReport(
             fingerprint=fingerprint,
+            runtime=name,
             succeeded=True,
             elapsed_ms=round(seconds * 1000),
             log=await asyncio.to_thread(_tail, built.runtime.log),
@@ -300,15 +301,24 @@ class BuildFailed(RunFailed):
 _MANIFEST, _FOLDER = "manifest", "folder"
 
 
-def _report_of(error: ManifestRefused | RuntimeBuildFailed, fingerprint: str, began: float) -> BuildReport:
+def _report_of(
+    error: ManifestRefused | RuntimeBuildFailed, fingerprint: str, began: float, name: str | None
+) -> BuildReport:
     elapsed = round((time.monotonic() - began) * 1000)
     if isinstance(error, ManifestRefused):
         return BuildReport(
-            fingerprint=fingerprint, succeeded=False, elapsed_ms=elapsed, step=_MANIFEST, message=str(error)
+            fingerprint=fingerprint,
+            succeeded=False,
+            is_permanent=True,
+            elapsed_ms=elapsed,
+            step=_MANIFEST,
+            message=str(error),
         )
     return BuildReport(
         fingerprint=fingerprint,
+        runtime=name,
         succeeded=False,
+        is_permanent=error.is_permanent and error.waits_for is None,
         elapsed_ms=elapsed,
         step=error.step,
         pack=error.pack,

@@ -95,7 +95,7 @@ async def create(services: Services, caller: Principal, body: CreateWorkflow) ->
     if approved:
         publish_approval(services)
     if body.prebuild:
-        services.hub.publish(prebuilds.TOPIC)
+        prebuilds.publish(services)
     outlook = await runtime.outlook(services, caller.org_id, workflow_id, approved=approved)
     if values.get("worker_labels"):
         services.hub.publish(ELIGIBILITY)

@@ -105,7 +105,7 @@ async def patch(services: Services, caller: Principal, workflow_id: UUID, body: 
     if approved:
         publish_approval(services)
     if body.prebuild:
-        services.hub.publish(prebuilds.TOPIC)
+        prebuilds.publish(services)
     outlook = await runtime.outlook(services, caller.org_id, workflow_id, approved=approved)
     if version or draft.documents or {"gpu_mode", "gpu_explicit_models", "worker_labels"} & set(values):
         warnings = [*outlook.warnings, *warnings]

@@ -10,6 +10,7 @@ from runflow.web.auth import Principal
 from runflow.web.services import Services
 from runflow.workflows import writing
 from runflow.workflows.prebuilds import queries
+from runflow.workflows.runtime.known import TOPIC as ELIGIBILITY
 from runflow.workflows.versions.queries import name_of
 from runflow.workflows.versions.queries import one as one_version
 
@@ -37,8 +38,14 @@ async def request(services: Services, caller: Principal, workflow_id: UUID, vers
         row = await queries.one(transaction, found.id)
         if row is None:
             raise errors.Internal
-    services.hub.publish(TOPIC)
+    publish(services)
     return queries.record(row)
+
+
+def publish(services: Services) -> None:
+    """Tell every process, after the commit, that a pre-build was asked for: what failed is to be tried again."""
+    services.hub.publish(ELIGIBILITY)
+    services.hub.publish(TOPIC)
 
 
 async def ask(transaction: Transaction, caller: Principal, workflow_id: UUID, version_id: UUID) -> None:

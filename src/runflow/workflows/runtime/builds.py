@@ -43,7 +43,9 @@ async def note(transaction: Transaction, version_id: UUID, worker_id: UUID, repo
         transaction,
         {
             "worker": worker_id,
-            "fingerprint": report.fingerprint,
+            "version": version_id,
+            "runtime": report.runtime,
+            "is_permanent": report.is_permanent and not report.succeeded,
             "succeeded": report.succeeded,
             "elapsed_ms": report.elapsed_ms,
             "step": report.step,
@@ -71,6 +73,7 @@ async def told(services: Services, version_id: UUID) -> Sequence[dict[str, Any]]
     return [
         {
             "worker": row.worker_name,
+            "runtime": row.runtime,
             "succeeded": row.succeeded,
             "elapsed_ms": row.elapsed_ms,
             "step": row.step,

@@ -16,7 +16,7 @@ from runflow.workers.queries import ConnectedWorker, GpuClass
 from runflow.workflows.runtime import queries
 from runflow.workflows.runtime.queries import FoundSource
 from runflow.workflows.runtime.requirements import Requirements, RequirementsMemory
-from runflow.workflows.runtime.satisfies import Difference, lacks_found_sources, satisfies
+from runflow.workflows.runtime.satisfies import Difference, failed_for_good, lacks_found_sources, satisfies
 
 TOPIC = "eligibility"
 """Hints on it tell that labels of a workflow, or the organizations, have changed."""
@@ -45,6 +45,8 @@ class Installation:
     gpus: frozenset[GpuClass] = frozenset()
     found: dict[UUID, tuple[FoundSource, ...]] = field(default_factory=dict)
     """By version, the packages that a build has found to be needed and that the operator has not approved."""
+    failed: dict[tuple[UUID, UUID], str] = field(default_factory=dict)
+    """By version and worker, why a build failed that would fail again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +105,14 @@ class Known:
             found = await queries.installation(transaction)
             labels = await queries.labels(transaction)
             sources = await queries.found_sources(transaction)
+            failed = await queries.failed_builds(transaction)
             gpus = await worker_queries.working_classes(transaction, worker_queries.CONNECTED_SECONDS)
+        broken = {(one.version_id, one.worker_id): one.message for one in failed}
         of_versions: dict[UUID, tuple[FoundSource, ...]] = {}
         for one in sources:
             of_versions[one.version_id] = (*of_versions.get(one.version_id, ()), one)
         named = {one.workflow_id: one.worker_labels for one in labels}
-        self.installation = Installation(found.operator, found.several, named, frozenset(gpus), of_versions)
+        self.installation = Installation(found.operator, found.several, named, frozenset(gpus), of_versions, broken)
         # A change that was heard of meanwhile may have been missed.
         self.read_at = began if hints == self._hints else float("-inf")
 
@@ -131,11 +135,14 @@ class Known:
             self._judged.put(key, found, 500 + sum(200 + len(one.what) + len(one.next_step) for one in found))
         return found
 
-    def waits_for_found(self, version_id: UUID, engine: Told) -> list[Difference]:
-        """Return what a build of a version found to need approval, where an engine's worker builds what is approved.
+    def kept_by_builds(self, version_id: UUID, worker_id: UUID | None, engine: Told) -> list[Difference]:
+        """Return what builds of a version found to need approval, or why one failed on a worker and would again.
 
         Of a version that the worker's own ComfyUI has everything for it says nothing of use.
         """
+        why = None if worker_id is None else self.installation.failed.get((version_id, worker_id))
+        if why is not None:
+            return [failed_for_good(why)]
         if engine is None or engine.builds is not Builds.APPROVED:
             return []
         return lacks_found_sources(

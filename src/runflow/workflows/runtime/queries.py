@@ -30,12 +30,15 @@ _APPROVED = """
 """
 
 _NOTE_BUILD = """
-    INSERT INTO runtime_builds (fingerprint, worker_name, succeeded, elapsed_ms, step, pack, message, log)
-    SELECT %(fingerprint)s, name, %(succeeded)s, %(elapsed_ms)s, %(step)s, %(pack)s, %(message)s, %(log)s
+    INSERT INTO runtime_builds (version_id, runtime, is_permanent, worker_name, succeeded, elapsed_ms,
+                                step, pack, message, log)
+    SELECT %(version)s, %(runtime)s, %(is_permanent)s, name, %(succeeded)s, %(elapsed_ms)s, %(step)s, %(pack)s,
+           %(message)s, %(log)s
     FROM workers WHERE id = %(worker)s
-    ON CONFLICT (fingerprint, worker_name) DO UPDATE SET
+    ON CONFLICT (version_id, worker_name) DO UPDATE SET
+        runtime = excluded.runtime, is_permanent = excluded.is_permanent,
         succeeded = excluded.succeeded, elapsed_ms = excluded.elapsed_ms, step = excluded.step, pack = excluded.pack,
-        message = excluded.message, log = excluded.log, ended_at = now()
+        message = excluded.message, log = excluded.log, ended_at = clock_timestamp()
 """
 
 _FORGET_BUILDS = """
@@ -44,9 +47,9 @@ _FORGET_BUILDS = """
 """
 
 _BUILDS = """
-    SELECT worker_name, succeeded, elapsed_ms, step, pack, message, log, ended_at
+    SELECT worker_name, runtime, succeeded, elapsed_ms, step, pack, message, log, ended_at
     FROM runtime_builds
-    WHERE fingerprint = (SELECT v.fingerprint FROM workflow_versions v WHERE v.id = %(version)s)
+    WHERE version_id = %(version)s
     ORDER BY ended_at DESC LIMIT %(most)s
 """
 
@@ -65,6 +68,14 @@ _FOUND_UNAPPROVED = """
     FROM version_sources n JOIN sources s ON s.id = n.source_id
     WHERE n.kind_code = 'package' AND s.state_code <> 'approved'
     ORDER BY s.first_seen_at DESC LIMIT %(most)s
+"""
+
+# A worker that starts anew may be another one, and who asks for the pre-build wants it tried.
+_FAILED = """
+    SELECT b.version_id, w.id AS worker_id, coalesce(b.message, '') AS message
+    FROM runtime_builds b JOIN workers w ON w.name = b.worker_name
+    WHERE b.is_permanent AND b.ended_at > w.instance_at AND NOT EXISTS (
+        SELECT FROM prebuilds p WHERE p.version_id = b.version_id AND p.requested_at > b.ended_at)
 """
 
 # Approved after the run was offered: the worker could not know yet. Before: it will not take it next time either.
@@ -92,6 +103,7 @@ class BuildRow:
     """How a build went."""
 
     worker_name: str
+    runtime: str | None
     succeeded: bool
     elapsed_ms: int
     step: str | None
@@ -169,6 +181,20 @@ class FoundSource:
     name: str
     origin: str
     commit: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailedBuild:
+    """A build that failed on a worker for a reason that stays."""
+
+    version_id: UUID
+    worker_id: UUID
+    message: str
+
+
+async def failed_builds(transaction: Transaction) -> list[FailedBuild]:
+    """Return the builds that would fail again, of workers that have not started anew and were not asked again."""
+    return await transaction.rows(_FAILED, row=FailedBuild)
 
 
 async def found_sources(transaction: Transaction) -> list[FoundSource]:

@@ -37,6 +37,7 @@ class DifferenceCode(StrEnum):
     FILES_NOT_SEPARATED = "FILES_NOT_SEPARATED"
     RUN_REFUSED = "RUN_REFUSED"
     SOURCE_NOT_APPROVED = "SOURCE_NOT_APPROVED"
+    RUNTIME_BUILD_FAILED = "RUNTIME_BUILD_FAILED"
     RUNTIME_BUILT = "RUNTIME_BUILT"
     COMFYUI_DIFFERS = "COMFYUI_DIFFERS"
     NODE_PACK_DIFFERS = "NODE_PACK_DIFFERS"
@@ -225,6 +226,15 @@ def _built(version: Requirements, engine: EngineAbilities, lacks: list[Differenc
             )
         )
     return found
+
+
+def failed_for_good(why: str) -> Difference:
+    """Return that a worker could not build a version's runtime, for a reason that stays."""
+    return Difference(
+        DifferenceCode.RUNTIME_BUILD_FAILED,
+        f"could not build a ComfyUI of its own for it: {why.rstrip('.')}",
+        "Correct the workflow and deploy it again; or have it tried once more: `runflow prebuild`.",
+    )
 
 
 def lacks_found_sources(found: Sequence[tuple[str, str, str]]) -> list[Difference]:

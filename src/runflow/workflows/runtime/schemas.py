@@ -38,6 +38,9 @@ class RuntimeBuild(BaseModel):
     """How the last build of the version's runtime went on a worker."""
 
     worker: str
+    runtime: str | None = Field(
+        description="What it is called there, by what it is made of: versions with the same one share it."
+    )
     succeeded: bool
     elapsed_ms: int
     step: str | None = Field(

@@ -105,7 +105,7 @@ async def fits(
             *lacks_labels(labels, machine.worker.labels),
             *keeps_files_together(machine.sandbox, installation.several, is_operator=org_id == installation.operator),
             *judged[key],
-            *(known.waits_for_found(version_id, machine.engine) if is_built(judged[key]) else ()),
+            *(known.kept_by_builds(version_id, machine.worker.id, machine.engine) if is_built(judged[key]) else ()),
         )
         found.append(Fit(machine, differences, least_gb))
     return found
