@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from runflow.cli.calling import Json, Key, Server, calling, print_json, say
-from runflow.cli.console import FAILED, TOO_LATE
+from runflow.cli.console import FAILED, TOO_LATE, program
 
 if TYPE_CHECKING:
     from runflow.client import Runflow
@@ -51,7 +51,7 @@ def prebuild(
         say("It has not ended yet, and goes on.")
         raise typer.Exit(TOO_LATE)
     else:
-        say(f"Asked for; {found.path} says how far it is: runflow prebuild follows it.")
+        say(f"Asked for. `{program()} prebuild {found.path}` follows it.")
 
 
 def _follow(
