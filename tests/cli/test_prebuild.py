@@ -16,7 +16,7 @@ ERROR = {"code": "RUNTIME_BUILD_FAILED", "stage": "prepare", "message": "It brok
 async def follow(cli: Command, client: httpx.AsyncClient, worker: Worker, *arguments: str, **end: Any) -> Said:
     """Run the command, and end what it asks for as a worker."""
     key = client.headers["Authorization"].removeprefix("Bearer ")
-    said = asyncio.create_task(cli("prebuild", *arguments, RUNFLOW_API_KEY=key))
+    said = asyncio.ensure_future(cli("prebuild", *arguments, RUNFLOW_API_KEY=key))
     held = None
     while held is None:
         answer = await worker.http.post("/v1/worker/prebuilds", json={**worker.me, "wait_seconds": 20})

@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -54,6 +54,7 @@ class Wanted:
     build: BuildOrder | None
     fingerprint: str = "f"
     tracebacks: bool = True
+    version_id: UUID = field(default_factory=uuid4)
 
 
 def wanted(place: SmallPlace, name: str) -> Wanted:

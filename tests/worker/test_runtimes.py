@@ -96,6 +96,9 @@ async def test_the_first_lease_has_it_built_and_the_next_finds_it(place: SmallPl
     again: list[str] = []
     assert await runtimes.ready(lease, again.append) == Ready(ready.name)
     assert again == []
+    other = await runtimes.ready(leased(place), again.append)
+    assert other.name == ready.name and again == []
+    assert other.report is not None and (other.report.runtime, other.report.elapsed_ms) == (ready.name, 0)
 
 
 async def test_a_lease_that_needs_none_is_not_looked_at(place: SmallPlace, runtimes: WorkerRuntimes) -> None:

@@ -37,6 +37,7 @@ RUNTIME, MODELS = "runtime", "models"
 class _Wanted:
     """A version of which the runtime is wanted."""
 
+    version_id: UUID
     build: BuildOrder | None
     fingerprint: str
     manifest: Mapping[str, Any]
@@ -137,7 +138,7 @@ class Prebuilds:
             if version.build is not None:
                 if self._runtimes is None:
                     return "released", None
-                wanted = _Wanted(version.build, version.fingerprint, version.manifest, version.prompt)
+                wanted = _Wanted(version.id, version.build, version.fingerprint, version.manifest, version.prompt)
                 progress.built = (await self._runtimes.prepare(wanted, progress.tell)).report
             progress.step = MODELS
             if (order.models or order.cached) and self._takes_models():

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+from uuid import UUID
 
 import orjson
 import structlog
@@ -39,6 +40,7 @@ log = structlog.get_logger()
 IDLE_SECONDS = 600.0
 """How long a home stays without an engine."""
 _TIDY_SECONDS = 30.0
+_MOST_TOLD = 10_000
 _EVICT_SECONDS = 3600.0
 
 
@@ -56,6 +58,10 @@ class RuntimeWanted(Protocol):
     @property
     def build(self) -> BuildOrder | None:
         """What may be fetched for it; None: the worker's own ComfyUI has everything."""
+
+    @property
+    def version_id(self) -> UUID:
+        """The version."""
 
     @property
     def fingerprint(self) -> str:
@@ -126,6 +132,7 @@ class WorkerRuntimes:
         self._idle_seconds = idle_seconds
         self._one_at_a_time = asyncio.Semaphore(1)
         self._giving_way: dict[str, asyncio.Task[Any] | None] = {}
+        self._told: set[tuple[UUID, str]] = set()
         self._built: dict[str, BuiltRuntime] = {}
         self._homes: dict[str, _Home] = {}
 
@@ -157,8 +164,13 @@ class WorkerRuntimes:
             name = name_of(ask)
             if self._builder.workshop.runtimes.find(name) is not None:
                 # As if it was to be built: then nobody removes it before its engine has it.
-                self._use(await self._builder.ready(name, ask, may_fetch=_may_fetch(order.approved)))
-                return Ready(name)
+                built = await self._builder.ready(name, ask, may_fetch=_may_fetch(order.approved))
+                self._use(built)
+                if not self._is_new(lease.version_id, name):
+                    return Ready(name)
+                # Another version had it built: this one is told of it once.
+                log_text = await asyncio.to_thread(_tail, built.runtime.log)
+                return Ready(name, BuildReport(fingerprint=fingerprint, runtime=name, succeeded=True, log=log_text))
             said = tell if lease.tracebacks else (lambda _: None)
             tell("Building the runtime of this version: its first run here waits for that.")
             async with self._turn(name, gives_way=gives_way):
@@ -172,6 +184,7 @@ class WorkerRuntimes:
             is_passing = isinstance(error, RuntimeBuildFailed) and not (error.is_permanent or error.waits_for)
             raise BuildFailed(_report_of(error, fingerprint, began, name), retryable=is_passing) from error
         seconds = time.monotonic() - began
+        self._is_new(lease.version_id, name)
         tell(f"The runtime is built; that took {seconds:.0f} s.")
         report = BuildReport(
             fingerprint=fingerprint,
@@ -268,6 +281,15 @@ class WorkerRuntimes:
                 log.info("A runtime was removed.", fingerprint=runtime.fingerprint)
         except Exception:
             log.exception("Runtimes are not removed, though they may be too many.")
+
+    def _is_new(self, version_id: UUID, name: str) -> bool:
+        """Tell whether nobody was told yet that a version has this runtime here."""
+        if (version_id, name) in self._told:
+            return False
+        if len(self._told) >= _MOST_TOLD:
+            self._told.clear()
+        self._told.add((version_id, name))
+        return True
 
     def _use(self, built: BuiltRuntime) -> None:
         self._built[built.runtime.fingerprint] = built
