@@ -73,7 +73,7 @@ class Eligibility:
         self._services = services
         self._known = services.part(Known)
         self._approved = services.part(ApprovedSources)
-        self._gpus = GpuTurns(self._known)
+        self._gpus = GpuTurns(self._known, self._approved)
         self._lanes: dict[int, LaneVersion] = {}
         self._verdicts: OrderedDict[str, dict[int, _Verdict]] = OrderedDict()
 
@@ -170,6 +170,7 @@ class Eligibility:
         """Return those of these lanes that the worker may serve. `now` is by the clock of the lanes' times."""
         installation = await self._known.read_installation()
         await self._gpus.prepare()
+        await self._look_for_approvals(lanes, worker)
         found = [lane for lane in lanes if _has_turn(lane, worker, now, self._turns(lane, worker) or {})]
         if serves_operator_only(worker.sandbox, installation.several):
             found = [lane for lane in found if lane.org_id == installation.operator]
@@ -178,6 +179,13 @@ class Eligibility:
         if found and (worker.abilities is not None or installation.labels):
             found = await self._able(found, worker)
         return await self._in_turn(found, worker, now)
+
+    async def _look_for_approvals(self, lanes: Sequence[Lane], worker: Candidate) -> None:
+        """Make sure that turns go by approvals as they are: a class whose workers would build only then has one."""
+        if self._gpus.matter(worker.gpu_code):
+            rows = [row for lane in lanes if (row := self._lanes.get(lane.id.int)) is not None]
+            versions = [self._known.requirements.held(row.version_id) for row in rows]
+            await self._approved.look_for({one.key for version in versions if version for one in version.sources})
 
     async def _in_turn(self, lanes: list[Lane], worker: Candidate, now: float) -> list[Lane]:
         """Return those of these lanes in which the worker's class has its turn."""
@@ -189,6 +197,7 @@ class Eligibility:
             async with self._services.db.system(durable=False) as transaction:
                 known = await self._versions_of(transaction, unknown)
                 needs = await self._known.requirements.read(transaction, {row.version_id for row in known.values()})
+            await self._approved.look_for({one.key for version in needs.values() for one in version.sources})
         found = []
         for lane in lanes:
             row = known.get(lane.id.int)

@@ -14,11 +14,12 @@ from runflow.protocol.workers import CPU
 from runflow.queue.eligibility_queries import LaneVersion
 from runflow.queue.gpu_order import fits, have_order, turns_of
 from runflow.queue.lineup import Lane
+from runflow.sources.known import ApprovedSources
 from runflow.workers.abilities import Told
 from runflow.workers.queries import GpuClass
 from runflow.workflows.runtime.known import Installation, Known, Machine
 from runflow.workflows.runtime.requirements import Requirements
-from runflow.workflows.runtime.satisfies import lacks_labels, serves_operator_only
+from runflow.workflows.runtime.satisfies import Difference, is_built, lacks_labels, serves_operator_only
 
 MOST_LANES = 50_000
 BELIEVED_SECONDS = 30.0
@@ -34,14 +35,17 @@ class _Kind:
     abilities: str | None
     sandbox: Sandbox | None
     refused: frozenset[UUID]
+    cannot_build: frozenset[UUID]
+    """Versions whose build failed for good on it."""
 
 
 class GpuTurns:
     """What a server process remembers of the turns of GPU classes, by lane."""
 
-    def __init__(self, known: Known) -> None:
-        """Go by what is known of workers and versions."""
+    def __init__(self, known: Known, approved: ApprovedSources) -> None:
+        """Go by what is known of workers and versions, and of the operator's approvals."""
         self._known = known
+        self._approved = approved
         self._installation: Installation | None = None
         self._gpus_differ = False
         self._has_gpus = False
@@ -82,6 +86,9 @@ class GpuTurns:
     def _kinds_of(self, machines: Iterable[Machine]) -> dict[_Kind, Told]:
         names = {name for wanted in self._known.installation.labels.values() for name in wanted}
         kinds: dict[_Kind, Told] = {}
+        failed: dict[UUID, set[UUID]] = {}
+        for version_id, worker_id in self._known.installation.failed:
+            failed.setdefault(worker_id, set()).add(version_id)
         for machine in machines:
             worker, engine = machine.worker, machine.engine
             if worker.gpu_code == CPU or not worker.takes_runs:
@@ -92,6 +99,7 @@ class GpuTurns:
                 None if engine is None else f"{engine.key} {engine.complete}",
                 machine.sandbox,
                 machine.refused,
+                frozenset(failed.get(worker.id, ())),
             )
             kinds[kind] = engine
         return kinds
@@ -116,8 +124,14 @@ class GpuTurns:
         if serves_operator_only(kind.sandbox, installation.several) and lane.org_id != installation.operator:
             return False
         differences = self._known.differences(row.version_id, version, engine)
-        return all(
-            one.if_uploaded is not None and self._known.has_uploaded(version.org_id, one.if_uploaded)
-            for one in differences
-            if one.keeps_away
-        )
+        if is_built(differences) and (
+            row.version_id in kind.cannot_build or self._known.kept_by_builds(row.version_id, None, engine)
+        ):
+            return False
+        return all(self._may_go(version, one) for one in differences if one.keeps_away)
+
+    def _may_go(self, version: Requirements, difference: Difference) -> bool:
+        """Tell whether what kept a worker away was uploaded or approved since."""
+        if difference.if_uploaded is not None:
+            return self._known.has_uploaded(version.org_id, difference.if_uploaded)
+        return bool(difference.if_approved) and all(self._approved.is_approved(*one) for one in difference.if_approved)

@@ -39,6 +39,7 @@ def test_what_is_no_token_is_refused_without_repeating_it(tmp_path: Path, monkey
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
 def test_hiding_memory_closes_it_to_other_processes() -> None:
     dumpable = "ctypes.CDLL(None).prctl(3, 0, 0, 0, 0)"
-    code = f"import ctypes; from runflow.worker.server_api import credentials; credentials.hide_memory(); print({dumpable})"
+    hidden = "import ctypes; from runflow.worker.server_api import credentials; credentials.hide_memory()"
+    code = f"{hidden}; print({dumpable})"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "0"
