@@ -1,6 +1,7 @@
 """Whole builds in a second: a ComfyUI of a few lines, packs and packages of a few bytes, and everything else real.
 
-As a program it builds one runtime, to be killed: `python -m … FOLDER FINGERPRINT`.
+As a program it builds one runtime and kills itself at the given moment of that, or says which moments there were:
+`python -m … FOLDER FINGERPRINT DIE_AT`.
 """
 
 import asyncio
@@ -8,12 +9,16 @@ import atexit
 import ensurepip
 import os
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -88,8 +93,8 @@ class SmallPlace:
         """What builds."""
         return RuntimeBuilder(self.workshop, check)
 
-    def fill(self) -> "SmallPlace":
-        """Make a ComfyUI, a torch, and one package in two versions."""
+    def fill(self, copy: Callable[[str, str], object] = os.link) -> "SmallPlace":
+        """Make a ComfyUI, a torch, and one package in two versions. `copy`: another one where this is another disk."""
         commits = make_repository(self.folder / "comfyui", "1.2.3", requirements="requests\nsafetensors\n")
         tree = self.folder / "comfyui"
         commits["1.2.3"] = commit_files(tree, {"custom_nodes/example.py.off": "", "comfy/model.py": "x = 1\n" * 100})
@@ -102,7 +107,7 @@ class SmallPlace:
             _torch(),
             self.workshop.environments.folder / torch_name(self.workshop),
             symlinks=True,
-            copy_function=os.link,
+            copy_function=copy,
         )
         return self
 
@@ -148,14 +153,54 @@ def is_whole(built: BuiltRuntime, ask: RuntimeAsk) -> bool:
     )
 
 
-async def main(folder: Path, fingerprint: str) -> None:
-    """Build what the folder says of a fingerprint, and say so."""
+MOMENTS = {"open", "fcntl.flock", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.utime", "os.scandir"}
+"""What a build does with files that is a moment to die at, beside the beginning of each of its commands."""
+
+
+class Moments:
+    """Counts the moments of this process, by what the build says that it does, and dies at one of them."""
+
+    def __init__(self, die_at: int) -> None:
+        self.at: dict[str, list[int]] = {}
+        """The first and the last moment of each thing that was said."""
+        self._count = 0
+        self._doing = "beginning"
+        self._die_at = die_at
+        self._begin: Any = subprocess.Popen.__init__
+
+    def watch(self) -> None:
+        """Look at all that this process does from now on."""
+        sys.addaudithook(lambda event, _: self.one() if event in MOMENTS else None)
+        subprocess.Popen.__init__ = lambda *given, **more: self._began(*given, **more)  # type: ignore[method-assign]
+
+    def _began(self, *given: Any, **more: Any) -> None:
+        """Note a command once it runs: it is then in the middle of what it does."""
+        self._begin(*given, **more)
+        self.one()
+
+    def say(self, text: str) -> None:
+        """Hear what the build says that it does."""
+        self._doing = text
+
+    def one(self) -> None:
+        """Count a moment."""
+        self._count += 1
+        self.at.setdefault(self._doing, [self._count, 0])[1] = self._count
+        if self._count == self._die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def main(folder: Path, fingerprint: str, moments: Moments) -> None:
+    """Build what the folder says of a fingerprint."""
     row = orjson.loads((folder / f"{fingerprint}.json").read_bytes())
     place = SmallPlace(folder)
     packs = tuple(PackAsk(one["name"], one["origin"], one["commit"], tuple(one["classes"])) for one in row)
-    await place.build(fingerprint, place.ask(*packs))
-    print("built", flush=True)
+    ask = place.ask(*packs)
+    moments.watch()
+    await place.builder.ready(fingerprint, ask, tell=moments.say)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
+    watched = Moments(int(sys.argv[3]))
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], watched))
+    print(orjson.dumps(watched.at).decode(), flush=True)

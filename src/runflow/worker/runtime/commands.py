@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +35,7 @@ class EnvironmentDamaged(InstallError):
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s@]+@")
 _TAIL_LINES = 15
+_BOUND = Path(__file__).with_name("bound_command.py")
 _LAST_WORDS_SECONDS = 120.0
 """How long is waited for a thread whose commands were killed: what it holds must not be another's before it ends."""
 
@@ -70,20 +73,17 @@ def run(
     it appears (carriage returns end a line too), one call at a time. With `show` the command draws its progress on our
     standard error itself, and nothing is returned. A command that is `alone` gets no environment but `env`, and what it
     started ends with it when it runs out of time. Raises CommandFailed, whose message starts with `what`; InstallError
-    when the command does not exist.
+    when the command does not exist. On Linux it ends with us, however we end.
     """
-    try:
-        process = subprocess.Popen(
-            [str(part) for part in command],
-            env={**({} if alone else os.environ), **(env or {})},
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=2 if show else subprocess.PIPE,
-            stderr=None if show else subprocess.PIPE,
-            start_new_session=alone,
-        )
-    except FileNotFoundError:
-        raise InstallError(f"{what} failed: the command `{command[0]}` is not installed.") from None
+    process = subprocess.Popen(
+        bound(command, what),
+        env={**({} if alone else os.environ), **(env or {})},
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=2 if show else subprocess.PIPE,
+        stderr=None if show else subprocess.PIPE,
+        start_new_session=alone,
+    )
     work: _Work | None = getattr(_of_thread, "work", None)
     if work is not None:
         work.began(process, alone=alone)
@@ -111,6 +111,19 @@ def run(
     if code != 0:
         raise CommandFailed(what, code, "(see the lines above)" if show else "\n".join(said.tail))
     return "\n".join(said.output)
+
+
+def bound(command: Sequence[str | Path], what: str) -> list[str]:
+    """Return a command that ends when the thread does that starts it, on Linux however this process ends.
+
+    Raises InstallError, which begins with `what`, where the command does not exist.
+    """
+    words = [str(part) for part in command]
+    if shutil.which(words[0]) is None:
+        raise InstallError(f"{what} failed: the command `{words[0]}` is not installed.")
+    if sys.platform != "linux":
+        return words
+    return [sys.executable, "-I", "-S", str(_BOUND), str(os.getpid()), *words]
 
 
 class _Work:

@@ -99,7 +99,7 @@ class RuntimeBuilder:
                 for pack in required
             ]
             packages = list({one.name: one for one in built.values()}.values())
-            resolution = await in_thread(partial(self._resolve, ask, part / COMFYUI, required, packages, torch))
+            resolution = await in_thread(partial(self._resolve, ask, part, required, packages, torch))
             for text in (*resolution.held, *(f"The author's {one} is not kept." for one in resolution.dropped)):
                 report.note(text)
         with report.begin(Step.ENVIRONMENT, f"Installing {len(resolution.packages)} packages"):
@@ -128,20 +128,20 @@ class RuntimeBuilder:
     def _resolve(
         self,
         ask: RuntimeAsk,
-        tree: Path,
+        part: Path,
         required: Sequence[PackRequirements],
         built: Sequence[BuiltPackage],
         torch: Runtime,
     ) -> Resolution:
         """Find one set of packages for everything that is there."""
         question = ResolveAsk(
-            requirements_of(tree, full=False),
+            requirements_of(part / COMFYUI, full=False),
             required,
             ask.packages,
             built={one.name: one.wheel for one in built},
             cuda=fitting_build() is Build.CUDA,
         )
-        return resolved(self.workshop, torch, question)
+        return resolved(self.workshop, torch, question, part)
 
     @staticmethod
     def _record(

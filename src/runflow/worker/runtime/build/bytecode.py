@@ -7,9 +7,11 @@ Stands alone, and is run as a program: a file of strangers that ends the compile
 """
 
 import contextlib
+import ctypes
 import importlib.util
 import os
 import py_compile
+import signal
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -17,6 +19,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 _AT_ONCE = 64
+_PR_SET_PDEATHSIG = 1
 _SKIPPED = {"__pycache__", ".git", "pip"}
 """What is not compiled: no engine imports pip, and it is most of a small environment."""
 _PRIVATE = "-"
@@ -59,12 +62,18 @@ def _compile(path: str, shared: str) -> None:
         os.link(kept, target)
 
 
+def _end_with_parent() -> None:
+    """Have the kernel end this process of a pool with the one that started it: it would wait for work for ever."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
 def main(folder: str, shared: str) -> int:
     """Compile all below a folder, on every core; what a broken file takes down is left to who imports it."""
     paths = list(sources(folder))
     portions = [paths[first : first + _AT_ONCE] for first in range(0, len(paths), _AT_ONCE)]
     try:
-        with ProcessPoolExecutor() as pool:
+        with ProcessPoolExecutor(initializer=_end_with_parent) as pool:
             list(pool.map(compile_files, portions, [shared] * len(portions)))
     except BrokenProcessPool:
         return 1

@@ -6,8 +6,10 @@ trees/         ComfyUIs at commits, which runtimes link
 git/ wheels/ resolutions/ bytecode/ uv/
 """
 
+import contextlib
 import os
 import sys
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +23,8 @@ from runflow.worker.runtime.index_settings import Indexes, read_indexes
 from runflow.worker.runtime.sources.mirrors import Mirrors
 
 _BYTECODE_SECONDS = 1800
+RESOLUTION_SECONDS = 86_400.0
+"""How long the answer to a question about packages holds."""
 _BUILDING_SECONDS = 4 * 3600.0
 """For so long an environment stays though no finished runtime has it: one may be on its way."""
 
@@ -64,10 +68,10 @@ class Workshop:
         """What was compiled once for all environments."""
         return self.folder / "bytecode"
 
-    @property
-    def wheels(self) -> Path:
+    @cached_property
+    def wheels(self) -> Runtimes:
         """What was built of packages that packs want from repositories."""
-        return self.folder / "wheels"
+        return Runtimes(self.folder / "wheels", most_days=self.most_days, failed_seconds=0)
 
     @property
     def resolutions(self) -> Path:
@@ -117,8 +121,17 @@ class Workshop:
         # What is not yet named by a runtime that is being built has been used a moment ago.
         self.environments.evict_unless(used, idle_seconds=_BUILDING_SECONDS)
         self.trees.evict()
+        self.wheels.evict()
         forget_unused(self.bytecode)
+        self._forget_resolutions()
         return evicted
+
+    def _forget_resolutions(self) -> None:
+        """Remove answers that hold no longer, and what a kill has left of one."""
+        for path in self.resolutions.glob("*"):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < time.time() - RESOLUTION_SECONDS:
+                    path.unlink()
 
     def _environments_in_use(self) -> Iterable[str]:
         for size in self.runtimes.list():

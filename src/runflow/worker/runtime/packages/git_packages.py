@@ -1,9 +1,7 @@
 """Packages that node packs want from repositories: each at a commit, built to a wheel in the sandbox, and kept."""
 
 import asyncio
-import contextlib
 import hashlib
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +24,7 @@ from runflow.worker.runtime.report import Reporter
 from runflow.worker.runtime.sources.mirrors import MayFetch
 
 _FETCH_SECONDS = 900
+_SOURCE, _REQUIRES, _BUILT = "source", "requires", "built"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,24 +101,17 @@ async def _built(workshop: Workshop, torch: Runtime, one: GitRequirement, commit
     if subdirectory.is_absolute() or ".." in subdirectory.parts:
         raise InstallError(f"Its subdirectory {one.subdirectory!r} lies outside of the repository.")
     key = hashlib.sha256(f"{one.origin}\n{commit}\n{subdirectory}\n{torch.fingerprint}".encode()).hexdigest()[:32]
-    kept = workshop.wheels / key
-    if _wheel_in(kept) is None:
-        await asyncio.to_thread(workshop.wheels.mkdir, parents=True, exist_ok=True)
-        work = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=".building-", dir=workshop.wheels))
-        try:
-            built = await _build(workshop, torch, one, commit, subdirectory, work, log)
-            with contextlib.suppress(OSError):  # another worker has it there already
-                built.rename(kept)
-        finally:
-            await asyncio.to_thread(remove_folder, work)
-    wheel = _wheel_in(kept)
+
+    async def make(part: Path) -> None:
+        await _build(workshop, torch, one, commit, subdirectory, part, log)
+        for place in (part / _SOURCE, part / _REQUIRES):
+            await asyncio.to_thread(remove_folder, place)
+
+    kept = (await workshop.wheels.build(key, make)).folder / _BUILT
+    wheel = next(iter(sorted(kept.glob("*.whl"))), None)
     if wheel is None:
-        raise InstallError(f"Its wheel is not in {kept}. Is the disk full?")
+        raise InstallError(f"Its wheel is not in {kept}. Remove {kept.parent}, and it is built anew.")
     return BuiltPackage(str(parse_wheel_filename(wheel.name)[0]), wheel, one.origin, commit)
-
-
-def _wheel_in(folder: Path) -> Path | None:
-    return next(iter(sorted(folder.glob("*.whl"))), None)
 
 
 async def _build(
@@ -130,10 +122,10 @@ async def _build(
     subdirectory: PurePosixPath,
     work: Path,
     log: Path,
-) -> Path:
-    """Return the folder with the one wheel, below `work`."""
+) -> None:
+    """Build the one wheel below `work`, which is empty."""
     environment = environment_in(workshop, torch.folder)
-    tree, wheels, into = work / "source", work / "requires", work / "built"
+    tree, wheels, into = work / _SOURCE, work / _REQUIRES, work / _BUILT
     await in_thread(lambda: workshop.mirrors.checkout(one.origin, commit, tree))
     source = tree / subdirectory
     if not source.is_dir():
@@ -152,7 +144,6 @@ async def _build(
         into=into,
         log=log,
     )
-    return into
 
 
 def _fetch_wheels(environment: Environment, needed: Sequence[str], into: Path) -> None:

@@ -10,21 +10,22 @@ import orjson
 
 from runflow.worker.runtime.build.environments import environment_in
 from runflow.worker.runtime.build.folder import Runtime
-from runflow.worker.runtime.build.workshop import Workshop
+from runflow.worker.runtime.build.workshop import RESOLUTION_SECONDS, Workshop
 from runflow.worker.runtime.packages.resolve import Resolution, ResolveAsk, resolve
 from runflow.worker.runtime.record import write_atomically
 
-KEPT_SECONDS = 86_400.0
 
+def resolved(workshop: Workshop, torch: Runtime, ask: ResolveAsk, within: Path) -> Resolution:
+    """Return `resolve`'s answer for the environment that holds torch, remembered for a day. Raises what it raises.
 
-def resolved(workshop: Workshop, torch: Runtime, ask: ResolveAsk) -> Resolution:
-    """Return `resolve`'s answer for the environment that holds torch, remembered for a day. Raises what it raises."""
+    `within` is the folder of the build, which goes where that is killed.
+    """
     # A pack that asks for nothing has no part in the answer, whatever its name.
     ask = replace(ask, packs=[pack for pack in ask.packs if pack.requirements or pack.git])
     path = workshop.resolutions / f"{_key(workshop, torch, ask)}.json"
     if (known := _known(path)) is not None:
         return known
-    found = resolve(ask, environment_in(workshop, torch.folder), cache=workshop.cache)
+    found = resolve(ask, environment_in(workshop, torch.folder), cache=workshop.cache, within=within)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, orjson.dumps(asdict(replace(found, git=()))))
     return found
@@ -46,7 +47,7 @@ def _key(workshop: Workshop, torch: Runtime, ask: ResolveAsk) -> str:
 
 def _known(path: Path) -> Resolution | None:
     try:
-        if not 0 <= time.time() - path.stat().st_mtime < KEPT_SECONDS:
+        if not 0 <= time.time() - path.stat().st_mtime < RESOLUTION_SECONDS:
             return None
         row = orjson.loads(path.read_bytes())
         return Resolution(

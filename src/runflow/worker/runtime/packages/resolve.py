@@ -81,12 +81,13 @@ def resolve(
     confine: Confine | None = None,
     cache: Path | None = None,
     seconds: float = MOST_SECONDS,
+    within: Path | None = None,
 ) -> Resolution:
     """Find one set of packages for ComfyUI and all packs, for an environment in which torch is installed already.
 
     Without `confine` only wheels are considered: to learn what a source package needs, its code has to run, and that
-    happens in the sandbox that `confine` puts a command into or not at all. `cache` is uv's. Raises ResolutionFailed
-    with the packs to blame.
+    happens in the sandbox that `confine` puts a command into or not at all. `cache` is uv's. `within`: a folder of ours
+    for what is written meanwhile, by default that of the environment. Raises ResolutionFailed with the packs to blame.
     """
     comfyui = _read(ask.comfyui, "ComfyUI")
     packs = {pack.pack: [*_read(pack.requirements, f"the pack {pack.pack}"), *_built(ask, pack)] for pack in ask.packs}
@@ -97,7 +98,7 @@ def resolve(
             "packs that the workflow does not use."
         )
     # uv obeys settings that it finds in a folder above: not in one where others write.
-    with tempfile.TemporaryDirectory(prefix="runflow-resolve-", dir=environment.root.parent) as scratch:
+    with tempfile.TemporaryDirectory(prefix="runflow-resolve-", dir=within or environment.root.parent) as scratch:
         env = {"UV_CACHE_DIR": str(cache)} if cache else {}
         compiler = Compiler(environment, Path(scratch), seconds, env, confine)
         torch = make_stand_ins(environment.site_packages, TRIO, Path(scratch))

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 from runflow.protocol.origins import ALWAYS_ALLOWED
 from runflow.worker.runtime.commands import (
     CommandFailed,
-    InstallError,
     SourceRefused,
+    bound,
     killed_with_its_thread,
     run,
     without_credentials,
@@ -88,16 +88,13 @@ class GuardedGit:
 
         Raises CommandFailed; TooMuch where that has no end, as of a few trees that hold each other many times.
         """
-        command = ["git", "--git-dir", str(folder), *map(str, arguments)]
-        environment = {**self.environment(), **(env or {})}
         what = f"git {arguments[0]}"
+        command = bound(["git", "--git-dir", folder, *arguments], what)
+        environment = {**self.environment(), **(env or {})}
         with tempfile.TemporaryFile() as complaints:
-            try:
-                process = subprocess.Popen(
-                    command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints
-                )
-            except FileNotFoundError:
-                raise InstallError(f"{what} failed: git is not installed.") from None
+            process = subprocess.Popen(
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints
+            )
             killed_with_its_thread(process)
             timer = threading.Timer(seconds, process.kill)
             timer.start()

@@ -46,6 +46,8 @@ class _Writing:
     """What a checkout has come to so far."""
 
     may_fetch: MayFetch
+    beside: Path
+    """A folder of ours, for what is needed meanwhile: who is killed leaves it where the build is cleared away."""
     sources: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     links: list[tuple[Path, str]] = field(default_factory=list)
@@ -118,8 +120,8 @@ class Mirrors:
         with self._locked(mirror):
             if self.has(origin, commit):
                 return
-            self._git.run(mirror, "init", "--quiet", "--bare", "--template=", seconds=_SECONDS)
             _remove_leftovers(mirror)
+            self._git.run(mirror, "init", "--quiet", "--bare", "--template=", seconds=_SECONDS)
             self._fetch(mirror, origin, commit)
 
     def _fetch(self, mirror: Path, origin: str, commit: str) -> None:
@@ -188,7 +190,7 @@ class Mirrors:
         if into.exists():
             raise SourceRefused(f"{into} is there already; a source is written into a new folder only.")
         into.mkdir(parents=True)
-        writing = _Writing(may_fetch)
+        writing = _Writing(may_fetch, into.parent)
         try:
             self._write(origin, commit, into, 0, writing)
             _refuse_links_out(into, writing.links)
@@ -208,7 +210,7 @@ class Mirrors:
             raise SourceRefused(f"{origin} holds more paths than can be listed. It is not taken.") from None
         refuse_harmful(entries, origin)
         self._count(entries, origin, writing)
-        with tempfile.TemporaryDirectory(prefix="runflow-index-") as scratch:
+        with tempfile.TemporaryDirectory(prefix=".runflow-index-", dir=writing.beside) as scratch:
             # Only an index of its own: HEAD, hooks and the mirror's other users have no part in it.
             env = {"GIT_INDEX_FILE": f"{scratch}/index", "GIT_WORK_TREE": str(tree)}
             self._git.output(mirror, "read-tree", commit, seconds=_SECONDS, env=env)
