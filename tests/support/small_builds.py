@@ -23,7 +23,7 @@ from typing import Any
 import orjson
 
 from runflow.worker.runtime.build.builder import BuiltRuntime, RuntimeBuilder
-from runflow.worker.runtime.build.checking import Checked, refuse_missing
+from runflow.worker.runtime.build.checking import Candidate, Checked, refuse_missing
 from runflow.worker.runtime.build.environments import torch_environment, torch_name
 from runflow.worker.runtime.build.manifest import ComfyAsk, PackAsk, RuntimeAsk
 from runflow.worker.runtime.build.steps import BuildReport
@@ -55,15 +55,15 @@ def _torch() -> Path:
     return made.folder
 
 
-async def check(comfyui: Path, environment: Environment, ask: RuntimeAsk, report: BuildReport) -> Checked:
+async def check(candidate: Candidate, ask: RuntimeAsk, report: BuildReport) -> Checked:
     """Look at what a build has made: every class that a pack's file names, if its packages can be imported."""
     found: list[str] = []
     failed: dict[str, str] = {}
-    for pack in sorted((comfyui / "custom_nodes").iterdir()):
+    for pack in sorted((candidate.comfyui / "custom_nodes").iterdir()):
         report.note(f"Looking at {pack.name}.")
         code = "import runpy, sys; print(*runpy.run_path(sys.argv[1])['NODE_CLASS_MAPPINGS'])"
         try:
-            found += environment.ask(code, str(pack / "__init__.py")).split()
+            found += candidate.environment.ask(code, str(pack / "__init__.py")).split()
         except Exception as error:
             failed[pack.name] = str(error)
     refuse_missing(found, ask, failed)

@@ -259,9 +259,10 @@ class WorkerRuntimes:
                 await self._close(fingerprint)
 
     async def close(self) -> None:
-        """Let go of all homes."""
+        """Let go of all homes, and of what the builder keeps."""
         for fingerprint in list(self._homes):
             await self._close(fingerprint)
+        await self._builder.close()
 
     async def _close(self, fingerprint: str) -> None:
         one = self._homes[fingerprint]

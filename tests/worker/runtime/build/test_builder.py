@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from runflow.worker.runtime.build.builder import RuntimeBuilder
-from runflow.worker.runtime.build.checking import Checked
+from runflow.worker.runtime.build.checking import Candidate, Checked
 from runflow.worker.runtime.build.failed import RuntimeBuildFailed, SourceNotApproved
 from runflow.worker.runtime.build.manifest import ComfyAsk, PackAsk, RuntimeAsk
 from runflow.worker.runtime.build.steps import BuildReport
@@ -229,7 +229,7 @@ async def test_nothing_of_an_installed_package_runs_while_it_is_built(place: Sma
     files = {"lurk.py": "", "lurk.pth": f"import pathlib; pathlib.Path({str(proof)!r}).touch()\n"}
     build_wheel(place.index, "lurk", "1.0", files)
 
-    async def unlooked(_tree: Path, _environment: Environment, ask: RuntimeAsk, _report: BuildReport) -> Checked:
+    async def unlooked(_candidate: Candidate, ask: RuntimeAsk, _report: BuildReport) -> Checked:
         return Checked(list(ask.node_types), {})
 
     built = await RuntimeBuilder(place.workshop, unlooked).ready(ONE, place.ask(place.pack("alpha", "lurk\n")))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from runflow.worker.runtime.build.checking import ClassesMissing, _failed_imports, refuse_missing
+from runflow.worker.runtime.build.checking import ClassesMissing, failed_imports, refuse_missing
 from runflow.worker.runtime.build.manifest import ComfyAsk, PackAsk, RuntimeAsk
 
 SAID = "Cannot import /home/me/custom_nodes/grow module for custom nodes: No module named 'seeds'"
@@ -13,14 +13,14 @@ SAID = "Cannot import /home/me/custom_nodes/grow module for custom nodes: No mod
 def test_packs_that_were_not_imported_are_found_with_the_reason(tmp_path: Path) -> None:
     log = tmp_path / "engine.log"
     log.write_text(f"starting\n2026-01-01 [WARNING] {SAID}\nready\n")
-    assert _failed_imports(log) == {"grow": "No module named 'seeds'"}
+    assert failed_imports(log) == {"grow": "No module named 'seeds'"}
 
 
 def test_a_line_without_an_end_is_passed_over(tmp_path: Path) -> None:
     """Looking through it once for each of its beginnings would take hours."""
     log = tmp_path / "engine.log"
     log.write_text("Cannot import /a" * 200_000 + f"\n{SAID}\n")
-    assert _failed_imports(log) == {"grow": "No module named 'seeds'"}
+    assert failed_imports(log) == {"grow": "No module named 'seeds'"}
 
 
 def test_a_missing_class_is_blamed_on_the_pack_that_has_it() -> None:

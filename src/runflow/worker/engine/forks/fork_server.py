@@ -161,9 +161,14 @@ class ForkServer:
         log_path: Path,
         *,
         file_bytes: int,
+        packs: Sequence[str] = (),
     ) -> "ForkedEngine":
-        """Fork an engine whose folders are `lives`/`name`, serving on this socket. Raises `EngineStartFailed`."""
-        view = self._view(name, number, file_bytes=file_bytes)
+        """Fork an engine whose folders are `lives`/`name`, serving on this socket.
+
+        `packs`: node packs that it alone has, in `view.OWN_PACKS` of its folders, and imports itself. Raises
+        `EngineStartFailed`.
+        """
+        view = self._view(name, number, file_bytes=file_bytes, has_packs=bool(packs))
         engine = ForkedEngine(self, name, EngineLog(log_path), os.fstat(listening).st_ino)
         self._engines[name] = engine
         try:
@@ -173,7 +178,7 @@ class ForkServer:
             raise
         try:
             told = await self._ask(
-                {"kind": "fork", "name": name, "view": view, "environment": dict(environment)},
+                {"kind": "fork", "name": name, "view": view, "environment": dict(environment), "packs": list(packs)},
                 descriptors=[listening, said],
                 seconds=_ANSWER_SECONDS,
             )
@@ -215,10 +220,11 @@ class ForkServer:
             await asyncio.sleep(_LOOK_SECONDS)
         return fault
 
-    def _view(self, name: str, number: int, *, file_bytes: int) -> dict[str, Any]:
+    def _view(self, name: str, number: int, *, file_bytes: int, has_packs: bool = False) -> dict[str, Any]:
         owner = self.sandbox.uid_inside(number)
+        layered = self.sandbox.layered
         return {
-            "mounts": mounts_of_fork(self.runtime, name, layered=self.sandbox.layered, owner=owner),
+            "mounts": mounts_of_fork(self.runtime, name, layered=layered, owner=owner, has_packs=has_packs),
             "network": self.sandbox.network,
             "owner": owner,
             "folder": str(self.runtime.comfy_dir),

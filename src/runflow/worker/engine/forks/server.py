@@ -277,6 +277,7 @@ def _serve(parent, asked: dict, listening: int) -> None:  # type: ignore[no-unty
         if name.endswith(".process_secret") and hasattr(module, "take"):
             module.take()
     parent.place_database()
+    parent.left_for_child.extend(asked["packs"])
     loop, _, start = parent.main.start_comfyui()
     parent.held.release()
     try:

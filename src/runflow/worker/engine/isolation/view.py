@@ -20,6 +20,9 @@ OWN_LAYER = f"{RUNTIME}/own"
 LIVES = f"{RUNTIME}/lives"
 SCRIPTS = f"{RUNTIME}/scripts"
 
+OWN_PACKS, OWN_LINKS = "packs", "links"
+"""In the folders of a fork that has node packs of its own: what is laid over ComfyUI's folder, and links to it."""
+
 ENGINE_FOLDERS = ("input", "output", "temp", "user", "home", "tmp")
 """What an engine writes, below its base folder."""
 
@@ -145,12 +148,16 @@ def folders_of_python(python: Path, base: Path) -> list[Path]:
     return [Path(mount.at) for mount in _interpreter(python, base)]
 
 
-def mounts_of_fork(runtime: Runtime, life: str, *, layered: bool, owner: int | None) -> list[dict[str, Any]]:
+def mounts_of_fork(
+    runtime: Runtime, life: str, *, layered: bool, owner: int | None, has_packs: bool = False
+) -> list[dict[str, Any]]:
     """Return what a child of the fork server mounts over its parent's view: its own folders, and nothing of others.
 
-    `life` is the name of its folder in `lives`, `owner` its user's number inside.
+    `life` is the name of its folder in `lives`, `owner` its user's number inside. `has_packs`: it gets `OWN_PACKS` of
+    that folder over its ComfyUI, which needs `layered`, and `OWN_LINKS` in the place of the base folder's node packs.
     """
     found: list[dict[str, Any]] = []
+    own_packs = [f"{LIVES}/{life}/{OWN_PACKS}"] if has_packs else []
     if layered:
         found.append({"kind": "memory", "at": OWN_LAYER, "size_bytes": _MEMORY_BYTES, "mode": 0o755})
         found += [{"kind": "folder", "at": f"{OWN_LAYER}/{name}", "owner": owner} for name in ("upper", "work")]
@@ -158,7 +165,7 @@ def mounts_of_fork(runtime: Runtime, life: str, *, layered: bool, owner: int | N
             {
                 "kind": "overlay",
                 "at": str(runtime.comfy_dir),
-                "lower": [f"{LAYER}/upper", COMFYUI_LAYER],
+                "lower": [*own_packs, f"{LAYER}/upper", COMFYUI_LAYER],
                 "upper": f"{OWN_LAYER}/upper",
                 "work": f"{OWN_LAYER}/work",
             }
@@ -168,6 +175,9 @@ def mounts_of_fork(runtime: Runtime, life: str, *, layered: bool, owner: int | N
         found.append({"kind": "memory", "at": place, "size_bytes": _NOTHING_BYTES, "mode": 0o755})
     # What the parent can write to and its children see: with its user's number they could leave something there.
     found.append({"kind": "read_only", "at": str(runtime.base_dir)})
+    if has_packs:
+        place = str(runtime.base_dir / "custom_nodes")
+        found.append({"kind": "bind", "source": f"{LIVES}/{life}/{OWN_LINKS}", "at": place, "writable": False})
     for name in (*ENGINE_FOLDERS, "models"):
         source, place = f"{LIVES}/{life}/{name}", str(runtime.base_dir / name)
         found.append({"kind": "bind", "source": source, "at": place, "writable": name != "models"})

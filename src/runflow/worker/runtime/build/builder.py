@@ -6,14 +6,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from runflow.worker.runtime.build.checking import Checked, ClassesMissing, check_runtime, refuse_missing
+from runflow.worker.runtime.build.checking import Candidate, Checked, ClassesMissing, refuse_missing
 from runflow.worker.runtime.build.environments import environment_in, environment_of, torch_environment
 from runflow.worker.runtime.build.folder import Runtime
+from runflow.worker.runtime.build.looks import Looks
 from runflow.worker.runtime.build.manifest import RuntimeAsk
 from runflow.worker.runtime.build.steps import BuildReport, Step, Tell, failure_of
 from runflow.worker.runtime.build.workshop import Workshop
 from runflow.worker.runtime.commands import in_thread
-from runflow.worker.runtime.environment import Environment, requirements_of
+from runflow.worker.runtime.environment import requirements_of
 from runflow.worker.runtime.packages.git_packages import BuiltPackage, build_packages
 from runflow.worker.runtime.packages.requirements import MOST_BYTES, PackRequirements, requirements_of_pack
 from runflow.worker.runtime.packages.resolutions import resolved
@@ -22,8 +23,8 @@ from runflow.worker.runtime.sources.mirrors import MayFetch, anything
 from runflow.worker.runtime.sources.sources import COMFYUI, Sources, SourceWriter
 from runflow.worker.runtime.torch_build import Build, fitting_build
 
-Check = Callable[[Path, Environment, RuntimeAsk, BuildReport], Awaitable[Checked]]
-"""Looks at a runtime: the folder of its ComfyUI, and what it runs with; raises InstallError where it does not work."""
+Check = Callable[[Candidate, RuntimeAsk, BuildReport], Awaitable[Checked]]
+"""Looks at a runtime; raises InstallError where it does not work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +43,20 @@ class BuiltRuntime:
 
 
 class RuntimeBuilder:
-    """Builds the runtimes of a machine, one at a time for each fingerprint, whichever worker asks."""
+    """Builds the runtimes of a machine, one at a time for each fingerprint, whichever worker asks. `close` it at last.
 
-    def __init__(self, workshop: Workshop, check: Check = check_runtime) -> None:
-        """Use a workshop, which other workers of the machine may use as well. `check` says whether a build works."""
+    `check` says whether a build works; None: it is looked at (`Looks`).
+    """
+
+    def __init__(self, workshop: Workshop, check: Check | None = None) -> None:
+        """Use a workshop, which other workers of the machine may use as well."""
         self.workshop = workshop
-        self._check = check
+        self._looks = Looks(workshop)
+        self._check = check or self._looks.look
+
+    async def close(self) -> None:
+        """Let go of what is kept for the next look."""
+        await self._looks.close()
 
     async def ready(
         self,
@@ -106,7 +115,7 @@ class RuntimeBuilder:
             environment = await environment_of(workshop, torch, resolution, report)
         used = environment_in(workshop, environment.folder)
         with report.begin(Step.CHECK, "Starting ComfyUI to see that it has every node class"):
-            checked = await self._check(part / COMFYUI, used, ask, report)
+            checked = await self._check(Candidate(part / COMFYUI, sources.tree, used), ask, report)
         return self._record(sources, packages, resolution, torch, environment) | {
             "node_types": checked.node_types,
             "not_imported": checked.not_imported,

@@ -43,22 +43,31 @@ class Checked:
     not_imported: dict[str, str]
 
 
-async def check_runtime(comfyui: Path, environment: Environment, ask: RuntimeAsk, report: BuildReport) -> Checked:
-    """Start an engine of this ComfyUI in the best sandbox, without a network, and return what it has.
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A runtime that is to be looked at: its ComfyUI with its packs, the same without packs, and its environment."""
+
+    comfyui: Path
+    tree: Path
+    environment: Environment
+
+
+async def boot_runtime(candidate: Candidate, ask: RuntimeAsk, report: BuildReport) -> Checked:
+    """Boot an engine of this ComfyUI in the best sandbox, without a network, and return what it has.
 
     Raises `ClassesMissing`, and InstallError where it does not start.
     """
     with tempfile.TemporaryDirectory(prefix="runflow-check-") as base:
         os.chmod(base, 0o711)  # noqa: PTH101, S103 (an engine of another user goes through)
         settings = OwnedSettings(
-            comfyui,
+            candidate.comfyui,
             Path(base) / "engine",
-            python=environment.python,
+            python=candidate.environment.python,
             enclosed=True,
             network=False,
             fork_levels=(),
             is_strangers=True,
-            more_folders=lambda: (environment.root,),
+            more_folders=lambda: (candidate.environment.root,),
         )
         home = EngineHome(settings)
         engine = OwnedEngine(settings, home)
@@ -74,7 +83,7 @@ async def check_runtime(comfyui: Path, environment: Environment, ask: RuntimeAsk
             raise InstallError(f"ComfyUI does not start. {error}\n{_tail(engine.log_path)}") from error
         finally:
             await engine.stop()
-            failed = await in_thread(lambda: _failed_imports(engine.log_path))
+            failed = await in_thread(lambda: failed_imports(engine.log_path))
             await home.close()
     for pack, why in failed.items():
         report.note(f"The node pack {pack} was not imported: {why}")
@@ -101,7 +110,8 @@ def refuse_missing(node_types: Collection[str], ask: RuntimeAsk, failed: Mapping
     )
 
 
-def _failed_imports(log: Path) -> dict[str, str]:
+def failed_imports(log: Path) -> dict[str, str]:
+    """Return the packs that could not be imported, with the reason, as the log of an engine tells them."""
     lines = (line for line in _tail(log, _MOST_LOG).splitlines() if len(line) <= _LONGEST_LINE)
     found = (_FAILED.search(line) for line in lines if _CANNOT in line)
     return {one["pack"]: one["why"].strip()[:_MOST_WHY] for one in found if one is not None}

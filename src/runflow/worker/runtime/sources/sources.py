@@ -24,10 +24,11 @@ COMFYUI = "comfyui"
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What was written: origin and commit of everything, and of ComfyUI alone."""
+    """What was written: origin and commit of everything, and of ComfyUI alone. `tree`: that one without packs."""
 
     all: tuple[tuple[str, str], ...]
     comfyui: tuple[str, str]
+    tree: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class SourceWriter:
                 self._note(checkout)
                 sources += checkout.sources
                 self.workshop.compile(place, share=False)
-            return Sources(tuple(sources), found[0])
+            return Sources(tuple(sources), found[0], tree.folder / COMFYUI)
 
         return await in_thread(write)
 
