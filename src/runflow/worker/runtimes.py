@@ -22,7 +22,7 @@ from runflow.protocol.failures import Failure, FailureCode, Stage
 from runflow.protocol.origins import canonical, is_commit
 from runflow.protocol.runtimes import MAX_BUILD_LOG, BuildOrder, BuildReport, Builds, SourceCommit
 from runflow.worker.attempts.failures import RunFailed
-from runflow.worker.engine.base import Engine
+from runflow.worker.engine.base import Engine, EngineError
 from runflow.worker.engine.boot import OwnedSettings
 from runflow.worker.engine.home import EngineHome
 from runflow.worker.engine.owned import OwnedEngine
@@ -106,6 +106,7 @@ class _Home:
     held: contextlib.ExitStack
     used_at: float = field(default_factory=time.monotonic)
     is_closing: bool = False
+    warming: asyncio.Task[None] | None = None
 
 
 class WorkerRuntimes:
@@ -166,6 +167,7 @@ class WorkerRuntimes:
                 # As if it was to be built: then nobody removes it before its engine has it.
                 built = await self._builder.ready(name, ask, may_fetch=_may_fetch(order.approved))
                 self._use(built)
+                self._warm(name)
                 if not self._is_new(lease.version_id, name):
                     return Ready(name)
                 # Another version had it built: this one is told of it once.
@@ -178,6 +180,7 @@ class WorkerRuntimes:
                     name, ask, may_fetch=_may_fetch(order.approved), tell=said, force=gives_way
                 )
             self._use(built)
+            self._warm(name)
         except (ManifestRefused, RuntimeBuildFailed, OSError) as error:
             if isinstance(error, OSError):  # of the folder of runtimes itself, before or after the steps of a build
                 error = failure_of(_FOLDER, error)
@@ -213,6 +216,11 @@ class WorkerRuntimes:
 
     def engine(self, name: str) -> Engine:
         """Return an engine of a runtime, not started. Raises `NoEngine`."""
+        one = self._home(name)
+        return OwnedEngine(one.home.settings, one.home)
+
+    def _home(self, name: str) -> _Home:
+        """Return the home of a runtime, made where there is none. Raises `NoEngine`."""
         built = self._built.get(name)
         if built is None:
             raise NoEngine(f"The runtime {name} is not ready.")
@@ -232,7 +240,17 @@ class WorkerRuntimes:
             self._prepare(home)
             one = self._homes[name] = _Home(built, home, held)
         one.used_at = time.monotonic()
-        return OwnedEngine(one.home.settings, one.home)
+        return one
+
+    def _warm(self, name: str) -> None:
+        """Have the fork server of a runtime started while its run still waits for files: then its engine is forked."""
+        try:
+            one = self._home(name)
+        except NoEngine:
+            return  # whoever asks for an engine hears of it
+        if one.warming is None and one.home.settings.enclosed:
+            node_types = frozenset(map(str, one.built.runtime.record()["node_types"]))
+            one.warming = asyncio.create_task(_warmed(one.home, node_types), name="warm a runtime")
 
     @property
     def homes(self) -> list[EngineHome]:
@@ -270,6 +288,9 @@ class WorkerRuntimes:
             return
         one.is_closing = True
         try:
+            if one.warming is not None:
+                one.warming.cancel()
+                await asyncio.wait({one.warming})
             await one.home.close()
         finally:
             self._homes.pop(fingerprint, None)
@@ -303,6 +324,13 @@ class WorkerRuntimes:
             lease.prompt,
             allowed_prefixes=self._builder.workshop.allowed_prefixes,
         )
+
+
+async def _warmed(home: EngineHome, node_types: frozenset[str]) -> None:
+    try:
+        await home.warm(node_types)
+    except (EngineError, OSError) as error:
+        log.info("A runtime is not prepared ahead.", reason=str(error))  # its first engine says what is wrong
 
 
 class BuildFailed(RunFailed):

@@ -98,6 +98,15 @@ class EngineHome:
         """Wait until it is known how further engines start."""
         await self.forks.settled()
 
+    async def warm(self, node_types: frozenset[str]) -> None:
+        """Start the fork server before the first engine is wanted, for a ComfyUI that was seen to have these classes.
+
+        Raises EngineStartFailed.
+        """
+        self.forks.expect(node_types)
+        await self.open()
+        await self.forks.wait_until_ready()
+
     def use_network(self, network: bool) -> None:
         """Say whether engines are to have the machine's network, where that was left open; the next ones obey."""
         if self.settings.network is not None or network == self._network:

@@ -135,3 +135,26 @@ async def test_what_cannot_be_imported_before_the_fork_is_forked_from_its_packag
         assert "Level 3 does not work" in (home.facts.why_not_better or "")
     finally:
         await engine.stop()
+
+
+async def test_a_home_that_was_warmed_forks_its_first_engine(new_home: NewHome) -> None:
+    """What a look at a runtime has found stands for a boot."""
+    home = new_home()
+    await home.warm(frozenset({"EmptyImage", "SaveImage"}))
+    engine = await started(home)
+    assert is_forked(engine)
+    assert (await engine.execute(PROMPT, PID)).outcome is Outcome.SUCCEEDED
+    await engine.stop()
+    # It is the next worker's proof, too.
+    engine = await started(new_home())
+    assert is_forked(engine)
+    await engine.stop()
+
+
+async def test_a_home_that_lacks_what_it_was_seen_to_have_boots_its_first_engine(new_home: NewHome) -> None:
+    home = new_home()
+    await home.warm(frozenset({"EmptyImage", "NobodyHasThis"}))
+    assert "NobodyHasThis" in str(home.forks.why_not_better)
+    engine = await started(home)
+    assert not is_forked(engine)
+    await engine.stop()

@@ -89,6 +89,7 @@ class ForkSupervisor:
         self.why_none: str | None = "No engine has been started yet."
         self._why_lower: str | None = None
         self._known: Remembered | None = None
+        self._expected: frozenset[str] = frozenset()
         self._is_stale = False
         """Whether the fork server has another network than engines are to have now."""
         self._is_refused = False
@@ -121,6 +122,13 @@ class ForkSupervisor:
         if self._preparing is None or self._preparing.done():
             self._preparing = asyncio.create_task(self._start_known(), name="fork server")
         await asyncio.wait({self._preparing})
+
+    def expect(self, node_types: frozenset[str]) -> None:
+        """Say which classes this ComfyUI was seen to have: then none has to be booted before one is forked.
+
+        Where importing it touches a graphics card, the first engine is booted all the same.
+        """
+        self._expected = node_types
 
     def prove(self, node_types: frozenset[str], life: Life | None) -> None:
         """Prepare a fork server while an engine that was booted works: in `life`, with these classes."""
@@ -235,6 +243,10 @@ class ForkSupervisor:
         key = await self._identity()
         known = await asyncio.to_thread(self._memory.read, key)
         if known is None or not known.is_proven or known.level not in self._levels():
+            expected, self._expected = self._expected, frozenset()
+            if expected and EVERYTHING in self._levels():
+                await self._start(Remembered(key, EVERYTHING), expected)
+                return
             self._boots("The first engine of a ComfyUI is booted; those after it are forked once that is tried.")
             return
         refused = await self._start(known)
