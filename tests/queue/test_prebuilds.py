@@ -73,7 +73,7 @@ async def test_a_worker_is_given_it_says_how_far_it_is_and_ends_it(client: httpx
     ready = await shown(client, workflow)
     assert (ready["state_code"], ready["worker"], ready["tries"]) == ("ready", builder.name, 1)
     again = await report(builder, held, "failed", error=FAILED)
-    assert (again.status_code, again.json()["code"]) == (409, "LEASE_LOST")
+    assert (again.status_code, again.json()["code"]) == (404, "LEASE_NOT_FOUND")
     assert await order(builder) is None
 
 
@@ -118,7 +118,7 @@ async def test_a_lost_one_is_taken_up_by_another_worker_and_given_up_in_the_end(
     await lapse(services, workflow)
     mine = await order(second, wait=20)
     assert mine is not None and mine["id"] != held["id"]
-    assert (await report(first, held)).json()["code"] == "LEASE_LOST"
+    assert (await report(first, held)).json()["code"] == "LEASE_NOT_FOUND"
     assert (await report(second, mine)).status_code == 200
     await lapse(services, workflow)
     assert await order(first, wait=20) is not None, "the third and last try"
@@ -182,7 +182,7 @@ async def test_a_deleted_workflow_is_prepared_no_more(client: httpx.AsyncClient,
     held = await order(worker, wait=20)
     assert held is not None
     await client.delete(f"/v1/comfyui-workflows/{workflow['id']}")
-    assert (await report(worker, held)).json()["code"] == "LEASE_LOST"
+    assert (await report(worker, held)).json()["code"] == "LEASE_NOT_FOUND"
 
 
 async def test_anothers_lease_and_a_strangers_are_lost(client: httpx.AsyncClient, able: MakeAble) -> None:
@@ -191,6 +191,6 @@ async def test_anothers_lease_and_a_strangers_are_lost(client: httpx.AsyncClient
     await deployed(client, gpu)
     held = await order(worker, wait=20)
     assert held is not None
-    assert (await report(other, held, "ready")).status_code == 409
-    assert (await report(other, {"id": new_id()}, "ready")).status_code == 409
+    assert (await report(other, held, "ready")).status_code == 404
+    assert (await report(other, {"id": new_id()}, "ready")).status_code == 404
     assert (await report(worker, held, "ready")).status_code == 200

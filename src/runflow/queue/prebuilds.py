@@ -97,7 +97,7 @@ class Prebuilds:
                         await hinted.wait()
 
     async def report(self, lease: UUID, body: PrebuildReport) -> PrebuildReported:
-        """Note how far a pre-build is, or how it ended. Raises `LeaseLost`."""
+        """Note how far a pre-build is, or how it ended. Raises `LeaseNotFound`."""
         whose = {"lease": lease, "worker": body.worker_id, "instance": body.instance}
         if body.result == "building":
             # A renewal that a power cut forgets only makes the lease expire sooner.
@@ -106,12 +106,12 @@ class Prebuilds:
                     transaction, **whose, seconds=LEASE_SECONDS, step=body.step, message=body.message
                 )
             if renewed is None:
-                raise _lost()
+                raise _gone()
             return PrebuildReported(expires_at=renewed)
         async with self._services.db.system() as transaction:
             held = await queries.hold(transaction, **whose)
             if held is None:
-                raise _lost()
+                raise _gone()
             await self._end(transaction, lease, held, body)
         if body.built is not None and not body.built.succeeded:
             self._services.hub.publish(ELIGIBILITY)
@@ -236,5 +236,5 @@ def _decided(held: HeldPrebuild, body: PrebuildReport) -> dict[str, Any]:
     return {"state": "failed", "pause": 0.0, "untried": 0}
 
 
-def _lost() -> errors.LeaseLost:
-    return errors.LeaseLost("This pre-build is no longer yours: its lease expired, or its workflow was deleted.")
+def _gone() -> errors.LeaseNotFound:
+    return errors.LeaseNotFound("You hold no such pre-build: its lease has ended, or its workflow was deleted.")

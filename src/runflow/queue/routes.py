@@ -219,7 +219,7 @@ async def prebuild(
 @router.post(
     "/prebuilds/{id}/reports",
     access=Access.WORKER,
-    errors=(errors.Conflict, errors.LeaseLost, errors.WorkerSuperseded),
+    errors=(errors.Conflict, errors.LeaseNotFound, errors.WorkerSuperseded),
     response_model=PrebuildReported,
     summary="Report on a pre-build",
     openapi_extra=openapi_body(PrebuildReport),

@@ -24,6 +24,7 @@ WORKFLOW = SlugRule(
             "inputs",
             "outputs",
             "versions",
+            "prebuild",
             "rollbacks",
             "runtime",
             "restorations",

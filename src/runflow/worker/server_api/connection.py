@@ -175,7 +175,7 @@ class Connection:
         return self._read(PrebuildAnswer, answer).prebuild
 
     async def report_prebuild(self, lease_id: UUID, report: PrebuildReport) -> PrebuildReported:
-        """Say how far a pre-build is, or how it ended. Raises `LeaseLost`."""
+        """Say how far a pre-build is, or how it ended. Raises `ServerRefused` when it is no longer ours."""
         return await self._ask(PrebuildReported, f"{_PREBUILDS}/{lease_id}/reports", report)
 
     async def heartbeat(self, lease_id: str, events: list[Event], preview: Preview | None = None) -> HeartbeatAnswer:
