@@ -228,7 +228,7 @@ class WorkerApi:
         return PrebuildAnswer(prebuild=order)
 
     async def report_prebuild(self, lease: UUID, body: PrebuildReport, token_id: UUID) -> PrebuildReported:
-        """Note how far a pre-build is. Raises `LeaseNotFound`, and what `lease` raises of a worker that is not known."""
+        """Note how far a pre-build is. Raises `LeaseNotFound`, and what `lease` raises of an unknown worker."""
         require_protocol(body)
         await self._worker(body, token_id)
         return await self._prebuilds.report(lease, body)
