@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from runflow import errors
+from runflow.accounts.audit import recorder
 from runflow.db.transaction import Transaction
 from runflow.graph import GraphWarning
 from runflow.web.auth import Principal
@@ -35,6 +36,10 @@ async def request(services: Services, caller: Principal, workflow_id: UUID, vers
                 f"Your organization has {MOST_OPEN} pre-builds that wait. Ask again when some of them have ended."
             )
         await ask(transaction, caller, workflow.id, found.id)
+        details = {"version": str(found.number)}
+        await recorder.record(
+            transaction, caller, "comfyui_workflow.prebuild_requested", "comfyui_workflow", workflow.id, details
+        )
         row = await queries.one(transaction, found.id)
         if row is None:
             raise errors.Internal
