@@ -115,6 +115,18 @@ class WorkflowNotFound(NotFound):
     code = "COMFYUI_WORKFLOW_NOT_FOUND"
 
 
+class ExampleNotFound(NotFound):
+    """This workflow keeps no such example. `GET /v1/comfyui-workflows/{id}/examples` lists those that it keeps."""
+
+    code = "EXAMPLE_NOT_FOUND"
+
+
+class GoldenRunNotFound(NotFound):
+    """This workflow has no such golden run. `GET /v1/comfyui-workflows/{id}/golden-runs` lists those that it has."""
+
+    code = "GOLDEN_RUN_NOT_FOUND"
+
+
 class RunNotFound(NotFound):
     """There is no such run in your organization. `GET /v1/runs` lists yours."""
 
@@ -295,6 +307,12 @@ class WorkflowDisabled(Conflict):
     """The workflow is disabled. Set its `status_code` to `active` to run it again."""
 
     code = "WORKFLOW_DISABLED"
+
+
+class WorkflowNotServing(Conflict):
+    """No version of this workflow serves yet: its golden run has not passed. The workflow's `golden` says how it is."""
+
+    code = "WORKFLOW_NOT_SERVING"
 
 
 class LeaseLost(Conflict):

@@ -29,6 +29,8 @@ from runflow.deliveries.webhooks import routes as webhooks
 from runflow.evaluations import routes as evaluations
 from runflow.evaluations.automatic import AutomaticEvaluations
 from runflow.evaluations.runner.runner import EvaluationRunner
+from runflow.golden import routes as golden
+from runflow.golden.runner import GoldenRunner
 from runflow.master_key import MasterKey
 from runflow.models import routes as models
 from runflow.models.uploads import ModelUploads
@@ -66,6 +68,7 @@ from runflow.web.services import Services
 from runflow.workers import routes as workers
 from runflow.workers.gpus import routes as gpus
 from runflow.workflows import routes as workflows
+from runflow.workflows.golden import routes as golden_runs
 from runflow.workflows.interface import routes as interface
 from runflow.workflows.prebuilds import routes as prebuilds
 from runflow.workflows.runtime import routes as runtime
@@ -90,6 +93,8 @@ ROUTERS = (
     interface.router,
     versions.router,
     prebuilds.router,
+    golden_runs.router,
+    golden.router,
     runtime.router,
     workflows.router,
     openapi.router,
@@ -172,6 +177,8 @@ async def build_services(
     background.start("retention", RetentionRunner(services).run)
     background.start("sources", partial(read_earlier_versions, services))
     background.start("evaluations", EvaluationRunner(services, client).run)
+    golden_intake = Intake(db, hub, Unfinished(hub))
+    background.start("golden runs", GoldenRunner(services, golden_intake).run)
     try:
         yield services
     finally:

@@ -23,6 +23,7 @@ SYSTEM_TRANSACTIONS = frozenset(
         "deliveries/retention.py",
         "deliveries/sending/sender.py",
         "evaluations/runner/runner.py",
+        "golden/runner.py",
         "workers/gpus/service.py",
         "installation.py",
         "key_rotation.py",

@@ -37,6 +37,8 @@ OF_KEYS: list[Route] = [
 
 RESOURCE_OF_ID = {
     "/v1/comfyui-workflows/{id}": "workflow",
+    "/v1/comfyui-workflows/{id}/golden-runs": "candidate",
+    "/v1/comfyui-workflows/{id}/promotions": "candidate",
     "/v1/comfyui-workflows/{comfyui_workflow_id}/inputs/{id}": "input",
     "/v1/comfyui-workflows/{comfyui_workflow_id}/outputs/{id}": "output",
     "/v1/runs/{id}": "run",
@@ -73,6 +75,8 @@ NAMED = {
     "owner": "owner",
     "slug": "slug",
     "version": "version",
+    "example_id": "example",
+    "golden_run_id": "golden_run",
 }
 """What every other parameter is."""
 
@@ -93,6 +97,9 @@ BODIES: dict[Route, Any] = {
     ("PATCH", "/v1/comfyui-workflows/{id}"): {"name": "Renamed"},
     ("POST", "/v1/comfyui-workflows/{id}/rollbacks"): {"version": "1"},
     ("POST", "/v1/comfyui-workflows/{id}/restorations"): {},
+    ("POST", "/v1/comfyui-workflows/{id}/promotions"): {"version": "1"},
+    ("POST", "/v1/comfyui-workflows/{id}/examples"): {"name": "other", "input": {"prompt": "two otters"}},
+    ("POST", "/v1/comfyui-workflows/{id}/golden-runs"): {"version": "1"},
     ("POST", "/v1/comfyui-workflows/{comfyui_workflow_id}/inputs"): {
         "name": "free",
         "variable_type_code": "string",
@@ -275,6 +282,14 @@ async def _workflow(made: Everything) -> None:
     made.ids["source"] = str(source.id)
     owner, slug = workflow["path"].split("/")
     made.ids |= {"workflow": workflow["id"], "owner": owner, "slug": slug, "version": "1", "gpu": gpu}
+    example = {"name": "otter", "input": {"prompt": "an otter"}}
+    ids = made.ids
+    ids["example"] = (await _post(made, f"/v1/comfyui-workflows/{workflow['id']}/examples", example))["id"]
+    # Its first version is being tested, which nobody ends: its runs wait for a class that no worker has.
+    untested = {**body, "name": "Candidate", "gpu_explicit_models": ["NONE"], "examples": [example], "golden": True}
+    candidate = await _post(made, "/v1/comfyui-workflows", untested)
+    ids |= {"candidate": candidate["id"], "golden_run": candidate["golden_run"]["id"]}
+    await _post(made, f"/v1/comfyui-workflows/{candidate['id']}/golden-runs/{ids['golden_run']}/cancellation", {})
     for word in ("input", "output"):
         listed = await made.client.get(f"/v1/comfyui-workflows/{workflow['id']}/{word}s")
         made.ids[word] = listed.json()["items"][0]["id"]
@@ -352,6 +367,7 @@ async def _items(made: Everything, path: str) -> list[dict[str, Any]]:
 _UNSETTLED = """
     SELECT (SELECT count(*) FROM deliveries WHERE org_id = %(org)s AND status_code = 'pending')
          + (SELECT count(*) FROM evaluations WHERE org_id = %(org)s AND completed_at IS NULL)
+         + (SELECT count(*) FROM golden_runs WHERE org_id = %(org)s AND due_at IS NOT NULL)
 """
 
 

@@ -68,8 +68,8 @@ MAY_LACK = {
     "EmbeddedEvaluation": {"judges", "action", "gate_failures", "run"},
     "ListedBatch": {"items", "input"},
     "LogLine": {"run"},
-    "Workflow": {*WORKFLOW_DOCUMENTS, "versions"},
-    "WrittenWorkflow": {*WORKFLOW_DOCUMENTS, "versions"},
+    "Workflow": {*WORKFLOW_DOCUMENTS, "versions", "golden_run"},
+    "WrittenWorkflow": {*WORKFLOW_DOCUMENTS, "versions", "golden_run"},
 }
 """What `embed`, or `fields` of a list, adds, and what a workflow of another organization lacks."""
 

@@ -264,7 +264,7 @@ async def test_a_whole_record_can_be_sent_back(client: httpx.AsyncClient) -> Non
     made = (await client.post(ROUTE, json=plugin_body())).json()
     back = await patched(client, made, **{**made, "name": "Renamed"})
     assert (back["name"], back["version"], back["inputs"]) == ("Renamed", "1", made["inputs"])
-    assert all("names no asset" in warning["message"] for warning in back["warnings"])
+    assert all("names no asset" in warning["message"] for warning in back["warnings"]), back["warnings"]
 
 
 async def test_a_bad_graph_changes_nothing(client: httpx.AsyncClient, services: Services) -> None:

@@ -24,6 +24,7 @@ def _png() -> bytes:
 
 PNG = _png()
 HIDDEN = {
+    "golden_run",
     "workflow_json",
     "graph",
     "environment",

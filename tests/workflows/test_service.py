@@ -51,6 +51,7 @@ async def test_fields_and_embeds(client: httpx.AsyncClient, made: dict[str, Any]
     assert version["fingerprint"].startswith("rt1-")
     assert set(version) == {
         "id", "comfyui_workflow_id", "version", "is_current", "fingerprint", "created_by", "created_at",
+        "golden_run",
     }  # fmt: skip
     assert found["workflow_json"] == made["workflow_json"]
     for bad in ("fields=nope", "embed=nope", "embed=judges"):

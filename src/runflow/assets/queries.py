@@ -214,6 +214,11 @@ _USED = """
               AND (w.deleted_at IS NULL OR w.deleted_at > now() - make_interval(days => %(restorable_days)s))
               AND (lower(replace(v.resources::text, '-', '')) LIKE a.name
                    OR lower(replace(v.interface::text, '-', '')) LIKE a.name))
+       OR EXISTS (
+            SELECT FROM workflows w JOIN workflow_examples e ON e.workflow_id = w.id
+            WHERE w.org_id = a.org_id
+              AND (w.deleted_at IS NULL OR w.deleted_at > now() - make_interval(days => %(restorable_days)s))
+              AND lower(replace(e.input::text, '-', '')) LIKE a.name)
 """
 """A reference may spell the id with or without hyphens, in either case."""
 
@@ -262,7 +267,7 @@ async def take_deleted(transaction: Transaction, *, limit: int, again_seconds: i
 async def still_used(
     transaction: Transaction, ids: Sequence[UUID], *, restorable_days: int, before: datetime | None = None
 ) -> set[UUID]:
-    """Return those assets that a run which has not ended, or a version of a workflow, names.
+    """Return those assets that a run which has not ended, or a version or an example of a workflow, names.
 
     Versions of workflows deleted up to `restorable_days` ago count: they may be brought back. Of queued runs only those
     made before `before` are read, if it is given: whoever knows that younger ones cannot name these assets.

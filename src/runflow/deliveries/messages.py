@@ -49,6 +49,15 @@ class EvaluationEvent(StrEnum):
     FAILED = "evaluation.failed"
 
 
+class GoldenEvent(StrEnum):
+    """What a message about a golden run can be about."""
+
+    PASSED = "golden_run.passed"
+    FAILED = "golden_run.failed"
+    CANCELLED = "golden_run.cancelled"
+    SUPERSEDED = "golden_run.superseded"
+
+
 EVENT_OF_STATUS = {
     "succeeded": RunEvent.COMPLETED,
     "failed": RunEvent.FAILED,
@@ -120,6 +129,28 @@ def evaluation_payload(
     event = EvaluationEvent(f"evaluation.{status}")
     subject = {"evaluation_id": evaluation_id, "run_id": run_id}
     facts = {"client_ref": client_ref, "output": output, "duration_ms": duration_ms}
+    return event, _frozen(event, subject, status, facts, created_at, completed_at, None)
+
+
+def golden_payload(
+    *,
+    golden_id: UUID,
+    workflow_id: UUID,
+    status: str,
+    version: str,
+    reasons: list[dict[str, Any]],
+    workflow: str | None,
+    created_at: datetime,
+    completed_at: datetime | None,
+) -> tuple[GoldenEvent, bytes]:
+    """Return the event and the body of a message about a golden run.
+
+    `status` is terminal; `version` is the one that was tested; `workflow` is `owner/slug`. Raises ValueError for a
+    status that is not terminal.
+    """
+    event = GoldenEvent(f"golden_run.{status}")
+    subject = {"golden_run_id": golden_id, "comfyui_workflow_id": workflow_id}
+    facts = {"workflow": workflow, "version": version, "output": {"reasons": reasons}}
     return event, _frozen(event, subject, status, facts, created_at, completed_at, None)
 
 

@@ -17,6 +17,7 @@ deliveries = Table(
     uuid_column("run_id"),
     uuid_column("batch_id"),
     uuid_column("evaluation_id"),
+    uuid_column("golden_run_id"),
     uuid_column("webhook_id"),
     Column("event_type_code", Text, nullable=False),
     Column("target_url", Text, nullable=False),
@@ -63,6 +64,7 @@ class DeliverySummaryRow:
     run_id: UUID | None
     batch_id: UUID | None
     evaluation_id: UUID | None
+    golden_run_id: UUID | None
     webhook_id: UUID | None
     event_type_code: str
     target_url: str

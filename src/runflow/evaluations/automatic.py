@@ -5,7 +5,8 @@ prompt, numbers and choices as attributes, images as references.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
+from uuid import UUID
 
 import orjson
 
@@ -23,7 +24,27 @@ PROMPT_NAMES = ("prompt", "positive_prompt", "positive", "text", "caption", "ins
 NEGATIVE = "negative"
 
 
-async def evaluate_outputs(transaction: Transaction, run: LockedRun, outputs: Sequence[Mapping[str, Any]]) -> int:
+class EvaluatedRun(Protocol):
+    """What the evaluations of a run's outputs tell of the run."""
+
+    @property
+    def run_id(self) -> UUID:
+        """Its id."""
+
+    @property
+    def org_id(self) -> UUID:
+        """Whose it is."""
+
+    @property
+    def comfyui_workflow_id(self) -> UUID:
+        """What it is a run of."""
+
+    @property
+    def request_id(self) -> str | None:
+        """The request that dispatched it."""
+
+
+async def evaluate_outputs(transaction: Transaction, run: EvaluatedRun, outputs: Sequence[Mapping[str, Any]]) -> int:
     """Queue an evaluation of each image among the outputs, and return how many those are."""
     images = [output for output in outputs if output["content_type"].lower().startswith("image/")]
     if not images:

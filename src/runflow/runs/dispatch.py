@@ -77,8 +77,8 @@ class Dispatcher:
     async def admit(self, caller: Principal, target: DispatchTarget, priority: int) -> None:
         """Let runs of this target pass: the one door of dispatches, batches and reruns.
 
-        Raises `PermissionDenied` for a priority that the key may not give, `WorkflowDisabled`, or `InsufficientCredit`
-        when the caller's budget is used up.
+        Raises `PermissionDenied` for a priority that the key may not give, `WorkflowDisabled`, `WorkflowNotServing`, or
+        `InsufficientCredit` when the caller's budget is used up.
         """
         if priority and PRIORITIZE not in caller.scopes:
             raise errors.PermissionDenied(
@@ -87,6 +87,8 @@ class Dispatcher:
             )
         if target.status_code != "active":
             raise errors.WorkflowDisabled
+        if not target.is_serving:
+            raise errors.WorkflowNotServing
         await require_credit(self.services, caller.org_id)
 
     def new_run(self, caller: Principal, target: DispatchTarget, values: dict[str, Any], **more: Any) -> NewRun:

@@ -151,7 +151,7 @@ async def by_ids(transaction: Transaction, run_ids: list[UUID]) -> list[RunRow]:
 
 OF_WORKFLOW = "workflow_slug"
 """The one field that needs a join; a list whose filter does not name it goes without."""
-SOURCES = ("api", "playground", "batch", "rerun", "mcp")
+SOURCES = ("api", "playground", "batch", "rerun", "mcp", "golden")
 
 RUN_LIST = ListSpec(
     from_=runs,
@@ -206,11 +206,13 @@ class TargetRow:
     interface: dict[str, Any]
     resources: list[Any] | None
     fingerprint: str
+    is_serving: bool
 
 
 _TARGET = """
     SELECT w.id, w.org_id, w.slug, w.status_code, w.gpu_mode, w.gpu_explicit_models, w.timeout_seconds,
-           o.slug AS owner, v.id AS version_id, v.number, v.interface, v.resources, v.fingerprint
+           o.slug AS owner, v.id AS version_id, v.number, v.interface, v.resources, v.fingerprint,
+           w.is_serving OR %(version)s::uuid IS NOT NULL AS is_serving
     FROM workflows w JOIN organizations o ON o.id = w.org_id JOIN workflow_versions v ON v.workflow_id = w.id
     WHERE w.id = %(workflow)s AND v.id = coalesce(%(version)s::uuid, w.version_id) AND w.deleted_at IS NULL
       AND (w.org_id = %(org)s OR (w.is_public AND w.status_code = 'active'))

@@ -29,7 +29,7 @@ async def rerun(
     # By its number, too: a caller may always repeat what it has run, of another organization's workflow as well.
     is_pinned = body.version is RerunVersion.PINNED or str(body.version) == run.target_version
     pinned = run.version_id if is_pinned else None
-    target = await _target(dispatcher.services, caller, run.comfyui_workflow_id, pinned)
+    target = await target_of(dispatcher.services, caller, run.comfyui_workflow_id, pinned)
     if not is_pinned and isinstance(body.version, int):
         target = await at_version(dispatcher.services, caller, target, body.version)
     sent = body.model_fields_set
@@ -47,7 +47,8 @@ async def rerun(
     )
 
 
-async def _target(services: Services, caller: Principal, workflow: UUID, version: UUID | None) -> DispatchTarget:
+async def target_of(services: Services, caller: Principal, workflow: UUID, version: UUID | None) -> DispatchTarget:
+    """Return a workflow to run, by its id, at a version; None: at the current one. Raises `WorkflowNotFound`."""
     # By id and not by path: after a delete, the slug may be another workflow's.
     async with services.db.system(durable=False) as transaction:
         row = await queries.target_row(transaction, org_id=caller.org_id, workflow_id=workflow, version_id=version)
@@ -66,4 +67,5 @@ async def _target(services: Services, caller: Principal, workflow: UUID, version
         interface=Interface.from_dict(row.interface),
         fingerprint=row.fingerprint,
         resources=row.resources,
+        is_serving=row.is_serving,
     )

@@ -31,7 +31,13 @@ router = Router(TAG)
 DISPATCH = any_of("runs:create", "comfyui-workflows:create")
 READ = any_of("runs:read", "comfyui-workflows:read")
 EXECUTE = any_of("runs:execute")
-REFUSED = (errors.WorkflowNotFound, errors.WorkflowDisabled, errors.InsufficientCredit, errors.LimitReached)
+REFUSED = (
+    errors.WorkflowNotFound,
+    errors.WorkflowDisabled,
+    errors.WorkflowNotServing,
+    errors.InsufficientCredit,
+    errors.LimitReached,
+)
 """What every dispatch may answer: files sent in `input` become assets, which an organization can have too many of."""
 
 

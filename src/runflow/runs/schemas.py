@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidato
 
 from runflow.outgoing import InvalidUrl, check_url
 from runflow.web.responses import Timestamp
-from runflow.workflows.versions.schemas import NUMBER_SCHEMA, VersionNumber, version_number
+from runflow.workflows.fields import NUMBER_SCHEMA, VersionNumber, version_number
 
 _ID = "0197f3a0-4b1c-7e2f-8a55-1f2e3d4c5b6a"
 _ADDRESS = f"https://your-server.example/v1/runs/{_ID}"

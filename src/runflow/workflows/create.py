@@ -19,6 +19,7 @@ from runflow.workflows import queries as workflows_queries
 from runflow.workflows import warnings as workflows_warnings
 from runflow.workflows.fields import WORKFLOW, GpuMode
 from runflow.workflows.fingerprint import fingerprint
+from runflow.workflows.golden import service as golden
 from runflow.workflows.graph_keys import graph_without_keys, prompt_without_keys
 from runflow.workflows.interface import queries
 from runflow.workflows.interface.declared import Settled, first_rows, read_declared, settle
@@ -60,7 +61,13 @@ async def create(services: Services, caller: Principal, body: CreateWorkflow) ->
             late = await writing.gpu_warnings(transaction, values, mode, models)
             late += await resources.warnings(transaction, body.resources)
             late += await cached_models.warnings(transaction, draft.cached)
-            own = {"id": workflow_id, "org_id": caller.org_id, "created_by": caller.key_id}
+            options = golden.wanted(body.golden)
+            own = {
+                "is_serving": options is None,
+                "id": workflow_id,
+                "org_id": caller.org_id,
+                "created_by": caller.key_id,
+            }
             await workflows_queries.insert_workflow(
                 transaction, values | own | {"slug": draft.slug, "version_id": version_id, "version": "1"}
             )
@@ -77,6 +84,12 @@ async def create(services: Services, caller: Principal, body: CreateWorkflow) ->
             where = {"org_id": caller.org_id, "workflow_id": workflow_id}
             await queries.save(transaction, InputRow, **where, before=(), merged=draft.settled.inputs)
             await queries.save(transaction, OutputRow, **where, before=(), merged=draft.settled.outputs)
+            if body.examples is not None:
+                await golden.store_examples(
+                    services, transaction, caller, workflow_id, draft.settled.interface, body.examples
+                )
+            if options is not None:
+                await golden.begin(services, transaction, caller, workflow_id, version_id, options)
             details = {"slug": draft.slug, "version": "1"}
             await recorder.record(
                 transaction, caller, "comfyui_workflow.created", "comfyui_workflow", workflow_id, details
@@ -91,6 +104,8 @@ async def create(services: Services, caller: Principal, body: CreateWorkflow) ->
             raise
         raise conflict from error
     services.hub.publish(TOPIC, str(workflow_id))
+    if options is not None:
+        services.hub.publish(golden.TOPIC)
     late += workflows_warnings.about_evaluation(found[0])
     if approved:
         publish_approval(services)

@@ -9,6 +9,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    PlainValidator,
     WithJsonSchema,
 )
 from pydantic_core import PydanticCustomError
@@ -33,6 +34,10 @@ WORKFLOW = SlugRule(
             "evaluation-stats",
             "run-performance-stats",
             "evaluation-issue-categories",
+            "examples",
+            "golden-runs",
+            "cancellation",
+            "promotions",
             "openapi.json",
         }
     )
@@ -179,3 +184,25 @@ Attributes = Annotated[Any, AfterValidator(_attributes), WithJsonSchema(_OBJECT)
 
 JsonDocument = Annotated[Any, AfterValidator(_object_or_array), WithJsonSchema(_DOCUMENT)]
 """An object or array that is stored and answered as it was sent."""
+
+
+NUMBER = re.compile(r"[1-9][0-9]{0,8}")
+"""How a version's number is written."""
+
+
+def version_number(value: Any) -> int:
+    """Return the number of a version that is sent as text or as an integer. Raises Pydantic's error for others."""
+    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    if not NUMBER.fullmatch(text):
+        raise PydanticCustomError("version", 'Send the number of a version, such as "3"')
+    return int(text)
+
+
+NUMBER_SCHEMA: list[dict[str, Any]] = [
+    {"type": "string", "pattern": f"^{NUMBER.pattern}$", "examples": ["3"]},
+    {"type": "integer", "minimum": 1, "maximum": 999_999_999},
+]
+"""What a version's number may be, as alternatives of a JSON Schema."""
+
+VersionNumber = Annotated[int, PlainValidator(version_number), WithJsonSchema({"anyOf": NUMBER_SCHEMA})]
+"""The number of a version, sent as text or as an integer."""

@@ -20,6 +20,8 @@ from runflow.web.services import Services
 from runflow.workflows import cached_models, queries, records, resources, version_sources, writing
 from runflow.workflows import warnings as workflows_warnings
 from runflow.workflows.fingerprint import fingerprint as runtime_fingerprint
+from runflow.workflows.golden import service as golden
+from runflow.workflows.golden.schemas import Options
 from runflow.workflows.graph_keys import graph_without_keys, prompt_without_keys
 from runflow.workflows.interface.declared import Declared, Settled, merge_rows, read_declared, settle
 from runflow.workflows.interface.rows import Merged
@@ -62,7 +64,8 @@ async def patch(services: Services, caller: Principal, workflow_id: UUID, body: 
             current = await writing.locked(transaction, workflow_id)
             writing.check_unchanged(body.updated_at, current.updated_at)
             warnings = list(draft.warnings)
-            version, found = await _new_version(transaction, caller, current, draft)
+            options = golden.wanted(body.golden)
+            version, found = await _new_version(transaction, caller, current, draft, is_candidate=options is not None)
             warnings += found
             version_id = version.get("version_id", current.version_id)
             approved, told = await version_sources.approve(transaction, caller, version_id, body.approve_sources)
@@ -80,12 +83,17 @@ async def patch(services: Services, caller: Principal, workflow_id: UUID, body: 
             warnings += await cached_models.warnings(transaction, draft.cached)
             if _FILES & set(draft.documents):
                 warnings += await _file_warnings(transaction, version_id)
-            if values or version:
-                await queries.update(transaction, workflow_id, {**values, **version})
+            if values or version or body.examples is not None:
+                # A version that is to be tested changes nothing of what serves.
+                serves = version if options is None else {}
+                await queries.update(transaction, workflow_id, {**values, **serves})
+                await _test(services, transaction, caller, workflow_id, version_id, body, options if version else None)
                 details = {"fields": sorted(body.model_fields_set), "version": version.get("version", current.version)}
                 await recorder.record(
                     transaction, caller, "comfyui_workflow.updated", "comfyui_workflow", workflow_id, details
                 )
+            if options is not None and not version:
+                warnings.append(_NOT_TESTED)
             row = await queries.one_record(transaction, caller.org_id, DOCUMENTS, key=workflow_id)
             if row is None:
                 raise errors.WorkflowNotFound
@@ -96,6 +104,8 @@ async def patch(services: Services, caller: Principal, workflow_id: UUID, body: 
             raise
         raise conflict from error
     services.hub.publish(TOPIC, str(workflow_id))
+    if version:
+        services.hub.publish(golden.TOPIC)
     if {"auto_evaluate", "evaluation_task_type"} & set(values):
         warnings += workflows_warnings.about_evaluation(changed[0])
     if "worker_labels" in values:
@@ -137,14 +147,41 @@ def _draft(body: PatchWorkflow) -> _Draft:
     )
 
 
+_NOT_TESTED = GraphWarning(
+    None,
+    "`golden` tested nothing: what was sent makes no new version.",
+    "To test a version that does not serve yet, POST …/golden-runs with its number.",
+)
+
+
+async def _test(
+    services: Services,
+    transaction: Transaction,
+    caller: Principal,
+    workflow_id: UUID,
+    version_id: UUID,
+    body: PatchWorkflow,
+    options: Options | None,
+) -> None:
+    """Store the examples that came along, and begin the golden run of the new version where one is asked for."""
+    if body.examples is not None:
+        interface = Interface.from_dict(await queries.version_interface(transaction, version_id))
+        await golden.store_examples(services, transaction, caller, workflow_id, interface, body.examples)
+    if options is not None:
+        await golden.begin(services, transaction, caller, workflow_id, version_id, options)
+
+
 async def _new_version(
-    transaction: Transaction, caller: Principal, current: WorkflowRow, draft: _Draft
+    transaction: Transaction, caller: Principal, current: WorkflowRow, draft: _Draft, *, is_candidate: bool
 ) -> tuple[dict[str, Any], tuple[GraphWarning, ...]]:
-    """Store the next version, if the change makes one, and return what it changes in the workflow's row."""
+    """Store the next version, if the change makes one, and return what it changes in the workflow's row.
+
+    The rows of the interface stay as they are where it is a candidate, which does not serve yet.
+    """
     settled = None
     documents = await _changed(transaction, current.version_id, draft.documents)
     if draft.declared or draft.inputs or draft.outputs:
-        settled, is_changed = await _settle(transaction, caller, current, draft)
+        settled, is_changed = await _settle(transaction, caller, current, draft, is_candidate=is_candidate)
         if not is_changed and not documents:
             return {}, settled.warnings
     elif not documents:
@@ -188,9 +225,9 @@ def _said(name: str, text: str | None) -> bytes:
 
 
 async def _settle(
-    transaction: Transaction, caller: Principal, current: WorkflowRow, draft: _Draft
+    transaction: Transaction, caller: Principal, current: WorkflowRow, draft: _Draft, *, is_candidate: bool
 ) -> tuple[Settled, bool]:
-    """Bring the rows of the interface up to date; tell whether anything about them changed."""
+    """Bring the rows of the interface up to date, but for a candidate; tell whether anything about them changes."""
     before = await writing.stored_rows(transaction, current.id)
     stored = None
     if draft.declared is None:
@@ -206,6 +243,8 @@ async def _settle(
         return settle(prompt, *merged, draft.inputs, draft.outputs)
 
     settled = await asyncio.to_thread(work)
+    if is_candidate:
+        return settled, writing.rows_changed(before, settled)
     return settled, await writing.save_rows(transaction, caller, current.id, before, settled)
 
 

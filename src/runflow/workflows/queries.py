@@ -29,7 +29,7 @@ DISPATCH_COLUMNS: tuple[ColumnElement[Any], ...] = (
         workflows.c[name]
         for name in ("id", "org_id", "version_id", "version", "status_code", "gpu_mode", "gpu_explicit_models")
     ),
-    workflows.c.timeout_seconds,
+    *(workflows.c[name] for name in ("timeout_seconds", "is_serving")),
     *(workflow_versions.c[name] for name in ("interface", "resources", "fingerprint")),
 )
 """The columns of `WorkflowToRun`."""
@@ -69,6 +69,7 @@ class WorkflowToRun:
     gpu_mode: str
     gpu_explicit_models: list[str]
     timeout_seconds: int | None
+    is_serving: bool
     interface: dict[str, Any]
     resources: Any
     fingerprint: str

@@ -1,6 +1,6 @@
 """From rows to the records of the wire (docs/api/workflows.md)."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from runflow.db.transaction import Transaction
 from runflow.graph import node_order
 from runflow.workflows import queries as workflows_queries
+from runflow.workflows.golden import service as golden_runs
 from runflow.workflows.interface import queries
 from runflow.workflows.interface.rows import InputRow, OutputRow
 from runflow.workflows.interface.schemas import WorkflowInput, WorkflowOutput
@@ -16,16 +17,16 @@ from runflow.workflows.queries import DOCUMENTS, Version, fragment
 from runflow.workflows.tables import DefinitionRow, WorkflowInputRow, WorkflowRow
 
 OWN_FIELDS = (
-    "id", "org_id", "owner", "slug", "path", "name", "description", "version", "is_public", "status_code",
+    "id", "org_id", "owner", "slug", "path", "name", "description", "version", "is_serving", "is_public", "status_code",
     "category_code", "gpu_mode", "gpu_explicit_models", "worker_labels", "timeout_seconds", "max_running",
     "auto_evaluate", "evaluation_task_type", "created_by", "created_at", "updated_at", "deleted_at", "deleted_by",
 )  # fmt: skip
 """The workflow's own fields, in the order in which a record has them."""
 
 EMBEDS = frozenset({"inputs", "outputs", "gpu_explicit_models", "versions"})
-RECORD_FIELDS = frozenset({*OWN_FIELDS, *DOCUMENTS, "inputs", "outputs"})
+RECORD_FIELDS = frozenset({*OWN_FIELDS, *DOCUMENTS, "inputs", "outputs", "golden_run"})
 """What `fields` may name."""
-WHOLE = frozenset({*DOCUMENTS, "inputs", "outputs"})
+WHOLE = frozenset({*DOCUMENTS, "inputs", "outputs", "golden_run"})
 """What a single record carries beside the workflow's own fields."""
 
 MAX_VERSIONS = 100
@@ -45,7 +46,7 @@ async def complete(
     *,
     is_own: bool = True,
 ) -> list[dict[str, Any]]:
-    """Return the records of these rows, with the parts (documents, inputs, outputs, versions) that are asked for.
+    """Return the records of these rows, with these parts: documents, inputs, outputs, versions, golden.
 
     Documents must be fields of the rows (`WorkflowWithDocuments`); the other parts are read here, one statement for
     all rows. `is_own`: the caller belongs to their organization.
@@ -57,16 +58,22 @@ async def complete(
     if ids and "outputs" in parts:
         outputs = _by_workflow(await queries.shown(transaction, OutputRow, ids), WorkflowOutput, is_own=is_own)
     if ids and "versions" in parts:
-        current = {row.version_id for row in rows}
-        versions = _versions(await workflows_queries.versions_of(transaction, ids, MAX_VERSIONS), current)
+        found = await workflows_queries.versions_of(transaction, ids, MAX_VERSIONS)
+        current = {row.version_id for row in rows if row.is_serving}
+        versions = _versions(
+            found, current, await golden_runs.latest_by_version(transaction, [row.id for row in found])
+        )
+    tested = await golden_runs.latest(transaction, ids) if ids and is_own and "golden_run" in parts else None
     records = []
     for row in rows:
         path = {"owner": owner, "path": f"{owner}/{row.slug}"}
         record = {name: path[name] if name in path else getattr(row, name) for name in OWN_FIELDS}
         record |= {name: fragment(getattr(row, name)) for name in DOCUMENTS if name in parts}
-        for name, found in (("inputs", inputs), ("outputs", outputs), ("versions", versions)):
-            if found is not None:
-                record[name] = found.get(row.id, [])
+        for name, listed in (("inputs", inputs), ("outputs", outputs), ("versions", versions)):
+            if listed is not None:
+                record[name] = listed.get(row.id, [])
+        if tested is not None:
+            record["golden_run"] = tested.get(row.id)
         records.append(record)
     return records
 
@@ -87,8 +94,8 @@ def told_to_others(effective_default: Any) -> Any:
     return None if isinstance(effective_default, str) else effective_default
 
 
-def version_record(row: Version, *, is_current: bool) -> dict[str, Any]:
-    """Return a version without its documents."""
+def version_record(row: Version, *, is_current: bool, golden_run: dict[str, Any] | None) -> dict[str, Any]:
+    """Return a version without its documents, with the record of its latest golden run."""
     return {
         "id": row.id,
         "comfyui_workflow_id": row.workflow_id,
@@ -97,6 +104,7 @@ def version_record(row: Version, *, is_current: bool) -> dict[str, Any]:
         "fingerprint": row.fingerprint,
         "created_by": row.created_by,
         "created_at": row.created_at,
+        "golden_run": golden_run,
     }
 
 
@@ -109,8 +117,11 @@ def _by_workflow(
     return found
 
 
-def _versions(rows: Iterable[Version], current: Collection[UUID]) -> dict[UUID, list[dict[str, Any]]]:
+def _versions(
+    rows: Iterable[Version], current: Collection[UUID], tested: Mapping[UUID, dict[str, Any]]
+) -> dict[UUID, list[dict[str, Any]]]:
     found: dict[UUID, list[dict[str, Any]]] = {}
     for row in rows:
-        found.setdefault(row.workflow_id, []).append(version_record(row, is_current=row.id in current))
+        record = version_record(row, is_current=row.id in current, golden_run=tested.get(row.id))
+        found.setdefault(row.workflow_id, []).append(record)
     return found

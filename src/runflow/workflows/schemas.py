@@ -27,6 +27,7 @@ from runflow.workflows.fields import (
     Text,
     WorkflowStatus,
 )
+from runflow.workflows.golden.schemas import MOST_EXAMPLES, GoldenRun, SentExample
 from runflow.workflows.interface.schemas import (
     InputDefinition,
     OutputDefinition,
@@ -34,7 +35,7 @@ from runflow.workflows.interface.schemas import (
     WorkflowInput,
     WorkflowOutput,
 )
-from runflow.workflows.versions.schemas import WorkflowVersion
+from runflow.workflows.versions.schemas import Golden, WorkflowVersion
 
 _INT32 = 2**31 - 1
 
@@ -160,6 +161,14 @@ class _Workflow(BaseModel):
         list[OutputDefinition] | None,
         Field(max_length=10_000, description="Override or add outputs, by `name`, to those that the prompt declares."),
     ] = None
+    examples: Annotated[
+        list[SentExample] | None,
+        Field(
+            max_length=MOST_EXAMPLES,
+            description="The examples that the workflow keeps from now on, in the place of those that it had.",
+        ),
+    ] = None
+    golden: Golden = None
 
 
 class CreateWorkflow(_Workflow):
@@ -196,6 +205,7 @@ class ListedWorkflow(BaseModel):
     name: str
     description: str | None
     version: str = Field(description="The current version.", examples=["3"])
+    is_serving: bool = Field(description="False as long as the first version has not passed its golden run.")
     is_public: bool
     status_code: WorkflowStatus
     category_code: str | None
@@ -224,6 +234,7 @@ class Workflow(ListedWorkflow):
     resources: dict[str, Any] | list[Any] | None = None
     inputs: list[WorkflowInput]
     outputs: list[WorkflowOutput]
+    golden_run: GoldenRun | None = Field(None, description="The latest golden run; absent to other organizations.")
     versions: list[WorkflowVersion] = Field(default_factory=list, description="Newest first; only where embedded.")
 
 

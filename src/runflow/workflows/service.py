@@ -25,6 +25,7 @@ from runflow.workflows import public, records, writing
 from runflow.workflows import queries as workflows_queries
 from runflow.workflows.categories import CATEGORIES
 from runflow.workflows.fields import GpuMode, WorkflowStatus
+from runflow.workflows.golden import service as golden
 from runflow.workflows.interface import queries
 from runflow.workflows.interface.rows import InputRow, OutputRow
 from runflow.workflows.queries import DOCUMENTS, WorkflowWithDocuments, size_of
@@ -127,10 +128,12 @@ async def delete(services: Services, caller: Principal, workflow_id: UUID) -> No
     """
     async with services.db.tenant(caller.org_id) as transaction:
         if await workflows_queries.delete(transaction, workflow_id, caller.key_id):
+            await golden.stop_deleted(transaction, workflow_id)
             await recorder.record(transaction, caller, "comfyui_workflow.deleted", "comfyui_workflow", workflow_id)
         elif not await workflows_queries.is_there(transaction, workflow_id):
             raise errors.WorkflowNotFound
     services.hub.publish(TOPIC, str(workflow_id))
+    services.hub.publish(golden.TOPIC)
 
 
 async def _own(services: Services, caller: Principal, key: UUID | str, query: RecordQuery) -> dict[str, Any] | None:

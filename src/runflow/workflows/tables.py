@@ -29,6 +29,7 @@ workflows = Table(
     Column("evaluation_task_type", Text),
     uuid_column("version_id", nullable=False),
     Column("version", Text, nullable=False),
+    Column("is_serving", Boolean, nullable=False),
     uuid_column("created_by"),
     time_column("created_at", nullable=False),
     time_column("updated_at", nullable=False),
@@ -58,6 +59,7 @@ class WorkflowRow:
     evaluation_task_type: str | None
     version_id: UUID
     version: str
+    is_serving: bool
     created_by: UUID | None
     created_at: datetime
     updated_at: datetime

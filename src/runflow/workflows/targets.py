@@ -50,6 +50,8 @@ class DispatchTarget:
     interface: Interface
     fingerprint: str
     resources: Any
+    is_serving: bool = True
+    """False where no version serves yet, and the caller named none."""
 
 
 async def dispatch_target(services: Services, caller: Principal, owner: str, slug: str) -> DispatchTarget:
@@ -89,6 +91,7 @@ async def _read(services: Services, caller: Principal, owner: str, slug: str, *,
         interface=Interface.from_dict(row.interface),
         fingerprint=row.fingerprint,
         resources=row.resources,
+        is_serving=row.is_serving,
     )
 
 
@@ -103,7 +106,7 @@ async def at_version(services: Services, caller: Principal, target: DispatchTarg
     every version but the current one is answered alike, there or not: which others there were is its owner's to know.
     """
     if str(number) == target.version:
-        return target
+        return replace(target, is_serving=True) if target.org_id == caller.org_id else target
     if target.org_id != caller.org_id:
         raise _no_version(
             f"There is no version {number} for you: of another organization's workflow only the current version runs, "
@@ -124,6 +127,7 @@ async def at_version(services: Services, caller: Principal, target: DispatchTarg
         interface=Interface.from_dict(payload.interface),
         fingerprint=payload.fingerprint,
         resources=payload.resources,
+        is_serving=True,
     )
 
 

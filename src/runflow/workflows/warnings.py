@@ -18,7 +18,8 @@ MAX_WARNINGS = 100
 
 READ_ONLY = frozenset(
     {
-        "id", "org_id", "owner", "path", "version", "versions", "created_by", "created_at", "updated_at",
+        "id", "org_id", "owner", "path", "version", "versions", "is_serving", "golden_run", "created_by",
+        "created_at", "updated_at",
         "deleted_at", "deleted_by", "warnings", "can_run", "comfyui_workflow_id", "origin",
     }
 )  # fmt: skip

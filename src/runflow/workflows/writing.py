@@ -13,6 +13,7 @@ from runflow.web.auth import Principal
 from runflow.web.services import Services
 from runflow.workflows import queries, version_sources, warnings
 from runflow.workflows.fields import GpuMode
+from runflow.workflows.golden import service as golden
 from runflow.workflows.interface import queries as interface_queries
 from runflow.workflows.interface.declared import Settled
 from runflow.workflows.interface.rows import InputRow, OutputRow, StoredRows
@@ -124,6 +125,11 @@ async def save_rows(
     where = {"org_id": caller.org_id, "workflow_id": workflow_id}
     await interface_queries.save(transaction, InputRow, **where, before=before.inputs, merged=settled.inputs)
     await interface_queries.save(transaction, OutputRow, **where, before=before.outputs, merged=settled.outputs)
+    return rows_changed(before, settled)
+
+
+def rows_changed(before: StoredRows, settled: Settled) -> bool:
+    """Tell whether anything about the rows of an interface changes."""
     return _by_id(settled.inputs.rows) != _by_id(before.inputs) or _by_id(settled.outputs.rows) != _by_id(
         before.outputs
     )
@@ -146,7 +152,8 @@ async def add_version(
 ) -> dict[str, Any]:
     """Store the next version of the locked workflow `current` and return what it changes in the workflow's row.
 
-    What is not given is copied from the version `source`, by default the current one.
+    A version that is being tested is superseded by it, whether it serves at once or is to be tested itself. What is not
+    given is copied from the version `source`, by default the current one.
     """
     version_id, number = new_id(), await queries.last_number(transaction, current.id) + 1
     values: dict[str, Any] = {"id": version_id, "number": number, "created_by": caller.key_id}
@@ -156,4 +163,5 @@ async def add_version(
         values["fingerprint"] = fingerprint
     await queries.insert_next_version(transaction, source or current.version_id, values, documents)
     await version_sources.note(transaction, caller.org_id, version_id)
-    return {"version_id": version_id, "version": str(number)}
+    await golden.supersede(transaction, current.id)
+    return {"version_id": version_id, "version": str(number), "is_serving": True}

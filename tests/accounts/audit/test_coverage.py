@@ -31,6 +31,7 @@ NOT_DRIVEN: dict[Route, str] = {
     ("POST", "/v1/organizations"): "the operator's: tests/accounts/organizations",
     ("POST", "/v1/runs/{id}/cancellation"): "its run has ended, which changes nothing: tests/runs",
     ("POST", "/v1/admin/runs/{run_id}/cancellation"): "its run has ended, which changes nothing: tests/runs",
+    ("POST", "/v1/comfyui-workflows/{id}/golden-runs/{golden_run_id}/cancellation"): "it has ended: tests/golden",
     ("POST", "/v1/batches/{id}/cancellation"): "its runs have ended, which changes nothing: tests/batches",
 }
 """Writes that this test cannot make succeed, and where they are tested."""

@@ -154,7 +154,8 @@ async def test_event_types(client: httpx.AsyncClient) -> None:
     found = (await client.get(f"{PATH}/event-types")).json()
     assert [row["code"] for row in found["items"]] == [
         "run.completed", "run.failed", "run.cancelled", "batch.succeeded", "batch.partial_succeeded", "batch.failed",
-        "batch.cancelled", "evaluation.completed", "evaluation.failed",
+        "batch.cancelled", "evaluation.completed", "evaluation.failed", "golden_run.passed", "golden_run.failed",
+        "golden_run.cancelled", "golden_run.superseded",
     ]  # fmt: skip
     for row in found["items"]:
         assert row["payload"]["event"] == row["code"] and row["name"] and row["description"]

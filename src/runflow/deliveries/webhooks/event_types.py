@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 from typing import Any
 
-from runflow.deliveries.messages import BatchEvent, EvaluationEvent, RunEvent
+from runflow.deliveries.messages import BatchEvent, EvaluationEvent, GoldenEvent, RunEvent
 
 _AT = {"created_at": "2026-11-22T03:59:19.205406+00:00", "completed_at": "2026-11-22T03:59:19.953676+00:00"}
 _RUN = {"run_id": "01a20112-7e65-7b3c-9f0a-5d1f6c2b8e44"}
 _BATCH = {"batch_id": "01a20112-9b01-7c55-8a3e-0b7e5ad4c210"}
 _EVALUATION = {"evaluation_id": "01a20113-0c4d-7a10-b6ce-64f08c2f9b77", **_RUN}
+_GOLDEN = {
+    "golden_run_id": "01a20114-2b1e-7d03-8f55-6c1f0e9a7d31",
+    "comfyui_workflow_id": "01a20110-51c8-7e0a-a3b4-f2d96c0e1b87",
+}
 _FILE = {
     "output_id": "picture",
     "url": "https://runflow.example.com/v1/storage/…",
@@ -60,6 +64,17 @@ def _evaluation(event: EvaluationEvent, name: str, description: str, output: dic
     return EventType(event.value, name, description, payload)
 
 
+def _golden(event: GoldenEvent, name: str, description: str, reasons: list[dict[str, Any]]) -> EventType:
+    facts = {"workflow": "default/square", "version": "4", "output": {"reasons": reasons}}
+    status = event.value.removeprefix("golden_run.")
+    payload = {"event": event.value, **_GOLDEN, "status": status, **facts, **_AT, "metadata": None}
+    return EventType(event.value, name, description, payload)
+
+
+def _why(code: str, message: str, example: str | None = None) -> list[dict[str, Any]]:
+    return [{"code": code, "message": message, "example": example, "run_id": _RUN["run_id"] if example else None}]
+
+
 EVENT_TYPES: dict[str, EventType] = {
     row.code: row
     for row in (
@@ -76,6 +91,14 @@ EVENT_TYPES: dict[str, EventType] = {
                     {"overall_passed": True, "weighted_pass_rate": 0.97}),
         _evaluation(EvaluationEvent.FAILED, "Evaluation failed", "An evaluation could not be made.",
                     {"code": "INPUT_FETCH_FAILED", "message": "The image could not be fetched. Check its URL."}),
+        _golden(GoldenEvent.PASSED, "Golden run passed", "A new version ran all examples, and serves from now on.", []),
+        _golden(GoldenEvent.FAILED, "Golden run failed", "A new version failed its examples and does not serve.",
+                _why("OUT_OF_MEMORY", f'Example "two-people" failed: {_ERROR["message"]}', "two-people")),
+        _golden(GoldenEvent.CANCELLED, "Golden run cancelled", "The test of a new version was stopped.",
+                _why("CANCELLED", "It was cancelled by a caller.")),
+        _golden(GoldenEvent.SUPERSEDED, "Golden run superseded",
+                "Something newer was decided about the workflow while a version was tested.",
+                _why("SUPERSEDED", "A newer version of the workflow was made, promoted or put to the test meanwhile.")),
     )
 }  # fmt: skip
 """Every event type by its code."""

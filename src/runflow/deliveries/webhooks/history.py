@@ -109,6 +109,7 @@ def summary(row: DeliverySummaryRow) -> dict[str, Any]:
         "run_id": row.run_id,
         "batch_id": row.batch_id,
         "evaluation_id": row.evaluation_id,
+        "golden_run_id": row.golden_run_id,
         **records.state(row),
     }
 
@@ -155,6 +156,7 @@ async def redeliver(
             run_id=before.run_id,
             batch_id=before.batch_id,
             evaluation_id=before.evaluation_id,
+            golden_run_id=before.golden_run_id,
             webhook_id=before.webhook_id,
             request_id=before.request_id,
             is_automatic=False,

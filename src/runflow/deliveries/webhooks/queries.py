@@ -128,6 +128,7 @@ DELIVERY_LIST = ListSpec(
         ListField("run_id", deliveries.c.run_id, FieldKind.UUID, nullable=True),
         ListField("batch_id", deliveries.c.batch_id, FieldKind.UUID, nullable=True),
         ListField("evaluation_id", deliveries.c.evaluation_id, FieldKind.UUID, nullable=True),
+        ListField("golden_run_id", deliveries.c.golden_run_id, FieldKind.UUID, nullable=True),
         ListField("is_automatic", deliveries.c.is_automatic, FieldKind.BOOL),
         ListField("status_code", deliveries.c.status_code, FieldKind.ENUM, choices=STATUSES),
         ListField(

@@ -153,6 +153,7 @@ class WebhookDeliverySummary(DeliveryState):
     run_id: UUID | None
     batch_id: UUID | None
     evaluation_id: UUID | None
+    golden_run_id: UUID | None
 
 
 class WebhookDelivery(WebhookDeliverySummary):

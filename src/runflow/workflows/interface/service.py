@@ -20,6 +20,7 @@ from runflow.web.services import Services
 from runflow.workflows import public, writing
 from runflow.workflows import queries as workflows_queries
 from runflow.workflows import warnings as workflows_warnings
+from runflow.workflows.golden import service as golden
 from runflow.workflows.interface import queries
 from runflow.workflows.interface.declared import Settled, assemble, interface_of
 from runflow.workflows.interface.overrides import Fault, change, override
@@ -234,6 +235,7 @@ async def _write(
             row = await queries.one(transaction, kind.row, statement, about.id)
     if is_changed:
         services.hub.publish(TOPIC, str(workflow_id))
+        services.hub.publish(golden.TOPIC)
     record = {} if row is None else interface_record(row, kind.record, is_own=True)
     if body is not None:
         warnings += workflows_warnings.about_fields(body)

@@ -11,10 +11,11 @@ import sqlalchemy as sa
 from runflow import errors
 from runflow.db.transaction import Transaction
 from runflow.web.lists import FieldKind, ListField, ListSpec
+from runflow.workflows.fields import NUMBER
 from runflow.workflows.queries import VERSION_COLUMNS, Version, fragment
 from runflow.workflows.records import version_record
 from runflow.workflows.tables import workflow_versions, workflows
-from runflow.workflows.versions.schemas import NUMBER, WholeVersion
+from runflow.workflows.versions.schemas import WholeVersion
 
 TEXTS = ("workflow_json", "graph", "environment", "models", "custom_nodes", "resources", "interface")
 """What a version carries as JSON, by the names of the wire and of the table."""
@@ -43,7 +44,7 @@ def _versions(texts: Collection[str]) -> sa.Select[Any]:
     return (
         sa.select(
             *(workflow_versions.c[name] for name in VERSION_COLUMNS),
-            (workflow_versions.c.id == workflows.c.version_id).label("is_current"),
+            sa.and_(workflow_versions.c.id == workflows.c.version_id, workflows.c.is_serving).label("is_current"),
             *(sa.cast(workflow_versions.c[name], sa.Text).label(name) for name in TEXTS if name in texts),
         )
     ).select_from(workflow_versions.join(workflows, workflows.c.id == workflow_versions.c.workflow_id))
@@ -91,7 +92,7 @@ def name_of(version: str, workflow_id: UUID | None) -> int | UUID:
     return number_of(version)
 
 
-def record(row: VersionWithTexts, texts: Collection[str]) -> dict[str, Any]:
-    """Return a version as the wire shows it, with these of its documents."""
-    own = version_record(row, is_current=row.is_current)
+def record(row: VersionWithTexts, texts: Collection[str], golden: dict[str, Any] | None) -> dict[str, Any]:
+    """Return a version as the wire shows it, with these of its documents and the record of its golden run."""
+    own = version_record(row, is_current=row.is_current, golden_run=golden)
     return own | {name: fragment(getattr(row, name)) for name in TEXTS if name in texts}

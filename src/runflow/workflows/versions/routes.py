@@ -14,6 +14,7 @@ from runflow.web.responses import json_response
 from runflow.web.route_table import any_of
 from runflow.web.router import Router
 from runflow.web.services import Services, services
+from runflow.workflows.golden.schemas import Promotion
 from runflow.workflows.routes import TAG
 from runflow.workflows.schemas import WrittenWorkflow
 from runflow.workflows.versions import service
@@ -84,3 +85,19 @@ async def roll_back(
     choice, …) stay.
     """
     return json_response(await service.roll_back(parts, caller, id, body), 201)
+
+
+@router.post(
+    "/v1/comfyui-workflows/{id}/promotions",
+    access=any_of("comfyui-workflows:edit"),
+    errors=(errors.WorkflowNotFound, errors.WorkflowVersionNotFound, errors.Conflict),
+    status_code=201,
+    response_model=WrittenWorkflow,
+    summary="Let a version serve",
+    openapi_extra=openapi_body(Promotion),
+)
+async def promote(
+    caller: Caller, parts: Parts, id: WorkflowId, body: Annotated[Promotion, Depends(json_body(Promotion))]
+) -> Response:
+    """Let a version serve that a golden run has kept back, whatever the golden run said or says yet."""
+    return json_response(await service.promote(parts, caller, id, body), 201)

@@ -1,14 +1,13 @@
 """Shapes of versions on the wire (docs/api/workflows.md, "Versions and rollbacks")."""
 
-import re
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, WithJsonSchema
 
 from runflow.graph import InputType
 from runflow.web.responses import Timestamp
+from runflow.workflows.golden.schemas import GoldenRun, Options
 
 
 class WorkflowVersion(BaseModel):
@@ -21,6 +20,7 @@ class WorkflowVersion(BaseModel):
     fingerprint: str = Field(description="Names the runtime that it needs.")
     created_by: UUID | None = Field(description="The API key that made it.")
     created_at: Timestamp
+    golden_run: GoldenRun | None = Field(description="Its latest golden run; null: it had none.")
 
 
 class FrozenDefinition(BaseModel):
@@ -64,26 +64,14 @@ class WholeVersion(WorkflowVersion):
     interface: FrozenInterface
 
 
-NUMBER = re.compile(r"[1-9][0-9]{0,8}")
-"""How a version's number is written."""
-
-
-def version_number(value: Any) -> int:
-    """Return the number of a version that is sent as text or as an integer. Raises Pydantic's error for others."""
-    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
-    if not NUMBER.fullmatch(text):
-        raise PydanticCustomError("version", 'Send the number of a version, such as "3"')
-    return int(text)
-
-
-NUMBER_SCHEMA: list[dict[str, Any]] = [
-    {"type": "string", "pattern": f"^{NUMBER.pattern}$", "examples": ["3"]},
-    {"type": "integer", "minimum": 1, "maximum": 999_999_999},
+Golden = Annotated[
+    StrictBool | Options | None,
+    Field(
+        description="Run the workflow's examples on the new version first; it serves only when all succeed. "
+        "Until then, and if not, the version goes on that serves now.",
+    ),
 ]
-"""What a version's number may be, as alternatives of a JSON Schema."""
-
-VersionNumber = Annotated[int, PlainValidator(version_number), WithJsonSchema({"anyOf": NUMBER_SCHEMA})]
-"""The number of a version, sent as text or as an integer."""
+"""Whether a deployment is tested before it serves."""
 
 
 def _number(value: Any) -> Any:
@@ -91,7 +79,7 @@ def _number(value: Any) -> Any:
 
 
 class Rollback(BaseModel):
-    """Which version to go back to."""
+    """Which version to go back to, and whether to test it first."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -101,3 +89,4 @@ class Rollback(BaseModel):
         Field(max_length=20),
         WithJsonSchema({"type": "string", "examples": ["3"], "description": "Number of the version to go back to."}),
     ]
+    golden: Golden = None
