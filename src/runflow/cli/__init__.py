@@ -19,6 +19,7 @@ COMMANDS = {
     "login": "Save a server and an API key, for the commands that call it.",
     "logout": "Forget a saved API key.",
     "deploy": "Deploy an exported workflow, or give it a new version.",
+    "examples": "List, keep and delete the inputs that new versions of a workflow are tested with.",
     "prebuild": "Prepare a machine for a workflow before its first run, and follow that.",
     "run": "Run a workflow and save what it makes; Ctrl-C cancels the run.",
     "runs": "List, show, follow, cancel and repeat runs.",

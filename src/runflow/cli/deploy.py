@@ -2,22 +2,26 @@
 
 import json
 import shlex
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from runflow.cli.calling import Json, Key, Server, calling, print_json, say
-from runflow.cli.console import WRONG_CALL, console, fail, program
+from runflow.cli.console import FAILED, TOO_LATE, WRONG_CALL, console, fail, program
 
 if TYPE_CHECKING:
-    from runflow.client import InputField, Workflow
+    from runflow.client import InputField, Runflow, Workflow
     from runflow.graph import InputSpec
 
 app = typer.Typer(add_completion=False, help="Deploy an exported workflow, or give it a new version.")
 
 MEDIA = ("image", "file")
 EXAMPLE_FILE = "@photo.png"
+_FIRST_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 5.0
+_ENDED = {"failed": "failed", "cancelled": "was cancelled", "superseded": "was superseded"}
 
 
 @app.command()
@@ -29,6 +33,10 @@ def deploy(
     prebuild: Annotated[
         bool, typer.Option("--prebuild", help="Have a worker prepare it now, so that the first run does not wait.")
     ] = False,
+    golden: Annotated[
+        bool, typer.Option("--golden", help="Run the workflow's examples first; it serves only if all succeed.")
+    ] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds to follow --golden; it goes on all the same.", min=0)] = 3600,
     server: Server = None,
     key: Key = None,
     as_json: Json = False,
@@ -36,16 +44,54 @@ def deploy(
     """Deploy an exported workflow, or give it a new version."""
     prompt = _read(file)
     address = _slug(slug, name, file)
-    given = (("name", name), ("description", description), ("prebuild", prebuild or None))
-    fields = {field: value for field, value in given if value is not None}
+    given = {"name": name, "description": description, "prebuild": prebuild or None, "golden": golden or None}
+    fields = {field: value for field, value in given.items() if value is not None}
     with calling(server, key) as api:
         workflow = api.deploy(address, prompt, **fields)
         url = api.url
+        tested = workflow.get("golden_run") if golden else None
+        if tested is not None:
+            say(f"Testing version {tested['version']} of {workflow.path} with its examples.")
+            tested = _followed(api, workflow, tested, time.monotonic() + timeout)
+            told = {name: workflow[name] for name in ("can_run", "warnings") if name in workflow}
+            workflow = api.get_workflow(workflow.id)
+            workflow.update(told)
     if as_json:
         print_json(workflow)
+    elif tested is None or tested["status_code"] == "passed":
+        _report(workflow, url)
+        typer.echo(workflow.path)
+    if tested is not None:
+        _end_of_test(workflow, tested)
+
+
+def _followed(api: "Runflow", workflow: "Workflow", tested: dict[str, Any], until: float) -> dict[str, Any]:
+    """Return the golden run when it has ended or the time is over."""
+    pause, told = _FIRST_PAUSE_SECONDS, ""
+    while tested["status_code"] == "running":
+        tested = api.golden_run(workflow, tested["id"])
+        sentence = "; ".join(f"{one['name']}: {one['status_code'] or 'not dispatched'}" for one in tested["examples"])
+        if sentence != told:
+            say(f"  {sentence}")
+            told, pause = sentence, _FIRST_PAUSE_SECONDS
+        if tested["status_code"] != "running" or time.monotonic() >= until:
+            break
+        time.sleep(min(pause, max(0.0, until - time.monotonic())))
+        pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
+    return tested
+
+
+def _end_of_test(workflow: "Workflow", tested: dict[str, Any]) -> None:
+    """Say how a golden run ended; ends the command where the version does not serve."""
+    if tested["status_code"] == "passed":
         return
-    _report(workflow, url)
-    typer.echo(workflow.path)
+    if tested["status_code"] == "running":
+        say(f"The test goes on; GET …/{workflow.id}/golden-runs/{tested['id']} tells how it went.")
+        raise typer.Exit(TOO_LATE)
+    for reason in tested["reasons"]:
+        say(reason["message"])
+    still = f"version {workflow.version} goes on" if workflow.get("is_serving") else "no version serves yet"
+    fail(f"Version {tested['version']} does not serve, {still}: the test {_ENDED[tested['status_code']]}.", FAILED)
 
 
 def _read(file: Path) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import httpx
 
-from runflow.client import downloads, event_stream, exchange, models, pages, runs, sources, uploads, workflows
+from runflow.client import downloads, event_stream, exchange, golden, models, pages, runs, sources, uploads, workflows
 from runflow.client.async_driver import AsyncDriver
 from runflow.client.connection import session_of, trusted
 from runflow.client.models import ModelProgress
@@ -131,6 +131,34 @@ class AsyncRunflow:
     async def runtime(self, workflow: str | Mapping[str, Any]) -> Record:
         """See `Runflow.runtime`."""
         return await self._driver.follow(workflows.runtime(self._session, workflow))
+
+    async def keep_example(
+        self,
+        workflow: str | Mapping[str, Any],
+        name: str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run: str | Mapping[str, Any] | None = None,
+        evaluate: bool = False,
+        version: str | int | None = None,
+    ) -> Record:
+        """See `Runflow.keep_example`."""
+        plan = golden.keep(self._session, workflow, name, inputs, run=run, evaluate=evaluate, version=version)
+        return await self._driver.follow(plan)
+
+    def examples(
+        self, workflow: str | Mapping[str, Any], *, limit: int | None = None, **query: Any
+    ) -> AsyncIterator[Record]:
+        """See `Runflow.examples`."""
+        return self._driver.iterate(golden.examples(self._session, workflow, limit=limit, **query))
+
+    async def delete_example(self, workflow: str | Mapping[str, Any], name: str) -> None:
+        """See `Runflow.delete_example`."""
+        return await self._driver.follow(golden.forget(self._session, workflow, name))
+
+    async def golden_run(self, workflow: str | Mapping[str, Any], golden_run: str | Mapping[str, Any]) -> Record:
+        """See `Runflow.golden_run`."""
+        return await self._driver.follow(golden.read(self._session, workflow, golden_run))
 
     def workflows(self, *, limit: int | None = None, **query: Any) -> AsyncIterator[Workflow]:
         """See `Runflow.workflows`."""

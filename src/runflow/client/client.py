@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import httpx
 
-from runflow.client import downloads, event_stream, exchange, models, pages, runs, sources, uploads, workflows
+from runflow.client import downloads, event_stream, exchange, golden, models, pages, runs, sources, uploads, workflows
 from runflow.client.connection import session_of, trusted
 from runflow.client.driver import Driver
 from runflow.client.models import ModelProgress
@@ -162,6 +162,37 @@ class Runflow:
     def runtime(self, workflow: str | Mapping[str, Any]) -> Record:
         """Return which workers can run a workflow, what the others lack, and how far its `prebuild` is."""
         return self._driver.follow(workflows.runtime(self._session, workflow))
+
+    def keep_example(
+        self,
+        workflow: str | Mapping[str, Any],
+        name: str,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        run: str | Mapping[str, Any] | None = None,
+        evaluate: bool = False,
+        version: str | int | None = None,
+    ) -> Record:
+        """Keep inputs, or those of a run, as an example that new versions are tested with; return its record.
+
+        `version`: check them against this one instead of the current one. Files are uploaded, as of `run`.
+        """
+        plan = golden.keep(self._session, workflow, name, inputs, run=run, evaluate=evaluate, version=version)
+        return self._driver.follow(plan)
+
+    def examples(
+        self, workflow: str | Mapping[str, Any], *, limit: int | None = None, **query: Any
+    ) -> Iterator[Record]:
+        """Yield the examples that a workflow keeps, by name; at most `limit`; `query` as of `runs`."""
+        return self._driver.iterate(golden.examples(self._session, workflow, limit=limit, **query))
+
+    def delete_example(self, workflow: str | Mapping[str, Any], name: str) -> None:
+        """Delete an example of a workflow; doing it again changes nothing."""
+        return self._driver.follow(golden.forget(self._session, workflow, name))
+
+    def golden_run(self, workflow: str | Mapping[str, Any], golden_run: str | Mapping[str, Any]) -> Record:
+        """Return a golden run, given by its record or id, with what became of each example."""
+        return self._driver.follow(golden.read(self._session, workflow, golden_run))
 
     def workflows(self, *, limit: int | None = None, **query: Any) -> Iterator[Workflow]:
         """Yield the workflows of the organization, newest first; at most `limit`; `query` as of `runs`, and `embed`."""
