@@ -151,6 +151,8 @@ STAY = {"usage_records"}
 """Tables whose rows outlive their run."""
 WITHOUT_THEIR_RUN = {"evaluations"}
 """Tables whose rows stay and forget their run."""
+NAMING_RUNS = {"workflow_examples", "golden_run_examples"}
+"""Tables that say which run something came from or became, whether it is still there or not: tests/golden."""
 
 
 async def tables_of_runs(services: Services) -> set[str]:
@@ -164,4 +166,4 @@ async def tables_of_runs(services: Services) -> set[str]:
 async def test_every_table_of_runs_is_known_here(services: Services) -> None:
     """A new table with a `run_id` has to say what becomes of its rows: in `retention/queries.py`, or here."""
     removed = {"deliveries", "run_attempts", "run_events", "run_node_runs", "run_outputs", "run_previews"}
-    assert await tables_of_runs(services) == removed | STAY | WITHOUT_THEIR_RUN
+    assert await tables_of_runs(services) == removed | STAY | WITHOUT_THEIR_RUN | NAMING_RUNS

@@ -104,14 +104,16 @@ class GoldenRuns:
             try:
                 if not judgement.reasons and any(one.run_id is None for one in examples):
                     await self._dispatch(caller, row, examples)
-                elif not await self._act(caller, row, judgement):
+                elif not await self._act(caller, row, judgement, examples):
                     async with self._services.db.tenant(held.org_id) as transaction:
                         await queries.look_again(transaction, row.id, self._timing.look)
                     return self._timing.look
             except NothingToDo:
                 continue
 
-    async def _act(self, caller: Principal, row: GoldenRow, judgement: Judgement) -> bool:
+    async def _act(
+        self, caller: Principal, row: GoldenRow, judgement: Judgement, examples: Sequence[GoldenExampleRow]
+    ) -> bool:
         """Do what follows from a judgement; tell whether anything did."""
         if judgement.passed:
             try:
@@ -121,7 +123,7 @@ class GoldenRuns:
         elif judgement.reasons:
             await self._fail(caller, row, list(judgement.reasons))
         elif judgement.unevaluated:
-            await self._evaluate(caller, row, judgement.unevaluated)
+            await self._evaluate(caller, row, judgement.unevaluated, examples)
         return judgement.passed or bool(judgement.reasons)
 
     async def _dispatch(self, caller: Principal, row: GoldenRow, examples: Sequence[GoldenExampleRow]) -> None:
@@ -182,7 +184,9 @@ class GoldenRuns:
             details = {"comfyui_workflow_id": str(row.workflow_id), "reasons": [why["code"] for why in reasons[:20]]}
             await recorder.record(transaction, caller, "golden_run.failed", "golden_run", row.id, details)
 
-    async def _evaluate(self, caller: Principal, row: GoldenRow, run_ids: Sequence[UUID]) -> None:
+    async def _evaluate(
+        self, caller: Principal, row: GoldenRow, run_ids: Sequence[UUID], examples: Sequence[GoldenExampleRow]
+    ) -> None:
         """Queue evaluations of the outputs of runs whose workflow does not have them evaluated anyway."""
         empty: list[UUID] = []
         async with self._services.db.tenant(row.org_id) as transaction:
@@ -202,8 +206,8 @@ class GoldenRuns:
                     empty.append(run_id)
         self._services.hub.publish("evaluation")
         if empty:
-            message = "The run delivered no image that could be evaluated. Leave `evaluate` out for this example."
-            await self._fail(caller, row, [reason("NOTHING_TO_EVALUATE", message, run_id=run_id) for run_id in empty])
+            reasons = [_nothing_to_evaluate(one) for one in examples if one.run_id in empty]
+            await self._fail(caller, row, reasons)
 
     async def _close(self, row: GoldenRow) -> None:
         """Stop what an ended golden run has left, and tell of its end: in one transaction, so once."""
@@ -246,6 +250,14 @@ class _Subject:
     org_id: UUID
     comfyui_workflow_id: UUID
     request_id: str | None
+
+
+def _nothing_to_evaluate(example: GoldenExampleRow) -> Mapping[str, Any]:
+    message = (
+        f'Example "{example.name}" delivered no image that could be evaluated. Leave `evaluate` out, of it and of the '
+        "deployment."
+    )
+    return reason("NOTHING_TO_EVALUATE", message, example=example.name, run_id=example.run_id)
 
 
 def _refusals(error: errors.ValidationFailed) -> list[Mapping[str, Any]]:
