@@ -190,7 +190,7 @@ def test_a_pack_that_does_not_work_ends_its_run_with_its_name_and_log(bench: Ben
         assert (build["succeeded"], build["step"], build["pack"]) == (False, "check", "broken")
         # Nobody waits again for what cannot be had, and the worker goes on with what it can do.
         with pytest.raises(RunFailed):
-            api.wait(api.submit(deployed["path"], {})["id"], timeout=300)
+            api.wait(api.submit(deployed["path"], {})["id"], timeout=120)
         plain = api.deploy("plain", PLAIN)
         assert api.wait(api.submit(plain["path"], {})["id"], timeout=300)["status_code"] == "succeeded"
 

@@ -52,31 +52,51 @@ async def test_the_run_waits_until_it_is_approved_and_is_given_to_nobody_before(
     assert await found(worker, lease, package) == "failed", "it is approved, and was before the run was offered"
 
 
-async def test_a_build_that_failed_for_good_is_tried_again_only_when_somebody_asks(
+BROKEN = {
+    "fingerprint": "f",
+    "runtime": "runtime-a",
+    "succeeded": False,
+    "step": "check",
+    "message": "No such class.",
+    "is_permanent": True,
+}
+
+
+async def test_runs_whose_build_failed_for_good_end_with_it_until_somebody_asks_again(
     client: httpx.AsyncClient, able: MakeAble
 ) -> None:
     gpu = f"GPU-{new_id().hex[-8:]}"
     worker = await able(CLASSES - {"Anything"}, gpu=gpu, builds="on")
     workflow = await deploy(client, fresh_origin(), gpu_mode="explicit", gpu_explicit_models=[gpu])
     path = f"/v1/comfyui-workflows/{workflow['path']}/runs"
-    for _ in range(2):
-        await client.post(path, json={"input": {"prompt": "an otter"}})
-    lease = await worker.lease(wait=20)
-    assert lease is not None
-    built = {
-        "fingerprint": "f",
-        "runtime": "runtime-a",
-        "succeeded": False,
-        "step": "check",
-        "message": "No such class.",
-    }
-    answer = await worker.complete(lease, "failed", error=ERROR, built={**built, "is_permanent": True})
-    assert answer.json()["status_code"] == "failed"
-    assert await worker.lease() is None, "it would fail again"
     shown = f"/v1/comfyui-workflows/{workflow['id']}/runtime"
+    for _ in range(2):
+        # The second one too: nobody else could have it built, so its caller does not wait for what never comes.
+        await client.post(path, json={"input": {"prompt": "an otter"}})
+        lease = await worker.lease(wait=20)
+        assert lease is not None
+        answer = await worker.complete(lease, "failed", error=ERROR, built=BROKEN)
+        assert answer.json()["status_code"] == "failed"
     told = (await client.get(shown)).json()
     assert told["can_run"] is False and "could not build a ComfyUI of its own for it: No such class" in told["reason"]
     assert [one["runtime"] for one in told["builds"]] == ["runtime-a"]
     await client.post(f"/v1/comfyui-workflows/{workflow['id']}/versions/1/prebuild")
     assert (await client.get(shown)).json()["can_run"] is True
-    assert await worker.lease(wait=20) is not None
+
+
+async def test_a_worker_whose_build_failed_for_good_leaves_runs_to_one_that_could(
+    client: httpx.AsyncClient, able: MakeAble
+) -> None:
+    gpu = f"GPU-{new_id().hex[-8:]}"
+    first, second = [await able(CLASSES - {"Anything"}, gpu=gpu, builds="on") for _ in range(2)]
+    workflow = await deploy(client, fresh_origin(), gpu_mode="explicit", gpu_explicit_models=[gpu])
+    path = f"/v1/comfyui-workflows/{workflow['path']}/runs"
+    for _ in range(2):
+        await client.post(path, json={"input": {"prompt": "an otter"}})
+    lease = await first.lease(wait=20)
+    assert lease is not None
+    await first.complete(lease, "failed", error=ERROR, built=BROKEN)
+    assert await first.lease() is None, "it would fail again, and there is another"
+    lease = await second.lease(wait=20)
+    assert lease is not None
+    assert (await client.get(f"/v1/comfyui-workflows/{workflow['id']}/runtime")).json()["can_run"] is True

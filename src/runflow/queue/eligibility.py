@@ -22,6 +22,7 @@ from runflow.sources.known import ApprovedSources
 from runflow.web.services import Services
 from runflow.workers.abilities import EngineAbilities, read_sandbox
 from runflow.workers.queries import RegisteredWorker
+from runflow.workflows.runtime import service as runtime
 from runflow.workflows.runtime.known import Installation, Known
 from runflow.workflows.runtime.requirements import Requirements
 from runflow.workflows.runtime.satisfies import is_built, lacks_labels, serves_operator_only
@@ -252,16 +253,44 @@ class Eligibility:
         if pending:
             await self._known.look_for_uploads({one for _, verdict in pending for one in verdict.uploads})
             await self._approved.look_for({one for _, verdict in pending for one in verdict.approvals})
-            able += [lane for lane, verdict in pending if self._is_met(verdict, worker)]
+            able += [lane for lane, verdict in pending if await self._may_have(lane, verdict, worker)]
         if self._known.installation.labels:
             able = [lane for lane in able if self._has_labels(lane.id.int, worker)]
         return able
 
-    def _is_met(self, verdict: _Verdict, worker: Candidate) -> bool:
-        if verdict.built_for is not None and self._known.kept_by_builds(
-            verdict.built_for, worker.worker_id, worker.abilities
-        ):
+    async def _may_have(self, lane: Lane, verdict: _Verdict, worker: Candidate) -> bool:
+        if not self._is_met(verdict):
             return False
+        version_id = verdict.built_for
+        if version_id is None:
+            return True
+        if self._known.kept_by_builds(version_id, None, worker.abilities):
+            return False
+        # A run that nobody can have built ends with what is wrong: its caller does not wait for what never comes.
+        has_failed = (version_id, worker.worker_id) in self._known.installation.failed
+        return not has_failed or not await self._could_another(lane, version_id, worker)
+
+    async def _could_another(self, lane: Lane, version_id: UUID, worker: Candidate) -> bool:
+        """Tell whether a worker other than this one could take a lane's runs, as far as is known."""
+        row = self._lanes.get(lane.id.int)
+        if row is None:
+            return False
+        fits = await runtime.fits_of(
+            self._services,
+            org_id=lane.org_id,
+            workflow_id=row.workflow_id,
+            version_id=version_id,
+            gpu_class=lane.gpu_class,
+        )
+        return any(
+            one.is_able
+            and one.machine.worker.takes_runs
+            and one.machine.worker.id != worker.worker_id
+            and lane.id not in one.machine.refused
+            for one in fits
+        )
+
+    def _is_met(self, verdict: _Verdict) -> bool:
         return all(self._known.has_uploaded(verdict.org_id, one) for one in verdict.uploads) and all(
             self._approved.is_approved(*one) for one in verdict.approvals
         )
