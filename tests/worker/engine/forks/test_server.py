@@ -1,6 +1,7 @@
 """Node packs that do at import what a fork does not survive, in a real ComfyUI: what becomes of them."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,15 @@ import os, sys
 IMPORTED_BY = os.getpid()
 def told():
     return [IMPORTED_BY == os.getpid(), sys.runflow_test[0] == os.getpid(), sys.runflow_test[1].getsockname()[1] > 0]
+"""
+NOTES = """
+import os
+PLACE = os.path.join(os.path.dirname(__file__), "notes", "notes.txt")
+open(PLACE, "w").write("imported ")
+def told():
+    open(PLACE, "a").write("used ")
+    open(PLACE + ".new", "w").close()
+    return [open(PLACE).read()]
 """
 COMPUTES = """
 import torch
@@ -216,3 +226,38 @@ async def test_a_pack_that_computes_is_loaded_by_each_engine(home: EngineHome) -
             await again.stop()
     finally:
         await engine.stop()
+
+
+async def test_a_pack_keeps_notes_in_its_own_folder_and_each_engine_its_own(comfyui_dir: Path, tmp_path: Path) -> None:
+    comfyui = tmp_path / "comfyui"
+    skipped = {".venv", "venv", ".git", "models", "user", "input", "output", "temp", "custom_nodes"}
+    shutil.copytree(
+        comfyui_dir,
+        comfyui,
+        ignore=lambda place, names: skipped & {*names} if place == str(comfyui_dir) else (),
+        symlinks=True,
+    )
+    write_pack(comfyui, "KeepsNotes", NOTES)
+    (comfyui / "custom_nodes" / "KeepsNotes" / "notes").mkdir()
+    python = comfyui_dir / ".venv" / "bin" / "python"
+    settings = OwnedSettings(comfyui, tmp_path / "base", python=python, enclosed=True, network=False)
+    home = EngineHome(settings)
+    await home.open()
+    try:
+        if home.sandbox.rung is not Rung.NAMESPACES or not home.sandbox.layered:
+            pytest.skip(f"engines are forked in namespaces: {home.sandbox.why_not_better}")
+        booted = await started(home)
+        try:
+            assert await told(booted, "KeepsNotes") == ["imported used "]
+            await home.settled()
+        finally:
+            await booted.stop()
+        for _ in range(2):
+            forked = await started(home)
+            try:
+                assert (forked.quick, await told(forked, "KeepsNotes")) == (True, ["imported used "])
+            finally:
+                await forked.stop()
+    finally:
+        await home.close()
+    assert list((comfyui / "custom_nodes" / "KeepsNotes" / "notes").iterdir()) == []

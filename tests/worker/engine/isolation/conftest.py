@@ -19,7 +19,7 @@ from runflow.worker.engine.process import EngineProcess
 
 PLAIN_UID = 64_999
 SYSTEM_PYTHON = Path("/usr/bin/python3")
-SCRIPTS_ALONE = ("enter.py", "bubblewrap.py", "confine.py", "kernel.py", "landlock.py", "seccomp.py")
+SCRIPTS_ALONE = ("enter.py", "bubblewrap.py", "confine.py", "kernel.py", "landlock.py", "pack_folders.py", "seccomp.py")
 
 
 @dataclass(frozen=True)

@@ -328,7 +328,7 @@ async def test_it_ends_though_what_it_takes_is_used_up(kind: str, what: str, ope
 def altered(folder: Path, old: str, new: str) -> Path:
     """Make the rung's script as on another kernel: with one text of its files for another."""
     found = 0
-    for name in ("confine.py", "enter.py", "kernel.py", "landlock.py", "seccomp.py"):
+    for name in ("confine.py", "enter.py", "kernel.py", "landlock.py", "pack_folders.py", "seccomp.py"):
         text = (Path(landlock.__file__).parent / name).read_text()
         found += text.count(old)
         (folder / name).write_text(text.replace(old, new))

@@ -122,6 +122,38 @@ async def test_it_gets_nothing_of_the_machine(kind: str) -> None:
     assert said.splitlines()[0] == "got []", said
 
 
+WRITES_TO_ITS_PACK = """
+    import os
+    for place in ("made", "js/made", "js/deeper/made", "other/made"):
+        try:
+            with open(f"custom_nodes/pack/{place}", "w") as file:
+                file.write("x")
+            print("wrote", place)
+        except OSError as error:
+            print(type(error).__name__, place)
+    os.rename("custom_nodes/pack/js/made", "custom_nodes/pack/settings.json")
+    print(open("custom_nodes/pack/settings.json").read(), open("custom_nodes/pack/js/a.js").read())
+"""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_pack_writes_to_its_own_folders_and_nothing_of_it_stays(kind: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="runflow-enter-") as folder:
+        held = held_as(kind, Path(folder))
+        pack = held.runtime.comfy_dir / "custom_nodes" / "pack"
+        (pack / "js" / "deeper").mkdir(parents=True)
+        (pack / "settings.json").write_text("{}")
+        (pack / "js" / "a.js").write_text("js")
+        if kind == "plain user":
+            for one in (pack.parent, pack, pack / "js", pack / "js" / "deeper"):
+                os.chown(one, PLAIN_UID, PLAIN_UID)
+        said = await run_as(held, kind, WRITES_TO_ITS_PACK)
+        wrote = [f"wrote {place}" for place in ("made", "js/made", "js/deeper/made")]
+        assert said.splitlines() == [*wrote, "FileNotFoundError other/made", "x js"]
+        assert (pack / "settings.json").read_text() == "{}"
+        assert sorted(one.name for one in pack.iterdir()) == ["js", "settings.json"]
+
+
 @pytest.mark.parametrize("kind", KINDS[1:])
 async def test_nobody_can_run_what_it_left_of_the_workers_user(kind: str) -> None:
     with tempfile.TemporaryDirectory(prefix="runflow-enter-") as folder:

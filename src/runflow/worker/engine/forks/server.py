@@ -35,6 +35,7 @@ def _script(name: str):  # type: ignore[no-untyped-def]
 
 
 kernel = _script("isolation/kernel")
+pack_folders = _script("isolation/pack_folders")
 seccomp = _script("isolation/seccomp")
 serving = _script("forks/serving")
 guards = _script("forks/guards")
@@ -232,7 +233,9 @@ def _settle(asked: dict) -> None:  # type: ignore[type-arg]
             if mount["owner"] is not None:
                 os.chown(mount["at"], mount["owner"], mount["owner"])
         else:
+            pack_folders.make(mount["lower"], mount["upper"], view["owner"])
             kernel.overlay(mount["at"], lower=mount["lower"], upper=mount["upper"], work=mount["work"])
+            pack_folders.give_files(mount["written"], mount["at"], view["owner"])
     os.chdir("/")
     engine = os.fork()
     if engine != 0:

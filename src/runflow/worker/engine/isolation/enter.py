@@ -16,6 +16,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import kernel
+import pack_folders
 import seccomp
 
 REFUSED_EXIT_CODE = 97
@@ -161,6 +162,7 @@ def _place(entry) -> None:  # type: ignore[no-untyped-def]
         for part in ("upper", "work"):
             os.makedirs(f"{layer}/{part}", mode=0o755)
             _give(f"{layer}/{part}", entry["owner"])
+        pack_folders.make([_NEW + entry["lower"]], f"{layer}/upper", entry["owner"])
         kernel.overlay(place, lower=[_NEW + entry["lower"]], upper=f"{layer}/upper", work=f"{layer}/work")
     elif kind == "processes":
         os.makedirs(place, mode=0o755, exist_ok=True)

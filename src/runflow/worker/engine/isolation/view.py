@@ -168,6 +168,7 @@ def mounts_of_fork(
                 "lower": [*own_packs, f"{LAYER}/upper", COMFYUI_LAYER],
                 "upper": f"{OWN_LAYER}/upper",
                 "work": f"{OWN_LAYER}/work",
+                "written": f"{LAYER}/upper",
             }
         )
     for name in covered(runtime.comfy_dir):
