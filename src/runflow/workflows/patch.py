@@ -116,7 +116,7 @@ async def patch(services: Services, caller: Principal, workflow_id: UUID, body: 
         publish_approval(services)
     if body.prebuild:
         prebuilds.publish(services)
-    outlook = await runtime.outlook(services, caller.org_id, workflow_id, approved=approved)
+    outlook = await runtime.outlook(services, caller.org_id, workflow_id, version_id, approved=approved)
     if version or draft.documents or {"gpu_mode", "gpu_explicit_models", "worker_labels"} & set(values):
         warnings = [*outlook.warnings, *warnings]
     return {**changed[0], "can_run": outlook.can_run, "warnings": workflows_warnings.answered(warnings)}

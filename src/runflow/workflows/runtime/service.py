@@ -161,15 +161,20 @@ class Outlook:
 
 
 async def outlook(
-    services: Services, org_id: UUID, workflow_id: UUID, *, approved: Collection[tuple[str, str]] = ()
+    services: Services,
+    org_id: UUID,
+    workflow_id: UUID,
+    version_id: UUID | None = None,
+    *,
+    approved: Collection[tuple[str, str]] = (),
 ) -> Outlook:
-    """Return what becomes of the runs of a workflow that was just deployed. Call it after the commit.
+    """Return what becomes of the runs of a version that was just deployed. Call it after the commit.
 
-    `approved`: sources that the deployment itself has approved; an enclosing unit of work has not committed that yet.
-    What was deployed stands, whatever comes here.
+    `version_id` None: the workflow's current one. `approved`: sources that the deployment itself has approved; an
+    enclosing unit of work has not committed that yet. What was deployed stands, whatever comes here.
     """
     try:
-        _, found, version = await _of_workflow(services, org_id, workflow_id, approved)
+        _, found, version = await _of_workflow(services, org_id, workflow_id, version_id, approved=approved)
         unapproved = await _unapproved(services, version, approved) if version is not None and _waits(found) else []
     except Exception:
         log.exception("nothing can be said of the workers for a deployment", workflow_id=str(workflow_id))
@@ -248,7 +253,12 @@ async def runtime(services: Services, caller: Principal, workflow_id: UUID) -> d
 
 
 async def _of_workflow(
-    services: Services, org_id: UUID, workflow_id: UUID, approved: Collection[tuple[str, str]] = ()
+    services: Services,
+    org_id: UUID,
+    workflow_id: UUID,
+    version_id: UUID | None = None,
+    *,
+    approved: Collection[tuple[str, str]] = (),
 ) -> tuple[WorkflowRow | None, list[Fit], Requirements | None]:
     known = services.part(Known)
     # As the tenant: an enclosing unit of work has not committed yet what was just deployed.
@@ -256,13 +266,14 @@ async def _of_workflow(
         row = await queries.one_record(transaction, org_id, (), key=workflow_id)
         if row is None:
             return None, [], None
-        version = (await known.requirements.read(transaction, [row.version_id]))[row.version_id]
+        version_id = version_id or row.version_id
+        version = (await known.requirements.read(transaction, [version_id]))[version_id]
     gpu_class = ",".join(row.gpu_explicit_models) if row.gpu_mode == GpuMode.EXPLICIT else ANY_GPU
     machines = await known.machines(now=True)
     found = await fits(
         services,
         machines,
-        row.version_id,
+        version_id,
         version,
         labels=row.worker_labels,
         org_id=row.org_id,

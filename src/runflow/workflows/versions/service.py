@@ -103,7 +103,7 @@ async def roll_back(services: Services, caller: Principal, workflow_id: UUID, bo
         found = await records.complete(transaction, [row], caller.org_slug, records.WHOLE)
     services.hub.publish(TOPIC, str(workflow_id))
     services.hub.publish(golden.TOPIC)
-    outlook = await runtime.outlook(services, caller.org_id, workflow_id)
+    outlook = await runtime.outlook(services, caller.org_id, workflow_id, version["version_id"])
     told = workflows_warnings.answered((*outlook.warnings, *warnings))
     return {**found[0], "can_run": outlook.can_run, "warnings": told}
 
