@@ -4,12 +4,15 @@ import base64
 import hashlib
 import io
 import tarfile
+import textwrap
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.http_server import QuietHandler, serving
+
+_WHEEL = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
 
 def build_wheel(
@@ -26,7 +29,7 @@ def build_wheel(
     content = {
         **(files if files is not None else {f"{distribution}/__init__.py": ""}),
         f"{info}/METADATA": _metadata(name, version, requires),
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/WHEEL": _WHEEL,
     }
     path = folder / f"{distribution}-{version}-py3-none-any.whl"
     record = ""
@@ -39,22 +42,48 @@ def build_wheel(
     return path
 
 
-def build_sdist(folder: Path, name: str, version: str, requires: Sequence[str] = (), proof: Path | None = None) -> Path:
-    """Write a source package whose build backend is its own; building anything of it leaves the file `proof`."""
+def build_sdist(
+    folder: Path,
+    name: str,
+    version: str,
+    requires: Sequence[str] = (),
+    proof: Path | None = None,
+    code: str = "",
+    built_with: Sequence[str] = (),
+    more: str = "",
+) -> Path:
+    """Write a source package whose build backend is its own; running anything of it leaves the file `proof`.
+
+    `code` runs before its wheel is made, which has one module that says its version. `more` belongs to the backend.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    top = f"{name.replace('-', '_')}-{version}"
+    module = name.replace("-", "_")
+    top = f"{module}-{version}"
     backend = (
-        "import pathlib\n"
-        f"pathlib.Path({str(proof)!r}).touch()\n"
+        "import pathlib, zipfile\n"
+        f"METADATA = {_metadata(name, version, requires)!r}\n"
+        f"WHEEL = {_WHEEL!r}\n"
+        f"{f'pathlib.Path({str(proof)!r}).touch()' if proof else ''}\n"
         "def prepare_metadata_for_build_wheel(folder, settings=None):\n"
         f"    info = pathlib.Path(folder, {top + '.dist-info'!r})\n"
         "    info.mkdir()\n"
-        f"    (info / 'METADATA').write_text({_metadata(name, version, requires)!r})\n"
-        "    (info / 'WHEEL').write_text('Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')\n"
+        "    (info / 'METADATA').write_text(METADATA)\n"
+        "    (info / 'WHEEL').write_text(WHEEL)\n"
         "    return info.name\n"
+        "def build_wheel(folder, settings=None, metadata=None):\n"
+        f"{textwrap.indent(textwrap.dedent(code) or 'pass', '    ')}\n"
+        f"    path = pathlib.Path(folder, {top + '-py3-none-any.whl'!r})\n"
+        "    with zipfile.ZipFile(path, 'w') as wheel:\n"
+        f"        wheel.writestr({module + '.py'!r}, {f'version = {version!r}'!r})\n"
+        f"        wheel.writestr({top + '.dist-info/METADATA'!r}, METADATA)\n"
+        f"        wheel.writestr({top + '.dist-info/WHEEL'!r}, WHEEL)\n"
+        f"        wheel.writestr({top + '.dist-info/RECORD'!r}, {f'{module}.py,,'!r})\n"
+        f"    return path.name\n{textwrap.dedent(more)}\n"
     )
     files = {
-        "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+        "pyproject.toml": (
+            f'[build-system]\nrequires = {list(built_with)}\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+        ),
         "backend.py": backend,
         "PKG-INFO": f"Metadata-Version: 1.0\nName: {name}\nVersion: {version}\n",
     }

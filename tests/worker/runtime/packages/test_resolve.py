@@ -1,10 +1,11 @@
 """Resolutions by the real uv, from an index of small wheels and source packages that the tests build."""
 
+import hashlib
 import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,20 +38,20 @@ class Place:
     def sdist(self, name: str, version: str, *requires: str) -> None:
         build_sdist(self.index, name, version, requires, self.proof)
 
-    def resolve(self, *packs: PackRequirements, confined: bool = False, **ask: object) -> Resolution:
+    def resolve(self, *packs: PackRequirements, **ask: object) -> Resolution:
         values = {"comfyui": COMFYUI, "packs": packs, **ask}
-        confine = same if confined else None
-        return resolve(ResolveAsk(**values), self.environment, confine=confine, cache=self.cache)  # type: ignore[arg-type]
+        return resolve(ResolveAsk(**values), self.environment, cache=self.cache)  # type: ignore[arg-type]
+
+    def sources(self, *packs: PackRequirements, **ask: object) -> dict[str, tuple[str, tuple[str, ...]]]:
+        """Return the source packages to build, with the version of each and the packs that want it."""
+        found = self.resolve(*packs, **ask)
+        assert not self.proof.exists(), "code of a source package ran"
+        return {one.name: (one.version, one.packs) for one in found.sources}
 
     def failure(self, *packs: PackRequirements, **ask: object) -> ResolutionFailed:
         with pytest.raises(ResolutionFailed) as failed:
-            self.resolve(*packs, **ask)  # type: ignore[arg-type]
+            self.resolve(*packs, **ask)
         return failed.value
-
-
-def same(command: Sequence[str | Path]) -> Sequence[str | Path]:
-    """Run a command as it is; what a source package does here is known."""
-    return command
 
 
 @pytest.fixture
@@ -233,35 +234,93 @@ def test_one_package_of_a_family_whoever_asks(place: Place) -> None:
     }
 
 
-def test_without_a_sandbox_only_wheels_count_and_nothing_runs(place: Place) -> None:
-    place.wheel("mixed", "1")
-    place.sdist("mixed", "2")
-    assert place.resolve(pack("A", "mixed")).packages["mixed"] == "1"
-    place.sdist("source-only", "1")
-    failed = place.failure(pack("A", "mixed", "source-only"))
-    assert failed.packs == ("A",)
-    assert "nothing may be built from source here" in str(failed)
-    assert not place.proof.exists()
-
-
-def test_a_source_package_is_named_where_wheels_alone_are_none_or_older(place: Place) -> None:
+def test_a_source_package_is_named_where_there_is_no_wheel(place: Place) -> None:
     place.wheel("base", "1")
     place.sdist("wget", "3", "base")
-    alone = place.resolve(pack("A", "wget"), confined=True)
-    assert (alone.sources, alone.packages["wget"]) == (("wget",), "3")
-    assert "base" in alone.packages
-    assert place.proof.exists()
+    place.sdist("wget", "2")
+    assert place.sources(pack("A", "wget")) == {"wget": ("3", ("A",))}
+    found = place.resolve(pack("A", "wget<3"), pack("B", "numpy")).sources
+    assert [(one.version, one.file) for one in found] == [("2", "wget-2.tar.gz")]
+    assert place.sources(pack("A", "numpy")) == {}
+
+
+def test_the_hash_of_a_source_package_is_that_of_the_index(place: Place, tmp_path: Path) -> None:
+    path = build_sdist(tmp_path / "links", "wget", "3")
+    indexes = replace(place.environment.indexes, uv=IndexSettings(find_links=(str(tmp_path / "links"),)))
+    (one,) = replace(place, environment=replace(place.environment, indexes=indexes)).resolve(pack("A", "wget")).sources
+    assert (one.file, one.sha256) == (path.name, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def test_what_a_built_source_package_depends_on_is_known_from_its_wheel(place: Place, tmp_path: Path) -> None:
+    place.sdist("fvcore", "1", "iopath")
+    place.sdist("iopath", "1")
+    assert place.sources(pack("A", "fvcore")) == {"fvcore": ("1", ("A",))}
+    built = {"fvcore": build_wheel(tmp_path, "fvcore", "1", requires=["iopath"])}
+    assert place.sources(pack("A", "fvcore"), pack("B", "numpy"), built=built) == {"iopath": ("1", ("A",))}
+    built["iopath"] = build_wheel(tmp_path, "iopath", "1")
+    found = place.resolve(pack("A", "fvcore"), built=built)
+    assert (found.sources, found.packages["iopath"]) == ((), "1")
+    assert found.lock.count("--hash=sha256:") == len(found.packages)
+
+
+def test_a_source_package_is_named_where_wheels_alone_would_be_older(place: Place, tmp_path: Path) -> None:
+    place.sdist("wget", "3")
     place.wheel("background", "1.2")
     place.wheel("background", "1.3", "wget")
-    newer = place.resolve(pack("A", "background"), confined=True)
-    assert (newer.sources, newer.packages["background"]) == (("wget",), "1.3")
-    assert newer.lock.count("--hash=sha256:") == len(newer.packages)
+    asked = pack("A", "background")
+    assert place.sources(asked) == {"wget": ("3", ("A",))}
+    found = place.resolve(asked, built={"wget": build_wheel(tmp_path, "wget", "3")})
+    assert (found.packages["background"], found.packages["wget"]) == ("1.3", "3")
+    # What cannot be built leaves the older one, where that does.
+    refused = frozenset({"wget"})
+    assert place.resolve(asked, unbuildable=refused).packages["background"] == "1.2"
+    assert place.failure(pack("A", "background>=1.3"), unbuildable=refused).packs == ("A",)
 
 
-def test_where_wheels_are_as_new_no_source_is_named(place: Place) -> None:
+def test_the_authors_versions_of_source_packages_are_kept(place: Place) -> None:
+    for version in ("1", "2"):
+        place.sdist("wget", version)
+        place.wheel("background", version, f"wget=={version}")
+    place.wheel("background", "0.9")
+    asked = pack("A", "background")
+    assert place.sources(asked, preferences={"background": "1", "wget": "1", "numpy": "1.26.4"})["wget"][0] == "1"
+    assert place.sources(asked, preferences={"background": "1"})["wget"][0] == "1"
+    assert place.sources(asked)["wget"][0] == "2"
+
+
+def test_what_has_wheels_is_not_built_for_a_newer_version_or_the_authors(place: Place) -> None:
     place.wheel("mixed", "2")
+    place.sdist("mixed", "3")
     place.sdist("mixed", "1")
-    assert place.resolve(pack("A", "mixed"), confined=True).sources == ()
+    assert place.resolve(pack("A", "mixed")).packages["mixed"] == "2"
+    assert place.resolve(pack("A", "mixed"), preferences={"mixed": "1"}).packages["mixed"] == "2"
+    assert place.sources(pack("A", "mixed>=3")) == {"mixed": ("3", ("A",))}
+
+
+def test_an_older_version_for_another_reason_stays(place: Place) -> None:
+    place.sdist("wget", "3")
+    place.wheel("top", "2", "numpy<2")
+    place.wheel("top", "1")
+    found = place.resolve(pack("A", "top", "numpy>=2"))
+    assert (found.sources, found.packages["top"]) == ((), "1")
+
+
+def test_source_packages_do_not_hide_whose_fault_it_is(place: Place) -> None:
+    place.sdist("wget", "3")
+    for version in ("1", "2"):
+        place.wheel("hub", version)
+    failed = place.failure(pack("A", "wget"), pack("B", "hub<2"), pack("C", "hub>=2"))
+    assert failed.packs == ("B", "C")
+
+
+@pytest.mark.parametrize("setting", ["UV_NO_CONFIG", "UV_CONFIG_FILE"])
+def test_no_code_runs_whatever_the_operator_tells_uv(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    place.sdist("wget", "3")
+    (tmp_path / "uv.toml").write_text('[[dependency-metadata]]\nname = "other"\n')
+    monkeypatch.setenv(setting, "1" if setting == "UV_NO_CONFIG" else str(tmp_path / "uv.toml"))
+    assert place.sources(pack("A", "wget")) == {"wget": ("3", ("A",))}
 
 
 def test_what_packs_want_from_repositories_is_handed_on(place: Place) -> None:

@@ -1,6 +1,6 @@
 """From what a version asks for to a ComfyUI that was seen to work: sources, packages, environment, check."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Any
 
 from runflow.worker.runtime.build.checking import Candidate, Checked, ClassesMissing, refuse_missing
 from runflow.worker.runtime.build.environments import environment_in, environment_of, torch_environment
+from runflow.worker.runtime.build.failed import WHEELS_LOG
 from runflow.worker.runtime.build.folder import Runtime
 from runflow.worker.runtime.build.looks import Looks
 from runflow.worker.runtime.build.manifest import RuntimeAsk
@@ -19,6 +20,7 @@ from runflow.worker.runtime.packages.git_packages import BuiltPackage, build_pac
 from runflow.worker.runtime.packages.requirements import MOST_BYTES, PackRequirements, requirements_of_pack
 from runflow.worker.runtime.packages.resolutions import resolved
 from runflow.worker.runtime.packages.resolve import Resolution, ResolveAsk
+from runflow.worker.runtime.packages.source_packages import resolve_and_build
 from runflow.worker.runtime.sources.mirrors import MayFetch, anything
 from runflow.worker.runtime.sources.sources import COMFYUI, Sources, SourceWriter
 from runflow.worker.runtime.torch_build import Build, fitting_build
@@ -101,14 +103,20 @@ class RuntimeBuilder:
             torch = await torch_environment(workshop, report)
         with report.begin(Step.PACKAGES, "Finding one set of packages for ComfyUI and its node packs"):
             wanted = [git for pack in required for git in pack.git]
-            built = await build_packages(workshop, torch, wanted, may_fetch, report, part / "wheels.log")
+            built = await build_packages(workshop, torch, wanted, may_fetch, report, part / WHEELS_LOG)
             # Many do not say what the package is called; its wheel does.
             required = [
                 replace(pack, git=tuple(replace(one, name=built[one].name) for one in pack.git if one in built))
                 for pack in required
             ]
             packages = list({one.name: one for one in built.values()}.values())
-            resolution = await in_thread(partial(self._resolve, ask, part, required, packages, torch))
+            resolution, from_source = await resolve_and_build(
+                workshop,
+                torch,
+                partial(self._resolve, ask, part, required, packages, torch),
+                report,
+                part / WHEELS_LOG,
+            )
             for text in (*resolution.held, *(f"The author's {one} is not kept." for one in resolution.dropped)):
                 report.note(text)
         with report.begin(Step.ENVIRONMENT, f"Installing {len(resolution.packages)} packages"):
@@ -117,6 +125,10 @@ class RuntimeBuilder:
         with report.begin(Step.CHECK, "Starting ComfyUI to see that it has every node class"):
             checked = await self._check(Candidate(part / COMFYUI, sources.tree, used), ask, report)
         return self._record(sources, packages, resolution, torch, environment) | {
+            "from_source": [
+                {"name": one.package.name, "version": one.package.version, "sha256": one.package.sha256}
+                for one in from_source
+            ],
             "node_types": checked.node_types,
             "not_imported": checked.not_imported,
         }
@@ -141,13 +153,16 @@ class RuntimeBuilder:
         required: Sequence[PackRequirements],
         built: Sequence[BuiltPackage],
         torch: Runtime,
+        from_source: Mapping[str, Path],
+        unbuildable: frozenset[str],
     ) -> Resolution:
         """Find one set of packages for everything that is there."""
         question = ResolveAsk(
             requirements_of(part / COMFYUI, full=False),
             required,
             ask.packages,
-            built={one.name: one.wheel for one in built},
+            built={**{one.name: one.wheel for one in built}, **from_source},
+            unbuildable=unbuildable,
             cuda=fitting_build() is Build.CUDA,
         )
         return resolved(self.workshop, torch, question, part)

@@ -10,7 +10,7 @@ import orjson
 from runflow.worker.runtime.commands import InstallError
 from runflow.worker.runtime.record import write_atomically
 
-FAILED, LOG = "build.failed.json", "build.log"
+FAILED, LOG, WHEELS_LOG = "build.failed.json", "build.log", "wheels.log"
 
 
 class SourceNotApproved(InstallError):
@@ -56,9 +56,12 @@ class RuntimeBuildFailed(InstallError):
 
 
 def write_failure(folder: Path, failure: RuntimeBuildFailed, part: Path) -> None:
-    """Remember a failure in a folder of its own, with the log that lies in the folder of its build."""
+    """Remember a failure in a folder of its own, with the logs that lie in the folder of its build."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
+    with contextlib.suppress(FileNotFoundError):
+        (part / WHEELS_LOG).rename(folder / WHEELS_LOG)
+    failure.message = failure.message.replace(str(part / WHEELS_LOG), str(folder / WHEELS_LOG))
     with contextlib.suppress(FileNotFoundError):
         (part / LOG).rename(folder / LOG)
         failure.log_path = folder / LOG

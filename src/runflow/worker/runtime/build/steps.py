@@ -37,6 +37,11 @@ class Step(StrEnum):
     """A ComfyUI that starts without a network and has every node class of the prompt."""
 
 
+def passes(message: str) -> bool:
+    """Tell whether what went wrong may be right a moment later, by what tools say of it."""
+    return _PASSES.search(message) is not None
+
+
 def failure_of(step: str, error: InstallError | OSError, log: Path | None = None) -> RuntimeBuildFailed:
     """Return the failure of a build whose step ended with this error; `log` is where more of it stands."""
     message = f"{error.strerror or error}: {error.filename}" if isinstance(error, OSError) else str(error)
@@ -47,7 +52,7 @@ def failure_of(step: str, error: InstallError | OSError, log: Path | None = None
         code=CODE,
         step=str(step),
         pack=packs[0] if packs else None,
-        is_permanent=not (isinstance(error, OSError) or waits_for or _PASSES.search(message)),
+        is_permanent=not (isinstance(error, OSError) or waits_for or passes(message)),
         log_path=log,
         waits_for=waits_for,
     )

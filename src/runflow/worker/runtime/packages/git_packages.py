@@ -1,6 +1,5 @@
 """Packages that node packs want from repositories: each at a commit, built to a wheel in the sandbox, and kept."""
 
-import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,20 +10,14 @@ from urllib.parse import urlsplit
 from packaging.markers import InvalidMarker, Marker
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from runflow.worker.runtime.build.environments import environment_in
 from runflow.worker.runtime.build.failed import SourceNotApproved
 from runflow.worker.runtime.build.folder import Runtime
 from runflow.worker.runtime.build.workshop import Workshop
-from runflow.worker.runtime.commands import InstallError, in_thread, run
-from runflow.worker.runtime.confined.confined import remove_folder
-from runflow.worker.runtime.environment import Environment
+from runflow.worker.runtime.commands import InstallError, in_thread
+from runflow.worker.runtime.packages.kept_wheels import SOURCE, PackageNotBuilt, build_kept, kept_wheel
 from runflow.worker.runtime.packages.requirements import GitRequirement
-from runflow.worker.runtime.packages.wheels import build_requirements, build_wheel
 from runflow.worker.runtime.report import Reporter
 from runflow.worker.runtime.sources.mirrors import MayFetch
-
-_FETCH_SECONDS = 900
-_SOURCE, _REQUIRES, _BUILT = "source", "requires", "built"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +28,6 @@ class BuiltPackage:
     wheel: Path
     origin: str
     commit: str
-
-
-class PackageNotBuilt(InstallError):
-    """A package that a pack wants from a repository cannot be had. `packs`: that pack."""
-
-    def __init__(self, message: str, packs: tuple[str, ...]) -> None:
-        """Keep whom to blame."""
-        self.packs = packs
-        super().__init__(message)
 
 
 async def build_packages(
@@ -102,57 +86,17 @@ async def _built(workshop: Workshop, torch: Runtime, one: GitRequirement, commit
         raise InstallError(f"Its subdirectory {one.subdirectory!r} lies outside of the repository.")
     key = hashlib.sha256(f"{one.origin}\n{commit}\n{subdirectory}\n{torch.fingerprint}".encode()).hexdigest()[:32]
 
-    async def make(part: Path) -> None:
-        await _build(workshop, torch, one, commit, subdirectory, part, log)
-        for place in (part / _SOURCE, part / _REQUIRES):
-            await asyncio.to_thread(remove_folder, place)
+    async def build(work: Path) -> None:
+        tree = work / SOURCE
+        await in_thread(lambda: workshop.mirrors.checkout(one.origin, commit, tree))
+        source = tree / subdirectory
+        if not source.is_dir():
+            raise InstallError(f"{one.origin} has no folder {one.subdirectory!r} at {commit}.")
+        name = one.name or _name_of(one.origin)
+        await build_kept(workshop, torch, source, work, name=name, version=None, log=log)
 
-    kept = (await workshop.wheels.build(key, make)).folder / _BUILT
-    wheel = next(iter(sorted(kept.glob("*.whl"))), None)
-    if wheel is None:
-        raise InstallError(f"Its wheel is not in {kept}. Remove {kept.parent}, and it is built anew.")
+    wheel = await kept_wheel(workshop, key, build)
     return BuiltPackage(str(parse_wheel_filename(wheel.name)[0]), wheel, one.origin, commit)
-
-
-async def _build(
-    workshop: Workshop,
-    torch: Runtime,
-    one: GitRequirement,
-    commit: str,
-    subdirectory: PurePosixPath,
-    work: Path,
-    log: Path,
-) -> None:
-    """Build the one wheel below `work`, which is empty."""
-    environment = environment_in(workshop, torch.folder)
-    tree, wheels, into = work / _SOURCE, work / _REQUIRES, work / _BUILT
-    await in_thread(lambda: workshop.mirrors.checkout(one.origin, commit, tree))
-    source = tree / subdirectory
-    if not source.is_dir():
-        raise InstallError(f"{one.origin} has no folder {one.subdirectory!r} at {commit}.")
-    for folder in (wheels, into):
-        folder.mkdir()
-    if needed := build_requirements(source):
-        await in_thread(lambda: _fetch_wheels(environment, needed, wheels))
-    await build_wheel(
-        source,
-        name=one.name or _name_of(one.origin),
-        version=None,
-        python=environment.python,
-        uv=workshop.uv,
-        build_requires_wheels=wheels,
-        into=into,
-        log=log,
-    )
-
-
-def _fetch_wheels(environment: Environment, needed: Sequence[str], into: Path) -> None:
-    run(
-        [environment.python, "-m", "pip", "download", "--quiet", "--only-binary", ":all:", "--dest", into, *needed],
-        what=f"Fetching what builds it ({', '.join(needed)})",
-        env={**environment.indexes.environment_for_pip(), "PYTHONPATH": ""},
-        timeout=_FETCH_SECONDS,
-    )
 
 
 def _name_of(origin: str) -> str:

@@ -2,9 +2,10 @@
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -12,6 +13,7 @@ from runflow.worker.runtime.build.environments import environment_in
 from runflow.worker.runtime.build.folder import Runtime
 from runflow.worker.runtime.build.workshop import RESOLUTION_SECONDS, Workshop
 from runflow.worker.runtime.packages.resolve import Resolution, ResolveAsk, resolve
+from runflow.worker.runtime.packages.uv_compile import SourcePackage
 from runflow.worker.runtime.record import write_atomically
 
 
@@ -39,6 +41,7 @@ def _key(workshop: Workshop, torch: Runtime, ask: ResolveAsk) -> str:
         "packs": sorted([one.pack, *one.requirements] for one in ask.packs),
         "preferences": dict(ask.preferences),
         "built": {name: str(wheel) for name, wheel in ask.built.items()},
+        "unbuildable": sorted(ask.unbuildable),
         "cuda": ask.cuda,
         "indexes": [indexes.environment_for_uv(), indexes.arguments_for_uv],
     }
@@ -55,10 +58,16 @@ def _known(path: Path) -> Resolution | None:
             packages=row["packages"],
             held=_texts(row["held"]),
             dropped=_texts(row["dropped"]),
-            sources=_texts(row["sources"]),
+            sources=tuple(_source(one) for one in row["sources"]),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _source(row: Mapping[str, Any]) -> SourcePackage:
+    sha256 = row["sha256"]
+    hashed = None if sha256 is None else str(sha256)
+    return SourcePackage(str(row["name"]), str(row["version"]), str(row["file"]), hashed, _texts(row["packs"]))
 
 
 def _texts(value: Sequence[str]) -> tuple[str, ...]:

@@ -26,7 +26,8 @@ DEFAULT_REQUIREMENTS = ("setuptools", "wheel")
 """Of a source that does not say what builds it."""
 _MOST_PYPROJECT_BYTES = 1 << 20
 _MOST_ARCHIVE_BYTES = 4 << 30
-_MOST_REQUIREMENTS = 200
+MOST_REQUIREMENTS = 200
+"""Most packages that a source may be built with."""
 _MOST_LEFT = 100
 """How many files a build may leave beside its wheel, before we look no further."""
 _REQUIREMENT = re.compile(r"(?!.*--)[A-Za-z0-9][A-Za-z0-9._-]* *(\[[A-Za-z0-9._, -]*\])? *[^@\x00-\x1f]*")
@@ -38,6 +39,25 @@ _OPEN_TARS: dict[str, Callable[..., Any]] = {
     ".tar": open,
 }
 _PYPROJECT = "pyproject.toml"
+_LACKING = (
+    (
+        re.compile(
+            r"(?:unable to execute|command|No such file or directory:) '?(?:[^\s']*/)?((?:x86_64|aarch64)\S*-)?"
+            r"(?P<what>g?cc|[gc]\+\+|clang(?:\+\+)?|gfortran|cmake|ninja|make|cargo|rustc|swig)\b"
+        ),
+        "It needs the program `{what}`, which a build here does not find. Install it on this worker.",
+    ),
+    (
+        re.compile(r"(?P<what>CUDA_HOME|nvcc)\b"),
+        "It needs CUDA's compiler (its output names {what}), which a build here does not find.",
+    ),
+    (
+        re.compile(r"(?:ModuleNotFoundError: No module named|ImportError: cannot import name) '(?P<what>[^']{1,80})'"),
+        "It imports {what} while it is built, and does not declare that it is built with it.",
+    ),
+    (re.compile(r"fatal error: (?P<what>[\w/.+-]{1,80}): No such file"), "It needs the header {what} of a library."),
+)
+"""What the output of a build says that it lacks, and what that means."""
 
 
 class WheelBuildFailed(InstallError):
@@ -98,7 +118,7 @@ async def build_wheel(
             sandbox=sandbox,
         )
         if not result.is_good:
-            why = result.why or f"it ended with exit code {result.returncode}."
+            why = result.why or " ".join([f"it ended with exit code {result.returncode}.", *_lacking(result.tail)])
             raise WheelBuildFailed(what, "build", why, result.tail, log_path)
         try:
             return await asyncio.to_thread(take_wheel, work, name, version, into)
@@ -106,6 +126,11 @@ async def build_wheel(
             raise WheelBuildFailed(what, "wheel", str(error), log=log_path) from None
     finally:
         await asyncio.to_thread(remove_folder, work)
+
+
+def _lacking(tail: str) -> list[str]:
+    """Return what a build lacks, by what it printed last: a sentence, or nothing."""
+    return [told.format(what=found["what"]) for pattern, told in _LACKING if (found := pattern.search(tail))][:1]
 
 
 def build_requirements(source: Path) -> list[str]:
@@ -123,13 +148,18 @@ def build_requirements(source: Path) -> list[str]:
     found: Any = system.get("requires") if isinstance(system, dict) else None
     if found is None:
         return list(DEFAULT_REQUIREMENTS)
-    if not isinstance(found, list) or len(found) > _MOST_REQUIREMENTS:
+    if not isinstance(found, list) or len(found) > MOST_REQUIREMENTS:
         raise WheelBuildFailed(source.name, "requirements", "`requires` in [build-system] is no list, or a huge one.")
     for one in found:
         # A line for an installer: it could be an option, or name any host.
-        if not isinstance(one, str) or not _REQUIREMENT.fullmatch(one):
+        if not isinstance(one, str) or not is_plain(one):
             raise WheelBuildFailed(source.name, "requirements", f"it requires {one!r}, which names no plain package.")
     return found
+
+
+def is_plain(requirement: str) -> bool:
+    """Tell whether a line names a package and its versions, and nothing that an installer would obey."""
+    return _REQUIREMENT.fullmatch(requirement) is not None
 
 
 def _pyproject_of_tree(source: Path) -> bytes | None:
