@@ -12,12 +12,13 @@ from runflow.worker.runtime.build.failed import WHEELS_LOG
 from runflow.worker.runtime.build.folder import Runtime
 from runflow.worker.runtime.build.looks import Looks
 from runflow.worker.runtime.build.manifest import RuntimeAsk
+from runflow.worker.runtime.build.recipes import note_of, recipe_of, required_by
 from runflow.worker.runtime.build.steps import BuildReport, Step, Tell, failure_of
 from runflow.worker.runtime.build.workshop import Workshop
 from runflow.worker.runtime.commands import in_thread
 from runflow.worker.runtime.environment import requirements_of
 from runflow.worker.runtime.packages.git_packages import BuiltPackage, build_packages
-from runflow.worker.runtime.packages.requirements import MOST_BYTES, PackRequirements, requirements_of_pack
+from runflow.worker.runtime.packages.requirements import MOST_BYTES, PackRequirements, ReadFile
 from runflow.worker.runtime.packages.resolutions import resolved
 from runflow.worker.runtime.packages.resolve import Resolution, ResolveAsk
 from runflow.worker.runtime.packages.source_packages import resolve_and_build
@@ -98,10 +99,10 @@ class RuntimeBuilder:
         workshop = self.workshop
         with report.begin(Step.SOURCES, "Fetching ComfyUI and its node packs"):
             sources = await SourceWriter(workshop, may_fetch, report).write(ask.comfyui, ask.packs, part / COMFYUI)
-            required = await in_thread(partial(self._required, ask, report))
         with report.begin(Step.ENVIRONMENT, "Looking for the torch of this machine"):
             torch = await torch_environment(workshop, report)
         with report.begin(Step.PACKAGES, "Finding one set of packages for ComfyUI and its node packs"):
+            required, scripts = await in_thread(partial(self._required, ask, sources, torch, report))
             wanted = [git for pack in required for git in pack.git]
             built = await build_packages(workshop, torch, wanted, may_fetch, report, part / WHEELS_LOG)
             # Many do not say what the package is called; its wheel does.
@@ -123,7 +124,11 @@ class RuntimeBuilder:
             environment = await environment_of(workshop, torch, resolution, report)
         used = environment_in(workshop, environment.folder)
         with report.begin(Step.CHECK, "Starting ComfyUI to see that it has every node class"):
-            checked = await self._check(Candidate(part / COMFYUI, sources.tree, used), ask, report)
+            try:
+                checked = await self._check(Candidate(part / COMFYUI, sources.tree, used), ask, report)
+            except ClassesMissing as missing:
+                known = [scripts[name] for name in missing.packs if name in scripts]
+                raise ClassesMissing(" ".join([str(missing), *known]), missing.packs) from missing
         return self._record(sources, packages, resolution, torch, environment) | {
             "from_source": [
                 {"name": one.package.name, "version": one.package.version, "sha256": one.package.sha256}
@@ -133,15 +138,25 @@ class RuntimeBuilder:
             "not_imported": checked.not_imported,
         }
 
-    def _required(self, ask: RuntimeAsk, report: BuildReport) -> list[PackRequirements]:
-        """Read what the packs ask for."""
-        found = []
+    def _required(
+        self, ask: RuntimeAsk, sources: Sources, torch: Runtime, report: BuildReport
+    ) -> tuple[list[PackRequirements], dict[str, str]]:
+        """Read what the packs ask for, and what has to be known of those with scripts that are not run."""
+        version = str(torch.record()["torch"]) if fitting_build() is Build.CUDA else None
+        found: list[PackRequirements] = []
+        scripts: dict[str, str] = {}
         for pack in ask.packs:
-            read: Callable[[str], bytes | None] = partial(self._read, pack.origin, pack.commit)
-            found.append(requirements_of_pack(pack.name, read))
-            for note in found[-1].notes:
-                report.note(note)
-        return found
+            read: ReadFile = partial(self._read, pack.origin, pack.commit)
+            recipe = recipe_of(pack.origin, self.workshop.recipes)
+            parts: list[ReadFile] = [
+                partial(self._read, part.origin, part.commit) for part in sources.parts.get(pack.name, ())
+            ]
+            found.append(required_by(pack.name, recipe, read, parts, version))
+            if note := note_of(pack.name, recipe, read):
+                scripts[pack.name] = note
+            for text in (*found[-1].notes, *([note] if note else [])):
+                report.note(text)
+        return found, scripts
 
     def _read(self, origin: str, commit: str, path: str) -> bytes | None:
         return self.workshop.mirrors.read(origin, commit, path, MOST_BYTES)

@@ -10,13 +10,14 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from runflow.worker.runtime.build.bytecode import forget_unused
 from runflow.worker.runtime.build.folder import Runtime, Runtimes
+from runflow.worker.runtime.build.recipes import RECIPES, Recipe
 from runflow.worker.runtime.commands import InstallError, run
 from runflow.worker.runtime.environment import find_uv
 from runflow.worker.runtime.index_settings import Indexes, read_indexes
@@ -42,6 +43,7 @@ class Workshop:
     allowed_prefixes: tuple[str, ...] = ()
     most_bytes: int = 0
     most_days: float = 30
+    recipes: Mapping[str, Recipe] = field(default_factory=lambda: RECIPES)
 
     @cached_property
     def runtimes(self) -> Runtimes:

@@ -3,17 +3,21 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from runflow.protocol.named_packs import OFFICIAL_REPOSITORY
+from runflow.worker.runtime.build.failed import SourceNotApproved
 from runflow.worker.runtime.build.folder import Runtime
 from runflow.worker.runtime.build.manifest import ComfyAsk, PackAsk
+from runflow.worker.runtime.build.recipes import Part, parts_of, recipe_of
 from runflow.worker.runtime.build.workshop import Workshop
 from runflow.worker.runtime.commands import SourceRefused, in_thread
 from runflow.worker.runtime.environment import Environment
+from runflow.worker.runtime.packages.requirements import MOST_BYTES, ReadFile
 from runflow.worker.runtime.report import Reporter
 from runflow.worker.runtime.source import SourceAsk, fetch_source, missing_parts, plan_source
 from runflow.worker.runtime.source_package import PACKAGED_RELEASES
@@ -24,11 +28,15 @@ COMFYUI = "comfyui"
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What was written: origin and commit of everything, and of ComfyUI alone. `tree`: that one without packs."""
+    """What was written: origin and commit of everything, and of ComfyUI alone. `tree`: that one without packs.
+
+    `parts`: by pack, what was written into its folder by its recipe.
+    """
 
     all: tuple[tuple[str, str], ...]
     comfyui: tuple[str, str]
     tree: Path
+    parts: Mapping[str, tuple[Part, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +56,7 @@ class SourceWriter:
 
         def write() -> Sources:
             shutil.copytree(tree.folder / COMFYUI, into, symlinks=True, copy_function=os.link)
-            sources = list(found)
+            sources, parts = list(found), {}
             for pack in packs:
                 self.reporter.step(f"Fetching the node pack {pack.name} at {pack.commit[:10]}")
                 place = into / "custom_nodes" / pack.name
@@ -57,10 +65,35 @@ class SourceWriter:
                 checkout = self.workshop.mirrors.checkout(pack.origin, pack.commit, place)
                 self._note(checkout)
                 sources += checkout.sources
+                parts[pack.name] = tuple(self._write_parts(pack, place, sources))
                 self.workshop.compile(place, share=False)
-            return Sources(tuple(sources), found[0], tree.folder / COMFYUI)
+            return Sources(tuple(sources), found[0], tree.folder / COMFYUI, parts)
 
         return await in_thread(write)
+
+    def _write_parts(self, pack: PackAsk, place: Path, sources: list[tuple[str, str]]) -> Iterator[Part]:
+        """Write and yield what a pack has in folders of its own by its recipe; add to `sources` what that is."""
+        recipe = recipe_of(pack.origin, self.workshop.recipes)
+        read: ReadFile = partial(self.workshop.mirrors.read, pack.origin, pack.commit, most_bytes=MOST_BYTES)
+        for part in parts_of(recipe, read):
+            into = place / part.folder
+            if into.is_symlink() or (into.exists() and not (into.is_dir() and not any(into.iterdir()))):
+                continue  # the commit brings its own
+            self.reporter.step(f"Fetching {part.folder} of the node pack {pack.name} at {part.commit[:10]}")
+            try:
+                self.may_fetch(part.origin, part.commit)
+            except SourceNotApproved as waits:
+                raise SourceNotApproved(
+                    f"The pack {pack.name} does not work without a part from elsewhere: {waits}",
+                    waits.source,
+                    (pack.name,),
+                ) from waits
+            if into.exists():
+                into.rmdir()
+            checkout = self.workshop.mirrors.checkout(part.origin, part.commit, into)
+            self._note(checkout)
+            sources += checkout.sources
+            yield part
 
     async def _comfyui(self, ask: ComfyAsk) -> tuple[Runtime, list[tuple[str, str]]]:
         """Return a tree of ComfyUI that is shared, and what it is made of."""
