@@ -1,5 +1,6 @@
 """Real HTTP servers on loopback, for the tests of what calls other servers."""
 
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,13 +23,21 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(handler: type[BaseHTTPRequestHandler], port: int = 0) -> Iterator[str]:
-    """Serve requests with this handler until the end of the block, at this port or any; gives the server's base URL."""
+def serving(
+    handler: type[BaseHTTPRequestHandler], port: int = 0, *, tls: ssl.SSLContext | None = None
+) -> Iterator[str]:
+    """Serve requests with this handler until the end of the block, at this port or any; gives the server's base URL.
+
+    With `tls` that is `https://localhost`.
+    """
     server = _Server(("127.0.0.1", port), handler)
+    base = "http://127.0.0.1"
+    if tls is not None:
+        server.socket, base = tls.wrap_socket(server.socket, server_side=True), "https://localhost"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield f"{base}:{server.server_address[1]}"
     finally:
         server.shutdown()
         thread.join()

@@ -119,7 +119,7 @@ async def test_two_packages_that_own_one_file_are_refused(place: SmallPlace) -> 
 async def test_a_commit_that_nobody_has_is_named(place: SmallPlace) -> None:
     alpha = place.pack("alpha")
     failed = await failure(place, place.ask(PackAsk("alpha", alpha.origin, "0" * 40)))
-    assert failed.step == "sources"
+    assert (failed.step, failed.pack) == ("sources", "alpha")
     assert "0" * 40 in failed.message
 
 

@@ -1,6 +1,7 @@
 """Mirrors of real repositories, well-meant and hostile ones, and the trees that are written from them."""
 
 import multiprocessing
+import ssl
 import stat
 from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from runflow.worker.runtime.commands import SourceRefused
 from runflow.worker.runtime.sources import guarded_git
 from runflow.worker.runtime.sources.mirrors import Limits, Mirrors
+from tests.support.certificate import make_certificate
 from tests.support.comfyui_trees import git
 from tests.support.http_server import QuietHandler, serving
 from tests.support.repositories import add_module, commit_files, commit_tree, write_object
@@ -109,6 +111,37 @@ def test_a_host_that_asks_who_we_are_gets_no_answer(tmp_path: Path, monkeypatch:
         with pytest.raises(SourceRefused, match="Is the address public"):
             mirrors.fetch(f"{url}/repo", NOWHERE)
     assert set(asked) == {None}
+
+
+def test_a_host_leads_to_no_place_behind_another_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as the addresses of clouds that tell a machine's credentials; those speak plain HTTP."""
+    made = make_certificate(tmp_path, "localhost")
+    monkeypatch.setenv("SSL_CERT_FILE", str(made.authority))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(made.chain, made.key)
+    asked: list[str] = []
+
+    class Inner(QuietHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+    class Leading(QuietHandler):
+        def do_GET(self) -> None:
+            asked.append("host")
+            self.send_response(302)
+            self.send_header("Location", inner + self.path)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    with serving(Inner) as inner, serving(Leading, tls=tls) as host:
+        # Another host may be asked by that protocol.
+        mirrors = Mirrors(tmp_path / "store", allowed_prefixes=["http://git.example/"])
+        with pytest.raises(SourceRefused, match=f"{host}/repo could not be fetched"):
+            mirrors.fetch(f"{host}/repo", NOWHERE)
+        with pytest.raises(SourceRefused, match="does not answer"):
+            mirrors.look_up(f"{host}/repo", None)
+    assert {*asked} == {"host"}
 
 
 def test_a_fetch_that_was_killed_is_no_obstacle(tmp_path: Path, mirrors: Mirrors) -> None:

@@ -95,7 +95,7 @@ class Mirrors:
         names = ["HEAD"] if ref is None else [f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}", f"refs/heads/{ref}"]
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            told = self._git.output(self.folder, "ls-remote", "--quiet", "--", origin, *names, seconds=_SECONDS)
+            told = _git_to(origin).output(self.folder, "ls-remote", "--quiet", "--", origin, *names, seconds=_SECONDS)
         except CommandFailed as error:
             raise SourceRefused(f"{origin} does not answer. Is it public, and reachable from here? {error}") from None
         rows = [line.split("\t") for line in told.decode(errors="replace").splitlines()]
@@ -126,7 +126,7 @@ class Mirrors:
 
     def _fetch(self, mirror: Path, origin: str, commit: str) -> None:
         try:
-            self._transfer(mirror, "--depth=1", "--no-tags", "--", origin, f"+{commit}:{_kept(commit)}")
+            self._transfer(mirror, origin, f"+{commit}:{_kept(commit)}", options=("--depth=1", "--no-tags"))
             return
         except CommandFailed as error:
             if error.code is None:
@@ -134,16 +134,8 @@ class Mirrors:
         # Hosts may refuse a commit that no branch or tag points at.
         whole = ["--unshallow"] if (mirror / "shallow").exists() else []
         try:
-            self._transfer(
-                mirror,
-                *whole,
-                "--tags",
-                "--force",
-                "--",
-                origin,
-                "+refs/heads/*:refs/heads/*",
-                "+HEAD:refs/runflow/HEAD",
-            )
+            everything = ("+refs/heads/*:refs/heads/*", "+HEAD:refs/runflow/HEAD")
+            self._transfer(mirror, origin, *everything, options=(*whole, "--tags", "--force"))
         except CommandFailed as error:
             raise self._not_had(origin, commit, error) from None
         try:
@@ -151,11 +143,9 @@ class Mirrors:
         except CommandFailed:
             raise SourceRefused(f"{origin} has no commit {commit}. Was it pushed there, or taken away again?") from None
 
-    def _transfer(self, mirror: Path, *arguments: str) -> None:
-        limits = self.limits
-        self._git.run(
-            mirror, "fetch", "--quiet", *arguments, seconds=limits.fetch_seconds, most_bytes=limits.fetch_bytes
-        )
+    def _transfer(self, mirror: Path, origin: str, *references: str, options: tuple[str, ...]) -> None:
+        limits, arguments = self.limits, ("--quiet", *options, "--", origin, *references)
+        _git_to(origin).run(mirror, "fetch", *arguments, seconds=limits.fetch_seconds, most_bytes=limits.fetch_bytes)
 
     def _not_had(self, origin: str, commit: str, error: CommandFailed) -> SourceRefused:
         limits = self.limits
@@ -257,6 +247,11 @@ class Mirrors:
         with mirror.with_suffix(".lock").open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def _git_to(origin: str) -> GuardedGit:
+    """Return a git that speaks this origin's protocol and `https`: where an origin redirects to no other is spoken."""
+    return GuardedGit((origin,))
 
 
 def _kept(commit: str) -> str:

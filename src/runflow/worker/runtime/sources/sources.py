@@ -26,6 +26,15 @@ from runflow.worker.runtime.sources.mirrors import Checkout, MayFetch
 COMFYUI = "comfyui"
 
 
+class PackRefused(SourceRefused):
+    """A node pack cannot be had, or must not be. `packs`: that pack."""
+
+    def __init__(self, message: str, packs: tuple[str, ...]) -> None:
+        """Keep whom to blame."""
+        self.packs = packs
+        super().__init__(message)
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """What was written: origin and commit of everything, and of ComfyUI alone. `tree`: that one without packs.
@@ -62,7 +71,10 @@ class SourceWriter:
                 place = into / "custom_nodes" / pack.name
                 self.may_fetch(pack.origin, pack.commit)
                 # Its commit says which submodules it has, at which commits: who approves it approves those.
-                checkout = self.workshop.mirrors.checkout(pack.origin, pack.commit, place)
+                try:
+                    checkout = self.workshop.mirrors.checkout(pack.origin, pack.commit, place)
+                except SourceRefused as refused:
+                    raise PackRefused(f"The node pack {pack.name}: {refused}", (pack.name,)) from refused
                 self._note(checkout)
                 sources += checkout.sources
                 parts[pack.name] = tuple(self._write_parts(pack, place, sources))
