@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from runflow.client import RunFailed, Runflow
-from tests.support.runtime_bench import COMFYUI, FIRST_BUILD_SECONDS, PLAIN, Bench, shown
+from tests.support.runtime_bench import COMFYUI, FIRST_BUILD_SECONDS, INSTALLER_SAYS, PLAIN, Bench, shown
 
 
 def level(run: dict[str, Any]) -> int:
@@ -36,6 +36,7 @@ def test_versions_with_packages_that_exclude_each_other_alternate_on_one_worker(
         for one in paths:
             (build,) = bench.runtime(one["id"])["builds"]
             assert build["succeeded"] and "Starting ComfyUI" in build["log"], build
+            assert INSTALLER_SAYS not in build["log"]
         # The last one found it there.
         assert not any("Building the runtime" in str(event) for event in api.events(run["id"]))
 

@@ -24,6 +24,9 @@ PLAIN = {"1": node("EmptyImage", width=8, height=8, batch_size=1, color=0), "9":
 SHADES = ("40", "200")
 """The versions that there are of the package `shade`, whose `level` is that of the version."""
 
+INSTALLER_SAYS = "an installer of a pack ran"
+"""What is said where anybody runs the `install.py` of a pack of `Bench`."""
+
 _NODE = '''
 """A node whose colour is the version of the package that its pack asks for."""
 {imports}
@@ -64,7 +67,8 @@ class Bench:
     def pack(self, name: str, *, requires: str = "", imports: str = "", value: str = "7", **more: Any) -> Any:
         """Commit a pack with one node, and return what a manifest says of it; `more`: of `commit_files`."""
         place = self.folder / name
-        files = {"__init__.py": _NODE.format(name=name.title(), imports=imports, value=value), **more.pop("files", {})}
+        node_file = _NODE.format(name=name.title(), imports=imports, value=value)
+        files = {"__init__.py": node_file, "install.py": f"raise SystemExit({INSTALLER_SAYS!r})\n"}
         if requires:
             files["requirements.txt"] = requires
         commit = commit_files(place, files, **more)
