@@ -1,9 +1,5 @@
 """Two workers, each with a real ComfyUI: runs go where what they need is, and none is lost."""
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +8,7 @@ import pytest
 
 from runflow.client import Runflow
 from tests.support import e2e_prompts
-from tests.support.platform_fixtures import Platform, installation, new_home, until
+from tests.support.platform_fixtures import Platform, installation, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
@@ -38,22 +34,8 @@ def http(having: Platform) -> Iterator[httpx.Client]:
 @pytest.fixture
 def lacking(having: Platform) -> Iterator[str]:
     """A second worker, with the same ComfyUI and no test nodes; its id."""
-    home = new_home()
-    runflow = [sys.executable, "-m", "runflow"]
-    command = [*runflow, "keys", "create-worker", "--name", WITHOUT, "--json"]
-    made = subprocess.run(command, env=having._env, check=True, stdout=subprocess.PIPE)
-    token = home / "token"
-    token.touch(mode=0o600)
-    token.write_text(json.loads(made.stdout)["token"])
-    environment = {**having._env, "RUNFLOW_HOME": str(home)}
-    command = [*runflow, "worker", "--server", having.url, "--token-file", str(token), "--name", WITHOUT]
-    with (home / "worker.log").open("wb") as log:
-        process = subprocess.Popen(command, env=environment, cwd=os.sep, stdout=log, stderr=log)
-    try:
+    with having.joined(WITHOUT):
         yield WITHOUT
-    finally:
-        process.terminate()
-        process.wait(60)
 
 
 def by_name(http: httpx.Client) -> dict[str, str]:

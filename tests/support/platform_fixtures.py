@@ -119,6 +119,32 @@ class Platform:
             environment = {**self._env, "RUNFLOW_HOME": str(home)}
             return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
+    @contextlib.contextmanager
+    def joined(self, name: str, *options: str, test_nodes: bool = False) -> Iterator[Path]:
+        """Have a worker of another name until the end of the block, on a home of its own, which this gives."""
+        home = new_home()
+        if test_nodes:
+            give_test_nodes(home, name)
+        made = subprocess.run(
+            self._runflow("keys", "create-worker", "--name", name, "--json"),
+            env=self._env,
+            check=True,
+            stdout=subprocess.PIPE,
+        )
+        token = home / "token"
+        token.touch(mode=0o600)
+        token.write_text(json.loads(made.stdout)["token"])
+        command = self._runflow("worker", "--server", self.url, "--token-file", str(token), "--name", name, *options)
+        with (home / "worker.log").open("wb") as log:
+            environment = {**self._env, "RUNFLOW_HOME": str(home)}
+            process = subprocess.Popen(command, env=environment, cwd=os.sep, stdout=log, stderr=log)
+        try:
+            yield home
+        finally:
+            process.terminate()
+            process.wait(60)
+            shutil.rmtree(home, ignore_errors=True)
+
     def database_program(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a PostgreSQL program against this home, as for a backup."""
         words = [sys.executable, "-m", "runflow.embedded_postgres", str(self.home), *command]
@@ -196,24 +222,33 @@ def new_home() -> Path:
 _PACK = "runflow_test_nodes"
 
 
-def nodes_folder(home: Path) -> Path:
-    """The folder of the test nodes: beside the plugin of every engine that will run on this home."""
-    return home / "workers" / socket.gethostname() / "engine" / "custom_nodes"
+def nodes_folder(home: Path, worker: str | None = None) -> Path:
+    """The folder of the test nodes: beside the plugin of every engine that will run on this home.
+
+    `worker`: the name of the worker, where that is not the machine's.
+    """
+    return home / "workers" / (worker or socket.gethostname()) / "engine" / "custom_nodes"
 
 
-def give_test_nodes(home: Path) -> None:
+def give_test_nodes(home: Path, worker: str | None = None) -> None:
     """Put the test nodes into their folder.
 
     With the time of the original: what one installation found out about forks then holds for the next one.
     """
-    (nodes_folder(home) / _PACK).mkdir(parents=True)
-    shutil.copy2(TEST_NODES, nodes_folder(home) / _PACK / "__init__.py")
+    folder = nodes_folder(home, worker) / _PACK
+    folder.mkdir(parents=True)
+    shutil.copy2(TEST_NODES, folder / "__init__.py")
 
 
 def is_held(home: Path, name: str) -> bool:
     """Whether a node that holds a run has said so in its engine's log."""
     said = (place.read_text(errors="replace") for place in nodes_folder(home).parent.glob("engine.log*"))
     return any(f"HOLD {name}" in text for text in said)
+
+
+def have_plenty(home: Path) -> None:
+    """Let nodes that need a large GPU find one, whatever there is."""
+    (nodes_folder(home) / _PACK / "plenty").touch()
 
 
 def let_go(home: Path, name: str) -> None:
