@@ -10,7 +10,8 @@ from urllib.parse import quote
 from .platform import DeployFailed, Platform
 
 SCOPE = "sources:approve"
-_MOST = 200
+MOST_SOURCES = 200
+"""So much code is asked for at most."""
 _ADDRESS = re.compile(r"(?:https?://|ssh://git@)[A-Za-z0-9.:-]+(?:/[A-Za-z0-9._~+-]+)+")
 """Addresses that nobody reads in two ways: what another one names is left to the operator."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -23,7 +24,7 @@ def named(body: Mapping[str, Any]) -> list[dict[str, str]]:
     nodes: Mapping[str, Mapping[str, Any]] = body["custom_nodes"]
     packs = [(name, entry) for name, entry in nodes.items() if not entry.get("plugin")]
     found = []
-    for name, entry in [("ComfyUI", core), *packs[:_MOST]]:
+    for name, entry in [("ComfyUI", core), *packs[:MOST_SOURCES]]:
         origin, commit = entry.get("origin"), entry.get("commit")
         if isinstance(origin, str) and isinstance(commit, str) and _is_plain(origin) and _COMMIT.fullmatch(commit):
             found.append({"name": name, "origin": origin, "commit": commit})
@@ -47,7 +48,7 @@ async def approvable(platform: Platform, body: Mapping[str, Any]) -> list[dict[s
         decided = await _decided(platform, [one["commit"] for one in asked]) if "sources:read" in scopes else set()
     except DeployFailed:
         return []
-    return [one for one in asked if (_undecorated(one["origin"]), one["commit"]) not in decided]
+    return [one for one in asked if (undecorated(one["origin"]), one["commit"]) not in decided]
 
 
 async def _decided(platform: Platform, commits: list[str]) -> set[tuple[str, str]]:
@@ -60,11 +61,11 @@ async def _decided(platform: Platform, commits: list[str]) -> set[tuple[str, str
 
 
 def _is_plain(origin: str) -> bool:
-    address = _undecorated(origin)
+    address = undecorated(origin)
     return len(origin) <= _LONGEST and _ADDRESS.fullmatch(address) is not None and ".." not in address
 
 
-def _undecorated(origin: str) -> str:
+def undecorated(origin: str) -> str:
     """An address as the server tells it."""
     scheme, mark, rest = origin.strip().partition("://")
     host, slash, path = rest.partition("/")

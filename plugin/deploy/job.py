@@ -7,6 +7,7 @@ import secrets
 import threading
 import time
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,16 +16,32 @@ from ..answers import Refused
 from ..cancellation import Cancelled
 from ..graph import curl_command
 from ..manifest.resources import InputFile
+from .aftermath import Published
 from .approval import approvable
 from .endpoint import next_version, published_interface
+from .golden import example_names, latest
 from .model_upload import LocalModel, Offer, offers, send_model
 from .plan import Machine, Plan, make_plan
 from .platform import DeployFailed, Platform
+from .prebuild import knows_prebuilds, needs_preparing
 from .target import Target
 
 EVENT = "runflow.deploy"
 _EVENT_SECONDS = 0.1
 _LONG_ENOUGH_TO_SEARCH = 8
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """What the person agreed to beside the deployment: each only where the summary offered it.
+
+    `approve`: the code that was shown. `prebuild`: a worker prepares the version. `golden`: it is tested with the
+    workflow's examples before it serves; its runs prepare a machine then.
+    """
+
+    approve: bool = False
+    prebuild: bool = False
+    golden: bool = False
 
 
 class DeployJob:
@@ -51,6 +68,11 @@ class DeployJob:
         self._offers: list[Offer] = []
         self.approvable: list[dict[str, str]] = []
         """Code that the summary shows, and the person may approve."""
+        self.knows_prebuilds = False
+        self.examples: list[str] = []
+        """Names of the examples that the workflow can be tested with."""
+        self.published: Published | None = None
+        """What was published, once it was: its pre-build and its test are followed."""
         self._choice: asyncio.Future[list[str]] | None = None
         self._told = 0.0
 
@@ -63,17 +85,17 @@ class DeployJob:
         told["unreachable"] = self._unreachable
         return {**told, "summary": self._summary, "result": self._result, "error": self._error}
 
-    def ready(self, plan: Plan, existing: dict[str, Any] | None, approvable: list[dict[str, str]]) -> None:
-        """Wait for the person, unless the job was called off meanwhile. `existing`: the workflow that is there.
-
-        `approvable`: code that the person may approve with it.
-        """
+    def ready(self, plan: Plan, existing: dict[str, Any] | None) -> None:
+        """Wait for the person, unless the job was called off meanwhile. `existing`: the workflow that is there."""
         if self.cancelled.is_set():
             self.move("cancelled")
             return
-        self.plan, self.approvable = plan, approvable
+        self.plan = plan
         about_server = {"origin": self.target.origin, "next_version": next_version(existing)}
-        self._summary = {**plan.summary(), **about_server, "approvable": approvable}
+        offered = {"approvable": self.approvable, "examples": self.examples}
+        # Null: the server knows of none, and nobody is asked.
+        offered["prebuild"] = needs_preparing(plan.body) if self.knows_prebuilds else None
+        self._summary = {**plan.summary(), **about_server, **offered}
         self.move("ready")
 
     def progress(self, step: str, done: int, total: int) -> None:
@@ -140,15 +162,16 @@ async def prepare(job: DeployJob, name: str, body: dict[str, Any], keys: set[str
     job.progress(f"Looking for {plan.slug}", 0, 0)
     async with Platform(job.target) as platform:
         existing = await platform.find(plan.slug)
-        job.ready(plan, existing, await approvable(platform, plan.body))
+        asked = (approvable(platform, plan.body), knows_prebuilds(platform), example_names(platform, existing))
+        job.approvable, job.knows_prebuilds, job.examples = await asyncio.gather(*asked)
+        job.ready(plan, existing)
 
 
-async def send(job: DeployJob, plan: Plan, *, approved: bool = False) -> None:
-    """Upload what the server lacks and publish the workflow; what was uploaded goes again where that is refused.
-
-    `approved`: the person approves the code that the summary showed for it.
-    """
+async def send(job: DeployJob, plan: Plan, agreed: Agreed = Agreed()) -> None:
+    """Upload what the server lacks and publish the workflow; what was uploaded goes again where that is refused."""
     uploaded: list[str] = []
+    golden = agreed.golden and bool(job.examples)
+    prebuild = agreed.prebuild and job.knows_prebuilds and not golden
     async with Platform(job.target) as platform:
         job.progress(f"Looking for {plan.slug}", 0, 0)
         existing = await platform.find(plan.slug)
@@ -164,9 +187,13 @@ async def send(job: DeployJob, plan: Plan, *, approved: bool = False) -> None:
                 job.progress(f"Uploading {file.path}, {number} of {len(plan.files)}", 0, 0)
                 resources[file.path] = await _resource(platform, file, sha256, before, there, uploaded)
             job.progress("Publishing", 0, 0)
+            before_it = await latest(platform, existing) if golden and existing is not None else ""
             job.published_perhaps = True
             body = {**plan.body, "resources": resources}
-            if approved and job.approvable:
+            # An older server does not know these fields.
+            body |= {"prebuild": True} if prebuild else {}
+            body |= {"golden": True} if golden else {}
+            if agreed.approve and job.approvable:
                 body["approve_sources"] = [{"origin": one["origin"], "commit": one["commit"]} for one in job.approvable]
             saved = await platform.save(existing, plan.slug, body)
         except (DeployFailed, asyncio.CancelledError) as end:
@@ -175,7 +202,21 @@ async def send(job: DeployJob, plan: Plan, *, approved: bool = False) -> None:
             for asset_id in uploaded if refused or not job.published_perhaps else ():
                 await platform.drop_asset(asset_id)
             raise
-    job.move("done", result=_result(job.target, plan, saved, existing))
+    test = saved.get("golden_run")
+    golden_id = str(test.get("id")) if golden and isinstance(test, dict) else ""
+    result = _result(job.target, plan, saved, existing)
+    job.published = Published(
+        str(saved.get("id")),
+        str(result["path"]),
+        str(saved.get("version")),
+        plan.interface,
+        prebuild,
+        golden_id if golden_id != before_it else "",
+    )
+    if job.published.golden_id and isinstance(test, dict):
+        result |= {"unchanged": False, "testing": str(test.get("version"))}
+    # The page asks by the job; an older page does not know it.
+    job.move("done", result={**result, "job": job.id if job.published.is_followed else None})
 
 
 async def _resource(
@@ -217,6 +258,8 @@ def _result(target: Target, plan: Plan, saved: dict[str, Any], existing: dict[st
         "curl": curl_command(f"{page}/runs", published_interface(saved, plan.interface)),
         # Of an older server nothing is known.
         "can_run": saved.get("can_run") is not False,
+        # The version that is tested before it serves, null without a test.
+        "testing": None,
         "warnings": [text for text in map(_advice, rows) if text and text not in plan.warnings],
         "manifest": plan.body["graph"]["extra"]["runflow"],
     }

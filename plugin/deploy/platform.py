@@ -59,9 +59,10 @@ class DeployFailed(Exception):
 class Platform:
     """The server of one deployment. Redirects are not followed: the key is meant for one address."""
 
-    def __init__(self, target: Target) -> None:
-        """Prepare; nothing is sent yet."""
+    def __init__(self, target: Target, *, answer_seconds: float | None = None) -> None:
+        """Prepare; nothing is sent yet. `answer_seconds`: how long an answer may take, instead of two minutes."""
         self._target = target
+        self._answer_seconds = answer_seconds
         # A proxy of the environment is not asked for addresses of this machine.
         proxied = urlsplit(target.base).hostname not in _LOOPBACK
         self._session = aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=proxied)
@@ -208,6 +209,7 @@ class Platform:
         own = {"Accept": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
         own["User-Agent"] = f"ComfyUI-Runflow/{VERSION}"
         url = self._target.base + path
+        answer_seconds = self._answer_seconds if answer_seconds is None else answer_seconds
         timeout = _TIMEOUT if answer_seconds is None else aiohttp.ClientTimeout(connect=20, sock_read=answer_seconds)
         try:
             async with self._session.request(

@@ -11,8 +11,8 @@ from .. import cache_use, comfyui
 from ..answers import Refused, Routes, read_json
 from ..manifest.hashes import Hashes
 from ..security.access import require_access
-from . import connection
-from .job import DeployJob, prepare, send
+from . import aftermath, connection
+from .job import Agreed, DeployJob, prepare, send
 from .plan import Machine
 
 _KEPT = 20
@@ -106,7 +106,7 @@ async def find(request: web.Request) -> dict[str, Any]:
 @ROUTES.on("POST", "/runflow/deploy/jobs/{id}/confirmation")
 async def confirm(request: web.Request) -> dict[str, Any]:
     """Send what is ready, after the person saw the summary; the body repeats the origin that was shown, and says with
-    `approve` whether the person approves the code that was shown for it.
+    `approve`, `prebuild` and `golden` what the person agreed to beside it.
 
     Raises:
         Refused: the job is not ready, or the origin is another one.
@@ -117,7 +117,7 @@ async def confirm(request: web.Request) -> dict[str, Any]:
     if body.get("origin") != job.target.origin:
         raise Refused("Another server was shown than the one this goes to.", code="CONFLICT", status=409)
     job.move("sending")
-    job.follow(send(job, job.plan, approved=body.get("approve") is True))
+    job.follow(send(job, job.plan, Agreed(*(body.get(each) is True for each in ("approve", "prebuild", "golden")))))
     return job.describe()
 
 
@@ -131,6 +131,37 @@ async def choose_models(request: web.Request) -> dict[str, Any]:
     job, paths = _job(request), (await read_json(request)).get("paths")
     job.chosen([str(path) for path in paths] if isinstance(paths, list) else [])
     return job.describe()
+
+
+@ROUTES.on("GET", "/runflow/deploy/jobs/{id}/aftermath")
+async def follow(request: web.Request) -> dict[str, Any]:
+    """Say how far the pre-build and the golden run of what a job published are. Raises Refused."""
+    job = _job(request)
+    return await aftermath.follow(job.target, _published(job))
+
+
+@ROUTES.on("POST", "/runflow/deploy/jobs/{id}/aftermath/prebuild")
+async def prepare_again(request: web.Request) -> dict[str, Any]:
+    """Have a machine prepared once more, and say how far that is. Raises Refused."""
+    job = _job(request)
+    await aftermath.prebuild_again(job.target, _published(job))
+    return await aftermath.follow(job.target, _published(job))
+
+
+@ROUTES.on("POST", "/runflow/deploy/jobs/{id}/aftermath/approval")
+async def approve(request: web.Request) -> dict[str, Any]:
+    """Approve the code that was shown as waiting, `{"sources": [{"origin", "commit"}]}`. Raises Refused."""
+    job = _job(request)
+    await aftermath.approve(job.target, (await read_json(request)).get("sources"))
+    return await aftermath.follow(job.target, _published(job))
+
+
+@ROUTES.on("POST", "/runflow/deploy/jobs/{id}/aftermath/cancellation")
+async def stop_test(request: web.Request) -> dict[str, Any]:
+    """Stop the test of a version that does not serve yet. Raises Refused."""
+    job = _job(request)
+    await aftermath.stop_test(job.target, _published(job))
+    return await aftermath.follow(job.target, _published(job))
 
 
 @ROUTES.on("DELETE", "/runflow/deploy/jobs/{id}")
@@ -151,6 +182,12 @@ def _job(request: web.Request) -> DeployJob:
     if job is None:
         raise Refused("This deployment is not known any more. Press Deploy again.", code="NOT_FOUND", status=404)
     return job
+
+
+def _published(job: DeployJob) -> aftermath.Published:
+    if job.published is None:
+        raise Refused("This deployment has not published anything.", code="CONFLICT", status=409)
+    return job.published
 
 
 def _text(body: dict[str, Any], field: str) -> str:

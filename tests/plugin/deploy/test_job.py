@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from plugin.deploy.job import DeployJob, _result, send
+from plugin.deploy.job import Agreed, DeployJob, _result, send
 from plugin.deploy.plan import Plan
 from plugin.deploy.target import Target
 from plugin.manifest.resources import InputFile
@@ -88,7 +88,7 @@ async def test_only_what_was_shown_and_agreed_to_is_approved(approved: bool, off
         job = DeployJob(Target(base, base, "rf_live_x"), None)
         job.approvable = [{"name": "pack", "origin": "https://h/x", "commit": "a" * 40}] if offered else []
         plan = Plan("A", "a", {"graph": {"extra": {"runflow": {}}}}, ())
-        await send(job, plan, approved=approved)
+        await send(job, plan, Agreed(approve=approved))
     (body,) = published
     assert ("approve_sources" in body) is (approved and offered), "an older server does not know the field"
     if approved and offered:
