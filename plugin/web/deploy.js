@@ -109,7 +109,9 @@ function succeed(node, place, result, warnings, workflow) {
   const version = result.version ? `, version ${result.version}${same}` : ""
   const toast = app.extensionManager.toast
   const detail = `${result.path}${version}\nCall it: POST ${result.url}`
-  if (result.can_run) toast.add({ severity: "success", summary: "Deployed ✓", detail, life: 12000 })
+  const tested = `${result.path}, version ${result.testing}, serves once its examples have succeeded; the Deploy node tells how that goes.`
+  if (result.testing) toast.add({ severity: "info", summary: "Deployed, and being tested", detail: tested, life: 12000 })
+  else if (result.can_run) toast.add({ severity: "success", summary: "Deployed ✓", detail, life: 12000 })
   else toast.add({ severity: "warn", summary: "Deployed, but no worker can run it yet", detail })
   if (result.warnings.length)
     toast.add({ severity: "warn", summary: "Runflow: please look at this", detail: result.warnings.join("\n") })
@@ -178,7 +180,7 @@ async function deploy(node) {
       return
     }
     show(node, "Deploying…")
-    const confirmed = { origin: ready.summary.origin, approve: agreed.approve }
+    const confirmed = { origin: ready.summary.origin, ...agreed }
     await ask("POST", `/runflow/deploy/jobs/${started.id}/confirmation`, confirmed)
     let ended = await follow(started.id, node)
     if (ended.state === "choosing") {

@@ -1,13 +1,17 @@
 // What became of a deployment, on the Deploy node until the next one: address, a command that calls it, warnings.
 import { app } from "../../scripts/app.js"
+import { PROGRESS_STYLE, describeProgress, endOfProgress, followProgress } from "./deploy_progress.js"
 import { make } from "./dialog.js"
+import { ask } from "./server.js"
 
 /** @typedef {import("../../scripts/app.js").GraphNode} GraphNode */
 /** @typedef {import("../../scripts/app.js").Widget} Widget */
+/** @typedef {import("./deploy_progress.js").Progress} Progress */
 
 /**
+ * `testing`: the version that is tested before it serves. `job`: by which its pre-build and its test are followed.
  * @typedef {{path: string, version: string | null, unchanged: boolean, url: string, docs_url: string, curl: string,
- *   warnings: string[], can_run?: boolean}} Deployed
+ *   warnings: string[], can_run?: boolean, testing?: string | null, job?: string | null, progress?: Progress | null}} Deployed
  */
 
 const CLASS = "RunflowDeploy"
@@ -17,6 +21,7 @@ const HEIGHT = 260
 const STORE = "runflow.deployed"
 const KEPT = 20
 const COPIED_MS = 2000
+const TOAST_MS = 20000
 
 const STYLE = `
 .runflow-deployed { box-sizing: border-box; width: 100%; height: 100%; padding: 4px 15px; pointer-events: none; }
@@ -37,11 +42,12 @@ const STYLE = `
 .runflow-deployed button { padding: 2px 8px; border-radius: 5px; border: 1px solid var(--border-color, #4e4e4e); cursor: pointer;
   background: var(--comfy-input-bg, #333); color: inherit; font: inherit; font-weight: 400; }
 .runflow-deployed :is(a, button):focus-visible { outline: 2px solid #6bb3ff; outline-offset: 1px; }
-`
+${PROGRESS_STYLE}`
 
 /**
  * The panel of a node, its height before, and by how much it grew for the panel.
- * @type {WeakMap<GraphNode, {box: HTMLElement, widget: Widget, before: number, grown: number, place: string}>}
+ * @typedef {{box: HTMLElement, widget: Widget, before: number, grown: number, place: string, deployed: Deployed}} Panel
+ * @type {WeakMap<GraphNode, Panel>}
  */
 const panels = new WeakMap()
 
@@ -53,7 +59,7 @@ const panels = new WeakMap()
  */
 export function showDeployed(node, place, deployed) {
   remember(place, deployed)
-  if (placeOf(node) === place && deployNodes(app.rootGraph ?? app.graph).includes(node)) put(node, place, deployed)
+  if (placeOf(node) === place && isInGraph(node)) put(node, place, deployed)
 }
 
 /**
@@ -90,12 +96,63 @@ function put(node, place, deployed) {
     const widget = node.addDOMWidget(NAME, "runflow_deployed", box, options)
     widget.serialize = false
     node.setSize([node.size[0], Math.max(before, node.computeSize()[1])])
-    panel = { box, widget, before, grown: node.size[1] - before, place }
+    panel = { box, widget, before, grown: node.size[1] - before, place, deployed }
     panels.set(node, panel)
   }
   panel.place = place
-  panel.box.replaceChildren(content(deployed, () => close(node)))
+  panel.deployed = deployed
+  fill(panel, node)
   node.setDirtyCanvas(true, true)
+  if (deployed.job && !deployed.progress?.over) keepFollowing(node, deployed)
+}
+
+/** @param {GraphNode} node @param {Deployed} deployed */
+function keepFollowing(node, deployed) {
+  // The editor makes all nodes anew when it shows another tab; the new one begins to follow, and this one ends.
+  const isShown = () => panels.get(node)?.deployed === deployed && isInGraph(node)
+  followProgress(String(deployed.job), isShown, (progress) => {
+    const end = endOfProgress(progress)
+    if (end) app.extensionManager.toast.add({ ...end, life: TOAST_MS })
+    hear(node, deployed, progress)
+  })
+}
+
+/**
+ * Show how far it is; what stands around it stays as the person left it.
+ * @param {GraphNode} node @param {Deployed} deployed @param {Progress} progress
+ */
+function hear(node, deployed, progress) {
+  const panel = panels.get(node)
+  if (!panel || panel.deployed !== deployed) return
+  const wasOver = deployed.progress?.over ?? false
+  // The same object: by it the panel is known as this deployment's.
+  Object.assign(deployed, progress.deployed ?? {}, { progress })
+  remember(panel.place, deployed)
+  const live = panel.box.querySelector(".live")
+  const isLogOpen = live?.querySelector("details")?.open ?? false
+  const hadFocus = panel.box.contains(document.activeElement)
+  if (progress.deployed || !live) fill(panel, node)
+  else {
+    /** @type {HTMLElement} */ (panel.box.querySelector("h2")).textContent = heading(deployed)
+    live.replaceChildren(...described(node, deployed))
+  }
+  const log = panel.box.querySelector("details")
+  if (log) log.open = isLogOpen
+  // The button that was pressed may be gone.
+  if (hadFocus && !panel.box.contains(document.activeElement)) panel.box.querySelector("section")?.focus({ preventScroll: true })
+  if (wasOver && !progress.over) keepFollowing(node, deployed)
+}
+
+/** @param {GraphNode} node @param {Deployed} deployed @returns {HTMLElement[]} */
+function described(node, deployed) {
+  const route = `/runflow/deploy/jobs/${deployed.job}/aftermath`
+  const act = async (/** @type {string} */ what, /** @type {object} */ body = {}) => hear(node, deployed, await ask("POST", `${route}/${what}`, body))
+  return deployed.progress ? describeProgress(deployed.progress, act) : []
+}
+
+/** @param {Panel} panel @param {GraphNode} node */
+function fill(panel, node) {
+  panel.box.replaceChildren(content(panel.deployed, described(node, panel.deployed), () => close(node)))
 }
 
 /** @param {GraphNode} node */
@@ -114,12 +171,26 @@ function close(node) {
   remember(panel.place, null)
 }
 
-/** @param {Deployed} deployed @param {() => void} dismiss */
-function content(deployed, dismiss) {
-  const { path, version, unchanged, url, docs_url, curl, warnings } = deployed
-  const which = version ? `${path}, version ${version}` : path
-  // What was kept before this was told has no can_run.
-  const title = make("h2", null, deployed.can_run === false ? `Deployed, but no worker can run it yet: ${which}` : `Deployed ✓ ${which}`)
+/** @param {Deployed} deployed */
+function named({ path, version }) {
+  return version ? `${path}, version ${version}` : path
+}
+
+/** @param {Deployed} deployed */
+function heading(deployed) {
+  const { testing, path, can_run, progress } = deployed
+  const test = progress?.golden?.state
+  if (testing && test !== "passed") return test && test !== "running" ? `Not deployed: ${path}, version ${testing}` : `Being tested: ${path}, version ${testing}`
+  // A machine that was prepared can run it. What was kept before this was told has no can_run.
+  const isAble = can_run !== false || progress?.prebuild?.state === "ready"
+  return isAble ? `Deployed ✓ ${named(deployed)}` : `Deployed, but no worker can run it yet: ${named(deployed)}`
+}
+
+/** @param {Deployed} deployed @param {HTMLElement[]} progress @param {() => void} dismiss */
+function content(deployed, progress, dismiss) {
+  const { unchanged, url, docs_url, curl, warnings, job } = deployed
+  const which = named(deployed)
+  const title = make("h2", null, heading(deployed))
   const hide = make("button", { type: "button", title: "Hide this", ariaLabel: "Hide this" }, "✕")
   hide.addEventListener("click", dismiss)
   const command = make("pre", { tabIndex: 0, ariaLabel: "Command that calls it" }, curl)
@@ -127,6 +198,11 @@ function content(deployed, dismiss) {
   const link = make("a", { href: docs_url, target: "_blank", rel: "noopener noreferrer" }, "The endpoint's page")
   const section = make("section", { tabIndex: 0, ariaLabel: `Deployed: ${which}` }, make("header", null, title, hide))
   if (unchanged) section.append(make("p", null, "Nothing has changed since that version, so no new one was made."))
+  if (job) {
+    const live = make("div", { className: "live" }, ...progress)
+    live.setAttribute("role", "status")
+    section.append(live)
+  }
   section.append(
     make("h3", null, "Address", copyButton("Copy address", url)),
     make("code", null, `POST ${url}`),
@@ -191,6 +267,11 @@ function remember(place, deployed) {
 /** @param {import("../../scripts/app.js").Graph} graph @returns {GraphNode[]} */
 function deployNodes(graph) {
   return graph.nodes.flatMap((node) => (node.type === CLASS ? [node] : node.subgraph ? deployNodes(node.subgraph) : []))
+}
+
+/** @param {GraphNode} node */
+function isInGraph(node) {
+  return deployNodes(app.rootGraph ?? app.graph).includes(node)
 }
 
 app.registerExtension({

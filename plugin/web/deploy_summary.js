@@ -82,14 +82,44 @@ function approval(sources, box) {
   return [make("h3", null, `New code for your workers (${rows.length})`), notice, make("ul", null, ...rows)]
 }
 
+const PREPARE = "Prepare a machine now: a worker builds and fetches what this version needs, so that its first run does not wait for it"
+const TESTED = "The runs of the test prepare a machine."
+
+/**
+ * What the server can do with the version beside publishing it, each with its box.
+ * @param {any} summary
+ * @param {HTMLInputElement} prebuild
+ * @param {HTMLInputElement} golden
+ * @returns {Node[]}
+ */
+function beforehand(summary, prebuild, golden) {
+  const { examples } = summary
+  const rows = []
+  if (summary.prebuild !== null) rows.push(make("p", null, make("label", null, prebuild, PREPARE)))
+  if (examples.length) {
+    const count = examples.length === 1 ? "the example" : `the ${examples.length} examples`
+    const text = `Test with ${count} first (${examples.join(", ")}): what serves now goes on until each has succeeded`
+    const note = make("span", { className: "quiet", hidden: true }, ` ${TESTED}`)
+    golden.addEventListener("change", () => {
+      prebuild.disabled = golden.checked
+      note.hidden = !golden.checked
+    })
+    rows.push(make("p", null, make("label", null, golden, make("span", null, text, note))))
+  }
+  return rows.length ? [make("h3", null, "Before the first run"), ...rows] : []
+}
+
 /**
  * Show the summary and wait for the person.
  * @param {any} summary
- * @returns {Promise<{approve: boolean} | null>} Whether to approve the code that was shown for it; null: do not send.
+ * @returns {Promise<{approve: boolean, prebuild: boolean, golden: boolean} | null>} Whether to approve the code that was
+ *   shown for it, to prepare a machine, and to test it first; null: do not send.
  */
 export async function confirmDeploy(summary) {
   const { comfyui, files, models, custom_nodes: nodes, warnings, approvable } = summary
   const box = make("input", { type: "checkbox", checked: approvable.length > 0 })
+  const prebuild = make("input", { type: "checkbox", checked: summary.prebuild === true })
+  const golden = make("input", { type: "checkbox" })
   const kept = "Both forms of the workflow, without the wires into its Runflow Input nodes, host and key."
   const version = `ComfyUI ${comfyui.version ?? ""} ${comfyui.commit ? `at ${comfyui.commit.slice(0, 10)}` : ""}`
   const which = summary.next_version ? `${summary.next_version}, unless nothing has changed` : "a new endpoint"
@@ -103,6 +133,7 @@ export async function confirmDeploy(summary) {
     ...body,
     ...section("Warnings", warningRows, ""),
     ...approval(approvable, box), // before all that is long: what is ticked must be seen
+    ...beforehand(summary, prebuild, golden),
     ...section("Inputs", summary.inputs.map(inputRow), "None: callers send nothing."),
     ...section("Outputs", summary.outputs.map(outputRow), "None named: everything that nodes save is delivered under their ids."),
     ...section("Files to upload", fileRows, "None: the workflow uses no file of the input folder."),
@@ -117,7 +148,8 @@ export async function confirmDeploy(summary) {
   const chosen = await choose(`Deploy “${summary.name}”`, parts, actions, (dialog) => {
     /** @type {HTMLButtonElement} */ (dialog.querySelector("button[value=deploy]")).focus()
   })
-  return chosen === "deploy" ? { approve: box.checked } : null
+  if (chosen !== "deploy") return null
+  return { approve: box.checked, prebuild: prebuild.checked && !golden.checked, golden: golden.checked }
 }
 
 // A larger one takes minutes, and the person decides.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -74,9 +75,15 @@ async def build(page: EditorPage, name: str) -> str:
     return deploy
 
 
-def state(server: httpx.Client, origin: str) -> str:
-    (source,) = server.get("/v1/sources", params={"q": f"origin:'{origin}'"}).json()["items"]
+def state(server: httpx.Client, origin: str, commit: str = "") -> str:
+    rows = server.get("/v1/sources", params={"q": f"origin:'{origin}'"}).json()["items"]
+    (source,) = [row for row in rows if commit in row["commit"]]
     return str(source["state_code"])
+
+
+def found(server: httpx.Client, editor: Editor) -> dict[str, Any]:
+    (workflow,) = server.get("/v1/comfyui-workflows", params={"q": f"slug:grow-{editor.port}"}).json()["items"]
+    return dict(workflow)
 
 
 def dialog(page: EditorPage) -> Locator:
@@ -104,22 +111,33 @@ async def test_the_operator_is_asked_once(
         await expect(box).to_be_in_viewport()
         await page.screenshot("approval")
 
-        # Without the tick it is deployed, and goes on waiting.
+        # Without the tick it is deployed, and goes on waiting; the node says for what, and takes the approval as well.
+        await expect(shown.get_by_role("checkbox", name="Prepare a machine now")).to_be_checked()
         await box.uncheck()
         await agree(page)
         await page.toast("Deployed")
         assert state(server, origin) == "waiting"
+        panel = page.page.get_by_role("region", name="Deployed: ")
+        await expect(panel).to_contain_text("Preparing a machine waits for approval")
+        await expect(panel).to_contain_text(f"{origin} at {commit[:10]}")
+        await page.screenshot("waits")
+        await panel.get_by_role("button", name="Approve this code").click()
+        await expect(panel).not_to_contain_text("waits for approval")
+        assert state(server, origin) == "approved"
 
+        git(pack, "commit", "--allow-empty", "-m", "Grow more")
         await press_deploy(page, deploy)
         await expect(box).to_be_checked()
         await agree(page)
-        await page.toast("nothing has changed")
-        assert state(server, origin) == "approved"
+        await page.toast("version 2")
+        assert state(server, origin, git(pack, "rev-parse", "HEAD")) == "approved"
 
         await press_deploy(page, deploy)
         await expect(shown).to_contain_text("Custom nodes it needs")
         await expect(shown).not_to_contain_text("New code for your workers")
         assert page.alerts == []
+    # No worker goes on with it while other tests run.
+    server.delete(f"/v1/comfyui-workflows/{found(server, editor_with_pack)['id']}").raise_for_status()
 
 
 async def test_a_key_without_the_scope_is_not_asked(
@@ -135,4 +153,8 @@ async def test_a_key_without_the_scope_is_not_asked(
         await expect(dialog(page)).not_to_contain_text("New code for your workers")
         await agree(page)
         await page.toast("Deployed")
+        panel = page.page.get_by_role("region", name="Deployed: ")
+        await expect(panel).to_contain_text("its operator runs these commands")
+        await expect(panel).to_contain_text(f"runflow sources approve {origin}@")
+        await expect(panel.get_by_role("button", name="Approve this code")).to_have_count(0)
     assert state(server, origin) == "waiting"
