@@ -28,9 +28,14 @@ INSTALLER_SAYS = "an installer of a pack ran"
 """What is said where anybody runs the `install.py` of a pack of `Bench`."""
 
 _NODE = '''
-"""A node whose colour is the version of the package that its pack asks for."""
+"""A node whose colour is the version of the package that its pack asks for; it keeps notes beside its code."""
 {imports}
+from pathlib import Path
+
 import torch
+
+NOTES = Path(__file__).parent / "notes.txt"
+NOTES.write_text("imported")
 
 
 class {name}:
@@ -43,6 +48,8 @@ class {name}:
     CATEGORY = "test"
 
     def make(self):
+        NOTES.write_text(NOTES.read_text() + " and used")
+        assert NOTES.read_text().startswith("imported and used")
         return (torch.full((1, 16, 16, 3), {value} / 255.0),)
 
 
