@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import orjson
 import pytest
 
 from runflow.graph import Interface
@@ -15,7 +16,7 @@ from runflow.protocol.runtimes import BuildOrder, Builds, SourceCommit
 from runflow.worker.attempts.lease import Lease
 from runflow.worker.engine.boot import OwnedSettings
 from runflow.worker.pool.engine_supervisor import NoEngine
-from runflow.worker.runtime.build.folder import RuntimeInUse
+from runflow.worker.runtime.build.folder import RECORD, RuntimeInUse
 from runflow.worker.runtimes import BuildFailed, Ready, WorkerRuntimes, name_of
 from tests.support.comfyui_trees import git
 from tests.support.small_builds import ONE, TWO, SmallPlace
@@ -99,6 +100,28 @@ async def test_the_first_lease_has_it_built_and_the_next_finds_it(place: SmallPl
     other = await runtimes.ready(leased(place), again.append)
     assert other.name == ready.name and again == []
     assert other.report is not None and (other.report.runtime, other.report.elapsed_ms) == (ready.name, 0)
+
+
+async def test_where_a_release_stands_in_for_a_commit_that_is_tried_again_after_a_day(
+    place: SmallPlace, runtimes: WorkerRuntimes
+) -> None:
+    name = (await runtimes.ready(leased(place), print)).name
+    record = place.workshop.runtimes.folder / name / RECORD
+    facts = orjson.loads(record.read_bytes())
+    facts["comfyui"]["commit"] = "1.2.3"
+    record.write_bytes(orjson.dumps(facts))
+    await runtimes.close_idle(())
+    assert (await runtimes.ready(leased(place), print)).name == name
+    os.utime(record, (0, 0))
+    assert orjson.loads(record.read_bytes())["comfyui"]["commit"] == "1.2.3", "it is new"
+    # Its home holds it: engines go on with what they have.
+    await runtimes.ready(leased(place), print)
+    assert orjson.loads(record.read_bytes())["comfyui"]["commit"] == "1.2.3", "it is in use"
+    await runtimes.close_idle(())
+    report = (await runtimes.ready(leased(place), print)).report
+    assert report is not None and report.succeeded
+    assert orjson.loads(record.read_bytes())["comfyui"]["commit"] == place.comfyui.commit
+    await runtimes.close()
 
 
 async def test_a_lease_that_needs_none_is_not_looked_at(place: SmallPlace, runtimes: WorkerRuntimes) -> None:

@@ -29,7 +29,7 @@ from runflow.worker.engine.owned import OwnedEngine
 from runflow.worker.pool.engine_supervisor import NoEngine
 from runflow.worker.runtime.build.builder import BuiltRuntime, RuntimeBuilder
 from runflow.worker.runtime.build.failed import RuntimeBuildFailed, SourceNotApproved
-from runflow.worker.runtime.build.folder import RuntimeMissing
+from runflow.worker.runtime.build.folder import RECORD, Runtime, RuntimeInUse, RuntimeMissing
 from runflow.worker.runtime.build.manifest import ManifestRefused, RuntimeAsk, read_manifest
 from runflow.worker.runtime.build.steps import failure_of
 from runflow.worker.runtime.sources.mirrors import MayFetch, anything
@@ -41,6 +41,8 @@ IDLE_SECONDS = 600.0
 """How long a home stays without an engine."""
 _TIDY_SECONDS = 30.0
 _MOST_TOLD = 10_000
+_STAND_IN_SECONDS = 24 * 3600.0
+"""How long a release does in the place of a commit that could not be fetched, before that is tried again."""
 _EVICT_SECONDS = 3600.0
 
 
@@ -163,6 +165,7 @@ class WorkerRuntimes:
         try:
             ask = self._asked(lease)
             name = name_of(ask)
+            await asyncio.to_thread(self._forget_stand_in, name, ask)
             if self._builder.workshop.runtimes.find(name) is not None:
                 # As if it was to be built: then nobody removes it before its engine has it.
                 built = await self._builder.ready(name, ask, may_fetch=_may_fetch(order.approved))
@@ -197,6 +200,15 @@ class WorkerRuntimes:
             log=await asyncio.to_thread(_tail, built.runtime.log),
         )
         return Ready(name, report)
+
+    def _forget_stand_in(self, name: str, ask: RuntimeAsk) -> None:
+        """Remove a runtime with another ComfyUI than was asked for, unless it is new or in use: it is built anew."""
+        found = self._builder.workshop.runtimes.find(name)
+        if found is None or not _stands_in(found, ask):
+            return
+        with contextlib.suppress(RuntimeInUse, RuntimeMissing):
+            self._builder.workshop.runtimes.remove(name)
+            log.info("The commit of a runtime's ComfyUI is tried again, for which a release stood in.", runtime=name)
 
     @contextlib.asynccontextmanager
     async def _turn(self, name: str, *, gives_way: bool) -> AsyncIterator[None]:
@@ -350,6 +362,17 @@ class BuildFailed(RunFailed):
 
 
 _MANIFEST, _FOLDER = "manifest", "folder"
+
+
+def _stands_in(runtime: Runtime, ask: RuntimeAsk) -> bool:
+    """Tell whether a runtime was built long ago with a release, for git did not reach the commit that is asked for."""
+    wanted = ask.comfyui.commit
+    try:
+        if wanted is None or runtime.record()["comfyui"]["commit"] == wanted:
+            return False
+        return time.time() - (runtime.folder / RECORD).stat().st_mtime > _STAND_IN_SECONDS
+    except FileNotFoundError:  # removed meanwhile
+        return False
 
 
 def _report_of(
