@@ -143,6 +143,38 @@ async def test_what_failed_for_good_is_not_tried_again_at_once(tmp_path: Path) -
     assert runtimes.failure(ONE) is None
 
 
+async def test_what_is_known_of_a_failure_goes_by_age_unless_it_is_built_again(tmp_path: Path) -> None:
+    runtimes = Runtimes(tmp_path / "runtimes", failed_seconds=0)
+    begun, go = asyncio.Event(), asyncio.Event()
+
+    async def failing(part: Path) -> None:
+        begun.set()
+        await go.wait()
+        raise RuntimeBuildFailed("No.", code="X", step="check")
+
+    go.set()
+    with pytest.raises(RuntimeBuildFailed):
+        await runtimes.build(ONE, failing)
+    ((_, failed_at),) = runtimes.failures()
+    assert not runtimes.is_building()
+    assert not runtimes.forget_failure(ONE, failed_at - 1)
+    runtimes.evict()
+    assert runtimes.failure(ONE) is not None
+    begun.clear()
+    go.clear()
+    again = asyncio.create_task(runtimes.build(ONE, failing))
+    await begun.wait()
+    assert runtimes.is_building()
+    assert not runtimes.forget_failure(ONE, failed_at)
+    go.set()
+    with pytest.raises(RuntimeBuildFailed):
+        await again
+    os.utime(tmp_path / "runtimes" / f"{ONE}.failed", (0, 0))
+    runtimes.evict()
+    assert runtimes.failures() == ()
+    assert not runtimes.forget_failure(ONE, 0.0)
+
+
 async def test_other_errors_are_no_verdict(tmp_path: Path) -> None:
     marked(tmp_path)
     runtimes = Runtimes(tmp_path / "runtimes")

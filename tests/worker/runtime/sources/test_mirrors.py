@@ -1,8 +1,11 @@
 """Mirrors of real repositories, well-meant and hostile ones, and the trees that are written from them."""
 
+import fcntl
 import multiprocessing
+import os
 import ssl
 import stat
+import time
 from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -47,6 +50,46 @@ def test_a_commit_becomes_a_tree_without_git(tmp_path: Path, mirrors: Mirrors) -
     second = mirrors.checkout(repository.as_uri(), git(repository, "rev-parse", "HEAD"), tmp_path / "second")
     assert (second.tree / "nodes.py").read_text() == "2"
     assert stat.S_IMODE((second.tree / "run.sh").stat().st_mode) & 0o111
+
+
+def use_file(mirrors: Mirrors, origin: str) -> Path:
+    """Return the file whose time is that of a mirror's last use."""
+    return mirrors.path(origin).with_suffix(".use")
+
+
+def test_a_mirror_that_nobody_used_for_long_is_removed_and_fetched_again(tmp_path: Path, mirrors: Mirrors) -> None:
+    commits = {name: commit_files(tmp_path / name, {"a": name}) for name in ("old", "new", "from before")}
+    origins = {name: (tmp_path / name).as_uri() for name in commits}
+    for name, commit in commits.items():
+        mirrors.fetch(origins[name], commit)
+    long_ago = time.time() - 10_000
+    os.utime(use_file(mirrors, origins["old"]), (long_ago, long_ago))
+    use_file(mirrors, origins["from before"]).unlink()  # as workers had none
+    os.utime(mirrors.path(origins["from before"]), (long_ago, long_ago))
+    (mirrors.folder / ".removed-by-one-that-was-killed").mkdir()
+    mirrors.evict(5_000)
+    assert [path for path, _ in mirrors.uses()] == [mirrors.path(origins["new"])]
+    assert not list(mirrors.folder.glob(".removed-*"))
+    mirrors.checkout(origins["old"], commits["old"], tmp_path / "into")
+    assert (tmp_path / "into/a").read_text() == "old"
+
+
+def test_a_mirror_that_is_fetched_into_or_was_used_meanwhile_stays(tmp_path: Path, mirrors: Mirrors) -> None:
+    origin, commit = (tmp_path / "repo").as_uri(), commit_files(tmp_path / "repo", {"a": "1"})
+    mirrors.fetch(origin, commit)
+    mirror, now = mirrors.path(origin), time.time() + 1
+    for kind, how in (("lock", fcntl.LOCK_EX), ("use", fcntl.LOCK_SH)):
+        with mirror.with_suffix(f".{kind}").open("a") as file:
+            fcntl.flock(file, how)
+            assert not mirrors.remove_unused(mirror, now)
+    before = now - 1_000
+    os.utime(use_file(mirrors, origin), (before, before))
+    mirrors.fetch(origin, commit)
+    assert not mirrors.remove_unused(mirror, before)
+    assert mirrors.has(origin, commit)
+    assert mirrors.remove_unused(mirror, now)
+    assert not mirrors.has(origin, commit)
+    assert not mirrors.remove_unused(mirror, now)
 
 
 def test_what_is_there_is_not_fetched_again(tmp_path: Path, mirrors: Mirrors) -> None:

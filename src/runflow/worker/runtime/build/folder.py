@@ -158,20 +158,23 @@ class Runtimes:
     def evict(self) -> tuple[Runtime, ...]:
         """Remove what nobody has used for too long or, if all take too much, for longest; return those.
 
-        None that is in use. What killed builds and removals left goes, too.
+        None that is in use. What killed builds and removals left goes, too, and what is known of builds that failed as
+        long ago.
         """
         self._clean()
         sizes = self.list()
         used = sum(size.own_bytes for size in sizes)
         oldest = time.time() - self._most_days * _DAY_SECONDS if self._most_days else 0.0
+        for fingerprint, failed_at in self.failures():
+            if failed_at < oldest:
+                self.forget_failure(fingerprint, failed_at)
         evicted = []
         for size in sizes:
             is_old = size.last_used < oldest
-            if is_old or (self._most_bytes and used > self._most_bytes):
-                with contextlib.suppress(RuntimeInUse, RuntimeMissing):
-                    self._remove(size.runtime.fingerprint, only_if_before=size.last_used)
-                    used -= size.own_bytes
-                    evicted.append(size.runtime)
+            is_too_much = self._most_bytes and used > self._most_bytes
+            if (is_old or is_too_much) and self.remove_unused(size.runtime.fingerprint, size.last_used):
+                used -= size.own_bytes
+                evicted.append(size.runtime)
         return tuple(evicted)
 
     def evict_unless(self, needed: Collection[str], idle_seconds: float) -> tuple[Runtime, ...]:
@@ -180,11 +183,55 @@ class Runtimes:
         evicted = []
         for runtime in list(self._finished()):
             used = self._last_used(runtime)
-            if runtime.fingerprint not in needed and used < time.time() - idle_seconds:
-                with contextlib.suppress(RuntimeInUse, RuntimeMissing):
-                    self._remove(runtime.fingerprint, only_if_before=used)
-                    evicted.append(runtime)
+            is_idle = runtime.fingerprint not in needed and used < time.time() - idle_seconds
+            if is_idle and self.remove_unused(runtime.fingerprint, used):
+                evicted.append(runtime)
         return tuple(evicted)
+
+    def uses(self) -> tuple[tuple[Runtime, float], ...]:
+        """Return the finished runtimes, each with the time of its last use."""
+        return tuple((runtime, self._last_used(runtime)) for runtime in self._finished())
+
+    def failures(self) -> tuple[tuple[str, float], ...]:
+        """Return the fingerprints of builds that failed, each with the time at which that was."""
+        found = []
+        for entry in sorted(self.folder.glob(f"*{_FAILED}")):
+            if _FINGERPRINT.fullmatch(fingerprint := entry.name.removesuffix(_FAILED)):
+                with contextlib.suppress(FileNotFoundError):
+                    found.append((fingerprint, entry.stat().st_mtime))
+        return tuple(found)
+
+    def is_building(self) -> bool:
+        """Tell whether somebody builds here now."""
+        for entry in sorted(self.folder.glob(f"*{_PART}")):
+            if _FINGERPRINT.fullmatch(fingerprint := entry.name.removesuffix(_PART)):
+                try:
+                    with self._held(fingerprint, "build", fcntl.LOCK_EX | fcntl.LOCK_NB):
+                        pass
+                except BlockingIOError:
+                    return True
+        return False
+
+    def remove_unused(self, fingerprint: str, last_used: float) -> bool:
+        """Remove a runtime unless it is in use, or was used after that time; tell whether it was removed."""
+        try:
+            self._remove(fingerprint, only_if_before=last_used)
+        except (RuntimeInUse, RuntimeMissing):
+            return False
+        return True
+
+    def forget_failure(self, fingerprint: str, failed_at: float) -> bool:
+        """Remove what is known of a build that failed at that time, unless it is built again; tell whether it was."""
+        failed = self._place(fingerprint, _FAILED)
+        try:
+            with self._held(fingerprint, "build", fcntl.LOCK_EX | fcntl.LOCK_NB):
+                if failed.stat().st_mtime > failed_at:
+                    return False
+                away = self._put_away(failed)
+        except (BlockingIOError, FileNotFoundError):
+            return False
+        _removed(away)
+        return True
 
     def remove(self, fingerprint: str) -> None:
         """Remove a runtime, and what is known of a build that failed. Raises `RuntimeInUse` and `RuntimeMissing`."""

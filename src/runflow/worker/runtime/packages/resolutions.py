@@ -40,7 +40,8 @@ def _key(workshop: Workshop, torch: Runtime, ask: ResolveAsk) -> str:
         "comfyui": list(ask.comfyui),
         "packs": sorted([one.pack, *one.requirements] for one in ask.packs),
         "preferences": dict(ask.preferences),
-        "built": {name: str(wheel) for name, wheel in ask.built.items()},
+        # One that was built anew has another hash, which stands in the lock.
+        "built": {name: [str(wheel), wheel.stat().st_mtime_ns] for name, wheel in ask.built.items()},
         "unbuildable": sorted(ask.unbuildable),
         "cuda": ask.cuda,
         "indexes": [indexes.environment_for_uv(), indexes.arguments_for_uv],

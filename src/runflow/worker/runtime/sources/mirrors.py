@@ -2,10 +2,13 @@
 
 import fcntl
 import hashlib
+import os
+import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +21,7 @@ MayFetch = Callable[[str, str], None]
 """Asked with origin and commit before a source is used; it raises where that must not be."""
 
 _SECONDS = 120
+_REMOVED = ".removed-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +118,10 @@ class Mirrors:
             raise SourceRefused(f"The source {without_credentials(origin)!r} {fault}. Name another one.")
         if not is_commit(commit):
             raise SourceRefused(f"The source {origin} is asked for at {commit!r}, which is no full commit id.")
-        if self.has(origin, commit):
-            return
         mirror = self.path(origin)
+        with self._used(mirror):
+            if self.has(origin, commit):
+                return
         with self._locked(mirror):
             if self.has(origin, commit):
                 return
@@ -240,18 +245,79 @@ class Mirrors:
         if writing.bytes > self.limits.bytes:
             raise SourceRefused(f"{origin} has more than {self.limits.bytes:,} bytes. It is not taken.")
 
+    def uses(self) -> tuple[tuple[Path, float], ...]:
+        """Return the mirrors, each with the time of its last use."""
+        found = []
+        for mirror in sorted(self.folder.glob("*.git")):
+            with suppress(FileNotFoundError):
+                used = mirror.with_suffix(".use")
+                found.append(
+                    (mirror, (used if used.exists() else mirror).stat().st_mtime)
+                )  # one from before there was it
+        return tuple(found)
+
+    def remove_unused(self, mirror: Path, last_used: float) -> bool:
+        """Remove a mirror unless it is in use, or was used after that time; tell whether it was removed.
+
+        What was written from it stays; who needs it again fetches it again.
+        """
+        away = self.folder / f"{_REMOVED}{secrets.token_hex(8)}"
+        try:
+            with self._locked(mirror, fcntl.LOCK_EX | fcntl.LOCK_NB), _opened(mirror, last_used) as use:
+                fcntl.flock(use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(use).st_mtime > last_used:
+                    return False
+                mirror.rename(away)
+        except (BlockingIOError, FileNotFoundError):
+            return False
+        shutil.rmtree(away, ignore_errors=True)
+        return True
+
+    def evict(self, idle_seconds: float) -> None:
+        """Remove mirrors that nobody used for so long, and what killed removals have left."""
+        for left in sorted(self.folder.glob(f"{_REMOVED}*")):
+            shutil.rmtree(left, ignore_errors=True)
+        for mirror, used in self.uses():
+            if used < time.time() - idle_seconds:
+                self.remove_unused(mirror, used)
+
     @contextmanager
-    def _locked(self, mirror: Path) -> Iterator[None]:
+    def _used(self, mirror: Path) -> Iterator[None]:
+        """Note that a mirror is used, and keep it from being removed meanwhile."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with _opened(mirror, time.time()) as use:
+            fcntl.flock(use, fcntl.LOCK_SH)
+            os.utime(use)
+            yield
+
+    @contextmanager
+    def _locked(self, mirror: Path, how: int = fcntl.LOCK_EX) -> Iterator[None]:
         """Hold a mirror against other processes; the kernel lets go of it when we die."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with mirror.with_suffix(".lock").open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(file, how)
             yield
 
 
 def _git_to(origin: str) -> GuardedGit:
     """Return a git that speaks this origin's protocol and `https`: where an origin redirects to no other is spoken."""
     return GuardedGit((origin,))
+
+
+@contextmanager
+def _opened(mirror: Path, last_used: float) -> Iterator[int]:
+    """Open the file whose time is that of a mirror's last use, made with that time where there is none."""
+    path = mirror.with_suffix(".use")
+    flags = os.O_RDWR | os.O_CLOEXEC
+    try:
+        use = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o644)
+        os.utime(use, (last_used, last_used))
+    except FileExistsError:
+        use = os.open(path, flags)
+    try:
+        yield use
+    finally:
+        os.close(use)
 
 
 def _kept(commit: str) -> str:
