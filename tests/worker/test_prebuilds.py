@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -11,14 +12,20 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from runflow.outgoing import GuardedClient
 from runflow.protocol.runtimes import BuildOrder, Builds
 from runflow.worker.engine.boot import OwnedSettings
 from runflow.worker.prebuilds import Prebuilds
 from runflow.worker.runtime.build.builder import BuiltRuntime, RuntimeBuilder
 from runflow.worker.runtimes import WorkerRuntimes
 from runflow.worker.server_api.connection import Connection
+from runflow.worker.store.content import ContentStore
+from runflow.worker.store.fetch.credentials import Credentials
+from runflow.worker.store.known_hashes import KnownHashes
 from runflow.worker.store.models import ModelFetcher
+from runflow.worker.store.own_models import OwnModels
 from tests.support.fake_server import FakeServer
+from tests.support.model_host import hosting
 from tests.support.small_builds import SmallPlace
 from tests.support.waiting import until
 
@@ -97,11 +104,14 @@ def runtimes(place: SmallPlace, builder: HeldBuilder) -> WorkerRuntimes:
 
 
 @contextlib.asynccontextmanager
-async def preparing(connection: Connection, runtimes: WorkerRuntimes) -> AsyncIterator[None]:
+async def preparing(
+    connection: Connection, runtimes: WorkerRuntimes, models: ModelFetcher | None = None
+) -> AsyncIterator[None]:
+    """A worker that prepares what it is given; `models` None: no order names any."""
     free = asyncio.Event()
-    models = cast(ModelFetcher, None)  # no order of these tests names a model
+    fetcher = cast(ModelFetcher, models)
     prebuilds = Prebuilds(
-        connection, runtimes, models, may_ask=lambda: True, takes_models=lambda: True, free=free, patience=5.0
+        connection, runtimes, fetcher, may_ask=lambda: True, takes_models=lambda: True, free=free, patience=5.0
     )
     task = asyncio.create_task(prebuilds.run())
     try:
@@ -109,6 +119,37 @@ async def preparing(connection: Connection, runtimes: WorkerRuntimes) -> AsyncIt
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+@dataclass
+class Models:
+    """A machine's own models, its store, and what fetches into that."""
+
+    own: Path
+    store: ContentStore
+    fetcher: ModelFetcher
+
+
+@pytest.fixture
+async def models(tmp_path: Path) -> AsyncIterator[Models]:
+    comfyui, store = tmp_path / "own", ContentStore(tmp_path / "store")
+    own = comfyui / "models"
+    own.mkdir(parents=True)
+
+    async def nowhere_else() -> tuple[Path, ...]:
+        return ()
+
+    async with GuardedClient("127.0.0.0/8") as outgoing:
+        found = OwnModels(comfyui, KnownHashes(tmp_path / "own.jsonl"), nowhere_else)
+        fetcher = ModelFetcher(
+            store, found, outgoing, credentials=Credentials(), allow_pickle=False, most_bytes=1 << 30
+        )
+        yield Models(own, store, fetcher)
+
+
+def model(path: str, url: str, content: bytes, *, is_upload: bool) -> dict[str, Any]:
+    sha256 = hashlib.sha256(content).hexdigest()
+    return {"path": path, "url": url, "size_bytes": len(content), "sha256": sha256, "is_upload": is_upload}
 
 
 async def ended(server: FakeServer) -> dict[str, Any]:
@@ -192,3 +233,49 @@ async def test_a_worker_that_leaves_gives_it_back(
         server.prebuilds.put_nowait(order(wanted(place, "alpha"), report_seconds=3600))
         await until(lambda: builder.begun)
     assert [one["result"] for one in server.reports] == ["released"]
+
+
+async def test_its_models_are_fetched_into_the_store_and_none_that_is_there(
+    server: FakeServer,
+    connection: Connection,
+    place: SmallPlace,
+    builder: HeldBuilder,
+    runtimes: WorkerRuntimes,
+    models: Models,
+) -> None:
+    uploaded, addressed, there = b"uploaded" * 1000, b"addressed" * 1000, b"there" * 1000
+    (models.own / "loras").mkdir()
+    (models.own / "loras/there.safetensors").write_bytes(there)
+    builder.go.set()
+    one = order(wanted(place, "alpha"))
+    with hosting({"/b.safetensors": addressed}) as host:
+        sent = server.serve("models/a", uploaded)["url"]
+        one["models"] = [
+            model("loras/a.safetensors", sent, uploaded, is_upload=True),
+            model("loras/b.safetensors", f"{host}/b.safetensors", addressed, is_upload=False),
+            model("loras/there.safetensors", f"{host}/there.safetensors", there, is_upload=False),
+        ]
+        async with preparing(connection, runtimes, models.fetcher):
+            server.prebuilds.put_nowait(one)
+            told = await ended(server)
+    assert (told["result"], told["built"]["succeeded"]) == ("ready", True)
+    contents = {hashlib.sha256(each).hexdigest() for each in (uploaded, addressed)}
+    assert {each.sha256 for each in models.store.contents()} == contents
+    assert all(models.store.remove(each) for each in contents), (
+        "nothing holds them: a run needs no more than to find them"
+    )
+
+
+async def test_a_model_that_cannot_be_had_is_told_with_the_step(
+    server: FakeServer, connection: Connection, place: SmallPlace, runtimes: WorkerRuntimes, models: Models
+) -> None:
+    one = order(wanted(place, "alpha"))
+    one["version"]["build"] = None  # its own ComfyUI has everything
+    with hosting({"/a.safetensors": b"another content"}) as host:
+        one["models"] = [model("loras/a.safetensors", f"{host}/a.safetensors", b"the content", is_upload=False)]
+        async with preparing(connection, runtimes, models.fetcher):
+            server.prebuilds.put_nowait(one)
+            told = await ended(server)
+    assert (told["result"], told["step"], told["built"]) == ("failed", "models", None)
+    assert told["error"]["code"] == "MODEL_MISSING" and "loras/a.safetensors" in told["message"]
+    assert models.store.contents() == []
