@@ -149,6 +149,7 @@ class Prebuilds:
                     cached=order.cached,
                     patience=self._patience,
                     tell=progress.tell,
+                    can_wait=True,
                 )
                 await models.release()
         except GaveWay:

@@ -22,6 +22,7 @@ from runflow.worker.store.fetch.credentials import Credentials
 from runflow.worker.store.known_hashes import KnownHashes
 from runflow.worker.store.models import ModelFetcher, RunModels
 from runflow.worker.store.own_models import OwnModels
+from tests.support.waiting import until
 
 CONTENT = os.urandom(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -384,3 +385,37 @@ async def test_what_an_engine_has_and_does_not_use_goes_with_the_content(machine
         await machine.run(files.upload())
         assert files.asked == 2
     assert machine.given() == CONTENT
+
+
+async def test_what_a_run_fetches_goes_before_what_is_fetched_beforehand(
+    machine: Machine, connection: Connection
+) -> None:
+    slow, quick = Files(), Files(os.urandom(1000))
+    asked: list[str] = []
+    let_go = {"slow": asyncio.Event(), "quick": asyncio.Event()}
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        name = request.match_info["name"]
+        asked.append(name)
+        await let_go[name].wait()
+        return await (slow if name == "slow" else quick).answer(request)
+
+    app = web.Application()
+    app.router.add_get("/{name}", answer)
+    async with TestServer(app) as server:
+        slow.url, quick.url = str(server.make_url("/slow")), str(server.make_url("/quick"))
+        told: list[str] = []
+        beforehand = asyncio.create_task(
+            machine.fetcher.fetch(connection, [slow.address()], patience=5, tell=told.append, can_wait=True)
+        )
+        await until(lambda: asked == ["slow"])
+        sha256 = hashlib.sha256(quick.content).hexdigest()
+        run = asyncio.create_task(machine.fetch(quick.address("loras/quick.safetensors", sha256)))
+        await until(lambda: f'The model "{PATH}" waits for what a run fetches.' in told)
+        let_go["slow"].set()
+        await until(lambda: asked[1:] == ["quick"])
+        let_go["quick"].set()
+        await (await run).release()
+        await (await beforehand).release()
+    assert asked[:2] == ["slow", "quick"] and set(asked[2:]) == {"slow"}
+    assert machine.store.folder.joinpath("models", SHA256).read_bytes() == CONTENT

@@ -28,6 +28,7 @@ from runflow.worker.store.fetch.credentials import Credentials
 from runflow.worker.store.fetch.progress import Progress, Tell
 from runflow.worker.store.fetch.ranges import Source, SourceFailed
 from runflow.worker.store.fetch.sources import AddressSource, ServerSource
+from runflow.worker.store.fetch.turns import Turns
 from runflow.worker.store.known_hashes import FileChanged
 from runflow.worker.store.own_models import OwnModels
 from runflow.worker.store.paths import model_path
@@ -115,6 +116,7 @@ class ModelFetcher:
         self._addresses = Addresses(store.folder / "addresses")
         self._latest: set[Path] = set()
         self._placer = Placer()
+        self._turns = Turns()
         store.on_remove = self._placer.give_up
 
     async def fetch(
@@ -125,10 +127,11 @@ class ModelFetcher:
         cached: Collection[LeasedCachedFile] = (),
         patience: float,
         tell: Tell = lambda _: None,
+        can_wait: bool = False,
     ) -> RunModels:
         """Have the models here, and the files of libraries' caches. `tell` hears how it goes where it takes long.
 
-        Raises `RunFailed`, MODEL_MISSING.
+        `can_wait`: no run needs them yet, so what runs fetch comes first. Raises `RunFailed`, MODEL_MISSING.
         """
         found = RunModels(home=home_files(cached))
         models = [*models, *(_model_of(file, self._huggingface) for file in cached)]
@@ -138,7 +141,7 @@ class ModelFetcher:
             for model in models:
                 path = paths[model.path]
                 if path not in found.given and path not in found.there:
-                    fetching = _Fetching(connection, model, path, patience, tell)
+                    fetching = _Fetching(connection, model, path, patience, tell, can_wait)
                     await self._add(found, fetching, own.get(path))
         except BaseException:
             await found.release()
@@ -217,7 +220,13 @@ class ModelFetcher:
         # Who only knows the hash of another's upload must not get it: an address has to have had it.
         if sha256 is not None and (held := await self._store.take(sha256, public=not model.is_upload)) is not None:
             return held
-        return await self._fetch(fetching, sha256)
+        if fetching.can_wait:
+            return await self._turns.behind(
+                lambda: self._fetch(fetching, sha256),
+                lambda: fetching.tell(f'The model "{model.name}" waits for what a run fetches.'),
+            )
+        with self._turns.first():
+            return await self._fetch(fetching, sha256)
 
     async def _fetch(self, fetching: "_Fetching", sha256: str | None) -> Held:
         model = fetching.model
@@ -275,6 +284,7 @@ class _Fetching:
     path: str
     patience: float
     tell: Tell
+    can_wait: bool
 
 
 _NEXT = "Put the file into the worker's models folder, or run again when this is repaired."
