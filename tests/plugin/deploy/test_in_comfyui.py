@@ -14,6 +14,7 @@ PROMPT = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
     "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
 }
+AFTERMATH = ("prebuild", "approval", "cancellation")
 BODY = {"endpoint_name": "mine", "prompt": PROMPT, "graph": {"nodes": [], "links": []}}
 
 
@@ -33,7 +34,8 @@ def test_a_page_under_a_name_of_its_own_gets_no_deployment_and_no_key(person: ht
         for host in ("", "http://evil.example"):
             assert page.post("/runflow/deploy/jobs", json={**BODY, "host": host}).status_code == 403
         ready = person.post("/runflow/deploy/jobs", json=BODY).json()["id"]
-        for method, path in (("GET", ""), ("POST", "/confirmation"), ("POST", "/models"), ("DELETE", "")):
+        after = [("GET", "/aftermath")] + [("POST", f"/aftermath/{each}") for each in AFTERMATH]
+        for method, path in (("GET", ""), ("POST", "/confirmation"), ("POST", "/models"), ("DELETE", ""), *after):
             answer = page.request(method, f"/runflow/deploy/jobs/{ready}{path}", json={"origin": HOME})
             assert answer.status_code == 403, answer.text
         # ComfyUI's own settings are open to such a page.
@@ -46,6 +48,10 @@ def test_a_page_under_a_name_of_its_own_gets_no_deployment_and_no_key(person: ht
     assert "Runflow.ApiKey" not in person.get("/settings").json()
     kept = person.get("/runflow/connection").json()
     assert (kept["key_hint"], kept["key_origin"]) == ("4321", HOME)
+
+    # Nothing is published, so nothing becomes of it.
+    answer = person.get(f"/runflow/deploy/jobs/{ready}/aftermath")
+    assert (answer.status_code, answer.json()["code"]) == (409, "CONFLICT")
 
     # The person presses Deploy next: the address is the page's by now, and the key is not for it.
     answer = person.post("/runflow/deploy/jobs", json=BODY)
