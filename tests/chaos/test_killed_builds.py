@@ -115,7 +115,7 @@ class Yard:
         assert all(name == ".locks" or name.startswith("tree-") for name in names(workshop.trees.folder))
         (wheel,) = (name for name in names(workshop.wheels.folder) if name != ".locks")
         assert names(workshop.wheels.folder / wheel) == ["build.json", "built"]
-        assert all(name.endswith((".git", ".lock")) for name in names(workshop.mirrors.folder))
+        assert all(name.endswith((".git", ".lock", ".use")) for name in names(workshop.mirrors.folder))
         assert not [path for path in workshop.mirrors.folder.rglob("*") if "tmp_" in path.name]
         assert all(path.stat().st_nlink > 1 for path in workshop.bytecode.rglob("*") if path.is_file())
         assert names(self.scratch) == []
