@@ -108,7 +108,9 @@ async def approve(target: Target, shown: Any) -> None:
         answer = await platform.ask("approval", "GET", path)
         items = answer.get("items")
         found = [row for row in items if isinstance(row, dict)] if isinstance(items, list) else []
-        ids = [str(row["id"]) for row in found if (undecorated(str(row["origin"])), row["commit"]) in wanted]
+        ids = [
+            str(row.get("id")) for row in found if (undecorated(str(row.get("origin"))), row.get("commit")) in wanted
+        ]
         if not ids:
             raise Refused("None of it waits for approval any more.", code="NOTHING_TO_APPROVE", status=409)
         for source in ids:
@@ -143,11 +145,11 @@ async def _prebuild(platform: Platform, published: Published) -> dict[str, Any] 
 
 async def _may_approve(platform: Platform) -> bool:
     """Whether the key may: another organization's key may hold the scope and is refused all the same."""
-    key = (await platform.ask("lookup", "GET", "/v1/auth/me")).get("api_key")
-    scopes = key.get("scopes") if isinstance(key, dict) else None
-    if not isinstance(scopes, list) or SCOPE not in scopes:
-        return False
     try:
+        key = (await platform.ask("lookup", "GET", "/v1/auth/me")).get("api_key")
+        scopes = key.get("scopes") if isinstance(key, dict) else None
+        if not isinstance(scopes, list) or SCOPE not in scopes:
+            return False
         await platform.ask("lookup", "GET", "/v1/sources?limit=1&fields=id")
     except DeployFailed as failure:
         if failure.refused:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,19 @@ async def test_where_a_release_stands_in_for_a_commit_that_is_tried_again_after_
     await runtimes.ready(leased(place), print)
     assert orjson.loads(record.read_bytes())["comfyui"]["commit"] == "1.2.3", "it is in use"
     await runtimes.close_idle(())
+    away = place.folder / "away"
+    assert place.comfyui.origin is not None
+    comfyui = Path(place.comfyui.origin.removeprefix("file://"))
+    mirrors = place.workshop.mirrors.folder
+    for folder in (comfyui, mirrors):
+        folder.rename(away.with_name(f"away-{folder.name}"))
+    assert (await runtimes.ready(leased(place), print)).name == name
+    assert orjson.loads(record.read_bytes())["comfyui"]["commit"] == "1.2.3", "it cannot be had yet"
+    await runtimes.close_idle(())
+    shutil.rmtree(mirrors, ignore_errors=True)
+    for folder in (comfyui, mirrors):
+        away.with_name(f"away-{folder.name}").rename(folder)
+    os.utime(record, (0, 0))
     report = (await runtimes.ready(leased(place), print)).report
     assert report is not None and report.succeeded
     assert orjson.loads(record.read_bytes())["comfyui"]["commit"] == place.comfyui.commit

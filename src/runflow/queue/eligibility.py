@@ -23,7 +23,7 @@ from runflow.web.services import Services
 from runflow.workers.abilities import EngineAbilities, read_sandbox
 from runflow.workers.queries import RegisteredWorker
 from runflow.workflows.runtime import service as runtime
-from runflow.workflows.runtime.known import Installation, Known
+from runflow.workflows.runtime.known import Installation, Known, Machine
 from runflow.workflows.runtime.requirements import Requirements
 from runflow.workflows.runtime.satisfies import is_built, lacks_labels, serves_operator_only
 
@@ -77,6 +77,9 @@ class Eligibility:
         self._gpus = GpuTurns(self._known, self._approved)
         self._lanes: dict[int, LaneVersion] = {}
         self._verdicts: OrderedDict[str, dict[int, _Verdict]] = OrderedDict()
+        self._able_of: list[Machine] | None = None
+        self._could: dict[tuple[UUID, UUID, str], dict[UUID, frozenset[UUID]]] = {}
+        """Who could take runs, each with the lanes that are kept from it; of the machines as they were read last."""
 
     @property
     def installation(self) -> Installation:
@@ -273,22 +276,23 @@ class Eligibility:
     async def _could_another(self, lane: Lane, version_id: UUID, worker: Candidate) -> bool:
         """Tell whether a worker other than this one could take a lane's runs, as far as is known."""
         row = self._lanes.get(lane.id.int)
-        if row is None:
-            return False
-        fits = await runtime.fits_of(
-            self._services,
-            org_id=lane.org_id,
-            workflow_id=row.workflow_id,
-            version_id=version_id,
-            gpu_class=lane.gpu_class,
-        )
-        return any(
-            one.is_able
-            and one.machine.worker.takes_runs
-            and one.machine.worker.id != worker.worker_id
-            and lane.id not in one.machine.refused
-            for one in fits
-        )
+        if row is None:  # it is looked at again
+            return True
+        machines = await self._known.machines()
+        if machines is not self._able_of:
+            self._able_of, self._could = machines, {}
+        key = lane.org_id, version_id, lane.gpu_class
+        if key not in self._could:
+            fits = await runtime.fits_of(
+                self._services,
+                org_id=lane.org_id,
+                workflow_id=row.workflow_id,
+                version_id=version_id,
+                gpu_class=lane.gpu_class,
+            )
+            able = [one.machine for one in fits if one.is_able and one.machine.worker.takes_runs]
+            self._could[key] = {one.worker.id: one.refused for one in able}
+        return any(one != worker.worker_id and lane.id not in refused for one, refused in self._could[key].items())
 
     def _is_met(self, verdict: _Verdict) -> bool:
         return all(self._known.has_uploaded(verdict.org_id, one) for one in verdict.uploads) and all(

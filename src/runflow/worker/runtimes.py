@@ -7,9 +7,11 @@ no engine of it has been there for long.
 import asyncio
 import contextlib
 import hashlib
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
@@ -19,6 +21,7 @@ import structlog
 
 from runflow.protocol.bounds import MAX_SENTENCE
 from runflow.protocol.failures import Failure, FailureCode, Stage
+from runflow.protocol.named_packs import OFFICIAL_REPOSITORY
 from runflow.protocol.origins import canonical, is_commit
 from runflow.protocol.runtimes import MAX_BUILD_LOG, BuildOrder, BuildReport, Builds, SourceCommit
 from runflow.worker.attempts.failures import RunFailed
@@ -32,6 +35,7 @@ from runflow.worker.runtime.build.failed import RuntimeBuildFailed, SourceNotApp
 from runflow.worker.runtime.build.folder import RECORD, Runtime, RuntimeInUse, RuntimeMissing
 from runflow.worker.runtime.build.manifest import ManifestRefused, RuntimeAsk, read_manifest
 from runflow.worker.runtime.build.steps import failure_of
+from runflow.worker.runtime.commands import InstallError, in_thread
 from runflow.worker.runtime.sources.mirrors import MayFetch, anything
 from runflow.worker.store.fetch.progress import Tell
 
@@ -165,7 +169,7 @@ class WorkerRuntimes:
         try:
             ask = self._asked(lease)
             name = name_of(ask)
-            await asyncio.to_thread(self._forget_stand_in, name, ask)
+            await in_thread(partial(self._forget_stand_in, name, ask, _may_fetch(order.approved)))
             if self._builder.workshop.runtimes.find(name) is not None:
                 # As if it was to be built: then nobody removes it before its engine has it.
                 built = await self._builder.ready(name, ask, may_fetch=_may_fetch(order.approved))
@@ -201,14 +205,28 @@ class WorkerRuntimes:
         )
         return Ready(name, report)
 
-    def _forget_stand_in(self, name: str, ask: RuntimeAsk) -> None:
-        """Remove a runtime with another ComfyUI than was asked for, unless it is new or in use: it is built anew."""
-        found = self._builder.workshop.runtimes.find(name)
-        if found is None or not _stands_in(found, ask):
+    def _forget_stand_in(self, name: str, ask: RuntimeAsk, may_fetch: MayFetch) -> None:
+        """Remove a runtime with a release in the place of a commit that can be had by now, unless it is in use.
+
+        Where the commit cannot be had, it goes on for another day.
+        """
+        workshop, commit = self._builder.workshop, ask.comfyui.commit
+        found = workshop.runtimes.find(name)
+        if found is None or commit is None or not _stands_in(found, commit):
             return
-        with contextlib.suppress(RuntimeInUse, RuntimeMissing):
-            self._builder.workshop.runtimes.remove(name)
-            log.info("The commit of a runtime's ComfyUI is tried again, for which a release stood in.", runtime=name)
+        origin = ask.comfyui.origin or OFFICIAL_REPOSITORY
+        try:
+            may_fetch(origin, commit)
+            workshop.mirrors.fetch(origin, commit)
+            workshop.runtimes.remove(name)
+        except (RuntimeInUse, RuntimeMissing):
+            return
+        except InstallError as error:
+            log.info("A release goes on in the place of a commit of ComfyUI.", runtime=name, reason=str(error))
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(found.folder / RECORD)
+            return
+        log.info("The runtime is built anew with the commit, for which a release stood in.", runtime=name)
 
     @contextlib.asynccontextmanager
     async def _turn(self, name: str, *, gives_way: bool) -> AsyncIterator[None]:
@@ -364,11 +382,10 @@ class BuildFailed(RunFailed):
 _MANIFEST, _FOLDER = "manifest", "folder"
 
 
-def _stands_in(runtime: Runtime, ask: RuntimeAsk) -> bool:
+def _stands_in(runtime: Runtime, commit: str) -> bool:
     """Tell whether a runtime was built long ago with a release, for git did not reach the commit that is asked for."""
-    wanted = ask.comfyui.commit
     try:
-        if wanted is None or runtime.record()["comfyui"]["commit"] == wanted:
+        if runtime.record()["comfyui"]["commit"] == commit:
             return False
         return time.time() - (runtime.folder / RECORD).stat().st_mtime > _STAND_IN_SECONDS
     except FileNotFoundError:  # removed meanwhile

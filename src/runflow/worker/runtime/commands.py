@@ -18,7 +18,12 @@ T = TypeVar("T")
 
 
 class InstallError(Exception):
-    """A runtime could not be built. The message names what failed, where, and the next step."""
+    """A runtime could not be built. The message names what failed, where, and the next step.
+
+    `may_pass`: whether it may go well a moment later; None: the message tells, which is that of a tool.
+    """
+
+    may_pass: bool | None = None
 
 
 class SourceRefused(InstallError):

@@ -92,6 +92,29 @@ async def test_what_builds_it_has_to_be_a_wheel_of_the_index(place: SmallPlace) 
     assert "Fetching what builds it (not-there)" in failed.message
 
 
+@pytest.mark.parametrize("way", ["requires", "below", "says"])
+async def test_what_builds_it_comes_from_no_address(place: SmallPlace, tmp_path: Path, way: str) -> None:
+    proof = tmp_path / "ran"
+    address = build_sdist(tmp_path / "elsewhere", "evil", "1.0", proof=proof).as_uri()
+    if way == "requires":
+        build_sdist(place.index, "dino", "1.0", built_with=[address])
+    elif way == "below":
+        build_wheel(place.index, "helper", "1.0", requires=[f"evil @ {address}"])
+        build_sdist(place.index, "dino", "1.0", built_with=["helper"])
+    else:
+        said = f"No solution found when resolving: `{address}`"
+        build_sdist(place.index, "dino", "1.0", code=f"raise SystemExit({said!r})")
+    failed = await failure(place, "dino\n")
+    assert "dino 1.0" in failed.message and failed.pack == "alpha" and failed.is_permanent
+    assert not proof.exists(), "it ran, and outside of any sandbox"
+
+
+async def test_what_a_failed_build_says_of_a_network_is_not_believed(place: SmallPlace) -> None:
+    build_sdist(place.index, "dino", "1.0", code="raise SystemExit('Temporary failure in name resolution')")
+    failed = await failure(place, "dino\n")
+    assert "Temporary failure in name resolution" in failed.message and failed.is_permanent
+
+
 async def test_what_a_build_asks_for_when_it_runs_is_fetched(place: SmallPlace) -> None:
     more = """
         def get_requires_for_build_wheel(settings=None):

@@ -233,9 +233,9 @@ def _settle(asked: dict) -> None:  # type: ignore[type-arg]
             if mount["owner"] is not None:
                 os.chown(mount["at"], mount["owner"], mount["owner"])
         else:
-            pack_folders.make(mount["lower"], mount["upper"], view["owner"])
+            names = pack_folders.make(mount["lower"], mount["upper"], view["owner"])
             kernel.overlay(mount["at"], lower=mount["lower"], upper=mount["upper"], work=mount["work"])
-            pack_folders.give_files(mount["written"], mount["at"], view["owner"])
+            pack_folders.give_files(mount["written"], mount["at"], names, view["owner"])
     os.chdir("/")
     engine = os.fork()
     if engine != 0:

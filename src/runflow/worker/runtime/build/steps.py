@@ -37,9 +37,11 @@ class Step(StrEnum):
     """A ComfyUI that starts without a network and has every node class of the prompt."""
 
 
-def passes(message: str) -> bool:
+def passes(error: InstallError | OSError) -> bool:
     """Tell whether what went wrong may be right a moment later, by what tools say of it."""
-    return _PASSES.search(message) is not None
+    if isinstance(error, OSError):
+        return True
+    return error.may_pass if error.may_pass is not None else _PASSES.search(str(error)) is not None
 
 
 def failure_of(step: str, error: InstallError | OSError, log: Path | None = None) -> RuntimeBuildFailed:
@@ -52,7 +54,7 @@ def failure_of(step: str, error: InstallError | OSError, log: Path | None = None
         code=CODE,
         step=str(step),
         pack=packs[0] if packs else None,
-        is_permanent=not (isinstance(error, OSError) or waits_for or passes(message)),
+        is_permanent=not (waits_for or passes(error)),
         log_path=log,
         waits_for=waits_for,
     )

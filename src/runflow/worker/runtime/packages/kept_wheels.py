@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,8 @@ from runflow.worker.runtime.build.workshop import Workshop
 from runflow.worker.runtime.commands import InstallError, in_thread, run
 from runflow.worker.runtime.confined.confined import remove_folder
 from runflow.worker.runtime.environment import Environment
+from runflow.worker.runtime.packages.requirements import plain_requirement
+from runflow.worker.runtime.packages.uv_compile import Compiler, NoSolution, Question
 from runflow.worker.runtime.packages.wheels import (
     MOST_REQUIREMENTS,
     WheelBuildFailed,
@@ -27,6 +30,7 @@ SOURCE = "source"
 """Where below the folder of a build its source lies; it goes when the wheel is there."""
 _REQUIRES, _BUILT = "requires", "built"
 _FETCH_SECONDS = 900
+_RESOLVE_SECONDS = 300.0
 _TRIES = 3
 _MISSING = re.compile(r"No solution found when resolving: (`[^\n]+`)")
 
@@ -34,9 +38,10 @@ _MISSING = re.compile(r"No solution found when resolving: (`[^\n]+`)")
 class PackageNotBuilt(InstallError):
     """A package that packs want cannot be built. `packs`: those packs."""
 
-    def __init__(self, message: str, packs: tuple[str, ...]) -> None:
+    def __init__(self, message: str, packs: tuple[str, ...], *, may_pass: bool = False) -> None:
         """Keep whom to blame."""
         self.packs = packs
+        self.may_pass = may_pass
         super().__init__(message)
 
 
@@ -70,7 +75,7 @@ async def build_kept(
     needed = await asyncio.to_thread(build_requirements, source)
     for tries_left in reversed(range(_TRIES)):
         if needed:
-            await in_thread(partial(_fetch_wheels, environment, needed, wheels))
+            await in_thread(partial(_fetch_wheels, workshop, environment, needed, work, wheels))
         try:
             await build_wheel(
                 source,
@@ -101,10 +106,24 @@ def _asked(tail: str) -> list[str]:
     return asked if len(asked) <= MOST_REQUIREMENTS and all(is_plain(one) for one in asked) else []
 
 
-def _fetch_wheels(environment: Environment, needed: Sequence[str], into: Path) -> None:
-    run(
-        [environment.python, "-m", "pip", "download", "--quiet", "--only-binary", ":all:", "--dest", into, *needed],
-        what=f"Fetching what builds it ({', '.join(needed)})",
-        env={**environment.indexes.environment_for_pip(), "PYTHONPATH": ""},
-        timeout=_FETCH_SECONDS,
-    )
+def _fetch_wheels(workshop: Workshop, environment: Environment, needed: Sequence[str], work: Path, into: Path) -> None:
+    """Fetch wheels by a lock of their own: what a wheel asks for may name an address, which pip would obey."""
+    with tempfile.TemporaryDirectory(prefix="lock-", dir=work) as scratch:
+        env = {"UV_CACHE_DIR": str(workshop.cache)}
+        compiler = Compiler(environment, Path(scratch), _RESOLVE_SECONDS, env, left_out=())
+        try:
+            lock = compiler.compile(Question([plain_requirement(one) for one in needed])).lock
+        except NoSolution as failed:
+            what = f"Fetching what builds it ({', '.join(needed)})"
+            raise InstallError(f"{what} failed: not all of it can be had as wheels.\n{failed.words}") from None
+        locked = Path(scratch) / "locked.txt"
+        locked.write_text(lock, encoding="utf-8")
+        run(
+            [
+                *(environment.python, "-m", "pip", "download", "--quiet", "--only-binary", ":all:", "--no-deps"),
+                *("--require-hashes", "--dest", into, "--requirement", locked),
+            ],
+            what=f"Fetching what builds it ({', '.join(needed)})",
+            env={**environment.indexes.environment_for_pip(), "PYTHONPATH": ""},
+            timeout=_FETCH_SECONDS,
+        )

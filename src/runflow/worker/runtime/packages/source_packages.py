@@ -4,6 +4,7 @@ Whoever approved a pack approved what it asks the index for, a wheel or a source
 before it runs in engines, where a wheel's code would.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from runflow.worker.runtime.packages.uv_compile import ResolutionFailed, SourceP
 from runflow.worker.runtime.report import Reporter
 from runflow.worker.runtime.source_package import Archive, fetch_file
 
+MOST_SECONDS = 2 * 3600.0
+"""How long all packages of one runtime may take: nothing else is built on the worker meanwhile."""
 MOST_ARCHIVE_BYTES = 1 << 30
 """Most bytes of one source archive."""
 _ENDS = (".tar.gz", ".tgz", ".zip", ".tar.bz2", ".tar.xz")
@@ -45,6 +48,20 @@ async def resolve_and_build(
     `torch` is the environment whose Python builds, `log` is what builds say. A package that cannot be built is done
     without where an older version of what wants it can be had. Raises ResolutionFailed, and PackageNotBuilt.
     """
+    try:
+        async with asyncio.timeout(MOST_SECONDS):
+            return await _resolved(workshop, torch, resolve, reporter, log)
+    except TimeoutError:
+        raise PackageNotBuilt(
+            f"Building packages that have no wheel for this machine took more than {MOST_SECONDS / 3600:.0f} hours. "
+            "Remove packs that the workflow does not use, or put wheels of those packages into an index.",
+            (),
+        ) from None
+
+
+async def _resolved(
+    workshop: Workshop, torch: Runtime, resolve: Resolve, reporter: Reporter, log: Path
+) -> tuple[Resolution, tuple[BuiltSource, ...]]:
     built: dict[str, BuiltSource] = {}
     failures: dict[str, PackageNotBuilt] = {}
     for _ in range(MOST_SOURCES):
@@ -69,8 +86,9 @@ async def resolve_and_build(
                 failure = PackageNotBuilt(
                     f"{what} has no wheel for this machine, and cannot be built{_wanted_by(package)}. {error}",
                     package.packs,
+                    may_pass=passes(error),
                 )
-                if passes(str(error)):
+                if failure.may_pass:
                     raise failure from error
                 failures[package.name] = failure
                 break  # without it, there may be nothing else to build

@@ -97,6 +97,8 @@ class Question:
 class Compiler:
     """uv for one environment. Files go into `scratch`; `env` is added to its environment; `seconds`: for each run.
 
+    `left_out` of locks are packages that are there already.
+
     It runs no code of a package: of one that comes as source alone uv is told that it needs nothing, until it was built
     and its wheel says what it does need.
     """
@@ -105,6 +107,7 @@ class Compiler:
     scratch: Path
     seconds: float
     env: Mapping[str, str] = field(default_factory=dict)
+    left_out: Collection[str] = TRIO
 
     def compile(self, question: Question, sources: Collection[str] = ()) -> Compiled:
         """Resolve with wheels, but for the packages `sources`, which may have none. Raises NoSolution."""
@@ -125,6 +128,8 @@ class Compiler:
                 continue
             place = _place_of(package.get("archive") or package.get("sdist") or {})
             version = package.get("version")
+            if not version and not place.endswith(".whl"):
+                raise ResolutionFailed(f"The index tells no version of the source package {name}. Name another index.")
             packages[name] = str(version) if version else _version_of(place)
             if name in sources and (sdist := package.get("sdist")):
                 file = PurePosixPath(unquote(urlsplit(place).path)).name
@@ -132,7 +137,7 @@ class Compiler:
         return Compiled("", packages, tuple(found))
 
     def _locked(self, question: Question) -> Compiled:
-        hidden = [part for name in TRIO for part in ("--no-emit-package", name)]
+        hidden = [part for name in self.left_out for part in ("--no-emit-package", name)]
         flags = ("--generate-hashes", "--no-annotate", *hidden)
         lock = self._compile(question, "requirements.txt", *flags)
         found = list(_PINNED.finditer(lock))

@@ -15,11 +15,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
+from packaging.requirements import InvalidRequirement
+
 from runflow.worker.engine.boundary import Budget, BudgetSpent, Folder, NotAFile, open_own
 from runflow.worker.engine.isolation.rungs import Sandbox
 from runflow.worker.engine.isolation.view import folders_of_python
 from runflow.worker.runtime.commands import InstallError
 from runflow.worker.runtime.confined.confined import Limits, remove_folder, run_confined
+from runflow.worker.runtime.packages.requirements import MOST_CHARACTERS, plain_requirement
 from runflow.worker.runtime.packages.wheel_file import MOST_BYTES, WheelRefused, check_wheel
 
 DEFAULT_REQUIREMENTS = ("setuptools", "wheel")
@@ -30,7 +33,7 @@ MOST_REQUIREMENTS = 200
 """Most packages that a source may be built with."""
 _MOST_LEFT = 100
 """How many files a build may leave beside its wheel, before we look no further."""
-_REQUIREMENT = re.compile(r"(?!.*--)[A-Za-z0-9][A-Za-z0-9._-]* *(\[[A-Za-z0-9._, -]*\])? *[^@\x00-\x1f]*")
+_NO_REQUIREMENT = re.compile(r"--|[@/\\\x00-\x1f]")
 _OPEN_TARS: dict[str, Callable[..., Any]] = {
     ".tgz": gzip.open,
     ".gz": gzip.open,
@@ -38,6 +41,7 @@ _OPEN_TARS: dict[str, Callable[..., Any]] = {
     ".xz": lzma.open,
     ".tar": open,
 }
+_FULL = re.compile(r"No space left|Disk quota")
 _PYPROJECT = "pyproject.toml"
 _LACKING = (
     (
@@ -67,6 +71,8 @@ class WheelBuildFailed(InstallError):
         """Say what failed at which step, why, and what to do next."""
         self.step = step
         self.tail = tail
+        # A stranger's code failed: whatever it says of a network, it has none, and would fail again.
+        self.may_pass = _FULL.search(f"{why}\n{tail}") is not None
         said = f"\n{tail}" if tail else ""
         place = f" All that it printed is in {log}." if log else ""
         super().__init__(
@@ -159,7 +165,13 @@ def build_requirements(source: Path) -> list[str]:
 
 def is_plain(requirement: str) -> bool:
     """Tell whether a line names a package and its versions, and nothing that an installer would obey."""
-    return _REQUIREMENT.fullmatch(requirement) is not None
+    if len(requirement) > MOST_CHARACTERS or _NO_REQUIREMENT.search(requirement):
+        return False  # an option, an address or a path, whatever else it could be
+    try:
+        plain_requirement(requirement)
+    except InvalidRequirement:
+        return False
+    return True
 
 
 def _pyproject_of_tree(source: Path) -> bytes | None:

@@ -102,7 +102,10 @@ class SourceWriter:
                 ) from waits
             if into.exists():
                 into.rmdir()
-            checkout = self.workshop.mirrors.checkout(part.origin, part.commit, into)
+            try:
+                checkout = self.workshop.mirrors.checkout(part.origin, part.commit, into)
+            except SourceRefused as refused:
+                raise PackRefused(f"{part.folder} of the node pack {pack.name}: {refused}", (pack.name,)) from refused
             self._note(checkout)
             sources += checkout.sources
             yield part
