@@ -119,6 +119,37 @@ async def test_the_worker_stays_ready_while_an_engine_of_a_runtime_starts(tmp_pa
         assert bench.states[told:] == []
 
 
+async def test_the_worker_stays_ready_when_an_engine_of_a_runtime_dies(tmp_path: Path) -> None:
+    async with running(Bench(tmp_path)) as bench:
+        bench.pool.leave(await bench.seat(""))
+        for runtime in (ONE, TWO):
+            seat = await bench.seat(runtime)
+            bench.pool.leave(seat)
+        assert bench.alive() == [ONE, TWO], "the own one is in their way"
+        told = len(bench.states)
+        for engine in bench.engines.alive:
+            engine.crash()
+        await until(lambda: not {ONE, TWO} & {*bench.alive()})
+        assert bench.whose(await bench.seat(TWO)) == TWO
+        assert bench.states[told:] == []
+
+
+async def test_the_own_engine_comes_back_beside_those_of_runtimes(tmp_path: Path) -> None:
+    """By it the worker is asked for runs, so nothing else would end that it is down."""
+    async with running(Bench(tmp_path)) as bench:
+        bench.pool.leave(await bench.seat(""))
+        own = bench.engines.engines[0]
+        bench.engines.attributes["hold_start"] = starts = asyncio.Event()
+        waiting = asyncio.create_task(bench.seat(ONE))
+        await until(lambda: len(bench.engines.engines) == 2)
+        own.crash()
+        await until(lambda: bench.pool.state.status is EngineStatus.ENGINE_DOWN)
+        starts.set()
+        bench.pool.leave(await waiting)
+        await until(lambda: bench.pool.state.status is EngineStatus.READY)
+        assert bench.alive() == ["", ONE]
+
+
 async def test_a_runtime_whose_engine_does_not_start_says_so_to_its_own_runs_only(tmp_path: Path) -> None:
     async with running(Bench(tmp_path)) as bench:
         own = await bench.seat("")

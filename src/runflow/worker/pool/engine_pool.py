@@ -218,6 +218,8 @@ class EnginePool:
         now = asyncio.get_running_loop().time()
         self._bury(now)
         wanted = self._seat_waiting()
+        if not wanted and self.state.status is not EngineStatus.READY and all(one.runtime for one in self._engines):
+            wanted = [("", "")]  # without an engine of its own ComfyUI this worker gets no run
         self._end_unneeded(wanted)
         idle = self._end_idle_runtimes(now)
         self._start_wanted(wanted, now)
@@ -468,7 +470,8 @@ class EnginePool:
             return EngineState(EngineStatus.READY, description=ready.description)
         if self.state.status is EngineStatus.READY and any(one.is_ready for one in self._engines):
             return self.state
-        silent = next((one.trouble for one in self._engines if one.trouble is not None and not one.ending), None)
+        own = (one for one in self._engines if not one.runtime)
+        silent = next((one.trouble for one in own if one.trouble is not None and not one.ending), None)
         if silent is not None:
             return EngineState(EngineStatus.ENGINE_DOWN, silent)
         if self._engines:
