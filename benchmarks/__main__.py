@@ -11,6 +11,7 @@ from benchmarks import (
     idle,
     images,
     lists,
+    models,
     platform,
     reads,
     runtimes,
@@ -31,6 +32,7 @@ ALL = {
     "engines": engines.main,
     "gpu": gpu.main,
     "runtimes": runtimes.main,
+    "models": models.main,
     "evaluations": evaluations.main,
     "scheduling": scheduling.main,
 }

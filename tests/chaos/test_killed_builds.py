@@ -17,7 +17,7 @@ import pytest
 from runflow.worker.runtime.build.manifest import RuntimeAsk
 from tests.support.platform_fixtures import until
 from tests.support.repositories import commit_files
-from tests.support.small_builds import ONE, SmallPlace, is_whole
+from tests.support.small_builds import EVICT, ONE, SmallPlace, is_whole
 from tests.support.source import ROOT
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
@@ -58,9 +58,9 @@ class Yard:
         self.scratch = folder / "tmp"
         self.scratch.mkdir()
 
-    def start(self, die_at: int = 0) -> "subprocess.Popen[str]":
-        """Begin to build, in a process that dies at this moment."""
-        command = [sys.executable, "-m", "tests.support.small_builds", str(self.place.folder), ONE, str(die_at)]
+    def start(self, die_at: int = 0, what: str = ONE) -> "subprocess.Popen[str]":
+        """Begin to build, or to evict, in a process that dies at this moment."""
+        command = [sys.executable, "-m", "tests.support.small_builds", str(self.place.folder), what, str(die_at)]
         environment = {**os.environ, "TMPDIR": str(self.scratch)}
         return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
 
@@ -70,9 +70,9 @@ class Yard:
         assert code in (0, -signal.SIGKILL)
         return code != 0
 
-    def build(self) -> dict[str, list[int]]:
-        """Build to the end, and return the moments of what was done."""
-        code, said = ended(self.start())
+    def build(self, what: str = ONE) -> dict[str, list[int]]:
+        """Build, or evict, to the end, and return the moments of what was done."""
+        code, said = ended(self.start(what=what))
         assert code == 0
         moments: dict[str, list[int]] = orjson.loads(said)
         return moments
@@ -190,6 +190,24 @@ def test_kills_of_one_after_another_are_no_obstacle(yard: Yard) -> None:
     killed = 0
     for _ in range(RANDOM_KILLS):
         code, _ = ended(yard.start(die_at=chosen.randrange(1, last)))
+        assert code in (0, -signal.SIGKILL)
+        killed += code != 0
+        yard.look()
+    assert killed >= RANDOM_KILLS // 2
+    yard.finish()
+
+
+def test_a_kill_while_all_is_evicted_leaves_nothing_half(yard: Yard) -> None:
+    """What is left of a removal is found by nobody, and the next build or removal clears it away."""
+    chosen = random.Random(34)
+    yard.forget()
+    yard.build()
+    last = max(end for _, end in yard.build(EVICT).values())
+    assert yard.place.workshop.runtimes.find(ONE) is None, "nobody used it"
+    killed = 0
+    for _ in range(RANDOM_KILLS):
+        yard.build()
+        code, _ = ended(yard.start(chosen.randrange(1, last), EVICT))
         assert code in (0, -signal.SIGKILL)
         killed += code != 0
         yard.look()

@@ -1,7 +1,7 @@
 """Whole builds in a second: a ComfyUI of a few lines, packs and packages of a few bytes, and everything else real.
 
 As a program it builds one runtime and kills itself at the given moment of that, or says which moments there were:
-`python -m … FOLDER FINGERPRINT DIE_AT`.
+`python -m … FOLDER FINGERPRINT DIE_AT`. With `evict` in the place of the fingerprint it removes whatever nobody uses.
 """
 
 import asyncio
@@ -15,13 +15,14 @@ import sys
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from runflow.worker.runtime.build import workshop as workshop_module
 from runflow.worker.runtime.build.builder import BuiltRuntime, RuntimeBuilder
 from runflow.worker.runtime.build.checking import Candidate, Checked, refuse_missing
 from runflow.worker.runtime.build.environments import torch_environment, torch_name
@@ -36,6 +37,7 @@ from tests.support.package_index import build_wheel
 from tests.support.repositories import commit_files
 from tests.support.tiny_wheels import make_torch
 
+EVICT = "evict"
 ONE, TWO, THREE = (f"rt1-{number * 16}" for number in "123")
 TORCH = "2.13.0+cpu"
 
@@ -191,7 +193,12 @@ class Moments:
 
 
 async def main(folder: Path, fingerprint: str, moments: Moments) -> None:
-    """Build what the folder says of a fingerprint."""
+    """Build what the folder says of a fingerprint, or evict."""
+    if fingerprint == EVICT:
+        workshop_module._BUILDING_SECONDS = 0.0
+        moments.watch()
+        replace(SmallPlace(folder).workshop, most_bytes=1).evict()
+        return
     row = orjson.loads((folder / f"{fingerprint}.json").read_bytes())
     place = SmallPlace(folder)
     packs = tuple(PackAsk(one["name"], one["origin"], one["commit"], tuple(one["classes"])) for one in row)
