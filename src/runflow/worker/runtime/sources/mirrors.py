@@ -251,9 +251,8 @@ class Mirrors:
         for mirror in sorted(self.folder.glob("*.git")):
             with suppress(FileNotFoundError):
                 used = mirror.with_suffix(".use")
-                found.append(
-                    (mirror, (used if used.exists() else mirror).stat().st_mtime)
-                )  # one from before there was it
+                # One that was fetched by an older worker has none yet.
+                found.append((mirror, (used if used.exists() else mirror).stat().st_mtime))
         return tuple(found)
 
     def remove_unused(self, mirror: Path, last_used: float) -> bool:

@@ -71,17 +71,21 @@ class SourceWriter:
                 place = into / "custom_nodes" / pack.name
                 self.may_fetch(pack.origin, pack.commit)
                 # Its commit says which submodules it has, at which commits: who approves it approves those.
-                try:
-                    checkout = self.workshop.mirrors.checkout(pack.origin, pack.commit, place)
-                except SourceRefused as refused:
-                    raise PackRefused(f"The node pack {pack.name}: {refused}", (pack.name,)) from refused
-                self._note(checkout)
-                sources += checkout.sources
+                sources += self._checked_out(pack, pack, place, f"The node pack {pack.name}")
                 parts[pack.name] = tuple(self._write_parts(pack, place, sources))
                 self.workshop.compile(place, share=False)
             return Sources(tuple(sources), found[0], tree.folder / COMFYUI, parts)
 
         return await in_thread(write)
+
+    def _checked_out(self, pack: PackAsk, source: PackAsk | Part, into: Path, what: str) -> list[tuple[str, str]]:
+        """Write a pack, or a part of it, and return what that is made of. Raises PackRefused."""
+        try:
+            checkout = self.workshop.mirrors.checkout(source.origin, source.commit, into)
+        except SourceRefused as refused:
+            raise PackRefused(f"{what}: {refused}", (pack.name,)) from refused
+        self._note(checkout)
+        return list(checkout.sources)
 
     def _write_parts(self, pack: PackAsk, place: Path, sources: list[tuple[str, str]]) -> Iterator[Part]:
         """Write and yield what a pack has in folders of its own by its recipe; add to `sources` what that is."""
@@ -102,12 +106,7 @@ class SourceWriter:
                 ) from waits
             if into.exists():
                 into.rmdir()
-            try:
-                checkout = self.workshop.mirrors.checkout(part.origin, part.commit, into)
-            except SourceRefused as refused:
-                raise PackRefused(f"{part.folder} of the node pack {pack.name}: {refused}", (pack.name,)) from refused
-            self._note(checkout)
-            sources += checkout.sources
+            sources += self._checked_out(pack, part, into, f"{part.folder} of the node pack {pack.name}")
             yield part
 
     async def _comfyui(self, ask: ComfyAsk) -> tuple[Runtime, list[tuple[str, str]]]:
